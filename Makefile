@@ -1,0 +1,46 @@
+# Everything a person needs to run, test and build Tallystick. `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench image clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/pip install --quiet -e . --group dev
+	$(BIN)/pip install --quiet --no-deps --group clients
+	@touch $@
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+demo: setup ## The main job, end to end, on an emulated card
+	$(BIN)/tally demo
+
+test: setup lint ## Lint, then every test
+	$(BIN)/pytest -n auto
+
+lint: setup ## Style, types, import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+image: setup ## Build the card's firmware image into build/
+	$(BIN)/tally image build --device card --board l4
+
+bench: setup ## Measure, beside an aim and a peer
+	$(BIN)/tally bench
+
+clean: ## Remove what was built (not .venv)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

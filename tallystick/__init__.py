@@ -1,0 +1,3 @@
+"""Tallystick: make, test, provision and support hardware one-time-password devices."""
+
+__version__ = "0.1.0"

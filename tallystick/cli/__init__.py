@@ -1,0 +1,65 @@
+"""The one command, `tally`. Subcommands live with the packages that do the work and are imported
+only when asked for, so that `tally --help` is instant."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from typing import Any
+
+import click
+
+from tallystick import __version__
+from tallystick.common.console import print_error
+from tallystick.common.errors import ExitCode, TallyError
+
+# name → (module, attribute, one-line help shown without importing the module)
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("tallystick.tools.demo.cli", "demo", "The main job, end to end, on an emulated card."),
+    "emulate": ("tallystick.emulator.cli", "emulate", "Run a device's firmware on this computer."),
+    "station": ("tallystick.provisioning.cli", "station", "Provision cards over a serial port."),
+    "server": ("tallystick.server.cli", "server", "Run and manage the verification server."),
+    "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),
+    "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tally")
+def tally() -> None:
+    """Make, test, provision and support hardware one-time-password devices."""
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Entry point of the `tally` script. Exit codes: see `tallystick.common.errors.ExitCode`."""
+    argv = sys.argv[1:] if args is None else args
+    try:
+        tally.main(args=argv, prog_name="tally", standalone_mode=True)
+    except TallyError as error:
+        if "--json" in argv:
+            click.echo(json.dumps(error.as_dict(), indent=2))
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(ExitCode.INTERRUPTED)

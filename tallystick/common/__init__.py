@@ -1,0 +1,1 @@
+"""What every host package may use: errors, secrets, console output. Imports no other package."""

@@ -1,0 +1,186 @@
+"""Issuer functions of the card: docs/protocols.md, section 3.1 (GlobalPlatform Card
+Specification v2.3, chapter 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.card import tlv
+from tallystick.provisioning.card.connection import Command, Transmitter
+
+AID = bytes.fromhex("A000000151000000")
+TRANSPORT_KEYS = 0xFF
+MAX_CHALLENGE = 32
+
+_KEY_TYPE_AES = 0x88
+_P2_MULTIPLE_KEYS = 0x81  # three keys from identifier 1 on
+
+
+class Data(IntEnum):
+    """Tags of GET DATA."""
+
+    SERIAL = 0xDF20
+    VERSION = 0xDF21
+    CELL = 0xDF22
+    WEAR = 0xDF23
+    LIFE_CYCLE = 0xDF24
+    KEY_INFORMATION = 0x00E0
+
+
+class LifeCycle(IntEnum):
+    """Life cycle of a card; it never goes back. Unknown values are refused by `parse`."""
+
+    OP_READY = 0x01
+    INITIALIZED = 0x07
+    SECURED = 0x0F
+    TERMINATED = 0xFF
+
+
+class CellState(IntEnum):
+    NORMAL = 0
+    LOW = 1
+    CRITICAL = 2
+
+
+@dataclass(frozen=True, order=True)
+class FirmwareVersion:
+    """Version of the card's firmware, and the board it was built for."""
+
+    major: int
+    minor: int
+    patch: int
+    board: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.patch}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The card's coin cell, in millivolts."""
+
+    loaded_mv: int
+    state: CellState
+    unloaded_mv: int
+
+
+@dataclass(frozen=True)
+class Wear:
+    """Counters of use."""
+
+    presses: int
+    largest_erase_count: int
+    cold_starts: int
+    dead_sectors: int
+
+
+@dataclass(frozen=True)
+class WrappedKey:
+    """A key for PUT KEY: AES-CBC under the DEK of the set in use, and its check value (3 bytes)."""
+
+    ciphertext: bytes
+    check_value: bytes
+
+
+def parse_serial(data: bytes) -> str:
+    """10 printable ASCII characters. Raises BadInputError."""
+    text = data.decode("ascii", "replace")
+    if len(text) != 10 or not text.isascii() or not text.isalnum():
+        raise BadInputError("The card's serial number is not 10 letters and digits.")
+    return text
+
+
+def parse_version(data: bytes) -> FirmwareVersion:
+    if len(data) < 3:
+        raise BadInputError("The card's version is too short.")
+    return FirmwareVersion(data[0], data[1], data[2], data[3:].decode("ascii", "replace"))
+
+
+def parse_life_cycle(data: bytes) -> LifeCycle:
+    try:
+        (value,) = data
+        return LifeCycle(value)
+    except ValueError:
+        raise BadInputError("The card's life cycle is unknown to this station.") from None
+
+
+def _parse_cell(data: bytes) -> Cell:
+    if len(data) != 5 or data[2] > CellState.CRITICAL:
+        raise BadInputError("The card's cell report is malformed.")
+    loaded, unloaded = int.from_bytes(data[:2], "big"), int.from_bytes(data[3:], "big")
+    return Cell(loaded, CellState(data[2]), unloaded)
+
+
+def _parse_wear(data: bytes) -> Wear:
+    if len(data) != 13:
+        raise BadInputError("The card's wear report is malformed.")
+    presses, erases, starts = (int.from_bytes(data[i : i + 4], "big") for i in (0, 4, 8))
+    return Wear(presses, erases, starts, data[12])
+
+
+def select(transmitter: Transmitter, aid: bytes = AID) -> bytes:
+    """Select an applet by its identifier; returns its answer."""
+    return transmitter.transmit(Command(0, 0xA4, 4, 0, aid)).require("select the applet")
+
+
+class IssuerSession:
+    """Issuer commands over a plain connection or a secure channel; needs no SELECT of its own."""
+
+    def __init__(self, transmitter: Transmitter) -> None:
+        self._transmitter = transmitter
+
+    def get_data(self, tag: Data) -> bytes:
+        command = Command(0x80, 0xCA, tag >> 8, tag & 0xFF)
+        return self._transmitter.transmit(command).require(f"tell its {tag.name.lower()}")
+
+    def serial(self) -> str:
+        return parse_serial(self.get_data(Data.SERIAL))
+
+    def version(self) -> FirmwareVersion:
+        return parse_version(self.get_data(Data.VERSION))
+
+    def life_cycle(self) -> LifeCycle:
+        return parse_life_cycle(self.get_data(Data.LIFE_CYCLE))
+
+    def cell(self) -> Cell:
+        return _parse_cell(self.get_data(Data.CELL))
+
+    def wear(self) -> Wear:
+        """Only inside a secure channel."""
+        return _parse_wear(self.get_data(Data.WEAR))
+
+    def key_versions(self) -> dict[int, int]:
+        """Key identifier → key version, of the set in use."""
+        template = tlv.first(self.get_data(Data.KEY_INFORMATION), 0xE0)
+        entries = [value for tag, value in tlv.decode(template) if tag == 0xC0]
+        if any(len(entry) < 2 for entry in entries):
+            raise BadInputError("The card's key information is malformed.")
+        return {entry[0]: entry[1] for entry in entries}
+
+    def get_challenge(self, size: int) -> bytes:
+        """`size` (1 to 32) random bytes made by the card."""
+        command = Command(0x00, 0x84, le=size)
+        data = self._transmitter.transmit(command).require("give random bytes")
+        if len(data) != size:
+            raise BadInputError("The card gave fewer random bytes than were asked for.")
+        return data
+
+    def put_key(self, key_version: int, keys: tuple[WrappedKey, WrappedKey, WrappedKey]) -> None:
+        """Replace the key set (ENC, MAC, DEK). The card must confirm every check value.
+
+        Raises BadInputError when it confirms others.
+        """
+        data = bytes((key_version,))
+        for key in keys:
+            data += bytes((_KEY_TYPE_AES, len(key.ciphertext))) + key.ciphertext
+            data += bytes((len(key.check_value),)) + key.check_value
+        command = Command(0x80, 0xD8, 0, _P2_MULTIPLE_KEYS, data)
+        answer = self._transmitter.transmit(command).require("take its new keys")
+        if answer != bytes((key_version,)) + b"".join(key.check_value for key in keys):
+            raise BadInputError("The card confirmed other keys than it was sent.")
+
+    def set_status(self, state: LifeCycle) -> None:
+        command = Command(0x80, 0xF0, 0x80, state)
+        self._transmitter.transmit(command).require(f"enter life cycle {state.name}")

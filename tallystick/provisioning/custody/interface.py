@@ -1,0 +1,94 @@
+"""What the station asks of key custody. Every item is an operation on keys that are named, never a
+key, so that a hardware security module can keep all of them inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tallystick.common.errors import RefusedError
+from tallystick.common.secret import Secret
+from tallystick.provisioning.card.issuer import WrappedKey
+from tallystick.provisioning.card.keys import ChannelKeys, Sealed
+from tallystick.provisioning.card.scp03 import InitializeUpdate
+
+KEY_NAMES = ("enc", "mac", "dek")
+
+
+class UnknownKeyError(RefusedError):
+    """The card's key set is not one that this station's masters give."""
+
+
+@dataclass(frozen=True)
+class KeyDescription:
+    """A master key as it may be shown: its use, version and check value (3 bytes, hex)."""
+
+    name: str
+    version: int
+    check_value: str
+    current: bool
+
+
+@dataclass(frozen=True)
+class ServerCredential:
+    """What lets the station speak to its server. The pre-shared key stays in custody."""
+
+    url: str
+    id: str
+    token: Secret
+
+
+class Seed(Sealed, Protocol):
+    """The secret of one card."""
+
+    def codes(self, first: int, count: int, digits: int) -> list[str]:
+        """`count` successive HOTP codes from moving factor `first` on."""
+
+    def for_server(self) -> bytes:
+        """IV ‖ AES-128-CBC with PKCS #7 padding, under the pre-shared key of the server."""
+
+    def wipe(self) -> None: ...
+
+
+class Custody(Protocol):
+    """Keys of one station.
+
+    Raises UnknownKeyError where a key version is not held, BadInputError where no server is
+    enrolled.
+    """
+
+    @property
+    def firm_version(self) -> int:
+        """Version (01 to 7F) of the firm's current key set."""
+
+    @property
+    def seed_size(self) -> int:
+        """Bytes in a new seed."""
+
+    def describe(self) -> list[KeyDescription]: ...
+
+    def channel_keys(self, update: InitializeUpdate, context: bytes) -> ChannelKeys:
+        """Session keys for the card that gave `update`, from the master that its key version
+        names and its diversification data."""
+
+    def firm_keys(
+        self, card_version: int, diversification_data: bytes
+    ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
+        """The card's firm keys (ENC, MAC, DEK), encrypted under the DEK of the set it has now."""
+
+    def new_seed(self, serial: str, card_entropy: bytes) -> Seed:
+        """A seed of the station's randomness and the card's, bound to the serial number."""
+
+    def reopen_seed(self, sealed: bytes) -> Seed:
+        """The seed that `Seed.for_server` closed. Raises BadInputError."""
+
+    def server(self) -> ServerCredential: ...
+
+    def encrypt_for_server(self, plaintext: bytes) -> bytes:
+        """As `Seed.for_server`, for other values of a container (its MAC key)."""
+
+    def decrypt_from_journal(self, ciphertext: bytes) -> bytes:
+        """The reverse of `encrypt_for_server`, to check a container kept in the journal."""
+
+    def close(self) -> None:
+        """Forget everything."""

@@ -1,0 +1,217 @@
+"""The encrypted key file: a passphrase (Argon2id, RFC 9106) opens AES-256-GCM over the masters and
+the server credential. Written whole or not at all, mode 0600."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from argon2.low_level import Type, hash_secret_raw
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.secret import Secret
+
+FORMAT = "tallystick station keys 1"
+DEVELOPMENT_FACTORY_MASTER = bytes.fromhex("404142434445464748494a4b4c4d4e4f")
+"""Published, so worth nothing as a secret: only for emulated and development cards."""
+
+MASTER_SIZE = 16
+_KDF = {"name": "argon2id", "time": 3, "memory_kib": 65_536, "lanes": 4}
+_MAX_MEMORY_KIB = 1 << 21  # a manipulated file must not exhaust the computer
+
+
+@dataclass(frozen=True)
+class ServerSecrets:
+    """The credential JSON that `tally server credential add` printed, and where the server is."""
+
+    url: str
+    id: str
+    role: str
+    token: Secret
+    pre_shared_key: Secret
+
+
+@dataclass
+class KeyRing:
+    """What the key file holds. firm: version (01 to 7F) → master."""
+
+    transport_master: Secret
+    firm: dict[int, Secret]
+    firm_version: int
+    development: bool
+    _server: ServerSecrets | None = field(default=None)
+
+    @classmethod
+    def create(cls, transport_master: bytes) -> KeyRing:
+        """A new ring with a random firm master, version 01."""
+        if len(transport_master) != MASTER_SIZE:
+            raise BadInputError("The factory master must be 16 bytes, that is 32 hex digits.")
+        development = transport_master == DEVELOPMENT_FACTORY_MASTER
+        return cls(Secret(transport_master), {1: Secret.random(MASTER_SIZE)}, 1, development)
+
+    @property
+    def server(self) -> ServerSecrets | None:
+        return self._server
+
+    def enroll(self, server: ServerSecrets) -> None:
+        self._server = server
+
+    def require_server(self) -> ServerSecrets:
+        if self._server is None:
+            raise BadInputError(
+                "This station is not enrolled with a server.",
+                todo="Run `tally station enroll --server URL --credential FILE`.",
+            )
+        return self._server
+
+    def wipe(self) -> None:
+        for key in (self.transport_master, *self.firm.values()):
+            key.wipe()
+        if self._server is not None:
+            self._server.token.wipe()
+            self._server.pre_shared_key.wipe()
+
+
+def save(path: Path, ring: KeyRing, passphrase: str, *, replace: bool) -> None:
+    """Write the key file. Raises BadInputError when it exists and `replace` is false."""
+    if path.exists() and not replace:
+        raise BadInputError(
+            f"The key file {path} exists already.",
+            kept="It was not touched.",
+            todo="Choose another file with --keys, or move the old one away.",
+        )
+    if not passphrase:
+        raise BadInputError("An empty passphrase protects nothing.", todo="Give a longer one.")
+    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    header = {"format": FORMAT, "kdf": {**_KDF, "salt": _text(salt)}, "nonce": _text(nonce)}
+    plain = json.dumps(_ring_to_json(ring)).encode()
+    key = _stretch(passphrase, salt, header["kdf"])
+    sealed = AESGCM(key).encrypt(nonce, plain, _associated(header))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _write_durably(path, json.dumps({**header, "sealed": _text(sealed)}, indent=2).encode())
+
+
+def load(path: Path, passphrase: str) -> KeyRing:
+    """Open the key file. Raises BadInputError for a wrong passphrase, a changed file, or one that
+    others may read."""
+    try:
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise BadInputError(
+                f"Others may read the key file {path}.", todo=f"Run `chmod 600 {path}`."
+            )
+        header = json.loads(path.read_bytes())
+        sealed = base64.b64decode(header.pop("sealed"))
+        kdf, nonce = header["kdf"], base64.b64decode(header["nonce"])
+        if header["format"] != FORMAT or kdf["name"] != "argon2id":
+            raise BadInputError(f"{path} is a key file of another version of Tallystick.")
+        if not 0 < kdf["memory_kib"] <= _MAX_MEMORY_KIB or not 0 < kdf["time"] <= 64:
+            raise ValueError
+        key = _stretch(passphrase, base64.b64decode(kdf["salt"]), kdf)
+    except FileNotFoundError:
+        raise BadInputError(
+            f"There is no key file {path}.", todo="Make one with `tally station keys create`."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise BadInputError(
+            f"{path} is not a Tallystick key file, or it is damaged.",
+            todo="Restore it from its backup.",
+        ) from None
+    try:
+        plain = AESGCM(key).decrypt(nonce, sealed, _associated(header))
+    except InvalidTag:
+        raise BadInputError(
+            f"The passphrase does not open {path}, or the file was changed.",
+            kept="The file was not touched.",
+        ) from None
+    return _ring_from_json(json.loads(plain))
+
+
+def _stretch(passphrase: str, salt: bytes, kdf: Any) -> bytes:
+    return hash_secret_raw(
+        passphrase.encode(), salt, kdf["time"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID
+    )
+
+
+def _associated(header: dict[str, Any]) -> bytes:
+    return json.dumps(header, sort_keys=True).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:  # mkstemp gives mode 0600
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _ring_to_json(ring: KeyRing) -> dict[str, Any]:
+    server = ring.server
+    return {
+        "transport_master": ring.transport_master.reveal().hex(),
+        "firm": {str(version): key.reveal().hex() for version, key in ring.firm.items()},
+        "firm_version": ring.firm_version,
+        "development": ring.development,
+        "server": server
+        and {
+            "url": server.url,
+            "id": server.id,
+            "role": server.role,
+            "token": server.token.reveal().decode(),
+            "psk": server.pre_shared_key.reveal().hex(),
+        },
+    }
+
+
+def _ring_from_json(value: dict[str, Any]) -> KeyRing:
+    firm = {int(version): Secret(bytes.fromhex(key)) for version, key in value["firm"].items()}
+    ring = KeyRing(
+        Secret(bytes.fromhex(value["transport_master"])),
+        firm,
+        value["firm_version"],
+        value["development"],
+    )
+    if value["server"]:
+        ring.enroll(parse_credential(value["server"]["url"], value["server"]))
+    return ring
+
+
+def parse_credential(url: str, value: Any) -> ServerSecrets:
+    """The server's credential JSON. Raises BadInputError when it is no station's."""
+    try:
+        if value["role"] != "station":
+            raise BadInputError(
+                f"The credential has the role {value['role']!r}; a station needs 'station'.",
+                todo="Ask for one with `tally server credential add --role station NAME`.",
+            )
+        key = bytes.fromhex(value["psk"])
+        if len(key) != MASTER_SIZE or not value["token"]:
+            raise ValueError
+        token = Secret(value["token"].encode())
+        return ServerSecrets(url, value["id"], value["role"], token, Secret(key))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadInputError(
+            "The credential file is not what `tally server credential add --role station` prints."
+        ) from None

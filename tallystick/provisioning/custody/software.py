@@ -1,0 +1,140 @@
+"""Custody in this process's memory, from the masters of an opened key file."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+
+import pyotp
+from cryptography.hazmat.primitives import hashes, padding
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.secret import Secret
+from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
+from tallystick.provisioning.card.scp03 import BLOCK, InitializeUpdate
+from tallystick.provisioning.custody.derivation import (
+    SoftwareChannelKeys,
+    SoftwareSealed,
+    aes_cbc,
+    aes_cbc_decrypt,
+    check_value,
+    diversify,
+)
+from tallystick.provisioning.custody.interface import (
+    KeyDescription,
+    ServerCredential,
+    UnknownKeyError,
+)
+from tallystick.provisioning.custody.keyfile import KeyRing
+
+SEED_SIZE = 20  # RFC 4226 recommends 160 bits, the output size of SHA-1
+STATION_ENTROPY = 32
+
+
+class SoftwareSeed(SoftwareSealed):
+    """A seed in memory. Implements custody.interface.Seed."""
+
+    def __init__(self, value: Secret, custody: SoftwareCustody) -> None:
+        self._value = value
+        self._custody = custody
+
+    def reveal(self) -> bytes:
+        return self._value.reveal()
+
+    def codes(self, first: int, count: int, digits: int) -> list[str]:
+        hotp = pyotp.HOTP(base64.b32encode(self.reveal()).decode(), digits=digits)
+        return [hotp.at(factor) for factor in range(first, first + count)]
+
+    def for_server(self) -> bytes:
+        return self._custody.encrypt_for_server(self.reveal())
+
+    def wipe(self) -> None:
+        self._value.wipe()
+
+
+class SoftwareCustody:
+    """Implements custody.interface.Custody over a key ring."""
+
+    seed_size = SEED_SIZE
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    @property
+    def firm_version(self) -> int:
+        return self._ring.firm_version
+
+    def describe(self) -> list[KeyDescription]:
+        rows = [self._description("transport", TRANSPORT_KEYS, self._ring.transport_master)]
+        rows += [self._description("firm", v, k) for v, k in sorted(self._ring.firm.items())]
+        return rows
+
+    def _description(self, name: str, version: int, key: Secret) -> KeyDescription:
+        current = version in (TRANSPORT_KEYS, self.firm_version)
+        return KeyDescription(name, version, check_value(key.reveal()).hex(), current)
+
+    def _master(self, version: int) -> bytes:
+        if version == TRANSPORT_KEYS:
+            return self._ring.transport_master.reveal()
+        if version not in self._ring.firm:
+            raise UnknownKeyError(
+                f"The card has key version {version:02X}, of which this station has no master.",
+                kept="Nothing was written to it.",
+                todo="It may be another firm's card, or need an older key file of yours.",
+            )
+        return self._ring.firm[version].reveal()
+
+    def channel_keys(self, update: InitializeUpdate, context: bytes) -> SoftwareChannelKeys:
+        master = self._master(update.key_version)
+        data = update.diversification_data
+        return SoftwareChannelKeys(
+            diversify(master, "enc", data), diversify(master, "mac", data), context
+        )
+
+    def firm_keys(
+        self, card_version: int, diversification_data: bytes
+    ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
+        dek = diversify(self._master(card_version), "dek", diversification_data)
+        firm = self._master(self.firm_version)
+
+        def wrapped(name: str) -> WrappedKey:
+            key = diversify(firm, name, diversification_data)
+            return WrappedKey(aes_cbc(dek, bytes(BLOCK), key), check_value(key))
+
+        return wrapped("enc"), wrapped("mac"), wrapped("dek")
+
+    def new_seed(self, serial: str, card_entropy: bytes) -> SoftwareSeed:
+        """HKDF-SHA-256 (RFC 5869) over station entropy ‖ card entropy: as long as one of the two
+        is unknown to an attacker, so is the seed."""
+        derive = HKDF(hashes.SHA256(), SEED_SIZE, None, b"tallystick seed 1 " + serial.encode())
+        entropy = secrets.token_bytes(STATION_ENTROPY) + card_entropy
+        return SoftwareSeed(Secret(derive.derive(entropy)), self)
+
+    def reopen_seed(self, sealed: bytes) -> SoftwareSeed:
+        return SoftwareSeed(Secret(self.decrypt_from_journal(sealed)), self)
+
+    def server(self) -> ServerCredential:
+        server = self._ring.require_server()
+        return ServerCredential(server.url, server.id, server.token)
+
+    def encrypt_for_server(self, plaintext: bytes) -> bytes:
+        padder = padding.PKCS7(8 * BLOCK).padder()
+        iv = secrets.token_bytes(BLOCK)
+        key = self._ring.require_server().pre_shared_key.reveal()
+        return iv + aes_cbc(key, iv, padder.update(plaintext) + padder.finalize())
+
+    def decrypt_from_journal(self, ciphertext: bytes) -> bytes:
+        key = self._ring.require_server().pre_shared_key.reveal()
+        unpadder = padding.PKCS7(8 * BLOCK).unpadder()
+        try:
+            padded = aes_cbc_decrypt(key, ciphertext[:BLOCK], ciphertext[BLOCK:])
+            return unpadder.update(padded) + unpadder.finalize()
+        except ValueError:
+            raise BadInputError(
+                "A container in the journal does not open with this station's pre-shared key.",
+                todo="Use the key file with which the batch was begun.",
+            ) from None
+
+    def close(self) -> None:
+        self._ring.wipe()

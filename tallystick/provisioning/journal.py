@@ -1,0 +1,220 @@
+"""The station's journal: which card is how far, durable before the next act on the card or the
+server (SQLite, write-ahead log, synchronous=FULL). It holds seeds only inside encrypted
+containers, which the key file opens."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE cards (
+    id INTEGER PRIMARY KEY,
+    serial TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    state TEXT NOT NULL,
+    key_version INTEGER,
+    digits INTEGER,
+    user TEXT,
+    server TEXT NOT NULL,
+    container BLOB,
+    reason TEXT,
+    began_at REAL NOT NULL,
+    changed_at REAL NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX one_open_run ON cards (serial)
+    WHERE state NOT IN ('locked', 'labelled', 'failed');
+CREATE INDEX cards_by_batch ON cards (batch, id);
+"""
+
+
+class State(StrEnum):
+    """How far a card is: the last step that is known to be complete.
+
+    A card in `keyed` with a container may have the seed already; one in `verified` may be
+    registered already.
+    """
+
+    SEEN = "seen"
+    AUTHENTIC = "authentic"
+    KEYED = "keyed"
+    SEEDED = "seeded"
+    VERIFIED = "verified"
+    REGISTERED = "registered"
+    LOCKED = "locked"
+    LABELLED = "labelled"
+    FAILED = "failed"
+
+
+OPEN_STATES = (
+    State.SEEN,
+    State.AUTHENTIC,
+    State.KEYED,
+    State.SEEDED,
+    State.VERIFIED,
+    State.REGISTERED,
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one card. container: encrypted PSKC, until the card is finished."""
+
+    id: int
+    serial: str
+    batch: str
+    state: State
+    digits: int | None
+    user: str | None
+    server: str
+    container: bytes | None
+    reason: str | None
+    changed_at: float
+
+
+_COLUMNS = "id, serial, batch, state, digits, user, server, container, reason, changed_at"
+
+
+class Journal:
+    """Safe for several threads; one connection, one transaction a step."""
+
+    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            self._database = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=10
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise BadInputError(
+                f"The station's journal {path} cannot be used: {error}.",
+                todo="Check the file's owner and the disk, or choose another with --journal.",
+            ) from None
+
+    def _prepare(self) -> None:
+        run = self._database.execute
+        run("PRAGMA journal_mode=WAL")
+        run("PRAGMA synchronous=FULL")
+        run("PRAGMA secure_delete=ON")
+        with self._transaction():
+            (version,) = run("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";")[:-1]:
+                    run(statement)
+                run(f"PRAGMA user_version={SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError("it was written by another version of Tallystick")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def open_run(self, serial: str) -> Record | None:
+        """The unfinished run of a card, if there is one."""
+        return self._one("serial = ? AND state NOT IN ('locked', 'labelled', 'failed')", serial)
+
+    def latest(self, serial: str) -> Record | None:
+        return self._one("serial = ?", serial)
+
+    def unfinished(self) -> list[Record]:
+        """Every unfinished run, oldest first."""
+        marks = ",".join("?" * len(OPEN_STATES))
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE state IN ({marks}) ORDER BY id",  # noqa: S608
+                [str(state) for state in OPEN_STATES],
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def batch(self, name: str) -> list[Record]:
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE batch = ? ORDER BY id",  # noqa: S608
+                (name,),
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def begin(self, serial: str, batch: str, server: str, user: str | None) -> Record:
+        """Start a run in `authentic`."""
+        now = self._now()
+        with self._transaction():
+            cursor = self._database.execute(
+                "INSERT INTO cards (serial, batch, state, server, user, began_at, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (serial, batch, State.AUTHENTIC, server, user, now, now),
+            )
+            row = cursor.lastrowid
+        assert row is not None
+        return self._by_id(row)
+
+    def advance(self, record: Record, state: State) -> Record:
+        return self._update(record, "state = ?", state)
+
+    def keep_container(self, record: Record, container: bytes, digits: int, version: int) -> Record:
+        """Note, before the seed goes to the card, in which container it is."""
+        return self._update(
+            record,
+            "state = ?, container = ?, digits = ?, key_version = ?",
+            State.KEYED,
+            container,
+            digits,
+            version,
+        )
+
+    def finish(self, record: Record, state: State) -> Record:
+        """End a run that succeeded; its container is overwritten."""
+        return self._update(record, "state = ?, container = NULL, reason = NULL", state)
+
+    def fail(self, record: Record, reason: str) -> Record:
+        """End a run that will not be continued; its container is overwritten."""
+        return self._update(record, "state = ?, container = NULL, reason = ?", State.FAILED, reason)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _update(self, record: Record, assignments: str, *values: object) -> Record:
+        with self._transaction():
+            self._database.execute(
+                f"UPDATE cards SET {assignments}, changed_at = ? WHERE id = ?",  # noqa: S608
+                (*values, self._now(), record.id),
+            )
+        return self._by_id(record.id)
+
+    def _by_id(self, row: int) -> Record:
+        record = self._one("id = ?", row)
+        assert record is not None
+        return record
+
+    def _one(self, condition: str, value: object) -> Record | None:
+        with self._lock:
+            row = self._database.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE {condition} ORDER BY id DESC",  # noqa: S608
+                (value,),
+            ).fetchone()
+        return None if row is None else _record(row)
+
+
+def _record(row: tuple[object, ...]) -> Record:
+    values = list(row)
+    values[3] = State(str(values[3]))
+    return Record(*values)  # type: ignore[arg-type]

@@ -1,0 +1,195 @@
+"""The card as ISO/IEC 7816-4 knows it: SELECT, secure messaging, and answers in parts.
+
+Issuer commands are served whichever applet is selected. The modules of the applets and of the
+secure channel are imported by the first command that needs them.
+"""
+
+from lib import wire
+from lib.apdu import Command, Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Terminal(Protocol):
+        """What commands may ask of the rest of the card."""
+
+        def random(self, n: int) -> bytes: ...
+        def board_name(self) -> str: ...
+        def press(self) -> bool:
+            """Wait for the button, at most PRESS_TIMEOUT_MS."""
+
+        def cell(self) -> tuple[int, int, int]:
+            """Millivolts under load, state, millivolts unloaded."""
+
+
+class Applets:
+    """Executes commands. Rules that several commands share are its need_… methods.
+
+    store: the card's memory. session: the SCP03 session, open or half open, or None.
+    secure: whether the command in hand came through the open session.
+    """
+
+    def __init__(self, store, terminal: "Terminal"):
+        self.store = store
+        self.terminal = terminal
+        self.session = None
+        self.secure = False
+        self._oath = False  # which applet is selected
+        self._command = Command()
+        self._rest = b""  # what GET RESPONSE has still to send
+
+    def process(self, apdu: memoryview) -> bytes:
+        """Execute one command, and return its answer and status word. Never raises.
+
+        apdu is decrypted in place; who owns it wipes it.
+        """
+        try:
+            return self._process(apdu)
+        except Refused as refused:
+            sw = refused.sw
+        except OSError:
+            sw = wire.SW_FLASH
+        except Exception:
+            self.close()
+            sw = wire.SW_INTERNAL
+        return sw.to_bytes(2, "big")
+
+    def close(self) -> None:
+        """End the session, if there is one."""
+        session = self.session
+        self.session = None
+        if session:
+            session.close()
+
+    def reset(self) -> None:
+        """As after power-on: issuer selected, no session."""
+        self.close()
+        self._oath = False
+        self._rest = b""
+
+    def need_keys(self) -> None:
+        """Refuse a command that came outside a session with the keys in use."""
+        if not self.secure:
+            raise Refused(wire.SW_SECURITY)
+
+    def need_firm_keys(self) -> None:
+        """Refuse a command that came outside a session with the firm's keys."""
+        self.need_keys()
+        if self.store.kvn == wire.KVN_TRANSPORT:
+            raise Refused(wire.SW_SECURITY)
+
+    def need_press(self) -> None:
+        """Wait for the button; refuse the command when no press comes."""
+        if not self.terminal.press():
+            raise Refused(wire.SW_CONDITIONS)
+
+    def need_power(self) -> None:
+        """Refuse to change the memory when the cell may not last until it is done."""
+        if self.terminal.cell()[1] == wire.CELL_CRITICAL:
+            raise Refused(wire.SW_CONDITIONS)
+
+    def need_consent(self) -> None:
+        """A card in service changes its keys or its credential only with a press."""
+        self.need_power()
+        if self.store.life_cycle >= wire.SECURED:
+            self.need_press()
+
+    def _process(self, apdu):
+        command = self._command
+        command.parse(apdu)
+        cla, ins = command.cla, command.ins
+        if cla == wire.CLA_ISO and (ins == wire.INS_GET_RESPONSE or ins == wire.INS_SEND_REMAINING):
+            return self._part(self._rest, command.limit)
+        self._rest = b""
+        if cla & wire.CLA_CHAINING:
+            raise Refused(wire.SW_NO_CHAINING)
+        if cla & ~(wire.CLA_GP | wire.CLA_SECURE):
+            raise Refused(wire.SW_CLASS)
+        self.secure = False
+        if cla & wire.CLA_SECURE:
+            return self._process_secure(apdu, command)
+        if cla == wire.CLA_ISO and ins == wire.INS_SELECT and command.p1 == 0x04:
+            answer = self._select(command)
+        elif cla == wire.CLA_GP and ins == wire.INS_INITIALIZE_UPDATE:
+            answer = self._initialize_update(command)
+        else:
+            answer = self._dispatch(command)
+        return self._part(answer + b"\x90\x00", command.limit)
+
+    def _process_secure(self, apdu, command):
+        """A command with secure messaging. A wrong C-MAC ends the session."""
+        session = self.session
+        issuer = command.cla & wire.CLA_GP != 0
+        opening = issuer and command.ins == wire.INS_EXTERNAL_AUTHENTICATE
+        if session is None or session.open == opening:
+            raise Refused(wire.SW_CONDITIONS if opening else wire.SW_SECURITY)
+        try:
+            if opening:
+                if command.p1 != wire.SCP_LEVEL or command.p2:
+                    raise Refused(wire.SW_P1P2)
+                session.authenticate(apdu, command)
+                return b"\x90\x00"
+            session.unwrap(apdu, command)
+        except Refused:
+            self.close()
+            raise
+        self.secure = True
+        answer = self._dispatch(command)
+        answer = session.wrap(answer) + b"\x90\x00"
+        if issuer and command.ins == wire.INS_PUT_KEY:
+            self.close()  # it was opened with keys that are no longer valid
+        return self._part(answer, 0x10000 if command.head > 5 else 0x100)
+
+    def _dispatch(self, command):
+        if command.cla & wire.CLA_GP or command.ins == wire.INS_GET_CHALLENGE:
+            from card import issuer as applet
+        elif self._oath:
+            from card import oath as applet
+        else:
+            raise Refused(wire.SW_INSTRUCTION)
+        return applet.process(self, command)
+
+    def _select(self, command):
+        aid = bytes(command.data)
+        if command.p2:
+            raise Refused(wire.SW_P1P2)
+        if aid == wire.AID_OATH:
+            from card import oath as applet
+        elif aid == wire.AID_ISSUER or not aid:
+            from card import issuer as applet
+        else:
+            raise Refused(wire.SW_NO_APPLET)
+        self.close()
+        self._oath = aid == wire.AID_OATH
+        return applet.select(self)
+
+    def _initialize_update(self, command):
+        from lib.scp03 import Session
+
+        store = self.store
+        self.close()
+        if store.life_cycle == wire.TERMINATED:
+            raise Refused(wire.SW_CONDITIONS)
+        if len(command.data) != 8:
+            raise Refused(wire.SW_LENGTH)
+        if command.p2:
+            raise Refused(wire.SW_P1P2)
+        if command.p1 and command.p1 != store.kvn:
+            raise Refused(wire.SW_NO_DATA)
+        challenge = self.terminal.random(8)
+        self.session = session = Session(store.keys, command.data, challenge)
+        head = bytes((store.kvn, wire.SCP_VERSION, wire.SCP_I))
+        return store.serial + head + challenge + session.card_cryptogram
+
+    def _part(self, answer, limit):
+        """As much of the answer as the limit allows; the rest waits for GET RESPONSE."""
+        size = len(answer) - 2
+        if size < 0:
+            raise Refused(wire.SW_CONDITIONS)
+        if size <= limit:
+            self._rest = b""
+            return answer
+        self._rest = answer[limit:]
+        more = wire.SW_MORE | (size - limit if size - limit < 0x100 else 0)
+        return answer[:limit] + more.to_bytes(2, "big")

@@ -1,0 +1,147 @@
+"""The card's firmware behind a line of pipes, in virtual time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEVICE = Path(__file__).parent / "device"
+VECTORS = Path(__file__).parents[2] / "vectors"
+Fault = Callable[[bytes], list[tuple[int, bytes]]]
+
+
+class PipeCard:
+    """A docked card. It is a ByteLink of the station's T=1, whose time is the card's own clock.
+
+    now: milliseconds. presses: (from, to) instants between which the button is down.
+    to_card, to_station: what the line does to a write: pieces, each with a delay in milliseconds.
+    """
+
+    name = "pipe"
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self.now = 0
+        self._pending = self._read_wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.presses: list[tuple[int, int]] = []
+        self.docked = True
+        self.to_card: Fault = lambda data: [(0, data)]
+        self.to_station: Fault = lambda data: [(0, data)]
+        self._in: list[tuple[int, bytes]] = []
+        self._out: list[tuple[int, bytes]] = []
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression on the device."""
+        self._write(f"eval {expression}")
+        kind, _, value = self._process.stdout.readline().partition(" ")
+        assert kind == "value", value
+        return json.loads(value)
+
+    def reset(self, **fields: Any) -> None:
+        """Undock, set the store, dock."""
+        self._forget()
+        self.docked = False
+        for _ in range(3):
+            self._step(0)
+        self.evaluate(f"reset(**{fields!r})")
+        self._forget()
+        self._step(0)
+
+    def inspect(self) -> dict[str, Any]:
+        return self.evaluate("inspect()")
+
+    @property
+    def log(self) -> list[bytes]:
+        """Every command that was executed since the reset."""
+        return [bytes.fromhex(apdu) for apdu in self.evaluate("log")]
+
+    def press(self, after_ms: int = 100, for_ms: int = 80) -> None:
+        """Have the button pressed in a while."""
+        self.presses.append((self.now + after_ms, self.now + after_ms + for_ms))
+
+    def write(self, data: bytes) -> None:
+        for delay, piece in self.to_card(data):
+            self._in.append((self.now + delay, piece))
+
+    def read(self, timeout_s: float) -> bytes:
+        end = self.now + round(timeout_s * 1000)
+        while True:
+            arrived = b"".join(data for due, data in self._out if due <= self.now)
+            if arrived:
+                self._out = [entry for entry in self._out if entry[0] > self.now]
+                return arrived
+            if self.now >= end and not any(due <= self.now for due, _ in self._in):
+                return b""
+            self._run(end)
+
+    def drain(self) -> None:
+        while self.read(0):
+            pass
+
+    def close(self) -> None: ...
+
+    def run(self, ms: int) -> None:
+        """Let time pass; what the card sends meanwhile can be read afterwards."""
+        end = self.now + ms
+        while self.now < end:
+            self._run(end)
+
+    def _run(self, end: int) -> None:
+        """Until the card's wait is over, something happens, or `end`."""
+        edges = [instant for press in self.presses for instant in press]
+        due = [instant for instant, _ in self._in + self._out]
+        ahead = [instant for instant in edges + due if instant > self.now]
+        ready = any(instant <= self.now for instant, _ in self._in)
+        self._step(0 if ready else min([end, self.now + self._pending, *ahead]) - self.now)
+
+    def _step(self, ms: int) -> None:
+        self.now += ms
+        down = any(begin <= self.now < end for begin, end in self.presses)
+        received = b"".join(data for due, data in self._in if due <= self.now)
+        self._in = [entry for entry in self._in if entry[0] > self.now]
+        self._write(f"step {ms} {self.docked + 2 * down} x{received.hex()}")
+        self._pending = self._read_wait()
+
+    def _write(self, line: str) -> None:
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _read_wait(self) -> int:
+        """The firmware's next wait; what it has sent is on the line."""
+        line = self._process.stdout.readline()
+        kind, _, rest = line.partition(" ")
+        assert kind == "wait", line + self._process.stdout.read()
+        ms, _, sent = rest.strip().partition(" ")
+        if sent:
+            for delay, piece in self.to_station(bytes.fromhex(sent)):
+                self._out.append((self.now + delay, piece))
+        return int(ms)
+
+
+@pytest.fixture(scope="session")
+def card_process(micropython: Any) -> Iterator[PipeCard]:
+    process = micropython.start(DEVICE / "main.py", path=(DEVICE,))
+    yield PipeCard(process)
+    process.stdin.close()
+    process.stdout.close()
+    assert process.wait(timeout=10) == 0
+
+
+@pytest.fixture
+def card(card_process: PipeCard) -> PipeCard:
+    """A card as from the factory, docked. Property tests call card.reset() for each example."""
+    card_process.reset()
+    return card_process
+
+
+@pytest.fixture(scope="session")
+def vectors() -> Callable[[str], Any]:
+    """The published vectors of a name."""
+    return lambda name: json.loads((VECTORS / f"{name}.json").read_text())

@@ -1,1 +1,1 @@
-"""TBD"""
+"""The verification server: who holds which card, and whether a code is right, once."""

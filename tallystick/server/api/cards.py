@@ -1,0 +1,123 @@
+"""Cards: what stations register and assign."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from tallystick.server import cards
+from tallystick.server.api.access import ServerState, only
+from tallystick.server.credentials import Caller, Role, station_psk
+from tallystick.server.errors import ApiError
+from tallystick.server.intake import read_container
+from tallystick.server.state import State
+
+router = APIRouter(prefix="/v1/cards", tags=["cards"])
+
+Station = Annotated[Caller, Depends(only(Role.STATION))]
+StationOrAdmin = Annotated[Caller, Depends(only(Role.STATION, Role.ADMIN))]
+Serial = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class RegisteredCard(BaseModel):
+    serial: str
+    status: str
+    digits: int
+    moving_factor: int
+
+
+class Registration(BaseModel):
+    cards: list[RegisteredCard]
+
+
+class CardView(BaseModel):
+    serial: str
+    status: str
+    user: str | None
+    registered_by: str
+    registered_at: int
+    digits: int
+    moving_factor: int
+
+
+class AssignmentRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    user: Login
+
+
+CONTAINER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/pskc+xml": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.post("", status_code=201, openapi_extra=CONTAINER_BODY)
+async def register(
+    request: Request, response: Response, state: ServerState, caller: Station
+) -> Registration:
+    """Register every card of a PSKC container (AES-128-CBC under the station's pre-shared key,
+    HMAC-SHA1 MAC), or none. 200 instead of 201 when all were registered before."""
+    container = await _body(request, state.settings.container_limit)
+    answers = await run_in_threadpool(_register, state, caller, container)
+    if all(answer["status"] == cards.ALREADY_REGISTERED for answer in answers):
+        response.status_code = 200
+    return Registration(cards=[RegisteredCard(**answer) for answer in answers])
+
+
+def _register(state: State, caller: Caller, container: bytes) -> list[dict[str, Any]]:
+    with state.database.read() as connection:
+        psk = station_psk(connection, state.ring, caller.id)
+    entries = read_container(container, psk)
+    psk.wipe()
+    with state.database.write() as connection:
+        answers = cards.register(connection, state.ring, caller, entries, state.now())
+    for entry in entries:
+        entry.seed.wipe()
+    return answers
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise ApiError(
+                413,
+                "container-too-large",
+                f"The container is larger than {limit // 1024} KiB.",
+                kept="None of the container was registered.",
+                todo="Split it.",
+            )
+    return bytes(body)
+
+
+@router.get("/{serial}")
+def show(serial: Serial, state: ServerState, caller: StationOrAdmin) -> CardView:
+    """One card. A station sees the cards that it registered."""
+    with state.database.read() as connection:
+        return CardView(**cards.describe(connection, caller, serial, state.now()))
+
+
+@router.delete("/{serial}", status_code=204)
+def remove(serial: Serial, state: ServerState, caller: StationOrAdmin) -> None:
+    """Delete a card; its counter stays as a tombstone."""
+    with state.database.write() as connection:
+        cards.remove(connection, state.ring, caller, serial, state.now())
+
+
+@router.put("/{serial}/assignment")
+def assign(
+    serial: Serial, body: AssignmentRequest, state: ServerState, caller: StationOrAdmin
+) -> CardView:
+    """Give an unassigned card to a user."""
+    with state.database.write() as connection:
+        view = cards.assign(
+            connection, state.ring, caller, serial, login=body.user, now=state.now()
+        )
+    return CardView(**view)

@@ -1,0 +1,99 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from tallystick import __version__
+from tallystick.server.api import cards, credentials, system, verify
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.headers import SecurityHeaders
+from tallystick.server.keys import BoxError
+from tallystick.server.settings import Settings
+from tallystick.server.state import open_state
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server for these settings. Its parts open with the ASGI lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.server = open_state(settings)
+        try:
+            yield
+        finally:
+            app.state.server.close()
+
+    app = FastAPI(
+        title="Tallystick server",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    for module in (system, cards, verify, credentials):
+        app.include_router(module.router)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(BoxError, _box_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+async def _api_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)
+    headers = {"www-authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+async def _box_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, BoxError)
+    unreadable = ApiError(500, "unreadable", error.what, kept=error.kept, todo=error.todo)
+    return JSONResponse(unreadable.body(), status_code=500)
+
+
+async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    # Names of fields and rules only: the values may be codes.
+    problems = "; ".join(f"{_field(problem)}: {problem['msg']}" for problem in error.errors())
+    answer = ApiError(
+        422,
+        "invalid-request",
+        f"The request is not valid: {problems}.",
+        kept=NOTHING_CHANGED,
+        todo="See /v1/openapi.json for what this call takes.",
+    )
+    return JSONResponse(answer.body(), status_code=422)
+
+
+def _field(problem: dict[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    answer = ApiError(error.status_code, code, str(error.detail), kept=NOTHING_CHANGED)
+    return JSONResponse(answer.body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _internal_error(_: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected %s", type(error).__name__)
+    answer = ApiError(
+        500, "internal", "The request failed inside the server.", todo="See the server's log."
+    )
+    return JSONResponse(answer.body(), status_code=500)

@@ -1,0 +1,71 @@
+"""One engine, two ways in: `read()` and `write()`. Every commit is durable.
+
+SQLite: write-ahead log with synchronous=FULL, so a commit has reached the disk when it returns;
+a writing transaction takes the write lock at once (BEGIN IMMEDIATE), so it cannot fail half way
+for having read something stale. PostgreSQL: READ COMMITTED with row locks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url
+
+AnyRow = Row[*tuple[Any, ...]]
+
+BUSY_TIMEOUT_S = 15
+_WRITES = "tally_writes"
+
+
+class Database:
+    """The engine and its transactions. Thread-safe."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._writing = self.engine.execution_options(**{_WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent snapshot to read from."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is committed, durably, when the block ends without an exception."""
+        with self._writing.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _sqlite_engine(url: str) -> Engine:
+    database = make_url(url).database
+    assert database
+    Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin in `begin` below, not in the driver
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql_engine(url: str) -> Engine:
+    return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10)

@@ -1,0 +1,121 @@
+"""Group commit: checks that arrive together are judged in one durable transaction.
+
+A durable commit costs a write to the disk. One thread of the worker takes whatever checks have
+arrived, judges them in one transaction, commits, and only then answers. While it commits, the
+next ones gather. Each check is still a compare-and-set statement of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.server.database import Database
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.verification import Check, Outcome, StaleError, Verifier
+
+MAX_BATCH = 64
+MAX_QUEUE = 4096
+MAX_TRIES = 20
+
+log = logging.getLogger(__name__)
+
+Waiting = tuple[Check, "asyncio.Future[Outcome]", asyncio.AbstractEventLoop]
+
+
+class Group:
+    """A queue of checks and the thread that works it off."""
+
+    def __init__(self, database: Database, verifier: Verifier, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._clock = clock
+        self._queue: deque[Waiting] = deque()
+        self._arrived = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
+        self._thread.start()
+
+    async def check(self, check: Check) -> Outcome:
+        """The outcome, committed. Raises ApiError."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        with self._arrived:
+            if self._closing or len(self._queue) >= MAX_QUEUE:
+                raise _busy()
+            self._queue.append((check, future, loop))
+            self._arrived.notify()
+        return await future
+
+    def close(self) -> None:
+        """Answer what has arrived, then stop."""
+        with self._arrived:
+            self._closing = True
+            self._arrived.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._arrived:
+                while not self._queue and not self._closing:
+                    self._arrived.wait()
+                if not self._queue:
+                    return
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            self._answer(batch, self._judge([check for check, _, _ in batch]))
+
+    def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
+        for _ in range(MAX_TRIES):
+            try:
+                with self._database.write() as connection:
+                    answers = self._verifier.run(connection, checks, self._clock())
+                self._verifier.chain.commit()
+            except StaleError:
+                self._verifier.chain.rollback()
+            except DBAPIError as error:
+                log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
+                self._verifier.chain.reopen()
+            except Exception:
+                log.exception("a batch of checks failed")
+                self._verifier.chain.reopen()
+                return [_failed() for _ in checks]
+            else:
+                return answers
+        return [_busy() for _ in checks]
+
+    def _answer(self, batch: list[Waiting], answers: list[Outcome | ApiError]) -> None:
+        def deliver() -> None:
+            for (_, future, _), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, ApiError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+        batch[0][2].call_soon_threadsafe(deliver)
+
+
+def _busy() -> ApiError:
+    return ApiError(
+        503,
+        "busy",
+        "The server cannot take the check now.",
+        kept=NOTHING_CHANGED,
+        todo="Try again in a moment.",
+    )
+
+
+def _failed() -> ApiError:
+    return ApiError(
+        500,
+        "internal",
+        "The check failed inside the server.",
+        kept="Nothing was changed; the code was not accepted.",
+        todo="See the server's log.",
+    )

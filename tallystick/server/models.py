@@ -1,0 +1,133 @@
+"""The tables. The migrations in `migrations/versions` make them; a test holds the two together.
+
+Times are whole seconds since 1970 unless the column says milliseconds.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class Firm(Base):
+    """A tenant. Everything else belongs to exactly one."""
+
+    __tablename__ = "firm"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class Credential(Base):
+    """A bearer token of a station, service or administrator. Only its hash is kept."""
+
+    __tablename__ = "credential"
+
+    id: Mapped[str] = mapped_column(String(24), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    role: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str] = mapped_column(String(64))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    psk_key_id: Mapped[str | None] = mapped_column(String(16))
+    psk_box: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (UniqueConstraint("firm_id", "name"),)
+
+
+class Person(Base):
+    """Someone who logs in. `login` is unique within the firm."""
+
+    __tablename__ = "person"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    login: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (UniqueConstraint("firm_id", "login"),)
+
+
+class Card(Base):
+    """An HOTP card that the server can verify.
+
+    moving_factor: the next one expected; it only grows. failures, lockout_s, blocked_until:
+    throttling (RFC 4226 7.3). seed_fingerprint is unique over all cards of all firms.
+    """
+
+    __tablename__ = "card"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    serial: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    digits: Mapped[int]
+    moving_factor: Mapped[int] = mapped_column(BigInteger)
+    seed_key_id: Mapped[str] = mapped_column(String(16), index=True)
+    seed_box: Mapped[bytes] = mapped_column(LargeBinary)
+    seed_fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    registered_by: Mapped[str] = mapped_column(ForeignKey("credential.id"))
+    registered_at: Mapped[int] = mapped_column(BigInteger)
+    last_used_at: Mapped[int | None] = mapped_column(BigInteger)
+    failures: Mapped[int] = mapped_column(default=0)
+    lockout_s: Mapped[int] = mapped_column(default=0)
+    blocked_until: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    __table_args__ = (UniqueConstraint("firm_id", "serial"),)
+
+
+class Assignment(Base):
+    """Who holds a card now. At most one row a card; all of a loan's data goes with its row."""
+
+    __tablename__ = "assignment"
+
+    card_id: Mapped[int] = mapped_column(ForeignKey("card.id"), primary_key=True)
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
+    assigned_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Tombstone(Base):
+    """What stays of a deleted card, so that its counter never goes back."""
+
+    __tablename__ = "tombstone"
+
+    seed_fingerprint: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    serial: Mapped[str] = mapped_column(String(64))
+    moving_factor: Mapped[int] = mapped_column(BigInteger)
+    deleted_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class AuditEntry(Base):
+    """One sensitive act. Append-only (triggers refuse change), linked by `mac` to the one before
+    it in the same chain."""
+
+    __tablename__ = "audit"
+
+    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at_ms: Mapped[int] = mapped_column(BigInteger)
+    firm_id: Mapped[int | None] = mapped_column(BigInteger)
+    actor: Mapped[str] = mapped_column(String(255))
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(255))
+    detail: Mapped[str] = mapped_column(String(1000))
+    mac: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+    __table_args__ = (Index("ix_audit_firm_at", "firm_id", "at_ms"),)
+
+
+class AuditHead(Base):
+    """The end of each audit chain."""
+
+    __tablename__ = "audit_head"
+
+    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    mac: Mapped[bytes] = mapped_column(LargeBinary(32))

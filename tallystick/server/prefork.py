@@ -1,0 +1,50 @@
+"""Several workers on one listening socket: fork, replace those that die, stop them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+RESTART_PAUSE_S = 1.0
+
+
+def prefork(workers: int, serve: Callable[[], None]) -> None:
+    """Run `serve` in `workers` child processes until SIGINT or SIGTERM.
+
+    The caller has no threads and no open database connection: both do not survive a fork.
+    """
+    stopping = False
+    children: set[int] = set()
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for _ in range(workers):
+        children.add(_fork(serve))
+    while children:
+        child, status = os.wait()
+        children.discard(child)
+        if not stopping:
+            sys.stderr.write(f"worker {child} ended with {status}; another one takes its place\n")
+            time.sleep(RESTART_PAUSE_S)
+            children.add(_fork(serve))
+
+
+def _fork(serve: Callable[[], None]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        serve()
+    finally:
+        os._exit(0)

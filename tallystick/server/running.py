@@ -1,0 +1,157 @@
+"""Run the server: in this process for `tally server run`, or in a child for tests and the demo."""
+
+from __future__ import annotations
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from tallystick.common.errors import BadInputError, TallyError
+from tallystick.server import credentials
+from tallystick.server.app import create_app
+from tallystick.server.console import opened
+from tallystick.server.credentials import NewCredential, Role
+from tallystick.server.prefork import prefork
+from tallystick.server.settings import Settings, settings_from
+
+START_TIMEOUT_S = 20.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose. Raises BadInputError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise BadInputError(
+            f"The server cannot listen on {host} port {port}: {error.strerror}.",
+            todo="Choose another --port (0 lets the system choose).",
+        ) from None
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first.
+
+    Raises KeyFileError or SchemaError before anything is served.
+    """
+    with opened(settings):
+        pass  # keys are made and the schema is migrated once, before any worker starts
+    if workers == 1:
+        _serve_here(settings, sock)
+    else:
+        prefork(workers, lambda: _serve_here(settings, sock))
+
+
+def _serve_here(settings: Settings, sock: socket.socket) -> None:
+    config = uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+    uvicorn.Server(config).run(sockets=[sock])
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server process that someone else started. url has no trailing slash."""
+
+    url: str
+    settings: Settings
+    process: subprocess.Popen[str]
+
+    def add_credential(self, role: Role | str, name: str) -> NewCredential:
+        """Make a credential straight in the database, as `tally server credential add` does."""
+        return add_credential(self.settings, role, name)
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=10)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+
+def add_credential(settings: Settings, role: Role | str, name: str) -> NewCredential:
+    """Make a credential. Migrates the database if needed. Raises ApiError, KeyFileError."""
+    with opened(settings) as parts, parts.database.write() as connection:
+        return credentials.add(
+            connection,
+            parts.ring,
+            role=Role(role),
+            name=name,
+            now=settings.clock(),
+            actor="console",
+        )
+
+
+@contextmanager
+def running(
+    folder: Path | None = None, *, db: str | None = None, workers: int = 1
+) -> Iterator[RunningServer]:
+    """A real server on a free port of 127.0.0.1, in a process of its own, stopped at the end.
+
+    Give a folder for an SQLite database in it, or a database URL.
+    Raises TallyError when it does not start.
+    """
+    url = db or f"sqlite:///{(folder or Path.cwd()) / 'server.db'}"
+    settings = settings_from(url, (folder / "server.keys") if folder else None)
+    server = start(settings, workers=workers)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop()
+
+
+def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:
+    """Start a server process and wait until it answers. The caller stops it."""
+    command = [sys.executable, "-m", "tallystick.server.running", settings.db_url]
+    command += [str(settings.key_file), str(workers), str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    url = process.stdout.readline().strip() if ready else ""
+    if not url:
+        process.kill()
+        process.wait()
+        raise TallyError("The server process did not start.", todo="Its error is above.")
+    return RunningServer(url, settings, process)
+
+
+def _main(arguments: list[str]) -> None:
+    db, key_file, workers, port = arguments
+    sock = listen("127.0.0.1", int(port))
+    # Connections queue on the socket from here on, so the URL can be used at once.
+    sock.listen(128)
+    sys.stdout.write(url_of(sock) + "\n")
+    sys.stdout.flush()
+    serve(settings_from(db, key_file), sock, workers=int(workers))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

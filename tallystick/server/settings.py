@@ -1,0 +1,89 @@
+"""What one server process needs to know, in one immutable value."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from tallystick.common.errors import BadInputError
+
+ENV_DB = "TALLY_SERVER_DB"
+ENV_KEY_FILE = "TALLY_SERVER_KEY_FILE"
+
+
+@dataclass(frozen=True)
+class CodePolicy:
+    """How codes are judged (RFC 4226 section 7).
+
+    look_ahead: moving factors tried, from the stored one on (7.4, *s*). look_back: how many past
+    codes are told apart as "replayed"; they are never accepted. resync_window: further moving
+    factors searched for two successive codes. max_failures: guesses that are evaluated before the
+    card is throttled (7.3, *T*). lockout_s and lockout_max_s: first and longest wait, doubled
+    after each further failure.
+    """
+
+    look_ahead: int = 10
+    look_back: int = 10
+    resync_window: int = 100
+    max_failures: int = 10
+    lockout_s: int = 60
+    lockout_max_s: int = 4 * 3600
+
+
+@dataclass(frozen=True)
+class Settings:
+    """db_url: an SQLAlchemy URL. key_file: where the server's keys are (never in the database).
+    clock: the server's time, seconds since 1970; tests inject their own."""
+
+    db_url: str
+    key_file: Path
+    codes: CodePolicy = field(default_factory=CodePolicy)
+    clock: Callable[[], float] = time.time
+    container_limit: int = 4 * 1024 * 1024
+
+
+def state_folder() -> Path:
+    """Where the server keeps its files unless told otherwise (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "tallystick"
+
+
+def settings_from(
+    db: str | None, key_file: str | Path | None = None, *, codes: CodePolicy | None = None
+) -> Settings:
+    """Settings from `--db` and `--key-file`, the environment, or the defaults.
+
+    Raises BadInputError for an unusable database URL.
+    """
+    url_text = db or os.environ.get(ENV_DB) or f"sqlite:///{state_folder() / 'server.db'}"
+    try:
+        url = make_url(url_text)
+    except ArgumentError:
+        raise BadInputError(
+            "The database URL is not understood.",
+            todo="Give sqlite:///path/to/file.db or postgresql+psycopg://user@host/name.",
+        ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise BadInputError(
+            f"Databases of kind {url.get_backend_name()!r} are not supported.",
+            todo="Use sqlite:/// or postgresql+psycopg://.",
+        )
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise BadInputError(
+            "An SQLite database in memory would forget every counter.",
+            todo="Name a file: sqlite:///path/to/file.db.",
+        )
+    chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_beside(url.database, url_text)
+    return Settings(url_text, Path(chosen), codes or CodePolicy())
+
+
+def _key_file_beside(database: str | None, url: str) -> Path:
+    if url.startswith("sqlite") and database:
+        return Path(database).with_suffix(".keys")
+    return state_folder() / "server.keys"

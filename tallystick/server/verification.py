@@ -1,0 +1,270 @@
+"""Verify a batch of codes in one transaction. Each card moves by a compare-and-set of its own.
+
+The statement in `_store` is the only one in the server that moves a counter forward after
+registration. It names the state that was judged; where another worker has changed the card
+meanwhile it matches no row, and the whole batch is judged again from what is stored now.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+
+from tallystick.server.audit import Act, WorkerChain
+from tallystick.server.cards import live, seed_binding
+from tallystick.server.credentials import Caller, Role, authenticate_all
+from tallystick.server.database import AnyRow
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.judge import CodeState, Reason, Verdict, judge
+from tallystick.server.keys import Box, BoxError, KeyRing
+from tallystick.server.models import Assignment, Card, Person
+from tallystick.server.settings import CodePolicy
+
+
+@dataclass(frozen=True)
+class Check:
+    """One request: whose code (a user's or a card's), and one code or two successive ones."""
+
+    token_hash: bytes
+    user: str | None
+    serial: str | None
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """reason `throttled` is answered with 429 and retry_after_s; all others with 200."""
+
+    reason: Reason
+    serial: str | None = None
+    retry_after_s: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        return self.reason is Reason.OK
+
+
+class StaleError(Exception):
+    """Another worker moved a card between reading and writing: judge the batch again."""
+
+
+_COLUMNS = (
+    Card.id,
+    Card.firm_id,
+    Card.serial,
+    Card.digits,
+    Card.seed_key_id,
+    Card.seed_box,
+    Card.moving_factor,
+    Card.failures,
+    Card.lockout_s,
+    Card.blocked_until,
+    Card.last_used_at,
+    Person.login,
+)
+
+_MOVE = (
+    update(Card)
+    .where(
+        Card.id == bindparam("card"),
+        Card.moving_factor == bindparam("seen_factor"),
+        Card.failures == bindparam("seen_failures"),
+        Card.blocked_until == bindparam("seen_blocked_until"),
+    )
+    .values(
+        moving_factor=bindparam("factor"),
+        failures=bindparam("failures"),
+        lockout_s=bindparam("lockout_s"),
+        blocked_until=bindparam("blocked_until"),
+        last_used_at=bindparam("used_at"),
+    )
+)
+
+
+class Verifier:
+    """Judges batches. One per worker thread: it owns the worker's audit chain."""
+
+    def __init__(self, ring: KeyRing, policy: CodePolicy) -> None:
+        self._ring = ring
+        self._policy = policy
+        self.chain = WorkerChain(ring)
+
+    def run(
+        self, connection: Connection, checks: Sequence[Check], now: float
+    ) -> list[Outcome | ApiError]:
+        """Judge the checks in order. Outcomes hold once the caller's transaction is committed.
+
+        Raises StaleError when the transaction must be rolled back and run again.
+        """
+        callers = authenticate_all(connection, {check.token_hash for check in checks})
+        answers: list[Outcome | ApiError] = []
+        wanted: list[tuple[Check, Caller] | ApiError] = []
+        answer: Outcome | ApiError
+        for check in checks:
+            try:
+                wanted.append((check, _service(callers[check.token_hash].caller())))
+            except ApiError as refusal:
+                wanted.append(refusal)
+        cards = _Cards(connection, [item for item in wanted if not isinstance(item, ApiError)], now)
+        acts: list[Act] = []
+        for item in wanted:
+            if isinstance(item, ApiError):
+                answers.append(item)
+                continue
+            check, caller = item
+            try:
+                answer = self._check(connection, check, cards.of(check, caller), int(now))
+            except BoxError as unreadable:
+                answers.append(_unreadable(unreadable))
+                continue
+            answers.append(answer)
+            if isinstance(answer, Outcome):
+                acts.append(_act(check, caller, answer, now))
+        self.chain.append(connection, acts, int(now * 1000))
+        return answers
+
+    def _check(
+        self, connection: Connection, check: Check, cards: list[_Held], now: int
+    ) -> Outcome | ApiError:
+        if not cards:
+            return Outcome(Reason.NO_CARD)
+        fitting = [card for card in cards if all(len(c) == card.row.digits for c in check.codes)]
+        if not fitting:
+            return _wrong_length(cards[0].row.digits)
+        judged = [(card, self._judge(card, check.codes, now)) for card in fitting]
+        card, verdict = min(judged, key=lambda pair: _PRECEDENCE.index(pair[1].reason))
+        if verdict.reason is Reason.OK:
+            _store(connection, card, verdict.state, used_at=now)
+        elif verdict.reason is not Reason.REPLAYED:
+            for other, failed in judged:
+                _store(connection, other, failed.state, used_at=other.row.last_used_at)
+        return Outcome(verdict.reason, card.row.serial, verdict.retry_after_s)
+
+    def _judge(self, card: _Held, codes: tuple[str, ...], now: int) -> Verdict:
+        if now < card.state.blocked_until:
+            return Verdict(Reason.THROTTLED, card.state, card.state.blocked_until - now)
+        box = Box(card.row.seed_key_id, card.row.seed_box)
+        seed = self._ring.decrypt(box, seed_binding(card.row.firm_id, card.row.serial))
+        return judge(seed, card.state, codes, self._policy, now)
+
+
+# Of a user's several cards, the most favourable verdict is the answer.
+_PRECEDENCE = (
+    Reason.OK,
+    Reason.REPLAYED,
+    Reason.RESYNCHRONISE,
+    Reason.WRONG,
+    Reason.THROTTLED,
+)
+
+
+class _Held:
+    """A card with its holder, and its state as this transaction has left it so far."""
+
+    def __init__(self, row: AnyRow) -> None:
+        self.row = row
+        self.state = CodeState(row.moving_factor, row.failures, row.lockout_s, row.blocked_until)
+
+
+class _Cards:
+    """The assigned cards that a batch is about, read (and on PostgreSQL locked, in the order of
+    their ids) in one statement for users and one for serial numbers."""
+
+    def __init__(
+        self, connection: Connection, wanted: Sequence[tuple[Check, Caller]], now: float
+    ) -> None:
+        self._by_id: dict[int, _Held] = {}
+        self._by_user: defaultdict[tuple[int, str], list[_Held]] = defaultdict(list)
+        self._by_serial: dict[tuple[int, str], _Held] = {}
+        firms = {caller.firm_id for _, caller in wanted}
+        users = {check.user for check, _ in wanted if check.user is not None}
+        serials = {check.serial for check, _ in wanted if check.serial is not None}
+        if users:
+            by_user = Person.firm_id.in_(firms) & Person.login.in_(users)
+            for held in self._read(connection, by_user, now):
+                self._by_user[held.row.firm_id, held.row.login].append(held)
+        if serials:
+            by_serial = Card.firm_id.in_(firms) & Card.serial.in_(serials)
+            for held in self._read(connection, by_serial, now):
+                self._by_serial[held.row.firm_id, held.row.serial] = held
+
+    def _read(
+        self, connection: Connection, condition: ColumnElement[bool], now: float
+    ) -> list[_Held]:
+        rows = connection.execute(
+            select(*_COLUMNS)
+            .join(Assignment, Assignment.card_id == Card.id)
+            .join(Person, Person.id == Assignment.person_id)
+            .where(condition, live(now))
+            .order_by(Card.id)
+            .with_for_update(of=Card)
+        )
+        return [self._by_id.setdefault(row.id, _Held(row)) for row in rows]
+
+    def of(self, check: Check, caller: Caller) -> list[_Held]:
+        if check.user is not None:
+            return self._by_user[caller.firm_id, check.user]
+        held = self._by_serial.get((caller.firm_id, check.serial or ""))
+        return [held] if held is not None else []
+
+
+def _store(connection: Connection, card: _Held, state: CodeState, *, used_at: int | None) -> None:
+    """Compare and set. Raises StaleError when the card is no longer as it was judged."""
+    seen = card.state
+    if state == seen:
+        return
+    moved = connection.execute(
+        _MOVE,
+        {
+            "card": card.row.id,
+            "seen_factor": seen.moving_factor,
+            "seen_failures": seen.failures,
+            "seen_blocked_until": seen.blocked_until,
+            "factor": state.moving_factor,
+            "failures": state.failures,
+            "lockout_s": state.lockout_s,
+            "blocked_until": state.blocked_until,
+            "used_at": used_at,
+        },
+    )
+    if moved.rowcount != 1:
+        raise StaleError
+    card.state = state
+
+
+def _service(caller: Caller) -> Caller:
+    if caller.role is not Role.SERVICE:
+        raise ApiError(
+            403,
+            "wrong-role",
+            f"A {caller.role.value} credential may not verify codes.",
+            kept=NOTHING_CHANGED,
+            todo="Use a service credential.",
+        )
+    return caller
+
+
+def _wrong_length(digits: int) -> ApiError:
+    return ApiError(
+        422,
+        "wrong-length",
+        f"This card's codes have {digits} digits.",
+        kept="Nothing was counted as a guess.",
+        todo=f"Ask the user for all {digits} digits.",
+    )
+
+
+def _unreadable(error: BoxError) -> ApiError:
+    return ApiError(500, "seed-unreadable", error.what, kept=error.kept, todo=error.todo)
+
+
+def _act(check: Check, caller: Caller, outcome: Outcome, now: float) -> Act:
+    action = "resynchronised" if len(check.codes) == 2 else "verified"
+    detail: dict[str, str | int] = {"reason": outcome.reason.value}
+    if check.user is not None:
+        detail["user"] = check.user
+    subject = outcome.serial or check.serial or ""
+    return Act(int(now * 1000), caller.firm_id, caller.id, action, subject, detail)

@@ -12,6 +12,7 @@ import secrets
 from pskc import PSKC
 from pskc.key import EncryptedValue
 
+from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody, Seed
 
 MANUFACTURER = "Tallystick"
@@ -45,15 +46,28 @@ def build(custody: Custody, seed: Seed, serial: str, digits: int, moving_factor:
         response_length=digits,
         counter=moving_factor,
     )
-    key.secret = EncryptedValue(sealed, value_mac, _CIPHER)
+    # pskc's property takes an EncryptedValue, although its annotation does not say so
+    key.secret = EncryptedValue(sealed, value_mac, _CIPHER)  # type: ignore[assignment]
     output = io.BytesIO()
     container.write(output)
     return output.getvalue()
 
 
-def sealed_seed(container: bytes) -> bytes:
-    """The encrypted seed (IV ‖ ciphertext) in a container that `build` made."""
-    (key,) = PSKC(io.BytesIO(container)).keys
-    value = key.__dict__["_secret"]  # the property would try to decrypt it
-    assert isinstance(value, EncryptedValue)
-    return value.cipher_value
+def sealed_seed(custody: Custody, container: bytes) -> bytes:
+    """The encrypted seed (IV ‖ ciphertext) in a container that `build` made, its MAC checked.
+
+    Raises BadInputError when the container was changed since.
+    """
+    parsed = PSKC(io.BytesIO(container))
+    (key,) = parsed.keys
+    value = key.__dict__["_secret"]  # the properties would decrypt, which custody has to do
+    mac_key = parsed.mac.__dict__["_key"]
+    plain_mac_key = custody.decrypt_from_journal(mac_key.cipher_value)
+    value_mac = hmac.new(plain_mac_key, value.cipher_value, hashlib.sha1).digest()
+    if not hmac.compare_digest(value_mac, value.mac_value or b""):
+        raise BadInputError(
+            f"The container of card {key.serial} in the journal was changed.",
+            todo="Restore the journal from its backup, or provision the card anew.",
+        )
+    sealed: bytes = value.cipher_value
+    return sealed

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.identity import check_serial
 from tallystick.provisioning.card import tlv
 from tallystick.provisioning.card.connection import Command, Transmitter
 
@@ -85,11 +86,8 @@ class WrappedKey:
 
 
 def parse_serial(data: bytes) -> str:
-    """10 printable ASCII characters. Raises BadInputError."""
-    text = data.decode("ascii", "replace")
-    if len(text) != 10 or not text.isascii() or not text.isalnum():
-        raise BadInputError("The card's serial number is not 10 letters and digits.")
-    return text
+    """Ten characters out of 0-9 and A-Z. Raises BadInputError."""
+    return check_serial(data.decode("ascii", "replace"))
 
 
 def parse_version(data: bytes) -> FirmwareVersion:

@@ -16,8 +16,6 @@ from tallystick.provisioning.card.scp03 import (
     derivation_message,
 )
 
-DIVERSIFY = {"enc": 1, "mac": 2, "dek": 3}
-
 
 def aes_cmac(key: bytes, message: bytes) -> bytes:
     """AES-CMAC, RFC 4493 (and its 192- and 256-bit forms); 16 bytes."""
@@ -44,18 +42,6 @@ def aes_block(key: bytes, block: bytes) -> bytes:
 def check_value(key: bytes) -> bytes:
     """Key check value of an AES key: 3 bytes of the encryption of sixteen 01 bytes."""
     return aes_block(key, b"\x01" * BLOCK)[:3]
-
-
-def diversify_message(name: str, diversification_data: bytes, block: int = 1) -> bytes:
-    """Input of GlobalPlatform's KDF3 for block `block` of the static key ENC, MAC or DEK."""
-    return bytes((block, 0, 0, 0, DIVERSIFY[name], 0)) + diversification_data
-
-
-def diversify(master: bytes, name: str, diversification_data: bytes) -> bytes:
-    """A card's static key, as long as its master (16 or 32 bytes)."""
-    blocks = range(1, len(master) // BLOCK + 1)
-    messages = (diversify_message(name, diversification_data, block) for block in blocks)
-    return b"".join(aes_cmac(master, message) for message in messages)
 
 
 def _session_key(static: bytes, constant: int, context: bytes) -> bytes:

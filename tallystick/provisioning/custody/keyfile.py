@@ -18,12 +18,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 
 FORMAT = "tallystick station keys 1"
-DEVELOPMENT_FACTORY_MASTER = bytes.fromhex("404142434445464748494a4b4c4d4e4f")
-"""Published, so worth nothing as a secret: only for emulated and development cards."""
-
 MASTER_SIZE = 16
 _KDF = {"name": "argon2id", "time": 3, "memory_kib": 65_536, "lanes": 4}
 _MAX_MEMORY_KIB = 1 << 21  # a manipulated file must not exhaust the computer
@@ -55,7 +53,7 @@ class KeyRing:
         """A new ring with a random firm master, version 01."""
         if len(transport_master) != MASTER_SIZE:
             raise BadInputError("The factory master must be 16 bytes, that is 32 hex digits.")
-        development = transport_master == DEVELOPMENT_FACTORY_MASTER
+        development = transport_master == DEVELOPMENT_MASTER
         return cls(Secret(transport_master), {1: Secret.random(MASTER_SIZE)}, 1, development)
 
     @property

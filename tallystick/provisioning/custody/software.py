@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
 from tallystick.provisioning.card.scp03 import BLOCK, InitializeUpdate
@@ -19,7 +20,6 @@ from tallystick.provisioning.custody.derivation import (
     aes_cbc,
     aes_cbc_decrypt,
     check_value,
-    diversify,
 )
 from tallystick.provisioning.custody.interface import (
     KeyDescription,
@@ -87,22 +87,18 @@ class SoftwareCustody:
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> SoftwareChannelKeys:
         master = self._master(update.key_version)
-        data = update.diversification_data
-        return SoftwareChannelKeys(
-            diversify(master, "enc", data), diversify(master, "mac", data), context
-        )
+        enc, mac, _ = kdf3(master, update.diversification_data)
+        return SoftwareChannelKeys(enc, mac, context)
 
     def firm_keys(
         self, card_version: int, diversification_data: bytes
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
-        dek = diversify(self._master(card_version), "dek", diversification_data)
-        firm = self._master(self.firm_version)
-
-        def wrapped(name: str) -> WrappedKey:
-            key = diversify(firm, name, diversification_data)
-            return WrappedKey(aes_cbc(dek, bytes(BLOCK), key), check_value(key))
-
-        return wrapped("enc"), wrapped("mac"), wrapped("dek")
+        _, _, dek = kdf3(self._master(card_version), diversification_data)
+        enc, mac, new_dek = (
+            WrappedKey(aes_cbc(dek, bytes(BLOCK), key), check_value(key))
+            for key in kdf3(self._master(self.firm_version), diversification_data)
+        )
+        return enc, mac, new_dek
 
     def new_seed(self, serial: str, card_entropy: bytes) -> SoftwareSeed:
         """HKDF-SHA-256 (RFC 5869) over station entropy ‖ card entropy: as long as one of the two

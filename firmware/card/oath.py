@@ -1,4 +1,4 @@
-"""The OATH applet (published YKOATH command set) with one HOTP credential: docs/protocols.md, 3.2."""
+"""The OATH applet, the published YKOATH commands for one HOTP credential (docs/protocols.md)."""
 
 from lib import tlv, wire
 from lib.apdu import Refused

@@ -1,7 +1,7 @@
 """The card's end of the T=1 block protocol, ISO/IEC 7816-3 clause 11; profile in docs/protocols.md.
 
 It knows no line and no clock: bytes go in through feed(), blocks come out through the `send`
-callable, and the owner of the line calls quiet() when it has been silent for the character time-out.
+callable, and the owner of the line calls quiet() when the character time-out has passed in silence.
 """
 
 from micropython import const
@@ -19,7 +19,7 @@ _RESYNCH_REQUEST = b"\x00\xc0\x00\x0c\x66"
 
 
 def crc(block: memoryview, size: int) -> int:
-    """CRC-16 of ISO/IEC 13239 over block[:size]: polynomial 1021 reflected, inverted at both ends."""
+    """CRC-16 of ISO/IEC 13239 over block[:size]: polynomial 1021 reflected, inverted twice."""
     value = 0xFFFF
     for i in range(size):
         x = (value ^ block[i]) & 0xFF
@@ -50,6 +50,7 @@ class T1:
         self.ready = False
         self._state = _IDLE
         self._expected = 0  # N(S) of the station's next I-block
+        self._edc = -1  # of the station's latest I-block
         self._ns = 1  # N(S) of our latest I-block
         self._answer = b""
         self._at = 0  # our latest I-block carries answer[at:to]; to = 0: there is none
@@ -145,10 +146,15 @@ class T1:
             self._complain(wire.R_OTHER)
 
     def _information(self, pcb: int, size: int) -> None:
-        """An I-block. One with the old sequence number is a repetition: never taken twice."""
+        """An I-block. One that was taken before is not taken again: its reply is repeated."""
+        edc = self._rx[size + 3] << 8 | self._rx[size + 4]
         if self._state == _BUSY or self._state == _SENDING or pcb >> 6 & 1 != self._expected:
-            self._repeat()
+            if edc == self._edc:
+                self._repeat()
+            else:
+                self._complain(wire.R_OTHER)
             return
+        self._edc = edc
         if self._state == _IDLE:
             self.size = 0
             self._overflow = False

@@ -38,7 +38,7 @@ class MicroPython:
         )
 
     def run(self, source: str, *, path: tuple[Path, ...] = (), heap: str = "64k") -> Any:
-        """Run a piece of source; returns what `answer(value)` in it was given, as JSON carries it."""
+        """Run a piece of source; returns what it gave to `answer(value)`, carried as JSON."""
         prelude = "import json, sys\ndef answer(value): sys.stdout.write(json.dumps(value))\n"
         process = self.start("-c", prelude + source, path=path, heap=heap)
         out, _ = process.communicate(timeout=60)

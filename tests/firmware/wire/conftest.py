@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.scp03 import SecureChannel
+from tallystick.provisioning.card.t1 import T1
+from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
+
 DEVICE = Path(__file__).parent / "device"
 VECTORS = Path(__file__).parents[2] / "vectors"
 Fault = Callable[[bytes], list[tuple[int, bytes]]]
@@ -30,6 +35,7 @@ class PipeCard:
         self._forget()
 
     def _forget(self) -> None:
+        self._t1: T1 | None = None
         self.presses: list[tuple[int, int]] = []
         self.docked = True
         self.to_card: Fault = lambda data: [(0, data)]
@@ -54,6 +60,15 @@ class PipeCard:
         self._forget()
         self._step(0)
 
+    def dock_again(self) -> None:
+        """Take the card out of its dock, and put it back."""
+        self._t1 = None
+        self.docked = False
+        for _ in range(3):
+            self._step(0)
+        self.docked = True
+        self._step(0)
+
     def inspect(self) -> dict[str, Any]:
         return self.evaluate("inspect()")
 
@@ -61,6 +76,20 @@ class PipeCard:
     def log(self) -> list[bytes]:
         """Every command that was executed since the reset."""
         return [bytes.fromhex(apdu) for apdu in self.evaluate("log")]
+
+    def connection(self) -> CardConnection:
+        """A new connection, as when the station is started."""
+        connection = CardConnection(self)
+        self._t1 = connection.t1
+        return connection
+
+    def transmit(self, apdu: str) -> tuple[bytes, int]:
+        """Send a command in hexadecimal over a line without faults; its answer and status word."""
+        if self._t1 is None:
+            self._t1 = T1(self)
+            self._t1.resynchronise()
+        response = self._t1.exchange(bytes.fromhex(apdu))
+        return response[:-2], int.from_bytes(response[-2:], "big")
 
     def press(self, after_ms: int = 100, for_ms: int = 80) -> None:
         """Have the button pressed in a while."""
@@ -123,6 +152,43 @@ class PipeCard:
             for delay, piece in self.to_station(bytes.fromhex(sent)):
                 self._out.append((self.now + delay, piece))
         return int(ms)
+
+
+TRANSPORT_KEYS = bytes(range(0x40, 0x50)) * 3
+FIRM_KEYS = bytes(range(0x60, 0x90))
+
+
+@pytest.fixture(scope="session")
+def open_channel() -> Callable[..., SecureChannel]:
+    """Opens SCP03 on a PipeCard with ENC ‖ MAC ‖ DEK, as the station does."""
+
+    def opening(
+        card: PipeCard, keys: bytes = TRANSPORT_KEYS, key_version: int = 0
+    ) -> SecureChannel:
+        def derive(_: object, context: bytes) -> SoftwareChannelKeys:
+            return SoftwareChannelKeys(keys[:16], keys[16:32], context)
+
+        return SecureChannel.open(card.connection(), derive, key_version=key_version)
+
+    return opening
+
+
+@pytest.fixture
+def firm_keys() -> bytes:
+    """ENC ‖ MAC ‖ DEK of the key set 01 that `in_life_cycle` gives a card."""
+    return FIRM_KEYS
+
+
+@pytest.fixture
+def in_life_cycle(card: PipeCard) -> Callable[..., PipeCard]:
+    """Puts the card, with firm keys and a credential, in a life cycle."""
+
+    def put(life_cycle: int, **fields: Any) -> PipeCard:
+        credential = {"name": b"TS00000001".hex(), "secret": b"12345678901234567890".hex()}
+        card.reset(life_cycle=life_cycle, kvn=1, keys=FIRM_KEYS.hex(), **credential, **fields)
+        return card
+
+    return put
 
 
 @pytest.fixture(scope="session")

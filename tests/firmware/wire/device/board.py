@@ -7,9 +7,9 @@ the wait, or `eval EXPRESSION`, answered by `value JSON`.
 
 import json
 import sys
+from hashlib import sha256
 
 from lib import hmac
-from hashlib import sha256
 
 NAME = "pipes"
 
@@ -70,7 +70,7 @@ def fix_random(value):
 def wait(ms):
     sent = _State.sent
     _State.sent = b""
-    sys.stdout.write("wait %d %s\n" % (ms, sent.hex()))
+    sys.stdout.write(f"wait {ms} {sent.hex()}\n")
     while True:
         line = sys.stdin.readline()
         if not line:
@@ -78,7 +78,7 @@ def wait(ms):
         kind, _, rest = line.strip().partition(" ")
         if kind == "eval":
             value = eval(rest, names)
-            sys.stdout.write("value %s\n" % json.dumps(value))
+            sys.stdout.write(f"value {json.dumps(value)}\n")
             continue
         ms, flags, received = rest.split(" ")
         _State.now += int(ms)

@@ -6,6 +6,8 @@ import board
 import store as memory
 
 from card import applets, link
+from lib import apdu as apdus
+from lib import tlv
 
 log = []
 state = {"echo": False, "cell": (2900, 0, 3000), "presses": 0, "waits": 0, "peak": 0}
@@ -43,6 +45,29 @@ def inspect():
     return fields
 
 
+def parse_apdu(data):
+    """What the parser makes of a command, or its status word."""
+    command = apdus.Command()
+    try:
+        command.parse(memoryview(bytes.fromhex(data)))
+    except apdus.Refused as refused:
+        return refused.sw
+    header = bytes((command.cla, command.ins, command.p1, command.p2))
+    return [header.hex(), bytes(command.data).hex(), command.le, command.limit, command.head]
+
+
+def parse_tlv(data, bare=-1):
+    """Tags and values, or None."""
+    try:
+        return [[t, bytes(v).hex()] for t, v in tlv.items(memoryview(bytes.fromhex(data)), bare)]
+    except ValueError:
+        return None
+
+
+def write_tlv(tag, value):
+    return tlv.item(tag, bytes.fromhex(value)).hex()
+
+
 def on_press():
     state["presses"] += 1
 
@@ -55,6 +80,7 @@ link.Applets = Recorder
 store = memory.Store()
 board.names.update({"store": store, "log": log, "state": state, "reset": reset, "inspect": inspect})
 board.names.update({"fix_random": board.fix_random, "gc": gc})
+board.names.update({"parse_apdu": parse_apdu, "parse_tlv": parse_tlv, "write_tlv": write_tlv})
 
 while True:
     while not board.docked():

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,7 +61,11 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
 
 
 def _serve_here(settings: Settings, sock: socket.socket) -> None:
-    config = uvicorn.Config(
+    uvicorn.Server(_config(settings)).run(sockets=[sock])
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         create_app(settings),
         http="httptools",
         loop="uvloop",
@@ -71,7 +76,21 @@ def _serve_here(settings: Settings, sock: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    uvicorn.Server(config).run(sockets=[sock])
+
+
+@contextmanager
+def running_in_thread(settings: Settings) -> Iterator[str]:
+    """A server in a thread of this process, so that a test can move its clock. → its URL"""
+    with listen("127.0.0.1", 0) as sock:
+        sock.listen(128)
+        server = uvicorn.Server(_config(settings))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        try:
+            yield url_of(sock)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @dataclass(frozen=True)
@@ -88,12 +107,17 @@ class RunningServer:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=10)
+        self._wait()
 
     def kill(self) -> None:
         """End it as a power cut would."""
         self.process.kill()
+        self._wait()
+
+    def _wait(self) -> None:
         self.process.wait(timeout=10)
+        if self.process.stdout:
+            self.process.stdout.close()
 
 
 def add_credential(settings: Settings, role: Role | str, name: str) -> NewCredential:

@@ -106,7 +106,7 @@ def _load(url: str, token: Secret, seeds: list[bytes], factors: range) -> list[f
 
 
 def _client(
-    url: str, token: Secret, number: int, seed: bytes, factors: range, latencies: list[float]
+    url: str, token: Secret, number: int, *, seed: bytes, factors: range, latencies: list[float]
 ) -> None:
     where = urlsplit(url)
     requests = [_request(token, number, hotp(seed, factor, 6)) for factor in factors]

@@ -1,0 +1,170 @@
+"""A server on a database of its own, a clock that tests move, and containers to send to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import pytest
+from pskc import PSKC
+
+from tallystick.common.secret import Secret
+from tallystick.server.console import opened
+from tallystick.server.credentials import NewCredential
+from tallystick.server.otp import hotp
+from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.settings import Settings, settings_from
+
+HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
+NOON = 1_800_000_000.0
+
+
+@dataclass
+class Clock:
+    """The server's time, moved by tests only."""
+
+    now: float = NOON
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Container:
+    """Builds a PSKC container the way a station does; attributes make it wrong on purpose."""
+
+    psk: bytes
+    entries: list[dict[str, object]] = field(default_factory=list)
+    algorithm: str = "aes128-cbc"
+    mac: str = "hmac-sha1"
+
+    def add(self, serial: str, seed: bytes, /, **fields: object) -> Container:
+        defaults: dict[str, object] = {
+            "id": serial,
+            "serial": serial,
+            "secret": seed,
+            "counter": 0,
+            "algorithm": HOTP_URI,
+            "response_encoding": "DECIMAL",
+            "response_length": 6,
+        }
+        self.entries.append(defaults | fields)
+        return self
+
+    def bytes(self, folder: Path) -> bytes:
+        document = PSKC()
+        for entry in self.entries:
+            document.add_key(**entry)
+        document.mac.setup(algorithm=self.mac)
+        document.encryption.setup_preshared_key(key=self.psk, algorithm=self.algorithm)
+        target = folder / "container.xml"
+        document.write(str(target))
+        return target.read_bytes()
+
+
+def bearer(credential: NewCredential) -> dict[str, str]:
+    return {"authorization": f"Bearer {credential.token.reveal().decode()}"}
+
+
+@dataclass
+class Server:
+    """A server in this process, its clients and what they own."""
+
+    client: httpx.Client
+    settings: Settings
+    clock: Clock
+    folder: Path
+    station: NewCredential
+    service: NewCredential
+    admin: NewCredential
+
+    def container(self) -> Container:
+        assert self.station.psk
+        return Container(self.station.psk.reveal())
+
+    def register(self, container: Container | bytes, who: NewCredential | None = None):
+        content = container if isinstance(container, bytes) else container.bytes(self.folder)
+        headers = bearer(who or self.station) | {"content-type": "application/pskc+xml"}
+        return self.client.post("/v1/cards", content=content, headers=headers)
+
+    def card(self, serial: str = "1000000001", user: str | None = "ann", **fields: object) -> bytes:
+        """Register a card and give it to a user. → its seed"""
+        seed = Secret.random(20).reveal()
+        assert self.register(self.container().add(serial, seed, **fields)).status_code == 201
+        if user is not None:
+            self.assign(serial, user).raise_for_status()
+        return seed
+
+    def assign(self, serial: str, user: str, who: NewCredential | None = None):
+        return self.client.put(
+            f"/v1/cards/{serial}/assignment",
+            json={"user": user},
+            headers=bearer(who or self.station),
+        )
+
+    def verify(self, code: str, user: str | None = "ann", **more: object):
+        body = {"code": code} | ({"user": user} if user else {}) | more
+        return self.client.post("/v1/verify", json=body, headers=bearer(self.service))
+
+    def resynchronise(self, *codes: str, user: str = "ann"):
+        return self.client.post(
+            "/v1/resynchronise",
+            json={"user": user, "codes": list(codes)},
+            headers=bearer(self.service),
+        )
+
+    def get(self, path: str, who: NewCredential | None = None):
+        return self.client.get(path, headers=bearer(who or self.station))
+
+    def reason(self, code: str, **more: object) -> str:
+        return self.verify(code, **more).json()["reason"]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database with its keys: copied for each test."""
+    folder = tmp_path_factory.mktemp("template")
+    with opened(settings_from(f"sqlite:///{folder / 'server.db'}")):
+        pass
+    return folder
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(template: Path, tmp_path: Path, clock: Clock) -> Settings:
+    for name in ("server.db", "server.keys"):
+        shutil.copy(template / name, tmp_path / name)
+    return replace(settings_from(f"sqlite:///{tmp_path / 'server.db'}"), clock=clock)
+
+
+@pytest.fixture
+def server(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Server]:
+    made = {role: add_credential(settings, role, role) for role in ("station", "service", "admin")}
+    with running_in_thread(settings) as url, httpx.Client(base_url=url) as client:
+        yield Server(client, settings, clock, tmp_path, **made)
+
+
+@pytest.fixture
+def wrong_code() -> Callable[[bytes, int], str]:
+    """A code that a seed does not give anywhere near a moving factor."""
+
+    def make(seed: bytes, near: int = 0) -> str:
+        taken = {hotp(seed, factor, 6) for factor in range(max(0, near - 50), near + 400)}
+        return next(code for code in (f"{n:06}" for n in range(1000)) if code not in taken)
+
+    return make
+
+
+@pytest.fixture
+def container_class() -> type[Container]:
+    return Container

@@ -1,0 +1,119 @@
+"""The rules of RFC 4226 section 7, without clock or database."""
+
+from __future__ import annotations
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tallystick.server.judge import CodeState, Reason, judge
+from tallystick.server.otp import hotp
+from tallystick.server.settings import CodePolicy
+
+SEED = b"12345678901234567890"
+POLICY = CodePolicy(look_ahead=5, look_back=5, resync_window=20, max_failures=4, lockout_s=60)
+
+
+def code(factor: int) -> str:
+    return hotp(SEED, factor, 6)
+
+
+def test_accepts_up_to_the_end_of_the_window_and_no_further():
+    state = CodeState(10)
+    assert judge(SEED, state, (code(10),), POLICY, 0).state.moving_factor == 11
+    assert judge(SEED, state, (code(14),), POLICY, 0).state.moving_factor == 15
+    assert judge(SEED, state, (code(15),), POLICY, 0).reason is Reason.RESYNCHRONISE
+    assert judge(SEED, state, (code(35),), POLICY, 0).reason is Reason.WRONG
+
+
+def test_a_replay_is_refused_and_not_counted():
+    state = CodeState(10, failures=1)
+    verdict = judge(SEED, state, (code(9),), POLICY, 0)
+    assert verdict.reason is Reason.REPLAYED
+    assert verdict.state == state
+
+
+def test_two_successive_codes_bring_a_drifted_card_back():
+    verdict = judge(SEED, CodeState(10, failures=2), (code(30), code(31)), POLICY, 0)
+    assert verdict.reason is Reason.OK
+    assert verdict.state == CodeState(32)
+
+
+def test_resynchronisation_never_goes_back():
+    verdict = judge(SEED, CodeState(10), (code(8), code(9)), POLICY, 0)
+    assert verdict.reason is Reason.WRONG
+
+
+def test_lockout_doubles_and_ends():
+    state = CodeState(0)
+    for _ in range(POLICY.max_failures):
+        verdict = judge(SEED, state, ("000000",), POLICY, 1000)
+        assert verdict.reason is Reason.WRONG
+        state = verdict.state
+    assert state.blocked_until == 1060
+    throttled = judge(SEED, state, (code(0),), POLICY, 1059)
+    assert (throttled.reason, throttled.retry_after_s) == (Reason.THROTTLED, 1)
+    assert throttled.state == state
+    again = judge(SEED, state, ("000000",), POLICY, 1060).state
+    assert again.blocked_until == 1060 + 120
+    assert judge(SEED, again, (code(0),), POLICY, 1180).state == CodeState(1)
+
+
+class Card(RuleBasedStateMachine):
+    """Any history of presses, guesses, replays and waiting: each code at most once, and no more
+    guesses in a row than the policy allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = CodeState(0)
+        self.pressed = 0
+        self.now = 0
+        self.accepted: set[int] = set()
+        self.guesses_since_open = 0
+
+    def submit(self, *codes: str) -> Reason:
+        verdict = judge(SEED, self.state, codes, POLICY, self.now)
+        assert verdict.state.moving_factor >= self.state.moving_factor
+        if verdict.reason is Reason.OK:
+            used = verdict.state.moving_factor - 1
+            assert used not in self.accepted
+            self.accepted |= {used}
+            self.guesses_since_open = 0
+        if verdict.reason in (Reason.WRONG, Reason.RESYNCHRONISE):
+            self.guesses_since_open += 1
+        self.state = verdict.state
+        return verdict.reason
+
+    @rule(presses=st.integers(0, 4))
+    def press_and_use(self, presses: int) -> None:
+        self.pressed += presses
+        ahead = self.pressed - self.state.moving_factor
+        reason = self.submit(code(self.pressed))
+        if reason is not Reason.THROTTLED:
+            assert (reason is Reason.OK) == (0 <= ahead < POLICY.look_ahead)
+        self.pressed += 1
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def replay(self, data: st.DataObject) -> None:
+        old = data.draw(st.sampled_from(sorted(self.accepted)))
+        assert self.submit(code(old)) is not Reason.OK
+
+    @rule()
+    def guess(self) -> None:
+        assert self.submit("000000") is not Reason.OK
+
+    @rule(seconds=st.integers(1, 500))
+    def wait(self, seconds: int) -> None:
+        was_blocked = self.now < self.state.blocked_until
+        self.now += seconds
+        if was_blocked and self.now >= self.state.blocked_until:
+            self.guesses_since_open = POLICY.max_failures - 1
+
+    @invariant()
+    def guesses_are_limited(self) -> None:
+        assert self.guesses_since_open <= POLICY.max_failures
+
+
+TestCard = Card.TestCase
+TestCard.settings = hypothesis_settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,129 @@
+"""The real server in processes of its own: command line, parallel load, kill and restart."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from tallystick.server.cli import server as command
+from tallystick.server.otp import hotp
+from tallystick.server.running import running, start
+
+
+def headers(credential) -> dict[str, str]:
+    return {"authorization": f"Bearer {credential.token.reveal().decode()}"}
+
+
+def enrol(live, container_class, folder: Path, seeds: dict[str, bytes]) -> dict[str, str]:
+    """Register and assign cards over HTTP. → headers of a service"""
+    station = live.add_credential("station", "station")
+    service = live.add_credential("service", "service")
+    container = container_class(station.psk.reveal())
+    for serial, seed in seeds.items():
+        container.add(serial, seed)
+    with httpx.Client(base_url=live.url, headers=headers(station)) as client:
+        client.post("/v1/cards", content=container.bytes(folder)).raise_for_status()
+        for serial in seeds:
+            answer = client.put(f"/v1/cards/{serial}/assignment", json={"user": serial})
+            answer.raise_for_status()
+    return headers(service)
+
+
+def at_once(count: int, work) -> list:
+    """Run `work` in `count` threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int):
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_eight_at_once(tmp_path: Path, container_class, workers: int, wrong_code):
+    seed = secrets.token_bytes(20)
+    with running(tmp_path, workers=workers) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed, "S2": seed[::-1]})
+        clients = [httpx.Client(base_url=live.url, headers=service) for _ in range(8)]
+        for factor in range(15):
+            body = {"user": "S1", "code": hotp(seed, factor, 6)}
+            answers = at_once(8, lambda n, b=body: clients[n].post("/v1/verify", json=b).json())
+            assert Counter(a["reason"] for a in answers) == {"ok": 1, "replayed": 7}
+        wrong = {"user": "S2", "code": wrong_code(seed[::-1])}
+        guesses = [
+            answer["reason"]
+            for _ in range(3)
+            for answer in at_once(8, lambda n: clients[n].post("/v1/verify", json=wrong).json())
+        ]
+        assert Counter(guesses) == {"wrong": 10, "throttled": 14}
+        for client in clients:
+            client.close()
+
+
+def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, container_class):
+    seed = secrets.token_bytes(20)
+    with running(tmp_path) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        for factor in range(3):
+            body = {"user": "S1", "code": hotp(seed, factor, 6)}
+            assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).json()[
+                "accepted"
+            ]
+        live.kill()
+    again = start(live.settings)
+    try:
+        reasons = [
+            httpx.post(
+                f"{again.url}/v1/verify",
+                json={"user": "S1", "code": hotp(seed, factor, 6)},
+                headers=service,
+            ).json()["reason"]
+            for factor in range(4)
+        ]
+        assert reasons == ["replayed"] * 3 + ["ok"]
+    finally:
+        again.stop()
+
+
+def test_the_command_prints_a_url_that_answers(tmp_path: Path):
+    arguments = ["server", "run", "--db", f"sqlite:///{tmp_path / 'a.db'}", "--port", "0", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from tallystick.cli import main; main()", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        text = ""
+        while not text.rstrip().endswith("}"):
+            text += process.stdout.readline()
+        url = json.loads(text)["url"]
+        assert httpx.get(f"{url}/v1/health").json()["status"] == "ok"
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) in (0, -15)
+        process.stdout.close()
+
+
+def test_credentials_from_the_command_line(tmp_path: Path):
+    db = ["--db", f"sqlite:///{tmp_path / 'a.db'}", "--json"]
+    runner = CliRunner()
+    made = runner.invoke(command, ["credential", "add", "line 1", "--role", "station", *db])
+    made = json.loads(made.stdout)
+    assert set(made) == {"id", "role", "token", "psk"}
+    shown = runner.invoke(command, ["credential", "list", *db]).stdout
+    assert made["token"] not in shown and made["psk"] not in shown
+    assert runner.invoke(command, ["credential", "revoke", made["id"], *db]).exit_code == 0
+    (row,) = json.loads(runner.invoke(command, ["credential", "list", *db]).stdout)
+    assert row["revoked_at"]

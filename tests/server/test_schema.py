@@ -1,0 +1,65 @@
+"""Migrations: up, down, and the same schema as the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from tallystick.server import schema
+from tallystick.server.database import Database
+from tallystick.server.models import Base
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    yield database
+    database.close()
+
+
+def test_migrations_make_what_the_models_say(database):
+    schema.ensure(database)
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_down_to_nothing_and_up_again(database):
+    schema.ensure(database)
+    schema.migrate(database, "base")
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    schema.ensure(database)
+    with database.read() as connection:
+        assert schema.revision(connection) == schema.HEAD
+
+
+def test_head_is_the_last_script(database):
+    with database.read() as connection:
+        script = ScriptDirectory.from_config(schema.alembic_config(connection))
+    assert script.get_current_head() == schema.HEAD
+
+
+def test_a_database_of_the_future_is_left_alone(database):
+    schema.ensure(database)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(schema.SchemaError, match="9999"):
+        schema.ensure(database)
+
+
+def test_commits_are_durable(database):
+    with database.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+
+
+def test_the_database_file_is_private(database, tmp_path: Path):
+    schema.ensure(database)
+    for file in tmp_path.glob("x.db*"):
+        assert file.stat().st_mode & 0o077 == 0, file

@@ -1,0 +1,200 @@
+"""Verification over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.server.otp import hotp
+from tallystick.server.running import add_credential
+
+
+def test_a_right_code_is_right_once(server):
+    seed = server.card()
+    answer = server.verify(hotp(seed, 0, 6))
+    assert answer.status_code == 200
+    assert answer.json() == {"accepted": True, "reason": "ok", "serial": "1000000001"}
+    again = server.verify(hotp(seed, 0, 6))
+    assert again.json() == {"accepted": False, "reason": "replayed", "serial": "1000000001"}
+
+
+def test_look_ahead_then_resynchronise(server):
+    seed = server.card()
+    assert server.reason(hotp(seed, 9, 6)) == "ok"
+    assert server.reason(hotp(seed, 30, 6)) == "resynchronise"
+    answer = server.resynchronise(hotp(seed, 31, 6), hotp(seed, 32, 6))
+    assert answer.json()["accepted"]
+    assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 33
+
+
+def test_resynchronisation_refuses_codes_that_do_not_follow(server):
+    seed = server.card()
+    assert not server.resynchronise(hotp(seed, 30, 6), hotp(seed, 32, 6)).json()["accepted"]
+    assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 0
+
+
+def test_exactly_the_limit_of_guesses_is_evaluated(server, wrong_code):
+    seed = server.card()
+    wrong = wrong_code(seed)
+    limit = server.settings.codes.max_failures
+    assert [server.reason(wrong) for _ in range(limit + 2)] == ["wrong"] * limit + ["throttled"] * 2
+    answer = server.verify(hotp(seed, 0, 6))
+    assert answer.status_code == 429
+    assert answer.json() == {"reason": "throttled", "retry_after_s": 60}
+    assert answer.headers["retry-after"] == "60"
+    server.clock.advance(60)
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    assert [server.reason(wrong) for _ in range(limit)] == ["wrong"] * limit
+
+
+def test_throttling_covers_resynchronisation(server, wrong_code):
+    seed = server.card()
+    wrong = wrong_code(seed)
+    for _ in range(server.settings.codes.max_failures):
+        server.resynchronise(wrong, wrong)
+    assert server.resynchronise(hotp(seed, 0, 6), hotp(seed, 1, 6)).status_code == 429
+
+
+@pytest.mark.parametrize("digits", [6, 7, 8])
+def test_wrong_length_is_an_error_and_no_guess(server, digits):
+    seed = server.card(response_length=digits)
+    for length in {5, 6, 7, 8, 9} - {digits}:
+        for _ in range(server.settings.codes.max_failures):
+            answer = server.verify("1" * length)
+            assert answer.status_code == 422
+            assert answer.json()["error"]["code"] in ("wrong-length", "invalid-request")
+    assert server.reason(hotp(seed, 0, digits)) == "ok"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user": "ann"},
+        {"code": "123456"},
+        {"user": "ann", "serial": "1", "code": "123456"},
+        {"user": "ann", "code": "12345a"},
+        {"user": "ann", "code": "１２３４５６"},
+        {"user": "ann", "code": 123456},
+        {"user": "", "code": "123456"},
+        {"user": "ann", "code": "123456", "extra": 1},
+        [],
+    ],
+)
+def test_invalid_requests(server, body):
+    token = server.service.token.reveal().decode()
+    headers = {"authorization": f"Bearer {token}"}
+    answer = server.client.post("/v1/verify", json=body, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["code"] == "invalid-request"
+    assert "123456" not in answer.text
+
+
+def test_by_serial_too(server):
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6), user=None, serial="1000000001") == "ok"
+
+
+def test_an_unassigned_card_verifies_nothing(server):
+    seed = server.card(user=None)
+    assert server.reason(hotp(seed, 0, 6), user=None, serial="1000000001") == "no-card"
+    assert server.reason(hotp(seed, 0, 6), user="ann") == "no-card"
+    assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 0
+
+
+def test_of_two_cards_either_serves_and_neither_can_be_guessed_longer(server, wrong_code):
+    first, second = server.card("C1"), server.card("C2")
+    assert server.verify(hotp(second, 0, 6)).json() == {
+        "accepted": True,
+        "reason": "ok",
+        "serial": "C2",
+    }
+    assert server.verify(hotp(first, 0, 6)).json()["serial"] == "C1"
+    taken = {hotp(s, n, 6) for s in (first, second) for n in range(400)}
+    wrong = next(code for code in (f"{n:06}" for n in range(2000)) if code not in taken)
+    limit = server.settings.codes.max_failures
+    assert [server.reason(wrong) for _ in range(limit + 1)] == ["wrong"] * limit + ["throttled"]
+
+
+def test_unknown_and_revoked_credentials(server):
+    seed = server.card()
+    body = {"user": "ann", "code": hotp(seed, 0, 6)}
+    for headers in (
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer tally_unknown"},
+        {"authorization": "Basic abc"},
+        {"authorization": "Bearer " + "x" * 5000},
+    ):
+        answer = server.client.post("/v1/verify", json=body, headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "unknown-credential"
+        assert answer.headers["www-authenticate"] == "Bearer"
+    admin = {"authorization": f"Bearer {server.admin.token.reveal().decode()}"}
+    revoked = server.client.delete(f"/v1/credentials/{server.service.id}", headers=admin)
+    assert revoked.status_code == 204
+    answer = server.verify(hotp(seed, 0, 6))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "revoked-credential")
+    assert server.get("/v1/whoami", server.service).status_code == 401
+    assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 0
+
+
+def test_wrong_roles(server):
+    server.card()
+    for who in (server.station, server.admin):
+        token = who.token.reveal().decode()
+        answer = server.client.post(
+            "/v1/verify",
+            json={"user": "ann", "code": "123456"},
+            headers={"authorization": f"Bearer {token}"},
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "wrong-role")
+    assert server.get("/v1/cards/1000000001", server.service).status_code == 403
+    assert server.register(server.container(), who=server.service).status_code == 403
+
+
+def test_whoami_and_health(server):
+    assert server.client.get("/v1/health").json()["status"] == "ok"
+    assert server.get("/v1/whoami").json() == {
+        "id": server.station.id,
+        "role": "station",
+        "name": "station",
+    }
+
+
+def test_credentials_over_http(server):
+    admin = {"authorization": f"Bearer {server.admin.token.reveal().decode()}"}
+    made = server.client.post(
+        "/v1/credentials", json={"role": "station", "name": "line 2"}, headers=admin
+    )
+    assert made.status_code == 201
+    assert set(made.json()) == {"id", "role", "token", "psk"}
+    assert len(bytes.fromhex(made.json()["psk"])) == 16
+    same = server.client.post(
+        "/v1/credentials", json={"role": "service", "name": "line 2"}, headers=admin
+    )
+    assert (same.status_code, same.json()["error"]["code"]) == (409, "duplicate-name")
+    shown = server.client.get("/v1/credentials", headers=admin)
+    assert "token" not in shown.text and made.json()["psk"] not in shown.text
+    missing = server.client.delete("/v1/credentials/st-nothere", headers=admin)
+    assert missing.status_code == 404
+    second = add_credential(server.settings, "admin", "second admin")
+    assert server.get("/v1/credentials", second).status_code == 200
+
+
+def test_a_swapped_seed_does_not_open(server):
+    """A database thief cannot put the seed of his own card into another's row."""
+    import sqlite3
+
+    mine = server.card("M1", user="mallory")
+    server.card("V1", user="victim")
+    connection = sqlite3.connect(server.folder / "server.db")
+    with connection:
+        connection.execute(
+            "UPDATE card SET seed_box = (SELECT seed_box FROM card WHERE serial = 'M1') "
+            "WHERE serial = 'V1'"
+        )
+    connection.close()
+    answer = server.verify(hotp(mine, 0, 6), user="victim")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "seed-unreadable"
+    assert server.reason(hotp(mine, 0, 6), user="mallory") == "ok"

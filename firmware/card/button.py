@@ -29,14 +29,15 @@ _STUCK_MS = const(10000)
 
 
 class Button:
-    """Turns levels into events. `down` is the debounced level."""
+    """Turns levels into events. `down` is the debounced level; give it when it is known already,
+    as after a wake by the button."""
 
-    def __init__(self, board: "Board") -> None:
+    def __init__(self, board: "Board", down: bool = False) -> None:
         self._board = board
-        self.down = False
-        self._level = False
+        self.down = down
+        self._level = down
         self._since = board.ticks_ms()  # when the level last changed
-        self._pressed = 0  # when it went down
+        self._pressed = self._since  # when it went down
         self._told = NONE  # the last event of this press
 
     def wait(self, timeout_ms: int) -> int:

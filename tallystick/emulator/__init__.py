@@ -1,1 +1,1 @@
-"""TBD"""
+"""The emulator: the hardware that firmware talks to. It knows firmware only as an image file."""

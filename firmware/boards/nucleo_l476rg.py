@@ -1,0 +1,188 @@
+"""NUCLEO-L476RG: STM32L476RG, the low-power reference.
+
+Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7 MOSI) with chip
+select on PB6 and DISP on PB5, serial line on UART1 (PA9 TX, PA10 RX). The journal and the identity lie in
+pages of the internal flash between MicroPython and its storage area, written through the flash controller
+(RM0351, chapter 3): they are covered by read-out protection. The lowest power state is Standby.
+"""
+
+import machine
+import stm
+from machine import ADC, SPI, UART, Pin
+from micropython import const
+from time import ticks_ms  # noqa: F401
+from uctypes import bytearray_at
+
+NAME = "nucleo_l476rg"
+
+# Why the card started.
+COLD = const(0)
+BUTTON = const(1)
+DOCK = const(2)
+
+_FLASH_BASE = const(0x08000000)
+_IDENTITY = const(0x73800)
+_JOURNAL = const(0x74000)
+
+_RCC_APB1ENR1 = const(0x40021058)
+_PWR_CR1 = const(0x40007000)
+_PWR_CR3 = const(0x40007008)
+_PWR_CR4 = const(0x4000700C)
+_PWR_SR1 = const(0x40007010)
+_PWR_SCR = const(0x40007018)
+_BACKUP0 = const(0x40002850)  # RTC_BKP0R: kept in Standby, lost with the cell
+_CLEAN = const(0x1C0DE0FF)
+
+_VREFINT_CAL = const(0x1FFF75AA)
+
+_button = Pin("A0", Pin.IN, Pin.PULL_DOWN)
+_dock = Pin("C13", Pin.IN, Pin.PULL_DOWN)
+_uart = None
+_poller = None
+
+
+def _edge(_pin):
+    """Only there to end a light sleep."""
+
+
+def start() -> int:
+    """Why the card runs. COLD unless it was put to sleep with `off(True)` and power held since."""
+    woken = stm.mem32[_PWR_SR1] & 3
+    stm.mem32[_PWR_SCR] = 0x1F
+    stm.mem32[_RCC_APB1ENR1] = stm.mem32[_RCC_APB1ENR1] | 1 << 10 | 1 << 28
+    stm.mem32[_PWR_CR1] = stm.mem32[_PWR_CR1] | 1 << 8
+    clean = stm.mem32[_BACKUP0] == _CLEAN
+    stm.mem32[_BACKUP0] = 0
+    _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
+    _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
+    if not clean or machine.reset_cause() != machine.DEEPSLEEP_RESET:
+        return COLD
+    return DOCK if woken & 2 else BUTTON
+
+
+def off(clean: bool) -> None:
+    """Standby; never returns. A press or docking starts the card again, as after reset.
+
+    clean: everything in flash is settled, so that the next start need not write it anew.
+    """
+    stm.mem32[_BACKUP0] = _CLEAN if clean else 0
+    # Wake on the next press; on its release when the button is stuck down now; likewise the dock.
+    stm.mem32[_PWR_CR4] = _button.value() | _dock.value() << 1
+    stm.mem32[_PWR_CR3] = stm.mem32[_PWR_CR3] | 3
+    stm.mem32[_PWR_SCR] = 0x1F
+    machine.deepsleep()
+
+
+def button() -> int:
+    return _button.value()
+
+
+def docked() -> int:
+    return _dock.value()
+
+
+def wait(ms: int) -> None:
+    """Up to `ms`, less on an edge of the button or the dock, or (docked) on a byte."""
+    if _dock.value():
+        # The UART does not run in Stop mode, and the dock feeds the card.
+        serial()
+        _poller.poll(ms if ms < 20 else 20)
+    else:
+        machine.lightsleep(ms)
+
+
+def serial():
+    global _uart, _poller
+    if _uart is None:
+        import select
+
+        _uart = UART(1, 115200, rxbuf=512)
+        _poller = select.poll()
+        _poller.register(_uart, select.POLLIN)
+    return _uart
+
+
+def display():
+    from lib.memory_lcd import MemoryLcd
+
+    Pin("B5", Pin.OUT, value=1)
+    return MemoryLcd(SPI(1, baudrate=1000000), Pin("B6", Pin.OUT, value=0))
+
+
+def cell_mv() -> int:
+    """The supply is the cell: measured against the internal reference (calibrated at 3.0 V)."""
+    raw = ADC(ADC.CORE_VREF).read_u16() >> 4
+    return 3000 * (stm.mem32[_VREFINT_CAL] & 0xFFFF) // (raw or 1)
+
+
+def random(n: int) -> bytes:
+    from os import urandom
+
+    return urandom(n)
+
+
+def identity() -> bytes:
+    return bytes(bytearray_at(_FLASH_BASE + _IDENTITY, 134))
+
+
+class _JournalFlash:
+    """Pages of the internal flash. A double word of 8 bytes is programmed once (it has ECC)."""
+
+    SECTORS = 24
+    SECTOR = 2048
+    UNIT = 8
+
+    def read(self, address, buf):
+        buf[:] = bytearray_at(_FLASH_BASE + _JOURNAL + address, len(buf))
+
+    def program(self, address, buf):
+        at = _FLASH_BASE + _JOURNAL + address
+        self._unlock()
+        try:
+            stm.mem32[stm.FLASH + stm.FLASH_CR] = 1  # PG
+            for i in range(0, len(buf), 8):
+                low = int.from_bytes(buf[i : i + 4], "little")
+                high = int.from_bytes(buf[i + 4 : i + 8], "little")
+                if low & high == 0xFFFFFFFF:
+                    continue
+                stm.mem32[at + i] = low
+                stm.mem32[at + i + 4] = high
+                self._finish()
+        finally:
+            self._lock()
+
+    def erase(self, sector):
+        page = (_JOURNAL >> 11) + sector
+        self._unlock()
+        try:
+            control = 2 | (page & 0xFF) << 3 | (1 << 11 if page > 255 else 0)  # PER, PNB, BKER
+            stm.mem32[stm.FLASH + stm.FLASH_CR] = control
+            stm.mem32[stm.FLASH + stm.FLASH_CR] = control | 1 << 16  # STRT
+            self._finish()
+        finally:
+            self._lock()
+            # The data cache may hold what was there before (RM0351, 3.3.4).
+            acr = stm.mem32[stm.FLASH + stm.FLASH_ACR]
+            stm.mem32[stm.FLASH + stm.FLASH_ACR] = acr & ~(1 << 10)
+            stm.mem32[stm.FLASH + stm.FLASH_ACR] = acr & ~(1 << 10) | 1 << 12
+            stm.mem32[stm.FLASH + stm.FLASH_ACR] = acr
+
+    def _unlock(self):
+        stm.mem32[stm.FLASH + stm.FLASH_SR] = 0xC3FB  # clear old errors
+        stm.mem32[stm.FLASH + stm.FLASH_KEYR] = 0x45670123
+        stm.mem32[stm.FLASH + stm.FLASH_KEYR] = 0xCDEF89AB
+
+    def _lock(self):
+        stm.mem32[stm.FLASH + stm.FLASH_CR] = 1 << 31
+
+    def _finish(self):
+        while True:
+            status = stm.mem32[stm.FLASH + stm.FLASH_SR]
+            if not status & 1 << 16:  # BSY
+                break
+        if status & 0xC3FA:  # any error
+            raise OSError(5)
+
+
+def journal():
+    return _JournalFlash()

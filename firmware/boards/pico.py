@@ -1,0 +1,139 @@
+"""Raspberry Pi Pico: RP2040, a development kit.
+
+Button from GP15 to ground, dock sense on GP14, SSD1306 on I2C0 (GP4 SDA, GP5 SCL), serial line on UART0 (GP0,
+GP1), cell on VSYS, read on ADC3 through the board's divider by three. No pin can end this chip's deep sleep:
+"off" is light sleep until an edge (about 1.3 mA), then a reset. Not a card for a coin cell.
+"""
+
+import machine
+import rp2
+from machine import ADC, I2C, UART, Pin
+from micropython import const
+from time import ticks_ms  # noqa: F401
+
+NAME = "pico"
+
+# Why the card started.
+COLD = const(0)
+BUTTON = const(1)
+DOCK = const(2)
+
+_SECTOR = const(4096)
+_IDENTITY_BLOCK = const(335)  # of the storage area
+_JOURNAL_BLOCK = const(336)
+
+_SCRATCH0 = const(0x4005800C)  # survives a reset by the watchdog, is zero after power-on
+_CLEAN = const(0x1C0DE000)
+
+_button = Pin(15, Pin.IN, Pin.PULL_UP)
+_dock = Pin(14, Pin.IN, Pin.PULL_DOWN)
+_storage = rp2.Flash()
+_uart = None
+_poller = None
+
+
+def _edge(_pin):
+    """Only there to end a light sleep."""
+
+
+def start() -> int:
+    """Why the card runs. COLD unless it was put to sleep with `off(True)` and power held since."""
+    marker = machine.mem32[_SCRATCH0]
+    machine.mem32[_SCRATCH0] = 0
+    _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
+    _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
+    return marker & 3 if marker & ~3 == _CLEAN else COLD
+
+
+def off(clean: bool) -> None:
+    """Sleeps until a press or docking, then resets; never returns.
+
+    clean: everything in flash is settled, so that the next start need not write it anew.
+    """
+    while not _button.value():
+        machine.lightsleep(3600000)  # stuck down: wait for its release
+    was_docked = _dock.value()
+    while True:
+        machine.lightsleep(3600000)
+        if not _button.value():
+            why = BUTTON
+            break
+        if _dock.value() and not was_docked:
+            why = DOCK
+            break
+        was_docked = _dock.value()
+    machine.mem32[_SCRATCH0] = _CLEAN | why if clean else 0
+    machine.reset()
+
+
+def button() -> int:
+    return not _button.value()
+
+
+def docked() -> int:
+    return _dock.value()
+
+
+def wait(ms: int) -> None:
+    """Up to `ms`, less on an edge of the button or the dock, or (docked) on a byte."""
+    if _dock.value():
+        serial()
+        _poller.poll(ms if ms < 20 else 20)
+    else:
+        global _uart
+        _uart = None  # light sleep detunes it: to be made again
+        machine.lightsleep(ms)
+
+
+def serial():
+    global _uart, _poller
+    if _uart is None:
+        import select
+
+        _uart = UART(0, 115200, rxbuf=512)
+        _poller = select.poll()
+        _poller.register(_uart, select.POLLIN)
+    return _uart
+
+
+def display():
+    from lib.ssd1306 import Ssd1306
+
+    return Ssd1306(I2C(0, scl=Pin(5), sda=Pin(4), freq=400000))
+
+
+def cell_mv() -> int:
+    return ADC(29).read_u16() * 9900 >> 16
+
+
+def random(n: int) -> bytes:
+    from os import urandom
+
+    return urandom(n)
+
+
+def identity() -> bytes:
+    segment = bytearray(134)
+    _storage.readblocks(_IDENTITY_BLOCK, segment, 0)
+    return bytes(segment)
+
+
+class _JournalFlash:
+    """The last sectors of the storage area, which its file system never reaches: nothing writes there."""
+
+    SECTORS = 16
+    SECTOR = 4096
+    UNIT = 256
+
+    def read(self, address, buf):
+        _storage.readblocks(_JOURNAL_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+
+    def program(self, address, buf):
+        _storage.writeblocks(_JOURNAL_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+
+    def erase(self, sector):
+        _storage.ioctl(6, _JOURNAL_BLOCK + sector)
+
+
+def journal():
+    return _JournalFlash()

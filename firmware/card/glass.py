@@ -1,0 +1,43 @@
+"""A picture that stays up for a while, and leaves a dark display."""
+
+import board
+from micropython import const
+from time import ticks_diff
+
+MESSAGE_MS = const(4000)
+TICK_MS = const(1000)  # also the longest time a memory LCD may go without an inversion
+
+
+def keep(display, ms: int, button=None, each_tick=None) -> int:
+    """Holds the picture for `ms`, or until the button does something or the card is docked.
+
+    each_tick(left_ms) may redraw. Returns the button's event, 0 when time was up.
+    """
+    begin = board.ticks_ms()
+    while not board.docked():
+        left = ms - ticks_diff(board.ticks_ms(), begin)
+        if left <= 0:
+            break
+        step = TICK_MS if left > TICK_MS else left
+        if button is None:
+            board.wait(step)
+        else:
+            event = button.wait(step)
+            if event:
+                return event
+        display.vcom()
+        if each_tick:
+            each_tick(ms - ticks_diff(board.ticks_ms(), begin))
+    return 0
+
+
+def notice(title: str, line: str = "") -> None:
+    """A message for a few seconds."""
+    from card import screens
+
+    display = board.display()
+    try:
+        screens.message(display, title, line)
+        keep(display, MESSAGE_MS)
+    finally:
+        display.off()

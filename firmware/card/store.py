@@ -1,0 +1,128 @@
+"""What the card remembers: one state, written whole at every change.
+
+State (200 bytes, little endian): format (1) ‖ life cycle (1) ‖ key version (1) ‖ cell state (1) ‖ moving
+factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ secret length (1) ‖ name length (1)
+‖ keys ENC, MAC, DEK (48) ‖ secret (64) ‖ name (64).
+"""
+
+import struct
+
+from micropython import const
+
+from lib.journal import Journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from card.identity import Identity
+    from lib.journal import Flash
+
+OP_READY = const(0x01)
+INITIALIZED = const(0x07)
+SECURED = const(0x0F)
+TERMINATED = const(0xFF)
+
+TRANSPORT = const(0xFF)  # key version of the factory's set
+
+_FORMAT = const(1)
+_SIZE = const(200)
+_HEAD = "<BBBBQIIBBBB48s"
+_SECRET = const(72)
+_NAME = const(136)
+
+
+class Store:
+    """Attributes are the state in flash. `commit` is the only way to change them."""
+
+    def __init__(self, flash: "Flash", identity: "Identity", cold: bool) -> None:
+        """Reads the state; after a cold start also writes it anew, see lib/journal.py.
+
+        Raises journal.DamagedError when there are records and none is whole, OSError when flash fails.
+        """
+        self.serial = identity.serial
+        self._journal = Journal(flash, _SIZE)
+        state = self._journal.load()
+        if state is None:
+            self._set(OP_READY, TRANSPORT, 0, 0, 0, 0, 0, 0, identity.transport, b"", b"")
+        else:
+            self._decode(state)
+            self.moving_factor += self._journal.skipped
+        if cold:
+            self.cold_starts += 1
+            self._write()
+            self._write()
+
+    def _set(
+        self, life_cycle, kvn, cell_state, moving_factor, presses, cold_starts, dead, digits, keys, secret, name
+    ):
+        self.life_cycle = life_cycle
+        self.kvn = kvn
+        self.cell_state = cell_state
+        self.moving_factor = moving_factor
+        self.presses = presses
+        self.cold_starts = cold_starts
+        self._dead = dead
+        self.digits = digits
+        self.keys = keys
+        self.secret = secret
+        self.name = name
+
+    def _decode(self, state: bytes) -> None:
+        (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, secret, name, keys) = struct.unpack(
+            _HEAD, state[:_SECRET]
+        )
+        self._set(
+            life_cycle, kvn, cell, factor, presses, cold, dead, digits, keys,
+            state[_SECRET : _SECRET + secret], state[_NAME : _NAME + name],
+        )  # fmt: skip
+
+    def _encode(self) -> bytearray:
+        state = bytearray(_SIZE)
+        struct.pack_into(
+            _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state, self.moving_factor,
+            self.presses, self.cold_starts, self._dead, self.digits, len(self.secret), len(self.name), self.keys,
+        )  # fmt: skip
+        state[_SECRET : _SECRET + len(self.secret)] = self.secret
+        state[_NAME : _NAME + len(self.name)] = self.name
+        return state
+
+    def _write(self) -> None:
+        self._journal.append(self._encode())
+
+    def commit(self, **changes) -> None:
+        """Writes all changes as one record. Raises OSError when flash fails: nothing has changed."""
+        old = {name: getattr(self, name) for name in changes}
+        for name, value in changes.items():
+            setattr(self, name, value)
+        before = self._journal.dead
+        try:
+            self._write()
+        except OSError:
+            for name, value in old.items():
+                setattr(self, name, value)
+            raise
+        finally:
+            self._dead = min(255, self._dead + self._journal.dead - before)
+
+    def _take(self, **changes) -> int:
+        factor = self.moving_factor
+        self.commit(moving_factor=factor + 1, presses=self.presses + 1, **changes)
+        return factor
+
+    def take_code(self, **changes) -> str:
+        """Moves the counter on in flash (with other changes), and only then computes the old value's code."""
+        factor = self._take(**changes)
+        from lib import hotp
+
+        return hotp.code(self.secret, factor, self.digits)
+
+    def take_hmac(self) -> bytes:
+        """Like `take_code`, the whole HMAC (20 bytes)."""
+        factor = self._take()
+        from lib import hotp
+
+        return hotp.full(self.secret, factor)
+
+    def wear(self) -> "tuple[int, int]":
+        """(largest erase count of a sector, slots and sectors that failed)."""
+        sectors = self._journal._flash.SECTORS
+        return (self._journal.erases + sectors - 1) // sectors, self._dead

@@ -1,0 +1,225 @@
+"""A log of whole states on NOR flash that no power cut can hurt.
+
+Every record holds the whole state, so one record is one transaction. Records are appended in slots of 256
+bytes; the newest valid one is the state. When a sector is full the next one in the ring is erased, always
+immediately before its first use. docs/powercuts.md has the argument; in short:
+
+- A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
+- The slot after the last written one may have been touched by a program that was cut and still read as blank.
+  After a cold start every state is therefore written twice: once into that slot, which is not trusted, and
+  once into the next. A record that was cut and happens to read as valid becomes solid in the same way.
+- Slots behind the newest valid record that are neither blank nor valid may be records that were committed and
+  have rotted. `skipped` counts them; the moving factor jumps over as many.
+
+Record: sequence number (4) ‖ its complement (4) ‖ erases since the factory (4) ‖ payload ‖ CRC-32 (4) ‖
+SHA-256, first 4 bytes. All little endian.
+"""
+
+from binascii import crc32
+from hashlib import sha256
+
+from micropython import const
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Flash(Protocol):
+        """`SECTORS` sectors of `SECTOR` bytes, programmed in multiples of `UNIT` bytes."""
+
+        SECTORS: int
+        SECTOR: int
+        UNIT: int
+
+        def read(self, address: int, buf: "bytearray | memoryview") -> None: ...
+        def program(self, address: int, buf: "bytearray | memoryview") -> None:
+            """Raises OSError when the chip reports a failure."""
+
+        def erase(self, sector: int) -> None:
+            """Raises OSError when the chip reports a failure."""
+
+
+SLOT = const(256)
+_HEAD = const(12)
+_CHECK = const(8)
+_ATTEMPTS = const(8)
+_EIO = const(5)
+
+
+class DamagedError(Exception):
+    """There are records, and none can be read. Nothing is written any more."""
+
+
+class Journal:
+    """`payload` is the size of a state in bytes, at most 236."""
+
+    def __init__(self, flash: "Flash", payload: int) -> None:
+        unit = flash.UNIT
+        self._flash = flash
+        self._payload = payload
+        size = (_HEAD + payload + _CHECK + unit - 1) // unit * unit
+        self._record = bytearray(size)
+        self._seen = bytearray(size)
+        self._blank = b"\xff" * size
+        self._slots = flash.SECTOR // SLOT
+        self._sequence = 0
+        self._sector = -1  # where the newest record is, -1: nowhere
+        self._next = 0  # the next slot of that sector
+        self.erases = 0
+        self.skipped = 0
+        self.dead = 0  # slots and sectors that failed since start
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def load(self) -> "bytes | None":
+        """The newest state, or None for flash as it comes from the factory. Raises DamagedError."""
+        order = self._sectors_by_age()
+        for sector in order:
+            state = self._newest_in(sector)
+            if state is not None:
+                return state
+        # The first record of all may have been cut; it is in sector 0. Anything else was a state.
+        for sector in range(1, self._flash.SECTORS):
+            if self._last_written(sector) >= 0:
+                raise DamagedError
+        self.skipped = 0
+        return None
+
+    def _sectors_by_age(self) -> "list[int]":
+        """Sectors with readable sequence numbers, the newest first."""
+        found = []
+        for sector in range(self._flash.SECTORS):
+            sequence = self._first_sequence(sector)
+            if sequence >= 0:
+                found.append((sequence, sector))
+        found.sort()
+        return [sector for _, sector in reversed(found)]
+
+    def _first_sequence(self, sector: int) -> int:
+        """The lowest sequence number in a sector, or -1. A spoiled first slot hides no sector."""
+        head = memoryview(self._seen)[:8]
+        for slot in range(self._slots):
+            address = sector * self._flash.SECTOR + slot * SLOT
+            self._flash.read(address, head)
+            sequence = int.from_bytes(head[:4], "little")
+            if sequence ^ int.from_bytes(head[4:], "little") == 0xFFFFFFFF:
+                return sequence
+            # A flipped bit may be in the number itself: only the whole record tells.
+            self._flash.read(address, self._seen)
+            if self._seen != self._blank and self._valid():
+                return int.from_bytes(head[:4], "little")
+        return -1
+
+    def _last_written(self, sector: int) -> int:
+        """The last slot of a sector that is not blank, or -1."""
+        for slot in range(self._slots - 1, -1, -1):
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen != self._blank:
+                return slot
+        return -1
+
+    def _newest_in(self, sector: int) -> "bytes | None":
+        last = self._last_written(sector)
+        for slot in range(last, -1, -1):
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen == self._blank:
+                continue
+            if not self._valid():
+                self.skipped += 1
+                continue
+            if self._sector < 0:
+                self._sector = sector
+                self._next = last + 1
+            self._sequence = int.from_bytes(self._seen[:4], "little")
+            self.erases = int.from_bytes(self._seen[8:12], "little")
+            return bytes(self._seen[_HEAD : _HEAD + self._payload])
+        if self._sector < 0 and last >= 0:
+            # Only spoiled records here: the state is in an older sector, writing goes on after them.
+            self._sector = sector
+            self._next = last + 1
+        return None
+
+    def _valid(self) -> bool:
+        """True when the record in `_seen` is whole, or was but for one bit, which is mended."""
+        end = _HEAD + self._payload
+        body = memoryview(self._seen)[:end]
+        off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
+        if off and off & (off - 1):
+            bit = _flipped_bit(off, end)
+            if bit < 0:
+                return False
+            self._seen[bit >> 3] ^= 1 << (bit & 7)
+        digest = sha256(body).digest()
+        wrong = 0
+        for i in range(4):
+            wrong |= (self._seen[end + 4 + i] ^ digest[i]) << 8 * i
+        return not wrong or not (off or wrong & (wrong - 1))
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def append(self, state: "bytes | bytearray") -> None:
+        """Writes a state and reads it back. Raises OSError when no slot takes it: the old state holds."""
+        record = self._record
+        end = _HEAD + self._payload
+        for _ in range(_ATTEMPTS):
+            address = self._next_slot()
+            sequence = self._sequence + 1
+            record[:4] = sequence.to_bytes(4, "little")
+            record[4:8] = (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
+            record[8:12] = self.erases.to_bytes(4, "little")
+            record[_HEAD:end] = state
+            body = memoryview(record)[:end]
+            record[end : end + 4] = crc32(body).to_bytes(4, "little")
+            record[end + 4 : end + 8] = sha256(body).digest()[:4]
+            for i in range(end + 8, len(record)):
+                record[i] = 0xFF
+            if self._written(address):
+                self._sequence = sequence
+                self.skipped = 0
+                return
+            self.dead += 1
+        raise OSError(_EIO)
+
+    def _written(self, address: int) -> bool:
+        try:
+            self._flash.program(address, self._record)
+        except OSError:
+            return False
+        self._flash.read(address, self._seen)
+        return self._seen == self._record
+
+    def _next_slot(self) -> int:
+        """Address of the slot to write; erases the next sector of the ring when this one is full."""
+        if 0 <= self._sector and self._next < self._slots:
+            slot = self._next
+            self._next += 1
+            return self._sector * self._flash.SECTOR + slot * SLOT
+        home = self._sector
+        sector = home
+        for _ in range(self._flash.SECTORS):
+            sector = (sector + 1) % self._flash.SECTORS
+            if sector != home and self._erased(sector):
+                self._sector = sector
+                self._next = 1
+                return sector * self._flash.SECTOR
+            self.dead += 1
+        raise OSError(_EIO)
+
+    def _erased(self, sector: int) -> bool:
+        self.erases += 1
+        try:
+            self._flash.erase(sector)
+        except OSError:
+            return False
+        return self._last_written(sector) < 0
+
+
+def _flipped_bit(off: int, size: int) -> int:
+    """Which bit of `size` bytes, when flipped, changes the CRC-32 by `off`; -1 when none does."""
+    delta = 0xEDB88320
+    for byte in range(size - 1, -1, -1):
+        for bit in range(7, -1, -1):
+            if delta == off:
+                return byte << 3 | bit
+            delta = delta >> 1 ^ (0xEDB88320 if delta & 1 else 0)
+    return -1

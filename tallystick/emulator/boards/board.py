@@ -1,0 +1,64 @@
+"""What the emulator needs to know of a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tallystick.emulator.parts.nor_flash import FlashTiming
+
+
+@dataclass(frozen=True)
+class Region:
+    """A range of the flash: address from the start of the flash, size in bytes."""
+
+    address: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.address + self.size
+
+
+@dataclass(frozen=True)
+class Currents:
+    """Current of the chip by state, µA."""
+
+    run: float
+    idle: float  # waiting for an interrupt, clocks on
+    light_sleep: float
+    deep_sleep: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board. Pins are numbers as `port/machine.py` makes them. Flash addresses are offsets from
+    the start of the chip's flash."""
+
+    name: str
+    device: Literal["card", "reader"]
+    chip: Literal["rp2040", "stm32l4"]
+    heap: int  # bytes that firmware may use
+    modules: tuple[str, ...]  # of the port, beyond those every chip has
+    flash_size: int
+    flash_timing: FlashTiming
+    storage: Region  # what the board's MicroPython gives to its block device
+    storage_block: int  # bytes, of that block device
+    file_system: Region  # the image's part of the storage
+    identity: Region
+    journal: Region
+    button_pin: int
+    button_active: int  # level while pressed
+    dock_pin: int
+    dock_active: int
+    display: Literal["memory_lcd", "ssd1306"]
+    display_bus: int
+    display_select_pin: int  # memory LCD: chip select; SSD1306: not used
+    cell_channel: int  # ADC channel
+    uart: int
+    currents: Currents
+    boot_us: int  # reset to the first line of main.py
+    wake_us: int  # out of light sleep
+    read_us_per_256: int  # CPU time to read and import 256 bytes of the file system
+    costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs

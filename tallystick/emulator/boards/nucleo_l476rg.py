@@ -1,0 +1,52 @@
+"""NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock contact
+on PC13 (WKUP2), cell measured through the internal reference.
+
+Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
+run about 100 µA/MHz (80 MHz: 8 mA; here 16 MHz), Stop 2 about 1.4 µA, Standby about 0.35 µA with the
+wake-up pins. CPU costs are scaled from figures measured on an RP2040 at 125 MHz by clock.
+"""
+
+from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.parts.nor_flash import FlashTiming
+
+_CPU_SCALE = 80 / 125  # clock of this board over the clock of the measured one
+
+
+def _us(at_125_mhz: float) -> int:
+    return round(at_125_mhz / _CPU_SCALE)
+
+
+BOARD = Board(
+    name="nucleo_l476rg",
+    device="card",
+    chip="stm32l4",
+    heap=64 * 1024,
+    modules=("stm", "pyb", "uctypes_stm"),
+    flash_size=1024 * 1024,
+    flash_timing=FlashTiming(
+        program_unit=8, program_us=82, sector=2048, erase_us=22_000,
+        program_ua=3_400, erase_ua=3_400, endurance=10_000, once=True,
+    ),
+    storage=Region(0x80000, 0x80000),
+    storage_block=512,
+    file_system=Region(0x80000, 0x40000),
+    identity=Region(0x73800, 0x800),
+    journal=Region(0x74000, 0xC000),
+    button_pin=0x00,
+    button_active=1,
+    dock_pin=0x2D,
+    dock_active=1,
+    display="memory_lcd",
+    display_bus=1,
+    display_select_pin=0x16,
+    cell_channel=254,
+    uart=1,
+    currents=Currents(run=8_000, idle=2_500, light_sleep=1.4, deep_sleep=0.35),
+    boot_us=_us(7_400),
+    wake_us=10,
+    read_us_per_256=_us(60),
+    costs={
+        "hashlib": {"sha1_us": _us(98), "sha256_us": _us(192)},
+        "cryptolib": {"key_us": _us(60), "block_us": _us(25)},
+    },
+)

@@ -1,0 +1,196 @@
+"""An emulated card: a board with its parts, and the verbs of somebody who holds it.
+
+    card = Card(Image.load(path), identity=Identity.derive("TS00000001", 20260101).encode(), seed=1)
+    card.power_on()
+    card.press()
+    print(card.read_code())
+
+One thread. Nothing happens but in a call; a call returns when the firmware waits for the outside.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from types import TracebackType
+
+from tallystick.common.errors import TallyError
+from tallystick.emulator.clock import Clock
+from tallystick.emulator.frames import MEMORY_LCD, OLED, Frame, Palette
+from tallystick.emulator.image import Image
+from tallystick.emulator.mcu import Mcu, State
+from tallystick.emulator.parts.button import Button
+from tallystick.emulator.parts.coin_cell import CR2032, CellType, CoinCell
+from tallystick.emulator.parts.memory_lcd import MemoryLcd
+from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.emulator.parts.ssd1306 import Ssd1306
+from tallystick.emulator.parts.supply import Supply
+from tallystick.emulator.reading import read_code
+from tallystick.emulator.trace import Trace
+
+MS = 1000  # µs
+
+
+class FirmwareCrashError(TallyError):
+    """An exception reached the top of the firmware. `what` ends with MicroPython's traceback."""
+
+
+class Card:
+    """`identity` is the per-card segment. `seed` fixes every random choice of the run."""
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        identity: bytes = b"",
+        seed: int = 0,
+        cell: CellType = CR2032,
+        trace: Trace | None = None,
+    ) -> None:
+        board = image.board
+        self.image = image
+        self.board = board
+        self.clock = Clock()
+        self.trace = Trace() if trace is None else trace
+        self.flash = NorFlash(board.flash_size, board.flash_timing)
+        for address, data in image.segments:
+            self.flash.load(address, data)
+        if identity:
+            self.flash.load(board.identity.address, identity)
+        rng = random.Random(seed)
+        self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
+        self.cell = CoinCell(cell)
+        self.display = self._wire_display()
+        self.button = Button(
+            self.clock, random.Random(rng.randbytes(16)),
+            lambda level: self.mcu.set_input(board.button_pin, level ^ 1 ^ board.button_active),
+        )
+        loads = {"chip": lambda: self.mcu.current_ua, "display": lambda: self.display.current_ua()}
+        self.supply = Supply(self.cell, loads)
+        self.mcu.supply = self.supply
+        self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
+        self.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
+
+    def _wire_display(self) -> MemoryLcd | Ssd1306:
+        board = self.board
+        if board.display == "memory_lcd":
+            lcd = MemoryLcd()
+            self.mcu.on_output[board.display_select_pin] = lcd.spi_select
+            self.mcu.on_spi[board.display_bus] = lcd.spi_write
+            return lcd
+        oled = Ssd1306()
+        self.mcu.on_i2c[board.display_bus] = oled.i2c_write
+        return oled
+
+    def __enter__(self) -> Card:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.mcu.close()
+        self.flash.close()
+
+    # -- power and time ------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Inserts the cell: runs until the firmware sleeps or waits for the outside."""
+        self.display.power(True)
+        self.mcu.power_on()
+        self.settle()
+
+    def power_off(self) -> None:
+        """Pulls the cell."""
+        self.mcu.power_off()
+        self.display.power(False)
+
+    def settle(self, limit_ms: int = 300) -> None:
+        """Runs up to `limit_ms` of virtual time, less when the firmware waits for longer than that or
+        sleeps. Raises FirmwareCrashError."""
+        end = self.clock.now + limit_ms * MS
+        while self.clock.now < end:
+            self.mcu.settle()
+            self._after_run()
+            due = self._next_time()
+            if due is None or due > end:
+                return
+            self.mcu.run(due)
+        self.mcu.settle()
+        self._after_run()
+
+    def _next_time(self) -> int | None:
+        times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
+        return min(times) if times else None
+
+    def run_for(self, ms: float) -> None:
+        """Lets `ms` of virtual time pass. Raises FirmwareCrashError."""
+        self.mcu.run(self.clock.now + round(ms * MS))
+        self.mcu.settle()
+        self._after_run()
+
+    def run_until(self, done: Callable[[], bool], limit_ms: int = 60_000) -> bool:
+        """Runs until `done()`, at most `limit_ms` of virtual time. True when done."""
+        self.mcu.run(self.clock.now + limit_ms * MS, stop=done)
+        self._after_run()
+        return done()
+
+    def _after_run(self) -> None:
+        if self.mcu.crash:
+            text, self.mcu.crash = self.mcu.crash, ""
+            raise FirmwareCrashError(
+                f"The firmware stopped with an exception:\n{text.strip()}",
+                kept="The flash is as it was at that instant.",
+                todo="Power the card off and on to start it again.",
+            )
+        if self.mcu.state is State.OFF:
+            self.display.power(False)
+
+    @property
+    def powered(self) -> bool:
+        return self.mcu.state is not State.OFF
+
+    # -- the person ----------------------------------------------------------------------------
+
+    def press(self, ms: int = 120) -> None:
+        """Presses the button for `ms`, lets go, and waits for the screen to settle."""
+        self.button.push()
+        self.run_for(ms)
+        self.button.release()
+        self.settle()
+
+    def frame(self) -> Frame:
+        """What is on the glass."""
+        return Frame(self.display.width, self.display.height, bytes(self.display.pixels))
+
+    @property
+    def palette(self) -> Palette:
+        return MEMORY_LCD if self.board.display == "memory_lcd" else OLED
+
+    def read_code(self) -> str | None:
+        """The code on the glass, read from its pixels; None when there is none."""
+        return read_code(self.frame())
+
+    # -- the dock ------------------------------------------------------------------------------
+
+    def dock(self, on_send: Callable[[bytes], None] | None = None) -> None:
+        """Puts the card on the contacts; bytes that it sends go to `on_send`."""
+        self.mcu.uart.on_send = on_send
+        self.supply.docked = True
+        self.mcu.set_input(self.board.dock_pin, self.board.dock_active)
+        self.settle()
+
+    def undock(self) -> None:
+        self.mcu.uart.on_send = None
+        self.supply.docked = False
+        self.mcu.set_input(self.board.dock_pin, 1 ^ self.board.dock_active)
+        self.settle()
+
+    def send(self, data: bytes) -> None:
+        """Bytes to the card, taking the time of the wire."""
+        self.clock.now += round(len(data) * self.mcu.uart.byte_us())
+        self.mcu.feed_uart(data)
+        self.mcu.settle()
+        self._after_run()

@@ -1,0 +1,100 @@
+"""A flash image as the emulator takes it: the file that is flashed, and the board it is for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from intelhex import HexRecordError, IntelHex
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards import find
+from tallystick.emulator.boards.board import Board
+
+# Where the chip sees its flash; images in Intel HEX and UF2 use these addresses.
+FLASH_BASE = {"rp2040": 0x10000000, "stm32l4": 0x08000000}
+_UF2_MAGIC = b"UF2\n\x57\x51\x5d\x9e"
+
+
+@dataclass(frozen=True)
+class Image:
+    """`segments` are (offset in flash, bytes)."""
+
+    board: Board
+    segments: tuple[tuple[int, bytes], ...]
+    version: str = ""
+
+    @classmethod
+    def load(cls, path: Path, board: str | None = None) -> Image:
+        """Reads .bin, .hex or .uf2. The board comes from `manifest.json` beside it, or from `board`.
+
+        Raises BadInputError for a file that is not an image, or is for another board.
+        """
+        if not path.is_file():
+            raise BadInputError(
+                f"There is no image {path}.", todo="Build one: tally image build --device card."
+            )
+        manifest = _manifest(path)
+        named = str(manifest.get("board", "")) or board
+        if named is None:
+            raise BadInputError(
+                f"{path} does not say which board it is for (no manifest.json beside it).",
+                todo="Name it with --board.",
+            )
+        if board is not None and named != board:
+            raise BadInputError(
+                f"{path} is an image for {named}, not for {board}.",
+                kept="Nothing was started.",
+                todo=f"Use --board {named}, or build an image for {board}.",
+            )
+        target = find(named)
+        data = path.read_bytes()
+        if path.suffix == ".hex":
+            segments = _from_hex(path, FLASH_BASE[target.chip])
+        elif data.startswith(_UF2_MAGIC[:4]):
+            segments = _from_uf2(path, data, FLASH_BASE[target.chip])
+        else:
+            segments = [(target.file_system.address, data)]
+        for address, part in segments:
+            if address < 0 or address + len(part) > target.flash_size:
+                raise BadInputError(
+                    f"{path} has {len(part)} bytes at {address:#x}, outside the flash of {named}.",
+                    todo="Build the image for this board again.",
+                )
+        return cls(target, tuple(segments), str(manifest.get("version", "")))
+
+
+def _manifest(path: Path) -> dict[str, object]:
+    beside = path.with_name("manifest.json")
+    if not beside.is_file():
+        return {}
+    try:
+        content = json.loads(beside.read_text())
+    except ValueError as error:
+        raise BadInputError(f"{beside} is not JSON.", todo="Build the image again.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
+    try:
+        content = IntelHex(str(path))
+    except (HexRecordError, ValueError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not Intel HEX: {error}.", todo="Build it again.") from error
+    return [
+        (start - base, content.tobinstr(start=start, size=end - start))
+        for start, end in content.segments()
+    ]
+
+
+def _from_uf2(path: Path, data: bytes, base: int) -> list[tuple[int, bytes]]:
+    """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification)."""
+    parts: list[tuple[int, bytes]] = []
+    for at in range(0, len(data), 512):
+        block = data[at : at + 512]
+        if len(block) != 512 or block[:8] != _UF2_MAGIC or block[508:] != b"\x30\x6f\xb1\x0a":
+            raise BadInputError(f"{path} is not a whole UF2 file.", todo="Build or copy it again.")
+        address = int.from_bytes(block[12:16], "little")
+        size = int.from_bytes(block[16:20], "little")
+        parts.append((address - base, block[32 : 32 + min(size, 476)]))
+    return parts

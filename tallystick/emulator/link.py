@@ -1,0 +1,111 @@
+"""The host's end of the pipe to MicroPython. The other end is `port/link.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Op(IntEnum):
+    """What the port asks for. `port/link.py` has the same table; a test compares them."""
+
+    NOW = 1
+    WAIT = 2
+    PIN_SET = 3
+    PIN_GET = 4
+    PIN_IRQ = 5
+    ADC = 6
+    SPI_WRITE = 7
+    I2C_WRITE = 8
+    UART_CONFIG = 9
+    UART_ANY = 10
+    UART_READ = 11
+    UART_WRITE = 12
+    FLASH_ERASE = 13
+    FLASH_PROGRAM = 14
+    FLASH_READ = 15
+    OFF = 16
+    RESET = 17
+    RESET_CAUSE = 18
+    RANDOM = 19
+    CRASH = 20
+    REG_GET = 21
+    REG_SET = 22
+    FREQ = 23
+    HEAP = 24
+
+
+WAKE_PIN = 1
+WAKE_UART = 2
+SLEEP_LIGHT = 0x10
+
+_HEADER = struct.Struct("<BBHII")
+_ANSWER = struct.Struct("<iH")
+
+
+@dataclass(slots=True)
+class Message:
+    """One request: `value` is unsigned 32 bits, `cpu_us` is CPU time (µs) spent before it."""
+
+    op: int
+    arg: int
+    value: int
+    cpu_us: int
+    data: bytes
+
+
+class LinkClosedError(Exception):
+    """The MicroPython process ended without saying so."""
+
+
+class Link:
+    """Two pipe ends to the process `pid`. `receive` blocks until the firmware does something."""
+
+    def __init__(self, read_fd: int, write_fd: int, pid: int) -> None:
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        try:
+            self._process = os.pidfd_open(pid)
+        except ProcessLookupError:  # it has ended already; `receive` will say so
+            self._process = -1
+        self._buffer = b""
+        self._at = 0
+
+    def receive(self) -> Message:
+        """Raises LinkClosedError when the process is gone."""
+        header = self._take(_HEADER.size)
+        op, arg, length, value, cpu_us = _HEADER.unpack(header)
+        return Message(op, arg, value, cpu_us, self._take(length) if length else b"")
+
+    def answer(self, value: int = 0, data: bytes = b"") -> None:
+        try:
+            os.write(self._write_fd, _ANSWER.pack(value, len(data)) + data)
+        except BrokenPipeError:
+            raise LinkClosedError from None
+
+    def close(self) -> None:
+        """Power is gone: the process on the other side ends at once."""
+        if self._process >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGKILL)
+            os.close(self._process)
+            self._process = -1
+        if self._read_fd >= 0:
+            os.close(self._read_fd)
+            os.close(self._write_fd)
+            self._read_fd = self._write_fd = -1
+
+    def _take(self, size: int) -> bytes:
+        while len(self._buffer) - self._at < size:
+            more = os.read(self._read_fd, 65536)
+            if not more:
+                raise LinkClosedError
+            self._buffer = self._buffer[self._at :] + more
+            self._at = 0
+        start = self._at
+        self._at += size
+        return self._buffer[start : self._at]

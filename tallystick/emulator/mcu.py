@@ -1,0 +1,369 @@
+"""The chip: runs a firmware process against the parts around it, in virtual time.
+
+The firmware process does something, says what, and (for what needs an answer) waits; this side charges
+the time, changes the parts and answers. A wait is the only place where time passes without CPU work, and
+the only place where the outside can act. One thread, no locks: a run is a function of its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from tallystick.emulator import link, micropython
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.clock import Clock
+from tallystick.emulator.link import Link, LinkClosedError, Message, Op
+from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
+from tallystick.emulator.parts.rp2040 import Rp2040
+from tallystick.emulator.parts.stm32l4 import Stm32L4
+from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.trace import Trace
+
+if TYPE_CHECKING:
+    from tallystick.emulator.parts.supply import Supply
+
+_EDGE_FALLING, _EDGE_RISING = 4, 8
+_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib")
+
+
+class State(StrEnum):
+    """Of the chip. Only `RUNNING` has a process."""
+
+    OFF = "off"
+    RUNNING = "running"
+    ASLEEP = "asleep"  # the lowest power state: wakes as after reset
+    CRASHED = "crashed"  # an exception reached the top of the firmware
+
+
+class Mcu:
+    """Give it input pins with `set_input`, listen to outputs with `on_output`, and `run` it."""
+
+    def __init__(
+        self, board: Board, flash: NorFlash, clock: Clock, rng: random.Random, trace: Trace
+    ) -> None:
+        self.board = board
+        self.flash = flash
+        self.clock = clock
+        self.trace = trace
+        self.uart = Uart()
+        self.state = State.OFF
+        self.crash = ""  # the firmware's traceback
+        self.boots = 0
+        self.port_heap = 0  # bytes of the heap that the port's own modules take
+        self.supply: Supply | None = None
+        self.on_output: dict[int, Callable[[int], None]] = {}
+        self.on_spi: dict[int, Callable[[bytes], None]] = {}
+        self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
+        self.family: Rp2040 | Stm32L4 = (
+            Rp2040() if board.chip == "rp2040" else Stm32L4(flash, self._program, self._erase)
+        )
+        self._rng = rng
+        self._inputs: dict[int, int] = {}
+        self._outputs: dict[int, int] = {}
+        self._irqs: dict[int, int] = {}
+        self._fired: list[int] = []
+        self._link: Link | None = None
+        self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
+        self._wait: tuple[int, int] | None = None  # deadline µs, mask
+        self.current_ua = 0.0
+        self._handlers: dict[int, Callable[[Message], None]] = {
+            Op.NOW: self._now, Op.WAIT: self._begin_wait, Op.PIN_SET: self._pin_set,
+            Op.PIN_GET: self._pin_get, Op.PIN_IRQ: self._pin_irq, Op.ADC: self._adc,
+            Op.SPI_WRITE: self._spi_write, Op.I2C_WRITE: self._i2c_write,
+            Op.UART_CONFIG: self._uart_config, Op.UART_ANY: self._uart_any,
+            Op.UART_READ: self._uart_read, Op.UART_WRITE: self._uart_write,
+            Op.FLASH_ERASE: self._flash_erase, Op.FLASH_PROGRAM: self._flash_program,
+            Op.FLASH_READ: self._flash_read, Op.OFF: self._off, Op.RESET: self._reset,
+            Op.RESET_CAUSE: self._reset_cause, Op.RANDOM: self._random, Op.CRASH: self._crashed,
+            Op.REG_GET: self._reg_get, Op.REG_SET: self._reg_set, Op.FREQ: self._freq,
+            Op.HEAP: self._heap,
+        }
+
+    # -- power ---------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        if self.state is State.OFF:
+            self.family.power_up()
+            self.flash.power_up(self._rng)
+            self.trace.add(self.clock.now, "power", "on")
+            self._boot()
+
+    def power_off(self) -> None:
+        """At once, as when a cell is pulled."""
+        if self.state is not State.OFF:
+            self.trace.add(self.clock.now, "power", "off")
+            self._stop(State.OFF)
+
+    def _boot(self) -> None:
+        self._inputs_on_boot()
+        self.boots += 1
+        self.state = State.RUNNING
+        self.current_ua = self.board.currents.run
+        self._pass_time(self.board.boot_us)
+        board = self.board
+        config: dict[str, Any] = {
+            "flash_size": board.flash_size,
+            "fs_base": board.storage.address,
+            "fs_size": board.storage.size,
+            "block": board.storage_block,
+            "modules": [*_COMMON_MODULES, *board.modules],
+            "costs": {
+                **{name: dict(costs) for name, costs in board.costs.items()},
+                "flash": {"us_per_256": board.read_us_per_256},
+            },
+        }
+        self._link = micropython.start(config, board.heap + PORT_HEAP, self.flash.fd, self._console)
+
+    def _inputs_on_boot(self) -> None:
+        self._irqs.clear()
+        self._fired.clear()
+        self._outputs.clear()
+        self.uart.configure(0)
+
+    def close(self) -> None:
+        self.power_off()
+        os.close(self._console)
+
+    def _stop(self, state: State) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+            self._read_console()
+        self._wait = None
+        self.state = state
+        self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
+        self._irqs.clear()
+        self.uart.configure(0)
+
+    def _read_console(self) -> None:
+        """What the firmware printed. A traceback means that an exception reached its top."""
+        size = os.fstat(self._console).st_size
+        if size:
+            text = os.pread(self._console, size, 0).decode(errors="replace")
+            os.ftruncate(self._console, 0)
+            os.lseek(self._console, 0, os.SEEK_SET)
+            self.trace.add(self.clock.now, "chip", "console", text.strip().splitlines()[-1])
+            self.crash = text
+
+    # -- the run loop --------------------------------------------------------------------------
+
+    def run(self, until_us: int, stop: Callable[[], bool] | None = None) -> None:
+        """Runs until virtual time `until_us` (or until `stop()` says so, asked after every step)."""
+        while not (stop is not None and stop()):
+            if self.state is State.RUNNING and self._wait is None:
+                self._step()
+                continue
+            due = self.clock.next_event()
+            if self._wait is not None and (due is None or self._wait[0] <= due):
+                due = self._wait[0]
+            if due is None or due > until_us:
+                self._pass_time(until_us - self.clock.now)
+                return
+            self._pass_time(due - self.clock.now)
+            self.clock.run_due()
+            if self._wait is not None and self.clock.now >= self._wait[0]:
+                self._end_wait(0)
+
+    def settle(self) -> None:
+        """Runs until the firmware waits (or has no process), without letting time pass in waits."""
+        while self.state is State.RUNNING and self._wait is None:
+            self._step()
+
+    @property
+    def wait_deadline(self) -> int | None:
+        """Virtual time (µs) at which the firmware's present wait ends by itself; None when not waiting."""
+        return self._wait[0] if self._wait else None
+
+    def _step(self) -> None:
+        assert self._link is not None
+        try:
+            message = self._link.receive()
+        except LinkClosedError:
+            self._stop(State.CRASHED)
+            self.crash = self.crash or "MicroPython ended without a word."
+            return
+        if message.cpu_us:
+            self._pass_time(message.cpu_us)
+        try:
+            self._handlers[message.op](message)
+        except PowerLostError:
+            self.trace.add(self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}")
+            self._stop(State.OFF)
+        except LinkClosedError:
+            self._stop(State.CRASHED)
+
+    def _pass_time(self, duration_us: int) -> None:
+        if duration_us > 0:
+            if self.supply is not None:
+                self.supply.draw(duration_us)
+            self.clock.now += duration_us
+
+    def _answer(self, value: int = 0, data: bytes = b"") -> None:
+        assert self._link is not None
+        self._link.answer(value, data)
+
+    # -- waits and pins ------------------------------------------------------------------------
+
+    def _begin_wait(self, message: Message) -> None:
+        mask = message.arg
+        light = bool(mask & link.SLEEP_LIGHT)
+        self.current_ua = self.board.currents.light_sleep if light else self.board.currents.idle
+        self._wait = (self.clock.now + message.value, mask)
+        if light and self.family.detunes_uart:
+            self.uart.detuned = True
+        if (mask & link.WAKE_PIN and self._fired) or (mask & link.WAKE_UART and self.uart.received):
+            self._end_wait(1)
+
+    def _end_wait(self, woken: int) -> None:
+        assert self._wait is not None
+        light = self._wait[1] & link.SLEEP_LIGHT
+        self._wait = None
+        self.current_ua = self.board.currents.run
+        if light:
+            self._pass_time(self.board.wake_us)
+        fired = bytes(self._fired)
+        self._fired.clear()
+        self._answer(woken, fired)
+
+    def set_input(self, pin: int, level: int) -> None:
+        """The outside drives a pin: may fire an interrupt, end a wait, or wake the chip."""
+        if self._inputs.get(pin) == level:
+            return
+        known = pin in self._inputs
+        self._inputs[pin] = level
+        if not known:
+            return
+        self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
+        if self.state is State.ASLEEP:
+            if self.family.wakes(pin, level):
+                self.family.reset(from_deep_sleep=True)
+                self._boot()
+        elif self._irqs.get(pin, 0) & (_EDGE_RISING if level else _EDGE_FALLING):
+            if pin not in self._fired:
+                self._fired.append(pin)
+            if self._wait is not None and self._wait[1] & link.WAKE_PIN:
+                self._end_wait(1)
+
+    def feed_uart(self, data: bytes) -> None:
+        """Bytes arrive on the serial line."""
+        asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
+        self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
+        if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
+            self._end_wait(1)
+
+    # -- requests of the firmware --------------------------------------------------------------
+
+    def _now(self, message: Message) -> None:
+        self._answer(0, self.clock.now.to_bytes(8, "little"))
+
+    def _pin_set(self, message: Message) -> None:
+        pin, level = message.arg, message.value
+        self._outputs[pin] = level
+        if pin in self.on_output:
+            self.on_output[pin](level)
+
+    def _pin_get(self, message: Message) -> None:
+        pin = message.arg
+        self._answer(self._outputs.get(pin, self._inputs.get(pin, 0)))
+
+    def _pin_irq(self, message: Message) -> None:
+        self._irqs[message.arg] = message.value
+
+    def _adc(self, message: Message) -> None:
+        self._pass_time(20)
+        mv = 3000 if self.supply is None else self.supply.voltage_mv()
+        self._answer(self.family.adc(mv))
+
+    def _spi_write(self, message: Message) -> None:
+        self._pass_time(len(message.data) * 8_000_000 // max(1, message.value))
+        if message.arg in self.on_spi:
+            self.on_spi[message.arg](message.data)
+
+    def _i2c_write(self, message: Message) -> None:
+        khz = message.value & 0xFFFFFF
+        self._pass_time((len(message.data) + 1) * 9_000 // max(1, khz))
+        part = self.on_i2c.get(message.arg)
+        self._answer(int(part is not None and part(message.value >> 24, message.data)))
+
+    def _uart_config(self, message: Message) -> None:
+        self.uart.configure(message.value)
+
+    def _uart_any(self, message: Message) -> None:
+        self._answer(len(self.uart.received))
+
+    def _uart_read(self, message: Message) -> None:
+        data = bytes(self.uart.received[: message.value])
+        del self.uart.received[: message.value]
+        self._answer(len(data), data)
+
+    def _uart_write(self, message: Message) -> None:
+        self._pass_time(round(len(message.data) * self.uart.byte_us()))
+        self.trace.add(self.clock.now, "uart", "send", f"{len(message.data)} bytes")
+        self.uart.send(message.data)
+
+    def _program(self, address: int, data: bytes) -> bool:
+        timing = self.flash.timing
+        self._pass_time(timing.program_us * (len(data) // timing.program_unit))
+        self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
+        return self.flash.program(address, data)
+
+    def _erase(self, address: int) -> bool:
+        self._pass_time(self.flash.timing.erase_us)
+        self.trace.add(self.clock.now, "flash", "erase", f"{address:#x}")
+        return self.flash.erase(address)
+
+    def _flash_program(self, message: Message) -> None:
+        self._answer(0 if self._program(message.value, message.data) else -5)
+
+    def _flash_erase(self, message: Message) -> None:
+        self._answer(0 if self._erase(message.value) else -5)
+
+    def _flash_read(self, message: Message) -> None:
+        length = int.from_bytes(message.data, "little")
+        self._answer(0, self.flash.memory[message.value : message.value + length])
+
+    def _off(self, message: Message) -> None:
+        self.trace.add(self.clock.now, "chip", "deep sleep")
+        self._stop(State.ASLEEP)
+
+    def _reset(self, message: Message) -> None:
+        self.trace.add(self.clock.now, "chip", "reset")
+        self._stop(State.ASLEEP)
+        self.family.reset(from_deep_sleep=False)
+        self._boot()
+
+    def _reset_cause(self, message: Message) -> None:
+        self._answer(self.family.cause)
+
+    def _random(self, message: Message) -> None:
+        self._answer(0, self._rng.randbytes(message.value))
+
+    def _crashed(self, message: Message) -> None:
+        """An exception in the port itself, or in a main.py that lets it through."""
+        self._stop(State.CRASHED)
+        self.crash = message.data.decode(errors="replace")
+        self.trace.add(self.clock.now, "chip", "crash", self.crash.strip().splitlines()[-1])
+
+    def _reg_get(self, message: Message) -> None:
+        value = self.family.read(message.value)
+        self._answer(value - (1 << 32) if value >= 1 << 31 else value)
+
+    def _reg_set(self, message: Message) -> None:
+        self.family.write(message.value, int.from_bytes(message.data, "little"))
+
+    def _freq(self, message: Message) -> None:
+        if not message.value:
+            self._answer(125_000_000 if self.board.chip == "rp2040" else 80_000_000)
+
+    def _heap(self, message: Message) -> None:
+        self.port_heap = message.value
+
+
+# The port's own modules live in the same heap as the firmware; this much is given on top of the board's.
+# `tests/emulator` measures what they take and compares.
+PORT_HEAP = 28 * 1024
+

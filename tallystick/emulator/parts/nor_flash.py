@@ -1,0 +1,161 @@
+"""NOR flash in shared memory: programming only clears bits, erasing sets a whole sector to ones.
+
+Reads never come here: the firmware process sees the same memory. Every program and erase does, is
+numbered, costs time from the data sheet, and can be cut by a fault plan.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FlashTiming:
+    """Typical figures of a data sheet. Times in µs, currents in µA, endurance in erase cycles."""
+
+    program_unit: int  # bytes programmed in one go; addresses and lengths are multiples of it
+    program_us: int  # for one unit
+    sector: int  # bytes erased in one go
+    erase_us: int
+    program_ua: int
+    erase_ua: int
+    endurance: int
+    once: bool = False  # a unit that is not blank cannot be programmed again (flash with ECC)
+
+
+class Phase(StrEnum):
+    BEFORE = "before"
+    DURING = "during"
+    AFTER = "after"
+
+
+@dataclass(frozen=True)
+class FlashOperation:
+    """One program or erase, as the fault plan sees it. `index` counts from 0 since the chip was made."""
+
+    index: int
+    kind: Literal["program", "erase"]
+    address: int
+    old: bytes
+    new: bytes  # what the range holds once the operation is complete
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Power goes at this operation. `content` is what a torn operation leaves (phase during); `weak`
+    are bits, numbered from the operation's address (byte * 8 + bit), that read differently from one
+    power-up to the next until their sector is erased or they are programmed to 0."""
+
+    phase: Phase
+    content: bytes = b""
+    weak: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The operation ends with an error: a worn-out sector. `content` is what it leaves."""
+
+    content: bytes
+
+
+FaultPlan = Callable[[FlashOperation], Cut | Failure | None]
+
+
+class PowerLostError(Exception):
+    """Raised inside a flash operation at which the power goes."""
+
+
+@dataclass
+class NorFlash:
+    """`size` bytes at address 0. `memory` is shared with firmware processes through `fd`."""
+
+    size: int
+    timing: FlashTiming
+    fault_plan: FaultPlan | None = None
+    operations: int = 0
+    erases: dict[int, int] = field(default_factory=dict)  # sector number → erase count
+    weak: set[int] = field(default_factory=set)  # bit numbers, address * 8 + bit
+
+    def __post_init__(self) -> None:
+        self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, self.size)
+        self.memory = mmap.mmap(self.fd, self.size)
+        self.memory[:] = b"\xff" * self.size
+
+    def close(self) -> None:
+        self.memory.close()
+        os.close(self.fd)
+
+    def load(self, address: int, data: bytes) -> None:
+        """Writes as a factory programmer does: any content, no wear, no time."""
+        if address < 0 or address + len(data) > self.size:
+            raise ValueError(f"{len(data)} bytes at {address:#x} do not fit {self.size:#x} bytes")
+        self.memory[address : address + len(data)] = data
+
+    def power_up(self, rng: random.Random) -> None:
+        """Weak bits settle to what they read as until the next power-up."""
+        for bit in sorted(self.weak):
+            byte, mask = bit >> 3, 1 << (bit & 7)
+            if rng.getrandbits(1):
+                self.memory[byte] |= mask
+            else:
+                self.memory[byte] &= ~mask
+
+    def program(self, address: int, data: bytes) -> bool:
+        """True when the chip reports success. Raises PowerLostError when a fault plan cuts here."""
+        unit = self.timing.program_unit
+        end = address + len(data)
+        if address % unit or len(data) % unit or not data or end > self.size:
+            return False
+        old = self.memory[address:end]
+        if self.timing.once and any(
+            old[i : i + unit] != b"\xff" * unit for i in range(0, len(data), unit)
+        ):
+            return False
+        new = bytes(a & b for a, b in zip(old, data, strict=True)) if any(
+            byte != 0xFF for byte in old
+        ) else data
+        ok = self._apply("program", address, old, new)
+        if self.weak:
+            self.weak -= {
+                bit for bit in self.weak
+                if address <= bit >> 3 < end and not data[(bit >> 3) - address] >> (bit & 7) & 1
+            }
+        return ok
+
+    def erase(self, address: int) -> bool:
+        """Erases the sector at `address`. True when the chip reports success."""
+        sector = self.timing.sector
+        if address % sector or address + sector > self.size:
+            return False
+        old = self.memory[address : address + sector]
+        number = address // sector
+        self.erases[number] = self.erases.get(number, 0) + 1
+        ok = self._apply("erase", address, old, b"\xff" * sector)
+        if ok and self.weak:
+            self.weak -= {bit for bit in self.weak if bit >> 3 >= address and bit >> 3 < address + sector}
+        return ok
+
+    def _apply(self, kind: Literal["program", "erase"], address: int, old: bytes, new: bytes) -> bool:
+        operation = FlashOperation(self.operations, kind, address, old, new)
+        self.operations += 1
+        fault = self.fault_plan(operation) if self.fault_plan else None
+        span = slice(address, address + len(new))
+        if fault is None:
+            self.memory[span] = new
+            return True
+        if isinstance(fault, Failure):
+            self.memory[span] = fault.content
+            return False
+        if fault.phase is Phase.DURING:
+            self.memory[span] = fault.content
+            self.weak |= {address * 8 + bit for bit in fault.weak}
+        elif fault.phase is Phase.AFTER:
+            self.memory[span] = new
+        raise PowerLostError

@@ -1,0 +1,41 @@
+"""What is particular to the RP2040: watchdog scratch registers, reset causes, light sleep."""
+
+from __future__ import annotations
+
+PWRON_RESET = 1
+WDT_RESET = 3
+_SCRATCH = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
+
+
+class Rp2040:
+    """Scratch registers survive a reset, not a power cycle. No pin ends deep sleep on this chip."""
+
+    detunes_uart = True  # any light sleep leaves the peripheral clock at 125 MHz instead of 48 MHz
+    uart_in_light_sleep = False
+
+    def __init__(self) -> None:
+        self.scratch = [0] * 8
+        self.cause = PWRON_RESET
+
+    def power_up(self) -> None:
+        self.scratch = [0] * 8
+        self.cause = PWRON_RESET
+
+    def reset(self, *, from_deep_sleep: bool) -> None:
+        self.cause = WDT_RESET
+
+    def read(self, address: int) -> int:
+        index = (address - _SCRATCH) >> 2
+        return self.scratch[index] if 0 <= index < 8 else 0
+
+    def write(self, address: int, value: int) -> None:
+        index = (address - _SCRATCH) >> 2
+        if 0 <= index < 8:
+            self.scratch[index] = value
+
+    def wakes(self, pin: int, level: int) -> bool:
+        return False
+
+    def adc(self, cell_mv: int) -> int:
+        """Reading (0..65535) of the cell: VSYS over three, against 3.3 V."""
+        return min(65535, cell_mv * 65536 // 9900)

@@ -1,0 +1,123 @@
+"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins, reset causes, VREFINT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallystick.emulator.parts.nor_flash import NorFlash
+
+PWRON_RESET = 1
+SOFT_RESET = 5
+DEEPSLEEP_RESET = 4
+
+_FLASH = 0x40022000
+_KEYR, _SR, _CR = _FLASH + 0x08, _FLASH + 0x10, _FLASH + 0x14
+_PWR = 0x40007000
+_CR3, _CR4, _SR1, _SCR = _PWR + 0x08, _PWR + 0x0C, _PWR + 0x10, _PWR + 0x18
+_VREFINT_CAL = 0x1FFF75AA  # VREFINT read at 3.0 V, 12 bits
+_FLASH_BASE = 0x08000000
+_KEYS = (0x45670123, 0xCDEF89AB)
+_CR_PG, _CR_PER, _CR_BKER, _CR_STRT, _CR_LOCK = 1, 2, 1 << 11, 1 << 16, 1 << 31
+_SR_EOP, _SR_PROGERR, _SR_WRPERR = 1, 1 << 3, 1 << 4
+_CALIBRATION = 1655
+# Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 is PC13.
+_WAKE_PINS = {0x00: 0, 0x2D: 1}
+
+
+class Stm32L4:
+    """`program` and `erase` are the emulated flash operations with their cost in time."""
+
+    detunes_uart = False
+    uart_in_light_sleep = False
+
+    def __init__(
+        self, flash: NorFlash, program: Callable[[int, bytes], bool], erase: Callable[[int], bool]
+    ) -> None:
+        self._flash = flash
+        self._program = program
+        self._erase = erase
+        self.power_up()
+
+    def power_up(self) -> None:
+        self.cause = PWRON_RESET
+        self._registers: dict[int, int] = {}
+        self._wake_flags = 0
+        self._reset_flash()
+
+    def reset(self, *, from_deep_sleep: bool) -> None:
+        self.cause = DEEPSLEEP_RESET if from_deep_sleep else SOFT_RESET
+        self._reset_flash()
+
+    def _reset_flash(self) -> None:
+        self._keys = 0
+        self._cr = _CR_LOCK
+        self._sr = 0
+        self._first_word: tuple[int, int] | None = None
+
+    def read(self, address: int) -> int:
+        if address == _SR:
+            return self._sr
+        if address == _CR:
+            return self._cr
+        if address == _SR1:
+            return self._wake_flags
+        if address == _VREFINT_CAL:
+            return _CALIBRATION
+        if _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
+            at = address - _FLASH_BASE
+            return int.from_bytes(self._flash.memory[at : at + 4], "little")
+        return self._registers.get(address, 0)
+
+    def write(self, address: int, value: int) -> None:
+        if address == _KEYR:
+            self._keys = self._keys + 1 if self._keys < 2 and value == _KEYS[self._keys] else 3
+            if self._keys == 2:
+                self._cr &= ~_CR_LOCK
+        elif address == _SR:
+            self._sr &= ~value
+        elif address == _CR:
+            self._control(value)
+        elif address == _SCR:
+            self._wake_flags &= ~value
+        elif _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
+            self._word(address - _FLASH_BASE, value)
+        else:
+            self._registers[address] = value
+
+    def _control(self, value: int) -> None:
+        if self._cr & _CR_LOCK:
+            return
+        self._cr = value & ~_CR_STRT
+        if value & _CR_LOCK:
+            self._keys = 0
+        elif value & _CR_PER and value & _CR_STRT:
+            page = (value >> 3 & 0xFF) + (256 if value & _CR_BKER else 0)
+            self._sr |= _SR_EOP if self._erase(page * self._flash.timing.sector) else _SR_WRPERR
+
+    def _word(self, at: int, value: int) -> None:
+        """A double word is programmed when its second half is written (RM0351, 3.3.7)."""
+        if self._cr & _CR_LOCK or not self._cr & _CR_PG:
+            self._sr |= _SR_PROGERR
+        elif self._first_word is None or at % 8 == 0:
+            self._first_word = (at, value)
+        else:
+            first_at, first = self._first_word
+            self._first_word = None
+            data = first.to_bytes(4, "little") + value.to_bytes(4, "little")
+            good = at == first_at + 4 and self._program(first_at, data)
+            self._sr |= _SR_EOP if good else _SR_PROGERR
+
+    def wakes(self, pin: int, level: int) -> bool:
+        """True when this edge ends Standby: EWUP in PWR_CR3, polarity in PWR_CR4."""
+        number = _WAKE_PINS.get(pin)
+        if number is None or not self._registers.get(_CR3, 0) >> number & 1:
+            return False
+        falling = self._registers.get(_CR4, 0) >> number & 1
+        if level == falling:
+            return False
+        self._wake_flags |= 1 << number
+        return True
+
+    def adc(self, cell_mv: int) -> int:
+        """Reading (0..65535) of VREFINT while the supply is `cell_mv`: higher as the cell falls."""
+        return min(65535, _CALIBRATION * 16 * 3000 // max(1, cell_mv))

@@ -1,0 +1,40 @@
+"""The chip's end of a serial line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+BITS_PER_BYTE = 10  # start, eight data, stop
+
+
+class Uart:
+    """Receive buffer of the driver and the way out. Baud rate 0 means not set up."""
+
+    def __init__(self) -> None:
+        self.baud = 0
+        self.detuned = False  # the peripheral clock changed since the baud rate was set
+        self.received = bytearray()
+        self.lost = 0  # bytes that came while the UART was off, asleep, or its buffer full
+        self.on_send: Callable[[bytes], None] | None = None
+
+    def configure(self, baud: int) -> None:
+        self.baud = baud
+        self.detuned = False
+        self.received.clear()
+
+    def byte_us(self) -> float:
+        """Time on the wire of one byte, µs."""
+        return BITS_PER_BYTE * 1_000_000 / self.baud if self.baud else 0.0
+
+    def feed(self, data: bytes, *, listening: bool) -> None:
+        """Bytes arrive on the wire."""
+        if not listening or not self.baud:
+            self.lost += len(data)
+            return
+        if self.detuned:
+            data = bytes(byte ^ 0xA5 for byte in data)
+        self.received += data
+
+    def send(self, data: bytes) -> None:
+        if self.on_send and self.baud:
+            self.on_send(bytes(b ^ 0xA5 for b in data) if self.detuned else data)

@@ -1,0 +1,70 @@
+"""The chip's boot: puts the port's modules in place, mounts the image, runs its `main.py`.
+
+Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is none).
+The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`, `modules`, `costs`.
+"""
+
+import sys
+
+import link
+
+
+def _shared(address, n):
+    import uctypes
+
+    return uctypes.bytearray_at(address, n)
+
+
+def _crash(error):
+    import io
+
+    text = io.StringIO()
+    sys.print_exception(error, text)
+    link.call(link.OP_CRASH, 0, 0, text.getvalue()[:3000].encode())
+
+
+def _start(rd, wr, address):
+    import gc
+    import json
+    import vfs
+
+    import flash
+
+    config = json.loads(link.open_pipe(rd, wr))
+    if address:
+        flash.memory = _shared(address, config["flash_size"])
+    for name in config["modules"]:
+        module = __import__(name)
+        if name == "uctypes_stm":
+            sys.modules["uctypes"] = module
+        elif name in ("rp2", "pyb"):
+            module.base = config["fs_base"]
+            module.size = config["fs_size"]
+            device = module.Flash()
+    for name, costs in config["costs"].items():
+        for key, us in costs.items():
+            setattr(sys.modules[name], key, us)
+    # The board knows nothing of the host's files.
+    vfs.umount("/")
+    sys.path[:] = ["", "/lib"]
+    vfs.mount(vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32), "/", readonly=True)
+    import os
+
+    os.chdir("/")
+    config = None
+    gc.collect()
+    link.post(link.OP_HEAP, 0, gc.mem_alloc())
+
+
+def run():
+    try:
+        _start(*[int(arg) for arg in sys.argv[-3:]])
+        with open("/main.py") as file:
+            source = file.read()
+        exec(source, {"__name__": "__main__"})  # noqa: S102
+        raise RuntimeError("main.py returned: a device has nowhere to return to")
+    except BaseException as error:  # noqa: BLE001
+        _crash(error)
+
+
+run()

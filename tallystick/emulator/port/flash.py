@@ -1,0 +1,32 @@
+"""The chip's flash: reads come from memory shared with the host where there is any, programs and
+erases go to the host, which alone knows the rules and the faults."""
+
+import link
+
+memory = None  # set by boot.py: a bytearray over the shared memory, or None
+us_per_256 = 0  # set by boot.py: CPU time to read, and import, 256 bytes of the file system
+
+
+def charge_block_read(n):
+    link.charge(us_per_256 * n >> 8)
+
+
+def read_into(address, buf):
+    if memory is not None:
+        buf[:] = memoryview(memory)[address : address + len(buf)]
+        return
+    view = memoryview(buf)
+    for at in range(0, len(buf), 4096):
+        part = view[at : at + 4096]
+        link.call(link.OP_FLASH_READ, 0, address + at, len(part).to_bytes(2, "little"))
+        link.answer_into(part)
+
+
+def program(address, data):
+    if link.call(link.OP_FLASH_PROGRAM, 0, address, data):
+        raise OSError(5)
+
+
+def erase(address, size):
+    if link.call(link.OP_FLASH_ERASE, 0, address, size.to_bytes(4, "little")):
+        raise OSError(5)

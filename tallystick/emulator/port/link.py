@@ -1,0 +1,106 @@
+"""The pipe to the host: posted messages (no answer) are gathered, calls flush them and wait.
+
+A message is `op(1) arg(1) length(2) value(4) cpu_us(4)`, little endian, then `length` bytes. An answer
+is `value(4, signed) length(2)`, then `length` bytes. `cpu_us` is CPU time to charge before the message
+takes effect, from the host's cost table for this chip.
+"""
+
+import struct
+
+# Operations: tallystick/emulator/link.py has the same table; a test compares them.
+OP_NOW = 1
+OP_WAIT = 2
+OP_PIN_SET = 3
+OP_PIN_GET = 4
+OP_PIN_IRQ = 5
+OP_ADC = 6
+OP_SPI_WRITE = 7
+OP_I2C_WRITE = 8
+OP_UART_CONFIG = 9
+OP_UART_ANY = 10
+OP_UART_READ = 11
+OP_UART_WRITE = 12
+OP_FLASH_ERASE = 13
+OP_FLASH_PROGRAM = 14
+OP_FLASH_READ = 15
+OP_OFF = 16
+OP_RESET = 17
+OP_RESET_CAUSE = 18
+OP_RANDOM = 19
+OP_CRASH = 20
+OP_REG_GET = 21
+OP_REG_SET = 22
+OP_FREQ = 23
+OP_HEAP = 24
+
+_HEADER = "<BBHII"
+_MAX = 1024
+
+_out = bytearray(_MAX)
+_head = bytearray(6)
+_used = 0
+_rd = None
+_wr = None
+cpu_us = 0
+
+
+def open_pipe(rd, wr):
+    """Returns the host's settings, JSON as bytes."""
+    global _rd, _wr
+    _rd = open(rd, "rb", 0)
+    _wr = open(wr, "wb", 0)
+    return _rd.read(int.from_bytes(_rd.read(4), "little"))
+
+
+def charge(us):
+    global cpu_us
+    cpu_us += us
+
+
+def flush():
+    global _used
+    if _used:
+        n = _used
+        _used = 0
+        _wr.write(memoryview(_out)[:n])
+
+
+def post(op, arg=0, value=0, data=b""):
+    global _used, cpu_us
+    n = len(data)
+    if _used + 12 + n > _MAX:
+        flush()
+    struct.pack_into(_HEADER, _out, _used, op, arg, n, value & 0xFFFFFFFF, cpu_us)
+    cpu_us = 0
+    _used += 12
+    if n <= _MAX - 12:
+        _out[_used : _used + n] = data
+        _used += n
+    else:
+        flush()
+        _wr.write(data)
+
+
+def call(op, arg=0, value=0, data=b""):
+    """Returns the answer's value; the answer's data stay to be taken with `answer_into`/`answer`."""
+    global _used
+    post(op, arg, value, data)
+    n = _used
+    _used = 0
+    _wr.write(memoryview(_out)[:n])
+    if _rd.readinto(_head) != 6:
+        raise OSError(32)  # the host has gone without switching us off
+    return struct.unpack_from("<i", _head)[0]
+
+
+def answer():
+    """The data of the last answer. Must be taken when there are any."""
+    n = _head[4] | _head[5] << 8
+    return _rd.read(n) if n else b""
+
+
+def answer_into(buf):
+    n = _head[4] | _head[5] << 8
+    if n:
+        _rd.readinto(memoryview(buf)[:n])
+    return n

@@ -1,0 +1,188 @@
+"""`machine` of the board, as far as firmware uses it. Every access goes to the host."""
+
+import link
+import time
+from micropython import const
+
+PWRON_RESET = const(1)
+HARD_RESET = const(2)
+WDT_RESET = const(3)
+DEEPSLEEP_RESET = const(4)
+SOFT_RESET = const(5)
+BROWNOUT_RESET = const(6)
+
+
+def pin_number(name):
+    """RP2 pins are numbers, STM32 pins names: 'C13' is port 2, bit 13, so 0x2D."""
+    if isinstance(name, int):
+        return name
+    return (ord(name[0]) - 65) << 4 | int(name[1:])
+
+
+class Pin:
+    IN = 0
+    OUT = 1
+    OPEN_DRAIN = 2
+    ALT = 3
+    ANALOG = 4
+    PULL_UP = 1
+    PULL_DOWN = 2
+    IRQ_FALLING = 4
+    IRQ_RISING = 8
+
+    def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
+        self._n = pin_number(name)
+        if mode == 1:
+            self.value(1 if value else 0)
+
+    def value(self, v=None):
+        if v is None:
+            return link.call(link.OP_PIN_GET, self._n)
+        link.post(link.OP_PIN_SET, self._n, 1 if v else 0)
+
+    def __call__(self, v=None):
+        return self.value(v)
+
+    def on(self):
+        self.value(1)
+
+    def off(self):
+        self.value(0)
+
+    def irq(self, handler=None, trigger=12, hard=False):
+        time._handlers[self._n] = (handler, self) if handler else None
+        link.post(link.OP_PIN_IRQ, self._n, trigger if handler else 0)
+
+
+class ADC:
+    CORE_VREF = 254
+    CORE_TEMP = 253
+    CORE_VBAT = 252
+
+    def __init__(self, channel):
+        self._n = channel._n if isinstance(channel, Pin) else channel
+
+    def read_u16(self):
+        return link.call(link.OP_ADC, self._n)
+
+
+class SPI:
+    MSB = 0
+    LSB = 1
+
+    def __init__(self, bus, baudrate=1000000, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+        if firstbit:
+            raise NotImplementedError("LSB")
+        self._n = bus
+        self._baud = baudrate
+
+    def init(self, **kw):
+        self._baud = kw.get("baudrate", self._baud)
+
+    def write(self, buf):
+        link.post(link.OP_SPI_WRITE, self._n, self._baud, buf)
+
+    def deinit(self):
+        pass
+
+
+class I2C:
+    def __init__(self, bus, scl=None, sda=None, freq=400000, timeout=50000):
+        self._n = bus
+        self._freq = freq
+
+    def writeto(self, addr, buf, stop=True):
+        if not link.call(link.OP_I2C_WRITE, self._n, addr << 24 | self._freq // 1000, buf):
+            raise OSError(5)
+        return len(buf)
+
+    def writevto(self, addr, vector, stop=True):
+        return self.writeto(addr, b"".join(bytes(part) for part in vector))
+
+    def deinit(self):
+        pass
+
+
+class UART:
+    IRQ_RX = 1
+
+    def __init__(self, bus, baudrate=115200, bits=8, parity=None, stop=1, tx=None, rx=None, rxbuf=256, timeout=0, timeout_char=0):
+        self._n = bus
+        link.post(link.OP_UART_CONFIG, bus, baudrate)
+
+    def init(self, baudrate=115200, **kw):
+        link.post(link.OP_UART_CONFIG, self._n, baudrate)
+
+    def any(self):
+        return link.call(link.OP_UART_ANY, self._n)
+
+    def readinto(self, buf, n=None):
+        if n is None:
+            n = len(buf)
+        got = link.call(link.OP_UART_READ, self._n, n)
+        link.answer_into(buf)
+        return got or None
+
+    def read(self, n=256):
+        link.call(link.OP_UART_READ, self._n, n)
+        return link.answer() or None
+
+    def write(self, buf):
+        link.post(link.OP_UART_WRITE, self._n, 0, buf)
+        return len(buf)
+
+    def deinit(self):
+        link.post(link.OP_UART_CONFIG, self._n, 0)
+
+
+class _Registers:
+    def __init__(self, size):
+        self._size = size
+
+    def __getitem__(self, address):
+        return link.call(link.OP_REG_GET, self._size, address) & ((1 << 8 * self._size) - 1)
+
+    def __setitem__(self, address, value):
+        link.post(link.OP_REG_SET, self._size, address, (value & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
+mem8 = _Registers(1)
+mem16 = _Registers(2)
+mem32 = _Registers(4)
+
+
+def lightsleep(ms=None):
+    if ms is None:
+        raise NotImplementedError("lightsleep() without a time-out cannot be woken on this port")
+    time.wait(ms * 1000, time.SLEEP_LIGHT | time.WAKE_PIN)
+
+
+def deepsleep(ms=0):
+    link.call(link.OP_OFF, 0, ms)
+
+
+def reset():
+    link.call(link.OP_RESET)
+
+
+def soft_reset():
+    link.call(link.OP_RESET)
+
+
+def reset_cause():
+    return link.call(link.OP_RESET_CAUSE)
+
+
+def idle():
+    time.wait(1000, time.WAKE_PIN | time.WAKE_UART)
+
+
+def freq(hz=None):
+    if hz is None:
+        return link.call(link.OP_FREQ)
+    link.post(link.OP_FREQ, 0, hz)
+
+
+def unique_id():
+    link.call(link.OP_RANDOM, 1, 8)
+    return link.answer()

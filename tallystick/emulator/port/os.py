@@ -1,0 +1,10 @@
+"""`os` of the board: its file system, and randomness from the host's seeded source."""
+
+from uos import chdir, getcwd, ilistdir, listdir, stat, statvfs  # noqa: F401
+
+import link
+
+
+def urandom(n):
+    link.call(link.OP_RANDOM, 0, n)
+    return link.answer()

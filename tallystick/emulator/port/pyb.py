@@ -1,0 +1,28 @@
+"""`pyb` of the STM32 boards: block device over the storage area of the internal flash, read only."""
+
+import flash
+
+base = 0
+size = 0
+
+_BLOCK = 512
+
+
+class Flash:
+    def __init__(self, start=0, len=-1):  # noqa: A002
+        self._base = base + start
+        self._size = size - start if len < 0 else len
+
+    def readblocks(self, block, buf, offset=0):
+        flash.charge_block_read(len(buf))
+        flash.read_into(self._base + block * _BLOCK + offset, buf)
+
+    def writeblocks(self, block, buf, offset=0):
+        return 30  # EROFS: the emulated storage area holds the image only
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._size // _BLOCK
+        if op == 5:
+            return _BLOCK
+        return 0

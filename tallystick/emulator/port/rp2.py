@@ -1,0 +1,37 @@
+"""`rp2` of the Raspberry Pi boards: block device over the storage area of the flash."""
+
+import flash
+
+# Set by boot.py: where the storage area starts in flash, and its size, in bytes.
+base = 0
+size = 0
+
+_BLOCK = 4096
+
+
+class Flash:
+    def __init__(self, start=0, len=-1):  # noqa: A002
+        self._base = base + start
+        self._size = size - start if len < 0 else len
+
+    def readblocks(self, block, buf, offset=0):
+        flash.charge_block_read(len(buf))
+        flash.read_into(self._base + block * _BLOCK + offset, buf)
+
+    def writeblocks(self, block, buf, offset=None):
+        address = self._base + block * _BLOCK
+        if offset is None:
+            flash.erase(address, len(buf))
+            offset = 0
+        if (address + offset) & 255 or len(buf) & 255:
+            raise ValueError("RP2 flash is programmed in whole aligned pages of 256 bytes")
+        flash.program(address + offset, buf)
+
+    def ioctl(self, op, arg):
+        if op == 4:
+            return self._size // _BLOCK
+        if op == 5:
+            return _BLOCK
+        if op == 6:
+            flash.erase(self._base + arg * _BLOCK, _BLOCK)
+        return 0

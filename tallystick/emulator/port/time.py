@@ -1,0 +1,72 @@
+"""`time` of the board: the host's virtual clock."""
+
+import link
+
+_PERIOD = 0x3FFFFFFF
+
+
+def _now_us():
+    link.call(link.OP_NOW)
+    return int.from_bytes(link.answer(), "little")
+
+
+def ticks_ms():
+    return _now_us() // 1000 & _PERIOD
+
+
+def ticks_us():
+    return _now_us() & _PERIOD
+
+
+def ticks_cpu():
+    return ticks_us()
+
+
+def ticks_add(ticks, delta):
+    return (ticks + delta) & _PERIOD
+
+
+def ticks_diff(end, start):
+    return ((end - start + 0x20000000) & _PERIOD) - 0x20000000
+
+
+def sleep_us(us):
+    wait(us, 0)
+
+
+def sleep_ms(ms):
+    wait(ms * 1000, 0)
+
+
+def sleep(seconds):
+    wait(int(seconds * 1000000), 0)
+
+
+def time():
+    return _now_us() // 1000000
+
+
+def time_ns():
+    return _now_us() * 1000
+
+
+# What ends a wait (the `arg` of OP_WAIT).
+WAKE_PIN = 1
+WAKE_UART = 2
+SLEEP_LIGHT = 0x10
+
+_handlers = {}
+
+
+def wait(us, wake):
+    """Waits in virtual time; runs the handlers of the pins that fired meanwhile. True when woken."""
+    while us > 0x7FFFFFFF:
+        if wait(0x7FFFFFFF, wake):
+            return True
+        us -= 0x7FFFFFFF
+    woken = link.call(link.OP_WAIT, wake, us)
+    for pin in link.answer():
+        handler = _handlers.get(pin)
+        if handler:
+            handler[0](handler[1])
+    return woken

@@ -1,0 +1,92 @@
+"""Where the firmware's sources are, and which of them a device on a board needs."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+
+# What the boards' MicroPython has, as far as firmware may use it.
+_BUILT_IN = {
+    "rp2040": {"rp2"},
+    "stm32l4": {"stm", "pyb"},
+}
+_BUILT_IN_ALL = {
+    "array", "binascii", "collections", "cryptolib", "errno", "framebuf", "gc", "hashlib", "io",
+    "machine", "micropython", "os", "select", "struct", "sys", "time", "uctypes", "vfs",
+}  # fmt: skip
+
+
+def root() -> Path:
+    """The firmware's source folder: in a checkout, or shipped inside the installed package."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "firmware", package / "_firmware"):
+        if (folder / "main.py").is_file():
+            return folder
+    raise BadInputError(
+        "The firmware's sources are not there.", todo="Work in a checkout, or reinstall tallystick."
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the image: where it comes from and where it goes (`lib/tlv.py`)."""
+
+    path: Path
+    target: str
+
+
+def sources(device: str, board: str, chip: str) -> list[Source]:
+    """Every module that `main.py` reaches through imports, sorted by target.
+
+    Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
+    """
+    base = root()
+    main = base / "main.py"
+    board_file = base / "boards" / f"{board}.py"
+    if not board_file.is_file():
+        raise BadInputError(f"There is no firmware for board {board!r}.", todo="See firmware/boards.")
+    found: dict[str, Source] = {}
+    todo = [(main, "main.py")]
+    while todo:
+        path, target = todo.pop()
+        if target in found:
+            continue
+        found[target] = Source(path, target)
+        for module in _imports(path):
+            top = module.split(".")[0]
+            if top == "board":
+                todo.append((board_file, "board.py"))
+            elif (file := base / f"{module.replace('.', '/')}.py").is_file():
+                todo.append((file, f"{module.replace('.', '/')}.py"))
+            elif top not in _BUILT_IN_ALL | _BUILT_IN[chip] and not (base / top).is_dir():
+                raise BadInputError(
+                    f"{path.name} imports {module}, which the MicroPython of {board} does not have.",
+                    todo="Import only what the board's port declares.",
+                )
+    if device != "card":
+        raise BadInputError(f"There is no firmware for device {device!r}.", todo="Use card.")
+    return [found[target] for target in sorted(found)]
+
+
+def _imports(path: Path) -> set[str]:
+    """Names imported anywhere in the file, except under TYPE_CHECKING."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                visit(child)
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(), str(path)))
+    return names

@@ -1,0 +1,1 @@
+"""Firmware images: compiled, packed, the same bytes on any machine."""

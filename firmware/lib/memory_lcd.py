@@ -1,9 +1,9 @@
 """Sharp memory LCD (LS013B7DH03 class): reflective, 1 bit a pixel, keeps its image for a few µW.
 
 SPI mode 0, at most 1.1 MHz, chip select active high, least significant bit first. The panel's
-serial protocol is in the LS013B7DH03 specification (LCP-1114049), sections 6-3 to 6-6. Since many
-SPI masters only shift the most significant bit first, what the panel numbers (the line address) is
-bit-reversed here; mode bits and pixels are simply written in the order in which they leave.
+serial protocol is in the LS013B7DH03 specification (input signal timing charts). Many SPI masters
+shift only the most significant bit first, so the line address is bit-reversed here; mode bits and
+pixels are written in the order in which they leave.
 """
 
 import framebuf

@@ -1,4 +1,4 @@
-"""A Sharp memory LCD, seen from its three wires (LS013B7DH03 specification, sections 6-3 to 6-6).
+"""A Sharp memory LCD, seen from its three wires (LS013B7DH03 specification, timing charts).
 
 Written from the panel's side: it takes bits as they arrive and knows nothing of any driver.
 """
@@ -71,7 +71,7 @@ class MemoryLcd:
         self._put(0, bytes(len(self._ink)))
 
     def current_ua(self) -> float:
-        """Supply current at 3 V, µA. Typical figures of the specification (section 5): 12 µW with
+        """Supply current at 3 V, µA. Typical figures of the specification: 12 µW with
         an image up, 50 µW when a full image is sent every second. The difference, 38 µJ an image,
         is spent in the 16.8 ms that its 18,448 bits take at 1.1 MHz.
         """

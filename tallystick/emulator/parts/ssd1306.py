@@ -14,7 +14,7 @@ PAGES = 8
 ROWS = 64
 COLUMNS = 128
 
-# Arguments that follow a command; the others have none (data sheet, tables 9-1 and 9-2).
+# Arguments that follow a command; the others have none (data sheet, section 9).
 _ARGUMENTS = {
     0x20: 1,
     0x21: 2,
@@ -38,7 +38,7 @@ _HORIZONTAL, _VERTICAL, _PAGE = 0, 1, 2
 
 @dataclass
 class _Registers:
-    """Values after reset (data sheet, section 8.5 and table 9-1)."""
+    """Values after reset (data sheet, sections 8.5 and 9)."""
 
     on: bool = False
     contrast: int = 0x7F

@@ -1,11 +1,11 @@
 """The state of the coin cell, judged by its voltage under load, with hysteresis.
 
 A lithium manganese dioxide cell (CR2016, CR2032) stays near 3 V unloaded almost until it is empty,
-so an unloaded reading says nothing. Its internal resistance does: 10 to 20 ohms fresh, several times
-that when most of the capacity is used (TI SWRA349, figure 6). Under the few milliamperes that a
-running card draws, the voltage therefore sits on a plateau above 2.7 V, and then falls quickly.
+so an unloaded reading says nothing. Its internal resistance does: 10 to 20 ohms fresh, several
+times that when most of the capacity is used (TI SWRA349, figure 6). Under the few milliamperes that
+a running card draws, the voltage therefore sits on a plateau above 2.7 V, and then falls quickly.
 
-    below 2550 mV  low: off the plateau, little capacity is left. Warn, and show codes for less time.
+    below 2550 mV  low: off the plateau, little is left. Warn, and show codes for less time.
     below 2300 mV  critical: flash may not be written safely when the next load pulls the cell
                    down further, and cell data sheets end the discharge at 2000 mV. Move nothing.
 

@@ -6,27 +6,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import segno
 
 from tallystick.emulator import frames
 from tallystick.emulator.frames import Frame, Palette
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 
-ROOT = Path(__file__).parents[3]
-RUN_MAIN = "import sys, micropython_run; sys.exit(micropython_run.run_main(sys.argv))"
-
 # MicroPython's side: wires that print what passes over them, and one program a line from stdin.
 SERVER = """
 import json, sys
-sys.path[:0] = %(path)r
 
 class Spi:
     def write(self, data):
@@ -52,18 +45,11 @@ while True:
 """
 
 
-class MicroPython:
-    """A long-lived interpreter with the firmware on its path, and room for the test's hex."""
+class Session:
+    """A long-lived MicroPython with the compiled firmware on its path. Programs in, lines out."""
 
-    def __init__(self, heap: str = "256k") -> None:
-        program = SERVER % {"path": [str(ROOT / "firmware")]}
-        options = ["-X", f"heapsize={heap}", "-c", program]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", RUN_MAIN, *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
     def run(self, source: str) -> list[str]:
         """What the program printed. Raises RuntimeError with the exception that it ended with."""
@@ -100,15 +86,15 @@ class Glass:
     """A display as the firmware's driver sees it, called `name` there, and the emulated part."""
 
     name: str
-    micropython: MicroPython
+    session: Session
     part: MemoryLcd | Ssd1306
     palette: Palette
     sent: list[str]
 
     def run(self, source: str) -> None:
         """Run firmware code, in which `D` is the driver, and let its bus traffic reach the part."""
-        self.micropython.run(f"D = {self.name}")
-        self.sent = self.micropython.run(source)
+        self.session.run(f"D = {self.name}")
+        self.sent = self.session.run(source)
         for line in self.sent:
             kind, *words = line.split()
             if kind == "cs":
@@ -125,8 +111,8 @@ class Glass:
 
     def drawn(self) -> bytes:
         """The driver's frame buffer, read pixel by pixel, 1 where ink is."""
-        self.micropython.run(f"D = {self.name}")
-        rows = self.micropython.run(
+        self.session.run(f"D = {self.name}")
+        rows = self.session.run(
             "for y in range(D.height):\n"
             "    print(bytes(D.fb.pixel(x, y) == D.ink for x in range(D.width)).hex())"
         )
@@ -134,28 +120,29 @@ class Glass:
 
 
 @pytest.fixture(scope="session")
-def micropython() -> Iterator[MicroPython]:
-    interpreter = MicroPython()
-    interpreter.run(
+def session(micropython: Any) -> Iterator[Session]:
+    # Room for the bus traffic in hex, which no board has to hold.
+    session = Session(micropython.start("-c", SERVER, heap="256k"))
+    session.run(
         "from lib.memory_lcd import MemoryLcd\n"
         "from lib.ssd1306 import Ssd1306\n"
         "from card import button, cell, digits, screens\n"
     )
-    yield interpreter
-    interpreter.close()
+    yield session
+    session.close()
 
 
 @pytest.fixture
-def lcd(micropython: MicroPython) -> Glass:
-    glass = Glass("lcd", micropython, MemoryLcd(), frames.MEMORY_LCD, [])
-    micropython.run("lcd = MemoryLcd(Spi(), cs)")
+def lcd(session: Session) -> Glass:
+    glass = Glass("lcd", session, MemoryLcd(), frames.MEMORY_LCD, [])
+    session.run("lcd = MemoryLcd(Spi(), cs)")
     return glass
 
 
 @pytest.fixture
-def oled(micropython: MicroPython) -> Glass:
-    glass = Glass("oled", micropython, Ssd1306(), frames.OLED, [])
-    micropython.run("oled = None")
+def oled(session: Session) -> Glass:
+    glass = Glass("oled", session, Ssd1306(), frames.OLED, [])
+    session.run("oled = None")
     glass.run("oled = Ssd1306(I2c())")
     return glass
 
@@ -163,15 +150,3 @@ def oled(micropython: MicroPython) -> Glass:
 @pytest.fixture(params=["lcd", "oled"])
 def glass(request: pytest.FixtureRequest) -> Glass:
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture(scope="session")
-def qr() -> Callable[[str], bytes]:
-    """The factory's bitmap of a serial number: 21 rows of 3 bytes, first module in the top bit."""
-
-    def bitmap(serial: str) -> bytes:
-        code = segno.make_qr(serial, version=1)
-        rows = (int("".join(str(module) for module in row), 2) << 3 for row in code.matrix)
-        return b"".join(row.to_bytes(3, "big") for row in rows)
-
-    return bitmap

@@ -66,11 +66,11 @@ def model(edges: list[int], until: int) -> list[tuple[int, int]]:
 
 
 @pytest.fixture(scope="module")
-def events(micropython):
-    micropython.run(BOARD)
+def events(session):
+    session.run(BOARD)
 
     def run(edges, until, start=0, timeout=1000):
-        found, waits = micropython.value(f"events({edges}, {start}, {until}, {timeout})")
+        found, waits = session.value(f"events({edges}, {start}, {until}, {timeout})")
         return [tuple(event) for event in found], waits
 
     return run
@@ -137,12 +137,10 @@ def test_a_stuck_button_tells_once_and_costs_a_wake_each_ten_seconds_at_most(eve
     assert waits < 370
 
 
-def test_ticks_may_wrap_in_the_middle_of_a_press(events, micropython):
-    start = micropython.value("ticks_add(0, -200)")
+def test_ticks_may_wrap_in_the_middle_of_a_press(events, session):
+    start = session.value("ticks_add(0, -200)")
     assert events([100, 300, 1000, 3000], 5000, start=start)[0] == [(320, PRESS), (2500, HOLD)]
 
 
-def test_a_timeout_is_kept(micropython, events):
-    assert (
-        micropython.value("[button.Button(Board([], 0)).wait(ms) for ms in (0, 1, 250)]") == [0] * 3
-    )
+def test_a_timeout_is_kept(session, events):
+    assert session.value("[button.Button(Board([], 0)).wait(ms) for ms in (0, 1, 250)]") == [0] * 3

@@ -33,22 +33,22 @@ quick = settings(
         (0, NORMAL, CRITICAL),
     ],
 )
-def test_thresholds(micropython, mv, previous, expected):
-    assert micropython.value(f"cell.judge({mv}, {previous})") == expected
+def test_thresholds(session, mv, previous, expected):
+    assert session.value(f"cell.judge({mv}, {previous})") == expected
 
 
-def walk(micropython, readings: list[int], state: int) -> list[int]:
-    micropython.run(
+def walk(session, readings: list[int], state: int) -> list[int]:
+    session.run(
         f"state = {state}\nstates = []\nfor mv in {readings}:\n"
         "    state = cell.judge(mv, state)\n    states.append(state)"
     )
-    return micropython.value("states")
+    return session.value("states")
 
 
 @quick
 @given(st.integers(1800, 3300), st.integers(0, 2), st.lists(st.integers(-49, 49), min_size=2))
-def test_noise_of_100_mv_does_not_make_the_state_flicker(micropython, mv, state, noise):
-    states = walk(micropython, [mv + n for n in noise], state)
+def test_noise_of_100_mv_does_not_make_the_state_flicker(session, mv, state, noise):
+    states = walk(session, [mv + n for n in noise], state)
     changes = sum(a != b for a, b in zip([state, *states], states, strict=False))
     assert changes <= 2
     assert len(set(states)) <= 2
@@ -56,10 +56,10 @@ def test_noise_of_100_mv_does_not_make_the_state_flicker(micropython, mv, state,
 
 @quick
 @given(st.lists(st.integers(1800, 3300), min_size=1, max_size=30), st.integers(0, 2))
-def test_a_lower_voltage_never_means_a_better_state(micropython, readings, state):
+def test_a_lower_voltage_never_means_a_better_state(session, readings, state):
     for better, worse in zip(
-        walk(micropython, readings, state),
-        walk(micropython, [mv - 60 for mv in readings], state),
+        walk(session, readings, state),
+        walk(session, [mv - 60 for mv in readings], state),
         strict=True,
     ):
         assert worse >= better
@@ -71,15 +71,15 @@ def test_a_lower_voltage_never_means_a_better_state(micropython, readings, state
     st.lists(st.integers(0, 3600), min_size=2, max_size=2),
     st.permutations(range(5)),
 )
-def test_two_wild_readings_of_five_change_nothing(micropython, mv, wild, order):
+def test_two_wild_readings_of_five_change_nothing(session, mv, wild, order):
     readings = [mv, mv, mv, *wild]
     shuffled = [readings[i] for i in order]
-    micropython.run(
+    session.run(
         f"readings = {shuffled}\n"
         "class Board:\n"
         "    def cell_mv(self):\n"
         "        return readings.pop()\n"
     )
-    found = micropython.value("cell.measure(Board(), 0)")
+    found = session.value("cell.measure(Board(), 0)")
     assert found[0] == mv
-    assert micropython.value("len(readings)") == 0
+    assert session.value("len(readings)") == 0

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tallystick.common.identity import qr_rows
 from tallystick.emulator.reading import read_code
 
 HERE = Path(__file__).parent
@@ -49,8 +50,8 @@ quick = settings(
 
 
 @pytest.mark.parametrize("name", SCREENS)
-def test_golden(glass, qr, name):
-    glass.run(SCREENS[name].format(serial=SERIAL, qr=qr(SERIAL)))
+def test_golden(glass, name):
+    glass.run(SCREENS[name].format(serial=SERIAL, qr=qr_rows(SERIAL)))
     key = f"{name}-{glass.name}"
     PICTURES.mkdir(parents=True, exist_ok=True)
     (PICTURES / f"{key}.png").write_bytes(glass.frame.png(palette=glass.palette))
@@ -88,10 +89,10 @@ def test_digits_stand_clear_of_the_edges_and_of_one_another(glass, length):
     assert not any(frame.at(x, y) for x in range(frame.width) for y in (0, 12, frame.height - 1))
 
 
-def test_no_screen_but_a_code_reads_as_one(glass, qr):
+def test_no_screen_but_a_code_reads_as_one(glass):
     for name, source in SCREENS.items():
         if not name.startswith("code"):
-            glass.run(source.format(serial=SERIAL, qr=qr(SERIAL)))
+            glass.run(source.format(serial=SERIAL, qr=qr_rows(SERIAL)))
             assert read_code(glass.frame) is None, name
 
 
@@ -119,8 +120,8 @@ def test_the_bar_sends_a_fraction_of_the_screen(glass):
 
 
 @pytest.mark.parametrize("serial", [SERIAL, "0000000000", "ZZZZZZZZZZ", "TLY9999999"])
-def test_a_phone_reads_the_serial_number(glass, qr, serial):
-    glass.run(f'screens.info(D, "{serial}", "0.1.0", "nucleo_l476rg", 2950, 0, {qr(serial)})')
+def test_a_phone_reads_the_serial_number(glass, serial):
+    glass.run(f'screens.info(D, "{serial}", "0.1.0", "nucleo_l476rg", 2950, 0, {qr_rows(serial)})')
     image = Image.open(io.BytesIO(glass.frame.png(palette=glass.palette)))
     # Dark on light on either glass: the inverse, which many phones refuse, is not tried.
     (found,) = zxingcpp.read_barcodes(image.convert("L"), try_invert=False)
@@ -138,7 +139,7 @@ def test_messages_fit_on_tall_glass(lcd, title, line):
     assert not any(frame.at(x, y) for x in range(128) for y in (0, 127))
 
 
-def test_a_code_screen_allocates_next_to_nothing(micropython, glass):
+def test_a_code_screen_allocates_next_to_nothing(session, glass):
     glass.run(
         "import gc\n"
         "class Quiet:\n"
@@ -155,4 +156,4 @@ def test_a_code_screen_allocates_next_to_nothing(micropython, glass):
         "used = gc.mem_alloc() - before\n"
         "gc.enable()\n"
     )
-    assert micropython.value("used") <= 256
+    assert session.value("used") <= 256

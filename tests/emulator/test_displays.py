@@ -41,6 +41,7 @@ class TestMemoryLcd:
         transfer(lcd, "9f 80 00" + "ff" * 15 + "aa 01 00" + "ff" * 15 + "55 ff")
         assert lcd.errors == []
         assert dark(lcd) == {(x, y) for x in range(8) for y in (0, 127)}
+        assert lcd.frames == 1
 
     def test_bytes_may_come_in_pieces(self):
         lcd = MemoryLcd()

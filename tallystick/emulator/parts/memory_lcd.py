@@ -44,12 +44,12 @@ class MemoryLcd:
         self._received = bytearray()
         self._polarity = 0
         self._polarity_since_us = 0
-        self._ink = bytearray(width * height)
+        self._ink = bytes(width * height)
 
     @property
     def pixels(self) -> bytes:
         """What is seen: row by row, a byte a pixel, 1 is dark. Blank without power."""
-        return bytes(self._ink)
+        return self._ink
 
     def frame(self) -> Frame:
         """What is seen, as a picture."""
@@ -68,12 +68,12 @@ class MemoryLcd:
         self._received.clear()
         self._polarity = 0
         self._polarity_since_us = self._now_us()
-        self._put(0, bytes(len(self._ink)))
+        self._show(bytes(len(self._ink)))
 
     def current_ua(self) -> float:
-        """Supply current at 3 V, µA. Typical figures of the specification: 12 µW with
-        an image up, 50 µW when a full image is sent every second. The difference, 38 µJ an image,
-        is spent in the 16.8 ms that its 18,448 bits take at 1.1 MHz.
+        """Supply current at 3 V, µA. Typical figures of the specification: 12 µW with an image up,
+        50 µW when a full image is sent every second. The difference, 38 µJ an image, is spent in
+        the 16.8 ms that its 18,448 bits take at 1.1 MHz.
         """
         if not self._powered:
             return 0.0
@@ -106,11 +106,12 @@ class MemoryLcd:
         if len(data) != 2:
             self._error(f"{len(data) * 8} clocks in a command of 16")
         if mode & _M2:
-            self._put(0, bytes(len(self._ink)))
+            self._show(bytes(len(self._ink)))
         return None
 
     def _write_lines(self, data: bytes) -> None:
         size = self.width // 8
+        ink = bytearray(self._ink)
         lines, rest = divmod(len(data) - 1, size + 2)
         if lines < 1 or rest:
             self._error(f"{len(data) * 8} clocks are not whole lines and a trailer")
@@ -121,14 +122,15 @@ class MemoryLcd:
             if 1 <= line <= self.height:
                 bits = int.from_bytes(data[1 : size + 1], "big") ^ (1 << self.width) - 1
                 row = f"{bits:0{self.width}b}".encode().translate(_TO_PIXELS)
-                self._put((line - 1) * self.width, row)
+                ink[(line - 1) * self.width : line * self.width] = row
             else:
                 self._error(f"line {line} of {self.height}")
             data = data[size + 2 :]
+        self._show(bytes(ink))
 
-    def _put(self, start: int, ink: bytes) -> None:
-        if self._ink[start : start + len(ink)] != ink:
-            self._ink[start : start + len(ink)] = ink
+    def _show(self, ink: bytes) -> None:
+        if ink != self._ink:
+            self._ink = ink
             self.frames += 1
 
     def _set_polarity(self, polarity: int) -> None:

@@ -36,12 +36,12 @@ def _live(cause: int) -> bool:
     except OSError:
         notice("WORN OUT", "replace card")
         return False
-    if board.docked():
-        from card.docked import serve
-
-        serve(store, identity)
-    if cause == board.BUTTON:
+    if cause == board.BUTTON and not board.docked():
         from card import undocked
 
         undocked.answer(store, identity)
+    while board.docked():
+        from card.docked import serve
+
+        serve(store, identity)
     return True

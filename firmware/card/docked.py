@@ -3,7 +3,7 @@
 import board
 from time import ticks_diff
 
-from card import cell, screens
+from card import cell
 from card.link import serve as serve_line
 
 TYPE_CHECKING = False
@@ -28,6 +28,8 @@ class _Dock:
 
     def press(self) -> None:
         """A press that no command asked for."""
+        from card import screens
+
         if not self._store.secret:
             screens.message(self._glass(), "NO KEY", "not in service")
         elif self._display is None:
@@ -36,6 +38,8 @@ class _Dock:
     def wait(self, waiting: bool) -> None:
         """A command waits for a press, or has stopped waiting."""
         if waiting:
+            from card import screens
+
             screens.message(self._glass(), "PRESS", "to confirm")
         else:
             self.dark()

@@ -17,7 +17,7 @@ from tallystick.common.errors import ExitCode, TallyError
 # name → (module, attribute, one-line help shown without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("tallystick.tools.demo.cli", "demo", "The main job, end to end, on an emulated card."),
-    "emulate": ("tallystick.emulator.cli", "emulate", "Run a device's firmware on this computer."),
+    "emulate": ("tallystick.cli.emulate", "emulate", "Run a device's firmware on this computer."),
     "station": ("tallystick.provisioning.cli", "station", "Provision cards over a serial port."),
     "server": ("tallystick.server.cli", "server", "Run and manage the verification server."),
     "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),

@@ -114,20 +114,25 @@ class Card:
         while self.clock.now < end:
             self.mcu.settle()
             self._after_run()
-            due = self._next_time()
+            due = self.next_time()
             if due is None or due > end:
                 return
             self.mcu.run(due)
         self.mcu.settle()
         self._after_run()
 
-    def _next_time(self) -> int | None:
+    def next_time(self) -> int | None:
+        """Virtual time (µs) at which something happens by itself; None when nothing will."""
         times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
         return min(times) if times else None
 
     def run_for(self, ms: float) -> None:
         """Lets `ms` of virtual time pass. Raises FirmwareCrashError."""
-        self.mcu.run(self.clock.now + round(ms * MS))
+        self.run_to(self.clock.now + round(ms * MS))
+
+    def run_to(self, time_us: int) -> None:
+        """Lets virtual time pass until `time_us`. Raises FirmwareCrashError."""
+        self.mcu.run(time_us)
         self.mcu.settle()
         self._after_run()
 
@@ -158,6 +163,15 @@ class Card:
         """Presses the button for `ms`, lets go, and waits for the screen to settle."""
         self.button.push()
         self.run_for(ms)
+        self.button.release()
+        self.settle()
+
+    def hold_down(self) -> None:
+        """Presses the button and keeps it down."""
+        self.button.push()
+        self.settle()
+
+    def let_go(self) -> None:
         self.button.release()
         self.settle()
 

@@ -1,0 +1,143 @@
+"""`tally emulate`: a device's firmware on this computer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import click
+
+from tallystick.common import console
+from tallystick.common.errors import BadInputError
+from tallystick.common.identity import SIZE, Identity, check_serial
+from tallystick.emulator import boards
+from tallystick.emulator.card import Card
+from tallystick.emulator.control import ControlServer
+from tallystick.emulator.image import Image
+from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
+from tallystick.emulator.service import Service
+
+
+@click.group()
+def emulate() -> None:
+    """Run a device's firmware, unchanged, on real MicroPython."""
+
+
+@emulate.command()
+@click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
+@click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
+@click.option("--serial", default="TS00000001", show_default=True, help="Serial number, 10 characters.")
+@click.option("--identity", type=click.Path(path_type=Path), help="Per-card segment instead of a development one.")
+@click.option("--pty", is_flag=True, help="Print a serial port that pyserial can open.")
+@click.option("--tcp", type=click.IntRange(0, 65535), help="Serial line on this TCP port; 0 chooses.")
+@click.option("--control", type=click.IntRange(0, 65535), help="HTTP control interface; 0 chooses.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@click.option("--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run.")
+@click.option("--real-time", is_flag=True, help="Virtual time always flows with real time.")
+@console.json_option
+def card(
+    image: Path | None,
+    board: str | None,
+    serial: str,
+    identity: Path | None,
+    pty: bool,
+    tcp: int | None,
+    control: int | None,
+    seed: int,
+    flash: Path | None,
+    real_time: bool,
+    as_json: bool,
+) -> None:
+    """Emulate one card until interrupted.
+
+    Without --real-time, virtual time stands still while nobody has the serial port open, so a code stays
+    on the display until it is read; POST /clock lets time pass.
+    """
+    if pty and tcp is not None:
+        raise click.UsageError("--pty and --tcp are two ways to the same serial line: give one.")
+    # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+    device = Card(_image(image, board), identity=_identity(identity, serial), seed=seed)
+    if flash is not None and flash.is_file():
+        _load_flash(device, flash)
+    port: SerialPort | None = PseudoTerminal() if pty else TcpPort(tcp) if tcp is not None else None
+    service = Service(device, port, real_time=real_time)
+    server = ControlServer(service, control) if control is not None else None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: service.stop())
+    device.power_on()
+    if server is not None:
+        server.start()
+    _announce(device, serial, port, server, as_json)
+    try:
+        service.run(on_end=lambda: _save_flash(device, flash))
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def _announce(
+    device: Card, serial: str, port: SerialPort | None, server: ControlServer | None, as_json: bool
+) -> None:
+    if as_json:
+        console.print_json(
+            {
+                "board": device.board.name,
+                "serial": serial,
+                "port": port.name if port else None,
+                "control": server.url if server else None,
+            }
+        )
+        return
+    click.echo(f"card {serial} on {device.board.name}, image {device.image.version or 'unnamed'}")
+    if port is not None:
+        click.echo(f"serial port: {port.name}")
+    if server is not None:
+        click.echo(f"control: {server.url} (its page lists the calls)")
+    click.echo("stop with Ctrl-C")
+
+
+def _image(path: Path | None, board: str | None) -> Image:
+    if path is not None:
+        return Image.load(path, board)
+    from tallystick import __version__
+    from tallystick.tools.image.build import build, write
+
+    built = build("card", board or boards.DEFAULT, __version__)
+    with tempfile.TemporaryDirectory() as folder:
+        return Image.load(write(built, Path(folder))["bin"])
+
+
+def _identity(path: Path | None, serial: str) -> bytes:
+    if path is None:
+        return Identity.derive(check_serial(serial), 20260101).encode()
+    segment = path.read_bytes() if path.is_file() else b""
+    if len(segment) != SIZE:
+        raise BadInputError(
+            f"{path} is not a per-card segment of {SIZE} bytes.",
+            todo="Make one with: tally image identity.",
+        )
+    return segment
+
+
+def _load_flash(device: Card, path: Path) -> None:
+    content = path.read_bytes()
+    if len(content) != device.board.flash_size:
+        raise BadInputError(
+            f"{path} holds {len(content)} bytes; the flash of {device.board.name} has "
+            f"{device.board.flash_size}.",
+            kept="The file was not touched.",
+            todo="Name another file, or the board that it came from.",
+        )
+    for region in (device.board.identity, device.board.journal):
+        device.flash.load(region.address, content[region.address : region.end])
+
+
+def _save_flash(device: Card, path: Path | None) -> None:
+    if path is not None:
+        part = path.with_suffix(path.suffix + ".part")
+        part.write_bytes(device.flash.memory[:])
+        part.replace(path)

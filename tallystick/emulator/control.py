@@ -1,0 +1,188 @@
+"""The control interface: HTTP on 127.0.0.1, documented by its own page.
+
+Requests that change anything must be JSON and must not come from a page of another origin, so that a
+web page open on the same computer cannot press the button.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+import uvicorn
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, Field
+
+from tallystick import __version__
+from tallystick.common.errors import TallyError
+from tallystick.emulator.card import Card
+from tallystick.emulator.openapi_page import page
+from tallystick.emulator.service import Service
+
+
+class ButtonAction(BaseModel):
+    """A press lasts `ms` of virtual time; `down` and `up` leave the button there."""
+
+    action: Literal["press", "down", "up"] = "press"
+    ms: Annotated[int, Field(ge=1, le=120_000)] = 120
+
+
+class Power(BaseModel):
+    """Insert or pull the cell."""
+
+    on: bool
+
+
+class CellVoltage(BaseModel):
+    """Open-circuit voltage of the cell; null gives it back to the cell's own discharge curve."""
+
+    mv: Annotated[int, Field(ge=0, le=5000)] | None
+
+
+class ClockStep(BaseModel):
+    """Let virtual time pass."""
+
+    advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
+
+
+def state(card: Card, crash: str) -> dict[str, Any]:
+    """The card as one JSON object. Times in ms of virtual time, voltages in mV."""
+    frame = card.frame()
+    return {
+        "board": card.board.name,
+        "version": card.image.version,
+        "state": str(card.mcu.state),
+        "powered": card.powered,
+        "clock_ms": card.clock.now // 1000,
+        "button": "down" if card.button.down else "up",
+        "docked": card.supply.docked,
+        "cell_mv": card.supply.voltage_mv(),
+        "cell_used_uah": round(card.cell.used_uah, 3),
+        "boots": card.mcu.boots,
+        "flash_operations": card.flash.operations,
+        "display": {
+            "width": frame.width, "height": frame.height, "blank": frame.blank,
+            "frame": card.display.frames, "sha256": frame.sha256(),
+        },
+        "crash": crash,
+    }  # fmt: skip
+
+
+def create_app(service: Service) -> FastAPI:
+    app = FastAPI(
+        title="Tallystick emulated card",
+        version=__version__,
+        description="Hold a card in your hands: see its display, press its button, pull its cell.",
+        docs_url=None,
+        redoc_url=None,
+    )
+
+    @app.middleware("http")
+    async def same_origin(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        host = request.headers.get("host", "").rsplit(":", 1)[0]
+        if host not in {"127.0.0.1", "localhost", "[::1]"}:
+            return JSONResponse({"error": "only for programs on this computer"}, 403)
+        if request.method == "POST":
+            origin = request.headers.get("origin")
+            if origin is not None and origin != f"http://{request.headers['host']}":
+                return JSONResponse({"error": "not from another page"}, 403)
+            kind = request.headers.get("content-type", "").split(";")[0]
+            if kind != "application/json":
+                return JSONResponse({"error": "send JSON (Content-Type: application/json)"}, 415)
+        return await call_next(request)
+
+    @app.exception_handler(TallyError)
+    async def failed(_request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, TallyError)
+        return JSONResponse({"error": error.as_dict()}, 500)
+
+    def changed(action: Callable[[Card], object]) -> dict[str, Any]:
+        def act(card: Card) -> dict[str, Any]:
+            action(card)
+            return state(card, service.crash)
+
+        return service.call(act)
+
+    @app.get("/state", summary="The card now")
+    def get_state() -> dict[str, Any]:
+        return service.call(lambda card: state(card, service.crash))
+
+    @app.get("/display", summary="What is on the glass", response_model=None)
+    def get_display(
+        format: Literal["png", "text", "json"] = "png",  # noqa: A002
+        scale: Annotated[int, Query(ge=1, le=16)] = 4,
+    ) -> Response:
+        frame, palette, code = service.call(lambda c: (c.frame(), c.palette, c.read_code()))
+        if format == "png":
+            return Response(frame.png(scale=scale, palette=palette), media_type="image/png")
+        if format == "text":
+            return Response(frame.text() + "\n", media_type="text/plain; charset=utf-8")
+        rows = [
+            "".join("#" if p else "." for p in frame.pixels[y * frame.width : (y + 1) * frame.width])
+            for y in range(frame.height)
+        ]
+        return JSONResponse(
+            {
+                "width": frame.width, "height": frame.height, "blank": frame.blank,
+                "code": code, "sha256": frame.sha256(), "rows": rows,
+            }  # fmt: skip
+        )
+
+    @app.post("/button", summary="Press, hold or release the button")
+    def post_button(body: ButtonAction) -> dict[str, Any]:
+        actions: dict[str, Callable[[Card], None]] = {
+            "press": lambda card: card.press(body.ms),
+            "down": Card.hold_down,
+            "up": Card.let_go,
+        }
+        return changed(actions[body.action])
+
+    @app.post("/power", summary="Insert or pull the cell")
+    def post_power(body: Power) -> dict[str, Any]:
+        return changed(Card.power_on if body.on else Card.power_off)
+
+    @app.post("/cell", summary="Set the cell's voltage")
+    def post_cell(body: CellVoltage) -> dict[str, Any]:
+        return changed(lambda card: setattr(card.cell, "fixed_mv", body.mv))
+
+    @app.post("/clock", summary="Let virtual time pass")
+    def post_clock(body: ClockStep) -> dict[str, Any]:
+        return changed(lambda card: card.run_for(body.advance_ms))
+
+    @app.get("/trace", summary="Events so far, as JSON lines", response_model=None)
+    def get_trace() -> Response:
+        lines = service.call(lambda card: card.trace.json_lines())
+        return Response(lines, media_type="application/x-ndjson")
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
+    return app
+
+
+class ControlServer:
+    """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
+
+    def __init__(self, service: Service, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(create_app(service), log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._socket.close()

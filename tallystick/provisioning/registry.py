@@ -231,5 +231,5 @@ def _refusal(doing: str, status: int, body: dict[str, Any]) -> RegistryRefusedEr
     what = error.get("what") or f"status {status}"
     todo = str(error.get("todo") or "")
     if status == 401:
-        todo = todo or "Get a new credential and run `tally station enroll` with it."
+        todo = "Get a new credential and run `tally station enroll` with it."
     return RegistryRefusedError(f"The server refused to {doing}: {what}", str(status), todo=todo)

@@ -1,4 +1,4 @@
-"""SCP03, host side: published vectors, and a channel that accepts nothing but the genuine answer."""
+"""SCP03, host side: published vectors, and a channel that accepts only the genuine answer."""
 
 from __future__ import annotations
 

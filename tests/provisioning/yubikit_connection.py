@@ -1,4 +1,4 @@
-"""A stock OATH client's connection class over our T=1, so that yubikit drives our card unmodified."""
+"""A stock OATH client's connection class over our T=1: yubikit drives our card unmodified."""
 
 from __future__ import annotations
 

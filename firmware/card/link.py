@@ -33,7 +33,7 @@ def serve(
 ) -> None:
     """Serve the line until the card is taken out of its dock.
 
-    on_press: the button went down while no command waited for it. The station gets no answer
+    on_press: the button was pressed while no command waited for it. The station gets no answer
     until it returns, so it must not take as long as the block waiting time (1 s).
     cell: millivolts under load, state (0, 1, 2), millivolts unloaded.
     on_wait: True when a command begins to wait for a press, False when that is over.
@@ -111,20 +111,20 @@ class _Line:
             if ticks_diff(now, extended) >= _EXTEND_EVERY_MS:
                 extended = now
                 self._t1.extend(_EXTENSION)
-            if self._pressed() and self._held():
+            if self._pressed():
                 return True
             self._sleep(min(left, _EXTEND_EVERY_MS - ticks_diff(now, extended)))
             self._listen()
         return False
 
     def _pressed(self):
-        """Whether the button went down since it was last looked at."""
+        """Whether the button went down since it was last looked at, and not in a bounce."""
         before = self._down
         self._down = down = bool(self._board.button())
-        return down and not before
+        return down and not before and self._stays_down()
 
-    def _held(self):
-        """Whether the button stays down for as long as it may bounce."""
+    def _stays_down(self):
+        """Whether the button is down for longer than it may bounce."""
         board = self._board
         begin = board.ticks_ms()
         left = _DEBOUNCE_MS

@@ -12,7 +12,6 @@ import pytest
 
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.card.t1 import T1
 from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
 
 DEVICE = Path(__file__).parent / "device"
@@ -36,11 +35,12 @@ class PipeCard:
         self._forget()
 
     def _forget(self) -> None:
-        self._t1: T1 | None = None
+        self._connection: CardConnection | None = None
         self.presses: list[tuple[int, int]] = []
         self.docked = True
         self.to_card: Fault = lambda data: [(0, data)]
         self.to_station: Fault = lambda data: [(0, data)]
+        self.traffic: list[str] = []
         self._in: list[tuple[int, bytes]] = []
         self._out: list[tuple[int, bytes]] = []
 
@@ -63,12 +63,13 @@ class PipeCard:
 
     def dock_again(self) -> None:
         """Take the card out of its dock, and put it back."""
-        self._t1 = None
         self.docked = False
         for _ in range(3):
             self._step(0)
         self.docked = True
         self._step(0)
+        if self._connection is not None:
+            self._connection.t1.resynchronise()
 
     def inspect(self) -> dict[str, Any]:
         return self.evaluate("inspect()")
@@ -79,17 +80,17 @@ class PipeCard:
         return self.evaluate("log")
 
     def connection(self) -> CardConnection:
-        """A new connection, as when the station is started."""
-        connection = CardConnection(self)
-        self._t1 = connection.t1
-        return connection
+        """The connection, synchronised anew, as when the station is started."""
+        if self._connection is None:
+            self._connection = CardConnection(self)
+        else:
+            self._connection.t1.resynchronise()
+        return self._connection
 
     def transmit(self, apdu: str) -> tuple[bytes, int]:
         """Send a command in hexadecimal over a line without faults; its answer and status word."""
-        if self._t1 is None:
-            self._t1 = T1(self)
-            self._t1.resynchronise()
-        response = self._t1.exchange(bytes.fromhex(apdu))
+        connection = self._connection or self.connection()
+        response = connection.t1.exchange(bytes.fromhex(apdu))
         return response[:-2], int.from_bytes(response[-2:], "big")
 
     def press(self, after_ms: int = 100, for_ms: int = 80) -> None:
@@ -97,8 +98,7 @@ class PipeCard:
         self.presses.append((self.now + after_ms, self.now + after_ms + for_ms))
 
     def write(self, data: bytes) -> None:
-        for delay, piece in self.to_card(data):
-            self._in.append((self.now + delay, piece))
+        self._queue(self._in, self.to_card(data))
 
     def read(self, timeout_s: float) -> bytes:
         end = self.now + round(timeout_s * 1000)
@@ -150,9 +150,17 @@ class PipeCard:
         assert kind == "wait", line + self._process.stdout.read()
         ms, _, sent = rest.strip().partition(" ")
         if sent:
-            for delay, piece in self.to_station(bytes.fromhex(sent)):
-                self._out.append((self.now + delay, piece))
+            self._queue(self._out, self.to_station(bytes.fromhex(sent)))
         return int(ms)
+
+    def _queue(self, line: list[tuple[int, bytes]], pieces: list[tuple[int, bytes]]) -> None:
+        """A line delays, but bytes do not overtake one another on it."""
+        arrow = ">" if line is self._in else "<"
+        seen = ", ".join(f"+{delay} {piece.hex()}" for delay, piece in pieces)
+        self.traffic.append(f"{self.now} {arrow} {seen}")
+        for delay, piece in pieces:
+            last = line[-1][0] if line else 0
+            line.append((max(self.now + delay, last), piece))
 
 
 @pytest.fixture(scope="session")

@@ -214,6 +214,12 @@ def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
     assert card.transmit("80cadf24") == (b"\xff", 0x9000)
 
 
+def test_a_card_without_keys_opens_no_channel(card):
+    """It has not been to the factory."""
+    card.reset(keys="")
+    assert card.transmit("8050000008" + "00" * 8) == (b"", 0x6985)
+
+
 def test_a_critical_cell_moves_nothing(in_life_cycle, open_channel, firm_keys):
     card = in_life_cycle(0x07)
     card.evaluate("state.update({'cell': (2200, 2, 2700)})")

@@ -186,6 +186,8 @@ def test_a_bounce_is_no_consent(in_life_cycle):
     card.presses = [(card.now + t, card.now + t + 15) for t in range(100, 20_000, 40)]
     assert card.connection().transmit(CALCULATE).sw == 0x6985
     assert card.inspect()["commits"] == []
+    card.run(1_000)
+    assert card.evaluate("state['presses']") == 0
 
 
 def test_press_is_waived_only_in_the_firms_channel(firm, card, oath):

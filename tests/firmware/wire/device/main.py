@@ -16,6 +16,10 @@ real = applets.Applets
 
 
 class Recorder(real):
+    def __init__(self, store, terminal):
+        real.__init__(self, store, terminal)
+        board.names["line"] = terminal
+
     def process(self, apdu):
         log.append(sha256(apdu).digest()[:8].hex())
         if state["echo"]:

@@ -115,7 +115,12 @@ def assign(
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
         connection.execute(
             insert(Assignment),
-            {"card_id": row.id, "person_id": person_id, "assigned_at": int(now)},
+            {
+                "card_id": row.id,
+                "person_id": person_id,
+                "assigned_at": int(now),
+                "assigned_by": caller.id,
+            },
         )
         act = Act(
             int(now * 1000), caller.firm_id, caller.id, "card-assigned", serial, {"to": login}
@@ -241,6 +246,9 @@ def _row(
         "seed_fingerprint": fingerprint,
         "registered_by": caller.id,
         "registered_at": int(now),
+        "failures": 0,
+        "lockout_s": 0,
+        "blocked_until": 0,
     }
 
 

@@ -21,7 +21,7 @@ from tallystick.server.audit import Act, record
 from tallystick.server.database import AnyRow
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.keys import Box, KeyRing
-from tallystick.server.models import Credential
+from tallystick.server.models import Credential, Firm
 
 DEFAULT_FIRM = 1
 PSK_SIZE = 16
@@ -39,12 +39,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is calling: an authenticated credential."""
+    """Who is calling: an authenticated credential. policy: its firm's, as stored."""
 
     id: str
     firm_id: int
     role: Role
     name: str
+    policy: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class Lookup:
                 kept=NOTHING_CHANGED,
                 todo="Ask an administrator for a new one.",
             )
-        return Caller(self.row.id, self.row.firm_id, Role(self.row.role), self.row.name)
+        row = self.row
+        return Caller(row.id, row.firm_id, Role(row.role), row.name, row.policy)
 
 
 def authenticate_all(
@@ -142,7 +144,10 @@ def authenticate_all(
             Credential.role,
             Credential.name,
             Credential.revoked_at,
-        ).where(Credential.token_hash.in_(token_hashes))
+            Firm.policy,
+        )
+        .join(Firm, Firm.id == Credential.firm_id)
+        .where(Credential.token_hash.in_(token_hashes))
     )
     found = {row.token_hash: row for row in rows}
     return {digest: Lookup(found.get(digest)) for digest in token_hashes}

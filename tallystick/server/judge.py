@@ -5,11 +5,12 @@ RFC 4226: look-ahead window and resynchronisation (7.4), throttling (7.3).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tallystick.server.otp import find, find_pair
 from tallystick.server.settings import CodePolicy
+from tallystick.server.throttle import Throttle
 
 
 class Reason(StrEnum):
@@ -25,12 +26,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class CodeState:
-    """The part of a card's row that judging reads and changes. Times in seconds since 1970."""
+    """The part of a card's row that judging reads and changes."""
 
     moving_factor: int
-    failures: int = 0
-    lockout_s: int = 0
-    blocked_until: int = 0
+    throttle: Throttle = field(default_factory=Throttle)
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ def judge(
     A replay of a past code is refused but not counted as a guess: it tells a guesser nothing,
     and a form submitted twice must not lock its user out.
     """
-    if now < state.blocked_until:
-        return Verdict(Reason.THROTTLED, state, state.blocked_until - now)
+    if wait_s := state.throttle.wait_s(now):
+        return Verdict(Reason.THROTTLED, state, wait_s)
     if len(codes) == 2:
         return _judge_pair(seed, state, (codes[0], codes[1]), policy, now)
     (code,) = codes
@@ -79,8 +78,4 @@ def _judge_pair(
 
 
 def _after_failure(state: CodeState, policy: CodePolicy, now: int) -> CodeState:
-    failures = state.failures + 1
-    if failures < policy.max_failures:
-        return replace(state, failures=failures)
-    lockout_s = min(policy.lockout_max_s, max(policy.lockout_s, 2 * state.lockout_s))
-    return replace(state, failures=failures, lockout_s=lockout_s, blocked_until=now + lockout_s)
+    return replace(state, throttle=state.throttle.after_failure(policy, now))

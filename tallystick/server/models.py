@@ -5,7 +5,7 @@ Times are whole seconds since 1970 unless the column says milliseconds.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -20,6 +20,7 @@ class Firm(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
+    policy: Mapped[str] = mapped_column(Text)
 
 
 class Credential(Base):
@@ -41,13 +42,24 @@ class Credential(Base):
 
 
 class Person(Base):
-    """Someone who logs in. `login` is unique within the firm."""
+    """Someone who logs in. `login` is unique within the firm.
+
+    password_hash: argon2id in its own format, or None: no password was set yet. failures,
+    lockout_s, blocked_until: throttling of the password.
+    """
 
     __tablename__ = "person"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
     login: Mapped[str] = mapped_column(String(255))
+    role: Mapped[str] = mapped_column(String(16))
+    email: Mapped[str | None] = mapped_column(String(255))
+    disabled_at: Mapped[int | None] = mapped_column(BigInteger)
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    failures: Mapped[int]
+    lockout_s: Mapped[int]
+    blocked_until: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "login"),)
@@ -74,9 +86,9 @@ class Card(Base):
     registered_by: Mapped[str] = mapped_column(ForeignKey("credential.id"))
     registered_at: Mapped[int] = mapped_column(BigInteger)
     last_used_at: Mapped[int | None] = mapped_column(BigInteger)
-    failures: Mapped[int] = mapped_column(default=0)
-    lockout_s: Mapped[int] = mapped_column(default=0)
-    blocked_until: Mapped[int] = mapped_column(BigInteger, default=0)
+    failures: Mapped[int]
+    lockout_s: Mapped[int]
+    blocked_until: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "serial"),)
 
@@ -89,6 +101,7 @@ class Assignment(Base):
     card_id: Mapped[int] = mapped_column(ForeignKey("card.id"), primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
     assigned_at: Mapped[int] = mapped_column(BigInteger)
+    assigned_by: Mapped[str] = mapped_column(String(255))
     expires_at: Mapped[int | None] = mapped_column(BigInteger)
 
 

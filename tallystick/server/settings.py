@@ -5,35 +5,31 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from tallystick.common.errors import BadInputError
+from tallystick.server.throttle import Limits
 
 ENV_DB = "TALLY_SERVER_DB"
 ENV_KEY_FILE = "TALLY_SERVER_KEY_FILE"
 
 
 @dataclass(frozen=True)
-class CodePolicy:
+class CodePolicy(Limits):
     """How codes are judged (RFC 4226 section 7).
 
     look_ahead: moving factors tried, from the stored one on (7.4, *s*). look_back: how many past
     codes are told apart as "replayed"; they are never accepted. resync_window: further moving
-    factors searched for two successive codes. max_failures: guesses that are evaluated before the
-    card is throttled (7.3, *T*). lockout_s and lockout_max_s: first and longest wait, doubled
-    after each further failure.
+    factors searched for two successive codes.
     """
 
     look_ahead: int = 10
     look_back: int = 10
     resync_window: int = 100
-    max_failures: int = 10
-    lockout_s: int = 60
-    lockout_max_s: int = 4 * 3600
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,6 @@ class Settings:
 
     db_url: str
     key_file: Path
-    codes: CodePolicy = field(default_factory=CodePolicy)
     clock: Callable[[], float] = time.time
     container_limit: int = 4 * 1024 * 1024
 
@@ -54,9 +49,7 @@ def state_folder() -> Path:
     return Path(base) / "tallystick"
 
 
-def settings_from(
-    db: str | None, key_file: str | Path | None = None, *, codes: CodePolicy | None = None
-) -> Settings:
+def settings_from(db: str | None, key_file: str | Path | None = None) -> Settings:
     """Settings from `--db` and `--key-file`, the environment, or the defaults.
 
     Raises BadInputError for an unusable database URL.
@@ -80,7 +73,7 @@ def settings_from(
             todo="Name a file: sqlite:///path/to/file.db.",
         )
     chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_beside(url.database, url_text)
-    return Settings(url_text, Path(chosen), codes or CodePolicy())
+    return Settings(url_text, Path(chosen))
 
 
 def _key_file_beside(database: str | None, url: str) -> Path:

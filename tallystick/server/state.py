@@ -37,5 +37,5 @@ def open_state(settings: Settings) -> State:
     database = Database(settings.db_url)
     ring = keys.load_or_create(settings.key_file)
     schema.ensure(database)
-    verifier = Verifier(ring, settings.codes)
+    verifier = Verifier(ring)
     return State(settings, ring, database, Group(database, verifier, settings.clock))

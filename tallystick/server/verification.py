@@ -21,7 +21,9 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.judge import CodeState, Reason, Verdict, judge
 from tallystick.server.keys import Box, BoxError, KeyRing
 from tallystick.server.models import Assignment, Card, Person
+from tallystick.server.policy import code_policy
 from tallystick.server.settings import CodePolicy
+from tallystick.server.throttle import Throttle
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,8 @@ _MOVE = (
 class Verifier:
     """Judges batches. One per worker thread: it owns the worker's audit chain."""
 
-    def __init__(self, ring: KeyRing, policy: CodePolicy) -> None:
+    def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
-        self._policy = policy
         self.chain = WorkerChain(ring)
 
     def run(
@@ -108,7 +109,8 @@ class Verifier:
                 wanted.append((check, _service(callers[check.token_hash].caller())))
             except ApiError as refusal:
                 wanted.append(refusal)
-        cards = _Cards(connection, [item for item in wanted if not isinstance(item, ApiError)], now)
+        questions = [_question(*item) for item in wanted if not isinstance(item, ApiError)]
+        cards = _Cards(connection, questions, now)
         acts: list[Act] = []
         for item in wanted:
             if isinstance(item, ApiError):
@@ -116,7 +118,7 @@ class Verifier:
                 continue
             check, caller = item
             try:
-                answer = self._check(connection, check, cards.of(check, caller), int(now))
+                answer = _answer(connection, self._ring, cards, _question(check, caller), int(now))
             except BoxError as unreadable:
                 answers.append(_unreadable(unreadable))
                 continue
@@ -126,29 +128,55 @@ class Verifier:
         self.chain.append(connection, acts, int(now * 1000))
         return answers
 
-    def _check(
-        self, connection: Connection, check: Check, cards: list[_Held], now: int
-    ) -> Outcome | ApiError:
-        if not cards:
-            return Outcome(Reason.NO_CARD)
-        fitting = [card for card in cards if all(len(c) == card.row.digits for c in check.codes)]
-        if not fitting:
-            return _wrong_length(cards[0].row.digits)
-        judged = [(card, self._judge(card, check.codes, now)) for card in fitting]
-        card, verdict = min(judged, key=lambda pair: _PRECEDENCE.index(pair[1].reason))
-        if verdict.reason is Reason.OK:
-            _store(connection, card, verdict.state, used_at=now)
-        elif verdict.reason is not Reason.REPLAYED:
-            for other, failed in judged:
-                _store(connection, other, failed.state, used_at=other.row.last_used_at)
-        return Outcome(verdict.reason, card.row.serial, verdict.retry_after_s)
 
-    def _judge(self, card: _Held, codes: tuple[str, ...], now: int) -> Verdict:
-        if now < card.state.blocked_until:
-            return Verdict(Reason.THROTTLED, card.state, card.state.blocked_until - now)
-        box = Box(card.row.seed_key_id, card.row.seed_box)
-        seed = self._ring.decrypt(box, seed_binding(card.row.firm_id, card.row.serial))
-        return judge(seed, card.state, codes, self._policy, now)
+@dataclass(frozen=True)
+class Question:
+    """Whose code, in which firm, judged by which rules."""
+
+    firm_id: int
+    user: str | None
+    serial: str | None
+    codes: tuple[str, ...]
+    policy: CodePolicy
+
+
+def _question(check: Check, caller: Caller) -> Question:
+    policy = code_policy(caller.policy)
+    return Question(caller.firm_id, check.user, check.serial, check.codes, policy)
+
+
+def ask(
+    connection: Connection, ring: KeyRing, question: Question, now: float
+) -> Outcome | ApiError:
+    """Judge one question in the caller's transaction. Raises StaleError, BoxError."""
+    return _answer(connection, ring, _Cards(connection, [question], now), question, int(now))
+
+
+def _answer(
+    connection: Connection, ring: KeyRing, cards: _Cards, question: Question, now: int
+) -> Outcome | ApiError:
+    held = cards.of(question)
+    if not held:
+        return Outcome(Reason.NO_CARD)
+    fitting = [card for card in held if all(len(c) == card.row.digits for c in question.codes)]
+    if not fitting:
+        return _wrong_length(held[0].row.digits)
+    judged = [(card, _judge(ring, card, question, now)) for card in fitting]
+    card, verdict = min(judged, key=lambda pair: _PRECEDENCE.index(pair[1].reason))
+    if verdict.reason is Reason.OK:
+        _store(connection, card, verdict.state, used_at=now)
+    elif verdict.reason is not Reason.REPLAYED:
+        for other, failed in judged:
+            _store(connection, other, failed.state, used_at=other.row.last_used_at)
+    return Outcome(verdict.reason, card.row.serial, verdict.retry_after_s)
+
+
+def _judge(ring: KeyRing, card: _Held, question: Question, now: int) -> Verdict:
+    if wait_s := card.state.throttle.wait_s(now):
+        return Verdict(Reason.THROTTLED, card.state, wait_s)
+    box = Box(card.row.seed_key_id, card.row.seed_box)
+    seed = ring.decrypt(box, seed_binding(card.row.firm_id, card.row.serial))
+    return judge(seed, card.state, question.codes, question.policy, now)
 
 
 # Of a user's several cards, the most favourable verdict is the answer.
@@ -166,22 +194,21 @@ class _Held:
 
     def __init__(self, row: AnyRow) -> None:
         self.row = row
-        self.state = CodeState(row.moving_factor, row.failures, row.lockout_s, row.blocked_until)
+        throttle = Throttle(row.failures, row.lockout_s, row.blocked_until)
+        self.state = CodeState(row.moving_factor, throttle)
 
 
 class _Cards:
     """The assigned cards that a batch is about, read (and on PostgreSQL locked, in the order of
     their ids) in one statement for users and one for serial numbers."""
 
-    def __init__(
-        self, connection: Connection, wanted: Sequence[tuple[Check, Caller]], now: float
-    ) -> None:
+    def __init__(self, connection: Connection, questions: Sequence[Question], now: float) -> None:
         self._by_id: dict[int, _Held] = {}
         self._by_user: defaultdict[tuple[int, str], list[_Held]] = defaultdict(list)
         self._by_serial: dict[tuple[int, str], _Held] = {}
-        firms = {caller.firm_id for _, caller in wanted}
-        users = {check.user for check, _ in wanted if check.user is not None}
-        serials = {check.serial for check, _ in wanted if check.serial is not None}
+        firms = {question.firm_id for question in questions}
+        users = {question.user for question in questions if question.user is not None}
+        serials = {question.serial for question in questions if question.serial is not None}
         if users:
             by_user = Person.firm_id.in_(firms) & Person.login.in_(users)
             for held in self._read(connection, by_user, now):
@@ -204,10 +231,10 @@ class _Cards:
         )
         return [self._by_id.setdefault(row.id, _Held(row)) for row in rows]
 
-    def of(self, check: Check, caller: Caller) -> list[_Held]:
-        if check.user is not None:
-            return self._by_user[caller.firm_id, check.user]
-        held = self._by_serial.get((caller.firm_id, check.serial or ""))
+    def of(self, question: Question) -> list[_Held]:
+        if question.user is not None:
+            return self._by_user[question.firm_id, question.user]
+        held = self._by_serial.get((question.firm_id, question.serial or ""))
         return [held] if held is not None else []
 
 
@@ -221,12 +248,12 @@ def _store(connection: Connection, card: _Held, state: CodeState, *, used_at: in
         {
             "card": card.row.id,
             "seen_factor": seen.moving_factor,
-            "seen_failures": seen.failures,
-            "seen_blocked_until": seen.blocked_until,
+            "seen_failures": seen.throttle.failures,
+            "seen_blocked_until": seen.throttle.blocked_until,
             "factor": state.moving_factor,
-            "failures": state.failures,
-            "lockout_s": state.lockout_s,
-            "blocked_until": state.blocked_until,
+            "failures": state.throttle.failures,
+            "lockout_s": state.throttle.lockout_s,
+            "blocked_until": state.throttle.blocked_until,
             "used_at": used_at,
         },
     )

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tallystick.server.judge import CodeState, Reason, judge
 from tallystick.server.otp import hotp
 from tallystick.server.settings import CodePolicy
+from tallystick.server.throttle import Throttle
 
 SEED = b"12345678901234567890"
 POLICY = CodePolicy(look_ahead=5, look_back=5, resync_window=20, max_failures=4, lockout_s=60)
@@ -27,14 +28,14 @@ def test_accepts_up_to_the_end_of_the_window_and_no_further():
 
 
 def test_a_replay_is_refused_and_not_counted():
-    state = CodeState(10, failures=1)
+    state = CodeState(10, Throttle(1))
     verdict = judge(SEED, state, (code(9),), POLICY, 0)
     assert verdict.reason is Reason.REPLAYED
     assert verdict.state == state
 
 
 def test_two_successive_codes_bring_a_drifted_card_back():
-    verdict = judge(SEED, CodeState(10, failures=2), (code(30), code(31)), POLICY, 0)
+    verdict = judge(SEED, CodeState(10, Throttle(2)), (code(30), code(31)), POLICY, 0)
     assert verdict.reason is Reason.OK
     assert verdict.state == CodeState(32)
 
@@ -50,12 +51,12 @@ def test_lockout_doubles_and_ends():
         verdict = judge(SEED, state, ("000000",), POLICY, 1000)
         assert verdict.reason is Reason.WRONG
         state = verdict.state
-    assert state.blocked_until == 1060
+    assert state.throttle.blocked_until == 1060
     throttled = judge(SEED, state, (code(0),), POLICY, 1059)
     assert (throttled.reason, throttled.retry_after_s) == (Reason.THROTTLED, 1)
     assert throttled.state == state
     again = judge(SEED, state, ("000000",), POLICY, 1060).state
-    assert again.blocked_until == 1060 + 120
+    assert again.throttle.blocked_until == 1060 + 120
     assert judge(SEED, again, (code(0),), POLICY, 1180).state == CodeState(1)
 
 
@@ -105,9 +106,9 @@ class Card(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 500))
     def wait(self, seconds: int) -> None:
-        was_blocked = self.now < self.state.blocked_until
+        was_blocked = self.now < self.state.throttle.blocked_until
         self.now += seconds
-        if was_blocked and self.now >= self.state.blocked_until:
+        if was_blocked and self.now >= self.state.throttle.blocked_until:
             self.guesses_since_open = POLICY.max_failures - 1
 
     @invariant()

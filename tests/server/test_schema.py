@@ -12,7 +12,7 @@ from sqlalchemy import inspect, text
 
 from tallystick.server import schema
 from tallystick.server.database import Database
-from tallystick.server.models import Base
+from tallystick.server.models_login import Factor
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_migrations_make_what_the_models_say(database):
     schema.ensure(database)
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, Factor.metadata) == []
 
 
 def test_down_to_nothing_and_up_again(database):

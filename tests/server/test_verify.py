@@ -6,6 +6,7 @@ import pytest
 
 from tallystick.server.otp import hotp
 from tallystick.server.running import add_credential
+from tallystick.server.settings import CodePolicy
 
 
 def test_a_right_code_is_right_once(server):
@@ -35,7 +36,7 @@ def test_resynchronisation_refuses_codes_that_do_not_follow(server):
 def test_exactly_the_limit_of_guesses_is_evaluated(server, wrong_code):
     seed = server.card()
     wrong = wrong_code(seed)
-    limit = server.settings.codes.max_failures
+    limit = CodePolicy().max_failures
     assert [server.reason(wrong) for _ in range(limit + 2)] == ["wrong"] * limit + ["throttled"] * 2
     answer = server.verify(hotp(seed, 0, 6))
     assert answer.status_code == 429
@@ -49,7 +50,7 @@ def test_exactly_the_limit_of_guesses_is_evaluated(server, wrong_code):
 def test_throttling_covers_resynchronisation(server, wrong_code):
     seed = server.card()
     wrong = wrong_code(seed)
-    for _ in range(server.settings.codes.max_failures):
+    for _ in range(CodePolicy().max_failures):
         server.resynchronise(wrong, wrong)
     assert server.resynchronise(hotp(seed, 0, 6), hotp(seed, 1, 6)).status_code == 429
 
@@ -58,7 +59,7 @@ def test_throttling_covers_resynchronisation(server, wrong_code):
 def test_wrong_length_is_an_error_and_no_guess(server, digits):
     seed = server.card(response_length=digits)
     for length in {5, 6, 7, 8, 9} - {digits}:
-        for _ in range(server.settings.codes.max_failures):
+        for _ in range(CodePolicy().max_failures):
             answer = server.verify("1" * length)
             assert answer.status_code == 422
             assert answer.json()["error"]["code"] in ("wrong-length", "invalid-request")
@@ -111,7 +112,7 @@ def test_of_two_cards_either_serves_and_neither_can_be_guessed_longer(server, wr
     assert server.verify(hotp(first, 0, 6)).json()["serial"] == "C1"
     taken = {hotp(s, n, 6) for s in (first, second) for n in range(400)}
     wrong = next(code for code in (f"{n:06}" for n in range(2000)) if code not in taken)
-    limit = server.settings.codes.max_failures
+    limit = CodePolicy().max_failures
     assert [server.reason(wrong) for _ in range(limit + 1)] == ["wrong"] * limit + ["throttled"]
 
 

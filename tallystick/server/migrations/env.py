@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from tallystick.server.models import Base
+from tallystick.server.models_login import Factor
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Factor.metadata,
     render_as_batch=True,
     transactional_ddl=True,
 )

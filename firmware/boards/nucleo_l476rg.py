@@ -35,6 +35,7 @@ _CLEAN = const(0x1C0DE0FF)
 
 _VREFINT_CAL = const(0x1FFF75AA)
 
+_frame = bytearray(128 * 18 + 2)  # set aside before imports scatter the heap
 _button = Pin("A0", Pin.IN, Pin.PULL_DOWN)
 _dock = Pin("C13", Pin.IN, Pin.PULL_DOWN)
 _uart = None
@@ -106,7 +107,7 @@ def display():
     from lib.memory_lcd import MemoryLcd
 
     Pin("B5", Pin.OUT, value=1)
-    return MemoryLcd(SPI(1, baudrate=1000000), Pin("B6", Pin.OUT, value=0))
+    return MemoryLcd(SPI(1, baudrate=1000000), Pin("B6", Pin.OUT, value=0), buffer=_frame)
 
 
 def cell_mv() -> int:

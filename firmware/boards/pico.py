@@ -25,6 +25,7 @@ _JOURNAL_BLOCK = const(336)
 _SCRATCH0 = const(0x4005800C)  # survives a reset by the watchdog, is zero after power-on
 _CLEAN = const(0x1C0DE000)
 
+_frame = bytearray(1025)  # set aside before imports scatter the heap
 _button = Pin(15, Pin.IN, Pin.PULL_UP)
 _dock = Pin(14, Pin.IN, Pin.PULL_DOWN)
 _storage = rp2.Flash()
@@ -99,7 +100,7 @@ def serial():
 def display():
     from lib.ssd1306 import Ssd1306
 
-    return Ssd1306(I2C(0, scl=Pin(5), sda=Pin(4), freq=400000))
+    return Ssd1306(I2C(0, scl=Pin(5), sda=Pin(4), freq=400000), buffer=_frame)
 
 
 def cell_mv() -> int:

@@ -37,7 +37,16 @@ class MemoryLcd:
     ink = 0
     paper = 1
 
-    def __init__(self, spi: "SPI", cs: "Pin", width: int = 128, height: int = 128) -> None:
+    def __init__(
+        self,
+        spi: "SPI",
+        cs: "Pin",
+        width: int = 128,
+        height: int = 128,
+        buffer: "bytearray | None" = None,
+    ) -> None:
+        """buffer: height × (width / 8 + 2) + 2 bytes, given by a board that set them aside early,
+        before imports have scattered the heap."""
         self.width = width
         self.height = height
         self._spi = spi
@@ -46,7 +55,7 @@ class MemoryLcd:
         # One buffer in wire format, so that showing is one write without copies:
         # mode, then for every line: address, pixels, trailer; then one more trailer.
         self._stride = width // 8 + 2
-        self._wire = bytearray(height * self._stride + 2)
+        self._wire = buffer or bytearray(height * self._stride + 2)
         self._view = memoryview(self._wire)
         for line in range(height):
             self._wire[line * self._stride + 1] = _reversed(line + 1)

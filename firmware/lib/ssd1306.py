@@ -42,15 +42,23 @@ class Ssd1306:
     paper = 0
 
     def __init__(
-        self, i2c: "I2C", addr: int = 0x3C, width: int = 128, height: int = 64, contrast: int = 0x7F
+        self,
+        i2c: "I2C",
+        addr: int = 0x3C,
+        width: int = 128,
+        height: int = 64,
+        contrast: int = 0x7F,
+        buffer: "bytearray | None" = None,
     ) -> None:
+        """buffer: 1 + width × height / 8 bytes, given by a board that set them aside early, before
+        imports have scattered the heap."""
         self.width = width
         self.height = height
         self._i2c = i2c
         self._addr = addr
         self._on = False
         # One control byte in front, so that showing is one write without copies.
-        self._wire = bytearray(1 + width * height // 8)
+        self._wire = buffer or bytearray(1 + width * height // 8)
         self._view = memoryview(self._wire)
         self._window = bytearray((_COMMANDS, 0x21, 0, width - 1, 0x22, 0, 0))
         self._short = bytearray(3)

@@ -1,0 +1,65 @@
+"""Wall time of the emulator: power-on to the first frame, press to a new frame that is asserted."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tallystick.emulator import boards
+from tallystick.tools.bench.fresh import card, one_core
+from tallystick.tools.bench.station import station
+
+ROUNDS = 30
+
+
+def measure() -> list[dict[str, Any]]:
+    """Medians over ROUNDS, one core, in ms of wall time; idle as virtual time over wall time."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, one_core(), station(Path(folder)) as home:
+        for number, board in enumerate(boards.BOARDS.values()):
+            if board.device != "card":
+                continue
+            with card(board.name, serial=f"TS0000000{number}") as device:
+                device.power_on()
+                home.provision(device)
+                rows += _measure(board.name, device)
+    return rows
+
+
+def _measure(board: str, device: Any) -> list[dict[str, Any]]:
+    power_on, press, codes = [], [], set()
+    for _ in range(ROUNDS):
+        device.power_off()
+        began = time.perf_counter()
+        device.power_on()
+        device.press()
+        codes.add(device.read_code())
+        power_on.append(time.perf_counter() - began)
+        device.run_for(40_000)
+        began = time.perf_counter()
+        device.press()
+        codes.add(device.read_code())
+        press.append(time.perf_counter() - began)
+        device.run_for(40_000)
+    if None in codes or len(codes) < 2 * ROUNDS - 2:
+        raise RuntimeError("the display did not show a new code for every press")
+    began = time.perf_counter()
+    device.run_for(86_400_000)
+    idle = 86_400 / (time.perf_counter() - began)
+    return [
+        {
+            "name": f"power-on to first code read, {board}", "value": round(median(power_on) * 1000, 2),
+            "unit": "ms wall", "aim": "≤ 20", "peer": "speculos 440",
+        },
+        {
+            "name": f"press to asserted new frame, {board}", "value": round(median(press) * 1000, 2),
+            "unit": "ms wall", "aim": "≤ 5", "peer": "speculos 204",
+        },
+        {
+            "name": f"idle virtual time, {board}", "value": round(idle), "unit": "× real",
+            "aim": "≥ 50,000", "peer": "",
+        },
+    ]  # fmt: skip

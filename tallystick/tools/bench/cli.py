@@ -1,0 +1,43 @@
+"""`tally bench`: measure, beside an aim and a peer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+from rich.table import Table
+
+from tallystick.common import console
+
+# name → module with `measure() -> list of {"name", "value", "unit", "aim", "peer"}`
+BENCHES = {
+    "card": "tallystick.tools.bench.card",
+    "heap": "tallystick.tools.bench.heap",
+    "provision": "tallystick.tools.bench.provision",
+    "server": "tallystick.tools.bench.server_verify",
+}
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
+@console.json_option
+def bench(names: tuple[str, ...], as_json: bool) -> None:
+    """Measure everything, or what is NAMEd. Figures depend on the machine and on what else it does."""
+    rows: list[dict[str, Any]] = []
+    with console.progress(disable=as_json) as progress:
+        chosen = names or tuple(BENCHES)
+        task = progress.add_task("measuring", total=len(chosen))
+        for name in chosen:
+            progress.update(task, description=f"measuring {name}")
+            rows += importlib.import_module(BENCHES[name]).measure()
+            progress.advance(task)
+    if as_json:
+        console.print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "value", "unit", "aim", "peer"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for row in rows:
+        table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "aim", "peer")))
+    console.out().print(table)

@@ -1,0 +1,1 @@
+"""The main job on real parts, as somebody at a keyboard would do it."""

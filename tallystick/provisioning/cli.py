@@ -8,11 +8,17 @@ from typing import Any
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, TallyError
+from tallystick.provisioning.batch import Batch
+from tallystick.provisioning.bench import Bench, open_bench
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.t1 import Waiting
+from tallystick.provisioning.cli_batch import DOING, BatchView, summary_json
 from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
 from tallystick.provisioning.journal import Journal, Record, State
-from tallystick.provisioning.settings import default_journal, open_ring
-from tallystick.provisioning.steps import Outcome, Plan, Provisioner
+from tallystick.provisioning.ports import PortSource, source_for
+from tallystick.provisioning.settings import default_journal
+from tallystick.provisioning.steps import Outcome, Plan
 
 journal_option = click.option(
     "--journal",
@@ -40,7 +46,7 @@ station.add_command(enroll)
 
 
 @station.command()
-@port_option
+@click.option("--port", metavar="DEV", help="Serial port, pty, or URL such as socket://…")
 @server_option
 @click.option("--user", metavar="NAME", help="Assign the card to this user of the server.")
 @click.option("--digits", type=click.IntRange(6, 8), default=6, show_default=True)
@@ -48,13 +54,15 @@ station.add_command(enroll)
 @click.option("--reseed", is_flag=True, help="Give a card in service a new seed; needs a press.")
 @click.option("--min-version", default="0.1.0", show_default=True, help="Oldest firmware to take.")
 @click.option("--batch", default="single", show_default=True, metavar="NAME")
+@click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
+@click.option("--count", type=click.IntRange(1), help="How many cards the batch shall have.")
 @keys_option
 @passphrase_option
 @journal_option
 @json_option
 def provision(
     *,
-    port: str,
+    port: str | None,
     url: str | None,
     user: str | None,
     digits: int,
@@ -62,17 +70,27 @@ def provision(
     reseed: bool,
     min_version: str,
     batch: str,
+    ports: str | None,
+    count: int | None,
     keys: Path,
     passphrase_file: Path | None,
     journal: Path,
     as_json: bool,
 ) -> None:
-    """Give the card on a port its keys and seed, check it, register it, put it in service."""
+    """Give cards their keys and seeds, check them, register them, put them in service.
+
+    One card with --port; a batch with --batch, --count and --ports.
+    """
+    if (port is None) == (ports is None):
+        raise click.UsageError("Give either --port, or --ports with --batch and --count.")
     plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
-    outcome = _run(
-        port, plan, url=url, keys=keys, passphrase_file=passphrase_file, journal_path=journal
-    )
-    _print_outcome(outcome, as_json)
+    with open_bench(url, keys, passphrase_file, journal) as bench:
+        if port is not None:
+            _print_outcome(_one_card(bench, port, plan), as_json)
+            return
+        if count is None or user is not None or serial is not None:
+            raise click.UsageError("A batch needs --count, and takes neither --user nor --serial.")
+        _many_cards(bench, source_for(str(ports)), plan, count, as_json)
 
 
 @station.command()
@@ -101,10 +119,8 @@ def resume(
         for record in records:
             err().print(f"card {record.serial} stopped at '{record.state}'", markup=False)
     plan = Plan(only=frozenset(record.serial for record in records))
-    outcome = _run(
-        port, plan, url=url, keys=keys, passphrase_file=passphrase_file, journal_path=journal
-    )
-    _print_outcome(outcome, as_json)
+    with open_bench(url, keys, passphrase_file, journal) as bench:
+        _print_outcome(_one_card(bench, port, plan), as_json)
 
 
 @station.command()
@@ -123,41 +139,36 @@ def ports(as_json: bool) -> None:
         err().print("no serial port found; an emulated card prints its own (`tally emulate card`)")
 
 
-def _run(
-    port: str,
-    plan: Plan,
-    *,
-    url: str | None,
-    keys: Path,
-    passphrase_file: Path | None,
-    journal_path: Path,
-) -> Outcome:
-    from tallystick.provisioning.card.connection import CardConnection
-    from tallystick.provisioning.card.t1 import Waiting
-    from tallystick.provisioning.custody.software import SoftwareCustody
-    from tallystick.provisioning.registry import TallyServer, checked_url
+def _one_card(bench: Bench, port: str, plan: Plan) -> Outcome:
+    with _Progress() as progress:
+        bench.registry.check()  # before anything is written to the card
+        with CardConnection.open(port) as connection:
+            waiting = Waiting(keepalive=progress.press)
+            return bench.provisioner(plan).provision(connection, progress.step, waiting)
 
-    custody = SoftwareCustody(open_ring(keys, passphrase_file))
-    credential = custody.server()
-    if url is not None and checked_url(url) != credential.url:
-        raise BadInputError(
-            f"This station is enrolled with {credential.url}, not with {url}.",
-            todo="Leave --server out, or run `tally station enroll` for that server.",
+
+def _many_cards(bench: Bench, source: PortSource, plan: Plan, count: int, as_json: bool) -> None:
+    bench.registry.check()
+    finished = {State.LOCKED, State.LABELLED}
+    already = sum(record.state in finished for record in bench.journal.batch(plan.batch))
+    view = BatchView()
+    summary = view.run(Batch(bench.provisioner(plan), source, count, view, already=already))
+    if as_json:
+        cards = [outcome_json(outcome) for outcome in summary.outcomes]
+        print_json(summary_json(plan.batch, summary, cards))
+    else:
+        out().print(
+            f"batch {plan.batch}: {len(summary.outcomes)} cards in service now, "
+            f"{already} before, {summary.missing} missing, {len(summary.failures)} failures, "
+            f"{summary.elapsed_s:.0f} s",
+            markup=False,
         )
-    registry = TallyServer(credential)
-    journal = Journal(journal_path)
-    progress = _Progress()
-    try:
-        with progress:
-            registry.check()  # before anything is written to the card
-            with CardConnection.open(port) as connection:
-                provisioner = Provisioner(custody, registry, journal, plan, credential.url)
-                waiting = Waiting(keepalive=progress.press)
-                return provisioner.provision(connection, progress.step, waiting)
-    finally:
-        registry.close()
-        journal.close()
-        custody.close()
+    if summary.missing:
+        raise TallyError(
+            f"Batch {plan.batch} is not complete: {summary.missing} cards are missing.",
+            kept="The cards that are finished, and the journal of those that are not.",
+            todo="Run the same command again; it goes on where it stopped.",
+        )
 
 
 def _unfinished(path: Path) -> list[Record]:
@@ -166,18 +177,6 @@ def _unfinished(path: Path) -> list[Record]:
         return journal.unfinished()
     finally:
         journal.close()
-
-
-_DOING = {
-    State.SEEN: "authenticating",
-    State.AUTHENTIC: "giving keys",
-    State.KEYED: "giving a seed",
-    State.SEEDED: "comparing two codes",
-    State.VERIFIED: "registering",
-    State.REGISTERED: "putting in service",
-    State.LOCKED: "done",
-    State.FAILED: "taking the seed back",
-}
 
 
 class _Progress:
@@ -196,7 +195,7 @@ class _Progress:
 
     def step(self, state: State, serial: str) -> None:
         self._serial = serial
-        self._status.update(f"{serial or 'card'}: {_DOING[state]}")
+        self._status.update(f"{serial or 'card'}: {DOING[state]}")
 
     def press(self) -> None:
         self._status.update(f"[bold]{self._serial or 'card'}: press the button now[/]")

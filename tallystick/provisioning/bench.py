@@ -1,0 +1,58 @@
+"""A station ready for work: its keys opened, its server and its journal at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.custody.interface import Custody
+from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.registry import Registry, TallyServer, checked_url
+from tallystick.provisioning.settings import open_ring
+from tallystick.provisioning.steps import Plan, Provisioner
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The parts that the commands work with."""
+
+    custody: Custody
+    registry: Registry
+    journal: Journal
+    server_url: str
+
+    def provisioner(self, plan: Plan) -> Provisioner:
+        return Provisioner(self.custody, self.registry, self.journal, plan, self.server_url)
+
+
+@contextmanager
+def open_bench(
+    url: str | None, keys: Path, passphrase_file: Path | None, journal_path: Path
+) -> Iterator[Bench]:
+    """Open the key file (the slow part: once a run) and the journal.
+
+    Raises BadInputError, also when `url` is not the server that the station is enrolled with.
+    """
+    custody = SoftwareCustody(open_ring(keys, passphrase_file))
+    try:
+        credential = custody.server()
+        if url is not None and checked_url(url) != credential.url:
+            raise BadInputError(
+                f"This station is enrolled with {credential.url}, not with {url}.",
+                todo="Leave --server out, or run `tally station enroll` for that server.",
+            )
+        registry = TallyServer(credential)
+        try:
+            journal = Journal(journal_path)
+            try:
+                yield Bench(custody, registry, journal, credential.url)
+            finally:
+                journal.close()
+        finally:
+            registry.close()
+    finally:
+        custody.close()

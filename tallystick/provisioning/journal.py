@@ -56,16 +56,6 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-OPEN_STATES = (
-    State.SEEN,
-    State.AUTHENTIC,
-    State.KEYED,
-    State.SEEDED,
-    State.VERIFIED,
-    State.REGISTERED,
-)
-
-
 @dataclass(frozen=True)
 class Record:
     """One run of one card. container: encrypted PSKC, until the card is finished."""
@@ -138,21 +128,14 @@ class Journal:
 
     def unfinished(self) -> list[Record]:
         """Every unfinished run, oldest first."""
-        marks = ",".join("?" * len(OPEN_STATES))
-        with self._lock:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM cards WHERE state IN ({marks}) ORDER BY id",  # noqa: S608
-                [str(state) for state in OPEN_STATES],
-            ).fetchall()
-        return [_record(row) for row in rows]
+        return self._many("state NOT IN ('locked', 'labelled', 'failed')")
+
+    def latest_of_each(self) -> list[Record]:
+        """The last run of every card."""
+        return self._many("id IN (SELECT max(id) FROM cards GROUP BY serial)")
 
     def batch(self, name: str) -> list[Record]:
-        with self._lock:
-            rows = self._database.execute(
-                f"SELECT {_COLUMNS} FROM cards WHERE batch = ? ORDER BY id",  # noqa: S608
-                (name,),
-            ).fetchall()
-        return [_record(row) for row in rows]
+        return self._many("batch = ?", name)
 
     def begin(self, serial: str, batch: str, server: str, user: str | None) -> Record:
         """Start a run in `authentic`."""
@@ -204,6 +187,14 @@ class Journal:
         record = self._one("id = ?", row)
         assert record is not None
         return record
+
+    def _many(self, condition: str, *values: object) -> list[Record]:
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE {condition} ORDER BY id",  # noqa: S608
+                values,
+            ).fetchall()
+        return [_record(row) for row in rows]
 
     def _one(self, condition: str, value: object) -> Record | None:
         with self._lock:

@@ -311,3 +311,37 @@ class TestKeyFile:
 
 def test_traffic_is_logged_below_debug():
     assert t1.TRAFFIC < logging.DEBUG
+
+
+def test_resume_and_reconcile_commands(bench, card):
+    with PtyCard(card) as line:
+        card.after = lambda number: line.unplug() if number == 10 else None
+        bench.fails(NoDeviceError, "provision", "--port", line.port)
+    card.after = None
+    card.power_on()
+    (waiting,) = bench.ok("resume")
+    assert waiting == {"serial": card.serial, "state": "seeded"}
+    with PtyCard(card) as line:
+        bench.ok("resume", "--port", line.port)
+        assert bench.ok("reconcile", "--port", line.port) == []
+    headers = {"Authorization": f"Bearer {bench.token}"}
+    httpx.delete(f"{bench.url}/v1/cards/{card.serial}", headers=headers).raise_for_status()
+    result = bench.run("reconcile", "--json", "--yes")
+    (finding,) = json.loads(result.stdout)
+    assert "does not know it" in finding["problem"] and not finding["can_repair"]
+    assert result.exception is not None
+
+
+def test_batch_command(bench, make_card):
+    cards = [make_card(serial=f"TS0000000{n}") for n in range(3)]
+    lines = [PtyCard(card) for card in cards]
+    try:
+        ports = ",".join(line.port for line in lines)
+        value = bench.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
+        assert (value["done"], value["missing"], value["failures"]) == (3, 0, [])
+        assert {card["serial"] for card in value["cards"]} == {card.serial for card in cards}
+        again = bench.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
+        assert (again["done"], again["cards"]) == (3, [])
+    finally:
+        for line in lines:
+            line.__exit__()

@@ -1,0 +1,119 @@
+"""Resume without a card, and reconciling journal, server and the card at hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.journal import State
+from tallystick.provisioning.recovery import Reconciliation, finish_without_card, repair
+from tallystick.provisioning.registry import OutcomeUnknownError
+from tallystick.provisioning.steps import Plan, Provisioner
+from tests.provisioning.conftest import URL
+from tests.provisioning.memory_card import MemoryLink
+from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
+
+
+@pytest.fixture
+def registry():
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def provision(custody, journal, registry):
+    def run(card, **plan):
+        provisioner = Provisioner(custody, registry, journal, Plan(**plan), URL)
+        return provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+
+    return run
+
+
+@pytest.fixture
+def look(custody, journal, registry):
+    def run(card=None):
+        connection = CardConnection(MemoryLink(card)) if card else None
+        return Reconciliation(custody, registry, journal, URL, connection).findings()
+
+    return run
+
+
+@pytest.fixture
+def stopped(card, registry, provision):
+    """A card whose registration got no answer."""
+    registry.before = FailOnce("register", timeout())
+    with pytest.raises(OutcomeUnknownError):
+        provision(card)
+    return card
+
+
+def test_registration_needs_no_card(stopped, registry, journal, provision):
+    (record,) = finish_without_card(journal, registry, URL)
+    assert record.state is State.REGISTERED
+    assert registry.seeds == {stopped.serial: stopped.secret} and stopped.life_cycle == 7
+    provision(stopped, only=frozenset([stopped.serial]))
+    assert stopped.life_cycle == 0x0F and not journal.unfinished()
+
+
+def test_another_servers_runs_are_left_alone(stopped, registry, journal):
+    (record,) = finish_without_card(journal, registry, "http://localhost:1")
+    assert record.state is State.VERIFIED and not registry.seeds
+
+
+def test_agreement(card, provision, look):
+    provision(card)
+    assert look(card) == []
+
+
+def test_unregistered_seed(stopped, registry, look):
+    (finding,) = look(stopped)
+    assert "does not have" in finding.problem
+    assert repair(finding) is None and finding.repaired
+    assert registry.seeds == {stopped.serial: stopped.secret} and look(stopped) == []
+
+
+def test_repair_that_fails_says_why(stopped, registry, look):
+    (finding,) = look()
+    registry.before = FailOnce("register", timeout())
+    assert isinstance(repair(finding), OutcomeUnknownError) and not finding.repaired
+
+
+def test_server_lost_a_card_in_service(card, registry, provision, look):
+    provision(card)
+    registry.seeds.clear()
+    (finding,) = look(card)
+    assert "does not know it" in finding.problem and finding.repair is None
+    assert "--reseed" in finding.advice
+
+
+def test_seed_that_nobody_knows(card, registry, journal, provision, look):
+    provision(card)
+    registry.seeds.clear()
+    card.life_cycle = 7
+    journal._database.execute("DELETE FROM cards")
+    (finding,) = look(card)
+    assert "neither server nor journal" in finding.problem
+    assert repair(finding) is None and not card.secret and look(card) == []
+
+
+def test_seed_that_the_card_lacks(card, registry, journal, provision, look):
+    provision(card)
+    card.name = card.secret = b""
+    (finding,) = look(card)
+    assert "the card lacks" in finding.problem
+    assert repair(finding) is None and not registry.seeds
+
+
+def test_given_up_but_registered(stopped, registry, journal, look):
+    registry.seeds[stopped.serial] = stopped.secret
+    journal.fail(journal.open_run(stopped.serial), "given up")
+    (finding,) = look()
+    assert "given up" in finding.problem
+    repair(finding)
+    assert not registry.seeds
+
+
+def test_half_way_here_but_registered_elsewhere(stopped, registry, journal, look):
+    journal.advance(journal.open_run(stopped.serial), State.SEEDED)
+    registry.seeds[stopped.serial] = b"another card's seed!"
+    (finding,) = look()
+    assert "elsewhere" in finding.problem and finding.repair is None

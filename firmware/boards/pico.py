@@ -1,15 +1,17 @@
 """Raspberry Pi Pico: RP2040, a development kit.
 
-Button from GP15 to ground, dock sense on GP14, SSD1306 on I2C0 (GP4 SDA, GP5 SCL), serial line on UART0 (GP0,
-GP1), cell on VSYS, read on ADC3 through the board's divider by three. No pin can end this chip's deep sleep:
-"off" is light sleep until an edge (about 1.3 mA), then a reset. Not a card for a coin cell.
+Button from GP15 to ground, dock sense on GP14, SSD1306 on I2C0 (GP4 SDA, GP5 SCL), serial line on
+UART0 (GP0, GP1), cell on VSYS, read on ADC3 through the board's divider by three. No pin can end
+this chip's deep sleep: "off" is light sleep until an edge (about 1.3 mA), then a reset. Not a card
+for a coin cell.
 """
+
+from time import ticks_ms  # noqa: F401
 
 import machine
 import rp2
 from machine import ADC, I2C, UART, Pin
 from micropython import const
-from time import ticks_ms  # noqa: F401
 
 NAME = "pico"
 
@@ -120,7 +122,9 @@ def identity() -> bytes:
 
 
 class _JournalFlash:
-    """The last sectors of the storage area, which its file system never reaches: nothing writes there."""
+    """The last sectors of the storage area, which its file system never reaches: nothing writes
+    there.
+    """
 
     SECTORS = 16
     SECTOR = 4096

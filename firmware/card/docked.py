@@ -1,7 +1,8 @@
 """On the dock: the line is served; a press still gives a code, and prompts show on the display."""
 
-import board
 from time import ticks_diff
+
+import board
 
 from card import cell
 from card.link import serve as serve_line

@@ -1,8 +1,9 @@
 """A picture that stays up for a while, and leaves a dark display."""
 
+from time import ticks_diff
+
 import board
 from micropython import const
-from time import ticks_diff
 
 MESSAGE_MS = const(4000)
 TICK_MS = const(1000)  # also the longest time a memory LCD may go without an inversion

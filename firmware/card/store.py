@@ -1,8 +1,8 @@
 """What the card remembers: one state, written whole at every change.
 
-State (200 bytes, little endian): format (1) ‖ life cycle (1) ‖ key version (1) ‖ cell state (1) ‖ moving
-factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ secret length (1) ‖ name length (1)
-‖ keys ENC, MAC, DEK (48) ‖ secret (64) ‖ name (64).
+State (200 bytes, little endian): format (1) ‖ life cycle (1) ‖ key version (1) ‖ cell state (1) ‖
+moving factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ secret length (1)
+‖ name length (1) ‖ keys ENC, MAC, DEK (48) ‖ secret (64) ‖ name (64).
 """
 
 import struct
@@ -36,7 +36,8 @@ class Store:
     def __init__(self, flash: "Flash", identity: "Identity", cold: bool) -> None:
         """Reads the state; after a cold start also writes it anew, see lib/journal.py.
 
-        Raises journal.DamagedError when there are records and none is whole, OSError when flash fails.
+        Raises journal.DamagedError when there are records and none is whole, OSError when flash
+        fails.
         """
         self.serial = identity.serial
         self._journal = Journal(flash, _SIZE)
@@ -52,7 +53,18 @@ class Store:
             self._write()
 
     def _set(
-        self, life_cycle, kvn, cell_state, moving_factor, presses, cold_starts, dead, digits, keys, secret, name
+        self,
+        life_cycle,
+        kvn,
+        cell_state,
+        moving_factor,
+        presses,
+        cold_starts,
+        dead,
+        digits,
+        keys,
+        secret,
+        name,
     ):
         self.life_cycle = life_cycle
         self.kvn = kvn
@@ -67,8 +79,8 @@ class Store:
         self.name = name
 
     def _decode(self, state: bytes) -> None:
-        (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, secret, name, keys) = struct.unpack(
-            _HEAD, state[:_SECRET]
+        (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, secret, name, keys) = (
+            struct.unpack(_HEAD, state[:_SECRET])
         )
         self._set(
             life_cycle, kvn, cell, factor, presses, cold, dead, digits, keys,
@@ -78,8 +90,9 @@ class Store:
     def _encode(self) -> bytearray:
         state = bytearray(_SIZE)
         struct.pack_into(
-            _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state, self.moving_factor,
-            self.presses, self.cold_starts, self._dead, self.digits, len(self.secret), len(self.name), self.keys,
+            _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state,
+            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,
+            len(self.secret), len(self.name), self.keys,
         )  # fmt: skip
         state[_SECRET : _SECRET + len(self.secret)] = self.secret
         state[_NAME : _NAME + len(self.name)] = self.name
@@ -89,7 +102,9 @@ class Store:
         self._journal.append(self._encode())
 
     def commit(self, **changes) -> None:
-        """Writes all changes as one record. Raises OSError when flash fails: nothing has changed."""
+        """Writes all changes as one record. Raises OSError when flash fails: nothing has
+        changed.
+        """
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
             setattr(self, name, value)
@@ -109,7 +124,9 @@ class Store:
         return factor
 
     def take_code(self, **changes) -> str:
-        """Moves the counter on in flash (with other changes), and only then computes the old value's code."""
+        """Moves the counter on in flash (with other changes), and only then computes the old
+        value's code.
+        """
         factor = self._take(**changes)
         from lib import hotp
 

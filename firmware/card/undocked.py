@@ -56,7 +56,8 @@ def _show_code(display, button, store: "Store") -> None:
     def tick(left: int) -> None:
         screens.bar(display, 100 * left // total if left > 0 else 0)
 
-    # A press while the code is up shows the same code: presses in a wallet must not move the counter.
+    # A press while the code is up shows the same code: presses in a wallet must not move the
+    # counter.
     while True:
         event = glass.keep(display, total, button, tick)
         if event != buttons.PRESS:
@@ -69,7 +70,9 @@ def _show_info(display, button, store: "Store", identity: "Identity") -> None:
 
     mv, state = cell.measure(board, store.cell_state)
     version = "%d.%d.%d" % VERSION
-    screens.info(display, str(identity.serial, "ascii"), version, board.NAME, mv, state, identity.qr)
+    screens.info(
+        display, str(identity.serial, "ascii"), version, board.NAME, mv, state, identity.qr
+    )
     while True:
         event = glass.keep(display, _INFO_MS, button)
         if event != buttons.HOLD:

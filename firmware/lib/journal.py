@@ -1,18 +1,19 @@
 """A log of whole states on NOR flash that no power cut can hurt.
 
-Every record holds the whole state, so one record is one transaction. Records are appended in slots of 256
-bytes; the newest valid one is the state. When a sector is full the next one in the ring is erased, always
-immediately before its first use. docs/powercuts.md has the argument; in short:
+Every record holds the whole state, so one record is one transaction. Records are appended in slots
+of 256 bytes; the newest valid one is the state. When a sector is full the next one in the ring is
+erased, always immediately before its first use. docs/powercuts.md has the argument; in short:
 
 - A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
-- The slot after the last written one may have been touched by a program that was cut and still read as blank.
-  After a cold start every state is therefore written twice: once into that slot, which is not trusted, and
-  once into the next. A record that was cut and happens to read as valid becomes solid in the same way.
-- Slots behind the newest valid record that are neither blank nor valid may be records that were committed and
-  have rotted. `skipped` counts them; the moving factor jumps over as many.
+- The slot after the last written one may have been touched by a program that was cut and still read
+  as blank. After a cold start every state is therefore written twice: once into that slot, which is
+  not trusted, and once into the next. A record that was cut and happens to read as valid becomes
+  solid in the same way.
+- Slots behind the newest valid record that are neither blank nor valid may be records that were
+  committed and have rotted. `skipped` counts them; the moving factor jumps over as many.
 
-Record: sequence number (4) ‖ its complement (4) ‖ erases since the factory (4) ‖ payload ‖ CRC-32 (4) ‖
-SHA-256, first 4 bytes. All little endian.
+Record: sequence number (4) ‖ its complement (4) ‖ erases since the factory (4) ‖ payload ‖ CRC-32
+(4) ‖ SHA-256, first 4 bytes. All little endian.
 """
 
 from binascii import crc32
@@ -134,7 +135,8 @@ class Journal:
             self.erases = int.from_bytes(self._seen[8:12], "little")
             return bytes(self._seen[_HEAD : _HEAD + self._payload])
         if self._sector < 0 and last >= 0:
-            # Only spoiled records here: the state is in an older sector, writing goes on after them.
+            # Only spoiled records here: the state is in an older sector, writing goes on after
+            # them.
             self._sector = sector
             self._next = last + 1
         return None
@@ -158,7 +160,9 @@ class Journal:
     # -- writing -------------------------------------------------------------------------------
 
     def append(self, state: "bytes | bytearray") -> None:
-        """Writes a state and reads it back. Raises OSError when no slot takes it: the old state holds."""
+        """Writes a state and reads it back. Raises OSError when no slot takes it: the old state
+        holds.
+        """
         record = self._record
         end = _HEAD + self._payload
         for _ in range(_ATTEMPTS):
@@ -189,7 +193,9 @@ class Journal:
         return self._seen == self._record
 
     def _next_slot(self) -> int:
-        """Address of the slot to write; erases the next sector of the ring when this one is full."""
+        """Address of the slot to write; erases the next sector of the ring when this one is
+        full.
+        """
         if 0 <= self._sector and self._next < self._slots:
             slot = self._next
             self._next += 1

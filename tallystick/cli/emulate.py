@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tallystick import __version__
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import SIZE, Identity, check_serial
@@ -18,6 +19,7 @@ from tallystick.emulator.control import ControlServer
 from tallystick.emulator.image import Image
 from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.service import Service
+from tallystick.tools.image.build import build, write
 
 
 @click.group()
@@ -28,13 +30,23 @@ def emulate() -> None:
 @emulate.command()
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
-@click.option("--serial", default="TS00000001", show_default=True, help="Serial number, 10 characters.")
-@click.option("--identity", type=click.Path(path_type=Path), help="Per-card segment instead of a development one.")
+@click.option(
+    "--serial", default="TS00000001", show_default=True, help="Serial number, 10 characters."
+)
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path),
+    help="Per-card segment instead of a development one.",
+)
 @click.option("--pty", is_flag=True, help="Print a serial port that pyserial can open.")
-@click.option("--tcp", type=click.IntRange(0, 65535), help="Serial line on this TCP port; 0 chooses.")
+@click.option(
+    "--tcp", type=click.IntRange(0, 65535), help="Serial line on this TCP port; 0 chooses."
+)
 @click.option("--control", type=click.IntRange(0, 65535), help="HTTP control interface; 0 chooses.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
-@click.option("--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run.")
+@click.option(
+    "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
+)
 @click.option("--real-time", is_flag=True, help="Virtual time always flows with real time.")
 @console.json_option
 def card(
@@ -52,8 +64,8 @@ def card(
 ) -> None:
     """Emulate one card until interrupted.
 
-    Without --real-time, virtual time stands still while nobody has the serial port open, so a code stays
-    on the display until it is read; POST /clock lets time pass.
+    Without --real-time, virtual time stands still while nobody has the serial port open, so a code
+    stays on the display until it is read; POST /clock lets time pass.
     """
     if pty and tcp is not None:
         raise click.UsageError("--pty and --tcp are two ways to the same serial line: give one.")
@@ -103,9 +115,6 @@ def _announce(
 def _image(path: Path | None, board: str | None) -> Image:
     if path is not None:
         return Image.load(path, board)
-    from tallystick import __version__
-    from tallystick.tools.image.build import build, write
-
     built = build("card", board or boards.DEFAULT, __version__)
     with tempfile.TemporaryDirectory() as folder:
         return Image.load(write(built, Path(folder))["bin"])

@@ -1,9 +1,9 @@
 """The per-card segment: what the factory writes into a card's flash beside the firmware.
 
 Layout (little endian, one record at the start of the board's identity region):
-magic `TSID` (4) ‖ format 1 (1) ‖ serial number, 10 ASCII characters ‖ transport keys ENC, MAC, DEK (48) ‖
-date YYYYMMDD (4) ‖ QR code of the serial number, 21 × 21 modules, 3 bytes a row, most significant bit
-first (63) ‖ CRC-32 of all before (4). `firmware/card/identity.py` reads it.
+magic `TSID` (4) ‖ format 1 (1) ‖ serial number, 10 ASCII characters ‖ transport keys ENC, MAC, DEK
+(48) ‖ date YYYYMMDD (4) ‖ QR code of the serial number, 21 × 21 modules, 3 bytes a row, most
+significant bit first (63) ‖ CRC-32 of all before (4). `firmware/card/identity.py` reads it.
 """
 
 from __future__ import annotations

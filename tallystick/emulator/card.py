@@ -62,10 +62,11 @@ class Card:
         self.cell = CoinCell(cell)
         self.display = self._wire_display()
         self.button = Button(
-            self.clock, random.Random(rng.randbytes(16)),
+            self.clock,
+            random.Random(rng.randbytes(16)),
             lambda level: self.mcu.set_input(board.button_pin, level ^ 1 ^ board.button_active),
         )
-        loads = {"chip": lambda: self.mcu.current_ua, "display": lambda: self.display.current_ua()}
+        loads = {"chip": lambda: self.mcu.current_ua, "display": self.display.current_ua}
         self.supply = Supply(self.cell, loads)
         self.mcu.supply = self.supply
         self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
@@ -86,7 +87,10 @@ class Card:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -108,8 +112,8 @@ class Card:
         self.display.power(False)
 
     def settle(self, limit_ms: int = 300) -> None:
-        """Runs up to `limit_ms` of virtual time, less when the firmware waits for longer than that or
-        sleeps. Raises FirmwareCrashError."""
+        """Runs up to `limit_ms` of virtual time, less when the firmware waits for longer than that
+        or sleeps. Raises FirmwareCrashError."""
         end = self.clock.now + limit_ms * MS
         while self.clock.now < end:
             self.mcu.settle()

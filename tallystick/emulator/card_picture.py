@@ -55,7 +55,9 @@ def _glass(body: Image.Image, frame: Frame, palette: Palette) -> None:
     width, height = (frame.width + 8) * scale, (frame.height + 8) * scale
     left, top = 56, max(48, 236 - height // 2)
     pen = ImageDraw.Draw(body)
-    pen.rounded_rectangle((left - 12, top - 12, left + width + 12, top + height + 12), 14, (8, 11, 15))
+    pen.rounded_rectangle(
+        (left - 12, top - 12, left + width + 12, top + height + 12), 14, (8, 11, 15)
+    )
     glass = Image.open(io.BytesIO(frame.png(scale=scale, palette=palette))).convert("RGB")
     body.paste(glass, (left, top))
 
@@ -64,7 +66,11 @@ def _button(pen: ImageDraw.ImageDraw, pressed: bool) -> None:
     x, y, r = 800, 250, 96
     if not pressed:
         pen.ellipse((x - r - 4, y - r + 2, x + r + 4, y + r + 10), fill=(0x0C, 0x12, 0x19))
-    edge, face = ((0x3D, 0x52, 0x66), (0x2F, 0x42, 0x55)) if pressed else ((0x5B, 0x77, 0x91), (0x46, 0x60, 0x79))
+    edge, face = (
+        ((0x3D, 0x52, 0x66), (0x2F, 0x42, 0x55))
+        if pressed
+        else ((0x5B, 0x77, 0x91), (0x46, 0x60, 0x79))
+    )
     pen.ellipse((x - r, y - r, x + r, y + r), fill=edge)
     pen.ellipse((x - r + 7, y - r + 7, x + r - 7, y + r - 7), fill=face)
     pen.text((x, y), "press", fill=_TEXT, font=ImageFont.load_default(34), anchor="mm")
@@ -74,4 +80,6 @@ def _notches(pen: ImageDraw.ImageDraw) -> None:
     """The mark: notches as on a tally stick."""
     for k in range(7):
         x = 700 + 30 * k
-        pen.line([(x, 596 - (18 if k % 3 == 0 else 0)), (x + 12, 622)], fill=(0xC9, 0xA2, 0x5B), width=7)
+        pen.line(
+            [(x, 596 - (18 if k % 3 == 0 else 0)), (x + 12, 622)], fill=(0xC9, 0xA2, 0x5B), width=7
+        )

@@ -1,7 +1,7 @@
 """The control interface: HTTP on 127.0.0.1, documented by its own page.
 
-Requests that change anything must be JSON and must not come from a page of another origin, so that a
-web page open on the same computer cannot press the button.
+Requests that change anything must be JSON and must not come from a page of another origin, so that
+a web page open on the same computer cannot press the button.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/display", summary="What is on the glass", response_model=None)
     def get_display(
-        format: Literal["png", "text", "json"] = "png",  # noqa: A002
+        format: Literal["png", "text", "json"] = "png",
         scale: Annotated[int, Query(ge=1, le=16)] = 4,
     ) -> Response:
         frame, palette, code = service.call(lambda c: (c.frame(), c.palette, c.read_code()))
@@ -123,14 +123,20 @@ def create_app(service: Service) -> FastAPI:
         if format == "text":
             return Response(frame.text() + "\n", media_type="text/plain; charset=utf-8")
         rows = [
-            "".join("#" if p else "." for p in frame.pixels[y * frame.width : (y + 1) * frame.width])
+            "".join(
+                "#" if p else "." for p in frame.pixels[y * frame.width : (y + 1) * frame.width]
+            )
             for y in range(frame.height)
         ]
         return JSONResponse(
             {
-                "width": frame.width, "height": frame.height, "blank": frame.blank,
-                "code": code, "sha256": frame.sha256(), "rows": rows,
-            }  # fmt: skip
+                "width": frame.width,
+                "height": frame.height,
+                "blank": frame.blank,
+                "code": code,
+                "sha256": frame.sha256(),
+                "rows": rows,
+            }
         )
 
     @app.post("/button", summary="Press, hold or release the button")

@@ -27,7 +27,8 @@ class Image:
 
     @classmethod
     def load(cls, path: Path, board: str | None = None) -> Image:
-        """Reads .bin, .hex or .uf2. The board comes from `manifest.json` beside it, or from `board`.
+        """Reads .bin, .hex or .uf2. The board comes from `manifest.json` beside it, or from
+        `board`.
 
         Raises BadInputError for a file that is not an image, or is for another board.
         """

@@ -10,12 +10,13 @@ _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8882; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
-section { border: 1px solid var(--line); border-radius: .6rem; margin: 1rem 0; padding: .8rem 1rem; }
-h2 { font-size: 1.05rem; margin: 0 0 .3rem; display: flex; gap: .7rem; align-items: baseline; }
+section { border: 1px solid var(--line); border-radius: .6rem; margin: 1rem 0; padding: .8rem 1rem;
+} h2 { font-size: 1.05rem; margin: 0 0 .3rem; display: flex; gap: .7rem; align-items: baseline; }
 code, pre { font: .9em/1.45 ui-monospace, monospace; }
 .method { font-weight: 700; border-radius: .3rem; padding: 0 .45rem; background: var(--soft); }
-pre { background: var(--soft); border-radius: .4rem; padding: .6rem .8rem; overflow-x: auto; margin: .5rem 0 0; }
-table { border-collapse: collapse; } td { padding: .1rem 1rem .1rem 0; vertical-align: top; }
+pre { background: var(--soft); border-radius: .4rem; padding: .6rem .8rem; overflow-x: auto; margin:
+.5rem 0 0; } table { border-collapse: collapse; } td { padding: .1rem 1rem .1rem 0; vertical-align:
+top; }
 """
 
 

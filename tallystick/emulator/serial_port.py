@@ -1,4 +1,6 @@
-"""The emulated card's serial line, as programs on this computer see it: a pseudo-terminal or TCP."""
+"""The emulated card's serial line, as programs on this computer see it: a pseudo-terminal or
+TCP.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from typing import Protocol
 
 
 class SerialPort(Protocol):
-    """One peer at a time. `fileno` is readable while `connected`, when bytes wait or the peer left."""
+    """One peer at a time. `fileno` is readable while `connected`, when bytes wait or the peer
+    left.
+    """
 
     name: str
 

@@ -1,8 +1,8 @@
 """An emulated card that lives in the real world: a serial port, a control interface, real time.
 
-Virtual time stands still while nothing can happen, so that a code stays on the display until somebody
-has read it. It flows with real time while a program has the serial port open (both sides wait for one
-another), and always with `real_time`.
+Virtual time stands still while nothing can happen, so that a code stays on the display until
+somebody has read it. It flows with real time while a program has the serial port open (both sides
+wait for one another), and always with `real_time`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _US = 1_000_000
 class Service:
     """`run` serves until `stop`. `call` may be used from any other thread."""
 
-    def __init__(self, card: Card, port: SerialPort | None = None, *, real_time: bool = False) -> None:
+    def __init__(
+        self, card: Card, port: SerialPort | None = None, *, real_time: bool = False
+    ) -> None:
         self.card = card
         self.crash = ""
         self._port = port
@@ -90,7 +92,7 @@ class Service:
             except FirmwareCrashError as error:
                 self.crash = error.what
                 future.set_exception(error)
-            except Exception as error:  # noqa: BLE001 (it belongs to the caller in the other thread)
+            except Exception as error:
                 future.set_exception(error)
 
     def _follow_peer(self) -> None:

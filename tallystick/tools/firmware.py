@@ -47,7 +47,9 @@ def sources(device: str, board: str, chip: str) -> list[Source]:
     main = base / "main.py"
     board_file = base / "boards" / f"{board}.py"
     if not board_file.is_file():
-        raise BadInputError(f"There is no firmware for board {board!r}.", todo="See firmware/boards.")
+        raise BadInputError(
+            f"There is no firmware for board {board!r}.", todo="See firmware/boards."
+        )
     found: dict[str, Source] = {}
     todo = [(main, "main.py")]
     while todo:
@@ -63,7 +65,7 @@ def sources(device: str, board: str, chip: str) -> list[Source]:
                 todo.append((file, f"{module.replace('.', '/')}.py"))
             elif top not in _BUILT_IN_ALL | _BUILT_IN[chip] and not (base / top).is_dir():
                 raise BadInputError(
-                    f"{path.name} imports {module}, which the MicroPython of {board} does not have.",
+                    f"{path.name} imports {module}, which {board}'s MicroPython does not have.",
                     todo="Import only what the board's port declares.",
                 )
     if device != "card":
@@ -77,8 +79,8 @@ def _imports(path: Path) -> set[str]:
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.orelse:
-                visit(child)
+            for other in node.orelse:
+                visit(other)
             return
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -6,9 +6,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import nucleo_l476rg, pico
 from tallystick.emulator.boards.board import Board
 
-BOARDS: dict[str, Board] = {
-    board.name: board for board in (nucleo_l476rg.BOARD, pico.BOARD)
-}
+BOARDS: dict[str, Board] = {board.name: board for board in (nucleo_l476rg.BOARD, pico.BOARD)}
 DEFAULT = nucleo_l476rg.BOARD.name
 
 

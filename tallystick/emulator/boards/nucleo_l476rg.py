@@ -1,9 +1,9 @@
-"""NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock contact
-on PC13 (WKUP2), cell measured through the internal reference.
+"""NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
+contact on PC13 (WKUP2), cell measured through the internal reference.
 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
-run about 100 µA/MHz (80 MHz: 8 mA; here 16 MHz), Stop 2 about 1.4 µA, Standby about 0.35 µA with the
-wake-up pins. CPU costs are scaled from figures measured on an RP2040 at 125 MHz by clock.
+run about 100 µA/MHz (80 MHz: 8 mA; here 16 MHz), Stop 2 about 1.4 µA, Standby about 0.35 µA with
+the wake-up pins. CPU costs are scaled from figures measured on an RP2040 at 125 MHz by clock.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -24,8 +24,14 @@ BOARD = Board(
     modules=("stm", "pyb", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
-        program_unit=8, program_us=82, sector=2048, erase_us=22_000,
-        program_ua=3_400, erase_ua=3_400, endurance=10_000, once=True,
+        program_unit=8,
+        program_us=82,
+        sector=2048,
+        erase_us=22_000,
+        program_ua=3_400,
+        erase_ua=3_400,
+        endurance=10_000,
+        once=True,
     ),
     storage=Region(0x80000, 0x80000),
     storage_block=512,

@@ -1,9 +1,9 @@
-"""Raspberry Pi Pico (RP2040), a development kit: SSD1306 display, button on GP15, dock sense on GP14,
-cell on ADC3 through the board's divider by three.
+"""Raspberry Pi Pico (RP2040), a development kit: SSD1306 display, button on GP15, dock sense on
+GP14, cell on ADC3 through the board's divider by three.
 
-Figures: RP2040 data sheet and Pico data sheet (run about 24 mA at 125 MHz, lightsleep about 1.3 mA with
-the board's regulator), W25Q16JV data sheet (256-byte page 0.4 ms typical, 4 KiB sector erase 45 ms,
-100,000 cycles); CPU costs measured on an instruction-level RP2040.
+Figures: RP2040 data sheet and Pico data sheet (run about 24 mA at 125 MHz, lightsleep about 1.3 mA
+with the board's regulator), W25Q16JV data sheet (256-byte page 0.4 ms typical, 4 KiB sector erase
+45 ms, 100,000 cycles); CPU costs measured on an instruction-level RP2040.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -20,8 +20,13 @@ BOARD = Board(
     modules=("rp2",),
     flash_size=2 * 1024 * 1024,
     flash_timing=FlashTiming(
-        program_unit=256, program_us=640, sector=_SECTOR, erase_us=45_000,
-        program_ua=15_000, erase_ua=15_000, endurance=100_000,
+        program_unit=256,
+        program_us=640,
+        sector=_SECTOR,
+        erase_us=45_000,
+        program_ua=15_000,
+        erase_ua=15_000,
+        endurance=100_000,
     ),
     storage=Region(_STORAGE, 352 * _SECTOR),
     storage_block=_SECTOR,

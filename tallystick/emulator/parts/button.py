@@ -12,7 +12,11 @@ class Button:
     """`on_level` gets 1 while the contact is closed. A press bounces for up to `bounce_us`."""
 
     def __init__(
-        self, clock: Clock, rng: random.Random, on_level: Callable[[int], None], bounce_us: int = 3000
+        self,
+        clock: Clock,
+        rng: random.Random,
+        on_level: Callable[[int], None],
+        bounce_us: int = 3000,
     ) -> None:
         self._clock = clock
         self._rng = rng
@@ -33,7 +37,9 @@ class Button:
     def _settle(self, level: int) -> None:
         at = self._clock.now
         if self._bounce_us:
-            edges = sorted(self._rng.randrange(self._bounce_us) for _ in range(2 * self._rng.randrange(3)))
+            edges = sorted(
+                self._rng.randrange(self._bounce_us) for _ in range(2 * self._rng.randrange(3))
+            )
             for k, offset in enumerate(edges):
                 self._schedule(at + offset, level if k % 2 == 0 else 1 - level)
         self._schedule(at + (self._bounce_us if self._bounce_us else 0), level)

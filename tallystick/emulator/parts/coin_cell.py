@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,16 @@ _US_PER_YEAR = 365.25 * 24 * _US_PER_HOUR
 
 
 def _interpolate(table: tuple[tuple[float, float], ...], x: float) -> float:
-    for (x0, y0), (x1, y1) in zip(table, table[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(table):
         if x <= x1:
             return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
     return table[-1][1]
 
 
 class CoinCell:
-    """Integrates current over virtual time. `fixed_mv` pins the open-circuit voltage (tests, panel)."""
+    """Integrates current over virtual time. `fixed_mv` pins the open-circuit voltage (tests,
+    panel).
+    """
 
     def __init__(self, kind: CellType = CR2032) -> None:
         self.kind = kind
@@ -47,9 +50,9 @@ class CoinCell:
 
     def draw(self, current_ua: float, duration_us: int) -> None:
         self.used_uah += current_ua * duration_us / _US_PER_HOUR
-        self.used_uah += (
-            self.kind.capacity_mah * 1000 * self.kind.self_discharge_per_year
-        ) * (duration_us / _US_PER_YEAR)
+        self.used_uah += (self.kind.capacity_mah * 1000 * self.kind.self_discharge_per_year) * (
+            duration_us / _US_PER_YEAR
+        )
 
     @property
     def depth(self) -> float:

@@ -37,7 +37,9 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class FlashOperation:
-    """One program or erase, as the fault plan sees it. `index` counts from 0 since the chip was made."""
+    """One program or erase, as the fault plan sees it. `index` counts from 0 since the chip was
+    made.
+    """
 
     index: int
     kind: Literal["program", "erase"]
@@ -48,9 +50,9 @@ class FlashOperation:
 
 @dataclass(frozen=True)
 class Cut:
-    """Power goes at this operation. `content` is what a torn operation leaves (phase during); `weak`
-    are bits, numbered from the operation's address (byte * 8 + bit), that read differently from one
-    power-up to the next until their sector is erased or they are programmed to 0."""
+    """Power goes at this operation. `content` is what a torn operation leaves (phase during);
+    `weak` are bits, numbered from the operation's address (byte * 8 + bit), that read differently
+    from one power-up to the next until their sector is erased or they are programmed to 0."""
 
     phase: Phase
     content: bytes = b""
@@ -118,13 +120,16 @@ class NorFlash:
             old[i : i + unit] != b"\xff" * unit for i in range(0, len(data), unit)
         ):
             return False
-        new = bytes(a & b for a, b in zip(old, data, strict=True)) if any(
-            byte != 0xFF for byte in old
-        ) else data
+        new = (
+            bytes(a & b for a, b in zip(old, data, strict=True))
+            if any(byte != 0xFF for byte in old)
+            else data
+        )
         ok = self._apply("program", address, old, new)
         if self.weak:
             self.weak -= {
-                bit for bit in self.weak
+                bit
+                for bit in self.weak
                 if address <= bit >> 3 < end and not data[(bit >> 3) - address] >> (bit & 7) & 1
             }
         return ok
@@ -139,10 +144,14 @@ class NorFlash:
         self.erases[number] = self.erases.get(number, 0) + 1
         ok = self._apply("erase", address, old, b"\xff" * sector)
         if ok and self.weak:
-            self.weak -= {bit for bit in self.weak if bit >> 3 >= address and bit >> 3 < address + sector}
+            self.weak -= {
+                bit for bit in self.weak if bit >> 3 >= address and bit >> 3 < address + sector
+            }
         return ok
 
-    def _apply(self, kind: Literal["program", "erase"], address: int, old: bytes, new: bytes) -> bool:
+    def _apply(
+        self, kind: Literal["program", "erase"], address: int, old: bytes, new: bytes
+    ) -> bool:
         operation = FlashOperation(self.operations, kind, address, old, new)
         self.operations += 1
         fault = self.fault_plan(operation) if self.fault_plan else None

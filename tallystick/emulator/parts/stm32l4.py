@@ -1,4 +1,6 @@
-"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins, reset causes, VREFINT."""
+"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins, reset causes,
+VREFINT.
+"""
 
 from __future__ import annotations
 

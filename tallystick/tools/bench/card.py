@@ -10,6 +10,7 @@ from typing import Any
 
 from tallystick.emulator import boards
 from tallystick.tools.bench.fresh import card, one_core
+from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
 
 ROUNDS = 30
@@ -49,17 +50,9 @@ def _measure(board: str, device: Any) -> list[dict[str, Any]]:
     began = time.perf_counter()
     device.run_for(86_400_000)
     idle = 86_400 / (time.perf_counter() - began)
+    on, new = round(median(power_on) * 1000, 2), round(median(press) * 1000, 2)
     return [
-        {
-            "name": f"power-on to first code read, {board}", "value": round(median(power_on) * 1000, 2),
-            "unit": "ms wall", "aim": "≤ 20", "peer": "speculos 440",
-        },
-        {
-            "name": f"press to asserted new frame, {board}", "value": round(median(press) * 1000, 2),
-            "unit": "ms wall", "aim": "≤ 5", "peer": "speculos 204",
-        },
-        {
-            "name": f"idle virtual time, {board}", "value": round(idle), "unit": "× real",
-            "aim": "≥ 50,000", "peer": "",
-        },
-    ]  # fmt: skip
+        row(f"power-on to first code read, {board}", on, "ms wall", "≤ 20", "speculos 440"),
+        row(f"press to asserted new frame, {board}", new, "ms wall", "≤ 5", "speculos 204"),
+        row(f"idle virtual time, {board}", round(idle), "× real", "≥ 50,000"),
+    ]

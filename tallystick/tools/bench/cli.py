@@ -23,7 +23,9 @@ BENCHES = {
 @click.argument("names", nargs=-1, type=click.Choice(list(BENCHES)))
 @console.json_option
 def bench(names: tuple[str, ...], as_json: bool) -> None:
-    """Measure everything, or what is NAMEd. Figures depend on the machine and on what else it does."""
+    """Measure everything, or what is NAMEd. Figures depend on the machine and on what else it
+    does.
+    """
     rows: list[dict[str, Any]] = []
     with console.progress(disable=as_json) as progress:
         chosen = names or tuple(BENCHES)

@@ -33,8 +33,8 @@ def card(board: str, *, heap: int | None = None, serial: str = "TS00000001") -> 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keeps this thread, and the firmware it starts, on one core: a turn of the pipe costs 5 µs there,
-    across two cores about ten times that."""
+    """Keeps this thread, and the firmware it starts, on one core: a turn of the pipe costs 5 µs
+    there, across two cores about ten times that."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:

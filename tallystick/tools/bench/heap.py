@@ -1,4 +1,5 @@
-"""How much heap each path of the firmware needs: the smallest with which it works, in steps of 1 KiB.
+"""How much heap each path of the firmware needs: the smallest with which it works, in steps of 1
+KiB.
 
 Measured on a 64-bit MicroPython, where most objects are twice as large as on the 32-bit boards.
 """
@@ -15,6 +16,7 @@ from tallystick.common.errors import TallyError
 from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.tools.bench.fresh import card, one_core
+from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import Station, station
 
 KIB = 1024
@@ -30,12 +32,8 @@ def measure() -> list[dict[str, Any]]:
                 continue
             for path, works in PATHS.items():
                 need = _smallest(board.name, letter, home, works)
-                rows.append(
-                    {
-                        "name": f"heap for {path}, {board.name}", "value": need, "unit": "KiB",
-                        "aim": f"≤ {board.heap // KIB}", "peer": "",
-                    }  # fmt: skip
-                )
+                aim = f"≤ {board.heap // KIB}"
+                rows.append(row(f"heap for {path}, {board.name}", need, "KiB", aim))
     return rows
 
 

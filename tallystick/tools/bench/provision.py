@@ -10,6 +10,7 @@ from typing import Any
 
 from tallystick.emulator import boards
 from tallystick.tools.bench.fresh import card, one_core
+from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
 
 CARDS = 15
@@ -32,11 +33,7 @@ def measure() -> list[dict[str, Any]]:
                     wall.append(time.perf_counter() - began)
                     wire.append(outcome.wire_bytes)
             floor = median(wire) * BITS_A_BYTE / BAUD * 1000
-            rows += [
-                {
-                    "name": f"provision a card, {board.name}", "value": round(median(wall) * 1000, 1),
-                    "unit": "ms wall", "aim": "≤ 100",
-                    "peer": f"its {median(wire):.0f} bytes take {floor:.0f} ms at 115200 baud",
-                },
-            ]  # fmt: skip
+            peer = f"its {median(wire):.0f} bytes take {floor:.0f} ms at 115200 baud"
+            value = round(median(wall) * 1000, 1)
+            rows.append(row(f"provision a card, {board.name}", value, "ms wall", "≤ 100", peer))
     return rows

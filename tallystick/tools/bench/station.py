@@ -1,4 +1,6 @@
-"""A station of the real parts for measuring and for tests: key ring, journal, server, provisioner."""
+"""A station of the real parts for measuring and for tests: key ring, journal, server,
+provisioner.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Station:
 
 @contextmanager
 def station(folder: Path) -> Iterator[Station]:
-    """Everything under `folder`; the server runs in a process of its own and is stopped at the end."""
+    """Everything under `folder`; the server runs in a process of its own and is stopped at the
+    end.
+    """
     with running(folder) as server:
         credential = server.add_credential("station", "bench")
         ring = KeyRing.create(DEVELOPMENT_MASTER)

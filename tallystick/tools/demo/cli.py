@@ -25,8 +25,8 @@ from tallystick.tools.demo.story import Story
 )  # fmt: skip
 @console.json_option
 def demo(board: str, user: str, out: Path, as_json: bool) -> None:
-    """The main job, end to end: build the image, boot an emulated card, provision it over a serial port,
-    register it, press the button, log in with the code, and see the same code refused."""
+    """The main job, end to end: build the image, boot an emulated card, provision it over a serial
+    port, register it, press the button, log in with the code, and see the same code refused."""
     boards.find(board)
     folder = out / "demo"
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,6 @@
-"""The steps of the demo. Every part is the real one, started by the command that a user would type."""
+"""The steps of the demo. Every part is the real one, started by the command that a user would
+type.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,10 @@ class Story:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         for child in reversed(self._children):
             child.terminate()
@@ -65,7 +70,17 @@ class Story:
     def build_image(self) -> None:
         self._say("Build the card's firmware image")
         out = self._folder / "image"
-        self._tally("image", "build", "--device", "card", "--board", self._board.name, "--out", str(out), "--json")
+        self._tally(
+            "image",
+            "build",
+            "--device",
+            "card",
+            "--board",
+            self._board.name,
+            "--out",
+            str(out),
+            "--json",
+        )
         image = out / "card.bin"
         self.facts["image_sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
         self._note(f"{image.stat().st_size} bytes, sha256 {self.facts['image_sha256'][:16]}…")
@@ -74,7 +89,16 @@ class Story:
         self._say("Power an emulated card that boots that image on MicroPython")
         image = self._folder / "image" / "card.bin"
         started = self._start(
-            "emulate", "card", "--image", str(image), "--serial", SERIAL, "--pty", "--control", "0", "--json"
+            "emulate",
+            "card",
+            "--image",
+            str(image),
+            "--serial",
+            SERIAL,
+            "--pty",
+            "--control",
+            "0",
+            "--json",
         )
         self._port, self._control = started["port"], started["control"]
         self.facts["port"] = self._port
@@ -83,10 +107,26 @@ class Story:
     def start_the_server(self) -> None:
         self._say("Start the server")
         station = self._tally(
-            "server", "credential", "add", "--role", "station", "demo-station", "--db", self._database, "--json"
+            "server",
+            "credential",
+            "add",
+            "--role",
+            "station",
+            "demo-station",
+            "--db",
+            self._database,
+            "--json",
         )
         service = self._tally(
-            "server", "credential", "add", "--role", "service", "demo-portal", "--db", self._database, "--json"
+            "server",
+            "credential",
+            "add",
+            "--role",
+            "service",
+            "demo-portal",
+            "--db",
+            self._database,
+            "--json",
         )
         (self._folder / "station.json").write_text(json.dumps(station))
         self._token = service["token"]
@@ -109,14 +149,18 @@ class Story:
 
     def provision(self) -> None:
         self._say("Provision the card: secure channel, keys, seed, two codes, registration, lock")
-        result = self._tally("station", "provision", "--port", self._port, "--user", self._user, "--json")
+        result = self._tally(
+            "station", "provision", "--port", self._port, "--user", self._user, "--json"
+        )
         self.facts.update(
             key_version=result["key_version"],
             wire_bytes=result["wire_bytes"],
             apdus=result["apdus"],
             provision_ms=result["elapsed_ms"],
         )
-        self._note(f"{result['apdus']} commands, {result['wire_bytes']} bytes, {result['elapsed_ms']} ms")
+        self._note(
+            f"{result['apdus']} commands, {result['wire_bytes']} bytes, {result['elapsed_ms']} ms"
+        )
 
     def press_and_log_in(self) -> None:
         self._say("Press the button, read the code from the pixels, log in")
@@ -125,7 +169,9 @@ class Story:
         code = read_code(frame)
         self._picture(frame)
         if code is None:
-            raise DemoError("No code could be read from the display.", todo=f"See {self.facts['picture']}.")
+            raise DemoError(
+                "No code could be read from the display.", todo=f"See {self.facts['picture']}."
+            )
         first, second = self._verify(code), self._verify(code)
         self.facts.update(code=code, accepted=first["accepted"], second_time=second["reason"])
         self._note(f"code {code}: {first['reason']}; the same code again: {second['reason']}")
@@ -165,7 +211,11 @@ class Story:
 
     def _tally(self, *words: str) -> dict[str, Any]:
         done = subprocess.run(
-            self._command(*words), env=self._environment, capture_output=True, text=True, check=False
+            self._command(*words),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise DemoError(

@@ -1,8 +1,12 @@
-"""A small process, free of threads, that has MicroPython loaded and forks it: power-on in a
-millisecond. Run as `python -m tallystick.emulator.forkserver FD`; it ends when FD is closed.
+"""Processes, free of threads, that have MicroPython loaded and fork it: power-on in a millisecond.
 
-A request is one datagram of JSON with four file descriptors (flash, read, write, console); the answer
-is the process number, as text. The console takes a child's standard output and error.
+Run as `python -m tallystick.emulator.forkserver FD`; it ends when FD is closed. A request is one
+datagram of JSON with one file descriptor, a socket; the answer is the process number of a *mother*,
+as text. A mother has run `port/boot.py` up to the point where the chip would come out of reset, and
+blocks there in a read. To start a chip, send her a datagram (JSON: the list of processors to run
+on) with four descriptors (flash, read, write, console) over that socket, then SIGUSR1: she forks,
+the child takes the descriptors, and she answers with its number. She ends when her socket is
+closed.
 """
 
 from __future__ import annotations
@@ -17,49 +21,94 @@ import socket
 import sys
 from typing import Any
 
+_SIGNAL = signal.SIGUSR1
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+_MAP_FIXED = 0x10
+_Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
-def _child(request: dict[str, Any], fds: list[int]) -> None:
-    flash_fd, read_fd, write_fd, console_fd = fds
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if request["affinity"]:
-        os.sched_setaffinity(0, request["affinity"])
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(console_fd, 1)
-    os.dup2(console_fd, 2)
-    heap = f"heapsize={request['heap']}"
-    os.environ["MICROPYPATH"] = request["port"]
-    if request["executable"]:
+
+def _receive(channel: socket.socket, count: int) -> tuple[bytes, list[int]]:
+    data, ancillary, _flags, _address = channel.recvmsg(65536, socket.CMSG_SPACE(4 * count))
+    fds = array.array("i")
+    for _level, _kind, content in ancillary:
+        fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return data, list(fds)
+
+
+class _Mother:
+    """Runs in a process of its own. `request` holds heap, port, flash_size and config."""
+
+    def __init__(self, request: dict[str, Any], channel: socket.socket) -> None:
+        self._request = request
+        self._channel = channel
+        self._flash = mmap.mmap(-1, request["flash_size"])
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._flash))
+        self._read_fd, self._never_written = os.pipe()
+        config = request["config"].encode()
+        os.write(self._never_written, len(config).to_bytes(4, "little") + config)
+        # Her end of the pipe to the host: where she says that she is ready.
+        self._write_fd = os.dup(channel.fileno())
+        self._handler = _Handler(self._fork)
+
+    def run(self) -> int:
+        """Returns in the end of a child, with MicroPython's exit status."""
+        import micropython_run
+
+        os.environ["MICROPYPATH"] = self._request["port"]
+        # By way of C, not of Python's own signals: those wait for the interpreter, which is not
+        # running while MicroPython is. The read that this interrupts starts again afterwards.
+        _libc.signal(_SIGNAL, ctypes.cast(self._handler, ctypes.c_void_p))
+        argv = ["micropython", "-X", f"heapsize={self._request['heap']}", "-m", "boot"]
+        argv += [str(self._read_fd), str(self._write_fd), str(self._address)]
+        return int(micropython_run.run_main(argv))
+
+    def _fork(self, _signal: int) -> None:
+        data, fds = _receive(self._channel, 4)
+        if not data:
+            os._exit(0)
+        pid = os.fork()
+        if pid == 0:
+            self._become_chip(fds, json.loads(data))
+        else:
+            self._channel.send(str(pid).encode())
         for fd in fds:
-            os.set_inheritable(fd, True)
-        argv = [request["executable"], "-X", heap, "-m", "boot", str(read_fd), str(write_fd), "0"]
-        os.execv(request["executable"], argv)
-    import micropython_run
+            os.close(fd)
 
-    memory = mmap.mmap(flash_fd, 0)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    argv = ["micropython", "-X", heap, "-m", "boot", str(read_fd), str(write_fd), str(address)]
-    os._exit(micropython_run.run_main(argv))
+    def _become_chip(self, fds: list[int], processors: list[int]) -> None:
+        flash_fd, read_fd, write_fd, console_fd = fds
+        os.sched_setaffinity(0, processors)
+        self._channel.close()
+        os.close(self._never_written)
+        os.dup2(read_fd, self._read_fd)
+        os.dup2(write_fd, self._write_fd)
+        os.dup2(console_fd, 1)
+        os.dup2(console_fd, 2)
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        size = self._request["flash_size"]
+        flags = mmap.MAP_SHARED | _MAP_FIXED
+        if _libc.mmap(self._address, size, protection, flags, flash_fd, 0) != self._address:
+            os._exit(126)
 
 
 def serve(channel: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        data, ancillary, _flags, _address = channel.recvmsg(65536, socket.CMSG_SPACE(4 * 4))
+        data, fds = _receive(channel, 1)
         if not data:
             return
-        fds = array.array("i")
-        for _level, _kind, content in ancillary:
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         pid = os.fork()
         if pid == 0:
             try:
                 channel.close()
-                _child(json.loads(data), list(fds))
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                os._exit(_Mother(json.loads(data), socket.socket(fileno=fds[0])).run())
             finally:
                 os._exit(127)
-        for fd in fds:
-            os.close(fd)
+        os.close(fds[0])
         channel.send(str(pid).encode())
 
 

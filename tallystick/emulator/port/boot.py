@@ -1,7 +1,8 @@
 """The chip's boot: puts the port's modules in place, mounts the image, runs its `main.py`.
 
-Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is none).
-The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`, `modules`, `costs`.
+Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is
+none). The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`,
+`modules`, `costs`.
 """
 
 import sys
@@ -26,9 +27,9 @@ def _crash(error):
 def _start(rd, wr, address):
     import gc
     import json
-    import vfs
 
     import flash
+    import vfs
 
     config = json.loads(link.open_pipe(rd, wr))
     if address:
@@ -47,11 +48,14 @@ def _start(rd, wr, address):
     # The board knows nothing of the host's files.
     vfs.umount("/")
     sys.path[:] = ["", "/lib"]
+    config = None
+    gc.collect()
+    # Everything up to here happens once, in the process that the chips are forked from.
+    link.wait_for_go(address)
     vfs.mount(vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32), "/", readonly=True)
     import os
 
     os.chdir("/")
-    config = None
     gc.collect()
     link.post(link.OP_HEAP, 0, gc.mem_alloc())
 

@@ -1,8 +1,7 @@
 """`cryptolib` of the board: the built-in AES, with the chip's CPU time charged."""
 
-import ucryptolib
-
 import link
+import ucryptolib
 
 # µs to set up a key, and for one 16-byte block; set by boot.py from the host's cost table.
 key_us = 0

@@ -1,8 +1,7 @@
 """`hashlib` of the board: the built-in functions, with the chip's CPU time charged."""
 
-import uhashlib
-
 import link
+import uhashlib
 
 # µs for one 64-byte block, set by boot.py from the host's cost table.
 sha1_us = 0

@@ -1,8 +1,10 @@
 """The pipe to the host: posted messages (no answer) are gathered, calls flush them and wait.
 
-A message is `op(1) arg(1) length(2) value(4) cpu_us(4)`, little endian, then `length` bytes. An answer
-is `value(4, signed) length(2)`, then `length` bytes. `cpu_us` is CPU time to charge before the message
-takes effect, from the host's cost table for this chip.
+A message is `op(1) arg(1) length(2) value(4) cpu_us(4)`, little endian, then `length` bytes. An
+answer is `value(4, signed) length(2) now(8) levels(16)`, then `length` bytes. `cpu_us` is time to
+charge before the message takes effect: the wire's, and the CPU's from the host's cost table for
+this chip. `now` is virtual time in µs, and `levels` has a bit for every pin: both can only change
+while this side waits for an answer, so asking for them costs no turn on the pipe.
 """
 
 import struct
@@ -11,7 +13,6 @@ import struct
 OP_NOW = 1
 OP_WAIT = 2
 OP_PIN_SET = 3
-OP_PIN_GET = 4
 OP_PIN_IRQ = 5
 OP_ADC = 6
 OP_SPI_WRITE = 7
@@ -37,11 +38,13 @@ _HEADER = "<BBHII"
 _MAX = 1024
 
 _out = bytearray(_MAX)
-_head = bytearray(6)
+_head = bytearray(30)
 _used = 0
 _rd = None
 _wr = None
 cpu_us = 0
+_since_us = 0  # charged since the last answer
+_stale = True  # something of unknown duration was posted since
 
 
 def open_pipe(rd, wr):
@@ -52,9 +55,35 @@ def open_pipe(rd, wr):
     return _rd.read(int.from_bytes(_rd.read(4), "little"))
 
 
+def wait_for_go(mother):
+    """The chip is held in reset until the host says so. A mother says that she is ready to fork."""
+    if mother:
+        _wr.write(b"r")
+    if _rd.read(1) != b"g":
+        raise OSError(32)
+
+
 def charge(us):
-    global cpu_us
+    global cpu_us, _since_us
     cpu_us += us
+    _since_us += us
+
+
+def now_us():
+    if _stale:
+        call(OP_NOW)
+    return int.from_bytes(_head[6:14], "little") + _since_us
+
+
+def level(pin):
+    return _head[14 + (pin >> 3)] >> (pin & 7) & 1
+
+
+def post_slow(op, arg, value, data):
+    """Posts what takes a time that only the host knows."""
+    global _stale
+    _stale = True
+    post(op, arg, value, data)
 
 
 def flush():
@@ -82,14 +111,18 @@ def post(op, arg=0, value=0, data=b""):
 
 
 def call(op, arg=0, value=0, data=b""):
-    """Returns the answer's value; the answer's data stay to be taken with `answer_into`/`answer`."""
-    global _used
+    """Returns the answer's value; the answer's data stay to be taken with
+    `answer_into`/`answer`.
+    """
+    global _used, _since_us, _stale
     post(op, arg, value, data)
     n = _used
     _used = 0
     _wr.write(memoryview(_out)[:n])
-    if _rd.readinto(_head) != 6:
+    if _rd.readinto(_head) != 30:
         raise OSError(32)  # the host has gone without switching us off
+    _since_us = 0
+    _stale = False
     return struct.unpack_from("<i", _head)[0]
 
 

@@ -1,7 +1,8 @@
 """`machine` of the board, as far as firmware uses it. Every access goes to the host."""
 
-import link
 import time
+
+import link
 from micropython import const
 
 PWRON_RESET = const(1)
@@ -32,12 +33,14 @@ class Pin:
 
     def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
         self._n = pin_number(name)
+        self._out = None
         if mode == 1:
             self.value(1 if value else 0)
 
     def value(self, v=None):
         if v is None:
-            return link.call(link.OP_PIN_GET, self._n)
+            return link.level(self._n) if self._out is None else self._out
+        self._out = 1 if v else 0
         link.post(link.OP_PIN_SET, self._n, 1 if v else 0)
 
     def __call__(self, v=None):
@@ -70,7 +73,18 @@ class SPI:
     MSB = 0
     LSB = 1
 
-    def __init__(self, bus, baudrate=1000000, polarity=0, phase=0, bits=8, firstbit=0, sck=None, mosi=None, miso=None):
+    def __init__(
+        self,
+        bus,
+        baudrate=1000000,
+        polarity=0,
+        phase=0,
+        bits=8,
+        firstbit=0,
+        sck=None,
+        mosi=None,
+        miso=None,
+    ):
         if firstbit:
             raise NotImplementedError("LSB")
         self._n = bus
@@ -80,6 +94,7 @@ class SPI:
         self._baud = kw.get("baudrate", self._baud)
 
     def write(self, buf):
+        link.charge(len(buf) * 8000000 // self._baud)
         link.post(link.OP_SPI_WRITE, self._n, self._baud, buf)
 
     def deinit(self):
@@ -106,11 +121,24 @@ class I2C:
 class UART:
     IRQ_RX = 1
 
-    def __init__(self, bus, baudrate=115200, bits=8, parity=None, stop=1, tx=None, rx=None, rxbuf=256, timeout=0, timeout_char=0):
+    def __init__(
+        self,
+        bus,
+        baudrate=115200,
+        bits=8,
+        parity=None,
+        stop=1,
+        tx=None,
+        rx=None,
+        rxbuf=256,
+        timeout=0,
+        timeout_char=0,
+    ):
         self._n = bus
-        link.post(link.OP_UART_CONFIG, bus, baudrate)
+        self.init(baudrate)
 
     def init(self, baudrate=115200, **kw):
+        self._baud = baudrate
         link.post(link.OP_UART_CONFIG, self._n, baudrate)
 
     def any(self):
@@ -128,6 +156,7 @@ class UART:
         return link.answer() or None
 
     def write(self, buf):
+        link.charge(len(buf) * 10000000 // self._baud)
         link.post(link.OP_UART_WRITE, self._n, 0, buf)
         return len(buf)
 
@@ -143,7 +172,9 @@ class _Registers:
         return link.call(link.OP_REG_GET, self._size, address) & ((1 << 8 * self._size) - 1)
 
     def __setitem__(self, address, value):
-        link.post(link.OP_REG_SET, self._size, address, (value & 0xFFFFFFFF).to_bytes(4, "little"))
+        link.post_slow(
+            link.OP_REG_SET, self._size, address, (value & 0xFFFFFFFF).to_bytes(4, "little")
+        )
 
 
 mem8 = _Registers(1)
@@ -180,7 +211,7 @@ def idle():
 def freq(hz=None):
     if hz is None:
         return link.call(link.OP_FREQ)
-    link.post(link.OP_FREQ, 0, hz)
+    link.post_slow(link.OP_FREQ, 0, hz, b"")
 
 
 def unique_id():

@@ -1,8 +1,7 @@
 """`os` of the board: its file system, and randomness from the host's seeded source."""
 
-from uos import chdir, getcwd, ilistdir, listdir, stat, statvfs  # noqa: F401
-
 import link
+from uos import chdir, getcwd, ilistdir, listdir, stat, statvfs  # noqa: F401
 
 
 def urandom(n):

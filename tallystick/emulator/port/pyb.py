@@ -1,4 +1,6 @@
-"""`pyb` of the STM32 boards: block device over the storage area of the internal flash, read only."""
+"""`pyb` of the STM32 boards: block device over the storage area of the internal flash, read
+only.
+"""
 
 import flash
 

@@ -5,17 +5,12 @@ import link
 _PERIOD = 0x3FFFFFFF
 
 
-def _now_us():
-    link.call(link.OP_NOW)
-    return int.from_bytes(link.answer(), "little")
-
-
 def ticks_ms():
-    return _now_us() // 1000 & _PERIOD
+    return link.now_us() // 1000 & _PERIOD
 
 
 def ticks_us():
-    return _now_us() & _PERIOD
+    return link.now_us() & _PERIOD
 
 
 def ticks_cpu():
@@ -43,11 +38,11 @@ def sleep(seconds):
 
 
 def time():
-    return _now_us() // 1000000
+    return link.now_us() // 1000000
 
 
 def time_ns():
-    return _now_us() * 1000
+    return link.now_us() * 1000
 
 
 # What ends a wait (the `arg` of OP_WAIT).
@@ -59,7 +54,9 @@ _handlers = {}
 
 
 def wait(us, wake):
-    """Waits in virtual time; runs the handlers of the pins that fired meanwhile. True when woken."""
+    """Waits in virtual time; runs the handlers of the pins that fired meanwhile. True when
+    woken.
+    """
     while us > 0x7FFFFFFF:
         if wait(0x7FFFFFFF, wake):
             return True

@@ -108,12 +108,12 @@ class _Line:
             left = wire.PRESS_TIMEOUT_MS - ticks_diff(now, begin)
             if left <= 0:
                 return False
-            if ticks_diff(now, extended) >= _EXTEND_EVERY_MS:
+            if ticks_diff(now, extended) >= _EXTEND_EVERY_MS and not self._t1.partial:
                 extended = now
                 self._t1.extend(_EXTENSION)
             if self._pressed():
                 return True
-            self._sleep(min(left, _EXTEND_EVERY_MS - ticks_diff(now, extended)))
+            self._sleep(min(left, max(1, _EXTEND_EVERY_MS - ticks_diff(now, extended))))
             self._listen()
         return False
 
@@ -174,6 +174,10 @@ class _Line:
             self._board.wait(ms)
 
     def _send(self, block):
+        n = self._uart.any()
+        while n:  # half duplex: see T1.feed
+            self._uart.readinto(self._bytes, min(n, len(self._bytes)))
+            n = self._uart.any()
         while block:
             done = self._uart.write(block)
             if not done:

@@ -42,6 +42,7 @@ class T1:
         self._tx = memoryview(bytearray(_BLOCK))
         self._have = 0  # bytes of the block that is coming in
         self._noise = False  # framing is lost until the line falls silent
+        self._sent = False  # a block was sent since feed() was called
         self._reset()
 
     def _reset(self):
@@ -69,11 +70,13 @@ class T1:
         return self._state == _BUSY and not self.ready
 
     def feed(self, data: memoryview) -> None:
-        """Take bytes from the line."""
+        """Take bytes from the line. The line is half duplex: what has come before a block of ours
+        was sent is no answer to it, and is dropped; so does the owner with what it has not read."""
+        self._sent = False
         at = 0
         end = len(data)
         rx = self._rx
-        while at < end:
+        while at < end and not self._sent and not self.ready:
             if self._noise:
                 self._hunt(data[at])
                 at += 1
@@ -124,8 +127,6 @@ class T1:
         rx[have] = byte
         self._have = have = have + 1
         if have == 5 and rx[:5] == _RESYNCH_REQUEST:
-            self._noise = False
-            self._have = 0
             self._supervise(0xC0 | wire.S_RESYNCH, 0)
 
     def _block(self, size: int) -> None:
@@ -233,6 +234,9 @@ class T1:
 
     def _transmit(self, pcb: int, size: int) -> None:
         """Send the block whose information field stands in tx."""
+        self._have = 0
+        self._noise = False
+        self._sent = True
         tx = self._tx
         tx[0] = 0
         tx[1] = pcb

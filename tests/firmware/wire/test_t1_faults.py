@@ -138,10 +138,10 @@ def test_bad_line(card_process, digest, sizes, out, back, field):
 
 
 @PROFILE
-@given(sizes=COMMANDS, out=faults(2), back=faults(1))
+@given(sizes=COMMANDS, out=faults(1), back=faults(1))
 def test_few_faults_cost_no_command(card_process, digest, sizes, out, back):
-    """Three retries a block: two faults that harm one write each never lose a command, as long as
-    they are not both in the search for the card."""
+    """Two faults never lose a command: a lost block takes two of the three retries, one to learn
+    that it was lost and one to send it again."""
     card = card_process
     card.reset(echo=True)
     t1 = T1(card)

@@ -78,7 +78,7 @@ def test_wear_needs_the_channel(card, open_channel):
     ("apdu", "sw"),
     [
         ("80ca9f7f00", 0x6A88),
-        ("80e60000", 0x6D00),
+        ("80e40000", 0x6D00),
         ("00a10000", 0x6D00),  # an OATH command, while the issuer is selected
         ("01a4040000", 0x6E00),
         ("90caDF2000", 0x6884),

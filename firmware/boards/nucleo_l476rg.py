@@ -17,10 +17,11 @@ from uctypes import bytearray_at
 
 NAME = "nucleo_l476rg"
 
-# Why the card started.
+# Why the card started; with CLEAN when it was put to sleep with `off(True)` and power held since.
 COLD = const(0)
 BUTTON = const(1)
 DOCK = const(2)
+CLEAN = const(4)
 
 _FLASH_BASE = const(0x08000000)
 _IDENTITY = const(0x73800)
@@ -49,7 +50,7 @@ def _edge(_pin):
 
 
 def start() -> int:
-    """Why the card runs. COLD unless it was put to sleep with `off(True)` and power held since."""
+    """Why the card runs: COLD, BUTTON or DOCK, the latter two perhaps with CLEAN."""
     woken = stm.mem32[_PWR_SR1] & 3
     stm.mem32[_PWR_SCR] = 0x1F
     stm.mem32[_RCC_APB1ENR1] = stm.mem32[_RCC_APB1ENR1] | 1 << 10 | 1 << 28
@@ -58,9 +59,9 @@ def start() -> int:
     stm.mem32[_BACKUP0] = 0
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
-    if not clean or machine.reset_cause() != machine.DEEPSLEEP_RESET:
+    if machine.reset_cause() != machine.DEEPSLEEP_RESET:
         return COLD
-    return DOCK if woken & 2 else BUTTON
+    return (DOCK if woken & 2 else BUTTON) | (CLEAN if clean else 0)
 
 
 def off(clean: bool) -> None:

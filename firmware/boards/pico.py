@@ -15,17 +15,18 @@ from micropython import const
 
 NAME = "pico"
 
-# Why the card started.
+# Why the card started; with CLEAN when it was put to sleep with `off(True)` and power held since.
 COLD = const(0)
 BUTTON = const(1)
 DOCK = const(2)
+CLEAN = const(4)
 
 _SECTOR = const(4096)
 _IDENTITY_BLOCK = const(335)  # of the storage area
 _JOURNAL_BLOCK = const(336)
 
 _SCRATCH0 = const(0x4005800C)  # survives a reset by the watchdog, is zero after power-on
-_CLEAN = const(0x1C0DE000)
+_MARK = const(0x1C0DE000)
 
 _frame = bytearray(1025)  # set aside before imports scatter the heap
 _button = Pin(15, Pin.IN, Pin.PULL_UP)
@@ -40,12 +41,12 @@ def _edge(_pin):
 
 
 def start() -> int:
-    """Why the card runs. COLD unless it was put to sleep with `off(True)` and power held since."""
+    """Why the card runs: COLD, BUTTON or DOCK, the latter two perhaps with CLEAN."""
     marker = machine.mem32[_SCRATCH0]
     machine.mem32[_SCRATCH0] = 0
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
-    return marker & 3 if marker & ~3 == _CLEAN else COLD
+    return marker & 7 if marker & ~7 == _MARK else COLD
 
 
 def off(clean: bool) -> None:
@@ -65,7 +66,7 @@ def off(clean: bool) -> None:
             why = DOCK
             break
         was_docked = _dock.value()
-    machine.mem32[_SCRATCH0] = _CLEAN | why if clean else 0
+    machine.mem32[_SCRATCH0] = _MARK | why | (CLEAN if clean else 0)
     machine.reset()
 
 

@@ -10,8 +10,9 @@ def run() -> None:
 
 def _live(cause: int) -> bool:
     """Does what the start was for. True when everything in flash is settled."""
-    if cause == board.BUTTON and not board.button():
-        return True  # a knock: gone before the first look, 20 ms after it
+    clean = bool(cause & board.CLEAN)
+    if cause & board.BUTTON and not board.button():
+        return clean  # a knock: gone before the first look, 20 ms after it
     from card import cell
     from card.glass import notice
     from card.identity import Identity
@@ -29,14 +30,14 @@ def _live(cause: int) -> bool:
     from lib.journal import DamagedError
 
     try:
-        store = Store(board.journal(), identity, cause == board.COLD)
+        store = Store(board.journal(), identity, not clean)
     except DamagedError:
         notice("DAMAGED", "return card")
         return False
     except OSError:
         notice("WORN OUT", "replace card")
         return False
-    if cause == board.BUTTON and not board.docked():
+    if cause & board.BUTTON and not board.docked():
         from card import undocked
 
         undocked.answer(store, identity)

@@ -166,8 +166,8 @@ class Card:
     def press(self, ms: int = 120) -> None:
         """Presses the button for `ms`, lets go, and waits for the screen to settle."""
         self.button.push()
+        self.clock.after(ms * MS, self.button.release)
         self.run_for(ms)
-        self.button.release()
         self.settle()
 
     def hold_down(self) -> None:

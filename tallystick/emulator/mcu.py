@@ -187,7 +187,6 @@ class Mcu:
                 self._pass_time(until_us - self.clock.now)
                 return
             self._pass_time(due - self.clock.now)
-            self.clock.run_due()
             if self._wait is not None and self.clock.now >= self._wait[0]:
                 self._end_wait(0)
 
@@ -224,10 +223,19 @@ class Mcu:
             self._stop(State.CRASHED)
 
     def _pass_time(self, duration_us: int) -> None:
-        if duration_us > 0:
+        """Time goes on while the chip works; what is due meanwhile happens at its own instant."""
+        end = self.clock.now + duration_us
+        while (due := self.clock.next_event()) is not None and due <= end:
+            self._advance(due)
+            self.clock.run_due()
+        self._advance(end)
+
+    def _advance(self, time_us: int) -> None:
+        duration = time_us - self.clock.now
+        if duration > 0:
             if self.supply is not None:
-                self.supply.draw(duration_us)
-            self.clock.now += duration_us
+                self.supply.draw(duration)
+            self.clock.now = time_us
 
     def _answer(self, value: int = 0, data: bytes = b"") -> None:
         assert self._link is not None

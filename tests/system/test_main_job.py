@@ -1,0 +1,63 @@
+"""The main job as a user runs it: one command, real processes, a real serial port, real HTTP."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tallystick.emulator import boards
+
+CARD_BOARDS = [name for name, board in boards.BOARDS.items() if board.device == "card"]
+
+
+def tally(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tallystick.cli", *words]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.parametrize("board", CARD_BOARDS)
+def test_demo(board: str, tmp_path: Path) -> None:
+    done = tally("demo", "--board", board, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts == json.loads((tmp_path / "build" / "demo.json").read_text())
+    assert facts["accepted"] is True
+    assert facts["second_time"] == "replayed"
+    assert facts["code"].isdigit() and len(facts["code"]) == 6
+    with Image.open(tmp_path / facts["picture"]) as picture:
+        assert picture.width > 800
+
+
+def test_demo_leaves_no_process_and_no_secret(tmp_path: Path) -> None:
+    done = tally("demo", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = str(tmp_path)
+    running = [
+        path
+        for path in Path("/proc").glob("[0-9]*/cwd")
+        if _link(path) == folder and path.parent.name != str(0)
+    ]
+    assert running == []
+    # The credential file is not needed once the station is enrolled, and is not left behind.
+    assert not (tmp_path / "build" / "demo" / "station.json").exists()
+    assert "psk" not in done.stdout + done.stderr
+
+
+def _link(path: Path) -> str:
+    try:
+        return str(path.readlink())
+    except OSError:
+        return ""
+
+
+def test_unknown_board_is_a_clear_error(tmp_path: Path) -> None:
+    done = tally("demo", "--board", "toaster", "--json", cwd=tmp_path)
+    assert done.returncode == 3
+    error = json.loads(done.stdout)
+    assert "toaster" in error["what"] and CARD_BOARDS[0] in error["todo"]
+    assert not (tmp_path / "build" / "demo").exists()

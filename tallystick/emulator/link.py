@@ -77,9 +77,15 @@ class Link:
 
     def receive(self) -> Message:
         """Raises LinkClosedError when the process is gone."""
-        header = self._take(_HEADER.size)
-        op, arg, length, value, cpu_us = _HEADER.unpack(header)
-        return Message(op, arg, value, cpu_us, self._take(length) if length else b"")
+        if len(self._buffer) - self._at < _HEADER.size:
+            self._read(_HEADER.size)
+        op, arg, length, value, cpu_us = _HEADER.unpack_from(self._buffer, self._at)
+        begin = _HEADER.size
+        if len(self._buffer) - self._at < begin + length:
+            self._read(begin + length)
+        begin += self._at
+        self._at = begin + length
+        return Message(op, arg, value, cpu_us, self._buffer[begin : self._at])
 
     def answer(self, now_us: int, levels: bytes, value: int = 0, data: bytes = b"") -> None:
         """`now_us` is virtual time, `levels` those of the input pins, a bit a pin."""
@@ -100,13 +106,11 @@ class Link:
             os.close(self._write_fd)
             self._read_fd = self._write_fd = -1
 
-    def _take(self, size: int) -> bytes:
+    def _read(self, size: int) -> None:
+        """Until `size` bytes are there from `_at` on."""
         while len(self._buffer) - self._at < size:
             more = os.read(self._read_fd, 65536)
             if not more:
                 raise LinkClosedError
             self._buffer = self._buffer[self._at :] + more
             self._at = 0
-        start = self._at
-        self._at += size
-        return self._buffer[start : self._at]

@@ -8,6 +8,7 @@ its seed.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -62,11 +63,10 @@ class Mcu:
         self.family: Rp2040 | Stm32L4 = (
             Rp2040() if board.chip == "rp2040" else Stm32L4(flash, self._program, self._erase)
         )
+        self._chip = self._describe()
         self._rng = rng
         self._inputs: dict[int, int] = {}
-        self._levels = bytes(
-            link.PINS // 8
-        )  # the inputs, a bit a pin, as every answer carries them
+        self._levels = bytes(link.PINS // 8)  # the inputs, a bit a pin, as answers carry them
         self._irqs: dict[int, int] = {}
         self._fired: list[int] = []
         self._link: Link | None = None
@@ -114,12 +114,7 @@ class Mcu:
             self.trace.add(self.clock.now, "power", "off")
             self._stop(State.OFF)
 
-    def _boot(self) -> None:
-        self._inputs_on_boot()
-        self.boots += 1
-        self.state = State.RUNNING
-        self.current_ua = self.board.currents.run
-        self._pass_time(self.board.boot_us)
+    def _describe(self) -> micropython.Chip:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
@@ -132,13 +127,15 @@ class Mcu:
                 "flash": {"us_per_256": board.read_us_per_256},
             },
         }
-        self._link = micropython.start(
-            config,
-            board.heap + PORT_HEAP,
-            board.flash_size,
-            flash_fd=self.flash.fd,
-            console_fd=self._console,
-        )
+        return micropython.Chip(json.dumps(config), board.heap + PORT_HEAP, board.flash_size)
+
+    def _boot(self) -> None:
+        self._inputs_on_boot()
+        self.boots += 1
+        self.state = State.RUNNING
+        self.current_ua = self.board.currents.run
+        self._pass_time(self.board.boot_us)
+        self._link = self._chip.start(self.flash.fd, self._console)
 
     def _inputs_on_boot(self) -> None:
         self._irqs.clear()

@@ -17,8 +17,9 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.link import Link
@@ -105,9 +106,8 @@ class _ForkServer:
         self._owner = 0
         self._mothers: OrderedDict[bytes, _Mother] = OrderedDict()
 
-    def start(self, request: dict[str, Any], fds: list[int]) -> int:
-        """Forks a chip of the kind that `request` describes; returns its process number."""
-        key = json.dumps(request).encode()
+    def start(self, key: bytes, fds: list[int]) -> int:
+        """Forks a chip of the kind that `key`, a request, describes; returns its process number."""
         with self._lock:
             if self._channel is None or self._owner != os.getpid():
                 self._launch()
@@ -167,7 +167,11 @@ def executable() -> str:
 
     Raises MissingMicroPythonError when the named one is not there or there is none.
     """
-    named = os.environ.get(ENVIRONMENT, "")
+    return _find(os.environ.get(ENVIRONMENT, ""))
+
+
+@cache
+def _find(named: str) -> str:
     if named:
         path = shutil.which(named)
         if path is None:
@@ -184,32 +188,37 @@ def executable() -> str:
     return ""
 
 
-def start(
-    config: dict[str, Any], heap: int, flash_size: int, *, flash_fd: int, console_fd: int
-) -> Link:
-    """Starts a firmware process with a heap of `heap` bytes. `config` goes to `port/boot.py`.
+@dataclass(frozen=True)
+class Chip:
+    """What every start of a chip has in common. `config` is JSON for `port/boot.py`."""
 
-    What the process prints (a traceback, say) is appended to the file `console_fd`.
-    """
-    to_host_read, to_host_write = os.pipe()
-    to_device_read, to_device_write = os.pipe()
-    settings = json.dumps(config)
-    program = executable()
-    try:
-        if program:
-            data = settings.encode()
-            os.write(to_device_write, len(data).to_bytes(4, "little") + data)
-            pid = _execute(program, heap, to_device_read, to_host_write, console_fd)
-        else:
-            request = {
-                "heap": heap, "port": str(compiled_port()), "flash_size": flash_size, "config": settings,
-            }  # fmt: skip
-            pid = _server.start(request, [flash_fd, to_device_read, to_host_write, console_fd])
-        os.write(to_device_write, GO)
-    finally:
-        os.close(to_device_read)
-        os.close(to_host_write)
-    return Link(to_host_read, to_device_write, pid)
+    config: str
+    heap: int  # bytes
+    flash_size: int  # bytes
+
+    def start(self, flash_fd: int, console_fd: int) -> Link:
+        """Starts a firmware process. What it prints (a traceback, say) is appended to the file
+        `console_fd`."""
+        to_host_read, to_host_write = os.pipe()
+        to_device_read, to_device_write = os.pipe()
+        program = executable()
+        try:
+            if program:
+                data = self.config.encode()
+                os.write(to_device_write, len(data).to_bytes(4, "little") + data)
+                pid = _execute(program, self.heap, to_device_read, to_host_write, console_fd)
+            else:
+                fds = [flash_fd, to_device_read, to_host_write, console_fd]
+                pid = _server.start(self._request, fds)
+            os.write(to_device_write, GO)
+        finally:
+            os.close(to_device_read)
+            os.close(to_host_write)
+        return Link(to_host_read, to_device_write, pid)
+
+    @cached_property
+    def _request(self) -> bytes:
+        return json.dumps({**asdict(self), "port": str(compiled_port())}).encode()
 
 
 def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: int) -> int:

@@ -13,7 +13,7 @@ import link
 def _shared(address, n):
     import uctypes
 
-    return uctypes.bytearray_at(address, n)
+    return memoryview(uctypes.bytearray_at(address, n))
 
 
 def _crash(error):

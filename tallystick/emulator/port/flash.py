@@ -3,17 +3,23 @@ erases go to the host, which alone knows the rules and the faults."""
 
 import link
 
-memory = None  # set by boot.py: a bytearray over the shared memory, or None
+memory = None  # set by boot.py: a memoryview of the shared memory, or None
 us_per_256 = 0  # set by boot.py: CPU time to read, and import, 256 bytes of the file system
 
 
-def charge_block_read(n):
+def read_blocks(address, buf):
+    """For the file system: also charges the CPU time."""
+    n = len(buf)
     link.charge(us_per_256 * n >> 8)
+    if memory is not None:
+        buf[:] = memory[address : address + n]
+    else:
+        read_into(address, buf)
 
 
 def read_into(address, buf):
     if memory is not None:
-        buf[:] = memoryview(memory)[address : address + len(buf)]
+        buf[:] = memory[address : address + len(buf)]
         return
     view = memoryview(buf)
     for at in range(0, len(buf), 4096):

@@ -15,8 +15,7 @@ class Flash:
         self._size = size - start if len < 0 else len
 
     def readblocks(self, block, buf, offset=0):
-        flash.charge_block_read(len(buf))
-        flash.read_into(self._base + block * _BLOCK + offset, buf)
+        flash.read_blocks(self._base + block * _BLOCK + offset, buf)
 
     def writeblocks(self, block, buf, offset=None):
         address = self._base + block * _BLOCK

@@ -7,7 +7,7 @@ FLASH_BASE = 0x08000000
 
 def bytearray_at(address, n):
     if flash.memory is not None:
-        return memoryview(flash.memory)[address - FLASH_BASE : address - FLASH_BASE + n]
+        return flash.memory[address - FLASH_BASE : address - FLASH_BASE + n]
     buf = bytearray(n)
     flash.read_into(address - FLASH_BASE, buf)
     return buf

@@ -1,4 +1,4 @@
-"""The whole chain in one process where that is enough: emulated cards, a station, a server process."""
+"""The whole chain where one process is enough: emulated cards, a station, a server process."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -180,6 +180,15 @@ def test_a_held_button_is_no_consent(in_life_cycle, life_cycle):
     assert card.now - begin >= 6_000
 
 
+def test_a_press_that_began_before_the_command_is_no_consent(in_life_cycle):
+    card = in_life_cycle(0x0F)
+    select_oath(card.connection())
+    connection = card.connection()
+    card.presses.append((card.now, card.now + 500))  # the card sees both at the same instant
+    assert connection.transmit(CALCULATE).sw == 0x6985
+    assert card.inspect()["commits"] == []
+
+
 def test_a_bounce_is_no_consent(in_life_cycle):
     card = in_life_cycle(0x0F)
     select_oath(card.connection())

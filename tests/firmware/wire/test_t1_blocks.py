@@ -46,6 +46,15 @@ def test_sequence_numbers_alternate(line):
     assert line(i_block(0, b"abcd")) == i_block(0, b"dcba")
 
 
+@pytest.mark.parametrize("size", [4, 59, 200])  # 59: the block fills one read of the line
+def test_the_line_is_half_duplex(line, size):
+    """What came before the answer is no answer to it: one request, one reply."""
+    command = b"c" * size
+    assert line(i_block(0, command), r_block(0)) == i_block(0, command)
+    assert line(r_block(0), r_block(0), r_block(0)) == i_block(0, command)
+    assert line(i_block(1, command), b"\0\0") == i_block(1, command)
+
+
 def test_repeated_command_is_answered_again_and_not_executed(line):
     first = line(i_block(0, b"abcd"))
     assert line(i_block(0, b"abcd")) == first

@@ -12,7 +12,6 @@ import secrets
 from pskc import PSKC
 from pskc.key import EncryptedValue
 
-from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody, Seed
 
 MANUFACTURER = "Tallystick"
@@ -53,21 +52,6 @@ def build(custody: Custody, seed: Seed, serial: str, digits: int, moving_factor:
     return output.getvalue()
 
 
-def sealed_seed(custody: Custody, container: bytes) -> bytes:
-    """The encrypted seed (IV ‖ ciphertext) in a container that `build` made, its MAC checked.
-
-    Raises BadInputError when the container was changed since.
-    """
-    parsed = PSKC(io.BytesIO(container))
-    (key,) = parsed.keys
-    value = key.__dict__["_secret"]  # the properties would decrypt, which custody has to do
-    mac_key = parsed.mac.__dict__["_key"]
-    plain_mac_key = custody.decrypt_from_journal(mac_key.cipher_value)
-    value_mac = hmac.new(plain_mac_key, value.cipher_value, hashlib.sha1).digest()
-    if not hmac.compare_digest(value_mac, value.mac_value or b""):
-        raise BadInputError(
-            f"The container of card {key.serial} in the journal was changed.",
-            todo="Restore the journal from its backup, or provision the card anew.",
-        )
-    sealed: bytes = value.cipher_value
-    return sealed
+def journal_context(serial: str, digits: int, container: bytes) -> bytes:
+    """What a seed in the journal is bound to: its card and its container."""
+    return f"{serial}|{digits}|".encode() + hashlib.sha256(container).digest()

@@ -23,11 +23,11 @@ CREATE TABLE cards (
     serial TEXT NOT NULL,
     batch TEXT NOT NULL,
     state TEXT NOT NULL,
-    key_version INTEGER,
     digits INTEGER,
     user TEXT,
     server TEXT NOT NULL,
     container BLOB,
+    seed BLOB,
     reason TEXT,
     began_at REAL NOT NULL,
     changed_at REAL NOT NULL
@@ -58,7 +58,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one card. container: encrypted PSKC, until the card is finished."""
+    """One run of one card. container: encrypted PSKC, seed: the same sealed for
+    this station; both until the card is finished."""
 
     id: int
     serial: str
@@ -68,11 +69,12 @@ class Record:
     user: str | None
     server: str
     container: bytes | None
+    seed: bytes | None
     reason: str | None
     changed_at: float
 
 
-_COLUMNS = "id, serial, batch, state, digits, user, server, container, reason, changed_at"
+_COLUMNS = "id, serial, batch, state, digits, user, server, container, seed, reason, changed_at"
 
 
 class Journal:
@@ -153,24 +155,28 @@ class Journal:
     def advance(self, record: Record, state: State) -> Record:
         return self._update(record, "state = ?", state)
 
-    def keep_container(self, record: Record, container: bytes, digits: int, version: int) -> Record:
-        """Note, before the seed goes to the card, in which container it is."""
+    def keep_seed(self, record: Record, container: bytes, seed: bytes, digits: int) -> Record:
+        """Keep the container and the sealed seed, before the seed goes to the card."""
         return self._update(
             record,
-            "state = ?, container = ?, digits = ?, key_version = ?",
+            "state = ?, container = ?, seed = ?, digits = ?",
             State.KEYED,
             container,
+            seed,
             digits,
-            version,
         )
 
     def finish(self, record: Record, state: State) -> Record:
         """End a run that succeeded; its container is overwritten."""
-        return self._update(record, "state = ?, container = NULL, reason = NULL", state)
+        return self._update(
+            record, "state = ?, container = NULL, seed = NULL, reason = NULL", state
+        )
 
     def fail(self, record: Record, reason: str) -> Record:
         """End a run that will not be continued; its container is overwritten."""
-        return self._update(record, "state = ?, container = NULL, reason = ?", State.FAILED, reason)
+        return self._update(
+            record, "state = ?, container = NULL, seed = NULL, reason = ?", State.FAILED, reason
+        )
 
     def close(self) -> None:
         self._database.close()

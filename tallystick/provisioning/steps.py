@@ -288,13 +288,12 @@ class CardRun:
         if record.container is None:
             entropy = IssuerSession(card.channel).get_challenge(CARD_ENTROPY)
             seed = self._custody.new_seed(card.serial, entropy)
-            digits = self._plan.digits
-            sealed = container.build(self._custody, seed, card.serial, digits, CODES_COMPARED)
-            version = self._custody.firm_version
-            record = self._journal.keep_container(record, sealed, digits, version)
+            record = self._keep(card.serial, record, seed)
         else:
-            digits = record.digits or self._plan.digits
-            seed = self._custody.reopen_seed(container.sealed_seed(self._custody, record.container))
+            assert record.seed is not None and record.digits is not None
+            context = container.journal_context(card.serial, record.digits, record.container)
+            seed = self._custody.reopen_seed(record.seed, context)
+        digits = record.digits or self._plan.digits
         try:
             self._put(card, seed, digits)
             record = self._journal.advance(record, State.SEEDED)
@@ -303,6 +302,13 @@ class CardRun:
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
+
+    def _keep(self, serial: str, record: Record, seed: Seed) -> Record:
+        """Have the seed in the journal before it is on the card."""
+        digits = self._plan.digits
+        sealed = container.build(self._custody, seed, serial, digits, CODES_COMPARED)
+        context = container.journal_context(serial, digits, sealed)
+        return self._journal.keep_seed(record, sealed, seed.for_journal(context), digits)
 
     def _put(self, card: _Card, seed: Seed, digits: int) -> None:
         try:

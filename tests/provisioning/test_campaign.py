@@ -21,11 +21,13 @@ def test_a_station_that_notes_afterwards_is_found(monkeypatch):
     """It puts the seed on the card and registers it, and writes the journal only at the end."""
     kept = {}
 
-    def keep(self, record, container, digits, version):
-        kept[record.id] = replace(record, container=container, digits=digits, state=State.KEYED)
+    def keep(self, record, container, seed, digits):
+        kept[record.id] = replace(
+            record, container=container, seed=seed, digits=digits, state=State.KEYED
+        )
         return kept[record.id]
 
-    monkeypatch.setattr(Journal, "keep_container", keep)
+    monkeypatch.setattr(Journal, "keep_seed", keep)
     monkeypatch.setattr(
         Journal, "advance", lambda self, record, state: replace(kept[record.id], state=state)
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from tallystick.common.errors import RefusedError
+from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import WrappedKey
 from tallystick.provisioning.card.keys import ChannelKeys, Sealed
@@ -17,6 +17,21 @@ KEY_NAMES = ("enc", "mac", "dek")
 
 class UnknownKeyError(RefusedError):
     """The card's key set is not one that this station's masters give."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"The card has key version {version:02X}, of which this station has no master.",
+            kept="Nothing was written to it.",
+            todo="It may be another firm's card, or need older keys of yours.",
+        )
+
+
+def journal_was_changed() -> BadInputError:
+    """The error for a sealed seed that does not open."""
+    return BadInputError(
+        "A card's entry in the journal was changed, or made by a station with other keys.",
+        todo="Restore the journal from its backup, or take the keys with which it was begun.",
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,9 @@ class Seed(Sealed, Protocol):
 
     def for_server(self) -> bytes:
         """IV ‖ AES-128-CBC with PKCS #7 padding, under the pre-shared key of the server."""
+
+    def for_journal(self, context: bytes) -> bytes:
+        """Sealed for the station's own journal, bound to `context`."""
 
     def wipe(self) -> None: ...
 
@@ -79,16 +97,14 @@ class Custody(Protocol):
     def new_seed(self, serial: str, card_entropy: bytes) -> Seed:
         """A seed of the station's randomness and the card's, bound to the serial number."""
 
-    def reopen_seed(self, sealed: bytes) -> Seed:
-        """The seed that `Seed.for_server` closed. Raises BadInputError."""
+    def reopen_seed(self, sealed: bytes, context: bytes) -> Seed:
+        """The seed that `Seed.for_journal` sealed. Raises BadInputError when it was changed, moved
+        to another context, or sealed by another station."""
 
     def server(self) -> ServerCredential: ...
 
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         """As `Seed.for_server`, for other values of a container (its MAC key)."""
-
-    def decrypt_from_journal(self, ciphertext: bytes) -> bytes:
-        """The reverse of `encrypt_for_server`, to check a container kept in the journal."""
 
     def close(self) -> None:
         """Forget everything."""

@@ -23,6 +23,7 @@ from tallystick.common.secret import Secret
 
 FORMAT = "tallystick station keys 1"
 MASTER_SIZE = 16
+JOURNAL_KEY_SIZE = 32  # half to wrap seeds, half to bind them to their card
 _KDF = {"name": "argon2id", "time": 3, "memory_kib": 65_536, "lanes": 4}
 _MAX_MEMORY_KIB = 1 << 21  # a manipulated file must not exhaust the computer
 
@@ -46,6 +47,7 @@ class KeyRing:
     firm: dict[int, Secret]
     firm_version: int
     development: bool
+    journal_key: Secret
     _server: ServerSecrets | None = field(default=None)
 
     @classmethod
@@ -54,7 +56,9 @@ class KeyRing:
         if len(transport_master) != MASTER_SIZE:
             raise BadInputError("The factory master must be 16 bytes, that is 32 hex digits.")
         development = transport_master == DEVELOPMENT_MASTER
-        return cls(Secret(transport_master), {1: Secret.random(MASTER_SIZE)}, 1, development)
+        firm = {1: Secret.random(MASTER_SIZE)}
+        journal = Secret.random(JOURNAL_KEY_SIZE)
+        return cls(Secret(transport_master), firm, 1, development, journal)
 
     @property
     def server(self) -> ServerSecrets | None:
@@ -72,7 +76,7 @@ class KeyRing:
         return self._server
 
     def wipe(self) -> None:
-        for key in (self.transport_master, *self.firm.values()):
+        for key in (self.transport_master, self.journal_key, *self.firm.values()):
             key.wipe()
         if self._server is not None:
             self._server.token.wipe()
@@ -172,6 +176,7 @@ def _ring_to_json(ring: KeyRing) -> dict[str, Any]:
         "firm": {str(version): key.reveal().hex() for version, key in ring.firm.items()},
         "firm_version": ring.firm_version,
         "development": ring.development,
+        "journal_key": ring.journal_key.reveal().hex(),
         "server": server
         and {
             "url": server.url,
@@ -190,6 +195,7 @@ def _ring_from_json(value: dict[str, Any]) -> KeyRing:
         firm,
         value["firm_version"],
         value["development"],
+        Secret(bytes.fromhex(value["journal_key"])),
     )
     if value["server"]:
         ring.enroll(parse_credential(value["server"]["url"], value["server"]))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import secrets
 
 import pyotp
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import (
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
 
-from tallystick.common.errors import BadInputError
 from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
@@ -18,13 +22,14 @@ from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
     SoftwareSealed,
     aes_cbc,
-    aes_cbc_decrypt,
+    aes_cmac,
     check_value,
 )
 from tallystick.provisioning.custody.interface import (
     KeyDescription,
     ServerCredential,
     UnknownKeyError,
+    journal_was_changed,
 )
 from tallystick.provisioning.custody.keyfile import KeyRing
 
@@ -48,6 +53,9 @@ class SoftwareSeed(SoftwareSealed):
 
     def for_server(self) -> bytes:
         return self._custody.encrypt_for_server(self.reveal())
+
+    def for_journal(self, context: bytes) -> bytes:
+        return self._custody.seal(self.reveal(), context)
 
     def wipe(self) -> None:
         self._value.wipe()
@@ -78,11 +86,7 @@ class SoftwareCustody:
         if version == TRANSPORT_KEYS:
             return self._ring.transport_master.reveal()
         if version not in self._ring.firm:
-            raise UnknownKeyError(
-                f"The card has key version {version:02X}, of which this station has no master.",
-                kept="Nothing was written to it.",
-                todo="It may be another firm's card, or need an older key file of yours.",
-            )
+            raise UnknownKeyError(version)
         return self._ring.firm[version].reveal()
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> SoftwareChannelKeys:
@@ -107,8 +111,22 @@ class SoftwareCustody:
         entropy = secrets.token_bytes(STATION_ENTROPY) + card_entropy
         return SoftwareSeed(Secret(derive.derive(entropy)), self)
 
-    def reopen_seed(self, sealed: bytes) -> SoftwareSeed:
-        return SoftwareSeed(Secret(self.decrypt_from_journal(sealed)), self)
+    def seal(self, seed: bytes, context: bytes) -> bytes:
+        """AES key wrap (RFC 5649) ‖ AES-CMAC over it and `context`."""
+        wrap, mac = self._journal_keys()
+        wrapped = aes_key_wrap_with_padding(wrap, seed)
+        return wrapped + aes_cmac(mac, wrapped + context)
+
+    def reopen_seed(self, sealed: bytes, context: bytes) -> SoftwareSeed:
+        wrap, mac = self._journal_keys()
+        wrapped, tag = sealed[:-BLOCK], sealed[-BLOCK:]
+        if not hmac.compare_digest(aes_cmac(mac, wrapped + context), tag):
+            raise journal_was_changed()
+        return SoftwareSeed(Secret(aes_key_unwrap_with_padding(wrap, wrapped)), self)
+
+    def _journal_keys(self) -> tuple[bytes, bytes]:
+        key = self._ring.journal_key.reveal()
+        return key[:BLOCK], key[BLOCK:]
 
     def server(self) -> ServerCredential:
         server = self._ring.require_server()
@@ -119,18 +137,6 @@ class SoftwareCustody:
         iv = secrets.token_bytes(BLOCK)
         key = self._ring.require_server().pre_shared_key.reveal()
         return iv + aes_cbc(key, iv, padder.update(plaintext) + padder.finalize())
-
-    def decrypt_from_journal(self, ciphertext: bytes) -> bytes:
-        key = self._ring.require_server().pre_shared_key.reveal()
-        unpadder = padding.PKCS7(8 * BLOCK).unpadder()
-        try:
-            padded = aes_cbc_decrypt(key, ciphertext[:BLOCK], ciphertext[BLOCK:])
-            return unpadder.update(padded) + unpadder.finalize()
-        except ValueError:
-            raise BadInputError(
-                "A container in the journal does not open with this station's pre-shared key.",
-                todo="Use the key file with which the batch was begun.",
-            ) from None
 
     def close(self) -> None:
         self._ring.wipe()

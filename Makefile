@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench image clean
+.PHONY: help setup packages demo test lint format bench image clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -20,10 +20,13 @@ $(STAMP): pyproject.toml
 
 setup: $(STAMP) ## Make .venv with everything in it
 
+packages: ## Install the Debian packages that some tests need (as root; otherwise says so)
+	@.ci/packages
+
 demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
-test: setup lint ## Lint, then every test
+test: setup packages lint ## Lint, then every test
 	$(BIN)/pytest -n auto
 
 lint: setup ## Style, types, import arrows

@@ -12,7 +12,7 @@ TICK_MS = const(1000)  # also the longest time a memory LCD may go without an in
 def keep(display, ms: int, button=None, each_tick=None) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
-    each_tick(left_ms) may redraw. Returns the button's event, 0 when time was up.
+    each_tick(left_ms) redraws something. Returns the button's event, 0 when time was up.
     """
     begin = board.ticks_ms()
     while not board.docked():
@@ -26,7 +26,7 @@ def keep(display, ms: int, button=None, each_tick=None) -> int:
             event = button.wait(step)
             if event:
                 return event
-        display.vcom()
+        display.vcom(each_tick is None)
         if each_tick:
             each_tick(ms - ticks_diff(board.ticks_ms(), begin))
     return 0

@@ -88,7 +88,8 @@ class Store:
         )  # fmt: skip
 
     def _encode(self) -> bytearray:
-        state = bytearray(_SIZE)
+        # What is unused stays erased: flash that is not programmed costs no time and no charge.
+        state = bytearray(b"\xff" * _SIZE)
         struct.pack_into(
             _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state,
             self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,

@@ -81,10 +81,12 @@ class MemoryLcd:
         self._wire[end] = after
         self._wire[start] = 0
 
-    def vcom(self) -> None:
-        """Invert the polarity of the common electrode; the image stays."""
+    def vcom(self, now: bool = True) -> None:
+        """Invert the polarity of the common electrode; the image stays. Not now: with the next
+        lines, which carry it for nothing."""
         self._polarity ^= _VCOM
-        self._command(0)
+        if now:
+            self._command(0)
 
     def clear(self) -> None:
         """Blank the glass and the image in memory."""

@@ -83,7 +83,7 @@ class Ssd1306:
             self._on = True
             self._switch(_DISPLAY_ON)
 
-    def vcom(self) -> None:
+    def vcom(self, now: bool = True) -> None:
         """Nothing to do: only liquid crystals need it."""
 
     def clear(self) -> None:

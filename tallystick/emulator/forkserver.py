@@ -26,7 +26,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
-_MAP_FIXED = 0x10
+_PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
+_FLAGS = mmap.MAP_SHARED | 0x10  # MAP_FIXED: in place of the mother's
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
@@ -44,13 +45,15 @@ class _Mother:
     def __init__(self, request: dict[str, Any], channel: socket.socket) -> None:
         self._request = request
         self._channel = channel
+        self._channel_fd = channel.fileno()
+        self._processors = b""
         self._flash = mmap.mmap(-1, request["flash_size"])
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._flash))
         self._read_fd, self._never_written = os.pipe()
         config = request["config"].encode()
         os.write(self._never_written, len(config).to_bytes(4, "little") + config)
         # Her end of the pipe to the host: where she says that she is ready.
-        self._write_fd = os.dup(channel.fileno())
+        self._write_fd = os.dup(self._channel_fd)
         self._handler = _Handler(self._fork)
 
     def run(self) -> int:
@@ -69,27 +72,28 @@ class _Mother:
         data, fds = _receive(self._channel, 4)
         if not data:
             os._exit(0)
-        pid = os.fork()
+        if data != self._processors:  # the child inherits them
+            self._processors = data
+            os.sched_setaffinity(0, json.loads(data))
+        # By way of C: what Python does after a fork touches pages, which are then copied, and the
+        # child never comes back to Python.
+        pid = _libc.fork()
         if pid == 0:
-            self._become_chip(fds, json.loads(data))
+            self._become_chip(*fds)
         else:
             self._channel.send(str(pid).encode())
         for fd in fds:
             os.close(fd)
 
-    def _become_chip(self, fds: list[int], processors: list[int]) -> None:
-        flash_fd, read_fd, write_fd, console_fd = fds
-        os.sched_setaffinity(0, processors)
-        self._channel.close()
+    def _become_chip(self, flash_fd: int, read_fd: int, write_fd: int, console_fd: int) -> None:
+        os.close(self._channel_fd)
         os.close(self._never_written)
         os.dup2(read_fd, self._read_fd)
         os.dup2(write_fd, self._write_fd)
         os.dup2(console_fd, 1)
         os.dup2(console_fd, 2)
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        size = self._request["flash_size"]
-        flags = mmap.MAP_SHARED | _MAP_FIXED
-        if _libc.mmap(self._address, size, protection, flags, flash_fd, 0) != self._address:
+        where = (self._address, self._request["flash_size"])
+        if _libc.mmap(*where, _PROTECTION, _FLAGS, flash_fd, 0) != self._address:
             os._exit(126)
 
 

@@ -1,0 +1,158 @@
+"""The control interface over real HTTP, and the serial ports, with firmware behind them."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import serial
+
+from tallystick.emulator.card import Card
+from tallystick.emulator.control import ControlServer
+from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
+from tallystick.emulator.service import Service
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.tools.bench import fresh
+
+
+class Running:
+    """A service in a thread, its port and its control interface."""
+
+    def __init__(self, card: Card, port: SerialPort) -> None:
+        self.port = port.name
+        self._service = Service(card, port)
+        self._server = ControlServer(self._service, 0)
+        card.power_on()
+        self._thread = threading.Thread(target=self._service.run)
+        self._thread.start()
+        self._server.start()
+        self.http = httpx.Client(base_url=self._server.url, timeout=20)
+
+    def stop(self) -> None:
+        self.http.close()
+        self._server.stop()
+        self._service.stop()
+        self._thread.join(10)
+
+
+@pytest.fixture(params=["pty", "tcp"])
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    port: SerialPort = PseudoTerminal() if request.param == "pty" else TcpPort(0)
+    made = Running(fresh.card("nucleo_l476rg"), port)
+    yield made
+    made.stop()
+
+
+def post(running: Running, path: str, **body: Any) -> dict[str, Any]:
+    answer = running.http.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
+def test_press_shows_something_and_time_darkens_it(running: Running) -> None:
+    before = running.http.get("/state").json()
+    assert before["state"] == "asleep" and before["display"]["blank"] is True
+    after = post(running, "/button", action="press", ms=150)
+    assert after["display"]["blank"] is False
+    assert post(running, "/clock", advance_ms=60_000)["display"]["blank"] is True
+
+
+def test_time_stands_still_while_nobody_is_connected(running: Running) -> None:
+    post(running, "/button", action="press")
+    first = running.http.get("/state").json()
+    second = running.http.get("/state").json()
+    assert first["clock_ms"] == second["clock_ms"]
+    assert second["display"]["blank"] is False
+
+
+def test_display_formats(running: Running) -> None:
+    post(running, "/button", action="press", ms=1_800)
+    png = running.http.get("/display")
+    assert png.headers["content-type"] == "image/png" and png.content.startswith(b"\x89PNG")
+    text = running.http.get("/display", params={"format": "text"}).text
+    assert len(text.splitlines()) > 10
+    shown = running.http.get("/display", params={"format": "json"}).json()
+    assert len(shown["rows"]) == shown["height"] and len(shown["rows"][0]) == shown["width"]
+    assert "#" in "".join(shown["rows"]) and shown["code"] is None
+
+
+def test_power_and_cell(running: Running) -> None:
+    assert post(running, "/cell", mv=2_500)["cell_mv"] <= 2_500
+    off = post(running, "/power", on=False)
+    assert off["state"] == "off" and off["powered"] is False
+    on = post(running, "/power", on=True)
+    assert on["state"] == "asleep" and on["boots"] == off["boots"] + 1
+
+
+def test_button_down_and_up(running: Running) -> None:
+    assert post(running, "/button", action="down")["button"] == "down"
+    assert post(running, "/button", action="up")["button"] == "up"
+
+
+def test_trace_is_json_lines(running: Running) -> None:
+    lines = running.http.get("/trace").text.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert any(event["source"] == "flash" for event in events)
+    assert [event["time_us"] for event in events] == sorted(event["time_us"] for event in events)
+
+
+def test_the_card_answers_on_its_serial_port(running: Running) -> None:
+    with CardConnection.open(running.port) as connection:
+        assert IssuerSession(connection).serial() == "TS00000001"
+        assert running.http.get("/state").json()["docked"] is True
+    with CardConnection.open(running.port) as connection:
+        assert str(IssuerSession(connection).version()).startswith("0.")
+
+
+def test_noise_on_the_line_does_not_hold_the_card_up(running: Running) -> None:
+    with serial.serial_for_url(running.port, 115200, timeout=1) as line:
+        line.write(bytes(range(256)) * 3)
+        line.flush()
+    with CardConnection.open(running.port) as connection:
+        assert IssuerSession(connection).serial() == "TS00000001"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/button", {"action": "hit"}),
+        ("/button", {"action": "press", "ms": 0}),
+        ("/cell", {"mv": -1}),
+        ("/clock", {"advance_ms": "soon"}),
+        ("/power", {}),
+    ],
+)
+def test_bad_bodies_are_refused(running: Running, path: str, body: dict[str, Any]) -> None:
+    assert running.http.post(path, json=body).status_code == 422
+
+
+def test_pages_of_other_origins_are_refused(running: Running) -> None:
+    http = running.http
+    press = {"action": "press"}
+    boots = http.get("/state").json()["boots"]
+    other = {"Origin": "http://example.org"}
+    assert http.post("/button", json=press, headers=other).status_code == 403
+    assert http.get("/state", headers={"Host": "example.org"}).status_code == 403
+    form = {"Content-Type": "text/plain"}
+    assert http.post("/button", content=json.dumps(press), headers=form).status_code == 415
+    assert http.get("/state").json()["boots"] == boots
+
+
+def test_the_page_lists_every_call_and_fetches_nothing(running: Running) -> None:
+    page = running.http.get("/docs").text
+    for path in ("/state", "/display", "/button", "/power", "/cell", "/clock", "/trace"):
+        assert f"<code>{path}</code>" in page
+    assert "<script" not in page and "https://" not in page
+
+
+def test_ports_are_only_for_this_computer(running: Running) -> None:
+    number = str(running.http.base_url.port)
+    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=False).stdout
+    for line in listening.splitlines():
+        if f":{number} " in line:
+            assert f"127.0.0.1:{number}" in line

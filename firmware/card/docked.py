@@ -19,6 +19,7 @@ class _Dock:
     def __init__(self, store: "Store") -> None:
         self._store = store
         self._display = None
+        self._code_up = False  # a press meanwhile must not move the counter again
         self._since = 0
 
     def _glass(self):
@@ -31,10 +32,15 @@ class _Dock:
         """A press that no command asked for."""
         from card import screens
 
-        if not self._store.secret:
+        store = self._store
+        if not store.secret:
             screens.message(self._glass(), "NO KEY", "not in service")
-        elif self._display is None:
-            screens.code(self._glass(), self._store.take_code(), self._store.cell_state, 100)
+        elif cell.measure(board, store.cell_state)[1] == cell.CRITICAL:
+            screens.message(self._glass(), "CELL EMPTY", "replace card")
+        elif not self._code_up:
+            code = store.take_code()
+            screens.code(self._glass(), code, store.cell_state, 100)
+            self._code_up = True
 
     def wait(self, waiting: bool) -> None:
         """A command waits for a press, or has stopped waiting."""
@@ -61,6 +67,7 @@ class _Dock:
             self._display.clear()
             self._display.off()
             self._display = None
+        self._code_up = False
 
 
 def serve(store: "Store", identity: "Identity") -> None:

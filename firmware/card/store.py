@@ -128,16 +128,16 @@ class Store:
         """Moves the counter on in flash (with other changes), and only then computes the old
         value's code.
         """
-        factor = self._take(**changes)
-        from lib import hotp
+        from lib import hotp  # before the commit: what fails here costs no code
 
+        factor = self._take(**changes)
         return hotp.code(self.secret, factor, self.digits)
 
     def take_hmac(self) -> bytes:
         """Like `take_code`, the whole HMAC (20 bytes)."""
-        factor = self._take()
         from lib import hotp
 
+        factor = self._take()
         return hotp.full(self.secret, factor)
 
     def wear(self) -> "tuple[int, int]":

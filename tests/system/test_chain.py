@@ -156,3 +156,25 @@ def test_a_card_in_service_is_not_provisioned_again(home: Station, card: Card) -
     with pytest.raises(RefusedError):
         home.provision(card)
     assert press(card) != before
+
+
+def test_a_press_on_the_dock_shows_a_code_once(home: Station, portal: Portal, card: Card) -> None:
+    card.dock()
+    card.press()
+    assert card.read_code() is None and not card.frame().blank, "a card without a key says so"
+    card.undock()
+    home.provision(card, user="alice")
+    card.dock()
+    card.press()
+    code = card.read_code()
+    assert code is not None
+    moved = card.flash.operations
+    card.press()
+    assert card.read_code() == code and card.flash.operations == moved
+    card.run_for(31_000)
+    assert card.frame().blank
+    card.press()
+    assert card.read_code() != code
+    card.undock()
+    assert card.frame().blank
+    assert portal.verify("alice", code)["accepted"] is True

@@ -10,14 +10,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from tallystick import __version__
+from tallystick.server import portal
 from tallystick.server.api import cards, credentials, system, verify
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.headers import SecurityHeaders
 from tallystick.server.keys import BoxError
+from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
 
@@ -45,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for module in (system, cards, verify, credentials):
         app.include_router(module.router)
+    portal.install(app)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(BoxError, _box_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -54,19 +57,23 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-async def _api_error(_: Request, error: Exception) -> JSONResponse:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    if wants_page(request):
+        return error_page(request, error)
     headers = {"www-authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
     return JSONResponse(error.body(), status_code=error.status, headers=headers)
 
 
-async def _box_error(_: Request, error: Exception) -> JSONResponse:
+async def _box_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoxError)
     unreadable = ApiError(500, "unreadable", error.what, kept=error.kept, todo=error.todo)
+    if wants_page(request):
+        return error_page(request, unreadable)
     return JSONResponse(unreadable.body(), status_code=500)
 
 
-async def _validation_error(_: Request, error: Exception) -> JSONResponse:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # Names of fields and rules only: the values may be codes.
     problems = "; ".join(f"{_field(problem)}: {problem['msg']}" for problem in error.errors())
@@ -77,6 +84,8 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
         kept=NOTHING_CHANGED,
         todo="See /v1/openapi.json for what this call takes.",
     )
+    if wants_page(request):
+        return error_page(request, answer)
     return JSONResponse(answer.body(), status_code=422)
 
 
@@ -84,16 +93,20 @@ def _field(problem: dict[str, Any]) -> str:
     return ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     answer = ApiError(error.status_code, code, str(error.detail), kept=NOTHING_CHANGED)
+    if wants_page(request):
+        return error_page(request, answer)
     return JSONResponse(answer.body(), status_code=error.status_code, headers=error.headers)
 
 
-async def _internal_error(_: Request, error: Exception) -> JSONResponse:
+async def _internal_error(request: Request, error: Exception) -> Response:
     log.error("unexpected %s", type(error).__name__)
     answer = ApiError(
         500, "internal", "The request failed inside the server.", todo="See the server's log."
     )
+    if wants_page(request):
+        return error_page(request, answer)
     return JSONResponse(answer.body(), status_code=500)

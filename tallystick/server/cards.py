@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
-from tallystick.server import people
 from tallystick.server.audit import Act, record
 from tallystick.server.credentials import Caller, Role
 from tallystick.server.database import AnyRow
@@ -72,16 +71,17 @@ def register(
 
 def describe(connection: Connection, caller: Caller, serial: str, now: float) -> dict[str, Any]:
     """A card as the API shows it. Stations see what they registered. Raises ApiError (404)."""
-    row = _find(connection, caller, serial)
-    holder = connection.scalar(
-        select(Person.login)
+    row = find(connection, caller, serial)
+    holder = connection.execute(
+        select(Person.login, Assignment.expires_at)
         .join(Assignment, Assignment.person_id == Person.id)
         .where(Assignment.card_id == row.id, live(now))
-    )
+    ).one_or_none()
     return {
         "serial": row.serial,
         "status": row.status,
-        "user": holder,
+        "user": holder.login if holder else None,
+        "loan_until": holder.expires_at if holder else None,
         "registered_by": row.registered_by,
         "registered_at": row.registered_at,
         "digits": row.digits,
@@ -89,52 +89,12 @@ def describe(connection: Connection, caller: Caller, serial: str, now: float) ->
     }
 
 
-def assign(
-    connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, login: str, now: float
-) -> dict[str, Any]:
-    """Give the card to a user, made known here if new. Again to the same user: no change.
-
-    Raises ApiError: 404; 409 when another user holds it.
-    """
-    row = _find(connection, caller, serial, lock=True)
-    person_id = people.ensure(connection, caller.firm_id, login, now)
-    held = connection.execute(
-        select(Assignment.person_id, Assignment.expires_at).where(
-            Assignment.card_id == row.id, live(now)
-        )
-    ).one_or_none()
-    if held is not None and (held.person_id != person_id or held.expires_at is not None):
-        raise ApiError(
-            409,
-            "already-assigned",
-            f"Card {serial} is assigned to another user, or lent.",
-            kept="The assignment stays as it is.",
-            todo="Take the card back first, or use another card.",
-        )
-    if held is None:
-        connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
-        connection.execute(
-            insert(Assignment),
-            {
-                "card_id": row.id,
-                "person_id": person_id,
-                "assigned_at": int(now),
-                "assigned_by": caller.id,
-            },
-        )
-        act = Act(
-            int(now * 1000), caller.firm_id, caller.id, "card-assigned", serial, {"to": login}
-        )
-        record(connection, ring, [act])
-    return describe(connection, caller, serial, now)
-
-
 def remove(connection: Connection, ring: KeyRing, caller: Caller, serial: str, now: float) -> None:
     """Delete the card and its seed; serial, seed fingerprint and counter stay as a tombstone.
 
     Raises ApiError: 404; 409 when a station asks for a card that a user has used.
     """
-    row = _find(connection, caller, serial, lock=True)
+    row = find(connection, caller, serial, lock=True)
     if caller.role is Role.STATION and row.last_used_at is not None:
         raise ApiError(
             409,
@@ -168,7 +128,7 @@ def live(now: float) -> Any:
     return or_(Assignment.expires_at.is_(None), Assignment.expires_at > int(now))
 
 
-def _find(connection: Connection, caller: Caller, serial: str, *, lock: bool = False) -> AnyRow:
+def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = False) -> AnyRow:
     query = select(*Card.__table__.columns).where(
         Card.firm_id == caller.firm_id, Card.serial == serial
     )
@@ -178,6 +138,11 @@ def _find(connection: Connection, caller: Caller, serial: str, *, lock: bool = F
     if row is None:
         raise not_found(serial)
     return row
+
+
+def staff(person_id: int, firm_id: int, name: str) -> Caller:
+    """A person of the firm who acts on cards in the portal, as the caller of these functions."""
+    return Caller(f"person:{person_id}", firm_id, Role.ADMIN, name, "")
 
 
 class _Known:

@@ -8,17 +8,23 @@ for having read something stale. PostgreSQL: READ COMMITTED with row locks.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url
 
 AnyRow = Row[*tuple[Any, ...]]
 
 BUSY_TIMEOUT_S = 15
+MAX_TRIES = 20
+T = TypeVar("T")
 _WRITES = "tally_writes"
+
+
+class StaleError(Exception):
+    """A compare-and-set matched nothing: another worker was first. Judge again from the start."""
 
 
 class Database:
@@ -41,6 +47,19 @@ class Database:
         """A transaction that is committed, durably, when the block ends without an exception."""
         with self._writing.begin() as connection:
             yield connection
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction that is committed; again from the start while it is stale.
+
+        Raises whatever work raises, with nothing changed.
+        """
+        for _ in range(MAX_TRIES):
+            try:
+                with self.write() as connection:
+                    return work(connection)
+            except StaleError:
+                continue
+        raise StaleError
 
     def close(self) -> None:
         self.engine.dispose()

@@ -15,13 +15,12 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.server.database import Database
+from tallystick.server.database import MAX_TRIES, Database, StaleError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.verification import Check, Outcome, StaleError, Verifier
+from tallystick.server.verification import Check, Outcome, Verifier
 
 MAX_BATCH = 64
 MAX_QUEUE = 4096
-MAX_TRIES = 20
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     RESYNCHRONISE = "resynchronise"
     NO_CARD = "no-card"
     THROTTLED = "throttled"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True)

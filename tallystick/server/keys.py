@@ -92,6 +92,12 @@ class KeyRing:
         """32 bytes that are equal for equal seeds and say nothing without the key."""
         return hmac.digest(self._fingerprint.reveal(), seed, hashlib.sha256)
 
+    def tag(self, purpose: str, data: bytes) -> bytes:
+        """32 bytes that only this server can make for this purpose and data (HMAC-SHA-256 under a
+        key that is derived for the purpose)."""
+        key = hmac.digest(self._fingerprint.reveal(), b"tag|" + purpose.encode(), hashlib.sha256)
+        return hmac.digest(key, data, hashlib.sha256)
+
     def audit_mac(self, previous: bytes, entry: bytes) -> bytes:
         """The link of the audit chain: HMAC-SHA-256 over the previous link and the entry."""
         return hmac.digest(self._audit.reveal(), previous + entry, hashlib.sha256)

@@ -44,8 +44,8 @@ class Credential(Base):
 class Person(Base):
     """Someone who logs in. `login` is unique within the firm.
 
-    password_hash: argon2id in its own format, or None: no password was set yet. failures,
-    lockout_s, blocked_until: throttling of the password.
+    password_hash: argon2id in its own format, or None: no password was set yet. enrolled_at: when
+    the first second factor was enrolled; from then on a password alone never signs in.
     """
 
     __tablename__ = "person"
@@ -57,9 +57,7 @@ class Person(Base):
     email: Mapped[str | None] = mapped_column(String(255))
     disabled_at: Mapped[int | None] = mapped_column(BigInteger)
     password_hash: Mapped[str | None] = mapped_column(String(255))
-    failures: Mapped[int]
-    lockout_s: Mapped[int]
-    blocked_until: Mapped[int] = mapped_column(BigInteger)
+    enrolled_at: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "login"),)

@@ -10,13 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import uvicorn
 
 from tallystick.common.errors import BadInputError, TallyError
-from tallystick.server import credentials
+from tallystick.server import credentials, firms
 from tallystick.server.app import create_app
 from tallystick.server.console import opened
 from tallystick.server.credentials import NewCredential, Role
@@ -52,6 +52,7 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
 
     Raises KeyFileError or SchemaError before anything is served.
     """
+    settings = _with_public_url(settings, sock)
     with opened(settings):
         pass  # keys are made and the schema is migrated once, before any worker starts
     if workers == 1:
@@ -62,6 +63,13 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
 
 def _serve_here(settings: Settings, sock: socket.socket) -> None:
     uvicorn.Server(_config(settings)).run(sockets=[sock])
+
+
+def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
+    """Where nothing else was said, browsers on this machine are served. WebAuthn wants a name."""
+    if settings.public_url:
+        return settings
+    return replace(settings, public_url=url_of(sock).replace("127.0.0.1", "localhost"))
 
 
 def _config(settings: Settings) -> uvicorn.Config:
@@ -83,7 +91,7 @@ def running_in_thread(settings: Settings) -> Iterator[str]:
     """A server in a thread of this process, so that a test can move its clock. → its URL"""
     with listen("127.0.0.1", 0) as sock:
         sock.listen(128)
-        server = uvicorn.Server(_config(settings))
+        server = uvicorn.Server(_config(_with_public_url(settings, sock)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
         try:
@@ -120,7 +128,9 @@ class RunningServer:
             self.process.stdout.close()
 
 
-def add_credential(settings: Settings, role: Role | str, name: str) -> NewCredential:
+def add_credential(
+    settings: Settings, role: Role | str, name: str, *, firm: str = "default"
+) -> NewCredential:
     """Make a credential. Migrates the database if needed. Raises ApiError, KeyFileError."""
     with opened(settings) as parts, parts.database.write() as connection:
         return credentials.add(
@@ -130,6 +140,7 @@ def add_credential(settings: Settings, role: Role | str, name: str) -> NewCreden
             name=name,
             now=settings.clock(),
             actor="console",
+            firm_id=firms.by_name(connection, firm).id,
         )
 
 

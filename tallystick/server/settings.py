@@ -35,11 +35,19 @@ class CodePolicy(Limits):
 @dataclass(frozen=True)
 class Settings:
     """db_url: an SQLAlchemy URL. key_file: where the server's keys are (never in the database).
-    clock: the server's time, seconds since 1970; tests inject their own."""
+    clock: the server's time, seconds since 1970; tests inject their own. public_url: where browsers
+    find the server ("" : where it listens). sms, smtp: gateway URLs (tallystick.server.gateways);
+    "" : no such messages. mail_from: sender of e-mail, and of SMS where the gateway takes one.
+    breach_list: a file of breached passwords (tallystick.server.passwords.HashListFile)."""
 
     db_url: str
     key_file: Path
     clock: Callable[[], float] = time.time
+    public_url: str = ""
+    sms: str = ""
+    smtp: str = ""
+    mail_from: str = "tallystick@localhost"
+    breach_list: Path | None = None
     container_limit: int = 4 * 1024 * 1024
 
 
@@ -72,8 +80,17 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
             "An SQLite database in memory would forget every counter.",
             todo="Name a file: sqlite:///path/to/file.db.",
         )
+    breach_list = os.environ.get("TALLY_SERVER_BREACH_LIST")
     chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_beside(url.database, url_text)
-    return Settings(url_text, Path(chosen))
+    return Settings(
+        url_text,
+        Path(chosen),
+        public_url=os.environ.get("TALLY_SERVER_PUBLIC_URL", "").rstrip("/"),
+        sms=os.environ.get("TALLY_SERVER_SMS", ""),
+        smtp=os.environ.get("TALLY_SERVER_SMTP", ""),
+        mail_from=os.environ.get("TALLY_SERVER_MAIL_FROM", "tallystick@localhost"),
+        breach_list=Path(breach_list) if breach_list else None,
+    )
 
 
 def _key_file_beside(database: str | None, url: str) -> Path:

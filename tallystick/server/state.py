@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tallystick.server import keys, schema
+from tallystick.server import keys, outbox, schema
 from tallystick.server.database import Database
+from tallystick.server.gateways import gateway_from
 from tallystick.server.group import Group
 from tallystick.server.keys import KeyRing
+from tallystick.server.outbox import Outbox
+from tallystick.server.passwords import BreachList, HashListFile, SmallBreachList
 from tallystick.server.settings import Settings
 from tallystick.server.verification import Verifier
 
@@ -20,12 +23,16 @@ class State:
     ring: KeyRing
     database: Database
     group: Group
+    outbox: Outbox
+    breached: BreachList
+    public_url: str
 
     def now(self) -> float:
         return self.settings.clock()
 
     def close(self) -> None:
         self.group.close()
+        self.outbox.close()
         self.database.close()
 
 
@@ -37,5 +44,17 @@ def open_state(settings: Settings) -> State:
     database = Database(settings.db_url)
     ring = keys.load_or_create(settings.key_file)
     schema.ensure(database)
-    verifier = Verifier(ring)
-    return State(settings, ring, database, Group(database, verifier, settings.clock))
+    gateways = {
+        channel: gateway_from(url, sender=settings.mail_from)
+        for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
+        if url
+    }
+    return State(
+        settings,
+        ring,
+        database,
+        Group(database, Verifier(ring), settings.clock),
+        Outbox(database, ring, gateways, settings.clock),
+        HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
+        settings.public_url,
+    )

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from tallystick.server.audit import Act, WorkerChain
-from tallystick.server.cards import live, seed_binding
+from tallystick.server.cards import REGISTERED, live, seed_binding
 from tallystick.server.credentials import Caller, Role, authenticate_all
-from tallystick.server.database import AnyRow
+from tallystick.server.database import AnyRow, StaleError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.judge import CodeState, Reason, Verdict, judge
 from tallystick.server.keys import Box, BoxError, KeyRing
@@ -47,10 +47,6 @@ class Outcome:
     @property
     def accepted(self) -> bool:
         return self.reason is Reason.OK
-
-
-class StaleError(Exception):
-    """Another worker moved a card between reading and writing: judge the batch again."""
 
 
 _COLUMNS = (
@@ -225,7 +221,7 @@ class _Cards:
             select(*_COLUMNS)
             .join(Assignment, Assignment.card_id == Card.id)
             .join(Person, Person.id == Assignment.person_id)
-            .where(condition, live(now))
+            .where(condition, live(now), Card.status == REGISTERED)
             .order_by(Card.id)
             .with_for_update(of=Card)
         )

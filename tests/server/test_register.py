@@ -39,6 +39,7 @@ def test_a_card_is_registered_and_shown(server):
         "serial": "A1",
         "status": "registered",
         "user": None,
+        "loan_until": None,
         "registered_by": server.station.id,
         "registered_at": int(server.clock.now),
         "digits": 8,

@@ -8,16 +8,19 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from tallystick.server import cards
+from tallystick.server import cards, holding
 from tallystick.server.api.access import ServerState, only
 from tallystick.server.credentials import Caller, Role, station_psk
 from tallystick.server.errors import ApiError
+from tallystick.server.holding import CardStatus
 from tallystick.server.intake import read_container
+from tallystick.server.policy import parse
 from tallystick.server.state import State
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 
 Station = Annotated[Caller, Depends(only(Role.STATION))]
+Admin = Annotated[Caller, Depends(only(Role.ADMIN))]
 StationOrAdmin = Annotated[Caller, Depends(only(Role.STATION, Role.ADMIN))]
 Serial = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -38,6 +41,7 @@ class CardView(BaseModel):
     serial: str
     status: str
     user: str | None
+    loan_until: int | None
     registered_by: str
     registered_at: int
     digits: int
@@ -47,6 +51,19 @@ class CardView(BaseModel):
 class AssignmentRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     user: Login
+
+
+class LoanRequest(BaseModel):
+    """until: seconds since 1970; left out: the end of the firm's working day."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: Login
+    until: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+
+
+class StatusRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    status: CardStatus
 
 
 CONTAINER_BODY: dict[str, Any] = {
@@ -117,7 +134,49 @@ def assign(
 ) -> CardView:
     """Give an unassigned card to a user."""
     with state.database.write() as connection:
-        view = cards.assign(
+        view = holding.assign(
             connection, state.ring, caller, serial, login=body.user, now=state.now()
         )
     return CardView(**view)
+
+
+@router.delete("/{serial}/assignment")
+def take_back(serial: Serial, state: ServerState, caller: Admin) -> CardView:
+    """End an assignment or a loan."""
+    with state.database.write() as connection:
+        view = holding.take_back(connection, state.ring, caller, serial, now=state.now())
+    return CardView(**view)
+
+
+@router.post("/{serial}/loan")
+def lend(serial: Serial, body: LoanRequest, state: ServerState, caller: Admin) -> CardView:
+    """Lend a card that nobody holds, for the day or until a given second."""
+    with state.database.write() as connection:
+        view = holding.lend(
+            connection,
+            state.ring,
+            caller,
+            serial,
+            login=body.user,
+            policy=parse(caller.policy),
+            now=state.now(),
+            until=body.until,
+        )
+    return CardView(**view)
+
+
+@router.put("/{serial}/status")
+def set_status(serial: Serial, body: StatusRequest, state: ServerState, caller: Admin) -> CardView:
+    """Report a card lost, found again, or retire it."""
+    with state.database.write() as connection:
+        view = holding.set_status(
+            connection, state.ring, caller, serial, status=body.status, now=state.now()
+        )
+    return CardView(**view)
+
+
+@router.post("/{serial}/unlock", status_code=204)
+def unlock(serial: Serial, state: ServerState, caller: Admin) -> None:
+    """Lift a lock-out."""
+    with state.database.write() as connection:
+        holding.unlock(connection, state.ring, caller, serial, now=state.now())

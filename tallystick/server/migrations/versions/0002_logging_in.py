@@ -167,11 +167,7 @@ def _add_to_person() -> None:
         person.add_column(sa.Column("email", sa.String(255)))
         person.add_column(sa.Column("disabled_at", sa.BigInteger))
         person.add_column(sa.Column("password_hash", sa.String(255)))
-        for name in ("failures", "lockout_s"):
-            person.add_column(sa.Column(name, sa.Integer, nullable=False, server_default="0"))
-        person.add_column(
-            sa.Column("blocked_until", sa.BigInteger, nullable=False, server_default="0")
-        )
+        person.add_column(sa.Column("enrolled_at", sa.BigInteger))
 
 
 def downgrade() -> None:
@@ -183,9 +179,7 @@ def downgrade() -> None:
             "email",
             "disabled_at",
             "password_hash",
-            "failures",
-            "lockout_s",
-            "blocked_until",
+            "enrolled_at",
         ):
             person.drop_column(name)
     with op.batch_alter_table("assignment") as assignment:

@@ -1,0 +1,178 @@
+"""Ways out for messages: SMS (HTTP, SMPP, a file for development) and e-mail (SMTP)."""
+
+from __future__ import annotations
+
+import json
+import os
+import smtplib
+import ssl
+from dataclasses import dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+import httpx
+
+from tallystick.common.errors import BadInputError, UnreachableError
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message. to: a telephone number (E.164) or an e-mail address. SMS have no subject."""
+
+    to: str
+    subject: str
+    text: str
+
+
+class Gateway(Protocol):
+    """Sends one message, or raises UnreachableError. May be called from any thread."""
+
+    def send(self, letter: Letter) -> None: ...
+
+
+def gateway_from(url: str, *, sender: str) -> Gateway:
+    """The gateway that a URL names: file:///path, http(s)://…, smpp://user:password@host:port,
+    smtp://host:port, smtps://user:password@host. Raises BadInputError."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return FileSink(Path(parts.path))
+    if parts.scheme in ("http", "https"):
+        return HttpGateway(parts)
+    if parts.scheme == "smpp":
+        return SmppGateway(parts, sender)
+    if parts.scheme in ("smtp", "smtps"):
+        return SmtpGateway(parts, sender)
+    raise BadInputError(
+        f"Messages cannot be sent by {parts.scheme!r}.",
+        todo="Use file:, http:, https:, smpp:, smtp: or smtps:.",
+    )
+
+
+class FileSink:
+    """Appends each message as a line of JSON. For development: it holds codes in clear."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def send(self, letter: Letter) -> None:
+        line = json.dumps({"to": letter.to, "subject": letter.subject, "text": letter.text})
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(line + "\n")
+
+
+class HttpGateway:
+    """POSTs `{"to", "text"}` as JSON. A password in the URL is sent as a bearer token."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+        self._url = parts._replace(netloc=f"{host}{port}").geturl()
+        token = unquote(parts.password or "")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+
+    def send(self, letter: Letter) -> None:
+        body = {"to": letter.to, "text": letter.text}
+        try:
+            answer = httpx.post(self._url, json=body, headers=self._headers, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise _unreachable("The SMS gateway", error) from None
+
+
+class SmppGateway:
+    """Submits to an SMS centre by SMPP 3.4 (smpplib), one session a message."""
+
+    def __init__(self, parts: SplitResult, sender: str) -> None:
+        self._host = parts.hostname or ""
+        self._port = parts.port or 2775
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._sender = parse_qs(parts.query).get("sender", [sender])[0]
+
+    def send(self, letter: Letter) -> None:
+        import smpplib.client  # noqa: PLC0415
+        import smpplib.exceptions  # noqa: PLC0415
+        import smpplib.gsm  # noqa: PLC0415
+        from smpplib import consts  # noqa: PLC0415
+
+        client = smpplib.client.Client(
+            self._host, self._port, timeout=TIMEOUT_S, allow_unknown_opt_params=True
+        )
+        try:
+            client.connect()
+            client.bind_transmitter(system_id=self._user, password=self._password)
+            parts, coding, kind = smpplib.gsm.make_parts(letter.text)
+            for part in parts:
+                client.send_message(
+                    source_addr_ton=consts.SMPP_TON_ALNUM,
+                    source_addr_npi=consts.SMPP_NPI_UNK,
+                    source_addr=self._sender,
+                    dest_addr_ton=consts.SMPP_TON_INTL,
+                    dest_addr_npi=consts.SMPP_NPI_ISDN,
+                    destination_addr=letter.to.lstrip("+"),
+                    short_message=part,
+                    data_coding=coding,
+                    esm_class=kind,
+                    registered_delivery=False,
+                )
+                client.read_once()  # the submit_sm_resp: raises when the centre refused
+            client.unbind()
+        except (OSError, smpplib.exceptions.ConnectionError, smpplib.exceptions.PDUError) as error:
+            raise _unreachable("The SMS centre", error) from None
+        finally:
+            client.disconnect()
+
+
+class SmtpGateway:
+    """Sends by SMTP: TLS from the start (smtps), else STARTTLS, which only a server on this
+    machine may lack."""
+
+    def __init__(self, parts: SplitResult, sender: str) -> None:
+        self._parts = parts
+        self._host = parts.hostname or "localhost"
+        self._sender = sender
+
+    def send(self, letter: Letter) -> None:
+        message = EmailMessage()
+        message["From"] = self._sender
+        message["To"] = letter.to
+        message["Subject"] = letter.subject
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
+        message.set_content(letter.text)
+        try:
+            with self._connect() as connection:
+                if self._parts.username:
+                    connection.login(
+                        unquote(self._parts.username), unquote(self._parts.password or "")
+                    )
+                connection.send_message(message)
+        except (OSError, smtplib.SMTPException) as error:
+            raise _unreachable("The mail server", error) from None
+
+    def _connect(self) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if self._parts.scheme == "smtps":
+            return smtplib.SMTP_SSL(
+                self._host, self._parts.port or 465, timeout=TIMEOUT_S, context=context
+            )
+        connection = smtplib.SMTP(self._host, self._parts.port or 25, timeout=TIMEOUT_S)
+        connection.ehlo()
+        if connection.has_extn("starttls"):
+            connection.starttls(context=context)
+        elif self._host not in ("localhost", "127.0.0.1", "::1"):
+            connection.close()
+            raise smtplib.SMTPException("no STARTTLS offered")
+        return connection
+
+
+def _unreachable(what: str, error: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"{what} did not take the message ({type(error).__name__}).",
+        kept="It is kept and tried again.",
+        todo="Run 'tally server doctor'.",
+    )

@@ -1,0 +1,112 @@
+"""Authenticator app: TOTP (RFC 6238). A code is accepted once; a time step never comes again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import io
+import secrets
+
+import pyotp
+import segno
+
+from tallystick.server import factors
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.factors import Enrolled
+from tallystick.server.judge import Reason
+from tallystick.server.methods.base import Context, Form, Person, Started, Verdict
+from tallystick.server.methods.stored import StoredMethod
+from tallystick.server.policy import MethodKind
+
+STEP_S = 30
+DIGITS = 6
+HASHES = {"SHA1": (hashlib.sha1, 20), "SHA256": (hashlib.sha256, 32)}
+
+
+class TotpMethod(StoredMethod):
+    """facts: {"hash"}. position: the last step accepted."""
+
+    kind = MethodKind.TOTP
+    amr = ("otp",)
+    title = "Authenticator app"
+
+    def start(self, context: Context, person: Person, form: Form) -> Started:
+        """show: uri (otpauth://), secret (base32, for typing), qr (SVG)."""
+        name = form.get("hash", "SHA1")
+        if name not in HASHES:
+            raise ApiError(
+                422,
+                "bad-hash",
+                "Authenticator apps are set up with SHA1 or SHA256.",
+                kept=NOTHING_CHANGED,
+                todo="Choose one of them.",
+            )
+        secret = secrets.token_bytes(HASHES[name][1])
+        factor_id = factors.create(
+            context.connection,
+            context.ring,
+            firm_id=context.firm_id,
+            person_id=person.id,
+            kind=self.kind,
+            label=self.label(form),
+            facts={"hash": name},
+            secret=secret,
+            now=context.now,
+            position=-1,
+        )
+        return Started(str(factor_id), self._show(context, person, secret, name))
+
+    def show_again(self, context: Context, person: Person, key: str) -> Started:
+        """The same QR code, while the factor is not confirmed yet."""
+        factor = self.factor(context, person, key)
+        if factor.confirmed_at is not None:
+            factors.get(context.connection, person.id, 0)
+        secret = factor.secret(context.ring)
+        return Started(key, self._show(context, person, secret, str(factor.facts["hash"])))
+
+    def _show(self, context: Context, person: Person, secret: bytes, name: str) -> dict[str, str]:
+        totp = _totp(secret, name)
+        uri = totp.provisioning_uri(name=person.login, issuer_name=context.firm)
+        picture = io.BytesIO()
+        segno.make(uri, micro=False, error="m").save(
+            picture, kind="svg", scale=4, border=4, xmldecl=False, svgns=True, omitsize=False
+        )
+        return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
+
+    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        verdict = self.verify(context, person, key, form)
+        if verdict.accepted:
+            factors.confirm(context.connection, person.id, int(key), context.now)
+        return verdict
+
+    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        factor = self.factor(context, person, key, lock=True)
+        if wait_s := factor.throttle.wait_s(int(context.now)):
+            return Verdict(Reason.THROTTLED, wait_s)
+        step = _matching_step(context, factor, form.get("code", "").strip().replace(" ", ""))
+        if step is None:
+            return self.refuse(context, factor)
+        if step <= factor.position:
+            return Verdict(Reason.REPLAYED)
+        return self.accept(context, factor, step)
+
+
+def _matching_step(context: Context, factor: Enrolled, code: str) -> int | None:
+    """The time step whose code it is, around the server's time. All steps are compared."""
+    totp = _totp(factor.secret(context.ring), str(factor.facts["hash"]))
+    middle = int(context.now) // STEP_S
+    around = context.policy.totp_steps_around
+    found = None
+    for step in range(max(0, middle - around), middle + around + 1):
+        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode()):
+            found = step
+    return found
+
+
+def _totp(secret: bytes, name: str) -> pyotp.TOTP:
+    return pyotp.TOTP(_base32(secret), digits=DIGITS, digest=HASHES[name][0], interval=STEP_S)
+
+
+def _base32(secret: bytes) -> str:
+    return base64.b32encode(secret).decode().rstrip("=")

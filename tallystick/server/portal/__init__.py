@@ -1,0 +1,24 @@
+"""What people see: sign-in, their own devices, recovery, and pages for staff.
+
+Rendered on the server; only WebAuthn needs JavaScript.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from tallystick.server.portal import account, enrol, recover, signin, staff, staff_cards
+from tallystick.server.portal.web import NeedsSignInError, send_to_sign_in
+
+STATIC = Path(__file__).parent / "static"
+
+
+def install(app: FastAPI) -> None:
+    """Add the portal's routes."""
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for module in (signin, recover, account, enrol, staff, staff_cards):
+        app.include_router(module.router, include_in_schema=False)
+    app.add_exception_handler(NeedsSignInError, send_to_sign_in)

@@ -1,0 +1,24 @@
+"""Errors as pages, for requests that come from a browser in the portal."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, Response
+
+from tallystick.server.errors import ApiError
+from tallystick.server.portal.templating import TEMPLATES, page_headers
+
+PREFIX = "/p/"
+
+
+def wants_page(request: Request) -> bool:
+    return request.url.path.startswith(PREFIX)
+
+
+def error_page(request: Request, error: ApiError) -> Response:
+    """What happened, what was kept, what to do next."""
+    firm = request.url.path[len(PREFIX) :].split("/", 1)[0]
+    html = TEMPLATES.get_template("error.html").render(
+        error=error, home=f"{PREFIX}{firm}/", firm_name=firm, title="Not possible"
+    )
+    return HTMLResponse(html, status_code=error.status, headers=page_headers())

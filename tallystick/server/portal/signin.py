@@ -1,0 +1,132 @@
+"""Sign in, the second factor, sign out."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from tallystick.server import login, sessions
+from tallystick.server.errors import ApiError
+from tallystick.server.login import Pending, Signed
+from tallystick.server.methods.base import Verdict
+from tallystick.server.policy import MethodKind
+from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
+from tallystick.server.portal.words import refusal
+
+router = APIRouter(prefix="/p/{firm}")
+
+
+@router.get("/sign-in")
+def sign_in_page(visit: AnyVisit, next: str = "") -> Response:
+    if visit.session is not None:
+        return visit.go("/")
+    return visit.render("sign_in.html", login="", next=visit.safe_next(next))
+
+
+@router.post("/sign-in")
+def sign_in(visit: AnyVisit, form: Form) -> Response:
+    name = form.get("login", "").strip()[:255]
+    next_url = visit.safe_next(form.get("next", ""))
+    try:
+        outcome = login.with_password(
+            visit.state, visit.firm.name, name, form.get("password", ""), visit.browser, next_url
+        )
+    except ApiError as error:
+        return visit.render(
+            "sign_in.html", status=error.status, error=error, login=name, next=next_url
+        )
+    if isinstance(outcome, Pending):
+        response = visit.go("/second")
+        visit.set_cookie(response, ATTEMPT, outcome.attempt)
+        return response
+    return _signed(visit, outcome)
+
+
+@router.get("/second")
+def choose_page(visit: AnyVisit) -> Response:
+    held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
+    if len(held) == 1 and held[0].kind is MethodKind.CARD:
+        return visit.go(f"/second/card/{held[0].key}")
+    return visit.render("choose.html", held=held)
+
+
+@router.get("/second/card/{key}")
+def card_page(visit: AnyVisit, key: str) -> Response:
+    """Asking for a card's code sends nothing, so a link is enough."""
+    return _ask(visit, MethodKind.CARD, key)
+
+
+@router.get("/second/totp/{key}")
+def totp_page(visit: AnyVisit, key: str) -> Response:
+    return _ask(visit, MethodKind.TOTP, key)
+
+
+@router.post("/second/{kind}/{key}/ask")
+def ask(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
+    """Send a code, or make WebAuthn options."""
+    return _ask(visit, kind, key)
+
+
+def _ask(
+    visit: Visit, kind: MethodKind, key: str, *, error: ApiError | None = None, status: int = 200
+) -> Response:
+    try:
+        show = login.challenge(
+            visit.state, visit.firm.name, visit.cookie(ATTEMPT), kind, key, visit.browser.source
+        )
+    except ApiError as problem:
+        if problem.status == 401:
+            raise
+        held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
+        return visit.render("choose.html", status=problem.status, error=problem, held=held)
+    return visit.render("second.html", status=status, error=error, kind=kind, key=key, show=show)
+
+
+@router.post("/second/{kind}/{key}")
+def prove(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
+    outcome = login.with_factor(
+        visit.state,
+        visit.firm.name,
+        visit.cookie(ATTEMPT),
+        kind,
+        key,
+        form,
+        visit.browser,
+        remember=form.get("remember") == "yes",
+    )
+    if isinstance(outcome, Verdict):
+        error = refusal(outcome)
+        if kind in (MethodKind.SMS, MethodKind.EMAIL):
+            return visit.render(
+                "second.html",
+                status=error.status,
+                error=error,
+                kind=kind,
+                key=key,
+                show={"shown": "", "minutes": 0},
+            )
+        return _ask(visit, kind, key, error=error, status=error.status)
+    return _signed(visit, outcome)
+
+
+@router.post("/sign-out")
+def sign_out(member: AMember, form: Form) -> Response:
+    visit = member.visit
+    with visit.state.database.write() as connection:
+        sessions.end(connection, member.session.person.id, member.session.id)
+    response = visit.go("/sign-in")
+    visit.drop_cookie(response, SESSION)
+    return response
+
+
+def _signed(visit: Visit, signed: Signed) -> Response:
+    """On with a new session. The last step is a page, not a redirect: a form may only lead to
+    this site, and the next page may lead on to a service elsewhere."""
+    response = visit.render("signed_in.html", go_on=signed.next_url or f"{visit.base}/")
+    visit.set_cookie(response, SESSION, signed.session)
+    visit.drop_cookie(response, ATTEMPT)
+    if signed.device:
+        visit.set_cookie(
+            response, DEVICE, signed.device, days=visit.firm.policy.remember_device_days
+        )
+    return response

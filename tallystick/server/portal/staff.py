@@ -1,0 +1,247 @@
+"""Pages of staff: people, policy, audit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from sqlalchemy import select
+
+from tallystick.server import cards, firms, holding, login, people, rates, recovery, sessions
+from tallystick.server.audit import Act, record
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.models import AuditEntry
+from tallystick.server.models_login import HelpRequest
+from tallystick.server.policy import FirmPolicy, PersonRole
+from tallystick.server.portal.account import context_for
+from tallystick.server.portal.web import Form, Member, staff
+from tallystick.server.rights import Right
+
+router = APIRouter(prefix="/p/{firm}")
+
+PAGE = 100
+SeesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE))]
+ChangesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.CHANGE_PEOPLE))]
+HelpsPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.HELP_PEOPLE))]
+LiftsLockout = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.LIFT_LOCKOUT))]
+SeesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY))]
+ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_POLICY))]
+SeesAudit = Annotated[Member, Depends(staff(Right.SEE_AUDIT))]
+
+
+@router.get("/people")
+def people_page(member: SeesPeople, q: str = "") -> Response:
+    return _people(member, q=q[:255])
+
+
+def _people(member: Member, *, q: str = "", error: ApiError | None = None) -> Response:
+    with member.visit.state.database.read() as connection:
+        found = people.search(connection, member.visit.firm.id, q, limit=PAGE)
+    return member.visit.render(
+        "people.html",
+        status=error.status if error else 200,
+        error=error,
+        people=found,
+        q=q,
+        roles=list(PersonRole),
+        more=len(found) == PAGE,
+    )
+
+
+@router.post("/people")
+def add_person(member: ChangesPeople, form: Form) -> Response:
+    """A new person, who sets his password with the help desk's code."""
+    name = form.get("login", "").strip()
+    state = member.visit.state
+    try:
+        if not 0 < len(name) <= 255 or not name.isprintable():
+            raise ApiError(
+                422,
+                "bad-login",
+                "A login name has 1 to 255 printable characters.",
+                kept=NOTHING_CHANGED,
+                todo="Choose another one.",
+            )
+        role = _role(form.get("role", ""))
+        with state.database.write() as connection:
+            person_id = people.add(
+                connection,
+                firm_id=member.visit.firm.id,
+                login=name,
+                role=role,
+                email=form.get("email", "").strip()[:255] or None,
+                now=state.now(),
+            )
+            act = _act(member, "person-added", name, role=role.value)
+            record(connection, state.ring, [act])
+    except ApiError as error:
+        return _people(member, error=error)
+    return member.visit.go(f"/people/{person_id}")
+
+
+@router.get("/people/{person_id}")
+def person_page(member: SeesPeople, person_id: int) -> Response:
+    return _person(member, person_id)
+
+
+def _person(
+    member: Member, person_id: int, *, error: ApiError | None = None, code: str | None = None
+) -> Response:
+    visit = member.visit
+    with visit.state.database.read() as connection:
+        person = people.get(connection, visit.firm.id, person_id)
+        held = login.usable(context_for(member, connection), person)
+        listed = sessions.of_person(connection, person.id, visit.state.now())
+        request = connection.execute(
+            select(HelpRequest.id, HelpRequest.asked_by, HelpRequest.agreed_by).where(
+                HelpRequest.person_id == person.id,
+                HelpRequest.firm_id == visit.firm.id,
+                HelpRequest.expires_at > int(visit.state.now()),
+            )
+        ).one_or_none()
+    return visit.render(
+        "person.html",
+        status=error.status if error else 200,
+        error=error,
+        person=person,
+        held=held,
+        sessions=listed,
+        request=request,
+        me=member.session.person.id,
+        code=code,
+        roles=list(PersonRole),
+    )
+
+
+@router.post("/people/{person_id}")
+def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response:
+    """Role, e-mail address, disabled or not. Nobody changes his own role or disables himself."""
+    state, firm_id = member.visit.state, member.visit.firm.id
+    role, disabled = _role(form.get("role", "")), form.get("disabled") == "yes"
+    with state.database.write() as connection:
+        person = people.get(connection, firm_id, person_id)
+        if person.id == member.session.person.id and (role is not person.role or disabled):
+            error = ApiError(
+                403,
+                "own-account",
+                "Nobody changes his own role, or disables himself.",
+                kept=NOTHING_CHANGED,
+                todo="Ask another administrator.",
+            )
+            return _person(member, person_id, error=error)
+        people.change(
+            connection,
+            firm_id,
+            person_id,
+            role=role.value,
+            email=form.get("email", "").strip()[:255] or None,
+            disabled_at=int(state.now()) if disabled else None,
+        )
+        if disabled:
+            sessions.end_all(connection, person_id)
+        act = _act(member, "person-changed", person.login, role=role.value, disabled=int(disabled))
+        record(connection, state.ring, [act])
+    return member.visit.go(f"/people/{person_id}")
+
+
+@router.post("/people/{person_id}/unlock")
+def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
+    """Lift every lock-out of a person: password and cards."""
+    state, firm_id = member.visit.state, member.visit.firm.id
+    with state.database.write() as connection:
+        person = people.get(connection, firm_id, person_id)
+        rates.clear(connection, login.password_bucket(state.ring, firm_id, person.login))
+        actor = cards.staff(member.session.person.id, firm_id, member.session.person.login)
+        for held in login.usable(context_for(member, connection), person):
+            if held.kind == "card":
+                holding.unlock(connection, state.ring, actor, held.key, now=state.now())
+        record(connection, state.ring, [_act(member, "lockout-lifted", person.login)])
+    return member.visit.go(f"/people/{person_id}")
+
+
+@router.post("/people/{person_id}/help/{step}")
+def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> Response:
+    """ask → a colleague agrees → the one who asked gets the code to read out."""
+    state, me = member.visit.state, member.session.person
+    code = None
+    try:
+        with state.database.write() as connection:
+            person = people.get(connection, member.visit.firm.id, person_id)
+            number = form.get("request", "0")
+            request_id = int(number) if number.isascii() and number.isdigit() else 0
+            if step == "ask":
+                recovery.ask_help(state, connection, me, person)
+            elif step == "agree":
+                recovery.agree_help(state, connection, me, request_id)
+            elif step == "collect":
+                code = recovery.collect_help(state, connection, me, request_id)
+    except ApiError as error:
+        return _person(member, person_id, error=error)
+    return _person(member, person_id, code=code)
+
+
+@router.get("/policy")
+def policy_page(member: SeesPolicy) -> Response:
+    return _policy(member, member.visit.firm.policy.model_dump_json(indent=2))
+
+
+def _policy(
+    member: Member, text: str, *, error: ApiError | None = None, notice: str | None = None
+) -> Response:
+    return member.visit.render(
+        "policy.html",
+        status=error.status if error else 200,
+        error=error,
+        notice=notice,
+        text=text,
+        fields=FirmPolicy.model_fields,
+    )
+
+
+@router.post("/policy")
+def change_policy(member: ChangesPolicy, form: Form) -> Response:
+    state, text = member.visit.state, form.get("policy", "")
+    try:
+        policy = firms.policy_from(text)
+    except ApiError as error:
+        return _policy(member, text, error=error)
+    with state.database.write() as connection:
+        firms.set_policy(
+            connection,
+            state.ring,
+            member.visit.firm.id,
+            policy,
+            now=state.now(),
+            actor=f"person:{member.session.person.id}",
+        )
+    return _policy(member, policy.model_dump_json(indent=2), notice="The new policy is in force.")
+
+
+@router.get("/audit")
+def audit_page(member: SeesAudit, before: int = 2**53, q: str = "") -> Response:
+    """The newest first, a page at a time."""
+    query = (
+        select(*AuditEntry.__table__.columns)
+        .where(AuditEntry.firm_id == member.visit.firm.id, AuditEntry.at_ms < min(before, 2**53))
+        .order_by(AuditEntry.at_ms.desc(), AuditEntry.chain, AuditEntry.number.desc())
+        .limit(PAGE)
+    )
+    if q:
+        query = query.where((AuditEntry.subject == q) | (AuditEntry.actor == q))
+    with member.visit.state.database.read() as connection:
+        rows = connection.execute(query).all()
+    return member.visit.render("audit.html", rows=rows, q=q, more=len(rows) == PAGE)
+
+
+def _role(text: str) -> PersonRole:
+    try:
+        return PersonRole(text)
+    except ValueError:
+        raise ApiError(422, "bad-role", "There is no such role.", kept=NOTHING_CHANGED) from None
+
+
+def _act(member: Member, action: str, subject: str, **detail: str | int) -> Act:
+    person = member.session.person
+    now_ms = int(member.visit.state.now() * 1000)
+    return Act(now_ms, person.firm_id, f"person:{person.id}", action, subject, detail)

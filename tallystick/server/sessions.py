@@ -1,0 +1,169 @@
+"""Who is signed in: sessions that can be listed and ended, and remembered devices."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tallystick.server.models import Firm
+from tallystick.server.models_login import OidcCode, RememberedDevice, Session
+from tallystick.server.people import Known, get
+from tallystick.server.policy import FirmPolicy, parse
+
+SEEN_STEP_S = 60
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A live session. amr: methods used (RFC 8176). Times in seconds since 1970."""
+
+    id: int
+    person: Known
+    policy: FirmPolicy
+    firm: str
+    amr: tuple[str, ...]
+    created_at: int
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A session as its owner sees it."""
+
+    id: int
+    browser: str
+    source: str
+    amr: str
+    created_at: int
+    seen_at: int
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """How a browser's token is stored."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def open_session(
+    connection: Connection,
+    *,
+    person: Known,
+    policy: FirmPolicy,
+    amr: tuple[str, ...],
+    browser: str,
+    source: str,
+    now: float,
+) -> str:
+    """→ the token for the browser's cookie."""
+    token = new_token()
+    connection.execute(
+        insert(Session),
+        {
+            "token_hash": digest(token),
+            "firm_id": person.firm_id,
+            "person_id": person.id,
+            "amr": ",".join(amr),
+            "browser": browser[:255],
+            "source": source[:64],
+            "created_at": int(now),
+            "seen_at": int(now),
+            "expires_at": int(now) + policy.session_hours * 3600,
+        },
+    )
+    return token
+
+
+def current(connection: Connection, token: str, firm_id: int, now: float) -> SignedIn | None:
+    """The live session of a token, in this firm only."""
+    row = connection.execute(
+        select(Session.id, Session.person_id, Session.amr, Session.created_at)
+        .add_columns(Session.seen_at, Session.expires_at, Firm.policy, Firm.name)
+        .join(Firm, Firm.id == Session.firm_id)
+        .where(Session.token_hash == digest(token), Session.firm_id == firm_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    policy = parse(row.policy)
+    idle_end = row.seen_at + policy.session_idle_minutes * 60
+    if int(now) >= min(row.expires_at, idle_end):
+        return None
+    person = get(connection, firm_id, row.person_id)
+    if person.disabled:
+        return None
+    return SignedIn(row.id, person, policy, row.name, tuple(row.amr.split(",")), row.created_at)
+
+
+def touch(connection: Connection, session_id: int, now: float) -> None:
+    """Note that the session is used (at most once a minute)."""
+    connection.execute(
+        update(Session)
+        .where(Session.id == session_id, Session.seen_at <= int(now) - SEEN_STEP_S)
+        .values(seen_at=int(now))
+    )
+
+
+def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:
+    rows = connection.execute(
+        select(Session.id, Session.browser, Session.source, Session.amr)
+        .add_columns(Session.created_at, Session.seen_at)
+        .where(Session.person_id == person_id, Session.expires_at > int(now))
+        .order_by(Session.seen_at.desc(), Session.id.desc())
+    )
+    return [Listed(*row) for row in rows]
+
+
+def end(connection: Connection, person_id: int, session_id: int) -> None:
+    """End one session of a person; one that is not there is as good as ended."""
+    mine = select(Session.id).where(Session.id == session_id, Session.person_id == person_id)
+    connection.execute(delete(OidcCode).where(OidcCode.session_id.in_(mine)))
+    connection.execute(
+        delete(Session).where(Session.id == session_id, Session.person_id == person_id)
+    )
+
+
+def end_all(connection: Connection, person_id: int, *, but: int | None = None) -> None:
+    """End a person's sessions and forget his devices."""
+    ended = Session.person_id == person_id
+    if but is not None:
+        ended &= Session.id != but
+    connection.execute(
+        delete(OidcCode).where(OidcCode.session_id.in_(select(Session.id).where(ended)))
+    )
+    connection.execute(delete(Session).where(ended))
+    connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
+
+
+def remember_device(
+    connection: Connection, person_id: int, policy: FirmPolicy, now: float
+) -> str | None:
+    """→ a token for the browser's cookie, or None where policy forbids it."""
+    if policy.remember_device_days == 0:
+        return None
+    token = new_token()
+    connection.execute(
+        insert(RememberedDevice),
+        {
+            "token_hash": digest(token),
+            "person_id": person_id,
+            "expires_at": int(now) + policy.remember_device_days * 86400,
+        },
+    )
+    return token
+
+
+def is_remembered(
+    connection: Connection, person_id: int, policy: FirmPolicy, token: str, now: float
+) -> bool:
+    if policy.remember_device_days == 0 or not token:
+        return False
+    expires_at = connection.scalar(
+        select(RememberedDevice.expires_at).where(
+            RememberedDevice.token_hash == digest(token), RememberedDevice.person_id == person_id
+        )
+    )
+    return expires_at is not None and expires_at > int(now)

@@ -1,0 +1,517 @@
+"""The portal over HTTP, as a browser without JavaScript uses it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import httpx
+import pyotp
+import pytest
+
+from tallystick.server import firms, people, recovery
+from tallystick.server.console import opened
+from tallystick.server.otp import hotp
+from tallystick.server.policy import FirmPolicy, PersonRole
+from tallystick.server.running import running_in_thread
+
+PASSWORD = "correct horse battery"
+
+
+class Browser:
+    """Follows redirects, keeps cookies, fills forms in with their hidden fields."""
+
+    opened: ClassVar[list[httpx.Client]] = []
+
+    def __init__(self, url: str, firm: str = "default") -> None:
+        self.http = httpx.Client(base_url=url, follow_redirects=True)
+        self.opened.append(self.http)
+        self.base = f"/p/{firm}"
+        self.page: httpx.Response
+
+    def get(self, path: str) -> Browser:
+        self.page = self.http.get(self.base + path)
+        return self
+
+    def post(self, path: str, **fields: str) -> Browser:
+        token = re.search(r'name="csrf" value="(\w+)"', self.page.text)
+        assert token, self.page.text
+        self.page = self.http.post(
+            self.base + path,
+            data={"csrf": token.group(1)} | fields,
+            headers={"origin": self.origin},
+        )
+        return self
+
+    @property
+    def origin(self) -> str:
+        return str(self.http.base_url).rstrip("/")
+
+    @property
+    def heading(self) -> str:
+        return re.search(r"<h1>(.*?)</h1>", self.page.text, re.S).group(1)
+
+    @property
+    def problem(self) -> str:
+        found = re.search(r'role="alert">\s*<p><strong>(.*?)</strong>', self.page.text, re.S)
+        return found.group(1) if found else ""
+
+    def sign_in(self, login: str, password: str = PASSWORD) -> Browser:
+        return self.get("/sign-in").post("/sign-in", login=login, password=password)
+
+
+@dataclass
+class Portal:
+    url: str
+    settings: object
+    clock: object
+    folder: object
+
+    def person(self, login: str, role: str = "user", firm: str = "default", **more: str) -> None:
+        """Make a person and set the first password, as told by the console."""
+        with opened(self.settings) as parts, parts.database.write() as connection:
+            firm_id = firms.by_name(connection, firm).id
+            people.add(
+                connection,
+                firm_id=firm_id,
+                login=login,
+                role=PersonRole(role),
+                email=more.get("email"),
+                now=self.clock(),
+            )
+            person = people.by_login(connection, firm_id, login)
+            code = recovery.console_help(parts, connection, person, self.clock())
+        browser = Browser(self.url, firm).get("/recover/help")
+        browser.post("/recover/help", login=login, code=code)
+        assert browser.heading == "Choose a new password", browser.page.text
+        assert "new password is set" in browser.post("/recover/reset", password=PASSWORD).page.text
+
+    def policy(self, firm: str = "default", **fields: object) -> None:
+        with opened(self.settings) as parts, parts.database.write() as connection:
+            known = firms.by_name(connection, firm)
+            policy = FirmPolicy.model_validate(known.policy.model_dump() | fields)
+            firms.set_policy(connection, parts.ring, known.id, policy, now=0, actor="test")
+
+    def code(self, count: int) -> str:
+        """The code in the message that is the `count`th of those with a code."""
+        for _ in range(100):
+            codes = [re.search(r"\b\d{6}\b", m["text"]) for m in self.messages(count)]
+            codes = [found.group() for found in codes if found]
+            if len(codes) >= count:
+                return codes[count - 1]
+            time.sleep(0.02)
+        raise AssertionError("no such code was sent")
+
+    def messages(self, count: int = 1) -> list[dict[str, str]]:
+        """What the gateways have sent, once there are at least `count` of them."""
+        import json
+
+        sink = self.folder / "sent.jsonl"
+        for _ in range(100):
+            lines = sink.read_text().splitlines() if sink.exists() else []
+            if len(lines) >= count:
+                return [json.loads(line) for line in lines]
+            time.sleep(0.02)  # the outbox is a thread of its own
+        raise AssertionError(f"{len(lines)} messages, not {count}")
+
+    def enrol_totp(self, browser: Browser) -> pyotp.TOTP:
+        browser.get("/enrol/totp").post("/enrol/totp", label="Phone")
+        key = re.search(r"/enrol/totp/(\d+)/confirm", browser.page.text).group(1)
+        secret = re.search(r'class="secret">(\w+)<', browser.page.text).group(1)
+        totp = pyotp.TOTP(secret)
+        browser.post(f"/enrol/totp/{key}/confirm", code=totp.at(int(self.clock())))
+        assert "is enrolled" in browser.page.text, browser.page.text
+        self.clock.advance(30)
+        return totp
+
+    def staff(self, login: str, role: str) -> Browser:
+        """A member of staff, signed in with a second factor."""
+        self.person(login, role)
+        browser = Browser(self.url).sign_in(login)
+        totp = self.enrol_totp(browser)
+        browser.get("/").post("/sign-out")
+        browser.sign_in(login)
+        key = re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
+        browser.get(f"/second/totp/{key}")
+        browser.post(f"/second/totp/{key}", code=totp.at(int(self.clock())))
+        assert browser.get("/").heading == "My account"
+        self.clock.advance(30)
+        return browser
+
+
+@pytest.fixture
+def portal(settings, clock, tmp_path) -> Iterator[Portal]:
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    settings = replace(settings, sms=sink, smtp=sink)
+    with running_in_thread(settings) as url:
+        yield Portal(url, settings, clock, tmp_path)
+        while Browser.opened:
+            Browser.opened.pop().close()
+
+
+def test_first_sign_in_then_a_second_factor_is_needed(portal):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    assert "You are signed in" in browser.page.text
+    browser.get("/")
+    assert "asks for a second factor" in browser.page.text
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    assert browser.heading == "Sign in"
+    browser.sign_in("ann")
+    assert browser.heading.startswith("How do you want")
+    key = re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
+    assert browser.get(f"/second/totp/{key}").heading == "Authenticator app"
+    browser.post(f"/second/totp/{key}", code="000000")
+    assert browser.problem == "That was not right."
+    code = totp.at(int(portal.clock()))
+    browser.post(f"/second/totp/{key}", code=code)
+    assert browser.heading == "You are signed in"
+    # The same code again, in another browser: replay within the step is refused.
+    other = Browser(portal.url).sign_in("ann").get(f"/second/totp/{key}")
+    other.post(f"/second/totp/{key}", code=code)
+    assert other.problem == "That code was used already."
+
+
+def test_a_wrong_name_and_a_wrong_password_look_the_same(portal):
+    portal.person("ann")
+    answers = [
+        Browser(portal.url).sign_in(name, "wrong").page.text.replace(name, "NAME")
+        for name in ("ann", "nobody")
+    ]
+    stripped = [re.sub(r'name="csrf" value="\w+"', "", text) for text in answers]
+    assert stripped[0] == stripped[1]
+
+
+def test_password_guesses_are_limited_for_any_name(portal):
+    portal.policy(password_max_failures=3)
+    portal.person("ann")
+    for name in ("ann", "nobody"):
+        statuses = [Browser(portal.url).sign_in(name, "x").page.status_code for _ in range(5)]
+        assert statuses == [401, 401, 401, 429, 429]
+    assert Browser(portal.url).sign_in("ann").page.status_code == 429
+    portal.clock.advance(900)
+    assert Browser(portal.url).sign_in("ann").heading == "You are signed in"
+
+
+def test_forms_from_elsewhere_are_refused(portal):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann").get("/")
+    token = re.search(r'name="csrf" value="(\w+)"', browser.page.text).group(1)
+    cases = [
+        ({}, {}),
+        ({"csrf": "0" * 32}, {}),
+        ({"csrf": token}, {"origin": "https://evil.example"}),
+        ({"csrf": token}, {"origin": "null"}),
+        ({"csrf": token}, {"sec-fetch-site": "cross-site"}),
+    ]
+    for data, headers in cases:
+        answer = browser.http.post(browser.base + "/sign-out", data=data, headers=headers)
+        assert answer.status_code == 403, (data, headers)
+    assert browser.get("/").heading == "My account"
+    # A token made for another browser does not do.
+    stranger = Browser(portal.url).get("/sign-in")
+    foreign = re.search(r'name="csrf" value="(\w+)"', stranger.page.text).group(1)
+    answer = browser.http.post(browser.base + "/sign-out", data={"csrf": foreign})
+    assert answer.status_code == 403
+
+
+def test_headers_and_cookies(portal):
+    answer = httpx.get(f"{portal.url}/p/default/sign-in")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie and "path=/p/default" in cookie
+    for name in ("style.css", "webauthn.js", "icon.svg"):
+        assert httpx.get(f"{portal.url}/static/{name}").status_code == 200
+    assert not re.search(r"<script>|style=|onclick=", answer.text)
+
+
+@pytest.mark.parametrize("kind", ["sms", "email"])
+def test_codes_that_are_sent(portal, kind):
+    address = "+4740000089" if kind == "sms" else "ann@elsewhere.example"
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann").get(f"/enrol/{kind}")
+    browser.post(f"/enrol/{kind}", address="nonsense")
+    assert browser.problem.startswith("This is not")
+    browser.post(f"/enrol/{kind}", address=address)
+    assert address not in browser.page.text
+    key = re.search(rf"/enrol/{kind}/(\d+)/confirm", browser.page.text).group(1)
+    (message,) = portal.messages()
+    assert message["to"] == address
+    code = portal.code(1)
+    # Bound to the session that asked: another browser of the same user cannot use it.
+    other = Browser(portal.url).sign_in("ann").get(f"/enrol/{kind}")
+    other.post(f"/enrol/{kind}/{key}/confirm", code=code)
+    assert other.page.status_code in (401, 422)
+    browser.post(f"/enrol/{kind}/{key}/confirm", code=code)
+    assert "is enrolled" in browser.page.text
+
+    browser.get("/").post("/sign-out")
+    browser.sign_in("ann").post(f"/second/{kind}/{key}/ask")
+    assert "is on its way" in browser.page.text
+    code = portal.code(2)
+    portal.clock.advance(301)
+    browser.post(f"/second/{kind}/{key}", code=code)
+    assert browser.problem.startswith("That code is too old")
+    browser.sign_in("ann").post(f"/second/{kind}/{key}/ask")
+    code = portal.code(3)
+    # Three wrong tries make the right one void.
+    wrong = f"{(int(code) + 1) % 10**6:06}"
+    for _ in range(3):
+        browser.post(f"/second/{kind}/{key}", code=wrong)
+    browser.post(f"/second/{kind}/{key}", code=code)
+    assert browser.problem.startswith("That code is too old")
+    browser.get("/second").post(f"/second/{kind}/{key}/ask")
+    code = portal.code(4)
+    browser.post(f"/second/{kind}/{key}", code=code)
+    assert browser.heading == "You are signed in"
+
+
+def test_sending_is_limited(portal):
+    portal.policy(sends_per_person_per_hour=2)
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann").get("/enrol/sms")
+    for _ in range(2):
+        browser.post("/enrol/sms", address="+4740000089")
+        assert browser.page.status_code == 200
+        browser.get("/enrol/sms")
+    browser.post("/enrol/sms", address="+4740000090")
+    assert browser.page.status_code == 429
+    assert len(portal.messages(2)) == 2
+
+
+def register_card(portal, container_class, serial="A1"):
+    import secrets
+
+    from tallystick.server.running import add_credential
+
+    seed = secrets.token_bytes(20)
+    station = add_credential(portal.settings, "station", f"station {serial}")
+    body = container_class(station.psk.reveal()).add(serial, seed).bytes(portal.folder)
+    headers = {"authorization": f"Bearer {station.token.reveal().decode()}"}
+    httpx.post(f"{portal.url}/v1/cards", content=body, headers=headers).raise_for_status()
+    return seed
+
+
+def test_a_card_is_claimed_used_and_resynchronised(portal, container_class):
+    seed = register_card(portal, container_class)
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann").get("/enrol/card")
+    browser.post("/enrol/card", serial="A1")
+    browser.post("/enrol/card/A1/confirm", code=hotp(seed, 0, 6), second_code="000000")
+    assert browser.problem == "That was not right."
+    browser.post("/enrol/card/A1/confirm", code=hotp(seed, 2, 6), second_code=hotp(seed, 3, 6))
+    assert "is enrolled" in browser.page.text
+    browser.get("/").post("/sign-out")
+    assert browser.sign_in("ann").heading == "Card"
+    browser.post("/second/card/A1", code=hotp(seed, 60, 6))
+    assert browser.problem == "Your card has drifted from the server."
+    browser.post("/second/card/A1", code=hotp(seed, 61, 6), second_code=hotp(seed, 62, 6))
+    assert browser.heading == "You are signed in"
+    # Another user cannot claim it, and is told nothing more than for a wrong code.
+    portal.person("eve")
+    thief = Browser(portal.url).sign_in("eve").get("/enrol/card").post("/enrol/card", serial="A1")
+    thief.post("/enrol/card/A1/confirm", code=hotp(seed, 63, 6), second_code=hotp(seed, 64, 6))
+    assert thief.problem == "That was not right."
+
+
+def test_a_lost_factor_does_not_leave_the_password_alone(portal, container_class):
+    register_card(portal, container_class)
+    boss = portal.staff("boss", "administrator")
+    portal.person("ann")
+    boss.get("/cards").post("/cards/A1/lend", user="ann")
+    assert "is lent" in boss.page.text
+    browser = Browser(portal.url).sign_in("ann")
+    assert browser.heading == "Card"
+    boss.post("/cards/A1/lost")
+    refused = Browser(portal.url).sign_in("ann")
+    assert refused.page.status_code == 403
+    assert refused.problem == "None of your second factors can be used now."
+
+
+def test_recovery_with_a_factor(portal):
+    portal.person("ann", email="ann@firm.example")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    forgot = Browser(portal.url).get("/recover")
+    forgot.post("/recover", login="ann", kind="totp")
+    assert forgot.heading == "Prove that it is you"
+    forgot.post("/recover/prove?kind=totp", code=totp.at(int(portal.clock())))
+    assert forgot.heading == "Choose a new password"
+    for bad in ("short", "ann-ann-ann-ann", "passwordpassword", "aaaaaaaaaaaaaaaa"):
+        forgot.post("/recover/reset", password=bad)
+        assert forgot.problem.startswith("The new password"), bad
+    forgot.post("/recover/reset", password="another good one")
+    assert "new password is set" in forgot.page.text
+    assert browser.get("/").heading == "Sign in"  # every session was ended
+    assert Browser(portal.url).sign_in("ann").problem == "The name or the password is wrong."
+    assert Browser(portal.url).sign_in("ann", "another good one").heading.startswith("How")
+    texts = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
+    assert any("the password was changed" in text for text in texts)
+    assert any("a way to sign in was added" in text for text in texts)
+
+
+def test_recovery_tells_nothing_about_accounts(portal):
+    portal.person("ann")
+    portal.enrol_totp(Browser(portal.url).sign_in("ann"))
+    pages = {}
+    for name in ("ann", "nobody"):
+        browser = Browser(portal.url).get("/recover")
+        browser.post("/recover", login=name, kind="totp")
+        seen = []
+        for _ in range(6):
+            browser.post("/recover/prove?kind=totp", code="000000")
+            text = re.sub(r'value="\w+"', "", browser.page.text)
+            seen.append((browser.page.status_code, text))
+            if browser.page.status_code == 401:
+                break
+        pages[name] = seen
+    assert pages["ann"] == pages["nobody"]
+    assert pages["ann"][-1][0] == 401
+
+
+def test_help_desk_recovery_needs_two(portal):
+    portal.person("ann")
+    portal.enrol_totp(Browser(portal.url).sign_in("ann"))
+    one, two = portal.staff("one", "support"), portal.staff("two", "support")
+    person = re.search(r"/people/(\d+)\">ann<", one.get("/people?q=ann").page.text).group(1)
+    one.get(f"/people/{person}").post(f"/people/{person}/help/ask")
+    request = re.search(r'name="request" value="(\d+)"', two.get(f"/people/{person}").page.text)
+    number = request.group(1)
+    # Neither alone: the one who asks cannot agree or collect, the other cannot collect.
+    assert one.post(f"/people/{person}/help/agree", request=number).page.status_code == 403
+    assert one.post(f"/people/{person}/help/collect", request=number).page.status_code == 403
+    two.post(f"/people/{person}/help/agree", request=number)
+    assert two.post(f"/people/{person}/help/collect", request=number).page.status_code == 403
+    one.get(f"/people/{person}").post(f"/people/{person}/help/collect", request=number)
+    code = re.search(r'secret big">([\w-]+)<', one.page.text).group(1)
+    user = Browser(portal.url).get("/recover/help")
+    user.post("/recover/help", login="ann", code="AAAA-AAAA-AAAA")
+    assert user.page.status_code == 401
+    user.post("/recover/help", login="ann", code=code.lower())
+    user.post("/recover/reset", password="brand new password")
+    assert Browser(portal.url).sign_in("ann", "brand new password").heading == "You are signed in"
+    again = Browser(portal.url).get("/recover/help").post("/recover/help", login="ann", code=code)
+    assert again.page.status_code == 401
+
+
+def test_remembered_device_only_where_policy_allows(portal):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+
+    def second(remember: str) -> Browser:
+        browser.get("/").post("/sign-out")
+        browser.sign_in("ann")
+        key = re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
+        browser.get(f"/second/totp/{key}")
+        browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())), remember=remember)
+        portal.clock.advance(30)
+        return browser
+
+    second("yes")
+    browser.get("/").post("/sign-out")
+    assert browser.sign_in("ann").heading.startswith("How")
+    portal.policy(remember_device_days=7)
+    browser.sign_in("ann")
+    key = re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
+    browser.get(f"/second/totp/{key}")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())), remember="yes")
+    browser.get("/").post("/sign-out")
+    assert browser.sign_in("ann").heading == "You are signed in"
+    portal.clock.advance(7 * 86400)
+    assert browser.sign_in("ann").heading.startswith("How")
+
+
+def test_sessions_end(portal):
+    portal.person("ann")
+    first, second = (Browser(portal.url).sign_in("ann") for _ in range(2))
+    first.get("/").post("/sessions/end-others")
+    assert second.get("/").heading == "Sign in"
+    portal.clock.advance(61 * 60)
+    assert first.get("/").heading == "Sign in"
+
+
+def test_next_never_leads_elsewhere(portal):
+    portal.person("ann")
+    for evil in ("https://evil.example/", "//evil.example", "/p/default/..//x", "/\\evil"):
+        browser = Browser(portal.url).get(f"/sign-in?next={evil}")
+        browser.post("/sign-in", login="ann", password=PASSWORD, next=evil)
+        assert 'url=/p/default/"' in browser.page.text
+    browser = Browser(portal.url).get("/password")
+    assert browser.heading == "Sign in"
+    assert 'value="/p/default/password"' in browser.page.text
+
+
+@pytest.mark.parametrize("role", ["user", "support", "auditor", "administrator"])
+def test_each_role_sees_its_pages_and_no_others(portal, role):
+    allowed = {
+        "user": set(),
+        "support": {"/people", "/cards"},
+        "auditor": {"/people", "/cards", "/policy", "/audit"},
+        "administrator": {"/people", "/cards", "/policy", "/audit"},
+    }[role]
+    browser = portal.staff("someone", role)
+    for path in ("/people", "/cards", "/policy", "/audit"):
+        status = browser.get(path).page.status_code
+        assert status == (200 if path in allowed else 403), path
+    browser.get("/")
+    changes = {
+        "/policy": {"administrator"},
+        "/people": {"administrator"},
+        "/people/1": {"administrator"},
+        "/people/1/help/ask": {"support", "administrator"},
+        "/people/1/unlock": {"support", "administrator"},
+        "/cards/X/lend": {"support", "administrator"},
+        "/cards/X/lost": {"support", "administrator"},
+        "/cards/X/retire": {"administrator"},
+        "/cards/X/unlock": {"support", "administrator"},
+    }
+    for path, roles in changes.items():
+        browser.get("/").post(path)
+        assert (browser.page.status_code == 403 and "role does not" in browser.page.text) == (
+            role not in roles
+        ), path
+
+
+def test_firms_are_apart(portal, container_class):
+    """As an attacker would: an administrator of one firm against another."""
+    register_card(portal, container_class)
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        firms.add(connection, parts.ring, "other", now=0, actor="test")
+    portal.person("ann")
+    portal.person("ann", firm="other")
+    boss = portal.staff("boss", "administrator")
+    ann = Browser(portal.url, "other").sign_in("ann")
+    assert ann.heading == "You are signed in"
+    # The session of one firm is none in another, even when its cookie is carried over.
+    stolen = ann.http.cookies["tally_session"]
+    cookie = {"cookie": f"tally_session={stolen}"}
+    assert httpx.get(f"{portal.url}/p/default/", headers=cookie).status_code == 303
+    assert httpx.get(f"{portal.url}/p/other/", headers=cookie).status_code == 200
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        other_id = firms.by_name(connection, "other").id
+        victim = people.by_login(connection, other_id, "ann").id
+    for path in (f"/people/{victim}",):
+        assert boss.get(path).page.status_code == 404
+    for path in (f"/people/{victim}", f"/people/{victim}/unlock", f"/people/{victim}/help/ask"):
+        assert boss.get("/").post(path, role="user").page.status_code == 404, path
+    assert "A1" in boss.get("/cards").page.text
+    from tallystick.server.running import add_credential
+
+    intruder = add_credential(portal.settings, "admin", "x", firm="other")
+    headers = {"authorization": f"Bearer {intruder.token.reveal().decode()}"}
+    with httpx.Client(base_url=portal.url, headers=headers) as http:
+        assert http.get("/v1/cards/A1").status_code == 404
+        assert http.delete("/v1/cards/A1").status_code == 404
+        assert http.put("/v1/cards/A1/assignment", json={"user": "eve"}).status_code == 404
+        assert http.post("/v1/cards/A1/loan", json={"user": "ann"}).status_code == 404
+        shown = http.get("/v1/credentials").json()["credentials"]
+        assert [one["name"] for one in shown] == ["x"]

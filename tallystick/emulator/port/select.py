@@ -1,4 +1,6 @@
-"""`select` of the board, for UARTs: the built-in one would wait in real time."""
+"""`select` of the board, for UARTs and for streams written in Python (io.IOBase): the built-in one
+would wait in real time.
+"""
 
 import time
 
@@ -9,19 +11,26 @@ POLLOUT = 4
 class _Poll:
     def __init__(self):
         self._uarts = []
+        self._streams = []
 
-    def register(self, uart, events=1):
-        self._uarts.append(uart)
+    def register(self, file, events=1):
+        (self._uarts if hasattr(file, "any") else self._streams).append(file)
 
-    def unregister(self, uart):
-        self._uarts.remove(uart)
+    def unregister(self, file):
+        (self._uarts if file in self._uarts else self._streams).remove(file)
 
     def poll(self, ms=-1):
-        ready = [(u, POLLIN) for u in self._uarts if u.any()]
+        ready = self._ready()
         if not ready and ms:
-            time.wait(ms * 1000 if ms > 0 else 0x7FFFFFFF, time.WAKE_UART)
-            ready = [(u, POLLIN) for u in self._uarts if u.any()]
+            # What makes a stream ready is an interrupt's handler.
+            wake = time.WAKE_UART | (time.WAKE_PIN | time.WAKE_USB if self._streams else 0)
+            time.wait(ms * 1000 if ms > 0 else 0x7FFFFFFF, wake)
+            ready = self._ready()
         return ready
+
+    def _ready(self):
+        ready = [(s, POLLIN) for s in self._streams if s.ioctl(3, POLLIN) & POLLIN]
+        return ready or [(u, POLLIN) for u in self._uarts if u.any()]
 
     ipoll = poll
 

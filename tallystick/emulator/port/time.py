@@ -48,6 +48,7 @@ def time_ns():
 # What ends a wait (the `arg` of OP_WAIT).
 WAKE_PIN = 1
 WAKE_UART = 2
+WAKE_USB = 4
 SLEEP_LIGHT = 0x10
 
 _handlers = {}

@@ -1,4 +1,5 @@
-"""Puts the numbers of `lib/wire.py` where their names stand, as `const()` does inside one module.
+"""Puts the numbers of `lib/wire.py` and `lib/ctap.py` where their names stand, as `const()` does inside
+one module.
 
 The firmware names status words, tags and instructions in one place. On the device each name would
 cost a dictionary entry and a string in RAM; in the image it costs nothing.
@@ -10,7 +11,7 @@ import ast
 import re
 from pathlib import Path
 
-MODULE = "lib/wire.py"
+MODULES = {"wire": "lib/wire.py", "ctap": "lib/ctap.py"}
 _IMPORT = re.compile(r"^(\s*)from lib import (?P<names>[\w, ]+)$", re.MULTILINE)
 
 
@@ -26,18 +27,27 @@ def table(path: Path) -> dict[str, str]:
     return values
 
 
-def inline(source: str, constants: dict[str, str]) -> str:
-    """The source with `wire.NAME` replaced and its import gone; lines stay where they are.
+def tables(root: Path) -> dict[str, dict[str, str]]:
+    """Module name → its table, of all modules of constants. `root` is the firmware's folder."""
+    return {name: table(root / path) for name, path in MODULES.items()}
 
-    Raises KeyError for a name that `lib/wire.py` does not have.
+
+def inline(source: str, constants: dict[str, dict[str, str]]) -> str:
+    """The source with `wire.NAME` and the like replaced and the imports gone; lines stay where they are.
+
+    Raises KeyError for a name that its module does not have.
     """
-    if not re.search(r"\bwire\b", source):
-        return source
+    for module, values in constants.items():
+        if re.search(rf"\b{module}\b", source):
+            source = _without(source, module, values)
+    return source
 
-    def without_wire(match: re.Match[str]) -> str:
-        names = [name for name in re.split(r",\s*", match["names"]) if name != "wire"]
+
+def _without(source: str, module: str, values: dict[str, str]) -> str:
+    def without_import(match: re.Match[str]) -> str:
+        names = [name for name in re.split(r",\s*", match["names"]) if name != module]
         kept = f"from lib import {', '.join(names)}" if names else "pass"
         return match[1] + kept
 
-    source = _IMPORT.sub(without_wire, source)
-    return re.sub(r"\bwire\.([A-Z][A-Z0-9_]*)\b", lambda m: constants[m[1]], source)
+    source = _IMPORT.sub(without_import, source)
+    return re.sub(rf"\b{module}\.([A-Z][A-Z0-9_]*)\b", lambda m: values[m[1]], source)

@@ -1,0 +1,135 @@
+"""Raspberry Pi Pico 2: RP2350, the fingerprint reader.
+
+R503 on UART1 (GP4 to the module's RXD, GP5 from its TXD), its touch output on GP6 (low while a finger lies on it),
+USB as the only way to the outside. The root key is the chip's own random number in its one-time programmable memory,
+rows 4 to 11 (RP2350 data sheet, 13.10), which no USB command and no copy of the flash chip tells.
+"""
+
+import io
+import machine
+import rp2
+from machine import UART, Pin
+from micropython import const
+
+NAME = "pico2"
+
+_SECTOR = const(4096)
+_IDENTITY_BLOCK = const(640)  # of the storage area
+_RECORDS_BLOCK = const(641)
+_OTP_RANDOM = const(0x40130008)  # two rows of 16 bits a word
+
+_storage = rp2.Flash()
+_touch = Pin(6, Pin.IN, Pin.PULL_UP)
+_led = Pin(25, Pin.OUT)
+_uart = None
+_hid = None
+_poller = None
+
+
+class _Wake(io.IOBase):
+    """Ready while a report waits or the touch output has moved, so that one poll waits for everything."""
+
+    moved = False
+
+    def ioctl(self, request, flags):
+        if request == 3:
+            return flags & 1 if self.moved or _hid is not None and _hid.any() else 0
+        return -1
+
+
+_wake = _Wake()
+
+
+def _edge(_pin) -> None:
+    _wake.moved = True
+
+
+def cold() -> bool:
+    """Power came just now. A restart of the firmware opens no window for a reset."""
+    return machine.reset_cause() == machine.PWRON_RESET
+
+
+def restart() -> None:
+    machine.reset()
+
+
+def sensor_uart():
+    global _uart
+    if _uart is None:
+        _uart = UART(1, 57600, tx=Pin(4), rx=Pin(5), rxbuf=128)
+        _touch.irq(_edge, Pin.IRQ_FALLING | Pin.IRQ_RISING)
+        _set_poller()
+    return _uart
+
+
+def hid():
+    """The USB interface, started."""
+    global _hid
+    from lib.usbhid import UsbHid
+
+    _hid = UsbHid(machine.USBDevice(), wait)
+    _set_poller()
+    _hid.start()
+    return _hid
+
+
+def _set_poller() -> None:
+    global _poller
+    import select
+
+    _poller = select.poll()
+    _poller.register(_wake, select.POLLIN)
+    if _uart is not None:
+        _poller.register(_uart, select.POLLIN)
+
+
+def wait(ms: int) -> None:
+    """Up to `ms`, less when a report or a byte arrives or the touch output moves."""
+    _poller.poll(ms)
+    _wake.moved = False
+
+
+def touched() -> bool:
+    return not _touch.value()
+
+
+def led(on: bool) -> None:
+    _led.value(on)
+
+
+def random(n: int) -> bytes:
+    from os import urandom
+
+    return urandom(n)
+
+
+def root() -> bytes:
+    return b"".join([machine.mem32[_OTP_RANDOM + 4 * i].to_bytes(4, "little") for i in range(4)])
+
+
+def identity(offset: int, size: int) -> bytearray:
+    """A part of the segment that the factory wrote."""
+    part = bytearray(size)
+    _storage.readblocks(_IDENTITY_BLOCK, part, offset)
+    return part
+
+
+class _Flash:
+    """Sectors of the storage area that its file system never reaches."""
+
+    SECTORS = 64
+    SECTOR = 4096
+    UNIT = 256
+
+    def read(self, address, buf):
+        _storage.readblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+
+    def program(self, address, buf):
+        _storage.writeblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+
+    def erase(self, sector):
+        _storage.ioctl(6, _RECORDS_BLOCK + sector)
+
+
+def records():
+    return _Flash()

@@ -1,0 +1,220 @@
+"""The reader, from power-up on: serves messages of the USB host, one at a time, for ever."""
+
+import gc
+from time import ticks_add, ticks_diff, ticks_ms
+
+import board
+from lib import cbor, ctap, ctaphid
+from lib.journal import DamagedError
+
+from reader.identity import Identity
+from reader.protocol import KeyAgreement
+from reader.refused import Refused
+from reader.store import Store
+from reader.token import Token
+from reader.user import User
+
+_KEEPALIVE_MS = 100
+
+
+class Reader:
+    """What the command handlers share. Attributes without an underscore are theirs."""
+
+    def __init__(self) -> None:
+        self._started = ticks_ms()
+        self._window = board.cold()  # the time in which a reset is allowed
+        self.urandom = board.random
+        self.identity = Identity(board.identity)
+        self._report = bytearray(ctaphid.REPORT)
+        self._hid = board.hid()
+        from reader.version import NUMBER
+
+        version = (NUMBER >> 16 & 0xFF, NUMBER >> 8 & 0xFF, NUMBER & 0xFF)
+        self._channels = ctaphid.Channels(self._hid.write, version)
+        self._channels.on_wink = self._wink
+        self._status = 1
+        self._spoke = 0  # ticks of the last keep-alive
+        try:
+            self.store = Store(board.records(), board.root(), self.urandom)
+        except (DamagedError, OSError):
+            self.store = None
+        self.token = Token(self.urandom)
+        self.agreement = KeyAgreement(self.urandom, self.pause)
+        self.user = User(board, self)
+        self.wrong_pins = 0  # in a row, since power came
+        self.pending = None  # assertions that can still be asked for
+        self.listing = (0, [])  # sub-command that goes on with an enumeration, slots left
+        self.enrolment = None
+        self.blob = None  # large-blob array being written
+        self.blob_length = 0
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Never returns."""
+        while True:
+            self._receive()
+            if self._channels.request is not None:
+                self._serve()
+                gc.collect()
+                continue
+            self._channels.tick()
+            self.token.tick()
+            self._close_window()
+            if self.store is not None:
+                self._prepare()
+            self._wait(self._channels.wait_ms(500))
+
+    def _prepare(self) -> None:
+        """Work ahead, while nobody waits."""
+        if self.user.due():
+            self.user.start_sensor()
+        if not self._hid.any():
+            self.agreement.prepare()
+
+    def _receive(self) -> None:
+        while self._hid.read(self._report):
+            self._channels.receive(self._report)
+
+    def _wait(self, ms: int) -> None:
+        if not self._hid.any():
+            board.wait(ms)
+
+    def pause(self) -> None:
+        """Called often during long work: other channels are served and the platform hears that we live."""
+        self._receive()
+        if self._channels.request is not None:
+            if ticks_diff(ticks_ms(), self._spoke) >= _KEEPALIVE_MS:
+                self._keepalive()
+        else:
+            self._channels.tick()
+
+    def _keepalive(self) -> None:
+        self._spoke = ticks_ms()
+        self._channels.keepalive(self._status)
+
+    def wait(self, ms: int) -> None:
+        """Up to `ms`, less when something happens."""
+        self.pause()
+        if self._channels.request is not None:
+            ms = min(ms, max(1, ticks_diff(ticks_add(self._spoke, _KEEPALIVE_MS), ticks_ms())))
+        self._wait(ms)
+        self.pause()
+
+    def awaiting(self, on: bool) -> None:
+        """The user is needed: says so to the platform."""
+        self._status = 2 if on else 1
+        if on:
+            self._keepalive()
+        board.led(on)
+
+    def check_cancelled(self) -> None:
+        """Raises Refused."""
+        if self._channels.cancelled:
+            raise Refused(ctap.KEEPALIVE_CANCEL)
+
+    def _close_window(self) -> None:
+        if self._window and ticks_diff(ticks_ms(), self._started) >= ctap.RESET_WINDOW_MS:
+            self._window = False
+
+    def _wink(self) -> None:
+        board.led(True)
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        _, message = self._channels.request
+        self._spoke = ticks_ms()
+        self._status = 1
+        if not message:
+            self._channels.refuse(3)
+            return
+        try:
+            answer = b"\x00" + self._execute(message[0], message[1:])
+        except Refused as refused:
+            answer = bytes((refused.status,))
+        except cbor.InvalidError:
+            answer = bytes((ctap.INVALID_CBOR,))
+        except (OSError, DamagedError, MemoryError):
+            answer = bytes((ctap.OTHER,))
+        self._channels.reply(answer)
+
+    def _execute(self, command: int, body) -> bytes:
+        if self.store is None:
+            raise Refused(ctap.OTHER)
+        if len(body) > ctap.MAX_MESSAGE:
+            raise Refused(ctap.REQUEST_TOO_LARGE)
+        self.store.ready()
+        answer = self._without_request(command) if not body else self._with_request(command, body)
+        return cbor.encode(answer) if answer else b""
+
+    def _without_request(self, command: int) -> dict:
+        if command == ctap.GET_INFO:
+            from reader import info
+
+            return info.answer(self)
+        if command == ctap.GET_NEXT_ASSERTION:
+            from reader import login
+
+            return login.next_one(self)
+        if command == ctap.SELECTION:
+            self.user.touch()
+            return {}
+        if command == ctap.RESET:
+            return self._reset()
+        if command in _HANDLED:
+            raise Refused(ctap.MISSING_PARAMETER)
+        raise Refused(ctap.INVALID_COMMAND)
+
+    def _with_request(self, command: int, body) -> dict:
+        if command in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION, ctap.SELECTION, ctap.RESET):
+            raise Refused(ctap.INVALID_LENGTH)
+        if command not in _HANDLED:
+            raise Refused(ctap.INVALID_COMMAND)
+        request = cbor.decode(body)
+        if not isinstance(request, dict):
+            raise Refused(ctap.UNEXPECTED_TYPE)
+        return _handler(command)(self, request)
+
+    def _reset(self) -> dict:
+        """authenticatorReset: soon after power-up, and with a touch."""
+        self._close_window()
+        if not self._window:
+            raise Refused(ctap.NOT_ALLOWED)
+        self.user.touch()
+        self.store.reset(self.pause)
+        self.token.reset()
+        self.agreement.renew()
+        self.wrong_pins = 0
+        self.enrolment = self.blob = None
+        self.user.forget_all()
+        return {}
+
+
+_HANDLED = (
+    ctap.MAKE_CREDENTIAL, ctap.GET_ASSERTION, ctap.CLIENT_PIN, ctap.BIO_ENROLLMENT, ctap.CREDENTIAL_MANAGEMENT,
+    ctap.LARGE_BLOBS, ctap.CONFIG,
+)  # fmt: skip
+
+
+def _handler(command: int):
+    """Imported when first needed, which keeps start-up short."""
+    if command == ctap.MAKE_CREDENTIAL:
+        from reader.register import handle
+    elif command == ctap.GET_ASSERTION:
+        from reader.login import handle
+    elif command == ctap.CLIENT_PIN:
+        from reader.pin import handle
+    elif command == ctap.BIO_ENROLLMENT:
+        from reader.bio import handle
+    elif command == ctap.CREDENTIAL_MANAGEMENT:
+        from reader.manage import handle
+    elif command == ctap.LARGE_BLOBS:
+        from reader.blobs import handle
+    else:
+        from reader.config import handle
+    return handle
+
+
+def run() -> None:
+    Reader().run()

@@ -1,0 +1,134 @@
+"""authenticatorBioEnrollment (CTAP 2.1, 6.7): a finger is a page of the sensor and a record that makes it count.
+
+The sensor stores first, our record second: a cut in between leaves a template that counts for nothing and is
+deleted at the next start. Removal goes the other way round.
+"""
+
+from lib import cbor, ctap
+from micropython import const
+
+from reader import consent, protocol
+from reader.refused import Refused
+
+_BEGIN = const(1)
+_NEXT = const(2)
+_CANCEL = const(3)
+_ENUMERATE = const(4)
+_NAME = const(5)
+_REMOVE = const(6)
+_SENSOR = const(7)
+
+_GOOD = const(0)
+_EXISTS = const(0x0B)
+_TIMEOUT_MS = const(10000)
+
+
+class Enrolment:
+    """A finger that is being enrolled: samples taken so far."""
+
+    def __init__(self, finger: int) -> None:
+        self.finger = finger
+        self.samples = 0
+
+
+def handle(reader, request: dict) -> dict:
+    """One sub-command. Raises Refused."""
+    if request.get(6) is True:
+        return {1: 1}
+    command = consent.need(request, 2, int)
+    if not _BEGIN <= command <= _SENSOR:
+        raise Refused(ctap.INVALID_SUBCOMMAND)
+    if consent.optional(request, 1, int, 1) != 1:
+        raise Refused(ctap.INVALID_PARAMETER)
+    if command == _SENSOR:
+        return {2: 1, 3: reader.user.samples, 8: ctap.MAX_NAME}
+    if command == _CANCEL:
+        reader.enrolment = None
+        return {}
+    parameters = consent.optional(request, 3, dict, None)
+    _authorize(reader, request, command, parameters)
+    if command == _ENUMERATE:
+        return _list(reader.store)
+    if command == _BEGIN:
+        return _begin(reader, parameters)
+    if parameters is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    finger = _finger(consent.need(parameters, 1, bytes))
+    if command == _NEXT:
+        if reader.enrolment is None or reader.enrolment.finger != finger:
+            raise Refused(ctap.INVALID_PARAMETER)
+        return _sample(reader, parameters)
+    if finger not in reader.store.fingers():
+        raise Refused(ctap.INVALID_OPTION)
+    if command == _NAME:
+        name = consent.need(parameters, 2, str)
+        if len(name.encode()) > ctap.MAX_NAME:
+            raise Refused(ctap.INVALID_LENGTH)
+        reader.store.put_finger(finger, name)
+    else:
+        reader.store.delete_finger(finger)
+        reader.user.forget_finger(finger)
+    return {}
+
+
+def _authorize(reader, request: dict, command: int, parameters) -> None:
+    signature = request.get(5)
+    if signature is None:
+        raise Refused(ctap.PUAT_REQUIRED)
+    message = bytes((1, command))
+    if parameters is not None:
+        message += cbor.encode(parameters)
+    reader.token.verify(protocol.check_version(request.get(4)), message, signature, ctap.BE)
+
+
+def _identifier(finger: int) -> bytes:
+    return bytes((0x54, finger))
+
+
+def _finger(identifier: bytes) -> int:
+    return identifier[1] if len(identifier) == 2 and identifier[0] == 0x54 else -1
+
+
+def _list(store) -> dict:
+    fingers = store.fingers()
+    if not fingers:
+        raise Refused(ctap.INVALID_OPTION)
+    return {7: [{1: _identifier(finger), 2: store.finger_name(finger)} for finger in fingers]}
+
+
+def _begin(reader, parameters) -> dict:
+    reader.enrolment = None
+    taken = reader.store.fingers()
+    reader.user.ensure_sensor()
+    for finger in range(min(ctap.MAX_FINGERS, reader.user.capacity())):
+        if finger not in taken:
+            break
+    else:
+        raise Refused(ctap.FP_DATABASE_FULL)
+    reader.enrolment = Enrolment(finger)
+    answer = _sample(reader, parameters)
+    answer[4] = _identifier(finger)
+    return answer
+
+
+def _sample(reader, parameters) -> dict:
+    """Waits for the finger and takes one sample; the last one stores."""
+    wait = _TIMEOUT_MS if parameters is None else consent.optional(parameters, 3, int, _TIMEOUT_MS)
+    enrolment, user = reader.enrolment, reader.user
+    try:
+        status = user.take_sample(enrolment.samples, max(1000, min(wait, ctap.TOUCH_MS)))
+    except Refused:
+        reader.enrolment = None
+        raise
+    if status == _GOOD and enrolment.samples == 0 and user.known():
+        status = _EXISTS
+    if status == _GOOD:
+        enrolment.samples += 1
+        if enrolment.samples == user.samples:
+            status = user.merge(enrolment.finger)
+            if status == _GOOD:
+                reader.enrolment = None
+                reader.store.put_finger(enrolment.finger, "")
+                return {5: _GOOD, 6: 0}
+            enrolment.samples = 0
+    return {5: status, 6: user.samples - enrolment.samples}

@@ -1,0 +1,49 @@
+"""authenticatorConfig (CTAP 2.1, 6.11)."""
+
+from lib import cbor, ctap
+from micropython import const
+
+from reader import consent, protocol
+from reader.refused import Refused
+from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
+
+_ALWAYS_UV = const(2)
+_MIN_PIN = const(3)
+
+
+def handle(reader, request: dict) -> dict:
+    """Raises Refused."""
+    command = consent.need(request, 1, int)
+    parameters = consent.optional(request, 2, dict, None)
+    if command not in (_ALWAYS_UV, _MIN_PIN):
+        raise Refused(ctap.INVALID_SUBCOMMAND)
+    store = reader.store
+    signature = request.get(4)
+    if signature is not None or store.pin_length or store.fingers():
+        if signature is None:
+            raise Refused(ctap.PUAT_REQUIRED)
+        message = b"\xff" * 32 + bytes((ctap.CONFIG, command))
+        if parameters is not None:
+            message += cbor.encode(parameters)
+        reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.ACFG)
+    if command == _ALWAYS_UV:
+        store.flag(ALWAYS_UV, not store.flags & ALWAYS_UV)
+        return {}
+    return _set_min_pin(store, {} if parameters is None else parameters)
+
+
+def _set_min_pin(store, parameters: dict) -> dict:
+    """The least length only grows; a PIN that is too short now must be changed."""
+    length = consent.optional(parameters, 1, int, store.min_pin)
+    force = consent.optional(parameters, 3, bool, False)
+    if parameters.get(2):
+        raise Refused(ctap.INVALID_PARAMETER)  # no relying party is told the length
+    if length < store.min_pin or length > 63:
+        raise Refused(ctap.PIN_POLICY_VIOLATION)
+    if force and not store.pin_length:
+        raise Refused(ctap.PIN_NOT_SET)
+    flags = store.flags
+    if force or 0 < store.pin_length < length:
+        flags |= FORCE_PIN_CHANGE
+    store.commit(min_pin=length, flags=flags)
+    return {}

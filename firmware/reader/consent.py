@@ -1,0 +1,108 @@
+"""What registering and logging in have in common: parameters, who may, and the authenticator data."""
+
+from hashlib import sha256
+
+from lib import ctap
+
+from reader import protocol
+from reader.refused import Refused
+from reader.store import ALWAYS_UV
+
+
+def need(request: dict, key, kind):
+    """A parameter that must be there and of a type. Raises Refused."""
+    value = request.get(key)
+    if value is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    return of_type(value, kind)
+
+
+def of_type(value, kind):
+    """Raises Refused."""
+    if not isinstance(value, kind) or kind is int and isinstance(value, bool):
+        raise Refused(ctap.UNEXPECTED_TYPE)
+    return value
+
+
+def optional(request: dict, key, kind, default):
+    """Raises Refused."""
+    value = request.get(key)
+    return default if value is None else of_type(value, kind)
+
+
+def options(value: dict) -> "tuple[bool | None, bool | None, bool | None]":
+    """(rk, up, uv), None where the platform does not say. Raises Refused."""
+    for flag in value.values():
+        of_type(flag, bool)
+    return value.get("rk"), value.get("up"), value.get("uv")
+
+
+def descriptors(items: list) -> "list[bytes]":
+    """Identifiers in a list of PublicKeyCredentialDescriptor. Raises Refused."""
+    found = []
+    for item in items:
+        of_type(item, dict)
+        identifier = need(item, "id", bytes)
+        if need(item, "type", str) == "public-key":
+            found.append(identifier)
+    return found
+
+
+def probe(reader, signature) -> None:
+    """An empty pinUvAuthParam asks for a touch, to see which of several readers is meant. Raises Refused."""
+    if signature == b"":
+        reader.user.touch()
+        raise Refused(ctap.PIN_INVALID if reader.store.pin_length else ctap.PIN_NOT_SET)
+
+
+def verified(reader, rp_id: str, data_hash: bytes, signature, version, uv: bool, permission: int) -> bool:
+    """Whether the user is verified: by the token, or here and now by a finger. Raises Refused."""
+    if signature is not None:
+        version = protocol.check_version(version)
+        reader.token.verify(version, data_hash, signature, permission)
+        reader.token.bind(rp_id)
+        return True
+    if not uv:
+        return False
+    reader.user.verify(ctap.PUAT_REQUIRED if reader.store.pin_length else ctap.OPERATION_DENIED)
+    return True
+
+
+def wants_uv(reader, uv, signature) -> bool:
+    """The uv option, after what this reader is able and told to do. Raises Refused."""
+    able = reader.user.can_verify()
+    if signature is not None:
+        return False
+    if uv and not able:
+        raise Refused(ctap.INVALID_OPTION)
+    if reader.store.flags & ALWAYS_UV and not uv:
+        if not able:
+            raise Refused(ctap.PUAT_REQUIRED)
+        return True
+    return bool(uv)
+
+
+def ensure_present(reader, by_finger: bool) -> None:
+    """The user's presence: the finger just now, the token's, or a touch. Raises Refused."""
+    if not by_finger and not reader.token.present():
+        reader.user.touch()
+
+
+def authenticator_data(rp_hash: bytes, flags: int, count: int, attested: bytes, extensions: bytes) -> bytes:
+    """WebAuthn 6.1."""
+    if attested:
+        flags |= ctap.AT
+    if extensions:
+        flags |= ctap.ED
+    return rp_hash + bytes((flags,)) + count.to_bytes(4, "big") + attested + extensions
+
+
+def count_signature(reader) -> int:
+    """The next value of the signature counter, which is in flash before anything is signed with it."""
+    count = reader.store.signatures + 1
+    reader.store.commit(signatures=count)
+    return count
+
+
+def hash_of(rp_id: str) -> bytes:
+    return sha256(rp_id.encode()).digest()

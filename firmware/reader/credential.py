@@ -1,0 +1,126 @@
+"""A credential: what its identifier says, and what is stored of a resident one.
+
+Identifier (50 bytes): format (1) ‖ nonce (32) ‖ flags (1) ‖ MAC (16). Its keys are derived from the reader's master
+secret, the nonce, the flags and the relying party, so a credential that is not resident needs no storage, and
+the storage of a resident one holds no key.
+
+Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖ relying party ‖ name ‖
+display name, each of the last four with its length in front (1). Texts are cut at 64 bytes, between characters.
+"""
+
+from lib import ctap, p256
+from micropython import const
+
+from reader.seal import equal
+
+_FORMAT = const(1)
+ID_SIZE = const(50)
+
+RESIDENT = const(1)
+BLOB = const(8)  # has a large-blob key
+_PROTECT_SHIFT = const(1)  # credProtect, 1..3, in bits 1 and 2
+
+
+def flags_of(resident: bool, protect: int, blob: bool) -> int:
+    return (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
+
+
+def cut(text: str) -> str:
+    """At most 64 bytes of UTF-8."""
+    data = text.encode()
+    if len(data) <= ctap.MAX_NAME:
+        return text
+    end = ctap.MAX_NAME
+    while data[end] & 0xC0 == 0x80:
+        end -= 1
+    return data[:end].decode()
+
+
+class Credential:
+    """slot: where it is stored, -1 when it is not resident."""
+
+    def __init__(self, rp_hash: bytes, nonce: bytes, flags: int) -> None:
+        self.rp_hash = rp_hash
+        self.nonce = nonce
+        self.flags = flags
+        self.slot = -1
+        self.made = 0
+        self.user_id = b""
+        self.rp_id = self.name = self.display_name = ""
+
+    @property
+    def protect(self) -> int:
+        return self.flags >> _PROTECT_SHIFT & 3
+
+    def _bound(self) -> bytes:
+        return self.rp_hash + self.nonce + bytes((self.flags,))
+
+    def identifier(self, store) -> bytes:
+        mac = store.derive(b"id", self._bound())[:16]
+        return bytes((_FORMAT,)) + self.nonce + bytes((self.flags,)) + mac
+
+    def private(self, store) -> int:
+        bound = self._bound()
+        return p256.scalar(store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16])
+
+    def secret(self, store, with_uv: bool) -> bytes:
+        """For hmac-secret."""
+        return store.derive(b"hmac-uv" if with_uv else b"hmac", self._bound())
+
+    def blob_key(self, store) -> bytes:
+        return store.derive(b"blob", self._bound())
+
+    def user(self, whole: bool) -> dict:
+        """PublicKeyCredentialUserEntity; only the id unless `whole`."""
+        entity = {"id": self.user_id}
+        if whole and self.name:
+            entity["name"] = self.name
+        if whole and self.display_name:
+            entity["displayName"] = self.display_name
+        return entity
+
+    def encode(self) -> bytes:
+        out = self.nonce + bytes((self.flags,)) + self.made.to_bytes(4, "little") + self.rp_hash
+        for part in (self.user_id, self.rp_id.encode(), self.name.encode(), self.display_name.encode()):
+            out += bytes((len(part),)) + part
+        return out
+
+
+def stored(store, slot: int) -> Credential:
+    data = store.credential(slot)
+    found = Credential(data[37:69], data[:32], data[32])
+    found.slot = slot
+    found.made = int.from_bytes(data[33:37], "little")
+    parts = []
+    at = 69
+    for _ in range(4):
+        end = at + 1 + data[at]
+        parts.append(data[at + 1 : end])
+        at = end
+    found.user_id = parts[0]
+    found.rp_id, found.name, found.display_name = [part.decode() for part in parts[1:]]
+    return found
+
+
+def resident(store, rp_hash: bytes) -> "list[Credential]":
+    """Of a relying party, the newest first."""
+    found = [stored(store, slot) for slot in store.slots_of(rp_hash)]
+    found = [credential for credential in found if credential.rp_hash == rp_hash]
+    found.sort(key=lambda credential: -credential.made)
+    return found
+
+
+def identified(store, rp_hash: bytes, identifier) -> "Credential | None":
+    """The credential of an identifier, if it is one of ours, of this relying party, and not deleted."""
+    if len(identifier) != ID_SIZE or identifier[0] != _FORMAT:
+        return None
+    found = Credential(rp_hash, bytes(identifier[1:33]), identifier[33])
+    if not equal(found.identifier(store), identifier):
+        return None
+    if not found.flags & RESIDENT:
+        return found
+    for slot in store.slots_of(rp_hash):
+        candidate = stored(store, slot)
+        if candidate.nonce == found.nonce:
+            return candidate
+    return None

@@ -1,0 +1,45 @@
+"""authenticatorGetInfo (CTAP 2.1, 6.4)."""
+
+from lib import ctap
+
+from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
+from reader.version import NUMBER
+
+
+def answer(reader) -> dict:
+    store = reader.store
+    always = bool(store.flags & ALWAYS_UV)
+    return {
+        1: ["FIDO_2_0", "FIDO_2_1"],
+        2: ["credProtect", "hmac-secret", "largeBlobKey"],
+        3: reader.identity.aaguid,
+        4: {
+            "rk": True,
+            "up": True,
+            "uv": reader.user.can_verify(),
+            "plat": False,
+            "alwaysUv": always,
+            "bioEnroll": bool(store.fingers()),
+            "credMgmt": True,
+            "authnrCfg": True,
+            "clientPin": bool(store.pin_length),
+            "largeBlobs": True,
+            "uvBioEnroll": True,
+            "pinUvAuthToken": True,
+            "setMinPINLength": True,
+            "makeCredUvNotRqd": not always,
+        },
+        5: ctap.MAX_MESSAGE,
+        6: [2, 1],
+        7: 16,
+        8: 64,
+        9: ["usb"],
+        10: [{"alg": -7, "type": "public-key"}],
+        11: ctap.MAX_BLOBS,
+        12: bool(store.flags & FORCE_PIN_CHANGE),
+        13: store.min_pin,
+        14: NUMBER,
+        17: ctap.UV_TRIES_A_COMMAND,
+        18: 2,
+        20: store.room(),
+    }

@@ -1,0 +1,123 @@
+"""authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.1, 6.2 and 6.3)."""
+
+from hashlib import sha256
+
+from lib import cbor, ctap, hmac, p256
+from time import ticks_diff, ticks_ms
+
+from reader import consent, credential, protocol
+from reader.refused import Refused
+
+
+class Pending:
+    """What is left of an assertion with several credentials. since: ticks in ms."""
+
+    def __init__(self, slots, data_hash, flags, extensions, secret) -> None:
+        self.slots = slots
+        self.data_hash = data_hash
+        self.flags = flags
+        self.extensions = extensions
+        self.secret = secret
+        self.since = ticks_ms()
+
+
+def handle(reader, request: dict) -> dict:
+    """Raises Refused."""
+    store = reader.store
+    reader.pending = None
+    rp_id = consent.need(request, 1, str)
+    data_hash = consent.need(request, 2, bytes)
+    allowed = request.get(3)
+    if allowed is not None:
+        allowed = consent.descriptors(consent.of_type(allowed, list))
+    extensions = consent.optional(request, 4, dict, {})
+    rk, up, uv = consent.options(consent.optional(request, 5, dict, {}))
+    signature = consent.optional(request, 6, bytes, None)
+    if len(data_hash) != 32:
+        raise Refused(ctap.INVALID_LENGTH)
+    if rk is not None:
+        raise Refused(ctap.UNSUPPORTED_OPTION)
+    up = up is not False
+    consent.probe(reader, signature)
+    if up or uv:
+        uv = consent.wants_uv(reader, uv, signature)
+    by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA)
+    found = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
+    if not found:
+        raise Refused(ctap.NO_CREDENTIALS)
+    secret = _hmac_secret(reader, extensions, up)
+    if up:
+        consent.ensure_present(reader, bool(uv))
+    reader.token.spend()
+    flags = (ctap.UP if up else 0) | (ctap.UV if by_user else 0)
+    slots = [] if allowed else [one.slot for one in found[1:]]
+    answer = _assertion(reader, found[0], data_hash, flags, extensions, secret, bool(slots))
+    if slots:
+        answer[5] = len(slots) + 1
+        reader.pending = Pending(slots, data_hash, flags, extensions, secret)
+    return answer
+
+
+def next_one(reader) -> dict:
+    """Raises Refused."""
+    pending = reader.pending
+    if pending is None or ticks_diff(ticks_ms(), pending.since) >= ctap.NEXT_ASSERTION_MS:
+        reader.pending = None
+        raise Refused(ctap.NOT_ALLOWED)
+    one = credential.stored(reader.store, pending.slots.pop(0))
+    pending.since = ticks_ms()
+    if not pending.slots:
+        reader.pending = None
+    return _assertion(
+        reader, one, pending.data_hash, pending.flags, pending.extensions, pending.secret, True
+    )
+
+
+def _applicable(store, rp_hash: bytes, allowed, by_user: bool) -> list:
+    """Credentials that may be used now, the newest first; one when the platform names some."""
+    if allowed:
+        for identifier in allowed:
+            one = credential.identified(store, rp_hash, identifier)
+            if one is not None and (by_user or one.protect < 3):
+                return [one]
+        return []
+    return [one for one in credential.resident(store, rp_hash) if by_user or one.protect < 2]
+
+
+def _hmac_secret(reader, extensions: dict, up: bool):
+    """(shared secret, salts) when asked for. Raises Refused."""
+    asked = extensions.get("hmac-secret")
+    if asked is None:
+        return None
+    consent.of_type(asked, dict)
+    if not up:
+        raise Refused(ctap.UNSUPPORTED_OPTION)
+    version = protocol.check_version(asked.get(4, 1))
+    encrypted = consent.need(asked, 2, bytes)
+    shared = reader.agreement.agree(version, consent.need(asked, 1, dict))
+    shared.verify(encrypted, consent.need(asked, 3, bytes))
+    salts = shared.decrypt(encrypted)
+    if len(salts) not in (32, 64):
+        raise Refused(ctap.INVALID_LENGTH)
+    return shared, salts
+
+
+def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool) -> dict:
+    store = reader.store
+    output = {}
+    if secret is not None:
+        shared, salts = secret
+        key = one.secret(store, bool(flags & ctap.UV))
+        values = b"".join([hmac.digest(sha256, key, salts[at : at + 32]) for at in range(0, len(salts), 32)])
+        output["hmac-secret"] = shared.encrypt(values, reader.urandom)
+    count = consent.count_signature(reader)
+    encoded = cbor.encode(output) if output else b""
+    data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)
+    digest = sha256(data + data_hash).digest()
+    r, s = p256.sign(one.private(store), digest, reader.urandom, reader.pause)
+    answer = {1: {"id": one.identifier(store), "type": "public-key"}, 2: data, 3: p256.der(r, s)}
+    if one.slot >= 0:
+        answer[4] = one.user(several and bool(flags & ctap.UV))
+    if extensions.get("largeBlobKey") is True and one.flags & credential.BLOB:
+        answer[7] = one.blob_key(store)
+    return answer

@@ -1,0 +1,134 @@
+"""authenticatorCredentialManagement (CTAP 2.1, 6.8)."""
+
+from lib import cbor, ctap, p256
+from micropython import const
+
+from reader import consent, credential, protocol
+from reader.refused import Refused
+
+_METADATA = const(1)
+_RPS_BEGIN = const(2)
+_RPS_NEXT = const(3)
+_CREDENTIALS_BEGIN = const(4)
+_CREDENTIALS_NEXT = const(5)
+_DELETE = const(6)
+_UPDATE = const(7)
+
+
+def handle(reader, request: dict) -> dict:
+    """One sub-command. Raises Refused."""
+    command = consent.need(request, 1, int)
+    if command in (_RPS_NEXT, _CREDENTIALS_NEXT):
+        kind, slots = reader.listing
+        if kind != command or not slots:
+            raise Refused(ctap.NOT_ALLOWED)
+        slot = slots.pop(0)
+        return _party(reader, slot) if command == _RPS_NEXT else _credential(reader, slot)
+    reader.listing = (0, [])
+    if not _METADATA <= command <= _UPDATE:
+        raise Refused(ctap.INVALID_SUBCOMMAND)
+    parameters = consent.optional(request, 2, dict, None)
+    _authorize(reader, request, command, parameters)
+    if command == _METADATA:
+        _any_party(reader)
+        return {1: len(reader.store.slots()), 2: reader.store.room()}
+    if command == _RPS_BEGIN:
+        _any_party(reader)
+        return _list_parties(reader)
+    if parameters is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    if command == _CREDENTIALS_BEGIN:
+        return _list_credentials(reader, consent.need(parameters, 1, bytes))
+    one = _named(reader, consent.need(parameters, 2, dict))
+    if command == _DELETE:
+        reader.store.delete(one.slot)
+        return {}
+    return _update(reader, one, consent.need(parameters, 3, dict))
+
+
+def _authorize(reader, request: dict, command: int, parameters) -> None:
+    signature = request.get(4)
+    if signature is None:
+        raise Refused(ctap.PUAT_REQUIRED)
+    message = bytes((command,))
+    if command >= _CREDENTIALS_BEGIN and parameters is not None:
+        message += cbor.encode(parameters)
+    reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.CM)
+
+
+def _any_party(reader) -> None:
+    """A token for one relying party is not for a look at all of them."""
+    if reader.token.rp_id is not None:
+        raise Refused(ctap.PIN_AUTH_INVALID)
+
+
+def _only(reader, rp_hash: bytes) -> None:
+    if reader.token.rp_id is not None and consent.hash_of(reader.token.rp_id) != rp_hash:
+        raise Refused(ctap.PIN_AUTH_INVALID)
+
+
+def _list_parties(reader) -> dict:
+    """One credential of each relying party stands for it."""
+    slots, seen = [], []
+    for slot in reader.store.slots():
+        rp_hash = credential.stored(reader.store, slot).rp_hash[:8]
+        if rp_hash not in seen:
+            seen.append(rp_hash)
+            slots.append(slot)
+    if not slots:
+        raise Refused(ctap.NO_CREDENTIALS)
+    answer = _party(reader, slots[0])
+    answer[5] = len(slots)
+    reader.listing = (_RPS_NEXT, slots[1:])
+    return answer
+
+
+def _party(reader, slot: int) -> dict:
+    one = credential.stored(reader.store, slot)
+    return {3: {"id": one.rp_id}, 4: one.rp_hash}
+
+
+def _list_credentials(reader, rp_hash: bytes) -> dict:
+    _only(reader, rp_hash)
+    slots = [one.slot for one in credential.resident(reader.store, rp_hash)]
+    if not slots:
+        raise Refused(ctap.NO_CREDENTIALS)
+    answer = _credential(reader, slots[0])
+    answer[9] = len(slots)
+    reader.listing = (_CREDENTIALS_NEXT, slots[1:])
+    return answer
+
+
+def _credential(reader, slot: int) -> dict:
+    store = reader.store
+    one = credential.stored(store, slot)
+    public = p256.public_key(one.private(store), reader.urandom, reader.pause)
+    answer = {
+        6: one.user(True),
+        7: {"id": one.identifier(store), "type": "public-key"},
+        8: {1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]},
+        10: one.protect,
+    }
+    if one.flags & credential.BLOB:
+        answer[11] = one.blob_key(store)
+    return answer
+
+
+def _named(reader, descriptor: dict):
+    """The stored credential of a descriptor. Raises Refused."""
+    identifier = consent.need(descriptor, "id", bytes)
+    for slot in reader.store.slots():
+        one = credential.stored(reader.store, slot)
+        if one.nonce == identifier[1:33] and one.identifier(reader.store) == identifier:
+            _only(reader, one.rp_hash)
+            return one
+    raise Refused(ctap.NO_CREDENTIALS)
+
+
+def _update(reader, one, user: dict) -> dict:
+    if consent.need(user, "id", bytes) != one.user_id:
+        raise Refused(ctap.INVALID_PARAMETER)
+    one.name = credential.cut(consent.optional(user, "name", str, ""))
+    one.display_name = credential.cut(consent.optional(user, "displayName", str, ""))
+    reader.store.put_credential(one.slot, one.rp_hash, one.encode())
+    return {}

@@ -1,0 +1,181 @@
+"""authenticatorClientPIN (CTAP 2.1, 6.5.5): setting and changing the PIN, and the tokens that PIN and finger give.
+
+A retry counter goes down in flash before anything is compared, and up again only after it was right.
+"""
+
+from hashlib import sha256
+
+from lib import ctap
+from micropython import const
+
+from reader import protocol
+from reader.refused import Refused
+from reader.seal import equal
+from reader.store import FORCE_PIN_CHANGE
+
+_RETRIES = const(1)
+_KEY_AGREEMENT = const(2)
+_SET = const(3)
+_CHANGE = const(4)
+_TOKEN = const(5)
+_UV_TOKEN = const(6)
+_UV_RETRIES = const(7)
+_PIN_TOKEN = const(9)
+
+_MC_GA = const(3)
+_KNOWN = const(0x3F)
+
+
+def handle(reader, request: dict) -> dict:
+    """One sub-command. Raises Refused."""
+    command = request.get(2)
+    if command is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    store = reader.store
+    if command == _RETRIES:
+        return {3: store.pin_retries, 4: reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW}
+    if command == _UV_RETRIES:
+        return {5: store.uv_retries}
+    if command not in (_KEY_AGREEMENT, _SET, _CHANGE, _TOKEN, _UV_TOKEN, _PIN_TOKEN):
+        raise Refused(ctap.INVALID_SUBCOMMAND)
+    version = protocol.check_version(request.get(1))
+    if command == _KEY_AGREEMENT:
+        return {1: reader.agreement.cose()}
+    if command == _SET:
+        return _set(reader, version, request)
+    if command == _CHANGE:
+        return _change(reader, version, request)
+    return _token(reader, version, command, request)
+
+
+def _need(request: dict, *keys):
+    values = [request.get(key) for key in keys]
+    if None in values:
+        raise Refused(ctap.MISSING_PARAMETER)
+    for key, value in zip(keys, values):
+        if key != 3 and not isinstance(value, bytes):
+            raise Refused(ctap.UNEXPECTED_TYPE)
+    return values
+
+
+def _set(reader, version, request) -> dict:
+    peer, signature, encrypted = _need(request, 3, 4, 5)
+    if reader.store.pin_length:
+        raise Refused(ctap.PIN_AUTH_INVALID)
+    secret = reader.agreement.agree(version, peer)
+    secret.verify(encrypted, signature)
+    pin = _new_pin(reader.store, secret.decrypt(encrypted))
+    _write(reader.store, pin)
+    return {}
+
+
+def _new_pin(store, padded: bytes) -> bytes:
+    """The PIN, checked against the policy. Raises Refused."""
+    if len(padded) != 64:
+        raise Refused(ctap.INVALID_PARAMETER)
+    end = padded.find(b"\0")
+    pin = padded[:end]
+    if end < 0 or padded[end:] != bytes(64 - end):
+        raise Refused(ctap.PIN_POLICY_VIOLATION)
+    if _characters(pin) < store.min_pin:
+        raise Refused(ctap.PIN_POLICY_VIOLATION)
+    return pin
+
+
+def _characters(pin: bytes) -> int:
+    return sum(1 for byte in pin if byte & 0xC0 != 0x80)
+
+
+def _write(store, pin: bytes) -> None:
+    store.commit(
+        pin_check=store.check_of_pin(sha256(pin).digest()[:16]),
+        pin_length=_characters(pin),
+        pin_retries=ctap.PIN_RETRIES,
+        uv_retries=ctap.UV_RETRIES,
+        flags=store.flags & ~FORCE_PIN_CHANGE,
+    )
+
+
+def _check_open(reader) -> None:
+    """Raises Refused when no PIN may be tried now."""
+    if not reader.store.pin_length:
+        raise Refused(ctap.PIN_NOT_SET)
+    if not reader.store.pin_retries:
+        raise Refused(ctap.PIN_BLOCKED)
+    if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
+        raise Refused(ctap.PIN_AUTH_BLOCKED)
+
+
+def _compare(reader, secret, encrypted) -> None:
+    """Tries a PIN: costs a retry, in flash, before it is looked at. Raises Refused."""
+    store = reader.store
+    store.commit(pin_retries=store.pin_retries - 1)
+    pin_hash = secret.decrypt(encrypted)
+    if len(pin_hash) != 16 or not equal(store.check_of_pin(pin_hash), store.pin_check):
+        reader.agreement.renew()
+        reader.wrong_pins += 1
+        if not store.pin_retries:
+            raise Refused(ctap.PIN_BLOCKED)
+        if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
+            raise Refused(ctap.PIN_AUTH_BLOCKED)
+        raise Refused(ctap.PIN_INVALID)
+    reader.wrong_pins = 0
+    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES)
+
+
+def _change(reader, version, request) -> dict:
+    peer, signature, encrypted, hash_encrypted = _need(request, 3, 4, 5, 6)
+    _check_open(reader)
+    store = reader.store
+    secret = reader.agreement.agree(version, peer)
+    secret.verify(encrypted + hash_encrypted, signature)
+    _compare(reader, secret, hash_encrypted)
+    pin = _new_pin(store, secret.decrypt(encrypted))
+    if store.flags & FORCE_PIN_CHANGE:
+        if equal(store.check_of_pin(sha256(pin).digest()[:16]), store.pin_check):
+            raise Refused(ctap.PIN_POLICY_VIOLATION)
+    _write(store, pin)
+    reader.token.reset()
+    return {}
+
+
+def _permissions(reader, command, request) -> "tuple[int, str | None]":
+    """What the token is to be good for. Raises Refused."""
+    permissions, rp_id = request.get(9), request.get(10)
+    if command == _TOKEN:
+        if permissions is not None or rp_id is not None:
+            raise Refused(ctap.INVALID_PARAMETER)
+        return _MC_GA, None
+    if permissions is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    if not isinstance(permissions, int) or rp_id is not None and not isinstance(rp_id, str):
+        raise Refused(ctap.UNEXPECTED_TYPE)
+    if permissions <= 0:
+        raise Refused(ctap.INVALID_PARAMETER)
+    if permissions & ~_KNOWN:
+        raise Refused(ctap.UNAUTHORIZED_PERMISSION)
+    if permissions & _MC_GA and rp_id is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    return permissions, rp_id
+
+
+def _token(reader, version, command, request) -> dict:
+    permissions, rp_id = _permissions(reader, command, request)
+    store = reader.store
+    if command == _UV_TOKEN:
+        (peer,) = _need(request, 3)
+        if not reader.user.can_verify():
+            raise Refused(ctap.NOT_ALLOWED)
+        if not store.uv_retries:
+            raise Refused(ctap.UV_BLOCKED)
+        secret = reader.agreement.agree(version, peer)
+        reader.user.verify()
+    else:
+        peer, hash_encrypted = _need(request, 3, 6)
+        _check_open(reader)
+        secret = reader.agreement.agree(version, peer)
+        _compare(reader, secret, hash_encrypted)
+        if store.flags & FORCE_PIN_CHANGE:
+            raise Refused(ctap.PIN_POLICY_VIOLATION if command == _PIN_TOKEN else ctap.PIN_INVALID)
+    value = reader.token.issue(version, permissions, rp_id, command == _UV_TOKEN)
+    return {2: secret.encrypt(value, reader.urandom)}

@@ -1,0 +1,99 @@
+"""PIN/UV auth protocols 1 and 2 (CTAP 2.1, 6.5.6 and 6.5.7), and the reader's key agreement."""
+
+from cryptolib import aes
+from hashlib import sha256
+
+from lib import ctap, hmac, p256
+from micropython import const
+
+from reader.refused import Refused
+from reader.seal import equal
+
+_CBC = const(2)
+
+
+class Secret:
+    """What a platform and the reader share for one exchange. version: 1 or 2."""
+
+    def __init__(self, version: int, x: bytes) -> None:
+        self.version = version
+        if version == 1:
+            self._cipher = self._mac = sha256(x).digest()
+        else:
+            extract = hmac.digest(sha256, bytes(32), x)
+            self._mac = hmac.digest(sha256, extract, b"CTAP2 HMAC key\x01")
+            self._cipher = hmac.digest(sha256, extract, b"CTAP2 AES key\x01")
+
+    def verify(self, message: bytes, signature) -> None:
+        """Raises Refused(PIN_AUTH_INVALID)."""
+        verify(self.version, self._mac, message, signature)
+
+    def encrypt(self, data: bytes, urandom) -> bytes:
+        """data: whole blocks."""
+        if self.version == 1:
+            return aes(self._cipher, _CBC, bytes(16)).encrypt(data)
+        iv = urandom(16)
+        return iv + aes(self._cipher, _CBC, iv).encrypt(data)
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Raises Refused."""
+        iv = bytes(16)
+        if self.version == 2:
+            iv, data = data[:16], data[16:]
+        if len(data) < 16 or len(data) & 15:
+            raise Refused(ctap.INVALID_PARAMETER)
+        return aes(self._cipher, _CBC, iv).decrypt(data)
+
+
+def verify(version: int, key: bytes, message: bytes, signature) -> None:
+    """Raises Refused(PIN_AUTH_INVALID)."""
+    expected = hmac.digest(sha256, key, message)
+    if not equal(expected[:16] if version == 1 else expected, signature):
+        raise Refused(ctap.PIN_AUTH_INVALID)
+
+
+def check_version(version) -> int:
+    """Raises Refused."""
+    if version is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    if version not in (1, 2):
+        raise Refused(ctap.INVALID_PARAMETER)
+    return version
+
+
+class KeyAgreement:
+    """A key pair of this power-up, made when idle; a wrong PIN makes it anew."""
+
+    def __init__(self, urandom, pause) -> None:
+        self._urandom = urandom
+        self._pause = pause
+        self._private = 0
+        self._public = b""
+
+    def renew(self) -> None:
+        self._private = 0
+
+    def prepare(self) -> None:
+        if not self._private:
+            private = p256.scalar(self._urandom(48))
+            self._public = p256.public_key(private, self._urandom, self._pause)
+            self._private = private
+
+    def cose(self) -> dict:
+        """The public key, as COSE_Key with the algorithm that CTAP names."""
+        self.prepare()
+        return {1: 2, 3: -25, -1: 1, -2: self._public[:32], -3: self._public[32:]}
+
+    def agree(self, version: int, peer) -> Secret:
+        """With a platform's COSE_Key. Raises Refused."""
+        if not isinstance(peer, dict):
+            raise Refused(ctap.UNEXPECTED_TYPE)
+        x, y = peer.get(-2), peer.get(-3)
+        if peer.get(1) != 2 or peer.get(-1) != 1 or not isinstance(x, bytes) or not isinstance(y, bytes):
+            raise Refused(ctap.INVALID_PARAMETER)
+        self.prepare()
+        try:
+            shared = p256.shared_x(self._private, x + y, self._urandom, self._pause)
+        except p256.InvalidError:
+            raise Refused(ctap.INVALID_PARAMETER)
+        return Secret(version, shared)

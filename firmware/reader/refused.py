@@ -1,0 +1,8 @@
+"""The one exception of the command handlers."""
+
+
+class Refused(Exception):
+    """A CTAP status other than success: `status`. Nothing was changed beyond what its handler says."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status

@@ -1,0 +1,115 @@
+"""authenticatorMakeCredential (CTAP 2.1, 6.1)."""
+
+from hashlib import sha256
+
+from lib import cbor, ctap, p256
+
+from reader import consent, credential
+from reader.refused import Refused
+
+
+def handle(reader, request: dict) -> dict:
+    """Raises Refused."""
+    store = reader.store
+    data_hash = consent.need(request, 1, bytes)
+    rp = consent.need(request, 2, dict)
+    user = consent.need(request, 3, dict)
+    rp_id = consent.need(rp, "id", str)
+    user_id = consent.need(user, "id", bytes)
+    name = consent.optional(user, "name", str, "")
+    display_name = consent.optional(user, "displayName", str, "")
+    _check_algorithms(consent.need(request, 4, list))
+    excluded = consent.descriptors(consent.optional(request, 5, list, []))
+    extensions = consent.optional(request, 6, dict, {})
+    rk, up, uv = consent.options(consent.optional(request, 7, dict, {}))
+    signature = consent.optional(request, 8, bytes, None)
+    if len(data_hash) != 32 or not user_id or len(user_id) > 64:
+        raise Refused(ctap.INVALID_LENGTH)
+    if up is False:
+        raise Refused(ctap.INVALID_OPTION)
+    if request.get(10) is not None:
+        raise Refused(ctap.INVALID_PARAMETER)  # no enterprise attestation
+    consent.probe(reader, signature)
+    protect, hmac_secret, blob = _extensions(extensions, rk)
+    uv = consent.wants_uv(reader, uv, signature)
+    protected = store.pin_length or store.fingers()
+    if rk and protected and signature is None and not uv:
+        raise Refused(ctap.PUAT_REQUIRED)
+    by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(9), uv, ctap.MC)
+    rp_hash = consent.hash_of(rp_id)
+    for identifier in excluded:
+        known = credential.identified(store, rp_hash, identifier)
+        if known is not None and (by_user or known.protect < 3):
+            consent.ensure_present(reader, uv)
+            raise Refused(ctap.CREDENTIAL_EXCLUDED)
+    consent.ensure_present(reader, uv)
+    reader.token.spend()
+    flags = ctap.UP | (ctap.UV if by_user else 0)
+    made = credential.Credential(
+        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob)
+    )
+    if rk:
+        made.user_id = user_id
+        made.rp_id = credential.cut(rp_id)
+        made.name = credential.cut(name)
+        made.display_name = credential.cut(display_name)
+        _keep(store, made)
+    output = {}
+    if "credProtect" in extensions:
+        output["credProtect"] = protect
+    if hmac_secret:
+        output["hmac-secret"] = True
+    return _answer(reader, made, flags, data_hash, output)
+
+
+def _check_algorithms(parameters: list) -> None:
+    usable = False
+    for item in parameters:
+        consent.of_type(item, dict)
+        kind, algorithm = consent.need(item, "type", str), consent.need(item, "alg", int)
+        usable = usable or kind == "public-key" and algorithm == -7
+    if not usable:
+        raise Refused(ctap.UNSUPPORTED_ALGORITHM)
+
+
+def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
+    """(credProtect, hmac-secret, largeBlobKey). Raises Refused."""
+    protect = consent.optional(extensions, "credProtect", int, 1)
+    if not 1 <= protect <= 3:
+        raise Refused(ctap.INVALID_OPTION)
+    blob = consent.optional(extensions, "largeBlobKey", bool, False)
+    if "largeBlobKey" in extensions and not (blob and rk):
+        raise Refused(ctap.INVALID_OPTION)
+    return protect, consent.optional(extensions, "hmac-secret", bool, False), blob
+
+
+def _keep(store, made) -> None:
+    """Stores a resident credential; one of the same user and relying party is replaced in the same commit."""
+    slot = -1
+    for known in credential.resident(store, made.rp_hash):
+        if known.user_id == made.user_id:
+            slot = known.slot
+    if slot < 0:
+        slot = store.free_slot()
+    # The number that orders credentials is spent first: it may be lost, it is never given twice.
+    made.made = store.made + 1
+    store.commit(made=made.made)
+    store.put_credential(slot, made.rp_hash, made.encode())
+
+
+def _answer(reader, made, flags: int, data_hash: bytes, output: dict) -> dict:
+    store = reader.store
+    count = consent.count_signature(reader)
+    identifier = made.identifier(store)
+    public = p256.public_key(made.private(store), reader.urandom, reader.pause)
+    key = cbor.encode({1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]})
+    attested = reader.identity.aaguid + len(identifier).to_bytes(2, "big") + identifier + key
+    extensions = cbor.encode(output) if output else b""
+    data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
+    digest = sha256(data + data_hash).digest()
+    r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
+    statement = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
+    answer = {1: "packed", 2: data, 3: statement}
+    if made.flags & credential.BLOB:
+        answer[5] = made.blob_key(store)
+    return answer

@@ -1,0 +1,196 @@
+"""What the reader remembers. One record holds the state, one each credential and each finger.
+
+State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least PIN length (1) ‖
+length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4) ‖ master (32) ‖ PIN check (32).
+Everything is sealed, see reader/seal.py.
+"""
+
+import struct
+from hashlib import sha256
+
+from lib import ctap, hmac
+from lib.journal import DamagedError
+from lib.records import Records
+from micropython import const
+
+from reader import seal
+from reader.refused import Refused
+
+_STATE = const(0)
+_BLOBS = const(1)
+_CREDENTIALS = const(0x100)
+_FINGERS = const(0x200)
+_FORMAT = const(1)
+_LAYOUT = "<BBBBBBIII32s32s"
+
+ALWAYS_UV = const(1)
+FORCE_PIN_CHANGE = const(2)
+SCRUB = const(4)  # a reset has not erased everything yet
+PAIRED = const(8)  # the sensor has our password
+
+_NO_BLOBS = b"\x80\x76\xbe\x8b\x52\x8d\x00\x75\xf7\xaa\xe9\x8d\x6f\xa5\x7a\x6d\x3c"
+
+
+class Store:
+    """Attributes are the state in flash; `commit` is the only way to change them."""
+
+    def __init__(self, flash, root: bytes, urandom) -> None:
+        """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it fails."""
+        self._urandom = urandom
+        self._root = root
+        self._seal = seal.Seal(root, urandom)
+        self._records = Records(flash)
+        self._ready = False
+        if not self._records.load():
+            self._fresh()
+            self._write()
+            self._ready = True
+            return
+        sealed = self._records.get(_STATE)
+        if sealed is None:
+            raise DamagedError
+        self._decode(self._open(_STATE, sealed))
+
+    def ready(self) -> None:
+        """Before the first command that depends on what is stored. Raises OSError."""
+        if not self._ready:
+            self._records.settle()
+            self._ready = True
+            if self.flags & SCRUB:
+                self._scrub(None)
+
+    def _open(self, key, sealed, open_size=0):
+        try:
+            return self._seal.open(key, sealed, open_size)
+        except seal.DamagedError:
+            raise DamagedError
+
+    # -- the state -----------------------------------------------------------------------------
+
+    def _fresh(self) -> None:
+        self.flags = 0
+        self.pin_retries = ctap.PIN_RETRIES
+        self.uv_retries = ctap.UV_RETRIES
+        self.min_pin = 4
+        self.pin_length = 0
+        self.signatures = 0
+        self.made = 0
+        self.sensor_password = int.from_bytes(self._urandom(4), "little") | 1
+        self._master = hmac.digest(sha256, self._root, self._urandom(32))
+        self.pin_check = bytes(32)
+
+    def _decode(self, state: bytes) -> None:
+        (
+            _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length, self.signatures,
+            self.made, self.sensor_password, self._master, self.pin_check,
+        ) = struct.unpack(_LAYOUT, state)  # fmt: skip
+
+    def _encode(self) -> bytes:
+        state = struct.pack(
+            _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
+            self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
+        )  # fmt: skip
+        return self._seal.close(_STATE, state)
+
+    def _write(self) -> None:
+        self._records.put(_STATE, self._encode())
+
+    def commit(self, **changes) -> None:
+        """Writes all changes as one record. Raises OSError when flash fails: nothing has changed."""
+        old = {name: getattr(self, name) for name in changes}
+        for name, value in changes.items():
+            setattr(self, name, value)
+        try:
+            self._write()
+        except OSError:
+            for name, value in old.items():
+                setattr(self, name, value)
+            raise
+
+    def flag(self, mask: int, on: bool) -> None:
+        self.commit(flags=self.flags | mask if on else self.flags & ~mask)
+
+    def reset(self, pause) -> None:
+        """Everything is new in one commit; then what was there is erased. The sensor stays paired."""
+        old = (self.flags, self.sensor_password, self._encode())
+        self._fresh()
+        self.flags = SCRUB | old[0] & PAIRED
+        self.sensor_password = old[1]
+        try:
+            self._records.restart(_STATE, self._encode())
+        except OSError:
+            self._decode(self._open(_STATE, old[2]))
+            raise
+        self._scrub(pause)
+
+    def _scrub(self, pause) -> None:
+        try:
+            self._records.scrub(pause)
+        except OSError:
+            pass  # a worn-out sector: what it holds is sealed under a master that is gone
+        self.flag(SCRUB, False)
+
+    # -- secrets -------------------------------------------------------------------------------
+
+    def derive(self, label: bytes, data) -> bytes:
+        """32 bytes out of the master secret."""
+        return hmac.digest(sha256, self._master, label + data)
+
+    def check_of_pin(self, pin_hash: bytes) -> bytes:
+        return self.derive(b"pin", pin_hash)
+
+    # -- credentials ---------------------------------------------------------------------------
+
+    def slots(self) -> "list[int]":
+        return self._records.keys(_CREDENTIALS, _CREDENTIALS + ctap.MAX_CREDENTIALS)
+
+    def slots_of(self, rp_hash: bytes) -> "list[int]":
+        """Slots with credentials of a relying party."""
+        tag = self._seal.tag(rp_hash)
+        return [slot for slot in self.slots() if self._records.peek(slot, 8) == tag]
+
+    def free_slot(self) -> int:
+        """Raises Refused."""
+        slots = self.slots()
+        for slot in range(_CREDENTIALS, _CREDENTIALS + ctap.MAX_CREDENTIALS):
+            if slot not in slots:
+                return slot
+        raise Refused(ctap.KEY_STORE_FULL)
+
+    def room(self) -> int:
+        """How many more credentials fit."""
+        return ctap.MAX_CREDENTIALS - len(self.slots())
+
+    def credential(self, slot: int) -> bytes:
+        """Its encoding, see reader/credential.py. Raises journal.DamagedError."""
+        return self._open(slot, self._records.get(slot), 8)
+
+    def put_credential(self, slot: int, rp_hash: bytes, encoded: bytes) -> None:
+        self._records.put(slot, self._seal.close(slot, encoded, self._seal.tag(rp_hash)))
+
+    def delete(self, slot: int) -> None:
+        """Of a credential or a finger."""
+        self._records.delete(slot)
+
+    # -- fingers: the number of a finger is its page in the sensor -------------------------------
+
+    def fingers(self) -> "list[int]":
+        return [key - _FINGERS for key in self._records.keys(_FINGERS, _FINGERS + ctap.MAX_FINGERS)]
+
+    def finger_name(self, finger: int) -> str:
+        return self._open(_FINGERS + finger, self._records.get(_FINGERS + finger)).decode()
+
+    def put_finger(self, finger: int, name: str) -> None:
+        self._records.put(_FINGERS + finger, self._seal.close(_FINGERS + finger, name.encode()))
+
+    def delete_finger(self, finger: int) -> None:
+        self._records.delete(_FINGERS + finger)
+
+    # -- large blobs ---------------------------------------------------------------------------
+
+    def blobs(self) -> bytes:
+        sealed = self._records.get(_BLOBS)
+        return _NO_BLOBS if sealed is None else self._open(_BLOBS, sealed)
+
+    def put_blobs(self, data: bytes) -> None:
+        self._records.put(_BLOBS, self._seal.close(_BLOBS, data))

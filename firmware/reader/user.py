@@ -1,0 +1,248 @@
+"""The person: touches, fingers, and the sensor that tells.
+
+A finger is only looked at after it has come: one that lies there when a command arrives must be lifted first. The retry
+counter goes down in flash before a sample is compared.
+"""
+
+from lib import ctap, r503
+from micropython import const
+from time import ticks_add, ticks_diff, ticks_ms
+
+from reader.refused import Refused
+from reader.store import PAIRED
+
+_MISSING = const(0)
+_READY = const(1)
+_FOREIGN = const(2)  # another module than the one that holds the enrolled fingers
+
+# lastEnrollSampleStatus, CTAP 2.1 6.7.4.
+GOOD = const(0x00)
+_TOO_FAST = const(0x05)
+_TOO_SLOW = const(0x06)
+_POOR = const(0x07)
+_SKEWED = const(0x08)
+_TOO_SHORT = const(0x09)
+_MERGE_FAILED = const(0x0A)
+_NO_ACTIVITY = const(0x0D)
+_NO_LIFT = const(0x0E)
+
+_START_MS = const(200)
+_AGAIN_MS = const(3000)
+_LIFT_MS = const(3000)
+_SLOW_MS = const(2000)
+
+
+class User:
+    """reader: wait(ms), check_cancelled(), awaiting(on). samples: as many as an enrolment takes."""
+
+    samples = 6
+
+    def __init__(self, board, reader) -> None:
+        self._board = board
+        self._reader = reader
+        self._sensor = r503.R503(board.sensor_uart(), reader.wait)
+        self._state = _MISSING
+        self._tried = None
+        self._capacity = 0
+
+    # -- the sensor ----------------------------------------------------------------------------
+
+    def start_sensor(self) -> None:
+        """Finds the module and sets it up; what fails is tried again later."""
+        self._tried = ticks_ms()
+        try:
+            self._state = self._connect()
+        except r503.SensorError:
+            self._state = _MISSING
+
+    def due(self) -> bool:
+        """The sensor is missing, and it is time to look again."""
+        if self._state == _READY:
+            return False
+        return self._tried is None or ticks_diff(ticks_ms(), self._tried) >= _AGAIN_MS
+
+    def _connect(self) -> int:
+        sensor, store = self._sensor, self._reader.store
+        if not store.flags & PAIRED:
+            if sensor.verify_password(0) != r503.GOOD:
+                return _FOREIGN
+            store.flag(PAIRED, True)  # first: a cut after it leaves a module that the next lines set right
+        if sensor.verify_password(store.sensor_password) != r503.GOOD:
+            # A new module has no password. It is welcome as long as no fingers are in the old one.
+            if store.fingers() or sensor.verify_password(0) != r503.GOOD:
+                return _FOREIGN
+            if sensor.set_password(store.sensor_password) != r503.GOOD:
+                return _MISSING
+        _, self._capacity = sensor.parameters()
+        taken, fingers = sensor.pages(), store.fingers()
+        for page in range(min(256, self._capacity)):
+            if taken[page >> 3] >> (page & 7) & 1 and page not in fingers:
+                sensor.delete(page)
+        return _READY
+
+    def ensure_sensor(self) -> None:
+        """Raises Refused."""
+        if self._state != _READY:
+            self.start_sensor()
+        if self._state != _READY:
+            raise Refused(ctap.OPERATION_DENIED)
+
+    def capacity(self) -> int:
+        """Templates that the module holds."""
+        return self._capacity
+
+    def can_verify(self) -> bool:
+        """Fingers are enrolled, and their sensor is there."""
+        return self._state == _READY and bool(self._reader.store.fingers())
+
+    def forget_finger(self, finger: int) -> None:
+        """Best effort: a template without its record counts for nothing and goes at the next start."""
+        try:
+            if self._state == _READY:
+                self._sensor.delete(finger)
+        except r503.SensorError:
+            self._state = _MISSING
+
+    def forget_all(self) -> None:
+        """After a reset."""
+        self.start_sensor()
+
+    # -- touch ---------------------------------------------------------------------------------
+
+    def _wait_until(self, touched: bool, deadline: int) -> bool:
+        """False when the deadline passes first. Raises Refused when the platform gives up."""
+        while self._board.touched() != touched:
+            left = ticks_diff(deadline, ticks_ms())
+            if left <= 0:
+                return False
+            self._reader.wait(left)
+            self._reader.check_cancelled()
+        return True
+
+    def _await_finger(self, deadline: int) -> bool:
+        """Waits for a finger that comes now."""
+        return self._wait_until(False, deadline) and self._wait_until(True, deadline)
+
+    def touch(self) -> None:
+        """The user's presence: any finger. Raises Refused."""
+        self._begin()
+        try:
+            if not self._await_finger(ticks_add(ticks_ms(), ctap.TOUCH_MS)):
+                raise Refused(ctap.USER_ACTION_TIMEOUT)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        self._reader.awaiting(True)
+        self._light(1, r503.BLUE)
+
+    def _end(self) -> None:
+        self._reader.awaiting(False)
+        self._light(4, r503.BLUE)
+
+    def _light(self, mode: int, colour: int, speed: int = 60, times: int = 0) -> None:
+        if self._state == _READY:
+            self._sensor.light(mode, colour, speed, times)
+
+    # -- fingerprints --------------------------------------------------------------------------
+
+    def _sample(self, buffer: int) -> int:
+        """Takes an image of the finger that has just come. Raises r503.SensorError."""
+        sensor = self._sensor
+        began = ticks_ms()
+        while True:
+            answer = sensor.capture()
+            if answer != r503.NO_FINGER:
+                break
+            if not self._board.touched():
+                return _TOO_FAST
+            if ticks_diff(ticks_ms(), began) >= _SLOW_MS:
+                return _TOO_SLOW
+            self._reader.wait(20)
+            self._reader.check_cancelled()
+        if answer == r503.CAPTURE_FAILED:
+            return _TOO_FAST
+        if answer == r503.POOR:
+            hint = sensor.parameters()[0] >> 8
+            return hint if 1 <= hint <= 4 else _POOR
+        if answer == r503.GOOD:
+            answer = sensor.extract(buffer)
+        if answer == r503.GOOD:
+            return GOOD
+        return _SKEWED if answer == r503.MESSY else _TOO_SHORT if answer == r503.POOR else _POOR
+
+    def verify(self, denied: int = ctap.UV_INVALID) -> None:
+        """One of the enrolled fingers, in at most three tries. Raises Refused, with `denied` for a wrong finger."""
+        store = self._reader.store
+        if not store.uv_retries:
+            raise Refused(ctap.UV_BLOCKED)
+        deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
+        self._begin()
+        try:
+            for _ in range(ctap.UV_TRIES_A_COMMAND):
+                while True:
+                    if not self._await_finger(deadline):
+                        raise Refused(ctap.USER_ACTION_TIMEOUT)
+                    if self._sample(1) == GOOD:
+                        break
+                    self._light(2, r503.PURPLE, 30, 2)  # nothing was compared, so nothing is counted
+                if self._matches():
+                    return
+                self._light(2, r503.RED, 30, 3)
+                if not store.uv_retries:
+                    raise Refused(ctap.UV_BLOCKED)
+            raise Refused(denied)
+        except r503.SensorError:
+            self._state = _MISSING
+            raise Refused(ctap.UV_BLOCKED)
+        finally:
+            self._end()
+
+    def _matches(self) -> bool:
+        store = self._reader.store
+        store.commit(uv_retries=store.uv_retries - 1)
+        if not self.is_known():
+            return False
+        store.commit(uv_retries=ctap.UV_RETRIES)
+        return True
+
+    def is_known(self) -> bool:
+        """The sample in buffer 1 is of an enrolled finger. Raises r503.SensorError."""
+        return self._sensor.search(self._capacity) in self._reader.store.fingers()
+
+    def take_sample(self, number: int, wait_ms: int) -> int:
+        """One sample of an enrolment, number 0..5: a lastEnrollSampleStatus. Raises Refused."""
+        self._begin()
+        try:
+            if not self._wait_until(False, ticks_add(ticks_ms(), _LIFT_MS)):
+                return _NO_LIFT
+            if not self._wait_until(True, ticks_add(ticks_ms(), wait_ms)):
+                return _NO_ACTIVITY
+            status = self._sample(number + 1)
+            self._light(2, r503.BLUE if status == GOOD else r503.RED, 30, 1)
+            return status
+        except r503.SensorError:
+            self._state = _MISSING
+            raise Refused(ctap.OPERATION_DENIED)
+        finally:
+            self._end()
+
+    def known(self) -> bool:
+        """As `is_known`, for an enrolment. Raises Refused."""
+        try:
+            return self.is_known()
+        except r503.SensorError:
+            self._state = _MISSING
+            raise Refused(ctap.OPERATION_DENIED)
+
+    def merge(self, finger: int) -> int:
+        """Makes a template of the samples and stores it. Raises Refused."""
+        try:
+            if self._sensor.merge() != r503.GOOD:
+                return _MERGE_FAILED
+            if self._sensor.store(finger) != r503.GOOD:
+                raise Refused(ctap.OTHER)
+            return GOOD
+        except r503.SensorError:
+            self._state = _MISSING
+            raise Refused(ctap.OPERATION_DENIED)

@@ -18,6 +18,7 @@ from webauthn.helpers import base64url_to_bytes
 from webauthn.helpers.exceptions import WebAuthnException
 from webauthn.helpers.structs import (
     AttestationConveyancePreference,
+    AttestationFormat,
     AuthenticatorSelectionCriteria,
     PublicKeyCredentialDescriptor,
     ResidentKeyRequirement,
@@ -89,7 +90,7 @@ class WebAuthnMethod(StoredMethod):
             facts={
                 "public_key": checked.credential_public_key.hex(),
                 "aaguid": checked.aaguid,
-                "attestation": str(checked.fmt.value),
+                "attestation": AttestationFormat(checked.fmt).value,
                 "backed_up": checked.credential_backed_up,
             },
             secret=None,

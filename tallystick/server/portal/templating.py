@@ -21,6 +21,8 @@ def page_headers() -> dict[str, str]:
         "cross-origin-opener-policy": "same-origin",
         "permissions-policy": "publickey-credentials-get=(self), "
         "publickey-credentials-create=(self)",
+        # With `no-referrer`, browsers send forms with "Origin: null", which is refused here.
+        "referrer-policy": "same-origin",
         "x-frame-options": "DENY",
     }
 

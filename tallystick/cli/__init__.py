@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "station": ("tallystick.provisioning.cli", "station", "Provision cards over a serial port."),
     "server": ("tallystick.server.cli", "server", "Run and manage the verification server."),
     "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),
+    "battery": ("tallystick.tools.battery.cli", "battery", "How long a cell lasts."),
     "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
 }
 

@@ -20,7 +20,8 @@ from tallystick.emulator.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.image import Image
 from tallystick.emulator.mcu import Mcu, State
 from tallystick.emulator.parts.button import Button
-from tallystick.emulator.parts.coin_cell import CR2032, CellType, CoinCell
+from tallystick.emulator.parts.cells import CELLS, CellType
+from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.emulator.parts.ssd1306 import Ssd1306
@@ -44,7 +45,8 @@ class Card:
         *,
         identity: bytes = b"",
         seed: int = 0,
-        cell: CellType = CR2032,
+        cell: CellType | None = None,
+        temperature_c: float = ROOM_C,
         trace: Trace | None = None,
     ) -> None:
         board = image.board
@@ -59,14 +61,22 @@ class Card:
             self.flash.load(board.identity.address, identity)
         rng = random.Random(seed)
         self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
-        self.cell = CoinCell(cell)
+        self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
         self.display = self._wire_display()
         self.button = Button(
             self.clock,
             random.Random(rng.randbytes(16)),
             lambda level: self.mcu.set_input(board.button_pin, level ^ 1 ^ board.button_active),
         )
-        loads = {"chip": lambda: self.mcu.current_ua, "display": self.display.current_ua}
+        currents = board.currents
+        loads = {
+            "chip": lambda: 0.0 if self.mcu.state is State.ASLEEP else self.mcu.current_ua,
+            "chip asleep": lambda: self.mcu.current_ua if self.mcu.state is State.ASLEEP else 0.0,
+            "flash": lambda: self.mcu.flash_ua,
+            "display": self.display.current_ua,
+            "button": lambda: currents.button if self.button.closed else 0.0,
+            "leakage": lambda: currents.leakage,
+        }
         self.supply = Supply(self.cell, loads)
         self.mcu.supply = self.supply
         self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
@@ -76,6 +86,8 @@ class Card:
         board = self.board
         if board.display == "memory_lcd":
             lcd = MemoryLcd()
+            if board.display_power_pin >= 0:
+                self.mcu.on_output[board.display_power_pin] = lambda level: lcd.power(bool(level))
             self.mcu.on_output[board.display_select_pin] = lcd.spi_select
             self.mcu.on_spi[board.display_bus] = lcd.spi_write
             return lcd
@@ -102,7 +114,7 @@ class Card:
 
     def power_on(self) -> None:
         """Inserts the cell: runs until the firmware sleeps or waits for the outside."""
-        self.display.power(True)
+        self.display.power(self.board.display_power_pin < 0)
         self.mcu.power_on()
         self.settle()
 

@@ -73,6 +73,7 @@ class Mcu:
         self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
         self.current_ua = 0.0
+        self.flash_ua = 0.0  # what a program or an erase takes beyond the chip's own current
         self._handlers: dict[int, Callable[[Message], None]] = {
             Op.NOW: self._now,
             Op.WAIT: self._begin_wait,
@@ -135,6 +136,11 @@ class Mcu:
         self.state = State.RUNNING
         self.current_ua = self.board.currents.run
         self._pass_time(self.board.boot_us)
+        try:
+            self._check_voltage()
+        except PowerLostError:
+            self._stop(State.OFF)
+            return
         self._link = self._chip.start(self.flash.fd, self._console)
 
     def _inputs_on_boot(self) -> None:
@@ -147,6 +153,8 @@ class Mcu:
         os.close(self._console)
 
     def _stop(self, state: State) -> None:
+        for on_level in self.on_output.values():
+            on_level(0)  # pins float; what hangs on them is pulled down
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -332,14 +340,31 @@ class Mcu:
         self.trace.add(self.clock.now, "uart", "send", f"{len(message.data)} bytes")
         self.uart.send(message.data)
 
+    def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
+        self.flash_ua = current_ua
+        self._pass_time(duration_us)
+        self._check_voltage()
+        self.flash_ua = 0.0
+
+    def _check_voltage(self) -> None:
+        """Raises PowerLostError when the cell gives way under the load of this moment."""
+        if self.supply is None or self.supply.docked:
+            return
+        mv = self.supply.voltage_mv()
+        if mv < self.board.brown_out_mv:
+            self.flash_ua = 0.0
+            self.trace.add(self.clock.now, "power", "brown-out", f"{mv} mV")
+            raise PowerLostError
+
     def _program(self, address: int, data: bytes) -> bool:
         timing = self.flash.timing
-        self._pass_time(timing.program_us * (len(data) // timing.program_unit))
+        units = len(data) // timing.program_unit
+        self._work_on_flash(timing.program_us * units, timing.program_ua)
         self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
         return self.flash.program(address, data)
 
     def _erase(self, address: int) -> bool:
-        self._pass_time(self.flash.timing.erase_us)
+        self._work_on_flash(self.flash.timing.erase_us, self.flash.timing.erase_ua)
         self.trace.add(self.clock.now, "flash", "erase", f"{address:#x}")
         return self.flash.erase(address)
 

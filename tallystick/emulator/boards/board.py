@@ -23,12 +23,14 @@ class Region:
 
 @dataclass(frozen=True)
 class Currents:
-    """Current of the chip by state, µA."""
+    """Current by state, µA: of the chip, and of what hangs on it without being a part."""
 
     run: float
     idle: float  # waiting for an interrupt, clocks on
     light_sleep: float
     deep_sleep: float
+    button: float = 0.0  # through its pull resistor while it is down
+    leakage: float = 0.0  # always: capacitors, protection diodes, board
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,12 @@ class Board:
     display: Literal["memory_lcd", "ssd1306"]
     display_bus: int
     display_select_pin: int  # memory LCD: chip select; SSD1306: not used
+    display_power_pin: int  # feeds the display; -1: it always has power
     cell_channel: int  # ADC channel
     uart: int
     currents: Currents
+    cell: str  # the design's own, see parts/cells.py
+    brown_out_mv: int  # below it the chip stops
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int  # CPU time to read and import 256 bytes of the file system

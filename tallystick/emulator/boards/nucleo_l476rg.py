@@ -1,9 +1,10 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
-contact on PC13 (WKUP2), cell measured through the internal reference.
+contact on PC13 (WKUP2), cell measured through the internal reference, panel fed from PB5.
 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
-run about 100 µA/MHz (80 MHz: 8 mA; here 16 MHz), Stop 2 about 1.4 µA, Standby about 0.35 µA with
-the wake-up pins. CPU costs are scaled from figures measured on an RP2040 at 125 MHz by clock.
+run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
+150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
+CPU costs are scaled by clock from figures measured on an RP2040 at 125 MHz (docs/battery.md).
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -45,11 +46,16 @@ BOARD = Board(
     display="memory_lcd",
     display_bus=1,
     display_select_pin=0x16,
+    display_power_pin=0x15,
     cell_channel=254,
     uart=1,
-    currents=Currents(run=8_000, idle=2_500, light_sleep=1.4, deep_sleep=0.35),
+    currents=Currents(
+        run=8_000, idle=2_500, light_sleep=6.6, deep_sleep=0.35, button=75, leakage=0.1
+    ),
+    cell="CARD25",
+    brown_out_mv=1_710,
     boot_us=_us(7_400),
-    wake_us=10,
+    wake_us=150,
     read_us_per_256=_us(60),
     costs={
         "hashlib": {"sha1_us": _us(98), "sha256_us": _us(192)},

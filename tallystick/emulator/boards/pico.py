@@ -40,9 +40,14 @@ BOARD = Board(
     display="ssd1306",
     display_bus=0,
     display_select_pin=-1,
+    display_power_pin=-1,
     cell_channel=29,
     uart=0,
-    currents=Currents(run=24_000, idle=12_000, light_sleep=1_300, deep_sleep=1_300),
+    currents=Currents(
+        run=24_000, idle=12_000, light_sleep=1_300, deep_sleep=1_300, button=66, leakage=0.1
+    ),
+    cell="CR2032",
+    brown_out_mv=1_800,
     boot_us=7_400,
     wake_us=500,
     read_us_per_256=60,

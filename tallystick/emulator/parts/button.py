@@ -22,7 +22,8 @@ class Button:
         self._rng = rng
         self._on_level = on_level
         self._bounce_us = bounce_us
-        self.down = False
+        self.down = False  # a finger is on it
+        self.closed = False  # the contact, which bounces
 
     def push(self) -> None:
         """Down, with bounce."""
@@ -45,4 +46,8 @@ class Button:
         self._schedule(at + (self._bounce_us if self._bounce_us else 0), level)
 
     def _schedule(self, at: int, level: int) -> None:
-        self._clock.at(at, lambda: self._on_level(level))
+        self._clock.at(at, lambda: self._set(level))
+
+    def _set(self, level: int) -> None:
+        self.closed = bool(level)
+        self._on_level(level)

@@ -1,0 +1,1 @@
+"""How long a cell lasts: the firmware run through years of presses."""

@@ -1,0 +1,111 @@
+"""Lines, boxes and words, as SVG or as PNG."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Literal, Protocol
+
+from PIL import Image, ImageDraw, ImageFont
+
+Point = tuple[float, float]
+Anchor = Literal["start", "middle", "end"]
+
+
+class Canvas(Protocol):
+    """Coordinates in pixels from the top left, colours as #rrggbb."""
+
+    def box(self, at: Point, size: Point, colour: str) -> None: ...
+    def line(self, points: list[Point], colour: str, width: float = 1.0) -> None: ...
+    def text(
+        self,
+        at: Point,
+        words: str,
+        colour: str,
+        *,
+        size: int = 13,
+        anchor: Anchor = "start",
+        bold: bool = False,
+    ) -> None:
+        """`at` is the middle of the line's height, at its start, middle or end."""
+
+    def save(self, path: Path) -> None: ...
+
+
+class Svg:
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self._parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+            f'width="{width}" height="{height}" role="img" '
+            f'font-family="system-ui, sans-serif">\n<title>{escape(title)}</title>'
+        ]
+
+    def box(self, at: Point, size: Point, colour: str) -> None:
+        self._parts.append(
+            f'<rect x="{at[0]:.1f}" y="{at[1]:.1f}" width="{size[0]:.1f}" height="{size[1]:.1f}" '
+            f'fill="{colour}"/>'
+        )
+
+    def line(self, points: list[Point], colour: str, width: float = 1.0) -> None:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self._parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}" '
+            'stroke-linejoin="round"/>'
+        )
+
+    def text(
+        self,
+        at: Point,
+        words: str,
+        colour: str,
+        *,
+        size: int = 13,
+        anchor: Anchor = "start",
+        bold: bool = False,
+    ) -> None:
+        weight = ' font-weight="600"' if bold else ""
+        self._parts.append(
+            f'<text x="{at[0]:.1f}" y="{at[1] + size * 0.35:.1f}" font-size="{size}" '
+            f'fill="{colour}" text-anchor="{anchor}"{weight}>{escape(words)}</text>'
+        )
+
+    def save(self, path: Path) -> None:
+        path.write_text("\n".join([*self._parts, "</svg>"]) + "\n", encoding="utf-8")
+
+
+class Png:
+    """Drawn at twice the size, so that it is sharp on any screen."""
+
+    def __init__(self, width: int, height: int, title: str) -> None:
+        self._title = title
+        self._image = Image.new("RGB", (width * 2, height * 2), "#ffffff")
+        self._draw = ImageDraw.Draw(self._image)
+
+    def box(self, at: Point, size: Point, colour: str) -> None:
+        corners = (at[0] * 2, at[1] * 2, (at[0] + size[0]) * 2 - 1, (at[1] + size[1]) * 2 - 1)
+        self._draw.rectangle(corners, fill=colour)
+
+    def line(self, points: list[Point], colour: str, width: float = 1.0) -> None:
+        doubled = [(x * 2, y * 2) for x, y in points]
+        self._draw.line(doubled, fill=colour, width=max(1, round(width * 2)), joint="curve")
+
+    def text(
+        self,
+        at: Point,
+        words: str,
+        colour: str,
+        *,
+        size: int = 13,
+        anchor: Anchor = "start",
+        bold: bool = False,
+    ) -> None:
+        font = ImageFont.load_default(size * 2)
+        where = {"start": "lm", "middle": "mm", "end": "rm"}[anchor]
+        stroke = 1 if bold else 0
+        words = words.replace("µ", "u")  # which the built-in font does not have
+        self._draw.text(
+            (at[0] * 2, at[1] * 2), words, fill=colour, font=font, anchor=where, stroke_width=stroke
+        )
+
+    def save(self, path: Path) -> None:
+        self._image.save(path, "PNG")

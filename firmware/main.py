@@ -2,6 +2,7 @@ import gc
 
 import micropython
 
+gc.collect()  # the boot stage is over
 gc.threshold(8192)  # collect often: holes then stay few and large
 micropython.kbd_intr(-1)  # a byte on the serial line must not stop the firmware
 

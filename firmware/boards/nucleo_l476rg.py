@@ -1,6 +1,6 @@
 """NUCLEO-L476RG: STM32L476RG, the low-power reference.
 
-Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7 MOSI)
+Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7 MOSI),
 with chip select on PB6, its supply and DISP on PB5 (a few µA, which the pin can give; in Standby the
 pin floats and a pull-down takes the panel off the cell), serial line on UART1 (PA9 TX, PA10 RX).
 The journal and the identity lie in pages of the internal flash between MicroPython and its storage
@@ -24,9 +24,15 @@ BUTTON = const(1)
 DOCK = const(2)
 CLEAN = const(4)
 
+# Offsets in flash. Storage starts at 0x80000 with the boot stage's file system.
 _FLASH_BASE = const(0x08000000)
+_RECORD = const(0x72800)
 _IDENTITY = const(0x73800)
 _JOURNAL = const(0x74000)
+_STORAGE = const(0x80000)
+_SLOT_A = const(0x84000)
+_SLOT_B = const(0xC0000)
+_SLOT_PAGES = const(120)
 
 _RCC_APB1ENR1 = const(0x40021058)
 _PWR_CR1 = const(0x40007000)
@@ -130,18 +136,21 @@ def identity() -> bytes:
     return bytes(bytearray_at(_FLASH_BASE + _IDENTITY, 134))
 
 
-class _JournalFlash:
+class _Pages:
     """Pages of the internal flash. A double word of 8 bytes is programmed once (it has ECC)."""
 
-    SECTORS = 24
     SECTOR = 2048
     UNIT = 8
 
+    def __init__(self, first, count):
+        self.SECTORS = count
+        self._first = first
+
     def read(self, address, buf):
-        buf[:] = bytearray_at(_FLASH_BASE + _JOURNAL + address, len(buf))
+        buf[:] = bytearray_at(_FLASH_BASE + self._first + address, len(buf))
 
     def program(self, address, buf):
-        at = _FLASH_BASE + _JOURNAL + address
+        at = _FLASH_BASE + self._first + address
         self._unlock()
         try:
             stm.mem32[stm.FLASH + stm.FLASH_CR] = 1  # PG
@@ -157,7 +166,7 @@ class _JournalFlash:
             self._lock()
 
     def erase(self, sector):
-        page = (_JOURNAL >> 11) + sector
+        page = (self._first >> 11) + sector
         self._unlock()
         try:
             control = 2 | (page & 0xFF) << 3 | (1 << 11 if page > 255 else 0)  # PER, PNB, BKER
@@ -190,4 +199,26 @@ class _JournalFlash:
 
 
 def journal():
-    return _JournalFlash()
+    return _Pages(_JOURNAL, 24)
+
+
+def boot_record():
+    return _Pages(_RECORD, 2)
+
+
+def slot(n: int):
+    """A slot as pages, to be written: the header's first, then the file system's."""
+    return _Pages(_SLOT_B if n else _SLOT_A, _SLOT_PAGES)
+
+
+def slot_device(n: int):
+    """The file system of a slot, to be mounted."""
+    from pyb import Flash
+
+    first = (_SLOT_B if n else _SLOT_A) - _STORAGE
+    return Flash(start=first + 2048, len=(_SLOT_PAGES - 1) * 2048)
+
+
+def restart() -> None:
+    """As after power-on; never returns."""
+    machine.reset()

@@ -21,8 +21,13 @@ BUTTON = const(1)
 DOCK = const(2)
 CLEAN = const(4)
 
+# Blocks of the storage area. The boot stage's file system takes the first 16.
 _SECTOR = const(4096)
-_IDENTITY_BLOCK = const(335)  # of the storage area
+_SLOT_A = const(16)
+_SLOT_B = const(168)
+_SLOT_BLOCKS = const(152)
+_RECORD_BLOCK = const(333)
+_IDENTITY_BLOCK = const(335)
 _JOURNAL_BLOCK = const(336)
 
 _SCRATCH0 = const(0x4005800C)  # survives a reset by the watchdog, is zero after power-on
@@ -122,24 +127,47 @@ def identity() -> bytes:
     return bytes(segment)
 
 
-class _JournalFlash:
-    """The last sectors of the storage area, which its file system never reaches: nothing writes
+class _Sectors:
+    """Sectors of the storage area that no file system reaches: nothing but their owner writes
     there.
     """
 
-    SECTORS = 16
     SECTOR = 4096
     UNIT = 256
 
+    def __init__(self, first, count):
+        self.SECTORS = count
+        self._first = first
+
     def read(self, address, buf):
-        _storage.readblocks(_JOURNAL_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+        _storage.readblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
 
     def program(self, address, buf):
-        _storage.writeblocks(_JOURNAL_BLOCK + address // _SECTOR, buf, address % _SECTOR)
+        _storage.writeblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
 
     def erase(self, sector):
-        _storage.ioctl(6, _JOURNAL_BLOCK + sector)
+        _storage.ioctl(6, self._first + sector)
 
 
 def journal():
-    return _JournalFlash()
+    return _Sectors(_JOURNAL_BLOCK, 16)
+
+
+def boot_record():
+    return _Sectors(_RECORD_BLOCK, 2)
+
+
+def slot(n: int):
+    """A slot as sectors, to be written: the header's first, then the file system's."""
+    return _Sectors(_SLOT_B if n else _SLOT_A, _SLOT_BLOCKS)
+
+
+def slot_device(n: int):
+    """The file system of a slot, to be mounted."""
+    first = _SLOT_B if n else _SLOT_A
+    return rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
+
+
+def restart() -> None:
+    """As after power-on; never returns."""
+    machine.reset()

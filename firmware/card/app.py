@@ -44,5 +44,6 @@ def _live(cause: int) -> bool:
     while board.docked():
         from card.docked import serve
 
-        serve(store, identity)
+        if serve(store, identity):
+            board.restart()
     return True

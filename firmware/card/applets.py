@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
         def random(self, n: int) -> bytes: ...
         def board_name(self) -> str: ...
+        def restart(self) -> None:
+            """Start again, once the command in hand is answered."""
+
+        def extend(self) -> None:
+            """Ask the station for more time."""
+
         def press(self) -> bool:
             """Wait for the button, at most PRESS_TIMEOUT_MS."""
 

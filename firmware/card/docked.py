@@ -70,8 +70,8 @@ class _Dock:
         self._code_up = False
 
 
-def serve(store: "Store", identity: "Identity") -> None:
-    """Until the card is taken off the dock."""
+def serve(store: "Store", identity: "Identity") -> bool:
+    """Until the card is taken off the dock, or is to start again (True)."""
 
     def measure() -> "tuple[int, int, int]":
         mv, state = cell.measure(board, store.cell_state)
@@ -79,6 +79,6 @@ def serve(store: "Store", identity: "Identity") -> None:
 
     dock = _Dock(store)
     try:
-        serve_line(board, store, dock.press, measure, dock.wait, dock.idle)
+        return serve_line(board, store, dock.press, measure, dock.wait, dock.idle)
     finally:
         dock.dark()

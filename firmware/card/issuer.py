@@ -23,6 +23,10 @@ def process(card, command) -> bytes:
         return _set_status(card, command)
     if ins == wire.INS_GET_STATUS:
         return _get_status(card, command)
+    if ins == wire.INS_INSTALL or ins == wire.INS_LOAD:
+        from card import update
+
+        return update.process(card, command)
     raise Refused(wire.SW_INSTRUCTION)
 
 
@@ -52,6 +56,10 @@ def _get_data(card, tag):
         return b"".join([n.to_bytes(4, "big") for n in counts]) + bytes((dead,))
     if tag == wire.DATA_LIFE_CYCLE:
         return bytes((store.life_cycle,))
+    if tag == wire.DATA_IMAGE:
+        from card import update
+
+        return update.running()
     if tag == wire.DATA_KEYS:
         keys = b"".join([bytes((0xC0, 4, n, store.kvn, wire.KEY_TYPE_AES, 16)) for n in (1, 2, 3)])
         return tlv.item(0xE0, keys)

@@ -30,8 +30,8 @@ def serve(
     cell: "Callable[[], tuple[int, int, int]]",
     on_wait: "Callable[[bool], None] | None" = None,
     on_idle: "Callable[[], int] | None" = None,
-) -> None:
-    """Serve the line until the card is taken out of its dock.
+) -> bool:
+    """Serve the line until the card is taken out of its dock, or is to start again (True).
 
     on_press: the button was pressed while no command waited for it. The station gets no answer
     until it returns, so it must not take as long as the block waiting time (1 s).
@@ -48,6 +48,7 @@ def serve(
         line.serve()
     finally:
         line.close()
+    return line.ending
 
 
 class _Line:
@@ -63,10 +64,11 @@ class _Line:
         self._apdu = bytearray(_APDU_MAX)
         self._t1 = T1(self._apdu, self._send)
         self._applets = Applets(store, self)
+        self.ending = False
 
     def serve(self):
         board = self._board
-        while board.docked():
+        while board.docked() and not self.ending:
             self._listen()
             if self._t1.ready:
                 self._execute()
@@ -87,6 +89,14 @@ class _Line:
 
     def board_name(self):
         return self._board.NAME
+
+    def restart(self):
+        """Have the card start again, once the command in hand is answered."""
+        self.ending = True
+
+    def extend(self):
+        """Ask the station for time: what follows takes longer than the block waiting time."""
+        self._t1.extend(_EXTENSION)
 
     def press(self):
         """Wait for a press; False when none comes in time, or the station or the dock is gone."""

@@ -142,5 +142,5 @@ class Store:
 
     def wear(self) -> "tuple[int, int]":
         """(largest erase count of a sector, slots and sectors that failed)."""
-        sectors = self._journal._flash.SECTORS
+        sectors = self._journal.sectors
         return (self._journal.erases + sectors - 1) // sectors, self._dead

@@ -57,6 +57,7 @@ class Journal:
     def __init__(self, flash: "Flash", payload: int) -> None:
         unit = flash.UNIT
         self._flash = flash
+        self.sectors = flash.SECTORS
         self._payload = payload
         size = (_HEAD + payload + _CHECK + unit - 1) // unit * unit
         self._record = bytearray(size)

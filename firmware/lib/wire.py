@@ -42,6 +42,8 @@ INS_GET_CHALLENGE = const(0x84)
 INS_PUT_KEY = const(0xD8)
 INS_SET_STATUS = const(0xF0)
 INS_GET_STATUS = const(0xF2)
+INS_INSTALL = const(0xE6)
+INS_LOAD = const(0xE8)
 # OATH
 INS_PUT = const(0x01)
 INS_DELETE = const(0x02)
@@ -56,6 +58,7 @@ DATA_VERSION = const(0xDF21)
 DATA_CELL = const(0xDF22)
 DATA_WEAR = const(0xDF23)
 DATA_LIFE_CYCLE = const(0xDF24)
+DATA_IMAGE = const(0xDF25)
 DATA_KEYS = const(0x00E0)
 
 # OATH tags
@@ -76,6 +79,20 @@ SECRET_MIN = const(16)
 SECRET_MAX = const(64)
 DIGITS_MIN = const(6)
 DIGITS_MAX = const(8)
+
+# Update in the field: docs/updates.md
+INSTALL_LOAD = const(0x02)
+INSTALL_SWITCH = const(0x0C)
+INSTALL_CONFIRM = const(0x40)
+IMAGE_MAGIC = b"TSIM"
+IMAGE_FORMAT = const(1)
+IMAGE_CARD = const(1)
+IMAGE_HEADER = const(64)
+IMAGE_SIGNATURE = const(64)
+LOAD_MAX = const(256)
+CONFIRMED = const(1)
+TRIAL = const(2)
+TRIED = const(3)
 
 # SCP03 and keys
 SCP_VERSION = const(0x03)

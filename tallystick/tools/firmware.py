@@ -11,6 +11,7 @@ from tallystick.common.errors import BadInputError
 # What the boards' MicroPython has, as far as firmware may use it.
 _BUILT_IN = {
     "rp2040": {"rp2"},
+    "rp2350": {"rp2"},
     "stm32l4": {"stm", "pyb"},
 }
 _BUILT_IN_ALL = {
@@ -39,37 +40,57 @@ class Source:
 
 
 def sources(device: str, board: str, chip: str) -> list[Source]:
-    """Every module that `main.py` reaches through imports, sorted by target.
+    """Every module that the device's `main.py` reaches through imports, sorted by target.
 
     Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
     """
-    base = root()
-    main = base / "main.py"
-    board_file = base / "boards" / f"{board}.py"
+    if device == "reader":
+        return _reached("main.py", [root() / "reader", root()], board, chip, set())
+    if device != "card":
+        raise BadInputError(
+            f"There is no firmware for device {device!r}.", todo="Use card or reader."
+        )
+    return _reached("main.py", [root()], board, chip, {"booted"})
+
+
+def boot_sources(board: str, chip: str) -> list[Source]:
+    """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
+    return _reached("boot.py", [root() / "boot", root()], board, chip, set())
+
+
+def _reached(
+    entry: str, folders: list[Path], board: str, chip: str, given: set[str]
+) -> list[Source]:
+    """Sources reached from `entry`. Modules are looked for in `folders`, in this order; `given` are
+    there already when it starts."""
+    board_file = root() / "boards" / f"{board}.py"
     if not board_file.is_file():
         raise BadInputError(
             f"There is no firmware for board {board!r}.", todo="See firmware/boards."
         )
+    built_in = _BUILT_IN_ALL | _BUILT_IN[chip] | given
     found: dict[str, Source] = {}
-    todo = [(main, "main.py")]
+    todo = [(folders[0] / entry, entry)]
     while todo:
         path, target = todo.pop()
         if target in found:
             continue
         found[target] = Source(path, target)
         for module in _imports(path):
+            name = f"{module.replace('.', '/')}.py"
+            file = next((f / name for f in folders if (f / name).is_file()), None)
             top = module.split(".")[0]
             if top == "board":
                 todo.append((board_file, "board.py"))
-            elif (file := base / f"{module.replace('.', '/')}.py").is_file():
-                todo.append((file, f"{module.replace('.', '/')}.py"))
-            elif top not in _BUILT_IN_ALL | _BUILT_IN[chip] and not (base / top).is_dir():
+            elif top in built_in:
+                continue
+            elif file is not None:
+                todo.append((file, name))
+            elif not any((folder / top).is_dir() for folder in folders):
                 raise BadInputError(
                     f"{path.name} imports {module}, which {board}'s MicroPython does not have.",
                     todo="Import only what the board's port declares.",
                 )
-    if device != "card":
-        raise BadInputError(f"There is no firmware for device {device!r}.", todo="Use card.")
     return [found[target] for target in sorted(found)]
 
 

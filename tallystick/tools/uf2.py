@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 FAMILY_RP2040 = 0xE48BFF56
+FAMILY_ABSOLUTE = 0xE48BFF57  # RP2350: written where it says (data sheet, section 5.5.3)
 _PAYLOAD = 256
 
 

@@ -33,37 +33,44 @@ class Currents:
     leakage: float = 0.0  # always: capacitors, protection diodes, board
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """One board. Pins are numbers as `port/machine.py` makes them. Flash addresses are offsets from
     the start of the chip's flash."""
 
     name: str
     device: Literal["card", "reader"]
-    chip: Literal["rp2040", "stm32l4"]
+    chip: Literal["rp2040", "rp2350", "stm32l4"]
     heap: int  # bytes that firmware may use
     modules: tuple[str, ...]  # of the port, beyond those every chip has
     flash_size: int
     flash_timing: FlashTiming
     storage: Region  # what the board's MicroPython gives to its block device
     storage_block: int  # bytes, of that block device
-    file_system: Region  # the image's part of the storage
+    file_system: Region  # the image's part of the storage: all that it may write
     identity: Region
     journal: Region
-    button_pin: int
-    button_active: int  # level while pressed
-    dock_pin: int
-    dock_active: int
-    display: Literal["memory_lcd", "ssd1306"]
-    display_bus: int
-    display_select_pin: int  # memory LCD: chip select; SSD1306: not used
-    display_power_pin: int  # feeds the display; -1: it always has power
-    cell_channel: int  # ADC channel
+    button_pin: int = -1  # this and the next eleven are a card's
+    button_active: int = 0  # level while pressed
+    dock_pin: int = -1
+    dock_active: int = 0
+    display: Literal["memory_lcd", "ssd1306"] = "memory_lcd"
+    display_bus: int = -1
+    display_select_pin: int = -1  # memory LCD: chip select; SSD1306: not used
+    display_power_pin: int = -1  # feeds the display; -1: it always has power
+    cell_channel: int = -1  # ADC channel
+    touch_pin: int = -1  # a reader's: the sensor's touch output
+    touch_active: int = 0
     uart: int
     currents: Currents
-    cell: str  # the design's own, see parts/cells.py
-    brown_out_mv: int  # below it the chip stops
+    cell: str = ""  # the design's own, see parts/cells.py
+    brown_out_mv: int = 0  # below it the chip stops
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int  # CPU time to read and import 256 bytes of the file system
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
+    # A board whose firmware is updated in the field has a boot stage, two slots (the first erase
+    # sector of each holds its header, the rest its file system) and the boot record.
+    boot: Region | None = None
+    slots: tuple[Region, ...] = ()
+    record: Region | None = None

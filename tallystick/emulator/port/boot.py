@@ -1,4 +1,5 @@
-"""The chip's boot: puts the port's modules in place, mounts the image, runs its `main.py`.
+"""The chip's boot: puts the port's modules in place, mounts the image, runs its `boot.py` where
+there is one, then `main.py` from whatever is mounted by then.
 
 Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is
 none). The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`,
@@ -60,12 +61,21 @@ def _start(rd, wr, address):
     link.post(link.OP_HEAP, 0, gc.mem_alloc())
 
 
+def _run(name):
+    import os
+
+    if name not in os.listdir():
+        return
+    with open(name) as file:
+        source = file.read()
+    exec(source, {"__name__": "__main__"})  # noqa: S102
+
+
 def run():
     try:
         _start(*[int(arg) for arg in sys.argv[-3:]])
-        with open("/main.py") as file:
-            source = file.read()
-        exec(source, {"__name__": "__main__"})  # noqa: S102
+        for name in ("boot.py", "main.py"):
+            _run(name)
         raise RuntimeError("main.py returned: a device has nowhere to return to")
     except BaseException as error:  # noqa: BLE001
         _crash(error)

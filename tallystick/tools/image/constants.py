@@ -1,5 +1,5 @@
-"""Puts the numbers of `lib/wire.py` and `lib/ctap.py` where their names stand, as `const()` does inside
-one module.
+"""Puts the numbers of `lib/wire.py` and `lib/ctap.py` where their names stand, as `const()` does
+inside one module.
 
 The firmware names status words, tags and instructions in one place. On the device each name would
 cost a dictionary entry and a string in RAM; in the image it costs nothing.
@@ -33,7 +33,8 @@ def tables(root: Path) -> dict[str, dict[str, str]]:
 
 
 def inline(source: str, constants: dict[str, dict[str, str]]) -> str:
-    """The source with `wire.NAME` and the like replaced and the imports gone; lines stay where they are.
+    """The source with `wire.NAME` and the like replaced and the imports gone; lines stay where they
+    are.
 
     Raises KeyError for a name that its module does not have.
     """

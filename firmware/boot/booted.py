@@ -1,0 +1,3 @@
+"""Which slot was mounted. The only module of the boot stage that stays; set by `start`."""
+
+slot = 0

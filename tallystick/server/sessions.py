@@ -107,6 +107,12 @@ def touch(connection: Connection, session_id: int, now: float) -> None:
     )
 
 
+def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...]) -> None:
+    """The user has proved himself by further methods in this session."""
+    names = dict.fromkeys((*session.amr, *amr, "mfa"))
+    connection.execute(update(Session).where(Session.id == session.id).values(amr=",".join(names)))
+
+
 def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:
     rows = connection.execute(
         select(Session.id, Session.browser, Session.source, Session.amr)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server import attempts, login
+from tallystick.server import attempts, login, sessions
 from tallystick.server.attempts import Purpose, Stage
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
@@ -75,6 +75,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         verdict = METHODS[kind].finish(context, login.as_person(person), key, form)
         if verdict.accepted:
             attempts.finish(connection, under)
+            sessions.strengthen(connection, member.session, METHODS[kind].amr)
             note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
         return verdict
 

@@ -1,0 +1,220 @@
+"""Messages go out: SMTP to a real SMTP server, SMS by HTTP and SMPP, and the outbox between."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy import func, select
+
+from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.server import outbox
+from tallystick.server.console import opened
+from tallystick.server.gateways import Letter, gateway_from
+from tallystick.server.models_login import Message
+from tallystick.server.outbox import Outbox
+
+LETTER = Letter("ann@elsewhere.example", "Ein Gruß", "123456 – café")
+
+
+class Mailbox:
+    """Handler of aiosmtpd that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.arrived = threading.Semaphore(0)
+
+    async def handle_DATA(self, server, session, envelope) -> str:
+        self.got.append(envelope.content)
+        self.arrived.release()
+        return "250 OK"
+
+
+class SmtpServer(Controller):
+    """On a free port."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
+@pytest.fixture
+def smtp() -> Iterator[SmtpServer]:
+    controller = SmtpServer(Mailbox(), hostname="127.0.0.1", port=0)
+    controller.start()
+    yield controller
+    controller.stop()
+
+
+def test_mail_arrives_at_a_real_server(smtp):
+    gateway = gateway_from(f"smtp://127.0.0.1:{smtp.port}", sender="firm@firm.example")
+    gateway.send(LETTER)
+    (raw,) = smtp.handler.got
+    message = message_from_bytes(raw)
+    assert message["to"] == LETTER.to
+    assert message["from"] == "firm@firm.example"
+    assert message["auto-submitted"] == "auto-generated"
+    assert message.get_payload(decode=True).decode().strip() == LETTER.text
+
+
+def test_header_injection_is_impossible(smtp):
+    gateway = gateway_from(f"smtp://127.0.0.1:{smtp.port}", sender="firm@firm.example")
+    with pytest.raises(ValueError, match="Header"):
+        gateway.send(Letter("ann@elsewhere.example\nbcc: eve@evil.example", "s", "t"))
+    assert smtp.handler.got == []
+
+
+def test_no_mail_in_clear_over_the_network(smtp, monkeypatch):
+    gateway = gateway_from(f"smtp://mail.example:{smtp.port}", sender="firm@firm.example")
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *more, **named: resolve("127.0.0.1", *more, **named)
+    )
+    with pytest.raises(UnreachableError):
+        gateway.send(LETTER)
+    assert smtp.handler.got == []
+
+
+@pytest.mark.parametrize("url", ["smtp://127.0.0.1:1", "http://127.0.0.1:1/", "smpp://127.0.0.1:1"])
+def test_unreachable_gateways_say_so_without_the_text(url):
+    with pytest.raises(UnreachableError) as error:
+        gateway_from(url, sender="x").send(LETTER)
+    assert "123456" not in str(error.value)
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(BadInputError, match="gopher"):
+        gateway_from("gopher://x", sender="x")
+
+
+def test_sms_over_http():
+    got: list[tuple[str, str, dict]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            got.append((self.path, self.headers["authorization"], body))
+            self.send_response(200 if len(got) == 1 else 500)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://user:s3cret@127.0.0.1:{server.server_port}/send?x=1"
+        gateway = gateway_from(url, sender="x")
+        gateway.send(Letter("+4740000089", "", "hello"))
+        assert got == [("/send?x=1", "Bearer s3cret", {"to": "+4740000089", "text": "hello"})]
+        with pytest.raises(UnreachableError):
+            gateway.send(Letter("+4740000089", "", "hello"))
+        server.shutdown()
+
+
+def serve_smpp(listener: socket.socket, got: list[bytes], status: int) -> None:
+    """A message centre by the specification (SMPP 3.4, section 4): answers each command with the
+    same sequence number and the response bit set."""
+    connection, _ = listener.accept()
+    with connection:
+        while head := connection.recv(16, socket.MSG_WAITALL):
+            length, command, _, sequence = struct.unpack(">IIII", head)
+            body = connection.recv(length - 16, socket.MSG_WAITALL) if length > 16 else b""
+            got.append(struct.pack(">I", command) + body)
+            answer = b"id\0" if command in (0x02, 0x04) else b""
+            answered = status if command == 0x04 else 0
+            answer = b"" if answered else answer
+            connection.sendall(
+                struct.pack(">IIII", 16 + len(answer), command | 0x80000000, answered, sequence)
+                + answer
+            )
+            if command == 0x06:
+                return
+
+
+@pytest.mark.parametrize("status", [0, 0x58])
+def test_sms_over_smpp(status):
+    got: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve_smpp, args=(listener, got, status), daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        gateway = gateway_from(f"smpp://me:pw@127.0.0.1:{port}?sender=FIRM", sender="x")
+        if status:
+            with pytest.raises(UnreachableError):
+                gateway.send(Letter("+4740000089", "", "123456 is your code"))
+        else:
+            gateway.send(Letter("+4740000089", "", "123456 is your code"))
+        thread.join(timeout=5)
+    bind, submit = got[0], got[1]
+    assert bind.startswith(b"\0\0\0\x02me\0pw\0")
+    assert submit.startswith(b"\0\0\0\x04")
+    assert b"FIRM\0" in submit and b"4740000089\0" in submit
+    assert submit.endswith(b"123456 is your code")
+
+
+def test_the_outbox_sends_once_and_keeps_nothing(settings, clock, smtp):
+    gateway = gateway_from(f"smtp://127.0.0.1:{smtp.port}", sender="firm@firm.example")
+    with opened(settings) as parts:
+        with parts.database.write() as connection:
+            outbox.post(
+                connection,
+                parts.ring,
+                firm_id=1,
+                channel=outbox.EMAIL,
+                letter=LETTER,
+                now=clock(),
+            )
+        stored = parts.database.engine.raw_connection()
+        assert "123456" not in str(stored.execute("SELECT * FROM message").fetchall())
+        stored.close()
+        boxes = [Outbox(parts.database, parts.ring, {"email": gateway}, clock) for _ in range(2)]
+        for box in boxes:
+            box.wake()
+        assert smtp.handler.arrived.acquire(timeout=5)
+        for box in boxes:
+            box.close()
+        assert len(smtp.handler.got) == 1
+        with parts.database.read() as connection:
+            assert connection.scalar(select(func.count()).select_from(Message)) == 0
+
+
+def test_a_failed_message_is_tried_again_later(settings, clock):
+    class Failing:
+        tries = 0
+        tried = threading.Semaphore(0)
+
+        def send(self, letter: Letter) -> None:
+            self.tries += 1
+            self.tried.release()
+            raise UnreachableError("down")
+
+    failing = Failing()
+    with opened(settings) as parts:
+        with parts.database.write() as connection:
+            outbox.post(
+                connection,
+                parts.ring,
+                firm_id=1,
+                channel=outbox.SMS,
+                letter=LETTER,
+                now=clock(),
+                life_s=300,
+            )
+        box = Outbox(parts.database, parts.ring, {"sms": failing}, clock)
+        box.wake()
+        assert failing.tried.acquire(timeout=5)
+        clock.advance(61)
+        box.wake()
+        assert failing.tried.acquire(timeout=5)
+        box.close()
+        assert failing.tries == 2
+        with parts.database.read() as connection:
+            assert connection.scalar(select(Message.tries)) == 2

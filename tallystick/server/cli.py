@@ -277,6 +277,63 @@ def _show_code(firm_name: str, login: str, code: str, *, as_json: bool) -> None:
     err().print(f"[dim]{login} sets a password with it at {path}, within a day.[/]")
 
 
+@server.group()
+def oidc() -> None:
+    """Services that log people in through OpenID Connect."""
+
+
+@oidc.command("add")
+@click.argument("name")
+@click.option("--redirect-uri", "redirect_uris", multiple=True, required=True)
+@click.option("--firm", "firm_name", default="default", show_default=True)
+@db_option
+@key_option
+@json_option
+def oidc_add(
+    *,
+    name: str,
+    redirect_uris: tuple[str, ...],
+    firm_name: str,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Register a service. Its secret is shown this once."""
+    from tallystick.server import firms
+    from tallystick.server import oidc as provider
+    from tallystick.server.console import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        client_id, secret = provider.add_client(
+            connection,
+            parts.ring,
+            firm_id=firms.by_name(connection, firm_name).id,
+            name=name,
+            redirect_uris=list(redirect_uris),
+            now=time.time(),
+            actor="console",
+        )
+    path = f"/p/{firm_name}"
+    if as_json:
+        print_json({"client_id": client_id, "client_secret": secret, "issuer_path": path})
+        return
+    for label, value in (("client id", client_id), ("secret", secret), ("issuer", f"…{path}")):
+        out().print(f"{label:>9}  {value}", markup=False)
+
+
+@oidc.command("rotate")
+@db_option
+@key_option
+def oidc_rotate(db: str | None, key_file: Path | None) -> None:
+    """Sign with a new key; the old one stays published for a day."""
+    from tallystick.server import oidc as provider
+    from tallystick.server.console import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        key_id = provider.rotate(connection, parts.ring, now=time.time(), actor="console")
+    out().print(f"{key_id} signs from now on", markup=False)
+
+
 def _shown(settings: Settings) -> str:
     from sqlalchemy import make_url
 

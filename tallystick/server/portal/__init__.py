@@ -10,7 +10,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from tallystick.server.portal import account, enrol, recover, signin, staff, staff_cards
+from tallystick.server.portal import account, enrol, oidc, recover, signin, staff, staff_cards
 from tallystick.server.portal.web import NeedsSignInError, send_to_sign_in
 
 STATIC = Path(__file__).parent / "static"
@@ -19,6 +19,6 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signin, recover, account, enrol, staff, staff_cards):
+    for module in (signin, recover, account, enrol, oidc, staff, staff_cards):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)

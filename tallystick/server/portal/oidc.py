@@ -1,0 +1,140 @@
+"""OpenID Connect over HTTP: discovery, authorisation, token, keys, user info."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from urllib.parse import unquote, urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+
+from tallystick.server import firms, oidc
+from tallystick.server.api.access import state_of
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.oidc import RequestError, TokenError, with_query
+from tallystick.server.portal.web import AnyVisit, Visit
+
+router = APIRouter(prefix="/p/{firm}")
+
+
+@router.get("/.well-known/openid-configuration")
+def configuration(visit: AnyVisit) -> Response:
+    return JSONResponse(oidc.discovery(_issuer(visit)))
+
+
+@router.get("/oidc/jwks")
+def keys(visit: AnyVisit) -> Response:
+    state = visit.state
+    with state.database.write() as connection:
+        return JSONResponse(oidc.public_keys(connection, state.ring, state.now()))
+
+
+@router.get("/oidc/authorize")
+def authorize(visit: AnyVisit) -> Response:
+    """Send the browser back to the service with a code, after signing in if need be."""
+    query = dict(visit.request.query_params)
+    state = visit.state
+    with state.database.read() as connection:
+        try:
+            request = oidc.check_request(connection, visit.firm.id, query)
+        except RequestError as error:
+            return RedirectResponse(error.url, status_code=303)
+    prompts = query.get("prompt", "").split()
+    if visit.session is None or "login" in prompts or _too_old(visit, query.get("max_age", "")):
+        if "none" in prompts:
+            values = {"error": "login_required"} | (
+                {"state": request.state} if request.state else {}
+            )
+            return RedirectResponse(with_query(request.redirect_uri, values), status_code=303)
+        again = {k: v for k, v in query.items() if k not in ("prompt", "max_age")}
+        back = f"{visit.base}/oidc/authorize?{urlencode(again)}"
+        return visit.go(f"/sign-in?{urlencode({'next': back, 'again': 'yes'})}")
+    if "mfa" not in visit.session.amr and visit.firm.policy.minimum_methods > 0:
+        raise ApiError(
+            403,
+            "needs-second-factor",
+            f"To go on to {request.client.name}, you need a second factor.",
+            kept=NOTHING_CHANGED,
+            todo="Enrol one in your account, and come back.",
+        )
+    with state.database.write() as connection:
+        url = oidc.issue_code(connection, request, visit.session, state.now())
+    return RedirectResponse(url, status_code=303)
+
+
+@router.post("/oidc/token")
+async def token(request: Request, firm: str) -> Response:
+    """Exchange a code. No cookies are looked at, so nothing here can be forged by a page."""
+    fields = await request.form(max_files=0, max_fields=20, max_part_size=4096)
+    form = {name: value for name, value in fields.items() if isinstance(value, str)}
+    return await run_in_threadpool(_token, request, firm, form)
+
+
+def _token(request: Request, firm: str, form: dict[str, str]) -> Response:
+    state = state_of(request)
+    try:
+        credentials = _credentials(request, form)
+        with state.database.write() as connection:
+            known = firms.by_name(connection, firm)
+            outcome = oidc.redeem(
+                connection,
+                state.ring,
+                issuer=f"{state.public_url}/p/{known.name}",
+                firm_id=known.id,
+                form=form,
+                credentials=credentials,
+                now=state.now(),
+            )
+    except TokenError as error:
+        headers = {"www-authenticate": "Basic"} if error.status == 401 else None
+        return JSONResponse({"error": error.error}, status_code=error.status, headers=headers)
+    if isinstance(outcome, TokenError):  # returned, not raised, so that the code stays spent
+        return JSONResponse({"error": outcome.error}, status_code=outcome.status)
+    return JSONResponse(outcome, headers={"pragma": "no-cache"})
+
+
+@router.get("/oidc/userinfo")
+def user_info(visit: AnyVisit) -> Response:
+    header = visit.request.headers.get("authorization", "")
+    state = visit.state
+    try:
+        with state.database.read() as connection:
+            claims = oidc.user_info(
+                connection,
+                state.ring,
+                issuer=_issuer(visit),
+                firm_id=visit.firm.id,
+                token=header.removeprefix("Bearer ").strip(),
+                now=state.now(),
+            )
+    except TokenError as error:
+        headers = {"www-authenticate": f'Bearer error="{error.error}"'}
+        return JSONResponse({"error": error.error}, status_code=error.status, headers=headers)
+    return JSONResponse(claims)
+
+
+def _issuer(visit: Visit) -> str:
+    return visit.state.public_url + visit.base
+
+
+def _too_old(visit: Visit, max_age: str) -> bool:
+    if visit.session is None or not (max_age.isascii() and max_age.isdigit()):
+        return False
+    return visit.state.now() - visit.session.created_at > int(max_age)
+
+
+def _credentials(request: Request, form: dict[str, str]) -> tuple[str, str]:
+    """client_secret_basic or client_secret_post (RFC 6749 2.3.1). Raises TokenError (401)."""
+    header = request.headers.get("authorization", "")
+    if not header:
+        return form.get("client_id", ""), form.get("client_secret", "")
+    try:
+        kind, value = header.split(" ", 1)
+        client_id, secret = base64.b64decode(value, validate=True).decode().split(":", 1)
+    except (ValueError, binascii.Error):
+        raise TokenError("invalid_client", 401) from None
+    if kind.lower() != "basic":
+        raise TokenError("invalid_client", 401)
+    return unquote(client_id), unquote(secret)

@@ -50,7 +50,7 @@ class Frame:
     @property
     def blank(self) -> bool:
         """True when nothing is drawn."""
-        return not any(self.pixels)
+        return 1 not in self.pixels
 
     def at(self, x: int, y: int) -> int:
         """The pixel in column x, row y; 0 outside."""

@@ -143,7 +143,7 @@ class MemoryLcd:
     def _check_vcom(self) -> None:
         now = self._now_us()
         elapsed = now - self._polarity_since_us
-        if not any(self._ink):
+        if 1 not in self._ink:
             self._polarity_since_us = now
         elif elapsed > VCOM_PERIOD_US + VCOM_TOLERANCE_US:
             self._error(f"VCOM not inverted for {elapsed // 1000} ms with an image up")

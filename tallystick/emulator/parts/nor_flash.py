@@ -116,15 +116,10 @@ class NorFlash:
         if address % unit or len(data) % unit or not data or end > self.size:
             return False
         old = self.memory[address:end]
-        if self.timing.once and any(
-            old[i : i + unit] != b"\xff" * unit for i in range(0, len(data), unit)
-        ):
+        blank = old.count(0xFF) == len(old)
+        if self.timing.once and not blank:
             return False
-        new = (
-            bytes(a & b for a, b in zip(old, data, strict=True))
-            if any(byte != 0xFF for byte in old)
-            else data
-        )
+        new = data if blank else bytes(a & b for a, b in zip(old, data, strict=True))
         ok = self._apply("program", address, old, new)
         if self.weak:
             self.weak -= {

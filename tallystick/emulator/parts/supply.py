@@ -22,6 +22,7 @@ class Supply:
         self.listener: Callable[[int, list[float]], None] | None = None
         self._names = list(loads)
         self._loads = list(loads.values())
+        self._numbered = list(enumerate(self._loads))
         self._used_ua_us = [0.0] * len(loads)
 
     @property
@@ -46,12 +47,15 @@ class Supply:
         return self.cell.voltage_mv(self.current_ua())
 
     def draw(self, duration_us: int) -> None:
-        currents = [load() for load in self._loads]
         if self.listener is not None:
-            self.listener(duration_us, currents)
+            self.listener(duration_us, self.currents_ua())
         if self.docked:
             return
         used = self._used_ua_us
-        for number, current in enumerate(currents):
-            used[number] += current * duration_us
-        self.cell.draw(sum(currents) * duration_us / _US_PER_HOUR, duration_us)
+        total = 0.0
+        for number, load in self._numbered:
+            current = load()
+            if current:
+                total += current
+                used[number] += current * duration_us
+        self.cell.draw(total * duration_us / _US_PER_HOUR, duration_us)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable
@@ -56,6 +57,20 @@ def live(
     Presses fall at random in sixteen waking hours and last 80 to 300 ms. Ends with the years, or
     with the first press that the cell cannot answer any more. `on_day` hears the years so far.
     """
+    gc.disable()  # it would look at the same objects again and again
+    try:
+        return _live(card, presses_per_day, years, seed, on_day)
+    finally:
+        gc.enable()
+
+
+def _live(
+    card: Card,
+    presses_per_day: int,
+    years: float,
+    seed: int,
+    on_day: Callable[[float], None] | None,
+) -> Life:
     life = Life(capacity_uah=card.cell.capacity_uah)
     rng = random.Random(seed)
     began = time.perf_counter()

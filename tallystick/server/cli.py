@@ -334,6 +334,62 @@ def oidc_rotate(db: str | None, key_file: Path | None) -> None:
     out().print(f"{key_id} signs from now on", markup=False)
 
 
+@server.command()
+@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--secret-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="File with the secret shared with the clients (at least 16 characters).",
+)
+@click.option("--client", "clients", multiple=True, default=["127.0.0.1/32"], show_default=True)
+@click.option("--mode", type=click.Choice(["challenge", "append"]), default="challenge")
+@click.option("--code-digits", default=6, show_default=True, type=click.IntRange(6, 8))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=1812, show_default=True, help="0 chooses a free port.")
+@db_option
+@key_option
+def radius(
+    *,
+    firm_name: str,
+    secret_file: Path,
+    clients: tuple[str, ...],
+    mode: str,
+    code_digits: int,
+    host: str,
+    port: int,
+    db: str | None,
+    key_file: Path | None,
+) -> None:
+    """Answer RADIUS requests (PAP) of VPNs until interrupted."""
+    import signal
+    import socket
+
+    from tallystick.common.errors import BadInputError
+    from tallystick.common.secret import Secret
+    from tallystick.server.radius import Mode, RadiusServer, RadiusSettings
+    from tallystick.server.state import open_state
+
+    secret = secret_file.read_bytes().strip()
+    if len(secret) < 16:
+        raise BadInputError(
+            "The shared secret has fewer than 16 characters.",
+            todo="Make one: openssl rand -base64 24.",
+        )
+    settings = RadiusSettings(firm_name, Secret(secret), clients, Mode(mode), code_digits)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, port))
+        state = open_state(settings_from(db, key_file))
+        try:
+            answering = RadiusServer(state, settings, sock)
+            signal.signal(signal.SIGTERM, lambda *_: answering.close())
+            signal.signal(signal.SIGINT, lambda *_: answering.close())
+            out().print(f"radius://{host}:{sock.getsockname()[1]}", markup=False)
+            answering.serve()
+        finally:
+            state.close()
+
+
 def _shown(settings: Settings) -> str:
     from sqlalchemy import make_url
 

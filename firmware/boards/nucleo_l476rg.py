@@ -1,8 +1,9 @@
 """NUCLEO-L476RG: STM32L476RG, the low-power reference.
 
-Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7 MOSI),
-with chip select on PB6, its supply and DISP on PB5 (a few µA, which the pin can give; in Standby the
-pin floats and a pull-down takes the panel off the cell), serial line on UART1 (PA9 TX, PA10 RX).
+Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7
+MOSI), with chip select on PB6, its supply and DISP on PB5 (a few µA, which the pin can give; in
+Standby the pin floats and a pull-down takes the panel off the cell), serial line on UART1 (PA9 TX,
+PA10 RX).
 The journal and the identity lie in pages of the internal flash between MicroPython and its storage
 area, written through the flash controller (RM0351, chapter 3): they are covered by read-out
 protection. The lowest power state is Standby.

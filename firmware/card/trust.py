@@ -1,6 +1,7 @@
-"""Whose images the card takes. The build puts the key of its key file here.
+"""Whose images the card takes: an Ed25519 public key (RFC 8032), and the x coordinate of its point.
 
-This is the published development key: anyone can sign with it (tallystick/tools/image/keys.py).
+The build puts the key of its key file here, or the published development key.
 """
 
-PUBLIC_KEY = b""
+PUBLIC_KEY = bytes(32)
+X = 0

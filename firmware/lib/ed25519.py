@@ -1,7 +1,7 @@
 """Verification of Ed25519 signatures (RFC 8032, section 5.1.7).
 
 Only public values pass through here, so nothing need be constant in time. The check is the strict
-one: S below the group order, the public key canonical, and R compared as bytes, without a cofactor.
+one: S below the group order, and R compared as bytes, without a cofactor.
 """
 
 from micropython import const
@@ -11,8 +11,6 @@ from lib.sha512 import sha512
 _P = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFED
 _L = 0x1000000000000000000000000000000014DEF9DEA2F79CD65812631A5CF5D3ED
 _D2 = 0x2406D9DC56DFFCE7198E80F2EEF3D13000E0149A8283B156EBD69B9426B2F159  # 2 × d
-_D = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3
-_I = 0x2B8324804FC1DF0B2B4D00993DFBD7A72F431806AD2FE478C4EE1B274A0EA0B0  # square root of -1
 _BX = 0x216936D3CD6E53FEC0A4E231FDD6DC5C692CC7609525A7B2C9562D608F25D51A
 _BY = 0x6666666666666666666666666666666666666666666666666666666666666658
 _SIGN = const(0x80)
@@ -20,15 +18,19 @@ _SIGN = const(0x80)
 # Points are (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z (RFC 8032, section 5.1.4).
 
 
-def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether `signature` (64 bytes) over `message` was made with the key of `public_key` (32)."""
-    a = _decoded(public_key)
+def verify(public_key: bytes, x: int, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` (64 bytes) over `message` was made with the key of `public_key` (32).
+
+    x: the other coordinate of the key's point. The build computes it, together with the check that
+    the key is a good one, so that no device has to take a square root.
+    """
     s = int.from_bytes(signature[32:], "little")
-    if a is None or len(signature) != 64 or s >= _L:
+    if len(signature) != 64 or s >= _L:
         return False
     r = bytes(signature[:32])
     k = int.from_bytes(sha512(r + public_key + message), "little") % _L
-    minus_a = (_P - a[0], a[1], 1, _P - a[3])
+    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
+    minus_a = (_P - x, y, 1, (_P - x) * y % _P)
     base = (_BX, _BY, 1, _BX * _BY % _P)
     return _encoded(_sum_of_products(s, base, k, minus_a)) == r
 
@@ -72,28 +74,6 @@ def _double(p):
     g = a - b
     f = 2 * z * z % _P + g
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
-
-
-def _decoded(key):
-    """The point that 32 bytes stand for, or None (RFC 8032, section 5.1.3)."""
-    if len(key) != 32:
-        return None
-    y = int.from_bytes(key[:31] + bytes((key[31] & 0x7F,)), "little")
-    if y >= _P:
-        return None
-    u = y * y - 1
-    v = _D * y * y + 1
-    x = u * v**3 * pow(u * v**7 % _P, (_P - 5) // 8, _P) % _P
-    if (v * x * x - u) % _P:
-        x = x * _I % _P
-        if (v * x * x - u) % _P:
-            return None
-    odd = bool(key[31] & _SIGN)
-    if not x and odd:
-        return None
-    if bool(x & 1) != odd:
-        x = _P - x
-    return x, y, 1, x * y % _P
 
 
 def _encoded(p):

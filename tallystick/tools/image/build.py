@@ -12,7 +12,7 @@ from tallystick.tools import firmware
 from tallystick.tools.image import filesystem, outputs
 from tallystick.tools.image.compile import TRUST_MODULE, VERSION_MODULE, compile_all
 from tallystick.tools.image.header import Header, parse_version
-from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.image.keys import SigningKey, point_x
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,29 @@ class Built:
 
 
 def build(
-    device: str, board_name: str, version: str, *, key: SigningKey | None = None, security: int = 0
+    device: str,
+    board_name: str,
+    version: str,
+    *,
+    key: SigningKey | None = None,
+    security: int = 0,
+    readable: bool = False,
 ) -> Built:
     """The image of a device on a board; nothing is written to disk.
 
     key: signs the image, and is the one whose images the device will take; default: the published
-    development key. security: anti-rollback version. Raises BadInputError.
+    development key. security: anti-rollback version. readable: for debugging, with the names and line
+    numbers of the sources. Raises BadInputError.
     """
     board = find(board_name)
     key = key or SigningKey.development()
     numbers = parse_version(version)
     replaced = {
         VERSION_MODULE: f"VERSION = {numbers}\n",
-        TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\n",
+        TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
     sources = firmware.sources(device, board.name, board.chip)
-    files = compile_all(sources, replaced=replaced)
+    files = compile_all(sources, replaced=replaced, readable=readable)
     if not board.slots:
         content = filesystem.pack(
             files, block=board.storage_block, room=board.storage.size, what="The image"

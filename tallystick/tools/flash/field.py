@@ -1,0 +1,180 @@
+"""The update in the field: an image into a card's second slot, over the serial line, inside SCP03.
+
+docs/updates.md has the commands and the argument. The card checks everything itself; what is
+checked here spares a person a refusal after a minute of waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.provisioning.card.connection import (
+    CardConnection,
+    Command,
+    Response,
+    Transmitter,
+)
+from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, IssuerSession
+from tallystick.provisioning.card.scp03 import KeyDeriver, SecureChannel
+from tallystick.provisioning.card.t1 import Waiting
+from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
+
+INS_INSTALL = 0xE6
+INS_LOAD = 0xE8
+P1_LOAD = 0x02
+P1_SWITCH = 0x0C
+P1_CONFIRM = 0x40
+_DATA_IMAGE = 0xDF25
+CHUNK = 256
+
+Progress = Callable[[int, int], None]
+"""(bytes of the file system that are done, all of them)."""
+
+
+class SlotState(IntEnum):
+    CONFIRMED = 1
+    TRIAL = 2
+    TRIED = 3
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a card runs. `floor`: it takes no image of a lower security version. `header` is None
+    when its slot was written without one."""
+
+    slot: int
+    state: SlotState
+    floor: int
+    header: Header | None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Running:
+        if len(data) != 6 + SIZE:
+            raise BadInputError("The card's report on its image is malformed.")
+        floor = int.from_bytes(data[2:6], "big")
+        return cls(data[0], SlotState(data[1]), floor, Header.decode(data[6:]))
+
+
+@dataclass(frozen=True)
+class Update:
+    """The file `card.update`: a signed header and the file system that it speaks of."""
+
+    header: Header
+    signed: bytes
+    file_system: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> Update:
+        """Raises BadInputError when the file is not one, or was changed. The signature is the
+        card's to check, and `tally image verify`'s."""
+        header = Header.decode(data)
+        at = SIZE + SIGNATURE_SIZE
+        if header is None:
+            raise BadInputError(
+                "This is not an update file.", todo="`tally image build` writes card.update."
+            )
+        fresh = Header.of(
+            data[at:],
+            device=header.device,
+            board=header.board,
+            version=header.version,
+            security=header.security,
+        )
+        if fresh != header:
+            raise BadInputError(
+                "The update file is not what its header says: it was cut or changed.",
+                kept="Nothing was sent to a card.",
+                todo="Copy or build it again.",
+            )
+        return cls(header, data[:at], data[at:])
+
+
+def running(transmitter: Transmitter) -> Running:
+    """What the card runs; needs no secure channel."""
+    command = Command(0x80, 0xCA, _DATA_IMAGE >> 8, _DATA_IMAGE & 0xFF)
+    return Running.parse(transmitter.transmit(command).require("tell which image it runs"))
+
+
+def install(
+    connection: CardConnection,
+    derive: KeyDeriver,
+    update: Update,
+    *,
+    progress: Progress = lambda done, total: None,
+    waiting: Waiting | None = None,
+) -> Running:
+    """Sends the update, has the card start it, and confirms it; returns what then runs.
+
+    derive: the firm's keys. waiting: for the press that a card in service asks for. The line stays
+    open over the card's restart: a card that is undocked on trial goes back. Running it again after
+    a failure goes on or begins anew; the card meanwhile works with the image it had. Raises
+    RefusedError and whatever the line raises.
+    """
+    _check(connection, update.header)
+    channel = SecureChannel.open(connection, derive)
+    _send(channel, update, progress, waiting)
+    channel.close()
+    connection.t1.resynchronise()  # asks until the card has started again
+    if running(connection).header != update.header:
+        raise RefusedError(
+            "The card did not start the new image, and went back to the one before.",
+            kept="It works as before; keys, seed and moving factor are untouched.",
+            todo="Try again; if it happens again, the image does not run on this card.",
+        )
+    channel = SecureChannel.open(connection, derive)
+    _install(channel, P1_CONFIRM).require("confirm its new image")
+    channel.close()
+    return running(connection)
+
+
+def _check(connection: CardConnection, header: Header) -> None:
+    session = IssuerSession(connection)
+    board = session.version().board
+    now = running(connection)
+    kept = "Nothing was sent to it."
+    if header.device != "card" or header.board != board:
+        raise RefusedError(
+            f"The update is for a {header.device} on {header.board}; this is a card on {board}.",
+            kept=kept,
+            todo=f"Build one: tally image build --device card --board {board}.",
+        )
+    if header.security < now.floor:
+        raise RefusedError(
+            f"The update has security version {header.security}; this card takes none below "
+            f"{now.floor}.",
+            kept=kept,
+            todo="Use a newer image. No option changes this: the card itself refuses.",
+        )
+    if session.key_versions().get(1) == TRANSPORT_KEYS:
+        raise RefusedError(
+            "The card has no keys of a firm yet, and takes updates from its firm only.",
+            kept=kept,
+            todo="Provision it first, or flash it: tally flash.",
+        )
+
+
+def _send(
+    channel: SecureChannel, update: Update, progress: Progress, waiting: Waiting | None
+) -> None:
+    content = update.file_system
+    begin = _install(channel, P1_LOAD, update.signed, waiting)
+    start = int.from_bytes(begin.require("take the update"), "big")
+    for at in range(0, len(content), CHUNK):
+        chunk = content[at : at + CHUNK]
+        # Erased flash is FF already.
+        if at >= start and chunk.strip(b"\xff"):
+            command = Command(0x80, INS_LOAD, 0, 0, at.to_bytes(4, "big") + chunk)
+            channel.transmit(command).require("store a part of the update")
+        progress(min(len(content), at + CHUNK), len(content))
+    _install(channel, P1_SWITCH).require(
+        "switch to its new image", kept="It keeps running the one it has."
+    )
+
+
+def _install(
+    channel: SecureChannel, p1: int, data: bytes = b"", waiting: Waiting | None = None
+) -> Response:
+    return channel.transmit(Command(0x80, INS_INSTALL, p1, 0, data), waiting)

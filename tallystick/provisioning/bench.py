@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import Registry, TallyServer, checked_url
-from tallystick.provisioning.settings import open_ring
+from tallystick.provisioning.settings import read_passphrase
 from tallystick.provisioning.steps import Plan, Provisioner
 
 
@@ -31,13 +31,13 @@ class Bench:
 
 @contextmanager
 def open_bench(
-    url: str | None, keys: Path, passphrase_file: Path | None, journal_path: Path
+    url: str | None, keys: str, passphrase_file: Path | None, journal_path: Path
 ) -> Iterator[Bench]:
-    """Open the key file (the slow part: once a run) and the journal.
+    """Open the keys (the slow part: once a run) and the journal.
 
     Raises BadInputError, also when `url` is not the server that the station is enrolled with.
     """
-    custody = SoftwareCustody(open_ring(keys, passphrase_file))
+    custody = key_store(keys).open(read_passphrase(passphrase_file))
     try:
         credential = custody.server()
         if url is not None and checked_url(url) != credential.url:

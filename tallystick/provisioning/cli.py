@@ -63,7 +63,7 @@ def provision(
     batch: str,
     ports: str | None,
     count: int | None,
-    keys: Path,
+    keys: str,
     passphrase_file: Path | None,
     journal: Path,
     as_json: bool,

@@ -13,23 +13,23 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.custody import keyfile
-from tallystick.provisioning.custody.interface import KeyDescription
-from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.custody.interface import Custody, KeyDescription
+from tallystick.provisioning.custody.store import KeyStore, key_store
 from tallystick.provisioning.registry import checked_url
-from tallystick.provisioning.settings import default_keys, open_ring, read_passphrase
+from tallystick.provisioning.settings import default_keys, read_passphrase
 
 keys_option = click.option(
     "--keys",
-    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE|URI",
     default=default_keys,
     envvar="TALLY_STATION_KEYS",
     show_envvar=True,
-    help="The station's key file.",
+    help="The station's key file, or pkcs11:token=LABEL?module-path=FILE.",
 )
 passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File with the passphrase of the key file (else $TALLY_STATION_PASSPHRASE, else asked).",
+    help="File with the keys' passphrase or PIN (else $TALLY_STATION_PASSPHRASE, else asked).",
 )
 
 
@@ -53,7 +53,7 @@ def keys() -> None:
 )
 @json_option
 def create(
-    keys: Path,
+    keys: str,
     passphrase_file: Path | None,
     development: bool,
     factory_master_file: Path | None,
@@ -63,24 +63,25 @@ def create(
     if development and factory_master_file:
         raise click.UsageError("--development and --factory-master-file exclude one another.")
     master = DEVELOPMENT_MASTER if development else _factory_master(factory_master_file)
-    ring = keyfile.KeyRing.create(master)
-    keyfile.save(keys, ring, read_passphrase(passphrase_file, confirm=True), replace=False)
+    store = key_store(keys)
+    secret = read_passphrase(passphrase_file, confirm=True)
+    store.create(secret, master)
     if development:
         err().print(
             "[yellow]The factory master is the published development one: "
             "use it for emulated and development cards only.[/]"
         )
-    _show(keys, ring, as_json)
-    err().print("[dim]Back the file up: without its firm master, no card can be changed again.[/]")
+    _show(store, secret, as_json)
+    err().print("[dim]Back them up: without the firm master, no card can be changed again.[/]")
 
 
 @keys.command("show")
 @keys_option
 @passphrase_option
 @json_option
-def show(keys: Path, passphrase_file: Path | None, as_json: bool) -> None:
+def show(keys: str, passphrase_file: Path | None, as_json: bool) -> None:
     """List the keys by version and check value."""
-    _show(keys, open_ring(keys, passphrase_file), as_json)
+    _show(key_store(keys), read_passphrase(passphrase_file), as_json)
 
 
 @click.command("enroll")
@@ -95,7 +96,7 @@ def show(keys: Path, passphrase_file: Path | None, as_json: bool) -> None:
 @passphrase_option
 @json_option
 def enroll(
-    url: str, credential: Any, keys: Path, passphrase_file: Path | None, as_json: bool
+    url: str, credential: Any, keys: str, passphrase_file: Path | None, as_json: bool
 ) -> None:
     """Put the server's credential into the key file."""
     try:
@@ -103,11 +104,10 @@ def enroll(
     except ValueError:
         raise BadInputError("The credential file is not JSON.") from None
     server = keyfile.parse_credential(checked_url(url), value)
-    passphrase = read_passphrase(passphrase_file)
-    ring = keyfile.load(keys, passphrase)
-    ring.enroll(server)
-    keyfile.save(keys, ring, passphrase, replace=True)
-    _show(keys, ring, as_json)
+    store = key_store(keys)
+    secret = read_passphrase(passphrase_file)
+    store.enroll(secret, server)
+    _show(store, secret, as_json)
 
 
 def _factory_master(path: Path | None) -> bytes:
@@ -121,26 +121,31 @@ def _factory_master(path: Path | None) -> bytes:
         raise BadInputError("The factory master must be 32 hex digits.") from None
 
 
-def _show(path: Path, ring: keyfile.KeyRing, as_json: bool) -> None:
-    rows = SoftwareCustody(ring).describe()
-    server = ring.server
+def _show(store: KeyStore, secret: str, as_json: bool) -> None:
+    custody = store.open(secret)
+    try:
+        rows = custody.describe()
+        server = _server(custody)
+    finally:
+        custody.close()
     if as_json:
-        print_json(
-            {
-                "file": str(path),
-                "development": ring.development,
-                "keys": [_row(row) for row in rows],
-                "server": server and {"url": server.url, "id": server.id, "role": server.role},
-            }
-        )
+        print_json({"keys": [_row(row) for row in rows], "server": server, "kept_in": store.name})
         return
     table = Table("key", "version", "check value", "use", box=None, pad_edge=False)
     for row in rows:
         use = "current" if row.current else "older"
         table.add_row(row.name, f"{row.version:02X}", row.check_value.upper(), use)
     out().print(table)
-    enrolled = f"{server.url} as {server.id}" if server else "none yet (`tally station enroll`)"
+    enrolled = f"{server['url']} as {server['id']}" if server else "none yet"
     out().print(f"server: {enrolled}", markup=False)
+
+
+def _server(custody: Custody) -> dict[str, str] | None:
+    try:
+        server = custody.server()
+    except BadInputError:
+        return None
+    return {"url": server.url, "id": server.id}
 
 
 def _row(row: KeyDescription) -> dict[str, Any]:

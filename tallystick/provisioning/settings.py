@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from tallystick.common.errors import BadInputError
-from tallystick.provisioning.custody.keyfile import KeyRing, load
 
 PHRASE_VARIABLE = "TALLY_STATION_PASSPHRASE"
 
@@ -18,8 +17,8 @@ def default_folder() -> Path:
     return Path(click.get_app_dir("tallystick", force_posix=False)) / "station"
 
 
-def default_keys() -> Path:
-    return default_folder() / "keys.json"
+def default_keys() -> str:
+    return str(default_folder() / "keys.json")
 
 
 def default_journal() -> Path:
@@ -44,15 +43,9 @@ def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
             todo=f"Set {PHRASE_VARIABLE}, or give --passphrase-file.",
         )
     answer: str = click.prompt(
-        "Passphrase of the station's keys", hide_input=True, confirmation_prompt=confirm, err=True
+        "Passphrase (or PIN) of the station's keys",
+        hide_input=True,
+        confirmation_prompt=confirm,
+        err=True,
     )
     return answer
-
-
-def open_ring(keys: Path, passphrase_file: Path | None) -> KeyRing:
-    """The opened key file. Raises BadInputError."""
-    if not keys.exists():
-        raise BadInputError(
-            f"There is no key file {keys}.", todo="Make one with `tally station keys create`."
-        )
-    return load(keys, read_passphrase(passphrase_file))

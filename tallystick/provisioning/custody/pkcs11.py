@@ -1,0 +1,401 @@
+"""Custody in a PKCS #11 module: masters, card keys, session keys and seeds are objects that never
+leave it in the clear.
+
+Every key that SCP03 derives ends in one AES call, because the last step of a CMAC is one:
+AES(K, last block ⊕ chain ⊕ K1). CKM_AES_ECB_ENCRYPT_DATA does that call inside the module and
+makes its result a key object. The seed is 32 bytes and begins on a block boundary of the PUT
+command and of the container, so that CKM_AES_CBC key wrapping encrypts it in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pkcs11
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.secret import Secret
+from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
+from tallystick.provisioning.card.keys import Sealed
+from tallystick.provisioning.card.scp03 import (
+    BLOCK,
+    DERIVE_S_ENC,
+    DERIVE_S_MAC,
+    DERIVE_S_RMAC,
+    InitializeUpdate,
+    derivation_message,
+)
+from tallystick.provisioning.custody.interface import (
+    KeyDescription,
+    ServerCredential,
+    UnknownKeyError,
+    journal_was_changed,
+)
+from tallystick.provisioning.custody.pkcs11_token import (
+    AES_BITS,
+    JOURNAL_MAC,
+    JOURNAL_WRAP,
+    PRE_SHARED_KEY,
+    SERVER,
+    TRANSPORT,
+    Uri,
+    firm_label,
+    open_session,
+    read_data,
+)
+
+SEED_SIZE = 32
+_SEED_BITS = 8 * SEED_SIZE
+_STATIC = {"enc": 1, "mac": 2, "dek": 3}
+_PADDING = bytes((BLOCK,)) * BLOCK  # PKCS #7 after whole blocks
+_SESSION_ONLY = {
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: False,
+}
+_STATIC_KEY = _SESSION_ONLY | {Attribute.ENCRYPT: True, Attribute.DERIVE: True}
+_MAC_KEY = _SESSION_ONLY | {Attribute.SIGN: True}
+_CIPHER_KEY = _SESSION_ONLY | {
+    Attribute.ENCRYPT: True,
+    Attribute.DECRYPT: True,
+    Attribute.WRAP: True,
+}
+# extractable means: may be wrapped by another key of the module; its value is never readable
+_WRAPPABLE = _SESSION_ONLY | {Attribute.EXTRACTABLE: True}
+
+
+def _double(block: bytes) -> bytes:
+    """Multiplication by x in GF(2^128), RFC 4493 section 2.3."""
+    value = int.from_bytes(block, "big") << 1
+    if value >> 128:
+        value = value & ((1 << 128) - 1) ^ 0x87
+    return value.to_bytes(BLOCK, "big")
+
+
+def _xor(*blocks: bytes) -> bytes:
+    value = 0
+    for block in blocks:
+        value ^= int.from_bytes(block, "big")
+    return value.to_bytes(BLOCK, "big")
+
+
+class Pkcs11Custody:
+    """Implements custody.interface.Custody over a token. Safe for several threads: one session,
+    one operation at a time."""
+
+    seed_size = SEED_SIZE
+
+    def __init__(self, uri: Uri, pin: str) -> None:
+        """Log in. Raises BadInputError for a wrong PIN, a missing token or missing keys."""
+        self._lock = threading.RLock()
+        self._session = open_session(uri, pin)
+        with self.locked():
+            self._masters = self._find_masters()
+            server = read_data(self._session, SERVER)
+            self._server = None if server is None else json.loads(server)
+
+    def _find_masters(self) -> dict[int, Any]:
+        masters = {TRANSPORT_KEYS: self._find(TRANSPORT)}
+        for version in range(1, 0x80):
+            key = self._find(firm_label(version))
+            if key is not None:
+                masters[version] = key
+        if masters[TRANSPORT_KEYS] is None or len(masters) < 2:
+            raise BadInputError(
+                "The token holds no station keys.", todo="Run `tally station keys create`."
+            )
+        return masters
+
+    def _find(self, label: str) -> Any | None:
+        found = list(
+            self._session.get_objects(
+                {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
+            )
+        )
+        return found[0] if found else None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else uses the session meanwhile. Module errors become BadInputError."""
+        with self._lock:
+            try:
+                yield
+            except pkcs11.PKCS11Error as error:
+                raise BadInputError(
+                    f"The key module refused an operation ({type(error).__name__}).",
+                    todo="Check that it is connected and logged in, then resume.",
+                ) from None
+
+    @property
+    def firm_version(self) -> int:
+        return max(version for version in self._masters if version != TRANSPORT_KEYS)
+
+    def describe(self) -> list[KeyDescription]:
+        with self.locked():
+            return [
+                KeyDescription(
+                    "transport" if version == TRANSPORT_KEYS else "firm",
+                    version,
+                    self._check_value(key).hex(),
+                    version in (TRANSPORT_KEYS, self.firm_version),
+                )
+                for version, key in self._masters.items()
+            ]
+
+    def _check_value(self, key: Any) -> bytes:
+        value: bytes = key.encrypt(b"\x01" * BLOCK, mechanism=Mechanism.AES_ECB)
+        return value[:3]
+
+    def _master(self, version: int) -> Any:
+        if version not in self._masters:
+            raise UnknownKeyError(version)
+        return self._masters[version]
+
+    def _derive(
+        self, key: Any, message: bytes, template: dict[Attribute, Any], bits: int = AES_BITS
+    ) -> Any:
+        """The CMAC of `message` (whole blocks) under `key`, as a key object."""
+        subkey = _double(key.encrypt(bytes(BLOCK), mechanism=Mechanism.AES_ECB))
+        chain = bytes(BLOCK)
+        for at in range(0, len(message) - BLOCK, BLOCK):
+            block = _xor(message[at : at + BLOCK], chain)
+            chain = key.encrypt(block, mechanism=Mechanism.AES_ECB)
+        return self._ecb_derive(key, _xor(message[-BLOCK:], chain, subkey), template, bits)
+
+    def _ecb_derive(
+        self,
+        key: Any,
+        data: bytes,
+        template: dict[Attribute, Any],
+        bits: int,
+        kind: KeyType = KeyType.AES,
+    ) -> Any:
+        return key.derive_key(
+            kind,
+            bits,
+            mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+            mechanism_param=data,
+            template=template,
+        )
+
+    def _static(self, version: int, name: str, data: bytes, template: dict[Attribute, Any]) -> Any:
+        """A card's static key by KDF3: its message is just one block."""
+        message = bytes((1, 0, 0, 0, _STATIC[name], 0)) + data
+        return self._derive(self._master(version), message, template)
+
+    def channel_keys(self, update: InitializeUpdate, context: bytes) -> Pkcs11ChannelKeys:
+        with self.locked():
+            version, data = update.key_version, update.diversification_data
+            enc = self._static(version, "enc", data, _STATIC_KEY)
+            mac = self._static(version, "mac", data, _STATIC_KEY)
+
+            def session_key(static: Any, constant: int, template: dict[Attribute, Any]) -> Any:
+                message = derivation_message(constant, AES_BITS, context)
+                return self._derive(static, message, template)
+
+            keys = Pkcs11ChannelKeys(
+                self,
+                session_key(enc, DERIVE_S_ENC, _CIPHER_KEY),
+                session_key(mac, DERIVE_S_MAC, _MAC_KEY),
+                session_key(mac, DERIVE_S_RMAC, _MAC_KEY),
+            )
+            enc.destroy()
+            mac.destroy()
+            return keys
+
+    def firm_keys(
+        self, card_version: int, diversification_data: bytes
+    ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
+        with self.locked():
+            dek = self._static(card_version, "dek", diversification_data, _STATIC_KEY | _CIPHER_KEY)
+            try:
+                enc, mac, new_dek = (
+                    self._wrapped(dek, name, diversification_data) for name in _STATIC
+                )
+            finally:
+                dek.destroy()
+            return enc, mac, new_dek
+
+    def _wrapped(self, dek: Any, name: str, data: bytes) -> WrappedKey:
+        template = _WRAPPABLE | {Attribute.ENCRYPT: True}
+        key = self._static(self.firm_version, name, data, template)
+        try:
+            return WrappedKey(cbc_wrap(dek, bytes(BLOCK), key), self._check_value(key))
+        finally:
+            key.destroy()
+
+    def new_seed(self, serial: str, card_entropy: bytes) -> Pkcs11Seed:
+        """A random key of the module, as a pseudo-random function over the card's entropy."""
+        data = hashlib.sha256(b"tallystick seed 1 " + serial.encode() + card_entropy).digest()
+        with self.locked():
+            template = _SESSION_ONLY | {Attribute.DERIVE: True}
+            fresh = self._session.generate_key(KeyType.AES, 256, template=template)
+            try:
+                seed = self._ecb_derive(
+                    fresh,
+                    data,
+                    _WRAPPABLE | {Attribute.SIGN: True},
+                    _SEED_BITS,
+                    KeyType.GENERIC_SECRET,
+                )
+            finally:
+                fresh.destroy()
+        return Pkcs11Seed(self, seed)
+
+    def seal(self, seed: Any, context: bytes) -> bytes:
+        """AES key wrap (RFC 3394) ‖ AES-CMAC over it and `context`."""
+        with self.locked():
+            wrapped: bytes = self._need(JOURNAL_WRAP).wrap_key(
+                seed, mechanism=Mechanism.AES_KEY_WRAP
+            )
+            return wrapped + self._journal_mac(wrapped + context)
+
+    def _journal_mac(self, message: bytes) -> bytes:
+        tag: bytes = self._need(JOURNAL_MAC).sign(message, mechanism=Mechanism.AES_CMAC)
+        return tag
+
+    def reopen_seed(self, sealed: bytes, context: bytes) -> Pkcs11Seed:
+        wrapped, tag = sealed[:-BLOCK], sealed[-BLOCK:]
+        with self.locked():
+            if not secrets.compare_digest(self._journal_mac(wrapped + context), tag):
+                raise journal_was_changed()
+            seed = self._need(JOURNAL_WRAP).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.GENERIC_SECRET,
+                wrapped,
+                mechanism=Mechanism.AES_KEY_WRAP,
+                template=_WRAPPABLE | {Attribute.SIGN: True},
+            )
+        return Pkcs11Seed(self, seed)
+
+    def server(self) -> ServerCredential:
+        if self._server is None:
+            raise BadInputError(
+                "This station is not enrolled with a server.",
+                todo="Run `tally station enroll --server URL --credential FILE`.",
+            )
+        token = Secret(self._server["token"].encode())
+        return ServerCredential(self._server["url"], self._server["id"], token)
+
+    def encrypt_for_server(self, plaintext: bytes) -> bytes:
+        iv = secrets.token_bytes(BLOCK)
+        size = BLOCK - len(plaintext) % BLOCK
+        with self.locked():
+            return iv + cbc(self._need(PRE_SHARED_KEY), iv, plaintext + bytes((size,)) * size)
+
+    def wrap_for_server(self, seed: Any) -> bytes:
+        iv = secrets.token_bytes(BLOCK)
+        with self.locked():
+            key = self._need(PRE_SHARED_KEY)
+            wrapped = cbc_wrap(key, iv, seed)
+            return iv + wrapped + cbc(key, wrapped[-BLOCK:], _PADDING)
+
+    def _need(self, label: str) -> Any:
+        key = self._find(label)
+        if key is None:
+            raise BadInputError(
+                f"The token has no key {label!r}.",
+                todo="Run `tally station enroll` or `tally station keys create`.",
+            )
+        return key
+
+    def close(self) -> None:
+        with self._lock:
+            self._session.close()
+
+
+def cbc(key: Any, iv: bytes, plaintext: bytes) -> bytes:
+    """AES-CBC over whole blocks."""
+    done: bytes = key.encrypt(plaintext, mechanism=Mechanism.AES_CBC, mechanism_param=iv)
+    return done
+
+
+def cbc_wrap(key: Any, iv: bytes, wrapped: Any) -> bytes:
+    """AES-CBC over the value of a key object of whole blocks."""
+    done: bytes = key.wrap_key(wrapped, mechanism=Mechanism.AES_CBC, mechanism_param=iv)
+    return done
+
+
+class Pkcs11ChannelKeys:
+    """Session keys inside the module. Implements card.keys.ChannelKeys."""
+
+    def __init__(self, custody: Pkcs11Custody, enc: Any, mac: Any, rmac: Any) -> None:
+        self._custody = custody
+        self._enc, self._mac, self._rmac = enc, mac, rmac
+
+    def mac(self, message: bytes) -> bytes:
+        return self._sign(self._mac, message)
+
+    def response_mac(self, message: bytes) -> bytes:
+        return self._sign(self._rmac, message)
+
+    def _sign(self, key: Any, message: bytes) -> bytes:
+        with self._custody.locked():
+            tag: bytes = key.sign(message, mechanism=Mechanism.AES_CMAC)
+            return tag
+
+    def encrypt_block(self, block: bytes) -> bytes:
+        return self.encrypt(bytes(BLOCK), block)
+
+    def encrypt(self, iv: bytes, plaintext: bytes) -> bytes:
+        with self._custody.locked():
+            return cbc(self._enc, iv, plaintext)
+
+    def decrypt(self, iv: bytes, ciphertext: bytes) -> bytes:
+        with self._custody.locked():
+            plain: bytes = self._enc.decrypt(
+                ciphertext, mechanism=Mechanism.AES_CBC, mechanism_param=iv
+            )
+            return plain
+
+    def encrypt_sealed(self, iv: bytes, before: bytes, secret: Sealed, after: bytes) -> bytes:
+        if not isinstance(secret, Pkcs11Seed) or len(before) % BLOCK or len(after) % BLOCK:
+            raise TypeError("the module wraps its own seeds, on block boundaries")
+        with self._custody.locked():
+            done = cbc(self._enc, iv, before) if before else b""
+            done += cbc_wrap(self._enc, done[-BLOCK:] or iv, secret.handle)
+            return done + cbc(self._enc, done[-BLOCK:], after)
+
+    def close(self) -> None:
+        with self._custody.locked():
+            for key in (self._enc, self._mac, self._rmac):
+                key.destroy()
+
+
+class Pkcs11Seed:
+    """A seed inside the module. Implements custody.interface.Seed."""
+
+    size = SEED_SIZE
+
+    def __init__(self, custody: Pkcs11Custody, handle: Any) -> None:
+        self._custody = custody
+        self.handle = handle
+
+    def codes(self, first: int, count: int, digits: int) -> list[str]:
+        return [self._code(factor, digits) for factor in range(first, first + count)]
+
+    def _code(self, factor: int, digits: int) -> str:
+        """RFC 4226, section 5.3; pyotp would need the seed's bytes."""
+        with self._custody.locked():
+            mac = self.handle.sign(factor.to_bytes(8, "big"), mechanism=Mechanism.SHA_1_HMAC)
+        at = mac[-1] & 0x0F
+        number = int.from_bytes(mac[at : at + 4], "big") & 0x7FFF_FFFF
+        return str(number % 10**digits).zfill(digits)
+
+    def for_server(self) -> bytes:
+        return self._custody.wrap_for_server(self.handle)
+
+    def for_journal(self, context: bytes) -> bytes:
+        return self._custody.seal(self.handle, context)
+
+    def wipe(self) -> None:
+        with self._custody.locked():
+            self.handle.destroy()

@@ -1,0 +1,300 @@
+"""Custody in a PKCS #11 module, with SoftHSM as the module."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pkcs11
+import pytest
+from click.testing import CliRunner
+from pkcs11 import Attribute
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.scp03 import InitializeUpdate
+from tallystick.provisioning.cli import station
+from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
+from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
+from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.registry import OutcomeUnknownError, Registered
+from tallystick.provisioning.steps import Plan, Provisioner
+from tests.provisioning.conftest import URL, make_ring
+from tests.provisioning.memory_card import MemoryCard, MemoryLink
+from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
+
+MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
+MODULE = next((path for path in MODULES if Path(path).exists()), "")
+PIN = "1234"
+pytestmark = pytest.mark.skipif(
+    not MODULE or not shutil.which("softhsm2-util"), reason="Debian package softhsm2 is missing"
+)
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory):
+    """SoftHSM with a folder of its own; the module reads its configuration once a process."""
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {folder}/tokens\nlog.level = ERROR\n")
+    os.environ["SOFTHSM2_CONF"] = str(configuration)
+    made = []
+
+    def make() -> str:
+        label = f"tally-{len(made)}"
+        made.append(label)
+        command = ["softhsm2-util", "--init-token", "--free", "--label", label]
+        command += ["--so-pin", "0000", "--pin", PIN]
+        subprocess.run(command, check=True, capture_output=True)
+        pkcs11.lib(MODULE).reinitialize()
+        return f"pkcs11:token={label}?module-path={MODULE}"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def token(tokens) -> Uri:
+    """A token after its ceremony."""
+    uri = Uri.parse(tokens())
+    create_keys(uri, PIN, DEVELOPMENT_MASTER)
+    enroll(uri, PIN, make_ring().server)
+    return uri
+
+
+@pytest.fixture
+def hsm(token):
+    custody = Pkcs11Custody(token, PIN)
+    yield custody
+    custody.close()
+
+
+@pytest.fixture
+def registry():
+    return MemoryRegistry()
+
+
+@pytest.fixture
+def provision(hsm, journal, registry):
+    def run(card, **plan):
+        provisioner = Provisioner(hsm, registry, journal, Plan(**plan), URL)
+        return provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+
+    return run
+
+
+def test_a_card(card, registry, provision):
+    outcome = provision(card)
+    assert card.life_cycle == 0x0F and len(card.secret) == 32
+    assert registry.seeds == {card.serial: card.secret}
+    assert outcome.apdus == 12
+
+
+def test_same_session_keys_as_software(hsm, custody):
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    context = bytes(range(16))
+    inside, outside = (keys.channel_keys(update, context) for keys in (hsm, custody))
+    for message in (b"", b"16 bytes exactly", b"something longer than one block"):
+        assert inside.mac(message) == outside.mac(message)
+        assert inside.response_mac(message) == outside.response_mac(message)
+    assert inside.encrypt(bytes(16), bytes(32)) == outside.encrypt(bytes(16), bytes(32))
+    assert inside.decrypt(bytes(16), bytes(32)) == outside.decrypt(bytes(16), bytes(32))
+    inside.close()
+
+
+def test_resume_with_the_same_seed(card, registry, journal, provision):
+    registry.before = FailOnce("register", timeout())
+    with pytest.raises(OutcomeUnknownError):
+        provision(card)
+    seed = card.secret
+    card.power_on()
+    assert provision(card).resumed and registry.seeds == {card.serial: seed}
+
+
+def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provision):
+    class Killed(BaseException):
+        pass
+
+    def kill(number):
+        if number == 8:
+            raise Killed
+
+    card.before = kill
+    with pytest.raises(Killed):
+        provision(card)
+    card.before = None
+    card.power_on()
+    assert provision(card).resumed and registry.seeds == {card.serial: card.secret}
+
+
+def test_a_moved_or_changed_seed_does_not_open(hsm):
+    seed = hsm.new_seed("TS00000001", bytes(31))
+    sealed = seed.for_journal(b"context")
+    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, 6) == seed.codes(0, 2, 6)
+    for bad, context in ((sealed, b"other"), (sealed[:-1] + b"\0", b"context"), (b"", b"context")):
+        with pytest.raises(BadInputError, match="was changed"):
+            hsm.reopen_seed(bad, context)
+
+
+def test_no_value_can_be_read(hsm, card, registry, provision):
+    """Every secret key object on the token is sensitive; only what must be wrapped may be."""
+    seed = hsm.new_seed("TS00000001", bytes(31))
+    objects = [*hsm._masters.values(), seed.handle]
+    objects += [hsm._need(f"tally {name}") for name in ("server pre-shared key",)]
+    for key in objects:
+        assert key[Attribute.SENSITIVE]
+        with pytest.raises(pkcs11.AttributeSensitive):
+            key[Attribute.VALUE]
+        assert key[Attribute.EXTRACTABLE] == (key is seed.handle)
+
+
+def test_wrong_pin(token):
+    with pytest.raises(BadInputError, match="PIN does not open"):
+        Pkcs11Custody(token, "9999")
+
+
+def test_no_such_token():
+    with pytest.raises(BadInputError, match="no token"):
+        Pkcs11Custody(Uri("nobody", MODULE), PIN)
+
+
+@pytest.mark.parametrize("text", ["pkcs11:", "pkcs11:token=x", "token=x?module-path=y"])
+def test_malformed_uri(text):
+    with pytest.raises(BadInputError, match="does not name a token"):
+        Uri.parse(text)
+
+
+def test_ceremony_never_replaces_keys(token):
+    with pytest.raises(BadInputError, match="already"):
+        create_keys(token, PIN, bytes(16))
+
+
+def test_commands(tokens, tmp_path):
+    env = {"TALLY_STATION_PASSPHRASE": PIN, "TALLY_STATION_KEYS": tokens()}
+
+    def run(*arguments, **kwargs):
+        result = CliRunner().invoke(station, [*arguments, "--json"], env=env, **kwargs)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    made = run("keys", "create", "--development")
+    assert {key["name"] for key in made["keys"]} == {"transport", "firm"}
+    value = {"id": "st-1", "role": "station", "token": "t", "psk": "00" * 16}
+    enrolled = run("enroll", "--server", URL, "--credential", "-", input=json.dumps(value))
+    assert enrolled["server"] == {"url": URL, "id": "st-1"}
+
+
+class _AnyRegistry(MemoryRegistry):
+    """Takes every container without opening it: this process must not see a seed."""
+
+    def lookup(self, serial):
+        return None
+
+    def register(self, serial, container):
+        return Registered(serial, "registered", 6, 2)
+
+
+def _station(line, uri: Uri, count: int, journal: Path) -> None:
+    """The child: provisions `count` cards that live in the other process."""
+    custody = Pkcs11Custody(uri, PIN)
+    provisioner = Provisioner(custody, _AnyRegistry(), Journal(journal), Plan(), URL)
+    for _ in range(count):
+        line.sendall(b"next")
+        provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)
+    line.sendall(b"done")
+    line.recv(4)  # stay alive to be searched
+
+
+class _Line:
+    name = "line"
+
+    def __init__(self, line):
+        self.line = line
+
+    def write(self, data):
+        self.line.sendall(data)
+
+    def read(self, timeout_s):
+        return self.line.recv(4096) if timeout_s else b""
+
+    def drain(self):
+        pass
+
+
+def _memory(pid: int):
+    """The writable memory of a process, region by region."""
+    process = Path(f"/proc/{pid}")
+    with (process / "maps").open() as maps, (process / "mem").open("rb") as memory:
+        for line in maps:
+            region, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                start, end = (int(part, 16) for part in region.split("-"))
+                memory.seek(start)
+                with suppress(OSError):
+                    yield memory.read(end - start)
+
+
+def _count(piece: bytes, needles: set[bytes]) -> int:
+    """How often one of the 16-byte needles is in a piece of memory."""
+    if len(piece) < 16:
+        return 0
+    first = np.zeros(1 << 16, bool)
+    first[[int.from_bytes(needle[:2], "big") for needle in needles]] = True
+    data = np.frombuffer(piece, np.uint8)
+    candidates = np.flatnonzero(first[data[:-1].astype(np.uint16) << 8 | data[1:]])
+    return sum(piece[at : at + 16] in needles for at in candidates)
+
+
+def _serve_cards(line, cards) -> None:
+    link = None
+    for _ in range(10**7):
+        data = line.recv(4096)
+        if data == b"done" or not data:
+            return
+        if data == b"next":
+            cards.append(MemoryCard(serial=f"TS{len(cards):08d}"))
+            link = MemoryLink(cards[-1])
+            continue
+        link.write(data)
+        while answer := link.read(0):
+            line.sendall(answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", [False, True], ids=["clean", "a planted seed is found"])
+def test_no_seed_is_left_in_the_process(token, tmp_path, planted):
+    count = 20 if planted else 1000
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            pkcs11.lib(MODULE).reinitialize()
+            _station(theirs, token, count, tmp_path / "journal.db")
+            status = 0
+        finally:
+            os._exit(status)
+    theirs.close()
+    cards: list[MemoryCard] = []
+    try:
+        _serve_cards(ours, cards)
+        assert len(cards) == count
+        # what this process has in memory was made after the fork: the child has no copy of it
+        halves = {card.secret[:16] for card in cards}
+        assert len(halves) == count
+        if planted:
+            halves.add(DEVELOPMENT_MASTER)  # a constant of the program: certainly there
+        found = sum(_count(piece, halves) for piece in _memory(child))
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        ours.close()
+    assert bool(found) == planted

@@ -35,6 +35,7 @@ class Role(StrEnum):
     STATION = "station"
     SERVICE = "service"
     ADMIN = "admin"
+    MONITOR = "monitor"  # reads metrics, nothing else
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def add(
     credential_id = f"{role.value[:2]}-{secrets.token_hex(6)}"
     token = PREFIX + secrets.token_urlsafe(32)
     psk = Secret.random(PSK_SIZE) if role is Role.STATION else None
-    box = ring.encrypt(psk.reveal(), _psk_binding(credential_id)) if psk else None
+    box = ring.encrypt(psk.reveal(), psk_binding(credential_id)) if psk else None
     try:
         connection.execute(
             insert(Credential),
@@ -168,7 +169,7 @@ def station_psk(connection: Connection, ring: KeyRing, credential_id: str) -> Se
     row = connection.execute(
         select(Credential.psk_key_id, Credential.psk_box).where(Credential.id == credential_id)
     ).one()
-    return Secret(ring.decrypt(Box(row.psk_key_id, row.psk_box), _psk_binding(credential_id)))
+    return Secret(ring.decrypt(Box(row.psk_key_id, row.psk_box), psk_binding(credential_id)))
 
 
 def list_all(connection: Connection, firm_id: int | None = None) -> list[dict[str, Any]]:
@@ -222,25 +223,8 @@ def revoke(
     )
 
 
-def reencrypt_psks(connection: Connection, ring: KeyRing) -> int:
-    """Move every pre-shared key that is under an older key to the active one. → how many."""
-    rows = connection.execute(
-        select(Credential.id, Credential.psk_key_id, Credential.psk_box).where(
-            Credential.psk_key_id.is_not(None), Credential.psk_key_id != ring.active
-        )
-    ).all()
-    for row in rows:
-        binding = _psk_binding(row.id)
-        box = ring.encrypt(ring.decrypt(Box(row.psk_key_id, row.psk_box), binding), binding)
-        connection.execute(
-            update(Credential)
-            .where(Credential.id == row.id)
-            .values(psk_key_id=box.key_id, psk_box=box.blob)
-        )
-    return len(rows)
-
-
-def _psk_binding(credential_id: str) -> str:
+def psk_binding(credential_id: str) -> str:
+    """What a station's stored key is bound to (AES-GCM associated data)."""
     return f"tallystick/psk|{credential_id}"
 
 

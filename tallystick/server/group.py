@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.server import metrics
 from tallystick.server.database import MAX_TRIES, Database, StaleError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.verification import Check, Outcome, Verifier
@@ -69,7 +71,11 @@ class Group:
             self._answer(batch, self._judge([check for check, _, _ in batch]))
 
     def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
-        for _ in range(MAX_TRIES):
+        metrics.BATCH_SIZE.observe(len(checks))
+        for attempt in range(MAX_TRIES):
+            if attempt:
+                metrics.RETRIES.inc()
+            began = time.perf_counter()
             try:
                 with self._database.write() as connection:
                     answers = self._verifier.run(connection, checks, self._clock())
@@ -84,6 +90,10 @@ class Group:
                 self._verifier.chain.reopen()
                 return [_failed() for _ in checks]
             else:
+                metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
+                for answer in answers:
+                    reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
+                    metrics.CHECKS.labels(reason).inc()
                 return answers
         return [_busy() for _ in checks]
 

@@ -47,18 +47,47 @@ class Box:
 
 
 class KeyRing:
-    """Encrypts, decrypts and fingerprints. Holds key objects; shows none of them."""
+    """Encrypts, decrypts and fingerprints. Holds key objects; shows none of them.
+
+    With a path, the file is read again when it has changed, so that a running server follows a
+    rotation without being told. Thread-safe: an encryption key is never taken away in use.
+    """
 
     def __init__(
-        self, active: str, encryption: Mapping[str, Secret], fingerprint: Secret, audit: Secret
+        self,
+        active: str,
+        encryption: Mapping[str, Secret],
+        fingerprint: Secret,
+        audit: Secret,
+        path: Path | None = None,
     ) -> None:
         if active not in encryption:
             raise KeyFileError("The key file names an active key that it does not hold.")
         self.active = active
-        self.key_ids = tuple(encryption)
         self._ciphers = {key_id: AESGCM(key.reveal()) for key_id, key in encryption.items()}
         self._fingerprint = fingerprint
         self._audit = audit
+        self._path = path
+        self._seen_ns = path.stat().st_mtime_ns if path is not None else 0
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        return tuple(self._ciphers)
+
+    def _follow(self) -> None:
+        """Read the file again if it was replaced."""
+        if self._path is None:
+            return
+        try:
+            changed_ns = self._path.stat().st_mtime_ns
+            if changed_ns == self._seen_ns:
+                return
+            fresh = load(self._path)
+        except (OSError, KeyFileError):
+            return  # being replaced, or lost: what is in memory goes on working
+        self._ciphers = {**self._ciphers, **fresh._ciphers}
+        self.active = fresh.active
+        self._seen_ns = changed_ns
 
     def __repr__(self) -> str:
         return f"KeyRing(active={self.active!r}, keys={len(self._ciphers)})"
@@ -66,12 +95,15 @@ class KeyRing:
     def encrypt(self, plaintext: bytes, bound_to: str) -> Box:
         """Encrypt under the active key. `bound_to` names the row; it is authenticated, so that a
         ciphertext copied to another row does not open."""
+        self._follow()
         nonce = secrets.token_bytes(NONCE_SIZE)
         sealed = self._ciphers[self.active].encrypt(nonce, plaintext, bound_to.encode())
         return Box(self.active, nonce + sealed)
 
     def decrypt(self, box: Box, bound_to: str) -> bytes:
         """Raises BoxError when the key is unknown or the value is not authentic."""
+        if box.key_id not in self._ciphers:
+            self._follow()
         cipher = self._ciphers.get(box.key_id)
         if cipher is None:
             raise BoxError(
@@ -115,7 +147,7 @@ def load_or_create(path: Path) -> KeyRing:
 
 def load(path: Path) -> KeyRing:
     """Read the key file. Raises KeyFileError."""
-    return _parse(_read_private(path))
+    return _parse(_read_private(path), path)
 
 
 def add_encryption_key(path: Path) -> str:
@@ -206,7 +238,7 @@ def _read_private(path: Path) -> str:
         ) from None
 
 
-def _parse(text: str) -> KeyRing:
+def _parse(text: str, path: Path | None = None) -> KeyRing:
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
@@ -220,7 +252,7 @@ def _parse(text: str) -> KeyRing:
             kept="Nothing was changed.",
             todo="Restore it from your backup: without it, no stored seed can be read.",
         ) from None
-    return KeyRing(active, encryption, fingerprint, audit)
+    return KeyRing(active, encryption, fingerprint, audit, path)
 
 
 def _decode(value: str) -> Secret:

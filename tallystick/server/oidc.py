@@ -375,7 +375,7 @@ def _signing_key(connection: Connection, ring: KeyRing, now: float) -> RSAKey:
 def _make_key(connection: Connection, ring: KeyRing, now: float) -> str:
     key_id = f"sk-{secrets.token_hex(6)}"
     key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
-    box = ring.encrypt(key.as_pem(private=True), _binding(key_id))
+    box = ring.encrypt(key.as_pem(private=True), signing_key_binding(key_id))
     connection.execute(
         insert(SigningKey),
         {"id": key_id, "key_id": box.key_id, "key_box": box.blob, "created_at": int(now)},
@@ -394,12 +394,13 @@ def _keys(connection: Connection, ring: KeyRing, now: float) -> list[tuple[int |
     )
     keys: list[tuple[int | None, RSAKey]] = []
     for row in rows:
-        pem = ring.decrypt(Box(row.key_id, row.key_box), _binding(row.id))
+        pem = ring.decrypt(Box(row.key_id, row.key_box), signing_key_binding(row.id))
         keys.append((row.retired_at, RSAKey.import_key(pem, {"kid": row.id})))
     return keys
 
 
-def _binding(key_id: str) -> str:
+def signing_key_binding(key_id: str) -> str:
+    """What a stored signing key is bound to (AES-GCM associated data)."""
     return f"tallystick/signing-key|{key_id}"
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
+from tallystick.server import metrics
 from tallystick.server.database import Database
 from tallystick.server.gateways import Gateway, Letter
 from tallystick.server.keys import Box, KeyRing
@@ -37,7 +38,7 @@ def post(
 ) -> None:
     """Store a message to be sent. After `life_s` it is no longer worth sending."""
     text = json.dumps([letter.to, letter.subject, letter.text]).encode()
-    box = ring.encrypt(text, _binding(firm_id, channel))
+    box = ring.encrypt(text, message_binding(firm_id, channel))
     connection.execute(
         insert(Message),
         {
@@ -110,15 +111,18 @@ class Outbox:
         if gateway is not None and now <= row.expires_at:
             box = Box(row.body_key_id, row.body_box)
             to, subject, text = json.loads(
-                self._ring.decrypt(box, _binding(row.firm_id, row.channel))
+                self._ring.decrypt(box, message_binding(row.firm_id, row.channel))
             )
             try:
                 gateway.send(Letter(to, subject, text))
             except TallyError as error:
                 log.warning("a message by %s is tried again: %s", row.channel, error.what)
+                metrics.MESSAGES.labels(row.channel, "failed").inc()
                 return True
+            metrics.MESSAGES.labels(row.channel, "sent").inc()
         else:
             log.warning("a message by %s was given up", row.channel)
+            metrics.MESSAGES.labels(row.channel, "given-up").inc()
         with self._database.write() as connection:
             connection.execute(delete(Message).where(Message.id == row.id))
         return True
@@ -134,5 +138,6 @@ class Outbox:
         return claimed.rowcount == 1
 
 
-def _binding(firm_id: int, channel: str) -> str:
+def message_binding(firm_id: int, channel: str) -> str:
+    """What a stored message is bound to (AES-GCM associated data)."""
     return f"tallystick/message|{firm_id}|{channel}"

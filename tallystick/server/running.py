@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,7 @@ from pathlib import Path
 import uvicorn
 
 from tallystick.common.errors import BadInputError, TallyError
-from tallystick.server import credentials, firms
-from tallystick.server.app import create_app
+from tallystick.server import credentials, firms, logs
 from tallystick.server.console import opened
 from tallystick.server.credentials import NewCredential, Role
 from tallystick.server.prefork import prefork
@@ -57,7 +58,9 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
         pass  # keys are made and the schema is migrated once, before any worker starts
     if workers == 1:
         _serve_here(settings, sock)
-    else:
+        return
+    with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         prefork(workers, lambda: _serve_here(settings, sock))
 
 
@@ -73,13 +76,16 @@ def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
 
 
 def _config(settings: Settings) -> uvicorn.Config:
+    # Imported in the worker: the metrics library decides at import whether there are several.
+    from tallystick.server.app import create_app  # noqa: PLC0415
+
     return uvicorn.Config(
         create_app(settings),
         http="httptools",
         loop="uvloop",
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
@@ -185,6 +191,7 @@ def _main(arguments: list[str]) -> None:
     sock.listen(128)
     sys.stdout.write(url_of(sock) + "\n")
     sys.stdout.flush()
+    logs.set_up(as_json=False)
     serve(settings_from(db, key_file), sock, workers=int(workers))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from fastapi.responses import Response
 from pydantic import BaseModel
 
 from tallystick import __version__
-from tallystick.server import schema
+from tallystick.server import metrics, schema
 from tallystick.server.api.access import ServerState, only
 from tallystick.server.credentials import Caller, Role
 
@@ -32,6 +33,12 @@ def health(state: ServerState) -> Health:
     with state.database.read() as connection:
         schema.revision(connection)
     return Health(status="ok", version=__version__)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics_text(_: Annotated[Caller, Depends(only(Role.MONITOR, Role.ADMIN))]) -> Response:
+    """Prometheus metrics of all workers."""
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/whoami")

@@ -1,0 +1,203 @@
+"""Backup and restore, key rotation, doctor, metrics, logs: on a server that is in use."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import secrets
+import shutil
+import threading
+from dataclasses import replace
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.server import keys, logs, operations
+from tallystick.server.cli import server as command
+from tallystick.server.console import opened
+from tallystick.server.database import Database
+from tallystick.server.doctor import examine
+from tallystick.server.otp import hotp
+from tallystick.server.running import add_credential, running_in_thread
+
+
+def ask(url: str, service, code: str) -> str:
+    headers = {"authorization": f"Bearer {service.token.reveal().decode()}"}
+    body = {"user": "ann", "code": code}
+    return httpx.post(f"{url}/v1/verify", json=body, headers=headers).json()["reason"]
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_codes_used_after_a_backup_do_not_work_after_its_restore(server, tmp_path, newer):
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    copy = tmp_path / "backup.db"
+    with opened(server.settings) as parts:
+        operations.backup(parts.database, copy)
+    assert copy.stat().st_mode & 0o077 == 0
+    for factor in range(1, 4):
+        assert server.reason(hotp(seed, factor, 6)) == "ok"
+    lost = tmp_path / "lost.db"
+    with opened(server.settings) as parts:
+        operations.backup(parts.database, lost)
+    restored = replace(server.settings, db_url=f"sqlite:///{tmp_path / 'new.db'}")
+    database = Database(restored.db_url)
+    done = operations.restore(
+        database,
+        copy,
+        ring=keys.load(restored.key_file),
+        advance=10,
+        newer=lost if newer else None,
+        now=server.clock(),
+    )
+    database.close()
+    assert done == {"cards": 1, "counters_from_newer": int(newer)}
+    with running_in_thread(restored) as url:
+        for factor in range(4):
+            assert ask(url, server.service, hotp(seed, factor, 6)) != "ok"
+        next_one = 4 if newer else 11
+        assert ask(url, server.service, hotp(seed, next_one, 6)) == "ok"
+    assert all(f.state != "bad" for f in examine(restored))
+
+
+def test_a_backup_replaces_nothing_and_a_restore_neither(server, tmp_path):
+    copy = tmp_path / "backup.db"
+    with opened(server.settings) as parts:
+        operations.backup(parts.database, copy)
+        with pytest.raises(BadInputError, match="exists"):
+            operations.backup(parts.database, copy)
+        with pytest.raises(RefusedError, match="not empty"):
+            operations.restore(parts.database, copy, ring=parts.ring, advance=0, newer=None, now=0)
+    database = Database(f"sqlite:///{tmp_path / 'other.db'}")
+    with pytest.raises(BadInputError, match="not an SQLite"):
+        operations.restore(
+            database, server.settings.key_file, ring=None, advance=0, newer=None, now=0
+        )
+    database.close()
+
+
+def test_keys_rotate_while_codes_are_verified(server):
+    seed = server.card()
+    reasons: list[str] = []
+    rotated = threading.Event()
+
+    def use() -> None:
+        factor = 0
+        while not rotated.is_set() or factor < 20:
+            reasons.append(server.reason(hotp(seed, factor, 6)))
+            factor += 1
+
+    user = threading.Thread(target=use)
+    user.start()
+    with opened(server.settings) as parts:
+        for _ in range(3):
+            operations.rotate(parts.database, server.settings.key_file, now=server.clock())
+    # A card that is registered now is under the newest key, though nobody told the server.
+    other = secrets.token_bytes(20)
+    assert server.register(server.container().add("N1", other)).status_code == 201
+    rotated.set()
+    user.join()
+    assert set(reasons) == {"ok"}
+    with opened(server.settings) as parts:
+        with parts.database.read() as connection:
+            assert set(operations.use_of_keys(connection)) == {"k4"}
+        for old in ("k1", "k2", "k3"):
+            operations.retire_key(parts.database, server.settings.key_file, old, now=server.clock())
+        with pytest.raises(RefusedError, match="k4"):
+            operations.retire_key(
+                parts.database, server.settings.key_file, "k4", now=server.clock()
+            )
+    assert server.reason(hotp(seed, len(reasons), 6)) == "ok"
+    assert server.register(server.container().add("N2", secrets.token_bytes(20))).is_success
+
+
+def test_doctor_finds_what_is_wrong(server, tmp_path):
+    server.card()
+    found = {f.name: f.state for f in examine(server.settings)}
+    assert found["key file"] == found["database"] == found["audit log"] == "ok"
+    assert found["encrypted values"] == found["durability"] == "ok"
+    server.settings.key_file.chmod(0o644)
+    assert {f.name: f.state for f in examine(server.settings)}["key file"] == "bad"
+    other = tmp_path / "other.keys"
+    keys.load_or_create(other)
+    keys.add_encryption_key(other)
+    keys.remove_encryption_key(other, "k1")
+    wrong = replace(server.settings, key_file=other, smtp="smtp://127.0.0.1:1")
+    found = {f.name: f.state for f in examine(wrong)}
+    assert found["encrypted values"] == found["audit log"] == found["mail server"] == "bad"
+
+
+def test_the_commands(server, tmp_path):
+    db = ["--db", server.settings.db_url]
+    runner = CliRunner()
+    run = lambda *words: runner.invoke(command, [*words])  # noqa: E731
+    assert run("doctor", *db, "--json").exit_code == 0
+    assert json.loads(run("audit", "check", *db, "--json").stdout)
+    assert run("backup", str(tmp_path / "b.db"), *db).exit_code == 0
+    assert json.loads(run("keys", "rotate", *db, "--json").stdout)["key"] == "k2"
+    listed = json.loads(run("keys", "list", *db, "--json").stdout)
+    assert [one["active"] for one in listed] == [False, True]
+    assert run("keys", "retire", "k1", *db).exit_code == 0
+    assert run("firm", "add", "acme", *db).exit_code == 0
+    policy = json.loads(run("firm", "policy", "acme", *db).stdout)
+    assert policy["recommended_methods"] == 2
+    shown = json.loads(run("person", "add", "ann", "--firm", "acme", *db, "--json").stdout)
+    assert shown["path"] == "/p/acme/recover/help"
+    shutil.copy(server.settings.key_file, tmp_path / "r.keys")
+    restored = run(
+        "restore", str(tmp_path / "b.db"), "--db", f"sqlite:///{tmp_path / 'r.db'}", "--json"
+    )
+    # The backup was made under k1, which is forgotten: the audit entry can still be written, and
+    # the doctor says what is missing.
+    assert restored.exit_code == 0
+    assert run("doctor", "--db", f"sqlite:///{tmp_path / 'r.db'}").exit_code == 1
+
+
+def test_metrics_are_for_monitors(server):
+    seed = server.card()
+    server.verify(hotp(seed, 0, 6))
+    monitor = add_credential(server.settings, "monitor", "prometheus")
+    text = server.get("/v1/metrics", monitor).text
+    assert 'tally_checks_total{reason="ok"}' in text
+    assert "tally_batch_seconds_bucket" in text
+    for who in (server.station, server.service):
+        assert server.get("/v1/metrics", who).status_code == 403
+    assert server.get("/v1/cards/1000000001", monitor).status_code == 403
+
+
+def formatted(formatter: logging.Formatter, message: str) -> str:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    try:
+        raise ValueError(message)
+    except ValueError:
+        logger.exception("went wrong: %s", message)
+    return stream.getvalue()
+
+
+@given(
+    st.one_of(
+        st.binary(min_size=16, max_size=64).map(bytes.hex),
+        st.builds(lambda: "tally_" + secrets.token_urlsafe(32)),
+        st.builds(lambda: secrets.token_urlsafe(32)),
+        st.integers(100000, 99999999).map(str),
+    )
+)
+def test_logs_hold_no_secrets(secret: str):
+    for formatter in (logs.TextFormatter(), logs.JsonFormatter()):
+        assert secret not in formatted(formatter, f"the value '{secret}' is bad")
+
+
+def test_json_logs_are_lines_of_json():
+    lines = formatted(logs.JsonFormatter(), "x").splitlines()
+    (entry,) = [json.loads(line) for line in lines]
+    assert entry["level"] == "error"
+    assert "ValueError" in entry["trace"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -168,3 +171,62 @@ def wrong_code() -> Callable[[bytes, int], str]:
 @pytest.fixture
 def container_class() -> type[Container]:
     return Container
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
+    """A PostgreSQL cluster of this session's own, on a socket in a temporary folder."""
+    tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl", "createdb")}
+    if not all(tools.values()):
+        pytest.skip("needs PostgreSQL (initdb, pg_ctl and createdb on the path)")
+    folder = Path(tempfile.mkdtemp(prefix="tally-pg-"))
+    cluster = Postgresql(folder, {name: str(path) for name, path in tools.items()})
+    cluster.make()
+    cluster.start()
+    yield cluster
+    cluster.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Postgresql:
+    """Starts, stops and crashes. PostgreSQL refuses to run as root: then user postgres runs it."""
+
+    folder: Path
+    tools: dict[str, str]
+    databases: int = 0
+
+    def make(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        data = str(self.folder / "data")
+        self._run(self.tools["initdb"], "-D", data, "-A", "trust", "-U", "tally", "--no-sync")
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -k {self.folder} -c max_connections=100"
+        self._control("-o", options, "-l", str(self.folder / "log"), "-w", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """mode `immediate` is a crash: recovery runs at the next start."""
+        self._control("-m", mode, "-w", "stop")
+
+    def new_database(self) -> str:
+        """→ the URL of an empty database"""
+        self.databases += 1
+        name = f"t{os.getpid()}_{self.databases}"
+        self._run(self.tools["createdb"], "-h", str(self.folder), "-U", "tally", name)
+        return f"postgresql+psycopg://tally@/{name}?host={self.folder}"
+
+    def _control(self, *words: str) -> None:
+        self._run(self.tools["pg_ctl"], "-D", str(self.folder / "data"), *words)
+
+    def _run(self, *words: str) -> None:
+        as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        subprocess.run(
+            [*as_postgres, *words],
+            check=True,
+            cwd=self.folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )

@@ -1,0 +1,163 @@
+"""The server on PostgreSQL: schema, several workers, crashes of either side."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.server import operations, schema
+from tallystick.server.console import opened
+from tallystick.server.database import Database
+from tallystick.server.models_login import Factor
+from tallystick.server.otp import hotp
+from tallystick.server.running import running, start
+from tallystick.server.settings import settings_from
+from tallystick.tools.campaign.server import run
+from tests.server.test_process import enrol
+
+pytestmark = pytest.mark.slow
+
+
+def test_migrations_up_down_and_like_the_models(postgresql):
+    database = Database(postgresql.new_database())
+    schema.ensure(database)
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Factor.metadata) == []
+    schema.migrate(database, "base")
+    with database.read() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    schema.ensure(database)
+    database.close()
+
+
+def test_the_audit_log_can_only_be_appended_to(postgresql):
+    database = Database(postgresql.new_database())
+    schema.ensure(database)
+    for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit"):
+        with pytest.raises(DBAPIError, match="append-only"), database.write() as connection:
+            connection.execute(text(statement))
+    database.close()
+
+
+@pytest.mark.campaign
+def test_parallel_load(postgresql):
+    result = run(rounds=30, guess_rounds=5, workers=3, parallel=8, db=postgresql.new_database())
+    assert result.clean, result
+
+
+def test_backup_and_restore(postgresql, tmp_path: Path, container_class):
+    seed = secrets.token_bytes(20)
+    with running(tmp_path, db=postgresql.new_database()) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        body = {"user": "S1", "code": hotp(seed, 0, 6)}
+        assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).json()["accepted"]
+        copy = tmp_path / "copy.dump"
+        with opened(live.settings) as parts:
+            operations.backup(parts.database, copy)
+            other = Database(postgresql.new_database())
+            done = operations.restore(other, copy, ring=parts.ring, advance=5, newer=None, now=0)
+            with other.read() as connection:
+                factor = connection.execute(text("SELECT moving_factor FROM card")).scalar()
+            other.close()
+    assert (done["cards"], factor) == (1, 6)
+
+
+class User:
+    """Verifies one code after the other, whatever happens to the server, and remembers which ones
+    were acknowledged."""
+
+    def __init__(self, name: str, seed: bytes, service: dict[str, str]) -> None:
+        self.name, self.seed, self.service = name, seed, service
+        self.accepted: list[int] = []
+        self.factor = 0
+        self.stop = threading.Event()
+
+    def work(self, url: str) -> None:
+        with httpx.Client(base_url=url, headers=self.service, timeout=20) as client:
+            while not self.stop.is_set():
+                body = {"user": self.name, "code": hotp(self.seed, self.factor, 6)}
+                try:
+                    answer = client.post("/v1/verify", json=body)
+                except httpx.HTTPError:
+                    self.stop.wait(0.01)
+                    continue
+                if answer.status_code == 200:
+                    reason = answer.json()["reason"]
+                    assert reason in ("ok", "replayed")
+                    if reason == "ok":
+                        self.accepted.append(self.factor)
+                    self.factor += 1
+
+
+def crash_under_load(live, users: list[User], crash) -> None:
+    """Some rounds of load with a crash in the middle of each."""
+    threads = [threading.Thread(target=user.work, args=(live.url,)) for user in users]
+    for thread in threads:
+        thread.start()
+    threading.Event().wait(0.4)
+    crash()
+    threading.Event().wait(0.3)
+    for user in users:
+        user.stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def nothing_lost(url: str, users: list[User]) -> None:
+    """No acknowledged code works again, and none was accepted twice."""
+    for user in users:
+        assert len(user.accepted) > 3
+        assert max(Counter(user.accepted).values()) == 1
+        for factor in user.accepted[-5:]:
+            body = {"user": user.name, "code": hotp(user.seed, factor, 6)}
+            answer = httpx.post(f"{url}/v1/verify", json=body, headers=user.service, timeout=20)
+            assert answer.json()["reason"] == "replayed"
+        user.stop.clear()
+
+
+@pytest.mark.parametrize("on", ["sqlite", "postgresql"])
+def test_the_server_is_killed_under_load(request, tmp_path: Path, container_class, on):
+    db = request.getfixturevalue("postgresql").new_database() if on == "postgresql" else None
+    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    live = start(settings_from(db or f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
+    try:
+        service = enrol(live, container_class, tmp_path, seeds)
+        users = [User(name, seed, service) for name, seed in seeds.items()]
+        for _ in range(3):
+            crash_under_load(live, users, live.kill)
+            port = int(live.url.rsplit(":", 1)[1])
+            live = start(live.settings, port=port)
+            nothing_lost(live.url, users)
+        with opened(live.settings) as parts, parts.database.read() as connection:
+            from tallystick.server import audit
+
+            assert all(r.broken_at is None for r in audit.check(connection, parts.ring))
+    finally:
+        live.stop()
+
+
+def test_the_database_crashes_under_load(postgresql, tmp_path: Path, container_class):
+    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    with running(tmp_path, db=postgresql.new_database(), workers=2) as live:
+        service = enrol(live, container_class, tmp_path, seeds)
+        users = [User(name, seed, service) for name, seed in seeds.items()]
+
+        def crash() -> None:
+            postgresql.stop("immediate")
+            postgresql.start()
+
+        for _ in range(2):
+            crash_under_load(live, users, crash)
+            nothing_lost(live.url, users)
+        answer = httpx.get(f"{live.url}/v1/whoami", headers=service)
+        assert answer.status_code == 200

@@ -17,9 +17,16 @@ from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.emulator.control import ControlServer
 from tallystick.emulator.image import Image
+from tallystick.emulator.instruments import flash_map as maps
+from tallystick.emulator.instruments.apdu_log import ApduLog
+from tallystick.emulator.instruments.current_csv import CurrentCsv
+from tallystick.emulator.instruments.events import EventLog
+from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.service import Service
 from tallystick.tools.image.build import build, write
+
+_FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
 @click.group()
@@ -48,6 +55,11 @@ def emulate() -> None:
     "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
 )
 @click.option("--real-time", is_flag=True, help="Virtual time always flows with real time.")
+@click.option("--vcd", type=_FILE, help="Write pins, buses and current as waveforms.")
+@click.option("--current", type=_FILE, help="Write current over time, as a power profiler's CSV.")
+@click.option("--events", type=_FILE, help="Write events as JSON lines.")
+@click.option("--apdu-log", type=_FILE, help="Write the serial line in words, without secrets.")
+@click.option("--flash-map", type=_FILE, help="Write the flash and its wear: .svg, .png or .json.")
 @console.json_option
 def card(
     image: Path | None,
@@ -60,6 +72,11 @@ def card(
     seed: int,
     flash: Path | None,
     real_time: bool,
+    vcd: Path | None,
+    current: Path | None,
+    events: Path | None,
+    apdu_log: Path | None,
+    flash_map: Path | None,
     as_json: bool,
 ) -> None:
     """Emulate one card until interrupted.
@@ -72,7 +89,14 @@ def card(
     # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
-    device = Card(_image(image, board), identity=_identity(identity, serial), seed=seed)
+    maps.check(flash_map)
+    device = Card(
+        _image(image, board),
+        identity=_identity(identity, serial),
+        seed=seed,
+        trace=EventLog(events) if events is not None else None,
+    )
+    _attach(device, vcd, current, apdu_log)
     if flash is not None and flash.is_file():
         _load_flash(device, flash)
     port: SerialPort | None = PseudoTerminal() if pty else TcpPort(tcp) if tcp is not None else None
@@ -85,7 +109,7 @@ def card(
         server.start()
     _announce(device, serial, port, server, as_json)
     try:
-        service.run(on_end=lambda: _save_flash(device, flash))
+        service.run(on_end=lambda: _keep(device, flash, flash_map))
     finally:
         if server is not None:
             server.stop()
@@ -145,7 +169,18 @@ def _load_flash(device: Card, path: Path) -> None:
         device.flash.load(region.address, content[region.address : region.end])
 
 
-def _save_flash(device: Card, path: Path | None) -> None:
+def _attach(device: Card, vcd: Path | None, current: Path | None, apdu_log: Path | None) -> None:
+    if vcd is not None:
+        device.attach(Vcd(vcd, device.board))
+    if current is not None:
+        device.attach(CurrentCsv(current, device.board))
+    if apdu_log is not None:
+        device.attach(ApduLog(apdu_log))
+
+
+def _keep(device: Card, path: Path | None, flash_map: Path | None) -> None:
+    if flash_map is not None:
+        maps.write(device.board, device.flash, flash_map)
     if path is not None:
         part = path.with_suffix(path.suffix + ".part")
         part.write_bytes(device.flash.memory[:])

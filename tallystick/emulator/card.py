@@ -26,6 +26,7 @@ from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
+from tallystick.emulator.probe import Probe
 from tallystick.emulator.reading import read_code
 from tallystick.emulator.trace import Trace
 
@@ -108,7 +109,23 @@ class Card:
 
     def close(self) -> None:
         self.mcu.close()
+        for probe in self.mcu.probes:
+            probe.close()
         self.flash.close()
+
+    def attach(self, probe: Probe) -> None:
+        """Connects an instrument. It is closed with the card."""
+        self.mcu.probes.append(probe)
+        self.supply.listener = self._tell_current
+
+    def detach(self, probe: Probe) -> None:
+        """Disconnects an instrument, which writes what it has left."""
+        self.mcu.probes.remove(probe)
+        probe.close()
+
+    def _tell_current(self, duration_us: int, currents_ua: list[float]) -> None:
+        for probe in self.mcu.probes:
+            probe.current(self.clock.now, duration_us, currents_ua)
 
     # -- power and time ------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
 from tallystick.emulator.parts.rp2040 import Rp2040
 from tallystick.emulator.parts.stm32l4 import Stm32L4
 from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.probe import Probe
 from tallystick.emulator.trace import Trace
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Mcu:
         self.boots = 0
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
+        self.probes: list[Probe] = []
         self.on_output: dict[int, Callable[[int], None]] = {}
         self.on_spi: dict[int, Callable[[bytes], None]] = {}
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
@@ -134,6 +136,7 @@ class Mcu:
         self._inputs_on_boot()
         self.boots += 1
         self.state = State.RUNNING
+        self._show_state("running")
         self.current_ua = self.board.currents.run
         self._pass_time(self.board.boot_us)
         try:
@@ -161,6 +164,7 @@ class Mcu:
             self._read_console()
         self._wait = None
         self.state = state
+        self._show_state("deep sleep" if state is State.ASLEEP else str(state))
         self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
         self._irqs.clear()
         self.uart.configure(0)
@@ -248,11 +252,20 @@ class Mcu:
 
     # -- waits and pins ------------------------------------------------------------------------
 
+    def _show_pin(self, pin: int, level: int) -> None:
+        for probe in self.probes:
+            probe.pin(self.clock.now, pin, level)
+
+    def _show_state(self, state: str) -> None:
+        for probe in self.probes:
+            probe.state(self.clock.now, state)
+
     def _begin_wait(self, message: Message) -> None:
         mask = message.arg
         light = bool(mask & link.SLEEP_LIGHT)
         self.current_ua = self.board.currents.light_sleep if light else self.board.currents.idle
         self._wait = (self.clock.now + message.value, mask)
+        self._show_state("light sleep" if light else "waiting")
         if light and self.family.detunes_uart:
             self.uart.detuned = True
         if (mask & link.WAKE_PIN and self._fired) or (mask & link.WAKE_UART and self.uart.received):
@@ -262,6 +275,7 @@ class Mcu:
         assert self._wait is not None
         light = self._wait[1] & link.SLEEP_LIGHT
         self._wait = None
+        self._show_state("running")
         self.current_ua = self.board.currents.run
         if light:
             self._pass_time(self.board.wake_us)
@@ -277,6 +291,7 @@ class Mcu:
         self._inputs[pin] = level
         levels = int.from_bytes(self._levels, "little") & ~(1 << pin) | level << pin
         self._levels = levels.to_bytes(link.PINS // 8, "little")
+        self._show_pin(pin, level)
         if not known:
             return
         self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
@@ -292,6 +307,9 @@ class Mcu:
 
     def feed_uart(self, data: bytes) -> None:
         """Bytes arrive on the serial line."""
+        for probe in self.probes:
+            probe.serial(self.clock.now, data, to_card=True)
+            probe.bus(self.clock.now, "serial_to_card", data, self.uart.byte_us())
         asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
         self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
         if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
@@ -304,6 +322,7 @@ class Mcu:
 
     def _pin_set(self, message: Message) -> None:
         pin, level = message.arg, message.value
+        self._show_pin(pin, level)
         if pin in self.on_output:
             self.on_output[pin](level)
 
@@ -316,12 +335,16 @@ class Mcu:
         self._answer(self.family.adc(mv))
 
     def _spi_write(self, message: Message) -> None:
+        for probe in self.probes:
+            probe.bus(self.clock.now, "spi", message.data, 8_000_000 / max(1, message.value))
         if message.arg in self.on_spi:
             self.on_spi[message.arg](message.data)
 
     def _i2c_write(self, message: Message) -> None:
         khz = message.value & 0xFFFFFF
         self._pass_time((len(message.data) + 1) * 9_000 // max(1, khz))
+        for probe in self.probes:
+            probe.bus(self.clock.now, "i2c", message.data, 9_000 / max(1, khz))
         part = self.on_i2c.get(message.arg)
         self._answer(int(part is not None and part(message.value >> 24, message.data)))
 
@@ -338,6 +361,9 @@ class Mcu:
 
     def _uart_write(self, message: Message) -> None:
         self.trace.add(self.clock.now, "uart", "send", f"{len(message.data)} bytes")
+        for probe in self.probes:
+            probe.serial(self.clock.now, message.data, to_card=False)
+            probe.bus(self.clock.now, "serial_from_card", message.data, self.uart.byte_us())
         self.uart.send(message.data)
 
     def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
@@ -358,13 +384,18 @@ class Mcu:
 
     def _program(self, address: int, data: bytes) -> bool:
         timing = self.flash.timing
-        units = len(data) // timing.program_unit
-        self._work_on_flash(timing.program_us * units, timing.program_ua)
+        duration_us = timing.program_us * (len(data) // timing.program_unit)
+        for probe in self.probes:
+            probe.flash(self.clock.now, "program", address, len(data), duration_us)
+        self._work_on_flash(duration_us, timing.program_ua)
         self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
         return self.flash.program(address, data)
 
     def _erase(self, address: int) -> bool:
-        self._work_on_flash(self.flash.timing.erase_us, self.flash.timing.erase_ua)
+        timing = self.flash.timing
+        for probe in self.probes:
+            probe.flash(self.clock.now, "erase", address, timing.sector, timing.erase_us)
+        self._work_on_flash(timing.erase_us, timing.erase_ua)
         self.trace.add(self.clock.now, "flash", "erase", f"{address:#x}")
         return self.flash.erase(address)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallystick.tools.battery.canvas import Canvas, Png, Point, Svg
+from tallystick.emulator.instruments.canvas import Canvas, Png, Point, Svg
 from tallystick.tools.battery.report import Report
 
 FORMATS = (".svg", ".png")

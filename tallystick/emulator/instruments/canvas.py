@@ -82,6 +82,8 @@ class Png:
         self._draw = ImageDraw.Draw(self._image)
 
     def box(self, at: Point, size: Point, colour: str) -> None:
+        if size[0] * 2 < 1 or size[1] * 2 < 1:
+            return
         corners = (at[0] * 2, at[1] * 2, (at[0] + size[0]) * 2 - 1, (at[1] + size[1]) * 2 - 1)
         self._draw.rectangle(corners, fill=colour)
 

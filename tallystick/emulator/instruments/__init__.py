@@ -1,0 +1,1 @@
+"""Looking inside while a device runs: waveforms, current, the serial line, the flash."""

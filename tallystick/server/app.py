@@ -16,9 +16,10 @@ from starlette.exceptions import HTTPException
 from tallystick import __version__
 from tallystick.server import portal
 from tallystick.server.api import cards, credentials, system, verify
-from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.headers import SecurityHeaders
 from tallystick.server.keys import BoxError
+from tallystick.server.limits import BodyLimit
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
@@ -46,13 +47,14 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     for module in (system, cards, verify, credentials):
-        app.include_router(module.router)
+        app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(BoxError, _box_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     return app
 

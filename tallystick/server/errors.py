@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import BaseModel
+
 from tallystick.common.errors import RefusedError
+
+
+class ErrorDetail(BaseModel):
+    """What happened, what was kept, what to do next."""
+
+    code: str
+    what: str
+    kept: str
+    todo: str
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer of 4xx and 5xx, except 429 of verification."""
+
+    error: ErrorDetail
+
+
+ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer} for status in (401, 403, 404, 409, 413, 422, 503)
+}
 
 
 class ApiError(RefusedError):

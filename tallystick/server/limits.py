@@ -1,0 +1,52 @@
+"""No request body larger than its call can use is read into memory (plain ASGI)."""
+
+from __future__ import annotations
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+
+BODY_LIMIT = 128 * 1024
+CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
+
+
+class BodyTooLargeError(ApiError):
+    """413."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            413,
+            "body-too-large",
+            f"The body is larger than {BODY_LIMIT // 1024} KiB.",
+            kept=NOTHING_CHANGED,
+            todo="Send less.",
+        )
+
+
+class BodyLimit:
+    """Refuses by the declared length, and stops reading where none was declared."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] == CONTAINERS:
+            await self._app(scope, receive, send)
+            return
+        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if declared.isdigit() and int(declared) > BODY_LIMIT:
+            error = BodyTooLargeError()
+            await JSONResponse(error.body(), status_code=error.status)(scope, receive, send)
+            return
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > BODY_LIMIT:
+                raise BodyTooLargeError
+            return message
+
+        await self._app(scope, limited, send)

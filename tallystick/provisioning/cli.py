@@ -10,6 +10,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.bench import Bench, open_bench
+from tallystick.provisioning.cli_audit import audit
 from tallystick.provisioning.cli_batch import BatchView, summary_json
 from tallystick.provisioning.cli_card import (
     journal_option,
@@ -34,6 +35,7 @@ station.add_command(keys)
 station.add_command(enroll)
 station.add_command(resume)
 station.add_command(reconcile)
+station.add_command(audit)
 
 
 @station.command()

@@ -12,9 +12,11 @@ from rich.table import Table
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.cli_card import journal_option
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.interface import Custody, KeyDescription
 from tallystick.provisioning.custody.store import KeyStore, key_store
+from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import checked_url
 from tallystick.provisioning.settings import default_keys, read_passphrase
 
@@ -41,6 +43,7 @@ def keys() -> None:
 @keys.command("create")
 @keys_option
 @passphrase_option
+@journal_option
 @click.option(
     "--development",
     is_flag=True,
@@ -55,6 +58,7 @@ def keys() -> None:
 def create(
     keys: str,
     passphrase_file: Path | None,
+    journal: Path,
     development: bool,
     factory_master_file: Path | None,
     as_json: bool,
@@ -66,6 +70,7 @@ def create(
     store = key_store(keys)
     secret = read_passphrase(passphrase_file, confirm=True)
     store.create(secret, master)
+    note(journal, "keys created", store.name, "development" if development else "")
     if development:
         err().print(
             "[yellow]The factory master is the published development one: "
@@ -94,9 +99,16 @@ def show(keys: str, passphrase_file: Path | None, as_json: bool) -> None:
 )
 @keys_option
 @passphrase_option
+@journal_option
 @json_option
 def enroll(
-    url: str, credential: Any, keys: str, passphrase_file: Path | None, as_json: bool
+    *,
+    url: str,
+    credential: Any,
+    keys: str,
+    passphrase_file: Path | None,
+    journal: Path,
+    as_json: bool,
 ) -> None:
     """Put the server's credential into the key file."""
     try:
@@ -107,7 +119,17 @@ def enroll(
     store = key_store(keys)
     secret = read_passphrase(passphrase_file)
     store.enroll(secret, server)
+    note(journal, "station enrolled", url, server.id)
     _show(store, secret, as_json)
+
+
+def note(path: Path, act: str, subject: str, detail: str = "") -> None:
+    """Put an act upon the keys into the audit log."""
+    journal = Journal(path)
+    try:
+        journal.note(act, subject, detail)
+    finally:
+        journal.close()
 
 
 def _factory_master(path: Path | None) -> bytes:

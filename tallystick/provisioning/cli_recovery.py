@@ -86,6 +86,8 @@ def reconcile(
             findings = reconciliation.findings()
             for finding in findings:
                 _offer(finding, yes=yes, ask=not as_json)
+                if finding.repaired:
+                    bench.journal.note("repaired", finding.serial, finding.problem)
         finally:
             if connection is not None:
                 connection.close()

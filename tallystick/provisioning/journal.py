@@ -4,6 +4,7 @@ containers, which the key file opens."""
 
 from __future__ import annotations
 
+import getpass
 import sqlite3
 import threading
 import time
@@ -14,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.provisioning import audit
 
 SCHEMA_VERSION = 1
 
@@ -80,8 +82,12 @@ _COLUMNS = "id, serial, batch, state, digits, user, server, container, seed, rea
 class Journal:
     """Safe for several threads; one connection, one transaction a step."""
 
-    def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, path: Path, *, who: str | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        """who: whose acts these are, for the audit log; the operating system's user if None."""
         self._now = now
+        self._who = who or getpass.getuser()
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,7 +110,7 @@ class Journal:
         with self._transaction():
             (version,) = run("PRAGMA user_version").fetchone()
             if version == 0:
-                for statement in _SCHEMA.split(";")[:-1]:
+                for statement in _statements(_SCHEMA + audit.SCHEMA):
                     run(statement)
                 run(f"PRAGMA user_version={SCHEMA_VERSION}")
             elif version != SCHEMA_VERSION:
@@ -149,16 +155,18 @@ class Journal:
                 (serial, batch, State.AUTHENTIC, server, user, now, now),
             )
             row = cursor.lastrowid
+            self._audit("card authentic", serial, f"batch {batch}")
         assert row is not None
         return self._by_id(row)
 
     def advance(self, record: Record, state: State) -> Record:
-        return self._update(record, "state = ?", state)
+        return self._update(record, f"card {state}", "state = ?", state)
 
     def keep_seed(self, record: Record, container: bytes, seed: bytes, digits: int) -> Record:
         """Keep the container and the sealed seed, before the seed goes to the card."""
         return self._update(
             record,
+            "seed made",
             "state = ?, container = ?, seed = ?, digits = ?",
             State.KEYED,
             container,
@@ -169,24 +177,45 @@ class Journal:
     def finish(self, record: Record, state: State) -> Record:
         """End a run that succeeded; its container is overwritten."""
         return self._update(
-            record, "state = ?, container = NULL, seed = NULL, reason = NULL", state
+            record,
+            f"card {state}",
+            "state = ?, container = NULL, seed = NULL, reason = NULL",
+            state,
         )
 
     def fail(self, record: Record, reason: str) -> Record:
         """End a run that will not be continued; its container is overwritten."""
         return self._update(
-            record, "state = ?, container = NULL, seed = NULL, reason = ?", State.FAILED, reason
+            record,
+            "card failed",
+            "state = ?, container = NULL, seed = NULL, reason = ?",
+            State.FAILED,
+            reason,
         )
 
     def close(self) -> None:
         self._database.close()
 
-    def _update(self, record: Record, assignments: str, *values: object) -> Record:
+    def note(self, act: str, subject: str, detail: str = "") -> None:
+        """Put an act that is no step of a card into the audit log."""
+        with self._transaction():
+            self._audit(act, subject, detail)
+
+    def audit_log(self) -> list[str]:
+        """The audit log as JSON lines."""
+        with self._lock:
+            return list(audit.export(self._database))
+
+    def _audit(self, act: str, subject: str, detail: str = "") -> None:
+        audit.append(self._database, self._now(), self._who, act, subject, detail)
+
+    def _update(self, record: Record, act: str, assignments: str, *values: object) -> Record:
         with self._transaction():
             self._database.execute(
                 f"UPDATE cards SET {assignments}, changed_at = ? WHERE id = ?",  # noqa: S608
                 (*values, self._now(), record.id),
             )
+            self._audit(act, record.serial)
         return self._by_id(record.id)
 
     def _by_id(self, row: int) -> Record:
@@ -209,6 +238,16 @@ class Journal:
                 (value,),
             ).fetchone()
         return None if row is None else _record(row)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One statement at a time: sqlite3's executescript would commit in between."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _record(row: tuple[object, ...]) -> Record:

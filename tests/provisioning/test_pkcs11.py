@@ -179,6 +179,7 @@ def test_ceremony_never_replaces_keys(token):
 
 def test_commands(tokens, tmp_path):
     env = {"TALLY_STATION_PASSPHRASE": PIN, "TALLY_STATION_KEYS": tokens()}
+    env["TALLY_STATION_JOURNAL"] = str(tmp_path / "journal.db")
 
     def run(*arguments, **kwargs):
         result = CliRunner().invoke(station, [*arguments, "--json"], env=env, **kwargs)

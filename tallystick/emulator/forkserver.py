@@ -6,7 +6,8 @@ as text. A mother has run `port/boot.py` up to the point where the chip would co
 blocks there in a read. To start a chip, send her a datagram (JSON: the list of processors to run
 on) with four descriptors (flash, read, write, console) over that socket, then SIGUSR1: she forks,
 the child takes the descriptors, and she answers with its number. She ends when her socket is
-closed.
+closed. A fifth descriptor, a socket, makes the child a mother too: it can be forked in the same way
+while its firmware waits for an answer.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class _Mother:
         return int(micropython_run.run_main(argv))
 
     def _fork(self, _signal: int) -> None:
-        data, fds = _receive(self._channel, 4)
+        data, fds = _receive(self._channel, 5)
         if not data:
             os._exit(0)
         if data != self._processors:  # the child inherits them
@@ -85,9 +86,16 @@ class _Mother:
         for fd in fds:
             os.close(fd)
 
-    def _become_chip(self, flash_fd: int, read_fd: int, write_fd: int, console_fd: int) -> None:
-        os.close(self._channel_fd)
-        os.close(self._never_written)
+    def _become_chip(
+        self, flash_fd: int, read_fd: int, write_fd: int, console_fd: int, channel_fd: int = -1
+    ) -> None:
+        if channel_fd >= 0:
+            os.dup2(channel_fd, self._channel_fd)
+        else:
+            os.close(self._channel_fd)
+        if self._never_written >= 0:
+            os.close(self._never_written)
+            self._never_written = -1
         os.dup2(read_fd, self._read_fd)
         os.dup2(write_fd, self._write_fd)
         os.dup2(console_fd, 1)

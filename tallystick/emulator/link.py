@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -36,6 +37,8 @@ class Op(IntEnum):
     REG_SET = 22
     FREQ = 23
     HEAP = 24
+    LOOK = 40
+    PROMPT = 41
 
 
 WAKE_PIN = 1
@@ -45,6 +48,7 @@ SLEEP_LIGHT = 0x10
 _HEADER = struct.Struct("<BBHII")
 _ANSWER = struct.Struct("<iHQ16s")
 PINS = 128  # levels carried by an answer
+_UNWIND, _PROMPT = 0xFFFF, 0xFFFE  # in place of a length
 
 
 @dataclass(slots=True)
@@ -65,7 +69,12 @@ class LinkClosedError(Exception):
 class Link:
     """Two pipe ends to the process `pid`. `receive` blocks until the firmware does something."""
 
-    def __init__(self, read_fd: int, write_fd: int, pid: int) -> None:
+    def __init__(
+        self, read_fd: int, write_fd: int, pid: int, channel: socket.socket | None = None
+    ) -> None:
+        self.channel = channel
+        """To a process that can be forked; see `micropython.Mother`."""
+        self.pid = pid
         self._read_fd = read_fd
         self._write_fd = write_fd
         try:
@@ -94,6 +103,21 @@ class Link:
         except BrokenPipeError:
             raise LinkClosedError from None
 
+    def unwind(self) -> None:
+        """In place of an answer: an exception unwinds the firmware to its top, whose traceback
+        names every caller of what was asked for."""
+        os.write(self._write_fd, _ANSWER.pack(0, _UNWIND, 0, b""))
+
+    def prompt(self, source: str) -> str:
+        """Runs one line of Python in the firmware's process, which waits for an answer; returns
+        what it evaluates to, or the error. The answer is then still due.
+
+        Raises LinkClosedError when the line ended the process.
+        """
+        data = source.encode()
+        os.write(self._write_fd, _ANSWER.pack(len(data), _PROMPT, 0, b"") + data)
+        return self.receive().data.decode(errors="replace")
+
     def close(self) -> None:
         """Power is gone: the process on the other side ends at once."""
         if self._process >= 0:
@@ -101,6 +125,9 @@ class Link:
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)
             os.close(self._process)
             self._process = -1
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
         if self._read_fd >= 0:
             os.close(self._read_fd)
             os.close(self._write_fd)

@@ -65,6 +65,9 @@ class Mcu:
         self.family: Rp2040 | Stm32L4 = (
             Rp2040() if board.chip == "rp2040" else Stm32L4(flash, self._program, self._erase)
         )
+        self._watch = (0, 0)
+        self.forkable = False
+        self.held = False  # at the look that `hold_at_look` asked for
         self._chip = self._describe()
         self._rng = rng
         self._inputs: dict[int, int] = {}
@@ -100,6 +103,7 @@ class Mcu:
             Op.REG_SET: self._reg_set,
             Op.FREQ: self._freq,
             Op.HEAP: self._heap,
+            Op.LOOK: self._look,
         }
 
     # -- power ---------------------------------------------------------------------------------
@@ -127,10 +131,50 @@ class Mcu:
             "modules": [*_COMMON_MODULES, *board.modules],
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
-                "flash": {"us_per_256": board.read_us_per_256},
+                "flash": {
+                    "us_per_256": board.read_us_per_256,
+                    "watch_from": self._watch[0],
+                    "watch_to": self._watch[1],
+                },
             },
         }
         return micropython.Chip(json.dumps(config), board.heap + PORT_HEAP, board.flash_size)
+
+    def reseed(self, rng: random.Random) -> None:
+        """From now on random numbers, and weak bits of the flash, come from `rng`."""
+        self._rng = rng
+
+    def hold_at_look(self, first: int, end: int) -> None:
+        """From now on a start is held (`held`) where the firmware first reads a flash address from
+        `first` to `end`: what it did up to there cannot depend on what is there. `release` lets it
+        go on; `emulator/snapshot.py` starts it there again and again.
+        """
+        self._watch = (first, end)
+        self.forkable = end > first
+        self._chip = self._describe()
+
+    def release(self) -> None:
+        """Lets a held firmware go on."""
+        if self.held:
+            self.held = False
+            self._answer()
+
+    def _look(self, message: Message) -> None:
+        self.held = True
+
+    @property
+    def link(self) -> Link | None:
+        """To the firmware's process; None when there is none."""
+        return self._link
+
+    @link.setter
+    def link(self, value: Link | None) -> None:
+        self._link = value
+
+    @property
+    def console(self) -> int:
+        """Descriptor of the file that takes what the firmware prints."""
+        return self._console
 
     def _boot(self) -> None:
         self._inputs_on_boot()
@@ -144,7 +188,7 @@ class Mcu:
         except PowerLostError:
             self._stop(State.OFF)
             return
-        self._link = self._chip.start(self.flash.fd, self._console)
+        self._link = self._chip.start(self.flash.fd, self._console, forkable=self.forkable)
 
     def _inputs_on_boot(self) -> None:
         self._irqs.clear()
@@ -163,6 +207,7 @@ class Mcu:
             self._link = None
             self._read_console()
         self._wait = None
+        self.held = False
         self.state = state
         self._show_state("deep sleep" if state is State.ASLEEP else str(state))
         self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
@@ -185,7 +230,7 @@ class Mcu:
         """Runs until virtual time `until_us` (or until `stop()` says so, asked after every
         step).
         """
-        while not (stop is not None and stop()):
+        while not self.held and not (stop is not None and stop()):
             if self.state is State.RUNNING and self._wait is None:
                 self._step()
                 continue
@@ -201,7 +246,7 @@ class Mcu:
 
     def settle(self) -> None:
         """Runs until the firmware waits (or has no process), without letting time pass in waits."""
-        while self.state is State.RUNNING and self._wait is None:
+        while self.state is State.RUNNING and self._wait is None and not self.held:
             self._step()
 
     @property

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -64,14 +65,12 @@ def compiled_port() -> Path:
     return target
 
 
-class _Mother:
+class Mother:
     """A process that forks chips of one kind, see `forkserver.py`."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self._process = os.pidfd_open(pid)
         self._channel = channel
-        if not channel.recv(64):  # she says so when she is ready
-            raise _gone()
 
     def fork(self, fds: list[int]) -> int:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
@@ -104,7 +103,7 @@ class _ForkServer:
         self._lock = threading.Lock()
         self._channel: socket.socket | None = None
         self._owner = 0
-        self._mothers: OrderedDict[bytes, _Mother] = OrderedDict()
+        self._mothers: OrderedDict[bytes, Mother] = OrderedDict()
 
     def start(self, key: bytes, fds: list[int]) -> int:
         """Forks a chip of the kind that `key`, a request, describes; returns its process number."""
@@ -119,7 +118,7 @@ class _ForkServer:
             self._mothers.move_to_end(key)
             return mother.fork(fds)
 
-    def _mother(self, request: bytes) -> _Mother:
+    def _mother(self, request: bytes) -> Mother:
         assert self._channel is not None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
@@ -128,7 +127,9 @@ class _ForkServer:
         answer = self._channel.recv(64)
         if not answer:
             raise _gone()
-        return _Mother(int(answer), ours)
+        if not ours.recv(64):  # she says so when she is ready
+            raise _gone()
+        return Mother(int(answer), ours)
 
     def _launch(self) -> None:
         self._mothers.clear()
@@ -196,29 +197,50 @@ class Chip:
     heap: int  # bytes
     flash_size: int  # bytes
 
-    def start(self, flash_fd: int, console_fd: int) -> Link:
+    def start(self, flash_fd: int, console_fd: int, *, forkable: bool = False) -> Link:
         """Starts a firmware process. What it prints (a traceback, say) is appended to the file
-        `console_fd`."""
-        to_host_read, to_host_write = os.pipe()
-        to_device_read, to_device_write = os.pipe()
+        `console_fd`. `forkable`: the link gets a `channel`, where this MicroPython can fork."""
         program = executable()
-        try:
+        with _pipes() as (to_host_read, to_host_write, to_device_read, to_device_write):
+            channel = None
             if program:
                 data = self.config.encode()
                 os.write(to_device_write, len(data).to_bytes(4, "little") + data)
                 pid = _execute(program, self.heap, to_device_read, to_host_write, console_fd)
             else:
                 fds = [flash_fd, to_device_read, to_host_write, console_fd]
-                pid = _server.start(self._request, fds)
+                if forkable:
+                    channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                    with theirs:
+                        pid = _server.start(self._request, [*fds, theirs.fileno()])
+                else:
+                    pid = _server.start(self._request, fds)
             os.write(to_device_write, GO)
-        finally:
-            os.close(to_device_read)
-            os.close(to_host_write)
-        return Link(to_host_read, to_device_write, pid)
+        return Link(to_host_read, to_device_write, pid, channel)
 
     @cached_property
     def _request(self) -> bytes:
         return json.dumps({**asdict(self), "port": str(compiled_port())}).encode()
+
+
+@contextlib.contextmanager
+def _pipes() -> Iterator[tuple[int, int, int, int]]:
+    """A pipe to the host and one to the device, (read, write) each; the device's ends are closed
+    here afterwards."""
+    to_host_read, to_host_write = os.pipe()
+    to_device_read, to_device_write = os.pipe()
+    try:
+        yield to_host_read, to_host_write, to_device_read, to_device_write
+    finally:
+        os.close(to_device_read)
+        os.close(to_host_write)
+
+
+def fork(mother: Mother, flash_fd: int, console_fd: int) -> Link:
+    """A second firmware process that goes on where its mother waits for an answer."""
+    with _pipes() as (to_host_read, to_host_write, to_device_read, to_device_write):
+        pid = mother.fork([flash_fd, to_device_read, to_host_write, console_fd])
+    return Link(to_host_read, to_device_write, pid)
 
 
 def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: int) -> int:

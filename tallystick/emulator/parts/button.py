@@ -25,6 +25,10 @@ class Button:
         self.down = False  # a finger is on it
         self.closed = False  # the contact, which bounces
 
+    def reseed(self, rng: random.Random) -> None:
+        """From now on it bounces as `rng` says."""
+        self._rng = rng
+
     def push(self) -> None:
         """Down, with bounce."""
         self.down = True

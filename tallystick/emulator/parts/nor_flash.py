@@ -61,9 +61,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Failure:
-    """The operation ends with an error: a worn-out sector. `content` is what it leaves."""
+    """The operation fails, as in a worn-out sector. `content` is what it leaves. Chips that cannot
+    tell report success all the same."""
 
     content: bytes
+    reported: bool = True
 
 
 FaultPlan = Callable[[FlashOperation], Cut | Failure | None]
@@ -156,7 +158,7 @@ class NorFlash:
             return True
         if isinstance(fault, Failure):
             self.memory[span] = fault.content
-            return False
+            return not fault.reported
         if fault.phase is Phase.DURING:
             self.memory[span] = fault.content
             self.weak |= {address * 8 + bit for bit in fault.weak}

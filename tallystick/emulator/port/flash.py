@@ -6,9 +6,22 @@ import link
 memory = None  # set by boot.py: a memoryview of the shared memory, or None
 us_per_256 = 0  # set by boot.py: CPU time to read, and import, 256 bytes of the file system
 
+# Set by boot.py: the host wants to know of the first look at these addresses, where what the
+# firmware does begins to depend on what is there.
+watch_from = 0
+watch_to = 0
+
+
+def looked_at(address):
+    global watch_to
+    if watch_from <= address < watch_to:
+        watch_to = 0
+        link.call(link.OP_LOOK)
+
 
 def read_blocks(address, buf):
     """For the file system: also charges the CPU time."""
+    looked_at(address)
     n = len(buf)
     link.charge(us_per_256 * n >> 8)
     if memory is not None:
@@ -18,6 +31,7 @@ def read_blocks(address, buf):
 
 
 def read_into(address, buf):
+    looked_at(address)
     if memory is not None:
         buf[:] = memory[address : address + len(buf)]
         return

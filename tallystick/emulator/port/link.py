@@ -33,6 +33,8 @@ OP_REG_GET = 21
 OP_REG_SET = 22
 OP_FREQ = 23
 OP_HEAP = 24
+OP_LOOK = 40
+OP_PROMPT = 41
 
 _HEADER = "<BBHII"
 _MAX = 1024
@@ -119,11 +121,39 @@ def call(op, arg=0, value=0, data=b""):
     n = _used
     _used = 0
     _wr.write(memoryview(_out)[:n])
-    if _rd.readinto(_head) != 30:
-        raise OSError(32)  # the host has gone without switching us off
+    while True:
+        if _rd.readinto(_head) != 30:
+            raise OSError(32)  # the host has gone without switching us off
+        if _head[5] != 0xFF:
+            break
+        _special()
     _since_us = 0
     _stale = False
     return struct.unpack_from("<i", _head)[0]
+
+
+_names = {}  # of the prompt
+
+
+class Unwind(BaseException):
+    """The host wants to know who made this call: the traceback at the top says it."""
+
+
+def _special():
+    """A length of FFxx is no length: FFFF unwinds; FFFE is source for the prompt, `value` bytes."""
+    if _head[4] == 0xFF:
+        raise Unwind
+    source = str(_rd.read(struct.unpack_from("<i", _head)[0]), "utf-8")
+    try:
+        try:
+            text = repr(eval(source, _names))  # noqa: S307
+        except SyntaxError:
+            exec(source, _names)  # noqa: S102
+            text = ""
+    except BaseException as error:  # noqa: BLE001
+        text = "%s: %s" % (type(error).__name__, error)
+    text = text.encode()[:4000]
+    _wr.write(struct.pack(_HEADER, OP_PROMPT, 0, len(text), 0, 0) + text)
 
 
 def answer():

@@ -6,6 +6,7 @@ FLASH_BASE = 0x08000000
 
 
 def bytearray_at(address, n):
+    flash.looked_at(address - FLASH_BASE)
     if flash.memory is not None:
         return flash.memory[address - FLASH_BASE : address - FLASH_BASE + n]
     buf = bytearray(n)

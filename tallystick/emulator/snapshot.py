@@ -1,0 +1,69 @@
+"""The same start of a chip, many times: it is run once up to the first look at a range of flash, and
+forked there. What the firmware did until then cannot depend on what the range holds."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from tallystick.emulator import micropython
+from tallystick.emulator.card import Card
+from tallystick.emulator.mcu import State
+
+_PLAIN = (int, float, str, bytes, bool, tuple, type(None))
+_KEPT_APART = {"boots", "crash", "held"}
+
+
+def values(part: object) -> dict[str, Any]:
+    """The attributes of a part that hold plain values, copied."""
+    found: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if name in _KEPT_APART:
+            continue
+        if isinstance(value, _PLAIN) or (
+            isinstance(value, list | dict | bytearray | set) and not name.startswith(("on_", "_hand"))
+        ):
+            found[name] = copy.copy(value)
+    return found
+
+
+class Snapshot:
+    """A card that is held at its first look at flash (`Mcu.hold_at_look`), and can be again.
+
+    Flash is not part of it: that is what differs. Raises MissingMicroPythonError where this
+    MicroPython cannot be forked.
+    """
+
+    def __init__(self, card: Card) -> None:
+        mcu = card.mcu
+        assert mcu.held and mcu.link is not None
+        if mcu.link.channel is None:
+            raise micropython.MissingMicroPythonError("This MicroPython cannot be forked.")
+        assert card.clock.next_event() is None, "nothing may be under way"
+        mcu.hold_at_look(0, 0)  # later starts run through
+        self._card = card
+        self._link = mcu.link
+        self._mother = micropython.Mother(mcu.link.pid, mcu.link.channel)
+        self._parts = (mcu, mcu.uart, mcu.family, card.clock, card.cell, card.supply, card.button)
+        self._values = [values(part) for part in self._parts]
+        mcu.link = None  # it stays as it is
+
+    def resume(self) -> None:
+        """Ends what the card does now, and lets it go on from here, with the flash as it is now."""
+        card = self._card
+        card.mcu.power_off()
+        card.display.power(False)
+        card.display.power(card.board.display_power_pin < 0)
+        card.clock.clear()
+        for part, kept in zip(self._parts, self._values, strict=True):
+            for name, value in kept.items():
+                setattr(part, name, copy.copy(value))
+        card.mcu.crash = ""
+        card.mcu.link = micropython.fork(self._mother, card.flash.fd, card.mcu.console)
+        card.mcu.state = State.RUNNING
+        card.mcu.held = True
+        card.mcu.release()
+
+    def close(self) -> None:
+        self._mother.close()
+        self._link.close()

@@ -46,7 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
     )
-    for module in (system, cards, verify, credentials):
+    # Routes are tried in order: the one that must be fast comes first.
+    for module in (verify, system, cards, credentials):
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)

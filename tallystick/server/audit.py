@@ -13,13 +13,22 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from tallystick.server.keys import KeyRing
 from tallystick.server.models import AuditEntry, AuditHead
 
 MAIN = "main"
 START = bytes(32)
+
+
+# Built once: they are on the fast path.
+_APPEND = insert(AuditEntry.__table__)  # type: ignore[arg-type]
+_MOVE_HEAD = (
+    update(AuditHead)
+    .where(AuditHead.chain == bindparam("of"), AuditHead.number == bindparam("seen"))
+    .values(number=bindparam("new_number"), mac=bindparam("new_mac"))
+)
 
 
 @dataclass(frozen=True)
@@ -107,11 +116,10 @@ def _write(
         mac = ring.audit_mac(mac, _canonical(row))
         row["mac"] = mac
         rows.append(row)
-    connection.execute(insert(AuditEntry), rows)
+    connection.execute(_APPEND, rows)
     moved = connection.execute(
-        update(AuditHead)
-        .where(AuditHead.chain == chain, AuditHead.number == head.number)
-        .values(number=number, mac=mac)
+        _MOVE_HEAD,
+        {"of": chain, "seen": head.number, "new_number": number, "new_mac": mac},
     )
     assert moved.rowcount == 1, "an audit chain has one writer at a time"
     return Head(number, mac)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-import httpx
-
 from tallystick.common.errors import BadInputError, UnreachableError
 
 TIMEOUT_S = 10.0
@@ -76,6 +74,8 @@ class HttpGateway:
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
     def send(self, letter: Letter) -> None:
+        import httpx  # noqa: PLC0415
+
         body = {"to": letter.to, "text": letter.text}
         try:
             answer = httpx.post(self._url, json=body, headers=self._headers, timeout=TIMEOUT_S)

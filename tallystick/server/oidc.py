@@ -12,12 +12,9 @@ import re
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, RSAKey
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -27,6 +24,9 @@ from tallystick.server.keys import Box, KeyRing
 from tallystick.server.models import Person
 from tallystick.server.models_login import OidcClient, OidcCode, Session, SigningKey
 from tallystick.server.sessions import SignedIn
+
+if TYPE_CHECKING:  # joserfc is imported where it is used: a server's start does not wait for it
+    from joserfc.jwk import RSAKey
 
 CODE_LIFE_S = 60
 TOKEN_LIFE_S = 300
@@ -192,6 +192,8 @@ def redeem(
     """Token endpoint. → the token response, or an error after which the transaction is committed
     all the same: a code is spent by the first valid client that sends it, whatever else is wrong.
     Raises TokenError where nothing was changed."""
+    from joserfc import jwt  # noqa: PLC0415
+
     client = _authenticate(connection, firm_id, *credentials)
     if form.get("grant_type") != "authorization_code":
         raise TokenError("unsupported_grant_type")
@@ -260,6 +262,10 @@ def user_info(
 
     Raises TokenError (401).
     """
+    from joserfc import jwt  # noqa: PLC0415
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import KeySet  # noqa: PLC0415
+
     keys = KeySet([key for _, key in _keys(connection, ring, now)])
     try:
         claims = jwt.decode(token, keys, algorithms=[ALGORITHM]).claims
@@ -373,6 +379,8 @@ def _signing_key(connection: Connection, ring: KeyRing, now: float) -> RSAKey:
 
 
 def _make_key(connection: Connection, ring: KeyRing, now: float) -> str:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
     key_id = f"sk-{secrets.token_hex(6)}"
     key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
     box = ring.encrypt(key.as_pem(private=True), signing_key_binding(key_id))
@@ -384,6 +392,8 @@ def _make_key(connection: Connection, ring: KeyRing, now: float) -> str:
 
 
 def _keys(connection: Connection, ring: KeyRing, now: float) -> list[tuple[int | None, RSAKey]]:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
     rows = connection.execute(
         select(*SigningKey.__table__.columns)
         .where(

@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import Connection, Executable, bindparam, or_, select, update
 
 from tallystick.server.audit import Act, WorkerChain
-from tallystick.server.cards import REGISTERED, live, seed_binding
+from tallystick.server.cards import REGISTERED, seed_binding
 from tallystick.server.credentials import Caller, Role, authenticate_all
 from tallystick.server.database import AnyRow, StaleError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -64,6 +64,26 @@ _COLUMNS = (
     Person.login,
 )
 
+# Statements of the fast path are built once: that takes longer than running them.
+_HELD = (
+    select(*_COLUMNS)
+    .join(Assignment, Assignment.card_id == Card.id)
+    .join(Person, Person.id == Assignment.person_id)
+    .where(
+        Card.status == REGISTERED,
+        or_(Assignment.expires_at.is_(None), Assignment.expires_at > bindparam("now")),
+    )
+    .order_by(Card.id)
+    .with_for_update(of=Card)
+)
+_BY_USER = _HELD.where(
+    Person.firm_id.in_(bindparam("firms", expanding=True)),
+    Person.login.in_(bindparam("names", expanding=True)),
+)
+_BY_SERIAL = _HELD.where(
+    Card.firm_id.in_(bindparam("firms", expanding=True)),
+    Card.serial.in_(bindparam("names", expanding=True)),
+)
 _MOVE = (
     update(Card)
     .where(
@@ -206,25 +226,22 @@ class _Cards:
         users = {question.user for question in questions if question.user is not None}
         serials = {question.serial for question in questions if question.serial is not None}
         if users:
-            by_user = Person.firm_id.in_(firms) & Person.login.in_(users)
-            for held in self._read(connection, by_user, now):
+            for held in self._read(connection, _BY_USER, firms, users, now):
                 self._by_user[held.row.firm_id, held.row.login].append(held)
         if serials:
-            by_serial = Card.firm_id.in_(firms) & Card.serial.in_(serials)
-            for held in self._read(connection, by_serial, now):
+            for held in self._read(connection, _BY_SERIAL, firms, serials, now):
                 self._by_serial[held.row.firm_id, held.row.serial] = held
 
     def _read(
-        self, connection: Connection, condition: ColumnElement[bool], now: float
+        self,
+        connection: Connection,
+        query: Executable,
+        firms: set[int],
+        names: set[str],
+        now: float,
     ) -> list[_Held]:
-        rows = connection.execute(
-            select(*_COLUMNS)
-            .join(Assignment, Assignment.card_id == Card.id)
-            .join(Person, Person.id == Assignment.person_id)
-            .where(condition, live(now), Card.status == REGISTERED)
-            .order_by(Card.id)
-            .with_for_update(of=Card)
-        )
+        values = {"firms": list(firms), "names": list(names), "now": int(now)}
+        rows = connection.execute(query, values)
         return [self._by_id.setdefault(row.id, _Held(row)) for row in rows]
 
     def of(self, question: Question) -> list[_Held]:

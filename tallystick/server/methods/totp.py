@@ -9,7 +9,6 @@ import io
 import secrets
 
 import pyotp
-import segno
 
 from tallystick.server import factors
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -66,6 +65,9 @@ class TotpMethod(StoredMethod):
         return Started(key, self._show(context, person, secret, str(factor.facts["hash"])))
 
     def _show(self, context: Context, person: Person, secret: bytes, name: str) -> dict[str, str]:
+        # Only enrolment draws, and this imports all of XML.
+        import segno  # noqa: PLC0415
+
         totp = _totp(secret, name)
         uri = totp.provisioning_uri(name=person.login, issuer_name=context.firm)
         picture = io.BytesIO()

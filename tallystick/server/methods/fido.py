@@ -1,0 +1,140 @@
+"""The WebAuthn library, behind four functions. Imported at the first use: it takes a tenth of a
+second, which a server's start should not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from webauthn import (
+    generate_authentication_options,
+    generate_registration_options,
+    options_to_json,
+    verify_authentication_response,
+    verify_registration_response,
+)
+from webauthn.helpers import base64url_to_bytes
+from webauthn.helpers.exceptions import WebAuthnException
+from webauthn.helpers.structs import (
+    AttestationConveyancePreference,
+    AttestationFormat,
+    AuthenticatorSelectionCriteria,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+_BAD = (WebAuthnException, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A checked registration. public_key: COSE. attestation: its format, recorded, not required."""
+
+    credential_id: bytes
+    public_key: bytes
+    sign_count: int
+    aaguid: str
+    attestation: str
+    backed_up: bool
+
+
+def registration_options(
+    public_url: str,
+    *,
+    name: str,
+    user_id: bytes,
+    user: str,
+    challenge: bytes,
+    known: Sequence[bytes],
+) -> str:
+    """JSON for navigator.credentials.create; keys in `known` are not to be enrolled again."""
+    options = generate_registration_options(
+        rp_id=rp_id(public_url),
+        rp_name=name,
+        user_id=user_id,
+        user_name=user,
+        user_display_name=user,
+        challenge=challenge,
+        attestation=AttestationConveyancePreference.DIRECT,
+        authenticator_selection=AuthenticatorSelectionCriteria(
+            resident_key=ResidentKeyRequirement.PREFERRED,
+            user_verification=UserVerificationRequirement.REQUIRED,
+        ),
+        exclude_credentials=[PublicKeyCredentialDescriptor(id=one) for one in known],
+    )
+    return options_to_json(options)
+
+
+def check_registration(
+    public_url: str, response: dict[str, Any], challenge: bytes
+) -> Registered | None:
+    """None when anything about the answer is wrong."""
+    try:
+        checked = verify_registration_response(
+            credential=response,
+            expected_challenge=challenge,
+            expected_rp_id=rp_id(public_url),
+            expected_origin=origin(public_url),
+            require_user_verification=True,
+        )
+    except _BAD:
+        return None
+    return Registered(
+        checked.credential_id,
+        checked.credential_public_key,
+        checked.sign_count,
+        checked.aaguid,
+        AttestationFormat(checked.fmt).value,
+        checked.credential_backed_up,
+    )
+
+
+def authentication_options(public_url: str, *, challenge: bytes, allowed: bytes) -> str:
+    """JSON for navigator.credentials.get, for one credential."""
+    options = generate_authentication_options(
+        rp_id=rp_id(public_url),
+        challenge=challenge,
+        allow_credentials=[PublicKeyCredentialDescriptor(id=allowed)],
+        user_verification=UserVerificationRequirement.REQUIRED,
+    )
+    return options_to_json(options)
+
+
+def check_assertion(
+    public_url: str,
+    response: dict[str, Any],
+    challenge: bytes,
+    *,
+    credential_id: bytes,
+    public_key: bytes,
+    sign_count: int,
+) -> int | None:
+    """→ the new signature counter, or None when anything is wrong: also a counter that did not
+    grow, which a cloned key has (WebAuthn level 2, 6.1.1)."""
+    try:
+        if base64url_to_bytes(response["rawId"]) != credential_id:
+            return None
+        checked = verify_authentication_response(
+            credential=response,
+            expected_challenge=challenge,
+            expected_rp_id=rp_id(public_url),
+            expected_origin=origin(public_url),
+            credential_public_key=public_key,
+            credential_current_sign_count=sign_count,
+            require_user_verification=True,
+        )
+    except _BAD:
+        return None
+    return checked.new_sign_count
+
+
+def rp_id(public_url: str) -> str:
+    return urlsplit(public_url).hostname or ""
+
+
+def origin(public_url: str) -> str:
+    parts = urlsplit(public_url)
+    return f"{parts.scheme}://{parts.netloc}"

@@ -22,6 +22,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "server": ("tallystick.server.cli", "server", "Run and manage the verification server."),
     "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),
     "battery": ("tallystick.tools.battery.cli", "battery", "How long a cell lasts."),
+    "fingerprints": (
+        "tallystick.tools.fingerprints.cli",
+        "fingerprints",
+        "How often the emulated fingerprint sensor errs.",
+    ),
     "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
 }
 

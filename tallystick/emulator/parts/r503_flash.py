@@ -1,0 +1,68 @@
+"""What an R503-class module keeps without power: its parameters and the enrolled templates."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, field
+
+from tallystick.common.errors import BadInputError
+
+CAPACITY = 200  # fingers
+
+Template = tuple[bytes, ...]  # one ISO/IEC 19794-2 record a sample
+
+
+@dataclass
+class SensorFlash:
+    """`templates` by page number. The password does not show in a repr, nor do templates."""
+
+    password: int = field(default=0, repr=False)
+    address: int = 0xFFFFFFFF
+    baud_n: int = 6  # baud rate = 9600 · N
+    level: int = 3
+    packet_code: int = 2  # data packets of 32 << code bytes
+    templates: dict[int, Template] = field(default_factory=dict, repr=False)
+
+    def encode(self) -> bytes:
+        """All of it, for a file. It holds biometric data: treat the file as a secret."""
+        pages = {
+            str(page): [b64encode(record).decode() for record in template]
+            for page, template in sorted(self.templates.items())
+        }
+        value = {
+            "format": "tallystick-r503/1",
+            "password": self.password,
+            "address": self.address,
+            "baud_n": self.baud_n,
+            "level": self.level,
+            "packet_code": self.packet_code,
+            "templates": pages,
+        }
+        return json.dumps(value, indent=1).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> SensorFlash:
+        """Raises BadInputError when `data` is not what `encode` wrote."""
+        try:
+            value = json.loads(data)
+            if value["format"] != "tallystick-r503/1":
+                raise ValueError(value["format"])
+            templates = {
+                int(page): tuple(b64decode(record, validate=True) for record in records)
+                for page, records in value["templates"].items()
+            }
+            return cls(
+                password=int(value["password"]),
+                address=int(value["address"]),
+                baud_n=int(value["baud_n"]),
+                level=int(value["level"]),
+                packet_code=int(value["packet_code"]),
+                templates=templates,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInputError(
+                "The fingerprint sensor's memory file cannot be read.",
+                kept="The file was not changed.",
+                todo="Use a file that this emulator wrote, or delete it to begin anew.",
+            ) from error

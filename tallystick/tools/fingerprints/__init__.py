@@ -1,0 +1,1 @@
+"""How well the emulated sensor tells synthetic fingers apart, measured."""

@@ -1,0 +1,127 @@
+"""`tally fingerprints`: measure the emulated sensor's error rates, show the last measurement."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from tallystick.common.console import json_option, out, print_json, progress
+from tallystick.common.errors import BadInputError
+
+SUMMARY = Path(__file__).with_name("summary.json")
+
+
+@click.group()
+def fingerprints() -> None:
+    """How often the emulated sensor errs, on synthetic fingers."""
+
+
+@fingerprints.command()
+@click.option("--fingers", type=click.IntRange(2), default=300, show_default=True)
+@click.option("--logins", type=click.IntRange(1), default=10, show_default=True, help="A finger.")
+@click.option(
+    "--probes", type=click.IntRange(1), default=4, show_default=True,
+    help="Images a finger that are compared with every other finger.",
+)  # fmt: skip
+@click.option("--first-seed", type=click.IntRange(0), default=2_000_000, show_default=True)
+@click.option(
+    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the DET curve here (PNG)."
+)
+@json_option
+def measure(
+    fingers: int,
+    logins: int,
+    probes: int,
+    first_seed: int,
+    summary: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Enrol synthetic fingers, log in with them, and try every finger on every other.
+
+    The defaults take about 20 minutes of one core. What is done is kept in the user's cache folder:
+    a run that was stopped goes on where it was.
+    """
+    # many small matrix products: threads of the numerical library only get in one another's way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from tallystick.tools.fingerprints.measurement import Plan, run
+    from tallystick.tools.fingerprints.summary import summarise
+
+    plan = Plan(first_seed, fingers, logins, probes)
+    with progress(disable=as_json) as bar:
+        tasks = {name: bar.add_task(name, total=fingers) for name in ("fingers", "impostors")}
+        scores = run(plan, _cache(), lambda stage, done: bar.update(tasks[stage], completed=done))
+    result = summarise(plan, scores)
+    if summary:
+        summary.write_text(json.dumps(result, indent=1) + "\n")
+    if plot:
+        _draw(result, plot)
+    _show(result, as_json)
+
+
+@fingerprints.command()
+@click.option(
+    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the DET curve here (PNG)."
+)
+@json_option
+def show(plot: Path | None, as_json: bool) -> None:
+    """The measurement that this version's thresholds rest on."""
+    result = json.loads(SUMMARY.read_text())
+    if plot:
+        _draw(result, plot)
+    _show(result, as_json)
+
+
+def _draw(result: dict[str, Any], path: Path) -> None:
+    try:
+        from tallystick.tools.fingerprints.plot import draw
+    except ModuleNotFoundError as error:
+        raise BadInputError(
+            "The curve was not drawn: matplotlib is not installed.",
+            kept="The figures are complete.",
+            todo="Install it with `pip install 'tallystick[plots]'` and run this again.",
+        ) from error
+    draw(result, path)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tallystick" / "fingerprints"
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    title = f"{result['impostor_pairs']:,} impostor pairs, {result['log_ins']:,} log-ins"
+    table = Table(title=title)
+    for heading in ("level", "score", "false match", "95 %", "refused, 1 try", "3 tries", "95 %"):
+        table.add_column(heading, justify="right")
+    for level in result["levels"]:
+        match, three = level["false_match"], level["refused_three_tries"]
+        table.add_row(
+            str(level["level"]),
+            f"≥ {level['threshold']}",
+            _one_in(match["rate"]),
+            f"{_one_in(match['exact'][1])} – {_one_in(match['exact'][0])}",
+            f"{level['refused_one_try']['rate']:.1%}",
+            f"{three['rate']:.2%}",
+            f"{three['exact'][0]:.2%} – {three['exact'][1]:.2%}",
+        )
+    out().print(table)
+    out().print(
+        f"{result['fingers']} fingers, {result['failures_to_enrol']} could not be enrolled, "
+        f"{result['presses_per_enrolment']} presses an enrolment."
+    )
+
+
+def _one_in(rate: float) -> str:
+    return f"1:{1 / rate:,.0f}" if rate else "0"

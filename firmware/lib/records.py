@@ -346,9 +346,9 @@ def _mended(record, end: int) -> bool:
     if off and off & (off - 1):
         if bytes(body) == b"\xff" * end or end > PAGE * 4:
             return False
-        from lib.journal import _flipped_bit
+        from lib.mend import flipped_bit
 
-        bit = _flipped_bit(off, end)
+        bit = flipped_bit(off, end)
         if bit < 0:
             return False
         record[bit >> 3] ^= 1 << (bit & 7)

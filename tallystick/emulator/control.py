@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, Field
 
 from tallystick import __version__
-from tallystick.common.errors import TallyError
 from tallystick.emulator.card import Card
+from tallystick.emulator.local_only import protect
 from tallystick.emulator.openapi_page import page
 from tallystick.emulator.service import Service
 
@@ -80,26 +80,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
 
-    @app.middleware("http")
-    async def same_origin(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        host = request.headers.get("host", "").rsplit(":", 1)[0]
-        if host not in {"127.0.0.1", "localhost", "[::1]"}:
-            return JSONResponse({"error": "only for programs on this computer"}, 403)
-        if request.method == "POST":
-            origin = request.headers.get("origin")
-            if origin is not None and origin != f"http://{request.headers['host']}":
-                return JSONResponse({"error": "not from another page"}, 403)
-            kind = request.headers.get("content-type", "").split(";")[0]
-            if kind != "application/json":
-                return JSONResponse({"error": "send JSON (Content-Type: application/json)"}, 415)
-        return await call_next(request)
-
-    @app.exception_handler(TallyError)
-    async def failed(_request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, TallyError)
-        return JSONResponse({"error": error.as_dict()}, 500)
+    protect(app)
 
     def changed(action: Callable[[Card], object]) -> dict[str, Any]:
         def act(card: Card) -> dict[str, Any]:

@@ -37,12 +37,16 @@ class Op(IntEnum):
     REG_SET = 22
     FREQ = 23
     HEAP = 24
+    USB_ACTIVE = 32
+    USB_SUBMIT = 33
+    USB_EVENT = 34
     LOOK = 40
     PROMPT = 41
 
 
 WAKE_PIN = 1
 WAKE_UART = 2
+WAKE_USB = 4
 SLEEP_LIGHT = 0x10
 
 _HEADER = struct.Struct("<BBHII")

@@ -21,8 +21,10 @@ from tallystick.emulator.clock import Clock
 from tallystick.emulator.link import Link, LinkClosedError, Message, Op
 from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
 from tallystick.emulator.parts.rp2040 import Rp2040
+from tallystick.emulator.parts.rp2350 import Rp2350
 from tallystick.emulator.parts.stm32l4 import Stm32L4
 from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.parts.usb import UsbDevice
 from tallystick.emulator.probe import Probe
 from tallystick.emulator.trace import Trace
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tallystick.emulator.parts.supply import Supply
 
 _EDGE_FALLING, _EDGE_RISING = 4, 8
+_USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
 _COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib")
 
 
@@ -53,6 +56,7 @@ class Mcu:
         self.clock = clock
         self.trace = trace
         self.uart = Uart()
+        self.usb = UsbDevice(clock, self._usb_event)
         self.state = State.OFF
         self.crash = ""  # the firmware's traceback
         self.boots = 0
@@ -63,7 +67,11 @@ class Mcu:
         self.on_spi: dict[int, Callable[[bytes], None]] = {}
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
         self.family: Rp2040 | Stm32L4 = (
-            Rp2040() if board.chip == "rp2040" else Stm32L4(flash, self._program, self._erase)
+            Rp2350(random.Random(rng.randbytes(16)))
+            if board.chip == "rp2350"
+            else Rp2040()
+            if board.chip == "rp2040"
+            else Stm32L4(flash, self._program, self._erase)
         )
         self._watch = (0, 0)
         self.forkable = False
@@ -104,6 +112,9 @@ class Mcu:
             Op.FREQ: self._freq,
             Op.HEAP: self._heap,
             Op.LOOK: self._look,
+            Op.USB_ACTIVE: self._usb_active,
+            Op.USB_SUBMIT: self._usb_submit,
+            Op.USB_EVENT: self._usb_fetch,
         }
 
     # -- power ---------------------------------------------------------------------------------
@@ -211,6 +222,7 @@ class Mcu:
         self.state = state
         self._show_state("deep sleep" if state is State.ASLEEP else str(state))
         self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
+        self.usb.power_down()
         self._irqs.clear()
         self.uart.configure(0)
 
@@ -313,7 +325,8 @@ class Mcu:
         self._show_state("light sleep" if light else "waiting")
         if light and self.family.detunes_uart:
             self.uart.detuned = True
-        if (mask & link.WAKE_PIN and self._fired) or (mask & link.WAKE_UART and self.uart.received):
+        fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self._fired
+        if fired or (mask & link.WAKE_UART and self.uart.received):
             self._end_wait(1)
 
     def _end_wait(self, woken: int) -> None:
@@ -358,6 +371,12 @@ class Mcu:
         asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
         self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
         if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
+            self._end_wait(1)
+
+    def _usb_event(self) -> None:
+        if _USB not in self._fired:
+            self._fired.append(_USB)
+        if self._wait is not None and self._wait[1] & link.WAKE_USB:
             self._end_wait(1)
 
     # -- requests of the firmware --------------------------------------------------------------
@@ -486,6 +505,15 @@ class Mcu:
     def _freq(self, message: Message) -> None:
         if not message.value:
             self._answer(125_000_000 if self.board.chip == "rp2040" else 80_000_000)
+
+    def _usb_active(self, message: Message) -> None:
+        self.usb.activate(bool(message.arg), message.data)
+
+    def _usb_submit(self, message: Message) -> None:
+        self.usb.submit(message.arg, message.data)
+
+    def _usb_fetch(self, message: Message) -> None:
+        self._answer(*self.usb.event())
 
     def _heap(self, message: Message) -> None:
         self.port_heap = message.value

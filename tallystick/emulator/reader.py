@@ -71,6 +71,9 @@ class Reader:
         self.on_report: Callable[[bytes], None] = self.reports.append
         self.mcu.usb.on_report = lambda report: self.on_report(report)
         self.sensor: Sensor | None = None
+        self._asked = False  # the sensor has a command and has not answered
+        self.led = False  # the reader waits for a finger
+        self.mcu.on_output[board.led_pin] = self._set_led
         self._touch(0)
         if sensor_for is not None:
             self.plug_sensor(sensor_for(self.clock))
@@ -93,7 +96,7 @@ class Reader:
         self.sensor = sensor
         sensor.on_send = self._from_sensor
         sensor.on_touch = self._touch
-        self.mcu.uart.on_send = sensor.receive
+        self.mcu.uart.on_send = self._to_sensor
         sensor.power(self.powered)
 
     def unplug_sensor(self) -> None:
@@ -105,13 +108,27 @@ class Reader:
         self.mcu.uart.on_send = None
         self._touch(0)
 
+    def _set_led(self, level: int) -> None:
+        self.led = bool(level)
+
+    def _to_sensor(self, data: bytes) -> None:
+        self._asked = True
+        if self.sensor is not None:
+            self.sensor.receive(data)
+
     def _from_sensor(self, data: bytes) -> None:
+        self._asked = False
         if self.powered:
             self.mcu.feed_uart(data)
 
     def _touch(self, touched: int) -> None:
         active = self.board.touch_active
         self.mcu.set_input(self.board.touch_pin, active if touched else 1 ^ active)
+
+    @property
+    def working(self) -> bool:
+        """Sensor or USB are at something that ends by itself, soon."""
+        return self._asked or self.mcu.usb.under_way > 0
 
     # -- power and time ------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ class Board:
     cell_channel: int = -1  # ADC channel
     touch_pin: int = -1  # a reader's: the sensor's touch output
     touch_active: int = 0
+    led_pin: int = -1  # on while the reader waits for a finger
     uart: int
     currents: Currents
     cell: str = ""  # the design's own, see parts/cells.py

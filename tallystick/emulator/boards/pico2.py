@@ -33,6 +33,7 @@ BOARD = Board(
     journal=Region(_STORAGE + 641 * _SECTOR, 64 * _SECTOR),
     touch_pin=6,
     touch_active=0,
+    led_pin=25,
     uart=1,
     currents=Currents(run=26_000, idle=14_000, light_sleep=1_500, deep_sleep=1_500),
     boot_us=6_200,

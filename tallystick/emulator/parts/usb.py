@@ -22,6 +22,7 @@ class UsbDevice:
         self._on_event = on_event
         self.on_report: Callable[[bytes], None] | None = None
         self.descriptors: tuple[bytes, ...] = ()  # device, configuration, HID report
+        self.under_way = 0  # transfers between the two ends
         self._life = 0  # counts power cycles: what was under way dies with them
         self._offered: deque[bytes] = deque()
         self._armed = 0  # OUT endpoint that waits for data, 0: none
@@ -34,6 +35,7 @@ class UsbDevice:
 
     def power_down(self) -> None:
         self._life += 1
+        self.under_way = 0
         self.descriptors = ()
         self._offered.clear()
         self._armed = 0
@@ -53,6 +55,7 @@ class UsbDevice:
         """The firmware arms a transfer."""
         if endpoint & _IN:
             life = self._life
+            self.under_way += 1
             self._clock.after(_FRAME_US, lambda: self._sent(life, endpoint, data))
         else:
             self._armed = endpoint
@@ -71,13 +74,15 @@ class UsbDevice:
     def _deliver(self) -> None:
         if self._armed and self._offered and not self._busy:
             self._busy = True
+            self.under_way += 1
             life = self._life
             self._clock.after(_FRAME_US, lambda: self._received(life))
 
     def _received(self, life: int) -> None:
-        if life != self._life or not self._armed or not self._offered:
+        if life != self._life:
             return
         self._busy = False
+        self.under_way -= 1
         self._events.append((self._armed, self._offered.popleft()))
         self._armed = 0
         self._on_event()
@@ -85,6 +90,7 @@ class UsbDevice:
     def _sent(self, life: int, endpoint: int, data: bytes) -> None:
         if life != self._life:
             return
+        self.under_way -= 1
         self._events.append((endpoint, b""))
         self._on_event()
         if self.on_report is not None:

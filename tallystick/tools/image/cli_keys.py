@@ -1,0 +1,86 @@
+"""`tally image keys`: the keys that images are signed with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tallystick.common import console
+from tallystick.common.errors import BadInputError
+from tallystick.tools.image.keys import SigningKey, load, read_public
+
+PHRASE_VARIABLE = "TALLY_SIGNING_PASSPHRASE"
+
+key_option = click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="TALLY_SIGNING_KEY",
+    show_envvar=True,
+    help="Signing key file.",
+)
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"File with the passphrase of the key file (else ${PHRASE_VARIABLE}, else asked).",
+)
+
+
+@click.group()
+def keys() -> None:
+    """The keys that images are signed with. The private half is never shown."""
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@passphrase_option
+@console.json_option
+def create(file: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """Make a key and write it to FILE, encrypted. Keep a copy: devices trust this key only."""
+    key = SigningKey.generate()
+    key.save(file, read_passphrase(passphrase_file, confirm=True))
+    _show(file, key.public, as_json)
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@console.json_option
+def show(file: Path, as_json: bool) -> None:
+    """Print the public half; needs no passphrase."""
+    _show(file, read_public(str(file)), as_json)
+
+
+def _show(file: Path, public: bytes, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"file": str(file), "public_key": public.hex()})
+    else:
+        console.out().print(f"{file}\npublic key {public.hex()}")
+
+
+def open_key(file: Path | None, passphrase_file: Path | None) -> SigningKey:
+    """The key of a file, or the published development key. Raises BadInputError."""
+    if file is None:
+        return SigningKey.development()
+    return load(file, read_passphrase(passphrase_file))
+
+
+def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
+    """From a file, from the environment, or asked for. Raises BadInputError when none is there."""
+    if path is not None:
+        try:
+            return path.read_text().rstrip("\r\n")
+        except OSError as error:
+            raise BadInputError(f"The passphrase file cannot be read: {error}.") from None
+    if (value := os.environ.get(PHRASE_VARIABLE)) is not None:
+        return value
+    if not sys.stdin.isatty():
+        raise BadInputError(
+            "The signing key needs a passphrase, and there is no terminal to ask for it.",
+            todo=f"Set {PHRASE_VARIABLE}, or give --passphrase-file.",
+        )
+    answer: str = click.prompt(
+        "Passphrase of the signing key", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+    return answer

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry, TallyServer, checked_url
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.provisioning.steps import Plan, Provisioner
+
+SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,11 @@ class Bench:
 
 @contextmanager
 def open_bench(
-    url: str | None, keys: str, passphrase_file: Path | None, journal_path: Path
+    url: str | None,
+    keys: str,
+    passphrase_file: Path | None,
+    journal_path: Path,
+    registry_text: str = SERVER,
 ) -> Iterator[Bench]:
     """Open the keys (the slow part: once a run) and the journal.
 
@@ -45,11 +53,14 @@ def open_bench(
                 f"This station is enrolled with {credential.url}, not with {url}.",
                 todo="Leave --server out, or run `tally station enroll` for that server.",
             )
-        registry = TallyServer(credential)
+        if registry_text == SERVER:
+            place, registry = credential.url, cast(Registry, TallyServer(credential))
+        else:
+            place, registry = registry_text, registry_for(registry_text, custody)
         try:
             journal = Journal(journal_path)
             try:
-                yield Bench(custody, registry, journal, credential.url)
+                yield Bench(custody, registry, journal, place)
             finally:
                 journal.close()
         finally:

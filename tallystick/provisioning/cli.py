@@ -17,6 +17,7 @@ from tallystick.provisioning.cli_card import (
     one_card,
     outcome_json,
     print_outcome,
+    registry_option,
     server_option,
 )
 from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
@@ -43,6 +44,7 @@ station.add_command(labels)
 @station.command()
 @click.option("--port", metavar="DEV", help="Serial port, pty, or URL such as socket://…")
 @server_option
+@registry_option
 @click.option("--user", metavar="NAME", help="Assign the card to this user of the server.")
 @click.option("--digits", type=click.IntRange(6, 8), default=6, show_default=True)
 @click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
@@ -59,6 +61,7 @@ def provision(
     *,
     port: str | None,
     url: str | None,
+    registry: str,
     user: str | None,
     digits: int,
     serial: str | None,
@@ -79,7 +82,7 @@ def provision(
     if (port is None) == (ports is None):
         raise click.UsageError("Give either --port, or --ports with --batch and --count.")
     plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
-    with open_bench(url, keys, passphrase_file, journal) as bench:
+    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
         if port is not None:
             print_outcome(one_card(bench, port, plan), as_json)
             return

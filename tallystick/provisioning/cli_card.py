@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tallystick.common.console import err, out, print_json
-from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.bench import SERVER, Bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.cli_batch import DOING
@@ -26,6 +26,15 @@ journal_option = click.option(
 )
 server_option = click.option(
     "--server", "url", metavar="URL", help="The server's address, if not as enrolled."
+)
+
+
+registry_option = click.option(
+    "--registry",
+    default=SERVER,
+    show_default=True,
+    metavar="WHERE",
+    help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
 )
 
 

@@ -14,6 +14,7 @@ from tallystick.provisioning.cli_card import (
     journal_option,
     one_card,
     print_outcome,
+    registry_option,
     server_option,
 )
 from tallystick.provisioning.cli_keys import keys_option, passphrase_option
@@ -24,6 +25,7 @@ from tallystick.provisioning.steps import Plan
 @click.command()
 @click.option("--port", metavar="DEV", help="Port of the dock; without it, what needs no card.")
 @server_option
+@registry_option
 @keys_option
 @passphrase_option
 @journal_option
@@ -32,13 +34,14 @@ def resume(
     *,
     port: str | None,
     url: str | None,
+    registry: str,
     keys: str,
     passphrase_file: Path | None,
     journal: Path,
     as_json: bool,
 ) -> None:
     """Finish cards that stopped half-way, with the same seeds."""
-    with open_bench(url, keys, passphrase_file, journal) as bench:
+    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
         records = bench.journal.unfinished()
         if not records:
             raise BadInputError(
@@ -61,6 +64,7 @@ def resume(
 @click.option("--port", metavar="DEV", help="Look at the card on this port, too.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
 @server_option
+@registry_option
 @keys_option
 @passphrase_option
 @journal_option
@@ -70,13 +74,14 @@ def reconcile(
     port: str | None,
     yes: bool,
     url: str | None,
+    registry: str,
     keys: str,
     passphrase_file: Path | None,
     journal: Path,
     as_json: bool,
 ) -> None:
     """Compare journal, server and the card at hand, and repair with consent."""
-    with open_bench(url, keys, passphrase_file, journal) as bench:
+    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
         bench.registry.check()
         connection = CardConnection.open(port) if port is not None else None
         try:

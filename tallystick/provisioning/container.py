@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import io
 import secrets
+from dataclasses import dataclass
 
 from pskc import PSKC
 from pskc.key import EncryptedValue
@@ -50,6 +51,24 @@ def build(custody: Custody, seed: Seed, serial: str, digits: int, moving_factor:
     output = io.BytesIO()
     container.write(output)
     return output.getvalue()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a container that `build` made says. sealed: the encrypted seed."""
+
+    serial: str
+    digits: int
+    moving_factor: int
+    sealed: bytes
+
+
+def parts(container: bytes) -> Parts:
+    """Read a container of our own; its seed stays encrypted."""
+    (key,) = PSKC(io.BytesIO(container)).keys
+    sealed = key.__dict__["_secret"]  # the property would decrypt, which custody has to do
+    assert key.serial is not None and key.response_length is not None and key.counter is not None
+    return Parts(key.serial, key.response_length, key.counter, sealed.cipher_value)
 
 
 def journal_context(serial: str, digits: int, container: bytes) -> bytes:

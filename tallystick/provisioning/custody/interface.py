@@ -83,6 +83,10 @@ class Custody(Protocol):
     def seed_size(self) -> int:
         """Bytes in a new seed."""
 
+    @property
+    def exports_seeds(self) -> bool:
+        """Whether `open_for_export` works at all."""
+
     def describe(self) -> list[KeyDescription]: ...
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> ChannelKeys:
@@ -105,6 +109,10 @@ class Custody(Protocol):
 
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         """As `Seed.for_server`, for other values of a container (its MAC key)."""
+
+    def open_for_export(self, sealed: bytes) -> Secret:
+        """The seed that `Seed.for_server` closed, in the clear, for products that take it no
+        other way. Raises RefusedError where keys never leave."""
 
     def close(self) -> None:
         """Forget everything."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import stat
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
+from tallystick.provisioning.durable import write_durably
 
 FORMAT = "tallystick station keys 1"
 MASTER_SIZE = 16
@@ -99,7 +98,7 @@ def save(path: Path, ring: KeyRing, passphrase: str, *, replace: bool) -> None:
     key = _stretch(passphrase, salt, header["kdf"])
     sealed = AESGCM(key).encrypt(nonce, plain, _associated(header))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write_durably(path, json.dumps({**header, "sealed": _text(sealed)}, indent=2).encode())
+    write_durably(path, json.dumps({**header, "sealed": _text(sealed)}, indent=2).encode())
 
 
 def load(path: Path, passphrase: str) -> KeyRing:
@@ -149,24 +148,6 @@ def _associated(header: dict[str, Any]) -> bytes:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:  # mkstemp gives mode 0600
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _ring_to_json(ring: KeyRing) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
 from tallystick.provisioning.card.keys import Sealed
@@ -92,6 +92,7 @@ class Pkcs11Custody:
     one operation at a time."""
 
     seed_size = SEED_SIZE
+    exports_seeds = False
 
     def __init__(self, uri: Uri, pin: str) -> None:
         """Log in. Raises BadInputError for a wrong PIN, a missing token or missing keys."""
@@ -306,6 +307,13 @@ class Pkcs11Custody:
                 todo="Run `tally station enroll` or `tally station keys create`.",
             )
         return key
+
+    def open_for_export(self, sealed: bytes) -> Secret:
+        raise RefusedError(
+            "Seeds never leave the key module in the clear.",
+            kept="The card has no seed that anybody needs.",
+            todo="Use the server, or PSKC containers (--registry pskc:FOLDER).",
+        )
 
     def close(self) -> None:
         with self._lock:

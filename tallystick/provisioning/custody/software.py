@@ -22,6 +22,7 @@ from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
     SoftwareSealed,
     aes_cbc,
+    aes_cbc_decrypt,
     aes_cmac,
     check_value,
 )
@@ -65,6 +66,7 @@ class SoftwareCustody:
     """Implements custody.interface.Custody over a key ring."""
 
     seed_size = SEED_SIZE
+    exports_seeds = True
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
@@ -137,6 +139,12 @@ class SoftwareCustody:
         iv = secrets.token_bytes(BLOCK)
         key = self._ring.require_server().pre_shared_key.reveal()
         return iv + aes_cbc(key, iv, padder.update(plaintext) + padder.finalize())
+
+    def open_for_export(self, sealed: bytes) -> Secret:
+        key = self._ring.require_server().pre_shared_key.reveal()
+        unpadder = padding.PKCS7(8 * BLOCK).unpadder()
+        padded = aes_cbc_decrypt(key, sealed[:BLOCK], sealed[BLOCK:])
+        return Secret(unpadder.update(padded) + unpadder.finalize())
 
     def close(self) -> None:
         self._ring.wipe()

@@ -1,0 +1,139 @@
+"""Registries that are files: a folder of PSKC containers, and a text file in another product's
+dialect. Written whole and durably, mode 0600."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.durable import write_durably
+from tallystick.provisioning.registries.dialects import Dialect, Entry
+from tallystick.provisioning.registry import (
+    DuplicateSerialError,
+    Registered,
+    RegistryRefusedError,
+)
+
+EntryReader = Callable[[bytes], Entry]
+"""Opens a container (custody decrypts its seed)."""
+
+
+def _no_users(serial: str) -> RegistryRefusedError:
+    return RegistryRefusedError(
+        f"A file does not assign card {serial} to a user.",
+        "no-users",
+        todo="Assign it in the product that imports the file.",
+    )
+
+
+def _duplicate(serial: str, where: Path) -> DuplicateSerialError:
+    return DuplicateSerialError(f"{where} has card {serial} with another seed.", "409")
+
+
+class PskcFolder:
+    """One encrypted container a card: `SERIAL.pskcxml`. Implements Registry."""
+
+    def __init__(self, folder: Path, digits_of: Callable[[bytes], tuple[int, int]]) -> None:
+        """digits_of: (digits, moving factor) of a container."""
+        self._folder = folder
+        self._digits_of = digits_of
+
+    def check(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise BadInputError(f"The folder {self._folder} cannot be used: {error}.") from None
+
+    def _path(self, serial: str) -> Path:
+        return self._folder / f"{serial}.pskcxml"
+
+    def _card(self, serial: str, container: bytes, status: str) -> Registered:
+        return Registered(serial, status, *self._digits_of(container))
+
+    def lookup(self, serial: str) -> Registered | None:
+        path = self._path(serial)
+        return self._card(serial, path.read_bytes(), "registered") if path.exists() else None
+
+    def register(self, serial: str, container: bytes) -> Registered:
+        path = self._path(serial)
+        if path.exists():
+            if path.read_bytes() != container:
+                raise _duplicate(serial, path)
+            return self._card(serial, container, "already-registered")
+        write_durably(path, container)
+        return self._card(serial, container, "registered")
+
+    def withdraw(self, serial: str) -> None:
+        self._path(serial).unlink(missing_ok=True)
+
+    def assign(self, serial: str, user: str) -> Registered:
+        raise _no_users(serial)
+
+    def close(self) -> None:
+        pass
+
+
+class DialectFile:
+    """A text file, one line a card, seeds in the clear. Implements Registry."""
+
+    def __init__(self, path: Path, dialect: Dialect, read: EntryReader) -> None:
+        self._path = path
+        self._dialect = dialect
+        self._read = read
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        with self._lock:
+            self._lines()
+
+    def lookup(self, serial: str) -> Registered | None:
+        with self._lock:
+            known = self._lines().get(serial)
+        return None if known is None else Registered(serial, "registered", 0, 0)
+
+    def register(self, serial: str, container: bytes) -> Registered:
+        entry = self._read(container)
+        if entry.digits not in self._dialect.digits:
+            raise RegistryRefusedError(
+                f"{self._dialect.name} takes no cards with {entry.digits} digits.", "digits"
+            )
+        line = self._dialect.line(entry)
+        status = "registered"
+        with self._lock:
+            lines = self._lines()
+            if lines.get(serial, line) != line:
+                raise _duplicate(serial, self._path)
+            if serial in lines:
+                status = "already-registered"
+            else:
+                self._write({**lines, serial: line})
+        entry.seed.wipe()
+        return Registered(serial, status, entry.digits, entry.moving_factor)
+
+    def withdraw(self, serial: str) -> None:
+        with self._lock:
+            lines = self._lines()
+            if lines.pop(serial, None) is not None:
+                self._write(lines)
+
+    def assign(self, serial: str, user: str) -> Registered:
+        raise _no_users(serial)
+
+    def close(self) -> None:
+        pass
+
+    def _lines(self) -> dict[str, str]:
+        try:
+            text = self._path.read_text() if self._path.exists() else ""
+            return {self._dialect.serial_of(line): line for line in text.splitlines() if line}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise BadInputError(
+                f"{self._path} is not a file in the dialect {self._dialect.name}.",
+                kept="It was not touched.",
+                todo="Choose another file.",
+            ) from None
+
+    def _write(self, lines: dict[str, str]) -> None:
+        write_durably(self._path, "".join(f"{line}\n" for line in lines.values()).encode())

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from tallystick import __version__
+from tallystick.cli.emulate_reader import reader
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import SIZE, Identity, check_serial
@@ -32,6 +33,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 @click.group()
 def emulate() -> None:
     """Run a device's firmware, unchanged, on real MicroPython."""
+
+
+emulate.add_command(reader)
 
 
 @emulate.command()

@@ -31,11 +31,11 @@ class Sensor(Protocol):
     """What the reader's board sees of a fingerprint module.
 
     receive: bytes on the module's RXD. on_send: bytes on its TXD, at the instant when they have arrived.
-    on_touch: its touch output, 1 while a finger lies on it.
+    on_touch: its touch output, True while a finger lies on it.
     """
 
     on_send: Callable[[bytes], None] | None
-    on_touch: Callable[[int], None] | None
+    on_touch: Callable[[bool], None] | None
 
     def receive(self, data: bytes) -> None: ...
 
@@ -74,7 +74,7 @@ class Reader:
         self._asked = False  # the sensor has a command and has not answered
         self.led = False  # the reader waits for a finger
         self.mcu.on_output[board.led_pin] = self._set_led
-        self._touch(0)
+        self._touch(False)
         if sensor_for is not None:
             self.plug_sensor(sensor_for(self.clock))
 
@@ -106,7 +106,7 @@ class Reader:
             self.sensor.on_send = self.sensor.on_touch = None
         self.sensor = None
         self.mcu.uart.on_send = None
-        self._touch(0)
+        self._touch(False)
 
     def _set_led(self, level: int) -> None:
         self.led = bool(level)
@@ -121,7 +121,7 @@ class Reader:
         if self.powered:
             self.mcu.feed_uart(data)
 
-    def _touch(self, touched: int) -> None:
+    def _touch(self, touched: bool) -> None:
         active = self.board.touch_active
         self.mcu.set_input(self.board.touch_pin, active if touched else 1 ^ active)
 

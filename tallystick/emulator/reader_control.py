@@ -1,0 +1,150 @@
+"""The reader's control interface: HTTP on 127.0.0.1, with a hand whose fingers can be pressed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, Field
+
+from tallystick import __version__
+from tallystick.emulator.hand import PRESS_MS, Hand
+from tallystick.emulator.local_only import protect
+from tallystick.emulator.openapi_page import page
+from tallystick.emulator.reader import Reader
+from tallystick.emulator.reader_panel import panel
+from tallystick.emulator.reader_service import ReaderService
+
+_Milliseconds = Annotated[int, Field(ge=1, le=120_000)]
+
+
+class FingerPress(BaseModel):
+    """A finger of a person, and how it is pressed: the way, and for how long (virtual time)."""
+
+    finger: str = "right-thumb"
+    person: Annotated[int, Field(ge=0, le=9999)] = 0
+    manner: str = "usual"
+    ms: _Milliseconds | None = None
+
+
+class Touch(BaseModel):
+    """A touch that shows nobody's print."""
+
+    ms: _Milliseconds = PRESS_MS
+
+
+class Power(BaseModel):
+    """Plug the reader in, or pull it out."""
+
+    on: bool
+
+
+class SensorCable(BaseModel):
+    """Plug the sensor's cable in, or pull it out."""
+
+    plugged: bool
+
+
+def state(reader: Reader, hand: Hand, crash: str) -> dict[str, Any]:
+    """The reader as one JSON object. Times in ms of virtual time."""
+    return {
+        "board": reader.board.name,
+        "version": reader.image.version,
+        "state": str(reader.mcu.state),
+        "powered": reader.powered,
+        "clock_ms": reader.clock.now // 1000,
+        "waits_for_finger": reader.led,
+        "finger": hand.down,
+        "sensor": reader.sensor is not None,
+        "boots": reader.mcu.boots,
+        "flash_operations": reader.flash.operations,
+        "crash": crash,
+    }
+
+
+def create_app(service: ReaderService, hand: Hand) -> FastAPI:
+    app = FastAPI(
+        title="Tallystick emulated reader",
+        version=__version__,
+        description="Hold a reader in your hands: press its sensor, plug it in, pull it out.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    protect(app)
+    sensor = service.reader.sensor
+
+    def changed(action: Callable[[Reader], object]) -> dict[str, Any]:
+        def act(reader: Reader) -> dict[str, Any]:
+            action(reader)
+            return state(reader, hand, service.crash)
+
+        return service.call(act)
+
+    @app.get("/state", summary="The reader now")
+    def get_state() -> dict[str, Any]:
+        return service.call(lambda reader: state(reader, hand, service.crash))
+
+    @app.post("/finger", summary="Press a finger on the sensor")
+    def post_finger(body: FingerPress) -> dict[str, Any]:
+        return changed(
+            lambda _: hand.press(body.finger, person=body.person, manner=body.manner, ms=body.ms)
+        )
+
+    @app.post("/touch", summary="Touch the sensor without showing a print")
+    def post_touch(body: Touch) -> dict[str, Any]:
+        return changed(lambda _: hand.touch(body.ms))
+
+    @app.post("/power", summary="Plug the reader in or pull it out")
+    def post_power(body: Power) -> dict[str, Any]:
+        return changed(Reader.power_on if body.on else Reader.power_off)
+
+    @app.post("/sensor", summary="Plug the sensor's cable in or pull it out")
+    def post_sensor(body: SensorCable) -> dict[str, Any]:
+        def act(reader: Reader) -> None:
+            if not body.plugged:
+                reader.unplug_sensor()
+            elif reader.sensor is None and sensor is not None:
+                reader.plug_sensor(sensor)
+
+        return changed(act)
+
+    @app.get("/trace", summary="Events so far, as JSON lines", response_model=None)
+    def get_trace() -> Response:
+        lines = service.call(lambda reader: reader.trace.json_lines())
+        return Response(lines, media_type="application/x-ndjson")
+
+    @app.get("/", include_in_schema=False)
+    def get_panel() -> HTMLResponse:
+        return HTMLResponse(panel())
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
+    return app
+
+
+class ReaderControlServer:
+    """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
+
+    def __init__(self, service: ReaderService, hand: Hand, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(create_app(service, hand), log_level="warning", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(5)
+        self._socket.close()

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test lint format bench image clean
+.PHONY: help setup packages demo test lint format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,6 +44,11 @@ image: setup ## Build the card's firmware image into build/
 
 bench: setup ## Measure, beside an aim and a peer
 	$(BIN)/tally bench
+
+privacyidea: setup ## Install a real privacyIDEA (500 MB) and register cards with it
+	$(PYTHON) -m venv build/privacyidea
+	build/privacyidea/bin/pip install --quiet 'privacyidea>=3.10,<4'
+	TALLY_TEST_PRIVACYIDEA=build/privacyidea $(BIN)/pytest tests/provisioning/test_privacyidea.py
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

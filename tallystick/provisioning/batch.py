@@ -21,7 +21,7 @@ from tallystick.provisioning.ports import PortSource
 from tallystick.provisioning.steps import Outcome, Provisioner
 
 LOOK_FOR_PORTS_S = 0.25
-LOOK_FOR_REMOVAL_S = 0.5
+LOOK_FOR_REMOVAL_S = (0.02, 0.5)  # first look, and the longest time between two
 REST_S = 1.0  # of a port that could not be opened
 
 
@@ -176,8 +176,11 @@ class Batch:
         return serial
 
     def _wait_for_other(self, connection: CardConnection, serial: str) -> bool:
-        """Wait until the card is taken out. True when another is in its place already."""
-        while not self.stop.wait(LOOK_FOR_REMOVAL_S):
+        """Wait until the card is taken out. True when another is in its place already. A fixture
+        swaps cards at once, a person takes seconds: looks grow further apart."""
+        pause, longest = LOOK_FOR_REMOVAL_S
+        while not self.stop.wait(pause):
+            pause = min(2 * pause, longest)
             try:
                 connection.t1.resynchronise()
                 if IssuerSession(connection).serial() != serial:

@@ -75,7 +75,7 @@ class StackLink(MemoryLink):
 @pytest.fixture(autouse=True)
 def fast(monkeypatch):
     monkeypatch.setattr(module, "LOOK_FOR_PORTS_S", 0.01)
-    monkeypatch.setattr(module, "LOOK_FOR_REMOVAL_S", 0.001)
+    monkeypatch.setattr(module, "LOOK_FOR_REMOVAL_S", (0.001, 0.001))
     monkeypatch.setattr(module, "REST_S", 0.01)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tallystick.provisioning.journal import Journal, State
 from tallystick.tools.campaign.station import run
+from tallystick.tools.campaign.station_rate import measure
 
 pytestmark = pytest.mark.campaign
 
@@ -33,3 +34,8 @@ def test_a_station_that_notes_afterwards_is_found(monkeypatch):
     )
     result = run(pairs=0, only="station after http 3 POST")
     assert result.cases == 1 and result.violations
+
+
+def test_rate_on_real_pseudo_terminals():
+    rate = measure(ports=2, cards=4)
+    assert (rate.cards, rate.failures) == (4, 0) and rate.wire_bytes == 727

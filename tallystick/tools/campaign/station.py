@@ -30,12 +30,14 @@ from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.server.running import RunningServer, running, start
+from tallystick.tools.campaign.station_rate import Rate, measure
 from tallystick.tools.campaign.station_rig import Rig, Run, run_station
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.image.build import build, write
 
 BOARD = "nucleo_l476rg"
 RESUMES = 3
+RATE_HELP = "Kill nothing: measure how fast so many cards go through."
 
 
 @dataclass
@@ -72,9 +74,16 @@ class Case:
 @click.option("--pairs", default=20, show_default=True, help="Random cases with a second kill.")
 @click.option("--seed", default=0, show_default=True, help="Chooses the pairs.")
 @click.option("--only", metavar="CASE", help="Run this case alone, as named in a violation.")
+@click.option("--rate", "cards", metavar="CARDS", type=click.IntRange(1), help=RATE_HELP)
+@click.option("--ports", default=8, show_default=True, help="Ports for --rate.")
 @json_option
-def station(*, pairs: int, seed: int, only: str | None, as_json: bool) -> None:
+def station(
+    *, pairs: int, seed: int, only: str | None, cards: int | None, ports: int, as_json: bool
+) -> None:
     """Kill station, card and server at every step of provisioning, and look what is left."""
+    if cards is not None:
+        _print_rate(measure(ports, cards), as_json)
+        return
     with progress(disable=as_json) as bar:
         task = bar.add_task("kills", total=None)
 
@@ -96,6 +105,14 @@ def station(*, pairs: int, seed: int, only: str | None, as_json: bool) -> None:
         err().print(f"[red]violation[/] {violation}", highlight=False)
     if result.violations:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _print_rate(rate: Rate, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(rate))
+        return
+    for name, value in asdict(rate).items():
+        out().print(f"{name:>12}  {value}")
 
 
 def run(

@@ -18,4 +18,4 @@ finally:
     # The interactive prompt would be a way to the secret: sleep instead of falling through to it.
     import board
 
-    board.off(False)
+    board.off(0)

@@ -1,15 +1,16 @@
 """NUCLEO-L476RG: STM32L476RG, the low-power reference.
 
-Button from 3V3 to PA0 (WKUP1), dock contact on PC13 (WKUP2), memory LCD on SPI1 (PA5 SCK, PA7
+Button from 3V3 to PA0 (WKUP1), dock contact on PC5 (WKUP5), memory LCD on SPI1 (PA5 SCK, PA7
 MOSI), with chip select on PB6, its supply and DISP on PB5 (a few µA, which the pin can give; in
 Standby the pin floats and a pull-down takes the panel off the cell), serial line on UART1 (PA9 TX,
 PA10 RX).
 The journal and the identity lie in pages of the internal flash between MicroPython and its storage
 area, written through the flash controller (RM0351, chapter 3): they are covered by read-out
-protection. The lowest power state is Standby.
+protection. The lowest power state is Standby. Light sleep is Stop mode, in which the port's
+millisecond tick stands still: time asleep is taken from the real-time clock.
 """
 
-from time import ticks_ms  # noqa: F401
+import time
 
 import machine
 import stm
@@ -19,11 +20,12 @@ from uctypes import bytearray_at
 
 NAME = "nucleo_l476rg"
 
-# Why the card started; with CLEAN when it was put to sleep with `off(True)` and power held since.
+# Why the card started, and what it left itself with `off`, while power held since.
 COLD = const(0)
 BUTTON = const(1)
 DOCK = const(2)
-CLEAN = const(4)
+CLEAN = const(4)  # everything in flash is settled
+EMPTY = const(8)  # the cell was critical
 
 # Offsets in flash. Storage starts at 0x80000 with the boot stage's file system.
 _FLASH_BASE = const(0x08000000)
@@ -41,16 +43,25 @@ _PWR_CR3 = const(0x40007008)
 _PWR_CR4 = const(0x4000700C)
 _PWR_SR1 = const(0x40007010)
 _PWR_SCR = const(0x40007018)
+_PWR_PDCRA = const(0x40007024)
+_PWR_PDCRC = const(0x40007034)
+_RTC_TR = const(0x40002800)
+_RTC_CR = const(0x40002808)
+_RTC_WPR = const(0x40002824)
+_RTC_SSR = const(0x40002828)
 _BACKUP0 = const(0x40002850)  # RTC_BKP0R: kept in Standby, lost with the cell
-_CLEAN = const(0x1C0DE0FF)
+_MARK = const(0x1C0DE000)
+_WAKE_PINS = const(0x11)  # WKUP1 and WKUP5
+_DAY_MS = const(86400000)
 
 _VREFINT_CAL = const(0x1FFF75AA)
 
 _frame = bytearray(128 * 18 + 2)  # set aside before imports scatter the heap
 _button = Pin("A0", Pin.IN, Pin.PULL_DOWN)
-_dock = Pin("C13", Pin.IN, Pin.PULL_DOWN)
+_dock = Pin("C5", Pin.IN, Pin.PULL_DOWN)
 _uart = None
 _poller = None
+_asleep_ms = 0  # spent in Stop mode since start
 
 
 def _edge(_pin):
@@ -58,31 +69,61 @@ def _edge(_pin):
 
 
 def start() -> int:
-    """Why the card runs: COLD, BUTTON or DOCK, the latter two perhaps with CLEAN."""
-    woken = stm.mem32[_PWR_SR1] & 3
+    """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
+    woken = stm.mem32[_PWR_SR1]
     stm.mem32[_PWR_SCR] = 0x1F
     stm.mem32[_RCC_APB1ENR1] = stm.mem32[_RCC_APB1ENR1] | 1 << 10 | 1 << 28
     stm.mem32[_PWR_CR1] = stm.mem32[_PWR_CR1] | 1 << 8
-    clean = stm.mem32[_BACKUP0] == _CLEAN
+    left = stm.mem32[_BACKUP0]
     stm.mem32[_BACKUP0] = 0
+    _rtc_control(0, 1 << 5)  # BYPSHAD: read the clock itself, its copy is stale after Stop mode
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     if machine.reset_cause() != machine.DEEPSLEEP_RESET:
         return COLD
-    return (DOCK if woken & 2 else BUTTON) | (CLEAN if clean else 0)
+    flags = left & 0xFFF if left & ~0xFFF == _MARK else 0
+    return (DOCK if woken & 0x10 else BUTTON) | flags
 
 
-def off(clean: bool) -> None:
+def off(flags: int) -> None:
     """Standby; never returns. A press or docking starts the card again, as after reset.
 
-    clean: everything in flash is settled, so that the next start need not write it anew.
+    flags: CLEAN and EMPTY, as the next `start` shall know them.
     """
-    stm.mem32[_BACKUP0] = _CLEAN if clean else 0
+    stm.mem32[_BACKUP0] = _MARK | flags
+    _rtc_control(1 << 10 | 1 << 14, 0)  # the wake-up timer of the last light sleep
+    # In Standby the pins keep no level of their own: pull both down (PA0, PC5).
+    stm.mem32[_PWR_PDCRA] = stm.mem32[_PWR_PDCRA] | 1
+    stm.mem32[_PWR_PDCRC] = stm.mem32[_PWR_PDCRC] | 1 << 5
     # Wake on the next press; on its release when the button is stuck down now; likewise the dock.
-    stm.mem32[_PWR_CR4] = _button.value() | _dock.value() << 1
-    stm.mem32[_PWR_CR3] = stm.mem32[_PWR_CR3] | 3
+    stm.mem32[_PWR_CR4] = _button.value() | _dock.value() << 4
+    stm.mem32[_PWR_CR3] = stm.mem32[_PWR_CR3] | 1 << 10 | _WAKE_PINS  # APC, EWUP
     stm.mem32[_PWR_SCR] = 0x1F
     machine.deepsleep()
+
+
+def _rtc_control(clear: int, set_bits: int) -> None:
+    stm.mem32[_RTC_WPR] = 0xCA
+    stm.mem32[_RTC_WPR] = 0x53
+    stm.mem32[_RTC_CR] = stm.mem32[_RTC_CR] & ~clear | set_bits
+    stm.mem32[_RTC_WPR] = 0xFF
+
+
+def _rtc_ms() -> int:
+    """Milliseconds since midnight, in steps of 1/256 s."""
+    while True:
+        parts, clock = stm.mem32[_RTC_SSR], stm.mem32[_RTC_TR]
+        if parts == stm.mem32[_RTC_SSR] and clock == stm.mem32[_RTC_TR]:
+            break
+    hours = (clock >> 20 & 3) * 10 + (clock >> 16 & 15)
+    minutes = (clock >> 12 & 7) * 10 + (clock >> 8 & 15)
+    seconds = (clock >> 4 & 7) * 10 + (clock & 15)
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + (255 - (parts & 255)) * 1000 // 256
+
+
+def ticks_ms() -> int:
+    """Like `time.ticks_ms`, and it goes on in light sleep."""
+    return time.ticks_add(time.ticks_ms(), _asleep_ms)
 
 
 def button() -> int:
@@ -95,12 +136,18 @@ def docked() -> int:
 
 def wait(ms: int) -> None:
     """Up to `ms`, less on an edge of the button or the dock, or (docked) on a byte."""
+    global _asleep_ms
     if _dock.value():
         # The UART does not run in Stop mode, and the dock feeds the card.
         serial()
         _poller.poll(ms if ms < 20 else 20)
-    else:
-        machine.lightsleep(ms)
+        return
+    before, awake = _rtc_ms(), time.ticks_ms()
+    machine.lightsleep(ms)
+    awake = time.ticks_diff(time.ticks_ms(), awake)
+    asleep = (_rtc_ms() - before) % _DAY_MS - awake
+    if asleep > 0:
+        _asleep_ms += asleep
 
 
 def serial():

@@ -15,11 +15,12 @@ from micropython import const
 
 NAME = "pico"
 
-# Why the card started; with CLEAN when it was put to sleep with `off(True)` and power held since.
+# Why the card started, and what it left itself with `off`, while power held since.
 COLD = const(0)
 BUTTON = const(1)
 DOCK = const(2)
-CLEAN = const(4)
+CLEAN = const(4)  # everything in flash is settled
+EMPTY = const(8)  # the cell was critical
 
 # Blocks of the storage area. The boot stage's file system takes the first 16.
 _SECTOR = const(4096)
@@ -46,18 +47,18 @@ def _edge(_pin):
 
 
 def start() -> int:
-    """Why the card runs: COLD, BUTTON or DOCK, the latter two perhaps with CLEAN."""
+    """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
     marker = machine.mem32[_SCRATCH0]
     machine.mem32[_SCRATCH0] = 0
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
-    return marker & 7 if marker & ~7 == _MARK else COLD
+    return marker & 15 if marker & ~15 == _MARK else COLD
 
 
-def off(clean: bool) -> None:
+def off(flags: int) -> None:
     """Sleeps until a press or docking, then resets; never returns.
 
-    clean: everything in flash is settled, so that the next start need not write it anew.
+    flags: CLEAN and EMPTY, as the next `start` shall know them.
     """
     while not _button.value():
         machine.lightsleep(3600000)  # stuck down: wait for its release
@@ -71,7 +72,7 @@ def off(clean: bool) -> None:
             why = DOCK
             break
         was_docked = _dock.value()
-    machine.mem32[_SCRATCH0] = _MARK | why | (CLEAN if clean else 0)
+    machine.mem32[_SCRATCH0] = _MARK | why | flags
     machine.reset()
 
 

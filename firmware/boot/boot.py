@@ -16,5 +16,5 @@ except BaseException as error:
     # The interactive prompt would be a way to the secret: sleep instead of falling through to it.
     import board
 
-    board.off(False)
+    board.off(0)
 # MicroPython now runs main.py, from the slot that was mounted.

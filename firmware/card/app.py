@@ -8,42 +8,45 @@ def run() -> None:
     board.off(_live(board.start()))
 
 
-def _live(cause: int) -> bool:
-    """Does what the start was for. True when everything in flash is settled."""
-    clean = bool(cause & board.CLEAN)
+def _live(cause: int) -> int:
+    """Does what the start was for. Returns the flags for `board.off`."""
+    flags = cause & (board.CLEAN | board.EMPTY)
     if cause & board.BUTTON and not board.button():
-        return clean  # a knock: gone before the first look, 20 ms after it
+        return flags  # a knock: gone before the first look, 20 ms after it
     from card import cell
-    from card.glass import notice
+    from card.glass import blank, notice
     from card.identity import Identity
 
+    if cause == board.COLD:
+        blank()  # what a panel shows after power-on is anything
     identity = Identity(board.identity())
     if not identity.present:
         notice("NO ID", "factory data missing")
-        return False
+        return 0
     # An exhausted cell must not be asked to write: that would reset the chip again and again.
-    reading = cell.measure(board, cell.NORMAL)
-    if reading[1] == cell.CRITICAL and not board.docked():
+    before = cell.CRITICAL if flags & board.EMPTY else cell.NORMAL
+    if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():
         notice("CELL EMPTY", "replace card")
-        return False
+        return flags | board.EMPTY
     from card.store import Store
     from lib.journal import DamagedError
 
     try:
-        store = Store(board.journal(), identity, not clean)
+        store = Store(board.journal(), identity, not flags & board.CLEAN)
     except DamagedError:
         notice("DAMAGED", "return card")
-        return False
+        return 0
     except OSError:
         notice("WORN OUT", "replace card")
-        return False
+        return 0
     if cause & board.BUTTON and not board.docked():
         from card import undocked
 
-        undocked.answer(store, identity)
+        if undocked.answer(store, identity) == cell.CRITICAL:
+            return board.CLEAN | board.EMPTY
     while board.docked():
         from card.docked import serve
 
         if serve(store, identity):
             board.restart()
-    return True
+    return board.CLEAN

@@ -42,3 +42,8 @@ def notice(title: str, line: str = "") -> None:
         keep(display, MESSAGE_MS)
     finally:
         display.off()
+
+
+def blank() -> None:
+    """Nothing on the glass."""
+    board.display().off()

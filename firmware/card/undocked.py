@@ -1,5 +1,7 @@
 """A press in somebody's hand: short for a code, long for who the card is."""
 
+from time import ticks_diff
+
 import board
 from micropython import const
 
@@ -17,55 +19,62 @@ _CODE_LOW_MS = const(10000)
 _INFO_MS = const(20000)
 
 
-def answer(store: "Store", identity: "Identity") -> None:
-    """From the press that woke the card until its display is dark again."""
+def answer(store: "Store", identity: "Identity") -> int:
+    """From the press that woke the card until its display is dark again. Returns the cell's
+    state.
+    """
     button = buttons.Button(board, True)
     event = button.wait(_FIRST_EVENT_MS)
     if event == buttons.NONE:
-        return  # a knock, not a finger
+        return store.cell_state  # a knock, not a finger
     display = board.display()
     try:
         if event == buttons.HOLD:
-            _show_info(display, button, store, identity)
-        else:
-            _show_code(display, button, store)
+            return _show_info(display, button, store, identity)
+        return _show_code(display, button, store)
     finally:
         display.clear()
         display.off()
 
 
-def _show_code(display, button, store: "Store") -> None:
-    if not store.secret:
-        screens.message(display, "NO KEY", "not in service")
-        glass.keep(display, glass.MESSAGE_MS)
-        return
-    mv, state = cell.measure(board, store.cell_state)
+def _show_code(display, button, store: "Store") -> int:
+    _, state = cell.measure(board, store.cell_state)
     if state == cell.CRITICAL:
-        screens.message(display, "CELL EMPTY", "replace card")
-        glass.keep(display, glass.MESSAGE_MS)
-        return
-    try:
-        code = store.take_code(cell_state=state)
-    except OSError:
-        screens.message(display, "WORN OUT", "replace card")
-        glass.keep(display, glass.MESSAGE_MS)
-        return
+        _message(display, "CELL EMPTY", "replace card")
+    elif not store.secret:
+        _message(display, "NO KEY", "not in service")
+    else:
+        try:
+            code = store.take_code(cell_state=state)
+        except OSError:
+            _message(display, "WORN OUT", "replace card")
+        else:
+            _keep_code(display, button, code, state)
+    return state
+
+
+def _message(display, title: str, line: str) -> None:
+    screens.message(display, title, line)
+    glass.keep(display, glass.MESSAGE_MS)
+
+
+def _keep_code(display, button, code: str, state: int) -> None:
+    """For its time, whatever the button does: presses in a wallet must not move the counter."""
     total = _CODE_LOW_MS if state == cell.LOW else _CODE_MS
+    begin = board.ticks_ms()
     screens.code(display, code, state, 100)
 
     def tick(left: int) -> None:
         screens.bar(display, 100 * left // total if left > 0 else 0)
 
-    # A press while the code is up shows the same code: presses in a wallet must not move the
-    # counter.
-    while True:
-        event = glass.keep(display, total, button, tick)
-        if event != buttons.PRESS:
+    left = total
+    while left > 0 and not board.docked():
+        if glass.keep(display, left, button, tick) == buttons.STUCK:
             return
-        screens.code(display, code, state, 100)
+        left = total - ticks_diff(board.ticks_ms(), begin)
 
 
-def _show_info(display, button, store: "Store", identity: "Identity") -> None:
+def _show_info(display, button, store: "Store", identity: "Identity") -> int:
     from card.version import VERSION
 
     mv, state = cell.measure(board, store.cell_state)
@@ -73,7 +82,5 @@ def _show_info(display, button, store: "Store", identity: "Identity") -> None:
     screens.info(
         display, str(identity.serial, "ascii"), version, board.NAME, mv, state, identity.qr
     )
-    while True:
-        event = glass.keep(display, _INFO_MS, button)
-        if event != buttons.HOLD:
-            return
+    glass.keep(display, _INFO_MS, button)
+    return state

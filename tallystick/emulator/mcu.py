@@ -323,8 +323,9 @@ class Mcu:
         self.current_ua = self.board.currents.light_sleep if light else self.board.currents.idle
         self._wait = (self.clock.now + message.value, mask)
         self._show_state("light sleep" if light else "waiting")
-        if light and self.family.detunes_uart:
-            self.uart.detuned = True
+        if light:
+            self.family.light_sleep(message.value)
+            self.uart.detuned = self.family.detunes_uart
         fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self._fired
         if fired or (mask & link.WAKE_UART and self.uart.received):
             self._end_wait(1)
@@ -476,6 +477,16 @@ class Mcu:
     def _off(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "deep sleep")
         self._stop(State.ASLEEP)
+        lasts_us, boots = self.family.standby_us(), self.boots
+        if lasts_us is not None:
+            self.clock.after(lasts_us, lambda: self._wake_by_itself(boots))
+
+    def _wake_by_itself(self, boots: int) -> None:
+        """A timer left armed, or a floating pin, ends the deep sleep that began after `boots`."""
+        if self.state is State.ASLEEP and self.boots == boots:
+            self.trace.add(self.clock.now, "chip", "woke by itself")
+            self.family.reset(from_deep_sleep=True)
+            self._boot()
 
     def _reset(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "reset")

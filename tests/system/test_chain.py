@@ -178,3 +178,42 @@ def test_a_press_on_the_dock_shows_a_code_once(home: Station, portal: Portal, ca
     card.undock()
     assert card.frame().blank
     assert portal.verify("alice", code)["accepted"] is True
+
+
+def test_the_way_back_from_an_empty_cell_is_higher_than_the_way_there(
+    home: Station, card: Card
+) -> None:
+    home.provision(card)
+    sag = 290 if card.board.name == "pico" else 100  # mV that the chip takes from a fresh cell
+    card.cell.fixed_mv = 2_280 + sag
+    card.press()
+    assert card.read_code() is None and not card.frame().blank
+    card.run_for(10_000)
+    card.cell.fixed_mv = 2_400 + sag
+    card.press()
+    assert card.read_code() is None, "a rested cell is still an empty one"
+    card.run_for(10_000)
+    card.cell.fixed_mv = 2_900 + sag
+    press(card)
+
+
+def test_asleep_the_card_wakes_for_nothing(home: Station, card: Card) -> None:
+    home.provision(card)
+    press(card)
+    boots = card.mcu.boots
+    card.run_for(86_400_000)
+    assert card.mcu.boots == boots
+
+
+def test_a_hold_or_a_press_while_a_code_is_up_changes_neither_the_code_nor_its_time(
+    home: Station, card: Card
+) -> None:
+    home.provision(card)
+    card.press()
+    code = card.read_code()
+    for ms in (1_700, 120, 120):
+        card.run_for(6_000)
+        card.press(ms)
+        assert card.read_code() == code
+    card.run_for(11_000)
+    assert card.frame().blank

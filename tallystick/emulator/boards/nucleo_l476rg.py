@@ -1,5 +1,5 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
-contact on PC13 (WKUP2), cell measured through the internal reference, panel fed from PB5.
+contact on PC5 (WKUP5), cell measured through the internal reference, panel fed from PB5.
 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
 run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
@@ -44,7 +44,7 @@ BOARD = Board(
     journal=Region(0x74000, 0xC000),
     button_pin=0x00,
     button_active=1,
-    dock_pin=0x2D,
+    dock_pin=0x25,
     dock_active=1,
     display="memory_lcd",
     display_bus=1,
@@ -63,5 +63,7 @@ BOARD = Board(
     costs={
         "hashlib": {"sha1_us": _us(98), "sha256_us": _us(192)},
         "cryptolib": {"key_us": _us(60), "block_us": _us(25)},
+        "time": {"stops_in_light_sleep": 1},
+        "machine": {"has_rtc_registers": 1},
     },
 )

@@ -33,6 +33,13 @@ class Rp2040:
         if 0 <= index < 8:
             self.scratch[index] = value
 
+    def light_sleep(self, duration_us: int) -> None:
+        """Leaves nothing armed."""
+
+    def standby_us(self) -> int | None:
+        """There is no deep sleep that ends by itself."""
+        return None
+
     def wakes(self, pin: int, level: int) -> bool:
         return False
 

@@ -1,5 +1,8 @@
-"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins, reset causes,
-VREFINT.
+"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins and their pulls in
+Standby, the real-time clock's wake-up timer and backup registers, reset causes, VREFINT.
+
+What the chip protects is protected here too: the flash and the clock against writing without their
+keys, the backup registers without DBP and their clocks. Clocks and DBP are off after every reset.
 """
 
 from __future__ import annotations
@@ -15,15 +18,24 @@ DEEPSLEEP_RESET = 4
 _FLASH = 0x40022000
 _KEYR, _SR, _CR = _FLASH + 0x08, _FLASH + 0x10, _FLASH + 0x14
 _PWR = 0x40007000
-_CR3, _CR4, _SR1, _SCR = _PWR + 0x08, _PWR + 0x0C, _PWR + 0x10, _PWR + 0x18
+_CR1, _CR3, _CR4 = _PWR, _PWR + 0x08, _PWR + 0x0C
+_SR1, _SCR = _PWR + 0x10, _PWR + 0x18
+_PDCR = _PWR + 0x24  # of port A; the next port's is 8 bytes on
+_CR1_DBP, _CR3_APC = 1 << 8, 1 << 10
+_APB1ENR1, _CLOCKS_ON = 0x40021058, 1 << 10 | 1 << 28  # RTCAPBEN, PWREN
+_RTC = 0x40002800
+_RTC_CR, _RTC_WPR, _BACKUP, _RTC_END = _RTC + 0x08, _RTC + 0x24, _RTC + 0x50, _RTC + 0xD0
+_RTC_KEYS = (0xCA, 0x53)
+_RTC_WUTE = 1 << 10
+_FLOATING_US = 900_000  # a pin without a pull wakes the chip every now and then
 _VREFINT_CAL = 0x1FFF75AA  # VREFINT read at 3.0 V, 12 bits
 _FLASH_BASE = 0x08000000
 _KEYS = (0x45670123, 0xCDEF89AB)
 _CR_PG, _CR_PER, _CR_BKER, _CR_STRT, _CR_LOCK = 1, 2, 1 << 11, 1 << 16, 1 << 31
 _SR_EOP, _SR_PROGERR, _SR_WRPERR = 1, 1 << 3, 1 << 4
 _CALIBRATION = 1655
-# Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 is PC13.
-_WAKE_PINS = {0x00: 0, 0x2D: 1}
+# Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 PC13, WKUP4 PA2, WKUP5 PC5.
+_WAKE_PINS = {0x00: 0, 0x2D: 1, 0x02: 3, 0x25: 4}
 
 
 class Stm32L4:
@@ -44,10 +56,13 @@ class Stm32L4:
         self.cause = PWRON_RESET
         self._registers: dict[int, int] = {}
         self._wake_flags = 0
+        self._timer_us = 0  # period of the clock's wake-up timer while it runs
         self._reset_flash()
 
     def reset(self, *, from_deep_sleep: bool) -> None:
         self.cause = DEEPSLEEP_RESET if from_deep_sleep else SOFT_RESET
+        self._registers.pop(_CR1, None)
+        self._registers.pop(_APB1ENR1, None)
         self._reset_flash()
 
     def _reset_flash(self) -> None:
@@ -55,6 +70,28 @@ class Stm32L4:
         self._cr = _CR_LOCK
         self._sr = 0
         self._first_word: tuple[int, int] | None = None
+        self._rtc_keys = 0
+
+    def light_sleep(self, duration_us: int) -> None:
+        """The port's `lightsleep(ms)` arms the clock's wake-up timer, and leaves it armed."""
+        self._timer_us = duration_us
+
+    def standby_us(self) -> int | None:
+        """How long Standby lasts if nobody does anything (µs); None: for good."""
+        ends = [self._timer_us] if self._timer_us else []
+        enabled = self._registers.get(_CR3, 0)
+        for pin, number in _WAKE_PINS.items():
+            if enabled >> number & 1 and not self._pulled(pin):
+                ends.append(_FLOATING_US)
+        return min(ends, default=None)
+
+    def _pulled(self, pin: int) -> bool:
+        pulls = self._registers.get(_PDCR + 8 * (pin >> 4), 0)
+        return bool(self._registers.get(_CR3, 0) & _CR3_APC and pulls >> (pin & 15) & 1)
+
+    def _backup_open(self) -> bool:
+        clocks = self._registers.get(_APB1ENR1, 0) & _CLOCKS_ON == _CLOCKS_ON
+        return clocks and bool(self._registers.get(_CR1, 0) & _CR1_DBP)
 
     def read(self, address: int) -> int:
         if address == _SR:
@@ -83,8 +120,21 @@ class Stm32L4:
             self._wake_flags &= ~value
         elif _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
             self._word(address - _FLASH_BASE, value)
+        elif _RTC <= address < _RTC_END:
+            self._write_rtc(address, value)
         else:
             self._registers[address] = value
+
+    def _write_rtc(self, address: int, value: int) -> None:
+        if not self._backup_open():
+            return
+        if address == _RTC_WPR:
+            expected = _RTC_KEYS[self._rtc_keys] if self._rtc_keys < 2 else -1
+            self._rtc_keys = self._rtc_keys + 1 if value == expected else 0
+        elif address >= _BACKUP or self._rtc_keys == 2:
+            self._registers[address] = value
+            if address == _RTC_CR and not value & _RTC_WUTE:
+                self._timer_us = 0
 
     def _control(self, value: int) -> None:
         if self._cr & _CR_LOCK:

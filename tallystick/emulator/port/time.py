@@ -4,13 +4,17 @@ import link
 
 _PERIOD = 0x3FFFFFFF
 
+# Set by boot.py: whether the chip's tick stands still in light sleep.
+stops_in_light_sleep = 0
+_stood_still_us = 0
+
 
 def ticks_ms():
-    return link.now_us() // 1000 & _PERIOD
+    return (link.now_us() - _stood_still_us) // 1000 & _PERIOD
 
 
 def ticks_us():
-    return link.now_us() & _PERIOD
+    return (link.now_us() - _stood_still_us) & _PERIOD
 
 
 def ticks_cpu():
@@ -62,7 +66,11 @@ def wait(us, wake):
         if wait(0x7FFFFFFF, wake):
             return True
         us -= 0x7FFFFFFF
+    global _stood_still_us
+    before = link.now_us()
     woken = link.call(link.OP_WAIT, wake, us)
+    if wake & SLEEP_LIGHT and stops_in_light_sleep:
+        _stood_still_us += link.now_us() - before
     for pin in link.answer():
         handler = _handlers.get(pin)
         if handler:

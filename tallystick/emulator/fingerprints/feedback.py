@@ -40,12 +40,12 @@ def shows_finger(quality: Quality) -> bool:
 
 
 def placement(quality: Quality) -> Placement:
-    """Whether the finger lies off the middle, or is too dry or too wet."""
+    """Whether the finger is too dry or too wet, or lies off the middle."""
+    if not DRY_INK <= quality.ink <= WET_INK:
+        return Placement.POOR
     offset = max(abs(quality.right), abs(quality.down))
     if quality.coverage < OFF_CENTRE_COVERAGE and offset >= OFF_CENTRE_OFFSET:
         return _side(quality)
-    if not DRY_INK <= quality.ink <= WET_INK:
-        return Placement.POOR
     return Placement.GOOD
 
 

@@ -52,7 +52,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
     "dry": Behaviour(lambda press: replace(press, moisture=0.0, pressure=0.3)),
     "wet": Behaviour(lambda press: replace(press, moisture=1.0, pressure=0.9)),
     "tip": Behaviour(lambda press: Press(contact=0.3, moisture=press.moisture)),
-    "slide": Behaviour(lambda press: replace(press, slide_mm_s=9.0, twist_deg_s=150.0)),
+    "slide": Behaviour(lambda _: Press(slide_mm_s=9.0, twist_deg_s=150.0)),
     "quick": Behaviour(lambda press: press, ms=90),
     "slow": Behaviour(lambda press: press, creep_ms=4000),
 }

@@ -102,12 +102,19 @@ def stored(store, slot: int) -> Credential:
     return found
 
 
-def resident(store, rp_hash: bytes) -> "list[Credential]":
-    """Of a relying party, the newest first."""
-    found = [stored(store, slot) for slot in store.slots_of(rp_hash)]
-    found = [credential for credential in found if credential.rp_hash == rp_hash]
-    found.sort(key=lambda credential: -credential.made)
-    return found
+def resident(store, rp_hash: bytes):
+    """Credentials of a relying party, one after the other: a hundred do not fit into RAM at once."""
+    for slot in store.slots_of(rp_hash):
+        found = stored(store, slot)
+        if found.rp_hash == rp_hash:
+            yield found
+
+
+def newest_first(store, rp_hash: bytes, most: int) -> "list[int]":
+    """Slots of a relying party's credentials whose credProtect is at most `most`."""
+    found = [(-one.made, one.slot) for one in resident(store, rp_hash) if one.protect <= most]
+    found.sort()
+    return [slot for _, slot in found]
 
 
 def identified(store, rp_hash: bytes, identifier) -> "Credential | None":

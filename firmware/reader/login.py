@@ -42,16 +42,13 @@ def handle(reader, request: dict) -> dict:
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
     by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA)
-    found = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
-    if not found:
-        raise Refused(ctap.NO_CREDENTIALS)
+    one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
     secret = _hmac_secret(reader, extensions, up)
     if up:
         consent.ensure_present(reader, bool(uv))
-    reader.token.spend()
+        reader.token.spend()
     flags = (ctap.UP if up else 0) | (ctap.UV if by_user else 0)
-    slots = [] if allowed else [one.slot for one in found[1:]]
-    answer = _assertion(reader, found[0], data_hash, flags, extensions, secret, bool(slots))
+    answer = _assertion(reader, one, data_hash, flags, extensions, secret, bool(slots))
     if slots:
         answer[5] = len(slots) + 1
         reader.pending = Pending(slots, data_hash, flags, extensions, secret)
@@ -73,15 +70,18 @@ def next_one(reader) -> dict:
     )
 
 
-def _applicable(store, rp_hash: bytes, allowed, by_user: bool) -> list:
-    """Credentials that may be used now, the newest first; one when the platform names some."""
-    if allowed:
-        for identifier in allowed:
-            one = credential.identified(store, rp_hash, identifier)
-            if one is not None and (by_user or one.protect < 3):
-                return [one]
-        return []
-    return [one for one in credential.resident(store, rp_hash) if by_user or one.protect < 2]
+def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
+    """The credential to use, and the slots of others, newest first. Raises Refused when there is none."""
+    if not allowed:
+        slots = credential.newest_first(store, rp_hash, 3 if by_user else 1)
+        if slots:
+            return credential.stored(store, slots[0]), slots[1:]
+        allowed = ()
+    for identifier in allowed:
+        one = credential.identified(store, rp_hash, identifier)
+        if one is not None and (by_user or one.protect < 3):
+            return one, []
+    raise Refused(ctap.NO_CREDENTIALS)
 
 
 def _hmac_secret(reader, extensions: dict, up: bool):

@@ -90,7 +90,7 @@ def _party(reader, slot: int) -> dict:
 
 def _list_credentials(reader, rp_hash: bytes) -> dict:
     _only(reader, rp_hash)
-    slots = [one.slot for one in credential.resident(reader.store, rp_hash)]
+    slots = credential.newest_first(reader.store, rp_hash, 3)
     if not slots:
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _credential(reader, slots[0])

@@ -89,6 +89,7 @@ def _keep(store, made) -> None:
     for known in credential.resident(store, made.rp_hash):
         if known.user_id == made.user_id:
             slot = known.slot
+            break
     if slot < 0:
         slot = store.free_slot()
     # The number that orders credentials is spent first: it may be lost, it is never given twice.

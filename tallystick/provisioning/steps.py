@@ -265,7 +265,7 @@ class CardRun:
         version = self._custody.firm_version
         if card.key_version != version:
             keys = self._custody.firm_keys(card.key_version, card.diversification_data)
-            IssuerSession(card.channel).put_key(version, keys)
+            IssuerSession(card.channel).put_key(version, keys, self._waiting)
             card.channel.close()
             card.channel = SecureChannel.open(self._connection, self._custody.channel_keys)
             self._check_new_keys(card)

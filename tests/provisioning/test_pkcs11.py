@@ -191,6 +191,9 @@ def test_commands(tokens, tmp_path):
     value = {"id": "st-1", "role": "station", "token": "t", "psk": "00" * 16}
     enrolled = run("enroll", "--server", URL, "--credential", "-", input=json.dumps(value))
     assert enrolled["server"] == {"url": URL, "id": "st-1"}
+    assert run("keys", "rotate") == {"firm_version": "02"}
+    current = [key for key in run("keys", "show")["keys"] if key["current"]]
+    assert {key["version"] for key in current} == {"FF", "02"}
 
 
 class _AnyRegistry(MemoryRegistry):

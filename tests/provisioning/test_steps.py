@@ -63,7 +63,25 @@ def test_wire_floor(card, provision):
     expected = [0xA4, 0x50, 0x82, 0xCA, 0xD8, 0x50, 0x82, 0x84, 0x01, 0xA2, 0xA2, 0xF0]
     assert names == expected
     assert outcome.apdus == len(expected)
-    assert outcome.wire_bytes <= 781
+    assert outcome.wire_bytes <= 711
+
+
+def test_the_exchange_stays_near_its_floor(card, custody, registry, journal):
+    """SELECT, one channel, PUT KEY, PUT and two codes: 430 bytes are the floor."""
+    cost = []
+
+    class Counting(CardConnection):
+        def send(self, apdu, waiting=None):
+            before = self.wire_bytes
+            response = super().send(apdu, waiting)
+            cost.append((apdu[1], self.wire_bytes - before))
+            return response
+
+    provisioner = Provisioner(custody, registry, journal, Plan(), URL)
+    provisioner.provision(Counting(MemoryLink(card)), lambda s, n: None)
+    select, update, authenticate = cost[:3]
+    core = [select, update, authenticate] + [c for c in cost if c[0] in (0xD8, 0x01, 0xA2)]
+    assert sum(size for _, size in core) <= 430 * 1.10
 
 
 def test_two_cards_have_other_seeds_and_keys(make_card, provision):

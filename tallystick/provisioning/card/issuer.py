@@ -10,6 +10,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import check_serial
 from tallystick.provisioning.card import tlv
 from tallystick.provisioning.card.connection import Command, Transmitter
+from tallystick.provisioning.card.t1 import Waiting
 
 AID = bytes.fromhex("A000000151000000")
 TRANSPORT_KEYS = 0xFF
@@ -165,7 +166,12 @@ class IssuerSession:
             raise BadInputError("The card gave fewer random bytes than were asked for.")
         return data
 
-    def put_key(self, key_version: int, keys: tuple[WrappedKey, WrappedKey, WrappedKey]) -> None:
+    def put_key(
+        self,
+        key_version: int,
+        keys: tuple[WrappedKey, WrappedKey, WrappedKey],
+        waiting: Waiting | None = None,
+    ) -> None:
         """Replace the key set (ENC, MAC, DEK). The card must confirm every check value.
 
         Raises BadInputError when it confirms others.
@@ -175,7 +181,7 @@ class IssuerSession:
             data += bytes((_KEY_TYPE_AES, len(key.ciphertext))) + key.ciphertext
             data += bytes((len(key.check_value),)) + key.check_value
         command = Command(0x80, 0xD8, 0, _P2_MULTIPLE_KEYS, data)
-        answer = self._transmitter.transmit(command).require("take its new keys")
+        answer = self._transmitter.transmit(command, waiting).require("take its new keys")
         if answer != bytes((key_version,)) + b"".join(key.check_value for key in keys):
             raise BadInputError("The card confirmed other keys than it was sent.")
 

@@ -22,6 +22,7 @@ from tallystick.provisioning.durable import write_durably
 
 FORMAT = "tallystick station keys 1"
 MASTER_SIZE = 16
+MAX_VERSION = 0x7F
 JOURNAL_KEY_SIZE = 32  # half to wrap seeds, half to bind them to their card
 _KDF = {"name": "argon2id", "time": 3, "memory_kib": 65_536, "lanes": 4}
 _MAX_MEMORY_KIB = 1 << 21  # a manipulated file must not exhaust the computer
@@ -59,6 +60,16 @@ class KeyRing:
         journal = Secret.random(JOURNAL_KEY_SIZE)
         return cls(Secret(transport_master), firm, 1, development, journal)
 
+    def rotate(self) -> int:
+        """Add a new firm master and make it the current one; older ones stay, for cards that have
+        them. Returns its version. Raises BadInputError when versions are used up."""
+        version = max(self.firm) + 1
+        if version > MAX_VERSION:
+            raise BadInputError("The firm's key versions are used up (01 to 7F).")
+        self.firm[version] = Secret.random(MASTER_SIZE)
+        self.firm_version = version
+        return version
+
     @property
     def server(self) -> ServerSecrets | None:
         return self._server
@@ -94,7 +105,7 @@ def save(path: Path, ring: KeyRing, passphrase: str, *, replace: bool) -> None:
         raise BadInputError("An empty passphrase protects nothing.", todo="Give a longer one.")
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
     header = {"format": FORMAT, "kdf": {**_KDF, "salt": _text(salt)}, "nonce": _text(nonce)}
-    plain = json.dumps(_ring_to_json(ring)).encode()
+    plain = json.dumps(ring_to_json(ring)).encode()
     key = _stretch(passphrase, salt, header["kdf"])
     sealed = AESGCM(key).encrypt(nonce, plain, _associated(header))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -133,7 +144,7 @@ def load(path: Path, passphrase: str) -> KeyRing:
             f"The passphrase does not open {path}, or the file was changed.",
             kept="The file was not touched.",
         ) from None
-    return _ring_from_json(json.loads(plain))
+    return ring_from_json(json.loads(plain))
 
 
 def _stretch(passphrase: str, salt: bytes, kdf: Any) -> bytes:
@@ -150,7 +161,8 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _ring_to_json(ring: KeyRing) -> dict[str, Any]:
+def ring_to_json(ring: KeyRing) -> dict[str, Any]:
+    """In the clear: only to be encrypted."""
     server = ring.server
     return {
         "transport_master": ring.transport_master.reveal().hex(),
@@ -169,7 +181,7 @@ def _ring_to_json(ring: KeyRing) -> dict[str, Any]:
     }
 
 
-def _ring_from_json(value: dict[str, Any]) -> KeyRing:
+def ring_from_json(value: dict[str, Any]) -> KeyRing:
     firm = {int(version): Secret(bytes.fromhex(key)) for version, key in value["firm"].items()}
     ring = KeyRing(
         Secret(bytes.fromhex(value["transport_master"])),

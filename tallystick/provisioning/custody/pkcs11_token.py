@@ -11,7 +11,7 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from tallystick.common.errors import BadInputError
-from tallystick.provisioning.custody.keyfile import ServerSecrets
+from tallystick.provisioning.custody.keyfile import MAX_VERSION, ServerSecrets
 
 PKCS11_SCHEME = "pkcs11:"
 AES_BITS = 128
@@ -94,6 +94,22 @@ def create_keys(uri: Uri, pin: str, factory_master: bytes) -> None:
             session, JOURNAL_WRAP, _TOKEN_KEY | {Attribute.WRAP: True, Attribute.UNWRAP: True}
         )
         _generate(session, JOURNAL_MAC, _TOKEN_KEY | {Attribute.SIGN: True})
+
+
+def rotate(uri: Uri, pin: str) -> int:
+    """Generate the next firm master inside; returns its version. Raises BadInputError."""
+    session = open_session(uri, pin)
+    with session:
+        kind = {Attribute.CLASS: ObjectClass.SECRET_KEY}
+        versions = [
+            version
+            for version in range(1, MAX_VERSION + 1)
+            if list(session.get_objects(kind | {Attribute.LABEL: firm_label(version)}))
+        ]
+        if not versions or versions[-1] == MAX_VERSION:
+            raise BadInputError("The token has no firm master to follow, or 7F was reached.")
+        _generate(session, firm_label(versions[-1] + 1), _MASTER)
+        return versions[-1] + 1
 
 
 def enroll(uri: Uri, pin: str, server: ServerSecrets) -> None:

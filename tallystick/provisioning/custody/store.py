@@ -30,6 +30,9 @@ class KeyStore(Protocol):
     def enroll(self, secret: str, server: ServerSecrets) -> None:
         """Put in the server's credential, in place of an earlier one."""
 
+    def rotate(self, secret: str) -> int:
+        """Add a new firm master and make it current; returns its version."""
+
 
 class FileStore:
     """An encrypted key file. Implements KeyStore."""
@@ -48,6 +51,12 @@ class FileStore:
         ring = keyfile.load(self.path, secret)
         ring.enroll(server)
         keyfile.save(self.path, ring, secret, replace=True)
+
+    def rotate(self, secret: str) -> int:
+        ring = keyfile.load(self.path, secret)
+        version = ring.rotate()
+        keyfile.save(self.path, ring, secret, replace=True)
+        return version
 
 
 class TokenStore:
@@ -73,6 +82,9 @@ class TokenStore:
 
     def enroll(self, secret: str, server: ServerSecrets) -> None:
         self._token.enroll(self._uri, secret, server)
+
+    def rotate(self, secret: str) -> int:
+        return self._token.rotate(self._uri, secret)
 
 
 def key_store(where: str) -> KeyStore:

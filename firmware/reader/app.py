@@ -32,6 +32,7 @@ class Reader:
         version = (NUMBER >> 16 & 0xFF, NUMBER >> 8 & 0xFF, NUMBER & 0xFF)
         self._channels = ctaphid.Channels(self._hid.write, version)
         self._channels.on_wink = self._wink
+        self._winked = None  # ticks of a wink that still shows
         self._status = 1
         self._spoke = 0  # ticks of the last keep-alive
         try:
@@ -61,6 +62,9 @@ class Reader:
             self._channels.tick()
             self.token.tick()
             self._close_window()
+            if self._winked is not None and ticks_diff(ticks_ms(), self._winked) >= 300:
+                self._winked = None
+                board.led(False)
             if self.store is not None:
                 self._prepare()
             self._wait(self._channels.wait_ms(500))
@@ -119,6 +123,7 @@ class Reader:
 
     def _wink(self) -> None:
         board.led(True)
+        self._winked = ticks_ms()
 
     # -- commands ------------------------------------------------------------------------------
 

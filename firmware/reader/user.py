@@ -44,6 +44,7 @@ class User:
         self._state = _MISSING
         self._tried = None
         self._capacity = 0
+        self._held = False  # a finger lies there that has had its say
 
     # -- the sensor ----------------------------------------------------------------------------
 
@@ -120,8 +121,11 @@ class User:
         return True
 
     def _await_finger(self, deadline: int) -> bool:
-        """Waits for a finger that comes now."""
-        return self._wait_until(False, deadline) and self._wait_until(True, deadline)
+        """Waits for a finger that was not there when the command, or the try before, ended."""
+        if self._held and not self._wait_until(False, deadline):
+            return False
+        self._held = self._wait_until(True, deadline)
+        return self._held
 
     def touch(self) -> None:
         """The user's presence: any finger. Raises Refused."""
@@ -133,6 +137,7 @@ class User:
             self._end()
 
     def _begin(self) -> None:
+        self._held = self._board.touched()
         self._reader.awaiting(True)
         self._light(1, r503.BLUE)
 

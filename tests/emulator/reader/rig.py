@@ -48,6 +48,7 @@ class Rig:
     def __init__(
         self, image: Image, flash: bytes | None = None, sensor: ScriptedSensor | None = None, seed: int = 0
     ) -> None:
+        self._closed = False
         self.reader = Reader(image, identity=IDENTITY, seed=seed)
         if flash is not None:
             self.reader.flash.load(0, flash)
@@ -61,7 +62,9 @@ class Rig:
         self.reader.power_on()
 
     def close(self) -> None:
-        self.reader.close()
+        if not self._closed:
+            self._closed = True
+            self.reader.close()
 
     def image_of_flash(self) -> bytes:
         return self.reader.flash.memory[:]

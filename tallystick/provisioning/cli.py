@@ -51,6 +51,7 @@ station.add_command(labels)
 @click.option("--digits", type=click.IntRange(6, 8), default=6, show_default=True)
 @click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
 @click.option("--reseed", is_flag=True, help="Give a card in service a new seed; needs a press.")
+@click.option("--confirm", is_flag=True, help="Have a person check button and display.")
 @click.option("--min-version", default="0.1.0", show_default=True, help="Oldest firmware to take.")
 @click.option("--batch", default="single", show_default=True, metavar="NAME")
 @click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
@@ -68,6 +69,7 @@ def provision(
     digits: int,
     serial: str | None,
     reseed: bool,
+    confirm: bool,
     min_version: str,
     batch: str,
     ports: str | None,
@@ -86,10 +88,12 @@ def provision(
     plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
     with open_bench(url, keys, passphrase_file, journal, registry) as bench:
         if port is not None:
-            print_outcome(one_card(bench, port, plan), as_json)
+            print_outcome(one_card(bench, port, plan, confirm=confirm), as_json)
             return
-        if count is None or user is not None or serial is not None:
-            raise click.UsageError("A batch needs --count, and takes neither --user nor --serial.")
+        if count is None or user is not None or serial is not None or confirm:
+            raise click.UsageError(
+                "A batch needs --count, and takes no --user, --serial or --confirm."
+            )
         _many_cards(bench, source_for(str(ports)), plan, count, as_json)
 
 

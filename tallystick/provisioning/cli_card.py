@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,11 @@ registry_option = click.option(
 )
 
 
-def one_card(bench: Bench, port: str, plan: Plan) -> Outcome:
+def one_card(bench: Bench, port: str, plan: Plan, *, confirm: bool = False) -> Outcome:
+    """confirm: have a person check button and display."""
     with _Progress() as progress:
+        if confirm:
+            plan = replace(plan, confirm=progress.ask)
         bench.registry.check()  # before anything is written to the card
         with CardConnection.open(port) as connection:
             waiting = Waiting(keepalive=progress.press)
@@ -63,6 +67,13 @@ class _Progress:
     def step(self, state: State, serial: str) -> None:
         self._serial = serial
         self._status.update(f"{serial or 'card'}: {DOING[state]}")
+
+    def ask(self, serial: str) -> str:
+        self._status.stop()
+        question = f"Press the button of {serial} and type the code on its display"
+        answer: str = click.prompt(question, err=True)
+        self._status.start()
+        return answer.replace(" ", "")
 
     def press(self) -> None:
         self._status.update(f"[bold]{self._serial or 'card'}: press the button now[/]")

@@ -34,6 +34,7 @@ from tallystick.provisioning.registry import (
 )
 
 CODES_COMPARED = 2
+TYPING_TRIES = 3
 CARD_ENTROPY = 31
 """Bytes asked of the card: 248 bits, and with its padding two AES blocks on the wire, not three."""
 
@@ -54,6 +55,7 @@ class Plan:
     expected_serial: str | None = None
     minimum_version: tuple[int, int, int] = (0, 1, 0)
     only: frozenset[str] | None = None  # serial numbers, when resuming
+    confirm: Callable[[str], str] | None = None  # serial → the code that a person reads
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,9 @@ class CardRun:
             self._put(card, seed, digits)
             record = self._journal.advance(record, State.SEEDED)
             self._note(State.SEEDED)
-            expected = seed.codes(0, CODES_COMPARED, digits)
+            assert record.container is not None
+            used = container.parts(record.container).moving_factor
+            expected = seed.codes(0, used, digits)
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
@@ -306,7 +310,8 @@ class CardRun:
     def _keep(self, serial: str, record: Record, seed: Seed) -> Record:
         """Have the seed in the journal before it is on the card."""
         digits = self._plan.digits
-        sealed = container.build(self._custody, seed, serial, digits, CODES_COMPARED)
+        codes = CODES_COMPARED + (self._plan.confirm is not None)
+        sealed = container.build(self._custody, seed, serial, digits, codes)
         context = container.journal_context(serial, digits, sealed)
         return self._journal.keep_seed(record, sealed, seed.for_journal(context), digits)
 
@@ -321,17 +326,36 @@ class CardRun:
             put_hotp(card.channel, card.serial, seed, digits, self._waiting)
 
     def _compare(self, card: _Card, record: Record, expected: list[str]) -> Record:
+        """Have every code that the container takes for used: the first two over the line, and the
+        third, where a person confirms button and display, from the display."""
         session = OathSession(card.channel)
-        given = [session.calculate(card.serial, self._waiting) for _ in expected]
-        if not hmac.compare_digest("".join(given), "".join(expected)):
+        asked = len(expected)
+        if asked > CODES_COMPARED and self._plan.confirm is not None:
+            asked = CODES_COMPARED
+        given = [session.calculate(card.serial, self._waiting) for _ in expected[:asked]]
+        if not hmac.compare_digest("".join(given), "".join(expected[:asked])):
             error = RefusedError(
                 f"Card {card.serial} gives other codes than its seed should.",
                 todo="Put it aside: it is faulty or not genuine.",
             )
             raise self._take_back(card, record, error)
+        if asked < len(expected) and not self._confirmed(card.serial, expected[-1]):
+            error = RefusedError(
+                f"The code on the display of card {card.serial} was not the right one.",
+                todo="Provision it again; if its display or button is faulty, put it aside.",
+            )
+            raise self._take_back(card, record, error)
         record = self._journal.advance(record, State.VERIFIED)
         self._note(State.VERIFIED)
         return record
+
+    def _confirmed(self, serial: str, expected: str) -> bool:
+        """A person has pressed the button and reads the code; typing may take a few tries."""
+        assert self._plan.confirm is not None
+        return any(
+            hmac.compare_digest(self._plan.confirm(serial).encode(), expected.encode())
+            for _ in range(TYPING_TRIES)
+        )
 
     def _register(self, card: _Card, record: Record) -> tuple[Record, Registered]:
         assert record.container is not None

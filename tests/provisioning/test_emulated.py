@@ -72,6 +72,21 @@ def test_provisioned_card_shows_the_next_code(device, registry, custody, provisi
     assert [device.read_code()] == codes(custody, registry.seeds[outcome.serial], 2)
 
 
+def test_button_and_display_are_confirmed(device, registry, custody, provision):
+    """The code comes from the pixels, after a press in the dock, inside the open channel."""
+    link = EmulatedLink(device)
+
+    def typed(serial):
+        device.press()
+        return device.read_code()
+
+    serial = provision(link, confirm=typed).serial
+    link.close()
+    device.run_for(40_000)
+    device.press()
+    assert [device.read_code()] == codes(custody, registry.seeds[serial], 3)
+
+
 def test_public_data(device):
     session = IssuerSession(CardConnection(EmulatedLink(device)))
     assert session.serial() == "TS00000001"

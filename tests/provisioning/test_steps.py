@@ -258,6 +258,45 @@ def test_another_servers_run(card, custody, registry, journal, provision):
         other.provision(CardConnection(MemoryLink(card)), lambda state, serial: None)
 
 
+def test_a_person_confirms_button_and_display(card, registry, provision):
+    def typed(serial):
+        code = card.code(card.factor)  # a press: the card moves on and shows the code
+        card.factor += 1
+        return code
+
+    outcome = provision(card, confirm=typed)
+    assert card.factor == 3 and outcome.serial == card.serial and consistent(card, registry)
+
+
+def test_a_mistyped_code_may_be_typed_again(card, provision):
+    answers = iter(["000000", "nonsense", "right"])
+
+    def typed(serial):
+        return card.code(2) if (answer := next(answers)) == "right" else answer
+
+    provision(card, confirm=typed)
+    assert card.life_cycle == 0x0F
+
+
+def test_a_display_that_shows_something_else(card, registry, provision):
+    with pytest.raises(RefusedError, match="was not the right one"):
+        provision(card, confirm=lambda serial: "8" * 6)
+    assert not card.secret and not registry.seeds
+
+
+def test_confirmation_interrupted_and_resumed_without(card, registry, provision):
+    """The container takes three codes for used, so three are asked of the card."""
+
+    def typed(serial):
+        raise Killed
+
+    with pytest.raises(Killed):
+        provision(card, confirm=typed)
+    card.power_on()
+    provision(card)
+    assert card.factor == 3 and consistent(card, registry)
+
+
 COMMANDS = 12
 
 

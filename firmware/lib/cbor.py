@@ -85,13 +85,30 @@ def _item(data, at, depth):
 
 
 def _text(content):
-    try:
-        text = str(content, "utf-8")
-    except (UnicodeError, ValueError):
+    """UTF-8 (RFC 3629). MicroPython's own decoder lets overlong forms and surrogates pass."""
+    follow = 0
+    low, high = 0x80, 0xBF
+    for byte in content:
+        if follow:
+            if not low <= byte <= high:
+                raise InvalidError
+            follow -= 1
+            low, high = 0x80, 0xBF
+        elif byte >= 0x80:
+            if not 0xC2 <= byte <= 0xF4:
+                raise InvalidError
+            follow = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3
+            if byte == 0xE0:
+                low = 0xA0
+            elif byte == 0xF0:
+                low = 0x90
+            elif byte == 0xED:
+                high = 0x9F
+            elif byte == 0xF4:
+                high = 0x8F
+    if follow:
         raise InvalidError
-    if text.encode() != content:
-        raise InvalidError
-    return text
+    return str(content, "utf-8")
 
 
 def encode(value) -> bytes:

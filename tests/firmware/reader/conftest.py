@@ -1,0 +1,27 @@
+"""The reader's rooms in this interpreter too: they are plain Python, and steps can be counted here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FIRMWARE = Path(__file__).parents[3] / "firmware"
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[Callable[[str], Any]]:
+    """Imports a module of the firmware (`lib.p256`) as it is in the source."""
+    given = types.ModuleType("micropython")
+    given.const = lambda value: value  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "micropython", given)
+        patch.syspath_prepend(str(FIRMWARE))
+        yield importlib.import_module
+        for name in [n for n in sys.modules if n == "lib" or n.startswith("lib.")]:
+            patch.delitem(sys.modules, name)

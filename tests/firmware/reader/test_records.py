@@ -1,0 +1,256 @@
+"""Keyed records under power cuts: what was committed stays, what was not is whole or not there at all.
+
+The flash here is the emulator's own NOR, with its torn operations and weak bits; the module runs in this
+interpreter, so that thousands of lives fit into seconds. `test_commands_under_cuts` runs the firmware.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tallystick.emulator.parts.nor_flash import (
+    Cut,
+    Failure,
+    FlashOperation,
+    FlashTiming,
+    NorFlash,
+    Phase,
+    PowerLostError,
+)
+
+SECTOR, SECTORS = 4096, 12
+TIMING = FlashTiming(
+    program_unit=256, program_us=1, sector=SECTOR, erase_us=1, program_ua=0, erase_ua=0, endurance=100_000
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records(room: Callable[[str], Any]) -> Any:
+    return room("lib.records")
+
+
+class Flash:
+    """The firmware's view of the emulated chip."""
+
+    SECTORS, SECTOR, UNIT = SECTORS, SECTOR, 256
+
+    def __init__(self) -> None:
+        self.chip = NorFlash(SECTORS * SECTOR, TIMING)
+
+    def read(self, address: int, buf: bytearray) -> None:
+        buf[:] = self.chip.memory[address : address + len(buf)]
+
+    def program(self, address: int, buf: bytes) -> None:
+        if not self.chip.program(address, bytes(buf)):
+            raise OSError(5)
+
+    def erase(self, sector: int) -> None:
+        if not self.chip.erase(sector * SECTOR):
+            raise OSError(5)
+
+
+class CutAt:
+    """Cuts the power at the operation that is `count` from now."""
+
+    def __init__(self, rng: random.Random, count: int) -> None:
+        self._rng = rng
+        self._left = count
+
+    def __call__(self, operation: FlashOperation) -> Cut | None:
+        self._left -= 1
+        if self._left:
+            return None
+        rng = self._rng
+        phase = rng.choice(list(Phase))
+        if phase is not Phase.DURING:
+            return Cut(phase)
+        changing = [
+            bit for bit in range(len(operation.new) * 8)
+            if (operation.old[bit >> 3] ^ operation.new[bit >> 3]) >> (bit & 7) & 1
+        ]  # fmt: skip
+        content = bytearray(operation.old)
+        share = rng.choice((0.0, 0.01, 0.5, 0.99, 1.0))
+        for bit in changing:
+            if rng.random() < share:
+                content[bit >> 3] ^= 1 << (bit & 7)
+        weak = rng.sample(changing, min(len(changing), rng.choice((0, 1, 3, 50))))
+        return Cut(phase, bytes(content), frozenset(weak))
+
+
+def _all(log: Any) -> dict[int, bytes]:
+    return {key: log.get(key) for key in log.keys(0, 0xFFFF)}  # noqa: SIM118 (not a dict)
+
+
+def _changed(model: dict[int, bytes], log: Any, rng: random.Random) -> tuple[dict[int, bytes], Callable[[], None]]:
+    """What the next change makes of the model, and the change itself."""
+    key = rng.randrange(30)
+    kind = rng.random()
+    if kind < 0.02:
+        value = rng.randbytes(50)
+
+        def restart() -> None:
+            log.restart(key, value)
+            log.scrub()
+
+        return {key: value}, restart
+    if kind < 0.3:
+        return {k: v for k, v in model.items() if k != key}, lambda: log.delete(key)
+    value = rng.randbytes(rng.choice((0, 10, 200, 300, 700)))
+    return {**model, key: value}, lambda: log.put(key, value)
+
+
+def _life(records: Any, seed: int, boots: int = 40) -> None:
+    """Many power cuts in one flash's life. Raises AssertionError."""
+    rng = random.Random(seed)
+    flash = Flash()
+    model: dict[int, bytes] = {}
+    maybe: dict[int, bytes] | None = None
+    for boot in range(boots):
+        flash.chip.power_up(rng)
+        log = records.Records(flash)
+        flash.chip.fault_plan = None
+        log.load()
+        if rng.random() < 0.1:
+            continue  # plugged in, not used
+        try:
+            flash.chip.fault_plan = CutAt(rng, rng.choice((1, 2, 3, 4, 10_000)))
+            log.settle()
+            found = _all(log)
+            if maybe is not None and found == maybe:
+                model = maybe
+            assert found == model, f"seed {seed}, boot {boot}"
+            maybe = None
+            flash.chip.fault_plan = CutAt(rng, rng.randrange(1, 40))
+            while True:
+                maybe, change = _changed(model, log, rng)
+                change()
+                model, maybe = maybe, None
+                assert _all(log) == model, f"seed {seed}, boot {boot}"
+        except PowerLostError:
+            pass
+    flash.chip.close()
+
+
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_cuts_anywhere_again_and_again(records: Any, first: int) -> None:
+    for seed in range(first, first + 20):
+        _life(records, seed)
+
+
+def test_every_cut_of_a_long_change(records: Any) -> None:
+    """A record of several pages that makes the log move others and erase: each operation, each phase."""
+    for phase in Phase:
+        cut = 0
+        while True:
+            flash = Flash()
+            log = records.Records(flash)
+            log.load()
+            for n in range(60):
+                log.put(n % 9, bytes((n,)) * 600)
+            before = _all(log)
+            cut += 1
+            plan = _Nth(cut, phase)
+            flash.chip.fault_plan = plan
+            try:
+                log.put(3, b"new" * 200)
+            except PowerLostError:
+                flash.chip.power_up(random.Random(0))
+                flash.chip.fault_plan = None
+                log = records.Records(flash)
+                log.load()
+                log.settle()
+                found = _all(log)
+                assert found in (before, {**before, 3: b"new" * 200}), (phase, cut)
+                flash.chip.close()
+                continue
+            flash.chip.close()
+            break
+        assert cut > 2
+
+
+class _Nth:
+    def __init__(self, number: int, phase: Phase) -> None:
+        self._left, self._phase = number, phase
+
+    def __call__(self, operation: FlashOperation) -> Cut | None:
+        self._left -= 1
+        if self._left:
+            return None
+        half = len(operation.new) // 2
+        return Cut(self._phase, operation.new[:half] + operation.old[half:])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_worn_out_pages_and_sectors(records: Any, seed: int) -> None:
+    """The chip reports failures: nothing committed is lost; a refused change has changed nothing."""
+    rng = random.Random(seed)
+    flash = Flash()
+    log = records.Records(flash)
+    log.load()
+    model: dict[int, bytes] = {}
+
+    def fails(operation: FlashOperation) -> Failure | None:
+        if rng.random() < 0.03:
+            half = len(operation.new) // 2
+            return Failure(operation.new[:half] + operation.old[half:])
+        return None
+
+    flash.chip.fault_plan = fails
+    refused = 0
+    for _ in range(200):
+        after, change = _changed(model, log, rng)
+        if after.keys() < model.keys() and len(after) <= 1 < len(model):
+            continue
+        try:
+            change()
+            model = after
+        except OSError:
+            refused += 1
+        assert _all(log) in (model, after)
+        model = _all(log)
+    flash.chip.fault_plan = None
+    again = records.Records(flash)
+    again.load()
+    again.settle()
+    assert _all(again) == model
+    flash.chip.close()
+
+
+def test_one_flipped_bit_anywhere_is_mended(records: Any) -> None:
+    flash = Flash()
+    log = records.Records(flash)
+    log.load()
+    log.put(7, b"seven" * 30)
+    size = 14 + 150 + 8
+    for bit in range(size * 8):
+        flash.chip.memory[bit >> 3] = flash.chip.memory[bit >> 3] ^ 1 << (bit & 7)
+        again = records.Records(flash)
+        again.load()
+        assert _all(again) == {7: b"seven" * 30}, bit
+        flash.chip.memory[bit >> 3] = flash.chip.memory[bit >> 3] ^ 1 << (bit & 7)
+    flash.chip.close()
+
+
+def test_flash_that_cannot_be_read_is_not_taken_for_new(records: Any) -> None:
+    flash = Flash()
+    flash.chip.load(5 * SECTOR, b"\0" * 300)
+    with pytest.raises(records.DamagedError):
+        records.Records(flash).load()
+    flash.chip.close()
+
+
+def test_after_a_restart_and_scrub_nothing_old_is_in_the_flash(records: Any) -> None:
+    flash = Flash()
+    log = records.Records(flash)
+    log.load()
+    for n in range(50):
+        log.put(n % 20, b"secret-%02d" % n * 20)
+    log.restart(0, b"clean")
+    log.scrub()
+    assert b"secret" not in flash.chip.memory[:]
+    assert _all(log) == {0: b"clean"}
+    flash.chip.close()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, or_, select
 from tallystick.server.audit import Act, record
 from tallystick.server.credentials import Caller, Role
 from tallystick.server.database import AnyRow
-from tallystick.server.errors import NOTHING_CHANGED, ApiError, not_found
+from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
 from tallystick.server.intake import CardSeed
 from tallystick.server.keys import KeyRing
 from tallystick.server.models import Assignment, Card, Person, Tombstone
@@ -41,24 +41,23 @@ def register(
     graves = _graves(connection, list(prints.values()))
     answers: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for entry in entries:
+    problems: list[tuple[int, str | None, ApiError]] = []
+    for number, entry in enumerate(entries, start=1):
         fingerprint = prints[entry.serial]
-        known = cards.by_serial.get(entry.serial)
-        if known is not None and known.seed_fingerprint == fingerprint:
-            if known.registered_by != caller.id:
-                raise _duplicate_serial(entry.serial)
+        known, grave = cards.by_serial.get(entry.serial), graves.get(fingerprint)
+        if known is not None:
+            if known.seed_fingerprint != fingerprint or known.registered_by != caller.id:
+                problems.append((number, entry.serial, _duplicate_serial(entry.serial)))
             answers.append(_answer(entry, ALREADY_REGISTERED, known.moving_factor))
             continue
-        if known is not None:
-            raise _duplicate_serial(entry.serial)
-        grave = graves.get(fingerprint)
-        if fingerprint in cards.fingerprints or (
-            grave is not None and not _same(grave, caller, entry)
-        ):
-            raise _duplicate_seed(entry.serial)
+        foreign_grave = grave is not None and not _same(grave, caller, entry)
+        if fingerprint in cards.fingerprints or foreign_grave:
+            problems.append((number, entry.serial, _duplicate_seed(entry.serial)))
         factor = max(entry.moving_factor, grave.moving_factor if grave is not None else 0)
         rows.append(_row(ring, caller, entry, fingerprint=fingerprint, factor=factor, now=now))
         answers.append(_answer(entry, REGISTERED, factor))
+    if problems:
+        raise entry_problems(problems)
     if rows:
         connection.execute(insert(Card), rows)
         acts = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,13 +10,23 @@ from pydantic import BaseModel
 from tallystick.common.errors import RefusedError
 
 
+class EntryProblem(BaseModel):
+    """What is wrong with one entry of a container. number: from 1."""
+
+    number: int
+    serial: str | None
+    code: str
+    what: str
+
+
 class ErrorDetail(BaseModel):
-    """What happened, what was kept, what to do next."""
+    """What happened, what was kept, what to do next; for a container, a line per bad entry."""
 
     code: str
     what: str
     kept: str
     todo: str
+    entries: list[EntryProblem] | None = None
 
 
 class ErrorAnswer(BaseModel):
@@ -33,19 +44,51 @@ class ApiError(RefusedError):
     """Becomes `{"error": {"code", "what", "kept", "todo"}}` with the HTTP status."""
 
     def __init__(
-        self, status: int, code: str, what: str, *, kept: str = "", todo: str = ""
+        self,
+        status: int,
+        code: str,
+        what: str,
+        *,
+        kept: str = "",
+        todo: str = "",
+        entries: Sequence[EntryProblem] = (),
     ) -> None:
         super().__init__(what, kept=kept, todo=todo)
         self.status = status
         self.code = code
+        self.entries = entries
 
-    def body(self) -> dict[str, dict[str, str]]:
-        return {
-            "error": {"code": self.code, "what": self.what, "kept": self.kept, "todo": self.todo}
+    def body(self) -> dict[str, Any]:
+        error: dict[str, Any] = {
+            "code": self.code,
+            "what": self.what,
+            "kept": self.kept,
+            "todo": self.todo,
         }
+        if self.entries:
+            error["entries"] = [entry.model_dump() for entry in self.entries]
+        return {"error": error}
 
 
 NOTHING_CHANGED = "Nothing was changed."
+NOT_REGISTERED = "None of the container was registered."
+
+
+def entry_problems(found: Sequence[tuple[int, str | None, ApiError]]) -> ApiError:
+    """One error for all the bad entries of a container: number, serial, and what is wrong."""
+    _, _, first = found[0]
+    more = f" {len(found) - 1} more entries are bad." if len(found) > 1 else ""
+    return ApiError(
+        first.status,
+        first.code,
+        first.what + more,
+        kept=first.kept or NOT_REGISTERED,
+        todo=first.todo,
+        entries=[
+            EntryProblem(number=number, serial=serial, code=error.code, what=error.what)
+            for number, serial, error in found
+        ],
+    )
 
 
 def not_found(serial: str) -> ApiError:

@@ -18,7 +18,7 @@ from pskc.exceptions import PSKCError
 from pskc.key import EncryptedValue, Key
 
 from tallystick.common.secret import Secret
-from tallystick.server.errors import ApiError
+from tallystick.server.errors import NOT_REGISTERED, ApiError, entry_problems
 
 AES_128_CBC = "http://www.w3.org/2001/04/xmlenc#aes128-cbc"
 MAC_ALGORITHMS = {
@@ -63,13 +63,20 @@ def read_container(container: bytes, psk: Secret) -> list[CardSeed]:
     if hash_name is None:
         _refuse("no-mac", "The container has no MACMethod with HMAC-SHA1 or HMAC-SHA256.")
     mac_key = _mac_key(document)
-    entries = [
-        _read_entry(number, key, mac_key, hash_name)
-        for number, key in enumerate(document.keys, start=1)
-    ]
+    entries: list[CardSeed] = []
+    problems: list[tuple[int, str | None, ApiError]] = []
+    seen = _Seen()
+    for number, key in enumerate(document.keys, start=1):
+        try:
+            entry = _read_entry(number, key, mac_key, hash_name)
+            seen.refuse_repeat(number, entry)
+            entries.append(entry)
+        except ApiError as error:
+            problems.append((number, _shown_serial(key), error))
+    if problems:
+        raise entry_problems(problems)
     if not entries:
         _refuse("empty-container", "The container has no keys in it.")
-    _refuse_repeats(entries)
     return entries
 
 
@@ -155,16 +162,25 @@ def _moving_factor(where: str, key: Key) -> int:
     return value
 
 
-def _refuse_repeats(entries: list[CardSeed]) -> None:
-    serials: set[str] = set()
-    seeds: set[bytes] = set()
-    for number, entry in enumerate(entries, start=1):
-        if entry.serial in serials:
+class _Seen:
+    """Serials and seeds of the container so far."""
+
+    def __init__(self) -> None:
+        self._serials: set[str] = set()
+        self._seeds: set[bytes] = set()
+
+    def refuse_repeat(self, number: int, entry: CardSeed) -> None:
+        if entry.serial in self._serials:
             _refuse("duplicate-serial", f"Entry {number} repeats serial {entry.serial}.")
-        if entry.seed.reveal() in seeds:
+        if entry.seed.reveal() in self._seeds:
             _refuse("duplicate-seed", f"Entry {number} ({entry.serial}) repeats another's seed.")
-        serials.add(entry.serial)
-        seeds.add(entry.seed.reveal())
+        self._serials.add(entry.serial)
+        self._seeds.add(entry.seed.reveal())
+
+
+def _shown_serial(key: Key) -> str | None:
+    serial = key.serial or ""
+    return serial if SERIAL.fullmatch(serial) else None
 
 
 def _refuse(code: str, what: str, *, todo: str = "") -> NoReturn:
@@ -172,6 +188,6 @@ def _refuse(code: str, what: str, *, todo: str = "") -> NoReturn:
         422,
         code,
         what,
-        kept="None of the container was registered.",
+        kept=NOT_REGISTERED,
         todo=todo or "Correct the container and send it again.",
     ) from None

@@ -75,12 +75,12 @@ class SentCode(Base):
 
 
 class Rate(Base):
-    """How often something happened in the current window of time."""
+    """How often something happened in the window of time that ends at ends_at."""
 
     __tablename__ = "rate"
 
     bucket: Mapped[str] = mapped_column(String(120), primary_key=True)
-    window: Mapped[int] = mapped_column(BigInteger)
+    ends_at: Mapped[int] = mapped_column(BigInteger, index=True)
     count: Mapped[int]
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
-from tallystick.server import metrics
+from tallystick.server import housekeeping, metrics
 from tallystick.server.database import Database
 from tallystick.server.gateways import Gateway, Letter
 from tallystick.server.keys import Box, KeyRing
@@ -54,8 +55,8 @@ def post(
 
 
 class Outbox:
-    """The thread that sends what is due. Several workers share the table: a message is claimed
-    before it is sent, so it goes out once unless a worker dies while sending."""
+    """The thread that sends what is due, and sweeps now and then. Several workers share the table:
+    a message is claimed before it is sent, so it goes out once unless a worker dies meanwhile."""
 
     def __init__(
         self,
@@ -83,10 +84,14 @@ class Outbox:
         self._thread.join()
 
     def _work(self) -> None:
+        swept = time.monotonic()
         while not self._closing:
             self._wake.wait(POLL_S)
             self._wake.clear()
             try:
+                if time.monotonic() - swept > housekeeping.EVERY_S:
+                    swept = time.monotonic()
+                    housekeeping.sweep(self._database, self._clock())
                 while not self._closing and self._send_one():
                     pass
             except (DBAPIError, TallyError) as error:

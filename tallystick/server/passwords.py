@@ -116,12 +116,13 @@ def stored_hash(connection: Connection, person_id: int) -> str | None:
 def matches(stored: str | None, password: str) -> bool:
     """Compare; takes the same time when there is no such person or no password."""
     try:
-        HASHER.verify(stored or _nobody(), password[:MAX_LENGTH])
+        HASHER.verify(stored or nobody(), password[:MAX_LENGTH])
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None
 
 
 @lru_cache(maxsize=1)
-def _nobody() -> str:
+def nobody() -> str:
+    """What is compared with when there is nothing to compare with."""
     return HASHER.hash("nobody's password")

@@ -17,15 +17,15 @@ def take(
     bucket: at most 120 characters, no personal data in clear. Raises ApiError (429) when `limit`
     was reached; `what` says what there was too much of.
     """
-    window = int(now) // window_s
+    ends_at = (int(now) // window_s + 1) * window_s
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    fresh = insert(Rate).values(bucket=bucket, window=window, count=1)
+    fresh = insert(Rate).values(bucket=bucket, ends_at=ends_at, count=1)
     count = connection.execute(
         fresh.on_conflict_do_update(
             index_elements=[Rate.bucket],
             set_={
-                "window": window,
-                "count": case((Rate.window == window, Rate.count + 1), else_=1),
+                "ends_at": ends_at,
+                "count": case((Rate.ends_at == ends_at, Rate.count + 1), else_=1),
             },
         ).returning(Rate.count)
     ).scalar_one()
@@ -35,7 +35,7 @@ def take(
             "too-many",
             f"Too many {what}.",
             kept=NOTHING_CHANGED,
-            todo=f"Try again in {window_s - int(now) % window_s} seconds.",
+            todo=f"Try again in {ends_at - int(now)} seconds.",
         )
 
 

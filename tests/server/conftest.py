@@ -12,9 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
+from tallystick.server import passwords
 from tallystick.server.console import opened
 from tallystick.server.credentials import NewCredential
 from tallystick.server.otp import hotp
@@ -136,6 +138,20 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with opened(settings_from(f"sqlite:///{folder / 'server.db'}")):
         pass
     return folder
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Real argon2id with little memory, but for tests that measure it."""
+    if "full_cost_passwords" not in request.fixturenames:
+        quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        monkeypatch.setattr(passwords, "HASHER", quick)
+    passwords.nobody.cache_clear()
+
+
+@pytest.fixture
+def full_cost_passwords() -> None:
+    """Ask for it to have passwords hashed at the cost of production."""
 
 
 @pytest.fixture

@@ -8,8 +8,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from tallystick.server.database import Database
 from tallystick.server.holding import end_of_day
+from tallystick.server.housekeeping import sweep
+from tallystick.server.models import Assignment
 from tallystick.server.otp import hotp
 from tallystick.server.policy import FirmPolicy
 
@@ -70,6 +74,21 @@ def test_a_loan_has_a_sensible_end(server, offset):
 def test_loans_are_for_people_who_are_known(server):
     server.card(user=None)
     assert call(server, "POST", "/loan", {"user": "nobody"}).status_code == 404
+
+
+def test_sweeping_takes_only_what_is_over(server):
+    know(server, "ann")
+    seed = server.card(user=None)
+    call(server, "POST", "/loan", {"user": "ann", "until": int(server.clock.now) + 60})
+    database = Database(server.settings.db_url)
+    sweep(database, server.clock())
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    server.clock.advance(60)
+    sweep(database, server.clock())
+    with database.read() as connection:
+        left = connection.scalars(select(Assignment.expires_at)).all()
+    database.close()
+    assert left == [None]  # ann's own card
 
 
 def test_lost_found_retired(server):

@@ -17,7 +17,9 @@ OTHER = secrets.token_bytes(20)
 
 def error(answer) -> str:
     body = answer.json()["error"]
-    assert set(body) == {"code", "what", "kept", "todo"}
+    assert (
+        {"code", "what", "kept", "todo"} <= set(body) <= {"code", "what", "kept", "todo", "entries"}
+    )
     assert body["what"] and body["kept"]
     return body["code"]
 
@@ -115,6 +117,29 @@ def test_an_unusable_entry_is_refused_by_name(server, fields, code):
     assert (answer.status_code, error(answer)) == (422, code)
     assert "Entry 2" in answer.json()["error"]["what"]
     assert stored_cards(server) == 0
+
+
+def test_every_bad_entry_has_a_line(server):
+    server.register(server.container().add("A1", SEED))
+    container = server.container()
+    for number in range(6):
+        container.add(f"E{number}", secrets.token_bytes(20))
+    container.entries[1]["secret"] = bytes(20)
+    container.entries[3]["response_length"] = 9
+    container.entries[5]["serial"] = "E0"
+    lines = server.register(container).json()["error"]["entries"]
+    assert [(line["number"], line["serial"], line["code"]) for line in lines] == [
+        (2, "E1", "weak-seed"),
+        (4, "E3", "bad-digits"),
+        (6, "E0", "duplicate-serial"),
+    ]
+    container = server.container().add("A1", OTHER).add("N1", SEED).add("N2", OTHER[::-1])
+    lines = server.register(container).json()["error"]["entries"]
+    assert [(line["number"], line["code"]) for line in lines] == [
+        (1, "duplicate-serial"),
+        (2, "duplicate-seed"),
+    ]
+    assert stored_cards(server) == 1
 
 
 def test_bad_containers(server):

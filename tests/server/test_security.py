@@ -117,7 +117,7 @@ def test_every_answer_has_its_headers(server):
         assert "server" not in answer.headers
 
 
-def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server):
+def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost_passwords):
     """Medians of a password check differ by less than a fifth: argon2 runs either way."""
     from tallystick.server import firms, passwords, people
     from tallystick.server.console import opened

@@ -82,7 +82,7 @@ def upgrade() -> None:
     op.create_table(
         "rate",
         sa.Column("bucket", sa.String(120), primary_key=True),
-        sa.Column("window", sa.BigInteger, nullable=False),
+        sa.Column("ends_at", sa.BigInteger, index=True, nullable=False),
         sa.Column("count", sa.Integer, nullable=False),
     )
     op.create_table(

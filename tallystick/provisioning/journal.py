@@ -27,6 +27,7 @@ CREATE TABLE cards (
     state TEXT NOT NULL,
     digits INTEGER,
     user TEXT,
+    reseed INTEGER NOT NULL,
     server TEXT NOT NULL,
     container BLOB,
     seed BLOB,
@@ -69,6 +70,7 @@ class Record:
     state: State
     digits: int | None
     user: str | None
+    reseed: bool
     server: str
     container: bytes | None
     seed: bytes | None
@@ -76,7 +78,9 @@ class Record:
     changed_at: float
 
 
-_COLUMNS = "id, serial, batch, state, digits, user, server, container, seed, reason, changed_at"
+_COLUMNS = (
+    "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at"
+)
 
 
 class Journal:
@@ -145,14 +149,17 @@ class Journal:
     def batch(self, name: str) -> list[Record]:
         return self._many("batch = ?", name)
 
-    def begin(self, serial: str, batch: str, server: str, user: str | None) -> Record:
-        """Start a run in `authentic`."""
+    def begin(
+        self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False
+    ) -> Record:
+        """Start a run in `authentic`. reseed: the card may be registered with an older seed."""
         now = self._now()
         with self._transaction():
             cursor = self._database.execute(
-                "INSERT INTO cards (serial, batch, state, server, user, began_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (serial, batch, State.AUTHENTIC, server, user, now, now),
+                "INSERT INTO cards"
+                " (serial, batch, state, server, user, reseed, began_at, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (serial, batch, State.AUTHENTIC, server, user, reseed, now, now),
             )
             row = cursor.lastrowid
             self._audit("card authentic", serial, f"batch {batch}")
@@ -253,4 +260,5 @@ def _statements(script: str) -> Iterator[str]:
 def _record(row: tuple[object, ...]) -> Record:
     values = list(row)
     values[3] = State(str(values[3]))
+    values[6] = bool(values[6])
     return Record(*values)  # type: ignore[arg-type]

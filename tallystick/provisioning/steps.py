@@ -180,6 +180,14 @@ class CardRun:
         self._note(State.SEEN)
         select_oath(self._connection)
         channel = SecureChannel.open(self._connection, self._custody.channel_keys)
+        try:
+            return self._recognise(channel)
+        except BaseException:
+            channel.close()
+            raise
+
+    def _recognise(self, channel: SecureChannel) -> _Card:
+        """Which card it is, and whether it is wanted here."""
         serial = parse_serial(channel.update.diversification_data)
         wanted = self._plan.expected_serial
         if wanted is not None and wanted != serial:
@@ -224,9 +232,15 @@ class CardRun:
                 )
             self._refuse_finished(card)
             record = self._journal.begin(
-                card.serial, self._plan.batch, self._server_url, self._plan.user
+                card.serial,
+                self._plan.batch,
+                self._server_url,
+                self._plan.user,
+                reseed=self._plan.reseed,
             )
-        elif record.state not in (State.VERIFIED, State.REGISTERED):
+        if record.reseed and record.state is State.AUTHENTIC:
+            self._withdraw_old(record)
+        elif self._resumed and record.state not in (State.VERIFIED, State.REGISTERED):
             self._refuse_registered(card, record)
         self._note(State.AUTHENTIC)
         return record
@@ -242,16 +256,24 @@ class CardRun:
                 kept="Nothing was changed.",
                 todo="To give it a new seed, add --reseed; its old codes end with that.",
             )
-        if registered is None:
-            return
-        if not self._plan.reseed:
+        if registered is not None and not self._plan.reseed:
             raise RefusedError(
                 f"The serial number {card.serial} is already registered "
                 f"(by {registered.registered_by or 'another station'}), but not in this journal.",
                 kept="Nothing was written to the card.",
                 todo="Run `tally station resume` where it was begun, or withdraw it on the server.",
             )
-        self._registry.withdraw(card.serial)
+
+    def _withdraw_old(self, record: Record) -> None:
+        """Take the card's old seed from the server, before it gets a new one."""
+        if self._registry.lookup(record.serial) is None:
+            return
+        try:
+            self._registry.withdraw(record.serial)
+        except RegistryRefusedError as error:
+            self._journal.fail(record, error.what)
+            error.kept = f"Card {record.serial} keeps its seed, and the server keeps it, too."
+            raise
 
     def _refuse_registered(self, card: _Card, record: Record) -> None:
         """A run that has not come to registration, of a serial number that the server has."""
@@ -285,7 +307,7 @@ class CardRun:
             )
 
     def _seed_and_verify(self, card: _Card, record: Record) -> Record:
-        if record.state in (State.VERIFIED, State.REGISTERED):
+        if record.state in (State.VERIFIED, State.REGISTERED) and self._has_seed(card):
             return record
         if record.container is None:
             entropy = IssuerSession(card.channel).get_challenge(CARD_ENTROPY)
@@ -306,6 +328,11 @@ class CardRun:
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
+
+    def _has_seed(self, card: _Card) -> bool:
+        """Whether the card that comes back still has what it had: it may have been reset, or made
+        anew with the same serial number."""
+        return any(entry.name == card.serial for entry in OathSession(card.channel).list())
 
     def _keep(self, serial: str, record: Record, seed: Seed) -> Record:
         """Have the seed in the journal before it is on the card."""

@@ -339,6 +339,79 @@ def test_station_killed_at_every_call(card, registry, provision, tmp_path, call,
     assert registry.users == {card.serial: "ada"} or call == "lookup"
 
 
+@pytest.mark.parametrize("call", ["lookup", "withdraw", "register"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_reseeding_killed_at_every_call(card, registry, provision, tmp_path, call, when):
+    provision(card)
+    old = card.secret
+    setattr(registry, when, FailOnce(call, Killed()))
+    with pytest.raises(Killed):
+        provision(card, reseed=True)
+    registry.before = registry.after = lambda call: None
+    card.power_on()
+    journal = Journal(tmp_path / "journal.db")
+    begun = journal.open_run(card.serial) is not None
+    assert provision(card, journal=journal, reseed=True).resumed == begun
+    assert not journal.unfinished()
+    journal.close()
+    assert consistent(card, registry) and card.secret != old
+
+
+@pytest.mark.parametrize("number", range(3, 9))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_reseeding_killed_at_every_command(card, registry, provision, tmp_path, number, when):
+    provision(card)
+    old, first = card.secret, len(card.commands)
+
+    def kill(at):
+        if at - first == number:
+            raise Killed
+
+    setattr(card, when, kill)
+    with pytest.raises(Killed):
+        provision(card, reseed=True)
+    card.before = card.after = None
+    card.power_on()
+    journal = Journal(tmp_path / "journal.db")
+    options = {} if journal.open_run(card.serial) else {"reseed": True}
+    provision(card, journal=journal, **options)
+    journal.close()
+    assert consistent(card, registry) and card.secret != old
+
+
+def test_reseeding_a_card_that_a_user_has_used(card, registry, journal, provision):
+    provision(card)
+    old = card.secret
+    registry.before = FailOnce("withdraw", RegistryRefusedError("has been used", "409"))
+    with pytest.raises(RegistryRefusedError, match="has been used") as caught:
+        provision(card, reseed=True)
+    assert "keeps its seed" in caught.value.kept
+    assert card.secret == old and consistent(card, registry) and not journal.unfinished()
+
+
+@pytest.mark.parametrize("state", [State.VERIFIED, State.REGISTERED])
+@pytest.mark.parametrize("loss", ["reset", "made anew"])
+def test_a_card_that_lost_its_seed_meanwhile(make_card, registry, journal, provision, state, loss):
+    """The same seed is put again before the server is told, or the card is locked."""
+    card = make_card()
+    registry.before = FailOnce("register", timeout())
+    with pytest.raises(OutcomeUnknownError):
+        provision(card)
+    seed = card.secret
+    record = journal.open_run(card.serial)
+    if state is State.REGISTERED:
+        registry.register(card.serial, record.container)
+        journal.advance(record, state)
+    if loss == "reset":
+        card.name = card.secret = b""
+        card.power_on()
+    else:
+        card = make_card()
+    provision(card)
+    assert card.secret == seed and card.factor == 2 and card.life_cycle == 0x0F
+    assert consistent(card, registry)
+
+
 @pytest.mark.parametrize("number", range(COMMANDS))
 def test_card_taken_out_at_every_command(card, registry, journal, provision, number):
     link = MemoryLink(card)

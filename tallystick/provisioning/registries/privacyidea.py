@@ -16,7 +16,7 @@ import httpx
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
-from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER
+from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts, parts
 from tallystick.provisioning.registries.files import EntryReader
 from tallystick.provisioning.registry import (
     TIMEOUT_S,
@@ -54,7 +54,7 @@ class PrivacyIdea:
         mark = hashlib.sha256(container).hexdigest()[:32]
         known = self._find(serial)
         if known is not None:
-            if known.get("info", {}).get(_MARK) != mark and not _untouched(known):
+            if known.get("info", {}).get(_MARK) != mark and not _untouched(known, parts(container)):
                 raise DuplicateSerialError(f"privacyIDEA has a token {serial} already.", "409")
             if known.get("info", {}).get(_MARK) == mark:
                 return _registered(known, "already-registered")
@@ -154,14 +154,14 @@ class PrivacyIdea:
         raise RegistryRefusedError(f"privacyIDEA refused: {message}", str(answer.status_code))
 
 
-def _untouched(token: dict[str, Any]) -> bool:
+def _untouched(token: dict[str, Any], loaded: Parts) -> bool:
     """Loaded by a run that was interrupted before it set the mark, and not used since."""
     return (
         _MARK not in token.get("info", {})
         and token.get("description") == MANUFACTURER
         and not token.get("username")
         and int(token.get("failcount", 0)) == 0
-        and int(token.get("count", 0)) <= 2
+        and int(token.get("count", 0)) <= loaded.moving_factor
         and "last_auth" not in token.get("info", {})
     )
 

@@ -182,6 +182,8 @@ class Journal:
                 self._sequence = sequence
                 self.skipped = 0
                 return
+            # What failed once fails again: go on in the next sector, not in the next slot.
+            self._next = self._slots
             self.dead += 1
         raise OSError(_EIO)
 

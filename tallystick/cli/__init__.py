@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "fingerprints",
         "How often the emulated fingerprint sensor errs.",
     ),
+    "campaign": ("tallystick.tools.campaign.cli", "campaign", "Look for the one case that fails."),
     "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
 }
 

@@ -176,6 +176,7 @@ class Card:
         return done()
 
     def _after_run(self) -> None:
+        self.mcu.read_console()
         if self.mcu.crash:
             text, self.mcu.crash = self.mcu.crash, ""
             raise FirmwareCrashError(

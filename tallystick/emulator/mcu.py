@@ -76,6 +76,7 @@ class Mcu:
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for
+        self.unwind_next = False  # in place of the next answer, see `Link.unwind`
         self._chip = self._describe()
         self._rng = rng
         self._inputs: dict[int, int] = {}
@@ -216,7 +217,7 @@ class Mcu:
         if self._link is not None:
             self._link.close()
             self._link = None
-            self._read_console()
+            self.read_console()
         self._wait = None
         self.held = False
         self.state = state
@@ -226,7 +227,7 @@ class Mcu:
         self._irqs.clear()
         self.uart.configure(0)
 
-    def _read_console(self) -> None:
+    def read_console(self) -> None:
         """What the firmware printed. A traceback means that an exception reached its top."""
         size = os.fstat(self._console).st_size
         if size:
@@ -305,6 +306,10 @@ class Mcu:
 
     def _answer(self, value: int = 0, data: bytes = b"") -> None:
         assert self._link is not None
+        if self.unwind_next:
+            self.unwind_next = False
+            self._link.unwind()
+            return
         self._link.answer(self.clock.now, self._levels, value, data)
 
     # -- waits and pins ------------------------------------------------------------------------

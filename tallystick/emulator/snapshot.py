@@ -1,5 +1,5 @@
-"""The same start of a chip, many times: it is run once up to the first look at a range of flash, and
-forked there. What the firmware did until then cannot depend on what the range holds."""
+"""The same start of a chip, many times: it is run once up to the first look at a range of flash,
+and forked there. What the firmware did until then cannot depend on what the range holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def values(part: object) -> dict[str, Any]:
         if name in _KEPT_APART:
             continue
         if isinstance(value, _PLAIN) or (
-            isinstance(value, list | dict | bytearray | set) and not name.startswith(("on_", "_hand"))
+            isinstance(value, list | dict | bytearray | set)
+            and not name.startswith(("on_", "_hand"))
         ):
             found[name] = copy.copy(value)
     return found

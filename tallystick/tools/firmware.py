@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +22,25 @@ _BUILT_IN_ALL = {
 }  # fmt: skip
 
 
+_root: Path | None = None
+
+
+@contextmanager
+def rooted(folder: Path) -> Iterator[None]:
+    """Inside, `folder` is the firmware's source folder: a copy with changes, say."""
+    global _root  # noqa: PLW0603
+    before = _root
+    _root = folder
+    try:
+        yield
+    finally:
+        _root = before
+
+
 def root() -> Path:
     """The firmware's source folder: in a checkout, or shipped inside the installed package."""
+    if _root is not None:
+        return _root
     package = Path(__file__).parents[1]
     for folder in (package.parent / "firmware", package / "_firmware"):
         if (folder / "main.py").is_file():

@@ -1,0 +1,321 @@
+"""Explores every state that cuts of a scenario leave, on all processors, and each state once.
+
+The master holds the queue; workers are processes without threads, each on a processor of its own
+(the firmware's process runs on the same one: the two take turns, and a turn is ten times as fast
+there). What is finished is written down now and then, so that a stopped campaign goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from tallystick.emulator.image import Image
+from tallystick.tools.campaign import faults, scenarios
+from tallystick.tools.campaign.explore import Node, Outcome, Violation, explore, record, split
+from tallystick.tools.campaign.flash_state import FlashState
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.rig import Rig
+from tallystick.tools.campaign.scenarios import Scenario
+from tallystick.tools.campaign.workshop import Base, Workshop
+
+_CHUNK = 16  # states handed to a worker at a time
+_SAVE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a campaign does. depth: cuts in a row. sample: part of the torn states to explore at
+    depth 1 (clean cuts are always); deeper: states explored a level below that, at most, for each
+    scenario; third: for depth 3."""
+
+    board: str
+    scenario_names: tuple[str, ...]
+    depth: int = 2
+    seed: int = 1
+    sample: float = 1.0
+    deeper: int = 6000
+    third: int = 500
+
+
+@dataclass
+class Result:
+    """What `--json` prints, but for what the command adds. cuts: places and ways in which power was
+    cut, also where they leave a state that another left."""
+
+    board: str
+    seed: int
+    depth: int
+    jobs: int
+    scenarios: dict[str, dict[str, int]] = field(default_factory=dict)
+    cuts: int = 0
+    distinct_states: int = 0
+    violations: list[dict[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    states_per_second: float = 0.0
+    stopped: bool = False
+
+
+class Progress:
+    """Where a campaign stands, for a bar. Subclassed by the command."""
+
+    def at(self, done: int, total: int, rate: float) -> None:
+        """`done` of `total` known states; rate: states a second."""
+
+
+class _Explorer:
+    """Rigs of one process, one for each start."""
+
+    def __init__(self, image: Image, bases: dict[str, Base], seed: int) -> None:
+        self._workshop = Workshop(image, bases)
+        self._seed = seed
+        self._rigs: dict[str, Rig] = {}
+
+    def explore(self, node: Node, *, deeper: bool) -> Outcome:
+        scenario = scenarios.REGISTRY[node.scenario]
+        if scenario.start not in self._rigs:
+            self._rigs[scenario.start] = self._workshop.rig(scenario.start)
+        return explore(self._rigs[scenario.start], node, scenario, self._seed, deeper=deeper)
+
+    def close(self) -> None:
+        for rig in self._rigs.values():
+            rig.close()
+
+
+def _work(
+    pipe: Connection, processor: int, image: Image, bases: dict[str, Base], seed: int
+) -> None:
+    """A worker: takes chunks of (node, deeper) until it is given None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
+    os.sched_setaffinity(0, {processor})
+    explorer = _Explorer(image, bases, seed)
+    try:
+        while (chunk := pipe.recv()) is not None:
+            pipe.send([explorer.explore(node, deeper=deeper) for node, deeper in chunk])
+    finally:
+        explorer.close()
+
+
+class Campaign:
+    """One run of a plan. `state_file`: where to write down what is finished, and to go on from."""
+
+    def __init__(self, plan: Plan, workshop: Workshop, state_file: Path | None = None) -> None:
+        self.plan = plan
+        self.workshop = workshop
+        self._state_file = state_file
+        self._image = hashlib.sha256(workshop.image.segments[0][1]).hexdigest()
+        self._seen: set[bytes] = set()
+        self._finished: set[bytes] = set()
+        self._queue: deque[tuple[Node, int]] = deque()  # (node, cuts that may still follow)
+        self._below: dict[tuple[str, int], int] = {}
+        self._rng = random.Random(f"{plan.seed} sample")
+        self._bases: dict[str, Base] = {}
+        self.result = Result(plan.board, plan.seed, plan.depth, 1)
+        self._explored = 0
+        self.phases: dict[tuple[str, int], set[str]] = {}
+        """(scenario, operation) → in which phases of it the power was cut."""
+
+    def run(
+        self,
+        jobs: int,
+        progress: Progress | None = None,
+        *,
+        until: Callable[[Result], bool] = lambda result: False,
+    ) -> Result:
+        """`until`: stop as soon as it says so. KeyboardInterrupt stops, and keeps what is done."""
+        began = time.perf_counter()
+        progress = progress or Progress()
+        self._load()
+        self.result.jobs = jobs
+        try:
+            self._record_all()
+            if jobs == 1:
+                self._run_here(progress, began, until)
+            else:
+                self._run_workers(jobs, progress, began, until)
+        except KeyboardInterrupt:
+            self.result.stopped = True
+        result = self.result
+        result.seconds = round(time.perf_counter() - began, 2)
+        result.distinct_states = len(self._seen)
+        result.states_per_second = round(self._explored / max(result.seconds, 0.001), 1)
+        if result.stopped:
+            self._save()
+        elif self._state_file is not None:
+            self._state_file.unlink(missing_ok=True)
+        return result
+
+    # -- scenarios -----------------------------------------------------------------------------
+
+    def _record_all(self) -> None:
+        for name in self.plan.scenario_names:
+            scenario = scenarios.REGISTRY[name]
+            self._bases[scenario.start] = self.workshop.base(scenario.start)
+            self._record(scenario)
+
+    def _record(self, scenario: Scenario) -> None:
+        rig = self.workshop.rig(scenario.start)
+        known = self._bases[scenario.start].known
+        counts = self.result.scenarios[scenario.name] = {"operations": 0, "cuts": 0, "states": 0}
+        try:
+            recorded = record(rig, scenario, FlashState(), known, self.plan.seed)
+        except ViolationError as violation:
+            self._violation(scenario.name, (), violation.kind, str(violation))
+            return
+        finally:
+            rig.close()
+        counts["operations"] = len(recorded.operations)
+        for node in recorded.nodes:
+            if node.path[0].endswith(("a", "b")) or self._rng.random() < self.plan.sample:
+                index, variant = split(node.path[0])
+                self.phases.setdefault((scenario.name, index), set()).add(faults.phase(variant))
+                self._add(node, self.plan.depth - 1)
+
+    def _add(self, node: Node, left: int) -> None:
+        self.result.cuts += 1
+        counts = self.result.scenarios[node.scenario]
+        counts["cuts"] += 1
+        digest = node.digest
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        counts["states"] += 1
+        if digest in self._finished and left == 0:
+            return
+        self._queue.append((node, left))
+
+    def _add_children(self, parent: Node, children: list[Node], left: int) -> None:
+        """Children in the order of their digests, so that a quota takes a sample of them."""
+        level = len(parent.path) + 1
+        quota = self.plan.deeper if level == 2 else self.plan.third
+        key = (parent.scenario, level)
+        spread = max(1, quota // max(1, self._parents(parent.scenario)))
+        taken = 0
+        for child in sorted(children, key=lambda one: hashlib.sha256(one.digest).digest()):
+            if taken >= spread and not child.path[-1].endswith(("a", "b")):
+                continue
+            if self._below.get(key, 0) >= quota:
+                return
+            self._below[key] = self._below.get(key, 0) + 1
+            taken += 1
+            self._add(child, left - 1)
+
+    def _parents(self, scenario: str) -> int:
+        return self.result.scenarios[scenario]["states"]
+
+    def _violation(self, scenario: str, path: tuple[str, ...], kind: str, what: str) -> None:
+        line = "/".join((self.plan.board, scenario, str(self.plan.seed), *path))
+        self.result.violations.append(asdict(Violation(line, kind, what)))
+
+    # -- running -------------------------------------------------------------------------------
+
+    def _take(self) -> list[tuple[Node, int]]:
+        return [self._queue.popleft() for _ in range(min(_CHUNK, len(self._queue)))]
+
+    def _finish(self, chunk: list[tuple[Node, int]], outcomes: list[Outcome]) -> None:
+        for (node, left), outcome in zip(chunk, outcomes, strict=True):
+            self._explored += 1
+            self._finished.add(node.digest)
+            if outcome.violation is not None:
+                self._violation(node.scenario, node.path, *outcome.violation)
+            elif left > 0:
+                self._add_children(node, outcome.children, left)
+
+    def _tell(self, progress: Progress, began: float) -> None:
+        rate = self._explored / max(0.001, time.perf_counter() - began)
+        progress.at(len(self._seen) - len(self._queue), len(self._seen), rate)
+
+    def _run_here(self, progress: Progress, began: float, until: Callable[[Result], bool]) -> None:
+        explorer = _Explorer(self.workshop.image, self._bases, self.plan.seed)
+        try:
+            while self._queue and not until(self.result):
+                chunk = [self._queue.popleft()]
+                self._finish(
+                    chunk, [explorer.explore(node, deeper=left > 0) for node, left in chunk]
+                )
+                self._tell(progress, began)
+        finally:
+            explorer.close()
+
+    def _run_workers(
+        self, jobs: int, progress: Progress, began: float, until: Callable[[Result], bool]
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        processors = sorted(os.sched_getaffinity(0))
+        busy: dict[Connection, list[tuple[Node, int]]] = {}
+        idle: list[Connection] = []
+        processes = []
+        for number in range(jobs):
+            ours, theirs = context.Pipe()
+            arguments = (
+                theirs, processors[number % len(processors)], self.workshop.image, self._bases,
+                self.plan.seed,
+            )  # fmt: skip
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            idle.append(ours)
+        saved = time.monotonic()
+        try:
+            while (self._queue or busy) and not until(self.result):
+                while idle and self._queue:
+                    pipe = idle.pop()
+                    chunk = busy[pipe] = self._take()
+                    pipe.send([(node, left > 0) for node, left in chunk])
+                for ready in wait(list(busy)):
+                    assert isinstance(ready, Connection)
+                    outcomes = ready.recv()
+                    self._finish(busy.pop(ready), outcomes)
+                    idle.append(ready)
+                self._tell(progress, began)
+                if time.monotonic() - saved > _SAVE_EVERY_S:
+                    saved = time.monotonic()
+                    self._save()
+            for pipe in idle:
+                pipe.send(None)
+        finally:
+            for process in processes:
+                process.join(1)
+                process.terminate()
+
+    # -- stopping and going on -----------------------------------------------------------------
+
+    def _key(self) -> dict[str, object]:
+        return {**asdict(self.plan), "image": self._image}
+
+    def _save(self) -> None:
+        """States of the last level are not explored again; the few above them are, for what comes
+        below them."""
+        if self._state_file is None:
+            return
+        self._state_file.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "plan": self._key(),
+            "violations": self.result.violations,
+            "finished": base64.b64encode(b"".join(sorted(self._finished))).decode(),
+        }
+        new = self._state_file.with_suffix(".new")
+        new.write_text(json.dumps(content))
+        new.replace(self._state_file)
+
+    def _load(self) -> None:
+        if self._state_file is None or not self._state_file.is_file():
+            return
+        content = json.loads(self._state_file.read_text())
+        if json.dumps(content["plan"]) != json.dumps(self._key()):
+            return
+        finished = base64.b64decode(content["finished"])
+        self._finished = {finished[at : at + 16] for at in range(0, len(finished), 16)}
+        self.result.violations = content["violations"]

@@ -1,0 +1,213 @@
+"""One state: put it into the flash, let the card start, and judge what it does."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from tallystick.emulator.parts.nor_flash import FlashOperation
+from tallystick.provisioning.card.issuer import LifeCycle
+from tallystick.tools.campaign import faults
+from tallystick.tools.campaign.flash_state import FlashState
+from tallystick.tools.campaign.oracle import Known, Oracle, ViolationError
+from tallystick.tools.campaign.rig import NO_KEYS, SEEDS, Fault, PowerGoneError, Rig
+from tallystick.tools.campaign.scenarios import Scenario
+
+
+@dataclass(frozen=True)
+class Node:
+    """A card whose power was cut. `path`: the faults that led here, each `operation` + `variant`
+    (faults.py): operations of the scenario for the first, of the recovery after that."""
+
+    scenario: str
+    path: tuple[str, ...]
+    flash: FlashState
+    known: Known
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes: equal for states that cannot be told apart."""
+        rest = f"{self.scenario} {self.known}".encode()
+        return hashlib.blake2b(self.flash.digest() + rest, digest_size=16).digest()
+
+
+def split(step: str) -> tuple[int, str]:
+    """A step of a path: number of the operation, and fault."""
+    variant = step.lstrip("0123456789")
+    return int(step[: len(step) - len(variant)]), variant
+
+
+@dataclass(frozen=True)
+class Violation:
+    """`line` replays it."""
+
+    line: str
+    kind: str
+    what: str
+
+
+@dataclass
+class Outcome:
+    """cuts: places and ways in which the power was cut during this run, all of them counted."""
+
+    violation: tuple[str, str] | None
+    children: list[Node]
+
+
+def cut_states(
+    rig: Rig,
+    scenario: str,
+    path: tuple[str, ...],
+    index: int,
+    operation: FlashOperation,
+    chosen: Iterator[str],
+) -> Iterator[Node]:
+    """The states that faults of this operation leave. To be called before it is carried out."""
+    known = replace(rig.oracle.known, cuts=rig.oracle.known.cuts + 1)
+    sector = operation.address & -rig.range.flash.timing.sector
+    worn = frozenset(at - rig.range.first for at in rig.worn)
+    for variant in chosen:
+        left = faults.apply(variant, operation)
+        now_worn = worn | {sector - rig.range.first} if variant == "f" else worn
+        at, content = operation.address, left.content
+        bit = faults.flipped_bit(variant)
+        if bit is not None:
+            if rig.settled is None:
+                continue  # nothing was written before
+            at, content = rig.settled, rig.flipped(bit)
+        flash = rig.range.with_change(at, content, left.weak, now_worn)
+        yield Node(scenario, (*path, f"{index}{variant}"), flash, known)
+
+
+@dataclass
+class Recorded:
+    """A scenario's run. `nodes`: what cuts leave. `operations`: all that changed flash."""
+
+    operations: list[FlashOperation]
+    nodes: list[Node]
+
+
+def record(
+    rig: Rig, scenario: Scenario, start: FlashState, known: Known, seed: int, *, full: bool = True
+) -> Recorded:
+    """Runs a scenario without a fault, and works out what every fault would leave. Raises
+    ViolationError when it goes wrong all by itself."""
+    recorded = Recorded([], [])
+    rig.restore(start, Oracle(SEEDS, known), f"{seed}".encode())
+
+    def note(operation: FlashOperation) -> None:
+        index = len(recorded.operations)
+        recorded.operations.append(operation)
+        rng = random.Random(f"{seed} {scenario.name} {index}")
+        chosen = faults.variants(operation, rng, full)
+        recorded.nodes.extend(cut_states(rig, scenario.name, (), index, operation, chosen))
+
+    rig.on_operation = note
+    try:
+        scenario.run(rig)
+    except PowerGoneError:
+        raise ViolationError("power", "the power went although nobody cut it") from None
+    finally:
+        rig.on_operation = None
+        rig.card.mcu.power_off()
+    return recorded
+
+
+def explore(
+    rig: Rig,
+    node: Node,
+    scenario: Scenario,
+    seed: int,
+    *,
+    deeper: bool,
+    on_operation: Callable[[int, FlashOperation], Fault] | None = None,
+) -> Outcome:
+    """Lets the card of `node` start, and judges it. `deeper`: also work out what further cuts would
+    leave; `on_operation` sees each flash operation with its number, and may answer with a fault."""
+    outcome = Outcome(None, [])
+    digest = node.digest
+    rig.restore(node.flash, Oracle(SEEDS, node.known), digest)
+    count = 0
+
+    def note(operation: FlashOperation) -> Fault:
+        nonlocal count
+        index = count
+        count += 1
+        if deeper:
+            rng = random.Random(f"{seed} {digest.hex()} {index}")
+            chosen = faults.variants(operation, rng, full=False)
+            outcome.children.extend(
+                cut_states(rig, scenario.name, node.path, index, operation, chosen)
+            )
+        return on_operation(index, operation) if on_operation is not None else None
+
+    rig.on_operation = note
+    try:
+        judge(rig, scenario.judge, thorough=thorough(node))
+    except ViolationError as violation:
+        outcome.violation = (violation.kind, str(violation))
+    except PowerGoneError:
+        outcome.violation = ("power", "the power went although nobody cut it")
+    finally:
+        rig.on_operation = None
+        rig.card.mcu.power_off()
+    return outcome
+
+
+def thorough(node: Node) -> bool:
+    """Clean cuts are judged both ways and started twice; of the others one in sixteen is, with
+    weak bits one in four."""
+    if len(node.path) == 1 and faults.clean(split(node.path[0])[1]):
+        return True
+    # What reads differently at every start is looked at twice more often.
+    return node.digest[0] < (64 if node.flash.weak else 16)
+
+
+def judge(rig: Rig, kind: str, *, thorough: bool) -> None:
+    """Starts the card and looks from all sides. Raises ViolationError."""
+    if kind == "press":
+        rig.start()
+        _need_code(rig, rig.press_quickly())
+    else:
+        rig.start(docked=True)
+        _ask(rig)
+        if rig.oracle.may_have_code():
+            _need_code(rig, rig.press_on_dock())
+    if thorough:
+        _second_start(rig)
+
+
+def _need_code(rig: Rig, code: str | None) -> None:
+    if code is None and rig.oracle.needs_code():
+        raise ViolationError("dead", "a press showed no code")
+
+
+def _ask(rig: Rig) -> str:
+    """What the card says over the wire; returns its key set."""
+    rig.oracle.life_cycle(rig.ask_life_cycle())
+    keys = rig.key_set()
+    rig.oracle.key_set(keys)
+    rig.oracle.credential(rig.ask_credential())
+    return keys
+
+
+def _second_start(rig: Rig) -> None:
+    """Power off and on, everything through the real reset; then the station finishes its job."""
+    rig.stop()
+    rig.start(full=True)
+    if rig.oracle.needs_code():
+        _need_code(rig, rig.press())
+    rig.connect()
+    keys = _ask(rig)
+    if keys == NO_KEYS:
+        return
+    other = "firm2" if keys == "firm1" else "firm1"
+    rig.put_key(keys, other, max(LifeCycle.INITIALIZED, LifeCycle(rig.ask_life_cycle())))
+    if not rig.oracle.needs_code():
+        rig.put_seed(other, "C")
+    if rig.ask_life_cycle() < LifeCycle.SECURED:
+        rig.set_status(other, LifeCycle.SECURED)
+    rig.undock()
+    _need_code(rig, rig.press())

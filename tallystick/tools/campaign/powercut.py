@@ -1,0 +1,183 @@
+"""`tally campaign powercut`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import ExitCode
+from tallystick.emulator.boards import find
+from tallystick.tools.campaign import scenarios, sites
+from tallystick.tools.campaign.engine import Campaign, Plan, Progress, Result
+from tallystick.tools.campaign.workshop import Workshop
+
+BOARDS = ("pico", "nucleo_l476rg")
+STATE_FOLDER = Path("build/campaign")
+
+
+class _Shown(Progress):
+    """A bar on the terminal: states, rate, time left. Drawn by the caller's own turns: a thread
+    would be one more thing that a fork copies half of."""
+
+    def __init__(self, bar: Bar, board: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(board, total=None, rate="")
+        self._board = board
+
+    def at(self, done: int, total: int, rate: float) -> None:
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.0f} states/s")
+        self._bar.refresh()
+
+
+def _bar(*, disable: bool) -> Bar:
+    console = err()
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        disable=disable or not console.is_terminal,
+    )
+
+
+@click.command()
+@click.option("--scenario", default="all", show_default=True, help="NAME, NAME,NAME or all.")
+@click.option(
+    "--board", "boards", multiple=True, type=click.Choice(BOARDS), default=BOARDS, show_default=True
+)
+@click.option(
+    "--depth",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1, 3),
+    help="Cuts in a row, each in the recovery from the one before.",
+)
+@click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@click.option("--seed", default=1, show_default=True, type=int)
+@click.option(
+    "--sample",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Part of the torn states to explore; all clean cuts always are.",
+)
+@click.option(
+    "--deeper",
+    default=6000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="States of a second cut, at most, for each scenario and board.",
+)
+@click.option("--list", "listing", is_flag=True, help="List the scenarios.")
+@json_option
+def powercut(
+    *,
+    scenario: str,
+    boards: tuple[str, ...],
+    depth: int,
+    jobs: int,
+    seed: int,
+    sample: float,
+    deeper: int,
+    listing: bool,
+    as_json: bool,
+) -> None:
+    """Cut the power before, during and after every change of flash, and judge what is left.
+
+    Exit status 0 only without a violation. Ctrl-C stops; the same command goes on from there.
+    """
+    chosen = scenarios.find(scenario)
+    if listing:
+        for one in chosen:
+            out().print(f"{one.name:>18}  {one.sentence}")
+        return
+    jobs = jobs or len(os.sched_getaffinity(0))
+    report: dict[str, Any] = {
+        "scenarios": {}, "cuts": 0, "distinct_states": 0, "violations": [],
+        "states_per_second": 0.0, "uncut_sites": [], "sites": 0, "cut_elsewhere": sites.ELSEWHERE,
+        "depth": depth, "seed": seed, "jobs": jobs, "seconds": 0.0, "boards": {},
+    }  # fmt: skip
+    with _bar(disable=as_json) as bar:
+        for board in dict.fromkeys(boards):
+            names = tuple(one.name for one in chosen)
+            plan = Plan(board, names, depth, seed, sample, deeper)
+            workshop = Workshop.of(board)
+            state_file = STATE_FOLDER / f"powercut-{board}.json"
+            campaign = Campaign(plan, workshop, state_file)
+            result = campaign.run(jobs, _Shown(bar, board))
+            _add(report, result)
+            if result.stopped:
+                _finish(report, as_json)
+                err().print(f"stopped; kept in {state_file}: the same command goes on from there")
+                raise SystemExit(ExitCode.INTERRUPTED)
+            missing, count = _coverage(board, chosen, campaign, seed)
+            report["uncut_sites"] += [f"{board} {one}" for one in missing]
+            report["sites"] += count
+    _finish(report, as_json)
+    if report["violations"]:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _coverage(
+    board: str, chosen: list[scenarios.Scenario], campaign: Campaign, seed: int
+) -> tuple[list[str], int]:
+    readable = Workshop.of(board, readable=True)
+    changes = [
+        (one.name, numbers, frames)
+        for one in chosen
+        for numbers, frames in sites.dynamic_sites(readable, one, seed)
+    ]
+    return sites.uncut(find(board), changes, campaign.phases)
+
+
+def _add(report: dict[str, Any], result: Result) -> None:
+    for name, counts in result.scenarios.items():
+        report["scenarios"][f"{result.board} {name}"] = counts
+    report["cuts"] += result.cuts
+    report["distinct_states"] += result.distinct_states
+    report["violations"] += result.violations
+    report["seconds"] = round(report["seconds"] + result.seconds, 2)
+    if report["seconds"]:
+        rate = report["distinct_states"] / report["seconds"]
+        report["states_per_second"] = round(rate, 1)
+    row = asdict(result)
+    report["boards"][result.board] = {
+        key: row[key] for key in ("cuts", "distinct_states", "seconds", "states_per_second")
+    }
+
+
+def _finish(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    console = out()
+    for name, counts in report["scenarios"].items():
+        console.print(
+            f"{name:>32}  {counts['operations']:4} operations  {counts['cuts']:7} cuts  "
+            f"{counts['states']:6} states"
+        )
+    console.print(
+        f"{report['cuts']} cuts, {report['distinct_states']} distinct states in "
+        f"{report['seconds']:.0f} s: {report['states_per_second']:.0f} states/s with "
+        f"{report['jobs']} processes"
+    )
+    for site in report["uncut_sites"]:
+        console.print(f"[yellow]uncut:[/] {site}")
+    for violation in report["violations"][:20]:
+        console.print(f"[red]{violation['kind']}[/] {violation['what'].splitlines()[0]}")
+        console.print(f"  tally campaign replay {violation['line']}", style="dim")
+    more = len(report["violations"]) - 20
+    console.print(
+        f"{len(report['violations'])} violations" + (f", {more} not shown" if more > 0 else "")
+    )

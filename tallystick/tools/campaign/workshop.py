@@ -1,0 +1,87 @@
+"""Cards in the states that scenarios start from, made by running the firmware of an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tallystick.emulator.image import Image
+from tallystick.tools import firmware
+from tallystick.tools.campaign.flash_state import FlashState
+from tallystick.tools.campaign.oracle import Known, Oracle
+from tallystick.tools.campaign.rig import SEEDS, Rig
+from tallystick.tools.campaign.scenarios import Start, provision
+from tallystick.tools.image.build import build
+
+
+@dataclass(frozen=True)
+class Base:
+    """Content of the journal, and what is known of the card."""
+
+    content: bytes
+    known: Known
+
+
+class Workshop:
+    """`image`: of the firmware under test. Bases are made when first asked for."""
+
+    def __init__(self, image: Image, bases: dict[str, Base] | None = None) -> None:
+        self.image = image
+        self._bases: dict[str, Base] = dict(bases or {})
+
+    @classmethod
+    def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> Workshop:
+        """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks
+        name lines."""
+        with firmware.rooted(root or firmware.root()):
+            built = build("card", board, "0.1.0", readable=readable)
+        # Names and lines take RAM that the shipped image has for itself.
+        board_ = replace(built.board, heap=2 * built.board.heap) if readable else built.board
+        return cls(Image(board_, ((built.board.storage.address, built.flash),), "0.1.0"))
+
+    def base(self, start: Start) -> Base:
+        if start not in self._bases:
+            rig = Rig(self.image)
+            try:
+                self._bases[start] = self._make(rig, start)
+            finally:
+                rig.close()
+        return self._bases[start]
+
+    def rig(self, start: Start) -> Rig:
+        """A rig whose states are told by what differs from this start."""
+        rig = Rig(self.image)
+        rig.use_base(self.base(start).content)
+        rig.prepare()
+        return rig
+
+    def _make(self, rig: Rig, start: Start) -> Base:
+        size = rig.card.board.journal.size
+        if start == "factory":
+            return Base(b"\xff" * size, Known())
+        if start == "in service":
+            rig.restore(FlashState(), Oracle(SEEDS), b"workshop")
+            provision(rig)
+            return self._taken(rig)
+        before = self.base("in service")
+        rig.use_base(before.content)
+        rig.prepare()
+        rig.restore(FlashState(), Oracle(SEEDS, before.known), b"workshop")
+        last = [0]
+        rig.on_operation = lambda operation: last.__setitem__(0, operation.address)
+        rig.start()
+        sector = rig.range.flash.timing.sector
+        # The start of the scenario writes two records, its first press fills the sector.
+        wanted = sector // 256 - 4
+        for _ in range(2 * size // 256):
+            rig.press_quickly(slept=True)
+            at = last[0] - rig.range.first
+            last_sector = start == "before wrap" or at // sector == size // sector - 1
+            if last_sector and at % sector // 256 == wanted:
+                break
+        return self._taken(rig)
+
+    def _taken(self, rig: Rig) -> Base:
+        rig.card.mcu.power_off()
+        content = rig.range.flash.memory[rig.range.first : rig.range.end]
+        return Base(content, replace(rig.oracle.known, cuts=0))

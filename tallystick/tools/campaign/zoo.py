@@ -1,0 +1,109 @@
+"""`tally campaign zoo`: is every broken firmware caught?"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import asdict, dataclass
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.tools.campaign import scenarios
+from tallystick.tools.campaign.animals import ANIMALS, Animal
+from tallystick.tools.campaign.engine import Campaign, Plan
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.shrink import shrink
+from tallystick.tools.campaign.workshop import Workshop
+
+_BOARD = "pico"
+
+
+@dataclass(frozen=True)
+class Caught:
+    """One animal. reproduction: the line that replays the shortest failure; cuts and operations:
+    how long it is."""
+
+    name: str
+    sentence: str
+    caught: bool
+    scenario: str = ""
+    kind: str = ""
+    reproduction: str = ""
+    cuts: int = 0
+    operations: int = 0
+    what: str = ""
+
+
+def hunt(animal: Animal, seed: int = 1) -> Caught:
+    """Looks for the animal, in its own scenarios first, then in all others."""
+    with animal.firmware() as root:
+        workshop = Workshop.of(_BOARD, root)
+    order = dict.fromkeys((*animal.scenarios, *scenarios.REGISTRY))
+    for depth in (1, 2):
+        for name in order:
+            found = _look(animal, workshop, name, depth, seed)
+            if found is not None:
+                return found
+    return Caught(animal.name, animal.sentence, False)
+
+
+def _look(animal: Animal, workshop: Workshop, name: str, depth: int, seed: int) -> Caught | None:
+    plan = Plan(_BOARD, (name,), depth, seed, deeper=1500)
+    try:
+        result = Campaign(plan, workshop).run(1, until=lambda so_far: bool(so_far.violations))
+    except ViolationError as error:  # not even the start of the scenario is reached
+        line = f"{_BOARD}/{name}/{seed}"
+        return Caught(animal.name, animal.sentence, True, name, error.kind, line, what=str(error))
+    if not result.violations:
+        return None
+    best = shrink(workshop, result.violations[0]["line"])
+    return Caught(
+        animal.name, animal.sentence, True, name, best.kind, best.line, best.cuts,
+        best.operations, best.what.splitlines()[0],
+    )  # fmt: skip
+
+
+def find(name: str) -> Animal:
+    """Raises BadInputError."""
+    for animal in ANIMALS:
+        if animal.name == name:
+            return animal
+    raise BadInputError(f"There is no {name!r} in the zoo.", todo="tally campaign zoo --list")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@click.option("--list", "listing", is_flag=True, help="List the animals.")
+@json_option
+def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> None:
+    """Break the firmware on purpose, in known ways: the campaign must catch every one."""
+    animals = [find(name) for name in names] or list(ANIMALS)
+    if listing:
+        for animal in animals:
+            out().print(f"{animal.name:>24}  {animal.sentence}")
+        return
+    jobs = min(jobs or len(os.sched_getaffinity(0)), len(animals))
+    context = multiprocessing.get_context("spawn")
+    rows: list[Caught] = []
+    with context.Pool(jobs) as pool:
+        for row in pool.imap(hunt, animals):
+            rows.append(row)
+            if not as_json:
+                err().print(f"{len(rows)}/{len(animals)}  {_line(row)}")
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    escaped = [row.name for row in rows if not row.caught]
+    if not as_json:
+        caught = len(rows) - len(escaped)
+        out().print(f"{caught} of {len(rows)} caught" + (f"; not: {escaped}" if escaped else ""))
+    if escaped:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _line(row: Caught) -> str:
+    if not row.caught:
+        return f"[red]not caught[/] {row.name}"
+    return f"{row.name:>24}  {row.scenario}, {row.cuts} cuts: {row.what}"

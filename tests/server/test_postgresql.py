@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,11 +20,14 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server import operations, schema
 from tallystick.server.console import opened
 from tallystick.server.database import Database
+from tallystick.server.housekeeping import sweep
 from tallystick.server.models_login import Factor
 from tallystick.server.otp import hotp
-from tallystick.server.running import running, start
+from tallystick.server.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
 from tallystick.tools.campaign.server import run
+from tests.server.portal_driver import Browser, Portal
+from tests.server.test_portal import register_card
 from tests.server.test_process import enrol
 
 pytestmark = pytest.mark.slow
@@ -71,6 +76,49 @@ def test_backup_and_restore(postgresql, tmp_path: Path, container_class):
                 factor = connection.execute(text("SELECT moving_factor FROM card")).scalar()
             other.close()
     assert (done["cards"], factor) == (1, 6)
+
+
+def test_people_on_postgresql(postgresql, tmp_path: Path, clock, container_class):
+    """Signing in, methods, loans, recovery and the help desk use SQL of their own."""
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    settings = replace(settings, clock=clock, sms=sink, smtp=sink)
+    with running_in_thread(settings) as url:
+        portal = Portal(url, settings, clock, tmp_path)
+        seed = register_card(portal, container_class)
+        boss, aide = portal.staff("boss", "administrator"), portal.staff("aide", "support")
+        portal.person("ann")
+        boss.get("/cards").post("/cards/A1/lend", user="ann")
+        assert "is lent" in boss.page.text
+        ann = Browser(url).sign_in("ann")
+        ann.post("/second/card/A1", code=hotp(seed, 0, 6))
+        assert ann.heading == "You are signed in"
+        ann.get("/enrol/sms").post("/enrol/sms", address="+4740000089")
+        key = re.search(r"/enrol/sms/(\d+)/confirm", ann.page.text).group(1)
+        ann.post(f"/enrol/sms/{key}/confirm", code=portal.code(1))
+        assert "is enrolled" in ann.page.text
+        forgot = Browser(url).get("/recover").post("/recover", login="ann", kind="card")
+        forgot.post("/recover/prove?kind=card", code=hotp(seed, 1, 6))
+        forgot.post("/recover/reset", password="another good one")
+        assert "new password is set" in forgot.page.text
+        number = re.search(r"/people/(\d+)\">ann<", aide.get("/people").page.text).group(1)
+        boss.get(f"/people/{number}").post(f"/people/{number}/help/ask")
+        assert boss.page.status_code == 200
+        aide.get(f"/people/{number}")
+        request = re.search(r'name="request" value="(\d+)"', aide.page.text).group(1)
+        aide.post(f"/people/{number}/help/agree", request=request)
+        boss.post(f"/people/{number}/help/collect", request=request)
+        assert 'class="secret big"' in boss.page.text
+        boss.get("/people?q=an").get("/audit").get("/policy").post("/policy", policy="{}")
+        assert "in force" in boss.page.text
+        for path in ("/", "/cards", f"/people/{number}", "/audit"):
+            assert boss.get(path).page.status_code == 200
+        database = Database(settings.db_url)
+        sweep(database, clock() + 10**6)
+        moved = operations.rotate(database, settings.key_file, now=clock())
+        assert moved[0] == "k2" and moved[1] >= 4
+        database.close()
+        Browser.close_all()
 
 
 class User:

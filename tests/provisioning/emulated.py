@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from tallystick.common.errors import NoDeviceError
+from collections.abc import Callable
+
 from tallystick.common.identity import Identity
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
+from tallystick.tools.docked import DockedLink
 
 
-class EmulatedLink:
-    """A ByteLink to an emulated card in its dock. Waiting lets the card's time pass.
-
-    on_block: called with each block that the station sends, before the card has it.
-    """
-
-    name = "emulated"
+class EmulatedLink(DockedLink):
+    """on_block: called with each block that the station sends, before the card has it."""
 
     def __init__(self, card: Card) -> None:
-        self.card = card
-        self.on_block = lambda block: None
-        self._answer = bytearray()
-        card.dock(self._answer.extend)
+        super().__init__(card)
+        self.on_block: Callable[[bytes], None] = lambda block: None
 
     def write(self, data: bytes) -> None:
         self.on_block(data)
-        self._need_power()
-        self.card.send(data)
-
-    def read(self, timeout_s: float) -> bytes:
-        self._need_power()
-        if not self._answer and timeout_s:
-            self.card.run_until(lambda: bool(self._answer), round(timeout_s * 1000))
-        data = bytes(self._answer)
-        self._answer.clear()
-        return data
-
-    def drain(self) -> None:
-        self._answer.clear()
-
-    def close(self) -> None:
-        self.card.undock()
-
-    def _need_power(self) -> None:
-        if not self.card.powered:
-            raise NoDeviceError("The port emulated went away while it was in use.")
+        super().write(data)
 
 
 def emulated_card(image: Image, serial: str = "TS00000001", *, seed: int = 1) -> Card:

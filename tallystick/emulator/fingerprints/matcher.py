@@ -73,6 +73,12 @@ class NbisMatcher:
         return int(self._load(probe).compare(self._load(reference)))
 
 
+@lru_cache(maxsize=1)
+def shared_matcher() -> NbisMatcher:
+    """One matcher for the process: making one takes half a second."""
+    return NbisMatcher()
+
+
 def _most_reliable(record: bytes, limit: int) -> bytes:
     """The record with its `limit` most reliable minutiae."""
     minutiae = [

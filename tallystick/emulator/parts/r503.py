@@ -14,7 +14,7 @@ import numpy as np
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.fingerprints.impression import Pixels, Press, impression, usual_press
 from tallystick.emulator.fingerprints.master import Master
-from tallystick.emulator.fingerprints.matcher import Matcher, NbisMatcher
+from tallystick.emulator.fingerprints.matcher import Matcher, shared_matcher
 from tallystick.emulator.parts.r503_commands import Commands, Data, Reply
 from tallystick.emulator.parts.r503_flash import SensorFlash
 from tallystick.emulator.parts.r503_packets import Packet, PacketReader, Pid, encode
@@ -73,7 +73,7 @@ class R503:
         self.on_send = on_send
         self.on_touch = on_touch
         self.flash = flash if flash is not None else SensorFlash()
-        self.matcher: Matcher = matcher if matcher is not None else NbisMatcher()
+        self._matcher = matcher
         self.test_mode = test_mode
         self.touch = False
         self.powered = False
@@ -113,6 +113,11 @@ class R503:
     def current_ua(self) -> int:
         """Supply and touch supply together, µA."""
         return ACTIVE_UA if self.powered else STANDBY_UA
+
+    @property
+    def matcher(self) -> Matcher:
+        """Made when it is first needed."""
+        return self._matcher if self._matcher is not None else shared_matcher()
 
     @property
     def baud(self) -> int:

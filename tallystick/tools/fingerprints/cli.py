@@ -50,8 +50,6 @@ def measure(
     The defaults take about 20 minutes of one core. What is done is kept in the user's cache folder:
     a run that was stopped goes on where it was.
     """
-    # many small matrix products: threads of the numerical library only get in one another's way
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from tallystick.tools.fingerprints.measurement import Plan, run
     from tallystick.tools.fingerprints.summary import summarise
 

@@ -52,12 +52,15 @@ class Host:
         self.clock.now = end
 
     def power_up(self) -> None:
+        self.heard.clear()
         self.module.power(True)
-        assert self.run(lambda: self.heard[-1:] == b"\x55")
+        assert self.run(lambda: bytes(self.heard) == b"\x55")
         self._reader.clear()
 
     def send(self, code: int, arguments: bytes = b"") -> None:
-        self.module.receive(encode(self.module.flash.address, Pid.COMMAND, bytes([code]) + arguments))
+        self.module.receive(
+            encode(self.module.flash.address, Pid.COMMAND, bytes([code]) + arguments)
+        )
 
     def ask(self, code: int, arguments: bytes = b"") -> Answer:
         """The next acknowledge to this command."""

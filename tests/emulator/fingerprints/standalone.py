@@ -45,7 +45,7 @@ class StandaloneSensor:
             self.module.lift()
 
     def replug(self) -> None:
-        """Power off and on. The start-up byte is not passed on: drivers expect to open the port later."""
+        """Power off and on. The start-up byte is not passed on: drivers open the port later."""
         with self._lock:
             self.module.power(False)
             self.module.on_send = None

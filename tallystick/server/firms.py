@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
@@ -78,10 +80,12 @@ def list_all(connection: Connection) -> list[KnownFirm]:
     return [KnownFirm(row.id, row.name, parse(row.policy)) for row in rows]
 
 
-def policy_from(text: str) -> FirmPolicy:
-    """A policy from JSON. Raises ApiError (422) naming each field that is wrong."""
+def policy_from(source: str | Mapping[str, Any]) -> FirmPolicy:
+    """A policy from JSON, or from values. Raises ApiError (422) naming each field that is wrong."""
     try:
-        return FirmPolicy.model_validate_json(text)
+        if isinstance(source, str):
+            return FirmPolicy.model_validate_json(source)
+        return FirmPolicy.model_validate(source)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()

@@ -106,6 +106,9 @@ class FirmPolicy(BaseModel):
     def fits_together(self) -> FirmPolicy:
         if self.minimum_methods > len(self.methods):
             raise ValueError("minimum_methods is larger than the number of methods allowed")
+        if MethodKind.WEBAUTHN in self.recovery_methods:
+            # Asking for a key by name alone would tell which keys an account has.
+            raise ValueError("a security key cannot recover a password; it serves for signing in")
         if self.lockout_max_s < self.lockout_s:
             raise ValueError("lockout_max_s is shorter than lockout_s")
         if PersonRole.USER in self.lockout_lifted_by:

@@ -12,6 +12,7 @@ import pytest
 from tallystick.server import firms, people
 from tallystick.server.console import opened
 from tallystick.server.otp import hotp
+from tallystick.server.policy import FirmPolicy
 from tallystick.server.running import running_in_thread
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 
@@ -321,6 +322,34 @@ def test_next_never_leads_elsewhere(portal):
     browser = Browser(portal.url).get("/password")
     assert browser.heading == "Sign in"
     assert 'value="/p/default/password"' in browser.page.text
+
+
+def test_the_policy_form(portal):
+    boss = portal.staff("boss", "administrator").get("/policy")
+    everything = dict(re.findall(r'name="([\w.]+)" type="\w+" value="([^"]*)"', boss.page.text))
+    everything |= dict.fromkeys(
+        re.findall(r'name="([\w.]+)" value="yes" checked', boss.page.text), "yes"
+    )
+    assert set(FirmPolicy.model_fields) == {name.split(".")[0] for name in everything}
+    boss.post("/policy", **everything)
+    assert "in force" in boss.page.text
+
+    def stored() -> FirmPolicy:
+        with opened(portal.settings) as parts, parts.database.read() as connection:
+            return firms.by_name(connection, "default").policy
+
+    assert stored() == FirmPolicy()
+    del everything["methods.sms"]
+    boss.get("/policy").post("/policy", **everything | {"look_ahead": "3", "day_ends": "16:30"})
+    assert stored() == FirmPolicy(
+        methods=FirmPolicy().methods - {"sms"}, look_ahead=3, day_ends="16:30"
+    )
+    for wrong in ({"look_ahead": "0"}, {"time_zone": "Mars/Phobos"}, {"session_hours": "x"}):
+        boss.get("/policy").post("/policy", **everything | wrong)
+        assert boss.page.status_code == 422
+        assert next(iter(wrong)) in boss.problem
+        assert stored().look_ahead == 3
+    assert Browser(portal.url).sign_in("boss").page.status_code == 200
 
 
 @pytest.mark.parametrize("role", ["user", "support", "auditor", "administrator"])

@@ -109,7 +109,7 @@ def test_people_on_postgresql(postgresql, tmp_path: Path, clock, container_class
         aide.post(f"/people/{number}/help/agree", request=request)
         boss.post(f"/people/{number}/help/collect", request=request)
         assert 'class="secret big"' in boss.page.text
-        boss.get("/people?q=an").get("/audit").get("/policy").post("/policy", policy="{}")
+        boss.get("/people?q=an").get("/audit").get("/policy").post("/policy", look_ahead="5")
         assert "in force" in boss.page.text
         for path in ("/", "/cards", f"/people/{number}", "/audit"):
             assert boss.get(path).page.status_code == 200

@@ -21,8 +21,7 @@ def start_page(visit: AnyVisit) -> Response:
 
 def _start(visit: Visit, *, error: ApiError | None = None, login: str = "") -> Response:
     policy = visit.firm.policy
-    # WebAuthn by name alone would tell which keys an account has; it serves for signing in.
-    kinds = (policy.recovery_methods & policy.methods) - {MethodKind.WEBAUTHN}
+    kinds = policy.recovery_methods & policy.methods
     return visit.render(
         "recover.html",
         status=error.status if error else 200,

@@ -14,6 +14,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.models import AuditEntry
 from tallystick.server.models_login import HelpRequest
 from tallystick.server.policy import FirmPolicy, PersonRole
+from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.rights import Right
@@ -183,29 +184,33 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
 
 @router.get("/policy")
 def policy_page(member: SeesPolicy) -> Response:
-    return _policy(member, member.visit.firm.policy.model_dump_json(indent=2))
+    return _policy(member, member.visit.firm.policy)
 
 
 def _policy(
-    member: Member, text: str, *, error: ApiError | None = None, notice: str | None = None
+    member: Member,
+    policy: FirmPolicy,
+    *,
+    error: ApiError | None = None,
+    notice: str | None = None,
 ) -> Response:
     return member.visit.render(
         "policy.html",
         status=error.status if error else 200,
         error=error,
         notice=notice,
-        text=text,
-        fields=FirmPolicy.model_fields,
+        groups=policy_form.fields_of(policy),
     )
 
 
 @router.post("/policy")
 def change_policy(member: ChangesPolicy, form: Form) -> Response:
-    state, text = member.visit.state, form.get("policy", "")
+    """Put what the form says in force; fields that it lacks stay as they are."""
+    state, old = member.visit.state, member.visit.firm.policy
     try:
-        policy = firms.policy_from(text)
+        policy = firms.policy_from(old.model_dump() | policy_form.values_of(form))
     except ApiError as error:
-        return _policy(member, text, error=error)
+        return _policy(member, old, error=error)
     with state.database.write() as connection:
         firms.set_policy(
             connection,
@@ -215,7 +220,7 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             now=state.now(),
             actor=f"person:{member.session.person.id}",
         )
-    return _policy(member, policy.model_dump_json(indent=2), notice="The new policy is in force.")
+    return _policy(member, policy, notice="The new policy is in force.")
 
 
 @router.get("/audit")

@@ -88,7 +88,7 @@ class BatchView:
         with self._lock:
             self._ports.setdefault(port, _Port()).failed += 1
         self._set(port, doing="failed: take the card out", style="bold red")
-        self._console.print(f"[bold red]{port} {serial or 'card'}:[/] ", end="")
+        self._console.print(Text(f"{port} {serial or 'card'}: ", style="bold red"), end="")
         self._console.print(str(error), markup=False)
 
     def empty(self, port: str) -> None:

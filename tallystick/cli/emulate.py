@@ -27,6 +27,7 @@ from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.service import Service
 from tallystick.tools.image.build import build, write
 
+_DEFAULT_SERIAL = "TS00000001"
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
@@ -42,7 +43,8 @@ emulate.add_command(reader)
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
 @click.option(
-    "--serial", default="TS00000001", show_default=True, help="Serial number, 10 characters."
+    "--serial",
+    help="Serial number, 10 characters (default: as in --flash or --identity, or TS00000001).",
 )
 @click.option(
     "--identity",
@@ -68,7 +70,7 @@ emulate.add_command(reader)
 def card(
     image: Path | None,
     board: str | None,
-    serial: str,
+    serial: str | None,
     identity: Path | None,
     pty: bool,
     tcp: int | None,
@@ -94,15 +96,23 @@ def card(
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     maps.check(flash_map)
+    kept = _kept_flash(flash)
     device = Card(
         _image(image, board),
-        identity=_identity(identity, serial),
+        identity=_identity(identity, serial or _DEFAULT_SERIAL),
         seed=seed,
         trace=EventLog(events) if events is not None else None,
     )
     _attach(device, vcd, current, apdu_log)
-    if flash is not None and flash.is_file():
-        _load_flash(device, flash)
+    if flash is not None and kept:
+        _load_flash(device, flash, kept)
+    name = _serial_in(device)
+    if serial is not None and name != serial:
+        raise BadInputError(
+            f"The card in {flash or identity} is {name}, not {serial}.",
+            kept="The file was not touched.",
+            todo="Leave --serial out, or name another file.",
+        )
     port: SerialPort | None = PseudoTerminal() if pty else TcpPort(tcp) if tcp is not None else None
     service = Service(device, port, real_time=real_time)
     server = ControlServer(service, control) if control is not None else None
@@ -111,7 +121,7 @@ def card(
     device.power_on()
     if server is not None:
         server.start()
-    _announce(device, serial, port, server, as_json)
+    _announce(device, name, port, server, as_json)
     try:
         service.run(on_end=lambda: _keep(device, flash, flash_map))
     finally:
@@ -155,13 +165,36 @@ def _identity(path: Path | None, serial: str) -> bytes:
     if len(segment) != SIZE:
         raise BadInputError(
             f"{path} is not a per-card segment of {SIZE} bytes.",
-            todo="Make one with: tally image identity.",
+            todo="Leave --identity out for a development card.",
         )
     return segment
 
 
-def _load_flash(device: Card, path: Path) -> None:
-    content = path.read_bytes()
+def _kept_flash(path: Path | None) -> bytes:
+    """What the file holds, b"" when there is none yet. Raises BadInputError when it could not be
+    written at the end: better now than with the card's state in hand."""
+    if path is None:
+        return b""
+    try:
+        # Seed and keys are in it: for its owner only.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise BadInputError(
+            f"The flash cannot be kept in {path}: {error.strerror}.",
+            kept="Nothing was started.",
+            todo="Name a file in a folder that you may write to.",
+        ) from None
+
+
+def _serial_in(device: Card) -> str:
+    """The serial number in the card's identity, as the firmware will read it."""
+    start = device.board.identity.address
+    return bytes(device.flash.memory[start + 5 : start + 15]).decode("ascii", "replace")
+
+
+def _load_flash(device: Card, path: Path, content: bytes) -> None:
     if len(content) != device.board.flash_size:
         raise BadInputError(
             f"{path} holds {len(content)} bytes; the flash of {device.board.name} has "
@@ -187,5 +220,6 @@ def _keep(device: Card, path: Path | None, flash_map: Path | None) -> None:
         maps.write(device.board, device.flash, flash_map)
     if path is not None:
         part = path.with_suffix(path.suffix + ".part")
-        part.write_bytes(device.flash.memory[:])
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(device.flash.memory[:])
         part.replace(path)

@@ -11,6 +11,7 @@ One thread. Nothing happens but in a call; a call returns when the firmware wait
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from types import TracebackType
 
@@ -86,7 +87,7 @@ class Card:
     def _wire_display(self) -> MemoryLcd | Ssd1306:
         board = self.board
         if board.display == "memory_lcd":
-            lcd = MemoryLcd()
+            lcd = MemoryLcd(clock_us=lambda: self.clock.now)
             if board.display_power_pin >= 0:
                 self.mcu.on_output[board.display_power_pin] = lambda level: lcd.power(bool(level))
             self.mcu.on_output[board.display_select_pin] = lcd.spi_select
@@ -187,6 +188,22 @@ class Card:
         if self.mcu.state is State.OFF:
             self.display.power(False)
 
+    def advance(self, until_us: int, wall_s: float) -> bool:
+        """Lets virtual time pass until `until_us`, for at most `wall_s` of wall time. True when
+        there. Raises FirmwareCrashError."""
+        end = time.monotonic() + wall_s
+        self.mcu.run(until_us, stop=lambda: time.monotonic() >= end)
+        self.mcu.settle()
+        self._after_run()
+        return self.clock.now >= until_us
+
+    def set_cell_mv(self, mv: int | None) -> None:
+        """Pins the cell's open-circuit voltage, or (None) gives it back to the discharge curve.
+        Below the brown-out voltage the card loses power, as when the cell is pulled."""
+        self.cell.fixed_mv = mv
+        if not self.supply.docked and self.supply.voltage_mv() < self.board.brown_out_mv:
+            self.power_off()
+
     @property
     def powered(self) -> bool:
         return self.mcu.state is not State.OFF
@@ -238,7 +255,7 @@ class Card:
 
     def send(self, data: bytes) -> None:
         """Bytes to the card, taking the time of the wire."""
-        self.clock.now += round(len(data) * self.mcu.uart.byte_us())
+        self.mcu.run(self.clock.now + round(len(data) * self.mcu.uart.byte_us()))
         self.mcu.feed_uart(data)
         self.mcu.settle()
         self._after_run()

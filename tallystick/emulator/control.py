@@ -6,7 +6,6 @@ a web page open on the same computer cannot press the button.
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -14,35 +13,42 @@ from typing import Annotated, Any, Literal
 import uvicorn
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tallystick import __version__
 from tallystick.emulator.card import Card
 from tallystick.emulator.local_only import protect
 from tallystick.emulator.openapi_page import page
+from tallystick.emulator.serial_port import listen
 from tallystick.emulator.service import Service
 
 
-class ButtonAction(BaseModel):
+class _Body(BaseModel):
+    """Takes no field that is not there, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ButtonAction(_Body):
     """A press lasts `ms` of virtual time; `down` and `up` leave the button there."""
 
     action: Literal["press", "down", "up"] = "press"
     ms: Annotated[int, Field(ge=1, le=120_000)] = 120
 
 
-class Power(BaseModel):
+class Power(_Body):
     """Insert or pull the cell."""
 
     on: bool
 
 
-class CellVoltage(BaseModel):
+class CellVoltage(_Body):
     """Open-circuit voltage of the cell; null gives it back to the cell's own discharge curve."""
 
     mv: Annotated[int, Field(ge=0, le=5000)] | None
 
 
-class ClockStep(BaseModel):
+class ClockStep(_Body):
     """Let virtual time pass."""
 
     advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
@@ -66,6 +72,7 @@ def state(card: Card, crash: str) -> dict[str, Any]:
         "display": {
             "width": frame.width, "height": frame.height, "blank": frame.blank,
             "frame": card.display.frames, "sha256": frame.sha256(),
+            "errors": list(card.display.errors),
         },
         "crash": crash,
     }  # fmt: skip
@@ -135,11 +142,12 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post("/cell", summary="Set the cell's voltage")
     def post_cell(body: CellVoltage) -> dict[str, Any]:
-        return changed(lambda card: setattr(card.cell, "fixed_mv", body.mv))
+        return changed(lambda card: card.set_cell_mv(body.mv))
 
     @app.post("/clock", summary="Let virtual time pass")
     def post_clock(body: ClockStep) -> dict[str, Any]:
-        return changed(lambda card: card.run_for(body.advance_ms))
+        service.advance(body.advance_ms)
+        return get_state()
 
     @app.get("/trace", summary="Events so far, as JSON lines", response_model=None)
     def get_trace() -> Response:
@@ -158,7 +166,7 @@ class ControlServer:
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
     def __init__(self, service: Service, port: int) -> None:
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket = listen(port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(create_app(service), log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)

@@ -5,9 +5,9 @@ datagram of JSON with one file descriptor, a socket; the answer is the process n
 as text. A mother has run `port/boot.py` up to the point where the chip would come out of reset, and
 blocks there in a read. To start a chip, send her a datagram (JSON: the list of processors to run
 on) with four descriptors (flash, read, write, console) over that socket, then SIGUSR1: she forks,
-the child takes the descriptors, and she answers with its number. She ends when her socket is
-closed. A fifth descriptor, a socket, makes the child a mother too: it can be forked in the same way
-while its firmware waits for an answer.
+the child takes the descriptors, and she answers with its number. She ends with the fork server, and
+that ends when its host does, however it ends. A fifth descriptor, a socket, makes the child a
+mother too: it can be forked in the same way while its firmware waits for an answer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
 _PROTECTION = mmap.PROT_READ | mmap.PROT_WRITE
 _FLAGS = mmap.MAP_SHARED | 0x10  # MAP_FIXED: in place of the mother's
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_PR_SET_PDEATHSIG = 1
 
 
 def _receive(channel: socket.socket, count: int) -> tuple[bytes, list[int]]:
@@ -115,6 +116,7 @@ def serve(channel: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             try:
+                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
                 channel.close()
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 os._exit(_Mother(json.loads(data), socket.socket(fileno=fds[0])).run())

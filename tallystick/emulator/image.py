@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Image:
             )
         target = find(named)
         data = path.read_bytes()
+        _check(path, data, manifest)
         if path.suffix == ".hex":
             segments = _from_hex(path, FLASH_BASE[target.chip])
         elif data.startswith(_UF2_MAGIC[:4]):
@@ -75,6 +77,18 @@ def _manifest(path: Path) -> dict[str, object]:
     except ValueError as error:
         raise BadInputError(f"{beside} is not JSON.", todo="Build the image again.") from error
     return content if isinstance(content, dict) else {}
+
+
+def _check(path: Path, data: bytes, manifest: dict[str, object]) -> None:
+    """Raises BadInputError when the manifest beside the file knows it, and with other contents."""
+    outputs = manifest.get("outputs")
+    entry = outputs.get(path.name) if isinstance(outputs, dict) else None
+    if isinstance(entry, dict) and entry.get("sha256") != hashlib.sha256(data).hexdigest():
+        raise BadInputError(
+            f"{path} is not the file that its manifest describes: its SHA-256 differs.",
+            kept="Nothing was started.",
+            todo="Build or copy the image again.",
+        )
 
 
 def _from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:

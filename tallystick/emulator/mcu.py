@@ -79,6 +79,7 @@ class Mcu:
         self.unwind_next = False  # in place of the next answer, see `Link.unwind`
         self._chip = self._describe()
         self._rng = rng
+        self._unique_id = rng.randbytes(16)
         self._inputs: dict[int, int] = {}
         self._levels = bytes(link.PINS // 8)  # the inputs, a bit a pin, as answers carry them
         self._irqs: dict[int, int] = {}
@@ -343,6 +344,11 @@ class Mcu:
         self.current_ua = self.board.currents.run
         if light:
             self._pass_time(self.board.wake_us)
+        try:
+            self._check_voltage()
+        except PowerLostError:
+            self._stop(State.OFF)
+            return
         fired = bytes(self._fired)
         self._fired.clear()
         self._answer(woken, fired)
@@ -401,6 +407,9 @@ class Mcu:
 
     def _adc(self, message: Message) -> None:
         self._pass_time(20)
+        if message.arg != self.board.cell_channel:
+            self._answer(0)  # nothing is connected there
+            return
         mv = 3000 if self.supply is None else self.supply.voltage_mv()
         self._answer(self.family.adc(mv))
 
@@ -419,7 +428,7 @@ class Mcu:
         self._answer(int(part is not None and part(message.value >> 24, message.data)))
 
     def _uart_config(self, message: Message) -> None:
-        self.uart.configure(message.value)
+        self.uart.configure(message.value, int.from_bytes(message.data, "little"))
 
     def _uart_any(self, message: Message) -> None:
         self._answer(len(self.uart.received))
@@ -503,7 +512,10 @@ class Mcu:
         self._answer(self.family.cause)
 
     def _random(self, message: Message) -> None:
-        self._answer(0, self._rng.randbytes(message.value))
+        if message.arg:
+            self._answer(0, self._unique_id[: message.value])
+        else:
+            self._answer(0, self._rng.randbytes(message.value))
 
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""

@@ -12,6 +12,8 @@ import termios
 import tty
 from typing import Protocol
 
+from tallystick.common.errors import BadInputError
+
 
 class SerialPort(Protocol):
     """One peer at a time. `fileno` is readable while `connected`, when bytes wait or the peer
@@ -60,11 +62,23 @@ class PseudoTerminal:
         os.close(self._master)
 
 
+def listen(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; port 0 chooses. Raises BadInputError when it is taken."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise BadInputError(
+            f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}.",
+            kept="Nothing was started.",
+            todo="Choose another port; 0 lets the system choose.",
+        ) from None
+
+
 class TcpPort:
     """A listening socket on 127.0.0.1; `socket://127.0.0.1:PORT` for pyserial. Port 0 chooses."""
 
     def __init__(self, port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._listener = listen(port)
         self._listener.setblocking(False)
         self._peer: socket.socket | None = None
         self.name = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"

@@ -17,12 +17,15 @@ from threading import Lock
 from typing import TypeVar
 
 from tallystick.common.console import print_error
+from tallystick.common.errors import TallyError
 from tallystick.emulator.card import Card, FirmwareCrashError
 from tallystick.emulator.serial_port import SerialPort
 
 T = TypeVar("T")
 _LOOK_FOR_PEER_S = 0.02
 _US = 1_000_000
+_SLICE_S = 0.05
+_LONGEST_ADVANCE_S = 45
 
 
 class Service:
@@ -52,6 +55,23 @@ class Service:
         os.write(self._wake_write, b"\0")
         return future.result(timeout_s)  # type: ignore[return-value]
 
+    def advance(self, ms: int) -> None:
+        """Lets virtual time pass in slices, between which the service goes on serving others.
+
+        Raises TallyError when wall time runs out: what has passed by then has passed.
+        """
+        until = self.call(lambda card: card.clock.now) + ms * 1000
+        end = time.monotonic() + _LONGEST_ADVANCE_S
+        while not self.call(lambda card: card.advance(until, _SLICE_S)):
+            if time.monotonic() >= end:
+                left = (until - self.call(lambda card: card.clock.now)) // 1000
+                raise TallyError(
+                    f"Time is passing too slowly: {left} ms of {ms} are left after "
+                    f"{_LONGEST_ADVANCE_S} s.",
+                    kept="The time that has passed stays passed.",
+                    todo="Undock the card (close its serial port), or ask for less at a time.",
+                )
+
     def stop(self) -> None:
         self._stopping = True
         os.write(self._wake_write, b"\0")
@@ -66,6 +86,7 @@ class Service:
                 self._follow_peer()
                 self._let_time_pass()
         finally:
+            self._refuse_requests()
             if on_end is not None:
                 on_end()
             if self._port is not None:
@@ -87,6 +108,9 @@ class Service:
                 if not self._requests:
                     return
                 action, future = self._requests.popleft()
+            if self._stopping:
+                future.set_exception(TallyError("The emulator is stopping."))
+                continue
             try:
                 future.set_result(action(self.card))
             except FirmwareCrashError as error:
@@ -94,6 +118,11 @@ class Service:
                 future.set_exception(error)
             except Exception as error:
                 future.set_exception(error)
+
+    def _refuse_requests(self) -> None:
+        with self._lock:
+            while self._requests:
+                self._requests.popleft()[1].set_exception(TallyError("The emulator is stopping."))
 
     def _follow_peer(self) -> None:
         if self._port is None:

@@ -1,5 +1,6 @@
 """The control interface over real HTTP, and the serial ports, with firmware behind them."""
 
+import concurrent.futures
 import json
 import subprocess
 import threading
@@ -81,6 +82,21 @@ def test_display_formats(running: Running) -> None:
     assert "#" in "".join(shown["rows"]) and shown["code"] is None
 
 
+def test_a_cell_below_the_brown_out_voltage_takes_the_power(running: Running) -> None:
+    post(running, "/button", action="press")
+    off = post(running, "/cell", mv=0)
+    assert off["state"] == "off" and off["display"]["blank"] is True
+    post(running, "/cell", mv=3_000)
+    assert post(running, "/power", on=True)["state"] == "asleep"
+
+
+def test_letting_go_of_a_button_that_is_up_does_nothing(running: Running) -> None:
+    before = running.http.get("/state").json()
+    for _ in range(5):
+        after = post(running, "/button", action="up")
+    assert after["boots"] == before["boots"]
+
+
 def test_power_and_cell(running: Running) -> None:
     assert post(running, "/cell", mv=2_500)["cell_mv"] <= 2_500
     off = post(running, "/power", on=False)
@@ -109,6 +125,17 @@ def test_the_card_answers_on_its_serial_port(running: Running) -> None:
         assert str(IssuerSession(connection).version()).startswith("0.")
 
 
+def test_a_long_time_on_the_dock_holds_nobody_up(running: Running) -> None:
+    with CardConnection.open(running.port) as connection:
+        IssuerSession(connection).serial()
+        before = running.http.get("/state").json()["clock_ms"]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            step = pool.submit(running.http.post, "/clock", json={"advance_ms": 2 * 60_000})
+            for _ in range(3):
+                assert running.http.get("/state").status_code == 200
+            assert step.result(60).json()["clock_ms"] >= before + 2 * 60_000
+
+
 def test_noise_on_the_line_does_not_hold_the_card_up(running: Running) -> None:
     with serial.serial_for_url(running.port, 115200, timeout=1) as line:
         line.write(bytes(range(256)) * 3)
@@ -125,10 +152,21 @@ def test_noise_on_the_line_does_not_hold_the_card_up(running: Running) -> None:
         ("/cell", {"mv": -1}),
         ("/clock", {"advance_ms": "soon"}),
         ("/power", {}),
+        ("/power", {"on": "yes"}),
+        ("/button", {"MS": 5}),
+        ("/button", {"action": "press", "ms": 1.5}),
     ],
 )
 def test_bad_bodies_are_refused(running: Running, path: str, body: dict[str, Any]) -> None:
-    assert running.http.post(path, json=body).status_code == 422
+    answer = running.http.post(path, json=body)
+    assert answer.status_code == 422
+    assert set(answer.json()["error"]) == {"error", "what", "kept", "todo", "exit_code"}
+
+
+def test_a_number_too_large_for_json_is_refused(running: Running) -> None:
+    head = {"Content-Type": "application/json"}
+    answer = running.http.post("/button", content='{"ms": 1e400}', headers=head)
+    assert answer.status_code == 422
 
 
 def test_pages_of_other_origins_are_refused(running: Running) -> None:

@@ -43,6 +43,15 @@ def test_board_unknown(tmp_path: Path, outputs: dict[str, Path]) -> None:
         Image.load(lonely)
 
 
+def test_a_file_that_its_manifest_does_not_know(tmp_path: Path, outputs: dict[str, Path]) -> None:
+    changed = bytearray(outputs["bin"].read_bytes())
+    changed[1000] ^= 1
+    (tmp_path / "card.bin").write_bytes(changed)
+    (tmp_path / "manifest.json").write_bytes(outputs["manifest"].read_bytes())
+    with pytest.raises(BadInputError, match="SHA-256 differs"):
+        Image.load(tmp_path / "card.bin")
+
+
 def test_damaged_files(tmp_path: Path, outputs: dict[str, Path]) -> None:
     (tmp_path / "cut.uf2").write_bytes(outputs["uf2"].read_bytes()[:-7])
     with pytest.raises(BadInputError, match="whole UF2"):

@@ -1,4 +1,4 @@
-"""Secrets stay where they belong: searched for in everything that the chain writes, shows or says."""
+"""Secrets stay where they belong: searched for in all that the chain writes, shows or says."""
 
 import base64
 import logging

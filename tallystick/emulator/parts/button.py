@@ -30,14 +30,16 @@ class Button:
         self._rng = rng
 
     def push(self) -> None:
-        """Down, with bounce."""
-        self.down = True
-        self._settle(1)
+        """Down, with bounce. Nothing happens when it is down already."""
+        if not self.down:
+            self.down = True
+            self._settle(1)
 
     def release(self) -> None:
-        """Up, with bounce."""
-        self.down = False
-        self._settle(0)
+        """Up, with bounce. Nothing happens when it is up already."""
+        if self.down:
+            self.down = False
+            self._settle(0)
 
     def _settle(self, level: int) -> None:
         at = self._clock.now

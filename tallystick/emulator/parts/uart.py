@@ -14,11 +14,13 @@ class Uart:
         self.baud = 0
         self.detuned = False  # the peripheral clock changed since the baud rate was set
         self.received = bytearray()
+        self.room = 256  # bytes that the driver's receive buffer takes
         self.lost = 0  # bytes that came while the UART was off, asleep, or its buffer full
         self.on_send: Callable[[bytes], None] | None = None
 
-    def configure(self, baud: int) -> None:
+    def configure(self, baud: int, room: int = 256) -> None:
         self.baud = baud
+        self.room = room
         self.detuned = False
         self.received.clear()
 
@@ -33,7 +35,9 @@ class Uart:
             return
         if self.detuned:
             data = bytes(byte ^ 0xA5 for byte in data)
-        self.received += data
+        fits = data[: max(0, self.room - len(self.received))]
+        self.lost += len(data) - len(fits)
+        self.received += fits
 
     def send(self, data: bytes) -> None:
         if self.on_send and self.baud:

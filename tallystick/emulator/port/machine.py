@@ -135,11 +135,11 @@ class UART:
         timeout_char=0,
     ):
         self._n = bus
-        self.init(baudrate)
+        self.init(baudrate, rxbuf=rxbuf)
 
-    def init(self, baudrate=115200, **kw):
+    def init(self, baudrate=115200, rxbuf=256, **kw):
         self._baud = baudrate
-        link.post(link.OP_UART_CONFIG, self._n, baudrate)
+        link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
 
     def any(self):
         return link.call(link.OP_UART_ANY, self._n)

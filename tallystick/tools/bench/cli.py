@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from tallystick.common import console
+from tallystick.common.errors import ExitCode, TallyError
 
 # name → module with `measure() -> list of {"name", "value", "unit", "aim", "peer"}`
 BENCHES = {
@@ -27,19 +28,31 @@ def bench(names: tuple[str, ...], as_json: bool) -> None:
     does.
     """
     rows: list[dict[str, Any]] = []
+    failed: list[str] = []
     with console.progress(disable=as_json) as progress:
         chosen = names or tuple(BENCHES)
         task = progress.add_task("measuring", total=len(chosen))
         for name in chosen:
             progress.update(task, description=f"measuring {name}")
-            rows += importlib.import_module(BENCHES[name]).measure()
+            try:
+                rows += importlib.import_module(BENCHES[name]).measure()
+            except Exception as error:
+                failed.append(f"{name}: {error}")
             progress.advance(task)
     if as_json:
         console.print_json(rows)
-        return
+    else:
+        console.out().print(_table(rows))
+    if failed:
+        what = f"Not measured: {'; '.join(failed)}."
+        console.print_error(TallyError(what, kept="The other figures are on standard output."))
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "value", "unit", "aim", "peer"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for row in rows:
         table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "aim", "peer")))
-    console.out().print(table)
+    return table

@@ -1,0 +1,95 @@
+"""`tally emulate card` as a process: what it leaves behind, and what it refuses at the start."""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "tallystick.cli", "emulate", "card"]
+
+
+@contextlib.contextmanager
+def emulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    with subprocess.Popen([*COMMAND, *words, "--json"], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        text = ""
+        for line in child.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        yield child, json.loads(text)
+        child.terminate()
+        child.wait(20)
+
+
+def refused(*words: str) -> dict[str, str]:
+    done = subprocess.run(
+        [*COMMAND, *words, "--json"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    result: dict[str, str] = json.loads(done.stdout)
+    return result
+
+
+def descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    todo = [pid]
+    while todo:
+        for children in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                fresh = {int(child) for child in children.read_text().split()} - found
+                found |= fresh
+                todo += fresh
+    return found
+
+
+def ended(pid: int) -> bool:
+    """Waits for a process that is not ours; 10 s at most."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 10)[0])
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_behind(how: signal.Signals) -> None:
+    with emulating("--control", "0") as (child, _):
+        family = descendants(child.pid)
+        assert family, "the firmware runs in processes of its own"
+        child.send_signal(how)
+        child.wait(20)
+        assert all(ended(pid) for pid in family)
+
+
+def test_the_flash_is_kept_for_its_owner_only(tmp_path: Path) -> None:
+    kept = tmp_path / "card.flash"
+    with emulating("--flash", str(kept), "--serial", "TS00000077"):
+        pass
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    with emulating("--flash", str(kept)) as (_, facts):
+        assert facts["serial"] == "TS00000077"
+    error = refused("--flash", str(kept), "--serial", "TS00000078")
+    assert "TS00000077" in error["what"]
+
+
+def test_refusals_before_anything_starts(tmp_path: Path) -> None:
+    assert "cannot be kept" in refused("--flash", str(tmp_path / "none" / "card.flash"))["what"]
+    assert "no image" in refused("--image", str(tmp_path / "card.bin"))["what"]
+    assert "serial number" in refused("--serial", "short")["what"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert port in refused("--control", port)["what"]
+        assert port in refused("--tcp", port)["what"]

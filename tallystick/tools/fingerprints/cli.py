@@ -78,6 +78,17 @@ def show(plot: Path | None, as_json: bool) -> None:
     _show(result, as_json)
 
 
+@fingerprints.command()
+@click.argument("finger_name", metavar="FINGER", default="right-thumb")
+@click.option("--person", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--to", "path", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def draw(finger_name: str, person: int, path: Path) -> None:
+    """Draw how the sensor sees FINGER (right-thumb …), pressed in each way there is."""
+    from tallystick.tools.fingerprints.sheet import sheet
+
+    sheet(finger_name, person).save(path)
+
+
 def _draw(result: dict[str, Any], path: Path) -> None:
     try:
         from tallystick.tools.fingerprints.plot import draw
@@ -101,23 +112,32 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         return
     title = f"{result['impostor_pairs']:,} impostor pairs, {result['log_ins']:,} log-ins"
     table = Table(title=title)
-    for heading in ("level", "score", "false match", "95 %", "refused, 1 try", "3 tries", "95 %"):
-        table.add_column(heading, justify="right")
+    for heading in (
+        "level",
+        "score",
+        "false match",
+        "at most",
+        "refused, 1 try",
+        "3 tries",
+        "at most",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
     for level in result["levels"]:
         match, three = level["false_match"], level["refused_three_tries"]
         table.add_row(
             str(level["level"]),
             f"≥ {level['threshold']}",
             _one_in(match["rate"]),
-            f"{_one_in(match['exact'][1])} – {_one_in(match['exact'][0])}",
+            _one_in(match["exact"][1]),
             f"{level['refused_one_try']['rate']:.1%}",
             f"{three['rate']:.2%}",
-            f"{three['exact'][0]:.2%} – {three['exact'][1]:.2%}",
+            f"{three['exact'][1]:.2%}",
         )
     out().print(table)
     out().print(
         f"{result['fingers']} fingers, {result['failures_to_enrol']} could not be enrolled, "
-        f"{result['presses_per_enrolment']} presses an enrolment."
+        f"{result['presses_per_enrolment']} presses an enrolment. "
+        "“At most” is the upper end of the 95 % interval."
     )
 
 

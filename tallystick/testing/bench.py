@@ -1,0 +1,183 @@
+"""Makes what the fixtures give, and keeps what is left of a failure."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
+from tallystick.emulator.card import Card
+from tallystick.emulator.image import Image
+from tallystick.emulator.instruments.apdu_log import ApduLog
+from tallystick.emulator.instruments.current_csv import CurrentCsv
+from tallystick.emulator.instruments.vcd import Vcd
+from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
+from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.registry import TallyServer
+from tallystick.provisioning.steps import Outcome, Plan, Provisioner
+from tallystick.server.running import RunningServer
+from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
+from tallystick.testing.golden import Golden, safe
+from tallystick.testing.hands import Control, Person
+from tallystick.tools.bench.fresh import image as build_image
+from tallystick.tools.image.folder import from_folder
+
+_SERIAL = "serial:"
+
+
+def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Image:
+    """The image named, or one of the firmware in a folder, or the card's own for the board."""
+    if path is not None:
+        return Image.load(path, board)
+    if firmware is not None:
+        return from_folder(firmware, board or boards.DEFAULT)
+    return build_image(board or boards.DEFAULT)
+
+
+class Bench:
+    """One for each test that asks for a card."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        config = request.config
+        self._request = request
+        self._traces = folder if config.getoption("--tally-trace") else None
+        self._artefacts: Path = config.rootpath / config.getoption("--tally-artefacts")
+        self._backend: str = config.getoption("--tally-backend")
+        self._hands: str = config.getoption("--tally-hands")
+        self._cards: list[EmulatedCard] = []
+        self._numbers = itertools.count(1)
+        self._control: Control | None = None
+        node = request.node
+        self._golden = Golden(
+            node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
+            accept=config.getoption("--golden"),
+        )  # fmt: skip
+        if self._backend != "emulator" and not self._backend.startswith(_SERIAL):
+            raise pytest.UsageError(f"--tally-backend={self._backend}: use emulator or serial:DEV.")
+
+    def card(self) -> CardUnderTest:
+        if self._backend.startswith(_SERIAL):
+            return self._real_card()
+        return self._emulated_card()
+
+    def fleet(self, count: int) -> list[EmulatedCard]:
+        if self._backend != "emulator":
+            pytest.skip("a fleet is emulated: --tally-backend=emulator")
+        return [self._emulated_card() for _ in range(count)]
+
+    def _emulated_card(self) -> EmulatedCard:
+        image: Image = self._request.getfixturevalue("tally_image")
+        serial = f"TS{next(self._numbers):08}"
+        device = Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=1)
+        if self._traces is not None:
+            device.attach(Vcd(self._traces / f"{serial}.vcd", device.board))
+            device.attach(CurrentCsv(self._traces / f"{serial}-current.csv", device.board))
+            device.attach(ApduLog(self._traces / f"{serial}-apdu.log"))
+        card = EmulatedCard(device, serial, self._golden)
+        self._cards.append(card)
+        device.power_on()
+        return card
+
+    def _real_card(self) -> RealCard:
+        config = self._request.config
+        hands: Control | Person
+        if self._hands == "ask":
+            hands = Person(config)
+        else:
+            hands = self._control = Control(self._hands)
+        card = RealCard(self._backend.removeprefix(_SERIAL), hands, self._golden)
+        with card.docked() as connection:
+            card.serial = IssuerSession(connection).serial()
+        return card
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def keep(self, test: str) -> str:
+        """Moves what tells of a failure to the artefacts; returns words for the report."""
+        folder = self._artefacts / safe(test.split("::", 1)[-1])
+        lines = []
+        for card in self._cards:
+            folder.mkdir(parents=True, exist_ok=True)
+            device = card.device
+            (folder / f"{card.serial}.png").write_bytes(device.frame().png(palette=device.palette))
+            lines.append(
+                f"card {card.serial}: {device.mcu.state}, {device.clock.now / 1e6:.3f} s, "
+                f"{device.mcu.boots} starts, {device.flash.operations} flash operations"
+            )
+            if self._traces is not None:
+                (folder / f"{card.serial}-events.jsonl").write_text(device.trace.json_lines())
+        if lines:
+            lines.append(f"kept in {folder}" + ("" if self._traces else " (more: --tally-trace)"))
+        self._close_cards()
+        if self._traces is not None:
+            for file in self._traces.glob("TS*"):
+                shutil.copy(file, folder / file.name)
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        self._close_cards()
+        if self._control is not None:
+            self._control.close()
+
+    def _close_cards(self) -> None:
+        for card in self._cards:
+            card.device.close()
+        self._cards.clear()
+
+
+@dataclass(frozen=True)
+class StationUnderTest:
+    """Provisions cards, emulated or real, into the server."""
+
+    server: RunningServer
+    _custody: SoftwareCustody
+    _registry: TallyServer
+    _journal: Journal
+
+    def provision(
+        self, card: CardUnderTest, *, user: str | None = None, digits: int = 6
+    ) -> Outcome:
+        """Docks the card, takes it through every step, and takes it off the dock."""
+        plan = Plan(digits=digits, user=user)
+        work = Provisioner(self._custody, self._registry, self._journal, plan, self.server.url)
+        with card.docked() as connection:
+            return work.provision(connection, lambda _state, _serial: None)
+
+
+@contextmanager
+def station_at(server: RunningServer, folder: Path) -> Iterator[StationUnderTest]:
+    """A station with a key ring, a journal and a credential of its own."""
+    name = Path(tempfile.mkdtemp(dir=folder)).name
+    credential = server.add_credential("station", name)
+    assert credential.psk is not None
+    ring = KeyRing.create(DEVELOPMENT_MASTER)
+    ring.enroll(
+        parse_credential(
+            server.url,
+            {
+                "id": credential.id,
+                "role": "station",
+                "token": credential.token.reveal().decode(),
+                "psk": credential.psk.reveal().hex(),
+            },
+        )
+    )
+    custody = SoftwareCustody(ring)
+    registry = TallyServer(custody.server())
+    journal = Journal(folder / name / "station.journal")
+    try:
+        yield StationUnderTest(server, custody, registry, journal)
+    finally:
+        journal.close()
+        registry.close()
+        custody.close()

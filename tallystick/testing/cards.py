@@ -1,0 +1,175 @@
+"""A card in a test's hands, emulated or real, by the same verbs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from base64 import b32encode
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pyotp
+import pytest
+
+from tallystick.common.secret import Secret
+from tallystick.emulator.card import Card
+from tallystick.emulator.frames import Frame
+from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.testing.golden import Golden
+from tallystick.testing.hands import Hands
+from tallystick.tools.docked import DockedLink
+from tallystick.tools.personalise import RFC4226_SEED, personalise_over
+
+HOLD_MS = 1700
+
+
+class CardUnderTest(ABC):
+    """Verbs of somebody who holds the card. Waits are for a condition, never for a time."""
+
+    def __init__(self, serial: str, golden: Golden) -> None:
+        self.serial = serial
+        self._golden = golden
+        self._seed: Secret | None = None
+        self._digits = 6
+
+    # -- what every backend can do -------------------------------------------------------------
+
+    @abstractmethod
+    def press(self, ms: int = 120) -> None:
+        """Press the button for `ms`, and let the screen settle."""
+
+    @abstractmethod
+    def code(self) -> str | None:
+        """The code on the display now; None when there is none."""
+
+    @abstractmethod
+    def docked(self) -> AbstractContextManager[CardConnection]:
+        """`with card.docked() as connection:` puts the card on the dock and takes it off again."""
+
+    def hold(self) -> None:
+        """Press until the card says who it is."""
+        self.press(HOLD_MS)
+
+    def read_code(self) -> str:
+        """The code on the display. Fails the test when there is none."""
+        code = self.code()
+        if code is None:
+            pytest.fail(f"card {self.serial} shows no code")
+        return code
+
+    def press_for_code(self) -> str:
+        """Press, and the code that it gives."""
+        self.press()
+        return self.read_code()
+
+    def personalise(self, seed: Secret = RFC4226_SEED, *, digits: int = 6) -> None:
+        """Put in a seed that the test knows; the moving factor starts at 0."""
+        with self.docked() as connection:
+            personalise_over(connection, seed, digits=digits)
+        self._seed, self._digits = seed, digits
+
+    def expected_code(self, moving_factor: int) -> str:
+        """What the card must show for a moving factor, by the seed of `personalise` (RFC 4226)."""
+        if self._seed is None:
+            raise ValueError("only a card that the test personalised has a seed that it knows")
+        key = b32encode(self._seed.reveal()).decode()
+        return pyotp.HOTP(key, digits=self._digits).at(moving_factor)
+
+    # -- what only an emulated card can do -----------------------------------------------------
+
+    @property
+    def device(self) -> Card:
+        """The emulated card, for everything that has no verb. Skips the test on a real board."""
+        pytest.skip("this test needs an emulated card: --tally-backend=emulator")
+
+    def screen(self) -> Frame:
+        """The pixels on the glass."""
+        return self.device.frame()
+
+    def assert_screen(self, name: str) -> None:
+        """Compare the pixels with the accepted screen `name` of this test; `--golden` accepts."""
+        device = self.device
+        self._golden.compare(name, device.frame(), device.palette)
+
+    def wait_dark(self, limit_s: float = 120.0) -> None:
+        """Let virtual time pass until the display is dark."""
+        device = self.device
+        for _ in range(round(limit_s * 10)):
+            if device.frame().blank:
+                return
+            device.run_for(100)
+        pytest.fail(f"card {self.serial} was not dark after {limit_s} s")
+
+    def pass_time(self, seconds: float) -> None:
+        """Let virtual time pass."""
+        self.device.run_for(seconds * 1000)
+
+    def set_cell(self, mv: int | None) -> None:
+        """The cell's open-circuit voltage; None gives it back to its own discharge."""
+        self.device.cell.fixed_mv = mv
+
+    def pull_cell(self) -> None:
+        self.device.power_off()
+
+    def insert_cell(self) -> None:
+        self.device.power_on()
+
+    def cut_power_at_flash(self, number: int = 0, phase: Phase = Phase.BEFORE) -> None:
+        """Cut the power at the flash operation `number` from now, before, in or after it."""
+        flash = self.device.flash
+        at = flash.operations + number
+
+        def plan(operation: FlashOperation) -> Cut | None:
+            if operation.index != at:
+                return None
+            flash.fault_plan = None
+            half = len(operation.new) // 2
+            return Cut(phase, content=operation.new[:half] + operation.old[half:])
+
+        flash.fault_plan = plan
+
+
+class EmulatedCard(CardUnderTest):
+    """In virtual time: nothing here takes longer than its computation."""
+
+    def __init__(self, device: Card, serial: str, golden: Golden) -> None:
+        super().__init__(serial, golden)
+        self._device = device
+
+    @property
+    def device(self) -> Card:
+        return self._device
+
+    def press(self, ms: int = 120) -> None:
+        self._device.press(ms)
+
+    def code(self) -> str | None:
+        return self._device.read_code()
+
+    @contextmanager
+    def docked(self) -> Iterator[CardConnection]:
+        with CardConnection(DockedLink(self._device)) as connection:
+            yield connection
+        if self._device.powered:
+            self._device.run_for(1000)  # undocked, it goes to sleep
+
+
+class RealCard(CardUnderTest):
+    """A board on a serial port, with somebody, or something, to press and to read."""
+
+    def __init__(self, port: str, hands: Hands, golden: Golden) -> None:
+        super().__init__("", golden)
+        self._port = port
+        self._hands = hands
+
+    def press(self, ms: int = 120) -> None:
+        self._hands.press(ms)
+
+    def code(self) -> str | None:
+        return self._hands.code()
+
+    @contextmanager
+    def docked(self) -> Iterator[CardConnection]:
+        with CardConnection.open(self._port) as connection:
+            yield connection
+        self._hands.undocked()

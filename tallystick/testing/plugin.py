@@ -1,0 +1,126 @@
+"""The pytest plugin. Loaded in every pytest run where tallystick is installed, so it imports what a
+fixture needs only when the fixture is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tallystick.emulator.image import Image
+    from tallystick.server.running import RunningServer
+    from tallystick.testing.bench import Bench, StationUnderTest
+    from tallystick.testing.cards import CardUnderTest, EmulatedCard
+
+_BENCH = pytest.StashKey["Bench"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("tallystick")
+    add = group.addoption
+    add(
+        "--tally-backend", default="emulator", metavar="emulator|serial:DEV",
+        help="What the fixtures `card` and `station` work with (default: emulator).",
+    )  # fmt: skip
+    add(
+        "--tally-hands", default="ask", metavar="ask|URL",
+        help="Who presses and reads a real board: whoever is at the terminal, or a control URL.",
+    )  # fmt: skip
+    add("--tally-board", default=None, help="Board to emulate (default: the reference board).")
+    add("--tally-image", type=Path, default=None, help="Image to boot (default: build the card's).")
+    add(
+        "--tally-firmware", type=Path, default=None, metavar="DIR",
+        help="Build the image from this folder's main.py and modules instead.",
+    )  # fmt: skip
+    add("--golden", action="store_true", help="Accept the screens as they are now.")
+    add("--tally-trace", action="store_true", help="Keep waveforms, current and logs of failures.")
+    add(
+        "--tally-artefacts", type=Path, default=Path(".tally"), metavar="DIR",
+        help="Where pictures and traces of failures go (default: .tally).",
+    )  # fmt: skip
+    add("--tally-sarif", type=Path, default=None, metavar="FILE",
+        help="Write failures of tests marked `campaign` as SARIF.")  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "campaign: one of very many cases; its failures go to SARIF")
+    sarif: Path | None = config.getoption("--tally-sarif")
+    if sarif is not None and not hasattr(config, "workerinput"):
+        from tallystick.testing.sarif import SarifReport
+
+        config.pluginmanager.register(SarifReport(sarif))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, Any, Any]:
+    report = yield
+    bench = item.stash.get(_BENCH, None)
+    if bench is not None and call.when == "call" and report.failed:
+        report.sections.append(("tallystick", bench.keep(item.nodeid)))
+    return report
+
+
+@pytest.fixture(scope="session")
+def tally_image(request: pytest.FixtureRequest) -> Image:
+    """The image that emulated cards boot."""
+    from tallystick.testing.bench import image_for
+
+    config = request.config
+    return image_for(
+        config.getoption("--tally-image"),
+        config.getoption("--tally-firmware"),
+        config.getoption("--tally-board"),
+    )
+
+
+@pytest.fixture
+def tally_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """Makes and closes what a test holds in its hands."""
+    from tallystick.testing.bench import Bench
+
+    bench = Bench(request, tmp_path)
+    request.node.stash[_BENCH] = bench
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def blank_card(tally_bench: Bench) -> CardUnderTest:
+    """A powered card fresh from the factory, with development keys."""
+    return tally_bench.card()
+
+
+@pytest.fixture
+def card(blank_card: CardUnderTest) -> CardUnderTest:
+    """A card with a seed that the test knows, asleep, its moving factor 0."""
+    blank_card.personalise()
+    return blank_card
+
+
+@pytest.fixture
+def fleet(tally_bench: Bench) -> Callable[[int], list[EmulatedCard]]:
+    """`fleet(10)`: ten factory-fresh emulated cards, serial numbers in sequence."""
+    return tally_bench.fleet
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A running verification server of the session's own."""
+    from tallystick.server.running import running
+
+    with running(tmp_path_factory.mktemp("server")) as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def station(server: RunningServer, tmp_path: Path) -> Iterator[StationUnderTest]:
+    """A station that registers with `server`: `station.provision(card, user="ada")`."""
+    from tallystick.testing.bench import station_at
+
+    with station_at(server, tmp_path) as ready:
+        yield ready

@@ -1,0 +1,128 @@
+"""The pytest plugin, by suites that use it in a pytest of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "press-counter"
+TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
+
+SUITE = """
+import pytest
+
+def test_codes(card):
+    assert [card.press_for_code(), card.read_code()] == [card.expected_code(0)] * 2
+    if {emulated}:
+        card.wait_dark()
+        assert card.press_for_code() == card.expected_code(1)
+
+def test_screen(card):
+    card.hold()
+    card.assert_screen("who am i")
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("case", [1, 2])
+def test_case(card, case):
+    card.press()
+    assert case == 1
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(test_card=SUITE.format(emulated=True))
+    return pytester
+
+
+def test_a_screen_is_accepted_once_and_compared_from_then_on(suite):
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(failed=1)
+    suite.runpytest_subprocess("--golden", "-k", "screen").assert_outcomes(passed=1)
+    golden = suite.path / "golden.json"
+    assert list(json.loads(golden.read_text())) == ["test_screen"]
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(passed=1)
+
+    (suite.path / "test_card.py").write_text(SUITE.replace("card.hold()", "card.press()"))
+    result = suite.runpytest_subprocess("-k", "screen")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*is not the accepted one.*", "*pytest --golden*"])
+    folder = suite.path / ".tally" / "test_screen"
+    page = (folder / "who_am_i.html").read_text()
+    for picture in ("accepted", "now", "difference"):
+        assert f"who_am_i-{picture}.png" in page
+        assert (folder / f"who_am_i-{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_failures_keep_traces_and_campaigns_give_sarif_under_xdist(suite):
+    result = suite.runpytest_subprocess(
+        "-n2", "--golden", "--tally-trace", "--tally-sarif=out/c.sarif", "--junitxml=out/j.xml"
+    )
+    result.assert_outcomes(passed=3, failed=1)
+    folder = suite.path / ".tally" / "test_case_2"
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {
+        f"TS00000001{end}" for end in (".png", ".vcd", "-current.csv", "-apdu.log", "-events.jsonl")
+    }
+    sarif = json.loads((suite.path / "out" / "c.sarif").read_text())
+    (finding,) = sarif["runs"][0]["results"]
+    assert finding["ruleId"] == "test_case"
+    assert "Replay: pytest 'test_card.py::test_case[2]'" in finding["message"]["text"]
+    assert 'failures="1"' in (suite.path / "out" / "j.xml").read_text()
+
+
+def test_the_same_suite_on_a_board(pytester: pytest.Pytester, tmp_path: Path):
+    """The board is an emulated card behind a real pty; its control interface has the hands."""
+    pytester.makepyfile(test_card=SUITE.format(emulated=False))
+    board = subprocess.Popen(
+        [*TALLY, "emulate", "card", "--pty", "--control", "0", "--json"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert board.stdout
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(board.stdout.readline())
+        where = json.loads("".join(lines))
+        result = pytester.runpytest_subprocess(
+            f"--tally-backend=serial:{where['port']}", f"--tally-hands={where['control']}"
+        )
+        result.assert_outcomes(passed=2, failed=1, skipped=1)  # the screen needs an emulated card
+    finally:
+        board.send_signal(signal.SIGTERM)
+        board.wait(10)
+        board.stdout.close()
+
+
+def test_nobody_at_a_board_skips(pytester: pytest.Pytester):
+    pytester.makepyfile("def test_it(fleet): fleet(2)")
+    result = pytester.runpytest_subprocess("--tally-backend=serial:/dev/null")
+    result.assert_outcomes(skipped=1)
+    result = pytester.runpytest_subprocess("--tally-backend=usb")
+    result.stdout.fnmatch_lines(["*use emulator or serial:DEV*"])
+
+
+def test_station_server_and_fleet(pytester: pytest.Pytester):
+    pytester.makepyfile(
+        """
+        def test_chain(fleet, station):
+            cards = fleet(2)
+            assert [card.serial for card in cards] == ["TS00000001", "TS00000002"]
+            for card in cards:
+                outcome = station.provision(card)
+                assert outcome.serial == card.serial
+            codes = {card.press_for_code() for card in cards}
+            assert len(codes) == 2
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_the_example_of_another_firmware_passes(pytester: pytest.Pytester):
+    shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
+    pytester.runpytest_subprocess("-c", "pyproject.toml").assert_outcomes(passed=4)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tallystick.emulator.fingerprints.levels import THRESHOLDS
 from tallystick.emulator.parts.r503_codes import Confirm
 from tallystick.emulator.parts.r503_flash import CAPACITY
-from tallystick.emulator.parts.r503_memory import Memory
+from tallystick.emulator.parts.r503_memory import WRITE_US, Memory
 
 if TYPE_CHECKING:
     from tallystick.emulator.parts.r503 import R503
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SAMPLES = 6
 FINGER_WAIT_US = 10_000_000
 POLL_US = 20_000  # between two looks at a finger that should leave [our choice]
-WRITE_US = 30_000
 
 # Steps that an acknowledge names. Samples count on: image 1, features 2, image 3 … features 0C.
 # The manual prints the last three as 10, 11, 12 between 09 and 0D; they are taken as decimal.

@@ -16,13 +16,11 @@ from tallystick.emulator.fingerprints.matcher import TEMPLATE_LIMIT
 from tallystick.emulator.parts import r503_auto
 from tallystick.emulator.parts.r503_codes import ANSWER_SIZE, ARGUMENT_SIZES, Code, Confirm
 from tallystick.emulator.parts.r503_flash import CAPACITY
-from tallystick.emulator.parts.r503_memory import BUFFERS, SEARCH_US, Memory
+from tallystick.emulator.parts.r503_memory import BUFFERS, SEARCH_US, WRITE_US, Memory
 from tallystick.emulator.parts.r503_packets import Packet, Pid
 
 if TYPE_CHECKING:
     from tallystick.emulator.parts.r503 import R503
-
-WRITE_US = 30_000  # one template or parameter into flash; not in the manual
 
 _OPEN = {Code.ECHO, Code.HANDSHAKE, Code.VFY_PWD, Code.CANCEL}  # answered before the password came
 _BAUDS = (1, 2, 4, 6, 12)

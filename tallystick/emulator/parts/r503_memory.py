@@ -20,11 +20,12 @@ from tallystick.emulator.parts.r503_flash import Template
 if TYPE_CHECKING:
     from tallystick.emulator.parts.r503 import R503
 
-# The manual's limits in µs, but for the one marked.
+# The manual's limits in µs, but for those marked.
 IMAGE_US = 200_000
 FEATURE_US = 500_000
 SEARCH_US = 10_000  # for each template looked at
 MERGE_US = 100_000  # not in the manual
+WRITE_US = 30_000  # not in the manual: one template or parameter into flash
 
 BUFFERS = range(1, 7)
 _FAULTS = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import select
 import signal
@@ -61,6 +63,10 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        # Imported after that, and before the fork: once, into memory that the workers share.
+        importlib.import_module("tallystick.server.app")
+        gc.collect()
+        gc.freeze()
         prefork(workers, lambda: _serve_here(settings, sock))
 
 
@@ -76,7 +82,7 @@ def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
 
 
 def _config(settings: Settings) -> uvicorn.Config:
-    # Imported in the worker: the metrics library decides at import whether there are several.
+    # Imported late: the metrics library decides at import whether there are several workers.
     from tallystick.server.app import create_app  # noqa: PLC0415
 
     return uvicorn.Config(

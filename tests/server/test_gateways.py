@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -20,6 +22,8 @@ from tallystick.server.console import opened
 from tallystick.server.gateways import Letter, gateway_from
 from tallystick.server.models_login import Message
 from tallystick.server.outbox import Outbox
+from tallystick.server.running import running_in_thread
+from tests.server.portal_driver import Browser, Portal
 
 LETTER = Letter("ann@elsewhere.example", "Ein Gruß", "123456 – café")
 
@@ -218,3 +222,21 @@ def test_a_failed_message_is_tried_again_later(settings, clock):
         assert failing.tries == 2
         with parts.database.read() as connection:
             assert connection.scalar(select(Message.tries)) == 2
+
+
+def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_path):
+    settings = replace(settings, smtp=f"smtp://127.0.0.1:{smtp.port}", mail_from="f@firm.example")
+    with running_in_thread(settings) as url:
+        Portal(url, settings, clock, tmp_path).person("ann")
+        browser = Browser(url).sign_in("ann").get("/enrol/email")
+        browser.post("/enrol/email", address="ann@elsewhere.example")
+        assert smtp.handler.arrived.acquire(timeout=10)
+        text = message_from_bytes(smtp.handler.got[0]).get_payload(decode=True).decode()
+        key = re.search(r"/enrol/email/(\d+)/confirm", browser.page.text).group(1)
+        code = re.search(r"\b\d{6}\b", text).group()
+        browser.post(f"/enrol/email/{key}/confirm", code=code)
+        assert "is enrolled" in browser.page.text
+        assert smtp.handler.arrived.acquire(timeout=10)  # the notice of it
+        notice = message_from_bytes(smtp.handler.got[1]).get_payload(decode=True).decode()
+        assert "a way to sign in was added" in notice
+        Browser.close_all()

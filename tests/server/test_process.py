@@ -72,6 +72,18 @@ def test_eight_at_once(tmp_path: Path, container_class, workers: int, wrong_code
             client.close()
 
 
+def test_metrics_of_all_workers_are_summed(tmp_path: Path, container_class):
+    seed = secrets.token_bytes(20)
+    with running(tmp_path, workers=2) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        for factor in range(12):  # each on a new connection, so that both workers get some
+            body = {"user": "S1", "code": hotp(seed, factor, 6)}
+            assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).is_success
+        monitor = headers(live.add_credential("monitor", "prometheus"))
+        text = httpx.get(f"{live.url}/v1/metrics", headers=monitor).text
+        assert 'tally_checks_total{reason="ok"} 12.0' in text
+
+
 def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, container_class):
     seed = secrets.token_bytes(20)
     with running(tmp_path) as live:

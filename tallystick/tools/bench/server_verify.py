@@ -69,7 +69,7 @@ def load(
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         with running(Path(folder), db=db, workers=workers) as server:
-            httpx.get(f"{server.url}/v1/health").raise_for_status()
+            httpx.get(f"{server.url}/v1/health", timeout=60).raise_for_status()
             started = time.perf_counter() - began
             seeds = _register(server, clients)
             _fill(server, cards)
@@ -237,8 +237,11 @@ def _cpu_s(pid: int) -> float:
 
 
 def _resident_bytes(pid: int) -> int:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """A process's part of the memory (proportional set size, proc(5)): shared pages count once."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 @click.command()

@@ -29,11 +29,19 @@ demo: setup ## The main job, end to end, on an emulated card
 test: setup packages lint ## Lint, then every test
 	$(BIN)/pytest -n auto
 
-lint: setup ## Style, types, import arrows
+# The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
+STUBS := $(VENV)/stubs
+$(STUBS)/.installed: | $(STAMP)
+	$(BIN)/pip install --quiet --upgrade --target $(STUBS)/rp2 'micropython-rp2-stubs>=1.28,<2'
+	$(BIN)/pip install --quiet --upgrade --target $(STUBS)/stm32 'micropython-stm32-stubs>=1.28,<2'
+	@touch $@
+
+lint: setup $(STUBS)/.installed ## Style, types, import arrows, what the boards' MicroPython has
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
 
 format: setup ## Let ruff rewrite the sources
 	$(BIN)/ruff check --fix .

@@ -19,6 +19,7 @@ from micropython import const
 from uctypes import bytearray_at
 
 NAME = "nucleo_l476rg"
+HEAP = 65536  # bytes that MicroPython must give, see card/selftest.py
 
 # Why the card started, and what it left itself with `off`, while power held since.
 COLD = const(0)

@@ -14,6 +14,7 @@ from machine import ADC, I2C, UART, Pin
 from micropython import const
 
 NAME = "pico"
+HEAP = 65536  # bytes that MicroPython must give, see card/selftest.py
 
 # Why the card started, and what it left itself with `off`, while power held since.
 COLD = const(0)
@@ -22,16 +23,16 @@ DOCK = const(2)
 CLEAN = const(4)  # everything in flash is settled
 EMPTY = const(8)  # the cell was critical
 
-# Blocks of the storage area. The boot stage's file system takes the first 16.
+# Blocks of the storage area. The boot stage's file system takes the first 20.
 _SECTOR = const(4096)
-_SLOT_A = const(16)
-_SLOT_B = const(168)
-_SLOT_BLOCKS = const(152)
+_SLOT_A = const(20)
+_SLOT_B = const(170)
+_SLOT_BLOCKS = const(150)
 _RECORD_BLOCK = const(333)
 _IDENTITY_BLOCK = const(335)
 _JOURNAL_BLOCK = const(336)
 
-_SCRATCH0 = const(0x4005800C)  # survives a reset by the watchdog, is zero after power-on
+scratch = 0x4005800C  # WATCHDOG_SCRATCH0: survives a reset, is zero after power-on
 _MARK = const(0x1C0DE000)
 
 _frame = bytearray(1025)  # set aside before imports scatter the heap
@@ -48,8 +49,8 @@ def _edge(_pin):
 
 def start() -> int:
     """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
-    marker = machine.mem32[_SCRATCH0]
-    machine.mem32[_SCRATCH0] = 0
+    marker = machine.mem32[scratch]
+    machine.mem32[scratch] = 0
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     return marker & 15 if marker & ~15 == _MARK else COLD
@@ -72,7 +73,7 @@ def off(flags: int) -> None:
             why = DOCK
             break
         was_docked = _dock.value()
-    machine.mem32[_SCRATCH0] = _MARK | why | flags
+    machine.mem32[scratch] = _MARK | why | flags
     machine.reset()
 
 

@@ -35,6 +35,7 @@ def run() -> None:
     vfs.mount(system, "/", readonly=True)
     os.chdir("/")
     # The slot has modules of the same names, which may be newer.
-    for name in ("start", "board", "lib", "lib.slots", "lib.journal"):
-        sys.modules[name] = None  # a deleted entry keeps its value alive
-        sys.modules.pop(name)
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("start", "board", "boards", "lib"):
+            sys.modules[name] = None  # a deleted entry keeps its value alive
+            sys.modules.pop(name)

@@ -16,6 +16,8 @@ _BUILT_IN = {
     "rp2350": {"rp2"},
     "stm32l4": {"stm", "pyb"},
 }
+# A board names its display's driver; the boot stage never shows anything.
+_DISPLAYS = ("lib/memory_lcd.py", "lib/ssd1306.py")
 _BUILT_IN_ALL = {
     "array", "binascii", "collections", "cryptolib", "errno", "framebuf", "gc", "hashlib", "io",
     "machine", "micropython", "os", "select", "struct", "sys", "time", "uctypes", "vfs",
@@ -74,7 +76,8 @@ def sources(device: str, board: str, chip: str) -> list[Source]:
 
 def boot_sources(board: str, chip: str) -> list[Source]:
     """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
-    return _reached("boot.py", [root() / "boot", root()], board, chip, set())
+    found = _reached("boot.py", [root() / "boot", root()], board, chip, set())
+    return [source for source in found if source.target not in _DISPLAYS]
 
 
 def _reached(

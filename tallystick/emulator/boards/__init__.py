@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import nucleo_l476rg, pico, pico2
+from tallystick.emulator.boards import nucleo_l476rg, pico, pico2, pico2_card
 from tallystick.emulator.boards.board import Board
 
-BOARDS: dict[str, Board] = {board.name: board for board in (nucleo_l476rg.BOARD, pico.BOARD)}
+BOARDS: dict[str, Board] = {
+    board.name: board for board in (nucleo_l476rg.BOARD, pico.BOARD, pico2_card.BOARD)
+}
 DEFAULT = nucleo_l476rg.BOARD.name
 READERS: dict[str, Board] = {pico2.BOARD.name: pico2.BOARD}
 DEFAULT_READER = pico2.BOARD.name

@@ -31,10 +31,10 @@ BOARD = Board(
     storage=Region(_STORAGE, 352 * _SECTOR),
     storage_block=_SECTOR,
     file_system=Region(_STORAGE, 333 * _SECTOR),
-    boot=Region(_STORAGE, 16 * _SECTOR),
+    boot=Region(_STORAGE, 20 * _SECTOR),
     slots=(
-        Region(_STORAGE + 16 * _SECTOR, 152 * _SECTOR),
-        Region(_STORAGE + 168 * _SECTOR, 152 * _SECTOR),
+        Region(_STORAGE + 20 * _SECTOR, 150 * _SECTOR),
+        Region(_STORAGE + 170 * _SECTOR, 150 * _SECTOR),
     ),
     record=Region(_STORAGE + 333 * _SECTOR, 2 * _SECTOR),
     identity=Region(_STORAGE + 335 * _SECTOR, _SECTOR),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 PWRON_RESET = 1
 WDT_RESET = 3
-_SCRATCH = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
 
 
 class Rp2040:
@@ -12,6 +11,7 @@ class Rp2040:
 
     detunes_uart = True  # any light sleep leaves the peripheral clock at 125 MHz instead of 48 MHz
     uart_in_light_sleep = False
+    scratch_address = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
 
     def __init__(self) -> None:
         self.scratch = [0] * 8
@@ -25,11 +25,11 @@ class Rp2040:
         self.cause = WDT_RESET
 
     def read(self, address: int) -> int:
-        index = (address - _SCRATCH) >> 2
+        index = (address - self.scratch_address) >> 2
         return self.scratch[index] if 0 <= index < 8 else 0
 
     def write(self, address: int, value: int) -> None:
-        index = (address - _SCRATCH) >> 2
+        index = (address - self.scratch_address) >> 2
         if 0 <= index < 8:
             self.scratch[index] = value
 

@@ -57,17 +57,20 @@ class Result:
 @dataclass(frozen=True)
 class Case:
     """What is killed: "station", "power" or "server"; at which event or write, and what that is;
-    then the station again at another event of the next run."""
+    then the station again at another event of the next run.
+    reseed: the card is in service before, and gets a new seed."""
 
     target: str
     at: int
     label: str
     again: int | None = None
     arrives: bool = True
+    reseed: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.target} {self.label}" + (f", then {self.again}" if self.again else "")
+        what = "reseed, " if self.reseed else ""
+        return f"{what}{self.target} {self.label}" + (f", then {self.again}" if self.again else "")
 
 
 @click.command()
@@ -171,9 +174,10 @@ class _Campaign:
         limit: int | None,
         on_case: Callable[[int], None],
     ) -> None:
-        whole = self._undisturbed()
-        self._result.events = len(whole.events)
-        cases = list(_cases(whole, pairs, rng))
+        whole, reseeded = self._undisturbed()
+        self._result.events = len(whole.events) + len(reseeded.events)
+        cases = list(_cases(whole, pairs, rng, reseed=False))
+        cases += _cases(reseeded, pairs, rng, reseed=True)
         if only is not None:
             cases = [case for case in cases if case.name == only]
             if not cases:
@@ -184,14 +188,18 @@ class _Campaign:
             self._case(case)
             on_case(len(cases))
 
-    def _undisturbed(self) -> Run:
+    def _undisturbed(self) -> tuple[Run, Run]:
+        """A card provisioned, then reseeded, with nothing killed."""
         with self._new_card() as card:
             rig = self._rig()
-            whole = run_station(rig, card)
-            if not whole.finished:
-                raise BadInputError("A card that nobody disturbs is not provisioned.")
+            runs = []
+            for reseed in (False, True):
+                run = run_station(replace(rig, reseed=reseed), card)
+                if not run.finished:
+                    raise BadInputError("A card that nobody disturbs is not provisioned.")
+                runs.append(run)
             self._check_end("undisturbed", rig, card)
-            return whole
+            return runs[0], runs[1]
 
     def _new_card(self) -> Card:
         self._cards += 1
@@ -212,6 +220,9 @@ class _Campaign:
         self._result.cases += 1
         with self._new_card() as card:
             rig = self._rig()
+            if case.reseed:
+                run_station(rig, card)
+                rig = replace(rig, reseed=True)
             first = self._strike(case, rig, card)
             if not first.finished:
                 self._check_between(case.name, card)
@@ -219,14 +230,18 @@ class _Campaign:
             self._check_end(case.name, rig, card)
 
     def _strike(self, case: Case, rig: Rig, card: Card) -> Run:
-        self._result.kills += 1
+        """Run a station that the case befalls; counts the kill if it came to that."""
         if case.target == "power":
-            return run_station(rig, card, power_cut=(case.at, case.arrives))
-        if case.target == "station":
-            return run_station(rig, card, at=case.at)
-        process = (self._restarted or self._live).process
-        struck = run_station(rig, card, at=case.at, act=lambda: process.send_signal(signal.SIGKILL))
-        self._restart_server()
+            struck = run_station(rig, card, power_cut=(case.at, case.arrives))
+        elif case.target == "station":
+            struck = run_station(rig, card, at=case.at)
+        else:
+            process = (self._restarted or self._live).process
+            struck = run_station(
+                rig, card, at=case.at, act=lambda: process.send_signal(signal.SIGKILL)
+            )
+            self._restart_server()
+        self._result.kills += struck.killed or not card.powered or case.target == "server"
         return struck
 
     def _restart_server(self) -> None:
@@ -237,14 +252,13 @@ class _Campaign:
     def _finish(self, case: Case, rig: Rig, card: Card) -> None:
         """What `tally station resume` does, killed once more if the case says so."""
         if case.again is not None:
-            self._result.kills += 1
-            run_station(rig, card, at=case.again)
+            self._result.kills += run_station(rig, card, at=case.again).killed
             self._check_between(case.name, card)
         for _ in range(RESUMES):
             if run_station(rig, card).finished:
                 self._result.resumed += 1
                 return
-            if self._look(card).life_cycle is LifeCycle.SECURED:
+            if not rig.reseed and self._look(card).life_cycle is LifeCycle.SECURED:
                 return  # it was finished before the kill: provisioning it again is refused
 
     def _look(self, card: Card) -> CardAtHand:
@@ -290,7 +304,7 @@ class _Campaign:
             rows = database.execute("SELECT state, container FROM cards").fetchall()
         finally:
             database.close()
-        if rows != [("locked", None)]:
+        if not rows or set(rows) != {("locked", None)}:
             states = [state for state, _ in rows]
             self._violation(case, f"the journal has {states}")
 
@@ -298,20 +312,29 @@ class _Campaign:
         self._result.violations.append(f"{case}: {what}")
 
 
-def _cases(whole: Run, pairs: int, rng: random.Random) -> Iterator[Case]:
+def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Iterator[Case]:
     """Every event for the station, every write for the card's power, every request for the
     server; then random pairs."""
     events = list(enumerate(whole.events))
-    commands = sum(label.startswith("before apdu") for label in whole.events)
-    station = [Case("station", at, label) for at, label in events]
+    writes = sum(label.startswith("before apdu") for label in whole.events)
+    writes *= 2 if reseed else 1  # presses: the station answers the card's S(WTX), too
+    station = [Case("station", at, label, reseed=reseed) for at, label in events]
     power = [
-        Case("power", at, f"{'after' if arrives else 'before'} write {at}", arrives=arrives)
-        for at in range(commands + 1)  # and the S(RESYNCH) before them
+        Case(
+            "power",
+            at,
+            f"{'after' if arrives else 'before'} write {at}",
+            arrives=arrives,
+            reseed=reseed,
+        )
+        for at in range(writes + 1)  # and the S(RESYNCH) before them
         for arrives in (False, True)
     ]
     yield from station
     yield from power
-    yield from (Case("server", at, label) for at, label in events if " http " in label)
+    yield from (
+        Case("server", at, label, reseed=reseed) for at, label in events if " http " in label
+    )
     for _ in range(pairs):
         yield replace(rng.choice(station + power), again=rng.randrange(1, len(events)))
 

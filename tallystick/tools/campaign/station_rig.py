@@ -31,6 +31,8 @@ from tallystick.tools.docked import DockedLink
 ANSWER_LIMIT_S = 10.0
 FINISHED = 0
 REFUSED = 3
+_S_WTX = b"\xc3"
+_PRESS_MS = 120
 
 Event = Callable[[str], None]
 
@@ -129,6 +131,7 @@ class Rig:
     url: str
     journal: Path
     user: str
+    reseed: bool = False
 
     def station(self, line: socket.socket, event: Event) -> int:
         """Provision the card on the line, as `tally station provision` and `resume` do."""
@@ -140,7 +143,7 @@ class Rig:
         try:
             server.check()
             connection = _Connection(_SocketLink(line), event)
-            plan = Plan(user=self.user)
+            plan = Plan(user=self.user, reseed=self.reseed)
             Provisioner(custody, server, journal, plan, self.url).provision(
                 connection, lambda state, serial: None
             )
@@ -237,6 +240,10 @@ def _serve(card: Card, line: socket.socket, power_cut: tuple[int, bool] | None) 
             return
         writes += 1
         answer = link.read(ANSWER_LIMIT_S)
+        if answer[1:2] == _S_WTX:  # it waits for its button
+            card.button.push()
+            card.run_for(_PRESS_MS)
+            card.button.release()
         if answer:
             try:
                 line.sendall(answer)

@@ -24,7 +24,7 @@ from tallystick.server import credentials, firms, logs
 from tallystick.server.console import opened
 from tallystick.server.credentials import NewCredential, Role
 from tallystick.server.prefork import prefork
-from tallystick.server.settings import Settings, settings_from
+from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_from
 
 START_TIMEOUT_S = 20.0
 
@@ -177,9 +177,12 @@ def running(
 
 def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:
     """Start a server process and wait until it answers. The caller stops it."""
-    command = [sys.executable, "-m", "tallystick.server.running", settings.db_url]
-    command += [str(settings.key_file), str(workers), str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tallystick.server.running", str(workers), str(port)]
+    # By the environment: everybody may read a process's arguments.
+    named = {ENV_DB: settings.db_url, ENV_KEY_FILE: str(settings.key_file)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **named}
+    )
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
     url = process.stdout.readline().strip() if ready else ""
@@ -191,14 +194,14 @@ def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServ
 
 
 def _main(arguments: list[str]) -> None:
-    db, key_file, workers, port = arguments
+    workers, port = arguments
     sock = listen("127.0.0.1", int(port))
     # Connections queue on the socket from here on, so the URL can be used at once.
     sock.listen(128)
     sys.stdout.write(url_of(sock) + "\n")
     sys.stdout.flush()
     logs.set_up(as_json=False)
-    serve(settings_from(db, key_file), sock, workers=int(workers))
+    serve(settings_from(None), sock, workers=int(workers))
 
 
 if __name__ == "__main__":

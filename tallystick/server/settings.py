@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -40,12 +40,12 @@ class Settings:
     "" : no such messages. mail_from: sender of e-mail, and of SMS where the gateway takes one.
     breach_list: a file of breached passwords (tallystick.server.passwords.HashListFile)."""
 
-    db_url: str
+    db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
     clock: Callable[[], float] = time.time
     public_url: str = ""
-    sms: str = ""
-    smtp: str = ""
+    sms: str = field(default="", repr=False)
+    smtp: str = field(default="", repr=False)
     mail_from: str = "tallystick@localhost"
     breach_list: Path | None = None
     container_limit: int = 4 * 1024 * 1024

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server import keys
 from tallystick.server.keys import Box, BoxError, KeyFileError, KeyRing
+from tallystick.server.settings import Settings, settings_from
 
 
 def test_made_once_private_and_read_again(tmp_path: Path):
@@ -88,3 +90,16 @@ def test_nothing_shows_a_key(tmp_path: Path):
 def test_round_trip(plaintext: bytes, row: str):
     ring = KeyRing("k1", {"k1": Secret(bytes(32))}, Secret(bytes(32)), Secret(bytes(32)))
     assert ring.decrypt(ring.encrypt(plaintext, row), row) == plaintext
+
+
+def test_settings_show_no_passwords(tmp_path: Path):
+    url = "postgresql+psycopg://me:s3cret@db.example/x"
+    settings = Settings(url, tmp_path / "k", sms="https://:s3cret@x", smtp="smtps://a:s3cret@x")
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])
+def test_databases_that_cannot_be_used(url: str):
+    with pytest.raises(BadInputError) as error:
+        settings_from(url)
+    assert error.value.todo

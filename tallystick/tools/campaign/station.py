@@ -316,8 +316,6 @@ def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Itera
     """Every event for the station, every write for the card's power, every request for the
     server; then random pairs."""
     events = list(enumerate(whole.events))
-    writes = sum(label.startswith("before apdu") for label in whole.events)
-    writes *= 2 if reseed else 1  # presses: the station answers the card's S(WTX), too
     station = [Case("station", at, label, reseed=reseed) for at, label in events]
     power = [
         Case(
@@ -327,7 +325,7 @@ def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Itera
             arrives=arrives,
             reseed=reseed,
         )
-        for at in range(writes + 1)  # and the S(RESYNCH) before them
+        for at in range(whole.writes)
         for arrives in (False, True)
     ]
     yield from station

@@ -154,10 +154,12 @@ class Rig:
 
 @dataclass
 class Run:
-    """One life of a station process. events: labels in order; status: of its end."""
+    """One life of a station process. events: labels in order; status: of its end; writes: how often
+    it wrote to the card."""
 
     events: list[str]
     status: int
+    writes: int
 
     @property
     def killed(self) -> bool:
@@ -191,12 +193,12 @@ def run_station(
         _be_station(rig, theirs, told_write, at, act)
     theirs.close()
     os.close(told_write)
-    _serve(card, ours, power_cut)
+    writes = _serve(card, ours, power_cut)
     ours.close()
     with os.fdopen(told_read) as told:
         events = told.read().splitlines()
     _, status = os.waitpid(child, 0)
-    return Run(events, status)
+    return Run(events, status, writes)
 
 
 def _be_station(
@@ -221,8 +223,9 @@ def _be_station(
         os._exit(status)
 
 
-def _serve(card: Card, line: socket.socket, power_cut: tuple[int, bool] | None) -> None:
-    """Carry bytes between station and card until the station ends or the card loses power."""
+def _serve(card: Card, line: socket.socket, power_cut: tuple[int, bool] | None) -> int:
+    """Carry bytes between station and card until the station ends or the card loses power; returns
+    how many writes of the station there were."""
     if not card.powered:
         card.power_on()
     link = DockedLink(card)
@@ -231,13 +234,13 @@ def _serve(card: Card, line: socket.socket, power_cut: tuple[int, bool] | None) 
         data = line.recv(4096)
         if not data:
             link.close()
-            return
+            return writes
         arrives = power_cut is None or writes != power_cut[0] or power_cut[1]
         if arrives:
             link.write(data)
         if power_cut is not None and writes == power_cut[0]:
             card.power_off()
-            return
+            return writes
         writes += 1
         answer = link.read(ANSWER_LIMIT_S)
         if answer[1:2] == _S_WTX:  # it waits for its button
@@ -249,4 +252,4 @@ def _serve(card: Card, line: socket.socket, power_cut: tuple[int, bool] | None) 
                 line.sendall(answer)
             except OSError:  # the station was killed meanwhile
                 link.close()
-                return
+                return writes

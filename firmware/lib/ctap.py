@@ -54,6 +54,9 @@ CREDENTIAL_MANAGEMENT = const(0x0A)
 SELECTION = const(0x0B)
 LARGE_BLOBS = const(0x0C)
 CONFIG = const(0x0D)
+# The same as 09 and 0A, under the numbers of the specification's preview, which older platforms send.
+BIO_ENROLLMENT_PREVIEW = const(0x40)
+CREDENTIAL_MANAGEMENT_PREVIEW = const(0x41)
 
 # Permissions of a token, 6.5.5.7.
 MC = const(0x01)

@@ -150,6 +150,10 @@ class Reader:
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
         self.store.ready()
+        if command == ctap.BIO_ENROLLMENT_PREVIEW:
+            command = ctap.BIO_ENROLLMENT
+        elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
+            command = ctap.CREDENTIAL_MANAGEMENT
         answer = self._without_request(command) if not body else self._with_request(command, body)
         return cbor.encode(answer) if answer else b""
 

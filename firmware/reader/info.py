@@ -10,7 +10,7 @@ def answer(reader) -> dict:
     store = reader.store
     always = bool(store.flags & ALWAYS_UV)
     return {
-        1: ["FIDO_2_0", "FIDO_2_1"],
+        1: ["FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1"],
         2: ["credProtect", "hmac-secret", "largeBlobKey"],
         3: reader.identity.aaguid,
         4: {
@@ -28,6 +28,8 @@ def answer(reader) -> dict:
             "pinUvAuthToken": True,
             "setMinPINLength": True,
             "makeCredUvNotRqd": not always,
+            "credentialMgmtPreview": True,
+            "userVerificationMgmtPreview": bool(store.fingers()),
         },
         5: ctap.MAX_MESSAGE,
         6: [2, 1],

@@ -24,7 +24,7 @@ PERMISSION = ClientPin.PERMISSION
 
 def test_what_a_new_reader_says_of_itself(fresh: Rig) -> None:
     info = fresh.ctap().info
-    assert info.versions == ["FIDO_2_0", "FIDO_2_1"]
+    assert info.versions == ["FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1"]
     assert info.aaguid == AAGUID.bytes
     assert info.options["rk"] and info.options["up"] and not info.options["plat"]
     assert not info.options["uv"] and not info.options["bioEnroll"] and not info.options["clientPin"]

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo test lint format bench image privacyidea clean
+.PHONY: campaign help setup packages demo test lint format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -49,6 +49,11 @@ format: setup ## Let ruff rewrite the sources
 
 image: setup ## Build the card's firmware image into build/
 	$(BIN)/tally image build --device card
+
+campaign: setup ## Cut the power everywhere, in every way (about ten minutes on two cores)
+	$(BIN)/tally campaign powercut --scenario all --depth 3
+	$(BIN)/tally campaign zoo
+	$(BIN)/tally campaign wear
 
 bench: setup ## Measure, beside an aim and a peer
 	$(BIN)/tally bench

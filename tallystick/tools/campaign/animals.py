@@ -63,8 +63,9 @@ _TAKE = "        factor = self._take(**changes)\n        return hotp.code"
 _SORTED = "        found.sort()\n        return [sector for _, sector in reversed(found)]"
 _VALID_END = "        return not wrong or not (off or wrong & (wrong - 1))"
 _COLD = "            self.cold_starts += 1\n            self._write()\n            self._write()\n"
-_CODE = "        code = store.take_code(cell_state=state)\n"
-_CODE_SHOWN = "    screens.code(display, code, state, 100)\n\n    def tick"
+_CODE = "            code = store.take_code(cell_state=state)\n"
+_KEEP = "            _keep_code(display, button, code, state)\n"
+_SHOW = "            screens.code(display, code, state, 100)\n"
 _PUT = (
     "    store.commit(\n        name=name,\n        secret=bytes(key[2:]),\n"
     '        digits=key[1],\n        moving_factor=int.from_bytes(moving_factor, "big"),\n    )\n'
@@ -72,31 +73,27 @@ _PUT = (
 _KEYS = "    store.commit(keys=bytes(keys), kvn=data[0], life_cycle=life_cycle)\n"
 _DAMAGED = "            if self._last_written(sector) >= 0:\n                raise DamagedError\n"
 _ERASED = "            if sector != home and self._erased(sector):\n"
-_UNCOMMITTED = "        from lib import hotp\n        code = hotp.code(store.secret, "
+_UNCOMMITTED = (
+    "            from lib import hotp\n\n"
+    "            code = hotp.code(store.secret, store.moving_factor, store.digits)\n"
+)
 
 ANIMALS = (
     Animal(
         "show-before-commit", "The code is on the glass before the moving factor is in flash.",
         (Patch(_UNDOCKED, _CODE,
-               f"{_UNCOMMITTED}store.moving_factor, store.digits)\n"
-               "        screens.code(display, code, state, 100)\n"
-               "        store.take_code(cell_state=state)\n"),),
+               _UNCOMMITTED + _SHOW + "            store.take_code(cell_state=state)\n"),),
     ),
     Animal(
         "save-after-250-ms", "The moving factor is saved a quarter of a second later.",
-        (Patch(_UNDOCKED, _CODE,
-               f"{_UNCOMMITTED}store.moving_factor, store.digits)\n"),
-         Patch(_UNDOCKED, _CODE_SHOWN,
-               "    screens.code(display, code, state, 100)\n    board.wait(250)\n"
-               "    store.take_code(cell_state=state)\n\n    def tick")),
+        (Patch(_UNDOCKED, _CODE, _UNCOMMITTED),
+         Patch(_UNDOCKED, _KEEP, _SHOW + "            board.wait(250)\n"
+               "            store.take_code(cell_state=state)\n" + _KEEP)),
     ),
     Animal(
         "save-when-dark", "The moving factor is saved when the display goes dark.",
-        (Patch(_UNDOCKED, _CODE,
-               f"{_UNCOMMITTED}store.moving_factor, store.digits)\n"),
-         Patch(_UNDOCKED, "        if event != buttons.PRESS:\n            return\n        screens",
-               "        if event != buttons.PRESS:\n            store.take_code()\n"
-               "            return\n        screens")),
+        (Patch(_UNDOCKED, _CODE, _UNCOMMITTED),
+         Patch(_UNDOCKED, _KEEP, _KEEP + "            store.take_code(cell_state=state)\n")),
     ),
     Animal(
         "every-second-code", "Only every second code is saved, to spare the flash.",

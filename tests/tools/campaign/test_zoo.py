@@ -1,0 +1,62 @@
+"""Every animal of the zoo is caught: in which scenario, and by how short a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.tools.campaign.animals import ANIMALS
+from tallystick.tools.campaign.zoo import find, hunt
+
+# name → (scenario, power cuts of the shortest reproduction). No cut: the firmware is wrong already
+# without one.
+CAUGHT = {
+    "show-before-commit": ("press", 1),
+    "save-after-250-ms": ("press", 1),
+    "save-when-dark": ("press", 1),
+    "every-second-code": ("press", 0),
+    "delete-then-write": ("press", 1),
+    "truncate-in-place": ("press", 1),
+    "ring-of-one": ("press-at-wrap", 1),
+    "erase-both": ("press-at-wrap", 1),
+    "no-crc": ("press", 1),
+    "magic-before-contents": ("press", 1),
+    "highest-sector-wins": ("press-at-lap", 0),
+    "narrow-counter": ("press-at-lap", 0),
+    "sequence-starts-again": ("press-at-wrap", 0),
+    "first-record-wins": ("press", 1),
+    "defaults-on-failed-load": ("press", 1),
+    "format-on-failed-load": ("press", 1),
+    "no-settling": ("wipe-and-reseed", 1),
+    "no-mending": ("wipe-and-reseed", 1),
+    "no-read-back": ("press-at-wrap", 1),
+    "keys-in-two-writes": ("key-rotation", 1),
+    "name-before-secret": ("provisioning", 1),
+    "factor-after-secret": ("wipe-and-reseed", 1),
+    "life-cycle-in-memory": ("provisioning", 1),
+    "life-cycle-restored": ("key-rotation", 1),
+    "reserves-ten": ("press", 0),
+    "answers-before-commit": ("provisioning", 1),
+    "one-attempt": ("press-at-wrap", 1),
+}
+
+
+def test_there_are_twenty_and_more() -> None:
+    assert len(ANIMALS) >= 20
+    assert [animal.name for animal in ANIMALS] == list(CAUGHT)
+
+
+@pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name)
+def test_every_patch_fits(animal: object) -> None:
+    """So that a change of the firmware says at once which animals must be written anew."""
+    with find(animal.name).firmware() as root:  # type: ignore[attr-defined]
+        assert (root / "main.py").is_file()
+
+
+@pytest.mark.campaign
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CAUGHT))
+def test_it_is_caught(name: str) -> None:
+    row = hunt(find(name))
+    assert row.caught, name
+    assert (row.scenario, row.cuts) == CAUGHT[name], row
+    assert row.reproduction.startswith(f"pico/{row.scenario}/1")

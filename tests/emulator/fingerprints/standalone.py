@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -27,7 +28,7 @@ class StandaloneSensor:
     def __enter__(self) -> StandaloneSensor:
         self.module.power(True)
         settle(self.clock)
-        self.module.on_send = self._terminal.write
+        self.module.on_send = self._write
         self._thread.start()
         return self
 
@@ -51,7 +52,14 @@ class StandaloneSensor:
             self.module.on_send = None
             self.module.power(True)
             settle(self.clock)
-            self.module.on_send = self._terminal.write
+            self.module.on_send = self._write
+
+    def _write(self, data: bytes) -> None:
+        """All of it: the terminal takes a few kilobytes at a time."""
+        out = self._terminal.fileno()
+        while data:
+            select.select([], [out], [], 5)
+            data = data[os.write(out, data) :]
 
     def _serve(self) -> None:
         while not self._wake.is_set():

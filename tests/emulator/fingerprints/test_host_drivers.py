@@ -164,3 +164,21 @@ def test_templates_travel_in_the_test_mode():
         assert host.uploadCharacteristics(2, taken)
         assert host.compareCharacteristics() > 100
         host.__del__()
+
+
+def test_images_travel_in_the_test_mode():
+    with (
+        StandaloneSensor(seed=3, test_mode=True) as sensor,
+        serial.Serial(sensor.port, 57600, timeout=5) as line,
+    ):
+        host = ada.Adafruit_Fingerprint(line)
+        sensor.press(THUMB, Press())
+        assert host.get_image() == ada.OK
+        picture = host.get_fpdata("image")
+        assert len(picture) == 192 * 192 // 2  # four bits a pixel
+        assert host.image_2_tz(1) == ada.OK
+        sensor.lift()
+        assert host.get_image() == ada.NOFINGER
+        assert host.send_fpdata(picture, "image")
+        assert host.image_2_tz(2) == ada.OK
+        assert host.compare_templates() == ada.OK

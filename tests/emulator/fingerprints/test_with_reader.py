@@ -1,5 +1,5 @@
-"""The reader's firmware with this sensor: enrolment, every feedback code, log-in and refusal, driven by
-python-fido2. Nothing here knows the outcome but the pictures of the fingers."""
+"""The reader's firmware with this sensor: enrolment, every feedback code, log-in and refusal,
+driven by python-fido2. Nothing here knows the outcome but the pictures of the fingers."""
 
 from __future__ import annotations
 

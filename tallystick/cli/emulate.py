@@ -26,6 +26,7 @@ from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.service import Service
 from tallystick.tools.image.build import build, write
+from tallystick.tools.personalise import personalise
 
 _DEFAULT_SERIAL = "TS00000001"
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -56,6 +57,10 @@ emulate.add_command(reader)
     "--tcp", type=click.IntRange(0, 65535), help="Serial line on this TCP port; 0 chooses."
 )
 @click.option("--control", type=click.IntRange(0, 65535), help="HTTP control interface; 0 chooses.")
+@click.option(
+    "--seeded", is_flag=True, help="Put in the published test seed, so that presses give codes."
+)
+@click.option("--panel", is_flag=True, help="A page that shows the card; its address is printed.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @click.option(
     "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
@@ -75,6 +80,8 @@ def card(
     pty: bool,
     tcp: int | None,
     control: int | None,
+    panel: bool,
+    seeded: bool,
     seed: int,
     flash: Path | None,
     real_time: bool,
@@ -115,10 +122,14 @@ def card(
         )
     port: SerialPort | None = PseudoTerminal() if pty else TcpPort(tcp) if tcp is not None else None
     service = Service(device, port, real_time=real_time)
-    server = ControlServer(service, control) if control is not None else None
+    server = None
+    if control is not None or panel:
+        server = ControlServer(service, control or 0, panel_for=name if panel else None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())
     device.power_on()
+    if seeded:
+        personalise(device)
     if server is not None:
         server.start()
     _announce(device, name, port, server, as_json)
@@ -139,6 +150,7 @@ def _announce(
                 "serial": serial,
                 "port": port.name if port else None,
                 "control": server.url if server else None,
+                "panel": server.panel_url or None if server else None,
             }
         )
         return
@@ -146,6 +158,8 @@ def _announce(
     if port is not None:
         click.echo(f"serial port: {port.name}")
     if server is not None:
+        if server.panel_url:
+            click.echo(f"panel: {server.panel_url}")
         click.echo(f"control: {server.url} (its page lists the calls)")
     click.echo("stop with Ctrl-C")
 

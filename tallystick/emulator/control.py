@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Query, Response
@@ -16,6 +16,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from tallystick import __version__
+from tallystick.common.errors import BadInputError
 from tallystick.emulator.card import Card
 from tallystick.emulator.local_only import protect
 from tallystick.emulator.openapi_page import page
@@ -27,6 +28,10 @@ class _Body(BaseModel):
     """Takes no field that is not there, and no value of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+if TYPE_CHECKING:
+    from tallystick.emulator.panel.page import Panel
 
 
 class ButtonAction(_Body):
@@ -162,13 +167,32 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
+def _panel(service: Service, serial: str) -> Panel:
+    try:
+        from tallystick.emulator.panel.page import Panel  # noqa: PLC0415 (an optional extra)
+    except ImportError as error:
+        raise BadInputError(
+            "The panel needs NiceGUI, which is not installed.",
+            kept="The card was not started.",
+            todo="pip install 'tallystick[panel]'",
+        ) from error
+    return Panel(service, serial)
+
+
 class ControlServer:
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
-    def __init__(self, service: Service, port: int) -> None:
+    def __init__(self, service: Service, port: int, *, panel_for: str | None = None) -> None:
+        """panel_for: the card's serial number, when its panel is wanted as well."""
         self._socket = listen(port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(create_app(service), log_level="warning", lifespan="off")
+        app = create_app(service)
+        self.panel_url = ""
+        if panel_for is not None:
+            panel = _panel(service, panel_for)
+            panel.mount(app)
+            self.panel_url = self.url + panel.path
+        config = uvicorn.Config(app, log_level="warning", lifespan="on" if panel_for else "off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True

@@ -8,6 +8,7 @@ wait for one another), and always with `real_time`.
 from __future__ import annotations
 
 import os
+import random
 import select
 import time
 from collections import deque
@@ -43,6 +44,8 @@ class Service:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         self._docked = False
+        self.noise = 0.0  # part of the bytes to the card that arrive changed
+        self._noise_rng = random.Random(0)
         self._stopping = False
 
     # -- from other threads --------------------------------------------------------------------
@@ -135,9 +138,22 @@ class Service:
             self._docked = False
             self._guard(self.card.undock)
 
+    @property
+    def flowing(self) -> bool:
+        """Virtual time goes on with real time."""
+        return self._docked or self._real_time
+
+    def _disturbed(self, data: bytes) -> bytes:
+        if not self.noise:
+            return data
+        rng = self._noise_rng
+        return bytes(
+            byte ^ 1 << rng.randrange(8) if rng.random() < self.noise else byte for byte in data
+        )
+
     def _let_time_pass(self) -> None:
         """Waits for the outside; as long as the firmware waits when time flows."""
-        flowing = self._docked or self._real_time
+        flowing = self.flowing
         due = self.card.next_time() if flowing else None
         if due is None:
             limit = _LOOK_FOR_PEER_S if self._port is not None else 1.0
@@ -157,6 +173,6 @@ class Service:
                 until = due
             self._guard(lambda: self.card.run_to(until))
         if self._docked and self._port is not None and self._port.fileno() in ready:
-            data = self._port.read()
+            data = self._disturbed(self._port.read())
             if data:
                 self._guard(lambda: self.card.send(data))

@@ -1,0 +1,1 @@
+"""The web panel: a card in the browser, with a drawer for engineers. Built with NiceGUI."""

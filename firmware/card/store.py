@@ -108,14 +108,20 @@ class Store:
 
     def commit(self, **changes) -> None:
         """Writes all changes as one record. Raises OSError when flash fails: nothing has
-        changed.
+        changed. A secret or the firm's keys that give way to others leave flash altogether.
         """
+        forget = (self.secret and "secret" in changes) or (
+            self.kvn != TRANSPORT and "keys" in changes
+        )
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
             setattr(self, name, value)
         before = self._journal.dead
         try:
-            self._write()
+            if forget:
+                self._journal.replace(self._encode())
+            else:
+                self._write()
         except OSError:
             for name, value in old.items():
                 setattr(self, name, value)

@@ -187,6 +187,23 @@ class Journal:
             self.dead += 1
         raise OSError(_EIO)
 
+    def replace(self, state: "bytes | bytearray") -> None:
+        """Like `append`, and nothing of any older state stays in flash.
+
+        The state goes, twice, into a sector of its own; then all others are erased. A cut on the
+        way leaves older records behind, never an older state. Raises OSError like `append`.
+        """
+        if self._sector == self.sectors - 1:
+            # Not into sector 0: a card whose only records are there may be taken for a new one.
+            self._sector = 0
+        self._next = self._slots
+        self.append(state)
+        self.append(state)
+        for sector in range(self.sectors):
+            if sector != self._sector and self._last_written(sector) >= 0:
+                if not self._erased(sector):
+                    self.dead += 1
+
     def _written(self, address: int) -> bool:
         try:
             self._flash.program(address, self._record)

@@ -10,9 +10,15 @@ import pytest
 from tallystick.common.errors import TallyError
 from tallystick.common.identity import Identity, kdf3
 from tallystick.emulator.card import Card
+from tallystick.provisioning.card import oath
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.issuer import select
+from tallystick.provisioning.card.scp03 import SecureChannel
+from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.bench import fresh
 from tallystick.tools.bench.station import Station
+from tallystick.tools.docked import DockedLink
 
 
 @pytest.fixture
@@ -120,3 +126,26 @@ def test_an_identity_does_not_show_its_keys() -> None:
     for key in kdf3(bytes.fromhex("404142434445464748494a4b4c4d4e4f"), b"TS00000001"):
         assert_absent(key, repr(identity).encode(), "a repr")
         assert key in identity.encode()
+
+
+@pytest.mark.parametrize("board", ["nucleo_l476rg", "pico"])
+def test_a_deleted_seed_and_replaced_keys_leave_the_flash(
+    home: Station, seeds: list[bytes], board: str
+) -> None:
+    with fresh.card(board) as card:
+        card.power_on()
+        home.provision(card)
+        for _ in range(20):
+            card.press()
+            card.run_for(31_000)
+        (seed,) = seeds
+        assert seed in bytes(card.flash.memory)
+        with CardConnection(DockedLink(card)) as connection:
+            select(connection, oath.AID)
+            channel = SecureChannel.open(connection, home.custody.channel_keys)
+            oath.OathSession(channel).reset(Waiting(keepalive=card.press))
+        assert seed not in bytes(card.flash.memory)
+        card.power_off()
+        card.power_on()
+        card.press()
+        assert card.read_code() is None and not card.frame().blank, "it says that it has no key"

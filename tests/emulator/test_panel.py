@@ -1,0 +1,138 @@
+"""The panel in real Chromium: by mouse, keyboard and touch, light and dark, on a phone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")
+TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def panel() -> Iterator[dict[str, str]]:
+    process = subprocess.Popen(
+        [*TALLY, "emulate", "card", "--panel", "--seeded", "--json"],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    lines = [""]
+    while lines[-1] != "}\n":
+        lines.append(process.stdout.readline())
+        assert lines[-1], "the panel did not start"
+    yield json.loads("".join(lines))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, panel):
+    contexts, complaints = [], []
+
+    def open_it(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(panel["panel"])
+        page.get_by_role("button", name="Card button").wait_for()
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def status_says(page, words: str) -> None:
+    page.get_by_role("status").filter(has_text=words).wait_for(state="attached", timeout=15_000)
+
+
+def set_speed(page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def test_without_the_token_there_is_no_entry(panel):
+    assert httpx.get(f"{panel['control']}/panel").status_code == 403
+    answer = httpx.get(panel["panel"][:-4] + "AAAA")
+    assert answer.status_code == 403
+    assert "printed" in answer.text
+
+
+def test_mouse_and_keyboard_give_codes_and_the_display_goes_dark(open_page):
+    page = open_page()
+    button = page.get_by_role("button", name="Card button")
+    button.hover()
+    page.mouse.down()
+    page.wait_for_timeout(300)
+    page.mouse.up()
+    status_says(page, "code 7 5 5 2 2 4")  # RFC 4226, appendix D
+    assert page.get_by_alt_text("The display shows code 7 5 5 2 2 4.").count() == 1
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "× 1")
+    button.focus()
+    page.keyboard.down("Space")
+    page.wait_for_timeout(300)
+    page.keyboard.up("Space")
+    status_says(page, "code 2 8 7 0 8 2")
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "× 1")
+
+
+def test_touch_on_a_phone_needs_no_sideways_scrolling(open_page):
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    assert wide <= 390
+    assert page.evaluate("document.body.classList.contains('body--dark')")
+    page.get_by_role("button", name="Card button").tap()
+    page.wait_for_timeout(500)
+    box = page.get_by_role("button", name="Card button").bounding_box()
+    assert box["width"] >= 44  # WCAG 2.2, 2.5.5: a target for a finger
+
+
+def test_the_drawer_pulls_cuts_and_drains(open_page):
+    page = open_page()
+    page.get_by_role("button", name="Pull the cell").click()
+    page.get_by_text("cell out").wait_for()
+    page.get_by_role("button", name="Insert a cell").click()
+    page.get_by_text("cell 3.", exact=False).first.wait_for()
+    page.get_by_role("button", name="cut before it").click()
+    button = page.get_by_role("button", name="Card button")
+    button.hover()
+    page.mouse.down()
+    page.wait_for_timeout(300)
+    page.mouse.up()
+    page.get_by_text("no cell").wait_for()  # the power went as the press was to be committed
+    page.get_by_role("button", name="Insert a cell").click()
+    page.get_by_text("cell 3.", exact=False).first.wait_for()
+    events = page.get_by_role("log")
+    assert "cut" in events.inner_text()
+    assert page.get_by_role("img", name="Flash map").count() == 1
+    assert page.get_by_role("slider").get_attribute("aria-label")
+    page.locator(".q-slider [tabindex='0']").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("2% used").wait_for()
+    page.get_by_role("button", name="Engineer's drawer").click()
+    page.get_by_role("log").wait_for(state="hidden")

@@ -1,11 +1,13 @@
 """Raspberry Pi Pico 2: RP2350, the fingerprint reader.
 
-R503 on UART1 (GP4 to the module's RXD, GP5 from its TXD), its touch output on GP6 (low while a finger lies on it),
-USB as the only way to the outside. The root key is the chip's own random number in its one-time programmable memory,
-rows 4 to 11 (RP2350 data sheet, 13.10), which no USB command and no copy of the flash chip tells.
+R503 on UART1 (GP4 to the module's RXD, GP5 from its TXD), its touch output on GP6 (low while a
+finger lies on it), USB as the only way to the outside. The root key is the chip's own random number
+in its one-time programmable memory, rows 4 to 11 (RP2350 data sheet, 13.10), which no USB command
+and no copy of the flash chip tells.
 """
 
 import io
+
 import machine
 import rp2
 from machine import UART, Pin
@@ -27,7 +29,9 @@ _poller = None
 
 
 class _Wake(io.IOBase):
-    """Ready while a report waits or the touch output has moved, so that one poll waits for everything."""
+    """Ready while a report waits or the touch output has moved, so that one poll waits for
+    everything.
+    """
 
     moved = False
 

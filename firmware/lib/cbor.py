@@ -1,5 +1,6 @@
-"""CBOR in CTAP2's canonical form (RFC 8949; CTAP 2.1, section 8): shortest numbers, definite lengths, no tags, no
-floats, sorted keys without duplicates, at most four levels. Anything else is refused.
+"""CBOR in CTAP2's canonical form (RFC 8949; CTAP 2.1, section 8): shortest numbers, definite
+lengths, no tags, no floats, sorted keys without duplicates, at most four levels. Anything else is
+refused.
 """
 
 from micropython import const
@@ -12,7 +13,7 @@ class InvalidError(Exception):
 
 
 def decode(data):
-    """The value in `data` (bytes or memoryview), which must hold nothing else. Raises InvalidError."""
+    """The value in `data` (bytes, memoryview), which holds nothing else. Raises InvalidError."""
     value, end = _item(data, 0, _DEPTH)
     if end != len(data):
         raise InvalidError

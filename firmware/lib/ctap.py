@@ -1,5 +1,6 @@
-"""Numbers of CTAP 2.1 (FIDO Alliance, proposed standard of 15 June 2021). In the image each name is replaced by
-its value, see tallystick/tools/image/constants.py."""
+"""Numbers of CTAP 2.1 (FIDO Alliance, proposed standard of 15 June 2021). In the image each name is
+replaced by its value, see tallystick/tools/image/constants.py.
+"""
 
 from micropython import const
 
@@ -54,7 +55,8 @@ CREDENTIAL_MANAGEMENT = const(0x0A)
 SELECTION = const(0x0B)
 LARGE_BLOBS = const(0x0C)
 CONFIG = const(0x0D)
-# The same as 09 and 0A, under the numbers of the specification's preview, which older platforms send.
+# The same as 09 and 0A, under the numbers of the specification's preview, which older platforms
+# send.
 BIO_ENROLLMENT_PREVIEW = const(0x40)
 CREDENTIAL_MANAGEMENT_PREVIEW = const(0x41)
 

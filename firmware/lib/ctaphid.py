@@ -1,11 +1,14 @@
-"""CTAPHID: messages in 64-byte reports (CTAP 2.1, section 11.2). Knows nothing of what the messages say.
+"""CTAPHID: messages in 64-byte reports (CTAP 2.1, section 11.2). Knows nothing of what the messages
+say.
 
-`receive` takes one report at any time, also while a command runs: that is how CANCEL, and other programs'
-channels, are served meanwhile. At most one message is under way; `request` is it, once it is whole.
+`receive` takes one report at any time, also while a command runs: that is how CANCEL, and other
+programs' channels, are served meanwhile. At most one message is under way; `request` is it, once it
+is whole.
 """
 
-from micropython import const
 from time import ticks_add, ticks_diff, ticks_ms
+
+from micropython import const
 
 REPORT = const(64)
 LONGEST = const(7609)
@@ -31,7 +34,9 @@ _CAPABILITIES = const(0x0D)  # WINK, CBOR, no MSG
 
 
 class Channels:
-    """send(report): 64 bytes out. version: (major, minor, build). request: (command, memoryview) or None."""
+    """send(report): 64 bytes out. version: (major, minor, build). request: (command, memoryview) or
+    None.
+    """
 
     def __init__(self, send, version) -> None:
         self._send = send
@@ -133,7 +138,9 @@ class Channels:
         self._current = 0
 
     def tick(self) -> None:
-        """Gives up a message whose next packet does not come. Call it often while nothing is under way."""
+        """Gives up a message whose next packet does not come. Call it often while nothing is under
+        way.
+        """
         if self._current and self.request is None and ticks_diff(ticks_ms(), self._deadline) >= 0:
             channel = self._current
             self._abandon()

@@ -1,9 +1,10 @@
 """NIST P-256: ECDSA signatures and key agreement (FIPS 186-5, SP 800-186, SEC 1).
 
-Python's integers take a time that depends on their values, so every secret is blinded before it is worked on:
-scalars by a random multiple of the group's order, points by random projective coordinates, inverses by a random
-factor. The number of bytecode steps depends on no secret at all: scalars are written in digits +1 and −1, so
-that no digit is zero and every column costs the same doubling and the same addition.
+Python's integers take a time that depends on their values, so every secret is blinded before it is
+worked on: scalars by a random multiple of the group's order, points by random projective
+coordinates, inverses by a random factor. The number of bytecode steps depends on no secret at all:
+scalars are written in digits +1 and −1, so that no digit is zero and every column costs the same
+doubling and the same addition.
 
 Points are Jacobian (X, Y, Z). Numbers are integers; on the wire they are 32 bytes, big endian.
 """
@@ -19,7 +20,8 @@ P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
-# Fixed-base comb: 7 teeth of 41 columns hold a scalar of 287 bits; lib/p256_table.py has the 64 points.
+# Fixed-base comb: 7 teeth of 41 columns hold a scalar of 287 bits; lib/p256_table.py has the 64
+# points.
 _TEETH = const(7)
 _COLUMNS = const(41)
 # Any base: 72 windows of 4 bits hold a scalar of 288 bits.
@@ -35,7 +37,7 @@ def _number(data) -> int:
 
 
 def scalar(data: bytes) -> int:
-    """A number in 1..N−1 out of 48 random bytes: far more than needed, so without bias or retries."""
+    """A number in 1..N−1 out of 48 random bytes: enough for no bias and no retries."""
     return _number(data) % (N - 1) + 1
 
 
@@ -68,7 +70,7 @@ def _add(x1, y1, z1, x2, y2, z2):
 
 
 def _blinded(k: int, random: bytes, bits: int) -> bytes:
-    """The digits of k + r·N, an odd number, as bits (1: +1, 0: −1), lowest first. random: 4 bytes."""
+    """Digits of k + r·N, an odd number, as bits (1: +1, 0: −1), lowest first. random: 4 bytes."""
     k += (_number(random) >> 2) * N
     k += N * (1 - (k & 1))
     return ((k >> 1) | 1 << (bits - 1)).to_bytes(36, "little")
@@ -110,14 +112,18 @@ def public_key(private: int, urandom, pause=None) -> bytes:
 
 
 def _nonce(private: int, digest: bytes, entropy: bytes) -> int:
-    """Hedged: unpredictable when either the key or the entropy is (RFC 6979, 3.6, with HMAC counted out)."""
+    """Hedged: unpredictable when either the key or the entropy is (RFC 6979, 3.6, with HMAC counted
+    out).
+    """
     key = private.to_bytes(32, "big")
     seed = hmac.digest(sha256, key, digest + entropy)
     return scalar(hmac.digest(sha256, seed, b"\x01") + hmac.digest(sha256, seed, b"\x02")[:16])
 
 
 def sign(private: int, digest: bytes, urandom, pause=None) -> "tuple[int, int]":
-    """ECDSA over a 32-byte digest: (r, s). `urandom(n)` gives random bytes; `pause` is called often."""
+    """ECDSA over a 32-byte digest: (r, s). `urandom(n)` gives random bytes; `pause` is called
+    often.
+    """
     k = _nonce(private, digest, urandom(32))
     x, _ = _affine(*_base_times(k, urandom(36), pause))
     r = x % N
@@ -144,7 +150,7 @@ def der(r: int, s: int) -> bytes:
 
 
 def shared_x(private: int, peer: bytes, urandom, pause=None) -> bytes:
-    """X coordinate (32 bytes) of private · peer. peer: X ‖ Y. Raises InvalidError for a bad point."""
+    """X (32 bytes) of private · peer. peer: X ‖ Y. Raises InvalidError for a bad point."""
     x, y = _number(peer[:32]), _number(peer[32:])
     if len(peer) != 64 or x >= P or y >= P or (y * y - x * x * x + 3 * x - B) % P:
         raise InvalidError

@@ -1,11 +1,12 @@
 """Driver of R503-class fingerprint modules (ZhianTec/GROW): packets on a UART, 57600 baud.
 
-Packet, big endian: EF01 ‖ address (4) ‖ kind (1) ‖ length (2) ‖ payload ‖ sum of kind, length and payload (2).
-Every wait goes through the `wait` given, so that others are served meanwhile.
+Packet, big endian: EF01 ‖ address (4) ‖ kind (1) ‖ length (2) ‖ payload ‖ sum of kind, length and
+payload (2). Every wait goes through the `wait` given, so that others are served meanwhile.
 """
 
-from micropython import const
 from time import ticks_add, ticks_diff, ticks_ms
+
+from micropython import const
 
 # What the module answers.
 GOOD = const(0x00)
@@ -32,7 +33,7 @@ class SensorError(Exception):
 
 
 class R503:
-    """uart: any, readinto, write. wait(ms): returns after at most `ms`, sooner when bytes arrive."""
+    """uart: any, readinto, write. wait(ms): at most `ms`, less when bytes arrive."""
 
     def __init__(self, uart, wait) -> None:
         self._uart = uart
@@ -73,7 +74,10 @@ class R503:
                         continue
                     if len(got) >= 9 + size:
                         packet = got[6 : 9 + size]
-                        if packet[0] == 7 and sum(packet[:-2]) & 0xFFFF == packet[-2] << 8 | packet[-1]:
+                        if (
+                            packet[0] == 7
+                            and sum(packet[:-2]) & 0xFFFF == packet[-2] << 8 | packet[-1]
+                        ):
                             return packet[3:-2]
                         got = got[2:]
                 continue
@@ -83,7 +87,7 @@ class R503:
             self._wait(left)
 
     def _ask(self, *payload: int) -> int:
-        """A command that works on images or templates; its confirmation code. Raises SensorError."""
+        """A command on images or templates; its confirmation code. Raises SensorError."""
         return self._command(bytes(payload), _WORK_MS)[0]
 
     # -- commands ------------------------------------------------------------------------------

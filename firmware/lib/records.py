@@ -1,19 +1,23 @@
 """Keyed records on NOR flash: a log over a ring of sectors that no power cut can hurt.
 
-Every record is one change of one key, and one commit: it is there, or it is not. Records are appended in whole
-pages of 256 bytes; the newest valid one of a key is its value. docs/reader.md has the argument; in short:
+Every record is one change of one key, and one commit: it is there, or it is not. Records are
+appended in whole pages of 256 bytes; the newest valid one of a key is its value. docs/reader.md has
+the argument; in short:
 
 - A record counts when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
-- Every record carries a floor: sequence numbers below it count for nothing. What is left of a sector that is being
-  erased, or that cannot be erased any more, is below the floor long before, so nothing old comes back.
-- The oldest sector is emptied by writing its living records anew, a few at every change, long before its space is
-  needed. Deletions are records too and outlive what they delete, because sectors go in the order they came.
-- After a start, the newest record may be one that was cut and reads as whole by luck, and the page after it may
-  have been touched. `settle` programs spoiled pages and that page to zero and writes the newest record anew: nothing
-  that could change its mind is left behind. It comes before the first answer that depends on what was read.
+- Every record carries a floor: sequence numbers below it count for nothing. What is left of a
+  sector that is being erased, or that cannot be erased any more, is below the floor long before, so
+  nothing old comes back.
+- The oldest sector is emptied by writing its living records anew, a few at every change, long
+  before its space is needed. Deletions are records too and outlive what they delete, because
+  sectors go in the order they came.
+- After a start, the newest record may be one that was cut and reads as whole by luck, and the
+  page after it may have been touched. `settle` programs spoiled pages and that page to zero and
+  writes the newest record anew: nothing that could change its mind is left behind. It comes before
+  the first answer that depends on what was read.
 
-Record: sequence (4) ‖ floor (4) ‖ key (2) ‖ size, twice (2 × 2) ‖ payload ‖ CRC-32 (4) ‖ SHA-256, first 4 bytes.
-All little endian. Bit 15 of the size marks a deletion.
+Record: sequence (4) ‖ floor (4) ‖ key (2) ‖ size, twice (2 × 2) ‖ payload ‖ CRC-32 (4) ‖ SHA-256,
+first 4 bytes. All little endian. Bit 15 of the size marks a deletion.
 """
 
 from binascii import crc32
@@ -61,7 +65,9 @@ class Records:
     # -- reading -------------------------------------------------------------------------------
 
     def load(self) -> bool:
-        """Finds the living records. False: as from the factory. Raises DamagedError when nothing is whole."""
+        """Finds the living records. False: as from the factory. Raises DamagedError when nothing is
+        whole.
+        """
         ages = []
         for sector in range(self._flash.SECTORS):
             for record in self._in_sector(sector):
@@ -145,7 +151,7 @@ class Records:
         return bytes(record[_HEAD : _HEAD + _parse(record)[3]])
 
     def peek(self, key: int, size: int) -> "memoryview | None":
-        """The first bytes (at most 200) of a value, unchecked, until the next call: for searching."""
+        """First bytes (at most 200) of a value, unchecked, until the next call: for searching."""
         if key not in self._index:
             return None
         self._flash.read(self._index[key] * PAGE, self._page)
@@ -187,7 +193,11 @@ class Records:
         """Erases whatever no living record is in. Raises OSError when a sector cannot be erased."""
         failed = False
         for sector in range(self._flash.SECTORS):
-            if sector not in self._ring and self._last_written(sector) >= 0 and not self._erased(sector):
+            if (
+                sector not in self._ring
+                and self._last_written(sector) >= 0
+                and not self._erased(sector)
+            ):
                 failed = True
             if pause is not None:
                 pause()
@@ -234,7 +244,9 @@ class Records:
         return self._floor
 
     def settle(self) -> None:
-        """Before anything that was read is told to the outside, or changed: see above. Raises OSError."""
+        """Before anything that was read is told to the outside, or changed: see above. Raises
+        OSError.
+        """
         if self._settled:
             return
         sector = self._ring[-1] * self._pages
@@ -262,7 +274,9 @@ class Records:
             self.failures += 1
 
     def _append(self, key: int, size: int, payload, opened=False) -> int:
-        """Writes a record and reads it back; the page where it begins. Raises OSError when none takes it."""
+        """Writes a record and reads it back; the page where it begins. Raises OSError when none
+        takes it.
+        """
         length = size & ~_DELETED
         if length > LONGEST:
             raise OSError(_ENOSPC)

@@ -1,5 +1,6 @@
-"""A FIDO HID interface over machine.USBDevice: one OUT and one IN endpoint of 64 bytes, and nothing else on the
-bus: no serial port, no prompt. Descriptors: USB 2.0 chapter 9, HID 1.11, CTAP 2.1 section 11.2.8.
+"""A FIDO HID interface over machine.USBDevice: one OUT and one IN endpoint of 64 bytes, and nothing
+else on the bus: no serial port, no prompt. Descriptors: USB 2.0 chapter 9, HID 1.11, CTAP 2.1
+section 11.2.8.
 """
 
 from micropython import const
@@ -20,7 +21,9 @@ _HID = b"\x09\x21\x11\x01\x00\x01\x22" + bytes((len(_REPORT_DESCRIPTOR), 0))
 _DEVICE = b"\x12\x01\x00\x02\x00\x00\x00\x40" + _VENDOR + _PRODUCT + b"\x00\x01\x01\x02\x00\x01"
 _CONFIGURATION = (
     b"\x09\x02\x29\x00\x01\x01\x00\x80\x32"
-    b"\x09\x04\x00\x00\x02\x03\x00\x00\x00" + _HID + b"\x07\x05\x01\x03\x40\x00\x05\x07\x05\x81\x03\x40\x00\x05"
+    b"\x09\x04\x00\x00\x02\x03\x00\x00\x00"
+    + _HID
+    + b"\x07\x05\x01\x03\x40\x00\x05\x07\x05\x81\x03\x40\x00\x05"
 )
 
 
@@ -97,7 +100,9 @@ class UsbHid:
         return True
 
     def write(self, report) -> None:
-        """Sends 64 bytes; waits while the host takes the one before. Lost when it does not, for a second."""
+        """Sends 64 bytes; waits while the host takes the one before. Lost when it does not, for a
+        second.
+        """
         self._drain()
         if self._open and not self._sending:
             self._sending = True

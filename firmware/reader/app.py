@@ -4,9 +4,9 @@ import gc
 from time import ticks_add, ticks_diff, ticks_ms
 
 import board
+
 from lib import cbor, ctap, ctaphid
 from lib.journal import DamagedError
-
 from reader.identity import Identity
 from reader.protocol import KeyAgreement
 from reader.refused import Refused
@@ -85,7 +85,9 @@ class Reader:
             board.wait(ms)
 
     def pause(self) -> None:
-        """Called often during long work: other channels are served and the platform hears that we live."""
+        """Called often during long work: other channels are served and the platform hears that we
+        live.
+        """
         self._receive()
         if self._channels.request is not None:
             if ticks_diff(ticks_ms(), self._spoke) >= _KEEPALIVE_MS:
@@ -201,8 +203,8 @@ class Reader:
 
 
 _HANDLED = (
-    ctap.MAKE_CREDENTIAL, ctap.GET_ASSERTION, ctap.CLIENT_PIN, ctap.BIO_ENROLLMENT, ctap.CREDENTIAL_MANAGEMENT,
-    ctap.LARGE_BLOBS, ctap.CONFIG,
+    ctap.MAKE_CREDENTIAL, ctap.GET_ASSERTION, ctap.CLIENT_PIN, ctap.BIO_ENROLLMENT,
+    ctap.CREDENTIAL_MANAGEMENT, ctap.LARGE_BLOBS, ctap.CONFIG,
 )  # fmt: skip
 
 

@@ -1,12 +1,13 @@
-"""authenticatorBioEnrollment (CTAP 2.1, 6.7): a finger is a page of the sensor and a record that makes it count.
+"""authenticatorBioEnrollment (CTAP 2.1, 6.7): a finger is a page of the sensor and a record that
+makes it count.
 
-The sensor stores first, our record second: a cut in between leaves a template that counts for nothing and is
-deleted at the next start. Removal goes the other way round.
+The sensor stores first, our record second: a cut in between leaves a template that counts for
+nothing and is deleted at the next start. Removal goes the other way round.
 """
 
-from lib import cbor, ctap
 from micropython import const
 
+from lib import cbor, ctap
 from reader import consent, protocol
 from reader.refused import Refused
 

@@ -1,9 +1,8 @@
-"""authenticatorLargeBlobs (CTAP 2.1, 6.10). The array is gathered in RAM and written in one commit."""
+"""authenticatorLargeBlobs (CTAP 2.1, 6.10). The array is gathered in RAM, written in one commit."""
 
 from hashlib import sha256
 
 from lib import ctap
-
 from reader import consent, protocol
 from reader.refused import Refused
 

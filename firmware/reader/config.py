@@ -1,8 +1,8 @@
 """authenticatorConfig (CTAP 2.1, 6.11)."""
 
-from lib import cbor, ctap
 from micropython import const
 
+from lib import cbor, ctap
 from reader import consent, protocol
 from reader.refused import Refused
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE

@@ -1,9 +1,8 @@
-"""What registering and logging in have in common: parameters, who may, and the authenticator data."""
+"""What registering and logging in have in common: parameters, who may, authenticator data."""
 
 from hashlib import sha256
 
 from lib import ctap
-
 from reader import protocol
 from reader.refused import Refused
 from reader.store import ALWAYS_UV
@@ -49,13 +48,17 @@ def descriptors(items: list) -> "list[bytes]":
 
 
 def probe(reader, signature) -> None:
-    """An empty pinUvAuthParam asks for a touch, to see which of several readers is meant. Raises Refused."""
+    """An empty pinUvAuthParam asks for a touch, to see which of several readers is meant. Raises
+    Refused.
+    """
     if signature == b"":
         reader.user.touch()
         raise Refused(ctap.PIN_INVALID if reader.store.pin_length else ctap.PIN_NOT_SET)
 
 
-def verified(reader, rp_id: str, data_hash: bytes, signature, version, uv: bool, permission: int) -> bool:
+def verified(
+    reader, rp_id: str, data_hash: bytes, signature, version, uv: bool, permission: int
+) -> bool:
     """Whether the user is verified: by the token, or here and now by a finger. Raises Refused."""
     if signature is not None:
         version = protocol.check_version(version)
@@ -88,7 +91,9 @@ def ensure_present(reader, by_finger: bool) -> None:
         reader.user.touch()
 
 
-def authenticator_data(rp_hash: bytes, flags: int, count: int, attested: bytes, extensions: bytes) -> bytes:
+def authenticator_data(
+    rp_hash: bytes, flags: int, count: int, attested: bytes, extensions: bytes
+) -> bytes:
     """WebAuthn 6.1."""
     if attested:
         flags |= ctap.AT
@@ -98,7 +103,7 @@ def authenticator_data(rp_hash: bytes, flags: int, count: int, attested: bytes, 
 
 
 def count_signature(reader) -> int:
-    """The next value of the signature counter, which is in flash before anything is signed with it."""
+    """The next signature counter, which is in flash before anything is signed with it."""
     count = reader.store.signatures + 1
     reader.store.commit(signatures=count)
     return count

@@ -1,16 +1,17 @@
 """A credential: what its identifier says, and what is stored of a resident one.
 
-Identifier (50 bytes): format (1) ‖ nonce (32) ‖ flags (1) ‖ MAC (16). Its keys are derived from the reader's master
-secret, the nonce, the flags and the relying party, so a credential that is not resident needs no storage, and
-the storage of a resident one holds no key.
+Identifier (50 bytes): format (1) ‖ nonce (32) ‖ flags (1) ‖ MAC (16). Its keys are derived from the
+reader's master secret, the nonce, the flags and the relying party, so a credential that is not
+resident needs no storage, and the storage of a resident one holds no key.
 
-Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖ relying party ‖ name ‖
-display name, each of the last four with its length in front (1). Texts are cut at 64 bytes, between characters.
+Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖
+relying party ‖ name ‖ display name, each of the last four with its length in front (1). Texts are
+cut at 64 bytes, between characters.
 """
 
-from lib import ctap, p256
 from micropython import const
 
+from lib import ctap, p256
 from reader.seal import equal
 
 _FORMAT = const(1)
@@ -81,7 +82,12 @@ class Credential:
 
     def encode(self) -> bytes:
         out = self.nonce + bytes((self.flags,)) + self.made.to_bytes(4, "little") + self.rp_hash
-        for part in (self.user_id, self.rp_id.encode(), self.name.encode(), self.display_name.encode()):
+        for part in (
+            self.user_id,
+            self.rp_id.encode(),
+            self.name.encode(),
+            self.display_name.encode(),
+        ):
             out += bytes((len(part),)) + part
         return out
 
@@ -103,7 +109,7 @@ def stored(store, slot: int) -> Credential:
 
 
 def resident(store, rp_hash: bytes):
-    """Credentials of a relying party, one after the other: a hundred do not fit into RAM at once."""
+    """A relying party's credentials, one by one: a hundred do not fit into RAM at once."""
     for slot in store.slots_of(rp_hash):
         found = stored(store, slot)
         if found.rp_hash == rp_hash:
@@ -118,7 +124,9 @@ def newest_first(store, rp_hash: bytes, most: int) -> "list[int]":
 
 
 def identified(store, rp_hash: bytes, identifier) -> "Credential | None":
-    """The credential of an identifier, if it is one of ours, of this relying party, and not deleted."""
+    """The credential of an identifier, if it is one of ours, of this relying party, and not
+    deleted.
+    """
     if len(identifier) != ID_SIZE or identifier[0] != _FORMAT:
         return None
     found = Credential(rp_hash, bytes(identifier[1:33]), identifier[33])

@@ -1,7 +1,8 @@
-"""Who the reader is: the segment that the factory wrote. Read when needed, not kept: a certificate is large.
+"""Who the reader is: the segment that the factory wrote. Read when needed, not kept: a certificate
+is large.
 
-`TSRD` 01 ‖ serial number (10) ‖ AAGUID (16) ‖ batch attestation key (32) ‖ length of the certificate (2, little endian)
-‖ certificate (DER) ‖ CRC-32 (4).
+`TSRD` 01 ‖ serial number (10) ‖ AAGUID (16) ‖ batch attestation key (32) ‖ length of the
+certificate (2, little endian) ‖ certificate (DER) ‖ CRC-32 (4).
 """
 
 from binascii import crc32
@@ -15,7 +16,7 @@ _MOST = const(1024)
 
 
 class Identity:
-    """read(offset, size) → bytes. `present` is False on a reader that has not been to the factory."""
+    """read(offset, size) → bytes. `present`: False on a reader not yet from the factory."""
 
     def __init__(self, read) -> None:
         self._read = read

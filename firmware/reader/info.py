@@ -1,7 +1,6 @@
 """authenticatorGetInfo (CTAP 2.1, 6.4)."""
 
 from lib import ctap
-
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 from reader.version import NUMBER
 

@@ -1,10 +1,9 @@
 """authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.1, 6.2 and 6.3)."""
 
 from hashlib import sha256
-
-from lib import cbor, ctap, hmac, p256
 from time import ticks_diff, ticks_ms
 
+from lib import cbor, ctap, hmac, p256
 from reader import consent, credential, protocol
 from reader.refused import Refused
 
@@ -41,7 +40,9 @@ def handle(reader, request: dict) -> dict:
     consent.probe(reader, signature)
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
-    by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA)
+    by_user = consent.verified(
+        reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA
+    )
     one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
     secret = _hmac_secret(reader, extensions, up)
     if up:
@@ -71,7 +72,9 @@ def next_one(reader) -> dict:
 
 
 def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
-    """The credential to use, and the slots of others, newest first. Raises Refused when there is none."""
+    """The credential to use, and the slots of others, newest first. Raises Refused when there is
+    none.
+    """
     if not allowed:
         slots = credential.newest_first(store, rp_hash, 3 if by_user else 1)
         if slots:
@@ -108,7 +111,9 @@ def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool)
     if secret is not None:
         shared, salts = secret
         key = one.secret(store, bool(flags & ctap.UV))
-        values = b"".join([hmac.digest(sha256, key, salts[at : at + 32]) for at in range(0, len(salts), 32)])
+        values = b"".join(
+            [hmac.digest(sha256, key, salts[at : at + 32]) for at in range(0, len(salts), 32)]
+        )
         output["hmac-secret"] = shared.encrypt(values, reader.urandom)
     count = consent.count_signature(reader)
     encoded = cbor.encode(output) if output else b""

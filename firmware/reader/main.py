@@ -14,7 +14,8 @@ try:
 except BaseException as error:
     sys.print_exception(error)
 finally:
-    # The interactive prompt would be a way to the secrets: start again instead of falling through to it.
+    # The interactive prompt would be a way to the secrets: start again instead of falling through
+    # to it.
     import board
 
     board.restart()

@@ -1,8 +1,8 @@
 """authenticatorCredentialManagement (CTAP 2.1, 6.8)."""
 
-from lib import cbor, ctap, p256
 from micropython import const
 
+from lib import cbor, ctap, p256
 from reader import consent, credential, protocol
 from reader.refused import Refused
 

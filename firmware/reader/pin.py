@@ -1,13 +1,15 @@
-"""authenticatorClientPIN (CTAP 2.1, 6.5.5): setting and changing the PIN, and the tokens that PIN and finger give.
+"""authenticatorClientPIN (CTAP 2.1, 6.5.5): setting and changing the PIN, and the tokens that PIN
+and finger give.
 
-A retry counter goes down in flash before anything is compared, and up again only after it was right.
+A retry counter goes down in flash before anything is compared, and up again only after it was
+right.
 """
 
 from hashlib import sha256
 
-from lib import ctap
 from micropython import const
 
+from lib import ctap
 from reader import protocol
 from reader.refused import Refused
 from reader.seal import equal

@@ -1,11 +1,11 @@
 """PIN/UV auth protocols 1 and 2 (CTAP 2.1, 6.5.6 and 6.5.7), and the reader's key agreement."""
 
-from cryptolib import aes
 from hashlib import sha256
 
-from lib import ctap, hmac, p256
+from cryptolib import aes
 from micropython import const
 
+from lib import ctap, hmac, p256
 from reader.refused import Refused
 from reader.seal import equal
 
@@ -89,7 +89,12 @@ class KeyAgreement:
         if not isinstance(peer, dict):
             raise Refused(ctap.UNEXPECTED_TYPE)
         x, y = peer.get(-2), peer.get(-3)
-        if peer.get(1) != 2 or peer.get(-1) != 1 or not isinstance(x, bytes) or not isinstance(y, bytes):
+        if (
+            peer.get(1) != 2
+            or peer.get(-1) != 1
+            or not isinstance(x, bytes)
+            or not isinstance(y, bytes)
+        ):
             raise Refused(ctap.INVALID_PARAMETER)
         self.prepare()
         try:

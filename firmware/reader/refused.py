@@ -2,7 +2,7 @@
 
 
 class Refused(Exception):
-    """A CTAP status other than success: `status`. Nothing was changed beyond what its handler says."""
+    """A CTAP status other than success. Nothing was changed beyond what its handler says."""
 
     def __init__(self, status: int) -> None:
         self.status = status

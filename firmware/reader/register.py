@@ -3,7 +3,6 @@
 from hashlib import sha256
 
 from lib import cbor, ctap, p256
-
 from reader import consent, credential
 from reader.refused import Refused
 
@@ -84,7 +83,9 @@ def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
 
 
 def _keep(store, made) -> None:
-    """Stores a resident credential; one of the same user and relying party is replaced in the same commit."""
+    """Stores a resident credential; one of the same user and relying party is replaced in the same
+    commit.
+    """
     slot = -1
     for known in credential.resident(store, made.rp_hash):
         if known.user_id == made.user_id:

@@ -1,13 +1,13 @@
 """Encrypts what is written to flash, under keys that are not in that flash.
 
-The root is the chip's own (on the RP2350 a random number in its one-time programmable memory), so that a copy of the
-flash chip alone tells nothing, and a changed record is noticed. AES-256-CBC, then HMAC-SHA-256, 16 bytes of it, over
-the record's key, initial vector and ciphertext.
+The root is the chip's own (on the RP2350 a random number in its one-time programmable memory), so
+that a copy of the flash chip alone tells nothing, and a changed record is noticed. AES-256-CBC,
+then HMAC-SHA-256, 16 bytes of it, over the record's key, initial vector and ciphertext.
 """
 
-from cryptolib import aes
 from hashlib import sha256
 
+from cryptolib import aes
 from micropython import const
 
 from lib import hmac
@@ -54,7 +54,11 @@ class Seal:
         """What was closed. Raises DamagedError."""
         end = len(sealed) - _MAC
         start = open_size + 16
-        if end < start + 16 or (end - start) % 16 or not equal(sealed[end:], self._check(key, sealed[:end])):
+        if (
+            end < start + 16
+            or (end - start) % 16
+            or not equal(sealed[end:], self._check(key, sealed[:end]))
+        ):
             raise DamagedError
         data = aes(self._cipher, _CBC, sealed[open_size:start]).decrypt(sealed[start:end])
         return data[: data.rfind(b"\x80")]

@@ -1,18 +1,18 @@
 """What the reader remembers. One record holds the state, one each credential and each finger.
 
-State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least PIN length (1) ‖
-length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4) ‖ master (32) ‖ PIN check (32).
-Everything is sealed, see reader/seal.py.
+State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least
+PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
+‖ master (32) ‖ PIN check (32). Everything is sealed, see reader/seal.py.
 """
 
 import struct
 from hashlib import sha256
 
+from micropython import const
+
 from lib import ctap, hmac
 from lib.journal import DamagedError
 from lib.records import Records
-from micropython import const
-
 from reader import seal
 from reader.refused import Refused
 
@@ -35,7 +35,9 @@ class Store:
     """Attributes are the state in flash; `commit` is the only way to change them."""
 
     def __init__(self, flash, root: bytes, urandom) -> None:
-        """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it fails."""
+        """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
+        fails.
+        """
         self._urandom = urandom
         self._root = root
         self._seal = seal.Seal(root, urandom)
@@ -81,14 +83,15 @@ class Store:
 
     def _decode(self, state: bytes) -> None:
         (
-            _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length, self.signatures,
-            self.made, self.sensor_password, self._master, self.pin_check,
+            _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
+            self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
         ) = struct.unpack(_LAYOUT, state)  # fmt: skip
 
     def _encode(self) -> bytes:
         state = struct.pack(
-            _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
-            self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
+            _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin,
+            self.pin_length, self.signatures, self.made, self.sensor_password, self._master,
+            self.pin_check,
         )  # fmt: skip
         return self._seal.close(_STATE, state)
 
@@ -96,7 +99,7 @@ class Store:
         self._records.put(_STATE, self._encode())
 
     def commit(self, **changes) -> None:
-        """Writes all changes as one record. Raises OSError when flash fails: nothing has changed."""
+        """Writes all changes as one record. Raises OSError: then nothing has changed."""
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
             setattr(self, name, value)
@@ -111,7 +114,7 @@ class Store:
         self.commit(flags=self.flags | mask if on else self.flags & ~mask)
 
     def reset(self, pause) -> None:
-        """Everything is new in one commit; then what was there is erased. The sensor stays paired."""
+        """All is new in one commit; then what was there is erased. The sensor stays paired."""
         old = (self.flags, self.sensor_password, self._encode())
         self._fresh()
         self.flags = SCRUB | old[0] & PAIRED

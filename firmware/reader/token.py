@@ -1,8 +1,10 @@
-"""The PIN/UV auth token: 32 random bytes that let a platform do what its permissions say (CTAP 2.1, 6.5.2.1)."""
+"""The PIN/UV auth token: 32 random bytes that let a platform do what its permissions say (CTAP 2.1,
+6.5.2.1).
+"""
 
-from lib import ctap
 from time import ticks_diff, ticks_ms
 
+from lib import ctap
 from reader import protocol
 from reader.refused import Refused
 
@@ -39,7 +41,9 @@ class Token:
 
     def tick(self) -> None:
         """Ends the token when its time is over."""
-        if self._version and self._age() >= (ctap.TOKEN_MS if self._used else ctap.TOKEN_FIRST_USE_MS):
+        if self._version and self._age() >= (
+            ctap.TOKEN_MS if self._used else ctap.TOKEN_FIRST_USE_MS
+        ):
             self.reset()
 
     def present(self) -> bool:

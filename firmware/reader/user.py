@@ -1,13 +1,14 @@
 """The person: touches, fingers, and the sensor that tells.
 
-A finger is only looked at after it has come: one that lies there when a command arrives must be lifted first. The retry
-counter goes down in flash before a sample is compared.
+A finger is only looked at after it has come: one that lies there when a command arrives must be
+lifted first. The retry counter goes down in flash before a sample is compared.
 """
 
-from lib import ctap, r503
-from micropython import const
 from time import ticks_add, ticks_diff, ticks_ms
 
+from micropython import const
+
+from lib import ctap, r503
 from reader.refused import Refused
 from reader.store import PAIRED
 
@@ -67,7 +68,9 @@ class User:
         if not store.flags & PAIRED:
             if sensor.verify_password(0) != r503.GOOD:
                 return _FOREIGN
-            store.flag(PAIRED, True)  # first: a cut after it leaves a module that the next lines set right
+            store.flag(
+                PAIRED, True
+            )  # first: a cut after it leaves a module that the next lines set right
         if sensor.verify_password(store.sensor_password) != r503.GOOD:
             # A new module has no password. It is welcome as long as no fingers are in the old one.
             if store.fingers() or sensor.verify_password(0) != r503.GOOD:
@@ -97,7 +100,7 @@ class User:
         return self._state == _READY and bool(self._reader.store.fingers())
 
     def forget_finger(self, finger: int) -> None:
-        """Best effort: a template without its record counts for nothing and goes at the next start."""
+        """Best effort: without its record a template counts for nothing, and goes at a start."""
         try:
             if self._state == _READY:
                 self._sensor.delete(finger)
@@ -177,7 +180,9 @@ class User:
         return _SKEWED if answer == r503.MESSY else _TOO_SHORT if answer == r503.POOR else _POOR
 
     def verify(self, denied: int = ctap.UV_INVALID) -> None:
-        """One of the enrolled fingers, in at most three tries. Raises Refused, with `denied` for a wrong finger."""
+        """One of the enrolled fingers, in at most three tries. Raises Refused, with `denied` for a
+        wrong finger.
+        """
         store = self._reader.store
         if not store.uv_retries:
             raise Refused(ctap.UV_BLOCKED)
@@ -190,7 +195,9 @@ class User:
                         raise Refused(ctap.USER_ACTION_TIMEOUT)
                     if self._sample(1) == GOOD:
                         break
-                    self._light(2, r503.PURPLE, 30, 2)  # nothing was compared, so nothing is counted
+                    self._light(
+                        2, r503.PURPLE, 30, 2
+                    )  # nothing was compared, so nothing is counted
                 if self._matches():
                     return
                 self._light(2, r503.RED, 30, 3)

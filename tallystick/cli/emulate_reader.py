@@ -32,9 +32,13 @@ _PORT = click.IntRange(0, 65535)
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
-@click.option("--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters.")
+@click.option(
+    "--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters."
+)
 @click.option("--hid-udp", type=_PORT, help="HID reports in datagrams on this UDP port; 0 chooses.")
-@click.option("--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only.")
+@click.option(
+    "--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only."
+)
 @click.option("--control", type=_PORT, help="HTTP control interface and panel; 0 chooses.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @click.option("--flash", type=_FILE, help="Keep reader and sensor in this file, and FILE.sensor.")
@@ -55,8 +59,8 @@ def reader(
 ) -> None:
     """Emulate the fingerprint reader until interrupted, or until COMMAND ends.
 
-    With --usb and a COMMAND (after --), the command finds the reader as /dev/hidraw0, through umockdev.
-    With --usb alone, every program of this computer does, through /dev/uhid.
+    With --usb and a COMMAND (after --), the command finds the reader as /dev/hidraw0, through
+    umockdev. With --usb alone, every program of this computer does, through /dev/uhid.
     """
     from tallystick.common.reader_identity import ReaderIdentity
     from tallystick.emulator.hand import Hand

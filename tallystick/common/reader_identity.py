@@ -1,10 +1,12 @@
-"""The per-reader segment: serial number, model (AAGUID), and the batch's attestation key and certificate.
+"""The per-reader segment: serial number, model (AAGUID), and the batch's attestation key and
+certificate.
 
-Layout: `TSRD` 01 ‖ serial number, 10 ASCII characters ‖ AAGUID (16) ‖ P-256 private key (32) ‖ length of the certificate
-(2, little endian) ‖ certificate (DER) ‖ CRC-32 (4, little endian). `firmware/reader/identity.py` reads it.
+Layout: `TSRD` 01 ‖ serial number, 10 ASCII characters ‖ AAGUID (16) ‖ P-256 private key (32) ‖
+length of the certificate (2, little endian) ‖ certificate (DER) ‖ CRC-32 (4, little endian).
+`firmware/reader/identity.py` reads it.
 
-All readers of a batch share key and certificate (at least 100,000 readers, so that none can be told from another by
-its attestation; WebAuthn 14.4.1).
+All readers of a batch share key and certificate (at least 100,000 readers, so that none can be told
+from another by its attestation; WebAuthn 14.4.1).
 """
 
 from __future__ import annotations

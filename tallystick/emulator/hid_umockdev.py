@@ -1,12 +1,12 @@
 """Gives a command a world with /dev/hidraw0 in it: the reader, to programs that know nothing of us.
 
-For kernels without /dev/uhid. Run by the system's Python, which has the bindings of umockdev (Debian:
-umockdev, gir1.2-umockdev-1.0, python3-gi); imports nothing of Tallystick.
+For kernels without /dev/uhid. Run by the system's Python, which has the bindings of umockdev
+(Debian: umockdev, gir1.2-umockdev-1.0, python3-gi); imports nothing of Tallystick.
 
     python3 hid_umockdev.py UDP_PORT REPORT_DESCRIPTOR_HEX COMMAND [ARGUMENT...]
 
-umockdev fakes /sys, udev and the device node, which is a pseudo-terminal. Programs write 65 bytes (report
-number 0, then the report) and read 64; the reports go on as UDP datagrams.
+umockdev fakes /sys, udev and the device node, which is a pseudo-terminal. Programs write 65 bytes
+(report number 0, then the report) and read 64; the reports go on as UDP datagrams.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import tty
+from pathlib import Path
 from typing import Any
 
 _NODE = "/dev/hidraw0"
@@ -39,7 +40,8 @@ def _description(descriptor: bytes) -> str:
         f"P: {_USB}\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_device\nE: PRODUCT=1209/1/100\n"
         "A: idVendor=1209\\n\nA: idProduct=0001\\n\nA: bcdDevice=0100\\n\n"
         f"A: manufacturer=Tallystick\\n\nA: product={_NAME}\\n\n\n"
-        f"P: {_USB}/1-1:1.0\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_interface\nA: bInterfaceNumber=00\\n\n\n"
+        f"P: {_USB}/1-1:1.0\nE: SUBSYSTEM=usb\nE: DEVTYPE=usb_interface\n"
+        "A: bInterfaceNumber=00\\n\n\n"
         f"P: {_HID}\nE: SUBSYSTEM=hid\nE: HID_ID=0003:00001209:00000001\nE: HID_NAME={_NAME}\n"
         "E: HID_PHYS=usb-0000:00:14.0-1/input0\nE: HID_UNIQ=\n"
         f"H: report_descriptor={descriptor.hex().upper()}\n\n"
@@ -49,7 +51,7 @@ def _description(descriptor: bytes) -> str:
 
 
 def _answer(descriptor: bytes, request: int) -> tuple[int, bytes, int] | None:
-    """(size of the argument, what goes into it, result) of an ioctl; None for one we do not have."""
+    """(size of the argument, its content, result) of an ioctl; None for one we do not have."""
     size = len(descriptor).to_bytes(4, "little")
     if request == _GET_DESCRIPTOR_SIZE:
         return 4, size, 0
@@ -90,7 +92,8 @@ def _testbed(descriptor: bytes) -> tuple[Any, int]:
     testbed.keep = ioctls
     threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
     # Held open, so that the node outlives the programs that open it; raw, so that bytes stay bytes.
-    node = os.open(os.readlink(testbed.get_root_dir() + _NODE), os.O_RDWR | os.O_NOCTTY)
+    terminal = Path(testbed.get_root_dir() + _NODE).readlink()
+    node = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
     tty.setraw(node)
     return testbed, testbed.get_dev_fd(_NODE)
 
@@ -99,8 +102,8 @@ def _bridge(node: int, link: socket.socket) -> None:
     """Carries reports between the node and the reader, for ever."""
     written = b""
     while True:
-        ready = select.select([node, link], [], [])[0]
-        if link in ready:
+        ready = select.select([node, link.fileno()], [], [])[0]
+        if link.fileno() in ready:
             os.write(node, link.recv(64))
         if node in ready:
             written += os.read(node, 4096)

@@ -1,9 +1,8 @@
 """An emulated fingerprint reader: a board with its sensor, and the verbs of host and person.
 
-    reader = Reader(Image.load(path), identity=ReaderIdentity.development("TR00000001").encode(), sensor=sensor)
-    reader.power_on()
-    reader.write_report(report)
-    reader.run_until(lambda: bool(reader.reports))
+    reader = Reader(Image.load(path), identity=ReaderIdentity.development("TR00000001").encode(),
+    sensor=sensor) reader.power_on() reader.write_report(report) reader.run_until(lambda:
+    bool(reader.reports))
 
 One thread. Nothing happens but in a call; a call returns when the firmware waits for the outside.
 """
@@ -30,8 +29,8 @@ REPORT = 64
 class Sensor(Protocol):
     """What the reader's board sees of a fingerprint module.
 
-    receive: bytes on the module's RXD. on_send: bytes on its TXD, at the instant when they have arrived.
-    on_touch: its touch output, True while a finger lies on it.
+    receive: bytes on the module's RXD. on_send: bytes on its TXD, at the instant when they have
+    arrived. on_touch: its touch output, True while a finger lies on it.
     """
 
     on_send: Callable[[bytes], None] | None
@@ -69,7 +68,7 @@ class Reader:
         self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
         self.reports: deque[bytes] = deque()
         self.on_report: Callable[[bytes], None] = self.reports.append
-        self.mcu.usb.on_report = lambda report: self.on_report(report)
+        self.mcu.usb.on_report = self._from_usb
         self.sensor: Sensor | None = None
         self._asked = False  # the sensor has a command and has not answered
         self.led = False  # the reader waits for a finger
@@ -82,7 +81,10 @@ class Reader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -107,6 +109,9 @@ class Reader:
         self.sensor = None
         self.mcu.uart.on_send = None
         self._touch(False)
+
+    def _from_usb(self, report: bytes) -> None:
+        self.on_report(report)
 
     def _set_led(self, level: int) -> None:
         self.led = bool(level)

@@ -9,7 +9,13 @@ _SHAPE = {
     "little": (28, 70, 60), "ring": (64, 34, 92), "middle": (100, 18, 108), "index": (136, 36, 92),
     "thumb": (180, 96, 62),
 }  # fmt: skip
-_LABELS = {"little": "little", "ring": "ring", "middle": "middle", "index": "index", "thumb": "thumb"}
+_LABELS = {
+    "little": "little",
+    "ring": "ring",
+    "middle": "middle",
+    "index": "index",
+    "thumb": "thumb",
+}
 
 _STYLE = """
 :root { color-scheme: light dark; --skin: #c98f6b; --edge: #7a4a2c; --on: #2f6fed; --soft: #8882;
@@ -27,13 +33,12 @@ svg { width: min(100%, 21rem); height: auto; }
 text { font-size: 11px; fill: var(--text); text-anchor: middle; pointer-events: none; }
 #sensor { border: 3px solid var(--soft); border-radius: 1rem; padding: .8rem 1rem; margin: 1rem 0;
   display: flex; gap: 1rem; align-items: center; }
-#ring { width: 3.2rem; height: 3.2rem; border-radius: 50%; border: .45rem solid var(--soft); flex: none; }
-#ring.waits { border-color: var(--on); animation: breathe 1.4s infinite ease-in-out; }
-@keyframes breathe { 50% { opacity: .35; } }
-@media (prefers-reduced-motion: reduce) { #ring.waits { animation: none; } }
-form, .buttons { display: flex; gap: 1rem; flex-wrap: wrap; align-items: end; margin: .8rem 0; }
-label { display: grid; font-size: .9rem; }
-select, input, button { font: inherit; padding: .3rem .6rem; }
+#ring { width: 3.2rem; height: 3.2rem; border-radius: 50%; border: .45rem solid var(--soft); flex:
+none; } #ring.waits { border-color: var(--on); animation: breathe 1.4s infinite ease-in-out; }
+@keyframes breathe { 50% { opacity: .35; } } @media (prefers-reduced-motion: reduce) { #ring.waits {
+animation: none; } } form, .buttons { display: flex; gap: 1rem; flex-wrap: wrap; align-items: end;
+margin: .8rem 0; } label { display: grid; font-size: .9rem; } select, input, button { font: inherit;
+padding: .3rem .6rem; }
 """
 
 _SCRIPT = """
@@ -53,9 +58,9 @@ function show(state) {
     : state.waits_for_finger ? 'Waits for a finger: press one.' : 'Ready.';
   document.getElementById('power').textContent = state.powered ? 'Unplug' : 'Plug in';
   document.getElementById('power').dataset.on = state.powered ? '' : '1';
-  document.getElementById('cable').textContent = state.sensor ? 'Pull sensor cable' : 'Plug sensor cable';
-  document.getElementById('cable').dataset.on = state.sensor ? '' : '1';
-  for (const finger of document.querySelectorAll('.finger'))
+  document.getElementById('cable').textContent = state.sensor ? 'Pull sensor cable' : 'Plug sensor
+  cable'; document.getElementById('cable').dataset.on = state.sensor ? '' : '1'; for (const finger
+  of document.querySelectorAll('.finger'))
     finger.classList.toggle('down', finger.dataset.finger === state.finger);
 }
 function press(finger) {
@@ -65,15 +70,16 @@ function press(finger) {
 for (const finger of document.querySelectorAll('.finger')) {
   finger.addEventListener('click', () => press(finger.dataset.finger));
   finger.addEventListener('keydown', event => {
-    if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); press(finger.dataset.finger); }
+    if (event.key === 'Enter' || event.key === ' ') { event.preventDefault();
+    press(finger.dataset.finger); }
   });
 }
 document.getElementById('touch').onclick = () => send('/touch', {});
 document.getElementById('power').onclick = e => send('/power', {on: !!e.target.dataset.on});
 document.getElementById('cable').onclick = e => send('/sensor', {plugged: !!e.target.dataset.on});
 async function look() {
-  try { show(await (await fetch('/state')).json()); } catch { text.textContent = 'The emulator has stopped.'; }
-  setTimeout(look, 300);
+  try { show(await (await fetch('/state')).json()); } catch { text.textContent = 'The emulator has
+  stopped.'; } setTimeout(look, 300);
 }
 look();
 """
@@ -90,7 +96,8 @@ def _hand(side: str) -> str:
         assert finger in FINGERS
         parts.append(
             f'<rect class="finger" tabindex="0" role="button" aria-label="{side} {_LABELS[name]}" '
-            f'data-finger="{finger}" x="{at - 15}" y="{tip_y}" width="30" height="{length}" rx="15">'
+            f'data-finger="{finger}" x="{at - 15}" y="{tip_y}" '
+            f'width="30" height="{length}" rx="15">'
             f"<title>{side} {_LABELS[name]}</title></rect>"
             f'<text x="{at}" y="{tip_y - 5}">{_LABELS[name]}</text>'
         )
@@ -104,11 +111,12 @@ def panel() -> str:
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
         f"<title>Tallystick reader</title><style>{_STYLE}</style><main><h1>Tallystick reader</h1>"
-        '<div id=sensor><div id=ring></div><div id=text role=status>…</div></div>'
-        f'<div class=hands>{_hand("left")}{_hand("right")}</div>'
+        "<div id=sensor><div id=ring></div><div id=text role=status>…</div></div>"
+        f"<div class=hands>{_hand('left')}{_hand('right')}</div>"
         "<form onsubmit='return false'>"
         f"<label>Way to press<select id=manner>{manners}</select></label>"
-        "<label>Whose hand (0: yours)<input id=person type=number min=0 max=9999 value=0></label></form>"
+        "<label>Whose hand (0: yours)"
+        "<input id=person type=number min=0 max=9999 value=0></label></form>"
         "<div class=buttons><button id=touch>Touch without a print</button>"
         "<button id=power></button><button id=cable></button></div>"
         '<p><a href="/docs">The calls behind this page</a></p></main>'

@@ -1,7 +1,9 @@
-"""An emulated reader that lives in the real world: HID reports over UDP or uhid, a control interface.
+"""An emulated reader that lives in the real world: HID reports over UDP or uhid, a control
+interface.
 
-The firmware's own waits (touch time-outs, keep-alives) last as long as they say. What the parts do, a USB
-frame or the sensor's work, is done at once unless `real_time`: nobody gains from waiting for an emulated sensor.
+The firmware's own waits (touch time-outs, keep-alives) last as long as they say. What the parts do,
+a USB frame or the sensor's work, is done at once unless `real_time`: nobody gains from waiting for
+an emulated sensor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Raspberry Pi Pico 2 (RP2350), the fingerprint reader: R503 on UART1, its touch output on GP6, USB.
+"""Raspberry Pi Pico 2 (RP2350), the fingerprint reader: R503 on UART1, its touch output on GP6,
+USB.
 
-Figures: RP2350 data sheet and Pico 2 data sheet, W25Q32 data sheet (256-byte page 0.4 ms typical, 4 KiB
-sector erase 45 ms, 100,000 cycles). CPU costs are those measured on an RP2040 at 125 MHz, scaled by clock.
+Figures: RP2350 data sheet and Pico 2 data sheet, W25Q32 data sheet (256-byte page 0.4 ms typical, 4
+KiB sector erase 45 ms, 100,000 cycles). CPU costs are those measured on an RP2040 at 125 MHz,
+scaled by clock.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region

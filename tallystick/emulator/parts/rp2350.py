@@ -1,5 +1,6 @@
-"""What the RP2350 has beyond the RP2040: one-time programmable memory with a random number of the chip's
-own (RP2350 data sheet, 13.10: rows 4 to 11, two rows a word at OTP_DATA_BASE)."""
+"""What the RP2350 has beyond the RP2040: one-time programmable memory with a random number of the
+chip's own (RP2350 data sheet, 13.10: rows 4 to 11, two rows a word at OTP_DATA_BASE).
+"""
 
 from __future__ import annotations
 

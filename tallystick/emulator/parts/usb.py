@@ -1,6 +1,7 @@
 """The chip's USB device: interrupt transfers of up to 64 bytes, and a host that polls them.
 
-The host asks an IN endpoint, and offers to an OUT endpoint, once in every frame of 1 ms (full speed).
+The host asks an IN endpoint, and offers to an OUT endpoint, once in every frame of 1 ms (full
+speed).
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """`machine.USBDevice` of the boards that have it, as far as firmware uses it.
 
-The host's enumeration is played here, when the device becomes active: the configuration is opened and
-the HID report descriptor is asked for. Transfers go to the emulator; their ends come with waits.
+The host's enumeration is played here, when the device becomes active: the configuration is opened
+and the HID report descriptor is asked for. Transfers go to the emulator; their ends come with
+waits.
 """
+
+import time
 
 import link
 import machine
-import time
 
 _EVENT = 0xFE  # among the pins that fired: a transfer is over
 

@@ -31,7 +31,7 @@ def module() -> str:
     """Source text of the table."""
     data = points()
     lines = [
-        '"""Comb of P-256, made by tallystick/tools/image/p256_table.py: 64 points, X ‖ Y, big endian."""',
+        '"""Comb of P-256, made by tallystick/tools/image/p256_table.py: 64 points, X ‖ Y."""',
         "",
         "TABLE = (",
     ]

@@ -1,8 +1,9 @@
-"""Every command of the reader that changes its state, and what must hold when the power goes during it.
+"""Every command of the reader that changes its state, and what must hold when the power goes during
+it.
 
-For each scenario: the life of a reader in service, one command, a cut at flash operation n (before, during or after),
-a new start, and an observer with python-fido2. The state must be the one before or the one after the command,
-and retry counters must not have risen by the cut.
+For each scenario: the life of a reader in service, one command, a cut at flash operation n (before,
+during or after), a new start, and an observer with python-fido2. The state must be the one before
+or the one after the command, and retry counters must not have risen by the cut.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Scenario:
     prepare: Callable[[Rig], Callable[[], object]]
 
 
-def _token(rig: Rig, permission: int, rp_id: str | None = None, uv: bool = False) -> tuple[Ctap2, Any, bytes]:
+def _token(
+    rig: Rig, permission: int, rp_id: str | None = None, uv: bool = False
+) -> tuple[Ctap2, Any, bytes]:
     client_pin = ClientPin(rig.ctap())
     if uv:
         token = client_pin.get_uv_token(permission, rp_id, on_keepalive=rig.pressing())
@@ -109,6 +112,11 @@ def _config(rig: Rig) -> Config:
     return Config(ctap, protocol, token)
 
 
+def _min_pin(rig: Rig) -> Callable[[], object]:
+    config = _config(rig)
+    return lambda: config.set_min_pin_length(6)
+
+
 def _blobs(rig: Rig) -> Callable[[], object]:
     ctap, protocol, token = _token(rig, PERMISSION.LARGE_BLOB_WRITE)
     array = b"\x81\x59\x01\x90" + b"text" * 100  # the same in every run, unlike what is encrypted
@@ -144,7 +152,9 @@ def _wrong_finger(rig: Rig) -> Callable[[], object]:
             for n in range(3):
                 rig.reader.clock.after(n * 1_500_000, lambda: rig.sensor.press("stranger"))
 
-    return _refused(lambda: client_pin.get_uv_token(PERMISSION.GET_ASSERTION, "x", on_keepalive=press))
+    return _refused(
+        lambda: client_pin.get_uv_token(PERMISSION.GET_ASSERTION, "x", on_keepalive=press)
+    )
 
 
 def _reset(rig: Rig) -> Callable[[], object]:
@@ -167,7 +177,7 @@ SCENARIOS = [
     Scenario("a wrong PIN", _wrong_pin),
     Scenario("a wrong finger, three times", _wrong_finger),
     Scenario("toggle alwaysUv", lambda rig: _config(rig).toggle_always_uv),
-    Scenario("least PIN length", lambda rig: lambda c=_config(rig): c.set_min_pin_length(6)),
+    Scenario("least PIN length", _min_pin),
     Scenario("large blobs", _blobs),
     Scenario("reset", _reset),
 ]

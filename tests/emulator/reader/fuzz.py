@@ -1,5 +1,5 @@
-"""Throws packets at a reader: half of them nonsense, half nearly right. `python -m tests.emulator.reader.fuzz`
-throws a million.
+"""Throws packets at a reader: half of them nonsense, half nearly right. `python -m
+tests.emulator.reader.fuzz` throws a million.
 
 What must hold: the firmware never stops, never takes long, and answers OTHER (7F) to nothing.
 """
@@ -106,7 +106,10 @@ class Fuzzer:
 
     def _request(self) -> dict[int, Any]:
         """Keys that commands know, with values that some of them want."""
-        return {key: self._value(3) for key in sorted(self._rng.sample(range(1, 12), self._rng.randrange(1, 9)))}
+        return {
+            key: self._value(3)
+            for key in sorted(self._rng.sample(range(1, 12), self._rng.randrange(1, 9)))
+        }
 
     def _value(self, depth: int) -> Any:
         rng = self._rng
@@ -119,10 +122,23 @@ class Fuzzer:
         if depth and rng.random() < 0.4:
             if rng.random() < 0.3:
                 return [self._value(depth - 1) for _ in range(rng.randrange(4))]
-            names = ("id", "type", "alg", "name", "rk", "up", "uv", "credProtect", "hmac-secret", "largeBlobKey")
+            names = (
+                "id",
+                "type",
+                "alg",
+                "name",
+                "rk",
+                "up",
+                "uv",
+                "credProtect",
+                "hmac-secret",
+                "largeBlobKey",
+            )
             if rng.random() < 0.5:
                 return {n: self._value(depth - 1) for n in rng.sample(names, rng.randrange(1, 5))}
-            return {n: self._value(depth - 1) for n in rng.sample(range(-3, 5), rng.randrange(1, 5))}
+            return {
+                n: self._value(depth - 1) for n in rng.sample(range(-3, 5), rng.randrange(1, 5))
+            }
         return rng.choice(simple)()
 
     # -- what comes back -----------------------------------------------------------------------
@@ -152,7 +168,11 @@ class Fuzzer:
     def _look(self, report: bytes) -> None:
         channel = int.from_bytes(report[:4], "big")
         if report[4] & 0x80:
-            self._open[channel] = (report[4], int.from_bytes(report[5:7], "big"), bytearray(report[7:]))
+            self._open[channel] = (
+                report[4],
+                int.from_bytes(report[5:7], "big"),
+                bytearray(report[7:]),
+            )
         elif channel in self._open:
             self._open[channel][2].extend(report[5:])
         command, size, data = self._open.get(channel, (0, 0, bytearray()))

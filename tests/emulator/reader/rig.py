@@ -46,7 +46,11 @@ class Rig:
     """A reader, plugged in. `flash` and `templates` continue the life of another."""
 
     def __init__(
-        self, image: Image, flash: bytes | None = None, sensor: ScriptedSensor | None = None, seed: int = 0
+        self,
+        image: Image,
+        flash: bytes | None = None,
+        sensor: ScriptedSensor | None = None,
+        seed: int = 0,
     ) -> None:
         self._closed = False
         self.reader = Reader(image, identity=IDENTITY, seed=seed)
@@ -84,7 +88,9 @@ class Rig:
 
     def pressing(self, finger: str | None = None) -> Callable[[int], None]:
         """An on_keepalive that presses whenever the reader asks for the user."""
-        return lambda status: self.sensor.press(finger or self.person.finger) if status == 2 else None
+        return lambda status: (
+            self.sensor.press(finger or self.person.finger) if status == 2 else None
+        )
 
     def token(self, permissions: int, pin: str = PIN) -> tuple[ClientPin, bytes]:
         client_pin = ClientPin(self.ctap())
@@ -118,7 +124,9 @@ class Rig:
         answer = self.client().make_credential(begin.public_key)
         return self.server.register_complete(state, answer)
 
-    def log_in(self, credentials: list[Any], listed: bool = False, verification: str = "required") -> Any:
+    def log_in(
+        self, credentials: list[Any], listed: bool = False, verification: str = "required"
+    ) -> Any:
         """Logs in; the server has checked it. Returns the credential used."""
         begin, state = self.server.authenticate_begin(
             credentials if listed else None, user_verification=verification

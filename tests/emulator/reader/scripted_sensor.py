@@ -1,7 +1,7 @@
 """A fingerprint module whose fingers are names: fast, and able to misbehave on command.
 
-The real part (tallystick/emulator/parts/r503.py) matches images; this one is for what does not depend on
-matching: power cuts, unplugging, noise, time-outs. It speaks the same packets.
+The real part (tallystick/emulator/parts/r503.py) matches images; this one is for what does not
+depend on matching: power cuts, unplugging, noise, time-outs. It speaks the same packets.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class ScriptedSensor:
         self.commands.append(code)
         if not self._on or self.fault(code):
             return
-        delay = {0x28: _IMAGE_US, 0x01: _IMAGE_US, 0x02: _FEATURE_US, 0x04: _SEARCH_US}.get(code, _FAST_US)
+        delay = {0x28: _IMAGE_US, 0x01: _IMAGE_US, 0x02: _FEATURE_US, 0x04: _SEARCH_US}.get(
+            code, _FAST_US
+        )
         # What happens is what is the case when the work is done.
         self._clock.after(delay, lambda: self._acknowledge(self._execute(code, payload[1:])))
 
@@ -142,7 +144,10 @@ class ScriptedSensor:
             self.templates[int.from_bytes(arguments[1:3], "big")] = self._buffers[arguments[0]]
             return b"\x00"
         if code == 0x0C:
-            start, count = int.from_bytes(arguments[:2], "big"), int.from_bytes(arguments[2:4], "big")
+            start, count = (
+                int.from_bytes(arguments[:2], "big"),
+                int.from_bytes(arguments[2:4], "big"),
+            )
             for page in range(start, start + count):
                 self.templates.pop(page, None)
             return b"\x00"

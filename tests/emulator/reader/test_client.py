@@ -27,7 +27,9 @@ def test_what_a_new_reader_says_of_itself(fresh: Rig) -> None:
     assert info.versions == ["FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1"]
     assert info.aaguid == AAGUID.bytes
     assert info.options["rk"] and info.options["up"] and not info.options["plat"]
-    assert not info.options["uv"] and not info.options["bioEnroll"] and not info.options["clientPin"]
+    assert (
+        not info.options["uv"] and not info.options["bioEnroll"] and not info.options["clientPin"]
+    )
     assert info.pin_uv_protocols == [2, 1]
     assert info.uv_modality == 2
     assert info.remaining_disc_creds >= 100
@@ -255,7 +257,11 @@ def test_protected_credentials_are_not_shown_without_verification(rig: Rig) -> N
     for level in (policy.OPTIONAL, policy.OPTIONAL_WITH_LIST, policy.REQUIRED):
         user = level.value.encode()[-20:]
         made[level] = rig.register(
-            user, extensions={"credentialProtectionPolicy": level, "enforceCredentialProtectionPolicy": True}
+            user,
+            extensions={
+                "credentialProtectionPolicy": level,
+                "enforceCredentialProtectionPolicy": True,
+            },
         ).credential_data
     ctap = rig.ctap()
     answer = ctap.get_assertion(
@@ -331,7 +337,8 @@ def test_config_always_uv_and_least_pin_length(rig: Rig) -> None:
     made = rig.register()
     ctap = rig.ctap()
     answer = ctap.get_assertion(
-        "example.com", b"\x02" * 32, [{"id": made.credential_data.credential_id, "type": "public-key"}],
+        "example.com", b"\x02" * 32,
+        [{"id": made.credential_data.credential_id, "type": "public-key"}],
         on_keepalive=rig.pressing(),
     )  # fmt: skip
     assert answer.auth_data.is_user_verified()
@@ -366,7 +373,9 @@ def test_reset_forgets_everything(rig: Rig) -> None:
     assert rig.sensor.templates == {}
     with pytest.raises(CtapError) as refused:
         rig.ctap().get_assertion(
-            "example.com", b"\0" * 32, [{"id": made.credential_data.credential_id, "type": "public-key"}]
+            "example.com",
+            b"\0" * 32,
+            [{"id": made.credential_data.credential_id, "type": "public-key"}],
         )
     assert refused.value.code == CtapError.ERR.NO_CREDENTIALS
     rig.replug()

@@ -1,6 +1,7 @@
 """Power cuts in every command of the reader that changes its state, on the real firmware.
 
-The normal run takes a sample; TALLY_CAMPAIGN=1 takes every operation, every phase and eight ways to tear.
+The normal run takes a sample; TALLY_CAMPAIGN=1 takes every operation, every phase and eight ways to
+tear.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def _check(found: dict, before: dict, after: dict, where: str) -> None:
     old, new = cuts.without_retries(before), cuts.without_retries(after)
     if _makes_identifiers(new, old):
         stripped, old, new = (_without_identifiers(seen) for seen in (stripped, old, new))
-    if stripped.get("templates") != old.get("templates") and stripped.get("fingers") == old.get("fingers"):
+    if stripped.get("templates") != old.get("templates") and stripped.get("fingers") == old.get(
+        "fingers"
+    ):
         raise AssertionError(f"{where}: a template without its record was left")
     assert stripped in (old, new), where
 
@@ -95,7 +98,9 @@ def _without_identifiers(seen: dict) -> dict:
     return {**seen, "credentials": known} if "credentials" in seen else seen
 
 
-def test_retries_go_down_before_the_pin_is_looked_at(new_rig: Callable[..., Rig], begun: Life) -> None:
+def test_retries_go_down_before_the_pin_is_looked_at(
+    new_rig: Callable[..., Rig], begun: Life
+) -> None:
     """A cut after the first write of a wrong PIN leaves one try less, so cutting gains nothing."""
     rig = new_rig(begun)
     client_pin = ClientPin(rig.ctap())

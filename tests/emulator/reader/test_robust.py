@@ -89,7 +89,9 @@ def _log_in(rig: Rig) -> None:
 
 
 def test_unplugged_at_every_packet(new_rig: Callable[..., Rig], in_service: object) -> None:
-    """Of a registration: afterwards the credential is there whole or not at all, retries never rose."""
+    """Of a registration: afterwards the credential is there whole or not at all, retries never
+    rose.
+    """
     total = _reports_of(new_rig(in_service), _log_in)
     for number in range(total):
         rig = new_rig(in_service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from fido2.ctap import CtapError
@@ -80,21 +81,23 @@ def test_a_touch_is_waited_for_thirty_seconds(rig: Rig, after_ms: int, in_time: 
 
 def test_keepalives_come_every_hundred_milliseconds(rig: Rig) -> None:
     times: list[float] = []
+    statuses: list[int] = []
     take = rig.reader.on_report
 
     def record(report: bytes) -> None:
         if report[4] == 0x80 | 0x3B:
-            assert report[7] == 2  # the user is needed
             times.append(rig.reader.clock.now / 1000)
+            statuses.append(report[7])
         take(report)
 
     device = rig.ctap()
     rig.reader.on_report = record
     with pytest.raises(CtapError):
         device.selection()
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert len(times) > 290
     assert max(gaps) <= 105
+    assert set(statuses[:-1]) == {2}  # the user is needed; the last may come after the wait
 
 
 def test_a_finger_that_lies_there_already_is_no_presence(rig: Rig) -> None:
@@ -138,7 +141,11 @@ def test_next_assertion_within_thirty_seconds(rig: Rig, ms: int, alive: bool) ->
     token = client_pin.get_pin_token(PIN, PERMISSION.GET_ASSERTION, "example.com")
     param = client_pin.protocol.authenticate(token, b"\x03" * 32)
     first = ctap.get_assertion(
-        "example.com", b"\x03" * 32, pin_uv_param=param, pin_uv_protocol=2, on_keepalive=rig.pressing()
+        "example.com",
+        b"\x03" * 32,
+        pin_uv_param=param,
+        pin_uv_protocol=2,
+        on_keepalive=rig.pressing(),
     )
     assert first.number_of_credentials == 3
     rig.reader.run_for(ms)

@@ -1,4 +1,4 @@
-"""The reader's rooms in this interpreter too: they are plain Python, and steps can be counted here."""
+"""The reader's rooms in this interpreter too: plain Python, whose steps can be counted here."""
 
 from __future__ import annotations
 

@@ -109,13 +109,18 @@ def test_steps_depend_on_no_key_nonce_or_message(p256: Any) -> None:
     """Signing, key generation and key agreement; extreme keys, and random ones."""
     rng = random.Random(1)
     keys = [1, 2, p256.N - 1, 2**255, *(p256.scalar(rng.randbytes(48)) for _ in range(12))]
-    entropies = [lambda n: bytes(n), lambda n: b"\xff" * n, rng.randbytes]
+    entropies = [bytes, lambda n: b"\xff" * n, rng.randbytes]
     digests = [bytes(32), b"\xff" * 32, sha256(b"x").digest()]
     signing = {
-        _steps(lambda k=k, d=d, e=e: p256.sign(k, d, e)) for k in keys for d in digests for e in entropies
+        _steps(lambda k=k, d=d, e=e: p256.sign(k, d, e))
+        for k in keys
+        for d in digests
+        for e in entropies
     }
     making = {_steps(lambda k=k, e=e: p256.public_key(k, e)) for k in keys for e in entropies}
-    agreeing = {_steps(lambda k=k, e=e: p256.shared_x(k, CDH_PEER, e)) for k in keys for e in entropies}
+    agreeing = {
+        _steps(lambda k=k, e=e: p256.shared_x(k, CDH_PEER, e)) for k in keys for e in entropies
+    }
     assert len(signing) == len(making) == len(agreeing) == 1, (signing, making, agreeing)
 
 
@@ -162,7 +167,8 @@ digest = os.urandom(32)
 peer = p256.scalar(os.urandom(48))
 mine, theirs = p256.public_key(private, os.urandom), p256.public_key(peer, os.urandom)
 same = p256.shared_x(private, theirs, os.urandom) == p256.shared_x(peer, mine, os.urandom)
-answer([hex(private), mine.hex(), digest.hex(), p256.der(*p256.sign(private, digest, os.urandom)).hex(), same])
+answer([hex(private), mine.hex(), digest.hex(), p256.der(*p256.sign(private, digest,
+os.urandom)).hex(), same])
 """
     private, public, digest, signature, same = micropython.run(source)
     key = ec.derive_private_key(int(private, 16), ec.SECP256R1()).public_key()

@@ -1,7 +1,9 @@
-"""Keyed records under power cuts: what was committed stays, what was not is whole or not there at all.
+"""Keyed records under power cuts: what was committed stays, what was not is whole or not there at
+all.
 
-The flash here is the emulator's own NOR, with its torn operations and weak bits; the module runs in this
-interpreter, so that thousands of lives fit into seconds. `test_commands_under_cuts` runs the firmware.
+The flash here is the emulator's own NOR, with its torn operations and weak bits; the module runs in
+this interpreter, so that thousands of lives fit into seconds. `test_commands_under_cuts` runs the
+firmware.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from tallystick.emulator.parts.nor_flash import (
 
 SECTOR, SECTORS = 4096, 12
 TIMING = FlashTiming(
-    program_unit=256, program_us=1, sector=SECTOR, erase_us=1, program_ua=0, erase_ua=0, endurance=100_000
+    program_unit=256, program_us=1, sector=SECTOR, erase_us=1, program_ua=0, erase_ua=0,
+    endurance=100_000,
 )  # fmt: skip
 
 
@@ -82,10 +85,12 @@ class CutAt:
 
 
 def _all(log: Any) -> dict[int, bytes]:
-    return {key: log.get(key) for key in log.keys(0, 0xFFFF)}  # noqa: SIM118 (not a dict)
+    return {key: log.get(key) for key in log.keys(0, 0xFFFF)}
 
 
-def _changed(model: dict[int, bytes], log: Any, rng: random.Random) -> tuple[dict[int, bytes], Callable[[], None]]:
+def _changed(
+    model: dict[int, bytes], log: Any, rng: random.Random
+) -> tuple[dict[int, bytes], Callable[[], None]]:
     """What the next change makes of the model, and the change itself."""
     key = rng.randrange(30)
     kind = rng.random()
@@ -142,7 +147,9 @@ def test_cuts_anywhere_again_and_again(records: Any, first: int) -> None:
 
 
 def test_every_cut_of_a_long_change(records: Any) -> None:
-    """A record of several pages that makes the log move others and erase: each operation, each phase."""
+    """A record of several pages that makes the log move others and erase: each operation, each
+    phase.
+    """
     for phase in Phase:
         cut = 0
         while True:
@@ -186,7 +193,7 @@ class _Nth:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_worn_out_pages_and_sectors(records: Any, seed: int) -> None:
-    """The chip reports failures: nothing committed is lost; a refused change has changed nothing."""
+    """The chip reports failures: nothing committed is lost, a refused change changes nothing."""
     rng = random.Random(seed)
     flash = Flash()
     log = records.Records(flash)

@@ -1,4 +1,6 @@
-"""The server's portal in a real Chromium with the emulated reader: from the thumb's enrolment to a session."""
+"""The server's portal in a real Chromium with the emulated reader: from the thumb's enrolment to a
+session.
+"""
 
 from __future__ import annotations
 

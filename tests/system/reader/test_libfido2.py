@@ -49,7 +49,9 @@ def test_fingers_and_credentials_managed(in_service: EmulatedReader) -> None:
     )  # fmt: skip
     answers = {"PIN": PIN}
     assert "VAA=" in reader.run_on_terminal("fido2-token", "-L", "-e", DEVICE, answers=answers)
-    assert "example.com" in reader.run_on_terminal("fido2-token", "-L", "-r", DEVICE, answers=answers)
+    assert "example.com" in reader.run_on_terminal(
+        "fido2-token", "-L", "-r", DEVICE, answers=answers
+    )
     listed = reader.run_on_terminal(
         "fido2-token", "-L", "-k", "example.com", DEVICE, answers=answers
     )

@@ -27,6 +27,10 @@ def process(card, command) -> bytes:
         from card import update
 
         return update.process(card, command)
+    if ins == wire.INS_SELF_TEST:
+        from card import selftest
+
+        return selftest.process(card, command)
     raise Refused(wire.SW_INSTRUCTION)
 
 

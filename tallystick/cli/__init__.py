@@ -28,6 +28,18 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "How often the emulated fingerprint sensor errs.",
     ),
     "campaign": ("tallystick.tools.campaign.cli", "campaign", "Look for the one case that fails."),
+    "flash": (
+        "tallystick.tools.flash.cli",
+        "flash",
+        "Write an image to a board, or a tray of them.",
+    ),
+    "selftest": ("tallystick.tools.selftest.cli", "selftest", "Have a board test its own parts."),
+    "update": ("tallystick.tools.flash.cli_update", "update", "Update cards in the field."),
+    "coverage": (
+        "tallystick.tools.coverage.cli",
+        "coverage",
+        "What a suite executed of the firmware.",
+    ),
     "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
 }
 

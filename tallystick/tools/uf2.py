@@ -17,14 +17,21 @@ _PAYLOAD = 256
 
 def encode(data: bytes, address: int, family: int) -> bytes:
     """`data` at `address` as 512-byte blocks of 256 payload bytes."""
-    count = -(-len(data) // _PAYLOAD)
+    return encode_parts([(address, data)], family)
+
+
+def encode_parts(parts: list[tuple[int, bytes]], family: int) -> bytes:
+    """Several (address, data) in one file."""
+    blocks = [
+        (address + at, data[at : at + _PAYLOAD].ljust(_PAYLOAD, b"\xff"))
+        for address, data in parts
+        for at in range(0, len(data), _PAYLOAD)
+    ]
     out = bytearray()
-    for number in range(count):
-        payload = data[number * _PAYLOAD : (number + 1) * _PAYLOAD].ljust(_PAYLOAD, b"\xff")
+    for number, (address, payload) in enumerate(blocks):
         out += struct.pack(
-            _HEAD, _START, _SECOND, _HAS_FAMILY, address + number * _PAYLOAD, _PAYLOAD, number,
-            count, family,
-        )  # fmt: skip
+            _HEAD, _START, _SECOND, _HAS_FAMILY, address, _PAYLOAD, number, len(blocks), family
+        )
         out += payload.ljust(476, b"\0") + struct.pack("<I", _END)
     return bytes(out)
 

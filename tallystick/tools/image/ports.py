@@ -1,4 +1,4 @@
-"""Holds the firmware to what each board's MicroPython has: `python -m tallystick.tools.image.ports`.
+"""Holds the firmware to what each board's MicroPython has; `make lint` runs it.
 
 mypy checks the modules of every image against the published stubs of the board's port, which lie in
 a folder of their own for each port (`make lint` installs them). Only names are looked at: a module,
@@ -36,7 +36,10 @@ cache_dir = {cache}
 
 
 def check(board: Board, stubs: Path) -> list[str]:
-    """What the board's MicroPython does not declare, one line a finding. `stubs`: folder of a port."""
+    """What the board's MicroPython does not declare, one line a finding.
+
+    stubs: the folder of its port.
+    """
     sources = {source.target: source.path for source in _sources(board)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

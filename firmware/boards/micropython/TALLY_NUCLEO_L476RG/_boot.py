@@ -1,13 +1,13 @@
-"""Frozen into MicroPython for the STM32L4, which then mounts nothing by itself (mpconfigboard.h) and
-so never formats what it cannot mount. This never writes: without a file system, or without a
+"""Frozen into MicroPython for the STM32L4, which then mounts nothing by itself (mpconfigboard.h)
+and so never formats what it cannot mount. This never writes: without a file system, or without a
 program in it, the device sleeps.
 """
 
 try:
     import os
-    import vfs
 
     import pyb
+    import vfs
 
     device = pyb.Flash(start=0)
     vfs.mount(vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32), "/", readonly=True)

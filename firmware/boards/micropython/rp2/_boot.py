@@ -4,6 +4,7 @@ mount. This one never writes: without a file system, or without a program, the d
 
 try:
     import os
+
     import rp2
     import vfs
 

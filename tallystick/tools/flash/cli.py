@@ -1,0 +1,140 @@
+"""`tally flash`: an image onto a board, or onto a tray of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from tallystick.common import console
+from tallystick.common.errors import ExitCode, NoDeviceError
+from tallystick.emulator.boards.board import Board
+from tallystick.tools.flash.drive import DriveTarget, drives
+from tallystick.tools.flash.job import Job, Target
+from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
+from tallystick.tools.flash.repl import ReplTarget, ports
+from tallystick.tools.flash.tray import Outcome, Tally, flash_one
+from tallystick.tools.image.keys import read_public
+from tallystick.tools.image.verify import verify
+
+_BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
+
+
+@click.command()
+@click.argument("image", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--board", help="Board you mean to flash; refused when the image is for another.")
+@click.option("--device", type=click.Choice(["card", "reader"]), help="Device you mean to make.")
+@click.option("--port", help="Serial port with a MicroPython prompt, or auto.")
+@click.option("--drive", help="Drive of an RP2 boot ROM, or auto.")
+@click.option("--program", type=click.Choice(["openocd", "dfu-util"]), help="Write with this.")
+@click.option("--public-key", help="Key the image must be signed with: 64 hex digits, or a file.")
+@click.option("--development", is_flag=True, help="Accept the published development key.")
+@click.option("--allow-downgrade", is_flag=True, help="Below the board's anti-rollback version.")
+@click.option("--tray", is_flag=True, help="One board after another, until you stop.")
+@click.option(
+    "--log", type=click.Path(path_type=Path, dir_okay=False), help="Add a JSON line for each board."
+)
+@console.json_option
+def flash(
+    image: Path | None,
+    board: str | None,
+    device: str | None,
+    port: str | None,
+    drive: str | None,
+    program: str | None,
+    public_key: str | None,
+    development: bool,
+    allow_downgrade: bool,
+    tray: bool,
+    log: Path | None,
+    as_json: bool,
+) -> None:
+    """Write IMAGE (a folder that `tally image build` made) to a board, and read it back.
+
+    Without IMAGE it is build/DEVICE-BOARD, where `tally image build` puts it. Serial number, keys,
+    seed and moving factor of a card are not touched.
+    """
+    if sum(way is not None for way in (port, drive, program)) != 1:
+        raise click.UsageError("Give one of --port, --drive and --program.")
+    if image is None:
+        if board is None:
+            raise click.UsageError("Give IMAGE, or --board.")
+        image = Path("build") / f"{device or 'card'}-{board}"
+    good = verify(
+        image, trusted=read_public(public_key) if public_key else None, development=development
+    )
+    job = Job.of(good)
+    if board is not None and board != job.board.name:
+        raise click.UsageError(f"The image is for {job.board.name}, not for {board}.")
+    opener = _opener(job.board, port, drive, program)
+    tally = Tally()
+    while True:
+        with console.progress(disable=as_json) as bar:
+            bar.add_task(f"board {len(tally.outcomes) + 1}", total=None)
+            outcome = flash_one(
+                job,
+                opener,
+                tally,
+                device=device,
+                downgrade=allow_downgrade,
+                progress=_advance(bar),
+                log=log,
+            )
+        _tell(outcome, tally, tray, as_json)
+        if not tray or not _next():
+            break
+    if as_json:
+        console.print_json([asdict(outcome) for outcome in tally.outcomes])
+    if tally.failed:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _advance(bar: Progress) -> Callable[[int, int], None]:
+    return lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total)
+
+
+def _tell(outcome: Outcome, tally: Tally, tray: bool, as_json: bool) -> None:
+    show = console.err()
+    if outcome.result == "failed":
+        show.print(f"[bold red]failed[/] board {outcome.number}: {outcome.error}")
+    elif not as_json:
+        show.print(
+            f"[green]{outcome.result}[/] board {outcome.number}: {outcome.says}, {outcome.device} "
+            f"{outcome.version}, {outcome.seconds} s"
+        )
+    if tray:
+        click.echo(_BEEP_BAD if outcome.result == "failed" else _BEEP_GOOD, nl=False, err=True)
+        show.print(f"  {tally.good} good, {tally.failed} failed")
+
+
+def _next() -> bool:
+    return click.confirm("Next board connected?", default=True, err=True)
+
+
+def _opener(
+    board: Board, port: str | None, drive: str | None, program: str | None
+) -> Callable[[], Target]:
+    if program == "openocd":
+        return lambda: OpenOcdTarget(board)
+    if program == "dfu-util":
+        return lambda: DfuTarget(board)
+    if drive is not None:
+        where = drive
+        return lambda: DriveTarget(
+            Path(where) if where != "auto" else Path(_only(drives(), "drive"))
+        )
+    line = port or ""
+    return lambda: ReplTarget(line if line != "auto" else str(_only(ports(), "port")))
+
+
+def _only(found: list[Path] | list[str], what: str) -> Path | str:
+    if len(found) != 1:
+        names = ", ".join(str(one) for one in found) or "none"
+        raise NoDeviceError(
+            f"There is not exactly one {what} with a board: {names}.",
+            todo=f"Connect one board, or name the {what}.",
+        )
+    return found[0]

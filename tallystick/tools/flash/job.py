@@ -1,0 +1,97 @@
+"""What is written to a board, and when it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.emulator.boards import find
+from tallystick.emulator.boards.board import Board, Region
+from tallystick.emulator.image import FLASH_BASE
+from tallystick.tools.image.header import Header
+from tallystick.tools.image.verify import Verified
+
+Progress = Callable[[int, int], None]
+"""(bytes done, bytes in all)"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """`data` goes to the start of the board's storage area; `erased` is made blank: the boot
+    record, or a slot that was updated in the field would still be the one that runs."""
+
+    board: Board
+    device: str
+    version: str
+    security: int
+    data: bytes
+    erased: Region | None
+    folder: Verified
+
+    @classmethod
+    def of(cls, image: Verified) -> Job:
+        board = find(image.board)
+        data = image.read(".bin")
+        if len(data) > board.file_system.size:
+            raise BadInputError("The image is larger than the board's area for it.")
+        return cls(board, image.device, image.version, image.security, data, board.record, image)
+
+    @property
+    def address(self) -> int:
+        """Of `data`, as the chip sees it."""
+        return FLASH_BASE[self.board.chip] + self.board.storage.address
+
+
+class Target(Protocol):
+    """One board at hand, over one protocol."""
+
+    name: str  # of the port, drive or probe, for people
+    read_back: bool  # whether it can tell what is in flash
+
+    def identify(self) -> str:
+        """The board's own name for itself. Raises NoDeviceError."""
+
+    def expected(self, board: Board) -> str:
+        """What `identify` contains for this board."""
+
+    def headers(self, board: Board) -> list[Header]:
+        """Of the images in the board's slots, as far as they can be read."""
+
+    def write(self, job: Job, progress: Progress) -> None:
+        """Raises NoDeviceError, RefusedError."""
+
+    def verify(self, job: Job, progress: Progress) -> None:
+        """Reads all of it back. Raises RefusedError when it differs."""
+
+    def restart(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def check(job: Job, target: Target, *, device: str | None, downgrade: bool) -> str:
+    """The board's own name, when the job may be written to it. device: what the caller means to
+    make, "card" or "reader". Raises RefusedError before anything is written."""
+    kept = "Nothing was written to the board."
+    if device is not None and device != job.device:
+        raise RefusedError(
+            f"The image is for a {job.device}, not for a {device}.",
+            kept=kept,
+            todo=f"Build one: tally image build --device {device}.",
+        )
+    name = target.identify()
+    if target.expected(job.board) not in name:
+        raise RefusedError(
+            f"The image is for {job.board.name}; the board on {target.name} says it is {name}.",
+            kept=kept,
+            todo="Build the image for that board, or connect the right one.",
+        )
+    newest = max((header.security for header in target.headers(job.board)), default=0)
+    if job.security < newest and not downgrade:
+        raise RefusedError(
+            f"The image has security version {job.security}; the board has had {newest}.",
+            kept=kept,
+            todo="Use a newer image, or say --allow-downgrade if you know that this one is safe.",
+        )
+    return name

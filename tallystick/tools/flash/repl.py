@@ -1,0 +1,163 @@
+"""A board with MicroPython on it and its prompt on a serial port: mpremote's transport.
+
+This is the way for the first image on a development board. Once our firmware runs it keeps the
+prompt shut, and the board is flashed over its boot ROM or a debug probe.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+
+import serial
+from mpremote.transport import TransportError, TransportExecError
+from mpremote.transport_serial import SerialTransport
+from serial.tools import list_ports
+
+from tallystick.common.errors import NoDeviceError, RefusedError
+from tallystick.emulator.boards.board import Board, Region
+from tallystick.tools.flash.job import Job, Progress
+from tallystick.tools.image.header import SIZE, Header
+
+# os.uname().machine of the published MicroPython of each board, and of our own board definition.
+_MACHINES = {
+    "pico": "with RP2040",
+    "pico2": "with RP2350",
+    "pico2_card": "with RP2350",
+    "nucleo_l476rg": "NUCLEO_L476RG with STM32L476",
+}
+_PIECE = 4096
+_MICROPYTHON_VENDORS = (0x2E8A, 0xF055)  # Raspberry Pi; MicroPython on other boards
+_PREPARE = {
+    "rp2": "import rp2\n_d = rp2.Flash()\n_b = 4096\n",
+    "stm32": "import pyb\n_d = pyb.Flash(start=0)\n_b = 512\n",
+}
+_HELPERS = """
+import hashlib
+from binascii import a2b_base64 as _f
+def _w(at, data):
+    for i in range(0, len(data), _b):
+        _d.writeblocks((at + i) // _b, memoryview(data)[i : i + _b])
+def _h(at, size):
+    h = hashlib.sha256()
+    buf = bytearray(_b)
+    for i in range(at, at + size, _b):
+        _d.readblocks(i // _b, buf)
+        h.update(memoryview(buf)[: min(_b, at + size - i)])
+    return h.digest()
+def _r(at, size):
+    buf = bytearray(_b)
+    _d.readblocks(at // _b, buf)
+    return bytes(buf[:size])
+"""
+
+
+def ports() -> list[str]:
+    """Serial ports that a board with MicroPython may be on."""
+    return [port.device for port in list_ports.comports() if port.vid in _MICROPYTHON_VENDORS]
+
+
+class ReplTarget:
+    """Implements job.Target."""
+
+    read_back = True
+
+    def __init__(self, port: str) -> None:
+        self.name = port
+        try:
+            self._transport = SerialTransport(port)
+            self._transport.enter_raw_repl(soft_reset=False)
+        except (TransportError, serial.SerialException, OSError) as error:
+            raise NoDeviceError(
+                f"No MicroPython prompt answers on {port}: {error}.",
+                todo="Connect a board with MicroPython, or flash it over its boot ROM (--drive).",
+            ) from None
+        self._prepared = False
+
+    def identify(self) -> str:
+        return str(self._eval("__import__('os').uname().machine"))
+
+    def expected(self, board: Board) -> str:
+        return _MACHINES.get(board.name, board.name)
+
+    def headers(self, board: Board) -> list[Header]:
+        self._prepare(board)
+        found = []
+        for slot in board.slots:
+            at = slot.address - board.storage.address
+            header = Header.decode(self._eval(f"_r({at},{SIZE})"))
+            if header is not None:
+                found.append(header)
+        return found
+
+    def write(self, job: Job, progress: Progress) -> None:
+        self._prepare(job.board)
+        pieces = list(_pieces(job))
+        for number, (at, piece) in enumerate(pieces, 1):
+            text = base64.b64encode(piece).decode()
+            self._exec(f"_w({at},_f(b'{text}'))")
+            progress(number * _PIECE, len(pieces) * _PIECE)
+
+    def verify(self, job: Job, progress: Progress) -> None:
+        pieces = list(_pieces(job))
+        for number, (at, piece) in enumerate(pieces, 1):
+            if self._eval(f"_h({at},{len(piece)})") != hashlib.sha256(piece).digest():
+                raise RefusedError(
+                    f"What the board has at {at:#x} of its storage is not what was written.",
+                    kept="The board is not usable as it is.",
+                    todo="Flash it again; if it happens again, its flash is worn out.",
+                )
+            progress(number * _PIECE, len(pieces) * _PIECE)
+
+    def restart(self) -> None:
+        self._transport.exec_raw_no_follow("__import__('machine').reset()")
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _prepare(self, board: Board) -> None:
+        if not self._prepared:
+            self._exec(_PREPARE["stm32" if board.chip == "stm32l4" else "rp2"])
+            self._exec(_HELPERS)
+            self._prepared = True
+
+    def _exec(self, code: str) -> None:
+        try:
+            self._transport.exec(code)
+        except TransportExecError as error:
+            raise RefusedError(
+                f"The board on {self.name} failed: {error.error_output.strip().splitlines()[-1]}.",
+                todo="Reset it and try again.",
+            ) from None
+        except (TransportError, serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+
+    def _eval(self, expression: str) -> bytes:
+        try:
+            value = self._transport.eval(expression)
+        except TransportExecError as error:
+            raise RefusedError(f"The board on {self.name} failed: {error}.") from None
+        except (TransportError, serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+        return value  # type: ignore[no-any-return]
+
+    def _gone(self, error: Exception) -> NoDeviceError:
+        return NoDeviceError(
+            f"The board on {self.name} went away: {error}.", todo="Connect it and flash it again."
+        )
+
+
+def _pieces(job: Job) -> Iterator[tuple[int, bytes]]:
+    """(offset in the storage area, content), whole blocks. Raises RefusedError when something to be
+    erased lies outside, where this way does not reach."""
+    for at in range(0, len(job.data), _PIECE):
+        yield at, job.data[at : at + _PIECE].ljust(_PIECE, b"\xff")
+    erased = job.erased
+    if erased is not None and _inside(erased, job.board.storage):
+        for at in range(erased.address, erased.end, _PIECE):
+            yield at - job.board.storage.address, b"\xff" * _PIECE
+
+
+def _inside(region: Region, storage: Region) -> bool:
+    return storage.address <= region.address and region.end <= storage.end

@@ -1,0 +1,88 @@
+"""A tray of boards, one after another: a line in the log for each, and a running tally."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tallystick.common.errors import TallyError
+from tallystick.tools.flash.job import Job, Progress, Target, check
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One board. `result`: "verified", "written" (where it cannot be read back) or "failed"."""
+
+    number: int
+    time: str
+    target: str
+    says: str
+    board: str
+    device: str
+    version: str
+    result: str
+    seconds: float
+    error: str = ""
+
+
+@dataclass
+class Tally:
+    good: int = 0
+    failed: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if outcome.result == "failed":
+            self.failed += 1
+        else:
+            self.good += 1
+
+
+def flash_one(
+    job: Job,
+    open_target: Callable[[], Target],
+    tally: Tally,
+    *,
+    device: str | None = None,
+    downgrade: bool = False,
+    progress: Progress = lambda done, total: None,
+    log: Path | None = None,
+) -> Outcome:
+    """Checks, writes, reads back, restarts. Never raises a TallyError: the outcome has it."""
+    begin = time.monotonic()
+    name, says, result, error = "", "", "failed", ""
+    try:
+        target = open_target()
+        try:
+            name = target.name
+            says = check(job, target, device=device, downgrade=downgrade)
+            target.write(job, progress)
+            target.verify(job, progress)
+            target.restart()
+            result = "verified" if target.read_back else "written"
+        finally:
+            target.close()
+    except TallyError as failure:
+        error = str(failure)
+    outcome = Outcome(
+        number=len(tally.outcomes) + 1,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        target=name,
+        says=says,
+        board=job.board.name,
+        device=job.device,
+        version=job.version,
+        result=result,
+        seconds=round(time.monotonic() - begin, 1),
+        error=error,
+    )
+    tally.add(outcome)
+    if log is not None:
+        with log.open("a") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+    return outcome

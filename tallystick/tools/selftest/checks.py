@@ -1,0 +1,204 @@
+"""The checks of a card, one after another, over its serial line: docs/boards.md."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from tallystick.common.errors import TallyError
+from tallystick.provisioning.card.connection import (
+    CardConnection,
+    Command,
+    Response,
+    StatusWord,
+    Transmitter,
+)
+from tallystick.provisioning.card.issuer import CellState, FirmwareVersion, IssuerSession
+from tallystick.provisioning.card.t1 import Waiting
+
+INS_SELF_TEST = 0xEE
+DARK, PATTERN, BUTTON, FLASH, HEAP = range(5)
+_CHALLENGE = 32
+_CHALLENGES = 64
+_CELL_MV = (2_000, 3_700)  # what a board can say of a cell or a bench supply
+_SLOW_SAG_MV = 600  # under load: a cell or a contact with too much resistance
+
+
+class Verdict(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and what it found. `detail` never holds a secret."""
+
+    name: str
+    verdict: Verdict
+    detail: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """What was tested."""
+
+    serial: str
+    version: FirmwareVersion
+    checks: list[Check]
+
+    @property
+    def good(self) -> bool:
+        return all(check.verdict is not Verdict.FAILED for check in self.checks)
+
+
+class Person(Protocol):
+    """Somebody who looks and presses."""
+
+    def sees(self, what: str) -> bool:
+        """Whether the display shows it."""
+
+    def press(self) -> None:
+        """Ask for a press; called again while the card waits."""
+
+
+Finding = tuple[Verdict, str]
+
+
+def run(
+    connection: CardConnection,
+    person: Person | None,
+    *,
+    transmitter: Transmitter | None = None,
+    on_check: Callable[[Check], None] = lambda check: None,
+) -> Board:
+    """All checks. person: None skips those that need one. transmitter: a secure channel of the
+    firm, for a card in service. A check that fails does not end the others."""
+    session = IssuerSession(connection)
+    serial, version = session.serial(), session.version()
+    tester = _Tester(transmitter or connection, session, person)
+    checks = []
+    for name, check in tester.checks():
+        begin = time.monotonic()
+        try:
+            verdict, detail = check()
+        except TallyError as error:
+            verdict, detail = Verdict.FAILED, error.what
+        checks.append(Check(name, verdict, detail, round(time.monotonic() - begin, 2)))
+        on_check(checks[-1])
+    return Board(serial, version, checks)
+
+
+class _Tester:
+    def __init__(
+        self, transmitter: Transmitter, session: IssuerSession, person: Person | None
+    ) -> None:
+        self._transmitter = transmitter
+        self._session = session
+        self._person = person
+
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        yield "display", self._display
+        yield "button", self._button
+        yield "cell", self._cell
+        yield "flash", self._flash
+        yield "randomness", self._randomness
+        yield "heap", self._heap
+
+    def _ask(self, part: int, waiting: Waiting | None = None) -> Response:
+        return self._transmitter.transmit(Command(0x80, INS_SELF_TEST, part), waiting)
+
+    def _display(self) -> Finding:
+        self._ask(PATTERN).require("show its test pattern")
+        try:
+            if self._person is None:
+                return Verdict.SKIPPED, "shown; nobody looked"
+            if self._person.sees("a frame, a checkerboard and both diagonals, without gaps"):
+                return Verdict.PASSED, "frame, checkerboard and diagonals seen"
+            return Verdict.FAILED, "the pattern is not as it should be"
+        finally:
+            self._ask(DARK).require("clear its display")
+
+    def _button(self) -> Finding:
+        if self._person is None:
+            return Verdict.SKIPPED, "nobody to press it"
+        response = self._ask(BUTTON, Waiting(self._person.press))
+        if response.sw == StatusWord.CONDITIONS_NOT_SATISFIED:
+            return Verdict.FAILED, "no press came within 30 s"
+        response.require("read its button")
+        return Verdict.PASSED, "pressed and let go"
+
+    def _cell(self) -> Finding:
+        cell = self._session.cell()
+        detail = f"{cell.loaded_mv} mV under load, {cell.unloaded_mv} mV unloaded"
+        low, high = _CELL_MV
+        if not low <= cell.loaded_mv <= high:
+            return Verdict.FAILED, f"{detail}: outside {low} to {high} mV"
+        if cell.unloaded_mv - cell.loaded_mv > _SLOW_SAG_MV:
+            return Verdict.FAILED, f"{detail}: it sags too much"
+        if cell.state is CellState.CRITICAL:
+            return Verdict.FAILED, f"{detail}: critical"
+        return Verdict.PASSED, detail
+
+    def _flash(self) -> Finding:
+        response = self._ask(FLASH)
+        if response.sw == StatusWord.CONDITIONS_NOT_SATISFIED:
+            return Verdict.SKIPPED, "only on a card that holds nothing yet"
+        if response.sw == StatusWord.FLASH_FAILURE:
+            return Verdict.FAILED, "a sector does not keep what is written to it"
+        response.require("test its flash")
+        return Verdict.PASSED, "one sector erased, written and read, 55 and AA"
+
+    def _randomness(self) -> Finding:
+        samples = [self._session.get_challenge(_CHALLENGE) for _ in range(_CHALLENGES)]
+        fault = randomness_fault(samples)
+        if fault:
+            return Verdict.FAILED, fault
+        size = _CHALLENGE * _CHALLENGES
+        return Verdict.PASSED, f"{size} bytes without a sign of a stuck or repeating source"
+
+    def _heap(self) -> Finding:
+        data = self._ask(HEAP).require("tell its heap")
+        total, needed = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:], "big")
+        detail = f"{total:,} bytes given, {needed:,} needed"
+        return (Verdict.PASSED if total >= needed else Verdict.FAILED), detail
+
+
+def randomness_fault(samples: list[bytes]) -> str:
+    """What is wrong with the samples, or "". Health tests, not a proof of entropy: repetition and
+    proportion as in NIST SP 800-90B, section 4.4, over bytes, and a chi-square over all bytes.
+
+    A good source fails with a probability below one in a million.
+    """
+    data = b"".join(samples)
+    if len(set(samples)) < len(samples):
+        return "the same answer came twice"
+    longest = max(_runs(data))
+    if longest >= 1 + math.ceil(30 / 8) + 1:
+        return f"one byte came {longest} times in a row"
+    counts = Counter(data)
+    size = len(data)
+    most = max(counts.values())
+    if most > size / 256 + 8 * math.sqrt(size / 256) + 4:
+        return f"one byte makes up {most} of {size}"
+    ones = sum(byte.bit_count() for byte in data)
+    if abs(ones - 4 * size) > 5.2 * math.sqrt(2 * size):
+        return f"{ones} of {8 * size} bits are ones"
+    expected = size / 256
+    chi = sum((counts.get(value, 0) - expected) ** 2 / expected for value in range(256))
+    if not 255 - 5.5 * math.sqrt(510) < chi < 255 + 6.5 * math.sqrt(510):
+        return f"chi-square over bytes is {chi:.0f}, around 255 is right"
+    return ""
+
+
+def _runs(data: bytes) -> Iterator[int]:
+    length = 0
+    for before, byte in zip(b"\0" + data, data, strict=False):
+        length = length + 1 if byte == before and length else 1
+        yield length

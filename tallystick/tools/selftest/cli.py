@@ -1,0 +1,79 @@
+"""`tally selftest`: is this board built right?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from tallystick.common import console
+from tallystick.common.errors import ExitCode
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.tools.selftest import checks, report
+
+_COLOURS = {
+    checks.Verdict.PASSED: "green",
+    checks.Verdict.FAILED: "bold red",
+    checks.Verdict.SKIPPED: "dim",
+}
+
+
+class AtTheTerminal:
+    """Implements checks.Person with whoever runs the command."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def sees(self, what: str) -> bool:
+        return click.confirm(f"Does the display show {what}?", err=True)
+
+    def press(self) -> None:
+        if not self._asked:
+            self._asked = True
+            console.err().print("press the card's button")
+
+
+@click.command()
+@click.option("--port", metavar="DEV", required=True, help="Serial port of the card's dock.")
+@click.option("--unattended", is_flag=True, help="Skip what a person must look at or press.")
+@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
+@click.option(
+    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to print, HTML."
+)
+@console.json_option
+def selftest(
+    port: str, unattended: bool, junit: Path | None, page: Path | None, as_json: bool
+) -> None:
+    """Have a card test its display, button, cell, flash, randomness and heap."""
+    show = console.err()
+
+    def tell(check: checks.Check) -> None:
+        if not as_json:
+            colour = _COLOURS[check.verdict]
+            show.print(f"  {check.name:<12}[{colour}]{check.verdict:<8}[/] {check.detail}")
+
+    with CardConnection.open(port) as connection:
+        person = None if unattended else AtTheTerminal()
+        board = checks.run(connection, person, on_check=tell)
+    now = datetime.now(UTC)
+    if junit is not None:
+        junit.write_bytes(report.junit(board, time=now))
+    if page is not None:
+        page.write_text(report.page(board, port=port, time=now))
+    if as_json:
+        console.print_json(
+            {
+                "serial": board.serial,
+                "board": board.version.board,
+                "firmware": str(board.version),
+                "good": board.good,
+                "checks": [asdict(check) for check in board.checks],
+            }
+        )
+    else:
+        verdict = "passed" if board.good else "FAILED"
+        console.out().print(f"{board.serial} on {board.version.board}: {verdict}")
+    if not board.good:
+        raise SystemExit(ExitCode.FAILED)

@@ -1,0 +1,101 @@
+"""What was found: as JUnit XML for machines, as a page to print and file for people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from xml.etree import ElementTree as ET
+
+from jinja2 import Environment
+
+from tallystick.tools.selftest.checks import Board, Verdict
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Self-test {{ board.serial }}</title>
+<style>
+  @page { size: A4; margin: 20mm }
+  body { font: 11pt/1.5 system-ui, sans-serif; color: #16181c; max-width: 170mm; margin: 12mm auto }
+  h1 { font-size: 19pt; margin: 0 0 2mm }
+  .verdict { display: inline-block; padding: 1mm 4mm; border: 0.6mm solid; font-weight: 600 }
+  .passed { color: #1d6b3c } .failed { color: #a01c1c } .skipped { color: #5b626c }
+  dl { display: grid; grid-template-columns: 38mm 1fr; margin: 6mm 0 }
+  dt { color: #5b626c } dd { margin: 0 }
+  table { border-collapse: collapse; width: 100% }
+  th, td { text-align: left; padding: 1.6mm 2mm; border-bottom: 0.2mm solid #b9bfc7 }
+  td.time { text-align: right; font-variant-numeric: tabular-nums }
+  footer { margin-top: 16mm; display: grid; grid-template-columns: 1fr 1fr; gap: 12mm }
+  footer p { border-top: 0.2mm solid #16181c; padding-top: 1mm; color: #5b626c }
+</style>
+</head>
+<body>
+<h1>Self-test of card {{ board.serial }}</h1>
+<p><span class="verdict {{ verdict }}">{{ verdict }}</span></p>
+<dl>
+  <dt>Firmware</dt><dd>{{ board.version }}</dd>
+  <dt>Board</dt><dd>{{ board.version.board }}</dd>
+  <dt>Port</dt><dd>{{ port }}</dd>
+  <dt>Time</dt><dd>{{ time }}</dd>
+</dl>
+<table>
+<thead><tr><th>Check</th><th>Result</th><th>Found</th><th>s</th></tr></thead>
+<tbody>
+{% for check in board.checks %}
+<tr><td>{{ check.name }}</td><td class="{{ check.verdict }}">{{ check.verdict }}</td>
+<td>{{ check.detail }}</td><td class="time">{{ "%.1f" | format(check.seconds) }}</td></tr>
+{% endfor %}
+</tbody>
+</table>
+<footer><p>Tested by</p><p>Date, signature</p></footer>
+</body>
+</html>
+"""
+
+
+def page(board: Board, *, port: str, time: datetime) -> str:
+    """One HTML page, A4, complete in itself."""
+    template = Environment(autoescape=True).from_string(_PAGE)
+    verdict = Verdict.PASSED if board.good else Verdict.FAILED
+    stamp = time.strftime("%Y-%m-%d %H:%M %Z")
+    return template.render(board=board, port=port, time=stamp, verdict=verdict)
+
+
+def junit(board: Board, *, time: datetime) -> bytes:
+    """JUnit XML: one suite, a case a check."""
+    count = dict.fromkeys(Verdict, 0)
+    for check in board.checks:
+        count[check.verdict] += 1
+    suite = ET.Element(
+        "testsuite",
+        name=f"selftest.{board.serial}",
+        tests=str(len(board.checks)),
+        failures=str(count[Verdict.FAILED]),
+        errors="0",
+        skipped=str(count[Verdict.SKIPPED]),
+        time=f"{sum(check.seconds for check in board.checks):.2f}",
+        timestamp=time.isoformat(timespec="seconds"),
+        hostname=board.version.board,
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in (("firmware", str(board.version)), ("board", board.version.board)):
+        ET.SubElement(properties, "property", name=name, value=value)
+    for check in board.checks:
+        case = ET.SubElement(
+            suite,
+            "testcase",
+            classname=f"selftest.{board.version.board}",
+            name=check.name,
+            time=f"{check.seconds:.2f}",
+        )
+        if check.verdict is Verdict.FAILED:
+            ET.SubElement(case, "failure", message=check.detail)
+        elif check.verdict is Verdict.SKIPPED:
+            ET.SubElement(case, "skipped", message=check.detail)
+        else:
+            ET.SubElement(case, "system-out").text = check.detail
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    text: bytes = ET.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return text

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from tallystick.emulator import link, micropython
+from tallystick.emulator import coverage, link, micropython
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.link import Link, LinkClosedError, Message, Op
@@ -138,6 +138,7 @@ class Mcu:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
+            "counters": coverage.room(),
             "fs_base": board.storage.address,
             "fs_size": board.storage.size,
             "block": board.storage_block,
@@ -151,7 +152,8 @@ class Mcu:
                 },
             },
         }
-        return micropython.Chip(json.dumps(config), board.heap + PORT_HEAP, board.flash_size)
+        heap = board.heap + PORT_HEAP + (coverage.HEAP if coverage.room() else 0)
+        return micropython.Chip(json.dumps(config), heap, board.flash_size + coverage.room())
 
     def reseed(self, rng: random.Random) -> None:
         """From now on random numbers, and weak bits of the flash, come from `rng`."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from tallystick.emulator import coverage
+
 
 @dataclass(frozen=True)
 class FlashTiming:
@@ -88,11 +90,16 @@ class NorFlash:
 
     def __post_init__(self) -> None:
         self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, self.size)
+        counters = coverage.room()
+        os.ftruncate(self.fd, self.size + counters)
         self.memory = mmap.mmap(self.fd, self.size)
         self.memory[:] = b"\xff" * self.size
+        self._counters = mmap.mmap(self.fd, counters, offset=self.size) if counters else None
 
     def close(self) -> None:
+        if self._counters is not None:
+            coverage.keep(self._counters[:])
+            self._counters.close()
         self.memory.close()
         os.close(self.fd)
 

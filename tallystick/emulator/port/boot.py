@@ -35,6 +35,10 @@ def _start(rd, wr, address):
     config = json.loads(link.open_pipe(rd, wr))
     if address:
         flash.memory = _shared(address, config["flash_size"])
+        if config["counters"]:
+            import coverhits
+
+            coverhits.memory = _shared(address + config["flash_size"], config["counters"])
     for name in config["modules"]:
         module = __import__(name)
         if name == "uctypes_stm":

@@ -29,6 +29,8 @@ from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.tools.docked import DockedLink
 
 ANSWER_LIMIT_S = 10.0
+PATIENCE = 30
+SERVER_LIMIT_S = 20.0
 FINISHED = 0
 REFUSED = 3
 _S_WTX = b"\xc3"
@@ -52,7 +54,9 @@ class _SocketLink:
             raise NoDeviceError("The port campaign went away while it was in use.") from None
 
     def read(self, timeout_s: float) -> bytes:
-        if not select.select([self._line], [], [], timeout_s)[0]:
+        """The card's time is virtual, and its end of the line closes when it is gone: a silence on
+        this computer's clock says that the computer is busy, not that a block was lost."""
+        if not select.select([self._line], [], [], timeout_s * PATIENCE)[0]:
             return b""
         try:
             data = self._line.recv(4096)
@@ -136,7 +140,7 @@ class Rig:
     def station(self, line: socket.socket, event: Event) -> int:
         """Provision the card on the line, as `tally station provision` and `resume` do."""
         custody = SoftwareCustody(self.ring)
-        server = _Server(custody.server(), timeout_s=2.0)
+        server = _Server(custody.server(), timeout_s=SERVER_LIMIT_S)
         journal = _Journal(self.journal)
         server.tell(event)
         journal.tell(event)

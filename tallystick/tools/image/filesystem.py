@@ -13,7 +13,8 @@ def pack(files: dict[str, bytes], *, block: int, room: int, what: str) -> bytes:
     It is made just large enough, then grown on paper to `room`: its blocks stay together at the
     start, and nothing lies behind them. Raises BadInputError when the files do not fit.
     """
-    count = sum(len(data) for data in files.values()) // block + len(files) + 8
+    folders = {name.rpartition("/")[0] for name in files}
+    count = sum(len(data) // block for data in files.values()) + 2 * len(folders) + 2
     while True:
         try:
             content = _filled(files, block, count, room // block)
@@ -21,7 +22,7 @@ def pack(files: dict[str, bytes], *, block: int, room: int, what: str) -> bytes:
         except littlefs.LittleFSError as error:
             if error.code != littlefs.LittleFSError.Error.LFS_ERR_NOSPC:
                 raise
-            count += count // 4
+            count += 1 + count // 64
     size = -(-len(content.rstrip(b"\xff")) // block) * block
     need_room(what, size, room)
     return content[:size]

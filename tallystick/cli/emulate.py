@@ -27,6 +27,7 @@ from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.service import Service
 from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
+from tallystick.tools.vpcd import VirtualReader
 
 _DEFAULT_SERIAL = "TS00000001"
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -56,6 +57,7 @@ emulate.add_command(reader)
 @click.option(
     "--tcp", type=click.IntRange(0, 65535), help="Serial line on this TCP port; 0 chooses."
 )
+@click.option("--vpcd", metavar="HOST:PORT", help="Put the card into this virtual PC/SC reader.")
 @click.option("--control", type=click.IntRange(0, 65535), help="HTTP control interface; 0 chooses.")
 @click.option(
     "--seeded", is_flag=True, help="Put in the published test seed, so that presses give codes."
@@ -79,6 +81,7 @@ def card(
     identity: Path | None,
     pty: bool,
     tcp: int | None,
+    vpcd: str | None,
     control: int | None,
     panel: bool,
     seeded: bool,
@@ -97,8 +100,8 @@ def card(
     Without --real-time, virtual time stands still while nobody has the serial port open, so a code
     stays on the display until it is read; POST /clock lets time pass.
     """
-    if pty and tcp is not None:
-        raise click.UsageError("--pty and --tcp are two ways to the same serial line: give one.")
+    if sum((pty, tcp is not None, vpcd is not None)) > 1:
+        raise click.UsageError("--pty, --tcp and --vpcd are ways to the same line: give one.")
     # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
@@ -120,7 +123,8 @@ def card(
             kept="The file was not touched.",
             todo="Leave --serial out, or name another file.",
         )
-    port: SerialPort | None = PseudoTerminal() if pty else TcpPort(tcp) if tcp is not None else None
+    port = _port(pty or vpcd is not None, tcp)
+    reader = VirtualReader(vpcd, port.name) if vpcd is not None and port is not None else None
     service = Service(device, port, real_time=real_time)
     server = None
     if control is not None or panel:
@@ -132,12 +136,22 @@ def card(
         personalise(device)
     if server is not None:
         server.start()
+    if reader is not None:
+        reader.start()
     _announce(device, name, port, server, as_json)
     try:
         service.run(on_end=lambda: _keep(device, flash, flash_map))
     finally:
+        if reader is not None:
+            reader.close()
         if server is not None:
             server.stop()
+
+
+def _port(pty: bool, tcp: int | None) -> SerialPort | None:
+    if pty:
+        return PseudoTerminal()
+    return TcpPort(tcp) if tcp is not None else None
 
 
 def _announce(

@@ -34,9 +34,27 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at each thing in turn; one that is bad does not stop the others."""
+    database = Database(settings.db_url)
+    try:
+        with database.read() as connection:
+            fresh = schema.revision(connection) is None
+    except SQLAlchemyError:
+        fresh = False
+    if fresh:
+        database.close()
+        yield Finding("database", "note", "empty: the first start makes the schema, and the keys")
+    else:
+        yield from _stored(settings, database)
+    yield _try("disk", lambda: _disk(settings))
+    yield _try("public URL", lambda: _public_url(settings))
+    for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
+        yield _try(name, lambda name=name, url=url: _gateway(name, url))  # type: ignore[misc]
+
+
+def _stored(settings: Settings, database: Database) -> Iterator[Finding]:
+    """What a database in use has to fulfil."""
     ring = _ring(settings)
     yield ring[0]
-    database = Database(settings.db_url)
     try:
         for name, check in (
             ("database", lambda: _database(database)),
@@ -47,10 +65,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield _try(name, check)
     finally:
         database.close()
-    yield _try("disk", lambda: _disk(settings))
-    yield _try("public URL", lambda: _public_url(settings))
-    for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
-        yield _try(name, lambda name=name, url=url: _gateway(name, url))  # type: ignore[misc]
 
 
 def _try(name: str, check: Callable[[], Finding]) -> Finding:

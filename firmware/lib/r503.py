@@ -90,6 +90,14 @@ class R503:
         """A command on images or templates; its confirmation code. Raises SensorError."""
         return self._command(bytes(payload), _WORK_MS)[0]
 
+    def unasked(self) -> bool:
+        """Something came that answers no command, as when the module starts. It is dropped."""
+        came = False
+        while self._uart.any():
+            self._uart.readinto(self._buffer, _LONGEST)
+            came = True
+        return came
+
     # -- commands ------------------------------------------------------------------------------
 
     def verify_password(self, password: int) -> int:

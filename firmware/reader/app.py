@@ -71,6 +71,7 @@ class Reader:
 
     def _prepare(self) -> None:
         """Work ahead, while nobody waits."""
+        self.user.listen()
         if self.user.due():
             self.user.start_sensor()
         if not self._hid.any():

@@ -57,6 +57,12 @@ class User:
         except r503.SensorError:
             self._state = _MISSING
 
+    def listen(self) -> None:
+        """While no command runs. A module that speaks unasked has started anew and is locked."""
+        if self._sensor.unasked():
+            self._state = _MISSING
+            self._tried = None
+
     def due(self) -> bool:
         """The sensor is missing, and it is time to look again."""
         if self._state == _READY:
@@ -121,6 +127,7 @@ class User:
                 return False
             self._reader.wait(left)
             self._reader.check_cancelled()
+            self.listen()
         return True
 
     def _await_finger(self, deadline: int) -> bool:
@@ -226,7 +233,7 @@ class User:
         """One sample of an enrolment, number 0..5: a lastEnrollSampleStatus. Raises Refused."""
         self._begin()
         try:
-            if not self._wait_until(False, ticks_add(ticks_ms(), _LIFT_MS)):
+            if self._held and not self._wait_until(False, ticks_add(ticks_ms(), _LIFT_MS)):
                 return _NO_LIFT
             if not self._wait_until(True, ticks_add(ticks_ms(), wait_ms)):
                 return _NO_ACTIVITY

@@ -15,7 +15,7 @@ from tallystick.emulator.parts.r503 import R503
 __all__ = ["BEHAVIOURS", "FINGERS", "Hand"]
 
 PRESS_MS = 900
-_SHORT = 150  # µs between lifting one finger and laying down the next
+_CHANGE_US = 150_000  # between lifting one finger and laying down the next
 _KNUCKLE = Press(contact=0.15)  # felt, but shows next to no ridges
 
 
@@ -56,6 +56,7 @@ class Hand:
     def _lay(
         self, name: str, master: Master, press: Press, creep_ms: int, ms: int, after_ms: float
     ) -> None:
+        busy = self.down is not None
         self.lift()
         number = self._presses
 
@@ -68,6 +69,6 @@ class Hand:
             if self._presses == number:
                 self.lift()
 
-        start_us = max(_SHORT, round(after_ms * 1000))
+        start_us = max(_CHANGE_US if busy else 1, round(after_ms * 1000))
         self._clock.after(start_us, begin)
         self._clock.after(start_us + ms * 1000, end)

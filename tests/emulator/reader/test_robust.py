@@ -244,3 +244,15 @@ def test_secrets_are_in_no_report_and_not_in_the_flash(rig: Rig) -> None:
         assert secret not in stored
     assert digest[:16] not in bytes(seen)
     assert PIN.encode() not in rig.reader.trace.json_lines().encode()
+
+
+def test_a_sensor_that_starts_anew_is_opened_again(rig: Rig) -> None:
+    """Its cable was out for a moment: the byte that it sends when it starts is heard."""
+    rig.reader.unplug_sensor()
+    rig.reader.run_for(500)
+    rig.reader.plug_sensor(rig.sensor)
+    operations = rig.reader.mcu.boots
+    rig.reader.run_for(2000)
+    assert rig.reader.mcu.boots == operations
+    assert rig.ctap().info.options["uv"]
+    assert _verify(rig) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.errors import TallyError
 from tallystick.provisioning.bench import open_bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.cli_card import (
@@ -44,9 +44,10 @@ def resume(
     with open_bench(url, keys, passphrase_file, journal, registry) as bench:
         records = bench.journal.unfinished()
         if not records:
-            raise BadInputError(
-                "The journal has no card that stopped half-way.", todo="Nothing is to be done."
-            )
+            if as_json:
+                print_json([])
+            err().print("The journal has no card that stopped half-way: nothing is to be done.")
+            return
         if port is not None:
             plan = Plan(only=frozenset(record.serial for record in records))
             print_outcome(one_card(bench, port, plan), as_json)

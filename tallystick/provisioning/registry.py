@@ -84,8 +84,12 @@ class TallyServer:
         )
 
     def check(self) -> None:
-        self._call("GET", "/v1/health", doing="say that it is well")
-        who = self._call("GET", "/v1/whoami", doing="accept this station's credential")
+        try:
+            self._call("GET", "/v1/health", doing="say that it is well")
+            who = self._call("GET", "/v1/whoami", doing="accept this station's credential")
+        except UnreachableError as error:
+            error.kept = error.kept or "Nothing was written to any card."
+            raise
         role = who.get("role")
         if role != "station":
             raise RegistryRefusedError(

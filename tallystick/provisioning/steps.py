@@ -256,6 +256,15 @@ class CardRun:
                 kept="Nothing was changed.",
                 todo="To give it a new seed, add --reseed; its old codes end with that.",
             )
+        done = self._journal.latest(card.serial)
+        if registered is not None and done is not None and not self._plan.reseed:
+            raise RefusedError(
+                f"This station has already put a card with the serial number {card.serial} into "
+                "service; the one in the dock is blank.",
+                kept="Nothing was written to it.",
+                todo="Find out which of the two is genuine before either is used: it may be a "
+                "counterfeit. A card that was replaced is withdrawn on the server first.",
+            )
         if registered is not None and not self._plan.reseed:
             raise RefusedError(
                 f"The serial number {card.serial} is already registered "

@@ -5,6 +5,7 @@ emulator's table (docs/porting.md)."""
 from __future__ import annotations
 
 import ast
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -169,3 +170,52 @@ def test_areas_do_not_overlap_and_lie_on_whole_sectors(board):
         assert area.end <= board.flash_size
     assert board.boot.address == board.storage.address
     assert all(slot.end <= board.storage.end for slot in board.slots)
+
+
+ASKED_FOR = {
+    "NAME",
+    "HEAP",
+    "COLD",
+    "BUTTON",
+    "DOCK",
+    "CLEAN",
+    "ticks_ms",
+    "start",
+    "off",
+    "button",
+}
+ASKED_FOR |= {"docked", "wait", "serial", "display", "cell_mv", "random", "identity", "journal"}
+ASKED_FOR |= {"boot_record", "slot", "slot_device", "restart"}
+
+
+def uses_of_board():
+    """Attributes of the board that the card's firmware and the boot stage use."""
+    for path in [*(FIRMWARE / "card").glob("*.py"), *(FIRMWARE / "boot").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+                owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+                if owner in ("board", "_board"):
+                    yield node.attr
+
+
+def test_the_board_has_what_the_firmware_asks_for(board, probe):
+    used = set(uses_of_board())
+    assert used == ASKED_FOR, "docs/porting.md lists what a board has: keep the two together"
+    body = f"seen = [name for name in {sorted(ASKED_FOR)!r} if not hasattr(board, name)]"
+    assert probe(body)[0] == []
+
+
+def test_the_porting_guide_names_tests_and_functions_that_exist():
+    guide = (FIRMWARE.parent / "docs" / "porting.md").read_text()
+    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", guide))
+    assert named and all(f"def {name}(" in here for name in named)
+    section = guide.split("## What a card's board file has")[1].split("## Steps")[0]
+    listed = set(re.findall(r"`(\w+)(?:\([\w, ]*\))?`", section))
+    assert listed >= ASKED_FOR
+
+
+def test_every_board_is_in_the_page_of_boards():
+    page = (FIRMWARE.parent / "docs" / "boards.md").read_text()
+    for name in BOARDS | READERS:
+        assert f"`{name}`" in page

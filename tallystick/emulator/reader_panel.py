@@ -7,7 +7,7 @@ from tallystick.emulator.hand import BEHAVIOURS, FINGERS
 # Finger → x, y of its tip and its length, on a 200 × 190 left hand seen from the back.
 _SHAPE = {
     "little": (28, 70, 60), "ring": (64, 34, 92), "middle": (100, 18, 108), "index": (136, 36, 92),
-    "thumb": (180, 96, 62),
+    "thumb": (166, 100, 70),
 }  # fmt: skip
 _LABELS = {
     "little": "little",
@@ -58,9 +58,10 @@ function show(state) {
     : state.waits_for_finger ? 'Waits for a finger: press one.' : 'Ready.';
   document.getElementById('power').textContent = state.powered ? 'Unplug' : 'Plug in';
   document.getElementById('power').dataset.on = state.powered ? '' : '1';
-  document.getElementById('cable').textContent = state.sensor ? 'Pull sensor cable' : 'Plug sensor
-  cable'; document.getElementById('cable').dataset.on = state.sensor ? '' : '1'; for (const finger
-  of document.querySelectorAll('.finger'))
+  document.getElementById('cable').textContent =
+    state.sensor ? 'Pull sensor cable' : 'Plug sensor cable';
+  document.getElementById('cable').dataset.on = state.sensor ? '' : '1';
+  for (const finger of document.querySelectorAll('.finger'))
     finger.classList.toggle('down', finger.dataset.finger === state.finger);
 }
 function press(finger) {
@@ -70,16 +71,18 @@ function press(finger) {
 for (const finger of document.querySelectorAll('.finger')) {
   finger.addEventListener('click', () => press(finger.dataset.finger));
   finger.addEventListener('keydown', event => {
-    if (event.key === 'Enter' || event.key === ' ') { event.preventDefault();
-    press(finger.dataset.finger); }
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    event.preventDefault();
+    press(finger.dataset.finger);
   });
 }
 document.getElementById('touch').onclick = () => send('/touch', {});
 document.getElementById('power').onclick = e => send('/power', {on: !!e.target.dataset.on});
 document.getElementById('cable').onclick = e => send('/sensor', {plugged: !!e.target.dataset.on});
 async function look() {
-  try { show(await (await fetch('/state')).json()); } catch { text.textContent = 'The emulator has
-  stopped.'; } setTimeout(look, 300);
+  try { show(await (await fetch('/state')).json()); }
+  catch { text.textContent = 'The emulator has stopped.'; }
+  setTimeout(look, 300);
 }
 look();
 """
@@ -88,8 +91,8 @@ look();
 def _hand(side: str) -> str:
     mirror = side == "right"
     parts = [f'<svg viewBox="0 0 210 200" role="group" aria-label="{side} hand">']
-    x = 46 if not mirror else 52
-    parts.append(f'<rect class="palm" x="{x - 32}" y="116" width="140" height="76" rx="34"/>')
+    left = 54 if mirror else 14
+    parts.append(f'<rect class="palm" x="{left}" y="116" width="142" height="76" rx="34"/>')
     for name, (tip_x, tip_y, length) in _SHAPE.items():
         at = 210 - tip_x if mirror else tip_x
         finger = f"{side}-{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 import threading
@@ -27,6 +28,8 @@ from tallystick.emulator.reader_control import ReaderControlServer
 from tallystick.emulator.reader_service import ReaderService
 from tests.emulator.reader.connection import DESCRIPTOR
 from tests.emulator.reader.rig import PIN
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class UdpConnection(CtapHidConnection):
@@ -130,6 +133,33 @@ def test_the_panel_has_ten_fingers_and_fetches_nothing(running: Running) -> None
     for finger in FINGERS:
         assert f'data-finger="{finger}"' in page
     assert "http://" not in page and "https://" not in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+def test_a_finger_pressed_on_the_panel(running: Running) -> None:
+    """In a browser, by keyboard, while a command waits for a touch."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    device = running.device()
+    waiting = threading.Thread(target=lambda: Ctap2(device).selection())
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(running.url)
+        page.get_by_text("Ready.").wait_for()
+        waiting.start()
+        page.get_by_text("Waits for a finger").wait_for()
+        page.get_by_label("right index").focus()
+        page.keyboard.press("Enter")
+        page.get_by_text("On the sensor: right index.").wait_for()
+        waiting.join(10)
+        assert not waiting.is_alive()
+        page.get_by_role("button", name="Unplug").click()
+        page.get_by_text("Unplugged.").wait_for()
+        assert problems == []
+        browser.close()
+    device.close()
 
 
 def test_a_selection_waits_in_real_time_and_a_touch_ends_it(running: Running) -> None:

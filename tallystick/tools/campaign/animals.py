@@ -172,7 +172,7 @@ ANIMALS = (
         (Patch(_JOURNAL, "                self._sector = sector\n                self._next = 1\n",
                "                self._sector = sector\n                self._next = 1\n"
                "                self._sequence = 0\n"),),
-        ("press-at-wrap", "press-at-lap"),
+        ("press-at-lap",),
     ),
     Animal(
         "first-record-wins", "The first valid record of the newest sector is the state.",

@@ -45,7 +45,7 @@ class Plan:
     depth: int = 2
     seed: int = 1
     sample: float = 1.0
-    deeper: int = 6000
+    deeper: int = 4500
     third: int = 500
 
 
@@ -118,7 +118,7 @@ class Campaign:
         self._seen: set[bytes] = set()
         self._finished: set[bytes] = set()
         self._queue: deque[tuple[Node, int]] = deque()  # (node, cuts that may still follow)
-        self._below: dict[tuple[str, int], int] = {}
+        self._roots: dict[str, int] = {}  # scenario → states of its first cuts
         self._rng = random.Random(f"{plan.seed} sample")
         self._bases: dict[str, Base] = {}
         self.result = Result(plan.board, plan.seed, plan.depth, 1)
@@ -181,6 +181,7 @@ class Campaign:
                 index, variant = split(node.path[0])
                 self.phases.setdefault((scenario.name, index), set()).add(faults.phase(variant))
                 self._add(node, self.plan.depth - 1)
+        self._roots[scenario.name] = counts["states"]
 
     def _add(self, node: Node, left: int) -> None:
         self.result.cuts += 1
@@ -196,23 +197,15 @@ class Campaign:
         self._queue.append((node, left))
 
     def _add_children(self, parent: Node, children: list[Node], left: int) -> None:
-        """Children in the order of their digests, so that a quota takes a sample of them."""
-        level = len(parent.path) + 1
-        quota = self.plan.deeper if level == 2 else self.plan.third
-        key = (parent.scenario, level)
-        spread = max(1, quota // max(1, self._parents(parent.scenario)))
-        taken = 0
-        for child in sorted(children, key=lambda one: hashlib.sha256(one.digest).digest()):
-            if taken >= spread and not child.path[-1].endswith(("a", "b")):
-                continue
-            if self._below.get(key, 0) >= quota:
-                return
-            self._below[key] = self._below.get(key, 0) + 1
-            taken += 1
+        """A sample of every parent's, in the order of a hash, so that it does not depend on which
+        worker was first: as many as the level may have, over all parents."""
+        plan = self.plan
+        if len(parent.path) == 1:
+            share = -(-plan.deeper // max(1, self._roots[parent.scenario]))
+        else:
+            share = int(parent.digest[3] * plan.deeper < 256 * plan.third)
+        for child in sorted(children, key=lambda one: one.digest[::-1])[:share]:
             self._add(child, left - 1)
-
-    def _parents(self, scenario: str) -> int:
-        return self.result.scenarios[scenario]["states"]
 
     def _violation(self, scenario: str, path: tuple[str, ...], kind: str, what: str) -> None:
         line = "/".join((self.plan.board, scenario, str(self.plan.seed), *path))

@@ -173,7 +173,7 @@ def judge(rig: Rig, kind: str, node: Node) -> None:
     # sleep was not in order: recovery and code in one.
     at_once = digest[1] % 4 != 0 and not thorough(node)
     _look_at(rig, kind, at_once=at_once)
-    if node.flash.weak and digest[2] % 4 == 0:
+    if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
         rig.lose_power()  # weak bits read differently now
         _look_at(rig, kind, at_once=at_once)
     if thorough(node):

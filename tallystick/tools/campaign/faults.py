@@ -137,7 +137,7 @@ def variants(operation: FlashOperation, rng: random.Random, full: bool = True) -
         return
     torn = list(_torn(operation, rng))
     if not full:
-        torn = rng.sample(torn, min(2, len(torn)))
+        torn = rng.sample(torn, min(6, len(torn)))
     yield from torn
 
 

@@ -74,7 +74,7 @@ def _bar(*, disable: bool) -> Bar:
 )
 @click.option(
     "--deeper",
-    default=6000,
+    default=4500,
     show_default=True,
     type=click.IntRange(0),
     help="States of a second cut, at most, for each scenario and board.",

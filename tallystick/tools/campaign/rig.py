@@ -174,6 +174,7 @@ class Rig:
         fault = self.on_operation(operation) if self.on_operation is not None else None
         self._slot = slot if operation.kind == "program" else self._slot
         if fault is None and operation.address & -self.range.flash.timing.sector in self.worn:
+            self.oracle.cut()  # what the worn flash left counts like what a cut leaves
             reported = self.card.board.chip == "stm32l4"  # the others' flash says nothing
             return Failure(faults.apply("f", operation).content, reported)
         return fault
@@ -233,8 +234,9 @@ class Rig:
             card.mcu.hold_at_look(self.range.first, self.range.end)
             if name == "docked":
                 self._dock()
+            card.display.power(card.board.display_power_pin < 0)
             card.mcu.power_on()
-            card.mcu.settle()
+            card.mcu.run(card.clock.now + 1_000_000)
         if card.mcu.held:
             self._snapshots[name] = Snapshot(card)
 

@@ -74,11 +74,16 @@ class Workshop:
         # The start of the scenario writes two records, its first press fills the sector.
         wanted = sector // 256 - 4
         for _ in range(2 * size // 256):
-            rig.press_quickly(slept=True)
             at = last[0] - rig.range.first
-            last_sector = start == "before wrap" or at // sector == size // sector - 1
-            if last_sector and at % sector // 256 == wanted:
+            near = start == "before wrap" or at // sector == size // sector - 1
+            slot = at % sector // 256
+            if near and slot == wanted:
                 break
+            if near and slot == wanted - 1:
+                rig.press_quickly(slept=True)  # one record
+            else:
+                rig.lose_power()
+                rig.start()  # two
         return self._taken(rig)
 
     def _taken(self, rig: Rig) -> Base:

@@ -22,7 +22,7 @@ CAUGHT = {
     "magic-before-contents": ("press", 1),
     "highest-sector-wins": ("press-at-lap", 0),
     "narrow-counter": ("press-at-lap", 0),
-    "sequence-starts-again": ("press-at-wrap", 0),
+    "sequence-starts-again": ("press-at-lap", 0),
     "first-record-wins": ("press", 1),
     "defaults-on-failed-load": ("press", 1),
     "format-on-failed-load": ("press", 1),

@@ -1,6 +1,8 @@
 """A board's MicroPython prompt on a pty, at the byte level: raw mode as MicroPython's documentation
 describes it (`repl` reference, "raw REPL" and "raw-paste mode", with its flow control). Code that
-comes is run, with the board's block device over a bytearray. A stand-in for the wire, not for a board's flash chip."""
+comes is run, with the board's block device over a bytearray. A stand-in for the wire, not for a
+board's flash chip.
+"""
 
 from __future__ import annotations
 

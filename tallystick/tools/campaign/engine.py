@@ -177,8 +177,8 @@ class Campaign:
             rig.close()
         counts["operations"] = len(recorded.operations)
         for node in recorded.nodes:
-            if node.path[0].endswith(("a", "b")) or self._rng.random() < self.plan.sample:
-                index, variant = split(node.path[0])
+            index, variant = split(node.path[0])
+            if faults.clean(variant) or self._rng.random() < self.plan.sample:
                 self.phases.setdefault((scenario.name, index), set()).add(faults.phase(variant))
                 self._add(node, self.plan.depth - 1)
         self._roots[scenario.name] = counts["states"]

@@ -83,6 +83,13 @@ def cut_states(
         yield Node(scenario, (*path, f"{index}{variant}"), flash, known)
 
 
+def end_state(rig: Rig, scenario: str, operations: int) -> Node:
+    """Power is cut while nothing is written."""
+    rig.look()
+    known = replace(rig.oracle.known, cuts=rig.oracle.known.cuts + 1)
+    return Node(scenario, (f"{operations}{faults.END}",), rig.range.capture(), known)
+
+
 @dataclass
 class Recorded:
     """A scenario's run. `nodes`: what cuts leave. `operations`: all that changed flash."""
@@ -109,6 +116,7 @@ def record(
     rig.on_operation = note
     try:
         scenario.run(rig)
+        recorded.nodes.append(end_state(rig, scenario.name, len(recorded.operations)))
     except PowerGoneError:
         raise ViolationError("power", "the power went although nobody cut it") from None
     finally:

@@ -1,6 +1,7 @@
 """What can happen to a flash operation, each with a short name, and what it leaves.
 
     b       cut before                      a       cut after
+    e       cut when the scenario is over, and nothing is being written
     p<n>    program: n bytes done, in order
     s<d>.<r>   some of the bits done, d eighths of them, chosen with seed r
     n<o>    all bits that were to change are weak (of an erase: some are, no bit is done)
@@ -24,7 +25,8 @@ from dataclasses import dataclass
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.parts.nor_flash import FlashOperation
 
-CLEAN = ("b", "a")
+END = "e"
+CLEAN = ("b", "a", END)
 _SHAPE = re.compile(r"(?P<kind>[bapsnwxtvf])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
 _RECORD = 220  # bytes of a record that are used
 _WEAK_ERASED = 256  # at most so many weak bits after an erase
@@ -41,7 +43,7 @@ class Left:
 
 def phase(variant: str) -> str:
     """`before`, `during` or `after`."""
-    return {"b": "before", "a": "after", "v": "before"}.get(variant[0], "during")
+    return {"b": "before", "a": "after", "v": "before", END: "after"}.get(variant[0], "during")
 
 
 def flipped_bit(variant: str) -> int | None:

@@ -20,7 +20,7 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign import faults, scenarios
-from tallystick.tools.campaign.explore import Node, cut_states, explore, split
+from tallystick.tools.campaign.explore import Node, cut_states, end_state, explore, split
 from tallystick.tools.campaign.flash_state import PIECE, FlashState
 from tallystick.tools.campaign.oracle import Oracle, ViolationError
 from tallystick.tools.campaign.rig import SEEDS, PowerGoneError, Rig
@@ -118,6 +118,9 @@ class Replay:
                 rig.restore(node.flash, Oracle(SEEDS, node.known), f"{self.seed}".encode())
                 rig.on_operation = plan
                 self.scenario.run(rig)
+                if variant == faults.END:
+                    found.append(end_state(rig, self.scenario.name, count))
+                    self.result.fault = "cut when all is done"
             else:
                 explore(
                     rig,

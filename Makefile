@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign help setup packages demo test lint format bench image privacyidea clean
+.PHONY: campaign fuzz-reader help setup packages demo test lint format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,10 @@ campaign: setup ## Cut the power everywhere, in every way (about ten minutes on 
 	$(BIN)/tally campaign powercut --scenario all --depth 3
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
+	TALLY_CAMPAIGN=1 $(BIN)/pytest tests/emulator/reader/test_cuts.py
+
+fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
+	$(BIN)/python -m tests.emulator.reader.fuzz 1000000
 
 bench: setup ## Measure, beside an aim and a peer
 	$(BIN)/tally bench

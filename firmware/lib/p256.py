@@ -6,6 +6,10 @@ coordinates, inverses by a random factor. The number of bytecode steps depends o
 scalars are written in digits +1 and −1, so that no digit is zero and every column costs the same
 doubling and the same addition.
 
+The additions know no special cases: the sum of a point and itself, its opposite, or nothing is
+wrong. For scalars that chance draws this happens once in about 2^250 times, and nobody else chooses
+a scalar here.
+
 Points are Jacobian (X, Y, Z). Numbers are integers; on the wire they are 32 bytes, big endian.
 """
 

@@ -223,6 +223,7 @@ class Mcu:
             self.read_console()
         self._wait = None
         self.held = False
+        self.flash.sagging = None
         self.state = state
         self._show_state("deep sleep" if state is State.ASLEEP else str(state))
         self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
@@ -448,9 +449,13 @@ class Mcu:
         self.uart.send(message.data)
 
     def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
+        """Where the cell gives way under this load, the operation stops half-way."""
         self.flash_ua = current_ua
         self._pass_time(duration_us)
-        self._check_voltage()
+        try:
+            self._check_voltage()
+        except PowerLostError:
+            self.flash.sagging = self._rng
         self.flash_ua = 0.0
 
     def _check_voltage(self) -> None:

@@ -87,6 +87,7 @@ class NorFlash:
     operations: int = 0
     erases: dict[int, int] = field(default_factory=dict)  # sector number → erase count
     weak: set[int] = field(default_factory=set)  # bit numbers, address * 8 + bit
+    sagging: random.Random | None = None  # the supply gives way: half of the bits are done
 
     def __post_init__(self) -> None:
         self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
@@ -159,6 +160,10 @@ class NorFlash:
         operation = FlashOperation(self.operations, kind, address, old, new)
         self.operations += 1
         fault = self.fault_plan(operation) if self.fault_plan else None
+        if fault is None and self.sagging is not None:
+            masks = self.sagging.randbytes(len(old))
+            bits = zip(old, new, masks, strict=True)
+            fault = Cut(Phase.DURING, bytes(a ^ ((a ^ b) & mask) for a, b, mask in bits))
         span = slice(address, address + len(new))
         if fault is None:
             self.memory[span] = new

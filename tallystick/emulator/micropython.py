@@ -262,4 +262,13 @@ def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: i
 
 
 _executed: list[subprocess.Popen[bytes]] = []
+
+
+def _reap() -> None:
+    for process in _executed:
+        process.kill()
+        process.wait()
+
+
+atexit.register(_reap)
 GO = b"g"  # the chip comes out of reset

@@ -86,7 +86,7 @@ def test_the_end_of_a_cell_low_first_then_no_code(device):
 
 def test_the_reference_design_lasts_three_to_seven_years_over_the_range_of_use():
     """From days of the firmware's life; `tally battery` runs all of them."""
-    for presses_per_day in (2, 10, 20):
+    for presses_per_day in (2, 10, 15):
         with card("nucleo_l476rg") as device:
             device.power_on()
             personalise(device)

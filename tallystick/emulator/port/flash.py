@@ -16,7 +16,7 @@ def looked_at(address):
     global watch_to
     if watch_from <= address < watch_to:
         watch_to = 0
-        link.call(link.OP_LOOK)
+        link.ask(link.OP_LOOK)
 
 
 def read_blocks(address, buf):
@@ -38,7 +38,7 @@ def read_into(address, buf):
     view = memoryview(buf)
     for at in range(0, len(buf), 4096):
         part = view[at : at + 4096]
-        link.call(link.OP_FLASH_READ, 0, address + at, len(part).to_bytes(2, "little"))
+        link.ask(link.OP_FLASH_READ, 0, address + at, len(part).to_bytes(2, "little"))
         link.answer_into(part)
 
 

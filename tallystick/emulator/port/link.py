@@ -41,7 +41,10 @@ OP_PROMPT = 41
 
 _HEADER = "<BBHII"
 _MAX = 1024
-_CALL_US = 20  # a method call of the interpreter, on a Cortex-M at about 100 MHz
+# Calls of the interpreter, on a Cortex-M at about 100 MHz. If they cost nothing, a loop that polls
+# would never end.
+_CALL_US = 20
+_LOOK_US = 5  # at the clock or a pin
 
 _out = bytearray(_MAX)
 _head = bytearray(30)
@@ -76,12 +79,14 @@ def charge(us):
 
 
 def now_us():
+    charge(_LOOK_US)
     if _stale:
-        call(OP_NOW)
+        ask(OP_NOW)
     return int.from_bytes(_head[6:14], "little") + _since_us
 
 
 def level(pin):
+    charge(_LOOK_US)
     return _head[14 + (pin >> 3)] >> (pin & 7) & 1
 
 
@@ -120,9 +125,13 @@ def call(op, arg=0, value=0, data=b""):
     """Returns the answer's value; the answer's data stay to be taken with
     `answer_into`/`answer`.
     """
-    global _used, _since_us, _stale, cpu_us
-    # The call itself costs the chip something. Without it, a loop that polls would never end.
-    cpu_us += _CALL_US
+    charge(_CALL_US)
+    return ask(op, arg, value, data)
+
+
+def ask(op, arg=0, value=0, data=b""):
+    """A call that costs the chip nothing: the emulator's own business."""
+    global _used, _since_us, _stale
     post(op, arg, value, data)
     n = _used
     _used = 0

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
+_SEGMENT = click.Path(path_type=Path, dir_okay=False, exists=True)
 _PORT = click.IntRange(0, 65535)
 
 
@@ -35,6 +36,7 @@ _PORT = click.IntRange(0, 65535)
 @click.option(
     "--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters."
 )
+@click.option("--identity", type=_SEGMENT, help="Per-reader segment instead of a development one.")
 @click.option("--hid-udp", type=_PORT, help="HID reports in datagrams on this UDP port; 0 chooses.")
 @click.option(
     "--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only."
@@ -48,6 +50,7 @@ _PORT = click.IntRange(0, 65535)
 def reader(
     image: Path | None,
     serial: str,
+    identity: Path | None,
     hid_udp: int | None,
     usb: bool,
     control: int | None,
@@ -74,8 +77,8 @@ def reader(
     if usb and hid_udp is not None:
         raise click.UsageError("--usb and --hid-udp are two hosts for one reader: give one.")
     cpus = sorted(os.sched_getaffinity(0))
-    identity = ReaderIdentity.development(serial).encode()
-    device = Reader(_image(image), identity=identity, seed=seed)
+    segment = identity.read_bytes() if identity else ReaderIdentity.development(serial).encode()
+    device = Reader(_image(image), identity=segment, seed=seed)
     sensor = R503(device.clock, seed=seed)
     _load(device, sensor, flash)
     device.plug_sensor(sensor)

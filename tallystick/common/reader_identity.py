@@ -29,7 +29,7 @@ from tallystick.common.secret import Secret
 MAGIC = b"TSRD\x01"
 AAGUID = uuid.UUID("7a1157ec-0001-4c4b-9d5f-5449434b2001")  # the model's, for every reader of it
 MAX_CERTIFICATE = 1024
-_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")  # id-fido-gen-ce-aaguid
+AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")  # id-fido-gen-ce-aaguid
 
 # Published on purpose: an attestation with this key proves nothing, and its certificate says so.
 _DEVELOPMENT_ROOT = 0x5441_4C4C_5953_5449_434B_2D44_4556_2D52_4F4F_54
@@ -125,7 +125,7 @@ def issue(
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
-            x509.UnrecognizedExtension(_EXTENSION, b"\x04\x10" + aaguid.bytes), critical=False
+            x509.UnrecognizedExtension(AAGUID_EXTENSION, b"\x04\x10" + aaguid.bytes), critical=False
         )
         .sign(root, hashes.SHA256(), ecdsa_deterministic=True)
     )

@@ -20,6 +20,7 @@ from tallystick.tools.image.cli_keys import key_option, keys, open_key, passphra
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import merge as merging
 from tallystick.tools.image.merge import read_parts
+from tallystick.tools.image.readers import readers
 from tallystick.tools.image.verify import verify as verifying
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -32,6 +33,9 @@ def image() -> None:
 
 
 image.add_command(keys)
+
+
+image.add_command(readers)
 
 
 @image.command()

@@ -26,9 +26,10 @@ from tallystick.emulator.boards import BOARDS
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.connection import CardConnection, Response
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannel
+from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.docked import DockedLink
@@ -137,6 +138,19 @@ def _cases(operations: int, every: int, seed: int) -> Iterator[Case]:
         yield Case(operation, Phase.DURING, rng.randrange(40))
 
 
+class _Noting(CardConnection):
+    """Notes how many flash operations the card had done when each command was sent."""
+
+    def __init__(self, card: Card) -> None:
+        self.at: list[int] = []
+        self._card = card
+        super().__init__(DockedLink(card))
+
+    def send(self, apdu: bytes, waiting: Waiting | None = None) -> Response:
+        self.at.append(self._card.flash.operations)
+        return super().send(apdu, waiting)
+
+
 class _Rig:
     """A card in service as it was before the update, to begin every case with."""
 
@@ -160,8 +174,10 @@ class _Rig:
             self._begin = bytes(card.flash.memory)
             before = card.flash.operations
             card.power_on()
-            self._install(card)
+            sent = self._install(card)
             self.operations = card.flash.operations - before
+            # The last command that made the card write was the confirmation.
+            self._confirmed_at = max(at for at in sent if at < card.flash.operations) - before
 
     def _reference(self) -> list[str]:
         hotp = pyotp.HOTP(base64.b32encode(RFC4226_SEED.reveal()).decode())
@@ -170,10 +186,11 @@ class _Rig:
     def _card(self) -> Card:
         return Card(self._image, identity=Identity.derive(_SERIAL, 20260101).encode(), seed=1)
 
-    def _install(self, card: Card) -> None:
-        connection = CardConnection(DockedLink(card))
+    def _install(self, card: Card) -> list[int]:
+        connection = _Noting(card)
         install(connection, self._custody.channel_keys, self._update)
         connection.close()
+        return connection.at
 
     def case(self, case: Case, rng: random.Random, result: Result) -> list[str]:
         """What does not hold after one cut."""
@@ -196,11 +213,11 @@ class _Rig:
             if not card.powered:
                 card.power_on()
             try:
-                return list(self._problems(card, result))
+                return list(self._problems(card, case, result))
             except TallyError as error:
                 return [f"fails: {error.what[-300:]}"]
 
-    def _problems(self, card: Card, result: Result) -> Iterator[str]:
+    def _problems(self, card: Card, case: Case, result: Result) -> Iterator[str]:
         first = self._press(card)
         if first not in self._codes[:3]:
             yield f"shows {first}, not the next code"
@@ -210,6 +227,8 @@ class _Rig:
         result.new_image += version == "0.2.0"
         if now.header is None or now.header.version != version:
             yield f"runs {version} and reports another image"
+        if version == "0.2.0" and case.operation < self._confirmed_at:
+            yield "runs the new image, which nobody confirmed"
         if now.state is not SlotState.CONFIRMED:
             yield f"is still on trial after {_STARTS} starts and a press"
         if version == "0.2.0" and now.floor != 1:

@@ -71,7 +71,7 @@ def hid():
     global _hid
     from lib.usbhid import UsbHid
 
-    _hid = UsbHid(machine.USBDevice(), wait)
+    _hid = UsbHid(machine.USBDevice())
     _set_poller()
     _hid.start()
     return _hid

@@ -3,6 +3,8 @@ else on the bus: no serial port, no prompt. Descriptors: USB 2.0 chapter 9, HID 
 section 11.2.8.
 """
 
+from time import sleep_ms
+
 from micropython import const
 
 _REPORT = const(64)
@@ -28,11 +30,10 @@ _CONFIGURATION = (
 
 
 class UsbHid:
-    """wait(ms) lets time pass until something happens, at most `ms`."""
+    """device: machine.USBDevice."""
 
-    def __init__(self, device, wait) -> None:
+    def __init__(self, device) -> None:
         self._device = device
-        self._wait = wait
         self._incoming = bytearray(_REPORT)
         self._queue = [bytearray(_REPORT) for _ in range(_QUEUE)]
         self._first = self._count = 0
@@ -110,7 +111,7 @@ class UsbHid:
             self._device.submit_xfer(_IN, self._outgoing)
 
     def _drain(self) -> None:
-        for _ in range(250):
+        for _ in range(1000):
             if not self._sending:
                 return
-            self._wait(4)
+            sleep_ms(1)  # a frame; what the host sends meanwhile waits in the queue

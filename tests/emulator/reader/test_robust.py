@@ -256,3 +256,21 @@ def test_a_sensor_that_starts_anew_is_opened_again(rig: Rig) -> None:
     assert rig.reader.mcu.boots == operations
     assert rig.ctap().info.options["uv"]
     assert _verify(rig) is None
+
+
+def test_an_answer_is_whole_while_the_host_keeps_sending(rig: Rig) -> None:
+    """Strays and cancels arrive while seven packets go out: none of the seven is lost."""
+    reader = rig.reader
+    reader.reports.clear()
+    reader.write_report(b"\xff\xff\xff\xff\x86\x00\x08" + b"nonce678")
+    assert reader.run_until(lambda: bool(reader.reports), limit_ms=100)
+    channel = reader.reports.popleft()[15:19]
+    reader.write_report(channel + b"\x90\x00\x01\x04")
+    for n in range(12):
+        reader.write_report(channel + (b"\x91\x00\x00" if n % 2 else bytes((n,))))
+    reader.run_for(200)
+    first = reader.reports.popleft()
+    size = int.from_bytes(first[5:7], "big")
+    packets = 1 + -(-(size - 57) // 59)
+    rest = [report[4] for report in list(reader.reports)[: packets - 1]]
+    assert rest == list(range(packets - 1))

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign fuzz-reader help setup packages demo test lint format bench image privacyidea clean
+.PHONY: campaign coverage fuzz-reader help setup packages demo test lint format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +42,11 @@ lint: setup $(STUBS)/.installed ## Style, types, import arrows, what the boards'
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
+
+coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
+	rm -rf build/hits
+	TALLY_COVERAGE=$(CURDIR)/build/hits $(BIN)/pytest -q -n auto tests/firmware tests/tools/flash tests/tools/selftest tests/system tests/provisioning/test_emulated.py
+	$(BIN)/tally coverage build/hits --data build/.coverage.firmware --lcov build/firmware.info --html build/coverage --only card/ --fail-under 95
 
 format: setup ## Let ruff rewrite the sources
 	$(BIN)/ruff check --fix .

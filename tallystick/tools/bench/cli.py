@@ -13,6 +13,7 @@ from tallystick.common.errors import ExitCode, TallyError
 
 # name → module with `measure() -> list of {"name", "value", "unit", "aim", "peer"}`
 BENCHES = {
+    "battery": "tallystick.tools.bench.battery",
     "card": "tallystick.tools.bench.card",
     "fleet": "tallystick.tools.bench.fleet",
     "heap": "tallystick.tools.bench.heap",

@@ -48,7 +48,7 @@ def off():
     stm.mem32[_RTC_WPR] = 0x53
     stm.mem32[_RTC_CR] = stm.mem32[_RTC_CR] & ~(1 << 10 | 1 << 14)
     stm.mem32[_RTC_WPR] = 0xFF
-    # In Standby a pin floats unless it is pulled from here (PA0), and a floating pin wakes the chip.
+    # In Standby a pin floats unless it is pulled from here (PA0), and a floating pin wakes us.
     stm.mem32[_PWR_PDCRA] = stm.mem32[_PWR_PDCRA] | 1
     stm.mem32[_PWR_CR4] = 0
     stm.mem32[_PWR_CR3] = stm.mem32[_PWR_CR3] | 1 << 10 | 1

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 SLOT = const(256)
 _HEAD = const(12)
 _CHECK = const(8)
-_ATTEMPTS = const(8)
 _EIO = const(5)
 
 
@@ -166,7 +165,8 @@ class Journal:
         """
         record = self._record
         end = _HEAD + self._payload
-        for _ in range(_ATTEMPTS):
+        # Slot by slot, two sectors long: a sector that is left has no room, see `replace`.
+        for _ in range(2 * self._slots + 2):
             address = self._next_slot()
             sequence = self._sequence + 1
             record[:4] = sequence.to_bytes(4, "little")
@@ -182,22 +182,23 @@ class Journal:
                 self._sequence = sequence
                 self.skipped = 0
                 return
-            # What failed once fails again: go on in the next sector, not in the next slot.
-            self._next = self._slots
             self.dead += 1
         raise OSError(_EIO)
 
     def replace(self, state: "bytes | bytearray") -> None:
         """Like `append`, and nothing of any older state stays in flash.
 
-        The state goes, twice, into a sector of its own; then all others are erased. A cut on the
-        way leaves older records behind, never an older state. Raises OSError like `append`.
+        The state fills its sector, goes twice into the next one, and then all others are erased. A
+        cut on the way leaves older records behind, never an older state. Raises OSError like
+        `append`.
         """
-        if self._sector == self.sectors - 1:
-            # Not into sector 0: a card whose only records are there may be taken for a new one.
-            self._sector = 0
-        self._next = self._slots
+        home = self._sector
         self.append(state)
+        # A sector that is left while it has room would be gone on with after a cut, and what was
+        # torn in the next one could read as newer some day. Not sector 0: a card whose only
+        # records are there may be taken for a new one.
+        while self._sector == home or self._sector == 0:
+            self.append(state)
         self.append(state)
         for sector in range(self.sectors):
             if sector != self._sector and self._last_written(sector) >= 0:

@@ -261,7 +261,8 @@ ANIMALS = (
     ),
     Animal(
         "one-attempt", "A slot that takes no record is the end of the card.",
-        (Patch(_JOURNAL, "_ATTEMPTS = const(8)", "_ATTEMPTS = const(1)"),),
+        (Patch(_JOURNAL, "        for _ in range(2 * self._slots + 2):\n",
+               "        for _ in range(1):\n"),),
         ("press-at-wrap", "press"),
     ),
 )  # fmt: skip

@@ -130,7 +130,7 @@ def test_the_last_state_is_loaded(device: Device, states: list[bytes]) -> None:
 
 @pytest.mark.parametrize("bad", [[1], [1, 2], [2, 0]])
 def test_worn_sectors_are_left_out(device: Device, bad: list[int]) -> None:
-    """A sector that fails costs one attempt, not one for each of its slots."""
+    """Two in a row, too."""
     device.new(5, 4096, 256)
     device.start(PAYLOAD)
     for n in range(20):

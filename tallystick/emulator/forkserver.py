@@ -90,6 +90,8 @@ class _Mother:
     def _become_chip(
         self, flash_fd: int, read_fd: int, write_fd: int, console_fd: int, channel_fd: int = -1
     ) -> None:
+        # Firmware that loops without touching hardware would not notice that its host has gone.
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if channel_fd >= 0:
             os.dup2(channel_fd, self._channel_fd)
         else:

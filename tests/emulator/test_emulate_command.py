@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import select
 import signal
 import socket
 import stat
@@ -13,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.emulator.processes import descendants, ended
 
 COMMAND = [sys.executable, "-m", "tallystick.cli", "emulate", "card"]
 
@@ -38,30 +38,6 @@ def refused(*words: str) -> dict[str, str]:
     assert done.returncode == 3, done.stderr
     result: dict[str, str] = json.loads(done.stdout)
     return result
-
-
-def descendants(pid: int) -> set[int]:
-    found: set[int] = set()
-    todo = [pid]
-    while todo:
-        for children in Path(f"/proc/{todo.pop()}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                fresh = {int(child) for child in children.read_text().split()} - found
-                found |= fresh
-                todo += fresh
-    return found
-
-
-def ended(pid: int) -> bool:
-    """Waits for a process that is not ours; 10 s at most."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([descriptor], [], [], 10)[0])
-    finally:
-        os.close(descriptor)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

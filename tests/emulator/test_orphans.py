@@ -14,7 +14,7 @@ from tallystick.emulator.image import Image
 from tallystick.tools.image import filesystem
 
 board = boards.find("pico")
-main = b"import machine\\nmachine.Pin(25, machine.Pin.OUT).on()\\nmachine.freq()\\nwhile True: pass\\n"
+main = b"import machine\\nmachine.freq()\\nwhile True: pass\\n"
 content = filesystem.pack(
     {"main.py": main}, block=board.storage_block, room=board.storage.size, what="test"
 )

@@ -478,7 +478,7 @@ class Rig:
             raise ViolationError("refused", error.what) from error
         finally:
             card.clock.clear()
-            if card.button.down and card.powered:
+            if card.powered and (card.button.down or card.button.closed):
                 card.button.release()
                 card.settle()
 

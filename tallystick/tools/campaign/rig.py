@@ -477,10 +477,10 @@ class Rig:
         except TallyError as error:
             raise ViolationError("refused", error.what) from error
         finally:
-            card.clock.clear()
-            if card.powered and (card.button.down or card.button.closed):
+            if card.powered and card.clock.now >= start + 1_000_000:
                 card.button.release()
-                card.settle()
+                card.settle()  # it bounces
+            card.clock.clear()
 
     @property
     def asleep(self) -> bool:

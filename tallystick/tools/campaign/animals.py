@@ -211,7 +211,7 @@ ANIMALS = (
         "no-read-back", "What was programmed is taken to be there.",
         (Patch(_JOURNAL, "        self._flash.read(address, self._seen)\n"
                "        return self._seen == self._record\n", "        return True\n"),),
-        ("press-at-wrap", "press"),
+        ("first-boot",),
     ),
     Animal(
         "keys-in-two-writes", "The version of a key set is saved, then its keys.",

@@ -167,9 +167,11 @@ def explore(
 
 
 def thorough(node: Node) -> bool:
-    """Clean cuts of a scenario are judged from all sides and started three times; of the others a
-    few are."""
-    if len(node.path) == 1 and faults.clean(split(node.path[0])[1]):
+    """After clean cuts of a scenario, and on worn flash, a card is judged from all sides and
+    started four times; of the others a few are.
+    """
+    variant = split(node.path[-1])[1]
+    if len(node.path) == 1 and (faults.clean(variant) or variant == "f"):
         return True
     return node.digest[0] == 0
 
@@ -233,3 +235,6 @@ def _second_start(rig: Rig) -> None:
         rig.set_status(other, LifeCycle.SECURED)
     rig.undock()
     _need_code(rig, rig.press())
+    rig.lose_power()
+    rig.start(docked=True)
+    _ask(rig)

@@ -28,7 +28,7 @@ CAUGHT = {
     "format-on-failed-load": ("press", 1),
     "no-settling": ("wipe-and-reseed", 1),
     "no-mending": ("wipe-and-reseed", 1),
-    "no-read-back": ("press-at-wrap", 1),
+    "no-read-back": ("first-boot", 1),
     "keys-in-two-writes": ("key-rotation", 1),
     "name-before-secret": ("provisioning", 1),
     "factor-after-secret": ("wipe-and-reseed", 1),

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`time_us` is virtual time; `source` the part; `kind` what happened; `detail` never a secret."""
+    """`time_us` is virtual time; `source` the part; `kind` what happened; `detail` never a
+    secret.
+    """
 
     time_us: int
     source: str
@@ -18,7 +20,10 @@ class Event:
 
     def as_dict(self) -> dict[str, str | int]:
         return {
-            "time_us": self.time_us, "source": self.source, "kind": self.kind, "detail": self.detail,
+            "time_us": self.time_us,
+            "source": self.source,
+            "kind": self.kind,
+            "detail": self.detail,
         }
 
 

@@ -27,7 +27,8 @@ from tallystick.tools.campaign.workshop import Workshop
 
 PHASES = ("before", "during", "after")
 # Not of the journal: cut by a campaign of their own.
-ELSEWHERE = {"card/update.py": "tally campaign update", "lib/slots.py": "tally campaign update"}
+_UPDATE = "tally campaign update"
+ELSEWHERE = {"card/update.py": _UPDATE, "card/loading.py": _UPDATE, "lib/slots.py": _UPDATE}
 _FRAME = re.compile(r'File "([\w/]+\.py)", line (\d+)')
 _LOWEST = ("program", "erase")
 BOARD_MODULE = "board.py"

@@ -28,7 +28,13 @@ from tallystick.tools.campaign.workshop import Workshop
 PHASES = ("before", "during", "after")
 # Not of the journal: cut by a campaign of their own.
 _UPDATE = "tally campaign update"
-ELSEWHERE = {"card/update.py": _UPDATE, "card/loading.py": _UPDATE, "lib/slots.py": _UPDATE}
+ELSEWHERE = {
+    "card/update.py": _UPDATE,
+    "card/loading.py": _UPDATE,
+    "lib/slots.py": _UPDATE,
+    # Refused once a card has the firm's keys, and holds nothing that a cut could hurt.
+    "card/selftest.py": "not cut: bring-up only",
+}
 _FRAME = re.compile(r'File "([\w/]+\.py)", line (\d+)')
 _LOWEST = ("program", "erase")
 BOARD_MODULE = "board.py"

@@ -71,16 +71,24 @@ def register(
 def describe(connection: Connection, caller: Caller, serial: str, now: float) -> dict[str, Any]:
     """A card as the API shows it. Stations see what they registered. Raises ApiError (404)."""
     row = find(connection, caller, serial)
-    holder = connection.execute(
+    held = connection.execute(
         select(Person.login, Assignment.expires_at)
         .join(Assignment, Assignment.person_id == Person.id)
-        .where(Assignment.card_id == row.id, live(now))
+        .where(Assignment.card_id == row.id)
     ).one_or_none()
+    return view(row, held.login if held else None, held.expires_at if held else None, now)
+
+
+def view(row: AnyRow, login: str | None, expires_at: int | None, now: float) -> dict[str, Any]:
+    """A card as the API shows it. login, expires_at: of its assignment row, if it has one."""
+    over = expires_at is not None and expires_at <= int(now)
     return {
         "serial": row.serial,
         "status": row.status,
-        "user": holder.login if holder else None,
-        "loan_until": holder.expires_at if holder else None,
+        "user": None if over else login,
+        "loan_until": None if over else expires_at,
+        "overdue_user": login if over else None,
+        "overdue_since": expires_at if over else None,
         "registered_by": row.registered_by,
         "registered_at": row.registered_at,
         "digits": row.digits,

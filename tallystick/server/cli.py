@@ -66,7 +66,7 @@ def credential() -> None:
 @credential.command("add")
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(["station", "service", "admin", "monitor"]), required=True
+    "--role", type=click.Choice(["station", "service", "admin", "monitor", "desk"]), required=True
 )
 @click.option("--firm", "firm_name", default="default", show_default=True)
 @db_option

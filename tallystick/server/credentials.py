@@ -52,6 +52,7 @@ class Role(StrEnum):
     SERVICE = "service"
     ADMIN = "admin"
     MONITOR = "monitor"  # reads metrics, nothing else
+    DESK = "desk"  # one of the support staff: lends and takes back, with the card in the hand
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Who holds a card: assigned for good, lent for a while, taken back, lost, retired.
 
 A loan is one row with its end in it. At that second of the server's clock it is over: nothing has
-to run for that, and when the card is assigned or lent again the old row goes first.
+to run for that. The row stays, so that an overdue card is known, until the card is returned, lent
+again (which proves that it is back), assigned or retired.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tallystick.server import people, rates
 from tallystick.server.audit import Act, record
-from tallystick.server.cards import REGISTERED, describe, find, live, seed_binding
+from tallystick.server.cards import REGISTERED, describe, find, live
 from tallystick.server.credentials import Caller
-from tallystick.server.database import AnyRow, StaleError
+from tallystick.server.database import AnyRow
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.judge import CodeState, Reason, judge
-from tallystick.server.keys import Box, KeyRing
+from tallystick.server.judge import Reason
+from tallystick.server.keys import KeyRing
 from tallystick.server.methods.base import Verdict
 from tallystick.server.models import Assignment, Card
 from tallystick.server.policy import FirmPolicy
-from tallystick.server.throttle import Throttle
+from tallystick.server.proof import has_length, judge_card
 
 CLAIMS_PER_HOUR = 20
 
@@ -46,14 +47,14 @@ def assign(
     Raises ApiError: 404; 409 when another user holds it, or it is lost or retired.
     """
     row = find(connection, caller, serial, lock=True)
-    _must_be_in_service(row)
+    must_be_in_service(row)
     person_id = people.ensure(connection, caller.firm_id, login, now)
-    held = _holder(connection, row.id, now)
+    held = holder(connection, row.id, now)
     if held is not None and (held.person_id != person_id or held.expires_at is not None):
-        raise _held_already(serial)
+        raise held_already(serial)
     if held is None:
-        _hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
-        _record(connection, ring, caller, "card-assigned", serial, now, to=login)
+        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
+        note(connection, ring, caller, "card-assigned", serial, now, to=login)
     return describe(connection, caller, serial, now)
 
 
@@ -75,10 +76,39 @@ def lend(
     or further off than policy allows.
     """
     row = find(connection, caller, serial, lock=True)
-    _must_be_in_service(row)
-    person = people.by_login(connection, caller.firm_id, login)
-    if _holder(connection, row.id, now) is not None:
-        raise _held_already(serial)
+    person_id, end = loan_terms(connection, row, login=login, policy=policy, now=now, until=until)
+    hand_over(connection, caller, row.id, person_id, now=now, expires_at=end)
+    note(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
+    return describe(connection, caller, serial, now)
+
+
+def loan_terms(
+    connection: Connection,
+    row: AnyRow,
+    *,
+    login: str,
+    policy: FirmPolicy,
+    now: float,
+    until: int | None,
+) -> tuple[int, int]:
+    """Whether the card may be lent so: to which person (id), and until when. Raises as `lend`."""
+    must_be_in_service(row)
+    person = people.by_login(connection, row.firm_id, login)
+    if person.disabled:
+        raise ApiError(
+            409,
+            "user-disabled",
+            f"The account of {login} is disabled.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator may enable it again.",
+        )
+    if holder(connection, row.id, now) is not None:
+        raise held_already(row.serial)
+    return person.id, loan_end(policy, now, until)
+
+
+def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
+    """The end asked for, or of the working day. Raises ApiError (422) when policy forbids it."""
     end = until if until is not None else end_of_day(policy, now)
     if not int(now) < end <= int(now) + policy.loan_max_hours * 3600:
         raise ApiError(
@@ -88,9 +118,7 @@ def lend(
             kept=NOTHING_CHANGED,
             todo="Choose another end.",
         )
-    _hand_over(connection, caller, row.id, person.id, now=now, expires_at=end)
-    _record(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
-    return describe(connection, caller, serial, now)
+    return end
 
 
 def end_of_day(policy: FirmPolicy, now: float) -> int:
@@ -117,12 +145,12 @@ def take_back(
     from_person: only if this person holds it. Raises ApiError (404).
     """
     row = find(connection, caller, serial, lock=True)
-    held = _holder(connection, row.id, now)
+    held = holder(connection, row.id, now)
     if from_person is not None and (held is None or held.person_id != from_person):
         raise ApiError(404, "no-such-method", "This card is not yours.", kept=NOTHING_CHANGED)
-    connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
-    if held is not None:
-        _record(connection, ring, caller, "card-taken-back", serial, now)
+    gone = connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+    if gone.rowcount:
+        note(connection, ring, caller, "card-taken-back", serial, now)
     return describe(connection, caller, serial, now)
 
 
@@ -144,7 +172,7 @@ def set_status(
         raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
     if row.status != status:
         connection.execute(update(Card).where(Card.id == row.id).values(status=status.value))
-        _record(connection, ring, caller, f"card-{status.value}", serial, now)
+        note(connection, ring, caller, f"card-{status.value}", serial, now)
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     return describe(connection, caller, serial, now)
@@ -158,7 +186,7 @@ def unlock(
     connection.execute(
         update(Card).where(Card.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
     )
-    _record(connection, ring, caller, "card-unlocked", serial, now)
+    note(connection, ring, caller, "card-unlocked", serial, now)
 
 
 def claim(
@@ -191,32 +219,18 @@ def claim(
         .with_for_update()
     ).one_or_none()
     usable = row is not None and row.status == REGISTERED
-    if row is None or not usable or _holder(connection, row.id, now) is not None:
+    if row is None or not usable or holder(connection, row.id, now) is not None:
         return Verdict(Reason.WRONG)
-    if not all(c.isascii() and c.isdigit() and len(c) == row.digits for c in codes):
+    if not has_length(row, codes):
         return Verdict(Reason.WRONG)
-    seed = ring.decrypt(Box(row.seed_key_id, row.seed_box), seed_binding(caller.firm_id, serial))
-    state = CodeState(row.moving_factor, Throttle(row.failures, row.lockout_s, row.blocked_until))
-    verdict = judge(seed, state, codes, policy.codes(), int(now))
-    moved = connection.execute(
-        update(Card)
-        .where(Card.id == row.id, Card.moving_factor == row.moving_factor)
-        .values(
-            moving_factor=verdict.state.moving_factor,
-            failures=verdict.state.throttle.failures,
-            lockout_s=verdict.state.throttle.lockout_s,
-            blocked_until=verdict.state.throttle.blocked_until,
-        )
-    )
-    if moved.rowcount != 1:
-        raise StaleError
+    verdict = judge_card(connection, ring, row, codes, policy, now)
     if verdict.reason is Reason.OK:
-        _hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
-        _record(connection, ring, caller, "card-claimed", serial, now)
+        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
+        note(connection, ring, caller, "card-claimed", serial, now)
     return Verdict(verdict.reason, verdict.retry_after_s)
 
 
-def _holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
+def holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
     return connection.execute(
         select(Assignment.person_id, Assignment.expires_at).where(
             Assignment.card_id == card_id, live(now)
@@ -224,7 +238,7 @@ def _holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
     ).one_or_none()
 
 
-def _hand_over(
+def hand_over(
     connection: Connection,
     caller: Caller,
     card_id: int,
@@ -247,7 +261,7 @@ def _hand_over(
     people.note_enrolment(connection, person_id, now)
 
 
-def _record(
+def note(
     connection: Connection,
     ring: KeyRing,
     caller: Caller,
@@ -260,7 +274,7 @@ def _record(
     record(connection, ring, [act])
 
 
-def _must_be_in_service(row: AnyRow) -> None:
+def must_be_in_service(row: AnyRow) -> None:
     if row.status != REGISTERED:
         raise ApiError(
             409,
@@ -271,7 +285,7 @@ def _must_be_in_service(row: AnyRow) -> None:
         )
 
 
-def _held_already(serial: str) -> ApiError:
+def held_already(serial: str) -> ApiError:
     return ApiError(
         409,
         "already-assigned",

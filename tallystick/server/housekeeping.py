@@ -1,11 +1,12 @@
-"""Take away what time has made worthless. Nothing depends on it: ends are checked when read."""
+"""Take away what time has made worthless. Nothing depends on it: ends are checked when read.
+
+Loans that are over stay: the card is overdue until somebody has it in his hand again."""
 
 from __future__ import annotations
 
 from sqlalchemy import delete, select
 
 from tallystick.server.database import Database
-from tallystick.server.models import Assignment
 from tallystick.server.models_login import (
     Attempt,
     HelpRequest,
@@ -33,6 +34,5 @@ def sweep(database: Database, now: float) -> None:
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
             delete(HelpRequest).where(HelpRequest.expires_at <= past),
             delete(Rate).where(Rate.ends_at <= past),
-            delete(Assignment).where(Assignment.expires_at <= past),
         ):
             connection.execute(statement)

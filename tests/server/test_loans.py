@@ -76,7 +76,7 @@ def test_loans_are_for_people_who_are_known(server):
     assert call(server, "POST", "/loan", {"user": "nobody"}).status_code == 404
 
 
-def test_sweeping_takes_only_what_is_over(server):
+def test_sweeping_leaves_what_is_overdue(server):
     know(server, "ann")
     seed = server.card(user=None)
     call(server, "POST", "/loan", {"user": "ann", "until": int(server.clock.now) + 60})
@@ -88,7 +88,11 @@ def test_sweeping_takes_only_what_is_over(server):
     with database.read() as connection:
         left = connection.scalars(select(Assignment.expires_at)).all()
     database.close()
-    assert left == [None]  # ann's own card
+    assert sorted(map(bool, left)) == [False, True]  # ann's own card, and the loan
+    assert server.reason(hotp(seed, 1, 6), user=None, serial="1000000001") == "no-card"
+    shown = call(server, "GET", "").json()
+    assert (shown["user"], shown["overdue_user"]) == (None, "ann")
+    assert shown["overdue_since"] == int(server.clock.now)
 
 
 def test_lost_found_retired(server):

@@ -24,12 +24,18 @@ ALLOWED = {
     ("GET", "/v1/whoami"): set(Role),
     ("GET", "/v1/metrics"): {Role.MONITOR, Role.ADMIN},
     ("POST", "/v1/cards"): {Role.STATION},
-    ("GET", "/v1/cards/{serial}"): {Role.STATION, Role.ADMIN},
+    ("GET", "/v1/cards"): {Role.DESK, Role.ADMIN},
+    ("GET", "/v1/people"): {Role.DESK, Role.ADMIN},
+    ("GET", "/v1/cards/{serial}"): {Role.STATION, Role.DESK, Role.ADMIN},
     ("DELETE", "/v1/cards/{serial}"): {Role.STATION, Role.ADMIN},
     ("PUT", "/v1/cards/{serial}/assignment"): {Role.STATION, Role.ADMIN},
     ("DELETE", "/v1/cards/{serial}/assignment"): {Role.ADMIN},
-    ("POST", "/v1/cards/{serial}/loan"): {Role.ADMIN},
-    ("PUT", "/v1/cards/{serial}/status"): {Role.ADMIN},
+    ("POST", "/v1/cards/{serial}/loan"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/cards/{serial}/return"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/cards/{serial}/replacement"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/cards/{serial}/resynchronisation"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/cards/{serial}/retirement"): {Role.DESK, Role.ADMIN},
+    ("PUT", "/v1/cards/{serial}/status"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/cards/{serial}/unlock"): {Role.ADMIN},
     ("POST", "/v1/verify"): {Role.SERVICE},
     ("POST", "/v1/resynchronise"): {Role.SERVICE},
@@ -43,6 +49,10 @@ BODIES = {
     "/v1/credentials": {"role": "service", "name": "matrix"},
     "/v1/cards/{serial}/assignment": {"user": "x"},
     "/v1/cards/{serial}/loan": {"user": "x"},
+    "/v1/cards/{serial}/return": {"codes": ["123456"]},
+    "/v1/cards/{serial}/replacement": {"by": "NONE", "codes": ["123456"]},
+    "/v1/cards/{serial}/resynchronisation": {"codes": ["123456", "123456"]},
+    "/v1/cards/{serial}/retirement": {"codes": ["123456"]},
     "/v1/cards/{serial}/status": {"status": "lost"},
 }
 
@@ -75,7 +85,7 @@ def fuzzed(tmp_path_factory):
     settings = settings_from(f"sqlite:///{folder / 's.db'}")
     tokens = {
         role: f"Bearer {add_credential(settings, role, role).token.reveal().decode()}"
-        for role in ("admin", "service", "station")
+        for role in ("admin", "service", "station", "desk")
     }
     with running_in_thread(settings) as url:
         yield url, tokens

@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from tallystick.server import cards, holding
 from tallystick.server.api.access import ServerState, only
 from tallystick.server.credentials import Caller, Role, station_psk
-from tallystick.server.errors import ApiError
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.holding import CardStatus
 from tallystick.server.intake import read_container
-from tallystick.server.policy import parse
 from tallystick.server.state import State
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
@@ -22,6 +21,8 @@ router = APIRouter(prefix="/v1/cards", tags=["cards"])
 Station = Annotated[Caller, Depends(only(Role.STATION))]
 Admin = Annotated[Caller, Depends(only(Role.ADMIN))]
 StationOrAdmin = Annotated[Caller, Depends(only(Role.STATION, Role.ADMIN))]
+DeskOrAdmin = Annotated[Caller, Depends(only(Role.DESK, Role.ADMIN))]
+AnyOfThese = Annotated[Caller, Depends(only(Role.STATION, Role.DESK, Role.ADMIN))]
 Serial = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -42,6 +43,8 @@ class CardView(BaseModel):
     status: str
     user: str | None
     loan_until: int | None
+    overdue_user: str | None
+    overdue_since: int | None
     registered_by: str
     registered_at: int
     digits: int
@@ -51,14 +54,6 @@ class CardView(BaseModel):
 class AssignmentRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     user: Login
-
-
-class LoanRequest(BaseModel):
-    """until: seconds since 1970; left out: the end of the firm's working day."""
-
-    model_config = ConfigDict(extra="forbid")
-    user: Login
-    until: Annotated[int, Field(ge=0, lt=2**53)] | None = None
 
 
 class StatusRequest(BaseModel):
@@ -115,7 +110,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 @router.get("/{serial}")
-def show(serial: Serial, state: ServerState, caller: StationOrAdmin) -> CardView:
+def show(serial: Serial, state: ServerState, caller: AnyOfThese) -> CardView:
     """One card. A station sees the cards that it registered."""
     with state.database.read() as connection:
         return CardView(**cards.describe(connection, caller, serial, state.now()))
@@ -148,26 +143,19 @@ def take_back(serial: Serial, state: ServerState, caller: Admin) -> CardView:
     return CardView(**view)
 
 
-@router.post("/{serial}/loan")
-def lend(serial: Serial, body: LoanRequest, state: ServerState, caller: Admin) -> CardView:
-    """Lend a card that nobody holds, for the day or until a given second."""
-    with state.database.write() as connection:
-        view = holding.lend(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            login=body.user,
-            policy=parse(caller.policy),
-            now=state.now(),
-            until=body.until,
-        )
-    return CardView(**view)
-
-
 @router.put("/{serial}/status")
-def set_status(serial: Serial, body: StatusRequest, state: ServerState, caller: Admin) -> CardView:
-    """Report a card lost, found again, or retire it."""
+def set_status(
+    serial: Serial, body: StatusRequest, state: ServerState, caller: DeskOrAdmin
+) -> CardView:
+    """Report a card lost, found again, or (administrators) retire it."""
+    if body.status is CardStatus.RETIRED and caller.role is not Role.ADMIN:
+        raise ApiError(
+            403,
+            "wrong-role",
+            "A desk retires a card only with a code of it.",
+            kept=NOTHING_CHANGED,
+            todo="POST to the card's retirement.",
+        )
     with state.database.write() as connection:
         view = holding.set_status(
             connection, state.ring, caller, serial, status=body.status, now=state.now()

@@ -1,0 +1,254 @@
+"""The loans desk: every act needs the card in the hand, and is one transaction."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from tallystick.server.audit import check
+from tallystick.server.console import opened
+from tallystick.server.models import AuditEntry
+from tallystick.server.otp import hotp
+from tallystick.server.running import add_credential
+
+SPARE, OTHER, OWN = "SPARE00001", "SPARE00002", "OWN0000001"
+
+
+class Desk:
+    """A member of support, with two spares and a user who has a card of her own."""
+
+    def __init__(self, server) -> None:
+        self.server = server
+        self.person = add_credential(server.settings, "desk", "ann at the desk")
+        self.seeds = {SPARE: server.card(SPARE, user=None), OTHER: server.card(OTHER, user=None)}
+        self.seeds[OWN] = server.card(OWN, user="bob")
+
+    def code(self, serial: str, factor: int) -> str:
+        return hotp(self.seeds[serial], factor, 6)
+
+    def call(self, method: str, path: str, body: object = None, who=None):
+        token = (who or self.person).token.reveal().decode()
+        headers = {"authorization": f"Bearer {token}"}
+        return self.server.client.request(method, f"/v1{path}", json=body, headers=headers)
+
+    def post(self, serial: str, act: str, **body: object):
+        return self.call("POST", f"/cards/{serial}/{act}", body)
+
+    def lend(self, serial: str = SPARE, user: str = "bob", factor: int = 0, **more: object):
+        body = {"user": user, "codes": [self.code(serial, factor)]} | more
+        return self.post(serial, "loan", **body)
+
+    def where(self, **query: str) -> list[str]:
+        words = "&".join(f"{name}={value}" for name, value in query.items())
+        return [card["serial"] for card in self.call("GET", f"/cards?{words}").json()["cards"]]
+
+    def shown(self, serial: str) -> dict[str, object]:
+        return self.call("GET", f"/cards/{serial}").json()
+
+    def acts(self) -> list[tuple[str, str, str]]:
+        with opened(self.server.settings) as parts, parts.database.read() as connection:
+            assert all(report.broken_at is None for report in check(connection, parts.ring))
+            rows = connection.execute(
+                select(AuditEntry.actor, AuditEntry.action, AuditEntry.subject)
+                .where(AuditEntry.action.like("card-%"), AuditEntry.actor == self.person.id)
+                .order_by(AuditEntry.number)
+            )
+            return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+def desk(server) -> Desk:
+    return Desk(server)
+
+
+def refused(answer, code: str, status: int = 409) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code, error
+    return error
+
+
+def test_a_day_with_a_spare(desk):
+    assert desk.where(where="pool") == [SPARE, OTHER]
+    lent = desk.lend().json()
+    assert lent["user"] == "bob" and lent["loan_until"] > desk.server.clock.now
+    assert lent["moving_factor"] == 1  # the proof is used up
+    assert desk.where(where="lent") == [SPARE] and desk.where(where="pool") == [OTHER]
+    assert desk.server.reason(desk.code(SPARE, 0), user="bob") == "replayed"
+    assert desk.server.reason(desk.code(SPARE, 1), user="bob") == "ok"
+    back = desk.post(SPARE, "return", codes=[desk.code(SPARE, 2)]).json()
+    assert back["user"] is None and desk.where(where="pool") == [SPARE, OTHER]
+    assert desk.server.reason(desk.code(SPARE, 3), user=None, serial=SPARE) == "no-card"
+    me = desk.person.id
+    assert desk.acts() == [(me, "card-lent", SPARE), (me, "card-returned", SPARE)]
+
+
+def test_wrong_replayed_and_foreign_codes_change_nothing(desk, wrong_code):
+    desk.lend(factor=0)
+    desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)])
+    for code, why in (
+        (wrong_code(desk.seeds[SPARE]), "wrong-code"),
+        (desk.code(SPARE, 1), "replayed-code"),
+        (desk.code(OTHER, 0), "wrong-code"),
+    ):
+        error = refused(desk.post(SPARE, "loan", user="bob", codes=[code]), why)
+        assert SPARE in error["what"] and error["kept"] and error["todo"]
+        assert code not in error["what"] + error["todo"]
+    assert desk.shown(SPARE)["user"] is None
+    assert desk.shown(OTHER)["moving_factor"] == 0
+    assert [act for _, act, _ in desk.acts()].count("card-code-refused") == 3
+
+
+def test_guessing_at_the_desk_is_throttled(desk, wrong_code):
+    wrong = wrong_code(desk.seeds[SPARE])
+    for _ in range(10):
+        refused(desk.post(SPARE, "loan", user="bob", codes=[wrong]), "wrong-code")
+    refused(desk.lend(), "throttled", 429)
+    desk.server.clock.advance(61)
+    assert desk.lend().status_code == 200
+
+
+def test_a_code_is_needed_of_a_desk_and_not_of_an_administrator(desk):
+    refused(desk.post(SPARE, "loan", user="bob"), "code-needed", 422)
+    refused(desk.post(SPARE, "loan", user="bob", codes=["1234567"]), "wrong-length", 422)
+    refused(desk.post(SPARE, "retirement"), "code-needed", 422)
+    refused(desk.call("PUT", f"/cards/{SPARE}/status", {"status": "retired"}), "wrong-role", 403)
+    admin = desk.server.admin
+    assert desk.call("POST", f"/cards/{SPARE}/loan", {"user": "bob"}, admin).status_code == 200
+
+
+def test_what_cannot_be_lent_costs_no_code(desk):
+    refused(desk.lend(user="nobody"), "no-such-user", 404)
+    refused(desk.lend(until=1), "bad-loan", 422)
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "lost"})
+    refused(desk.lend(), "card-lost")
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "registered"})
+    assert desk.lend(factor=0).status_code == 200
+
+
+def test_a_disabled_person_is_lent_nothing(desk):
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE person SET disabled_at = 1 WHERE login = 'bob'")
+    refused(desk.lend(), "user-disabled")
+
+
+def test_two_desks_lend_the_same_card_at_once(desk):
+    desk.server.card("OWN0000002", user="eve")
+    codes, answers, start = ("bob", "eve"), [], threading.Barrier(2)
+
+    def lend(user: str) -> None:
+        start.wait(10)
+        answers.append(desk.lend(user=user, factor=codes.index(user)))
+
+    desks = [threading.Thread(target=lend, args=(user,)) for user in codes]
+    for thread in desks:
+        thread.start()
+    for thread in desks:
+        thread.join(30)
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    (winner,) = [answer.json() for answer in answers if answer.status_code == 200]
+    assert desk.shown(SPARE)["user"] == winner["user"]
+    assert [act for _, act, _ in desk.acts()].count("card-lent") == 1
+
+
+def test_an_overdue_card_is_listed_until_it_is_in_a_hand(desk):
+    desk.lend(until=int(desk.server.clock.now) + 60)
+    desk.server.clock.advance(60)
+    assert desk.where(where="overdue") == [SPARE] and desk.where(where="pool") == [OTHER]
+    shown = desk.shown(SPARE)
+    assert (shown["user"], shown["overdue_user"]) == (None, "bob")
+    assert desk.server.reason(desk.code(SPARE, 1), user="bob") == "wrong"  # of bob's own card
+    desk.server.clock.advance(3600)
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 2)]).status_code == 200
+    assert desk.where(where="overdue") == [] and desk.shown(SPARE)["overdue_user"] is None
+
+
+def test_an_overdue_card_is_lent_again_because_it_is_here(desk):
+    desk.server.card("OWN0000002", user="eve")
+    desk.lend(until=int(desk.server.clock.now) + 60)
+    desk.server.clock.advance(61)
+    assert desk.lend(user="eve", factor=1).json()["user"] == "eve"
+    assert desk.where(where="overdue") == []
+
+
+def test_only_what_is_lent_is_returned(desk):
+    codes = [desk.code(SPARE, 0)]
+    assert "nobody" in refused(desk.post(SPARE, "return", codes=codes), "not-lent")["what"]
+    codes = [desk.code(OWN, 0)]
+    assert "for good" in refused(desk.post(OWN, "return", codes=codes), "not-lent")["what"]
+    assert desk.shown(OWN)["moving_factor"] == 0
+
+
+def test_a_lost_card_is_replaced_in_one_call(desk):
+    new = desk.post(OWN, "replacement", by=SPARE, codes=[desk.code(SPARE, 0)]).json()
+    assert (new["serial"], new["user"], new["loan_until"]) == (SPARE, "bob", None)
+    assert desk.shown(OWN)["status"] == "lost" and desk.shown(OWN)["user"] is None
+    assert desk.server.reason(desk.code(OWN, 0), user="bob") == "wrong"
+    assert desk.server.reason(desk.code(SPARE, 1), user="bob") == "ok"
+    # The old one turns up: nobody's.
+    desk.call("PUT", f"/cards/{OWN}/status", {"status": "registered"})
+    assert OWN in desk.where(where="pool")
+    assert ("card-replaced", OWN) in [act[1:] for act in desk.acts()]
+
+
+def test_a_lost_spare_is_replaced_for_the_rest_of_the_loan(desk):
+    until = desk.lend().json()["loan_until"]
+    new = desk.post(SPARE, "replacement", by=OTHER, codes=[desk.code(OTHER, 0)]).json()
+    assert (new["user"], new["loan_until"]) == ("bob", until)
+
+
+def test_a_replacement_that_is_refused_leaves_both_cards(desk, wrong_code):
+    wrong = wrong_code(desk.seeds[SPARE])
+    refused(desk.post(OWN, "replacement", by=SPARE, codes=[wrong]), "wrong-code")
+    refused(desk.post(OWN, "replacement", by=OWN, codes=["123456"]), "same-card", 422)
+    refused(desk.post(SPARE, "replacement", by=OTHER, codes=["123456"]), "not-held")
+    desk.lend(OTHER)
+    refused(desk.post(OWN, "replacement", by=OTHER, codes=["123456"]), "already-assigned")
+    assert desk.shown(OWN)["status"] == "registered" and desk.shown(OWN)["user"] == "bob"
+    assert desk.shown(SPARE)["user"] is None
+
+
+def test_a_drifted_card_is_found_again_in_the_pool_and_in_a_hand(desk):
+    refused(desk.lend(factor=50), "card-drifted")
+    pair = [desk.code(SPARE, 51), desk.code(SPARE, 52)]
+    assert desk.post(SPARE, "resynchronisation", codes=pair).json()["moving_factor"] == 53
+    assert desk.lend(factor=53).status_code == 200
+    pair = [desk.code(OTHER, 40), desk.code(OTHER, 41)]
+    assert desk.post(OTHER, "loan", user="bob", codes=pair).json()["moving_factor"] == 42
+    pair = [desk.code(OWN, 30), desk.code(OWN, 32)]  # not successive
+    refused(desk.post(OWN, "resynchronisation", codes=pair), "wrong-code")
+
+
+def test_retired_for_good_and_twice_the_same(desk):
+    desk.lend()
+    gone = desk.post(SPARE, "retirement", codes=[desk.code(SPARE, 1)]).json()
+    assert (gone["status"], gone["user"]) == ("retired", None)
+    assert desk.post(SPARE, "retirement", codes=["000000"]).json() == gone
+    assert desk.where(where="retired") == [SPARE]
+    refused(desk.lend(factor=2), "card-retired")
+
+
+def test_search_and_pages(desk):
+    assert desk.where(q="spare") == [SPARE, OTHER]
+    assert desk.where(q="BOB") == [OWN] and desk.where(where="assigned") == [OWN]
+    assert desk.where(q="%25") == []
+    page = desk.call("GET", "/cards?limit=1").json()
+    assert page["more"] and [card["serial"] for card in page["cards"]] == [OWN]
+    assert desk.where(after=OWN) == [SPARE, OTHER]
+    assert desk.call("GET", "/people?q=b").json() == {
+        "people": [{"login": "bob", "disabled": False}]
+    }
+
+
+def test_another_firm_sees_none_of_it(desk):
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        from tallystick.server import firms
+
+        firms.add(connection, parts.ring, "other", now=0, actor="test")
+    stranger = add_credential(desk.server.settings, "desk", "x", firm="other")
+    assert desk.call("GET", "/cards", who=stranger).json()["cards"] == []
+    assert desk.call("GET", "/people", who=stranger).json()["people"] == []
+    body = {"user": "bob", "codes": [desk.code(SPARE, 0)]}
+    assert desk.call("POST", f"/cards/{SPARE}/loan", body, stranger).status_code == 404

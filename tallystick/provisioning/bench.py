@@ -13,7 +13,8 @@ from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registries.choose import registry_for
-from tallystick.provisioning.registry import Registry, TallyServer, checked_url
+from tallystick.provisioning.registry import Registry, TallyServer
+from tallystick.provisioning.server_link import checked_url
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.provisioning.steps import Plan, Provisioner
 

@@ -17,7 +17,7 @@ from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.interface import Custody, KeyDescription
 from tallystick.provisioning.custody.store import KeyStore, key_store
 from tallystick.provisioning.journal import Journal
-from tallystick.provisioning.registry import checked_url
+from tallystick.provisioning.server_link import checked_url
 from tallystick.provisioning.settings import default_keys, read_passphrase
 
 keys_option = click.option(

@@ -1,40 +1,25 @@
-"""The server, as the station sees it: docs/protocols.md, section 4.
-
-Every failure is either a refusal (the server decided, nothing was stored) or an unknown outcome
-(no answer came), because the card is treated differently in the two cases.
-"""
+"""Where finished cards are registered, and the project's server as such a place:
+docs/protocols.md, section 4."""
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-import httpx
-
-from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
+from tallystick.common.errors import UnreachableError
 from tallystick.provisioning.container import CONTENT_TYPE
-from tallystick.provisioning.custody.interface import ServerCredential
+from tallystick.provisioning.server_link import (
+    OutcomeUnknownError,
+    RegistryRefusedError,
+    ServerLink,
+)
 
-TIMEOUT_S = 5.0
 ATTEMPTS = 3
-
-
-class RegistryRefusedError(RefusedError):
-    """The server decided against a request; it stored nothing. code: of its error object."""
-
-    def __init__(self, what: str, code: str, *, kept: str = "", todo: str = "") -> None:
-        super().__init__(what, kept=kept, todo=todo)
-        self.code = code
 
 
 class DuplicateSerialError(RegistryRefusedError):
     """The serial number is registered with another seed."""
-
-
-class OutcomeUnknownError(UnreachableError):
-    """No answer came: the server may or may not have done it."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +56,8 @@ class Registry(Protocol):
     def close(self) -> None: ...
 
 
-class TallyServer:
+class TallyServer(ServerLink):
     """The project's own server over HTTP. Implements Registry; safe for several threads."""
-
-    def __init__(self, credential: ServerCredential, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.url = checked_url(credential.url)
-        self._client = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {credential.token.reveal().decode()}"},
-            timeout=timeout_s,
-            follow_redirects=False,
-        )
 
     def check(self) -> None:
         try:
@@ -145,73 +121,9 @@ class TallyServer:
         )
         return _registered(body)
 
-    def close(self) -> None:
-        self._client.close()
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        doing: str,
-        content: bytes | None = None,
-        content_type: str = "application/json",
-        json: Any = None,
-    ) -> dict[str, Any]:
-        headers = {"Content-Type": content_type} if content is not None else None
-        try:
-            answer = self._client.request(method, path, content=content, json=json, headers=headers)
-        except httpx.ConnectError:
-            raise OutcomeUnknownError(
-                f"No server answers at {self.url}.", todo="Start it, or check the URL."
-            ) from None
-        except httpx.HTTPError as error:
-            raise OutcomeUnknownError(
-                f"The server at {self.url} did not answer the request to {doing} "
-                f"({type(error).__name__})."
-            ) from None
-        if answer.status_code >= 500:
-            raise OutcomeUnknownError(
-                f"The server at {self.url} failed to {doing} (status {answer.status_code}).",
-                todo="Look into the server's log.",
-            )
-        body = _object(answer)
-        if answer.is_success:
-            return body
-        raise _refusal(doing, answer.status_code, body)
-
-
-def checked_url(url: str) -> str:
-    """The URL without a trailing slash. Raises BadInputError for plain HTTP beyond this computer:
-    the credential would travel in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInputError(f"{url!r} is no HTTP URL of a server.")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise BadInputError(
-            f"{url} is not encrypted: the station's credential would be readable on the network.",
-            todo="Use https://, or an SSH tunnel to http://127.0.0.1.",
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
 
 def _card(serial: str) -> str:
     return f"/v1/cards/{quote(serial, safe='')}"
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        body = answer.json() if answer.content else {}
-    except ValueError:
-        body = {}
-    return body if isinstance(body, dict) else {}
 
 
 def _registered(body: dict[str, Any]) -> Registered:
@@ -226,14 +138,3 @@ def _registered(body: dict[str, Any]) -> Registered:
         )
     except (KeyError, TypeError, ValueError):
         raise OutcomeUnknownError("The server's answer about a card is malformed.") from None
-
-
-def _refusal(doing: str, status: int, body: dict[str, Any]) -> RegistryRefusedError:
-    error = body.get("error")
-    if not isinstance(error, dict):
-        error = {}
-    what = error.get("what") or f"status {status}"
-    todo = str(error.get("todo") or "")
-    if status == 401:
-        todo = "Get a new credential and run `tally station enroll` with it."
-    return RegistryRefusedError(f"The server refused to {doing}: {what}", str(status), todo=todo)

@@ -26,12 +26,8 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
 from tallystick.provisioning.journal import Journal, Record, State
-from tallystick.provisioning.registry import (
-    OutcomeUnknownError,
-    Registered,
-    Registry,
-    RegistryRefusedError,
-)
+from tallystick.provisioning.registry import Registered, Registry
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
 CODES_COMPARED = 2
 TYPING_TRIES = 3

@@ -7,12 +7,8 @@ from collections.abc import Callable
 
 from pskc import PSKC
 
-from tallystick.provisioning.registry import (
-    DuplicateSerialError,
-    OutcomeUnknownError,
-    Registered,
-    RegistryRefusedError,
-)
+from tallystick.provisioning.registry import DuplicateSerialError, Registered
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tests.provisioning.conftest import PSK
 
 

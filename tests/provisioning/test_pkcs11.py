@@ -25,7 +25,8 @@ from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
 from tallystick.provisioning.journal import Journal
-from tallystick.provisioning.registry import OutcomeUnknownError, Registered
+from tallystick.provisioning.registry import Registered
+from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink

@@ -21,11 +21,8 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build
 from tallystick.provisioning.registries.choose import ContainerReader
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
-from tallystick.provisioning.registry import (
-    DuplicateSerialError,
-    OutcomeUnknownError,
-    RegistryRefusedError,
-)
+from tallystick.provisioning.registry import DuplicateSerialError
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink

@@ -7,7 +7,7 @@ import pytest
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.journal import State
 from tallystick.provisioning.recovery import Reconciliation, finish_without_card, repair
-from tallystick.provisioning.registry import OutcomeUnknownError
+from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryLink

@@ -17,7 +17,8 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build, parts
 from tallystick.provisioning.registries.choose import ContainerReader, registry_for
 from tallystick.provisioning.registries.dialects import DIALECTS, Entry, dialect
-from tallystick.provisioning.registry import DuplicateSerialError, RegistryRefusedError
+from tallystick.provisioning.registry import DuplicateSerialError
+from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import PSK, URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink

@@ -9,11 +9,8 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannelError
 from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.journal import Journal, State
-from tallystick.provisioning.registry import (
-    DuplicateSerialError,
-    OutcomeUnknownError,
-    RegistryRefusedError,
-)
+from tallystick.provisioning.registry import DuplicateSerialError
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryLink

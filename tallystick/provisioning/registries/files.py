@@ -10,11 +10,8 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.registries.dialects import Dialect, Entry
-from tallystick.provisioning.registry import (
-    DuplicateSerialError,
-    Registered,
-    RegistryRefusedError,
-)
+from tallystick.provisioning.registry import DuplicateSerialError, Registered
+from tallystick.provisioning.server_link import RegistryRefusedError
 
 EntryReader = Callable[[bytes], Entry]
 """Opens a container (custody decrypts its seed)."""

@@ -18,11 +18,10 @@ from pskc import PSKC
 from tallystick.common.secret import Secret
 from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts, parts
 from tallystick.provisioning.registries.files import EntryReader
-from tallystick.provisioning.registry import (
+from tallystick.provisioning.registry import DuplicateSerialError, Registered
+from tallystick.provisioning.server_link import (
     TIMEOUT_S,
-    DuplicateSerialError,
     OutcomeUnknownError,
-    Registered,
     RegistryRefusedError,
     checked_url,
 )

@@ -12,8 +12,10 @@ from tallystick.server.credentials import Caller, Role
 from tallystick.server.database import AnyRow
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
 from tallystick.server.intake import CardSeed
+from tallystick.server.judge import CodeState, Generator
 from tallystick.server.keys import KeyRing
 from tallystick.server.models import Assignment, Card, Person, Tombstone
+from tallystick.server.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -84,6 +86,7 @@ def view(row: AnyRow, login: str | None, expires_at: int | None, now: float) -> 
     over = expires_at is not None and expires_at <= int(now)
     return {
         "serial": row.serial,
+        "type": "totp" if row.step_s else "hotp",
         "status": row.status,
         "user": None if over else login,
         "loan_until": None if over else expires_at,
@@ -150,6 +153,17 @@ def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = Fa
 def staff(person_id: int, firm_id: int, name: str) -> Caller:
     """A person of the firm who acts on cards in the portal, as the caller of these functions."""
     return Caller(f"person:{person_id}", firm_id, Role.ADMIN, name, "")
+
+
+def state_of(row: AnyRow) -> CodeState:
+    """What judging a card's code reads of its row."""
+    throttle = Throttle(row.failures, row.lockout_s, row.blocked_until)
+    return CodeState(row.moving_factor, throttle, row.drift)
+
+
+def generator_of(row: AnyRow) -> Generator:
+    """How the card of a row makes its codes."""
+    return Generator(row.algorithm, row.step_s)
 
 
 class _Known:
@@ -221,6 +235,10 @@ def _row(
         "failures": 0,
         "lockout_s": 0,
         "blocked_until": 0,
+        "algorithm": entry.generator.algorithm,
+        "step_s": entry.generator.step_s,
+        "drift": entry.drift,
+        "valid_until": entry.valid_until,
     }
 
 

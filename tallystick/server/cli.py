@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
+from tallystick.server.cli_cards import card
 from tallystick.server.cli_operations import audit, backup, doctor, keys, restore
 from tallystick.server.cli_options import date, db_option, key_option, table
 from tallystick.server.cli_people import firm, oidc, person
@@ -19,7 +20,7 @@ def server() -> None:
     """Run and manage the verification server."""
 
 
-for command in (firm, person, oidc, backup, restore, keys, audit, doctor):
+for command in (card, firm, person, oidc, backup, restore, keys, audit, doctor):
     server.add_command(command)
 
 

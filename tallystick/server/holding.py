@@ -48,6 +48,7 @@ def assign(
     """
     row = find(connection, caller, serial, lock=True)
     must_be_in_service(row)
+    must_be_valid(row, now)
     person_id = people.ensure(connection, caller.firm_id, login, now)
     held = holder(connection, row.id, now)
     if held is not None and (held.person_id != person_id or held.expires_at is not None):
@@ -93,6 +94,7 @@ def loan_terms(
 ) -> tuple[int, int]:
     """Whether the card may be lent so: to which person (id), and until when. Raises as `lend`."""
     must_be_in_service(row)
+    must_be_valid(row, now)
     person = people.by_login(connection, row.firm_id, login)
     if person.disabled:
         raise ApiError(
@@ -218,7 +220,7 @@ def claim(
         .where(Card.firm_id == caller.firm_id, Card.serial == serial)
         .with_for_update()
     ).one_or_none()
-    usable = row is not None and row.status == REGISTERED
+    usable = row is not None and row.status == REGISTERED and not _expired(row, now)
     if row is None or not usable or holder(connection, row.id, now) is not None:
         return Verdict(Reason.WRONG)
     if not has_length(row, codes):
@@ -283,6 +285,21 @@ def must_be_in_service(row: AnyRow) -> None:
             kept=NOTHING_CHANGED,
             todo="Use another card.",
         )
+
+
+def must_be_valid(row: AnyRow, now: float) -> None:
+    if _expired(row, now):
+        raise ApiError(
+            409,
+            "card-expired",
+            f"The key of card {row.serial} has expired.",
+            kept=NOTHING_CHANGED,
+            todo="Use another card.",
+        )
+
+
+def _expired(row: AnyRow, now: float) -> bool:
+    return row.valid_until is not None and bool(row.valid_until <= int(now))
 
 
 def held_already(serial: str) -> ApiError:

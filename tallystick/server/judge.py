@@ -1,6 +1,8 @@
 """Is this code right? Pure rules over one card's state: no clock, no database, no randomness.
 
-RFC 4226: look-ahead window and resynchronisation (7.4), throttling (7.3).
+RFC 4226: look-ahead window and resynchronisation (7.4), throttling (7.3). RFC 6238: a time-based
+card's moving factor is a time step, looked for around the server's time (5.2) and the card's drift
+(6). Either way the moving factor only grows, so that no code is accepted twice.
 """
 
 from __future__ import annotations
@@ -25,12 +27,30 @@ class Reason(StrEnum):
     EXPIRED = "expired"
 
 
+# Two successive codes bring a clock back that is this many steps off: not more, because codes of
+# the past that someone saw would be good for as long.
+RESYNC_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Generator:
+    """How a card makes codes. step_s: seconds of a time step (TOTP); 0: counts presses (HOTP)."""
+
+    algorithm: str = "sha1"
+    step_s: int = 0
+
+
+HOTP = Generator()
+
+
 @dataclass(frozen=True)
 class CodeState:
-    """The part of a card's row that judging reads and changes."""
+    """The part of a card's row that judging reads and changes. drift: how many time steps its
+    clock is ahead of the server's, as its last code showed."""
 
     moving_factor: int
     throttle: Throttle = field(default_factory=Throttle)
+    drift: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,13 @@ class Verdict:
 
 
 def judge(
-    seed: bytes, state: CodeState, codes: tuple[str, ...], policy: CodePolicy, now: int
+    seed: bytes,
+    state: CodeState,
+    codes: tuple[str, ...],
+    policy: CodePolicy,
+    now: int,
+    *,
+    generator: Generator = HOTP,
 ) -> Verdict:
     """Judge one code, or two successive ones (resynchronisation).
 
@@ -52,30 +78,55 @@ def judge(
     """
     if wait_s := state.throttle.wait_s(now):
         return Verdict(Reason.THROTTLED, state, wait_s)
+    windows = _windows(state, policy, now, generator)
     if len(codes) == 2:
-        return _judge_pair(seed, state, (codes[0], codes[1]), policy, now)
+        match = find_pair(seed, (codes[0], codes[1]), windows.pair, generator.algorithm)
+        if match is not None:
+            return Verdict(Reason.OK, _moved_to(match + 1, state, now, generator))
+        return Verdict(Reason.WRONG, _after_failure(state, policy, now))
     (code,) = codes
-    nearest = state.moving_factor
-    match = find(seed, code, range(nearest, nearest + policy.look_ahead))
+    match = find(seed, code, windows.good, generator.algorithm)
     if match is not None:
-        return Verdict(Reason.OK, CodeState(match + 1))
-    if find(seed, code, range(max(0, nearest - policy.look_back), nearest)) is not None:
+        return Verdict(Reason.OK, _moved_to(match, state, now, generator))
+    if find(seed, code, windows.used, generator.algorithm) is not None:
         return Verdict(Reason.REPLAYED, state)
-    beyond = nearest + policy.look_ahead
-    drifted = find(seed, code, range(beyond, beyond + policy.resync_window)) is not None
+    drifted = find(seed, code, windows.drifted, generator.algorithm) is not None
     reason = Reason.RESYNCHRONISE if drifted else Reason.WRONG
     return Verdict(reason, _after_failure(state, policy, now))
 
 
-def _judge_pair(
-    seed: bytes, state: CodeState, codes: tuple[str, str], policy: CodePolicy, now: int
-) -> Verdict:
-    start = state.moving_factor
-    window = range(start, start + policy.look_ahead + policy.resync_window)
-    match = find_pair(seed, codes, window)
-    if match is not None:
-        return Verdict(Reason.OK, CodeState(match + 2))
-    return Verdict(Reason.WRONG, _after_failure(state, policy, now))
+@dataclass(frozen=True)
+class _Windows:
+    """Moving factors whose code is accepted, was used, tells that the card has drifted, and where
+    the first of two successive codes may be."""
+
+    good: range
+    used: range
+    drifted: range
+    pair: range
+
+
+def _windows(state: CodeState, policy: CodePolicy, now: int, generator: Generator) -> _Windows:
+    nearest = state.moving_factor
+    if not generator.step_s:
+        beyond = nearest + policy.look_ahead
+        end = beyond + policy.resync_window
+        used = range(max(0, nearest - policy.look_back), nearest)
+        return _Windows(range(nearest, beyond), used, range(beyond, end), range(nearest, end))
+    middle = now // generator.step_s + state.drift
+    first, end = middle - policy.steps_around, middle + policy.steps_around + 1
+    far = range(max(0, nearest, middle - RESYNC_STEPS), max(0, middle + RESYNC_STEPS))
+    return _Windows(
+        good=range(max(0, nearest, first), max(0, end)),
+        used=range(max(0, first - policy.look_back), max(0, min(nearest, end))),
+        drifted=far,
+        pair=far,
+    )
+
+
+def _moved_to(match: int, state: CodeState, now: int, generator: Generator) -> CodeState:
+    drift = match - now // generator.step_s if generator.step_s else 0
+    return CodeState(match + 1, drift=drift)
 
 
 def _after_failure(state: CodeState, policy: CodePolicy, now: int) -> CodeState:

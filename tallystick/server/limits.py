@@ -8,17 +8,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 
 BODY_LIMIT = 128 * 1024
+IMPORT_LIMIT = 6 * 1024 * 1024  # a container of 4 MiB in JSON
+LIMITS = {"/v1/cards/import": IMPORT_LIMIT}
 CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
 
 
 class BodyTooLargeError(ApiError):
     """413."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         super().__init__(
             413,
             "body-too-large",
-            f"The body is larger than {BODY_LIMIT // 1024} KiB.",
+            f"The body is larger than {limit // 1024} KiB.",
             kept=NOTHING_CHANGED,
             todo="Send less.",
         )
@@ -34,9 +36,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"] == CONTAINERS:
             await self._app(scope, receive, send)
             return
+        limit = LIMITS.get(scope["path"], BODY_LIMIT)
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > BODY_LIMIT:
-            error = BodyTooLargeError()
+        if declared.isdigit() and int(declared) > limit:
+            error = BodyTooLargeError(limit)
             await JSONResponse(error.body(), status_code=error.status)(scope, receive, send)
             return
         read = 0
@@ -45,8 +48,8 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > BODY_LIMIT:
-                raise BodyTooLargeError
+            if read > limit:
+                raise BodyTooLargeError(limit)
             return message
 
         await self._app(scope, limited, send)

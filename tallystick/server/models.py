@@ -64,9 +64,11 @@ class Person(Base):
 
 
 class Card(Base):
-    """An HOTP card that the server can verify.
+    """A card that the server can verify: HOTP, or TOTP (step_s > 0).
 
-    moving_factor: the next one expected; it only grows. failures, lockout_s, blocked_until:
+    moving_factor: the next one expected (a time step for TOTP); it only grows. algorithm: sha1,
+    sha256 or sha512. drift: time steps that its clock is ahead. valid_until: from this second on it
+    verifies nothing (a key's expiry date, RFC 6030 section 5). failures, lockout_s, blocked_until:
     throttling (RFC 4226 7.3). seed_fingerprint is unique over all cards of all firms.
     """
 
@@ -87,12 +89,17 @@ class Card(Base):
     failures: Mapped[int]
     lockout_s: Mapped[int]
     blocked_until: Mapped[int] = mapped_column(BigInteger)
+    algorithm: Mapped[str] = mapped_column(String(8), server_default="sha1")
+    step_s: Mapped[int] = mapped_column(server_default="0")
+    drift: Mapped[int] = mapped_column(server_default="0")
+    valid_until: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (UniqueConstraint("firm_id", "serial"),)
 
 
 class Assignment(Base):
-    """Who holds a card now. At most one row a card; all of a loan's data goes with its row."""
+    """Who holds a card now. At most one row a card; all of a loan's data goes with its row.
+    label: what its holder calls it."""
 
     __tablename__ = "assignment"
 
@@ -101,6 +108,7 @@ class Assignment(Base):
     assigned_at: Mapped[int] = mapped_column(BigInteger)
     assigned_by: Mapped[str] = mapped_column(String(255))
     expires_at: Mapped[int | None] = mapped_column(BigInteger)
+    label: Mapped[str | None] = mapped_column(String(64))
 
 
 class Tombstone(Base):

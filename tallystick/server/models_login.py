@@ -100,7 +100,8 @@ class Message(Base):
 
 
 class Session(Base):
-    """Someone who is signed in with one browser. amr: methods used (RFC 8176), comma-separated."""
+    """Someone who is signed in with one browser. amr: methods used (RFC 8176), comma-separated.
+    proved_at: when a second factor was last shown in it."""
 
     __tablename__ = "session"
 
@@ -114,6 +115,7 @@ class Session(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
     seen_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger)
+    proved_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RememberedDevice(Base):

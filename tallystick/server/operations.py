@@ -28,6 +28,7 @@ from tallystick.server.outbox import message_binding
 from tallystick.server.policy import MethodKind
 
 BATCH = 500
+MAX_STEPS_AROUND = 5  # the most that a policy allows
 SQLITE_MAGIC = b"SQLite format 3\0"
 
 
@@ -80,11 +81,13 @@ def restore(
     counters = _counters_of(newer) if newer is not None else {}
     merged = 0
     with database.write() as connection:
-        rows = connection.execute(select(Card.id, Card.seed_fingerprint, Card.moving_factor)).all()
+        rows = connection.execute(
+            select(Card.id, Card.seed_fingerprint, Card.moving_factor, Card.step_s, Card.drift)
+        ).all()
         for row in rows:
             known = counters.get(row.seed_fingerprint)
             merged += known is not None
-            factor = row.moving_factor + advance if known is None else known
+            factor = _moved_on(row, advance, now) if known is None else known
             connection.execute(
                 update(Card)
                 .where(Card.id == row.id)
@@ -93,6 +96,13 @@ def restore(
         act = Act(int(now * 1000), None, "console", "restored", source.name, {"advance": advance})
         record(connection, ring, [act])
     return {"cards": len(rows), "counters_from_newer": merged}
+
+
+def _moved_on(row: AnyRow, advance: int, now: float) -> int:
+    """Past every code that may have been used: of a time-based card, those up to now."""
+    if row.step_s:
+        return int(now) // int(row.step_s) + int(row.drift) + MAX_STEPS_AROUND + 1
+    return int(row.moving_factor) + advance
 
 
 def _must_be_empty(database: Database) -> None:

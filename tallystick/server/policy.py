@@ -121,6 +121,7 @@ class FirmPolicy(BaseModel):
             look_ahead=self.look_ahead,
             look_back=self.look_back,
             resync_window=self.resync_window,
+            steps_around=self.totp_steps_around,
             max_failures=self.max_failures,
             lockout_s=self.lockout_s,
             lockout_max_s=self.lockout_max_s,

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, update
 
-from tallystick.server.cards import seed_binding
+from tallystick.server.cards import generator_of, seed_binding, state_of
 from tallystick.server.database import AnyRow, StaleError
-from tallystick.server.judge import CodeState, Verdict, judge
+from tallystick.server.judge import Verdict, judge
 from tallystick.server.keys import Box, KeyRing
 from tallystick.server.models import Card
 from tallystick.server.policy import FirmPolicy
-from tallystick.server.throttle import Throttle
 
 
 def judge_card(
@@ -27,8 +26,9 @@ def judge_card(
     Raises StaleError when the card is no longer as it was read.
     """
     seed = ring.decrypt(Box(row.seed_key_id, row.seed_box), seed_binding(row.firm_id, row.serial))
-    state = CodeState(row.moving_factor, Throttle(row.failures, row.lockout_s, row.blocked_until))
-    verdict = judge(seed, state, codes, policy.codes(), int(now))
+    verdict = judge(
+        seed, state_of(row), codes, policy.codes(), int(now), generator=generator_of(row)
+    )
     moved = connection.execute(
         update(Card)
         .where(
@@ -39,6 +39,7 @@ def judge_card(
         )
         .values(
             moving_factor=verdict.state.moving_factor,
+            drift=verdict.state.drift,
             failures=verdict.state.throttle.failures,
             lockout_s=verdict.state.throttle.lockout_s,
             blocked_until=verdict.state.throttle.blocked_until,

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from tallystick.common.errors import RefusedError
 from tallystick.server.database import Database
 
-HEAD = "0002"
+HEAD = "0003"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 

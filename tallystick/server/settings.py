@@ -24,12 +24,14 @@ class CodePolicy(Limits):
 
     look_ahead: moving factors tried, from the stored one on (7.4, *s*). look_back: how many past
     codes are told apart as "replayed"; they are never accepted. resync_window: further moving
-    factors searched for two successive codes.
+    factors searched for two successive codes. steps_around: time steps accepted on either side of
+    the server's time, for time-based cards (RFC 6238 5.2).
     """
 
     look_ahead: int = 10
     look_back: int = 10
     resync_window: int = 100
+    steps_around: int = 1
 
 
 @dataclass(frozen=True)

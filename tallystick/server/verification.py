@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Executable, bindparam, or_, select, update
 
 from tallystick.server.audit import Act, WorkerChain
-from tallystick.server.cards import REGISTERED, seed_binding
+from tallystick.server.cards import REGISTERED, generator_of, seed_binding, state_of
 from tallystick.server.credentials import Caller, Role, authenticate_all
 from tallystick.server.database import AnyRow, StaleError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -23,7 +23,6 @@ from tallystick.server.keys import Box, BoxError, KeyRing
 from tallystick.server.models import Assignment, Card, Person
 from tallystick.server.policy import code_policy
 from tallystick.server.settings import CodePolicy
-from tallystick.server.throttle import Throttle
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,9 @@ _COLUMNS = (
     Card.lockout_s,
     Card.blocked_until,
     Card.last_used_at,
+    Card.algorithm,
+    Card.step_s,
+    Card.drift,
     Person.login,
 )
 
@@ -71,6 +73,7 @@ _HELD = (
     .join(Person, Person.id == Assignment.person_id)
     .where(
         Card.status == REGISTERED,
+        or_(Card.valid_until.is_(None), Card.valid_until > bindparam("now")),
         or_(Assignment.expires_at.is_(None), Assignment.expires_at > bindparam("now")),
     )
     .order_by(Card.id)
@@ -94,6 +97,7 @@ _MOVE = (
     )
     .values(
         moving_factor=bindparam("factor"),
+        drift=bindparam("drift"),
         failures=bindparam("failures"),
         lockout_s=bindparam("lockout_s"),
         blocked_until=bindparam("blocked_until"),
@@ -192,7 +196,9 @@ def _judge(ring: KeyRing, card: _Held, question: Question, now: int) -> Verdict:
         return Verdict(Reason.THROTTLED, card.state, wait_s)
     box = Box(card.row.seed_key_id, card.row.seed_box)
     seed = ring.decrypt(box, seed_binding(card.row.firm_id, card.row.serial))
-    return judge(seed, card.state, question.codes, question.policy, now)
+    return judge(
+        seed, card.state, question.codes, question.policy, now, generator=generator_of(card.row)
+    )
 
 
 # Of a user's several cards, the most favourable verdict is the answer.
@@ -210,8 +216,7 @@ class _Held:
 
     def __init__(self, row: AnyRow) -> None:
         self.row = row
-        throttle = Throttle(row.failures, row.lockout_s, row.blocked_until)
-        self.state = CodeState(row.moving_factor, throttle)
+        self.state = state_of(row)
 
 
 class _Cards:
@@ -264,6 +269,7 @@ def _store(connection: Connection, card: _Held, state: CodeState, *, used_at: in
             "seen_failures": seen.throttle.failures,
             "seen_blocked_until": seen.throttle.blocked_until,
             "factor": state.moving_factor,
+            "drift": state.drift,
             "failures": state.throttle.failures,
             "lockout_s": state.throttle.lockout_s,
             "blocked_until": state.throttle.blocked_until,

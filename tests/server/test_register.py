@@ -39,9 +39,12 @@ def test_a_card_is_registered_and_shown(server):
     }
     assert server.get("/v1/cards/A1").json() == {
         "serial": "A1",
+        "type": "hotp",
         "status": "registered",
         "user": None,
         "loan_until": None,
+        "overdue_user": None,
+        "overdue_since": None,
         "registered_by": server.station.id,
         "registered_at": int(server.clock.now),
         "digits": 8,

@@ -37,6 +37,7 @@ ALLOWED = {
     ("POST", "/v1/cards/{serial}/retirement"): {Role.DESK, Role.ADMIN},
     ("PUT", "/v1/cards/{serial}/status"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/cards/{serial}/unlock"): {Role.ADMIN},
+    ("POST", "/v1/cards/import"): {Role.ADMIN},
     ("POST", "/v1/verify"): {Role.SERVICE},
     ("POST", "/v1/resynchronise"): {Role.SERVICE},
     ("POST", "/v1/credentials"): {Role.ADMIN},
@@ -44,6 +45,7 @@ ALLOWED = {
     ("DELETE", "/v1/credentials/{credential_id}"): {Role.ADMIN},
 }
 BODIES = {
+    "/v1/cards/import": {"container": "<a/>"},
     "/v1/verify": {"user": "x", "code": "123456"},
     "/v1/resynchronise": {"user": "x", "codes": ["123456", "123456"]},
     "/v1/credentials": {"role": "service", "name": "matrix"},

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tallystick.server import cards, holding
 from tallystick.server.api.access import ServerState, only
+from tallystick.server.containers import Container, Opening
 from tallystick.server.credentials import Caller, Role, station_psk
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.holding import CardStatus
-from tallystick.server.intake import read_container
+from tallystick.server.intake import read_entries
 from tallystick.server.state import State
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
@@ -40,6 +41,7 @@ class Registration(BaseModel):
 
 class CardView(BaseModel):
     serial: str
+    type: str
     status: str
     user: str | None
     loan_until: int | None
@@ -85,7 +87,7 @@ async def register(
 def _register(state: State, caller: Caller, container: bytes) -> list[dict[str, Any]]:
     with state.database.read() as connection:
         psk = station_psk(connection, state.ring, caller.id)
-    entries = read_container(container, psk)
+    entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
     psk.wipe()
     with state.database.write() as connection:
         answers = cards.register(connection, state.ring, caller, entries, state.now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from tallystick.server import cards, holding, verification
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -29,6 +29,7 @@ class CardMethod:
             .where(
                 Assignment.person_id == person.id,
                 Card.status == cards.REGISTERED,
+                or_(Card.valid_until.is_(None), Card.valid_until > int(context.now)),
                 cards.live(context.now),
             )
             .order_by(Card.serial)

@@ -21,6 +21,7 @@ from tallystick.provisioning.cli_card import (
     server_option,
 )
 from tallystick.provisioning.cli_ceremony import rekey
+from tallystick.provisioning.cli_desk import desk
 from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
 from tallystick.provisioning.cli_labels import labels
 from tallystick.provisioning.cli_recovery import reconcile, resume
@@ -39,6 +40,7 @@ station.add_command(enroll)
 station.add_command(resume)
 station.add_command(reconcile)
 station.add_command(audit)
+station.add_command(desk)
 station.add_command(rekey)
 station.add_command(labels)
 

@@ -25,6 +25,10 @@ def default_journal() -> Path:
     return default_folder() / "journal.db"
 
 
+def default_operator() -> Path:
+    return default_folder() / "operator.json"
+
+
 def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
     """The passphrase: from a file, from the environment, or asked for at the terminal.
 

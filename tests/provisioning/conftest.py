@@ -12,7 +12,10 @@ from tallystick.common.secret import Secret
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import Journal
+from tests.provisioning.command_line import bench, cheap_passphrases, empty_server, free_url
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
+
+__all__ = ["bench", "cheap_passphrases", "empty_server", "free_url"]
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PSK = "000102030405060708090a0b0c0d0e0f"

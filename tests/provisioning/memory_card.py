@@ -116,6 +116,8 @@ class MemoryCard:
         return bytes.fromhex("7903050700") + b"\x71\x08" + salt
 
     def _initialize(self, kvn: int, host: bytes) -> bytes:
+        if self.life_cycle == 0xFF:
+            raise Refused("6985")
         if kvn not in (0, self.kvn):
             raise Refused("6A88")
         challenge = self.challenges(8)
@@ -179,6 +181,9 @@ class MemoryCard:
             if p2 < self.life_cycle:
                 raise Refused("6985")
             self.life_cycle = p2
+            if p2 == 0xFF:
+                self.name = self.secret = b""
+                self.keys = (bytes(16),) * 3
             return b""
         if cla == 0 and self.oath:
             return self._oath(ins, data, secure)

@@ -6,90 +6,23 @@ import json
 import logging
 import secrets
 import traceback
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card import t1
-from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.journal import Journal
 from tallystick.server import credentials
 from tallystick.server.console import opened
-from tallystick.server.running import add_credential, running_in_thread
-from tallystick.server.settings import Settings, settings_from
+from tallystick.server.running import add_credential
+from tests.provisioning.command_line import PASSPHRASE
 from tests.provisioning.memory_card import MemoryCard
 from tests.provisioning.pty_card import PtyCard
 
-PASSPHRASE = "correct horse battery staple"
-
-
-@pytest.fixture(autouse=True)
-def cheap_passphrases(monkeypatch):
-    monkeypatch.setitem(keyfile._KDF, "memory_kib", 64)
-    monkeypatch.setitem(keyfile._KDF, "time", 1)
-
-
-@dataclass
-class Station:
-    """A station's folder, its server, and the command line."""
-
-    folder: Path
-    settings: Settings
-    url: str
-    token: str
-    psk: str
-
-    def run(self, *arguments: str, **kwargs) -> Result:
-        env = {
-            "TALLY_STATION_PASSPHRASE": PASSPHRASE,
-            "TALLY_STATION_KEYS": str(self.folder / "keys.json"),
-            "TALLY_STATION_JOURNAL": str(self.folder / "journal.db"),
-        }
-        return CliRunner().invoke(station, arguments, env=env, **kwargs)
-
-    def ok(self, *arguments: str, **kwargs):
-        result = self.run(*arguments, "--json", **kwargs)
-        assert result.exit_code == 0, (result.output, result.exception)
-        return json.loads(result.stdout)
-
-    def fails(self, kind: type[Exception], *arguments: str):
-        result = self.run(*arguments)
-        assert isinstance(result.exception, kind), result.exception
-        return result.exception
-
-    def card(self, serial: str) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        return httpx.get(f"{self.url}/v1/cards/{serial}", headers=headers)
-
-
-@pytest.fixture(scope="session")
-def empty_server(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("server")
-    with opened(settings_from(f"sqlite:///{folder / 'server.db'}")):
-        pass
-    return folder
-
-
-@pytest.fixture
-def bench(tmp_path: Path, empty_server: Path):
-    for file in empty_server.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-        (tmp_path / file.name).chmod(0o600)
-    settings = settings_from(f"sqlite:///{tmp_path / 'server.db'}")
-    made = add_credential(settings, "station", "bench")
-    token, psk = made.token.reveal().decode(), made.psk.reveal().hex()
-    credential = json.dumps({"id": made.id, "role": "station", "token": token, "psk": psk})
-    with running_in_thread(settings) as url:
-        bench = Station(tmp_path, settings, url, token, psk)
-        bench.ok("keys", "create", "--development")
-        bench.ok("enroll", "--server", url, "--credential", "-", input=credential)
-        yield bench
+pytestmark = pytest.mark.usefixtures("cheap_passphrases")
 
 
 def test_provision(bench, card):
@@ -160,15 +93,6 @@ def test_server_down(bench, card, free_url):
     with PtyCard(card) as line:
         error = bench.fails(UnreachableError, "provision", "--port", line.port)
     assert "No server answers" in error.what and not card.commands
-
-
-@pytest.fixture
-def free_url():
-    import socket
-
-    with socket.socket() as taken:  # bound but not listening: nobody else gets the port
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_port_vanishes_and_resume(bench, card):

@@ -260,12 +260,14 @@ def slot(n: int):
     return _Pages(_SLOT_B if n else _SLOT_A, _SLOT_PAGES)
 
 
-def slot_device(n: int):
-    """The file system of a slot, to be mounted."""
-    from pyb import Flash
+def slot_system(n: int):
+    """The file system of a slot, to be mounted: bytecode is executed where it lies. Raises OSError
+    when there is none.
+    """
+    from vfs import VfsRom
 
-    first = (_SLOT_B if n else _SLOT_A) - _STORAGE
-    return Flash(start=first + 2048, len=(_SLOT_PAGES - 1) * 2048)
+    first = _FLASH_BASE + (_SLOT_B if n else _SLOT_A)
+    return VfsRom(bytearray_at(first + 2048, (_SLOT_PAGES - 1) * 2048))
 
 
 def restart() -> None:

@@ -164,10 +164,13 @@ def slot(n: int):
     return _Sectors(_SLOT_B if n else _SLOT_A, _SLOT_BLOCKS)
 
 
-def slot_device(n: int):
-    """The file system of a slot, to be mounted."""
+def slot_system(n: int):
+    """The file system of a slot, to be mounted. Raises OSError when there is none."""
+    from vfs import VfsLfs2
+
     first = _SLOT_B if n else _SLOT_A
-    return rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
+    device = rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
+    return VfsLfs2(device, readsize=256, progsize=256, lookahead=32)
 
 
 def restart() -> None:

@@ -1,3 +1,4 @@
-"""Which slot was mounted. The only module of the boot stage that stays; set by `start`."""
+"""What the boot stage saw and did: the only module of it that stays. Set by `start`."""
 
-slot = 0
+slot = 0  # that was mounted
+button = 1  # at the first look, some 15 ms after the reset

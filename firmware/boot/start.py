@@ -9,10 +9,12 @@ import sys
 
 def run() -> None:
     """Has a slot mounted. Raises OSError when neither can be."""
-    import os
-
     import board
     import booted
+
+    booted.button = board.button()  # before what takes time: a short press is over after it
+    import os
+
     import vfs
 
     from lib.slots import choose
@@ -20,7 +22,7 @@ def run() -> None:
     slot = choose(board)
     for slot in (slot, 1 - slot):
         try:
-            system = vfs.VfsLfs2(board.slot_device(slot), readsize=256, progsize=256, lookahead=32)
+            system = board.slot_system(slot)
             break
         except OSError as failed:
             error = failed

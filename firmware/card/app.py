@@ -1,6 +1,7 @@
 """The card, from wake to sleep. Every start is a reset; everything worth keeping is in flash."""
 
 import board
+import booted
 
 
 def run() -> None:
@@ -11,8 +12,8 @@ def run() -> None:
 def _live(cause: int) -> int:
     """Does what the start was for. Returns the flags for `board.off`."""
     flags = cause & (board.CLEAN | board.EMPTY)
-    if cause & board.BUTTON and not board.button():
-        return flags  # a knock: gone before the first look, 20 ms after it
+    if cause & board.BUTTON and not booted.button:
+        return flags  # a knock: gone before the first look
     from card import cell
     from card.glass import blank, notice
     from card.identity import Identity

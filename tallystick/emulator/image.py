@@ -11,10 +11,8 @@ from intelhex import HexRecordError, IntelHex
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 
-# Where the chip sees its flash; images in Intel HEX and UF2 use these addresses.
-FLASH_BASE = {"rp2040": 0x10000000, "rp2350": 0x10000000, "stm32l4": 0x08000000}
 _UF2_MAGIC = b"UF2\n\x57\x51\x5d\x9e"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -70,6 +71,14 @@ class LinkClosedError(Exception):
     """The MicroPython process ended without saying so."""
 
 
+class LinkSilentError(LinkClosedError):
+    """The firmware has not touched its hardware for `SILENCE_S`."""
+
+
+SILENCE_S = 60
+"""Seconds of real time: the longest calculation of our firmware takes a tenth of one."""
+
+
 class Link:
     """Two pipe ends to the process `pid`. `receive` blocks until the firmware does something."""
 
@@ -87,9 +96,11 @@ class Link:
             self._process = -1
         self._buffer = b""
         self._at = 0
+        self._poll = select.poll()
+        self._poll.register(read_fd, select.POLLIN)
 
     def receive(self) -> Message:
-        """Raises LinkClosedError when the process is gone."""
+        """Raises LinkClosedError when the process is gone, LinkSilentError when it loops."""
         if len(self._buffer) - self._at < _HEADER.size:
             self._read(_HEADER.size)
         op, arg, length, value, cpu_us = _HEADER.unpack_from(self._buffer, self._at)
@@ -140,6 +151,8 @@ class Link:
     def _read(self, size: int) -> None:
         """Until `size` bytes are there from `_at` on."""
         while len(self._buffer) - self._at < size:
+            if not self._poll.poll(SILENCE_S * 1000):
+                raise LinkSilentError
             more = os.read(self._read_fd, 65536)
             if not more:
                 raise LinkClosedError

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tallystick.emulator import coverage, link, micropython
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.clock import Clock
-from tallystick.emulator.link import Link, LinkClosedError, Message, Op
+from tallystick.emulator.link import SILENCE_S, Link, LinkClosedError, LinkSilentError, Message, Op
 from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
 from tallystick.emulator.parts.rp2040 import Rp2040
 from tallystick.emulator.parts.rp2350 import Rp2350
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _EDGE_FALLING, _EDGE_RISING = 4, 8
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
-_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib")
+_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_timed")
 
 
 class State(StrEnum):
@@ -141,16 +141,14 @@ class Mcu:
             "counters": coverage.room(),
             "fs_base": board.storage.address,
             "fs_size": board.storage.size,
-            "block": board.storage_block,
+            "mapped": board.mapped,
             "modules": [*_COMMON_MODULES, *board.modules],
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
-                "flash": {
-                    "us_per_256": board.read_us_per_256,
-                    "watch_from": self._watch[0],
-                    "watch_to": self._watch[1],
-                },
+                "flash": {"us_per_256": board.read_us_per_256},
+                "vfs": {"us_per_256": board.import_us_per_256},
             },
+            "watch": self._watch,
         }
         heap = board.heap + PORT_HEAP + (coverage.HEAP if coverage.room() else 0)
         return micropython.Chip(json.dumps(config), heap, board.flash_size + coverage.room())
@@ -245,10 +243,12 @@ class Mcu:
 
     def run(self, until_us: int, stop: Callable[[], bool] | None = None) -> None:
         """Runs until virtual time `until_us` (or until `stop()` says so, asked after every
-        step).
+        step). A firmware that is at work then goes on to its next wait, for `_BUSY_US` at most.
         """
         while not self.held and not (stop is not None and stop()):
             if self.state is State.RUNNING and self._wait is None:
+                if self.clock.now > until_us + _BUSY_US:
+                    return
                 self._step()
                 continue
             due = self.clock.next_event()
@@ -262,8 +262,12 @@ class Mcu:
                 self._end_wait(0)
 
     def settle(self) -> None:
-        """Runs until the firmware waits (or has no process), without letting time pass in waits."""
+        """Runs until the firmware waits (or has no process), without letting time pass in waits;
+        for `_BUSY_US` at most."""
+        limit = self.clock.now + _BUSY_US
         while self.state is State.RUNNING and self._wait is None and not self.held:
+            if self.clock.now > limit:
+                return
             self._step()
 
     @property
@@ -277,6 +281,10 @@ class Mcu:
         assert self._link is not None
         try:
             message = self._link.receive()
+        except LinkSilentError:
+            self._stop(State.CRASHED)
+            self.crash = f"The firmware touched no hardware for {SILENCE_S} s: an endless loop."
+            return
         except LinkClosedError:
             self._stop(State.CRASHED)
             self.crash = self.crash or "MicroPython ended without a word."
@@ -553,6 +561,9 @@ class Mcu:
     def _heap(self, message: Message) -> None:
         self.port_heap = message.value
 
+
+# Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
+_BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.

@@ -245,9 +245,18 @@ def fork(mother: Mother, flash_fd: int, console_fd: int) -> Link:
 
 def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: int) -> int:
     """Starts another MicroPython. It has no memory shared with the host: reads of flash are
-    asked for.
+    asked for, and what a board executes in place is copied into the heap.
     """
-    command = [program, "-X", f"heapsize={heap}", "-m", "boot", str(read_fd), str(write_fd), "0"]
+    command = [
+        program,
+        "-X",
+        f"heapsize={heap + _COPIES}",
+        "-m",
+        "boot",
+        str(read_fd),
+        str(write_fd),
+        "0",
+    ]
     process = subprocess.Popen(
         command,
         pass_fds=[read_fd, write_fd],
@@ -261,6 +270,7 @@ def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: i
     return process.pid
 
 
+_COPIES = 96 * 1024  # bytes: the boot stage and a slot of a ROMFS board
 _executed: list[subprocess.Popen[bytes]] = []
 
 

@@ -14,7 +14,7 @@ from tallystick.common.errors import BadInputError
 _BUILT_IN = {
     "rp2040": {"rp2"},
     "rp2350": {"rp2"},
-    "stm32l4": {"stm", "pyb"},
+    "stm32l4": {"stm"},
 }
 # A board names its display's driver; the boot stage never shows anything.
 _DISPLAYS = ("lib/memory_lcd.py", "lib/ssd1306.py")

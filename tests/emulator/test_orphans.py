@@ -16,7 +16,7 @@ from tallystick.tools.image import filesystem
 board = boards.find("pico")
 main = b"import machine\\nmachine.freq()\\nwhile True: pass\\n"
 content = filesystem.pack(
-    {"main.py": main}, block=board.storage_block, room=board.storage.size, what="test"
+    {"main.py": main}, board, room=board.storage.size, what="test"
 )
 card = Card(Image(board, ((board.storage.address, content),)))
 print("looping", flush=True)

@@ -8,6 +8,9 @@ from typing import Literal
 
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
+FLASH_BASE = {"rp2040": 0x10000000, "rp2350": 0x10000000, "stm32l4": 0x08000000}
+"""Where a chip sees its flash."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -48,6 +51,9 @@ class Board:
     storage: Region  # what the board's MicroPython gives to its block device
     storage_block: int  # bytes, of that block device
     file_system: Region  # the image's part of the storage: all that it may write
+    # What MicroPython mounts there, and in the slots. ROMFS is executed where it lies; it needs a
+    # build of MicroPython that has it, and memory-mapped flash.
+    image_format: Literal["littlefs", "romfs"] = "littlefs"
     identity: Region
     journal: Region
     button_pin: int = -1  # this and the next eleven are a card's
@@ -68,10 +74,18 @@ class Board:
     brown_out_mv: int = 0  # below it the chip stops
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
-    read_us_per_256: int  # CPU time to read and import 256 bytes of the file system
+    read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
+    import_us_per_256: int  # CPU time to make a module of 256 bytes of bytecode
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase
     # sector of each holds its header, the rest its file system) and the boot record.
     boot: Region | None = None
     slots: tuple[Region, ...] = ()
     record: Region | None = None
+
+    @property
+    def mapped(self) -> tuple[int, int] | None:
+        """Where the chip sees the storage area, and its size: of a board that mounts it there."""
+        if self.image_format == "romfs":
+            return FLASH_BASE[self.chip] + self.storage.address, self.storage.size
+        return None

@@ -22,7 +22,7 @@ BOARD = Board(
     device="card",
     chip="stm32l4",
     heap=64 * 1024,
-    modules=("stm", "pyb", "uctypes_stm"),
+    modules=("stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -37,6 +37,7 @@ BOARD = Board(
     storage=Region(0x80000, 0x80000),
     storage_block=512,
     file_system=Region(0x80000, 0x7C000),
+    image_format="romfs",
     boot=Region(0x80000, 0x4000),
     slots=(Region(0x84000, 0x3C000), Region(0xC0000, 0x3C000)),
     record=Region(0x72800, 0x1000),
@@ -59,7 +60,7 @@ BOARD = Board(
     brown_out_mv=1_710,
     boot_us=_us(7_400),
     wake_us=150,
-    read_us_per_256=_us(60),
+    import_us_per_256=_us(278),
     costs={
         "hashlib": {"sha1_us": _us(98), "sha256_us": _us(192)},
         "cryptolib": {"key_us": _us(60), "block_us": _us(25)},

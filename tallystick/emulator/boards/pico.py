@@ -57,6 +57,7 @@ BOARD = Board(
     boot_us=7_400,
     wake_us=500,
     read_us_per_256=60,
+    import_us_per_256=278,
     costs={
         "hashlib": {"sha1_us": 98, "sha256_us": 192},
         "cryptolib": {"key_us": 60, "block_us": 25},

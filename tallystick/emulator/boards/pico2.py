@@ -41,6 +41,7 @@ BOARD = Board(
     boot_us=6_200,
     wake_us=500,
     read_us_per_256=50,
+    import_us_per_256=232,
     costs={
         "hashlib": {"sha1_us": 82, "sha256_us": 160},
         "cryptolib": {"key_us": 50, "block_us": 21},

@@ -37,6 +37,7 @@ BOARD = replace(
     ),
     boot_us=round(pico.BOARD.boot_us / _CLOCK),
     read_us_per_256=round(pico.BOARD.read_us_per_256 / _CLOCK),
+    import_us_per_256=round(pico.BOARD.import_us_per_256 / _CLOCK),
     costs={
         module: {name: round(us / _CLOCK) for name, us in costs.items()}
         for module, costs in pico.BOARD.costs.items()

@@ -3,7 +3,7 @@ there is one, then `main.py` from whatever is mounted by then.
 
 Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is
 none). The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`,
-`modules`, `costs`.
+`modules`, `watch`, `mapped` (ROMFS: its address as the chip sees it, and size; else none), `costs`.
 """
 
 import sys
@@ -30,7 +30,6 @@ def _start(rd, wr, address):
     import json
 
     import flash
-    import vfs
 
     config = json.loads(link.open_pipe(rd, wr))
     if address:
@@ -41,15 +40,19 @@ def _start(rd, wr, address):
             coverhits.memory = _shared(address + config["flash_size"], config["counters"])
     for name in config["modules"]:
         module = __import__(name)
-        if name == "uctypes_stm":
-            sys.modules["uctypes"] = module
-        elif name in ("rp2", "pyb"):
+        if name in ("uctypes_stm", "vfs_timed"):
+            sys.modules[name.partition("_")[0]] = module
+        elif name == "rp2":
             module.base = config["fs_base"]
             module.size = config["fs_size"]
             device = module.Flash()
+    flash.watch_from, flash.watch_to = config["watch"]
+    mapped = config["mapped"]
     for name, costs in config["costs"].items():
         for key, us in costs.items():
             setattr(sys.modules[name], key, us)
+    import vfs
+
     # The board knows nothing of the host's files.
     vfs.umount("/")
     sys.path[:] = ["", "/lib"]
@@ -57,7 +60,13 @@ def _start(rd, wr, address):
     gc.collect()
     # Everything up to here happens once, in the process that the chips are forked from.
     link.wait_for_go(address)
-    vfs.mount(vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32), "/", readonly=True)
+    if mapped:
+        import uctypes
+
+        system = vfs.VfsRom(uctypes.bytearray_at(*mapped))
+    else:
+        system = vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32)
+    vfs.mount(system, "/", readonly=True)
     import os
 
     os.chdir("/")

@@ -70,6 +70,7 @@ def wait_for_go(mother):
         _wr.write(b"r")
     if _rd.read(1) != b"g":
         raise OSError(32)
+    ask(OP_NOW)  # the time and the levels of the pins, as they are out of reset
 
 
 def charge(us):

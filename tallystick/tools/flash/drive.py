@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools import uf2
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import Header

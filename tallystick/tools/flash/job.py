@@ -8,8 +8,7 @@ from typing import Protocol
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import Board, Region
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board, Region
 from tallystick.tools.image.header import Header
 from tallystick.tools.image.verify import Verified
 

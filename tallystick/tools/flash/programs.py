@@ -9,8 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import SIZE, Header
 from tallystick.tools.image.outputs import intel_hex

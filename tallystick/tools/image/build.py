@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tallystick.emulator import coverage
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools import firmware
 from tallystick.tools.image import filesystem, outputs
 from tallystick.tools.image.compile import TRUST_MODULE, VERSION_MODULE, compile_all
@@ -73,17 +72,13 @@ def build(
     sources = firmware.sources(device, board.name, board.chip)
     files = compile_all(sources, replaced=replaced, readable=readable, covered=coverage.folder())
     if not board.slots:
-        content = filesystem.pack(
-            files, block=board.storage_block, room=board.storage.size, what="The image"
-        )
+        content = filesystem.pack(files, board, room=board.storage.size, what="The image")
         filesystem.need_room("The image", len(content), board.file_system.size)
         return Built(
             board, device, version, security, content, files, {}, content, b"", key
         )  # fmt: skip
     slot, sector = board.slots[0], board.flash_timing.sector
-    content = filesystem.pack(
-        files, block=board.storage_block, room=slot.size - sector, what="The image"
-    )
+    content = filesystem.pack(files, board, room=slot.size - sector, what="The image")
     plain = Header.of(
         content, device=device, board=board.name, version=version, security=security
     ).encode()
@@ -100,9 +95,7 @@ def _boot(board: Board, files: dict[str, bytes]) -> bytes:
     """The boot stage's file system. To MicroPython it is as large as the storage area, whose
     remainder the boot stage knows how to use."""
     assert board.boot is not None
-    content = filesystem.pack(
-        files, block=board.storage_block, room=board.storage.size, what="The boot stage"
-    )
+    content = filesystem.pack(files, board, room=board.storage.size, what="The boot stage")
     filesystem.need_room("The boot stage", len(content), board.boot.size)
     return content
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity, check_serial
 from tallystick.common.secret import Secret
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools.image.outputs import intel_hex
 
 _RUNNING = re.compile(r"([0-9A-Z]*?)([0-9]+)")

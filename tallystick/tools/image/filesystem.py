@@ -1,31 +1,26 @@
-"""LittleFS images: the same files give the same bytes."""
+"""The file system of an image, as the board's MicroPython mounts it."""
 
 from __future__ import annotations
 
-import littlefs
-
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards.board import Board
+from tallystick.tools.image import little_fs, romfs
+
+_UNIT = 256  # bytes: an image is a multiple of what any of our flashes programs at once
 
 
-def pack(files: dict[str, bytes], *, block: int, room: int, what: str) -> bytes:
-    """A file system of `room` bytes with `files`, up to the end of its last used block.
+def pack(files: dict[str, bytes], board: Board, *, room: int, what: str) -> bytes:
+    """A file system with `files`, up to the end of what it uses. To the board it is `room` bytes.
 
-    It is made just large enough, then grown on paper to `room`: its blocks stay together at the
-    start, and nothing lies behind them. Raises BadInputError when the files do not fit.
+    Raises BadInputError when the files do not fit.
     """
-    folders = {name.rpartition("/")[0] for name in files}
-    count = sum(len(data) // block for data in files.values()) + 2 * len(folders) + 2
-    while True:
-        try:
-            content = _filled(files, block, count, room // block)
-            break
-        except littlefs.LittleFSError as error:
-            if error.code != littlefs.LittleFSError.Error.LFS_ERR_NOSPC:
-                raise
-            count += 1 + count // 64
-    size = -(-len(content.rstrip(b"\xff")) // block) * block
-    need_room(what, size, room)
-    return content[:size]
+    if board.image_format == "romfs":
+        content = romfs.pack(files)
+        content = content.ljust(-(-len(content) // _UNIT) * _UNIT, b"\xff")
+    else:
+        content = little_fs.pack(files, board.storage_block, room)
+    need_room(what, len(content), room)
+    return content
 
 
 def need_room(what: str, size: int, room: int) -> None:
@@ -38,40 +33,8 @@ def need_room(what: str, size: int, room: int) -> None:
         )
 
 
-def unpack(content: bytes, *, block: int, room: int) -> dict[str, bytes]:
+def unpack(content: bytes, board: Board, *, room: int) -> dict[str, bytes]:
     """The files of a file system made by `pack`. Raises BadInputError when it does not mount."""
-    fs = littlefs.LittleFS(
-        block_size=block, block_count=room // block, read_size=256, prog_size=256, mount=False
-    )
-    fs.context.buffer = bytearray(content.ljust(room, b"\xff"))
-    try:
-        fs.mount()
-        return {
-            f"{folder}/{name}".lstrip("/"): fs.open(f"{folder}/{name}", "rb").read()
-            for folder, _, names in fs.walk("/")
-            for name in names
-        }
-    except littlefs.LittleFSError as error:
-        raise BadInputError(
-            "There is no readable file system in the image.", todo="Build the image again."
-        ) from error
-
-
-def _filled(files: dict[str, bytes], block: int, count: int, grown: int) -> bytes:
-    fs = littlefs.LittleFS(
-        block_size=block,
-        block_count=count,
-        read_size=256,
-        prog_size=256,
-        cache_size=256,
-        lookahead_size=32,
-    )
-    for name in sorted(files):
-        folder = name.rpartition("/")[0]
-        if folder:
-            fs.makedirs(folder, exist_ok=True)
-        with fs.open(name, "wb") as file:
-            file.write(files[name])
-    fs.fs_grow(grown)
-    fs.unmount()
-    return bytes(fs.context.buffer)
+    if board.image_format == "romfs":
+        return romfs.unpack(content)
+    return little_fs.unpack(content, board.storage_block, room)

@@ -29,6 +29,6 @@ def from_folder(folder: Path, board_name: str) -> Image:
         else:
             files[name.removesuffix(".py") + ".mpy"] = compile_text(path.read_text(), name)
     content = filesystem.pack(
-        files, block=board.storage_block, room=board.storage.size, what=f"The firmware in {folder}"
+        files, board, room=board.storage.size, what=f"The firmware in {folder}"
     )
     return Image(board, ((board.storage.address, content),))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS, find
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE, Image
+from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.image import Image
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, is_signed
@@ -68,7 +68,6 @@ def _update(path: Path) -> Found:
 
 def _found(board: Board, flash: dict[int, bytes]) -> Found:
     header, signed_by, files, boot_files = None, "", {}, {}
-    block = board.storage_block
     if board.slots:
         slot, sector = board.slots[0], board.flash_timing.sector
         signed = _read(board, flash, slot.address, SIZE + SIGNATURE_SIZE)
@@ -78,19 +77,19 @@ def _found(board: Board, flash: dict[int, bytes]) -> Found:
             signed_by = "development" if known else "another key"
             room = slot.size - sector
             content = _read(board, flash, slot.address + sector, room)
-            files = _sizes(content, block, room)
+            files = _sizes(content, board, room)
             assert board.boot is not None
             boot = _read(board, flash, board.boot.address, board.boot.size)
             if boot.strip(b"\xff"):
-                boot_files = _sizes(boot, block, board.storage.size)
+                boot_files = _sizes(boot, board, board.storage.size)
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
-        files = _sizes(content, block, board.storage.size)
+        files = _sizes(content, board, board.storage.size)
     return Found(board, header, signed_by, files, boot_files, areas(board, flash))
 
 
-def _sizes(content: bytes, block: int, room: int) -> dict[str, int]:
-    unpacked = filesystem.unpack(content, block=block, room=room)
+def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:
+    unpacked = filesystem.unpack(content, board, room=room)
     return {name: len(data) for name, data in sorted(unpacked.items())}
 
 

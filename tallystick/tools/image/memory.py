@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 640, 24
 _BAR = 220

@@ -8,8 +8,7 @@ from pathlib import Path
 from intelhex import HexRecordError, IntelHex
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import Board
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools import uf2
 from tallystick.tools.image.outputs import intel_hex
 

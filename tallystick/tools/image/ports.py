@@ -19,8 +19,15 @@ from tallystick.emulator.boards.board import Board
 from tallystick.tools import firmware
 
 PORTS = {"rp2040": "rp2", "rp2350": "rp2", "stm32l4": "stm32"}
-# Our own board definition turns these on (firmware/boards/micropython, docs/boards.md).
-_TURNED_ON = {"stm32": ("cryptolib",), "rp2": ()}
+# What our own board definition turns on (firmware/boards/micropython, docs/boards.md): module →
+# what it declares beyond the port's stub.
+_TURNED_ON: dict[str, dict[str, str]] = {
+    "stm32": {
+        "cryptolib": "def __getattr__(name: str): ...\n",
+        "vfs": "class VfsRom:\n    def __init__(self, image: object) -> None: ...\n",
+    },
+    "rp2": {},
+}
 _LOOKED_AT = {"attr-defined", "import-not-found", "name-defined", "call-arg"}
 _FINDING = re.compile(r"^(?P<file>[^:]+):\d+: error: (?P<what>.*)  \[(?P<code>[a-z-]+)\]$")
 # Ours to find with other means: attributes that are None at first, functions of our own.
@@ -47,8 +54,10 @@ def check(board: Board, stubs: Path) -> list[str]:
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(path.read_text())
-        for module in _TURNED_ON[PORTS[board.chip]]:
-            (folder / "firmware" / f"{module}.pyi").write_text("def __getattr__(name: str): ...\n")
+        for module, more in _TURNED_ON[PORTS[board.chip]].items():
+            declared = stubs / f"{module}.pyi"
+            text = declared.read_text() if declared.exists() else ""
+            (folder / "firmware" / f"{module}.pyi").write_text(f"{text}\n{more}")
         settings = folder / "mypy.ini"
         settings.write_text(_SETTINGS.format(stubs=stubs.resolve(), cache=folder / "cache"))
         command = [sys.executable, "-m", "mypy", "--config-file", str(settings), "."]

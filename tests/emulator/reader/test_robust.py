@@ -248,6 +248,7 @@ def test_secrets_are_in_no_report_and_not_in_the_flash(rig: Rig) -> None:
 
 def test_a_sensor_that_starts_anew_is_opened_again(rig: Rig) -> None:
     """Its cable was out for a moment: the byte that it sends when it starts is heard."""
+    rig.reader.run_for(1000)  # it has started, and found the sensor
     rig.reader.unplug_sensor()
     rig.reader.run_for(500)
     rig.reader.plug_sensor(rig.sensor)

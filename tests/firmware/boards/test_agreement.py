@@ -13,6 +13,7 @@ import pytest
 
 from tallystick.emulator.boards import BOARDS, READERS
 from tallystick.emulator.card import Card, FirmwareCrashError
+from tallystick.tools.image import filesystem
 from tallystick.tools.image.folder import from_folder
 
 FIRMWARE = Path(__file__).parents[3] / "firmware"
@@ -28,16 +29,18 @@ def head(sectors, sector=0):
     buf = bytearray(16)
     sectors.read(sector * sectors.SECTOR, buf)
     return (sectors.SECTORS, sectors.SECTOR, sectors.UNIT, bytes(buf))
-def mounted(device):
-    buf = bytearray(16)
-    device.readblocks(0, buf, 0)
-    return (device.ioctl(4, 0), device.ioctl(5, 0), bytes(buf))
+def mounted(n):
+    try:
+        board.slot_system(n)
+    except OSError:
+        return False
+    return True
 seen = {
     "journal": head(board.journal()),
     "last": head(board.journal(), board.journal().SECTORS - 1)[3],
     "record": head(board.boot_record()),
     "slots": [head(board.slot(n)) for n in (0, 1)],
-    "devices": [mounted(board.slot_device(n)) for n in (0, 1)],
+    "mounted": [mounted(n) for n in (0, 1)],
     "identity": board.identity(),
     "name": board.NAME,
     "heap": board.HEAP,
@@ -119,14 +122,30 @@ def test_flash_map_name_and_heap(board, probe):
     assert seen["last"] == marked(board.journal.end - sector)
     assert seen["record"] == expect(board.record)
     assert seen["slots"] == [expect(slot) for slot in board.slots]
-    block = board.storage_block
-    assert seen["devices"] == [
-        ((slot.size - sector) // block, block, marked(slot.address + sector))
-        for slot in board.slots
-    ]
+    assert seen["mounted"] == [False, False]  # what is there is no file system
     assert seen["identity"][:16] == marked(board.identity.address)
     assert len(seen["identity"]) == 134
     assert (seen["name"], seen["heap"]) == (board.name, board.heap)
+
+
+MOUNT = """
+import vfs
+vfs.mount(board.slot_system({n}), "/slot")
+seen = open("/slot/name").read()
+"""
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_the_file_system_of_a_slot(board, probe, n):
+    sector = board.flash_timing.sector
+
+    def fill(card):
+        for number, slot in enumerate(board.slots):
+            files = {"name": f"slot {number}".encode()}
+            content = filesystem.pack(files, board, room=slot.size - sector, what="test")
+            card.flash.load(slot.address + sector, content)
+
+    assert probe(MOUNT.format(n=n), fill)[0] == f"slot {n}"
 
 
 @pytest.mark.parametrize("pressed", [False, True])
@@ -186,7 +205,7 @@ ASKED_FOR = {
     "button",
 }
 ASKED_FOR |= {"docked", "wait", "serial", "display", "cell_mv", "random", "identity", "journal"}
-ASKED_FOR |= {"boot_record", "slot", "slot_device", "restart"}
+ASKED_FOR |= {"boot_record", "slot", "slot_system", "restart"}
 
 
 def uses_of_board():

@@ -165,7 +165,7 @@ def test_an_image_that_crashes_is_left_again(firm, card, line, board):
     room = card_board.slots[0].size - card_board.flash_timing.sector
     content = filesystem.pack(
         {"main.py": b"import board\nboard.off(False)\n"},
-        block=card_board.storage_block,
+        card_board,
         room=room,
         what="test",
     )

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import NoDeviceError, RefusedError
 from tallystick.emulator.boards import find
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE
 from tallystick.tools import uf2
 from tallystick.tools.flash.cli import flash
 from tallystick.tools.flash.drive import INFORMATION, DriveTarget, drives

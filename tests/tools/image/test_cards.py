@@ -10,7 +10,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER, SIZE, Identity
 from tallystick.common.secret import Secret
 from tallystick.emulator.boards import BOARDS
-from tallystick.emulator.image import FLASH_BASE
+from tallystick.emulator.boards.board import FLASH_BASE
 from tallystick.tools.image.cards import read_csv, read_master, running_numbers, write_segments
 from tallystick.tools.image.cli import image
 

@@ -6,11 +6,10 @@ program in it, the device sleeps.
 try:
     import os
 
-    import pyb
     import vfs
+    from uctypes import bytearray_at
 
-    device = pyb.Flash(start=0)
-    vfs.mount(vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32), "/", readonly=True)
+    vfs.mount(vfs.VfsRom(bytearray_at(0x08080000, 0x80000)), "/", readonly=True)
     os.chdir("/")
     files = os.listdir("/")
     if "boot.py" not in files and "main.py" not in files:

@@ -12,5 +12,10 @@
 #define MICROPY_HW_FLASH_MOUNT_AT_BOOT (0)
 #define MICROPY_BOARD_FROZEN_BOOT_FILE "_boot.py"
 
+// The boot stage and the slots are ROMFS images: bytecode is executed where it lies. They are ours to
+// find, not the port's partitions.
+#define MICROPY_VFS_ROM (1)
+#define MICROPY_VFS_ROM_IOCTL (0)
+
 // No prompt on any line: UART1 is the card's own.
 #undef MICROPY_HW_UART_REPL

@@ -21,6 +21,7 @@ class Purpose(StrEnum):
     LOGIN = "login"
     RECOVERY = "recovery"
     ENROL = "enrol"
+    PROVE = "prove"
 
 
 class Stage(StrEnum):

@@ -124,7 +124,7 @@ def give_back(
     row = find(connection, caller, serial, lock=True)
     holding.must_be_in_service(row)
     loan = connection.execute(
-        select(Assignment.expires_at).where(Assignment.card_id == row.id)
+        select(Assignment.expires_at, Assignment.person_id).where(Assignment.card_id == row.id)
     ).one_or_none()
     if loan is None or loan.expires_at is None:
         held = "nobody holds it" if loan is None else "it is assigned for good"
@@ -141,6 +141,7 @@ def give_back(
     connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     late = max(0, int(now) - loan.expires_at)
     holding.note(connection, ring, caller, "card-returned", serial, now, overdue_s=late)
+    holding.tell(connection, ring, caller, loan.person_id, f"card {serial} was returned", now)
     return describe(connection, caller, serial, now)
 
 
@@ -187,6 +188,9 @@ def replace(
     connection.execute(delete(Assignment).where(Assignment.card_id == rows[lost].id))
     holding.hand_over(
         connection, caller, rows[by].id, held.person_id, now=now, expires_at=expires_at
+    )
+    holding.tell(
+        connection, ring, caller, held.person_id, f"card {by} was given to you for {lost}", now
     )
     answer = describe(connection, caller, by, now)
     ends = {} if expires_at is None else {"until": expires_at}

@@ -170,6 +170,15 @@ def move(
         raise StaleError
 
 
+def unlock(connection: Connection, person_id: int) -> None:
+    """Lift the lock-outs of a person's factors: the next guess is evaluated at once."""
+    connection.execute(
+        update(Factor)
+        .where(Factor.person_id == person_id)
+        .values(failures=0, lockout_s=0, blocked_until=0)
+    )
+
+
 def _query() -> Any:
     return select(*Factor.__table__.columns)
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.server import people, rates
+from tallystick.server import firms, notices, people, rates
 from tallystick.server.audit import Act, record
 from tallystick.server.cards import REGISTERED, describe, find, live
 from tallystick.server.credentials import Caller
@@ -56,6 +56,7 @@ def assign(
     if held is None:
         hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
         note(connection, ring, caller, "card-assigned", serial, now, to=login)
+        tell(connection, ring, caller, person_id, f"card {serial} was assigned to you", now)
     return describe(connection, caller, serial, now)
 
 
@@ -80,6 +81,7 @@ def lend(
     person_id, end = loan_terms(connection, row, login=login, policy=policy, now=now, until=until)
     hand_over(connection, caller, row.id, person_id, now=now, expires_at=end)
     note(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
+    tell(connection, ring, caller, person_id, f"card {serial} was lent to you", now)
     return describe(connection, caller, serial, now)
 
 
@@ -153,6 +155,8 @@ def take_back(
     gone = connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     if gone.rowcount:
         note(connection, ring, caller, "card-taken-back", serial, now)
+    if held is not None and from_person is None:
+        tell(connection, ring, caller, held.person_id, f"card {serial} was taken back", now)
     return describe(connection, caller, serial, now)
 
 
@@ -175,6 +179,11 @@ def set_status(
     if row.status != status:
         connection.execute(update(Card).where(Card.id == row.id).values(status=status.value))
         note(connection, ring, caller, f"card-{status.value}", serial, now)
+        held = holder(connection, row.id, now)
+        if held is not None:
+            word = "found" if status is CardStatus.REGISTERED else status.value
+            what = f"card {serial} was reported {word}"
+            tell(connection, ring, caller, held.person_id, what, now)
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     return describe(connection, caller, serial, now)
@@ -274,6 +283,22 @@ def note(
 ) -> None:
     act = Act(int(now * 1000), caller.firm_id, caller.id, action, serial, detail)
     record(connection, ring, [act])
+
+
+def tell(
+    connection: Connection, ring: KeyRing, caller: Caller, person_id: int, what: str, now: float
+) -> None:
+    """A notice to someone about a card of his. what: ends "In your account at FIRM, …"."""
+    firm = firms.by_id(connection, caller.firm_id)
+    notices.notify(
+        connection,
+        ring,
+        firm=firm.name,
+        policy=firm.policy,
+        person=people.get(connection, firm.id, person_id),
+        what=what,
+        now=now,
+    )
 
 
 def must_be_in_service(row: AnyRow) -> None:

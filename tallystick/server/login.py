@@ -3,9 +3,8 @@ an account exists."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,9 +15,10 @@ from tallystick.server.audit import Act, record
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.keys import KeyRing
 from tallystick.server.methods import METHODS
-from tallystick.server.methods.base import Context, Form, Held, Person, Verdict
+from tallystick.server.methods.base import Context, Form, Held, Verdict
 from tallystick.server.people import Known
 from tallystick.server.policy import FirmPolicy, MethodKind
+from tallystick.server.second import ask, challenge_of, context_of, none_usable, over, prove, usable
 from tallystick.server.state import State
 
 PASSWORD_WINDOW_S = 900
@@ -71,13 +71,7 @@ def with_password(
         rates.clear(connection, bucket)
         context = context_of(state, connection, firm.id, firm.name, firm.policy, browser.source)
         if not usable(context, person) and person.enrolled:
-            raise ApiError(
-                403,
-                "no-usable-method",
-                "None of your second factors can be used now.",
-                kept=NOTHING_CHANGED,
-                todo="Ask your help desk.",
-            )
+            raise none_usable()
         remembered = sessions.is_remembered(
             connection, person.id, firm.policy, browser.device, context.now
         )
@@ -115,12 +109,7 @@ def challenge(
 
     def work(connection: Connection) -> Mapping[str, Any]:
         context, person, under = _second(state, connection, firm_name, token, source)
-        held = _chosen(context, person, kind, key)
-        fresh = secrets.token_bytes(32)
-        values = dict(under.context) | {"challenge": fresh.hex()}
-        attempts.advance(connection, under, stage=Stage.SECOND, context=values)
-        context = with_challenge(context, fresh)
-        return METHODS[held.kind].challenge(context, as_person(person), held.key)
+        return ask(context, person, under, kind, key)
 
     shown = state.database.run(work)
     state.outbox.wake()
@@ -142,82 +131,16 @@ def with_factor(
 
     def work(connection: Connection) -> Signed | Verdict:
         context, person, under = _second(state, connection, firm_name, token, browser.source)
-        held = _chosen(context, person, kind, key)
-        method = METHODS[held.kind]
-        verdict = method.verify(context, as_person(person), held.key, form)
-        audit_verdict(context, person, held, verdict)
+        verdict = prove(context, person, under, kind, key, form)
         if not verdict.accepted:
-            used_up = {k: v for k, v in under.context.items() if k != "challenge"}
-            attempts.advance(connection, under, stage=Stage.SECOND, context=used_up)
             return verdict
-        attempts.finish(connection, under)
-        amr = ("pwd", *method.amr, "mfa")
+        amr = ("pwd", *METHODS[kind].amr, "mfa")
         next_url = str(under.context.get("next", ""))
         return _sign_in(
             state, connection, person, context.policy, amr, browser, next_url, remember=remember
         )
 
     return state.database.run(work)
-
-
-def usable(context: Context, person: Known) -> list[Held]:
-    """The person's factors that policy allows, the strongest kind first."""
-    return [
-        held
-        for kind, method in METHODS.items()
-        if kind in context.policy.methods
-        for held in method.held(context, as_person(person))
-    ]
-
-
-def context_of(
-    state: State,
-    connection: Connection,
-    firm_id: int,
-    firm: str,
-    policy: FirmPolicy,
-    source: str,
-    *,
-    attempt: bytes = b"",
-    challenge: bytes = b"",
-) -> Context:
-    return Context(
-        connection=connection,
-        ring=state.ring,
-        policy=policy,
-        firm_id=firm_id,
-        firm=firm,
-        now=state.now(),
-        attempt=attempt,
-        source=source,
-        public_url=state.public_url,
-        challenge=challenge,
-    )
-
-
-def with_challenge(context: Context, challenge: bytes) -> Context:
-    return replace(context, challenge=challenge)
-
-
-def as_person(person: Known) -> Person:
-    return Person(person.id, person.login, person.email)
-
-
-def audit_verdict(context: Context, person: Known, held: Held, verdict: Verdict) -> None:
-    record(
-        context.connection,
-        context.ring,
-        [
-            Act(
-                int(context.now * 1000),
-                context.firm_id,
-                f"person:{person.id}",
-                "factor-checked",
-                person.login,
-                {"kind": held.kind.value, "reason": verdict.reason.value},
-            )
-        ],
-    )
 
 
 def password_bucket(ring: KeyRing, firm_id: int, login: str) -> str:
@@ -260,22 +183,9 @@ def _second(
         firm.policy,
         source,
         attempt=under.id,
-        challenge=bytes.fromhex(str(under.context.get("challenge", ""))),
+        challenge=challenge_of(under),
     )
     return context, people.get(connection, firm.id, under.person_id), under
-
-
-def _chosen(context: Context, person: Known, kind: MethodKind, key: str) -> Held:
-    for held in usable(context, person):
-        if (held.kind, held.key) == (kind, key):
-            return held
-    raise ApiError(
-        404,
-        "no-such-method",
-        "This method cannot be used.",
-        kept=NOTHING_CHANGED,
-        todo="Choose one of the methods listed.",
-    )
 
 
 def _sign_in(
@@ -317,16 +227,6 @@ def _audit(
         connection,
         state.ring,
         [Act(int(state.now() * 1000), firm_id, actor, action, actor, detail)],
-    )
-
-
-def over() -> ApiError:
-    return ApiError(
-        401,
-        "attempt-over",
-        "This took too long, or was finished already.",
-        kept=NOTHING_CHANGED,
-        todo="Start again.",
     )
 
 

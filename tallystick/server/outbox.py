@@ -120,8 +120,9 @@ class Outbox:
             )
             try:
                 gateway.send(Letter(to, subject, text))
-            except TallyError as error:
-                log.warning("a message by %s is tried again: %s", row.channel, error.what)
+            except Exception as error:  # an address that the library refuses must not stop the rest
+                what = error.what if isinstance(error, TallyError) else type(error).__name__
+                log.warning("a message by %s is tried again: %s", row.channel, what)
                 metrics.MESSAGES.labels(row.channel, "failed").inc()
                 return True
             metrics.MESSAGES.labels(row.channel, "sent").inc()

@@ -23,7 +23,7 @@ from pyrad import packet
 from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
-from tallystick.server import firms, login, sessions
+from tallystick.server import firms, login, second, sessions
 from tallystick.server.errors import ApiError
 from tallystick.server.judge import Reason
 from tallystick.server.login import Browser, Pending, Signed
@@ -163,6 +163,8 @@ class RadiusServer:
         outcome = self._password(name, password, browser)
         if isinstance(outcome, Signed):
             return self._without_second(outcome)
+        if self._too_few(outcome.attempt):
+            return _reject("Enrol another second factor first.")
         for held in login.choices(self._state, self._settings.firm, outcome.attempt):
             if held.kind in (MethodKind.CARD, MethodKind.TOTP) and code:
                 reply = self._prove(outcome.attempt, held, code, browser)
@@ -174,6 +176,8 @@ class RadiusServer:
         outcome = self._password(name, password, browser)
         if isinstance(outcome, Signed):
             return self._without_second(outcome)
+        if self._too_few(outcome.attempt):
+            return _reject("Enrol another second factor first.")
         held = self._first(outcome.attempt)
         if held is None:
             return _reject("None of your methods works here.")
@@ -201,6 +205,13 @@ class RadiusServer:
         """The first of the user's methods that a terminal can be used with."""
         held = login.choices(self._state, self._settings.firm, attempt)
         return next((one for one in held if one.kind is not MethodKind.WEBAUTHN), None)
+
+    def _too_few(self, attempt: str) -> bool:
+        """Whether the user lacks methods that policy asks for."""
+        held = login.choices(self._state, self._settings.firm, attempt)
+        with self._state.database.read() as connection:
+            policy = firms.by_name(connection, self._settings.firm).policy
+        return second.too_few(policy, held) > 0
 
     def _password(self, name: str, password: str, browser: Browser) -> Signed | Pending:
         return login.with_password(self._state, self._settings.firm, name, password, browser, "")

@@ -16,15 +16,7 @@ from tallystick.server.database import AnyRow
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.judge import Reason
 from tallystick.server.keys import KeyRing
-from tallystick.server.login import (
-    Browser,
-    as_person,
-    audit_verdict,
-    context_of,
-    over,
-    password_bucket,
-    usable,
-)
+from tallystick.server.login import Browser, password_bucket
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held, Verdict
 from tallystick.server.models import Person
@@ -32,6 +24,8 @@ from tallystick.server.models_login import HelpRequest
 from tallystick.server.notices import notify
 from tallystick.server.people import Known
 from tallystick.server.policy import FirmPolicy, MethodKind
+from tallystick.server.rights import RIGHTS
+from tallystick.server.second import as_person, audit_verdict, context_of, over, usable
 from tallystick.server.state import State
 
 WINDOW_S = 3600
@@ -229,16 +223,25 @@ def console_help(state: CodeMaker, connection: Connection, person: Known, now: f
 
 
 def agree_help(state: State, connection: Connection, other: Known, request_id: int) -> None:
-    """A second member of staff agrees. Raises ApiError: 404; 403 for the one who asked, and for
-    the person himself."""
+    """A second member of staff agrees. Raises ApiError: 404; 403 for the one who asked, for the
+    person himself, and when the person has rights that neither of the two has."""
     request = _request(state, connection, other.firm_id, request_id)
     if other.id in (request.asked_by, request.person_id):
         raise _not_alone()
+    asker = people.get(connection, other.firm_id, request.asked_by)
+    helped = people.get(connection, other.firm_id, request.person_id)
+    if not any(RIGHTS[helped.role] <= RIGHTS[one.role] for one in (asker, other)):
+        raise ApiError(
+            403,
+            "needs-more-rights",
+            f"{helped.login} has rights that neither of you has.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator has to be one of the two.",
+        )
     connection.execute(
         update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
     )
-    person = people.get(connection, other.firm_id, request.person_id)
-    _note(state, connection, other, "help-agreed", person.login)
+    _note(state, connection, other, "help-agreed", helped.login)
 
 
 def collect_help(state: State, connection: Connection, asker: Known, request_id: int) -> str:

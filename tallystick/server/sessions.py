@@ -18,7 +18,8 @@ SEEN_STEP_S = 60
 
 @dataclass(frozen=True)
 class SignedIn:
-    """A live session. amr: methods used (RFC 8176). Times in seconds since 1970."""
+    """A live session. amr: methods used (RFC 8176). proved_at: when a second factor was last shown
+    in it. Times in seconds since 1970."""
 
     id: int
     person: Known
@@ -26,6 +27,7 @@ class SignedIn:
     firm: str
     amr: tuple[str, ...]
     created_at: int
+    proved_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def open_session(
             "created_at": int(now),
             "seen_at": int(now),
             "expires_at": int(now) + policy.session_hours * 3600,
+            "proved_at": int(now) if "mfa" in amr else None,
         },
     )
     return token
@@ -82,7 +85,8 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
     """The live session of a token, in this firm only."""
     row = connection.execute(
         select(Session.id, Session.person_id, Session.amr, Session.created_at)
-        .add_columns(Session.seen_at, Session.expires_at, Firm.policy, Firm.name)
+        .add_columns(Session.seen_at, Session.expires_at, Session.proved_at)
+        .add_columns(Firm.policy, Firm.name)
         .join(Firm, Firm.id == Session.firm_id)
         .where(Session.token_hash == digest(token), Session.firm_id == firm_id)
     ).one_or_none()
@@ -95,7 +99,8 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
     person = get(connection, firm_id, row.person_id)
     if person.disabled:
         return None
-    return SignedIn(row.id, person, policy, row.name, tuple(row.amr.split(",")), row.created_at)
+    amr = tuple(row.amr.split(","))
+    return SignedIn(row.id, person, policy, row.name, amr, row.created_at, row.proved_at)
 
 
 def touch(connection: Connection, session_id: int, now: float) -> None:
@@ -107,10 +112,12 @@ def touch(connection: Connection, session_id: int, now: float) -> None:
     )
 
 
-def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...]) -> None:
+def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...], now: float) -> None:
     """The user has proved himself by further methods in this session."""
-    names = dict.fromkeys((*session.amr, *amr, "mfa"))
-    connection.execute(update(Session).where(Session.id == session.id).values(amr=",".join(names)))
+    names = ",".join(dict.fromkeys((*session.amr, *amr, "mfa")))
+    connection.execute(
+        update(Session).where(Session.id == session.id).values(amr=names, proved_at=int(now))
+    )
 
 
 def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:

@@ -209,3 +209,54 @@ def test_password_alone_does_not_reach_services(portal, client):
     answer = visit(browser, start(client))
     assert answer.status_code == 403
     assert "second factor" in answer.text
+
+
+def test_signing_in_anew_when_the_service_asks(portal, client):
+    browser = portal.staff("ann", "user")
+    for asked in ({"prompt": "login"}, {"max_age": "0"}):
+        portal.clock.advance(1)
+        answer = visit(browser, start(client, **asked))
+        browser.page = browser.http.get(answer.headers["location"])
+        assert browser.heading == "Sign in", asked
+
+
+def test_a_service_may_want_more_than_a_remembered_browser(portal, client):
+    portal.policy(remember_device_days=7)
+    browser = portal.staff("ann", "user")
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    browser.sign_in("ann")
+    key = re.findall(r"/second/totp/(\d+)", browser.page.text)[-1]
+    browser.get(f"/second/totp/{key}")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())), remember="yes")
+    browser.get("/").post("/sign-out")
+    assert browser.sign_in("ann").heading == "You are signed in"
+    claims = redeemed(client, code_of(visit(browser, start(client))))
+    assert (claims["amr"], claims["acr"]) == (["pwd"], "pwd")
+    refused = visit(browser, start(client, acr_values="mfa", prompt="none"))
+    assert "error=interaction_required" in refused.headers["location"]
+    answer = visit(browser, start(client, acr_values="mfa"))
+    browser.page = browser.http.get(answer.headers["location"])
+    portal.clock.advance(30)
+    browser.get(f"/prove/totp/{key}")
+    browser.post(f"/prove/totp/{key}", code=totp.at(int(portal.clock())))
+    on = re.search(r'href="(/p/default/oidc/authorize[^"]+)"', browser.page.text).group(1)
+    answer = visit(browser, on.replace("&amp;", "&"))
+    claims = redeemed(client, code_of(answer))
+    assert (claims["amr"], claims["acr"]) == (["pwd", "otp", "mfa"], "mfa")
+
+
+def test_services_wait_for_as_many_methods_as_policy_asks_for(portal, client):
+    browser = portal.staff("ann", "user")
+    portal.policy(minimum_methods=2)
+    answer = visit(browser, start(client))
+    assert answer.status_code == 403
+    assert "you need 1 more kind of second factor" in answer.text
+
+
+def redeemed(client, answer: str) -> dict[str, object]:
+    token = client.fetch_token(
+        client.metadata_["token_endpoint"], authorization_response=answer, code_verifier=VERIFIER
+    )
+    keys = KeySet.import_key_set(httpx.get(client.metadata_["jwks_uri"]).json())
+    return jwt.decode(token["id_token"], keys, algorithms=["RS256"]).claims

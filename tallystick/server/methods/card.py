@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 
 from tallystick.server import cards, holding, verification
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -24,7 +24,8 @@ class CardMethod:
 
     def held(self, context: Context, person: Person) -> list[Held]:
         rows = context.connection.execute(
-            select(Card.serial, Card.last_used_at, Assignment.assigned_at, Assignment.expires_at)
+            select(Card.serial, Card.last_used_at, Assignment.assigned_at)
+            .add_columns(Assignment.expires_at, Assignment.label)
             .join(Assignment, Assignment.card_id == Card.id)
             .where(
                 Assignment.person_id == person.id,
@@ -38,7 +39,7 @@ class CardMethod:
             Held(
                 row.serial,
                 self.kind,
-                f"Card {row.serial}",
+                row.label or f"Card {row.serial}",
                 row.assigned_at,
                 row.last_used_at,
                 row.expires_at,
@@ -89,13 +90,21 @@ class CardMethod:
         return Verdict(answer.reason, answer.retry_after_s)
 
     def rename(self, context: Context, person: Person, key: str, label: str) -> None:
-        raise ApiError(
-            409,
-            "card-has-no-name",
-            "A card is known by its serial number.",
-            kept=NOTHING_CHANGED,
-            todo="Nothing.",
+        """The name goes with the assignment: the next holder sees the serial number again."""
+        mine = select(Card.id).where(Card.firm_id == context.firm_id, Card.serial == key)
+        changed = context.connection.execute(
+            update(Assignment)
+            .where(Assignment.person_id == person.id, Assignment.card_id.in_(mine))
+            .values(label=label)
         )
+        if changed.rowcount != 1:
+            raise ApiError(
+                404,
+                "no-such-method",
+                "This card is not yours.",
+                kept=NOTHING_CHANGED,
+                todo="Choose one of the methods listed.",
+            )
 
     def remove(self, context: Context, person: Person, key: str) -> None:
         """Give the card back."""

@@ -10,8 +10,22 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from tallystick.server.portal import account, enrol, oidc, recover, signin, staff, staff_cards
-from tallystick.server.portal.web import NeedsSignInError, send_to_sign_in
+from tallystick.server.portal import (
+    account,
+    enrol,
+    oidc,
+    prove,
+    recover,
+    signin,
+    staff,
+    staff_cards,
+)
+from tallystick.server.portal.web import (
+    NeedsProofError,
+    NeedsSignInError,
+    send_to_prove,
+    send_to_sign_in,
+)
 
 STATIC = Path(__file__).parent / "static"
 
@@ -19,6 +33,7 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signin, recover, account, enrol, oidc, staff, staff_cards):
+    for module in (signin, recover, prove, account, enrol, oidc, staff, staff_cards):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
+    app.add_exception_handler(NeedsProofError, send_to_prove)

@@ -1,19 +1,31 @@
-"""A member's own page: second factors, sessions, password."""
+"""A member's own page: second factors, sessions, password, address for notices."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server import login, passwords, rates, recovery, sessions
+from tallystick.server import (
+    login,
+    passwords,
+    people,
+    rates,
+    recovery,
+    second,
+    sessions,
+)
 from tallystick.server.audit import Act, record
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
-from tallystick.server.methods.base import Context
+from tallystick.server.methods.base import Context, Held
+from tallystick.server.methods.sent import EMAIL
 from tallystick.server.notices import notify
+from tallystick.server.people import Known
 from tallystick.server.policy import MethodKind
-from tallystick.server.portal.web import AMember, Form, Member
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -31,7 +43,7 @@ def show_home(
     visit, session = member.visit, member.session
     now = visit.state.now()
     with visit.state.database.read() as connection:
-        held = login.usable(context_for(member, connection), session.person)
+        held = second.usable(context_for(member, connection), session.person)
         listed = sessions.of_person(connection, session.person.id, now)
     kinds = {one.kind for one in held}
     return visit.render(
@@ -42,7 +54,7 @@ def show_home(
         held=held,
         sessions=listed,
         missing=max(0, session.policy.recommended_methods - len(kinds)),
-        required=max(0, session.policy.minimum_methods - len(kinds)),
+        required=second.too_few(session.policy, held),
         kinds=[kind for kind in METHODS if kind in session.policy.methods],
     )
 
@@ -51,7 +63,7 @@ def context_for(
     member: Member, connection: Connection, *, attempt: bytes = b"", challenge: bytes = b""
 ) -> Context:
     visit = member.visit
-    return login.context_of(
+    return second.context_of(
         visit.state,
         connection,
         visit.firm.id,
@@ -77,33 +89,35 @@ def rename(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
                 todo="Choose another one.",
             ),
         )
-    with member.visit.state.database.write() as connection:
-        context = context_for(member, connection)
-        METHODS[kind].rename(context, login.as_person(member.session.person), key, label)
+    try:
+        with member.visit.state.database.write() as connection:
+            context = context_for(member, connection)
+            METHODS[kind].rename(context, second.as_person(member.session.person), key, label)
+            note_change(member, connection, "method-renamed", kind, "a way to sign in was renamed")
+    except ApiError as error:
+        return show_home(member, error=error)
+    member.visit.state.outbox.wake()
     return member.visit.go("/")
 
 
+@router.get("/methods/{kind}/{key}/remove")
+def remove_page(member: AFreshMember, kind: MethodKind, key: str) -> Response:
+    """Asks once more: what is removed does not come back."""
+    with member.visit.state.database.read() as connection:
+        held = _held(member, connection, kind, key)
+    return member.visit.render("remove.html", one=held)
+
+
 @router.post("/methods/{kind}/{key}/remove")
-def remove(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
+def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Response:
     """Not below what policy asks for: enrol another one first."""
     person = member.session.person
     state = member.visit.state
-    if "mfa" not in member.session.amr:
-        return show_home(
-            member,
-            error=ApiError(
-                403,
-                "needs-second-factor",
-                "To remove a method, sign in with a second factor.",
-                kept=NOTHING_CHANGED,
-                todo="Sign out, and sign in again.",
-            ),
-        )
     try:
         with state.database.write() as connection:
             context = context_for(member, connection)
-            METHODS[kind].remove(context, login.as_person(person), key)
-            if len(login.usable(context, person)) < member.session.policy.minimum_methods:
+            METHODS[kind].remove(context, second.as_person(person), key)
+            if second.too_few(member.session.policy, second.usable(context, person)):
                 raise ApiError(
                     409,
                     "too-few-methods",
@@ -118,25 +132,48 @@ def remove(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
     return show_home(member, notice="It is removed.")
 
 
+def _held(member: Member, connection: Connection, kind: MethodKind, key: str) -> Held:
+    """One of the member's own methods. Raises ApiError (404)."""
+    context = context_for(member, connection)
+    for held in METHODS[kind].held(context, second.as_person(member.session.person)):
+        if held.key == key:
+            return held
+    raise ApiError(
+        404,
+        "no-such-method",
+        "This method is not enrolled.",
+        kept=NOTHING_CHANGED,
+        todo="Choose one of the methods listed in your account.",
+    )
+
+
 def note_change(
     member: Member, connection: Connection, action: str, kind: MethodKind, what: str
 ) -> None:
     """Audit a change of methods and tell the user."""
-    person, state = member.session.person, member.visit.state
-    actor = f"person:{person.id}"
-    act = Act(
-        int(state.now() * 1000), person.firm_id, actor, action, person.login, {"kind": kind.value}
-    )
-    record(connection, state.ring, [act])
+    _note(member, connection, action, kind=kind.value)
+    tell(member, connection, member.session.person, what)
+
+
+def tell(member: Member, connection: Connection, person: Known, what: str) -> None:
+    """A notice to someone of the member's firm. what: ends "In your account at FIRM, …"."""
+    visit = member.visit
     notify(
         connection,
-        state.ring,
-        firm=member.visit.firm.name,
+        visit.state.ring,
+        firm=visit.firm.name,
         policy=member.session.policy,
         person=person,
         what=what,
-        now=state.now(),
+        now=visit.state.now(),
     )
+
+
+def _note(member: Member, connection: Connection, action: str, **detail: str | int) -> None:
+    person, state = member.session.person, member.visit.state
+    actor = f"person:{person.id}"
+    act = Act(int(state.now() * 1000), person.firm_id, actor, action, person.login, detail)
+    record(connection, state.ring, [act])
 
 
 @router.post("/sessions/{session_id}/end")
@@ -154,13 +191,13 @@ def end_others(member: AMember, form: Form) -> Response:
 
 
 @router.get("/password")
-def password_page(member: AMember) -> Response:
+def password_page(member: AFreshMember) -> Response:
     return member.visit.render("password.html")
 
 
 @router.post("/password")
-def change_password(member: AMember, form: Form) -> Response:
-    """Needs the old password, so that an open browser is not enough."""
+def change_password(member: AFreshMember, form: Form) -> Response:
+    """Needs the old password, too."""
     visit, person = member.visit, member.session.person
     state = visit.state
     try:
@@ -199,3 +236,33 @@ def change_password(member: AMember, form: Form) -> Response:
         )
     state.outbox.wake()
     return show_home(member, notice="Your password is changed; other sessions are ended.")
+
+
+@router.get("/address")
+def address_page(member: AFreshMember) -> Response:
+    return member.visit.render("address.html", address=member.session.person.email or "")
+
+
+@router.post("/address")
+def change_address(member: AFreshMember, form: Form) -> Response:
+    """Where notices of changes go. The old address is told of the new one."""
+    visit, person = member.visit, member.session.person
+    state, address = visit.state, form.get("address", "").strip()
+    if address and not EMAIL.fullmatch(address):
+        error = ApiError(
+            422,
+            "bad-address",
+            "This is not an e-mail address.",
+            kept=NOTHING_CHANGED,
+            todo="Correct it and send it again.",
+        )
+        return visit.render("address.html", status=422, error=error, address=address)
+    with state.database.write() as connection:
+        what = "the address for such notices was changed"
+        tell(member, connection, person, what)
+        people.change(connection, person.firm_id, person.id, email=address or None)
+        if address and address != person.email:
+            tell(member, connection, replace(person, email=address), what)
+        _note(member, connection, "address-changed")
+    state.outbox.wake()
+    return visit.go("/")

@@ -8,14 +8,14 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server import attempts, login, sessions
+from tallystick.server import attempts, second, sessions
 from tallystick.server.attempts import Purpose, Stage
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started, Verdict
 from tallystick.server.policy import MethodKind
 from tallystick.server.portal.account import context_for, note_change, show_home
-from tallystick.server.portal.web import AMember, Form, Member
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
 from tallystick.server.portal.words import refusal
 from tallystick.server.sessions import digest
 
@@ -23,13 +23,13 @@ router = APIRouter(prefix="/p/{firm}/enrol")
 
 
 @router.get("/{kind}")
-def start_page(member: AMember, kind: MethodKind) -> Response:
+def start_page(member: AFreshMember, kind: MethodKind) -> Response:
     _allowed(member, kind)
     return member.visit.render("enrol_start.html", kind=kind, form={})
 
 
 @router.post("/{kind}")
-def start(member: AMember, kind: MethodKind, form: Form) -> Response:
+def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
     """Begin. The code, or the WebAuthn challenge, is bound to this session."""
     _allowed(member, kind)
     visit, person = member.visit, member.session.person
@@ -48,7 +48,7 @@ def start(member: AMember, kind: MethodKind, form: Form) -> Response:
             token=token,
         )
         context = context_for(member, connection, attempt=digest(token), challenge=challenge)
-        return METHODS[kind].start(context, login.as_person(person), form)
+        return METHODS[kind].start(context, second.as_person(person), form)
 
     try:
         started = visit.state.database.run(work)
@@ -69,13 +69,13 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
     def work(connection: Connection) -> Verdict:
         under = attempts.find(connection, token, visit.firm.id, Purpose.ENROL, visit.state.now())
         if under is None or under.context.get("kind") != kind.value:
-            raise login.over()
+            raise second.over()
         challenge = bytes.fromhex(str(under.context["challenge"]))
         context = context_for(member, connection, attempt=under.id, challenge=challenge)
-        verdict = METHODS[kind].finish(context, login.as_person(person), key, form)
+        verdict = METHODS[kind].finish(context, second.as_person(person), key, form)
         if verdict.accepted:
             attempts.finish(connection, under)
-            sessions.strengthen(connection, member.session, METHODS[kind].amr)
+            sessions.strengthen(connection, member.session, METHODS[kind].amr, visit.state.now())
             note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
         return verdict
 
@@ -104,7 +104,7 @@ def _try_again(
     if kind is MethodKind.TOTP:
         with member.visit.state.database.read() as connection:
             started = METHODS[kind].show_again(  # type: ignore[attr-defined]
-                context_for(member, connection), login.as_person(member.session.person), key
+                context_for(member, connection), second.as_person(member.session.person), key
             )
     return _confirm_page(member, kind, started, form, error=error)
 
@@ -129,7 +129,7 @@ def _confirm_page(
 
 
 def _allowed(member: Member, kind: MethodKind) -> None:
-    """Raises ApiError (403). Someone who has a factor must have used it to sign in."""
+    """Raises ApiError (403)."""
     if kind not in member.session.policy.methods:
         raise ApiError(
             403,
@@ -137,14 +137,6 @@ def _allowed(member: Member, kind: MethodKind) -> None:
             "Your firm does not use this method.",
             kept=NOTHING_CHANGED,
             todo="Choose another one.",
-        )
-    if member.session.person.enrolled and "mfa" not in member.session.amr:
-        raise ApiError(
-            403,
-            "needs-second-factor",
-            "To add another method, sign in with one that you have.",
-            kept=NOTHING_CHANGED,
-            todo="Sign out, and sign in again.",
         )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from urllib.parse import unquote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from tallystick.server import firms, oidc
+from tallystick.server import firms, oidc, second, sessions
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.oidc import RequestError, TokenError, with_query
-from tallystick.server.portal.web import AnyVisit, Visit
+from tallystick.server.oidc import AuthRequest, RequestError, TokenError, with_query
+from tallystick.server.portal.account import context_for
+from tallystick.server.portal.web import AnyVisit, Member, Visit
+from tallystick.server.sessions import SignedIn
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -44,21 +47,25 @@ def authorize(visit: AnyVisit) -> Response:
     prompts = query.get("prompt", "").split()
     if visit.session is None or "login" in prompts or _too_old(visit, query.get("max_age", "")):
         if "none" in prompts:
-            values = {"error": "login_required"} | (
-                {"state": request.state} if request.state else {}
-            )
-            return RedirectResponse(with_query(request.redirect_uri, values), status_code=303)
+            return _go_back(request, "login_required")
         again = {k: v for k, v in query.items() if k not in ("prompt", "max_age")}
         back = f"{visit.base}/oidc/authorize?{urlencode(again)}"
         return visit.go(f"/sign-in?{urlencode({'next': back, 'again': 'yes'})}")
-    if "mfa" not in visit.session.amr and visit.firm.policy.minimum_methods > 0:
+    missing = _missing(visit, visit.session)
+    if missing:
         raise ApiError(
             403,
             "needs-second-factor",
-            f"To go on to {request.client.name}, you need a second factor.",
+            f"To go on to {request.client.name}, you need {missing} more kind"
+            f"{'s' if missing > 1 else ''} of second factor.",
             kept=NOTHING_CHANGED,
-            todo="Enrol one in your account, and come back.",
+            todo="Enrol it in your account, and come back.",
         )
+    if "mfa" not in visit.session.amr and not _password_is_enough(visit, visit.session, query):
+        if "none" in prompts:
+            return _go_back(request, "interaction_required")
+        back = f"{visit.base}/oidc/authorize?{urlencode(query)}"
+        return visit.go(f"/prove?{urlencode({'next': back})}")
     with state.database.write() as connection:
         url = oidc.issue_code(connection, request, visit.session, state.now())
     return RedirectResponse(url, status_code=303)
@@ -117,6 +124,36 @@ def user_info(visit: AnyVisit) -> Response:
 
 def _issuer(visit: Visit) -> str:
     return visit.state.public_url + visit.base
+
+
+def _go_back(request: AuthRequest, error: str) -> Response:
+    values = {"error": error} | ({"state": request.state} if request.state else {})
+    return RedirectResponse(with_query(request.redirect_uri, values), status_code=303)
+
+
+def _missing(visit: Visit, session: SignedIn) -> int:
+    """How many kinds of second factor the person still has to enrol."""
+    member = Member(visit, session)
+    with visit.state.database.read() as connection:
+        held = second.usable(context_for(member, connection), session.person)
+    return second.too_few(session.policy, held)
+
+
+def _password_is_enough(visit: Visit, session: SignedIn, query: Mapping[str, str]) -> bool:
+    """Nothing else is enrolled, or policy lets this browser be remembered; and the service does not
+    ask for more (`acr_values`, OpenID Connect Core 3.1.2.1)."""
+    if not session.person.enrolled:
+        return True
+    if "mfa" in query.get("acr_values", "").split():
+        return False
+    with visit.state.database.read() as connection:
+        return sessions.is_remembered(
+            connection,
+            session.person.id,
+            session.policy,
+            visit.browser.device,
+            visit.state.now(),
+        )
 
 
 def _too_old(visit: Visit, max_age: str) -> bool:

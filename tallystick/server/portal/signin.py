@@ -17,8 +17,9 @@ router = APIRouter(prefix="/p/{firm}")
 
 
 @router.get("/sign-in")
-def sign_in_page(visit: AnyVisit, next: str = "") -> Response:
-    if visit.session is not None:
+def sign_in_page(visit: AnyVisit, next: str = "", again: str = "") -> Response:
+    """again: also for someone who is signed in, as a service may ask (OpenID Connect, `prompt`)."""
+    if visit.session is not None and not again:
         return visit.go("/")
     return visit.render("sign_in.html", login="", next=visit.safe_next(next))
 
@@ -47,7 +48,7 @@ def choose_page(visit: AnyVisit) -> Response:
     held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
     if len(held) == 1 and held[0].kind is MethodKind.CARD:
         return visit.go(f"/second/card/{held[0].key}")
-    return visit.render("choose.html", held=held)
+    return visit.render("choose.html", held=held, flow="second")
 
 
 @router.get("/second/card/{key}")
@@ -78,8 +79,12 @@ def _ask(
         if problem.status == 401:
             raise
         held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
-        return visit.render("choose.html", status=problem.status, error=problem, held=held)
-    return visit.render("second.html", status=status, error=error, kind=kind, key=key, show=show)
+        return visit.render(
+            "choose.html", status=problem.status, error=problem, held=held, flow="second"
+        )
+    return visit.render(
+        "second.html", status=status, error=error, kind=kind, key=key, show=show, flow="second"
+    )
 
 
 @router.post("/second/{kind}/{key}")
@@ -104,6 +109,7 @@ def prove(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
                 kind=kind,
                 key=key,
                 show={"shown": "", "minutes": 0},
+                flow="second",
             )
         return _ask(visit, kind, key, error=error, status=error.status)
     return _signed(visit, outcome)
@@ -122,7 +128,11 @@ def sign_out(member: AMember, form: Form) -> Response:
 def _signed(visit: Visit, signed: Signed) -> Response:
     """On with a new session. The last step is a page, not a redirect: a form may only lead to
     this site, and the next page may lead on to a service elsewhere."""
-    response = visit.render("signed_in.html", go_on=signed.next_url or f"{visit.base}/")
+    if visit.session is not None:  # signed in anew: the session before is over
+        with visit.state.database.write() as connection:
+            sessions.end(connection, visit.session.person.id, visit.session.id)
+    go_on = signed.next_url or f"{visit.base}/"
+    response = visit.render("signed_in.html", go_on=go_on, flow="second")
     visit.set_cookie(response, SESSION, signed.session)
     visit.drop_cookie(response, ATTEMPT)
     if signed.device:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from tallystick.server import cards, firms, holding, login, people, rates, recovery, sessions
+from tallystick.server import (
+    cards,
+    factors,
+    firms,
+    holding,
+    login,
+    people,
+    rates,
+    recovery,
+    second,
+    sessions,
+)
 from tallystick.server.audit import Act, record
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.methods.sent import EMAIL
 from tallystick.server.models import AuditEntry
 from tallystick.server.models_login import HelpRequest
+from tallystick.server.people import Known
 from tallystick.server.policy import FirmPolicy, PersonRole
 from tallystick.server.portal import policy_form
-from tallystick.server.portal.account import context_for
+from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.rights import Right
 
@@ -71,7 +85,7 @@ def add_person(member: ChangesPeople, form: Form) -> Response:
                 firm_id=member.visit.firm.id,
                 login=name,
                 role=role,
-                email=form.get("email", "").strip()[:255] or None,
+                email=_email(form),
                 now=state.now(),
             )
             act = _act(member, "person-added", name, role=role.value)
@@ -92,7 +106,7 @@ def _person(
     visit = member.visit
     with visit.state.database.read() as connection:
         person = people.get(connection, visit.firm.id, person_id)
-        held = login.usable(context_for(member, connection), person)
+        held = second.usable(context_for(member, connection), person)
         listed = sessions.of_person(connection, person.id, visit.state.now())
         request = connection.execute(
             select(HelpRequest.id, HelpRequest.asked_by, HelpRequest.agreed_by).where(
@@ -119,45 +133,82 @@ def _person(
 def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response:
     """Role, e-mail address, disabled or not. Nobody changes his own role or disables himself."""
     state, firm_id = member.visit.state, member.visit.firm.id
-    role, disabled = _role(form.get("role", "")), form.get("disabled") == "yes"
-    with state.database.write() as connection:
-        person = people.get(connection, firm_id, person_id)
-        if person.id == member.session.person.id and (role is not person.role or disabled):
-            error = ApiError(
-                403,
-                "own-account",
-                "Nobody changes his own role, or disables himself.",
-                kept=NOTHING_CHANGED,
-                todo="Ask another administrator.",
+    try:
+        role, disabled = _role(form.get("role", "")), form.get("disabled") == "yes"
+        email = _email(form)
+        with state.database.write() as connection:
+            person = people.get(connection, firm_id, person_id)
+            if person.id == member.session.person.id and (role is not person.role or disabled):
+                raise _own_account()
+            people.change(
+                connection,
+                firm_id,
+                person_id,
+                role=role.value,
+                email=email,
+                disabled_at=int(state.now()) if disabled else None,
             )
-            return _person(member, person_id, error=error)
-        people.change(
-            connection,
-            firm_id,
-            person_id,
-            role=role.value,
-            email=form.get("email", "").strip()[:255] or None,
-            disabled_at=int(state.now()) if disabled else None,
-        )
-        if disabled:
-            sessions.end_all(connection, person_id)
-        act = _act(member, "person-changed", person.login, role=role.value, disabled=int(disabled))
-        record(connection, state.ring, [act])
+            if disabled:
+                sessions.end_all(connection, person_id)
+            act = _act(
+                member, "person-changed", person.login, role=role.value, disabled=int(disabled)
+            )
+            record(connection, state.ring, [act])
+            _tell_of_changes(member, connection, person, people.get(connection, firm_id, person_id))
+    except ApiError as error:
+        if error.status == 404:
+            raise
+        return _person(member, person_id, error=error)
+    state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
+
+
+def _tell_of_changes(member: Member, connection: Connection, old: Known, new: Known) -> None:
+    """A notice for each change, to the address before and the one after."""
+    changes = [
+        words
+        for changed, words in (
+            (old.role is not new.role, f"your role was changed to {new.role}"),
+            (old.email != new.email, "the address for such notices was changed"),
+            (new.disabled and not old.disabled, "you were barred from signing in"),
+            (old.disabled and not new.disabled, "you may sign in again"),
+        )
+        if changed
+    ]
+    for words in changes:
+        tell(member, connection, new, words)
+        if old.email and old.email != new.email:
+            tell(member, connection, replace(new, email=old.email), words)
 
 
 @router.post("/people/{person_id}/unlock")
 def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
-    """Lift every lock-out of a person: password and cards."""
+    """Lift every lock-out of a person: password, cards and other methods."""
     state, firm_id = member.visit.state, member.visit.firm.id
     with state.database.write() as connection:
         person = people.get(connection, firm_id, person_id)
         rates.clear(connection, login.password_bucket(state.ring, firm_id, person.login))
+        factors.unlock(connection, person.id)
         actor = cards.staff(member.session.person.id, firm_id, member.session.person.login)
-        for held in login.usable(context_for(member, connection), person):
+        for held in second.usable(context_for(member, connection), person):
             if held.kind == "card":
                 holding.unlock(connection, state.ring, actor, held.key, now=state.now())
         record(connection, state.ring, [_act(member, "lockout-lifted", person.login)])
+        tell(member, connection, person, "a pause after wrong codes or passwords was ended early")
+    state.outbox.wake()
+    return member.visit.go(f"/people/{person_id}")
+
+
+@router.post("/people/{person_id}/end-sessions")
+def end_sessions(member: HelpsPeople, person_id: int, form: Form) -> Response:
+    """Sign a person out everywhere, as when a computer was stolen."""
+    state, firm_id = member.visit.state, member.visit.firm.id
+    with state.database.write() as connection:
+        person = people.get(connection, firm_id, person_id)
+        sessions.end_all(connection, person.id)
+        record(connection, state.ring, [_act(member, "sessions-ended", person.login)])
+        tell(member, connection, person, "you were signed out everywhere")
+    state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
 
@@ -173,12 +224,14 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
             request_id = int(number) if number.isascii() and number.isdigit() else 0
             if step == "ask":
                 recovery.ask_help(state, connection, me, person)
+                tell(member, connection, person, "the help desk was asked to recover it for you")
             elif step == "agree":
                 recovery.agree_help(state, connection, me, request_id)
             elif step == "collect":
                 code = recovery.collect_help(state, connection, me, request_id)
     except ApiError as error:
         return _person(member, person_id, error=error)
+    state.outbox.wake()
     return _person(member, person_id, code=code)
 
 
@@ -237,6 +290,29 @@ def audit_page(member: SeesAudit, before: int = 2**53, q: str = "") -> Response:
     with member.visit.state.database.read() as connection:
         rows = connection.execute(query).all()
     return member.visit.render("audit.html", rows=rows, q=q, more=len(rows) == PAGE)
+
+
+def _email(form: Form) -> str | None:
+    address = form.get("email", "").strip()
+    if address and not EMAIL.fullmatch(address):
+        raise ApiError(
+            422,
+            "bad-address",
+            "This is not an e-mail address.",
+            kept=NOTHING_CHANGED,
+            todo="Correct it and send it again.",
+        )
+    return address or None
+
+
+def _own_account() -> ApiError:
+    return ApiError(
+        403,
+        "own-account",
+        "Nobody changes his own role, or disables himself.",
+        kept=NOTHING_CHANGED,
+        todo="Ask another administrator.",
+    )
 
 
 def _role(text: str) -> PersonRole:

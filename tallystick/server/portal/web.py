@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from tallystick.server import firms, sessions
+from tallystick.server import firms, sessions, stepup
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.firms import KnownFirm
@@ -107,6 +107,20 @@ class NeedsSignInError(Exception):
         self.visit = visit
 
 
+class NeedsProofError(Exception):
+    """The page is for someone who has just shown a second factor."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__("proof needed")
+        self.visit = visit
+
+
+async def send_to_prove(request: Request, error: Exception) -> Response:
+    """A form that was sent too late is filled in again: its page has the same path."""
+    assert isinstance(error, NeedsProofError)
+    return error.visit.go(f"/prove?next={quote(request.url.path, safe='')}")
+
+
 async def send_to_sign_in(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeedsSignInError)
     wanted = request.url.path if request.method == "GET" else ""
@@ -152,6 +166,17 @@ def member(visit: AnyVisit) -> Member:
 
 
 AMember = Annotated[Member, Depends(member)]
+
+
+def fresh(member: AMember) -> Member:
+    """A dependency: a member who has shown a second factor in the last minutes. An open browser is
+    not enough to change how its owner signs in."""
+    if not stepup.is_fresh(member.session, member.visit.state.now()):
+        raise NeedsProofError(member.visit)
+    return member
+
+
+AFreshMember = Annotated[Member, Depends(fresh)]
 
 
 def staff(*rights: Right) -> Callable[[Member], Member]:

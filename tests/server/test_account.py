@@ -1,0 +1,276 @@
+"""One's own account: names and last use of methods, and proof before it is changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from tallystick.server import sessions
+from tallystick.server.console import opened
+from tallystick.server.models_login import Session
+from tallystick.server.otp import hotp
+from tallystick.server.running import running_in_thread
+from tallystick.server.stepup import FRESH_S
+from tests.server.portal_driver import PASSWORD, Browser, Portal
+from tests.server.test_portal import register_card
+
+
+@pytest.fixture
+def portal(settings, clock, tmp_path) -> Iterator[Portal]:
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    settings = replace(settings, sms=sink, smtp=sink)
+    with running_in_thread(settings) as url:
+        yield Portal(url, settings, clock, tmp_path)
+        Browser.close_all()
+
+
+def key_of(browser: Browser, kind: str) -> str:
+    return re.search(rf"/(?:second|prove|methods)/{kind}/([\w-]+)", browser.page.text).group(1)
+
+
+def prove(portal, browser: Browser, totp) -> Browser:
+    """Answer the page that asks for a second factor again, and follow it on."""
+    assert browser.heading.startswith("How do you want"), browser.page.text
+    key = key_of(browser, "totp")
+    portal.clock.advance(30)
+    browser.get(f"/prove/totp/{key}")
+    browser.post(f"/prove/totp/{key}", code=totp.at(int(portal.clock())))
+    assert browser.heading == "Thank you"
+    return browser.get(re.search(r'url=/p/default(/[^"]*)"', browser.page.text).group(1))
+
+
+@pytest.mark.parametrize("kind", ["totp", "sms", "email", "card"])
+def test_each_method_is_named_used_and_removed(portal, container_class, kind):
+    """WebAuthn needs an authenticator: `test_browser` does the same with one."""
+    portal.person("ann", email="ann@firm.example")
+    browser = Browser(portal.url).sign_in("ann")
+    spare = portal.enrol_totp(browser)
+    seed = register_card(portal, container_class)
+    if kind == "totp":
+        other = portal.enrol_totp(browser)
+    elif kind == "card":
+        browser.get("/enrol/card").post("/enrol/card", serial="A1")
+        codes = {"code": hotp(seed, 0, 6), "second_code": hotp(seed, 1, 6)}
+        browser.post("/enrol/card/A1/confirm", **codes)
+    else:
+        address = "+4740000089" if kind == "sms" else "a@elsewhere.example"
+        browser.get(f"/enrol/{kind}").post(f"/enrol/{kind}", address=address)
+        key = re.search(rf"/enrol/{kind}/(\d+)/confirm", browser.page.text).group(1)
+        browser.post(f"/enrol/{kind}/{key}/confirm", code=portal.code(1))
+    browser.get("/")
+    key = re.findall(rf"/methods/{kind}/([\w-]+)/rename", browser.page.text)[-1]
+    browser.post(f"/methods/{kind}/{key}/rename", label="<b>Mine</b> & best")
+    assert "&lt;b&gt;Mine&lt;/b&gt; &amp; best" in browser.page.text
+    for bad in ("", "x" * 65, "two\nlines"):
+        assert browser.post(f"/methods/{kind}/{key}/rename", label=bad).page.status_code == 422
+    assert "best" in browser.get("/").page.text
+
+    portal.clock.advance(7200)  # 10:00 on the day of the tests
+    browser = Browser(portal.url).sign_in("ann")
+    if kind in ("sms", "email"):
+        sent = len(portal.messages())
+        browser.post(f"/second/{kind}/{key}/ask")
+        while not (code := re.search(r"\b\d{6}\b", portal.messages(sent + 1)[-1]["text"])):
+            sent += 1
+        code = code.group()
+    else:
+        browser.get(f"/second/{kind}/{key}")
+        code = hotp(seed, 2, 6) if kind == "card" else other.at(int(portal.clock()))
+    browser.post(f"/second/{kind}/{key}", code=code)
+    browser.get("/")
+    used = re.search(r"best</strong>\s*<span>[^<]*last used ([\d :-]+)", browser.page.text)
+    assert used.group(1).startswith("2027-01-15 10:0")
+
+    browser.get(f"/methods/{kind}/{key}/remove")
+    assert browser.heading.endswith("&lt;b&gt;Mine&lt;/b&gt; &amp; best")
+    browser.post(f"/methods/{kind}/{key}/remove")
+    assert "It is removed." in browser.page.text
+    assert "best" not in browser.get("/").page.text
+    assert browser.get(f"/methods/{kind}/{key}/remove").page.status_code == 404
+    told = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
+    for what in ("was added", "was renamed", "was removed"):
+        assert any(f"a way to sign in {what}" in text for text in told), what
+    assert spare
+
+
+def test_the_next_holder_of_a_card_does_not_see_its_name(portal, container_class):
+    register_card(portal, container_class)
+    boss = portal.staff("boss", "administrator")
+    portal.person("ann", email="ann@firm.example")
+    portal.person("bob")
+    boss.get("/cards").post("/cards/A1/assign", user="ann")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        from sqlalchemy import text
+
+        connection.execute(text("UPDATE assignment SET label = 'secret name'"))
+    boss.get("/cards").post("/cards/A1/take-back")
+    boss.get("/cards").post("/cards/A1/assign", user="bob")
+    assert (
+        "secret name"
+        not in boss.get("/people").page.text + Browser(portal.url).sign_in("bob").page.text
+    )
+    told = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
+    assert any("card A1 was assigned to you" in text for text in told)
+    assert any("card A1 was taken back" in text for text in told)
+
+
+CHANGES = ["/password", "/address", "/enrol/sms", "/methods/totp/{key}/remove"]
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_an_open_browser_is_not_enough(portal, path):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    path = path.format(key=key_of(browser.get("/"), "totp"))
+    assert not browser.get(path).heading.startswith("How do you want")
+    portal.clock.advance(FRESH_S)
+    # Neither the page nor its form, which may have been open all the time.
+    for ask in (browser.get, browser.get("/").post):
+        ask(path)
+        assert browser.heading.startswith("How do you want"), path
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        assert len(sessions.of_person(connection, 1, portal.clock())) == 1
+    # A wrong code does not help; a right one leads on to the page that was asked for.
+    key = key_of(browser, "totp")
+    browser.get(f"/prove/totp/{key}").post(f"/prove/totp/{key}", code="000000")
+    assert browser.problem == "That was not right."
+    prove(portal, browser.get("/prove"), totp)
+    assert str(browser.page.url).endswith(f"/p/default{path}")
+
+
+def test_a_proof_is_for_one_session_and_person(portal):
+    portal.person("ann")
+    totp = portal.enrol_totp(first := Browser(portal.url).sign_in("ann"))
+    portal.person("eve")
+    portal.enrol_totp(eve := Browser(portal.url).sign_in("eve"))
+    portal.clock.advance(FRESH_S)
+    first.get("/password")
+    key = key_of(first, "totp")
+    eve.get("/password")
+    eve.get(f"/prove/totp/{key}")
+    assert eve.page.status_code == 404
+    eve.get("/").post(f"/prove/totp/{key}", code=totp.at(int(portal.clock())))
+    assert eve.page.status_code == 404
+    # Without having been asked, a session has nothing to prove itself in.
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        from sqlalchemy import text
+
+        connection.execute(text("DELETE FROM attempt"))
+    first.get("/").post(f"/prove/totp/{key}", code=totp.at(int(portal.clock())))
+    assert first.page.status_code == 401
+
+
+def test_next_of_a_proof_never_leads_elsewhere(portal):
+    portal.person("ann")
+    totp = portal.enrol_totp(browser := Browser(portal.url).sign_in("ann"))
+    browser.get("/prove?next=https://evil.example/")
+    key = key_of(browser, "totp")
+    browser.get(f"/prove/totp/{key}").post(f"/prove/totp/{key}", code=totp.at(int(portal.clock())))
+    assert 'url=/p/default/"' in browser.page.text
+
+
+def test_the_address_for_notices(portal):
+    portal.person("ann", email="old@firm.example")
+    browser = Browser(portal.url).sign_in("ann").get("/address")
+    for bad in ("nonsense", "a@b.example\nBcc: x@evil.example"):
+        assert browser.post("/address", address=bad).page.status_code == 422
+    browser.post("/address", address="new@firm.example")
+    assert "new@firm.example" in browser.page.text
+    told = {m["to"]: m["text"] for m in portal.messages(3)}
+    for address in ("old@firm.example", "new@firm.example"):
+        assert "the address for such notices was changed" in told[address]
+
+
+def test_staff_changes_are_told(portal):
+    boss = portal.staff("boss", "administrator")
+    portal.person("ann", email="old@firm.example")
+    person = re.search(r"/people/(\d+)\">ann<", boss.get("/people?q=ann").page.text).group(1)
+    boss.get(f"/people/{person}")
+    boss.post(f"/people/{person}", role="user", email="not an address")
+    assert boss.page.status_code == 422
+    boss.post(f"/people/{person}", role="auditor", email="new@firm.example")
+    boss.post(f"/people/{person}/unlock")
+    boss.post(f"/people/{person}/end-sessions")
+    boss.post(f"/people/{person}", role="auditor", email="new@firm.example", disabled="yes")
+    texts = {(m["to"], m["text"]) for m in portal.messages(8)}
+    for address, what in (
+        ("old@firm.example", "your role was changed to auditor"),
+        ("new@firm.example", "your role was changed to auditor"),
+        ("old@firm.example", "the address for such notices was changed"),
+        ("new@firm.example", "a pause after wrong codes or passwords was ended early"),
+        ("new@firm.example", "you were signed out everywhere"),
+        ("new@firm.example", "you were barred from signing in"),
+    ):
+        assert any(to == address and what in text for to, text in texts), (address, what)
+
+
+def test_every_lock_out_is_lifted(portal):
+    portal.policy(max_failures=3, lockout_s=86400, lockout_max_s=86400)
+    boss = portal.staff("boss", "administrator")
+    portal.person("ann")
+    totp = portal.enrol_totp(browser := Browser(portal.url).sign_in("ann"))
+    browser = Browser(portal.url).sign_in("ann")
+    key = key_of(browser, "totp")
+    browser.get(f"/second/totp/{key}")
+    for _ in range(3):
+        browser.post(f"/second/totp/{key}", code="000000")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())))
+    assert browser.page.status_code == 429
+    person = re.search(r"/people/(\d+)\">ann<", boss.get("/people?q=ann").page.text).group(1)
+    boss.get(f"/people/{person}").post(f"/people/{person}/unlock")
+    browser.post(f"/second/totp/{key}", code=totp.at(int(portal.clock())))
+    assert browser.heading == "You are signed in"
+
+
+def test_two_support_agents_do_not_make_an_administrator(portal):
+    """Recovery of someone with more rights needs one of the two to have them."""
+    one, two = portal.staff("one", "support"), portal.staff("two", "support")
+    chief = portal.staff("chief", "administrator")
+    portal.person("boss", "administrator")
+    person = re.search(r"/people/(\d+)\">boss<", one.get("/people?q=boss").page.text).group(1)
+    one.get(f"/people/{person}").post(f"/people/{person}/help/ask")
+    number = re.search(r'name="request" value="(\d+)"', two.get(f"/people/{person}").page.text)
+    two.post(f"/people/{person}/help/agree", request=number.group(1))
+    assert two.page.status_code == 403
+    assert two.problem == "boss has rights that neither of you has."
+    chief.get(f"/people/{person}").post(f"/people/{person}/help/agree", request=number.group(1))
+    assert chief.page.status_code == 200
+    one.get(f"/people/{person}").post(f"/people/{person}/help/collect", request=number.group(1))
+    assert "secret big" in one.page.text
+
+
+def test_signing_in_again_ends_the_session_before(portal):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    old = browser.http.cookies["tally_session"]
+    browser.get("/sign-in?again=yes")
+    assert browser.heading == "Sign in"
+    browser.post("/sign-in", login="ann", password=PASSWORD)
+    assert browser.http.cookies["tally_session"] != old
+    cookie = {"cookie": f"tally_session={old}"}
+    assert httpx.get(f"{portal.url}/p/default/", headers=cookie).status_code == 303
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        from sqlalchemy import func, select
+
+        assert connection.scalar(select(func.count()).select_from(Session)) == 1
+
+
+def test_not_below_what_policy_asks_for(portal):
+    """Two authenticator apps are one kind of method."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    portal.enrol_totp(browser)
+    portal.enrol_totp(browser)
+    portal.policy(minimum_methods=2)
+    assert "asks for 2 kinds of second factor" in browser.get("/").page.text
+    key = key_of(browser, "totp")
+    browser.post(f"/methods/totp/{key}/remove")
+    assert browser.problem == "Your firm asks for 2 at least."
+    portal.policy(minimum_methods=1)
+    browser.get("/").post(f"/methods/totp/{key}/remove")
+    assert "It is removed." in browser.page.text

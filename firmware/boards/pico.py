@@ -165,12 +165,16 @@ def slot(n: int):
 
 
 def slot_system(n: int):
-    """The file system of a slot, to be mounted. Raises OSError when there is none."""
+    """The file system of a slot, to be mounted. Raises OSError when there is none.
+
+    Its caches, and that of every open file, are four times `readsize`: 256 bytes, as the image was
+    made with. MicroPython's usual 1 KiB each would be the heap that an update lacks.
+    """
     from vfs import VfsLfs2
 
     first = _SLOT_B if n else _SLOT_A
     device = rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
-    return VfsLfs2(device, readsize=256, progsize=256, lookahead=32)
+    return VfsLfs2(device, readsize=64, progsize=64, lookahead=16)
 
 
 def restart() -> None:

@@ -88,7 +88,8 @@ def policy_from(source: str | Mapping[str, Any]) -> FirmPolicy:
         return FirmPolicy.model_validate(source)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
         )
         raise ApiError(
             422,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -187,6 +188,37 @@ def wrong_code() -> Callable[[bytes, int], str]:
 @pytest.fixture
 def container_class() -> type[Container]:
     return Container
+
+
+@pytest.fixture
+def portal_url(settings: Settings) -> Iterator[str]:
+    """A server whose messages go to the file sent.jsonl, by a name that WebAuthn takes."""
+    sink = f"file://{settings.key_file.with_name('sent.jsonl')}"
+    with running_in_thread(replace(settings, sms=sink, smtp=sink)) as url:
+        yield url.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def page(portal_url: str) -> Iterator[Any]:
+    """A page of a real Chromium. Errors of scripts, and what the CSP refuses, fail the test."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        context = browser.new_context(base_url=portal_url)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda m: problems.append(m.text) if "Content Security Policy" in m.text else None,
+        )
+        yield page
+        assert problems == []
+        browser.close()
 
 
 @pytest.fixture(scope="session")

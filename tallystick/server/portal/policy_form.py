@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tallystick.server.policy import FirmPolicy, MethodKind, PersonRole
@@ -89,12 +89,21 @@ class Field:
     choices: tuple[tuple[str, str, bool], ...] = ()
 
 
-def fields_of(policy: FirmPolicy) -> dict[str, list[Field]]:
-    """Group → its fields, filled in."""
+def fields_of(policy: FirmPolicy, sent: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
+    """Group → its fields, filled in; as they were sent, when that was refused."""
     return {
-        group: [_field(policy, name, *words) for name, words in fields.items()]
+        group: [_as_sent(_field(policy, name, *words), sent) for name, words in fields.items()]
         for group, fields in GROUPS.items()
     }
+
+
+def _as_sent(field: Field, sent: Mapping[str, str] | None) -> Field:
+    if sent is None:
+        return field
+    choices = tuple(
+        (value, words, f"{field.name}.{value}" in sent) for value, words, _ in field.choices
+    )
+    return replace(field, value=sent.get(field.name, field.value), choices=choices)
 
 
 def values_of(form: Mapping[str, str]) -> dict[str, Any]:

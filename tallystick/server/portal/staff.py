@@ -246,13 +246,14 @@ def _policy(
     *,
     error: ApiError | None = None,
     notice: str | None = None,
+    sent: Form | None = None,
 ) -> Response:
     return member.visit.render(
         "policy.html",
         status=error.status if error else 200,
         error=error,
         notice=notice,
-        groups=policy_form.fields_of(policy),
+        groups=policy_form.fields_of(policy, sent),
     )
 
 
@@ -263,7 +264,7 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
     try:
         policy = firms.policy_from(old.model_dump() | policy_form.values_of(form))
     except ApiError as error:
-        return _policy(member, old, error=error)
+        return _policy(member, old, error=error, sent=form)
     with state.database.write() as connection:
         firms.set_policy(
             connection,

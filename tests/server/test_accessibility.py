@@ -1,0 +1,498 @@
+"""Every page for everybody: axe, phone width, a screen reader's tree, the keyboard alone.
+
+Set TALLY_SCREENSHOTS to a folder to get a picture of each page, light and wide, dark and narrow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+
+from tallystick.server.otp import hotp
+from tallystick.server.stepup import FRESH_S
+from tests.server.chromium import PASSWORD, first_password, make, sign_in, sign_out, virtual_key
+from tests.server.portal_driver import Browser, Portal
+from tests.server.test_portal import register_card
+
+pytestmark = pytest.mark.slow
+
+DESK, PHONE = {"width": 1000, "height": 800}, {"width": 320, "height": 640}
+SHOTS = os.environ.get("TALLY_SCREENSHOTS")
+
+
+class Inspector:
+    """Looks at the page as it is, and remembers what is wrong."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.axe = (files("axe_playwright_python") / "axe.min.js").read_text()
+        self.found: dict[str, list[str]] = {}
+        self.names: list[str] = []
+
+    def __call__(self, name: str) -> None:
+        page, problems = self.page, []
+        self.names.append(name)
+        page.evaluate(self.axe)
+        problems += self._violations("axe.run()")
+        page.emulate_media(color_scheme="dark")
+        problems += self._violations("axe.run({runOnly: ['color-contrast']})")
+        # Reflow (WCAG 2.1, 1.4.10): nothing needs scrolling sideways at 320 pixels.
+        page.set_viewport_size(PHONE)
+        wide = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        if wide[0] > wide[1]:
+            problems.append(f"{wide[0]} pixels wide on a phone")
+        self._picture(name, "phone-dark")
+        page.set_viewport_size(DESK)
+        page.emulate_media(color_scheme="light")
+        self._picture(name, "desk-light")
+        if page.locator("h1").count() != 1:
+            problems.append("not exactly one h1")
+        heading = page.locator("h1").inner_text()
+        if heading not in page.title() and "Not possible" not in page.title():
+            problems.append(f"the title {page.title()!r} is not of {heading!r}")
+        alert = page.locator("[role=alert]:visible")
+        if alert.count() and not page.title().startswith("Problem: ") and name != "webauthn fails":
+            problems.append("the title does not tell of the problem")
+        if problems:
+            self.found[name] = problems
+
+    def _violations(self, script: str) -> list[str]:
+        result = self.page.evaluate(script)
+        return [f"{v['id']}: {v['nodes'][0]['html']}" for v in result["violations"]]
+
+    def _picture(self, name: str, how: str) -> None:
+        if SHOTS:
+            file = Path(SHOTS) / f"{re.sub('[^a-z0-9]+', '-', name.lower())}.{how}.png"
+            self.page.screenshot(path=file, full_page=True)
+
+
+@pytest.fixture
+def portal(portal_url, settings, clock, tmp_path):
+    yield Portal(portal_url, settings, clock, tmp_path)
+    Browser.close_all()
+
+
+@pytest.fixture
+def inspect(page) -> Inspector:
+    page.set_viewport_size(DESK)
+    return Inspector(page)
+
+
+def go_on(page: Any, button: str = "Go on") -> None:
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def touched(key: tuple[Any, str], *, at_once: bool) -> None:
+    """Whether the virtual authenticator is touched as soon as it blinks."""
+    devtools, number = key
+    devtools.send(
+        "WebAuthn.setAutomaticPresenceSimulation",
+        {"authenticatorId": number, "enabled": at_once},
+    )
+
+
+def enrol_everything(
+    page: Any, portal: Portal, seed: bytes, key: tuple[Any, str], inspect: Inspector
+) -> pyotp.TOTP:
+    """Every page of every enrolment, with something wrong first where that is possible."""
+    for kind in ("totp", "card", "sms", "email", "webauthn"):
+        page.goto(f"/p/default/enrol/{kind}")
+        inspect(f"enrol {kind}")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("Touch the reader").wait_for()
+    inspect("confirm webauthn")
+    page.goto("/p/default/enrol/webauthn")
+    touched(key, at_once=True)
+    go_on(page)
+    page.get_by_text("It works").wait_for()
+    inspect("home with a notice")
+
+    page.goto("/p/default/enrol/card")
+    page.get_by_label("Serial number").fill("A1")
+    go_on(page)
+    page.get_by_label("First code").fill("000000")
+    page.get_by_label("Second code").fill("000001")
+    go_on(page, "Enrol it")
+    page.get_by_text("That was not right").wait_for()
+    inspect("confirm card refused")
+    page.get_by_label("First code").fill(hotp(seed, 0, 6))
+    page.get_by_label("Second code").fill(hotp(seed, 1, 6))
+    go_on(page, "Enrol it")
+    page.get_by_text("It works").wait_for()
+
+    for number, (kind, address) in enumerate(
+        (("sms", "+4740000089"), ("email", "ann@elsewhere.example")), start=1
+    ):
+        page.goto(f"/p/default/enrol/{kind}")
+        page.locator("#address").fill(address)
+        go_on(page)
+        page.get_by_text("is on its way").wait_for()
+        inspect(f"confirm {kind}")
+        page.get_by_label("Code").fill(portal.code(number))
+        go_on(page, "Enrol it")
+        page.get_by_text("It works").wait_for()
+
+    page.goto("/p/default/enrol/totp")
+    go_on(page)
+    page.get_by_text("I cannot scan it").click()
+    inspect("confirm totp")
+    totp = pyotp.TOTP(page.locator(".secret").inner_text())
+    page.get_by_label("Code").fill(totp.at(int(portal.clock())))
+    go_on(page, "Enrol it")
+    page.get_by_text("It works").wait_for()
+    return totp
+
+
+def test_pages_of_everybody(page, portal, settings, clock, container_class, inspect):
+    """Signing in, recovery, each method, one's own account."""
+    seed = register_card(portal, container_class)
+    page.goto("/p/default/sign-in")
+    inspect("sign in")
+    page.get_by_label("Login name").fill("ann")
+    page.get_by_label("Password").fill("wrong")
+    go_on(page)
+    page.get_by_text("name or the password is wrong").wait_for()
+    inspect("sign in refused")
+    page.goto("/p/nowhere/sign-in")
+    inspect("error")
+    page.goto("/p/default/recover/help")
+    inspect("recover with a code")
+    first_password(page, "ann", make(settings, clock, "ann"))
+    inspect("password set")
+    sign_in(page, "ann")
+    page.get_by_role("heading", name="My account").wait_for()
+    inspect("home without a method")
+    key = virtual_key(page, touched=False)
+    totp = enrol_everything(page, portal, seed, key, inspect)
+    inspect("home")
+
+    for name in ("password", "address"):
+        page.goto(f"/p/default/{name}")
+        inspect(name)
+    page.get_by_label("E-mail address").fill("a@b")
+    go_on(page, "Change it")
+    page.get_by_text("not an e-mail address").wait_for()
+    inspect("address refused")
+    page.goto("/p/default/")
+    page.get_by_role("link", name="Give back").click()
+    inspect("give a card back")
+    clock.advance(FRESH_S)
+    page.goto("/p/default/password")
+    page.get_by_role("heading", name="How do you want").wait_for()
+    inspect("prove again")
+    page.get_by_role("link", name="Authenticator app").click()
+    inspect("prove again by totp")
+
+    sign_out(page)
+    sign_in(page, "ann")
+    page.get_by_role("heading", name="How do you want").wait_for()
+    inspect("choose")
+    page.get_by_role("link", name="Card A1").click()
+    page.get_by_label("Code", exact=True).fill(hotp(seed, 50, 6))
+    go_on(page, "Sign in")
+    page.get_by_text("drifted").wait_for()
+    inspect("second by card refused")
+    for name in ("+47•••89", "a•••@elsewhere.example"):
+        page.goto("/p/default/second")
+        kind = "sms" if name.startswith("+") else "email"
+        page.locator(f"form[action*='/second/{kind}/'] button").click()
+        page.get_by_text(name).wait_for()
+        inspect(f"second by {kind}")
+    touched(key, at_once=False)
+    page.goto("/p/default/second")
+    page.get_by_role("button", name="Fingerprint reader").click()
+    page.get_by_role("heading", name="Fingerprint reader").wait_for()
+    inspect("second by webauthn")
+    page.goto("/p/default/second")
+    page.get_by_role("link", name="Authenticator app").click()
+    inspect("second by totp")
+    page.get_by_label("Code").fill(totp.at(int(clock())))
+    go_on(page, "Sign in")
+    page.get_by_role("heading", name="My account").wait_for()
+
+    sign_out(page)
+    page.get_by_role("link", name="Forgot your password?").click()
+    inspect("recover")
+    page.get_by_label("Login name").fill("ann")
+    page.get_by_label("Authenticator app").check()
+    go_on(page)
+    page.get_by_role("heading", name="Prove that it is you").wait_for()
+    inspect("recover, prove")
+    page.get_by_label("Code").fill("000000")
+    go_on(page)
+    page.get_by_text("That was not right").wait_for()
+    inspect("recover, prove refused")
+    clock.advance(30)
+    page.get_by_label("Code").fill(totp.at(int(clock())))
+    go_on(page)
+    page.get_by_role("heading", name="Choose a new password").wait_for()
+    inspect("recover, reset")
+    page.get_by_label("New password").fill("short")
+    go_on(page, "Set it")
+    page.get_by_text("fewer than 12").wait_for()
+    inspect("recover, reset refused")
+    assert inspect.found == {}
+    assert len(inspect.names) == len(set(inspect.names))
+
+
+def signed_in_by_http(page: Any, browser: Browser) -> None:
+    """Carry a session over into Chromium."""
+    page.context.add_cookies(
+        [
+            {"name": cookie.name, "value": cookie.value, "url": browser.origin}
+            | {"path": cookie.path, "url": None, "domain": "localhost"}
+            for cookie in browser.http.cookies.jar
+        ]
+    )
+
+
+def test_pages_of_staff(page, portal, clock, container_class, inspect):
+    """People, recovery with the help desk, cards and loans, policy, audit."""
+    boss = portal.staff("boss", "administrator")
+    aide = portal.staff("aide", "support")
+    auditor = portal.staff("eye", "auditor")
+    for login in ("ann", "a-rather-long-login-name-of-somebody@subsidiary.example"):
+        portal.person(login, email="someone@firm.example")
+    for number in range(3):
+        register_card(portal, container_class, f"100000000{number}")
+    boss.get("/cards").post("/cards/1000000001/lend", user="ann")
+    boss.post("/cards/1000000002/lost")
+    person = re.search(r"/people/(\d+)\">ann<", boss.get("/people?q=ann").page.text).group(1)
+    signed_in_by_http(page, boss)
+    for path in ("people", f"people/{person}", "cards", "policy", "audit", "cards?q=none"):
+        page.goto(f"/p/default/{path}")
+        inspect(path)
+    page.goto("/p/default/policy")
+    page.locator("#time_zone").fill("Mars/Phobos")
+    go_on(page, "Put in force")
+    page.get_by_text("not a time zone").wait_for()
+    assert page.locator("#time_zone").input_value() == "Mars/Phobos"  # nothing is lost
+    inspect("policy refused")
+    page.goto("/p/default/cards")
+    page.get_by_text("Hand out 1000000000").click()
+    inspect("hand a card out")
+    aide.get(f"/people/{person}").post(f"/people/{person}/help/ask")
+    page.goto(f"/p/default/people/{person}")
+    inspect("agree to a recovery")
+    go_on(page, "I agree")
+    page.get_by_text("gets the code").wait_for()
+    inspect("agreed")
+    page.context.clear_cookies()
+    signed_in_by_http(page, aide)
+    page.goto(f"/p/default/people/{person}")
+    go_on(page, "Show the code")
+    page.get_by_text("Read this out").wait_for()
+    inspect("the code of a recovery")
+    page.context.clear_cookies()
+    signed_in_by_http(page, auditor)
+    page.goto("/p/default/policy")
+    inspect("policy of an auditor")
+    page.goto("/p/default/people/999999")
+    inspect("nobody")
+    assert inspect.found == {}
+
+
+class Reader:
+    """What a screen reader is given: Chromium's accessibility tree."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.devtools = page.context.new_cdp_session(page)
+        self.devtools.send("Accessibility.enable")
+
+    def lines(self) -> list[str]:
+        """Each node as `role "name" state…`, in reading order."""
+        nodes = self.devtools.send("Accessibility.getFullAXTree")["nodes"]
+        by_id = {node["nodeId"]: node for node in nodes}
+
+        def walk(node: dict[str, Any]) -> Iterator[str]:
+            yield self._line(node)
+            for child in node.get("childIds", []):
+                if child in by_id:
+                    yield from walk(by_id[child])
+
+        return [line for line in walk(nodes[0]) if line]
+
+    def focused(self) -> str:
+        (line,) = [line for line in self.lines() if " focused" in line and "RootWeb" not in line]
+        return line.replace(" focused", "")
+
+    def _line(self, node: dict[str, Any]) -> str:
+        if node.get("ignored"):
+            return ""
+        role, name = node["role"]["value"], node.get("name", {}).get("value", "")
+        if role == "form" and not name:
+            return ""
+        if role in ("none", "generic", "StaticText", "InlineTextBox", "paragraph", "LabelText"):
+            return ""
+        states = [
+            f"{one['name']}={value}" if not isinstance(value, bool) else one["name"]
+            for one in node.get("properties", [])
+            if one["name"] in ("focused", "required", "live", "expanded", "level", "checked")
+            and (value := one["value"].get("value")) not in (False, "false", "off")
+        ]
+        described = node.get("description", {}).get("value")
+        about = f" ({described})" if described else ""
+        return " ".join([role, f'"{name}"', *states]) + about
+
+
+def test_what_a_screen_reader_is_told(page, portal, inspect):
+    """Names, roles, states and the order of things on the pages that everybody meets."""
+    reader = Reader(page)
+    page.goto("/p/default/sign-in")
+    assert reader.lines() == [
+        'RootWebArea "Sign in – default" focused',
+        'link "Skip to the content"',
+        'banner ""',
+        'link "default"',
+        'main ""',
+        'heading "Sign in" level=1',
+        'textbox "Login name" focused required',
+        'textbox "Password" required',
+        'button "Go on"',
+        'link "Forgot your password?"',
+    ]
+    page.get_by_label("Login name").fill("ann")
+    page.get_by_label("Password").fill("wrong")
+    go_on(page)
+    page.get_by_text("name or the password is wrong").wait_for()
+    lines = reader.lines()
+    assert lines[0] == 'RootWebArea "Problem: Sign in – default" focused'
+    assert 'alert "" live=assertive' in lines
+    # The focus is where the next try is typed, and the problem is read with it.
+    (field,) = [line for line in lines if " focused" in line and line.startswith("textbox")]
+    assert field.startswith(
+        'textbox "Password" focused required (The name or the password is wrong.'
+    )
+
+    boss = portal.staff("boss", "administrator")
+    signed_in_by_http(page, boss)
+    page.goto("/p/default/")
+    lines = reader.lines()
+    assert 'navigation "Pages"' in lines
+    assert 'region "Ways to sign in"' in lines
+    levels = [int(line[-1]) for line in lines if line.startswith("heading")]
+    assert levels[0] == 1 and all(b - a <= 1 for a, b in pairwise(levels))
+    assert 'link "Remove Phone"' in lines
+    assert [line for line in lines if line.startswith("DisclosureTriangle")] == [
+        'DisclosureTriangle "Rename Phone"'
+    ]
+    current = page.locator("nav a[aria-current=page]").all_inner_texts()
+    assert current == ["My account"]
+    named = [line for line in lines if line.startswith(("button", "link", "textbox"))]
+    assert all('""' not in line for line in named)
+    page.goto("/p/default/enrol/sms")
+    assert any(
+        line.startswith('textbox "Mobile number" focused required (With the country code')
+        for line in reader.lines()
+    )
+    page.goto("/p/default/cards")
+    assert 'search ""' in reader.lines()
+
+
+def test_the_order_of_the_focus_is_the_order_of_reading(page, portal):
+    boss = portal.staff("boss", "administrator")
+    signed_in_by_http(page, boss)
+    reader = Reader(page)
+    page.goto("/p/default/")
+    read = [
+        line
+        for line in reader.lines()
+        if line.startswith(("link", "button", "textbox", "DisclosureTriangle"))
+    ]
+    visited = []
+    for _ in read:
+        page.keyboard.press("Tab")
+        visited.append(reader.focused())
+        ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert ring == "solid", visited[-1]
+    assert visited == read
+    assert visited[0] == 'link "Skip to the content"'
+    page.goto("/p/default/")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+class Keyboard:
+    """Somebody without a mouse."""
+
+    def __init__(self, page: Any) -> None:
+        self.page, self.reader = page, Reader(page)
+
+    def to(self, name: str) -> None:
+        """Tab on until the thing of this name has the focus."""
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            if f'"{name}"' in self.reader.focused():
+                return
+        raise AssertionError(f"{name} cannot be reached")
+
+    def press(self, name: str) -> None:
+        self.to(name)
+        self.page.keyboard.press("Enter")
+
+
+def test_the_keyboard_alone(page, portal, clock):
+    """First sign-in, enrolment, sign-out, sign-in with the second factor, removal."""
+    portal.person("ann")
+    keyboard = Keyboard(page)
+
+    def heading(name: str) -> None:
+        page.get_by_role("heading", name=name, exact=True).wait_for()
+
+    def with_password() -> None:
+        heading("Sign in")
+        page.keyboard.type("ann")
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+
+    page.goto("/p/default/sign-in")
+    with_password()
+    heading("My account")
+    keyboard.press("Authenticator app")
+    heading("Add: Authenticator app")
+    keyboard.press("Settings of the code")
+    keyboard.to("SHA-1: every app knows it")
+    page.keyboard.press("ArrowDown")
+    keyboard.press("Go on")
+    page.get_by_text("Scan this").wait_for()
+    page.keyboard.press("Shift+Tab")  # the code has the focus; the secret is before it
+    page.keyboard.press("Enter")
+    import hashlib
+
+    totp = pyotp.TOTP(page.locator(".secret").inner_text(), digest=hashlib.sha256)
+    page.keyboard.press("Tab")
+    page.keyboard.type(totp.at(int(clock())))
+    page.keyboard.press("Enter")
+    page.get_by_text("It works, and is enrolled.").wait_for()
+    keyboard.press("Sign out")
+    with_password()
+    heading("How do you want to prove that it is you?")
+    clock.advance(30)
+    keyboard.press("Authenticator app Type the code that your authenticator app shows.")
+    heading("Authenticator app")
+    page.keyboard.type(totp.at(int(clock())))
+    page.keyboard.press("Enter")
+    heading("My account")
+    keyboard.press("Rename Authenticator app")
+    keyboard.to("New name of Authenticator app")
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Telephone")
+    page.keyboard.press("Enter")
+    page.get_by_text("Telephone").first.wait_for()
+    keyboard.press("Remove Telephone")
+    heading("Remove: Telephone")
+    keyboard.press("Remove it")
+    page.get_by_text("Your firm asks for 1 at least.").wait_for()

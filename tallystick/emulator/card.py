@@ -13,33 +13,27 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from types import TracebackType
 
-from tallystick.common.errors import TallyError
-from tallystick.emulator.clock import Clock
+from tallystick.emulator.device import MS, Device
 from tallystick.emulator.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.image import Image
-from tallystick.emulator.mcu import Mcu, State
+from tallystick.emulator.mcu import State
 from tallystick.emulator.parts.button import Button
 from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
+from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
-from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.probe import Probe
 from tallystick.emulator.reading import read_code
 from tallystick.emulator.trace import Trace
 
-MS = 1000  # µs
 
-
-class FirmwareCrashError(TallyError):
-    """An exception reached the top of the firmware. `what` ends with MicroPython's traceback."""
-
-
-class Card:
+class Card(Device):
     """`identity` is the per-card segment. `seed` fixes every random choice of the run."""
+
+    start_again = "Power the card off and on to start it again."
 
     def __init__(
         self,
@@ -50,19 +44,11 @@ class Card:
         cell: CellType | None = None,
         temperature_c: float = ROOM_C,
         trace: Trace | None = None,
+        pool: FlashPool | None = None,
     ) -> None:
-        board = image.board
-        self.image = image
-        self.board = board
-        self.clock = Clock()
-        self.trace = Trace() if trace is None else trace
-        self.flash = NorFlash(board.flash_size, board.flash_timing)
-        for address, data in image.segments:
-            self.flash.load(address, data)
-        if identity:
-            self.flash.load(board.identity.address, identity)
         rng = random.Random(seed)
-        self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
+        super().__init__(image, identity, rng, trace, pool)
+        board = self.board
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
         self.display = self._wire_display()
         self.button = Button(
@@ -87,32 +73,21 @@ class Card:
     def _wire_display(self) -> MemoryLcd | Ssd1306:
         board = self.board
         if board.display == "memory_lcd":
+            outputs = self.mcu.pins.on_output
             lcd = MemoryLcd(clock_us=lambda: self.clock.now)
             if board.display_power_pin >= 0:
-                self.mcu.on_output[board.display_power_pin] = lambda level: lcd.power(bool(level))
-            self.mcu.on_output[board.display_select_pin] = lcd.spi_select
+                outputs[board.display_power_pin] = lambda level: lcd.power(bool(level))
+            outputs[board.display_select_pin] = lcd.spi_select
             self.mcu.on_spi[board.display_bus] = lcd.spi_write
             return lcd
         oled = Ssd1306()
         self.mcu.on_i2c[board.display_bus] = oled.i2c_write
         return oled
 
-    def __enter__(self) -> Card:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        self.mcu.close()
         for probe in self.mcu.probes:
             probe.close()
-        self.flash.close()
+        super().close()
 
     def attach(self, probe: Probe) -> None:
         """Connects an instrument. It is closed with the card."""
@@ -147,46 +122,16 @@ class Card:
         end = self.clock.now + limit_ms * MS
         while self.clock.now < end:
             self.mcu.settle()
-            self._after_run()
+            self.after_run()
             due = self.next_time()
             if due is None or due > end:
                 return
             self.mcu.run(due)
         self.mcu.settle()
-        self._after_run()
+        self.after_run()
 
-    def next_time(self) -> int | None:
-        """Virtual time (µs) at which something happens by itself; None when nothing will."""
-        times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
-        return min(times) if times else None
-
-    def run_for(self, ms: float) -> None:
-        """Lets `ms` of virtual time pass. Raises FirmwareCrashError."""
-        self.run_to(self.clock.now + round(ms * MS))
-
-    def run_to(self, time_us: int) -> None:
-        """Lets virtual time pass until `time_us`. Raises FirmwareCrashError."""
-        self.mcu.run(time_us)
-        self.mcu.settle()
-        self._after_run()
-
-    def run_until(self, done: Callable[[], bool], limit_ms: int = 60_000) -> bool:
-        """Runs until `done()`, at most `limit_ms` of virtual time. True when done."""
-        self.mcu.run(self.clock.now + limit_ms * MS, stop=done)
-        self._after_run()
-        return done()
-
-    def _after_run(self) -> None:
-        self.mcu.read_console()
-        if self.mcu.crash:
-            text, self.mcu.crash = self.mcu.crash, ""
-            raise FirmwareCrashError(
-                f"The firmware stopped with an exception:\n{text.strip()}",
-                kept="The flash is as it was at that instant.",
-                todo="Power the card off and on to start it again.",
-            )
-        if self.mcu.state is State.OFF:
-            self.display.power(False)
+    def on_power_lost(self) -> None:
+        self.display.power(False)
 
     def advance(self, until_us: int, wall_s: float) -> bool:
         """Lets virtual time pass until `until_us`, for at most `wall_s` of wall time. True when
@@ -194,7 +139,7 @@ class Card:
         end = time.monotonic() + wall_s
         self.mcu.run(until_us, stop=lambda: time.monotonic() >= end)
         self.mcu.settle()
-        self._after_run()
+        self.after_run()
         return self.clock.now >= until_us
 
     def set_cell_mv(self, mv: int | None) -> None:
@@ -203,10 +148,6 @@ class Card:
         self.cell.fixed_mv = mv
         if not self.supply.docked and self.supply.voltage_mv() < self.board.brown_out_mv:
             self.power_off()
-
-    @property
-    def powered(self) -> bool:
-        return self.mcu.state is not State.OFF
 
     # -- the person ----------------------------------------------------------------------------
 
@@ -258,4 +199,4 @@ class Card:
         self.mcu.run(self.clock.now + round(len(data) * self.mcu.uart.byte_us()))
         self.mcu.feed_uart(data)
         self.mcu.settle()
-        self._after_run()
+        self.after_run()

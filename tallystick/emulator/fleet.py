@@ -2,6 +2,7 @@
 
 A card that sleeps, or has no cell, has no process and nothing to do: its own time is brought up to
 the fleet's when somebody takes it in hand, which gives the same as if it had been run all along.
+Of its flash only the pages that are not as in the image are kept meanwhile.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from tallystick.common.identity import Identity
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
 from tallystick.emulator.mcu import State
+from tallystick.emulator.parts.flash_memory import FlashPool
+from tallystick.emulator.trace import Trace
 
 T = TypeVar("T")
 
-_FILES_EACH = 2  # flash and console
+_FILES_EACH = 2  # console, and flash while it is awake
 _FILES_SPARE = 256
+_EVENTS_EACH = 200  # the last ones, of its trace
 
 
 class Fleet:
@@ -28,11 +32,14 @@ class Fleet:
     def __init__(self, image: Image, count: int, *, first: int = 1, seed: int = 0) -> None:
         _allow_files(count * _FILES_EACH + _FILES_SPARE)
         self.now_us = 0
+        self._pool = FlashPool(image.content())
         self.cards = [
             Card(
                 image,
                 identity=Identity.derive(f"TS{first + number:08}", 20260101).encode(),
                 seed=seed + number,
+                trace=Trace(_EVENTS_EACH),
+                pool=self._pool,
             )
             for number in range(count)
         ]
@@ -53,6 +60,7 @@ class Fleet:
     def close(self) -> None:
         for card in self.cards:
             card.close()
+        self._pool.close()
 
     def __iter__(self) -> Iterator[Card]:
         return iter(self.cards)
@@ -63,6 +71,7 @@ class Fleet:
         self._bring_up(card)
         result = action(card)
         self.now_us = max(self.now_us, card.clock.now)
+        self._put_away(card)
         return result
 
     def pass_time(self, ms: float) -> None:
@@ -71,10 +80,15 @@ class Fleet:
         for card in self.cards:
             if card.mcu.state is State.RUNNING:
                 self._bring_up(card)
+                self._put_away(card)
 
     def processes(self) -> int:
         """Firmware processes that exist now."""
         return sum(card.mcu.state is State.RUNNING for card in self.cards)
+
+    def _put_away(self, card: Card) -> None:
+        if card.mcu.state is not State.RUNNING:
+            card.flash.put_away()
 
     def _bring_up(self, card: Card) -> None:
         if card.clock.now < self.now_us:

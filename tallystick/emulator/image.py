@@ -65,6 +65,13 @@ class Image:
                 )
         return cls(target, tuple(segments), str(manifest.get("version", "")))
 
+    def content(self) -> bytes:
+        """The whole flash after a factory programmer wrote this image to a blank one."""
+        content = bytearray(b"\xff" * self.board.flash_size)
+        for address, part in self.segments:
+            content[address : address + len(part)] = part
+        return bytes(content)
+
 
 def _manifest(path: Path) -> dict[str, object]:
     beside = path.with_name("manifest.json")

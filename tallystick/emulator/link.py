@@ -8,8 +8,8 @@ import select
 import signal
 import socket
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Op(IntEnum):
@@ -56,8 +56,7 @@ PINS = 128  # levels carried by an answer
 _UNWIND, _PROMPT = 0xFFFF, 0xFFFE  # in place of a length
 
 
-@dataclass(slots=True)
-class Message:
+class Message(NamedTuple):
     """One request: `value` is unsigned 32 bits, `cpu_us` is CPU time (µs) spent before it."""
 
     op: int

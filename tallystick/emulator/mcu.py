@@ -25,13 +25,14 @@ from tallystick.emulator.parts.rp2350 import Rp2350
 from tallystick.emulator.parts.stm32l4 import Stm32L4
 from tallystick.emulator.parts.uart import Uart
 from tallystick.emulator.parts.usb import UsbDevice
+from tallystick.emulator.peripherals import Peripherals
+from tallystick.emulator.pins import Edge, Pins
 from tallystick.emulator.probe import Probe
 from tallystick.emulator.trace import Trace
 
 if TYPE_CHECKING:
     from tallystick.emulator.parts.supply import Supply
 
-_EDGE_FALLING, _EDGE_RISING = 4, 8
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
 _COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_timed")
 
@@ -46,7 +47,7 @@ class State(StrEnum):
 
 
 class Mcu:
-    """Give it input pins with `set_input`, listen to outputs with `on_output`, and `run` it."""
+    """Give it input pins with `set_input`, hang parts on `pins.on_output`, and `run` it."""
 
     def __init__(
         self, board: Board, flash: NorFlash, clock: Clock, rng: random.Random, trace: Trace
@@ -63,7 +64,7 @@ class Mcu:
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
         self.probes: list[Probe] = []
-        self.on_output: dict[int, Callable[[int], None]] = {}
+        self.pins = Pins()
         self.on_spi: dict[int, Callable[[bytes], None]] = {}
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
         self.family: Rp2040 | Stm32L4 = (
@@ -71,7 +72,7 @@ class Mcu:
             if board.chip == "rp2350"
             else Rp2040()
             if board.chip == "rp2040"
-            else Stm32L4(flash, self._program, self._erase)
+            else Stm32L4(flash, self.program, self.erase)
         )
         self._watch = (0, 0)
         self.forkable = False
@@ -80,43 +81,24 @@ class Mcu:
         self._chip = self._describe()
         self._rng = rng
         self._unique_id = rng.randbytes(16)
-        self._inputs: dict[int, int] = {}
-        self._levels = bytes(link.PINS // 8)  # the inputs, a bit a pin, as answers carry them
-        self._irqs: dict[int, int] = {}
-        self._fired: list[int] = []
         self._link: Link | None = None
         self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
         self.current_ua = 0.0
         self.flash_ua = 0.0  # what a program or an erase takes beyond the chip's own current
         self._handlers: dict[int, Callable[[Message], None]] = {
+            **Peripherals(self).handlers,
             Op.NOW: self._now,
             Op.WAIT: self._begin_wait,
             Op.PIN_SET: self._pin_set,
             Op.PIN_IRQ: self._pin_irq,
-            Op.ADC: self._adc,
-            Op.SPI_WRITE: self._spi_write,
-            Op.I2C_WRITE: self._i2c_write,
-            Op.UART_CONFIG: self._uart_config,
-            Op.UART_ANY: self._uart_any,
-            Op.UART_READ: self._uart_read,
-            Op.UART_WRITE: self._uart_write,
-            Op.FLASH_ERASE: self._flash_erase,
-            Op.FLASH_PROGRAM: self._flash_program,
-            Op.FLASH_READ: self._flash_read,
             Op.OFF: self._off,
             Op.RESET: self._reset,
             Op.RESET_CAUSE: self._reset_cause,
             Op.RANDOM: self._random,
             Op.CRASH: self._crashed,
-            Op.REG_GET: self._reg_get,
-            Op.REG_SET: self._reg_set,
-            Op.FREQ: self._freq,
             Op.HEAP: self._heap,
             Op.LOOK: self._look,
-            Op.USB_ACTIVE: self._usb_active,
-            Op.USB_SUBMIT: self._usb_submit,
-            Op.USB_EVENT: self._usb_fetch,
         }
 
     # -- power ---------------------------------------------------------------------------------
@@ -170,7 +152,7 @@ class Mcu:
         """Lets a held firmware go on."""
         if self.held:
             self.held = False
-            self._answer()
+            self.answer()
 
     def _look(self, message: Message) -> None:
         self.held = True
@@ -190,12 +172,13 @@ class Mcu:
         return self._console
 
     def _boot(self) -> None:
-        self._inputs_on_boot()
+        self.pins.reset()
+        self.uart.configure(0)
         self.boots += 1
         self.state = State.RUNNING
         self._show_state("running")
         self.current_ua = self.board.currents.run
-        self._pass_time(self.board.boot_us)
+        self.pass_time(self.board.boot_us)
         try:
             self._check_voltage()
         except PowerLostError:
@@ -203,18 +186,12 @@ class Mcu:
             return
         self._link = self._chip.start(self.flash.fd, self._console, forkable=self.forkable)
 
-    def _inputs_on_boot(self) -> None:
-        self._irqs.clear()
-        self._fired.clear()
-        self.uart.configure(0)
-
     def close(self) -> None:
         self.power_off()
         os.close(self._console)
 
     def _stop(self, state: State) -> None:
-        for on_level in self.on_output.values():
-            on_level(0)  # pins float; what hangs on them is pulled down
+        self.pins.release()
         if self._link is not None:
             self._link.close()
             self._link = None
@@ -226,7 +203,7 @@ class Mcu:
         self._show_state("deep sleep" if state is State.ASLEEP else str(state))
         self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
         self.usb.power_down()
-        self._irqs.clear()
+        self.pins.reset()
         self.uart.configure(0)
 
     def read_console(self) -> None:
@@ -255,9 +232,9 @@ class Mcu:
             if self._wait is not None and (due is None or self._wait[0] <= due):
                 due = self._wait[0]
             if due is None or due > until_us:
-                self._pass_time(until_us - self.clock.now)
+                self.pass_time(until_us - self.clock.now)
                 return
-            self._pass_time(due - self.clock.now)
+            self.pass_time(due - self.clock.now)
             if self._wait is not None and self.clock.now >= self._wait[0]:
                 self._end_wait(0)
 
@@ -290,7 +267,7 @@ class Mcu:
             self.crash = self.crash or "MicroPython ended without a word."
             return
         if message.cpu_us:
-            self._pass_time(message.cpu_us)
+            self.pass_time(message.cpu_us)
         try:
             self._handlers[message.op](message)
         except PowerLostError:
@@ -301,7 +278,7 @@ class Mcu:
         except LinkClosedError:
             self._stop(State.CRASHED)
 
-    def _pass_time(self, duration_us: int) -> None:
+    def pass_time(self, duration_us: int) -> None:
         """Time goes on while the chip works; what is due meanwhile happens at its own instant."""
         end = self.clock.now + duration_us
         while (due := self.clock.next_event()) is not None and due <= end:
@@ -316,13 +293,13 @@ class Mcu:
                 self.supply.draw(duration)
             self.clock.now = time_us
 
-    def _answer(self, value: int = 0, data: bytes = b"") -> None:
+    def answer(self, value: int = 0, data: bytes = b"") -> None:
         assert self._link is not None
         if self.unwind_next:
             self.unwind_next = False
             self._link.unwind()
             return
-        self._link.answer(self.clock.now, self._levels, value, data)
+        self._link.answer(self.clock.now, self.pins.levels, value, data)
 
     # -- waits and pins ------------------------------------------------------------------------
 
@@ -334,6 +311,11 @@ class Mcu:
         for probe in self.probes:
             probe.state(self.clock.now, state)
 
+    def tell_bus(self, name: str, data: bytes, byte_us: float) -> None:
+        """Instruments hear of `data` on a bus, its last byte now."""
+        for probe in self.probes:
+            probe.bus(self.clock.now, name, data, byte_us)
+
     def _begin_wait(self, message: Message) -> None:
         mask = message.arg
         light = bool(mask & link.SLEEP_LIGHT)
@@ -343,7 +325,7 @@ class Mcu:
         if light:
             self.family.light_sleep(message.value)
             self.uart.detuned = self.family.detunes_uart
-        fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self._fired
+        fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self.pins.fired
         if fired or (mask & link.WAKE_UART and self.uart.received):
             self._end_wait(1)
 
@@ -354,112 +336,65 @@ class Mcu:
         self._show_state("running")
         self.current_ua = self.board.currents.run
         if light:
-            self._pass_time(self.board.wake_us)
+            self.pass_time(self.board.wake_us)
         try:
             self._check_voltage()
         except PowerLostError:
             self._stop(State.OFF)
             return
-        fired = bytes(self._fired)
-        self._fired.clear()
-        self._answer(woken, fired)
+        self.answer(woken, self.pins.take_fired())
 
     def set_input(self, pin: int, level: int) -> None:
         """The outside drives a pin: may fire an interrupt, end a wait, or wake the chip."""
-        if self._inputs.get(pin) == level:
+        edge = self.pins.drive(pin, level)
+        if edge is None:
             return
-        known = pin in self._inputs
-        self._inputs[pin] = level
-        levels = int.from_bytes(self._levels, "little") & ~(1 << pin) | level << pin
-        self._levels = levels.to_bytes(link.PINS // 8, "little")
         self._show_pin(pin, level)
-        if not known:
+        if edge is Edge.NONE:
             return
         self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
         if self.state is State.ASLEEP:
             if self.family.wakes(pin, level):
                 self.family.reset(from_deep_sleep=True)
                 self._boot()
-        elif self._irqs.get(pin, 0) & (_EDGE_RISING if level else _EDGE_FALLING):
-            if pin not in self._fired:
-                self._fired.append(pin)
-            if self._wait is not None and self._wait[1] & link.WAKE_PIN:
-                self._end_wait(1)
+        elif edge is Edge.FIRED:
+            self._fire(pin, link.WAKE_PIN)
+
+    def _fire(self, pin: int, wake: int) -> None:
+        self.pins.fire(pin)
+        if self._wait is not None and self._wait[1] & wake:
+            self._end_wait(1)
 
     def feed_uart(self, data: bytes) -> None:
         """Bytes arrive on the serial line."""
         for probe in self.probes:
             probe.serial(self.clock.now, data, to_card=True)
-            probe.bus(self.clock.now, "serial_to_card", data, self.uart.byte_us())
+        self.tell_bus("serial_to_card", data, self.uart.byte_us())
         asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
         self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
         if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
             self._end_wait(1)
 
     def _usb_event(self) -> None:
-        if _USB not in self._fired:
-            self._fired.append(_USB)
-        if self._wait is not None and self._wait[1] & link.WAKE_USB:
-            self._end_wait(1)
+        self._fire(_USB, link.WAKE_USB)
 
     # -- requests of the firmware --------------------------------------------------------------
 
     def _now(self, message: Message) -> None:
-        self._answer()  # every answer carries the time
+        self.answer()  # every answer carries the time
 
     def _pin_set(self, message: Message) -> None:
         pin, level = message.arg, message.value
         self._show_pin(pin, level)
-        if pin in self.on_output:
-            self.on_output[pin](level)
+        self.pins.put(pin, level)
 
     def _pin_irq(self, message: Message) -> None:
-        self._irqs[message.arg] = message.value
-
-    def _adc(self, message: Message) -> None:
-        self._pass_time(20)
-        if message.arg != self.board.cell_channel:
-            self._answer(0)  # nothing is connected there
-            return
-        mv = 3000 if self.supply is None else self.supply.voltage_mv()
-        self._answer(self.family.adc(mv))
-
-    def _spi_write(self, message: Message) -> None:
-        for probe in self.probes:
-            probe.bus(self.clock.now, "spi", message.data, 8_000_000 / max(1, message.value))
-        if message.arg in self.on_spi:
-            self.on_spi[message.arg](message.data)
-
-    def _i2c_write(self, message: Message) -> None:
-        khz = message.value & 0xFFFFFF
-        self._pass_time((len(message.data) + 1) * 9_000 // max(1, khz))
-        for probe in self.probes:
-            probe.bus(self.clock.now, "i2c", message.data, 9_000 / max(1, khz))
-        part = self.on_i2c.get(message.arg)
-        self._answer(int(part is not None and part(message.value >> 24, message.data)))
-
-    def _uart_config(self, message: Message) -> None:
-        self.uart.configure(message.value, int.from_bytes(message.data, "little"))
-
-    def _uart_any(self, message: Message) -> None:
-        self._answer(len(self.uart.received))
-
-    def _uart_read(self, message: Message) -> None:
-        data = bytes(self.uart.received[: message.value])
-        del self.uart.received[: message.value]
-        self._answer(len(data), data)
-
-    def _uart_write(self, message: Message) -> None:
-        self.trace.add(self.clock.now, "uart", "send", f"{len(message.data)} bytes")
-        for probe in self.probes:
-            probe.serial(self.clock.now, message.data, to_card=False)
-            probe.bus(self.clock.now, "serial_from_card", message.data, self.uart.byte_us())
-        self.uart.send(message.data)
+        self.pins.ask(message.arg, message.value)
 
     def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
         """Where the cell gives way under this load, the operation stops half-way."""
         self.flash_ua = current_ua
-        self._pass_time(duration_us)
+        self.pass_time(duration_us)
         try:
             self._check_voltage()
         except PowerLostError:
@@ -476,7 +411,7 @@ class Mcu:
             self.trace.add(self.clock.now, "power", "brown-out", f"{mv} mV")
             raise PowerLostError
 
-    def _program(self, address: int, data: bytes) -> bool:
+    def program(self, address: int, data: bytes) -> bool:
         timing = self.flash.timing
         duration_us = timing.program_us * (len(data) // timing.program_unit)
         for probe in self.probes:
@@ -485,23 +420,13 @@ class Mcu:
         self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
         return self.flash.program(address, data)
 
-    def _erase(self, address: int) -> bool:
+    def erase(self, address: int) -> bool:
         timing = self.flash.timing
         for probe in self.probes:
             probe.flash(self.clock.now, "erase", address, timing.sector, timing.erase_us)
         self._work_on_flash(timing.erase_us, timing.erase_ua)
         self.trace.add(self.clock.now, "flash", "erase", f"{address:#x}")
         return self.flash.erase(address)
-
-    def _flash_program(self, message: Message) -> None:
-        self._answer(0 if self._program(message.value, message.data) else -5)
-
-    def _flash_erase(self, message: Message) -> None:
-        self._answer(0 if self._erase(message.value) else -5)
-
-    def _flash_read(self, message: Message) -> None:
-        length = int.from_bytes(message.data, "little")
-        self._answer(0, self.flash.memory[message.value : message.value + length])
 
     def _off(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "deep sleep")
@@ -524,39 +449,19 @@ class Mcu:
         self._boot()
 
     def _reset_cause(self, message: Message) -> None:
-        self._answer(self.family.cause)
+        self.answer(self.family.cause)
 
     def _random(self, message: Message) -> None:
         if message.arg:
-            self._answer(0, self._unique_id[: message.value])
+            self.answer(0, self._unique_id[: message.value])
         else:
-            self._answer(0, self._rng.randbytes(message.value))
+            self.answer(0, self._rng.randbytes(message.value))
 
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""
         self._stop(State.CRASHED)
         self.crash = message.data.decode(errors="replace")
         self.trace.add(self.clock.now, "chip", "crash", self.crash.strip().splitlines()[-1])
-
-    def _reg_get(self, message: Message) -> None:
-        value = self.family.read(message.value)
-        self._answer(value - (1 << 32) if value >= 1 << 31 else value)
-
-    def _reg_set(self, message: Message) -> None:
-        self.family.write(message.value, int.from_bytes(message.data, "little"))
-
-    def _freq(self, message: Message) -> None:
-        if not message.value:
-            self._answer(125_000_000 if self.board.chip == "rp2040" else 80_000_000)
-
-    def _usb_active(self, message: Message) -> None:
-        self.usb.activate(bool(message.arg), message.data)
-
-    def _usb_submit(self, message: Message) -> None:
-        self.usb.submit(message.arg, message.data)
-
-    def _usb_fetch(self, message: Message) -> None:
-        self._answer(*self.usb.event())
 
     def _heap(self, message: Message) -> None:
         self.port_heap = message.value

@@ -1,8 +1,10 @@
 """An emulated fingerprint reader: a board with its sensor, and the verbs of host and person.
 
-    reader = Reader(Image.load(path), identity=ReaderIdentity.development("TR00000001").encode(),
-    sensor=sensor) reader.power_on() reader.write_report(report) reader.run_until(lambda:
-    bool(reader.reports))
+    identity = ReaderIdentity.development("TR00000001").encode()
+    reader = Reader(Image.load(path), identity=identity, sensor_for=lambda clock: sensor)
+    reader.power_on()
+    reader.write_report(report)
+    reader.run_until(lambda: bool(reader.reports))
 
 One thread. Nothing happens but in a call; a call returns when the firmware waits for the outside.
 """
@@ -12,17 +14,13 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol
 
-from tallystick.emulator.card import FirmwareCrashError
 from tallystick.emulator.clock import Clock
+from tallystick.emulator.device import Device
 from tallystick.emulator.image import Image
-from tallystick.emulator.mcu import Mcu, State
-from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.emulator.trace import Trace
 
-MS = 1000  # µs
 REPORT = 64
 
 
@@ -41,11 +39,13 @@ class Sensor(Protocol):
     def power(self, on: bool) -> None: ...
 
 
-class Reader:
+class Reader(Device):
     """`identity` is the per-reader segment. `seed` fixes every random choice of the run.
 
     reports: what the reader has sent to the host, 64 bytes each, unless `on_report` takes them.
     """
+
+    start_again = "Unplug the reader and plug it in again."
 
     def __init__(
         self,
@@ -56,41 +56,17 @@ class Reader:
         seed: int = 0,
         trace: Trace | None = None,
     ) -> None:
-        self.image = image
-        self.board = board = image.board
-        self.clock = Clock()
-        self.trace = Trace() if trace is None else trace
-        self.flash = NorFlash(board.flash_size, board.flash_timing)
-        for address, data in image.segments:
-            self.flash.load(address, data)
-        self.flash.load(board.identity.address, identity)
-        rng = random.Random(seed)
-        self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
+        super().__init__(image, identity, random.Random(seed), trace)
         self.reports: deque[bytes] = deque()
         self.on_report: Callable[[bytes], None] = self.reports.append
         self.mcu.usb.on_report = self._from_usb
         self.sensor: Sensor | None = None
         self._asked = False  # the sensor has a command and has not answered
         self.led = False  # the reader waits for a finger
-        self.mcu.on_output[board.led_pin] = self._set_led
+        self.mcu.pins.on_output[self.board.led_pin] = self._set_led
         self._touch(False)
         if sensor_for is not None:
             self.plug_sensor(sensor_for(self.clock))
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.mcu.close()
-        self.flash.close()
 
     # -- the sensor's cable --------------------------------------------------------------------
 
@@ -137,10 +113,6 @@ class Reader:
 
     # -- power and time ------------------------------------------------------------------------
 
-    @property
-    def powered(self) -> bool:
-        return self.mcu.state is not State.OFF
-
     def power_on(self, settle_ms: int = 400) -> None:
         """Plugs the reader in; runs until it is ready."""
         if self.sensor is not None:
@@ -155,36 +127,8 @@ class Reader:
             self.sensor.power(False)
         self.reports.clear()
 
-    def next_time(self) -> int | None:
-        """Virtual time (µs) at which something happens by itself; None when nothing will."""
-        times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
-        return min(times) if times else None
-
-    def run_for(self, ms: float) -> None:
-        """Lets `ms` of virtual time pass. Raises FirmwareCrashError."""
-        self.run_to(self.clock.now + round(ms * MS))
-
-    def run_to(self, time_us: int) -> None:
-        """Lets virtual time pass until `time_us`. Raises FirmwareCrashError."""
-        self.mcu.run(time_us)
-        self.mcu.settle()
-        self._after_run()
-
-    def run_until(self, done: Callable[[], bool], limit_ms: int = 60_000) -> bool:
-        """Runs until `done()`, at most `limit_ms` of virtual time. True when done."""
-        self.mcu.run(self.clock.now + limit_ms * MS, stop=done)
-        self._after_run()
-        return done()
-
-    def _after_run(self) -> None:
-        if self.mcu.crash:
-            text, self.mcu.crash = self.mcu.crash, ""
-            raise FirmwareCrashError(
-                f"The firmware stopped with an exception:\n{text.strip()}",
-                kept="The flash is as it was at that instant.",
-                todo="Unplug the reader and plug it in again.",
-            )
-        if not self.powered and self.sensor is not None:
+    def on_power_lost(self) -> None:
+        if self.sensor is not None:
             self.sensor.power(False)
 
     # -- the host ------------------------------------------------------------------------------

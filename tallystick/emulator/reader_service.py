@@ -8,20 +8,13 @@ an emulated sensor.
 
 from __future__ import annotations
 
-import os
-import select
 import time
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from threading import Lock
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from tallystick.common.console import print_error
-from tallystick.emulator.card import FirmwareCrashError
+from tallystick.emulator.device_service import DeviceService
 from tallystick.emulator.reader import Reader
 
-T = TypeVar("T")
 _US = 1_000_000
 _LONGEST_S = 0.5
 
@@ -38,75 +31,23 @@ class HidPort(Protocol):
     def close(self) -> None: ...
 
 
-class ReaderService:
-    """`run` serves until `stop`. `call` may be used from any other thread."""
+class ReaderService(DeviceService[Reader]):
+    """A reader with the host that it is plugged into."""
 
     def __init__(self, reader: Reader, port: HidPort | None, *, real_time: bool = False) -> None:
+        super().__init__(reader)
         self.reader = reader
-        self.crash = ""
         self._port = port
         self._real_time = real_time
-        self._requests: deque[tuple[Callable[[Reader], object], Future[object]]] = deque()
-        self._lock = Lock()
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        self._stopping = False
         if port is not None:
             reader.on_report = port.send
 
-    # -- from other threads --------------------------------------------------------------------
+    def close(self) -> None:
+        if self._port is not None:
+            self._port.close()
+        super().close()
 
-    def call(self, action: Callable[[Reader], T], timeout_s: float = 60.0) -> T:
-        """Runs `action(reader)` in the reader's own thread; returns what it returns or raises."""
-        future: Future[object] = Future()
-        with self._lock:
-            self._requests.append((action, future))
-        os.write(self._wake_write, b"\0")
-        return future.result(timeout_s)  # type: ignore[return-value]
-
-    def stop(self) -> None:
-        self._stopping = True
-        os.write(self._wake_write, b"\0")
-
-    # -- the reader's thread -------------------------------------------------------------------
-
-    def run(self, on_end: Callable[[], None] | None = None) -> None:
-        """Serves until `stop`; then calls `on_end` and closes the port and the reader."""
-        try:
-            while not self._stopping:
-                self._serve_requests()
-                self._let_time_pass()
-        finally:
-            if on_end is not None:
-                on_end()
-            if self._port is not None:
-                self._port.close()
-            self.reader.close()
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-
-    def _serve_requests(self) -> None:
-        while True:
-            with self._lock:
-                if not self._requests:
-                    return
-                action, future = self._requests.popleft()
-            try:
-                future.set_result(action(self.reader))
-            except FirmwareCrashError as error:
-                self.crash = error.what
-                future.set_exception(error)
-            except Exception as error:  # it belongs to the caller, in the other thread
-                future.set_exception(error)
-
-    def _run_to(self, time_us: int) -> None:
-        try:
-            self.reader.run_to(time_us)
-        except FirmwareCrashError as error:
-            self.crash = error.what
-            print_error(error)
-
-    def _let_time_pass(self) -> None:
+    def turn(self) -> None:
         """Waits for the outside, as long as the firmware waits."""
         reader = self.reader
         due = reader.next_time()
@@ -115,15 +56,12 @@ class ReaderService:
         limit = _LONGEST_S if due is None else max(0.0, (due - reader.clock.now) / _US)
         if not self._real_time and reader.working and event is not None and event == due:
             limit = 0.0
-        files: list[int] = [self._wake_read]
-        if self._port is not None:
-            files.append(self._port.fileno())
-        ready = select.select(files, [], [], min(limit, _LONGEST_S))[0]
-        if self._wake_read in ready:
-            os.read(self._wake_read, 4096)
+        files = [self._port.fileno()] if self._port is not None else []
+        ready = self.wait(files, min(limit, _LONGEST_S))
         if due is not None:
             elapsed = round((time.monotonic() - begin) * _US)
             over = not ready and limit <= _LONGEST_S
-            self._run_to(due if over else min(due, reader.clock.now + elapsed))
+            until = due if over else min(due, reader.clock.now + elapsed)
+            self.guard(lambda: reader.run_to(until))
         if self._port is not None and self._port.fileno() in ready:
             self._port.receive(reader.write_report)

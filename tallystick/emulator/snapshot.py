@@ -45,7 +45,9 @@ class Snapshot:
         self._card = card
         self._link = mcu.link
         self._mother = micropython.Mother(mcu.link.pid, mcu.link.channel)
-        self._parts = (mcu, mcu.uart, mcu.family, card.clock, card.cell, card.supply, card.button)
+        self._parts = (
+            mcu, mcu.pins, mcu.uart, mcu.family, card.clock, card.cell, card.supply, card.button,
+        )  # fmt: skip
         self._values = [values(part) for part in self._parts]
         mcu.link = None  # it stays as it is
 

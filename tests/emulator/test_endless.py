@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tallystick.emulator import link
-from tallystick.emulator.card import Card, FirmwareCrashError
+from tallystick.emulator.card import Card
+from tallystick.emulator.device import FirmwareCrashError
 from tallystick.tools.image.folder import from_folder
 
 ERASES = "import rp2\nflash = rp2.Flash()\nwhile True:\n    flash.ioctl(6, 300)\n"

@@ -44,12 +44,18 @@ class MemoryLcd:
         self._received = bytearray()
         self._polarity = 0
         self._polarity_since_us = 0
-        self._ink = bytes(width * height)
+        self._blank = b"\xff" * (width * height // 8)
+        self._memory = self._blank  # as on the wire: a bit a pixel, 0 is dark
+        self._pixels = bytes(width * height)
+        self._unpacked = self._blank  # what `_pixels` was made of
 
     @property
     def pixels(self) -> bytes:
         """What is seen: row by row, a byte a pixel, 1 is dark. Blank without power."""
-        return self._ink
+        if self._unpacked is not self._memory:
+            self._unpacked = self._memory
+            self._pixels = b"".join([_PIXELS[byte] for byte in self._memory])
+        return self._pixels
 
     def frame(self) -> Frame:
         """What is seen, as a picture."""
@@ -68,7 +74,7 @@ class MemoryLcd:
         self._received.clear()
         self._polarity = 0
         self._polarity_since_us = self._now_us()
-        self._show(bytes(len(self._ink)))
+        self._show(self._blank)
 
     def current_ua(self) -> float:
         """Supply current at 3 V, µA. Typical figures of the specification: 12 µW with an image up,
@@ -106,31 +112,28 @@ class MemoryLcd:
         if len(data) != 2:
             self._error(f"{len(data) * 8} clocks in a command of 16")
         if mode & _M2:
-            self._show(bytes(len(self._ink)))
+            self._show(self._blank)
         return None
 
     def _write_lines(self, data: bytes) -> None:
         size = self.width // 8
-        ink = bytearray(self._ink)
+        memory = bytearray(self._memory)
         lines, rest = divmod(len(data) - 1, size + 2)
         if lines < 1 or rest:
             self._error(f"{len(data) * 8} clocks are not whole lines and a trailer")
         # As in the panel, a line is taken over by the clocks that follow it, so a line without its
         # trailer is lost.
-        while len(data) >= size + 2:
-            line = int(f"{data[0]:08b}"[::-1], 2)
+        for at in range(0, len(data) - size - 1, size + 2):
+            line = _REVERSED[data[at]]
             if 1 <= line <= self.height:
-                bits = int.from_bytes(data[1 : size + 1], "big") ^ (1 << self.width) - 1
-                row = f"{bits:0{self.width}b}".encode().translate(_TO_PIXELS)
-                ink[(line - 1) * self.width : line * self.width] = row
+                memory[(line - 1) * size : line * size] = data[at + 1 : at + 1 + size]
             else:
                 self._error(f"line {line} of {self.height}")
-            data = data[size + 2 :]
-        self._show(bytes(ink))
+        self._show(bytes(memory))
 
-    def _show(self, ink: bytes) -> None:
-        if ink != self._ink:
-            self._ink = ink
+    def _show(self, memory: bytes) -> None:
+        if memory != self._memory:
+            self._memory = memory
             self.frames += 1
 
     def _set_polarity(self, polarity: int) -> None:
@@ -143,7 +146,7 @@ class MemoryLcd:
     def _check_vcom(self) -> None:
         now = self._now_us()
         elapsed = now - self._polarity_since_us
-        if 1 not in self._ink:
+        if self._memory == self._blank:
             self._polarity_since_us = now
         elif elapsed > VCOM_PERIOD_US + VCOM_TOLERANCE_US:
             self._error(f"VCOM not inverted for {elapsed // 1000} ms with an image up")
@@ -156,4 +159,5 @@ class MemoryLcd:
         self.errors.append(f"memory LCD: {sentence}")
 
 
-_TO_PIXELS = bytes.maketrans(b"01", b"\0\1")
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_PIXELS = [bytes(byte >> bit & 1 ^ 1 for bit in range(7, -1, -1)) for byte in range(256)]

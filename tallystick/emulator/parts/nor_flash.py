@@ -7,14 +7,13 @@ numbered, costs time from the data sheet, and can be cut by a fault plan.
 from __future__ import annotations
 
 import mmap
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from tallystick.emulator import coverage
+from tallystick.emulator.parts.flash_memory import FlashMemory, FlashPool, Pages
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ class PowerLostError(Exception):
 
 @dataclass
 class NorFlash:
-    """`size` bytes at address 0. `memory` is shared with firmware processes through `fd`."""
+    """`size` bytes at address 0. `memory` is shared with firmware processes through `fd`. With a
+    `pool` it begins with the pool's content, and can be put away."""
 
     size: int
     timing: FlashTiming
@@ -88,21 +88,39 @@ class NorFlash:
     erases: dict[int, int] = field(default_factory=dict)  # sector number → erase count
     weak: set[int] = field(default_factory=set)  # bit numbers, address * 8 + bit
     sagging: random.Random | None = None  # the supply gives way: half of the bits are done
+    pool: FlashPool | None = None
 
     def __post_init__(self) -> None:
-        self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
-        counters = coverage.room()
-        os.ftruncate(self.fd, self.size + counters)
-        self.memory = mmap.mmap(self.fd, self.size)
-        self.memory[:] = b"\xff" * self.size
-        self._counters = mmap.mmap(self.fd, counters, offset=self.size) if counters else None
+        self._kept: Pages = {}
+        self._shared = None if self.pool else FlashMemory(self.size)
+
+    def _memory(self) -> FlashMemory:
+        if self._shared is None:
+            assert self.pool is not None
+            self._shared = self.pool.take(self._kept)
+            self._kept = {}
+        return self._shared
+
+    @property
+    def memory(self) -> mmap.mmap:
+        return self._memory().view
+
+    @property
+    def fd(self) -> int:
+        return self._memory().fd
+
+    def put_away(self) -> None:
+        """No firmware runs and nobody looks: gives the memory back to the pool, where there is
+        one. It is there again when somebody does."""
+        if self.pool is not None and self._shared is not None:
+            self._kept = self.pool.give(self._shared)
+            self._shared = None
 
     def close(self) -> None:
-        if self._counters is not None:
-            coverage.keep(self._counters[:])
-            self._counters.close()
-        self.memory.close()
-        os.close(self.fd)
+        self.put_away()
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def load(self, address: int, data: bytes) -> None:
         """Writes as a factory programmer does: any content, no wear, no time."""

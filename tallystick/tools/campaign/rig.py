@@ -11,7 +11,8 @@ from typing import TypeVar
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity, kdf3
 from tallystick.common.secret import Secret
-from tallystick.emulator.card import Card, FirmwareCrashError
+from tallystick.emulator.card import Card
+from tallystick.emulator.device import FirmwareCrashError
 from tallystick.emulator.frames import Frame
 from tallystick.emulator.image import Image
 from tallystick.emulator.mcu import State

@@ -82,7 +82,7 @@ class _Explorer:
         self._seed = seed
         self._rigs: dict[str, Rig] = {}
 
-    def explore(self, node: Node, *, deeper: bool) -> Outcome:
+    def explore(self, node: Node, *, deeper: int) -> Outcome:
         scenario = scenarios.REGISTRY[node.scenario]
         if scenario.start not in self._rigs:
             self._rigs[scenario.start] = self._workshop.rig(scenario.start)
@@ -96,7 +96,7 @@ class _Explorer:
 def _work(
     pipe: Connection, processor: int, image: Image, bases: dict[str, Base], seed: int
 ) -> None:
-    """A worker: takes chunks of (node, deeper) until it is given None."""
+    """A worker: takes chunks of (node, states of a further cut) until it is given None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
     os.sched_setaffinity(0, {processor})
     explorer = _Explorer(image, bases, seed)
@@ -196,16 +196,15 @@ class Campaign:
             return
         self._queue.append((node, left))
 
-    def _add_children(self, parent: Node, children: list[Node], left: int) -> None:
-        """A sample of every parent's, in the order of a hash, so that it does not depend on which
-        worker was first: as many as the level may have, over all parents."""
+    def _share(self, parent: Node, left: int) -> int:
+        """States of a further cut to explore of this one: as many as the level may have, over all
+        parents. It does not depend on which worker was first."""
         plan = self.plan
+        if left == 0:
+            return 0
         if len(parent.path) == 1:
-            share = -(-plan.deeper // max(1, self._roots[parent.scenario]))
-        else:
-            share = int(parent.digest[3] * plan.deeper < 256 * plan.third)
-        for child in sorted(children, key=lambda one: one.digest[::-1])[:share]:
-            self._add(child, left - 1)
+            return -(-plan.deeper // max(1, self._roots[parent.scenario]))
+        return int(parent.digest[3] * plan.deeper < 256 * plan.third)
 
     def _violation(self, scenario: str, path: tuple[str, ...], kind: str, what: str) -> None:
         line = "/".join((self.plan.board, scenario, str(self.plan.seed), *path))
@@ -222,8 +221,8 @@ class Campaign:
             self._finished.add(node.digest)
             if outcome.violation is not None:
                 self._violation(node.scenario, node.path, *outcome.violation)
-            elif left > 0:
-                self._add_children(node, outcome.children, left)
+            for child in outcome.children if outcome.violation is None else ():
+                self._add(child, left - 1)
 
     def _tell(self, progress: Progress, began: float) -> None:
         rate = self._explored / max(0.001, time.perf_counter() - began)
@@ -235,7 +234,8 @@ class Campaign:
             while self._queue and not until(self.result):
                 chunk = [self._queue.popleft()]
                 self._finish(
-                    chunk, [explorer.explore(node, deeper=left > 0) for node, left in chunk]
+                    chunk,
+                    [explorer.explore(one, deeper=self._share(one, left)) for one, left in chunk],
                 )
                 self._tell(progress, began)
         finally:
@@ -266,7 +266,7 @@ class Campaign:
                 while idle and self._queue:
                     pipe = idle.pop()
                     chunk = busy[pipe] = self._take()
-                    pipe.send([(node, left > 0) for node, left in chunk])
+                    pipe.send([(node, self._share(node, left)) for node, left in chunk])
                 for ready in wait(list(busy)):
                     assert isinstance(ready, Connection)
                     outcomes = ready.recv()

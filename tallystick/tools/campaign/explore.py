@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -131,14 +132,16 @@ def explore(
     scenario: Scenario,
     seed: int,
     *,
-    deeper: bool,
+    deeper: int,
     on_operation: Callable[[int, FlashOperation], Fault] | None = None,
 ) -> Outcome:
-    """Lets the card of `node` start, and judges it. `deeper`: also work out what further cuts would
-    leave; `on_operation` sees each flash operation with its number, and may answer with a fault."""
+    """Lets the card of `node` start, and judges it. `deeper`: how many states that further cuts
+    would leave to work out; `on_operation` sees each flash operation with its number, and may
+    answer with a fault."""
     outcome = Outcome(None, [])
     digest = node.digest
     rig.restore(node.flash, Oracle(SEEDS, node.known), digest)
+    second = _Sample(rig, node, seed, deeper)
     count = 0
 
     def note(operation: FlashOperation) -> Fault:
@@ -146,11 +149,7 @@ def explore(
         index = count
         count += 1
         if deeper:
-            rng = random.Random(f"{seed} {digest.hex()} {index}")
-            chosen = faults.variants(operation, rng, full=False)
-            outcome.children.extend(
-                cut_states(rig, scenario.name, node.path, index, operation, chosen)
-            )
+            second.offer(index, operation)
         return on_operation(index, operation) if on_operation is not None else None
 
     rig.on_operation = note
@@ -163,7 +162,53 @@ def explore(
     finally:
         rig.on_operation = None
         rig.card.mcu.power_off()
+    outcome.children = second.nodes()
     return outcome
+
+
+class _Sample:
+    """Of all cuts of a recovery those whose hash is smallest: which ones does not depend on how
+    many there turn out to be, and no other state has to be worked out."""
+
+    def __init__(self, rig: Rig, parent: Node, seed: int, size: int) -> None:
+        self._rig = rig
+        self._parent = parent
+        self._key = f"{seed} {parent.digest.hex()}"
+        self._size = size
+        self._kept: list[tuple[int, int, list[Node]]] = []  # by hash, the largest first
+
+    def offer(self, index: int, operation: FlashOperation) -> None:
+        """To be called before the operation is carried out."""
+        drawn: list[str] | None = None
+        for number in range(_CUTS_OF_AN_OPERATION):
+            name = f"{self._key} {index} {number}"
+            rank = -int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest())
+            if len(self._kept) == self._size and rank < self._kept[0][0]:
+                continue
+            if drawn is None:
+                drawn = self._draw(index, operation)
+            if number < len(drawn):
+                nodes = list(self._states(index, operation, drawn[number]))
+                push = heapq.heappush if len(self._kept) < self._size else heapq.heapreplace
+                push(self._kept, (rank, index * _CUTS_OF_AN_OPERATION + number, nodes))
+
+    def nodes(self) -> list[Node]:
+        return [node for _, _, nodes in sorted(self._kept, reverse=True) for node in nodes]
+
+    def _draw(self, index: int, operation: FlashOperation) -> list[str]:
+        rng = random.Random(f"{self._key} {index}")
+        found = list(faults.variants(operation, rng, full=False))
+        rng.shuffle(found)
+        return found
+
+    def _states(self, index: int, operation: FlashOperation, variant: str) -> Iterator[Node]:
+        parent = self._parent
+        return cut_states(
+            self._rig, parent.scenario, parent.path, index, operation, iter([variant])
+        )
+
+
+_CUTS_OF_AN_OPERATION = 4  # of a recovery, at most
 
 
 def thorough(node: Node) -> bool:

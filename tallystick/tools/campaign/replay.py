@@ -127,7 +127,7 @@ class Replay:
                     node,
                     self.scenario,
                     self.seed,
-                    deeper=False,
+                    deeper=0,
                     on_operation=lambda _index, operation: plan(operation),
                 )
         except (PowerGoneError, ViolationError):
@@ -161,7 +161,7 @@ class Replay:
                 self.result.kind, self.result.verdict = error.kind, str(error)
             self.result.trace = self._trace()[-25:]
             return
-        outcome = explore(self.rig, node, self.scenario, self.seed, deeper=False)
+        outcome = explore(self.rig, node, self.scenario, self.seed, deeper=0)
         if outcome.violation is not None:
             self.result.kind, self.result.verdict = outcome.violation
         self.result.trace_after = self._trace()[:40]

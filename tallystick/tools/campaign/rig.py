@@ -248,9 +248,10 @@ class Rig:
         card.mcu.set_input(card.board.dock_pin, card.board.dock_active)
 
     def stop(self) -> None:
-        """Pulls the cell while nothing is being written."""
+        """Pulls the cell while nothing is being written; the card lies there, off its dock."""
         self.look()
         self.card.power_off()
+        self._untouched()
         self.oracle.cut()
         self._connection = None
 
@@ -258,7 +259,6 @@ class Rig:
         """Power goes and comes back at once, as far as the flash is concerned: its weak bits are
         read anew."""
         self.stop()
-        self._untouched()
         self.card.clock.clear()
         self.card.flash.power_up(self._rng)
 

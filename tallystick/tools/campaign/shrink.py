@@ -30,6 +30,9 @@ def weight(path: tuple[str, ...]) -> tuple[int, int, int]:
     return len(path), torn, sum(index for index, _ in steps)
 
 
+_ALL = 1 << 20  # cuts of a recovery: all that a campaign may have drawn from
+
+
 def shrink(workshop: Workshop, line: str) -> Reproduction:
     """The shortest reproduction in the scenario of `line`. Raises ValueError when the line itself
     does not fail any more."""
@@ -48,12 +51,12 @@ def shrink(workshop: Workshop, line: str) -> Reproduction:
         for node in candidates:
             if len(first) == 1 and weight(node.path) > weight(first):
                 break
-            outcome = explore(rig, node, scenario, seed, deeper=False)
+            outcome = explore(rig, node, scenario, seed, deeper=0)
             if outcome.violation is not None:
                 return _told(board, seed, node, outcome.violation)
         parent = next(node for node in recorded.nodes if node.path == first[:1])
         while True:
-            outcome = explore(rig, parent, scenario, seed, deeper=True)
+            outcome = explore(rig, parent, scenario, seed, deeper=_ALL)
             if outcome.violation is not None:
                 return _told(board, seed, parent, outcome.violation)
             step = first[: len(parent.path) + 1]

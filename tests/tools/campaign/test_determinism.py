@@ -34,7 +34,7 @@ recorded = record(rig, scenario, FlashState(), workshop.base(scenario.start).kno
 traces = hashlib.sha256(rig.card.trace.json_lines().encode())
 flash = hashlib.sha256(bytes(rig.card.flash.memory))
 for node in recorded.nodes[:: max(1, len(recorded.nodes) // 12)]:
-    explore(rig, node, scenario, seed, deeper=False)
+    explore(rig, node, scenario, seed, deeper=0)
     traces.update(rig.card.trace.json_lines().encode())
     flash.update(bytes(rig.card.flash.memory))
 rig.close()

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 
 from tallystick import __version__
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(BoxError, _box_error)
+    app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
@@ -74,6 +76,25 @@ async def _box_error(request: Request, error: Exception) -> Response:
     if wants_page(request):
         return error_page(request, unreadable)
     return JSONResponse(unreadable.body(), status_code=500)
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    """The database has gone away, or is busy: that is no fault of the request's."""
+    assert isinstance(error, DBAPIError)
+    gone = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+    if not gone:
+        return await _internal_error(request, error)
+    log.warning("the database does not answer: %s", type(error.orig).__name__)
+    answer = ApiError(
+        503,
+        "busy",
+        "The database does not answer now.",
+        kept="What the request asked for was done wholly or not at all.",
+        todo="Look at what is there now, and try again in a moment.",
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=503, headers={"retry-after": "2"})
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -21,6 +21,7 @@ BUSY_TIMEOUT_S = 15
 MAX_TRIES = 20
 T = TypeVar("T")
 _WRITES = "tally_writes"
+READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 
 
 class StaleError(Exception):
@@ -91,4 +92,13 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 def _postgresql_engine(url: str) -> Engine:
-    return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10)
+    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10)
+
+    @event.listens_for(engine, "handle_error")
+    def leave_a_standby(context: ExceptionContext) -> None:
+        """A primary that was made a standby still answers, but takes no writes: the pool must not
+        keep its connections. Those that are made anew go to the host that takes writes."""
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True
+
+    return engine

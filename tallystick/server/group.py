@@ -23,6 +23,9 @@ from tallystick.server.verification import Check, Outcome, Verifier
 
 MAX_BATCH = 64
 MAX_QUEUE = 4096
+# How long checks wait for a database that has gone, as in a failover, before they are refused.
+RECONNECT_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Group:
         self._queue: deque[Waiting] = deque()
         self._arrived = threading.Condition()
         self._closing = False
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
         self._thread.start()
 
@@ -58,6 +62,7 @@ class Group:
         with self._arrived:
             self._closing = True
             self._arrived.notify()
+        self._stopped.set()
         self._thread.join()
 
     def _work(self) -> None:
@@ -72,8 +77,9 @@ class Group:
 
     def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
-        for attempt in range(MAX_TRIES):
-            if attempt:
+        stale, waited, pause = 0, 0.0, FIRST_PAUSE_S
+        while stale < MAX_TRIES and waited < RECONNECT_S:
+            if stale or waited:
                 metrics.RETRIES.inc()
             began = time.perf_counter()
             try:
@@ -82,9 +88,13 @@ class Group:
                 self._verifier.chain.commit()
             except StaleError:
                 self._verifier.chain.rollback()
+                stale += 1
             except DBAPIError as error:
                 log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
                 self._verifier.chain.reopen()
+                if self._stopped.wait(pause):
+                    break
+                waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
             except Exception:
                 log.exception("a batch of checks failed")
                 self._verifier.chain.reopen()

@@ -52,7 +52,7 @@ def backup(database: Database, target: Path) -> None:
                 source.backup(copy, pages=1000)
                 copy.execute("PRAGMA journal_mode=DELETE")
         else:
-            _run_tool("pg_dump", "--format=custom", f"--file={draft}", _libpq_url(database))
+            _run_tool(database, "pg_dump", "--format=custom", f"--file={draft}", "--dbname={}")
 
 
 def restore(
@@ -77,7 +77,7 @@ def restore(
         ):
             copy.backup(target)
     else:
-        _run_tool("pg_restore", "--no-owner", f"--dbname={_libpq_url(database)}", str(source))
+        _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
     counters = _counters_of(newer) if newer is not None else {}
     merged = 0
     with database.write() as connection:
@@ -276,18 +276,23 @@ def _draft(target: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _libpq_url(database: Database) -> str:
-    url = database.url.set(drivername="postgresql")
-    return url.render_as_string(hide_password=False)
+def _run_tool(database: Database, name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's tools. {} in an argument becomes the connection string (which may
+    name several hosts); the password goes by the environment, for everybody may read arguments."""
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
-
-def _run_tool(name: str, *arguments: str) -> None:
     path = shutil.which(name)
     if path is None:
         raise TallyError(
             f"{name} is not installed.", kept="Nothing was changed.", todo="Install it."
         )
-    done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False)
+    _, where = database.engine.dialect.create_connect_args(database.url)
+    where.pop("context", None)
+    secret = {"PGPASSWORD": str(where.pop("password"))} if "password" in where else {}
+    words = [word.replace("{}", make_conninfo(**where)) for word in arguments]
+    done = subprocess.run(
+        [path, *words], capture_output=True, text=True, check=False, env={**os.environ, **secret}
+    )
     if done.returncode:
         raise TallyError(
             f"{name} failed: {done.stderr.strip().splitlines()[-1:]}.", kept="See its message."

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from argon2 import PasswordHasher
 from pskc import PSKC
@@ -222,17 +225,45 @@ def page(portal_url: str) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]:
-    """A PostgreSQL cluster of this session's own, on a socket in a temporary folder."""
-    tools = {name: shutil.which(name) for name in ("initdb", "pg_ctl", "createdb")}
+def postgresql_tools() -> dict[str, str]:
+    names = ("initdb", "pg_ctl", "createdb", "pg_basebackup")
+    tools = {name: shutil.which(name) for name in names}
     if not all(tools.values()):
-        pytest.skip("needs PostgreSQL (initdb, pg_ctl and createdb on the path)")
+        pytest.skip(f"needs PostgreSQL ({', '.join(names)} on the path)")
+    return {name: str(path) for name, path in tools.items()}
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_tools: dict[str, str]) -> Iterator[Postgresql]:
+    """A PostgreSQL cluster of this session's own, on a socket in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="tally-pg-"))
-    cluster = Postgresql(folder, {name: str(path) for name, path in tools.items()})
+    cluster = Postgresql(folder, postgresql_tools)
     cluster.make()
     cluster.start()
     yield cluster
     cluster.stop("immediate")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def replicated(postgresql_tools: dict[str, str]) -> Iterator[tuple[Postgresql, Postgresql]]:
+    """A primary of this test's own, and a standby that every commit waits for."""
+    folder = Path(tempfile.mkdtemp(prefix="tally-pg-"))
+    folder.chmod(0o755)
+    pair = []
+    for name in ("primary", "standby"):
+        (folder / name).mkdir()
+        pair.append(Postgresql(folder / name, postgresql_tools))
+    primary, standby = pair
+    primary.make()
+    primary.start()
+    standby.follow(primary)
+    standby.start()
+    primary.wait_for_standby()
+    yield primary, standby
+    for cluster in pair:
+        if cluster.is_running():
+            cluster.stop("immediate")
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -258,12 +289,58 @@ class Postgresql:
         """mode `immediate` is a crash: recovery runs at the next start."""
         self._control("-m", mode, "-w", "stop")
 
-    def new_database(self) -> str:
-        """→ the URL of an empty database"""
+    def new_database(self, *others: Postgresql) -> str:
+        """→ the URL of an empty database, on whichever of several hosts takes writes"""
         self.databases += 1
         name = f"t{os.getpid()}_{self.databases}"
         self._run(self.tools["createdb"], "-h", str(self.folder), "-U", "tally", name)
-        return f"postgresql+psycopg://tally@/{name}?host={self.folder}"
+        hosts = "&".join(f"host={one.folder}" for one in (self, *others))
+        last = "&target_session_attrs=read-write" if others else ""
+        return f"postgresql+psycopg://tally@/{name}?{hosts}{last}"
+
+    def follow(self, primary: Postgresql) -> None:
+        """Be a standby: a copy of the primary that streams what it writes."""
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres")
+        source = f"host={primary.folder} user=tally application_name=standby"
+        data = str(self.folder / "data")
+        self._run(
+            *(self.tools["pg_basebackup"], "-d", source, "-D", data),
+            *("-R", "-X", "stream", "-c", "fast", "--no-sync"),
+        )
+
+    def wait_for_standby(self) -> None:
+        """From now on each commit waits until the standby has it on its disk."""
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        self.sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 30
+        while "sync" not in self.sql("SELECT sync_state FROM pg_stat_replication"):
+            assert time.monotonic() < deadline, "the standby does not follow"
+            time.sleep(0.05)
+
+    def promote(self) -> None:
+        """The standby takes writes from now on."""
+        self._control("-w", "promote")
+
+    def kill(self) -> None:
+        """End it as a power cut would: no signal that it could handle."""
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+
+    def is_running(self) -> bool:
+        try:
+            self._control("status")
+        except subprocess.CalledProcessError:
+            return False
+        return True
+
+    def sql(self, statement: str) -> list[str]:
+        """→ the first column of the answer"""
+        with psycopg.connect(
+            host=str(self.folder), user="tally", dbname="postgres", autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement)
+            return [str(row[0]) for row in cursor.fetchall()] if cursor.description else []
 
     def _control(self, *words: str) -> None:
         self._run(self.tools["pg_ctl"], "-D", str(self.folder / "data"), *words)

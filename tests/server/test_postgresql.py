@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import threading
@@ -14,13 +15,14 @@ import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.server import operations, schema
+from tallystick.server import audit, operations, schema
 from tallystick.server.console import opened
 from tallystick.server.database import Database
 from tallystick.server.housekeeping import sweep
+from tallystick.server.models import Card
 from tallystick.server.models_login import Factor
 from tallystick.server.otp import hotp
 from tallystick.server.running import running, running_in_thread, start
@@ -190,8 +192,6 @@ def test_the_server_is_killed_under_load(request, tmp_path: Path, container_clas
             live = start(live.settings, port=port)
             nothing_lost(live.url, users)
         with opened(live.settings) as parts, parts.database.read() as connection:
-            from tallystick.server import audit
-
             assert all(r.broken_at is None for r in audit.check(connection, parts.ring))
     finally:
         live.stop()
@@ -212,3 +212,84 @@ def test_the_database_crashes_under_load(postgresql, tmp_path: Path, container_c
             nothing_lost(live.url, users)
         answer = httpx.get(f"{live.url}/v1/whoami", headers=service)
         assert answer.status_code == 200
+
+
+class Registrar:
+    """Makes credentials, whatever happens to the database, and remembers which ones were
+    acknowledged."""
+
+    def __init__(self, admin: dict[str, str]) -> None:
+        self.admin = admin
+        self.acknowledged: list[str] = []
+        self.stop = threading.Event()
+
+    def work(self, url: str) -> None:
+        with httpx.Client(base_url=url, headers=self.admin, timeout=20) as client:
+            for number in itertools.count():
+                if self.stop.is_set():
+                    return
+                body = {"role": "service", "name": f"n{number}"}
+                try:
+                    answer = client.post("/v1/credentials", json=body)
+                except httpx.HTTPError:
+                    self.stop.wait(0.01)
+                    continue
+                assert answer.status_code in (201, 503)
+                if answer.status_code == 201:
+                    self.acknowledged.append(answer.json()["id"])
+
+
+def test_a_standby_takes_over(replicated, tmp_path: Path, container_class):
+    """The primary is killed under load and its synchronous standby promoted: no accepted code is
+    accepted again, nothing that was acknowledged is lost, and the workers go on by themselves."""
+    primary, standby = replicated
+    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    with running(tmp_path, db=primary.new_database(standby), workers=2) as live:
+        service = enrol(live, container_class, tmp_path, seeds)
+        users = [User(name, seed, service) for name, seed in seeds.items()]
+        admin = live.add_credential("admin", "admin")
+        registrar = Registrar({"authorization": f"Bearer {admin.token.reveal().decode()}"})
+        threads = [threading.Thread(target=one.work, args=(live.url,)) for one in users]
+        threads.append(threading.Thread(target=registrar.work, args=(live.url,)))
+        for thread in threads:
+            thread.start()
+
+        def until_more(count: int) -> None:
+            before = [len(user.accepted) for user in users]
+            deadline = time.monotonic() + 60
+            while any(len(u.accepted) < n + count for u, n in zip(users, before, strict=True)):
+                assert time.monotonic() < deadline, "the load does not get through"
+                time.sleep(0.005)
+
+        until_more(6)
+        primary.kill()
+        standby.promote()
+        until_more(6)
+        for one in (*users, registrar):
+            one.stop.set()
+        for thread in threads:
+            thread.join(timeout=60)
+        nothing_lost(live.url, users)
+        listed = httpx.get(f"{live.url}/v1/credentials", headers=registrar.admin).json()
+        assert set(registrar.acknowledged) <= {one["id"] for one in listed["credentials"]}
+        assert len(registrar.acknowledged) > 3
+        with opened(live.settings) as parts, parts.database.read() as connection:
+            rows = connection.execute(select(Card.serial, Card.moving_factor)).all()
+            broken = [r for r in audit.check(connection, parts.ring) if r.broken_at is not None]
+        factors = {row.serial: row.moving_factor for row in rows}
+        assert all(factors[user.name] > max(user.accepted) for user in users)
+        assert broken == []
+
+
+def test_a_connection_to_what_became_a_standby_is_left(postgresql):
+    database = Database(postgresql.new_database())
+    schema.ensure(database)
+    with database.read() as connection:
+        first = connection.execute(text("SELECT pg_backend_pid()")).scalar()
+        connection.execute(text("SET default_transaction_read_only = on"))
+    with pytest.raises(DBAPIError, match="read-only"), database.write() as connection:
+        connection.execute(text("DELETE FROM rate"))
+    with database.write() as connection:
+        assert connection.execute(text("SELECT pg_backend_pid()")).scalar() != first
+        connection.execute(text("DELETE FROM rate"))
+    database.close()

@@ -179,14 +179,27 @@ class Batch:
         """Wait until the card is taken out. True when another is in its place already. A fixture
         swaps cards at once, a person takes seconds: looks grow further apart."""
         pause, longest = LOOK_FOR_REMOVAL_S
-        while not self.stop.wait(pause):
-            pause = min(2 * pause, longest)
-            try:
+        try:
+            serial = serial or _says(connection)  # of a card that failed before it was known
+            while not self.stop.wait(pause):
+                pause = min(2 * pause, longest)
                 connection.t1.resynchronise()
-                if IssuerSession(connection).serial() != serial:
+                found = _says(connection)
+                if found and found != serial:
                     return True
-            except NoDeviceError:
-                return False
-            except TallyError:
-                continue
+        except NoDeviceError:
+            pass
         return False
+
+
+def _says(connection: CardConnection) -> str:
+    """The serial number that the card in the dock tells anybody; "" when it tells none.
+
+    Raises NoDeviceError when there is no card.
+    """
+    try:
+        return IssuerSession(connection).serial()
+    except NoDeviceError:
+        raise
+    except TallyError:
+        return ""

@@ -193,6 +193,7 @@ class CardRun:
                 todo="Put the card with the right label in the dock.",
             )
         self._serial = serial
+        self._note(State.SEEN)
         version = IssuerSession(channel).version()  # inside the channel, so nobody can fake it
         self._check_version(version)
         life_cycle = LifeCycle.OP_READY

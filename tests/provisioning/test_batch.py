@@ -189,3 +189,40 @@ def test_port_sources(tmp_path):
     (tmp_path / "card2").touch()
     (tmp_path / "card1").touch()
     assert matching.ports() == [f"{tmp_path}/card1", f"{tmp_path}/card2"]
+
+
+@pytest.mark.parametrize("keys", [None, (bytes(16),) * 3], ids=["in service", "of another firm"])
+def test_a_card_that_fails_fails_once_while_it_is_in_the_dock(start, provision_one, keys):
+    """It is not tried again and again until somebody takes it out."""
+    card = MemoryCard(keys=keys) if keys else provision_one(MemoryCard())
+    looks = []
+
+    class Dock(Bench):
+        def open(self, port):
+            return CardConnection(MemoryLink(card))
+
+        def failed(self, port, serial, error):
+            super().failed(port, serial, error)
+            card.before = looks.append
+
+    bench = Dock({"a": [card]})
+    batch = start(bench, 1)
+    thread = threading.Thread(target=batch.run)
+    thread.start()
+    for _ in range(500):
+        if len(looks) >= 8:  # looks whether it is still there
+            break
+        threading.Event().wait(0.01)
+    batch.stop.set()
+    thread.join(10)
+    assert len(looks) >= 8 and len(batch.summary.failures) == 1
+
+
+@pytest.fixture
+def provision_one(custody, registry, journal):
+    def run(card):
+        provisioner = Provisioner(custody, registry, journal, Plan(batch="before"), URL)
+        provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+        return card
+
+    return run

@@ -257,14 +257,16 @@ def replicated(postgresql_tools: dict[str, str]) -> Iterator[tuple[Postgresql, P
     primary, standby = pair
     primary.make()
     primary.start()
-    standby.follow(primary)
-    standby.start()
-    primary.wait_for_standby()
-    yield primary, standby
-    for cluster in pair:
-        if cluster.is_running():
-            cluster.stop("immediate")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        standby.follow(primary)
+        standby.start()
+        primary.wait_for_standby()
+        yield primary, standby
+    finally:
+        for cluster in pair:
+            if cluster.running:
+                cluster.stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -274,6 +276,7 @@ class Postgresql:
     folder: Path
     tools: dict[str, str]
     databases: int = 0
+    running: bool = False
 
     def make(self) -> None:
         if os.geteuid() == 0:
@@ -284,10 +287,12 @@ class Postgresql:
     def start(self) -> None:
         options = f"-c listen_addresses='' -k {self.folder} -c max_connections=100"
         self._control("-o", options, "-l", str(self.folder / "log"), "-w", "start")
+        self.running = True
 
     def stop(self, mode: str = "fast") -> None:
         """mode `immediate` is a crash: recovery runs at the next start."""
         self._control("-m", mode, "-w", "stop")
+        self.running = False
 
     def new_database(self, *others: Postgresql) -> str:
         """→ the URL of an empty database, on whichever of several hosts takes writes"""
@@ -326,13 +331,7 @@ class Postgresql:
         """End it as a power cut would: no signal that it could handle."""
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
-
-    def is_running(self) -> bool:
-        try:
-            self._control("status")
-        except subprocess.CalledProcessError:
-            return False
-        return True
+        self.running = False
 
     def sql(self, statement: str) -> list[str]:
         """→ the first column of the answer"""

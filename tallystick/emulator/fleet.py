@@ -32,18 +32,18 @@ class Fleet:
     def __init__(self, image: Image, count: int, *, first: int = 1, seed: int = 0) -> None:
         _allow_files(count * _FILES_EACH + _FILES_SPARE)
         self.now_us = 0
-        self._pool = FlashPool(image.content())
-        self.cards = [
-            Card(
+        self.pool = FlashPool(image.content())
+        self._awake: dict[Card, None] = {}  # in the order in which they woke
+        self.cards: list[Card] = []
+        for number in range(count):
+            card = Card(
                 image,
                 identity=Identity.derive(f"TS{first + number:08}", 20260101).encode(),
                 seed=seed + number,
                 trace=Trace(_EVENTS_EACH),
-                pool=self._pool,
+                pool=self.pool,
             )
-            for number in range(count)
-        ]
-        for card in self.cards:
+            self.cards.append(card)
             self.with_card(card, Card.power_on)
 
     def __enter__(self) -> Fleet:
@@ -60,7 +60,7 @@ class Fleet:
     def close(self) -> None:
         for card in self.cards:
             card.close()
-        self._pool.close()
+        self.pool.close()
 
     def __iter__(self) -> Iterator[Card]:
         return iter(self.cards)
@@ -71,28 +71,30 @@ class Fleet:
         self._bring_up(card)
         result = action(card)
         self.now_us = max(self.now_us, card.clock.now)
-        self._put_away(card)
+        self._look_after(card)
         return result
 
     def pass_time(self, ms: float) -> None:
         """For all. Cards that are awake run now; the others when they are next taken in hand."""
         self.now_us += round(ms * 1000)
-        for card in self.cards:
-            if card.mcu.state is State.RUNNING:
-                self._bring_up(card)
-                self._put_away(card)
+        for card in list(self._awake):
+            self._bring_up(card)
+            self._look_after(card)
 
     def processes(self) -> int:
         """Firmware processes that exist now."""
         return sum(card.mcu.state is State.RUNNING for card in self.cards)
 
-    def _put_away(self, card: Card) -> None:
-        if card.mcu.state is not State.RUNNING:
-            card.flash.put_away()
-
     def _bring_up(self, card: Card) -> None:
         if card.clock.now < self.now_us:
             card.run_to(self.now_us)
+
+    def _look_after(self, card: Card) -> None:
+        if card.mcu.state is State.RUNNING:
+            self._awake[card] = None
+        else:
+            self._awake.pop(card, None)
+            card.flash.put_away()
 
 
 def _allow_files(count: int) -> None:

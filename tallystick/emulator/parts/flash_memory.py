@@ -40,6 +40,11 @@ class FlashPool:
         self.content = content
         self._free: list[tuple[FlashMemory, set[int]]] = []
 
+    @property
+    def idle(self) -> int:
+        """Pieces of memory that nobody uses."""
+        return len(self._free)
+
     def take(self, pages: Pages) -> FlashMemory:
         """Memory that holds `content` with these pages changed."""
         if self._free:

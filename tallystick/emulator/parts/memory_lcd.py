@@ -6,6 +6,7 @@ Written from the panel's side: it takes bits as they arrive and knows nothing of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from tallystick.emulator.frames import Frame
 
@@ -46,7 +47,7 @@ class MemoryLcd:
         self._polarity_since_us = 0
         self._blank = b"\xff" * (width * height // 8)
         self._memory = self._blank  # as on the wire: a bit a pixel, 0 is dark
-        self._pixels = bytes(width * height)
+        self._pixels = _no_ink(width * height)
         self._unpacked = self._blank  # what `_pixels` was made of
 
     @property
@@ -54,7 +55,10 @@ class MemoryLcd:
         """What is seen: row by row, a byte a pixel, 1 is dark. Blank without power."""
         if self._unpacked is not self._memory:
             self._unpacked = self._memory
-            self._pixels = b"".join([_PIXELS[byte] for byte in self._memory])
+            if self._memory == self._blank:
+                self._pixels = _no_ink(self.width * self.height)
+            else:
+                self._pixels = b"".join([_PIXELS[byte] for byte in self._memory])
         return self._pixels
 
     def frame(self) -> Frame:
@@ -157,6 +161,11 @@ class MemoryLcd:
 
     def _error(self, sentence: str) -> None:
         self.errors.append(f"memory LCD: {sentence}")
+
+
+@cache
+def _no_ink(count: int) -> bytes:
+    return bytes(count)
 
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))

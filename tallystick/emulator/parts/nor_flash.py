@@ -91,14 +91,14 @@ class NorFlash:
     pool: FlashPool | None = None
 
     def __post_init__(self) -> None:
-        self._kept: Pages = {}
+        self.kept: Pages = {}  # while it is put away
         self._shared = None if self.pool else FlashMemory(self.size)
 
     def _memory(self) -> FlashMemory:
         if self._shared is None:
             assert self.pool is not None
-            self._shared = self.pool.take(self._kept)
-            self._kept = {}
+            self._shared = self.pool.take(self.kept)
+            self.kept = {}
         return self._shared
 
     @property
@@ -113,7 +113,7 @@ class NorFlash:
         """No firmware runs and nobody looks: gives the memory back to the pool, where there is
         one. It is there again when somebody does."""
         if self.pool is not None and self._shared is not None:
-            self._kept = self.pool.give(self._shared)
+            self.kept = self.pool.give(self._shared)
             self._shared = None
 
     def close(self) -> None:

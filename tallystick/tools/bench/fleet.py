@@ -21,10 +21,11 @@ CARDS = 1000
 PRESSES = 10_000
 WORKERS = 2
 _BOARD = "nucleo_l476rg"
+_WARM_UP = 90_000_000  # added to serial numbers
 
 
 def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
-    """Seconds of wall time for everything, and MiB of memory, over all processes."""
+    """Seconds of wall time for everything, and KiB of memory, over all processes."""
     processors = sorted(os.sched_getaffinity(0))
     began = time.perf_counter()
     command = [sys.executable, "-m", "tallystick.tools.bench.fleet"]
@@ -43,7 +44,12 @@ def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
     name = f"{cards} provisionings and {presses} presses, {WORKERS} cores"
     return [
         row(f"fleet: {name}", round(seconds, 1), "s wall", "≤ 60"),
-        row("fleet: memory a sleeping card", round(_mean(results, "mib_a_card"), 2), "MiB", ""),
+        row(
+            "fleet: memory a sleeping card, after provisioning and presses",
+            round(_mean(results, "mib_a_card"), 2),
+            "MiB",
+            "",
+        ),
         row("fleet: processes of sleeping cards", sum(r["processes"] for r in results), "", "0"),
         row("fleet: a provisioning", round(_mean(results, "provision_ms"), 1), "ms wall", ""),
         row("fleet: a press to its code", round(_mean(results, "press_ms"), 1), "ms wall", ""),
@@ -54,39 +60,41 @@ def _mean(results: list[dict[str, Any]], key: str) -> float:
     return float(sum(result[key] for result in results) / len(results))
 
 
-def _resident_mib() -> float:
+def _resident_kib() -> float:
     """Of this process, its shared memory included (proc_pid_statm(5), resident pages)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def _shows_a_code(card: Card) -> bool:
+    before = card.display.frames
+    card.press()
+    return card.display.frames > before and not card.frame().blank
 
 
 def work(first: int, cards: int, presses: int) -> dict[str, Any]:
     """One worker's share."""
     boot = image(_BOARD)
-    before = _resident_mib()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        station(Path(folder)) as home,
-        Fleet(boot, cards, first=first) as fleet,
-    ):
+    with tempfile.TemporaryDirectory() as folder, station(Path(folder)) as home:
+        with Fleet(boot, 1, first=_WARM_UP + first) as fleet:  # loads what one card needs
+            fleet.with_card(fleet.cards[0], home.provision)
+        before = _resident_kib()
         began = time.perf_counter()
-        for card in fleet:
-            fleet.with_card(card, home.provision)
-        provisioned = time.perf_counter()
-        fleet.pass_time(5000)
-        memory = _resident_mib() - before
-        processes = fleet.processes()
-        codes = 0
-        for number in range(presses):
-            card = fleet.cards[number % cards]
-            fleet.with_card(card, Card.press)
-            codes += card.display.frames > 0
-            fleet.pass_time(60_000)
-        ended = time.perf_counter()
-        assert all(card.read_code() is None for card in fleet)
+        with Fleet(boot, cards, first=first) as fleet:
+            for card in fleet:
+                fleet.with_card(card, home.provision)
+            provisioned = time.perf_counter()
+            fleet.pass_time(5000)
+            processes = fleet.processes()
+            codes = 0
+            for number in range(presses):
+                codes += fleet.with_card(fleet.cards[number % cards], _shows_a_code)
+                fleet.pass_time(60_000)
+            ended = time.perf_counter()
+            memory = _resident_kib() - before
     assert codes == presses
     return {
-        "mib_a_card": memory / cards,
+        "kib_a_card": memory / cards,
         "processes": processes,
         "provision_ms": (provisioned - began) / cards * 1000,
         "press_ms": (ended - provisioned) / presses * 1000,

@@ -44,12 +44,7 @@ def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
     name = f"{cards} provisionings and {presses} presses, {WORKERS} cores"
     return [
         row(f"fleet: {name}", round(seconds, 1), "s wall", "≤ 60"),
-        row(
-            "fleet: memory a sleeping card, after provisioning and presses",
-            round(_mean(results, "mib_a_card"), 2),
-            "MiB",
-            "",
-        ),
+        row("fleet: memory a sleeping card", round(_mean(results, "kib_a_card")), "KiB", ""),
         row("fleet: processes of sleeping cards", sum(r["processes"] for r in results), "", "0"),
         row("fleet: a provisioning", round(_mean(results, "provision_ms"), 1), "ms wall", ""),
         row("fleet: a press to its code", round(_mean(results, "press_ms"), 1), "ms wall", ""),

@@ -6,15 +6,17 @@ import json
 import os
 import smtplib
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tallystick.common.errors import BadInputError, UnreachableError
 
 TIMEOUT_S = 10.0
+MAX_ANSWERS = 10  # of an SMS centre, until the one to our message
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,18 @@ class SmppGateway:
         client = smpplib.client.Client(
             self._host, self._port, timeout=TIMEOUT_S, allow_unknown_opt_params=True
         )
+        taken = 0
+
+        def count(pdu: Any) -> None:
+            nonlocal taken
+            taken += 1
+
+        client.set_message_sent_handler(count)
         try:
             client.connect()
             client.bind_transmitter(system_id=self._user, password=self._password)
             parts, coding, kind = smpplib.gsm.make_parts(letter.text)
-            for part in parts:
+            for number, part in enumerate(parts, start=1):
                 client.send_message(
                     source_addr_ton=consts.SMPP_TON_ALNUM,
                     source_addr_npi=consts.SMPP_NPI_UNK,
@@ -120,10 +129,18 @@ class SmppGateway:
                     esm_class=kind,
                     registered_delivery=False,
                 )
-                client.read_once()  # the submit_sm_resp: raises when the centre refused
-            client.unbind()
+                read = 0
+                while taken < number and read < MAX_ANSWERS:  # it may ask something first
+                    client.read_once(auto_send_enquire_link=False)  # raises when it refuses
+                    read += 1
+                if taken < number:
+                    raise smpplib.exceptions.PDUError("no submit_sm_resp")
         except (OSError, smpplib.exceptions.ConnectionError, smpplib.exceptions.PDUError) as error:
             raise _unreachable("The SMS centre", error) from None
+        else:
+            # The centre has the message: how it says good-bye is no reason to send it again.
+            with suppress(OSError, smpplib.exceptions.ConnectionError, smpplib.exceptions.PDUError):
+                client.unbind()
         finally:
             client.disconnect()
 

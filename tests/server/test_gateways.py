@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import re
 import socket
-import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,7 @@ from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import smpp34
 from aiosmtpd.controller import Controller
 from sqlalchemy import func, select
 
@@ -123,45 +125,99 @@ def test_sms_over_http():
         server.shutdown()
 
 
-def serve_smpp(listener: socket.socket, got: list[bytes], status: int) -> None:
-    """A message centre by the specification (SMPP 3.4, section 4): answers each command with the
-    same sequence number and the response bit set."""
-    connection, _ = listener.accept()
-    with connection:
-        while head := connection.recv(16, socket.MSG_WAITALL):
-            length, command, _, sequence = struct.unpack(">IIII", head)
-            body = connection.recv(length - 16, socket.MSG_WAITALL) if length > 16 else b""
-            got.append(struct.pack(">I", command) + body)
-            answer = b"id\0" if command in (0x02, 0x04) else b""
-            answered = status if command == 0x04 else 0
-            answer = b"" if answered else answer
-            connection.sendall(
-                struct.pack(">IIII", 16 + len(answer), command | 0x80000000, answered, sequence)
-                + answer
-            )
-            if command == 0x06:
-                return
+class MessageCentre:
+    """An SMS centre that is not ours (smpp34), in a thread of its own. It offers no port 0, so a
+    free one is looked for; another process may be quicker, hence the tries."""
+
+    def __init__(self, status: int) -> None:
+        self.port = 0
+        self.got: list[tuple[str, str, int, int, bytes]] = []
+        self._status = status
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> MessageCentre:
+        self._thread.start()
+        assert self._ready.wait(10), "the SMS centre does not start"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        self._serving = self._loop.create_task(self._serve())
+        with contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)
+
+    async def _serve(self) -> None:
+        for _ in range(5):
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port = free.getsockname()[1]
+            server = smpp34.Server("127.0.0.1", self.port, system_id="centre")
+            try:
+                await server.start()
+                break
+            except (OSError, smpp34.SmppError):
+                continue
+        self._ready.set()
+        try:
+            while True:
+                event = await server.next()
+                if isinstance(event, smpp34.SubmitSmEvent):
+                    self.got.append(
+                        (
+                            event.source_addr,
+                            event.destination_addr,
+                            event.data_coding,
+                            event.esm_class,
+                            bytes(event.short_message),
+                        )
+                    )
+                    if self._status:
+                        event.reject(self._status)
+                    else:
+                        event.accept(message_id="id")
+        finally:
+            await server.stop()
 
 
-@pytest.mark.parametrize("status", [0, 0x58])
-def test_sms_over_smpp(status):
-    got: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve_smpp, args=(listener, got, status), daemon=True)
-        thread.start()
-        port = listener.getsockname()[1]
-        gateway = gateway_from(f"smpp://me:pw@127.0.0.1:{port}?sender=FIRM", sender="x")
+def send_by_smpp(text: str, status: int = 0) -> list[tuple[str, str, int, int, bytes]]:
+    with MessageCentre(status) as centre:
+        url = f"smpp://me:pw@127.0.0.1:{centre.port}?sender=FIRM"
+        gateway = gateway_from(url, sender="x")
         if status:
             with pytest.raises(UnreachableError):
-                gateway.send(Letter("+4740000089", "", "123456 is your code"))
+                gateway.send(Letter("+4740000089", "", text))
         else:
-            gateway.send(Letter("+4740000089", "", "123456 is your code"))
-        thread.join(timeout=5)
-    bind, submit = got[0], got[1]
-    assert bind.startswith(b"\0\0\0\x02me\0pw\0")
-    assert submit.startswith(b"\0\0\0\x04")
-    assert b"FIRM\0" in submit and b"4740000089\0" in submit
-    assert submit.endswith(b"123456 is your code")
+            gateway.send(Letter("+4740000089", "", text))
+        return centre.got
+
+
+def test_sms_over_smpp():
+    (got,) = send_by_smpp("123456 is your code")
+    assert got == ("FIRM", "4740000089", 0, 0, b"123456 is your code")
+
+
+@pytest.mark.parametrize("status", [smpp34.ESME_RTHROTTLED, smpp34.ESME_RINVDSTADR])
+def test_sms_over_smpp_refused(status):
+    """The message is kept, and tried again."""
+    assert len(send_by_smpp("123456 is your code", status)) == 1
+
+
+def test_long_sms_over_smpp_in_other_scripts():
+    """UCS-2 in parts, each with its header (3GPP TS 23.040, 9.2.3.24.1)."""
+    text = "123456 – код для входа в Ёлочка. " * 4
+    parts = send_by_smpp(text)
+    assert len(parts) == 2
+    assert {(coding, kind) for _, _, coding, kind, _ in parts} == {(8, 0x40)}
+    headers = [body[:6] for *_, body in parts]
+    assert [header[3:] for header in headers] == [b"\xf0\x02\x01", b"\xf0\x02\x02"] or [
+        header[4:] for header in headers
+    ] == [b"\x02\x01", b"\x02\x02"]
+    assert b"".join(body[6:] for *_, body in parts).decode("utf-16-be") == text
 
 
 def test_the_outbox_sends_once_and_keeps_nothing(settings, clock, smtp):

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign coverage fuzz-reader help setup packages demo test lint format bench image privacyidea clean
+.PHONY: campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -23,10 +23,13 @@ setup: $(STAMP) ## Make .venv with everything in it
 packages: ## Install the Debian packages that some tests need (as root; otherwise says so)
 	@.ci/packages
 
+pythons: setup ## Environments for the other Pythons of this machine, which one test compares
+	@.ci/pythons
+
 demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
-test: setup packages lint ## Lint, then every test
+test: setup packages pythons lint ## Lint, then every test
 	$(BIN)/pytest -n auto
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.

@@ -162,12 +162,18 @@ class SmtpGateway:
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
         message.set_content(letter.text)
         try:
-            with self._connect() as connection:
+            connection = self._connect()
+            try:
                 if self._parts.username:
                     connection.login(
                         unquote(self._parts.username), unquote(self._parts.password or "")
                     )
                 connection.send_message(message)
+            finally:
+                # Once it has the message, how it says good-bye is no reason to send it again.
+                with suppress(OSError, smtplib.SMTPException):
+                    connection.quit()
+                connection.close()
         except (OSError, smtplib.SMTPException) as error:
             raise _unreachable("The mail server", error) from None
 

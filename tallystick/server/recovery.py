@@ -3,9 +3,12 @@ desk and a second person's consent. No answer tells whether an account exists.""
 
 from __future__ import annotations
 
+import functools
 import hmac
 import secrets
-from typing import Protocol
+import time
+from collections.abc import Callable
+from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -28,6 +31,7 @@ from tallystick.server.rights import RIGHTS
 from tallystick.server.second import as_person, audit_verdict, context_of, over, usable
 from tallystick.server.state import State
 
+EVENED_S = 0.1
 WINDOW_S = 3600
 CONSOLE_LIFE_S = 86400
 STARTS_PER_NAME = 10
@@ -39,6 +43,10 @@ CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read o
 CODE_LENGTH = 12
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class CodeMaker(Protocol):
     """What making a help code needs of the server."""
 
@@ -46,6 +54,22 @@ class CodeMaker(Protocol):
     def ring(self) -> KeyRing: ...
 
 
+def evened(work: Callable[P, T]) -> Callable[P, T]:
+    """The answer takes as long for a name that exists as for one that does not: more is done for
+    the one (a code is sent, a proof is judged), and that must not show."""
+
+    @functools.wraps(work)
+    def timed(*args: P.args, **kwargs: P.kwargs) -> T:
+        began = time.perf_counter()
+        try:
+            return work(*args, **kwargs)
+        finally:
+            time.sleep(max(0.0, EVENED_S - (time.perf_counter() - began)))
+
+    return timed
+
+
+@evened
 def start(state: State, firm_name: str, login: str, kind: MethodKind, browser: Browser) -> str:
     """Begin with the kind of factor that the user says he has. A code is sent if there is such a
     factor; the answer is the same if not. → token for a cookie. Raises ApiError (429, 422)."""
@@ -101,6 +125,7 @@ def start(state: State, firm_name: str, login: str, kind: MethodKind, browser: B
     return token
 
 
+@evened
 def prove(state: State, firm_name: str, token: str, form: Form, browser: Browser) -> Verdict:
     """Judge the code. After TRIES_PER_ATTEMPT wrong ones the attempt is over, whoever it is for.
     Raises ApiError (401) when it is over."""
@@ -265,6 +290,7 @@ def _make_code(state: CodeMaker, connection: Connection, request_id: int) -> str
     return f"{code[:4]}-{code[4:8]}-{code[8:]}"
 
 
+@evened
 def with_help(state: State, firm_name: str, login: str, code: str, browser: Browser) -> str:
     """The user enters the code that he was told. → token for a cookie, at the stage of setting a
     password. Raises ApiError: 401 for anything wrong, 429."""

@@ -126,6 +126,7 @@ class RunningServer:
         return add_credential(self.settings, role, name)
 
     def stop(self) -> None:
+        """Let it finish what is under way. One that has ended already: nothing."""
         self.process.send_signal(signal.SIGTERM)
         self._wait()
 
@@ -171,8 +172,7 @@ def running(
     try:
         yield server
     finally:
-        if server.process.poll() is None:
-            server.stop()
+        server.stop()
 
 
 def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:

@@ -129,3 +129,24 @@ def test_the_day_ends_within_a_day_and_at_the_hour(moment: int, zone: str, hour:
     local = datetime.fromtimestamp(end, ZoneInfo(zone))
     # In the hour that daylight saving skips, the day ends an hour later by the clock on the wall.
     assert local.minute == 30 and (local.hour - hour) % 24 in (0, 1)
+
+
+def test_staff_see_which_cards_are_overdue(server, request):
+    from tests.server.portal_driver import Browser, Portal
+
+    url = str(server.client.base_url).rstrip("/")
+    request.addfinalizer(Browser.close_all)
+    boss = Portal(url, server.settings, server.clock, server.folder).staff("boss", "administrator")
+    know(server, "ann")
+    server.card(user=None)
+    boss.get("/cards").post("/cards/1000000001/lend", user="ann")
+    assert "ann, lent until" in boss.page.text
+    server.clock.advance(10 * 3600)
+    with Database(server.settings.db_url).write() as connection:  # the session lasts as long
+        from sqlalchemy import text
+
+        connection.execute(text("UPDATE session SET seen_at = :now"), {"now": server.clock()})
+    boss.get("/cards?q=1000000001")
+    assert "<b>overdue</b>: lent to ann until" in boss.page.text
+    boss.post("/cards/1000000001/take-back")
+    assert "nobody" in boss.page.text and "overdue" not in boss.page.text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -107,6 +109,33 @@ def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, cont
         assert reasons == ["replayed"] * 3 + ["ok"]
     finally:
         again.stop()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_request_under_way_is_answered_before_the_server_stops(
+    tmp_path: Path, container_class, workers: int
+):
+    seed = secrets.token_bytes(20)
+    with running(tmp_path, workers=workers) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        body = json.dumps({"user": "S1", "code": hotp(seed, 0, 6)}).encode()
+        head = (
+            "POST /v1/verify HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            f"authorization: {service['authorization']}\r\n"
+            f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+        )
+        host, port = live.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it is reading the body
+            live.process.send_signal(signal.SIGTERM)
+            connection.sendall(body[:5])
+            connection.sendall(body[5:])
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+        assert b'"accepted":true' in answer
+        assert live.process.wait(timeout=10) in (0, -signal.SIGTERM)
 
 
 def test_the_command_prints_a_url_that_answers(tmp_path: Path):

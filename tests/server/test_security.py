@@ -156,6 +156,32 @@ def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost
     assert abs(known - unknown) < 0.2 * max(known, unknown), times
 
 
+def test_recovery_takes_as_long_for_any_name(server):
+    """More is done for a name that exists; the answer waits until that does not show."""
+    from tallystick.server import recovery
+    from tests.server.portal_driver import Portal
+
+    url = str(server.client.base_url).rstrip("/")
+    portal = Portal(url, server.settings, server.clock, server.folder)
+    portal.person("ann")
+    portal.enrol_totp(Browser(url).sign_in("ann"))
+    times: dict[str, list[float]] = {"ann": [], "nobody": []}
+    for _ in range(3):
+        for name, taken in times.items():
+            browser = Browser(url).get("/recover")
+            for path, fields in (
+                ("/recover", {"login": name, "kind": "totp"}),
+                ("/recover/prove?kind=totp", {"code": "000000"}),
+            ):
+                began = time.perf_counter()
+                browser.post(path, **fields)
+                taken.append(time.perf_counter() - began)
+    Browser.close_all()
+    assert min(min(taken) for taken in times.values()) > recovery.EVENED_S
+    known, unknown = (statistics.median(taken) for taken in times.values())
+    assert abs(known - unknown) < 0.2 * max(known, unknown), times
+
+
 def test_huge_and_odd_requests_are_refused_politely(server):
     token = {"authorization": f"Bearer {server.service.token.reveal().decode()}"}
     endless = (b"x" * 65536 for _ in range(100))

@@ -37,7 +37,7 @@ def _cards(
     query = (
         select(Card.serial, Card.status, Card.last_used_at, Card.blocked_until)
         .add_columns(Person.login, Assignment.expires_at)
-        .outerjoin(Assignment, (Assignment.card_id == Card.id) & cards.live(visit.state.now()))
+        .outerjoin(Assignment, Assignment.card_id == Card.id)
         .outerjoin(Person, Person.id == Assignment.person_id)
         .where(Card.firm_id == visit.firm.id)
         .order_by(Card.serial)

@@ -8,285 +8,242 @@ keys, and takes the same update once more, to the end.
 
 from __future__ import annotations
 
-import base64
+import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import click
-import pyotp
+from rich.progress import Progress, TaskID
 
 from tallystick.common.console import err, json_option, out, print_json, progress
-from tallystick.common.errors import ExitCode, TallyError
-from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
-from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick.provisioning.card.connection import CardConnection, Response
-from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.custody.keyfile import KeyRing
-from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.tools.docked import DockedLink
-from tallystick.tools.flash.field import SlotState, Update, install, running
-from tallystick.tools.image.build import build, write
-from tallystick.tools.personalise import RFC4226_SEED, personalise
+from tallystick.tools.campaign import faults
+from tallystick.tools.campaign.update_rig import UpdateRig
 
-_SERIAL = "TS00000001"
-_STARTS = 3  # after a cut: weak bits may read differently each time
-_SLEEP_MS = 40_000
-
-
-@dataclass
-class Result:
-    """violations: what the oracle found, each with the case that `--only` replays."""
-
-    board: str
-    operations: int = 0
-    cuts: int = 0
-    new_image: int = 0
-    violations: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    seed: int = 0
+_TORN = 3  # kinds of torn operation that are tried at each place, by the seed
+_AGAIN_EVERY = 32  # images half written: after so many one takes the whole update again
+_CHUNK = 40
 
 
 @dataclass(frozen=True)
 class Case:
-    """Power goes at `operation` of the update, `phase`; `again`: once more, as many operations
-    into what follows."""
+    """Power goes at `operation` of the update, as `fault` says (campaign/faults.py); `second`:
+    once more, at that operation of the three starts that follow. `whole`: the update is then sent
+    again, to its end."""
 
     operation: int
-    phase: Phase
-    again: int = -1
+    fault: str
+    second: int = -1
+    whole: bool = True
 
     @property
     def name(self) -> str:
-        return f"{self.operation}:{self.phase}:{self.again}"
+        return f"{self.operation}:{self.fault}:{self.second}"
 
     @classmethod
     def parse(cls, name: str) -> Case:
-        operation, phase, again = name.split(":")
-        return cls(int(operation), Phase(phase), int(again))
+        try:
+            operation, fault, second = name.split(":")
+            return cls(int(operation), fault, int(second))
+        except ValueError:
+            raise BadInputError(
+                f"{name!r} is not a case.", todo="Copy it from a violation: 17:a:-1, say."
+            ) from None
+
+
+@dataclass
+class Result:
+    """violations: what the oracle found, each with the case that `--only` replays. faults: how
+    often each kind was cut with, by its letter."""
+
+    board: str
+    operations: int = 0
+    cuts: int = 0
+    second_cuts: int = 0
+    updated_again: int = 0
+    new_image: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    seed: int = 0
+
+    def add(self, other: Result) -> None:
+        self.cuts += other.cuts
+        self.second_cuts += other.second_cuts
+        self.updated_again += other.updated_again
+        self.new_image += other.new_image
+        self.violations += other.violations
+        for kind, count in other.faults.items():
+            self.faults[kind] = self.faults.get(kind, 0) + count
 
 
 @click.command()
-@click.option("--board", type=click.Choice(list(BOARDS)), default="pico", show_default=True)
-@click.option("--every", type=click.IntRange(1), default=1, help="Cut at every n-th operation.")
+@click.option("--board", type=click.Choice([*BOARDS, "all"]), default="all", show_default=True)
+@click.option(
+    "--sample", type=click.IntRange(1), help="So many cuts, at least one of each kind; else all."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--only", help="One case, as a violation names it.")
+@click.option("--only", help="One case, as a violation names it; needs --board.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes (default: all processors).")
 @json_option
-def update(board: str, every: int, seed: int, only: str | None, as_json: bool) -> None:
+def update(
+    board: str, sample: int | None, seed: int, only: str | None, jobs: int | None, as_json: bool
+) -> None:
     """Power cuts at every flash operation of an update in the field."""
-    with progress(disable=as_json) as bar:
-        task = bar.add_task("cuts", total=None)
-        result = run(
-            board,
-            every=every,
-            seed=seed,
-            only=only,
-            advance=lambda total: bar.update(task, advance=1, total=total),
-        )
+    if only and board == "all":
+        raise click.UsageError("A case belongs to a board: name it with --board.")
+    results = []
+    for name in BOARDS if board == "all" else (board,):
+        with progress(disable=as_json) as bar:
+            task = bar.add_task(f"cuts, {name}", total=None)
+            results.append(
+                run(
+                    name,
+                    sample=sample,
+                    seed=seed,
+                    only=only,
+                    jobs=jobs or len(os.sched_getaffinity(0)),
+                    advance=_advance(bar, task),
+                )
+            )
     if as_json:
-        print_json(asdict(result))
+        print_json([asdict(result) for result in results])
     else:
-        out().print(
-            f"{result.cuts} cuts in {result.operations} flash operations on {result.board}, "
-            f"{len(result.violations)} violations; the new image ran after {result.new_image} of "
-            f"them ({result.seconds:.1f} s, seed {result.seed})."
-        )
-        for violation in result.violations[:20]:
-            err().print(f"[red]violation[/] {violation}")
-    if result.violations:
+        for result in results:
+            _show(result)
+    if any(result.violations for result in results):
         raise SystemExit(ExitCode.FAILED)
+
+
+def _advance(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
+    return lambda done, total: bar.update(task, advance=done, total=total)
+
+
+def _show(result: Result) -> None:
+    out().print(
+        f"{result.board}: {result.cuts} cuts in {result.operations} flash operations and "
+        f"{result.second_cuts} in what followed, {len(result.violations)} violations; "
+        f"{result.updated_again} took the update again; the new image ran after "
+        f"{result.new_image} ({result.seconds:.0f} s, seed {result.seed})."
+    )
+    for violation in result.violations[:20]:
+        err().print(f"[red]violation[/] {violation}")
 
 
 def run(
     board: str,
     *,
-    every: int = 1,
+    sample: int | None = None,
     seed: int = 0,
     only: str | None = None,
-    advance: object = None,
+    jobs: int = 1,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """The whole campaign, or every n-th operation of it, or one case."""
+    """The whole campaign on a board, or a sample of it, or one case."""
     begin = time.monotonic()
-    result = Result(board, seed=seed)
-    with tempfile.TemporaryDirectory() as folder:
-        rig = _Rig(board, Path(folder))
-        result.operations = rig.operations
-        cases = [Case.parse(only)] if only else list(_cases(rig.operations, every, seed))
-        for case in cases:
-            for problem in rig.case(case, random.Random(f"{seed} {case.name}"), result):
-                result.violations.append(f"{case.name} {problem}")
-            result.cuts += 1
-            if callable(advance):
-                advance(len(cases))
-    result.seconds = time.monotonic() - begin
+    rig = _rig(board)
+    result = Result(board, operations=len(rig.operations), seed=seed)
+    cases = [Case.parse(only)] if only else _chosen(list(_cases(rig, seed)), sample, seed)
+    chunks = [cases[at : at + _CHUNK] for at in range(0, len(cases), _CHUNK)]
+    for part in _done(partial(_explore, board, seed), chunks, jobs):
+        result.add(part)
+        advance(part.cuts, len(cases))
+    result.seconds = round(time.monotonic() - begin, 1)
     return result
 
 
-def _cases(operations: int, every: int, seed: int) -> Iterator[Case]:
+def _done(
+    explore: Callable[[list[Case]], Result], chunks: list[list[Case]], jobs: int
+) -> Iterable[Result]:
+    if jobs == 1 or len(chunks) == 1:
+        yield from map(explore, chunks)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(explore, chunks)
+
+
+def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
+    """Records and headers, which the next start reads, are cut in several ways at each operation.
+    The content of the slot that does not run is not read before it is erased: there each operation
+    is cut in one way, and one in so many cards takes the whole update again.
+    """
     rng = random.Random(seed)
-    for operation in range(rng.randrange(every), operations, every):
-        for phase in Phase:
-            yield Case(operation, phase)
-        yield Case(operation, Phase.DURING, rng.randrange(40))
+    yield Case(0, "b")
+    for number, operation in enumerate(rig.operations):
+        kinds = [
+            fault
+            for fault in faults.variants(operation, rng)
+            if fault[0] not in "bvf"  # before: after the one before; the others: worn flash
+        ]
+        torn = rng.sample(kinds[1:], min(_TORN, len(kinds) - 1))
+        if rig.is_content(number):
+            fault = rng.choice([*kinds[:1], *torn])
+            yield Case(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
+        else:
+            for fault in (*kinds[:1], *torn):
+                yield Case(number, fault)
 
 
-class _Noting(CardConnection):
-    """Notes how many flash operations the card had done when each command was sent."""
-
-    def __init__(self, card: Card) -> None:
-        self.at: list[int] = []
-        self._card = card
-        super().__init__(DockedLink(card))
-
-    def send(self, apdu: bytes, waiting: Waiting | None = None) -> Response:
-        self.at.append(self._card.flash.operations)
-        return super().send(apdu, waiting)
+def _chosen(cases: list[Case], sample: int | None, seed: int) -> list[Case]:
+    """All cases, or so many: one of each kind of fault, then the last, then any."""
+    if sample is None or sample >= len(cases):
+        return cases
+    rng = random.Random(seed)
+    mixed = rng.sample(cases, len(cases))
+    kinds = {(case.fault[0], case.whole): case for case in mixed}
+    chosen = dict.fromkeys([*kinds.values(), cases[-1], *mixed])
+    return sorted(list(chosen)[: max(sample, len(kinds))], key=lambda case: case.operation)
 
 
-class _Rig:
-    """A card in service as it was before the update, to begin every case with."""
-
-    def __init__(self, board: str, folder: Path) -> None:
-        old = write(build("card", board, "0.1.0"), folder / "old")
-        new = write(build("card", board, "0.2.0", security=1), folder / "new")
-        self._image = Image.load(old["bin"])
-        self._update = Update.parse(new["update"].read_bytes())
-        self._custody = SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER))
-        self._codes = self._reference()
-        with self._card() as card:
-            card.power_on()
-            personalise(card)
-            with CardConnection(DockedLink(card)) as connection:
-                channel = SecureChannel.open(connection, self._custody.channel_keys)
-                info = channel.update
-                keys = self._custody.firm_keys(info.key_version, info.diversification_data)
-                IssuerSession(channel).put_key(self._custody.firm_version, keys)
-            card.run_for(_SLEEP_MS)
-            card.power_off()
-            self._begin = bytes(card.flash.memory)
-            before = card.flash.operations
-            card.power_on()
-            sent = self._install(card)
-            self.operations = card.flash.operations - before
-            # The last command that made the card write was the confirmation.
-            self._confirmed_at = max(at for at in sent if at < card.flash.operations) - before
-
-    def _reference(self) -> list[str]:
-        hotp = pyotp.HOTP(base64.b32encode(RFC4226_SEED.reveal()).decode())
-        return [hotp.at(factor) for factor in range(100)]
-
-    def _card(self) -> Card:
-        return Card(self._image, identity=Identity.derive(_SERIAL, 20260101).encode(), seed=1)
-
-    def _install(self, card: Card) -> list[int]:
-        connection = _Noting(card)
-        install(connection, self._custody.channel_keys, self._update)
-        connection.close()
-        return connection.at
-
-    def case(self, case: Case, rng: random.Random, result: Result) -> list[str]:
-        """What does not hold after one cut."""
-        with self._card() as card:
-            card.flash.load(0, self._begin)
-            plan = _Plan(case, rng)
-            card.flash.fault_plan = plan
-            try:
-                card.power_on()
-                self._install(card)
-            except TallyError:
-                pass
-            for _ in range(_STARTS):
-                card.power_off()
-                try:
-                    card.power_on()
-                except TallyError as error:
-                    return [f"does not start: {error.what[-200:]}"]
-            card.flash.fault_plan = None
-            if not card.powered:
-                card.power_on()
-            try:
-                return list(self._problems(card, case, result))
-            except TallyError as error:
-                return [f"fails: {error.what[-300:]}"]
-
-    def _problems(self, card: Card, case: Case, result: Result) -> Iterator[str]:
-        first = self._press(card)
-        if first not in self._codes[:3]:
-            yield f"shows {first}, not the next code"
-        connection = CardConnection(DockedLink(card))
-        now = running(connection)
-        version = str(IssuerSession(connection).version())
-        result.new_image += version == "0.2.0"
-        if now.header is None or now.header.version != version:
-            yield f"runs {version} and reports another image"
-        if version == "0.2.0" and case.operation < self._confirmed_at:
-            yield "runs the new image, which nobody confirmed"
-        if now.state is not SlotState.CONFIRMED:
-            yield f"is still on trial after {_STARTS} starts and a press"
-        if version == "0.2.0" and now.floor != 1:
-            yield f"has floor {now.floor} under the new image"
-        if version == "0.1.0" and now.floor != 0:
-            yield f"has floor {now.floor} under the old image"
-        connection.close()
-        self._install(card)
-        connection = CardConnection(DockedLink(card))
-        again = running(connection)
-        connection.close()
-        if again.header != self._update.header or again.state is not SlotState.CONFIRMED:
-            yield "did not take the update again"
-        card.run_for(_SLEEP_MS)
-        second = self._press(card)
-        if second not in self._codes or self._codes.index(second) <= self._codes.index(first or ""):
-            yield f"shows {second} after {first}"
-
-    def _press(self, card: Card) -> str | None:
-        card.press()
-        code = card.read_code()
-        card.run_for(_SLEEP_MS)
-        return code
+@cache
+def _rig(board: str) -> UpdateRig:
+    """One a process: it holds a firm's keys, which go nowhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        return UpdateRig(board, Path(folder))
 
 
-class _Plan:
-    """Cuts at one operation, and perhaps at one more of those that follow."""
+def _explore(board: str, seed: int, cases: list[Case]) -> Result:
+    """In a process of its own, where there are several."""
+    with _one_core():
+        return _explore_all(_rig(board), seed, cases)
 
-    def __init__(self, case: Case, rng: random.Random) -> None:
-        self._case = case
-        self._rng = rng
-        self._seen = -1
-        self._left = 1 if case.again < 0 else 2
 
-    def __call__(self, operation: FlashOperation) -> Cut | None:
-        self._seen += 1
-        if self._left == 0:
-            return None
-        if self._left == (1 if self._case.again < 0 else 2):
-            if self._seen < self._case.operation:
-                return None
-            self._seen = -1
-        elif self._seen < self._case.again:
-            return None
-        self._left -= 1
-        return self._cut(operation)
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Card and station take turns: on one core that costs a tenth of what it costs on two."""
+    before = os.sched_getaffinity(0)
+    cores = sorted(before)
+    os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
-    def _cut(self, operation: FlashOperation) -> Cut:
-        if self._case.phase is not Phase.DURING:
-            return Cut(self._case.phase)
-        old, new = operation.old, operation.new
-        mask = self._rng.randbytes(len(old))
-        changed = [a ^ b for a, b in zip(old, new, strict=True)]
-        content = bytes(a ^ (c & m) for a, c, m in zip(old, changed, mask, strict=True))
-        weak = frozenset(
-            8 * at + bit
-            for at, change in enumerate(changed)
-            for bit in range(8)
-            if change >> bit & 1 and self._rng.random() < 0.3
-        )
-        return Cut(Phase.DURING, content, weak)
+
+def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
+    result = Result(rig.board)
+    for case in cases:
+        rng = random.Random(f"{seed} {case.operation}:{case.fault}")
+        found = rig.explore(case.operation, case.fault, rng, second=case.second, whole=case.whole)
+        result.violations += [f"{case.name} {problem}" for problem in found.problems]
+        result.cuts += 1
+        result.new_image += found.new_image
+        result.updated_again += found.updated_again
+        kind = case.fault[0]
+        result.faults[kind] = result.faults.get(kind, 0) + 1
+        if case.second < 0 and found.recovery and not rig.is_content(case.operation):
+            again = Case(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
+            rng = random.Random(f"{seed} {again.operation}:{again.fault}")
+            found = rig.explore(again.operation, again.fault, rng, second=again.second, whole=False)
+            result.violations += [f"{again.name} {problem}" for problem in found.problems]
+            result.second_cuts += 1
+    return result

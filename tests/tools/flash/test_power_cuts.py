@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+from pathlib import Path
+
 import pytest
 
+from tallystick.tools import firmware
 from tallystick.tools.campaign.update import run
+from tallystick.tools.campaign.update_rig import UpdateRig
+from tests.tools.flash.conftest import BOARDS
+
+FIRMWARE = Path(__file__).parents[3] / "firmware"
+EVERY_KIND = {"a", "b", "n", "p", "s", "t", "w", "x"}
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("board", "every"), [("pico", 90), ("nucleo_l476rg", 2000)])
-def test_no_cut_hurts(board, every):
-    result = run(board, every=every, seed=7)
-    assert result.cuts >= 8
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_cut_hurts(board):
+    result = run(board, sample=16, seed=7)
+    assert result.cuts >= 16 and result.second_cuts and result.updated_again
+    assert set(result.faults) == EVERY_KIND
     assert result.violations == []
 
 
+# Update code with one deliberate fault each: module, what is replaced, by what.
+BROKEN = {
+    "a floor that rises before the image has proved itself": (
+        "card/loading.py",
+        "record.write(wire.TRIAL, loading.slot, record.floor)",
+        "record.write(wire.TRIAL, loading.slot, record.floor + 1)",
+    ),
+    "a trial that needs no confirmation": (
+        "lib/slots.py",
+        "if record.state == wire.TRIAL:",
+        "if record.state == wire.TRIED:\n        pass\n    elif record.state == wire.TRIAL:",
+    ),
+}
+
+
 @pytest.mark.campaign
-def test_the_first_and_the_last_operations():
-    """A record of the boot journal is written there."""
-    operations = run("pico", only="0:before:-1").operations
-    for operation in (0, 1, operations - 3, operations - 1):
-        assert run("pico", only=f"{operation}:during:2").violations == []
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_update_code_is_caught(name, tmp_path):
+    module, right, wrong = BROKEN[name]
+    copy = tmp_path / "firmware"
+    shutil.copytree(FIRMWARE, copy)
+    source = (copy / module).read_text()
+    assert right in source
+    (copy / module).write_text(source.replace(right, wrong))
+    with firmware.rooted(copy):
+        rig = UpdateRig("pico", tmp_path)
+    problems = []
+    for operation in range(len(rig.operations))[-10:]:  # the trial
+        problems += rig.explore(operation, "a", random.Random(1), whole=False).problems
+    assert problems

@@ -60,7 +60,7 @@ class Device:
 
     @property
     def powered(self) -> bool:
-        return self.mcu.state is not State.OFF
+        return self.mcu.state is not State.OFF or self.mcu.in_reset
 
     def next_time(self) -> int | None:
         """Virtual time (µs) at which something happens by itself; None when nothing will."""

@@ -63,6 +63,9 @@ class Mcu:
         self.boots = 0
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
+        self.on_brown_out: Callable[[], None] | None = None
+        self.in_reset = False  # held there by the supervisor, after a brown-out
+        self._failed_starts = 0
         self.probes: list[Probe] = []
         self.pins = Pins()
         self.on_spi: dict[int, Callable[[bytes], None]] = {}
@@ -112,6 +115,7 @@ class Mcu:
 
     def power_off(self) -> None:
         """At once, as when a cell is pulled."""
+        self.in_reset = False
         if self.state is not State.OFF:
             self.trace.add(self.clock.now, "power", "off")
             self._stop(State.OFF)
@@ -180,11 +184,25 @@ class Mcu:
         self.current_ua = self.board.currents.run
         self.pass_time(self.board.boot_us)
         try:
-            self._check_voltage()
+            self.check_voltage("chip")
         except PowerLostError:
             self._stop(State.OFF)
             return
+        self._failed_starts = 0
         self._link = self._chip.start(self.flash.fd, self._console, forkable=self.forkable)
+
+    def _supervise(self) -> None:
+        """A while after a brown-out: the load is gone, and the cell may have come back."""
+        if not self.in_reset or self.state is not State.OFF or self.supply is None:
+            return
+        self.in_reset = False
+        back = self.supply.voltage_mv() >= self.board.brown_out_mv + _HYSTERESIS_MV
+        if back and self._failed_starts < _STARTS:
+            self._failed_starts += 1
+            self.trace.add(self.clock.now, "power", "reset", "after a brown-out")
+            self.family.power_up()
+            self.flash.power_up(self._rng)
+            self._boot()
 
     def close(self) -> None:
         self.power_off()
@@ -338,7 +356,7 @@ class Mcu:
         if light:
             self.pass_time(self.board.wake_us)
         try:
-            self._check_voltage()
+            self.check_voltage("chip")
         except PowerLostError:
             self._stop(State.OFF)
             return
@@ -396,19 +414,28 @@ class Mcu:
         self.flash_ua = current_ua
         self.pass_time(duration_us)
         try:
-            self._check_voltage()
+            self.check_voltage("flash")
         except PowerLostError:
             self.flash.sagging = self._rng
         self.flash_ua = 0.0
 
-    def _check_voltage(self) -> None:
-        """Raises PowerLostError when the cell gives way under the load of this moment."""
+    def check_voltage(self, load: str) -> None:
+        """Raises PowerLostError when the cell gives way under what draws on it at this moment,
+        `load` (chip, flash or display) included. The supervisor then resets the chip, and lets it
+        start again when the voltage is back."""
         if self.supply is None or self.supply.docked:
             return
         mv = self.supply.voltage_mv()
+        if load in self.supply.bounces:
+            self.supply.bounces.remove(load)
+            mv = 0
         if mv < self.board.brown_out_mv:
             self.flash_ua = 0.0
             self.trace.add(self.clock.now, "power", "brown-out", f"{mv} mV")
+            self.in_reset = True
+            self.clock.after(_SUPERVISOR_US, self._supervise)
+            if self.on_brown_out is not None:
+                self.on_brown_out()
             raise PowerLostError
 
     def program(self, address: int, data: bytes) -> bool:
@@ -466,6 +493,13 @@ class Mcu:
     def _heap(self, message: Message) -> None:
         self.port_heap = message.value
 
+
+# The supervisor: from a brown-out to its look at the voltage, which must then be so much above the
+# threshold (STM32L476 data sheet: BOR hysteresis 100 mV; it holds reset for 250 µs and more). Of a
+# cell that cannot carry the chip so many starts are run, then it lies there until it is touched.
+_SUPERVISOR_US = 1_000
+_HYSTERESIS_MV = 100
+_STARTS = 20
 
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000

@@ -56,6 +56,7 @@ class Peripherals:
         mcu.tell_bus("spi", message.data, 8_000_000 / max(1, message.value))
         if message.arg in mcu.on_spi:
             mcu.on_spi[message.arg](message.data)
+            mcu.check_voltage("display")
 
     def _i2c_write(self, message: Message) -> None:
         mcu = self._mcu
@@ -64,6 +65,7 @@ class Peripherals:
         mcu.tell_bus("i2c", message.data, 9_000 / khz)
         part = mcu.on_i2c.get(message.arg)
         taken = part is not None and part(message.value >> 24, message.data)
+        mcu.check_voltage("display")
         mcu.answer(int(taken))
 
     # -- the serial line -----------------------------------------------------------------------

@@ -19,6 +19,8 @@ class Supply:
     def __init__(self, cell: CoinCell, loads: dict[str, Callable[[], float]]) -> None:
         self.cell = cell
         self.docked = False
+        self.bounces: set[str] = set()
+        """Loads (chip, flash, display) at whose next draw the cell's contact bounces, once."""
         self.listener: Callable[[int, list[float]], None] | None = None
         self._names = list(loads)
         self._loads = list(loads.values())

@@ -110,6 +110,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.card = Card(self.image, identity=Identity.derive(SERIAL, 20260101).encode(), seed=1)
         self.card.flash.fault_plan = self._plan
+        self.card.mcu.on_brown_out = lambda: self.oracle.cut()
         region = self.card.board.journal
         self.range = FlashRange(self.card.flash, region.address, b"\xff" * region.size)
         self.oracle = Oracle(SEEDS)
@@ -159,6 +160,7 @@ class Rig:
     def _untouched(self) -> None:
         """Off the dock, no finger on the button."""
         self.card.supply.docked = False
+        self.card.supply.bounces.clear()
         self.card.button.down = False
         board = self.card.board
         self.card.mcu.set_input(board.button_pin, 1 ^ board.button_active)
@@ -325,6 +327,15 @@ class Rig:
 
     def _dark(self) -> bool:
         return not self.card.powered or not any(self.card.display.pixels)
+
+    def press_with_bounce(self, load: str) -> None:
+        """Presses; the battery's contact bounces under the next load of that part, and the
+        supervisor starts the card anew, with the finger still on the button."""
+        before = self.card.mcu.boots
+        self.card.supply.bounces.add(load)
+        self.press()
+        if self.card.supply.bounces or self.card.mcu.boots - before < 2:
+            raise ViolationError("power", f"no brown-out under the {load}, or no start after it")
 
     # -- the station ---------------------------------------------------------------------------
 

@@ -135,6 +135,16 @@ def _low_cell(rig: Rig) -> None:
         cell.fixed_mv = None
 
 
+def _brown_out(rig: Rig) -> None:
+    """Under the flash, before anything is shown; under the display, as a code comes up."""
+    rig.start(full=True)
+    rig.press()
+    rig.press_with_bounce("flash")
+    rig.press()
+    rig.press_with_bounce("display")
+    rig.press()
+
+
 for _scenario in (
     Scenario("first-boot", "The first cell of a card fresh from the factory.", "factory", "wire",
              _first_boot),
@@ -153,5 +163,7 @@ for _scenario in (
     Scenario("terminate", "A card wiped for good.", "in service", "wire", _terminate),
     Scenario("low-cell", "Codes on a cell that goes low, then critical, then is replaced.",
              "in service", "press", _low_cell),
+    Scenario("brown-out", "The cell's contact bounces under the flash, then under the display.",
+             "in service", "press", _brown_out),
 ):  # fmt: skip
     register(_scenario)

@@ -21,14 +21,10 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from tallystick.emulator.image import Image
-from tallystick.tools.campaign import faults, scenarios
+from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node, Outcome, Violation, explore, record, split
-from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.oracle import ViolationError
-from tallystick.tools.campaign.rig import Rig
-from tallystick.tools.campaign.scenarios import Scenario
-from tallystick.tools.campaign.workshop import Base, Workshop
+from tallystick.tools.campaign.subject import Rig, Scenario, Subject
 
 _CHUNK = 16  # states handed to a worker at a time
 _SAVE_EVERY_S = 5.0
@@ -77,29 +73,28 @@ class Progress:
 class _Explorer:
     """Rigs of one process, one for each start."""
 
-    def __init__(self, image: Image, bases: dict[str, Base], seed: int) -> None:
-        self._workshop = Workshop(image, bases)
+    def __init__(self, subject: Subject, seed: int) -> None:
+        self._subject = subject
         self._seed = seed
         self._rigs: dict[str, Rig] = {}
 
     def explore(self, node: Node, *, deeper: int) -> Outcome:
-        scenario = scenarios.REGISTRY[node.scenario]
+        scenario = self._subject.scenario(node.scenario)
         if scenario.start not in self._rigs:
-            self._rigs[scenario.start] = self._workshop.rig(scenario.start)
-        return explore(self._rigs[scenario.start], node, scenario, self._seed, deeper=deeper)
+            self._rigs[scenario.start] = self._subject.rig(scenario.start)
+        rig = self._rigs[scenario.start]
+        return explore(self._subject, rig, node, scenario, self._seed, deeper=deeper)
 
     def close(self) -> None:
         for rig in self._rigs.values():
             rig.close()
 
 
-def _work(
-    pipe: Connection, processor: int, image: Image, bases: dict[str, Base], seed: int
-) -> None:
+def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None:
     """A worker: takes chunks of (node, states of a further cut) until it is given None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
     os.sched_setaffinity(0, {processor})
-    explorer = _Explorer(image, bases, seed)
+    explorer = _Explorer(subject, seed)
     try:
         while (chunk := pipe.recv()) is not None:
             pipe.send([explorer.explore(node, deeper=deeper) for node, deeper in chunk])
@@ -110,17 +105,16 @@ def _work(
 class Campaign:
     """One run of a plan. `state_file`: where to write down what is finished, and to go on from."""
 
-    def __init__(self, plan: Plan, workshop: Workshop, state_file: Path | None = None) -> None:
+    def __init__(self, plan: Plan, subject: Subject, state_file: Path | None = None) -> None:
         self.plan = plan
-        self.workshop = workshop
+        self.subject = subject
         self._state_file = state_file
-        self._image = hashlib.sha256(workshop.image.segments[0][1]).hexdigest()
+        self._image = hashlib.sha256(subject.image.segments[0][1]).hexdigest()
         self._seen: set[bytes] = set()
         self._finished: set[bytes] = set()
         self._queue: deque[tuple[Node, int]] = deque()  # (node, cuts that may still follow)
         self._roots: dict[str, int] = {}  # scenario → states of its first cuts
         self._rng = random.Random(f"{plan.seed} sample")
-        self._bases: dict[str, Base] = {}
         self.result = Result(plan.board, plan.seed, plan.depth, 1)
         self._explored = 0
         self.phases: dict[tuple[str, int], set[str]] = {}
@@ -160,16 +154,13 @@ class Campaign:
 
     def _record_all(self) -> None:
         for name in self.plan.scenario_names:
-            scenario = scenarios.REGISTRY[name]
-            self._bases[scenario.start] = self.workshop.base(scenario.start)
-            self._record(scenario)
+            self._record(self.subject.scenario(name))
 
     def _record(self, scenario: Scenario) -> None:
-        rig = self.workshop.rig(scenario.start)
-        known = self._bases[scenario.start].known
+        rig = self.subject.rig(scenario.start)
         counts = self.result.scenarios[scenario.name] = {"operations": 0, "cuts": 0, "states": 0}
         try:
-            recorded = record(rig, scenario, FlashState(), known, self.plan.seed)
+            recorded = record(self.subject, rig, scenario, self.plan.seed)
         except ViolationError as violation:
             self._violation(scenario.name, (), violation.kind, str(violation))
             return
@@ -229,7 +220,7 @@ class Campaign:
         progress.at(len(self._seen) - len(self._queue), len(self._seen), rate)
 
     def _run_here(self, progress: Progress, began: float, until: Callable[[Result], bool]) -> None:
-        explorer = _Explorer(self.workshop.image, self._bases, self.plan.seed)
+        explorer = _Explorer(self.subject, self.plan.seed)
         try:
             while self._queue and not until(self.result):
                 chunk = [self._queue.popleft()]
@@ -251,10 +242,8 @@ class Campaign:
         processes = []
         for number in range(jobs):
             ours, theirs = context.Pipe()
-            arguments = (
-                theirs, processors[number % len(processors)], self.workshop.image, self._bases,
-                self.plan.seed,
-            )  # fmt: skip
+            processor = processors[number % len(processors)]
+            arguments = (theirs, processor, self.subject, self.plan.seed)
             process = context.Process(target=_work, args=arguments, daemon=True)
             process.start()
             theirs.close()

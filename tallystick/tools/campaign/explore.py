@@ -1,4 +1,4 @@
-"""One state: put it into the flash, let the card start, and judge what it does."""
+"""One state: put it into the flash, let the device start, and judge what it does."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import hashlib
 import heapq
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tallystick.emulator.parts.nor_flash import FlashOperation
-from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.flash_state import FlashState
-from tallystick.tools.campaign.oracle import Known, Oracle, ViolationError
-from tallystick.tools.campaign.rig import NO_KEYS, SEEDS, Fault, PowerGoneError, Rig
-from tallystick.tools.campaign.scenarios import Scenario
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.subject import (
+    Fault,
+    Knowledge,
+    PowerGoneError,
+    Rig,
+    Scenario,
+    Subject,
+)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A card whose power was cut. `path`: the faults that led here, each `operation` + `variant`
+    """A device whose power was cut. `path`: the faults that led here, each `operation` + `variant`
     (faults.py): operations of the scenario for the first, of the recovery after that."""
 
     scenario: str
     path: tuple[str, ...]
     flash: FlashState
-    known: Known
+    known: Knowledge
 
     @property
     def digest(self) -> bytes:
@@ -66,7 +71,7 @@ def cut_states(
     chosen: Iterator[str],
 ) -> Iterator[Node]:
     """The states that faults of this operation leave. To be called before it is carried out."""
-    known = replace(rig.oracle.known, cuts=rig.oracle.known.cuts + 1)
+    known = rig.known.after_cut()
     sector = operation.address & -rig.range.flash.timing.sector
     worn = frozenset(at - rig.range.first for at in rig.worn)
     for variant in chosen:
@@ -87,7 +92,7 @@ def cut_states(
 def end_state(rig: Rig, scenario: str, operations: int) -> Node:
     """Power is cut while nothing is written."""
     rig.look()
-    known = replace(rig.oracle.known, cuts=rig.oracle.known.cuts + 1)
+    known = rig.known.after_cut()
     return Node(scenario, (f"{operations}{faults.END}",), rig.range.capture(), known)
 
 
@@ -100,12 +105,12 @@ class Recorded:
 
 
 def record(
-    rig: Rig, scenario: Scenario, start: FlashState, known: Known, seed: int, *, full: bool = True
+    subject: Subject, rig: Rig, scenario: Scenario, seed: int, *, full: bool = True
 ) -> Recorded:
     """Runs a scenario without a fault, and works out what every fault would leave. Raises
     ViolationError when it goes wrong all by itself."""
     recorded = Recorded([], [])
-    rig.restore(start, Oracle(SEEDS, known), f"{seed}".encode())
+    subject.begin(rig, scenario, seed)
 
     def note(operation: FlashOperation) -> None:
         index = len(recorded.operations)
@@ -122,11 +127,12 @@ def record(
         raise ViolationError("power", "the power went although nobody cut it") from None
     finally:
         rig.on_operation = None
-        rig.card.mcu.power_off()
+        rig.device.mcu.power_off()
     return recorded
 
 
 def explore(
+    subject: Subject,
     rig: Rig,
     node: Node,
     scenario: Scenario,
@@ -135,12 +141,11 @@ def explore(
     deeper: int,
     on_operation: Callable[[int, FlashOperation], Fault] | None = None,
 ) -> Outcome:
-    """Lets the card of `node` start, and judges it. `deeper`: how many states that further cuts
+    """Lets the device of `node` start, and judges it. `deeper`: how many states that further cuts
     would leave to work out; `on_operation` sees each flash operation with its number, and may
     answer with a fault."""
     outcome = Outcome(None, [])
-    digest = node.digest
-    rig.restore(node.flash, Oracle(SEEDS, node.known), digest)
+    subject.resume(rig, node)
     second = _Sample(rig, node, seed, deeper)
     count = 0
 
@@ -154,14 +159,14 @@ def explore(
 
     rig.on_operation = note
     try:
-        judge(rig, scenario.judge, node)
+        subject.judge(rig, scenario, node)
     except ViolationError as violation:
         outcome.violation = (violation.kind, str(violation))
     except PowerGoneError:
         outcome.violation = ("power", "the power went although nobody cut it")
     finally:
         rig.on_operation = None
-        rig.card.mcu.power_off()
+        rig.device.mcu.power_off()
     outcome.children = second.nodes()
     return outcome
 
@@ -209,77 +214,3 @@ class _Sample:
 
 
 _CUTS_OF_AN_OPERATION = 4  # of a recovery, at most
-
-
-def thorough(node: Node) -> bool:
-    """After clean cuts of a scenario, and on worn flash, a card is judged from all sides and
-    started four times; of the others a few are.
-    """
-    variant = split(node.path[-1])[1]
-    if len(node.path) == 1 and (faults.clean(variant) or variant == "f"):
-        return True
-    return node.digest[0] == 0
-
-
-def judge(rig: Rig, kind: str, node: Node) -> None:
-    """Starts the card and looks. Raises ViolationError."""
-    digest = node.digest
-    # A cell that comes back and a press later: two starts. A press that wakes a card whose last
-    # sleep was not in order: recovery and code in one.
-    at_once = digest[1] % 4 != 0 and not thorough(node)
-    _look_at(rig, kind, at_once=at_once)
-    if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
-        rig.lose_power()  # weak bits read differently now
-        _look_at(rig, kind, at_once=at_once)
-    if thorough(node):
-        _second_start(rig)
-
-
-def _look_at(rig: Rig, kind: str, *, at_once: bool) -> None:
-    if kind == "wire":
-        rig.start(docked=True)
-        _ask(rig)
-        if rig.oracle.may_have_code():
-            _need_code(rig, rig.press_on_dock())
-    elif at_once:
-        _need_code(rig, rig.press_after_bad_sleep())
-    else:
-        rig.start()
-        _need_code(rig, rig.press_quickly())
-
-
-def _need_code(rig: Rig, code: str | None) -> None:
-    if code is None and rig.oracle.needs_code():
-        raise ViolationError("dead", "a press showed no code")
-
-
-def _ask(rig: Rig) -> str:
-    """What the card says over the wire; returns its key set."""
-    rig.oracle.life_cycle(rig.ask_life_cycle())
-    keys = rig.key_set()
-    rig.oracle.key_set(keys)
-    rig.oracle.credential(rig.ask_credential())
-    return keys
-
-
-def _second_start(rig: Rig) -> None:
-    """Power off and on, everything through the real reset; then the station finishes its job."""
-    rig.stop()
-    rig.start(full=True)
-    if rig.oracle.needs_code():
-        _need_code(rig, rig.press())
-    rig.connect()
-    keys = _ask(rig)
-    if keys == NO_KEYS:
-        return
-    other = "firm2" if keys == "firm1" else "firm1"
-    rig.put_key(keys, other, max(LifeCycle.INITIALIZED, LifeCycle(rig.ask_life_cycle())))
-    if not rig.oracle.needs_code():
-        rig.put_seed(other, "C")
-    if rig.ask_life_cycle() < LifeCycle.SECURED:
-        rig.set_status(other, LifeCycle.SECURED)
-    rig.undock()
-    _need_code(rig, rig.press())
-    rig.lose_power()
-    rig.start(docked=True)
-    _ask(rig)

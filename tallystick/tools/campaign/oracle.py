@@ -55,6 +55,9 @@ class Known:
     server: tuple[tuple[str, int], ...] = ()
     cuts: int = 0
 
+    def after_cut(self) -> Known:
+        return replace(self, cuts=self.cuts + 1)
+
 
 class Oracle:
     """Takes note of what is seen from outside, and raises ViolationError."""
@@ -105,7 +108,7 @@ class Oracle:
 
     def cut(self) -> None:
         """The power went."""
-        self.known = replace(self.known, cuts=self.known.cuts + 1)
+        self.known = self.known.after_cut()
 
     # -- what is seen --------------------------------------------------------------------------
 

@@ -19,12 +19,12 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick.tools.campaign import faults, scenarios
+from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node, cut_states, end_state, explore, split
-from tallystick.tools.campaign.flash_state import PIECE, FlashState
-from tallystick.tools.campaign.oracle import Oracle, ViolationError
-from tallystick.tools.campaign.rig import SEEDS, PowerGoneError, Rig
+from tallystick.tools.campaign.flash_state import PIECE
+from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.shrink import shrink as shortest
+from tallystick.tools.campaign.subject import PowerGoneError, Rig, Subject
 from tallystick.tools.campaign.workshop import Workshop
 from tallystick.tools.campaign.zoo import find as find_animal
 
@@ -51,21 +51,20 @@ class Replayed:
 class Replay:
     """One line, on a workshop of its firmware. Raises BadInputError for a line that is none."""
 
-    def __init__(self, workshop: Workshop, line: str) -> None:
+    def __init__(self, subject: Subject, line: str) -> None:
         self.line = line
+        self.subject = subject
         try:
             _board, name, seed, *self.path = line.strip().split("/")
             self.seed = int(seed)
-            self.scenario = scenarios.REGISTRY[name]
+            self.scenario = subject.scenario(name)
             self._steps = [split(step) for step in self.path]
         except (ValueError, KeyError):
             raise BadInputError(
                 f"{line!r} is no line of a campaign.",
                 todo="It looks like pico/press/1/3p44: copy it whole.",
             ) from None
-        base = workshop.base(self.scenario.start)
-        self._known = base.known
-        self.rig: Rig = workshop.rig(self.scenario.start)
+        self.rig: Rig = subject.rig(self.scenario.start)
         self.result = Replayed(line)
         self._operation: FlashOperation | None = None
 
@@ -76,7 +75,7 @@ class Replay:
         """Runs to the last cut, and on from there until the oracle has judged. `at_cut`: stops with
         the firmware waiting for the last operation's answer, for a prompt."""
         began = time.perf_counter()
-        node = Node(self.scenario.name, (), FlashState(), self._known)
+        node = None
         for number in range(len(self._steps)):
             last = number == len(self._steps) - 1
             node = self._cut(node, number, hold=at_cut and last)
@@ -88,8 +87,9 @@ class Replay:
         self._judge(node)
         return self.result
 
-    def _cut(self, node: Node, number: int, *, hold: bool) -> Node:
-        """Lets the scenario (or the recovery) run to an operation, and cuts there, for real."""
+    def _cut(self, node: Node | None, number: int, *, hold: bool) -> Node:
+        """Lets the scenario (or the recovery of `node`) run to an operation, and cuts there, for
+        real."""
         wanted, variant = self._steps[number]
         rig = self.rig
         found: list[Node] = []
@@ -108,14 +108,14 @@ class Replay:
             left = faults.apply(variant, operation)
             bit = faults.flipped_bit(variant)
             if bit is not None and rig.settled is not None:
-                rig.card.flash.load(rig.settled, rig.flipped(bit))
+                rig.device.flash.load(rig.settled, rig.flipped(bit))
             if hold:
                 raise _HoldError
             return Cut(Phase.DURING, left.content, left.weak)
 
         try:
-            if number == 0:
-                rig.restore(node.flash, Oracle(SEEDS, node.known), f"{self.seed}".encode())
+            if node is None:
+                self.subject.begin(rig, self.scenario, self.seed)
                 rig.on_operation = plan
                 self.scenario.run(rig)
                 if variant == faults.END:
@@ -123,6 +123,7 @@ class Replay:
                     self.result.fault = "cut when all is done"
             else:
                 explore(
+                    self.subject,
                     rig,
                     node,
                     self.scenario,
@@ -152,16 +153,16 @@ class Replay:
         self.result.after = _pieces(at, left.content)
         self.result.weak_bits = len(left.weak)
 
-    def _judge(self, node: Node) -> None:
-        if not self._steps:
-            self.rig.restore(node.flash, Oracle(SEEDS, node.known), f"{self.seed}".encode())
+    def _judge(self, node: Node | None) -> None:
+        if node is None:
+            self.subject.begin(self.rig, self.scenario, self.seed)
             try:
                 self.scenario.run(self.rig)
             except ViolationError as error:
                 self.result.kind, self.result.verdict = error.kind, str(error)
             self.result.trace = self._trace()[-25:]
             return
-        outcome = explore(self.rig, node, self.scenario, self.seed, deeper=0)
+        outcome = explore(self.subject, self.rig, node, self.scenario, self.seed, deeper=0)
         if outcome.violation is not None:
             self.result.kind, self.result.verdict = outcome.violation
         self.result.trace_after = self._trace()[:40]
@@ -169,7 +170,7 @@ class Replay:
     def _trace(self) -> list[str]:
         return [
             f"{event.time_us:>12} {event.source} {event.kind} {event.detail}".rstrip()
-            for event in self.rig.card.trace.events
+            for event in self.rig.device.trace.events
         ]
 
 
@@ -190,19 +191,20 @@ def _pieces(at: int, content: bytes) -> dict[str, str]:
 def prompt(replay: Replay, side: str) -> None:
     """A prompt in the firmware's own process: `before`, where it waits for the answer to the last
     operation; `after`, where it first waits once it has started again."""
-    card = replay.rig.card
+    device = replay.rig.device
     if side == "before":
         with suppress(_HoldError):
             replay.go(at_cut=True)
     else:
         replay.go()
-        card.mcu.power_off()
-        replay.rig.start(docked=True)
-    link = card.mcu.link
+        device.mcu.power_off()
+        replay.rig.power_for_prompt()
+    link = device.mcu.link
     if link is None:
         raise BadInputError("The firmware has no process there.", todo="Use the other side.")
     err().print(
-        f"MicroPython of {card.board.name}, {side} the cut. import board, card.store …; "
+        f"MicroPython of {device.board.name}, {side} the cut. import board, {device.board.device}"
+        ".store …; "
         "an empty line ends."
     )
     while True:

@@ -17,7 +17,7 @@ from tallystick.emulator.frames import Frame
 from tallystick.emulator.image import Image
 from tallystick.emulator.mcu import State
 from tallystick.emulator.micropython import MissingMicroPythonError
-from tallystick.emulator.parts.nor_flash import Cut, Failure, FlashOperation
+from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.emulator.reading import read_code
 from tallystick.emulator.snapshot import Snapshot, values
 from tallystick.provisioning.card import oath
@@ -32,7 +32,8 @@ from tallystick.provisioning.custody.derivation import (
 )
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.flash_state import PIECE, FlashRange, FlashState
-from tallystick.tools.campaign.oracle import Oracle, ViolationError
+from tallystick.tools.campaign.oracle import Known, Oracle, ViolationError
+from tallystick.tools.campaign.subject import Fault, PowerGoneError
 
 SERIAL = "TS00000001"
 _KEYS = {
@@ -47,11 +48,6 @@ NO_KEYS = "none"  # what a terminated card has
 
 
 T = TypeVar("T")
-Fault = Cut | Failure | None
-
-
-class PowerGoneError(Exception):
-    """The power went, as planned; what the scenario wanted to do next is void."""
 
 
 class _Seed(SoftwareSealed):
@@ -125,6 +121,14 @@ class Rig:
         self._code: str | None = None
         self._line = _Line(self.card)
         self._connection: CardConnection | None = None
+
+    @property
+    def device(self) -> Card:
+        return self.card
+
+    @property
+    def known(self) -> Known:
+        return self.oracle.known
 
     def close(self) -> None:
         self.card.mcu.power_off()
@@ -204,6 +208,10 @@ class Rig:
             self.card.mcu.uart.on_send = self._line.answer.extend if docked else None
             self._run(self.card.settle)
         self.look()
+
+    def power_for_prompt(self) -> None:
+        """Docked: an undocked card sleeps most of the time."""
+        self.start(docked=True)
 
     def prepare(self) -> None:
         """Takes the snapshots: from then on `start` and `press_quickly` save what is the same every

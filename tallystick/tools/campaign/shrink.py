@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node, explore, record, split
-from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.oracle import ViolationError
-from tallystick.tools.campaign.scenarios import REGISTRY
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,16 @@ def weight(path: tuple[str, ...]) -> tuple[int, int, int]:
 _ALL = 1 << 20  # cuts of a recovery: all that a campaign may have drawn from
 
 
-def shrink(workshop: Workshop, line: str) -> Reproduction:
+def shrink(subject: Subject, line: str) -> Reproduction:
     """The shortest reproduction in the scenario of `line`. Raises ValueError when the line itself
     does not fail any more."""
     board, name, seed_text, *path = line.split("/")
     seed = int(seed_text)
-    scenario = REGISTRY[name]
-    rig = workshop.rig(scenario.start)
+    scenario = subject.scenario(name)
+    rig = subject.rig(scenario.start)
     try:
-        known = workshop.base(scenario.start).known
         try:
-            recorded = record(rig, scenario, FlashState(), known, seed)
+            recorded = record(subject, rig, scenario, seed)
         except ViolationError as error:
             return Reproduction(f"{board}/{name}/{seed}", 0, 0, error.kind, str(error))
         candidates = sorted(recorded.nodes, key=lambda node: weight(node.path))
@@ -51,12 +48,12 @@ def shrink(workshop: Workshop, line: str) -> Reproduction:
         for node in candidates:
             if len(first) == 1 and weight(node.path) > weight(first):
                 break
-            outcome = explore(rig, node, scenario, seed, deeper=0)
+            outcome = explore(subject, rig, node, scenario, seed, deeper=0)
             if outcome.violation is not None:
                 return _told(board, seed, node, outcome.violation)
         parent = next(node for node in recorded.nodes if node.path == first[:1])
         while True:
-            outcome = explore(rig, parent, scenario, seed, deeper=_ALL)
+            outcome = explore(subject, rig, parent, scenario, seed, deeper=_ALL)
             if outcome.violation is not None:
                 return _told(board, seed, parent, outcome.violation)
             step = first[: len(parent.path) + 1]

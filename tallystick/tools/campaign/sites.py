@@ -19,11 +19,8 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.parts.nor_flash import FlashOperation
 from tallystick.tools import firmware
-from tallystick.tools.campaign.flash_state import FlashState
-from tallystick.tools.campaign.oracle import Oracle, ViolationError
-from tallystick.tools.campaign.rig import SEEDS, PowerGoneError, Rig
-from tallystick.tools.campaign.scenarios import Scenario
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.subject import PowerGoneError, Rig, Scenario, Subject
 
 PHASES = ("before", "during", "after")
 # Not of the journal: cut by a campaign of their own.
@@ -119,21 +116,20 @@ def _is_one_of(call: ast.Call, target: str, changing: set[tuple[str, str]]) -> b
 
 
 def dynamic_sites(
-    workshop: Workshop, scenario: Scenario, seed: int
+    subject: Subject, scenario: Scenario, seed: int
 ) -> list[tuple[list[int], list[tuple[str, int]]]]:
     """For each change of flash: the numbers of its operations, and the frames (file, line) that it
-    came through. `workshop` has a readable image."""
-    base = workshop.base(scenario.start)
-    rig = workshop.rig(scenario.start)
+    came through. `subject` has a readable image."""
+    rig: Rig = subject.rig(scenario.start)
     operations: list[FlashOperation] = []
     try:
-        rig.restore(FlashState(), Oracle(SEEDS, base.known), f"{seed}".encode())
+        subject.begin(rig, scenario, seed)
         rig.on_operation = operations.append
         scenario.run(rig)
         changes = _changes_of(operations)
         found = []
         for numbers in changes:
-            rig.restore(FlashState(), Oracle(SEEDS, base.known), f"{seed}".encode())
+            subject.begin(rig, scenario, seed)
             found.append((numbers, _unwound(rig, scenario, numbers[0])))
     finally:
         rig.on_operation = None
@@ -164,7 +160,7 @@ def _unwound(rig: Rig, scenario: Scenario, number: int) -> list[tuple[str, int]]
     def note(_operation: FlashOperation) -> None:
         nonlocal count
         if count == number:
-            rig.card.mcu.unwind_next = True
+            rig.device.mcu.unwind_next = True
         count += 1
 
     rig.on_operation = note

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tallystick.emulator.image import Image
 from tallystick.tools import firmware
+from tallystick.tools.campaign.explore import Node
 from tallystick.tools.campaign.flash_state import FlashState
+from tallystick.tools.campaign.judge import judge
 from tallystick.tools.campaign.oracle import Known, Oracle
 from tallystick.tools.campaign.rig import SEEDS, Rig
-from tallystick.tools.campaign.scenarios import Start, provision
+from tallystick.tools.campaign.scenarios import REGISTRY, Scenario, Start, provision
 from tallystick.tools.image.build import build
 
 
@@ -54,6 +56,20 @@ class Workshop:
         rig.use_base(self.base(start).content)
         rig.prepare()
         return rig
+
+    def scenario(self, name: str) -> Scenario:
+        return REGISTRY[name]
+
+    def begin(self, rig: Rig, scenario: Scenario, seed: int) -> None:
+        known = self.base(scenario.start).known
+        rig.restore(FlashState(), Oracle(SEEDS, known), f"{seed}".encode())
+
+    def resume(self, rig: Rig, node: Node) -> None:
+        assert isinstance(node.known, Known)
+        rig.restore(node.flash, Oracle(SEEDS, node.known), node.digest)
+
+    def judge(self, rig: Rig, scenario: Scenario, node: Node) -> None:
+        judge(rig, scenario.judge, node)
 
     def _make(self, rig: Rig, start: Start) -> Base:
         size = rig.card.board.journal.size

@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[3]
 RUN = """
 import hashlib, json, sys
 from tallystick.tools.campaign.explore import explore, record
-from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.scenarios import REGISTRY
 from tallystick.tools.campaign.workshop import Workshop
 
@@ -29,11 +28,11 @@ def looked():
     frames.update(bytes(rig.card.display.pixels))
     return look()
 rig.look = looked
-recorded = record(rig, scenario, FlashState(), workshop.base(scenario.start).known, seed)
+recorded = record(workshop, rig, scenario, seed)
 traces = hashlib.sha256(rig.card.trace.json_lines().encode())
 flash = hashlib.sha256(bytes(rig.card.flash.memory))
 for node in recorded.nodes[:: max(1, len(recorded.nodes) // 12)]:
-    explore(rig, node, scenario, seed, deeper=0)
+    explore(workshop, rig, node, scenario, seed, deeper=0)
     traces.update(rig.card.trace.json_lines().encode())
     flash.update(bytes(rig.card.flash.memory))
 rig.close()

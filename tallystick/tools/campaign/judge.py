@@ -1,0 +1,83 @@
+"""How a card is judged after a cut: it starts, and somebody looks, asks and presses."""
+
+from __future__ import annotations
+
+from tallystick.provisioning.card.issuer import LifeCycle
+from tallystick.tools.campaign import faults
+from tallystick.tools.campaign.explore import Node, split
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.rig import NO_KEYS, Rig
+
+
+def thorough(node: Node) -> bool:
+    """After clean cuts of a scenario, and on worn flash, a card is judged from all sides and
+    started four times; of the others a few are.
+    """
+    variant = split(node.path[-1])[1]
+    if len(node.path) == 1 and (faults.clean(variant) or variant == "f"):
+        return True
+    return node.digest[0] == 0
+
+
+def judge(rig: Rig, kind: str, node: Node) -> None:
+    """Starts the card and looks. Raises ViolationError."""
+    digest = node.digest
+    # A cell that comes back and a press later: two starts. A press that wakes a card whose last
+    # sleep was not in order: recovery and code in one.
+    at_once = digest[1] % 4 != 0 and not thorough(node)
+    _look_at(rig, kind, at_once=at_once)
+    if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
+        rig.lose_power()  # weak bits read differently now
+        _look_at(rig, kind, at_once=at_once)
+    if thorough(node):
+        _second_start(rig)
+
+
+def _look_at(rig: Rig, kind: str, *, at_once: bool) -> None:
+    if kind == "wire":
+        rig.start(docked=True)
+        _ask(rig)
+        if rig.oracle.may_have_code():
+            _need_code(rig, rig.press_on_dock())
+    elif at_once:
+        _need_code(rig, rig.press_after_bad_sleep())
+    else:
+        rig.start()
+        _need_code(rig, rig.press_quickly())
+
+
+def _need_code(rig: Rig, code: str | None) -> None:
+    if code is None and rig.oracle.needs_code():
+        raise ViolationError("dead", "a press showed no code")
+
+
+def _ask(rig: Rig) -> str:
+    """What the card says over the wire; returns its key set."""
+    rig.oracle.life_cycle(rig.ask_life_cycle())
+    keys = rig.key_set()
+    rig.oracle.key_set(keys)
+    rig.oracle.credential(rig.ask_credential())
+    return keys
+
+
+def _second_start(rig: Rig) -> None:
+    """Power off and on, everything through the real reset; then the station finishes its job."""
+    rig.stop()
+    rig.start(full=True)
+    if rig.oracle.needs_code():
+        _need_code(rig, rig.press())
+    rig.connect()
+    keys = _ask(rig)
+    if keys == NO_KEYS:
+        return
+    other = "firm2" if keys == "firm1" else "firm1"
+    rig.put_key(keys, other, max(LifeCycle.INITIALIZED, LifeCycle(rig.ask_life_cycle())))
+    if not rig.oracle.needs_code():
+        rig.put_seed(other, "C")
+    if rig.ask_life_cycle() < LifeCycle.SECURED:
+        rig.set_status(other, LifeCycle.SECURED)
+    rig.undock()
+    _need_code(rig, rig.press())
+    rig.lose_power()
+    rig.start(docked=True)
+    _ask(rig)

@@ -1,0 +1,94 @@
+"""What a campaign works on: a device of some kind, its scenarios, and how it is judged after a cut.
+
+The card's is `workshop.Workshop`, the fingerprint reader's `reader_workshop.ReaderWorkshop`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from tallystick.emulator.device import Device
+from tallystick.emulator.image import Image
+from tallystick.emulator.parts.nor_flash import Cut, Failure, FlashOperation
+from tallystick.tools.campaign.flash_state import FlashRange
+
+if TYPE_CHECKING:
+    from tallystick.tools.campaign.explore import Node
+
+Fault = Cut | Failure | None
+
+
+class PowerGoneError(Exception):
+    """The power went, as planned; what the scenario wanted to do next is void."""
+
+
+class Knowledge(Protocol):
+    """What is known of a device from outside. Equal knowledge has an equal `repr`."""
+
+    def after_cut(self) -> Self: ...
+
+
+class Rig(Protocol):
+    """One device, used again and again. `on_operation` is told of every flash operation, and may
+    answer with a fault. `worn`: addresses of sectors at their end. `settled`: address of the record
+    written before the one in hand."""
+
+    range: FlashRange
+    worn: frozenset[int]
+    settled: int | None
+    on_operation: Callable[[FlashOperation], Fault] | None
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def known(self) -> Knowledge: ...
+
+    def look(self) -> object:
+        """Takes note of what the device shows by itself."""
+
+    def flipped(self, bit: int) -> bytes:
+        """The record at `settled` with one bit flipped."""
+
+    def power_for_prompt(self) -> None:
+        """Lets the device start, so that somebody can look around in its firmware."""
+
+    def close(self) -> None: ...
+
+
+class Scenario(Protocol):
+    """What is done to the device while its power may go."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sentence(self) -> str: ...
+
+    @property
+    def start(self) -> str: ...
+
+    @property
+    def run(self) -> Callable[[Any], None]: ...
+
+
+class Subject(Protocol):
+    """Makes rigs, and begins and judges what is done on them. Worker processes get a copy."""
+
+    image: Image
+
+    def scenario(self, name: str) -> Any:
+        """Raises KeyError."""
+
+    def rig(self, start: Any) -> Any:
+        """A rig whose states are told by what differs from this start."""
+
+    def begin(self, rig: Any, scenario: Any, seed: int) -> None:
+        """The device lies there without power, as the scenario finds it."""
+
+    def resume(self, rig: Any, node: Node) -> None:
+        """The device lies there as a cut has left it."""
+
+    def judge(self, rig: Any, scenario: Any, node: Node) -> None:
+        """Lets it start, and looks. Raises ViolationError."""

@@ -40,6 +40,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "coverage",
         "What a suite executed of the firmware.",
     ),
+    "second-opinion": (
+        "tallystick.tools.second_opinion.cli",
+        "second_opinion",
+        "Run the image on another emulator.",
+    ),
     "bench": ("tallystick.tools.bench.cli", "bench", "Measure, beside an aim and a peer."),
 }
 

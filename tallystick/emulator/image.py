@@ -54,7 +54,7 @@ class Image:
         if path.suffix == ".hex":
             segments = _from_hex(path, FLASH_BASE[target.chip])
         elif data.startswith(_UF2_MAGIC[:4]):
-            segments = _from_uf2(path, data, FLASH_BASE[target.chip])
+            segments = from_uf2(path, data, FLASH_BASE[target.chip])
         else:
             segments = [(target.file_system.address, data)]
         for address, part in segments:
@@ -107,7 +107,7 @@ def _from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
     ]
 
 
-def _from_uf2(path: Path, data: bytes, base: int) -> list[tuple[int, bytes]]:
+def from_uf2(path: Path, data: bytes, base: int) -> list[tuple[int, bytes]]:
     """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification)."""
     parts: list[tuple[int, bytes]] = []
     for at in range(0, len(data), 512):

@@ -61,6 +61,7 @@ class Mcu:
         self.state = State.OFF
         self.crash = ""  # the firmware's traceback
         self.boots = 0
+        self.cpu_us = 0  # CPU time that has been charged
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
         self.on_brown_out: Callable[[], None] | None = None
@@ -182,6 +183,7 @@ class Mcu:
         self.state = State.RUNNING
         self._show_state("running")
         self.current_ua = self.board.currents.run
+        self.cpu_us += self.board.boot_us
         self.pass_time(self.board.boot_us)
         try:
             self.check_voltage("chip")
@@ -285,6 +287,7 @@ class Mcu:
             self.crash = self.crash or "MicroPython ended without a word."
             return
         if message.cpu_us:
+            self.cpu_us += message.cpu_us
             self.pass_time(message.cpu_us)
         try:
             self._handlers[message.op](message)

@@ -78,6 +78,7 @@ class Ssd1306:
         self._powered = True
         self._pending: list[int] = []
         self._seen = bytes(COLUMNS * ROWS)
+        self._lit = 0  # pixels
 
     @property
     def contrast(self) -> int:
@@ -124,7 +125,7 @@ class Ssd1306:
         if not self._registers.on:
             return 10.0
         segment_ua = self._registers.contrast / 256 * 100
-        return 50 + 2 * (430 + segment_ua * sum(self._seen) / self._registers.rows)
+        return 50 + 2 * (430 + segment_ua * self._lit / self._registers.rows)
 
     def i2c_write(self, addr: int, data: bytes) -> bool:
         """One write transfer from start to stop. Returns whether it was acknowledged."""
@@ -220,6 +221,7 @@ class Ssd1306:
         seen = self._picture()
         if seen != self._seen:
             self._seen = seen
+            self._lit = sum(seen)
             self.frames += 1
 
     def _picture(self) -> bytes:

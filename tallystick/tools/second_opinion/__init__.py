@@ -1,0 +1,1 @@
+"""What an emulator that is not ours says of the same image."""

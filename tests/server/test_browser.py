@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tallystick.server import factors
+from tallystick.server.console import opened
 from tallystick.server.stepup import FRESH_S
 from tests.server.chromium import first_password, make, sign_in, sign_out, virtual_key
 
@@ -20,6 +22,11 @@ def test_a_fingerprint_reader(page, settings, clock):
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("It works, and is enrolled.").wait_for()
     assert page.get_by_text("My reader").count() > 0
+    # What the authenticator says of itself is recorded.
+    with opened(settings) as parts, parts.database.read() as connection:
+        (factor,) = factors.of_person(connection, 1)
+    assert factor.facts["attestation"] == "packed"
+    assert len(factor.facts["aaguid"]) == 36 and factor.facts["backed_up"] is False
 
     sign_out(page)
     sign_in(page, "ann")

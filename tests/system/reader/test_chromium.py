@@ -14,7 +14,7 @@ import pytest
 from tallystick.server.console import opened
 from tallystick.server.running import running_in_thread
 from tallystick.server.settings import Settings, settings_from
-from tests.server.test_browser import first_password, make, sign_in, sign_out
+from tests.server.chromium import first_password, make, sign_in, sign_out
 from tests.system.reader.emulated import EmulatedReader
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

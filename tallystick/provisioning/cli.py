@@ -21,6 +21,7 @@ from tallystick.provisioning.cli_card import (
     server_option,
 )
 from tallystick.provisioning.cli_ceremony import rekey
+from tallystick.provisioning.cli_console import console
 from tallystick.provisioning.cli_desk import desk
 from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
 from tallystick.provisioning.cli_labels import labels
@@ -41,6 +42,7 @@ station.add_command(resume)
 station.add_command(reconcile)
 station.add_command(audit)
 station.add_command(desk)
+station.add_command(console)
 station.add_command(rekey)
 station.add_command(labels)
 

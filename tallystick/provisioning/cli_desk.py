@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -273,7 +272,7 @@ def retire(
                 connection, custody, session.server, prove=not no_code, waiting=waiting
             )
             where = "retired on the server" if done.known else "the server did not know it"
-            session.journal.note("card wiped", done.serial, where)
+            session.note("card wiped", done.serial, where)
     finally:
         custody.close()
     if as_json:
@@ -298,9 +297,13 @@ class _Session:
 
     server: Desk
     journal: Journal
+    operator: str
+
+    def note(self, act: str, serial: str, what: str) -> None:
+        self.journal.note(act, serial, what, by=self.operator)
 
     def done(self, card: DeskCard, act: str, what: str, as_json: bool) -> None:
-        self.journal.note(act, card.serial, what)
+        self.note(act, card.serial, what)
         if as_json:
             print_json(_as_json(card))
         else:
@@ -310,10 +313,10 @@ class _Session:
 @contextmanager
 def _signed_in(operator_file: Path, journal_file: Path) -> Iterator[_Session]:
     credential = operator.load(operator_file)
-    journal = Journal(journal_file, who=f"{getpass.getuser()} as {credential.id}")
+    journal = Journal(journal_file)
     try:
         with _closing(Desk(credential)) as server:
-            yield _Session(server, journal)
+            yield _Session(server, journal, credential.id)
     finally:
         journal.close()
 

@@ -78,6 +78,16 @@ class Record:
     changed_at: float
 
 
+@dataclass(frozen=True)
+class BatchRecord:
+    """A batch as the journal has it. finished: cards in service; open: stopped half-way."""
+
+    name: str
+    finished: int
+    open: int
+    changed_at: float
+
+
 _COLUMNS = (
     "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at"
 )
@@ -149,6 +159,30 @@ class Journal:
     def batch(self, name: str) -> list[Record]:
         return self._many("batch = ?", name)
 
+    def search(self, text: str, limit: int) -> list[Record]:
+        """Runs whose serial number, batch, user or state has `text` in it, newest first."""
+        part = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        condition = " OR ".join(
+            f"{column} LIKE :part ESCAPE '\\'" for column in ("serial", "batch", "user", "state")
+        )
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT {_COLUMNS} FROM cards WHERE {condition} ORDER BY id DESC LIMIT :limit",  # noqa: S608
+                {"part": f"%{part}%", "limit": limit},
+            ).fetchall()
+        return [_record(row) for row in rows]
+
+    def batches(self, limit: int) -> list[BatchRecord]:
+        """The batches of this station, the latest first."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT batch, sum(state IN ('locked', 'labelled')),"
+                " sum(state NOT IN ('locked', 'labelled', 'failed')), max(changed_at)"
+                " FROM cards GROUP BY batch ORDER BY 4 DESC LIMIT ?",
+                (limit,),
+            ).fetchall()
+        return [BatchRecord(*row) for row in rows]
+
     def begin(
         self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False
     ) -> Record:
@@ -203,10 +237,11 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
-    def note(self, act: str, subject: str, detail: str = "") -> None:
-        """Put an act that is no step of a card into the audit log."""
+    def note(self, act: str, subject: str, detail: str = "", *, by: str = "") -> None:
+        """Put an act that is no step of a card into the audit log. by: whose credential acted."""
+        who = f"{self._who} as {by}" if by else self._who
         with self._transaction():
-            self._audit(act, subject, detail)
+            audit.append(self._database, self._now(), who, act, subject, detail)
 
     def audit_log(self) -> list[str]:
         """The audit log as JSON lines."""

@@ -1,0 +1,1 @@
+"""The station's console: a page on this computer for whoever stands at the bench."""

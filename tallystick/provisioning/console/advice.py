@@ -1,0 +1,64 @@
+"""What a person at the bench should do next, from the picture of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tallystick.provisioning.console.workshop import Mood, Picture, Tile
+
+
+@dataclass(frozen=True)
+class Advice:
+    """text: one sentence; more: others, less urgent. urgent: somebody has to act."""
+
+    text: str
+    urgent: bool = False
+    more: tuple[str, ...] = ()
+
+
+def advise(picture: Picture) -> Advice:
+    """The next thing to do comes first."""
+    if picture.fault:
+        return Advice(f"The batch ended by a fault: {picture.fault}", urgent=True)
+    if not picture.running:
+        return _afterwards(picture)
+    if picture.stopping:
+        return Advice("Stopping: leave the cards in until their tiles say that they are finished.")
+    found = [
+        _say(Mood.PRESS, picture, "Press the button of the card in {}."),
+        _say(Mood.FAILED, picture, "Take the card out of {}: it failed, the reason is below."),
+        _say(Mood.DONE, picture, "Take the finished card out of {} and put the next one in."),
+        _say(Mood.EMPTY, picture, "Put a card into {}."),
+    ]
+    said = [text for text in found if text]
+    if said:
+        return Advice(said[0], urgent=True, more=tuple(said[1:]))
+    if not picture.tiles:
+        return Advice("Plug in a dock: no port is there yet.", urgent=True)
+    return Advice("Nothing to do: leave the cards in.")
+
+
+def _afterwards(picture: Picture) -> Advice:
+    missing = picture.wanted - picture.done
+    if picture.complete:
+        return Advice("The batch is complete. Print its labels.")
+    plural = "card is" if missing == 1 else "cards are"
+    return Advice(f"Stopped: {missing} {plural} missing. Start it again to go on.", urgent=True)
+
+
+def _say(mood: Mood, picture: Picture, sentence: str) -> str:
+    tiles = [tile for tile in picture.tiles if tile.mood is mood]
+    if mood is Mood.EMPTY:
+        busy = sum(tile.mood in (Mood.WORKING, Mood.PRESS) for tile in picture.tiles)
+        tiles = tiles[: max(0, picture.wanted - picture.done - busy)]
+    return sentence.format(_names(tiles)) if tiles else ""
+
+
+def _names(tiles: Sequence[Tile]) -> str:
+    names = [tile.name for tile in tiles]
+    if len(names) == 1:
+        return names[0]
+    if len(names) > 4:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return f"{', '.join(names[:-1])} and {names[-1]}"

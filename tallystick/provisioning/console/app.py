@@ -1,0 +1,150 @@
+"""The console's application, and serving it to this computer."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, Response
+from nicegui import ui
+
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.console.batch_page import BatchPage
+from tallystick.provisioning.console.desk_page import DeskPage
+from tallystick.provisioning.console.gate import Gate, Session
+from tallystick.provisioning.console.guard import Guard, token_in
+from tallystick.provisioning.console.peer import same_user
+from tallystick.provisioning.console.record_pages import AuditPage, HistoryPage
+from tallystick.provisioning.console.shell import MAX_SCAN, Page
+from tallystick.provisioning.console.sign_in import routes
+from tallystick.provisioning.console.workshop import FINISHED, Workshop
+from tallystick.provisioning.desk import operator
+from tallystick.provisioning.desk.client import Desk
+from tallystick.provisioning.labels import pdf
+from tallystick.provisioning.labels.layout import STOCKS, draw
+
+LABELS = "a4-3x8"
+FAVICON = "🪪"
+
+
+class Console:
+    """What its pages share. ports: suggested for a batch."""
+
+    def __init__(self, bench: Bench, gate: Gate, operator_file: Path, ports: str) -> None:
+        self.bench = bench
+        self.journal = bench.journal
+        self.gate = gate
+        self.ports = ports
+        self.workshop = Workshop(bench)
+        self.who = getpass.getuser()
+        self._operator_file = operator_file
+        self._kept: Desk | None = None
+
+    def desk(self, session: Session) -> Desk | None:
+        """Acts with the credential given in this session, or with the one kept on this computer;
+        None where there is neither. Raises BadInputError for a file that others may read."""
+        if session.desk is not None:
+            return session.desk
+        if self._kept is None and self._operator_file.exists():
+            self._kept = Desk(operator.load(self._operator_file))
+        return self._kept
+
+    def close(self) -> None:
+        self.workshop.close()
+        if self._kept is not None:
+            self._kept.close()
+
+
+def create_app(console: Console) -> FastAPI:
+    """Everything but the guard in front of it. Once in a process: the UI library has one set of
+    pages."""
+    app = FastAPI(title="Tallystick station", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(routes(console.gate))
+
+    def page(request: Request) -> Page:
+        session = console.gate.session(token_in(dict(request.headers)))
+        assert session is not None, "the guard lets nobody else in"
+        console.gate.touch(session)
+        return Page(console, session)
+
+    @ui.page("/", favicon=FAVICON)
+    def batch(request: Request) -> None:
+        BatchPage(page(request)).build()
+
+    @ui.page("/desk", favicon=FAVICON, response_timeout=15)
+    async def desk(request: Request, card: str = "") -> None:
+        await DeskPage(page(request), card.strip()[:MAX_SCAN]).build()
+
+    @ui.page("/history", favicon=FAVICON)
+    def history(request: Request, q: str = "") -> None:
+        HistoryPage(page(request), q[:MAX_SCAN]).build()
+
+    @ui.page("/audit", favicon=FAVICON)
+    def audit(request: Request) -> None:
+        AuditPage(page(request)).build()
+
+    @app.get("/audit.jsonl")
+    def audit_export() -> Response:
+        lines = "".join(f"{line}\n" for line in console.journal.audit_log())
+        return PlainTextResponse(lines, media_type="application/jsonl")
+
+    @app.get("/labels/{batch}.pdf")
+    def labels(batch: str) -> Response:
+        records = [r for r in console.journal.batch(batch) if r.state in FINISHED]
+        if not records:
+            return PlainTextResponse("This batch has no finished card.\n", 404)
+        stock = STOCKS[LABELS]
+        made = pdf.write([draw(record.serial, stock, batch) for record in records], stock)
+        return Response(made, media_type="application/pdf")
+
+    ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)
+    return app
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on this computer only; port 0 lets the system choose. Raises BadInputError."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError as error:
+        sock.close()
+        raise BadInputError(
+            f"The console cannot listen on port {port}: {error.strerror}.",
+            todo="Choose another --listen-port (0 lets the system choose).",
+        ) from None
+    return sock
+
+
+def serve(
+    bench: Bench,
+    sock: socket.socket,
+    operator_file: Path,
+    ports: str,
+    show_pass: Callable[[str], None],
+    *,
+    any_user: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM; cards under way are finished."""
+    gate = Gate(show_pass)
+    console = Console(bench, gate, operator_file, ports)
+    port = sock.getsockname()[1]
+    guard = Guard(create_app(console), gate, port, (lambda *_: True) if any_user else same_user)
+    config = uvicorn.Config(
+        guard,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who asks is what the kernel says, not what a header says
+        timeout_graceful_shutdown=2,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[sock])
+    finally:
+        console.close()

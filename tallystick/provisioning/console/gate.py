@@ -1,0 +1,103 @@
+"""Who may see the console: a browser that gave the pass which this process showed in its terminal.
+
+A pass serves once, for ten minutes and five guesses. The browser then has a session, which ends by
+itself when nobody does anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tallystick.provisioning.desk.client import Desk
+
+ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # nothing that looks like something else
+PASS_LENGTH = 8  # 39 bits, and five guesses
+PASS_LIFE_S = 600
+GUESSES = 5
+IDLE_S = 30 * 60
+SESSION_S = 12 * 3600
+
+
+@dataclass
+class Session:
+    """One browser. desk: acts with the credential that somebody gave here, if anybody did."""
+
+    began: float
+    used: float
+    desk: Desk | None = field(default=None, repr=False)
+    over: bool = False
+
+
+class Gate:
+    """show: puts a new pass before the person at the terminal."""
+
+    def __init__(
+        self, show: Callable[[str], None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._show = show
+        self._now = now
+        self._pass = ""
+        self._until = 0.0
+        self._guesses = 0
+        self._sessions: dict[bytes, Session] = {}
+
+    def offer(self) -> None:
+        """Have a pass that serves: the one shown last, or a new one."""
+        if self._pass and self._now() < self._until:
+            return
+        letters = "".join(secrets.choice(ALPHABET) for _ in range(PASS_LENGTH))
+        self._pass, self._guesses = letters, 0
+        self._until = self._now() + PASS_LIFE_S
+        self._show(f"{letters[:4]}-{letters[4:]}")
+
+    def enter(self, text: str) -> str | None:
+        """The token of a new session for the right pass. Wrong ones use the pass up."""
+        given = "".join(sign for sign in text.upper() if sign.isalnum())
+        right = bool(self._pass) and self._now() < self._until
+        right &= hmac.compare_digest(given.encode(), self._pass.encode())
+        self._guesses += 1
+        if right or self._guesses >= GUESSES:
+            self._pass = ""
+        if not right:
+            return None
+        token = secrets.token_urlsafe(32)
+        now = self._now()
+        self._sessions[_digest(token)] = Session(now, now)
+        return token
+
+    def session(self, token: str | None) -> Session | None:
+        """The live session of a token."""
+        session = self._sessions.get(_digest(token)) if token else None
+        if session is None or self.ended(session):
+            return None
+        return session
+
+    def touch(self, session: Session) -> bool:
+        """A person did something: the session lives on. False when it is over."""
+        if self.ended(session):
+            return False
+        session.used = self._now()
+        return True
+
+    def ended(self, session: Session) -> bool:
+        """Whether it is over; what it held is then forgotten."""
+        now = self._now()
+        if session.over or now - session.used > IDLE_S or now - session.began > SESSION_S:
+            self.leave(session)
+        return session.over
+
+    def leave(self, session: Session) -> None:
+        session.over = True
+        if session.desk is not None:
+            session.desk.close()
+            session.desk = None
+        self._sessions = {key: one for key, one in self._sessions.items() if one is not session}
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

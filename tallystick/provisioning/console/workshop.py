@@ -1,0 +1,209 @@
+"""The batch that runs in the console: it runs in a thread of its own, and every browser looks at
+the same picture of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from tallystick.common.errors import BadInputError, TallyError
+from tallystick.provisioning.batch import Batch, Summary
+from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.journal import State
+from tallystick.provisioning.ports import source_for
+from tallystick.provisioning.steps import Outcome, Plan
+
+STEPS = (
+    State.AUTHENTIC,
+    State.KEYED,
+    State.SEEDED,
+    State.VERIFIED,
+    State.REGISTERED,
+    State.LOCKED,
+)
+FINISHED = (State.LOCKED, State.LABELLED)
+
+
+class Mood(StrEnum):
+    """What a port's tile says at a glance."""
+
+    EMPTY = "empty"
+    WORKING = "working"
+    PRESS = "press"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def short(port: str) -> str:
+    """A port as people say it: ttyUSB0, not /dev/ttyUSB0."""
+    if port.startswith("/dev/"):
+        return port.removeprefix("/dev/")
+    return port.rsplit("/", 1)[-1] if port.startswith("/") else port
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One port. step: how many of STEPS its card has taken. done, failed: cards so far."""
+
+    port: str
+    mood: Mood = Mood.EMPTY
+    serial: str = ""
+    step: int = 0
+    state: State = State.SEEN
+    done: int = 0
+    failed: int = 0
+
+    @property
+    def name(self) -> str:
+        return short(self.port)
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A card that failed, and what a person reads about it."""
+
+    port: str
+    serial: str
+    error: TallyError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A batch at one moment. left_s: seconds that the rest will take; None while unknown."""
+
+    name: str
+    wanted: int
+    done: int
+    running: bool
+    stopping: bool
+    cards_per_min: float
+    left_s: float | None
+    tiles: tuple[Tile, ...]
+    troubles: tuple[Trouble, ...]
+    fault: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return self.done >= self.wanted
+
+
+@dataclass
+class _Run:
+    batch: Batch
+    plan: Plan
+    thread: threading.Thread
+    began: float
+    tiles: dict[str, Tile] = field(default_factory=dict)
+    troubles: list[Trouble] = field(default_factory=list)
+    fault: str = ""
+
+
+class Workshop:
+    """At most one batch at a time. Implements batch.Listener."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._lock = threading.Lock()
+        self._run: _Run | None = None
+
+    def start(self, plan: Plan, count: int, ports: str) -> None:
+        """Go on with a batch, or begin it. Raises BadInputError when one runs, and what the
+        registry raises when cards could not be registered now."""
+        with self._lock:
+            if self._run is not None and self._run.thread.is_alive():
+                raise BadInputError(
+                    f"Batch {self._run.plan.batch} is under way.", todo="Stop it first."
+                )
+            self._bench.registry.check()
+            known = self._bench.journal.batch(plan.batch)
+            already = sum(record.state in FINISHED for record in known)
+            source = source_for(ports)
+            batch = Batch(self._bench.provisioner(plan), source, count, self, already=already)
+            thread = threading.Thread(target=self._work, name="batch", daemon=True)
+            self._run = _Run(batch, plan, thread, time.monotonic())
+            self._run.tiles = {port: Tile(port) for port in source.ports()}
+        self._bench.journal.note("batch begun", plan.batch, f"{count} cards, ports {ports}")
+        thread.start()
+
+    def stop(self) -> None:
+        """Cards under way are finished."""
+        run = self._run
+        if run is not None:
+            run.batch.stop.set()
+
+    def close(self) -> None:
+        self.stop()
+        if self._run is not None and self._run.thread.is_alive():
+            self._run.thread.join(30)
+
+    def picture(self) -> Picture | None:
+        """None when no batch was begun yet."""
+        with self._lock:
+            run = self._run
+            if run is None:
+                return None
+            summary = run.batch.summary
+            running = run.thread.is_alive()
+            made = len(summary.outcomes)
+            elapsed = time.monotonic() - run.began if running else summary.elapsed_s
+            rate = made / elapsed if elapsed else 0.0
+            return Picture(
+                name=run.plan.batch,
+                wanted=summary.wanted,
+                done=summary.already + made,
+                running=running,
+                stopping=running and run.batch.stop.is_set(),
+                cards_per_min=rate * 60,
+                left_s=summary.missing / rate if rate else None,
+                tiles=tuple(run.tiles[port] for port in sorted(run.tiles)),
+                troubles=tuple(run.troubles),
+                fault=run.fault,
+            )
+
+    def _work(self) -> None:
+        run = self._run
+        assert run is not None
+        try:
+            summary: Summary = run.batch.run()
+            self._bench.journal.note(
+                "batch ended",
+                run.plan.batch,
+                f"{len(summary.outcomes)} cards in service, {summary.missing} missing",
+            )
+        except Exception as error:  # told on the page: nobody looks at this thread
+            run.fault = str(error) if isinstance(error, TallyError) else type(error).__name__
+
+    # -- batch.Listener: from the threads of the ports -------------------------------------------
+
+    def step(self, port: str, state: State, serial: str) -> None:
+        if state is State.FAILED:
+            return  # `failed` follows, with the reason
+        step = STEPS.index(state) + 1 if state in STEPS else 0
+        self._set(port, mood=Mood.WORKING, serial=serial, step=step, state=state)
+
+    def press(self, port: str) -> None:
+        self._set(port, mood=Mood.PRESS)
+
+    def finished(self, port: str, outcome: Outcome) -> None:
+        with self._lock:
+            assert self._run is not None
+            done = self._run.tiles.get(port, Tile(port)).done + 1
+        self._set(port, mood=Mood.DONE, serial=outcome.serial, step=len(STEPS), done=done)
+
+    def failed(self, port: str, serial: str, error: TallyError) -> None:
+        with self._lock:
+            assert self._run is not None
+            failed = self._run.tiles.get(port, Tile(port)).failed + 1
+            self._run.troubles.append(Trouble(port, serial, error))
+        self._set(port, mood=Mood.FAILED, serial=serial, failed=failed)
+
+    def empty(self, port: str) -> None:
+        self._set(port, mood=Mood.EMPTY, serial="", step=0, state=State.SEEN)
+
+    def _set(self, port: str, **changes: object) -> None:
+        with self._lock:
+            assert self._run is not None
+            tile = self._run.tiles.get(port, Tile(port))
+            self._run.tiles[port] = replace(tile, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,179 @@
+"""A bench as in a firm: a server process, emulated cards behind real ptys, the console as a process
+of its own, and its terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from tallystick.provisioning.custody import keyfile
+from tallystick.server.running import RunningServer, running
+
+PASSPHRASE = "correct horse battery staple"
+TALLY = [sys.executable, "-m", "tallystick.cli"]
+WAIT_S = 30
+
+
+class Terminal:
+    """A process whose standard output is JSON values, one after the other."""
+
+    def __init__(self, *words: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*TALLY, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self._values: queue.Queue[dict[str, str]] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        lines: list[str] = []
+        assert self.process.stdout
+        for line in self.process.stdout:
+            lines.append(line)
+            if line == "}\n":
+                self._values.put(json.loads("".join(lines)))
+                lines.clear()
+
+    def value(self) -> dict[str, str]:
+        """The next value; raises queue.Empty when none comes."""
+        return self._values.get(timeout=WAIT_S)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(WAIT_S)
+        finally:
+            self.process.kill()
+            self._reader.join(5)
+            assert self.process.stdout
+            self.process.stdout.close()
+
+
+@dataclass
+class Rig:
+    folder: Path
+    server: RunningServer
+    console: Terminal
+    url: str
+    desk_token: str
+    admin_token: str
+    cards: dict[str, Terminal] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+    controls: dict[str, str] = field(default_factory=dict)
+
+    def new_card(self, *, in_service: bool = False) -> str:
+        """Take an emulated card into the hand; in service: provisioned on the command line."""
+        serial = f"TS{len(self.ports):08d}"
+        self.take_card(serial)
+        if in_service:
+            done = subprocess.run(
+                [*TALLY, "station", "provision", "--port", self.ports[serial], "--json"],
+                env={**os.environ, **environment(self.folder)},
+                stdout=subprocess.DEVNULL,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0
+        return serial
+
+    def take_card(self, serial: str) -> None:
+        card = Terminal("emulate", "card", "--pty", "--control", "0", "--json", "--serial", serial)
+        said = card.value()
+        self.cards[serial] = card
+        self.controls[serial] = said["control"]
+        self.ports[serial] = said["port"]
+
+    def press(self, serial: str) -> str:
+        """Press the button of a card in the hand, read its display, and let that go dark."""
+        with httpx.Client(base_url=self.controls[serial], timeout=20) as card:
+            card.post("/button", json={"action": "press"}).raise_for_status()
+            code = card.get("/display?format=json").json()["code"]
+            card.post("/clock", json={"advance_ms": 40_000}).raise_for_status()
+        assert code is not None
+        return str(code)
+
+    def insert(self, serial: str, dock: int) -> None:
+        """Put a card into a dock: a link, as udev makes for a device."""
+        link = self.folder / f"dock{dock}"
+        new = self.folder / f".dock{dock}"
+        new.symlink_to(self.ports[serial])
+        new.replace(link)
+
+    def clear(self) -> None:
+        """Take every dock away."""
+        for link in self.folder.glob("dock*"):
+            link.unlink()
+
+
+@contextmanager
+def bench(folder: Path) -> Iterator[Rig]:
+    with ExitStack() as stack:
+        server = stack.enter_context(running(folder))
+        station = server.add_credential("station", "bench")
+        desk = server.add_credential("desk", "Ann").token.reveal().decode()
+        admin = server.add_credential("admin", "boss").token.reveal().decode()
+        env = environment(folder)
+        keys(folder, server, station, env)
+        console = Terminal(
+            "station", "console", "--listen-port", "0", "--json",
+            "--ports", str(folder / "dock*"), env=env,
+        )  # fmt: skip
+        stack.callback(console.stop)
+        url = console.value()["url"].rstrip("/")
+        rig = Rig(folder, server, console, url, desk, admin)
+        stack.callback(lambda: [card.stop() for card in rig.cards.values()])
+        wait_for(url)
+        yield rig
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        "TALLY_STATION_PASSPHRASE": PASSPHRASE,
+        "TALLY_STATION_KEYS": str(folder / "keys.json"),
+        "TALLY_STATION_JOURNAL": str(folder / "journal.db"),
+        "TALLY_STATION_OPERATOR": str(folder / "operator.json"),
+    }
+
+
+def keys(folder: Path, server: RunningServer, station: object, env: dict[str, str]) -> None:
+    """An enrolled key file, made here with a cheap passphrase hash."""
+    from tallystick.common.identity import DEVELOPMENT_MASTER
+
+    ring = keyfile.KeyRing.create(DEVELOPMENT_MASTER)
+    value = {
+        "id": station.id,
+        "role": "station",
+        "token": station.token.reveal().decode(),
+        "psk": station.psk.reveal().hex(),
+    }
+    ring.enroll(keyfile.parse_credential(server.url, value))
+    cost = dict(keyfile._KDF)
+    keyfile._KDF.update(memory_kib=64, time=1)
+    try:
+        keyfile.save(folder / "keys.json", ring, PASSPHRASE, replace=False)
+    finally:
+        keyfile._KDF.update(cost)
+
+
+def wait_for(url: str) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"{url}/sign-in")
+            return
+        except httpx.ConnectError:
+            threading.Event().wait(0.05)
+    raise AssertionError("the console did not start")

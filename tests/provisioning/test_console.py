@@ -1,0 +1,378 @@
+"""The console without a browser: who is let in, and what a person is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
+from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.console import gate as gates
+from tallystick.provisioning.console import workshop as workshops
+from tallystick.provisioning.console.advice import advise
+from tallystick.provisioning.console.gate import Gate
+from tallystick.provisioning.console.guard import COOKIE, Guard
+from tallystick.provisioning.console.peer import TABLE, same_user, uid_of_peer
+from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
+from tallystick.provisioning.journal import State
+from tallystick.provisioning.steps import Plan
+from tests.provisioning.conftest import URL
+from tests.provisioning.memory_card import MemoryCard, MemoryLink
+from tests.provisioning.memory_registry import MemoryRegistry
+
+PORT = 8321
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shown() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def gate(shown, clock) -> Gate:
+    gate = Gate(shown.append, clock)
+    gate.offer()
+    return gate
+
+
+class TestGate:
+    def test_a_pass_serves_once(self, gate, shown):
+        (word,) = shown
+        token = gate.enter(word.lower().replace("-", " "))
+        assert token and gate.session(token) is not None
+        assert gate.enter(word) is None
+        gate.offer()
+        assert len(shown) == 2 and shown[1] != word
+
+    def test_a_pass_that_is_good_is_not_shown_again(self, gate, shown):
+        gate.offer()
+        assert len(shown) == 1
+
+    def test_five_guesses(self, gate, shown):
+        for _ in range(gates.GUESSES):
+            assert gate.enter("AAAA-AAAA") is None
+        assert gate.enter(shown[0]) is None
+
+    def test_nothing_is_no_pass(self, shown, clock):
+        gate = Gate(shown.append, clock)
+        assert gate.enter("") is None and gate.enter("-") is None and shown == []
+
+    def test_a_pass_grows_old(self, gate, shown, clock):
+        clock.now += gates.PASS_LIFE_S
+        assert gate.enter(shown[0]) is None
+
+    def test_a_session_ends_when_nobody_does_anything(self, gate, shown, clock):
+        token = gate.enter(shown[0])
+        session = gate.session(token)
+        clock.now += gates.IDLE_S
+        assert gate.touch(session)
+        clock.now += gates.IDLE_S + 1
+        assert not gate.touch(session) and gate.session(token) is None
+
+    def test_a_session_ends_with_the_shift(self, gate, shown, clock):
+        token = gate.enter(shown[0])
+        session = gate.session(token)
+        for _ in range(gates.SESSION_S // gates.IDLE_S + 1):
+            clock.now += gates.IDLE_S
+            alive = gate.touch(session)
+        assert not alive
+
+    def test_leaving_forgets_the_credential(self, gate, shown):
+        class Desk:
+            closed = False
+
+            def close(self):
+                self.closed = True
+
+        session = gate.session(gate.enter(shown[0]))
+        desk = session.desk = Desk()
+        gate.leave(session)
+        assert desk.closed and session.desk is None and session.over
+
+    @given(st.text(max_size=20))
+    def test_no_other_text_is_the_pass(self, text):
+        shown: list[str] = []
+        gate = Gate(shown.append, Clock())
+        gate.offer()
+        plain = "".join(sign for sign in text.upper() if sign.isalnum())
+        assert (gate.enter(text) is None) == (plain != shown[0].replace("-", ""))
+
+
+class Asked:
+    """A request to the guard, and what came of it."""
+
+    def __init__(self, gate: Gate, *, same: bool = True) -> None:
+        self.reached = False
+        self.sent: list[dict] = []
+        self._guard = Guard(self._app, gate, PORT, lambda peer, here: same)
+
+    async def _app(self, scope, receive, send) -> None:
+        self.reached = True
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    def __call__(self, method="GET", path="/", kind="http", hosts=None, **headers) -> Asked:
+        pairs = [(b"host", host.encode()) for host in hosts or [f"127.0.0.1:{PORT}"]]
+        pairs += [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": kind, "path": path, "headers": pairs, "client": None, "server": None}
+        if kind == "http":
+            scope["method"] = method
+
+        async def receive():
+            return {"type": "websocket.connect"}
+
+        async def send(message):
+            self.sent.append(message)
+
+        asyncio.run(self._guard(scope, receive, send))
+        return self
+
+    @property
+    def status(self) -> int:
+        return self.sent[0]["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
+
+
+@pytest.fixture
+def cookie(gate, shown) -> str:
+    return f"{COOKIE}={gate.enter(shown[0])}"
+
+
+ORIGIN = f"http://127.0.0.1:{PORT}"
+
+
+class TestGuard:
+    def test_with_a_session_and_from_the_own_page(self, gate, cookie):
+        for asked in (
+            Asked(gate)(cookie=cookie),
+            Asked(gate)(cookie=cookie, hosts=[f"localhost:{PORT}"]),
+            Asked(gate)("POST", "/sign-out", cookie=cookie, origin=ORIGIN),
+            Asked(gate)(path="/_nicegui_ws/", kind="websocket", cookie=cookie, origin=ORIGIN),
+        ):
+            assert asked.reached
+
+    def test_without_a_session(self, gate):
+        page = Asked(gate)(accept="text/html")
+        assert (page.status, page.headers["location"], page.reached) == (303, "/sign-in", False)
+        assert Asked(gate)(path="/audit.jsonl").status == 401
+        assert Asked(gate)(cookie=f"{COOKIE}=guess").status == 401
+        assert Asked(gate)(path="/sign-in").reached
+        assert Asked(gate)("POST", "/sign-in", origin=ORIGIN).reached
+        socket_ = Asked(gate)(kind="websocket", origin=ORIGIN)
+        assert not socket_.reached and socket_.sent == [{"type": "websocket.close", "code": 1008}]
+
+    @pytest.mark.parametrize(
+        "hosts",
+        [
+            ["evil.example"],
+            [f"evil.example:{PORT}"],
+            ["127.0.0.1"],
+            [f"127.0.0.1:{PORT + 1}"],
+            [f"127.0.0.1:{PORT}", "evil.example"],
+            [""],
+        ],
+    )
+    def test_another_name_for_this_computer(self, gate, cookie, hosts):
+        """DNS rebinding: the browser thinks that it is on the attacker's site."""
+        asked = Asked(gate)(cookie=cookie, hosts=hosts)
+        assert asked.status == 403 and not asked.reached
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", f"{ORIGIN}0", None])
+    def test_a_page_of_another_origin(self, gate, cookie, origin):
+        """CSRF, also at the sign-in, and cross-site web sockets."""
+        more = {} if origin is None else {"origin": origin}
+        for path in ("/sign-in", "/sign-out", "/anything"):
+            assert Asked(gate)("POST", path, cookie=cookie, **more).status == 403
+        assert not Asked(gate)(kind="websocket", cookie=cookie, **more).reached
+
+    def test_another_user_of_this_computer(self, gate, cookie):
+        asked = Asked(gate, same=False)(cookie=cookie)
+        assert asked.status == 403 and not asked.reached
+        assert not Asked(gate, same=False)(path="/sign-in").reached
+
+    def test_every_answer_has_its_headers(self, gate, cookie):
+        for asked in (Asked(gate)(cookie=cookie), Asked(gate)(accept="text/html")):
+            assert asked.headers["x-frame-options"] == "DENY"
+            assert "frame-ancestors 'none'" in asked.headers["content-security-policy"]
+            assert asked.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="Linux tells whose a connection is")
+def test_the_kernel_tells_whose_connection_it_is(tmp_path):
+    with socket.socket() as server, socket.socket() as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen(1)
+        client.connect(server.getsockname())
+        ours, _ = server.accept()
+        with ours:
+            peer, here = ours.getpeername(), ours.getsockname()
+            assert uid_of_peer(peer, here) == os.getuid()
+            assert same_user(peer, here)
+            assert uid_of_peer((peer[0], peer[1] ^ 1), here) is None
+            assert not same_user((peer[0], peer[1] ^ 1), here)
+            assert not same_user(None, here)
+            # The same table, had the connection been another user's.
+            lines = [line.split() for line in TABLE.read_text().splitlines()]
+            table = tmp_path / "tcp"
+            for fields in lines[1:]:
+                fields[7] = "4711"
+            table.write_text("\n".join(" ".join(fields) for fields in lines))
+            assert uid_of_peer(peer, here, table) == 4711
+
+
+def picture(*tiles: Tile, **more) -> Picture:
+    values = {
+        "name": "june",
+        "wanted": 10,
+        "done": 0,
+        "running": True,
+        "stopping": False,
+        "cards_per_min": 0.0,
+        "left_s": None,
+        "tiles": tiles,
+        "troubles": (),
+    }
+    return Picture(**values | more)
+
+
+def tile(name: str, mood: Mood) -> Tile:
+    return Tile(f"/dev/{name}", mood)
+
+
+class TestAdvice:
+    def test_the_most_urgent_comes_first(self):
+        said = advise(
+            picture(
+                tile("a", Mood.EMPTY), tile("b", Mood.DONE), tile("c", Mood.FAILED),
+                tile("d", Mood.PRESS), tile("e", Mood.WORKING),
+            )
+        )  # fmt: skip
+        assert said.text == "Press the button of the card in d." and said.urgent
+        assert [text.split()[-1] for text in said.more] == ["below.", "in.", "a."]
+
+    def test_names_are_put_together(self):
+        names = [tile(name, Mood.EMPTY) for name in "abc"]
+        assert advise(picture(*names)).text == "Put a card into a, b and c."
+        many = [tile(name, Mood.EMPTY) for name in "abcdefgh"]
+        assert advise(picture(*many)).text == "Put a card into a, b, c and 5 more."
+
+    def test_no_more_cards_are_asked_for_than_are_wanted(self):
+        tiles = [tile("a", Mood.WORKING), tile("b", Mood.EMPTY), tile("c", Mood.EMPTY)]
+        assert advise(picture(*tiles, done=8)).text == "Put a card into b."
+        assert advise(picture(*tiles, done=9)).text.startswith("Nothing to do")
+
+    def test_before_and_after(self):
+        assert "Plug in a dock" in advise(picture()).text
+        assert "Stopping" in advise(picture(stopping=True)).text
+        assert "complete" in advise(picture(running=False, done=10)).text
+        assert "3 cards are missing" in advise(picture(running=False, done=7)).text
+        assert "1 card is missing" in advise(picture(running=False, done=9)).text
+        assert "fault" in advise(picture(running=False, fault="disk full")).text
+
+
+class Benches:
+    """A workshop with cards in memory on ports by name."""
+
+    def __init__(self, custody, journal, monkeypatch) -> None:
+        self.cards: dict[str, MemoryCard] = {}
+        self.registry = MemoryRegistry()
+        self.workshop = Workshop(Bench(custody, self.registry, journal, URL))
+
+        def open_card(port: str) -> CardConnection:
+            if port not in self.cards:
+                raise NoDeviceError("No card.")
+            return CardConnection(MemoryLink(self.cards[port]))
+
+        monkeypatch.setattr(CardConnection, "open", open_card)
+        real = workshops.Batch
+        monkeypatch.setattr(
+            workshops, "Batch", lambda *args, **more: real(*args, open_card=open_card, **more)
+        )
+
+
+@pytest.fixture
+def benches(custody, journal, monkeypatch):
+    made = Benches(custody, journal, monkeypatch)
+    yield made
+    made.workshop.close()
+
+
+def join(workshop: Workshop) -> Picture:
+    workshop._run.thread.join(20)
+    picture = workshop.picture()
+    assert not picture.running
+    return picture
+
+
+class TestWorkshop:
+    def test_a_batch_to_its_end(self, benches, journal):
+        benches.cards = {name: MemoryCard(serial=f"TS0000000{name}") for name in "12"}
+        assert benches.workshop.picture() is None
+        benches.workshop.start(Plan(batch="june"), 2, "1,2")
+        seen = join(benches.workshop)
+        assert (seen.done, seen.complete, seen.troubles) == (2, True, ())
+        assert [tile.done for tile in seen.tiles] == [1, 1]
+        assert len(benches.registry.seeds) == 2
+        assert [batch.finished for batch in journal.batches(5)] == [2]
+        acts = [line for line in journal.audit_log() if "batch " in line]
+        assert "batch begun" in acts[0] and "batch ended" in acts[-1]
+
+    def test_one_at_a_time_and_stopped(self, benches):
+        benches.workshop.start(Plan(batch="june"), 2, "nowhere")
+        with pytest.raises(BadInputError):
+            benches.workshop.start(Plan(batch="july"), 2, "nowhere")
+        benches.workshop.stop()
+        assert join(benches.workshop).done == 0
+
+    def test_a_card_that_fails_is_told_of(self, benches):
+        benches.cards = {"a": MemoryCard(keys=(bytes(16),) * 3)}
+        benches.workshop.start(Plan(batch="june"), 1, "a")
+        for _ in range(500):
+            if benches.workshop.picture().troubles:
+                break
+            benches.workshop._run.thread.join(0.01)
+        (trouble,) = benches.workshop.picture().troubles
+        assert isinstance(trouble.error, RefusedError)
+        assert benches.workshop.picture().tiles[0].mood is Mood.FAILED
+        benches.workshop.stop()
+
+    def test_a_server_that_is_away_begins_nothing(self, benches):
+        def away(call: str) -> None:
+            raise TallyError("No server answers.")
+
+        benches.registry.before = away
+        with pytest.raises(TallyError):
+            benches.workshop.start(Plan(batch="june"), 1, "a")
+        assert benches.workshop.picture() is None
+
+
+def test_history_is_searched_literally(journal):
+    for number, batch in enumerate(("june", "ju%e")):
+        record = journal.begin(f"TS0000000{number}", batch, URL, "ada")
+        journal.finish(record, State.LOCKED)
+    assert [record.batch for record in journal.search("ju%", 10)] == ["ju%e"]
+    assert len(journal.search("", 10)) == 2 and len(journal.search("ada", 1)) == 1
+    assert journal.search("_S000", 10) == []
+    assert replace(journal.search("TS00000000", 10)[0], id=0).user == "ada"

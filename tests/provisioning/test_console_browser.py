@@ -1,0 +1,299 @@
+"""The console in real Chromium: emulated cards behind ptys, a server process, keyboard, scanner."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.provisioning.console_rig import Rig, bench
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
+]
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+# The library's loading bar is seen for moments only.
+AXE_RUN = "axe.run({exclude: ['#q-loading-bar']})"
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory) -> Iterator[Rig]:
+    with bench(tmp_path_factory.mktemp("bench")) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def signed_in(rig, browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.goto(rig.url)
+    page.get_by_label("Pass").wait_for()
+    page.keyboard.type(rig.console.value()["pass"].lower())  # the field has the focus
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Batch", exact=True).wait_for()
+    page.close()
+    return context
+
+
+@pytest.fixture(scope="module")
+def context(rig, browser):
+    context = signed_in(rig, browser)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context):
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda m: complaints.append(m.text) if "Content Security Policy" in m.text else None,
+    )
+    yield page
+    page.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def desk(rig, page):
+    """The page of somebody who is signed in at the desk."""
+    go(page, f"{rig.url}/desk")
+    page.get_by_text("t the desk").first.wait_for()
+    if page.get_by_text("Who is at the desk?").count():
+        page.get_by_label("Credential").fill(rig.desk_token)
+        page.keyboard.press("Enter")
+        says(page, "At the desk: Ann")
+    return page
+
+
+def go(page, url: str) -> None:
+    """Open a page; a test is quicker than any person, and its first key would come too early."""
+    page.goto(url)
+    page.wait_for_function("window.did_handshake")
+
+
+def check(page) -> None:
+    """Nothing for axe to complain of, in light and dark; no scrolling sideways on a phone."""
+    found: dict[str, list[str]] = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(AXE)
+        result = page.evaluate(AXE_RUN)["violations"]
+        if result:
+            found[scheme] = [f"{v['id']}: {v['nodes'][0]['html']}" for v in result]
+    page.set_viewport_size({"width": 390, "height": 844})
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    page.set_viewport_size({"width": 1280, "height": 860})
+    page.emulate_media(color_scheme="light")
+    assert found == {} and wide <= 390
+
+
+def scan(page, serial: str) -> None:
+    """A scanner types where the focus is, which is nowhere in particular, and ends with Enter."""
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.type(serial)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/desk?card={serial}")
+    page.wait_for_function("window.did_handshake")
+
+
+def says(page, text: str) -> None:
+    page.get_by_text(text).first.wait_for()
+
+
+def test_nobody_comes_in_without_the_pass(rig, browser):
+    with browser.new_context(reduced_motion="reduce") as stranger:
+        page = stranger.new_page()
+        page.goto(f"{rig.url}/desk?card=x")
+        assert page.url.endswith("/sign-in")
+        page.get_by_label("Pass").fill("AAAA-AAAA")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        check(page)
+    for path in ("/", "/desk", "/history", "/audit", "/audit.jsonl", "/labels/june.pdf"):
+        assert httpx.get(rig.url + path).status_code == 401
+    token = "socket.io/?EIO=4&transport=polling"
+    assert httpx.get(f"{rig.url}/_nicegui_ws/{token}").status_code == 401
+
+
+def test_a_batch_by_keyboard(rig, page):
+    first, second = rig.new_card(), rig.new_card()
+    rig.clear()
+    rig.insert(first, 0)
+    go(page, rig.url)
+    page.get_by_role("heading", name="Start a batch").wait_for()
+    check(page)
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.type("june")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").filter(has_text="Take the finished card out of dock0").wait_for()
+    assert page.get_by_role("group", name="dock0: done").count() == 1
+    meter = page.get_by_role("progressbar", name="Cards in service")
+    assert meter.get_attribute("aria-valuenow") == "1"
+    check(page)
+    rig.insert(second, 1)
+    page.get_by_role("status").filter(has_text="The batch is complete").wait_for()
+    check(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Labels (PDF)").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
+    go(page, f"{rig.url}/history")
+    page.get_by_label("Serial number, batch, user or state").fill("june")
+    page.get_by_role("cell", name=second).wait_for()
+    assert page.get_by_role("cell", name="june").count() == 2
+    check(page)
+    page.get_by_label("Serial number, batch, user or state").fill("nothing")
+    says(page, "No card matches.")
+
+
+def test_a_card_that_is_not_wanted_is_told_once(rig, page):
+    card = rig.new_card(in_service=True)
+    rig.clear()
+    rig.insert(card, 0)
+    go(page, rig.url)
+    page.get_by_label("Name", exact=True).fill("july")
+    page.get_by_label("Cards", exact=True).fill("3")
+    page.get_by_role("button", name="Start").click()
+    says(page, f"Card {card} is already in service")
+    page.get_by_role("status").filter(has_text="failed, the reason is below").wait_for()
+    page.wait_for_timeout(300)  # long enough for ten more tries
+    assert page.get_by_text(f"Card {card} is already in service").count() == 1
+    check(page)
+    page.get_by_role("button", name="Stop after these cards").click()
+    says(page, "Stopped: 3 cards are missing.")
+
+
+def test_a_day_at_the_desk(rig, desk):
+    spare, other = rig.new_card(in_service=True), rig.new_card(in_service=True)
+    know(rig, other, "ada")
+    check(desk)
+    scan(desk, spare)
+    says(desk, "Nobody has it: it can be lent.")
+    desk.get_by_label("User").wait_for()
+    check(desk)
+    desk.keyboard.type("ada")  # the field has the focus
+    for _ in range(2):
+        desk.keyboard.press("Enter")
+    desk.keyboard.type(rig.press(other))
+    desk.keyboard.press("Enter")
+    desk.get_by_role("alert").filter(has_text=f"not one of card {spare}").wait_for()
+    check(desk)
+    desk.keyboard.type(rig.press(spare))  # the field is empty again, and has the focus
+    desk.keyboard.press("Enter")
+    says(desk, "ada has it until")
+    desk.get_by_label("Code").first.fill(rig.press(spare))
+    desk.keyboard.press("Enter")
+    says(desk, "Nobody has it: it can be lent.")
+    audit(rig, desk, spare)
+
+
+def audit(rig, page, spare) -> None:
+    page.get_by_role("link", name="Audit").click()
+    page.wait_for_url("**/audit")
+    page.wait_for_function("window.did_handshake")
+    says(page, "and the chain is whole.")
+    page.get_by_label("Who, act, card or detail").fill(spare)
+    page.get_by_role("cell", name="keys created").first.wait_for(state="detached")
+    for act in ("card lent", "card returned"):
+        assert page.get_by_role("row", name=spare).filter(has_text=act).count() == 1
+    check(page)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export (JSON lines)").click()
+    lines = Path(download.value.path()).read_text()
+    assert "card returned" in lines and rig.desk_token not in lines
+    page.emulate_media(media="print")
+    assert not page.get_by_role("link", name="Desk").is_visible()
+    assert page.get_by_role("table").is_visible()
+
+
+def test_a_drifted_card_is_asked_for_a_second_code(rig, desk):
+    card = rig.new_card(in_service=True)
+    know(rig, card, "ada")
+    go(desk, f"{rig.url}/desk?card={card}")
+    desk.get_by_label("User").fill("ada")
+    for _ in range(11):
+        code = rig.press(card)
+    desk.get_by_label("Code", exact=True).first.fill(code)
+    desk.keyboard.press("Enter")
+    desk.get_by_role("alert").filter(has_text="lost count").wait_for()
+    desk.keyboard.type(rig.press(card))
+    desk.keyboard.press("Enter")
+    says(desk, "ada has it until")
+
+
+def test_a_lost_card_is_replaced_found_and_wiped(rig, desk):
+    lost, new = rig.new_card(in_service=True), rig.new_card(in_service=True)
+    know(rig, lost, "grace", keeps_it=True)
+    scan(desk, lost)
+    says(desk, "It is grace's own card.")
+    desk.get_by_text("More", exact=True).click()
+    check(desk)
+    desk.get_by_label("New card").fill(new)
+    desk.keyboard.press("Enter")
+    desk.keyboard.type(rig.press(new))
+    desk.keyboard.press("Enter")
+    says(desk, "It was reported lost")
+    desk.get_by_role("button", name="It is here again").click()
+    says(desk, "Nobody has it: it can be lent.")
+    desk.get_by_text("More", exact=True).click()
+    desk.get_by_label("Port of the dock").fill(rig.ports[new])
+    desk.get_by_role("button", name="Retire and wipe").click()
+    desk.get_by_role("alert").filter(has_text=f"The card in the dock is {new}").wait_for()
+    desk.get_by_label("Port of the dock").fill(rig.ports[lost])
+    desk.get_by_role("button", name="Retire and wipe").click()
+    says(desk, "Press the card's button now.")
+    httpx.post(f"{rig.controls[lost]}/button", json={"action": "press"}).raise_for_status()
+    says(desk, "It was retired")
+    httpx.post(f"{rig.controls[lost]}/button", json={"action": "press"})
+    assert httpx.get(f"{rig.controls[lost]}/display?format=json").json()["code"] is None
+
+
+def test_who_is_at_the_desk_and_signing_out_forgets_it(rig, browser):
+    context = signed_in(rig, browser)
+    page = context.new_page()
+    go(page, f"{rig.url}/desk")
+    says(page, "Who is at the desk?")
+    check(page)
+    page.get_by_label("Credential").fill("tally_not-a-credential")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    page.get_by_label("Credential").fill(rig.desk_token)
+    page.keyboard.press("Enter")
+    says(page, "At the desk: Ann")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Pass").fill(rig.console.value()["pass"])
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Batch", exact=True).wait_for()
+    go(page, f"{rig.url}/desk")
+    says(page, "Who is at the desk?")
+    context.close()
+
+
+def know(rig: Rig, serial: str, login: str, *, keeps_it: bool = False) -> None:
+    """Have the server know a person: who is assigned a card is."""
+    token = rig.admin_token
+    headers = {"authorization": f"Bearer {token}"}
+    url = f"{rig.server.url}/v1/cards/{serial}/assignment"
+    httpx.put(url, json={"user": login}, headers=headers).raise_for_status()
+    if not keeps_it:
+        httpx.delete(url, headers=headers).raise_for_status()

@@ -6,6 +6,7 @@ import board
 
 from card import cell
 from card.link import serve as serve_line
+from lib.unload import unload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class _Dock:
             self._display.clear()
             self._display.off()
             self._display = None
+            # Not needed before the next press, and commands need the room.
+            unload("card.screens", "card.digits", "lib.memory_lcd", "lib.ssd1306")
+            unload("lib.hotp", "lib.hmac")
         self._code_up = False
 
 

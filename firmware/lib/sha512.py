@@ -21,8 +21,9 @@ def sha512(data: bytes) -> bytes:
 
 
 def _constants():
-    """Round constants as one string of 80 × 8 bytes, and the initial state."""
-    k = bytearray(8 * _ROUNDS)
+    """Round constants, 8 bytes each, eight in a piece: a scattered heap has room for those. And the
+    initial state."""
+    k = [bytearray(64) for _ in range(_ROUNDS // 8)]
     state = []
     prime = 1
     count = 0
@@ -32,7 +33,8 @@ def _constants():
             continue
         if count < 8:
             state.append(_root(prime << 128, 2) & _MASK)
-        k[8 * count : 8 * count + 8] = (_root(prime << 192, 3) & _MASK).to_bytes(8, "big")
+        at = 8 * (count & 7)
+        k[count >> 3][at : at + 8] = (_root(prime << 192, 3) & _MASK).to_bytes(8, "big")
         count += 1
     return k, state
 
@@ -61,7 +63,8 @@ def _block(state, block, k):
             large = _rotated(y, 19) ^ _rotated(y, 61) ^ y >> 6
             w[i & 15] = (w[i & 15] + small + w[(i - 7) & 15] + large) & _MASK
         t = h + (_rotated(e, 14) ^ _rotated(e, 18) ^ _rotated(e, 41))
-        t += (e & f ^ ~e & g) + int.from_bytes(k[8 * i : 8 * i + 8], "big") + w[i & 15]
+        at = 8 * (i & 7)
+        t += (e & f ^ ~e & g) + int.from_bytes(k[i >> 3][at : at + 8], "big") + w[i & 15]
         u = (_rotated(a, 28) ^ _rotated(a, 34) ^ _rotated(a, 39)) + (a & b ^ a & c ^ b & c)
         h, g, f, e, d, c, b, a = g, f, e, (d + t) & _MASK, c, b, a, (t + u) & _MASK
     after = (a, b, c, d, e, f, g, h)

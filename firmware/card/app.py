@@ -29,6 +29,9 @@ def _live(cause: int) -> int:
     if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():
         notice("CELL EMPTY", "replace card")
         return flags | board.EMPTY
+    press = cause & board.BUTTON and not board.docked()
+    if press:
+        from card import undocked  # all that a press needs is loaded before the state is read
     from card.store import Store
     from lib.journal import DamagedError
 
@@ -40,9 +43,7 @@ def _live(cause: int) -> int:
     except OSError:
         notice("WORN OUT", "replace card")
         return 0
-    if cause & board.BUTTON and not board.docked():
-        from card import undocked
-
+    if press:
         if undocked.answer(store, identity) == cell.CRITICAL:
             return board.CLEAN | board.EMPTY
     while board.docked():

@@ -7,6 +7,7 @@ from micropython import const
 
 from card import button as buttons
 from card import cell, glass, screens
+from lib import hotp  # noqa: F401 (of store.take_code)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

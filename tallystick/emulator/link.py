@@ -23,7 +23,6 @@ class Op(IntEnum):
     SPI_WRITE = 7
     I2C_WRITE = 8
     UART_CONFIG = 9
-    UART_ANY = 10
     UART_READ = 11
     UART_WRITE = 12
     FLASH_ERASE = 13
@@ -51,8 +50,9 @@ WAKE_USB = 4
 SLEEP_LIGHT = 0x10
 
 _HEADER = struct.Struct("<BBHII")
-_ANSWER = struct.Struct("<iHQ16s")
-PINS = 128  # levels carried by an answer
+_ANSWER = struct.Struct("<iHQ16sH")
+PINS = 128  # levels carried by an answer, but for the last
+FLASH_IS_SURE = 127  # in its place: no program or erase can fail
 _UNWIND, _PROMPT = 0xFFFF, 0xFFFE  # in place of a length
 
 
@@ -110,17 +110,22 @@ class Link:
         self._at = begin + length
         return Message(op, arg, value, cpu_us, self._buffer[begin : self._at])
 
-    def answer(self, now_us: int, levels: bytes, value: int = 0, data: bytes = b"") -> None:
-        """`now_us` is virtual time, `levels` those of the input pins, a bit a pin."""
+    def answer(
+        self, now_us: int, levels: bytes, received: int, value: int = 0, data: bytes = b""
+    ) -> None:
+        """`now_us` is virtual time, `levels` those of the input pins, a bit a pin. `received`:
+        bytes that wait in the UART."""
         try:
-            os.write(self._write_fd, _ANSWER.pack(value, len(data), now_us, levels) + data)
+            os.write(
+                self._write_fd, _ANSWER.pack(value, len(data), now_us, levels, received) + data
+            )
         except BrokenPipeError:
             raise LinkClosedError from None
 
     def unwind(self) -> None:
         """In place of an answer: an exception unwinds the firmware to its top, whose traceback
         names every caller of what was asked for."""
-        os.write(self._write_fd, _ANSWER.pack(0, _UNWIND, 0, b""))
+        os.write(self._write_fd, _ANSWER.pack(0, _UNWIND, 0, b"", 0))
 
     def prompt(self, source: str) -> str:
         """Runs one line of Python in the firmware's process, which waits for an answer; returns
@@ -129,7 +134,7 @@ class Link:
         Raises LinkClosedError when the line ended the process.
         """
         data = source.encode()
-        os.write(self._write_fd, _ANSWER.pack(len(data), _PROMPT, 0, b"") + data)
+        os.write(self._write_fd, _ANSWER.pack(len(data), _PROMPT, 0, b"", 0) + data)
         return self.receive().data.decode(errors="replace")
 
     def close(self) -> None:

@@ -320,7 +320,8 @@ class Mcu:
             self.unwind_next = False
             self._link.unwind()
             return
-        self._link.answer(self.clock.now, self.pins.levels, value, data)
+        levels = self.pins.levels if self.flash.can_fail else self.pins.levels_when_sure
+        self._link.answer(self.clock.now, levels, len(self.uart.received), value, data)
 
     # -- waits and pins ------------------------------------------------------------------------
 
@@ -497,7 +498,7 @@ class Mcu:
         self.port_heap = message.value
 
 
-# The supervisor: from a brown-out to its look at the voltage, which must then be so much above the
+# The supervisor: from a brown-out to its look at the voltage, which must be so much above the
 # threshold (STM32L476 data sheet: BOR hysteresis 100 mV; it holds reset for 250 µs and more). Of a
 # cell that cannot carry the chip so many starts are run, then it lies there until it is touched.
 _SUPERVISOR_US = 1_000

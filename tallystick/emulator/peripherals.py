@@ -26,7 +26,6 @@ class Peripherals:
             Op.SPI_WRITE: self._spi_write,
             Op.I2C_WRITE: self._i2c_write,
             Op.UART_CONFIG: self._uart_config,
-            Op.UART_ANY: self._uart_any,
             Op.UART_READ: self._uart_read,
             Op.UART_WRITE: self._uart_write,
             Op.FLASH_ERASE: self._flash_erase,
@@ -72,9 +71,6 @@ class Peripherals:
 
     def _uart_config(self, message: Message) -> None:
         self._mcu.uart.configure(message.value, int.from_bytes(message.data, "little"))
-
-    def _uart_any(self, message: Message) -> None:
-        self._mcu.answer(len(self._mcu.uart.received))
 
     def _uart_read(self, message: Message) -> None:
         received = self._mcu.uart.received

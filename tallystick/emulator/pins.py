@@ -24,10 +24,17 @@ class Pins:
 
     def __init__(self) -> None:
         self.on_output: dict[int, Callable[[int], None]] = {}
-        self.levels = bytes(link.PINS // 8)  # of the inputs, a bit a pin, as answers carry them
+        self._set_levels(0)
         self._inputs: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._fired: list[int] = []
+
+    def _set_levels(self, levels: int) -> None:
+        """Of the inputs, a bit a pin, as answers carry them: while flash may fail, and not."""
+        self.levels = levels.to_bytes(link.PINS // 8, "little")
+        self.levels_when_sure = (levels | 1 << link.FLASH_IS_SURE).to_bytes(
+            link.PINS // 8, "little"
+        )
 
     def reset(self) -> None:
         """Firmware starts: it has asked for nothing."""
@@ -53,8 +60,7 @@ class Pins:
         if before == level:
             return None
         self._inputs[pin] = level
-        levels = int.from_bytes(self.levels, "little") & ~(1 << pin) | level << pin
-        self.levels = levels.to_bytes(link.PINS // 8, "little")
+        self._set_levels(int.from_bytes(self.levels, "little") & ~(1 << pin) | level << pin)
         if before is None:
             return Edge.NONE
         asked = self._asked.get(pin, 0) & (_RISING if level else _FALLING)

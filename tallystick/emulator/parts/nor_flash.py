@@ -84,6 +84,7 @@ class NorFlash:
     size: int
     timing: FlashTiming
     fault_plan: FaultPlan | None = None
+    can_fail: bool = False  # the fault plan may answer with a Failure
     operations: int = 0
     erases: dict[int, int] = field(default_factory=dict)  # sector number → erase count
     weak: set[int] = field(default_factory=set)  # bit numbers, address * 8 + bit

@@ -1,13 +1,16 @@
 """The pipe to the host: posted messages (no answer) are gathered, calls flush them and wait.
 
 A message is `op(1) arg(1) length(2) value(4) cpu_us(4)`, little endian, then `length` bytes. An
-answer is `value(4, signed) length(2) now(8) levels(16)`, then `length` bytes. `cpu_us` is time to
-charge before the message takes effect: the wire's, and the CPU's from the host's cost table for
-this chip. `now` is virtual time in µs, and `levels` has a bit for every pin: both can only change
-while this side waits for an answer, so asking for them costs no turn on the pipe.
+answer is `value(4, signed) length(2) now(8) levels(16) received(2)`, then `length` bytes. `cpu_us`
+is time to charge before the message takes effect: the wire's, and the CPU's from the host's cost
+table for this chip. `now` is virtual time in µs, `levels` has a bit for every pin (the last bit:
+flash takes whatever is programmed), `received` is how many bytes the UART holds. They can only
+change while this side waits for an answer, so asking for them costs no turn on the pipe.
 """
 
 import struct
+
+from micropython import const
 
 # Operations: tallystick/emulator/link.py has the same table; a test compares them.
 OP_NOW = 1
@@ -18,7 +21,6 @@ OP_ADC = 6
 OP_SPI_WRITE = 7
 OP_I2C_WRITE = 8
 OP_UART_CONFIG = 9
-OP_UART_ANY = 10
 OP_UART_READ = 11
 OP_UART_WRITE = 12
 OP_FLASH_ERASE = 13
@@ -45,14 +47,17 @@ _MAX = 1024
 # would never end.
 _CALL_US = 20
 _LOOK_US = 5  # at the clock or a pin
+_AGED_US = 1000
+_SURE = const(0x80)  # of the last byte of the levels
 
 _out = bytearray(_MAX)
-_head = bytearray(30)
+_head = bytearray(32)
 _used = 0
 _rd = None
 _wr = None
 cpu_us = 0
 _since_us = 0  # charged since the last answer
+_looked = False  # at the UART since the last answer, in vain
 _stale = True  # something of unknown duration was posted since
 
 
@@ -88,7 +93,31 @@ def now_us():
 
 def level(pin):
     charge(_LOOK_US)
+    if _since_us > _AGED_US:
+        ask(OP_NOW)  # a loop that does nothing but look must see the world go on
     return _head[14 + (pin >> 3)] >> (pin & 7) & 1
+
+
+def received():
+    """Bytes that the UART holds; nothing twice in a row only when the host has said so."""
+    global _looked
+    charge(_CALL_US)
+    if _looked or _stale:
+        ask(OP_NOW)
+    n = _head[30] | _head[31] << 8
+    _looked = n == 0
+    return n
+
+
+def flash_is_sure():
+    """No program or erase can fail: what is posted will be done."""
+    return _head[29] & _SURE
+
+
+def catch_up():
+    """Has what was posted done, before its effect is looked at."""
+    if _stale:
+        ask(OP_NOW)
 
 
 def post_slow(op, arg, value, data):
@@ -132,19 +161,19 @@ def call(op, arg=0, value=0, data=b""):
 
 def ask(op, arg=0, value=0, data=b""):
     """A call that costs the chip nothing: the emulator's own business."""
-    global _used, _since_us, _stale
+    global _used, _since_us, _stale, _looked
     post(op, arg, value, data)
     n = _used
     _used = 0
     _wr.write(memoryview(_out)[:n])
     while True:
-        if _rd.readinto(_head) != 30:
+        if _rd.readinto(_head) != 32:
             raise OSError(32)  # the host has gone without switching us off
         if _head[5] != 0xFF:
             break
         _special()
     _since_us = 0
-    _stale = False
+    _stale = _looked = False
     return struct.unpack_from("<i", _head)[0]
 
 

@@ -1,12 +1,14 @@
 """`uctypes` of the STM32 boards, as far as firmware uses it: a view of memory-mapped flash."""
 
 import flash
+import link
 
 FLASH_BASE = 0x08000000
 _copies = []
 
 
 def bytearray_at(address, n):
+    link.catch_up()
     address -= FLASH_BASE
     if address <= flash.watch_from < address + n:
         flash.looked_at(flash.watch_from)

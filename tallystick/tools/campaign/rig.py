@@ -106,7 +106,7 @@ class Rig:
     def __post_init__(self) -> None:
         self.card = Card(self.image, identity=Identity.derive(SERIAL, 20260101).encode(), seed=1)
         self.card.flash.fault_plan = self._plan
-        self.card.mcu.on_brown_out = lambda: self.oracle.cut()
+        self.card.mcu.on_brown_out = self._note_cut
         region = self.card.board.journal
         self.range = FlashRange(self.card.flash, region.address, b"\xff" * region.size)
         self.oracle = Oracle(SEEDS)
@@ -151,6 +151,7 @@ class Rig:
         self.card.trace.events.clear()
         self.range.load(state)
         self.worn = frozenset(self.range.first + at for at in state.worn)
+        self.card.flash.can_fail = bool(self.worn)
         self.oracle = oracle
         rng = self._rng = random.Random(seed)
         self.card.mcu.reseed(random.Random(rng.randbytes(16)))
@@ -160,6 +161,9 @@ class Rig:
         self._connection = None
         self._slot = self.settled = None
         self._line.answer.clear()
+
+    def _note_cut(self) -> None:
+        self.oracle.cut()
 
     def _untouched(self) -> None:
         """Off the dock, no finger on the button."""

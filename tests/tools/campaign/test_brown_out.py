@@ -1,5 +1,5 @@
-"""A cell that carries the processor, but not the processor and the flash, or a contact that bounces:
-the supervisor stops the chip where it is, and lets it start again."""
+"""A cell that carries the processor but not the flash as well, or a contact that bounces: the
+supervisor stops the chip where it is, and lets it start again."""
 
 from __future__ import annotations
 

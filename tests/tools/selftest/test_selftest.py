@@ -96,7 +96,7 @@ def test_flash_that_fails_is_found(card, line):
             return Failure(operation.old)
         return None
 
-    card.flash.fault_plan = worn
+    card.flash.fault_plan, card.flash.can_fail = worn, True
     assert verdicts(checks.run(line, None))["flash"] is Verdict.FAILED
 
 

@@ -148,7 +148,12 @@ class Applets:
         return self._part(answer, 0x10000 if command.head > 5 else 0x100)
 
     def _dispatch(self, command):
-        if command.cla & wire.CLA_GP or command.ins == wire.INS_GET_CHALLENGE:
+        ins = command.ins
+        if command.cla & wire.CLA_GP and (ins == wire.INS_INSTALL or ins == wire.INS_LOAD):
+            from card import update as applet  # not through the issuer: it makes room for these
+        elif command.cla & wire.CLA_GP and ins == wire.INS_SELF_TEST:
+            from card import selftest as applet
+        elif command.cla & wire.CLA_GP or ins == wire.INS_GET_CHALLENGE:
             from card import issuer as applet
         elif self._oath:
             from card import oath as applet

@@ -31,6 +31,7 @@ class _Dock:
 
     def press(self) -> None:
         """A press that no command asked for."""
+        _make_room()
         from card import screens
 
         store = self._store
@@ -46,6 +47,7 @@ class _Dock:
     def wait(self, waiting: bool) -> None:
         """A command waits for a press, or has stopped waiting."""
         if waiting:
+            _make_room()
             from card import screens
 
             screens.message(self._glass(), "PRESS", "to confirm")
@@ -72,6 +74,11 @@ class _Dock:
             unload("card.screens", "card.digits", "lib.memory_lcd", "lib.ssd1306")
             unload("lib.hotp", "lib.hmac")
         self._code_up = False
+
+
+def _make_room() -> None:
+    """No command is served while something is drawn; the next one loads what it needs."""
+    unload("card.issuer", "card.oath", "card.selftest", "card.version", "lib.tlv")
 
 
 def serve(store: "Store", identity: "Identity") -> bool:

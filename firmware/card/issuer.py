@@ -23,14 +23,6 @@ def process(card, command) -> bytes:
         return _set_status(card, command)
     if ins == wire.INS_GET_STATUS:
         return _get_status(card, command)
-    if ins == wire.INS_INSTALL or ins == wire.INS_LOAD:
-        from card import update
-
-        return update.process(card, command)
-    if ins == wire.INS_SELF_TEST:
-        from card import selftest
-
-        return selftest.process(card, command)
     raise Refused(wire.SW_INSTRUCTION)
 
 

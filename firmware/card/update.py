@@ -100,8 +100,8 @@ def _signed(card, signed):
     from lib.unload import unload
 
     card.terminal.extend()
-    unload("card.oath", "card.screens", "card.digits", "lib.hotp", "lib.memory_lcd", "lib.ssd1306")
-    unload("card.loading", "card.selftest", "card.version", "lib.tlv", "lib.hmac")
+    unload("card.issuer", "card.oath", "card.screens", "card.digits", "lib.hotp", "lib.memory_lcd")
+    unload("card.loading", "card.selftest", "card.version", "lib.tlv", "lib.hmac", "lib.ssd1306")
     from card.trust import PUBLIC_KEY, X
     from lib.ed25519 import verify
 

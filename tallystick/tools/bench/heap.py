@@ -1,86 +1,117 @@
 """How much heap each path of the firmware needs: the smallest with which it works, in steps of 1
-KiB.
+KiB, beside the figures that were committed (`heap.json`).
 
 Measured on a 64-bit MicroPython, where most objects are twice as large as on the 32-bit boards.
+`python -m tallystick.tools.bench.heap` measures everything and writes the figures anew.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from itertools import count
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import TallyError
 from tallystick.emulator import boards
-from tallystick.emulator.card import Card
+from tallystick.emulator.boards.board import Board
+from tallystick.tools.bench import heap_paths
 from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
-from tallystick.tools.bench.station import Station, station
 
 KIB = 1024
-_numbers = count()  # a server takes every serial number once
+COMMITTED = Path(__file__).with_name("heap.json")
+_LEAST = 16  # KiB; nothing starts with less
+
+Works = Callable[[int], bool]
+"""Whether a path works with a heap of so many bytes."""
 
 
-def measure() -> list[dict[str, Any]]:
-    """KiB needed by each path on each card board."""
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder, one_core(), station(Path(folder)) as home:
-        for letter, board in zip("ABCDEFGH", boards.BOARDS.values(), strict=False):
-            if board.device != "card":
-                continue
-            for path, works in PATHS.items():
-                need = _smallest(board.name, letter, home, works)
-                aim = f"≤ {board.heap // KIB}"
-                rows.append(row(f"heap for {path}, {board.name}", need, "KiB", aim))
-    return rows
+@dataclass(frozen=True)
+class Measured:
+    """KiB. `committed` is 0 where no figure was kept."""
+
+    board: str
+    path: str
+    need: int
+    limit: int
+    committed: int
 
 
-def _smallest(
-    board: str, letter: str, home: Station, works: Callable[[Card, Station], bool]
-) -> int:
-    """Binary search between 16 KiB and twice the board's heap."""
-    low, high = 16, boards.find(board).heap // KIB * 2
+def paths(board: Board, home: heap_paths.Home) -> dict[str, Works]:
+    """The paths of a board's device by name."""
+    if board.device == "reader":
+        from tallystick.tools.bench import heap_reader  # noqa: PLC0415 (needs python-fido2)
+
+        return {
+            name: partial(heap_reader.works, board.name, path)
+            for name, path in heap_reader.PATHS.items()
+        }
+    return {name: _card_works(board.name, home, path) for name, path in heap_paths.PATHS.items()}
+
+
+def _card_works(board: str, home: heap_paths.Home, path: heap_paths.CardPath) -> Works:
+    def works(heap: int) -> bool:
+        with card(board, heap=heap, serial=next(home.serials)) as device:
+            try:
+                device.power_on()
+                path(device, home)
+            except TallyError:
+                return False
+        return True
+
+    return works
+
+
+def smallest(works: Works, limit: int) -> int:
+    """KiB, by binary search up to twice the limit (KiB)."""
+    low, high = _LEAST, 2 * limit
     while low < high:
         middle = (low + high) // 2
-        serial = f"T{letter}{next(_numbers):08}"
-        with card(board, heap=middle * KIB, serial=serial) as device:
-            try:
-                good = works(device, home)
-            except TallyError:
-                good = False
-        low, high = (low, middle) if good else (middle + 1, high)
+        low, high = (low, middle) if works(middle * KIB) else (middle + 1, high)
     return low
 
 
-def _press(device: Card, _home: Station) -> bool:
-    device.power_on()
-    device.press()
-    return not device.frame().blank
+def committed() -> dict[str, dict[str, int]]:
+    """Board → path → KiB."""
+    found: dict[str, dict[str, int]] = json.loads(COMMITTED.read_text())
+    return found
 
 
-def _hold(device: Card, _home: Station) -> bool:
-    device.power_on()
-    device.press(1_800)
-    return not device.frame().blank
+def measured() -> Iterator[Measured]:
+    """Every path on every board."""
+    kept = committed()
+    with one_core(), heap_paths.home() as home:
+        for board in (boards.BOARDS | boards.READERS).values():
+            limit = board.heap // KIB
+            for name, works in paths(board, home).items():
+                known = kept.get(board.name, {}).get(name, 0)
+                yield Measured(board.name, name, smallest(works, limit), limit, known)
 
 
-def _provision(device: Card, home: Station) -> bool:
-    device.power_on()
-    home.provision(device)
-    return True
+def measure() -> list[dict[str, Any]]:
+    """KiB needed by each path on each board."""
+    return [
+        row(
+            f"heap for {one.path}, {one.board}",
+            one.need,
+            "KiB",
+            f"≤ {one.limit}",
+            f"{one.committed} committed" if one.committed else "",
+        )
+        for one in measured()
+    ]
 
 
-def _code(device: Card, home: Station) -> bool:
-    _provision(device, home)
-    device.press()
-    return device.read_code() is not None
+def record() -> None:
+    """Writes the figures of every path to `heap.json`."""
+    kept: dict[str, dict[str, int]] = {}
+    for one in measured():
+        kept.setdefault(one.board, {})[one.path] = one.need
+    COMMITTED.write_text(json.dumps(kept, indent=2) + "\n")
 
 
-PATHS: dict[str, Callable[[Card, Station], bool]] = {
-    "a press without a key": _press,
-    "the information screen": _hold,
-    "provisioning": _provision,
-    "provisioning, then a code": _code,
-}
+if __name__ == "__main__":
+    record()

@@ -130,6 +130,7 @@ class Mcu:
             "fs_size": board.storage.size,
             "mapped": board.mapped,
             "modules": [*_COMMON_MODULES, *board.modules],
+            "built_in": board.built_in,
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
                 "flash": {"us_per_256": board.read_us_per_256},
@@ -510,4 +511,4 @@ _BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 29 * 1024
+PORT_HEAP = 61 * 512

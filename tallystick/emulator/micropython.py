@@ -127,7 +127,7 @@ class _ForkServer:
         answer = self._channel.recv(64)
         if not answer:
             raise _gone()
-        if not ours.recv(64):  # she says so when she is ready
+        if ours.recv(4096) != b"r":  # she says so when she is ready
             raise _gone()
         return Mother(int(answer), ours)
 

@@ -11,6 +11,14 @@ from tallystick.emulator.parts.nor_flash import FlashTiming
 FLASH_BASE = {"rp2040": 0x10000000, "rp2350": 0x10000000, "stm32l4": 0x08000000}
 """Where a chip sees its flash."""
 
+# Of MicroPython 1.28 with "extra features", as both ports are built for these boards.
+_BUILT_IN = (
+    " __main__ _asyncio array binascii builtins cmath collections cryptolib deflate errno framebuf "
+    "gc hashlib heapq io json machine math micropython os platform random re select struct sys "
+    "time uctypes vfs "
+)
+_BUILT_IN_MORE = {"rp2040": "_thread ", "rp2350": "_thread ", "stm32l4": ""}
+
 
 @dataclass(frozen=True)
 class Region:
@@ -82,6 +90,12 @@ class Board:
     boot: Region | None = None
     slots: tuple[Region, ...] = ()
     record: Region | None = None
+
+    @property
+    def built_in(self) -> str:
+        """Modules that are built into the board's MicroPython, as far as that of the emulator has
+        them too, a space around each. The others are refused."""
+        return _BUILT_IN + _BUILT_IN_MORE[self.chip]
 
     @property
     def mapped(self) -> tuple[int, int] | None:

@@ -3,11 +3,13 @@ there is one, then `main.py` from whatever is mounted by then.
 
 Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is
 none). The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`,
-`modules`, `watch`, `mapped` (ROMFS: its address as the chip sees it, and size; else none), `costs`.
+`modules`, `built_in`, `watch`, `mapped` (ROMFS: its address as the chip sees it, and size; else
+none), `costs`.
 """
 
 import sys
 
+import guard
 import link
 
 
@@ -56,6 +58,7 @@ def _start(rd, wr, address):
     # The board knows nothing of the host's files.
     vfs.umount("/")
     sys.path[:] = ["", "/lib"]
+    guard.install(config["built_in"])
     config = None
     gc.collect()
     # Everything up to here happens once, in the process that the chips are forked from.

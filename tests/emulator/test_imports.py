@@ -1,0 +1,90 @@
+"""Firmware finds the modules that its board's MicroPython has, and no others."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tallystick.emulator.card import Card
+from tallystick.emulator.device import FirmwareCrashError
+from tallystick.emulator.mcu import PORT_HEAP
+from tallystick.tools.bench.fresh import card
+from tallystick.tools.image.folder import from_folder
+
+# A firmware's only way to say something without a serial line: an exception.
+TRIES = """
+def outcome(line):
+    try:
+        exec(line, {})
+    except Exception as error:
+        return "%s: %s" % (type(error).__name__, error)
+    return ""
+
+raise RuntimeError("<<%r>>" % [outcome(line) for line in LINES])
+"""
+OF_UNIX = ["socket", "ssl", "tls", "termios", "argparse", "websocket", "ffi", "requests", "mip"]
+OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_timed", "uctypes_stm", "usb_device"]
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+    def run(board: str, lines: list[str], **files: str) -> dict[str, str]:
+        (tmp_path / "main.py").write_text(f"LINES = {lines!r}\n{TRIES}")
+        for name, source in files.items():
+            path = tmp_path / f"{name.replace('__', '/', 1)}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source)
+        with (
+            Card(from_folder(tmp_path, board), seed=1) as device,
+            pytest.raises(FirmwareCrashError) as crash,
+        ):
+            device.power_on()
+        text = crash.value.what.partition("<<")[2].rpartition(">>")[0]
+        return dict(zip(lines, ast.literal_eval(text), strict=True))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("board", "more"), [("pico", ["stm", "pyb"]), ("nucleo_l476rg", ["_thread", "rp2"])]
+)
+def test_what_the_board_lacks_is_refused_as_there(board, more, outcomes):
+    names = [*OF_UNIX, *OF_THE_PORT, *more]
+    lines = [f"import {name}" for name in names]
+    lines += ["from socket import socket", "import vfs; vfs.VfsPosix", "open('/etc/passwd')"]
+    seen = outcomes(board, lines)
+    for name in names:
+        assert seen[f"import {name}"] == f"ImportError: no module named '{name}'"
+    assert seen["from socket import socket"] == "ImportError: no module named 'socket'"
+    assert seen["import vfs; vfs.VfsPosix"].startswith("AttributeError")
+    assert seen["open('/etc/passwd')"].startswith("OSError")
+
+
+@pytest.mark.parametrize(("board", "more"), [("pico", "rp2"), ("nucleo_l476rg", "stm")])
+def test_what_the_board_has_is_there(board, more, outcomes):
+    lines = [
+        "import array, binascii, collections, cryptolib, errno, framebuf, gc, hashlib, heapq, io",
+        "import json, machine, math, micropython, os, random, re, select, struct, sys, time, vfs",
+        f"import {more}",
+        "import utime, ubinascii",
+        "from ustruct import pack",
+        "import flash; assert flash.MINE",
+        "import room.door; assert room.door.OPEN",
+        "from room import door; assert door.OPEN",
+        "from room.window import OPEN",
+    ]
+    seen = outcomes(
+        board, lines, flash="MINE = 1\n", room__door="OPEN = 1\n",
+        room__window="from .door import OPEN\n", room____init__="",
+    )  # fmt: skip
+    assert set(seen.values()) == {""}, seen
+
+
+def test_the_firmware_has_the_boards_heap_to_itself():
+    with card("nucleo_l476rg") as device:
+        device.power_on()
+        assert 0 <= PORT_HEAP - device.mcu.port_heap <= 1024
+    with card("pico") as device:
+        device.power_on()
+        assert device.mcu.port_heap >= PORT_HEAP  # less than the board has, not more

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea clean
+.PHONY: campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,8 +55,8 @@ format: setup ## Let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image: setup ## Build the card's firmware image into build/
-	$(BIN)/tally image build --device card
+image: setup ## Build the card's firmware image into build/, and measure the heap it needs
+	$(BIN)/tally image build --device card --heap
 
 campaign: setup ## Cut the power everywhere, in every way (about ten minutes on two cores)
 	$(BIN)/tally campaign powercut --scenario all --depth 3
@@ -74,6 +74,12 @@ privacyidea: setup ## Install a real privacyIDEA (500 MB) and register cards wit
 	$(PYTHON) -m venv build/privacyidea
 	build/privacyidea/bin/pip install --quiet 'privacyidea>=3.10,<4'
 	TALLY_TEST_PRIVACYIDEA=build/privacyidea $(BIN)/pytest tests/provisioning/test_privacyidea.py
+
+stock-client: setup ## Install ykman (compiles pyscard: swig, libpcsclite-dev) and use it on our card
+	$(PYTHON) -m venv build/ykman
+	build/ykman/bin/pip install --quiet 'yubikey-manager>=5.9,<6'
+	$(BIN)/pip install --quiet 'pyscard>=2.2,<3'
+	TALLY_TEST_YKMAN=build/ykman $(BIN)/pytest tests/provisioning/test_stock_client.py
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

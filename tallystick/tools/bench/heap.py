@@ -8,7 +8,7 @@ Measured on a 64-bit MicroPython, where most objects are twice as large as on th
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -80,11 +80,11 @@ def committed() -> dict[str, dict[str, int]]:
     return found
 
 
-def measured() -> Iterator[Measured]:
-    """Every path on every board."""
+def measured(of: Iterable[Board] = ()) -> Iterator[Measured]:
+    """Every path on these boards, or on all."""
     kept = committed()
     with one_core(), heap_paths.home() as home:
-        for board in (boards.BOARDS | boards.READERS).values():
+        for board in of or (boards.BOARDS | boards.READERS).values():
             limit = board.heap // KIB
             for name, works in paths(board, home).items():
                 known = kept.get(board.name, {}).get(name, 0)

@@ -52,6 +52,7 @@ image.add_command(readers)
 @key_option
 @passphrase_option
 @click.option("--readable", is_flag=True, help="For debugging: names and lines in tracebacks.")
+@click.option("--heap", is_flag=True, help="Also measure how much heap every path needs.")
 @click.option("--out", type=_folder, help="Folder for the files (default: build/DEVICE-BOARD).")
 @console.json_option
 def build(
@@ -62,6 +63,7 @@ def build(
     key: Path | None,
     passphrase_file: Path | None,
     readable: bool,
+    heap: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -75,7 +77,7 @@ def build(
     )
     folder = out or Path("build") / f"{device}-{board}"
     outputs = building.write(built, folder)
-    held = sizes.compare(built)
+    held = [*sizes.compare(built), sizes.heap(built.board, measure=heap)]
     if as_json:
         console.print_json(
             {

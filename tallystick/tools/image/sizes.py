@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tallystick.common.errors import BadInputError
 
 if TYPE_CHECKING:
+    from tallystick.emulator.boards.board import Board
     from tallystick.tools.image.build import Built
 
 COMMITTED = Path(__file__).with_name("sizes.json")
@@ -50,6 +51,18 @@ def compare(built: Built) -> list[Row]:
     if board.boot is not None:
         rows.append(("boot stage", built.boot_size, board.boot.size))
     return [Row(name, value, limit, kept.get(name, 0)) for name, value, limit in rows]
+
+
+def heap(board: Board, *, measure: bool) -> Row:
+    """What the path that needs most takes: as it was committed, or measured now, with the firmware
+    of this checkout (a quarter of a minute)."""
+    from tallystick.tools.bench import heap as bench  # noqa: PLC0415 (it runs what is built here)
+
+    kept = max(bench.committed()[board.name].values()) * bench.KIB
+    need = kept
+    if measure:
+        need = max(one.need for one in bench.measured([board])) * bench.KIB
+    return Row("heap, measured" if measure else "heap", need, board.heap, kept)
 
 
 def require(rows: list[Row]) -> None:

@@ -10,6 +10,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.bench import Bench, open_bench
+from tallystick.provisioning.card.pcsc import SCHEME, readers
 from tallystick.provisioning.cli_audit import audit
 from tallystick.provisioning.cli_batch import BatchView, summary_json
 from tallystick.provisioning.cli_card import (
@@ -23,6 +24,7 @@ from tallystick.provisioning.cli_card import (
 from tallystick.provisioning.cli_ceremony import rekey
 from tallystick.provisioning.cli_console import console
 from tallystick.provisioning.cli_desk import desk
+from tallystick.provisioning.cli_foreign import foreign
 from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
 from tallystick.provisioning.cli_labels import labels
 from tallystick.provisioning.cli_recovery import reconcile, resume
@@ -43,6 +45,7 @@ station.add_command(reconcile)
 station.add_command(audit)
 station.add_command(desk)
 station.add_command(console)
+station.add_command(foreign)
 station.add_command(rekey)
 station.add_command(labels)
 
@@ -104,10 +107,11 @@ def provision(
 @station.command()
 @json_option
 def ports(as_json: bool) -> None:
-    """List the serial ports of this computer."""
+    """List the serial ports and PC/SC readers of this computer."""
     from serial.tools.list_ports import comports
 
     found = [{"port": port.device, "description": port.description} for port in comports()]
+    found += [{"port": f"{SCHEME}{name}", "description": "PC/SC reader"} for name in readers()]
     if as_json:
         print_json(found)
         return

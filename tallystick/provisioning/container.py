@@ -23,7 +23,15 @@ _MAC = "http://www.w3.org/2000/09/xmldsig#hmac-sha1"
 _MAC_KEY_SIZE = 20
 
 
-def build(custody: Custody, seed: Seed, serial: str, digits: int, moving_factor: int) -> bytes:
+def build(
+    custody: Custody,
+    seed: Seed,
+    serial: str,
+    digits: int,
+    moving_factor: int,
+    *,
+    manufacturer: str = MANUFACTURER,
+) -> bytes:
     """The container of one card as XML. moving_factor: of the next code that the card gives.
 
     The seed is encrypted by custody; this module sees ciphertext only.
@@ -37,7 +45,7 @@ def build(custody: Custody, seed: Seed, serial: str, digits: int, moving_factor:
     sealed = seed.for_server()
     value_mac = hmac.new(mac_key, sealed, hashlib.sha1).digest()
     key = container.add_key(
-        manufacturer=MANUFACTURER,
+        manufacturer=manufacturer,
         serial=serial,
         id=serial,
         algorithm=HOTP_PROFILE,

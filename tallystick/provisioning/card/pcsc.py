@@ -25,7 +25,7 @@ class PcscConnection:
         """reader: (part of) its name. Raises NoDeviceError, BadInputError without pyscard."""
         self.name = reader
         smartcard = _library()
-        matching = [one for one in smartcard.System.readers() if reader in str(one)]
+        matching = [one for one in _readers(smartcard) if reader in str(one)]
         if len(matching) != 1:
             found = "no reader" if not matching else f"{len(matching)} readers"
             raise NoDeviceError(
@@ -77,10 +77,18 @@ class PcscConnection:
 def readers() -> list[str]:
     """The PC/SC readers of this computer; none without pyscard or without its service."""
     try:
-        smartcard = _library()
-        return [str(reader) for reader in smartcard.System.readers()]
-    except Exception:  # pyscard has no common base for "no service runs"
+        return [str(reader) for reader in _readers(_library())]
+    except (BadInputError, NoDeviceError):
         return []
+
+
+def _readers(smartcard: ModuleType) -> list[Any]:
+    try:
+        return list(smartcard.System.readers())
+    except Exception as error:  # the library's errors about its service have no base of their own
+        raise NoDeviceError(
+            f"No PC/SC service answers: {error}.", todo="Start pcscd, or plug the reader in."
+        ) from None
 
 
 def _library() -> ModuleType:

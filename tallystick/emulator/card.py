@@ -85,9 +85,10 @@ class Card(Device):
         return oled
 
     def close(self) -> None:
+        self.mcu.close()  # which the instruments still see
         for probe in self.mcu.probes:
             probe.close()
-        super().close()
+        self.flash.close()
 
     def attach(self, probe: Probe) -> None:
         """Connects an instrument. It is closed with the card."""

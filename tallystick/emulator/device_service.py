@@ -31,7 +31,7 @@ class DeviceService(Generic[D]):
         self._lock = Lock()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
-        self._stopping = False
+        self._stopping = self._ended = False
 
     # -- from other threads --------------------------------------------------------------------
 
@@ -39,13 +39,17 @@ class DeviceService(Generic[D]):
         """Runs `action(device)` in the device's own thread; returns what it returns or raises."""
         future: Future[object] = Future()
         with self._lock:
+            if self._ended:
+                raise _stopping()
             self._requests.append((action, future))
-        os.write(self._wake_write, b"\0")
+            os.write(self._wake_write, b"\0")
         return future.result(timeout_s)  # type: ignore[return-value]
 
     def stop(self) -> None:
-        self._stopping = True
-        os.write(self._wake_write, b"\0")
+        with self._lock:
+            self._stopping = True
+            if not self._ended:
+                os.write(self._wake_write, b"\0")
 
     # -- the device's thread -------------------------------------------------------------------
 
@@ -56,7 +60,7 @@ class DeviceService(Generic[D]):
                 self._serve_requests()
                 self.turn()
         finally:
-            self._refuse_requests()
+            self._end()
             if on_end is not None:
                 on_end()
             self.close()
@@ -67,8 +71,6 @@ class DeviceService(Generic[D]):
 
     def close(self) -> None:
         self.device.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
 
     def wait(self, files: list[int], limit_s: float) -> list[int]:
         """Until one of the files can be read, a request comes, or `limit_s` of real time is over.
@@ -100,7 +102,14 @@ class DeviceService(Generic[D]):
             except Exception as error:  # it belongs to the caller, in the other thread
                 future.set_exception(error)
 
-    def _refuse_requests(self) -> None:
+    def _end(self) -> None:
         with self._lock:
+            self._ended = True
             while self._requests:
-                self._requests.popleft()[1].set_exception(TallyError("The emulator is stopping."))
+                self._requests.popleft()[1].set_exception(_stopping())
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+
+def _stopping() -> TallyError:
+    return TallyError("The emulator is stopping.", todo="Start it again to go on.")

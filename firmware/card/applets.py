@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         def press(self) -> bool:
             """Wait for the button, at most PRESS_TIMEOUT_MS."""
 
-        def cell(self) -> tuple[int, int, int]:
-            """Millivolts under load, state, millivolts unloaded."""
+        def cell(self) -> tuple[int, int]:
+            """Millivolts under load, state."""
 
 
 class Applets:

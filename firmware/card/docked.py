@@ -84,9 +84,8 @@ def _make_room() -> None:
 def serve(store: "Store", identity: "Identity") -> bool:
     """Until the card is taken off the dock, or is to start again (True)."""
 
-    def measure() -> "tuple[int, int, int]":
-        mv, state = cell.measure(board, store.cell_state)
-        return mv, state, mv
+    def measure() -> "tuple[int, int]":
+        return cell.measure(board, store.cell_state)
 
     dock = _Dock(store)
     try:

@@ -43,8 +43,8 @@ def _get_data(card, tag):
 
         return bytes(VERSION) + card.terminal.board_name().encode()
     if tag == wire.DATA_CELL:
-        loaded, state, unloaded = card.terminal.cell()
-        return loaded.to_bytes(2, "big") + bytes((state,)) + unloaded.to_bytes(2, "big")
+        loaded, state = card.terminal.cell()
+        return loaded.to_bytes(2, "big") + bytes((state,))
     if tag == wire.DATA_WEAR:
         card.need_keys()
         erases, dead = store.wear()

@@ -27,7 +27,7 @@ def serve(
     board,
     store,
     on_press: "Callable[[], None]",
-    cell: "Callable[[], tuple[int, int, int]]",
+    cell: "Callable[[], tuple[int, int]]",
     on_wait: "Callable[[bool], None] | None" = None,
     on_idle: "Callable[[], int] | None" = None,
 ) -> bool:
@@ -35,7 +35,7 @@ def serve(
 
     on_press: the button was pressed while no command waited for it. The station gets no answer
     until it returns, so it must not take as long as the block waiting time (1 s).
-    cell: millivolts under load, state (0, 1, 2), millivolts unloaded.
+    cell: millivolts under load, state (0, 1, 2).
     on_wait: True when a command begins to wait for a press, False when that is over.
     on_idle: called between waits; returns after how many ms it wants to be called again, 0: never.
     """

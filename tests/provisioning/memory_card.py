@@ -193,7 +193,7 @@ class MemoryCard:
         values = {
             0xDF20: self.serial.encode(),
             0xDF21: self.version,
-            0xDF22: bytes.fromhex("0BB8000C1C"),
+            0xDF22: bytes.fromhex("0BB800"),
             0xDF23: bytes(12) + b"\x01",
             0xDF24: bytes((self.life_cycle,)),
             0x00E0: bytes.fromhex("E0 12")

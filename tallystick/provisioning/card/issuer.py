@@ -61,11 +61,10 @@ class FirmwareVersion:
 
 @dataclass(frozen=True)
 class Cell:
-    """The card's coin cell, in millivolts."""
+    """The card's coin cell. loaded_mv: millivolts under the load of the running card."""
 
     loaded_mv: int
     state: CellState
-    unloaded_mv: int
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,9 @@ def parse_life_cycle(data: bytes) -> LifeCycle:
 
 
 def _parse_cell(data: bytes) -> Cell:
-    if len(data) != 5 or data[2] > CellState.CRITICAL:
+    if len(data) != 3 or data[2] > CellState.CRITICAL:
         raise BadInputError("The card's cell report is malformed.")
-    loaded, unloaded = int.from_bytes(data[:2], "big"), int.from_bytes(data[3:], "big")
-    return Cell(loaded, CellState(data[2]), unloaded)
+    return Cell(int.from_bytes(data[:2], "big"), CellState(data[2]))
 
 
 def _parse_wear(data: bytes) -> Wear:

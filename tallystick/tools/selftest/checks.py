@@ -26,7 +26,6 @@ DARK, PATTERN, BUTTON, FLASH, HEAP = range(5)
 _CHALLENGE = 32
 _CHALLENGES = 64
 _CELL_MV = (2_000, 3_700)  # what a board can say of a cell or a bench supply
-_SLOW_SAG_MV = 600  # under load: a cell or a contact with too much resistance
 
 
 class Verdict(StrEnum):
@@ -136,12 +135,10 @@ class _Tester:
 
     def _cell(self) -> Finding:
         cell = self._session.cell()
-        detail = f"{cell.loaded_mv} mV under load, {cell.unloaded_mv} mV unloaded"
+        detail = f"{cell.loaded_mv} mV under load"
         low, high = _CELL_MV
         if not low <= cell.loaded_mv <= high:
             return Verdict.FAILED, f"{detail}: outside {low} to {high} mV"
-        if cell.unloaded_mv - cell.loaded_mv > _SLOW_SAG_MV:
-            return Verdict.FAILED, f"{detail}: it sags too much"
         if cell.state is CellState.CRITICAL:
             return Verdict.FAILED, f"{detail}: critical"
         return Verdict.PASSED, detail

@@ -69,7 +69,7 @@ class Mcu:
         self._failed_starts = 0
         self.probes: list[Probe] = []
         self.pins = Pins()
-        self.on_spi: dict[int, Callable[[bytes], None]] = {}
+        self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
         self.family: Rp2040 | Stm32L4 = (
             Rp2350(random.Random(rng.randbytes(16)))

@@ -54,7 +54,7 @@ class Peripherals:
         mcu = self._mcu
         mcu.tell_bus("spi", message.data, 8_000_000 / max(1, message.value))
         if message.arg in mcu.on_spi:
-            mcu.on_spi[message.arg](message.data)
+            mcu.on_spi[message.arg](message.data, message.value)
             mcu.check_voltage("display")
 
     def _i2c_write(self, message: Message) -> None:

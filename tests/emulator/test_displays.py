@@ -36,6 +36,14 @@ class TestMemoryLcd:
         assert dark(lcd) == {(0, 2), (15, 2)}
         assert lcd.frames == 1
 
+    def test_a_clock_that_is_too_fast(self):
+        lcd = MemoryLcd()
+        lcd.spi_select(1)
+        lcd.spi_write(bytes.fromhex("80 c0 7ffe" + "ff" * 14 + "00 00"), 2_000_000)
+        lcd.spi_select(0)
+        assert "a clock of 2.0 MHz" in lcd.errors[0]
+        assert dark(lcd) == set()
+
     def test_many_lines_in_one_transfer_and_dummy_bits_of_any_value(self):
         lcd = MemoryLcd()
         transfer(lcd, "9f 80 00" + "ff" * 15 + "aa 01 00" + "ff" * 15 + "55 ff")

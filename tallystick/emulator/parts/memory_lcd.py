@@ -99,9 +99,12 @@ class MemoryLcd:
         else:
             self._transfer(bytes(self._received))
 
-    def spi_write(self, data: bytes) -> None:
-        """Bytes are clocked in, most significant bit first."""
-        if self._powered and self._selected:
+    def spi_write(self, data: bytes, clock_hz: int = MAX_CLOCK_HZ) -> None:
+        """Bytes are clocked in, most significant bit first. A clock that is too fast is an error,
+        and what it carries is not taken."""
+        if clock_hz > MAX_CLOCK_HZ:
+            self._error(f"a clock of {clock_hz / 1e6:.1f} MHz, of at most {MAX_CLOCK_HZ / 1e6:.1f}")
+        elif self._powered and self._selected:
             self._received += data
 
     def _transfer(self, data: bytes) -> None:

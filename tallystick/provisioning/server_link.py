@@ -16,6 +16,9 @@ from tallystick.common.errors import BadInputError, RefusedError, UnreachableErr
 from tallystick.provisioning.custody.interface import ServerCredential
 
 TIMEOUT_S = 5.0
+# HTTP servers close a connection that was idle for about five seconds. One that is used again at
+# that moment loses the request, so it is not used again for long before.
+IDLE_S = 2.0
 
 
 class RegistryRefusedError(RefusedError):
@@ -47,6 +50,7 @@ class ServerLink:
             base_url=self.url,
             headers={"Authorization": f"Bearer {credential.token.reveal().decode()}"},
             timeout=timeout_s,
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
             follow_redirects=False,
         )
 

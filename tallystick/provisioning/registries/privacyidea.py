@@ -20,6 +20,7 @@ from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts,
 from tallystick.provisioning.registries.files import EntryReader
 from tallystick.provisioning.registry import DuplicateSerialError, Registered
 from tallystick.provisioning.server_link import (
+    IDLE_S,
     TIMEOUT_S,
     OutcomeUnknownError,
     RegistryRefusedError,
@@ -35,7 +36,11 @@ class PrivacyIdea:
     def __init__(
         self, url: str, administrator: str, password: Secret, read: EntryReader, realm: str = ""
     ) -> None:
-        self._client = httpx.Client(base_url=checked_url(url), timeout=TIMEOUT_S)
+        self._client = httpx.Client(
+            base_url=checked_url(url),
+            timeout=TIMEOUT_S,
+            limits=httpx.Limits(keepalive_expiry=IDLE_S),
+        )
         self._administrator = administrator
         self._password = password
         self._read = read

@@ -234,11 +234,11 @@ class _Campaign:
         if case.target == "power":
             struck = run_station(rig, card, power_cut=(case.at, case.arrives))
         elif case.target == "station":
-            struck = run_station(rig, card, at=case.at)
+            struck = run_station(rig, card, at=case.label)
         else:
             process = (self._restarted or self._live).process
             struck = run_station(
-                rig, card, at=case.at, act=lambda: process.send_signal(signal.SIGKILL)
+                rig, card, at=case.label, act=lambda: process.send_signal(signal.SIGKILL)
             )
             self._restart_server()
         self._result.kills += struck.killed or not card.powered or case.target == "server"

@@ -25,6 +25,7 @@ from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import TallyServer
+from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.tools.docked import DockedLink
 
@@ -110,7 +111,8 @@ class _Journal(Journal):
 
 
 class _Server(TallyServer):
-    """Tells of each request before it is sent and after it is answered."""
+    """Tells of each request before it is sent and after it is answered. A request that was lost and
+    is sent again has the same number, so that an event has the same name in every run."""
 
     _event: Event = staticmethod(lambda label: None)
     _count = 0
@@ -119,11 +121,15 @@ class _Server(TallyServer):
         self._event = event
 
     def _call(self, method: str, path: str, **how: Any) -> dict[str, Any]:
-        number = self._count
+        name = f"http {self._count} {method}"
+        self._event(f"before {name}")
+        try:
+            body = super()._call(method, path, **how)
+        except RegistryRefusedError:  # that is an answer
+            self._count += 1
+            raise
         self._count += 1
-        self._event(f"before http {number} {method}")
-        body = super()._call(method, path, **how)
-        self._event(f"after http {number} {method}")
+        self._event(f"after {name}")
         return body
 
 
@@ -178,13 +184,14 @@ def run_station(
     rig: Rig,
     card: Card,
     *,
-    at: int | None = None,
+    at: int | str | None = None,
     act: Callable[[], None] | None = None,
     power_cut: tuple[int, bool] | None = None,
 ) -> Run:
     """Fork a station and let it provision `card`.
 
-    at: number of the event at which the station kills itself, or with `act` does that instead.
+    at: number or name of the event at which the station kills itself, or with `act` does that
+    instead.
     power_cut: (number of the write to the card, whether it still arrives) after which the card's
     cell is pulled.
     """
@@ -206,14 +213,16 @@ def run_station(
 
 
 def _be_station(
-    rig: Rig, line: socket.socket, told: int, at: int | None, act: Callable[[], None] | None
+    rig: Rig, line: socket.socket, told: int, at: int | str | None, act: Callable[[], None] | None
 ) -> NoReturn:
     count = 0
+    struck = False
 
     def event(label: str) -> None:
-        nonlocal count
+        nonlocal count, struck
         os.write(told, f"{label}\n".encode())
-        if count == at:
+        if at in (count, label) and not struck:
+            struck = True
             if act is None:
                 os.kill(os.getpid(), signal.SIGKILL)
             else:

@@ -33,6 +33,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--public-key", help="Key the image must be signed with: 64 hex digits, or a file.")
 @click.option("--development", is_flag=True, help="Accept the published development key.")
 @click.option("--allow-downgrade", is_flag=True, help="Below the board's anti-rollback version.")
+@click.option("--allow-board", is_flag=True, help="Although the board says that it is another.")
 @click.option("--tray", is_flag=True, help="One board after another, until you stop.")
 @click.option(
     "--log", type=click.Path(path_type=Path, dir_okay=False), help="Add a JSON line for each board."
@@ -48,6 +49,7 @@ def flash(
     public_key: str | None,
     development: bool,
     allow_downgrade: bool,
+    allow_board: bool,
     tray: bool,
     log: Path | None,
     as_json: bool,
@@ -80,6 +82,7 @@ def flash(
                 tally,
                 device=device,
                 downgrade=allow_downgrade,
+                other=allow_board,
                 progress=_advance(bar),
                 log=log,
             )
@@ -105,6 +108,11 @@ def _tell(outcome: Outcome, tally: Tally, tray: bool, as_json: bool) -> None:
             f"[green]{outcome.result}[/] board {outcome.number}: {outcome.says}, {outcome.device} "
             f"{outcome.version}, {outcome.seconds} s"
         )
+        if outcome.result == "written":
+            show.print(
+                "  Not read back, and no downgrade would have been noticed: its boot ROM does not "
+                "tell what is in flash."
+            )
     if tray:
         click.echo(_BEEP_BAD if outcome.result == "failed" else _BEEP_GOOD, nl=False, err=True)
         show.print(f"  {tally.good} good, {tally.failed} failed")

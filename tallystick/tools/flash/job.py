@@ -69,9 +69,12 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
-def check(job: Job, target: Target, *, device: str | None, downgrade: bool) -> str:
+def check(
+    job: Job, target: Target, *, device: str | None, downgrade: bool, other: bool = False
+) -> str:
     """The board's own name, when the job may be written to it. device: what the caller means to
-    make, "card" or "reader". Raises RefusedError before anything is written."""
+    make, "card" or "reader". downgrade, other: what the caller knows to be right all the same.
+    Raises RefusedError before anything is written."""
     kept = "Nothing was written to the board."
     if device is not None and device != job.device:
         raise RefusedError(
@@ -80,13 +83,20 @@ def check(job: Job, target: Target, *, device: str | None, downgrade: bool) -> s
             todo=f"Build one: tally image build --device {device}.",
         )
     name = target.identify()
-    if target.expected(job.board) not in name:
+    expected = target.expected(job.board)
+    found = target.headers(job.board) if other or expected in name else []
+    names = [f"{one.device} on {one.board}" for one in found]
+    strange = [one for one in names if one != f"{job.device} on {job.board.name}"]
+    if not other and (expected not in name or strange):
+        says = f"has been a {strange[0]}" if strange else f"says it is {name}"
         raise RefusedError(
-            f"The image is for {job.board.name}; the board on {target.name} says it is {name}.",
+            f"The image is for a {job.device} on {job.board.name}; the board on {target.name} "
+            f"{says}.",
             kept=kept,
-            todo="Build the image for that board, or connect the right one.",
+            todo="Build the image for that board, connect the right one, or say --allow-board if "
+            "you know that they fit.",
         )
-    newest = max((header.security for header in target.headers(job.board)), default=0)
+    newest = max((header.security for header in found), default=0)
     if job.security < newest and not downgrade:
         raise RefusedError(
             f"The image has security version {job.security}; the board has had {newest}.",

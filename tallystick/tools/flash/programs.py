@@ -18,6 +18,9 @@ _CONFIG = {"stm32l4": ("interface/stlink.cfg", "target/stm32l4x.cfg")}
 _DBGMCU_IDCODE = 0xE0042000  # RM0351, section 48.6.1; 0x415: STM32L475, L476, L486
 _DEVICES = {"stm32l4": "device id 0x415"}
 _TIMEOUT_S = 180
+# As ST's boot ROMs name it over USB: `@Internal Flash  /0x08000000/512*0002Kg`, `04*016Kg,01*064Kg`
+_LAYOUT = re.compile(r"@Internal Flash\s*/0x08000000/([^\s\"]+)")
+_PAGES = re.compile(r"(\d+)\*(\d+)\s*([K]?)")
 _MDW = re.compile(r"0x[0-9a-f]+: ([0-9a-f]{8})", re.IGNORECASE)
 
 
@@ -82,9 +85,12 @@ class OpenOcdTarget:
 
     def verify(self, job: Job, progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "image.bin"
-            path.write_bytes(job.data)
-            self._run(f"verify_image {{{path}}} {job.address:#x} bin")
+            commands = []
+            for number, (address, data) in enumerate(_parts(job)):
+                path = Path(folder) / f"part{number}.bin"
+                path.write_bytes(data)
+                commands.append(f"verify_image {{{path}}} {address:#x} bin")
+            self._run(*commands)
         progress(1, 1)
 
     def restart(self) -> None:
@@ -113,15 +119,20 @@ class DfuTarget:
             raise RefusedError(f"{board.name} has no DFU boot ROM.", todo="Use --drive.")
 
     def identify(self) -> str:
-        output = _call([self._program, "-l", "-d", "0483:df11"])
-        if "Internal Flash" not in output:
+        """The boot ROM does not name its chip, but the layout of its flash."""
+        layout = _LAYOUT.search(_call([self._program, "-l", "-d", "0483:df11"]))
+        if layout is None:
             raise NoDeviceError(
                 "No boot ROM of an STM32 answers on USB.", todo="Set BOOT0 and reset the board."
             )
-        return "Internal Flash"
+        return ", ".join(
+            f"{int(count)} pages of {int(size) * (1024 if kilo else 1)} bytes"
+            for count, size, kilo in _PAGES.findall(layout[1])
+        )
 
     def expected(self, board: Board) -> str:
-        return "Internal Flash"  # it does not tell which chip it is
+        page = board.flash_timing.sector
+        return f"{board.flash_size // page} pages of {page} bytes"
 
     def headers(self, board: Board) -> list[Header]:
         found = []
@@ -133,20 +144,21 @@ class DfuTarget:
         return found
 
     def write(self, job: Job, progress: Progress) -> None:
-        base = FLASH_BASE[job.board.chip]
-        if job.erased is not None:
-            self._download(base + job.erased.address, b"\xff" * job.erased.size)
-        self._download(job.address, job.data)
-        progress(1, 1)
+        page = job.board.flash_timing.sector
+        for number, (address, data) in enumerate(_parts(job), 1):
+            # Whole pages: the boot ROM leaves the rest of one that is begun as it was.
+            self._download(address, data.ljust(-(-len(data) // page) * page, b"\xff"))
+            progress(number, 2)
 
     def verify(self, job: Job, progress: Progress) -> None:
-        if self._upload(job.address, len(job.data)) != job.data:
-            raise RefusedError(
-                "What the board has in flash is not what was written.",
-                kept="The board is not usable as it is.",
-                todo="Flash it again; if it happens again, its flash is worn out.",
-            )
-        progress(1, 1)
+        for number, (address, data) in enumerate(_parts(job), 1):
+            if self._upload(address, len(data)) != data:
+                raise RefusedError(
+                    f"What the board has at {address:#x} is not what was written.",
+                    kept="The board is not usable as it is.",
+                    todo="Flash it again; if it happens again, its flash is worn out.",
+                )
+            progress(number, 2)
 
     def restart(self) -> None:
         """Reset it by hand, with BOOT0 released: the boot ROM does not."""
@@ -177,6 +189,15 @@ class DfuTarget:
             where = f"{address:#x}:{size}"
             _call([self._program, "-d", "0483:df11", "-a", "0", "-s", where, "-U", str(path)])
             return path.read_bytes()
+
+
+def _parts(job: Job) -> list[tuple[int, bytes]]:
+    """(address, content) of what flash must hold afterwards: a blank boot record, and the image."""
+    parts = [(job.address, job.data)]
+    if job.erased is not None:
+        address = FLASH_BASE[job.board.chip] + job.erased.address
+        parts.insert(0, (address, b"\xff" * job.erased.size))
+    return parts
 
 
 def _call(arguments: list[str]) -> str:

@@ -16,25 +16,17 @@ from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board, Region
+from tallystick.emulator.boards.board import Board
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import SIZE, Header
 
-# os.uname().machine of the published MicroPython of each board, and of our own board definition.
-_MACHINES = {
-    "pico": "with RP2040",
-    "pico2": "with RP2350",
-    "pico2_card": "with RP2350",
-    "nucleo_l476rg": "NUCLEO_L476RG with STM32L476",
-}
+_CHIPS = {"rp2040": "with RP2040", "rp2350": "with RP2350"}  # in os.uname().machine
 _PIECE = 4096
 _MICROPYTHON_VENDORS = (0x2E8A, 0xF055)  # Raspberry Pi; MicroPython on other boards
-_PREPARE = {
-    "rp2": "import rp2\n_d = rp2.Flash()\n_b = 4096\n",
-    "stm32": "import pyb\n_d = pyb.Flash(start=0)\n_b = 512\n",
-}
 _HELPERS = """
-import hashlib
+import hashlib, rp2
+_d = rp2.Flash()
+_b = 4096
 from binascii import a2b_base64 as _f
 def _w(at, data):
     for i in range(0, len(data), _b):
@@ -79,10 +71,18 @@ class ReplTarget:
         return str(self._eval("__import__('os').uname().machine"))
 
     def expected(self, board: Board) -> str:
-        return _MACHINES.get(board.name, board.name)
+        if board.chip not in _CHIPS:
+            raise RefusedError(
+                f"{board.name} is not flashed through MicroPython's prompt: the MicroPython that "
+                "its firmware needs opens none, and the prompt of another does not reach the boot "
+                "record.",
+                kept="Nothing was written to the board.",
+                todo="Use --program openocd or --program dfu-util.",
+            )
+        return _CHIPS[board.chip]
 
     def headers(self, board: Board) -> list[Header]:
-        self._prepare(board)
+        self._prepare()
         found = []
         for slot in board.slots:
             at = slot.address - board.storage.address
@@ -92,7 +92,7 @@ class ReplTarget:
         return found
 
     def write(self, job: Job, progress: Progress) -> None:
-        self._prepare(job.board)
+        self._prepare()
         pieces = list(_pieces(job))
         for number, (at, piece) in enumerate(pieces, 1):
             text = base64.b64encode(piece).decode()
@@ -116,9 +116,8 @@ class ReplTarget:
     def close(self) -> None:
         self._transport.close()
 
-    def _prepare(self, board: Board) -> None:
+    def _prepare(self) -> None:
         if not self._prepared:
-            self._exec(_PREPARE["stm32" if board.chip == "stm32l4" else "rp2"])
             self._exec(_HELPERS)
             self._prepared = True
 
@@ -149,15 +148,10 @@ class ReplTarget:
 
 
 def _pieces(job: Job) -> Iterator[tuple[int, bytes]]:
-    """(offset in the storage area, content), whole blocks. Raises RefusedError when something to be
-    erased lies outside, where this way does not reach."""
+    """(offset in the storage area, content), whole blocks."""
     for at in range(0, len(job.data), _PIECE):
         yield at, job.data[at : at + _PIECE].ljust(_PIECE, b"\xff")
-    erased = job.erased
-    if erased is not None and _inside(erased, job.board.storage):
-        for at in range(erased.address, erased.end, _PIECE):
-            yield at - job.board.storage.address, b"\xff" * _PIECE
-
-
-def _inside(region: Region, storage: Region) -> bool:
-    return storage.address <= region.address and region.end <= storage.end
+    if job.erased is not None:
+        start = job.erased.address - job.board.storage.address
+        for at in range(start, start + job.erased.size, _PIECE):
+            yield at, b"\xff" * _PIECE

@@ -50,6 +50,7 @@ def flash_one(
     *,
     device: str | None = None,
     downgrade: bool = False,
+    other: bool = False,
     progress: Progress = lambda done, total: None,
     log: Path | None = None,
 ) -> Outcome:
@@ -60,7 +61,7 @@ def flash_one(
         target = open_target()
         try:
             name = target.name
-            says = check(job, target, device=device, downgrade=downgrade)
+            says = check(job, target, device=device, downgrade=downgrade, other=other)
             target.write(job, progress)
             target.verify(job, progress)
             target.restart()

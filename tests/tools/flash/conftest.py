@@ -17,9 +17,11 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.docked import DockedLink
+from tallystick.tools.flash.drive import INFORMATION
 from tallystick.tools.flash.field import Update
 from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
+from tests.tools.flash import programs
 
 BOARDS = ("nucleo_l476rg", "pico")
 
@@ -91,6 +93,23 @@ class Firm:
 @pytest.fixture(scope="session")
 def firm(outputs: Callable[..., dict[str, Path]], custody: SoftwareCustody) -> Firm:
     return Firm(outputs, custody)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Stands for OpenOCD or dfu-util: program(name, body) → the folder of its files."""
+    return lambda name, body: programs.install(tmp_path / "bin", monkeypatch, name, body)
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """The boot ROM of an RP2040, as a folder."""
+    folder = tmp_path / "media" / "someone" / "RPI-RP2"
+    folder.mkdir(parents=True)
+    (folder / INFORMATION).write_text(
+        "UF2 Bootloader v3.0\r\nModel: Raspberry Pi RP2\r\nBoard-ID: RPI-RP2\r\n"
+    )
+    return folder
 
 
 def press(card: Card) -> str | None:

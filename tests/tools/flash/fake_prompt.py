@@ -48,7 +48,7 @@ class Prompt:
         self.flash = flash
         self.resets = 0
         self.log = bytearray()
-        self._machine = machine
+        self.machine = machine
         self._master, slave = pty.openpty()
         tty.setraw(slave)
         self.port = os.ttyname(slave)
@@ -107,7 +107,7 @@ class Prompt:
             "rp2": SimpleNamespace(Flash=lambda: self.flash),
             "pyb": SimpleNamespace(Flash=lambda start: self.flash),
             "machine": SimpleNamespace(reset=self._reset),
-            "os": SimpleNamespace(uname=lambda: SimpleNamespace(machine=self._machine)),
+            "os": SimpleNamespace(uname=lambda: SimpleNamespace(machine=self.machine)),
         }
         real = {name: sys.modules.get(name) for name in modules}
 

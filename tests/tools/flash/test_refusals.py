@@ -228,7 +228,7 @@ def test_an_image_of_another_firm(way, tmp_path):
     refused(way, result, "signed with another key")
 
 
-# -- the wire: what `tally update` refuses before it opens keys and port -----------------------------
+# -- the wire: what `tally update` refuses before it opens keys and port --------------------------
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.sig", "card.bin", "card.update"])

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 
 import httpx
 import pytest
 
 playwright = pytest.importorskip("playwright.sync_api")
 
+KEEP = os.environ.get("TALLY_SCREENSHOTS", "")  # a folder for pictures, to look at
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
@@ -95,6 +98,36 @@ def test_mouse_and_keyboard_give_codes_and_the_display_goes_dark(open_page):
     page.wait_for_timeout(300)
     page.keyboard.up("Space")
     status_says(page, "code 2 8 7 0 8 2")
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "× 1")
+
+
+def _words(problem) -> str:
+    return "\n".join(
+        f"{problem['id']}: {node['html'][:150]} {node['failureSummary']}"
+        for node in problem["nodes"]
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_axe_finds_nothing(open_page, scheme, width, height):
+    """With a code up, the drawer open, and every kind of event on the list."""
+    page = open_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    button = page.get_by_role("button", name="Card button")
+    button.focus()
+    page.keyboard.down("Space")
+    page.wait_for_timeout(300)
+    page.keyboard.up("Space")
+    status_says(page, "code")
+    page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
+    # The bar is Quasar's own, and shows only while a page is being loaded.
+    found = page.evaluate("axe.run({exclude: ['#q-loading-bar']})")["violations"]
+    assert "\n".join(_words(problem) for problem in found) == ""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if KEEP:
+        page.screenshot(path=f"{KEEP}/panel-{scheme}-{width}.png", full_page=True)
     set_speed(page, "× 1000")
     status_says(page, "dark")
     set_speed(page, "× 1")

@@ -51,7 +51,10 @@ class Drawer:
         with self._sheet("Clock"), ui.element("div").classes("row"):
             ui.toggle(
                 _SPEEDS, value=1, on_change=lambda e: setattr(self._panel, "speed", e.value)
-            ).props('no-caps unelevated aria-label="Clock speed"').mark("speed")
+            ).props(
+                "no-caps unelevated toggle-color=chosen toggle-text-color=chosen "
+                'aria-label="Clock speed"'
+            ).mark("speed")
             ui.button(
                 "step 1 s", on_click=lambda: self._act(lambda card: card.run_for(1000))
             ).props("outline no-caps")

@@ -75,7 +75,7 @@ class View:
         ui.colors(primary="#0b6bcb", negative="#b3261e")
         with ui.column().classes("page"):
             self._top()
-            self._desk = ui.element("main").classes("desk open")
+            self._desk = ui.element("div").classes("desk open")
             with self._desk:
                 self._stage()
                 with (

@@ -2,9 +2,9 @@
 
 CSS = """
 :root { --ground:#eef1f4; --sheet:#ffffff; --ink:#17212b; --soft:#5a6876; --line:#d5dce3;
-  --body-a:#31475c; --body-b:#16202b; --accent:#0b6bcb; --glow:#ffffff33; }
+  --body-a:#31475c; --body-b:#16202b; --accent:#0b6bcb; --on-accent:#ffffff; --glow:#ffffff33; }
 .body--dark { --ground:#0e141a; --sheet:#18212a; --ink:#e6edf3; --soft:#9aa8b5; --line:#2b3742;
-  --accent:#6cb4ff; --glow:#ffffff1c; }
+  --accent:#6cb4ff; --on-accent:#08121c; --glow:#ffffff1c; }
 body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-serif; }
 .nicegui-content { padding:0; }
 .page { width:100%; max-width:1180px; margin:0 auto; padding:20px 16px 48px; gap:20px; }
@@ -53,5 +53,6 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .sheet .q-btn-group { width:fit-content; border:1px solid var(--line); border-radius:9px; }
 .sheet .q-slider { flex:1; min-width:180px; padding:0 10px; }
 .body--dark { --q-primary:#5aa6ff !important; --q-negative:#ff8f86 !important; }
-.body--dark .sheet .bg-primary { color:#08121c !important; }
+.bg-chosen { background:var(--accent); }
+.text-chosen { color:var(--on-accent); }
 """

@@ -176,8 +176,9 @@ class Records:
             del self._index[key]
 
     def restart(self, key: int, payload) -> None:
-        """As `put`, and in the same commit every other key loses its value. Then call `scrub`."""
-        self.settle()
+        """As `put`, and in the same commit every other key loses its value. `settle` comes before
+        it, `scrub` after it.
+        """
         floor = self._floor
         self._floor = self._sequence + 1
         try:
@@ -286,7 +287,8 @@ class Records:
         record[_HEAD:end] = payload
         record[8:10] = key.to_bytes(2, "little")
         record[10:14] = size.to_bytes(2, "little") * 2
-        for _ in range(_ATTEMPTS):
+        failed = 0
+        while failed < _ATTEMPTS:
             if not self._ring or self._next + pages > self._pages:
                 self._open_sector()
             page = self._ring[-1] * self._pages + self._next
@@ -303,6 +305,9 @@ class Records:
             for number in range(page, page + pages):
                 self._void(number)
             self.failures += 1
+            failed += 1
+            if failed & 1 == 0:
+                self._next = self._pages  # two pages in a row: the sector is at its end
         raise OSError(_EIO)
 
     def _written(self, page: int, record) -> bool:

@@ -58,7 +58,10 @@ def handle(reader, request: dict) -> dict:
     if command == _NEXT:
         if reader.enrolment is None or reader.enrolment.finger != finger:
             raise Refused(ctap.INVALID_PARAMETER)
-        return _sample(reader, parameters)
+        answer = _sample(reader, parameters)
+        if not answer[6]:
+            reader.store.put_finger(finger, "")
+        return answer
     if finger not in reader.store.fingers():
         raise Refused(ctap.INVALID_OPTION)
     if command == _NAME:
@@ -113,7 +116,7 @@ def _begin(reader, parameters) -> dict:
 
 
 def _sample(reader, parameters) -> dict:
-    """Waits for the finger and takes one sample; the last one stores."""
+    """Waits for the finger and takes one sample; after the last one the sensor stores."""
     wait = _TIMEOUT_MS if parameters is None else consent.optional(parameters, 3, int, _TIMEOUT_MS)
     enrolment, user = reader.enrolment, reader.user
     try:
@@ -129,7 +132,6 @@ def _sample(reader, parameters) -> dict:
             status = user.merge(enrolment.finger)
             if status == _GOOD:
                 reader.enrolment = None
-                reader.store.put_finger(enrolment.finger, "")
                 return {5: _GOOD, 6: 0}
             enrolment.samples = 0
     return {5: status, 6: user.samples - enrolment.samples}

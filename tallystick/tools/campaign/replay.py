@@ -25,7 +25,7 @@ from tallystick.tools.campaign.flash_state import PIECE
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.shrink import shrink as shortest
 from tallystick.tools.campaign.subject import PowerGoneError, Rig, Subject
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.subjects import subject
 from tallystick.tools.campaign.zoo import find as find_animal
 
 
@@ -246,12 +246,12 @@ def replay(
     board = line.split("/", maxsplit=1)[0]
     if animal is not None:
         with find_animal(animal).firmware() as folder:
-            workshop = Workshop.of(board, folder)
+            tested = subject(board, folder)
     else:
-        workshop = Workshop.of(board, root, readable=side is not None)
+        tested = subject(board, root, readable=side is not None)
     if shrink:
-        line = shortest(workshop, line).line
-    one = Replay(workshop, line)
+        line = shortest(tested, line).line
+    one = Replay(tested, line)
     try:
         if side is not None:
             prompt(one, side)

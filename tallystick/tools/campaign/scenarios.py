@@ -1,8 +1,8 @@
 """What is done to a card while the power may go: the registry of scenarios.
 
 A scenario starts from a card in a known state without power, does its part on a rig, and names how
-a card is judged after a cut. More can be added with `register`, also by tests and by other devices'
-campaigns.
+a card is judged after a cut. More can be added with `register`, also by tests. The reader's are in
+reader_scenarios.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick.common.errors import BadInputError
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign.rig import Rig
 
@@ -37,18 +36,6 @@ REGISTRY: dict[str, Scenario] = {}
 def register(scenario: Scenario) -> Scenario:
     REGISTRY[scenario.name] = scenario
     return scenario
-
-
-def find(name: str) -> list[Scenario]:
-    """One scenario, several separated by commas, or `all`. Raises BadInputError."""
-    if name == "all":
-        return list(REGISTRY.values())
-    unknown = [one for one in name.split(",") if one not in REGISTRY]
-    if unknown:
-        raise BadInputError(
-            f"There is no scenario {unknown[0]!r}.", todo=f"Use all, or of {', '.join(REGISTRY)}."
-        )
-    return [REGISTRY[one] for one in name.split(",")]
 
 
 def _first_boot(rig: Rig) -> None:

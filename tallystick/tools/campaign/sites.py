@@ -26,11 +26,31 @@ PHASES = ("before", "during", "after")
 # Not of the journal: cut by a campaign of their own.
 _UPDATE = "tally campaign update"
 ELSEWHERE = {
-    "card/update.py": _UPDATE,
-    "card/loading.py": _UPDATE,
-    "lib/slots.py": _UPDATE,
-    # Refused once a card has the firm's keys, and holds nothing that a cut could hurt.
-    "card/selftest.py": "not cut: bring-up only",
+    "card": {
+        "card/update.py": _UPDATE,
+        "card/loading.py": _UPDATE,
+        "lib/slots.py": _UPDATE,
+        # Refused once a card has the firm's keys, and holds nothing that a cut could hurt.
+        "card/selftest.py": "not cut: bring-up only",
+    },
+    "reader": {"lib/journal.py": "not called: the reader's records raise its error"},
+}
+# What an object is, by the name it goes by: modules whose functions others have the names of.
+_ROLES: dict[str, dict[str, str]] = {
+    "card": {},
+    "reader": {
+        "store": "reader/store.py",
+        "user": "reader/user.py",
+        "token": "reader/token.py",
+        "protocol": "reader/protocol.py",
+        "secret": "reader/protocol.py",
+        "shared": "reader/protocol.py",
+        "agreement": "reader/protocol.py",
+        "sensor": "lib/r503.py",
+        "_sensor": "lib/r503.py",
+        "machine": "",
+        "board": "board.py",
+    },
 }
 _FRAME = re.compile(r'File "([\w/]+\.py)", line (\d+)')
 _LOWEST = ("program", "erase")
@@ -56,8 +76,9 @@ def static_sites(board: Board) -> set[Site]:
     trees = {
         source.target: ast.parse(source.path.read_text())
         for source in firmware.sources(board.device, board.name, board.chip)
-        if source.target not in ELSEWHERE
+        if source.target not in ELSEWHERE[board.device]
     }
+    roles = _ROLES[board.device]
     changing = {(BOARD_MODULE, name) for name in _LOWEST}
     while True:
         found = {
@@ -65,7 +86,7 @@ def static_sites(board: Board) -> set[Site]:
             for target, tree in trees.items()
             for name, function in _functions(tree)
             if name not in _CALLED_BACK
-            and any(_is_one_of(call, target, changing) for call in _calls(function))
+            and any(_is_one_of(call, target, changing, roles) for call in _calls(function))
         }
         if found <= changing:
             break
@@ -74,7 +95,7 @@ def static_sites(board: Board) -> set[Site]:
         Site(target, call.lineno, call.end_lineno or call.lineno, _called(call))
         for target, tree in trees.items()
         for call in _calls(tree)
-        if _is_one_of(call, target, changing)
+        if _is_one_of(call, target, changing, roles)
     }
 
 
@@ -100,7 +121,9 @@ def _called(call: ast.Call) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _is_one_of(call: ast.Call, target: str, changing: set[tuple[str, str]]) -> bool:
+def _is_one_of(
+    call: ast.Call, target: str, changing: set[tuple[str, str]], roles: dict[str, str]
+) -> bool:
     """Whether a call in module `target` goes to one of these functions, as far as names tell."""
     name = _called(call)
     function = call.func
@@ -108,6 +131,9 @@ def _is_one_of(call: ast.Call, target: str, changing: set[tuple[str, str]]) -> b
         owner = ast.unparse(function.value)
         if owner == "self":
             return (target, name) in changing
+        role = owner.rpartition(".")[2]
+        if role in roles:
+            return (roles[role], name) in changing
         if name == "append" and "_journal" not in owner:
             return False  # what lists have
         return any(name == one for _, one in changing)

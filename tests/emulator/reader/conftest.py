@@ -8,9 +8,9 @@ from fido2.ctap2 import ClientPin
 
 from tallystick import __version__
 from tallystick.emulator.image import Image
+from tallystick.tools.campaign.reader_sensor import ScriptedSensor
 from tallystick.tools.image.build import build, write
 from tests.emulator.reader.rig import PIN, Rig
-from tests.emulator.reader.scripted_sensor import ScriptedSensor
 
 
 @pytest.fixture(scope="session")

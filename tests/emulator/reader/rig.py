@@ -15,8 +15,8 @@ from fido2.server import Fido2Server
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.image import Image
 from tallystick.emulator.reader import Reader
-from tests.emulator.reader.connection import DESCRIPTOR, Connection
-from tests.emulator.reader.scripted_sensor import ScriptedSensor
+from tallystick.tools.campaign.reader_host import DESCRIPTOR, Connection
+from tallystick.tools.campaign.reader_sensor import ScriptedSensor
 
 PIN = "2468"
 IDENTITY = ReaderIdentity.development("TR00000001").encode()

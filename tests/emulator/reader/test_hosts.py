@@ -26,7 +26,7 @@ from tallystick.emulator.parts.r503 import R503
 from tallystick.emulator.reader import Reader
 from tallystick.emulator.reader_control import ReaderControlServer
 from tallystick.emulator.reader_service import ReaderService
-from tests.emulator.reader.connection import DESCRIPTOR
+from tallystick.tools.campaign.reader_host import DESCRIPTOR
 from tests.emulator.reader.rig import PIN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -9,9 +9,9 @@ import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
 
+from tallystick.tools.campaign.reader_sensor import ScriptedSensor
 from tests.emulator.reader.fuzz import Fuzzer
 from tests.emulator.reader.rig import PIN, Rig
-from tests.emulator.reader.scripted_sensor import ScriptedSensor
 
 PERMISSION = ClientPin.PERMISSION
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tallystick.emulator.clock import Clock
 
+_VERIFY_PASSWORD = 0x13
 _FAST_US, _IMAGE_US, _FEATURE_US, _SEARCH_US = 2_000, 150_000, 200_000, 20_000
 
 
@@ -19,13 +20,14 @@ class ScriptedSensor:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.on_send: Callable[[bytes], None] | None = None
-        self.on_touch: Callable[[int], None] | None = None
+        self.on_touch: Callable[[bool], None] | None = None
         self.templates: dict[int, str] = {}
         self.password = 0
         self.finger: str | None = None
         self.quality = 0  # what GetImageEx answers
         self.extraction = 0  # what Img2Tz answers
         self.hint = 0
+        self.capacity = 200  # templates
         self.fault: Callable[[int], bool] = lambda command: False
         self.garble: Callable[[bytes], bytes] = lambda packet: packet
         self.commands: list[int] = []
@@ -36,6 +38,17 @@ class ScriptedSensor:
         self._received = b""
         self._touch = 0
         self._presses = 0
+        self._commands: dict[int, Callable[[bytes], bytes]] = {
+            0x02: self._extract,
+            0x04: self._search,
+            0x05: self._merge,
+            0x06: self._store,
+            0x0C: self._delete,
+            0x0F: self._parameters,
+            0x12: self._set_password,
+            0x1F: self._taken,
+            0x28: self._capture,
+        }
 
     # -- the person ----------------------------------------------------------------------------
 
@@ -63,7 +76,7 @@ class ScriptedSensor:
     def _set_touch(self, level: int) -> None:
         self._touch = level
         if self.on_touch is not None:
-            self.on_touch(level if self._on else 0)
+            self.on_touch(bool(level) and self._on)
 
     # -- the wire ------------------------------------------------------------------------------
 
@@ -110,52 +123,63 @@ class ScriptedSensor:
         if self._on and self.on_send is not None:
             self.on_send(data)
 
+    # -- commands ------------------------------------------------------------------------------
+
     def _execute(self, code: int, arguments: bytes) -> bytes:
-        if code == 0x13:
+        """The acknowledge's payload. What this module does not know it calls a success."""
+        if code == _VERIFY_PASSWORD:
             self._open = int.from_bytes(arguments, "big") == self.password
             return b"\x00" if self._open else b"\x13"
         if not self._open:
             return b"\x21"
-        if code == 0x12:
-            self.password = int.from_bytes(arguments, "big")
-            return b"\x00"
-        if code == 0x28:
-            if self.finger is None:
-                return b"\x02"
-            self._image = self.finger
-            return bytes((self.quality,))
-        if code == 0x02:
-            if self._image is None:
-                return b"\x15"
-            self._buffers[arguments[0]] = self._image
-            return bytes((self.extraction,))
-        if code == 0x04:
-            sample = self._buffers.get(arguments[0])
-            for page, finger in self.templates.items():
-                if finger == sample:
-                    return b"\x00" + page.to_bytes(2, "big") + b"\x00\xb4"
-            return b"\x09\x00\x00\x00\x00"
-        if code == 0x05:
-            fingers = set(self._buffers.values())
-            samples = len(self._buffers)
-            self._buffers = {1: fingers.pop()} if len(fingers) == 1 else {}
-            return b"\x00" if self._buffers and samples >= 2 else b"\x0a"
-        if code == 0x06:
-            self.templates[int.from_bytes(arguments[1:3], "big")] = self._buffers[arguments[0]]
-            return b"\x00"
-        if code == 0x0C:
-            start, count = (
-                int.from_bytes(arguments[:2], "big"),
-                int.from_bytes(arguments[2:4], "big"),
-            )
-            for page in range(start, start + count):
-                self.templates.pop(page, None)
-            return b"\x00"
-        if code == 0x0F:
-            return bytes((0, self.hint, 0)) + b"\0\0\x00\xc8\0\3" + b"\xff" * 4 + b"\0\1\0\6"
-        if code == 0x1F:
-            taken = bytearray(32)
-            for page in self.templates:
-                taken[page >> 3] |= 1 << (page & 7)
-            return b"\x00" + bytes(taken)
+        command = self._commands.get(code)
+        return b"\x00" if command is None else command(arguments)
+
+    def _set_password(self, arguments: bytes) -> bytes:
+        self.password = int.from_bytes(arguments, "big")
         return b"\x00"
+
+    def _capture(self, _arguments: bytes) -> bytes:
+        if self.finger is None:
+            return b"\x02"
+        self._image = self.finger
+        return bytes((self.quality,))
+
+    def _extract(self, arguments: bytes) -> bytes:
+        if self._image is None:
+            return b"\x15"
+        self._buffers[arguments[0]] = self._image
+        return bytes((self.extraction,))
+
+    def _search(self, arguments: bytes) -> bytes:
+        sample = self._buffers.get(arguments[0])
+        for page, finger in self.templates.items():
+            if finger == sample:
+                return b"\x00" + page.to_bytes(2, "big") + b"\x00\xb4"
+        return b"\x09\x00\x00\x00\x00"
+
+    def _merge(self, _arguments: bytes) -> bytes:
+        fingers = set(self._buffers.values())
+        samples = len(self._buffers)
+        self._buffers = {1: fingers.pop()} if len(fingers) == 1 else {}
+        return b"\x00" if self._buffers and samples >= 2 else b"\x0a"
+
+    def _store(self, arguments: bytes) -> bytes:
+        self.templates[int.from_bytes(arguments[1:3], "big")] = self._buffers[arguments[0]]
+        return b"\x00"
+
+    def _delete(self, arguments: bytes) -> bytes:
+        start, count = int.from_bytes(arguments[:2], "big"), int.from_bytes(arguments[2:4], "big")
+        for page in range(start, start + count):
+            self.templates.pop(page, None)
+        return b"\x00"
+
+    def _parameters(self, _arguments: bytes) -> bytes:
+        size = self.capacity.to_bytes(2, "big")
+        return bytes((0, self.hint, 0)) + b"\0\0" + size + b"\0\3" + b"\xff" * 4 + b"\0\1\0\6"
+
+    def _taken(self, _arguments: bytes) -> bytes:
+        taken = bytearray(32)
+        for page in self.templates:
+            taken[page >> 3] |= 1 << (page & 7)
+        return b"\x00" + bytes(taken)

@@ -1,0 +1,56 @@
+"""The devices that campaigns are about, by their boards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator import boards
+from tallystick.tools.campaign import reader_scenarios, scenarios
+from tallystick.tools.campaign.reader_workshop import ReaderWorkshop
+from tallystick.tools.campaign.subject import Scenario, Subject
+from tallystick.tools.campaign.workshop import Workshop
+
+BOARDS = ("pico", "nucleo_l476rg", "pico2")
+_SLOWER = {"card": 1, "reader": 45}  # what it takes to judge a state, beside a card's
+
+
+def registry(device: str) -> dict[str, Any]:
+    """Name → scenario of a device."""
+    return reader_scenarios.REGISTRY if device == "reader" else scenarios.REGISTRY
+
+
+def subject(board: str, root: Path | None = None, *, readable: bool = False) -> Subject:
+    """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks name
+    lines."""
+    if boards.find(board).device == "reader":
+        return ReaderWorkshop.of(board, root, readable=readable)
+    return Workshop.of(board, root, readable=readable)
+
+
+def share(board: str, states: int) -> int:
+    """Of so many states of a card, how many to judge of the device on this board."""
+    return -(-states // _SLOWER[boards.find(board).device])
+
+
+def find(names: str, chosen: Iterable[str] = BOARDS) -> dict[str, list[Scenario]]:
+    """`names`: one scenario, several separated by commas, or `all`. Those of each of the boards;
+    boards that have none of them are left out. Raises BadInputError."""
+    wanted = None if names == "all" else names.split(",")
+    found: dict[str, list[Scenario]] = {}
+    known: dict[str, None] = {}
+    for board in dict.fromkeys(chosen):
+        there = registry(boards.find(board).device)
+        known |= dict.fromkeys(there)
+        scenarios_ = [there[name] for name in wanted or there if name in there]
+        if scenarios_:
+            found[board] = scenarios_
+    unknown = [name for name in wanted or () if name not in known]
+    if unknown:
+        raise BadInputError(
+            f"There is no scenario {unknown[0]!r} for {', '.join(dict.fromkeys(chosen))}.",
+            todo=f"Use all, or of {', '.join(known)}.",
+        )
+    return found

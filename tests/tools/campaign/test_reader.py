@@ -1,0 +1,97 @@
+"""Power cuts in every command of the reader that changes its state: all clean ones and a seeded
+sample of torn ones; `make campaign` does all."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from tallystick.tools.campaign.engine import Campaign, Plan
+from tallystick.tools.campaign.explore import record
+from tallystick.tools.campaign.oracle import ViolationError
+from tallystick.tools.campaign.reader_oracle import Known, Oracle, State, Tries
+from tallystick.tools.campaign.reader_scenarios import REGISTRY
+from tallystick.tools.campaign.reader_workshop import ReaderWorkshop
+from tallystick.tools.campaign.replay import Replay
+
+
+@cache
+def _workshop() -> ReaderWorkshop:
+    return ReaderWorkshop.of("pico2")
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", REGISTRY)
+def test_no_cut_hurts(name: str) -> None:
+    result = Campaign(Plan("pico2", (name,), depth=1, sample=0.01), _workshop()).run(1)
+    assert result.violations == []
+    assert result.scenarios[name]["operations"] > 0
+
+
+@pytest.mark.campaign
+def test_no_cut_of_a_recovery_hurts() -> None:
+    plan = Plan("pico2", ("reader-reset-goes-on",), depth=2, sample=0.0, deeper=15)
+    result = Campaign(plan, _workshop()).run(1)
+    assert result.violations == []
+    assert result.cuts > 20
+
+
+def test_a_scenario_is_the_same_in_every_run() -> None:
+    """Otherwise a cut's line could not be replayed, and another reader would be compared."""
+    subject = _workshop()
+    scenario = subject.scenario("reader-register")
+    rigs = [subject.rig(scenario.start) for _ in range(2)]
+    first, second = (record(subject, rig, scenario, 1) for rig in rigs)
+    for rig in rigs:
+        rig.close()
+    assert [node.digest for node in first.nodes] == [node.digest for node in second.nodes]
+
+
+def test_a_line_is_replayed() -> None:
+    replay = Replay(_workshop(), "pico2/reader-right-pin/1/0p64")
+    try:
+        result = replay.go()
+    finally:
+        replay.close()
+    assert result.kind == ""
+    assert result.fault == "p64: cut during"
+    assert any("flash" in line for line in result.trace)
+    assert result.reached_in_ms < 1000
+
+
+STATE = State((("clientPin", True),), (4, False), b"", True, pin="2468")
+OTHER = State((("clientPin", True),), (6, False), b"", True, pin="2468")
+
+
+def test_a_command_under_way_may_have_happened_or_not_and_the_first_look_decides() -> None:
+    oracle = Oracle(Known((STATE,)))
+    oracle.begin(OTHER, 0, 0, "")
+    oracle.saw(options=STATE.options)
+    oracle.saw(min_pin=(6, False))
+    with pytest.raises(ViolationError, match="neither as before nor as after"):
+        oracle.saw(min_pin=(4, False))
+
+
+def test_what_was_answered_is_done() -> None:
+    oracle = Oracle(Known((STATE,)))
+    oracle.begin(OTHER, 0, 0, "")
+    oracle.done(OTHER, None, None)
+    with pytest.raises(ViolationError):
+        oracle.saw(min_pin=(4, False))
+
+
+def test_tries_are_paid_and_never_come_back() -> None:
+    tries = Tries((6,), 8)
+    assert tries.used(1, right=False).left == (5, 6)
+    assert tries.used(0, right=True).left == (5, 6, 8)
+    assert tries.used(1, right=False).seen(5).left == (5,)
+    with pytest.raises(ViolationError, match="7 tries left"):
+        tries.used(1, right=True).seen(7)
+
+
+def test_a_signature_counter_goes_up() -> None:
+    oracle = Oracle(Known(signatures=4))
+    oracle.signed(5)
+    with pytest.raises(ViolationError, match="signature 5"):
+        oracle.signed(5)

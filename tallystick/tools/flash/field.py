@@ -28,6 +28,7 @@ P1_LOAD = 0x02
 P1_SWITCH = 0x0C
 P1_CONFIRM = 0x40
 _DATA_IMAGE = 0xDF25
+_NOT_AUTHENTICATED = 0x6300
 CHUNK = 256
 
 Progress = Callable[[int, int], None]
@@ -161,6 +162,12 @@ def _send(
 ) -> None:
     content = update.file_system
     begin = _install(channel, P1_LOAD, update.signed, waiting)
+    if begin.sw == _NOT_AUTHENTICATED:
+        raise RefusedError(
+            f"The card trusts another signing key than the update's ({begin.sw:04X}).",
+            kept="Nothing was erased; it works as before.",
+            todo="Build the image with the key that the card's own was built with.",
+        )
     start = int.from_bytes(begin.require("take the update"), "big")
     for at in range(0, len(content), CHUNK):
         chunk = content[at : at + CHUNK]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import RefusedError, TallyError
 from tallystick.provisioning.card.connection import (
     CardConnection,
     Command,
@@ -18,7 +18,12 @@ from tallystick.provisioning.card.connection import (
     StatusWord,
     Transmitter,
 )
-from tallystick.provisioning.card.issuer import CellState, FirmwareVersion, IssuerSession
+from tallystick.provisioning.card.issuer import (
+    CellState,
+    FirmwareVersion,
+    IssuerSession,
+    LifeCycle,
+)
 from tallystick.provisioning.card.t1 import Waiting
 
 INS_SELF_TEST = 0xEE
@@ -78,9 +83,16 @@ def run(
     on_check: Callable[[Check], None] = lambda check: None,
 ) -> Board:
     """All checks. person: None skips those that need one. transmitter: a secure channel of the
-    firm, for a card in service. A check that fails does not end the others."""
+    firm, for a card in service. A check that fails does not end the others. Raises RefusedError
+    for a card in service without such a channel."""
     session = IssuerSession(connection)
     serial, version = session.serial(), session.version()
+    if transmitter is None and session.life_cycle() >= LifeCycle.SECURED:
+        raise RefusedError(
+            f"Card {serial} is in service, and is tested by its firm only.",
+            kept="Nothing was tested.",
+            todo="Give the firm's keys: --keys FILE.",
+        )
     tester = _Tester(transmitter or connection, session, person)
     checks = []
     for name, check in tester.checks():

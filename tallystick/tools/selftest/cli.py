@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,10 @@ import click
 from tallystick.common import console
 from tallystick.common.errors import ExitCode
 from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.card.scp03 import SecureChannel
+from tallystick.provisioning.cli_keys import passphrase_option
+from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.selftest import checks, report
 
 _COLOURS = {
@@ -37,6 +42,12 @@ class AtTheTerminal:
 
 @click.command()
 @click.option("--port", metavar="DEV", required=True, help="Serial port of the card's dock.")
+@click.option(
+    "--keys",
+    metavar="FILE|URI",
+    help="The firm's keys, for a card in service: a station's key file, or pkcs11:….",
+)
+@passphrase_option
 @click.option("--unattended", is_flag=True, help="Skip what a person must look at or press.")
 @click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
 @click.option(
@@ -44,7 +55,13 @@ class AtTheTerminal:
 )
 @console.json_option
 def selftest(
-    port: str, unattended: bool, junit: Path | None, page: Path | None, as_json: bool
+    port: str,
+    keys: str | None,
+    passphrase_file: Path | None,
+    unattended: bool,
+    junit: Path | None,
+    page: Path | None,
+    as_json: bool,
 ) -> None:
     """Have a card test its display, button, cell, flash, randomness and heap."""
     show = console.err()
@@ -54,9 +71,15 @@ def selftest(
             colour = _COLOURS[check.verdict]
             show.print(f"  {check.name:<12}[{colour}]{check.verdict:<8}[/] {check.detail}")
 
-    with CardConnection.open(port) as connection:
-        person = None if unattended else AtTheTerminal()
-        board = checks.run(connection, person, on_check=tell)
+    person = None if unattended else AtTheTerminal()
+    with ExitStack() as stack:
+        custody = None if keys is None else key_store(keys).open(read_passphrase(passphrase_file))
+        connection = stack.enter_context(CardConnection.open(port))
+        channel = None
+        if custody is not None:
+            stack.callback(custody.close)
+            channel = SecureChannel.open(connection, custody.channel_keys)
+        board = checks.run(connection, person, transmitter=channel, on_check=tell)
     now = datetime.now(UTC)
     if junit is not None:
         junit.write_bytes(report.junit(board, time=now))

@@ -129,9 +129,12 @@ def test_the_self_test_touches_no_other_flash(card, line):
 def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
     with firm.card("pico", LifeCycle.SECURED) as card:
         line = CardConnection(DockedLink(card))
-        board = checks.run(line, Hand(card))
-        assert verdicts(board)["display"] is Verdict.FAILED
+        with pytest.raises(RefusedError, match="in service, and is tested by its firm only"):
+            checks.run(line, Hand(card))
         assert card.frame().blank
+        # The card itself refuses, too.
+        pattern = checks.Command(0x80, checks.INS_SELF_TEST, checks.PATTERN)
+        assert line.transmit(pattern).sw == 0x6982
         channel = SecureChannel.open(line, firm.custody.channel_keys)
         board = checks.run(line, Hand(card), transmitter=channel)
         assert verdicts(board)["display"] is Verdict.PASSED

@@ -17,7 +17,13 @@ from pathlib import Path
 
 import httpx
 
+from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody import keyfile
+from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.registry import TallyServer
+from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.running import RunningServer, running
 
 PASSPHRASE = "correct horse battery staple"
@@ -76,19 +82,25 @@ class Rig:
     controls: dict[str, str] = field(default_factory=dict)
 
     def new_card(self, *, in_service: bool = False) -> str:
-        """Take an emulated card into the hand; in service: provisioned on the command line."""
+        """Take an emulated card into the hand; in service: provisioned."""
         serial = f"TS{len(self.ports):08d}"
         self.take_card(serial)
         if in_service:
-            done = subprocess.run(
-                [*TALLY, "station", "provision", "--port", self.ports[serial], "--json"],
-                env={**os.environ, **environment(self.folder)},
-                stdout=subprocess.DEVNULL,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0
+            self._provision(self.ports[serial])
         return serial
+
+    def _provision(self, port: str) -> None:
+        custody = key_store(str(self.folder / "keys.json")).open(PASSPHRASE)
+        registry = TallyServer(custody.server())
+        journal = Journal(self.folder / "journal.db")
+        try:
+            with CardConnection.open(port) as connection:
+                work = Provisioner(custody, registry, journal, Plan(), self.server.url)
+                work.provision(connection, lambda state, serial: None)
+        finally:
+            journal.close()
+            registry.close()
+            custody.close()
 
     def take_card(self, serial: str) -> None:
         card = Terminal("emulate", "card", "--pty", "--control", "0", "--json", "--serial", serial)
@@ -151,8 +163,6 @@ def environment(folder: Path) -> dict[str, str]:
 
 def keys(folder: Path, server: RunningServer, station: object, env: dict[str, str]) -> None:
     """An enrolled key file, made here with a cheap passphrase hash."""
-    from tallystick.common.identity import DEVELOPMENT_MASTER
-
     ring = keyfile.KeyRing.create(DEVELOPMENT_MASTER)
     value = {
         "id": station.id,

@@ -166,7 +166,8 @@ class BatchPage:
         if picture.running and picture.left_s:
             facts.append((_span(picture.left_s), "left"))
         if picture.troubles:
-            facts.append((str(len(picture.troubles)), "failures"))
+            count = len(picture.troubles)
+            facts.append((str(count), "failure" if count == 1 else "failures"))
         self._facts.set_content(
             '<div class="facts">'
             + "".join(f"<span><b>{value}</b> {words}</span>" for value, words in facts)

@@ -25,6 +25,8 @@ from tallystick.provisioning.card.issuer import (
     LifeCycle,
 )
 from tallystick.provisioning.card.t1 import Waiting
+from tallystick.tools.flash.field import running
+from tallystick.tools.image.header import Header
 
 INS_SELF_TEST = 0xEE
 DARK, PATTERN, BUTTON, FLASH, HEAP = range(5)
@@ -51,10 +53,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Board:
-    """What was tested."""
+    """What was tested. image: of the firmware that runs, None when its slot says nothing."""
 
     serial: str
     version: FirmwareVersion
+    image: Header | None
     checks: list[Check]
 
     @property
@@ -93,6 +96,7 @@ def run(
             kept="Nothing was tested.",
             todo="Give the firm's keys: --keys FILE.",
         )
+    image = running(connection).header
     tester = _Tester(transmitter or connection, session, person)
     checks = []
     for name, check in tester.checks():
@@ -103,7 +107,7 @@ def run(
             verdict, detail = Verdict.FAILED, error.what
         checks.append(Check(name, verdict, detail, round(time.monotonic() - begin, 2)))
         on_check(checks[-1])
-    return Board(serial, version, checks)
+    return Board(serial, version, image, checks)
 
 
 class _Tester:

@@ -91,6 +91,7 @@ def selftest(
                 "serial": board.serial,
                 "board": board.version.board,
                 "firmware": str(board.version),
+                "image_sha256": board.image.digest.hex() if board.image else None,
                 "good": board.good,
                 "checks": [asdict(check) for check in board.checks],
             }

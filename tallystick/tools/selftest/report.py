@@ -24,8 +24,10 @@ _PAGE = """<!doctype html>
   dt { color: #5b626c } dd { margin: 0 }
   table { border-collapse: collapse; width: 100% }
   th, td { text-align: left; padding: 1.6mm 2mm; border-bottom: 0.2mm solid #b9bfc7 }
-  td.time { text-align: right; font-variant-numeric: tabular-nums }
+  .time { text-align: right; font-variant-numeric: tabular-nums }
   footer { margin-top: 16mm; display: grid; grid-template-columns: 1fr 1fr; gap: 12mm }
+  dd.digest { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+  @media print { body { margin: 0 } }
   footer p { border-top: 0.2mm solid #16181c; padding-top: 1mm; color: #5b626c }
 </style>
 </head>
@@ -34,12 +36,16 @@ _PAGE = """<!doctype html>
 <p><span class="verdict {{ verdict }}">{{ verdict }}</span></p>
 <dl>
   <dt>Firmware</dt><dd>{{ board.version }}</dd>
+  {% if board.image %}
+  <dt>Security version</dt><dd>{{ board.image.security }}</dd>
+  <dt>Image, SHA-256</dt><dd class="digest">{{ board.image.digest.hex() }}</dd>
+  {% endif %}
   <dt>Board</dt><dd>{{ board.version.board }}</dd>
   <dt>Port</dt><dd>{{ port }}</dd>
   <dt>Time</dt><dd>{{ time }}</dd>
 </dl>
 <table>
-<thead><tr><th>Check</th><th>Result</th><th>Found</th><th>s</th></tr></thead>
+<thead><tr><th>Check</th><th>Result</th><th>Found</th><th class="time">s</th></tr></thead>
 <tbody>
 {% for check in board.checks %}
 <tr><td>{{ check.name }}</td><td class="{{ check.verdict }}">{{ check.verdict }}</td>
@@ -78,7 +84,10 @@ def junit(board: Board, *, time: datetime) -> bytes:
         hostname=board.version.board,
     )
     properties = ET.SubElement(suite, "properties")
-    for name, value in (("firmware", str(board.version)), ("board", board.version.board)):
+    facts = {"firmware": str(board.version), "board": board.version.board}
+    if board.image is not None:
+        facts |= {"security": str(board.image.security), "sha256": board.image.digest.hex()}
+    for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=value)
     for check in board.checks:
         case = ET.SubElement(

@@ -188,3 +188,5 @@ def test_junit_and_page(card, line):
     page = report.page(board, port="/dev/<b>", time=NOON)
     assert board.serial in page and "/dev/&lt;b&gt;" in page and "failed" in page
     assert page.count("<tr>") == 7
+    assert board.image.digest.hex() in page
+    assert suite.find("properties/property[@name='sha256']").get("value") in page

@@ -39,6 +39,7 @@ class Animal:
     sentence: str
     patches: tuple[Patch, ...]
     scenarios: tuple[str, ...] = ("press",)
+    board: str = "pico"
 
     @contextmanager
     def firmware(self) -> Iterator[Path]:

@@ -167,6 +167,7 @@ class Campaign:
         finally:
             rig.close()
         counts["operations"] = len(recorded.operations)
+        recorded.nodes.sort(key=lambda node: not faults.clean(split(node.path[0])[1]))
         for node in recorded.nodes:
             index, variant = split(node.path[0])
             if faults.clean(variant) or self._rng.random() < self.plan.sample:

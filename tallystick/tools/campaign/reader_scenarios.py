@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
+from fido2.ctap import CtapError
 from fido2.ctap2.bio import FPBioEnrollment
 from fido2.ctap2.config import Config
 from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
 
+from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.reader_rig import (
     FINGER,
     OTHER_PIN,
@@ -74,6 +76,12 @@ class Scenario:
 
     def run(self, rig: ReaderRig) -> None:
         """Raises ViolationError when it goes wrong without any cut."""
+        try:
+            self._run(rig)
+        except CtapError as error:
+            raise ViolationError("refused", f"without a cut: {error}") from error
+
+    def _run(self, rig: ReaderRig) -> None:
         rig.armed = False
         command = self.prepare(rig)
         rig.armed = True

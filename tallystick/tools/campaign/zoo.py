@@ -10,14 +10,16 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.tools.campaign import scenarios
+from tallystick.emulator import boards
+from tallystick.tools.campaign import reader_animals
 from tallystick.tools.campaign.animals import ANIMALS, Animal
 from tallystick.tools.campaign.engine import Campaign, Plan
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.shrink import shrink
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.subject import Subject
+from tallystick.tools.campaign.subjects import registry, share, subject
 
-_BOARD = "pico"
+ALL = (*ANIMALS, *reader_animals.ANIMALS)
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,27 @@ class Caught:
 def hunt(animal: Animal, seed: int = 1) -> Caught:
     """Looks for the animal, in its own scenarios first, then in all others."""
     with animal.firmware() as root:
-        workshop = Workshop.of(_BOARD, root)
-    order = dict.fromkeys((*animal.scenarios, *scenarios.REGISTRY))
+        tested = subject(animal.board, root)
+    there = registry(boards.find(animal.board).device)
+    order = dict.fromkeys((*animal.scenarios, *there))
     for depth in (1, 2):
         for name in order:
-            found = _look(animal, workshop, name, depth, seed)
+            found = _look(animal, tested, name, depth, seed)
             if found is not None:
                 return found
     return Caught(animal.name, animal.sentence, False)
 
 
-def _look(animal: Animal, workshop: Workshop, name: str, depth: int, seed: int) -> Caught | None:
-    plan = Plan(_BOARD, (name,), depth, seed, deeper=1500)
+def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
+    plan = Plan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
     try:
-        result = Campaign(plan, workshop).run(1, until=lambda so_far: bool(so_far.violations))
+        result = Campaign(plan, tested).run(1, until=lambda so_far: bool(so_far.violations))
     except ViolationError as error:  # not even the start of the scenario is reached
-        line = f"{_BOARD}/{name}/{seed}"
+        line = f"{animal.board}/{name}/{seed}"
         return Caught(animal.name, animal.sentence, True, name, error.kind, line, what=str(error))
     if not result.violations:
         return None
-    best = shrink(workshop, result.violations[0]["line"])
+    best = shrink(tested, result.violations[0]["line"])
     return Caught(
         animal.name, animal.sentence, True, name, best.kind, best.line, best.cuts,
         best.operations, best.what.splitlines()[0],
@@ -67,7 +70,7 @@ def _look(animal: Animal, workshop: Workshop, name: str, depth: int, seed: int) 
 
 def find(name: str) -> Animal:
     """Raises BadInputError."""
-    for animal in ANIMALS:
+    for animal in ALL:
         if animal.name == name:
             return animal
     raise BadInputError(f"There is no {name!r} in the zoo.", todo="tally campaign zoo --list")
@@ -80,7 +83,7 @@ def find(name: str) -> Animal:
 @json_option
 def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> None:
     """Break the firmware on purpose, in known ways: the campaign must catch every one."""
-    animals = [find(name) for name in names] or list(ANIMALS)
+    animals = [find(name) for name in names] or list(ALL)
     if listing:
         for animal in animals:
             out().print(f"{animal.name:>24}  {animal.sentence}")

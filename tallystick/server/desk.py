@@ -169,6 +169,7 @@ def replace(
         )  # fmt: skip
     rows = {serial: find(connection, caller, serial, lock=True) for serial in sorted((lost, by))}
     holding.must_be_in_service(rows[by])
+    holding.must_be_valid(rows[by], now)
     held = holding.holder(connection, rows[lost].id, now)
     if held is None or rows[lost].status == CardStatus.RETIRED:
         raise ApiError(

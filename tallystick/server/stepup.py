@@ -23,11 +23,10 @@ FRESH_S = 300
 
 
 def is_fresh(session: SignedIn, now: float) -> bool:
-    """Whether this session has shown a second factor a moment ago. Someone who never enrolled one
-    cannot, and need not."""
-    if not session.person.enrolled:
-        return True
-    return session.proved_at is not None and now - session.proved_at < FRESH_S
+    """Whether this session has shown a second factor a moment ago; of someone who never enrolled
+    one, whether he has just signed in."""
+    shown_at = session.proved_at if session.person.enrolled else session.created_at
+    return shown_at is not None and now - shown_at < FRESH_S
 
 
 def begin(state: State, session: SignedIn, browser: Browser, next_url: str) -> list[Held]:

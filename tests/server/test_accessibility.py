@@ -41,9 +41,11 @@ class Inspector:
         page, problems = self.page, []
         self.names.append(name)
         page.evaluate(self.axe)
-        problems += self._violations("axe.run()")
+        problems += self._violations("axe.run({resultTypes: ['violations']})")
         page.emulate_media(color_scheme="dark")
-        problems += self._violations("axe.run({runOnly: ['color-contrast']})")
+        problems += self._violations(
+            "axe.run({runOnly: ['color-contrast'], resultTypes: ['violations']})"
+        )
         # Reflow (WCAG 2.1, 1.4.10): nothing needs scrolling sideways at 320 pixels.
         page.set_viewport_size(PHONE)
         wide = page.evaluate(

@@ -143,6 +143,19 @@ def test_an_open_browser_is_not_enough(portal, path):
     assert str(browser.page.url).endswith(f"/p/default{path}")
 
 
+def test_without_a_second_factor_the_password_is_asked_for_again(portal):
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    assert browser.get("/enrol/totp").heading == "Add: Authenticator app"
+    portal.clock.advance(FRESH_S)
+    for ask in (browser.get, browser.get("/").post):
+        ask("/enrol/totp")
+        assert browser.heading == "Sign in"
+    browser.post("/sign-in", login="ann", password=PASSWORD, next="/p/default/enrol/totp")
+    assert 'url=/p/default/enrol/totp"' in browser.page.text
+    assert browser.get("/enrol/totp").heading == "Add: Authenticator app"
+
+
 def test_a_proof_is_for_one_session_and_person(portal):
     portal.person("ann")
     totp = portal.enrol_totp(first := Browser(portal.url).sign_in("ann"))

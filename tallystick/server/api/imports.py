@@ -50,6 +50,9 @@ def import_cards(
     )
     container = Container(body.container.encode(), opening)
     entries = read_entries(container, state.now())
+    for secret in (opening.psk, opening.passphrase):
+        if secret is not None:
+            secret.wipe()
     with state.database.write() as connection:
         answers = cards.register(connection, state.ring, caller, entries, state.now())
     for entry in entries:

@@ -110,15 +110,17 @@ class NeedsSignInError(Exception):
 class NeedsProofError(Exception):
     """The page is for someone who has just shown a second factor."""
 
-    def __init__(self, visit: Visit) -> None:
+    def __init__(self, member: Member) -> None:
         super().__init__("proof needed")
-        self.visit = visit
+        self.member = member
 
 
 async def send_to_prove(request: Request, error: Exception) -> Response:
     """A form that was sent too late is filled in again: its page has the same path."""
     assert isinstance(error, NeedsProofError)
-    return error.visit.go(f"/prove?next={quote(request.url.path, safe='')}")
+    enrolled = error.member.session.person.enrolled
+    to = "/prove?next=" if enrolled else "/sign-in?again=yes&next="
+    return error.member.visit.go(to + quote(request.url.path, safe=""))
 
 
 async def send_to_sign_in(request: Request, error: Exception) -> Response:
@@ -169,10 +171,10 @@ AMember = Annotated[Member, Depends(member)]
 
 
 def fresh(member: AMember) -> Member:
-    """A dependency: a member who has shown a second factor in the last minutes. An open browser is
-    not enough to change how its owner signs in."""
+    """A dependency: a member who has shown a second factor (or, without one, his password) in the
+    last minutes. An open browser is not enough to change how its owner signs in."""
     if not stepup.is_fresh(member.session, member.visit.state.now()):
-        raise NeedsProofError(member.visit)
+        raise NeedsProofError(member)
     return member
 
 

@@ -238,6 +238,7 @@ def claim(
     if verdict.reason is Reason.OK:
         hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
         note(connection, ring, caller, "card-claimed", serial, now)
+        connection.execute(update(Card).where(Card.id == row.id).values(last_used_at=int(now)))
     return Verdict(verdict.reason, verdict.retry_after_s)
 
 

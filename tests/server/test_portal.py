@@ -184,6 +184,7 @@ def test_a_card_is_claimed_used_and_resynchronised(portal, container_class):
     assert browser.problem == "That was not right."
     browser.post("/enrol/card/A1/confirm", code=hotp(seed, 2, 6), second_code=hotp(seed, 3, 6))
     assert "is enrolled" in browser.page.text
+    assert "last used never" not in browser.page.text
     browser.get("/").post("/sign-out")
     assert browser.sign_in("ann").heading == "Card"
     browser.post("/second/card/A1", code=hotp(seed, 60, 6))

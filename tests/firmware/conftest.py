@@ -21,6 +21,10 @@ FIRMWARE = Path(__file__).parents[2] / "firmware"
 RUN = "import sys, micropython_run; sys.exit(micropython_run.run_main(sys.argv))"
 
 
+_KIB = {"k": 1, "m": 1024}
+_COUNTERS_KIB = 256  # more, for the code that counts
+
+
 class MicroPython:
     """Starts MicroPython with a board's heap. Objects here take twice the space of a board's, so
     what fits fits there."""
@@ -33,7 +37,7 @@ class MicroPython:
         other = os.environ.get("TALLY_MICROPYTHON")
         command = [other] if other else [sys.executable, "-c", RUN]
         if coverage.room():
-            heap = f"{int(heap[:-1]) + 256}k"
+            heap = f"{int(heap[:-1]) * _KIB[heap[-1]] + _COUNTERS_KIB}k"
         search = ":".join(str(folder) for folder in (*path, self.path, ".frozen"))
         return subprocess.Popen(
             [*command, "-X", f"heapsize={heap}", *map(str, arguments)],

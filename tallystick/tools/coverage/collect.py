@@ -13,6 +13,7 @@ from tallystick.tools import firmware
 
 def collect(folder: Path) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
     """(statements, executed): source file → lines, over every table and every chip in `folder`.
+    Sources that are gone (a test had a tree of its own) are left out.
 
     Raises BadInputError when nothing was measured.
     """
@@ -39,7 +40,11 @@ def collect(folder: Path) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
             f"{folder} has no counters of firmware.",
             todo=f"Run a suite first: TALLY_COVERAGE={folder} pytest.",
         )
-    return statements, executed
+    gone = {path for path in statements if not Path(path).is_file()}
+    return (
+        {path: lines for path, lines in statements.items() if path not in gone},
+        {path: lines for path, lines in executed.items() if path not in gone},
+    )
 
 
 def write(folder: Path, data: Path, lcov: Path | None) -> None:

@@ -148,11 +148,12 @@ class Reader:
         self._channels.reply(answer)
 
     def _execute(self, command: int, body) -> bytes:
-        if self.store is None:
-            raise Refused(ctap.OTHER)
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
-        self.store.ready()
+        if self.store is not None:
+            self.store.ready()
+        elif body or command not in (ctap.GET_INFO, ctap.RESET):
+            raise Refused(ctap.OTHER)  # only a reset helps, and to be found by a platform
         if command == ctap.BIO_ENROLLMENT_PREVIEW:
             command = ctap.BIO_ENROLLMENT
         elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
@@ -194,7 +195,10 @@ class Reader:
         if not self._window:
             raise Refused(ctap.NOT_ALLOWED)
         self.user.touch()
-        self.store.reset(self.pause)
+        if self.store is None:
+            self.store = Store(board.records(), board.root(), self.urandom, True)
+        else:
+            self.store.reset(self.pause)
         self.token.reset()
         self.agreement.renew()
         self.wrong_pins = 0

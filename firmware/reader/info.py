@@ -7,6 +7,8 @@ from reader.version import NUMBER
 
 def answer(reader) -> dict:
     store = reader.store
+    if store is None:
+        return {1: ["FIDO_2_1"], 3: reader.identity.aaguid, 5: ctap.MAX_MESSAGE}
     always = bool(store.flags & ALWAYS_UV)
     return {
         1: ["FIDO_2_0", "FIDO_2_1_PRE", "FIDO_2_1"],

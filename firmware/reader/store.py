@@ -34,15 +34,18 @@ _NO_BLOBS = b"\x80\x76\xbe\x8b\x52\x8d\x00\x75\xf7\xaa\xe9\x8d\x6f\xa5\x7a\x6d\x
 class Store:
     """Attributes are the state in flash; `commit` is the only way to change them."""
 
-    def __init__(self, flash, root: bytes, urandom) -> None:
+    def __init__(self, flash, root: bytes, urandom, anew: bool = False) -> None:
         """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
-        fails.
+        fails. anew: after that; all is new, and nothing of what was there is believed again.
         """
         self._urandom = urandom
         self._root = root
         self._seal = seal.Seal(root, urandom)
         self._records = Records(flash)
         self._ready = False
+        if anew:
+            self._begin_anew()
+            return
         if not self._records.load():
             self._fresh()
             self._write()
@@ -52,6 +55,23 @@ class Store:
         if sealed is None:
             raise DamagedError
         self._decode(self._open(_STATE, sealed))
+
+    def _begin_anew(self) -> None:
+        """Raises OSError: then it is still damaged."""
+        self._fresh()
+        try:
+            whole = self._records.load()
+        except DamagedError:
+            whole = False
+        if whole:  # records that are whole, and not ours: a cut must not bring them back
+            self._records.settle()
+            self.flags = SCRUB
+            self._records.restart(_STATE, self._encode())
+            self._scrub(None)
+        else:
+            self._records.scrub()
+            self._write()
+        self._ready = True
 
     def ready(self) -> None:
         """Before the first command that depends on what is stored. Raises OSError."""
@@ -77,7 +97,9 @@ class Store:
         self.pin_length = 0
         self.signatures = 0
         self.made = 0
-        self.sensor_password = int.from_bytes(self._urandom(4), "little") | 1
+        # The chip's own, so that the module is known again when the flash has lost everything.
+        key = hmac.digest(sha256, self._root, b"tallystick reader: sensor")
+        self.sensor_password = int.from_bytes(key[:4], "little") | 1
         self._master = hmac.digest(sha256, self._root, self._urandom(32))
         self.pin_check = bytes(32)
 
@@ -115,14 +137,13 @@ class Store:
 
     def reset(self, pause) -> None:
         """All is new in one commit; then what was there is erased. The sensor stays paired."""
-        old = (self.flags, self.sensor_password, self._encode())
+        paired, old = self.flags & PAIRED, self._encode()
         self._fresh()
-        self.flags = SCRUB | old[0] & PAIRED
-        self.sensor_password = old[1]
+        self.flags = SCRUB | paired
         try:
             self._records.restart(_STATE, self._encode())
         except OSError:
-            self._decode(self._open(_STATE, old[2]))
+            self._decode(self._open(_STATE, old))
             raise
         self._scrub(pause)
 

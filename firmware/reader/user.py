@@ -72,11 +72,14 @@ class User:
     def _connect(self) -> int:
         sensor, store = self._sensor, self._reader.store
         if not store.flags & PAIRED:
-            if sensor.verify_password(0) != r503.GOOD:
+            # A module without a password, or ours: before the flash lost everything.
+            for password in (0, store.sensor_password):
+                if sensor.verify_password(password) == r503.GOOD:
+                    break
+            else:
                 return _FOREIGN
-            store.flag(
-                PAIRED, True
-            )  # first: a cut after it leaves a module that the next lines set right
+            # First: a cut after it leaves a module that the next lines set right.
+            store.flag(PAIRED, True)
         if sensor.verify_password(store.sensor_password) != r503.GOOD:
             # A new module has no password. It is welcome as long as no fingers are in the old one.
             if store.fingers() or sensor.verify_password(0) != r503.GOOD:

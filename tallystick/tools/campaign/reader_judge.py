@@ -16,7 +16,7 @@ from tallystick.tools.campaign.explore import Node, split
 from tallystick.tools.campaign.flash_state import PIECE
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.reader_oracle import State
-from tallystick.tools.campaign.reader_rig import FINGER, OTHER_PIN, PIN, ReaderRig
+from tallystick.tools.campaign.reader_rig import FINGER, OTHER_PIN, PIN, ReaderRig, refused
 from tallystick.tools.campaign.reader_scenarios import (
     HASH,
     PARTY,
@@ -82,6 +82,8 @@ def look(rig: ReaderRig) -> tuple[Ctap2, dict[str, Any]]:
     """What can be seen without a PIN, and a channel."""
     ctap, oracle = rig.ctap(), rig.oracle
     info = ctap.info
+    if not info.options.get("rk"):
+        return ctap, _damaged(rig, ctap)
     facts: dict[str, Any] = {
         "options": tuple(sorted(info.options.items())),
         "min_pin": (info.min_pin_length, bool(info.force_pin_change)),
@@ -93,6 +95,14 @@ def look(rig: ReaderRig) -> tuple[Ctap2, dict[str, Any]]:
     facts["known"] = _opens(rig, ctap)
     oracle.saw(known=facts["known"])
     return ctap, facts
+
+
+def _damaged(rig: ReaderRig, ctap: Ctap2) -> dict[str, Any]:
+    """Nothing but a reset is answered."""
+    refused(lambda: ctap.large_blobs(0, get=1))
+    facts: dict[str, Any] = {"options": (), "min_pin": (0, False), "blobs": b"", "known": False}
+    rig.oracle.saw(**facts)
+    return facts
 
 
 def _opens(rig: ReaderRig, ctap: Ctap2) -> bool:
@@ -113,7 +123,7 @@ def observe(rig: ReaderRig) -> State:
     ctap, facts = look(rig)
     oracle = rig.oracle
     more: dict[str, Any] = {"pin": None, "credentials": None, "fingers": None}
-    if ctap.info.options["clientPin"]:
+    if ctap.info.options.get("clientPin"):
         more["pin"], token, client = _enter_pin(rig, ctap)
         oracle.saw(pin=more["pin"])
         if token is not None:
@@ -174,7 +184,8 @@ def _fingers(ctap: Ctap2, client: ClientPin, token: bytes) -> tuple[tuple[bytes,
 def _need_nothing_old(rig: ReaderRig) -> None:
     """No record of before a reset is in flash."""
     flash, old = rig.reader.flash.memory, rig.old
-    if len(rig.oracle.known.states) != 1 or rig.oracle.known.states[0].pin is not None:
+    states = rig.oracle.known.states
+    if len(states) != 1 or states[0].pin is not None or not states[0].options:
         return  # the reset has not begun
     blank = b"\xff" * PIECE
     for at in range(0, len(old), PIECE):
@@ -184,10 +195,13 @@ def _need_nothing_old(rig: ReaderRig) -> None:
 
 
 def _use(rig: ReaderRig) -> None:
-    """A PIN, a finger, a credential and a log-in with it, where they are missing; and once more
-    after a start."""
+    """Reset, PIN, finger and credential, where they are missing; a log-in; and once more after a
+    start."""
     rig.restart()
     ctap = rig.ctap()
+    if not ctap.info.options:  # damaged
+        ctap.reset(on_keepalive=rig.pressing())
+        ctap = rig.ctap()
     if not ctap.info.options["clientPin"]:
         ClientPin(ctap).set_pin(PIN)
     elif rig.oracle.known.states[0].pin != PIN or ctap.info.force_pin_change:

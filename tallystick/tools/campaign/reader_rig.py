@@ -62,10 +62,9 @@ class ReaderRig:
     """One reader, used again and again. `on_operation` is told of every flash operation of the
     command under test, and may answer with a fault."""
 
-    def __init__(self, image: Image) -> None:
-        self.reader = Reader(
-            image, identity=ReaderIdentity.development("TR00000001").encode(), seed=1
-        )
+    def __init__(self, image: Image, *, seed: int = 1) -> None:
+        identity = ReaderIdentity.development("TR00000001").encode()
+        self.reader = Reader(image, identity=identity, seed=seed)
         self.reader.flash.fault_plan = self._plan
         region = self.reader.board.journal
         self.range = FlashRange(self.reader.flash, region.address, b"\xff" * region.size)

@@ -38,7 +38,7 @@ Start = Literal[
     "worn sector",
     "before wrap",
     "before lap",
-    "reset begun",
+    "reset begun", "damaged", "foreign",
 ]
 Command = Callable[[], Any]
 
@@ -421,6 +421,10 @@ for _scenario in (
     Scenario("reader-reset", "All is new.", "in service", reset, right="pin", erases=True),
     Scenario("reader-reset-at-lap", "All is new, when every sector was used.", "before lap", reset,
              right="pin", erases=True, limit=4),
+    Scenario("reader-reset-damaged", "Reset of a reader whose records are all spoiled.", "damaged",
+             reset, right="pin", erases=True),
+    Scenario("reader-reset-foreign", "Reset of a reader whose records are of another chip.",
+             "foreign", reset, right="pin", erases=True),
     Scenario("reader-reset-unpaired", "Reset of a reader whose sensor was mute so far.",
              "late sensor", _reset_unpaired, right="pin"),
     Scenario("reader-reset-goes-on", "The first command after a reset that was cut.",

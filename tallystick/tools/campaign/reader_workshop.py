@@ -132,6 +132,8 @@ class ReaderWorkshop:
         before = self.base("in service")
         if start == "worn sector":
             return replace(before, worn=frozenset({_newest_sector(before.content, rig)}))
+        if start in ("damaged", "foreign"):
+            return self._damage(rig, start)
         rig.use_base(before.content)
         rig.credential = before.credential
         rig.restore(FlashState(), before.known, b"workshop")
@@ -193,6 +195,21 @@ class ReaderWorkshop:
         state = before.known.states
         known = replace(rig.known, states=state)
         return Base(_content(rig), known, before.credential)
+
+    def _damage(self, rig: ReaderRig, start: Start) -> Base:
+        """The records of a reader in service, spoiled, or made under another chip's root."""
+        before = self.base("in service")
+        if start == "damaged":
+            content = bytes(byte | 0x11 if byte != 0xFF else byte for byte in before.content)
+        else:
+            other = ReaderRig(self.image, seed=2)
+            try:
+                content = self._put_into_service(other).content
+            finally:
+                other.close()
+        rig.use_base(content)
+        rig.restore(FlashState(), before.known, b"workshop")
+        return Base(content, replace(before.known, states=(_learn(rig),)), before.credential)
 
     def _cut_reset(self, rig: ReaderRig) -> Base:
         """Cut when the new state is whole and nothing has been erased."""

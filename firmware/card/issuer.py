@@ -54,8 +54,11 @@ def _get_data(card, tag):
         return bytes((store.life_cycle,))
     if tag == wire.DATA_IMAGE:
         from card import update
+        from lib.unload import unload
 
-        return update.running()
+        running = update.running()
+        unload("card.update", "lib.slots")  # anybody may ask, and few go on to update
+        return running
     if tag == wire.DATA_KEYS:
         keys = b"".join([bytes((0xC0, 4, n, store.kvn, wire.KEY_TYPE_AES, 16)) for n in (1, 2, 3)])
         return tlv.item(0xE0, keys)

@@ -1,5 +1,5 @@
 """How much heap each path of the firmware needs: the smallest with which it works, in steps of 1
-KiB, beside the figures that were committed (`heap.json`).
+KiB, beside the figures that were committed (`tools/image/heap.json`).
 
 Measured on a 64-bit MicroPython, where most objects are twice as large as on the 32-bit boards.
 `python -m tallystick.tools.bench.heap` measures everything and writes the figures anew.
@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import TallyError
@@ -20,9 +19,8 @@ from tallystick.emulator.boards.board import Board
 from tallystick.tools.bench import heap_paths
 from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
+from tallystick.tools.image.sizes import HEAP_COMMITTED, KIB, heap_figures
 
-KIB = 1024
-COMMITTED = Path(__file__).with_name("heap.json")
 _LEAST = 16  # KiB; nothing starts with less
 
 Works = Callable[[int], bool]
@@ -74,15 +72,9 @@ def smallest(works: Works, limit: int) -> int:
     return low
 
 
-def committed() -> dict[str, dict[str, int]]:
-    """Board → path → KiB."""
-    found: dict[str, dict[str, int]] = json.loads(COMMITTED.read_text())
-    return found
-
-
 def measured(of: Iterable[Board] = ()) -> Iterator[Measured]:
     """Every path on these boards, or on all."""
-    kept = committed()
+    kept = heap_figures()
     with one_core(), heap_paths.home() as home:
         for board in of or (boards.BOARDS | boards.READERS).values():
             limit = board.heap // KIB
@@ -110,7 +102,7 @@ def record() -> None:
     kept: dict[str, dict[str, int]] = {}
     for one in measured():
         kept.setdefault(one.board, {})[one.path] = one.need
-    COMMITTED.write_text(json.dumps(kept, indent=2) + "\n")
+    HEAP_COMMITTED.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,6 @@ def run(
             kept="Nothing was tested.",
             todo="Give the firm's keys: --keys FILE.",
         )
-    image = running(connection).header
     tester = _Tester(transmitter or connection, session, person)
     checks = []
     for name, check in tester.checks():
@@ -107,7 +106,7 @@ def run(
             verdict, detail = Verdict.FAILED, error.what
         checks.append(Check(name, verdict, detail, round(time.monotonic() - begin, 2)))
         on_check(checks[-1])
-    return Board(serial, version, image, checks)
+    return Board(serial, version, running(connection).header, checks)
 
 
 class _Tester:

@@ -58,8 +58,14 @@ class Terminal:
         """The next value; raises queue.Empty when none comes."""
         return self._values.get(timeout=WAIT_S)
 
-    def stop(self) -> int:
+    def ask_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        self.ask_to_stop()
+        return self.wait()
+
+    def wait(self) -> int:
         try:
             return self.process.wait(WAIT_S)
         finally:
@@ -125,6 +131,13 @@ class Rig:
         new.symlink_to(self.ports[serial])
         new.replace(link)
 
+    def close(self) -> None:
+        """Every card at once: each takes a moment to end."""
+        for card in self.cards.values():
+            card.ask_to_stop()
+        for card in self.cards.values():
+            card.wait()
+
     def clear(self) -> None:
         """Take every dock away."""
         for link in self.folder.glob("dock*"):
@@ -147,7 +160,7 @@ def bench(folder: Path) -> Iterator[Rig]:
         stack.callback(console.stop)
         url = console.value()["url"].rstrip("/")
         rig = Rig(folder, server, console, url, desk, admin)
-        stack.callback(lambda: [card.stop() for card in rig.cards.values()])
+        stack.callback(rig.close)
         wait_for(url)
         yield rig
 

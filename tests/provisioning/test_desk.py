@@ -15,6 +15,7 @@ from tallystick.common.errors import (
     RefusedError,
     UnreachableError,
 )
+from tallystick.common.secret import Secret
 from tallystick.emulator.image import Image
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
@@ -32,6 +33,7 @@ from tests.provisioning.emulated import EmulatedLink, emulated_card
 from tests.provisioning.memory_card import MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
 from tests.provisioning.pty_card import PtyCard
+from tests.server.conftest import Container
 
 
 def text_of(credential) -> str:
@@ -43,12 +45,17 @@ def text_of(credential) -> str:
 def desk(bench, card, make_card):
     """Two spares in service, a user with a card of her own, and Ann at the desk."""
     bench.spares = [card, make_card(serial="TS00000002")]
-    for spare in bench.spares:
-        with PtyCard(spare) as line:
-            bench.ok("provision", "--port", line.port)
     bench.own = make_card(serial="TS00000009")
-    with PtyCard(bench.own) as line:
-        bench.ok("provision", "--port", line.port, "--user", "ada")
+    container = Container(bytes.fromhex(bench.psk))
+    for known in (*bench.spares, bench.own):
+        known.secret, known.digits = Secret.random(20).reveal(), 6
+        container.add(known.serial, known.secret)
+    station = {"Authorization": f"Bearer {bench.token}"}
+    content = container.bytes(bench.folder)
+    xml = station | {"Content-Type": "application/pskc+xml"}
+    httpx.post(f"{bench.url}/v1/cards", content=content, headers=xml).raise_for_status()
+    assignment = f"{bench.url}/v1/cards/{bench.own.serial}/assignment"
+    httpx.put(assignment, json={"user": "ada"}, headers=station).raise_for_status()
     bench.ann = add_credential(bench.settings, "desk", "Ann")
     bench.ok(
         "desk", "sign-in", "--server", bench.url, "--credential", "-", input=text_of(bench.ann)
@@ -208,8 +215,10 @@ def test_the_operators_file_is_private(desk):
     assert "Nobody is signed in" in desk.fails(BadInputError, "desk", "cards").what
 
 
-def test_retire_and_wipe_by_the_command(desk):
-    spare = desk.spares[0]
+def test_retire_and_wipe_by_the_command(desk, make_card):
+    spare = make_card(serial="TS00000003")
+    with PtyCard(spare) as line:
+        desk.ok("provision", "--port", line.port)
     lend(desk, spare)
     with PtyCard(spare) as line:
         gone = desk.ok("desk", "retire", "--port", line.port)

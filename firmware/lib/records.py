@@ -40,6 +40,7 @@ _NOTHING = const(0xFFFF)  # key of a record that only carries a floor
 _RESERVE = const(8)  # sectors that are kept free
 _MOVES = const(2)  # living records moved at every change while fewer are free
 _ATTEMPTS = const(8)
+_FIRST = const(2)  # pages that a first record may have been torn in
 _EIO = const(5)
 _ENOSPC = const(28)
 
@@ -75,8 +76,8 @@ class Records:
                 break
         ages.sort()
         if not ages:
-            for sector in range(1, self._flash.SECTORS):
-                if self._last_written(sector) >= 0:
+            for sector in range(self._flash.SECTORS):
+                if self._last_written(sector) >= (0 if sector else _FIRST):
                     raise DamagedError
             return False
         seen = {}

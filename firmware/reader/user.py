@@ -24,6 +24,7 @@ _POOR = const(0x07)
 _SKEWED = const(0x08)
 _TOO_SHORT = const(0x09)
 _MERGE_FAILED = const(0x0A)
+_FULL = const(0x0C)
 _NO_ACTIVITY = const(0x0D)
 _NO_LIFT = const(0x0E)
 
@@ -262,7 +263,10 @@ class User:
         try:
             if self._sensor.merge() != r503.GOOD:
                 return _MERGE_FAILED
-            if self._sensor.store(finger) != r503.GOOD:
+            answer = self._sensor.store(finger)
+            if answer in (r503.NO_SUCH_PAGE, r503.LIBRARY_FULL):
+                return _FULL
+            if answer != r503.GOOD:
                 raise Refused(ctap.OTHER)
             return GOOD
         except r503.SensorError:

@@ -13,9 +13,7 @@ _PAID = "    store.commit(pin_retries=store.pin_retries - 1)\n"
 _WRONG = "        reader.agreement.renew()\n        reader.wrong_pins += 1\n"
 _LOADED = "        self._decode(self._open(_STATE, sealed))\n"
 _STORED = "            status = user.merge(enrolment.finger)\n"
-_REMOVED = (
-    "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"
-)
+_REMOVED = "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"
 _KEPT = "    store.put_credential(slot, made.rp_hash, made.encode())\n"
 _OPENED = "            self._open_sector()  # nothing old"
 

@@ -38,7 +38,9 @@ Start = Literal[
     "worn sector",
     "before wrap",
     "before lap",
-    "reset begun", "damaged", "foreign",
+    "reset begun",
+    "damaged",
+    "foreign",
 ]
 Command = Callable[[], Any]
 

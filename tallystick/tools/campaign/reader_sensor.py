@@ -27,7 +27,8 @@ class ScriptedSensor:
         self.quality = 0  # what GetImageEx answers
         self.extraction = 0  # what Img2Tz answers
         self.hint = 0
-        self.capacity = 200  # templates
+        self.capacity = 200  # templates, as it says
+        self.room = 200  # and as it is
         self.fault: Callable[[int], bool] = lambda command: False
         self.garble: Callable[[bytes], bytes] = lambda packet: packet
         self.commands: list[int] = []
@@ -165,6 +166,8 @@ class ScriptedSensor:
         return b"\x00" if self._buffers and samples >= 2 else b"\x0a"
 
     def _store(self, arguments: bytes) -> bytes:
+        if len(self.templates) >= self.room:
+            return b"\x1f"
         self.templates[int.from_bytes(arguments[1:3], "big")] = self._buffers[arguments[0]]
         return b"\x00"
 

@@ -251,6 +251,26 @@ def test_enrolment_says_what_went_wrong(rig: Rig) -> None:
     assert enroller.capture(on_keepalive=rig.pressing("index")) is not None
 
 
+def test_a_full_sensor_says_so(rig: Rig) -> None:
+    """Before the first sample where the reader's own places are taken, after the last one where the
+    module has no room after all."""
+    rig.sensor.room = 1
+    client_pin, token = rig.token(PERMISSION.BIO_ENROLL)
+    enroller = FPBioEnrollment(client_pin.ctap, client_pin.protocol, token).enroll()
+    for _ in range(5):
+        enroller.capture(on_keepalive=rig.pressing("index"))
+    with pytest.raises(CaptureError) as full:
+        enroller.capture(on_keepalive=rig.pressing("index"))
+    assert full.value.code == 0x0C
+    enroller.cancel()
+    rig.sensor.room = 200
+    for number in range(19):
+        rig.enrol(f"finger-{number}")
+    with pytest.raises(CtapError) as refused:
+        rig.enrol("one too many")
+    assert refused.value.code == CtapError.ERR.FP_DATABASE_FULL
+
+
 def test_protected_credentials_are_not_shown_without_verification(rig: Rig) -> None:
     policy = CredProtectExtension.POLICY
     made = {}

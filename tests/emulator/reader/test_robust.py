@@ -8,8 +8,10 @@ from collections.abc import Callable
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
+from fido2.ctap2.pin import PinProtocolV2
 
 from tallystick.tools.campaign.reader_sensor import ScriptedSensor
+from tests.emulator.reader.conftest import Life
 from tests.emulator.reader.fuzz import Fuzzer
 from tests.emulator.reader.rig import PIN, Rig
 
@@ -275,3 +277,46 @@ def test_an_answer_is_whole_while_the_host_keeps_sending(rig: Rig) -> None:
     packets = 1 + -(-(size - 57) // 59)
     rest = [report[4] for report in list(reader.reports)[: packets - 1]]
     assert rest == list(range(packets - 1))
+
+
+def test_a_reader_with_damaged_records_says_what_it_is_and_can_be_reset(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """Nothing else is answered; afterwards all is new, and the sensor is the same one."""
+    spoiled = bytearray(in_service.flash)
+    journal = new_rig().reader.board.journal
+    for at in range(journal.address, journal.end):
+        if spoiled[at] != 0xFF:
+            spoiled[at] ^= 0x11
+    rig = new_rig(Life(bytes(spoiled), in_service.sensor))
+    assert rig.sensor.password and rig.sensor.templates
+    info = rig.ctap().info
+    assert info.aaguid and not info.options.get("clientPin")
+    with pytest.raises(CtapError) as refused:
+        ClientPin(rig.ctap(), PinProtocolV2()).get_pin_retries()
+    assert refused.value.code == CtapError.ERR.OTHER
+    rig.replug()
+    rig.ctap().reset(on_keepalive=rig.pressing())
+    assert rig.sensor.templates == {}
+    ClientPin(rig.ctap()).set_pin(PIN)
+    rig.enrol("thumb")
+    assert rig.log_in([rig.register().credential_data])
+
+
+def test_damaged_records_are_not_reset_by_mistake(
+    new_rig: Callable[..., Rig], in_service: Life
+) -> None:
+    """As any reset: not after the first ten seconds, not without a touch."""
+    spoiled = bytearray(in_service.flash)
+    journal = new_rig().reader.board.journal
+    spoiled[journal.address : journal.end] = bytes(journal.size)
+    rig = new_rig(Life(bytes(spoiled), in_service.sensor))
+    rig.reader.run_for(10_000)
+    with pytest.raises(CtapError) as late:
+        rig.ctap().reset(on_keepalive=rig.pressing())
+    assert late.value.code == CtapError.ERR.NOT_ALLOWED
+    rig.replug()
+    with pytest.raises(CtapError) as alone:
+        rig.ctap().reset()
+    assert alone.value.code == CtapError.ERR.USER_ACTION_TIMEOUT
+    assert rig.reader.flash.memory[journal.address : journal.end] == bytes(journal.size)

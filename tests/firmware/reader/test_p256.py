@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import os
 import random
 import sys
@@ -136,6 +138,72 @@ def test_the_counter_of_steps_can_tell(p256: Any) -> None:
                 p256._double(*point)
 
     assert _steps(lambda: multiply(0b1000001)) != _steps(lambda: multiply(0b1111111))
+
+
+def _with_steps(source: str) -> str:
+    """The module, with a call before each statement of each function."""
+    tree = ast.parse(source)
+    numbers = itertools.count()
+    bodies = [
+        getattr(node, name)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        for name in ("body", "orelse")
+        if getattr(node, name, None)
+    ]
+    for body in bodies:
+        body[:] = [
+            one
+            for statement in body
+            for one in (ast.parse(f"_step({next(numbers)})").body[0], statement)
+        ]
+    return ast.unparse(tree)
+
+
+def test_every_statement_is_one_course() -> None:
+    """So that the same statements are the same bytecode: nothing in them decides anything, but
+    where a pause or the first column is asked for, and where a result is refused."""
+    tree = ast.parse((FIRMWARE / "lib" / "p256.py").read_text())
+    deciding = {
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.IfExp | ast.BoolOp | ast.comprehension | ast.Lambda)
+    }
+    assert deciding == {
+        "not r or not s",
+        "len(peer) != 64 or x >= P or y >= P or (y * y - x * x * x + 3 * x - B) % P",
+        "data[start] == 0 and data[start + 1] < 128",  # of the signature, when it is out
+    }
+
+
+def test_the_course_on_micropython_depends_on_no_key(micropython: Any) -> None:
+    """The same statements in the same order, on the interpreter that ships."""
+    module = _with_steps((FIRMWARE / "lib" / "p256.py").read_text())
+    source = f"""
+_course = [0, 0]
+def _step(number):
+    _course[0] += 1
+    _course[1] = (_course[1] * 31 + number) & 0xFFFFFF
+{module}
+import os
+seen = set()
+for key in (1, 2, N - 1, 1 << 255, scalar(os.urandom(48)), scalar(os.urandom(48))):
+    for digest in (bytes(32), os.urandom(32)):
+        _course[:] = [0, 0]
+        sign(key, digest, os.urandom)
+        seen.add(("sign", _course[0], _course[1]))
+    _course[:] = [0, 0]
+    public_key(key, os.urandom)
+    seen.add(("make", _course[0], _course[1]))
+    _course[:] = [0, 0]
+    shared_x(key, bytes.fromhex("{CDH_PEER.hex()}"), os.urandom)
+    seen.add(("agree", _course[0], _course[1]))
+answer([list(one) for one in seen])
+"""
+    courses = micropython.run(source)
+    assert sorted(name for name, _, _ in courses) == ["agree", "make", "sign"], courses
+    assert all(steps > 500 for _, steps, _ in courses)
 
 
 def test_field_operations_of_a_signature(p256: Any) -> None:

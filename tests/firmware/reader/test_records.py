@@ -242,9 +242,10 @@ def test_one_flipped_bit_anywhere_is_mended(records: Any) -> None:
     flash.chip.close()
 
 
-def test_flash_that_cannot_be_read_is_not_taken_for_new(records: Any) -> None:
+@pytest.mark.parametrize("address", [2 * 256, 5 * SECTOR])
+def test_flash_that_cannot_be_read_is_not_taken_for_new(records: Any, address: int) -> None:
     flash = Flash()
-    flash.chip.load(5 * SECTOR, b"\0" * 300)
+    flash.chip.load(address, b"\0" * 256)
     with pytest.raises(records.DamagedError):
         records.Records(flash).load()
     flash.chip.close()

@@ -6,13 +6,13 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from tallystick import __version__
 from tallystick.common.console import print_error
-from tallystick.common.errors import ExitCode, TallyError
+from tallystick.common.errors import BadInputError, ExitCode, TallyError
 
 # name → (module, attribute, one-line help shown without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -74,16 +74,25 @@ def tally() -> None:
     """Make, test, provision and support hardware one-time-password devices."""
 
 
+def _fail(error: TallyError, argv: list[str]) -> NoReturn:
+    if "--json" in argv:
+        click.echo(json.dumps(error.as_dict(), indent=2))
+    print_error(error)
+    sys.exit(error.exit_code)
+
+
 def main(args: list[str] | None = None) -> Any:
     """Entry point of the `tally` script. Exit codes: see `tallystick.common.errors.ExitCode`."""
     argv = sys.argv[1:] if args is None else args
     try:
         tally.main(args=argv, prog_name="tally", standalone_mode=True)
     except TallyError as error:
-        if "--json" in argv:
-            click.echo(json.dumps(error.as_dict(), indent=2))
-        print_error(error)
-        sys.exit(error.exit_code)
+        _fail(error, argv)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("tallystick"):
+            raise
+        what = f"This needs {error.name}, which is not installed."
+        _fail(BadInputError(what, todo="pip install 'tallystick[all]'"), argv)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         sys.exit(ExitCode.INTERRUPTED)

@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,7 +17,6 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import SIZE, Identity, check_serial
 from tallystick.emulator import boards
 from tallystick.emulator.card import Card
-from tallystick.emulator.control import ControlServer
 from tallystick.emulator.image import Image
 from tallystick.emulator.instruments import flash_map as maps
 from tallystick.emulator.instruments.apdu_log import ApduLog
@@ -28,6 +28,9 @@ from tallystick.emulator.service import Service
 from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
 from tallystick.tools.vpcd import VirtualReader
+
+if TYPE_CHECKING:
+    from tallystick.emulator.control import ControlServer
 
 _DEFAULT_SERIAL = "TS00000001"
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -128,7 +131,7 @@ def card(
     service = Service(device, port, real_time=real_time)
     server = None
     if control is not None or panel:
-        server = ControlServer(service, control or 0, panel_for=name if panel else None)
+        server = _control(service, control or 0, name if panel else None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())
     device.power_on()
@@ -152,6 +155,18 @@ def _port(pty: bool, tcp: int | None) -> SerialPort | None:
     if pty:
         return PseudoTerminal()
     return TcpPort(tcp) if tcp is not None else None
+
+
+def _control(service: Service, port: int, panel_for: str | None) -> ControlServer:
+    try:
+        from tallystick.emulator.control import ControlServer  # noqa: PLC0415 (an optional extra)
+    except ModuleNotFoundError as error:
+        raise BadInputError(
+            f"The control interface needs {error.name}, which is not installed.",
+            kept="The card was not started.",
+            todo="pip install 'tallystick[control]'",
+        ) from error
+    return ControlServer(service, port, panel_for=panel_for)
 
 
 def _announce(

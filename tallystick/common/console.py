@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -41,11 +42,11 @@ def print_json(value: Any) -> None:
 
 def print_error(error: TallyError) -> None:
     console = err()
-    console.print(f"[bold red]error:[/] {error.what}", markup=True)
+    console.print(f"[bold red]error:[/] {escape(error.what)}")
     if error.kept:
-        console.print(f"  [dim]kept:[/] {error.kept}")
+        console.print(f"  [dim]kept:[/] {escape(error.kept)}")
     if error.todo:
-        console.print(f"  [dim]next:[/] {error.todo}")
+        console.print(f"  [dim]next:[/] {escape(error.todo)}")
 
 
 def progress(*, disable: bool = False) -> Progress:

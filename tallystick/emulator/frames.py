@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 
-from PIL import Image
-
-RGB = tuple[int, int, int]
+from tallystick.common import png
+from tallystick.common.png import RGB
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ class Frame:
 
     def png(self, scale: int = 4, palette: Palette = MEMORY_LCD, margin: int = 4) -> bytes:
         """A PNG, scale points a pixel, with a margin in pixels. Same frame, same bytes."""
+        side, outside = b"\2" * margin, [b"\2" * (self.width + 2 * margin)] * margin
+        inside = [side + row + side for row in _rows(self.pixels, self.width)]
         colours = (palette.paper, palette.ink, palette.margin)
-        image = Image.new("P", (self.width + 2 * margin, self.height + 2 * margin), 2)
-        image.paste(Image.frombytes("P", (self.width, self.height), self.pixels), (margin, margin))
-        return _png(image, colours, scale)
+        return _png([*outside, *inside, *outside], colours, scale)
 
     def difference(self, other: Frame, scale: int = 4) -> bytes:
         """A PNG of two frames laid over one another: grey what both have, red what only this one
@@ -77,8 +75,8 @@ class Frame:
         pixels = bytes(
             self.at(x, y) | other.at(x, y) << 1 for y in range(height) for x in range(width)
         )
-        image = Image.frombytes("P", (width, height), pixels)
-        return _png(image, (_SAME_PAPER, _ONLY_FIRST, _ONLY_SECOND, _SAME_INK), scale)
+        colours = (_SAME_PAPER, _ONLY_FIRST, _ONLY_SECOND, _SAME_INK)
+        return _png(_rows(pixels, width), colours, scale)
 
     def ansi(self, palette: Palette = MEMORY_LCD) -> str:
         """For a terminal with 24-bit colour: half blocks, two pixels a character."""
@@ -108,9 +106,11 @@ class Frame:
         return "\n".join(lines) + "\n"
 
 
-def _png(image: Image.Image, colours: tuple[RGB, ...], scale: int) -> bytes:
-    image.putpalette([value for colour in colours for value in colour])
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    out = io.BytesIO()
-    image.save(out, "PNG", optimize=False, compress_level=9)
-    return out.getvalue()
+def _rows(pixels: bytes, width: int) -> list[bytes]:
+    return [pixels[at : at + width] for at in range(0, len(pixels), width)]
+
+
+def _png(rows: list[bytes], colours: tuple[RGB, ...], scale: int) -> bytes:
+    large = [bytes(pixel for pixel in row for _ in range(scale)) for row in rows]
+    lines = (line for line in large for _ in range(scale))
+    return png.encode(len(large[0]), len(large) * scale, lines, colours)

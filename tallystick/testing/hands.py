@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
-import httpx
 import pytest
 
 
@@ -47,6 +46,8 @@ class Control:
     emulator itself, or a test rig with a solenoid and a camera that speaks the same."""
 
     def __init__(self, url: str) -> None:
+        import httpx  # noqa: PLC0415 (of an optional extra, and only this needs it)
+
         self._client = httpx.Client(base_url=url, timeout=30)
 
     def press(self, ms: int) -> None:

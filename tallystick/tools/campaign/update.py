@@ -12,6 +12,7 @@ import os
 import random
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from tallystick.emulator.boards import BOARDS
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.update_rig import UpdateRig
 
-_TORN = 3  # kinds of torn operation that are tried at each place, by the seed
+_TORN = 3  # kinds of torn operation that are tried at each place, in turn
 _AGAIN_EVERY = 32  # images half written: after so many one takes the whole update again
 _CHUNK = 40
 
@@ -177,20 +178,24 @@ def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
     is cut in one way, and one in so many cards takes the whole update again.
     """
     rng = random.Random(seed)
+    turns: Counter[str] = Counter()
     yield Case(0, "b")
     for number, operation in enumerate(rig.operations):
-        kinds = [
-            fault
-            for fault in faults.variants(operation, rng)
-            if fault[0] not in "bvf"  # before: after the one before; the others: worn flash
-        ]
-        torn = rng.sample(kinds[1:], min(_TORN, len(kinds) - 1))
-        if rig.is_content(number):
-            fault = rng.choice([*kinds[:1], *torn])
+        kinds: dict[str, list[str]] = {}
+        for fault in faults.variants(operation, rng):
+            if fault[0] not in "bvf":  # before: after the one before; the others: worn flash
+                kinds.setdefault(fault[0], []).append(fault)
+        torn = [kind for kind in kinds if kind != "a"]
+        content = rig.is_content(number)
+        turn = turns[operation.kind]
+        turns[operation.kind] += 1 if content else _TORN
+        if content:
+            fault = rng.choice(kinds[[*torn, "a"][turn % (len(torn) + 1)]])
             yield Case(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
-        else:
-            for fault in (*kinds[:1], *torn):
-                yield Case(number, fault)
+            continue
+        yield Case(number, "a")
+        for kind in [torn[(turn + n) % len(torn)] for n in range(min(_TORN, len(torn)))]:
+            yield Case(number, rng.choice(kinds[kind]))
 
 
 def _chosen(cases: list[Case], sample: int | None, seed: int) -> list[Case]:

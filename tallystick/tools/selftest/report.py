@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from html import escape
+from string import Template
 from xml.etree import ElementTree as ET
-
-from jinja2 import Environment
 
 from tallystick.tools.selftest.checks import Board, Verdict
 
@@ -13,7 +13,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<title>Self-test {{ board.serial }}</title>
+<title>Self-test $serial</title>
 <style>
   @page { size: A4; margin: 20mm }
   body { font: 11pt/1.5 system-ui, sans-serif; color: #16181c; max-width: 170mm; margin: 12mm auto }
@@ -21,36 +21,25 @@ _PAGE = """<!doctype html>
   .verdict { display: inline-block; padding: 1mm 4mm; border: 0.6mm solid; font-weight: 600 }
   .passed { color: #1d6b3c } .failed { color: #a01c1c } .skipped { color: #5b626c }
   dl { display: grid; grid-template-columns: 38mm 1fr; margin: 6mm 0 }
-  dt { color: #5b626c } dd { margin: 0 }
+  dt { color: #5b626c } dd { margin: 0; overflow-wrap: anywhere }
   table { border-collapse: collapse; width: 100% }
   th, td { text-align: left; padding: 1.6mm 2mm; border-bottom: 0.2mm solid #b9bfc7 }
   .time { text-align: right; font-variant-numeric: tabular-nums }
   footer { margin-top: 16mm; display: grid; grid-template-columns: 1fr 1fr; gap: 12mm }
-  dd.digest { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
   @media print { body { margin: 0 } }
   footer p { border-top: 0.2mm solid #16181c; padding-top: 1mm; color: #5b626c }
 </style>
 </head>
 <body>
-<h1>Self-test of card {{ board.serial }}</h1>
-<p><span class="verdict {{ verdict }}">{{ verdict }}</span></p>
+<h1>Self-test of card $serial</h1>
+<p><span class="verdict $verdict">$verdict</span></p>
 <dl>
-  <dt>Firmware</dt><dd>{{ board.version }}</dd>
-  {% if board.image %}
-  <dt>Security version</dt><dd>{{ board.image.security }}</dd>
-  <dt>Image, SHA-256</dt><dd class="digest">{{ board.image.digest.hex() }}</dd>
-  {% endif %}
-  <dt>Board</dt><dd>{{ board.version.board }}</dd>
-  <dt>Port</dt><dd>{{ port }}</dd>
-  <dt>Time</dt><dd>{{ time }}</dd>
+$facts
 </dl>
 <table>
 <thead><tr><th>Check</th><th>Result</th><th>Found</th><th class="time">s</th></tr></thead>
 <tbody>
-{% for check in board.checks %}
-<tr><td>{{ check.name }}</td><td class="{{ check.verdict }}">{{ check.verdict }}</td>
-<td>{{ check.detail }}</td><td class="time">{{ "%.1f" | format(check.seconds) }}</td></tr>
-{% endfor %}
+$checks
 </tbody>
 </table>
 <footer><p>Tested by</p><p>Date, signature</p></footer>
@@ -61,10 +50,24 @@ _PAGE = """<!doctype html>
 
 def page(board: Board, *, port: str, time: datetime) -> str:
     """One HTML page, A4, complete in itself."""
-    template = Environment(autoescape=True).from_string(_PAGE)
-    verdict = Verdict.PASSED if board.good else Verdict.FAILED
-    stamp = time.strftime("%Y-%m-%d %H:%M %Z")
-    return template.render(board=board, port=port, time=stamp, verdict=verdict)
+    facts = {"Firmware": str(board.version)}
+    if board.image is not None:
+        facts["Security version"] = str(board.image.security)
+        facts["Image, SHA-256"] = board.image.digest.hex()
+    facts |= {"Board": board.version.board, "Port": port}
+    facts["Time"] = time.strftime("%Y-%m-%d %H:%M %Z")
+    return Template(_PAGE).substitute(
+        serial=escape(board.serial),
+        verdict=Verdict.PASSED if board.good else Verdict.FAILED,
+        facts="\n".join(
+            f"  <dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()
+        ),
+        checks="\n".join(
+            f'<tr><td>{check.name}</td><td class="{check.verdict}">{check.verdict}</td>'
+            f'<td>{escape(check.detail)}</td><td class="time">{check.seconds:.1f}</td></tr>'
+            for check in board.checks
+        ),
+    )
 
 
 def junit(board: Board, *, time: datetime) -> bytes:

@@ -177,6 +177,12 @@ def test_every_board_is_in_both_places():
     assert kept == set(BOARDS) | set(READERS)
 
 
+def test_time_that_loading_takes_is_not_forgotten(board):
+    """ROMFS is executed where it lies; LittleFS is read first, which costs, too."""
+    assert board.import_us_per_256 > 0
+    assert (board.read_us_per_256 > 0) == (board.image_format == "littlefs")
+
+
 def test_areas_do_not_overlap_and_lie_on_whole_sectors(board):
     sector = board.flash_timing.sector
     areas = sorted(

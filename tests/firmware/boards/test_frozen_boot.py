@@ -85,3 +85,7 @@ def test_nothing_is_ever_written(micropython, place, content, sleeps):
     assert writes == [] and unchanged
     assert slept is sleeps
     assert asked == ([list(board.mapped)] if board.mapped else [])
+
+
+def test_every_frozen_start_is_tested():
+    assert {path.name for path in FROZEN.iterdir() if path.is_dir()} == set(BOARD_OF)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
 from tallystick.provisioning.card.connection import CardConnection
@@ -23,7 +24,7 @@ from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
 from tests.tools.flash import programs
 
-BOARDS = ("nucleo_l476rg", "pico")
+BOARDS = tuple(boards.BOARDS)
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def cards(*, where: str | None, text: str, operator_file: Path, as_json: bool) -
             in_words(ends) if ends else "",
             style="red" if card.where is Where.OVERDUE else "",
         )
-    out().print(table if found else "no such card")
+    out().print(table if found else "none")
 
 
 @desk.command("overdue")

@@ -157,12 +157,16 @@ def bench(folder: Path) -> Iterator[Rig]:
             "station", "console", "--listen-port", "0", "--json",
             "--ports", str(folder / "dock*"), env=env,
         )  # fmt: skip
-        stack.callback(console.stop)
+        stack.callback(ends_well, console)
         url = console.value()["url"].rstrip("/")
         rig = Rig(folder, server, console, url, desk, admin)
         stack.callback(rig.close)
         wait_for(url)
         yield rig
+
+
+def ends_well(console: Terminal) -> None:
+    assert console.stop() == 0
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -131,6 +133,19 @@ def test_nobody_comes_in_without_the_pass(rig, browser):
         assert httpx.get(rig.url + path).status_code == 401
     token = "socket.io/?EIO=4&transport=polling"
     assert httpx.get(f"{rig.url}/_nicegui_ws/{token}").status_code == 401
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize(("user", "status"), [(0, "200"), (65534, "403")])
+def test_another_user_of_this_computer_gets_not_even_the_sign_in_page(rig, user, status):
+    port = rig.url.rsplit(":", 1)[1]
+    asks = f"GET /sign-in HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n"
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; printf '{asks}' >&3; head -1 <&3"
+    done = subprocess.run(
+        ["bash", "-c", script], user=user, cwd="/", capture_output=True, text=True, timeout=20,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout.split()[1] == status
 
 
 def test_a_batch_by_keyboard(rig, page):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -144,7 +146,10 @@ def serve(
         proxy_headers=False,  # who asks is what the kernel says, not what a header says
         timeout_graceful_shutdown=2,
     )
+    gate.offer()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end it in the same good order
     try:
-        uvicorn.Server(config).run(sockets=[sock])
+        with suppress(KeyboardInterrupt):  # raised again once everything is answered
+            uvicorn.Server(config).run(sockets=[sock])
     finally:
         console.close()

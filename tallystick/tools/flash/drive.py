@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
-from tallystick.tools import uf2
+from tallystick.emulator.boards.board import Board
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import Header
 
@@ -61,12 +60,7 @@ class DriveTarget:
         return []
 
     def write(self, job: Job, progress: Progress) -> None:
-        base = FLASH_BASE[job.board.chip]
-        parts = [(job.address, job.data)]
-        if job.erased is not None:
-            parts.append((base + job.erased.address, b"\xff" * job.erased.size))
-        family = uf2.FAMILY_RP2040 if job.board.chip == "rp2040" else uf2.FAMILY_ABSOLUTE
-        content = uf2.encode_parts(parts, family)
+        content = job.folder.read(".uf2")
         try:
             with (self._folder / f"{job.device}.uf2").open("wb") as file:
                 for at in range(0, len(content), _STEP):

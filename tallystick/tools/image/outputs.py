@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from intelhex import IntelHex
 
+from tallystick.emulator.boards.board import FLASH_BASE
 from tallystick.tools import uf2
 from tallystick.tools.image import sbom
 
@@ -36,7 +37,7 @@ def write(built: Built, folder: Path) -> dict[str, Path]:
     }
     family = _FAMILIES.get(built.board.chip)
     if family is not None:
-        contents["uf2"] = (f"{stem}.uf2", uf2.encode(built.flash, built.address, family))
+        contents["uf2"] = (f"{stem}.uf2", uf2.encode_parts(_parts(built), family))
     if built.header:
         contents["update"] = (f"{stem}.update", built.header + built.file_system)
     contents["sbom"] = (f"{stem}.cdx.json", _json(sbom.document(built)))
@@ -48,6 +49,16 @@ def write(built: Built, folder: Path) -> dict[str, Path]:
         paths[kind] = folder / name
         paths[kind].write_bytes(data)
     return paths
+
+
+def _parts(built: Built) -> list[tuple[int, bytes]]:
+    """(address, content) for a board that had firmware before: its boot record is made blank, or
+    it could go on with an older image in the other slot."""
+    parts = [(built.address, built.flash)]
+    record = built.board.record
+    if record is not None:
+        parts.append((FLASH_BASE[built.board.chip] + record.address, b"\xff" * record.size))
+    return parts
 
 
 def sign_manifest(built: Built, manifest: bytes) -> bytes:

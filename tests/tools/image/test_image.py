@@ -90,6 +90,15 @@ def test_hex_uf2_and_bin_hold_the_same(built, folder):
     assert written == built.flash.strip(b"\xff")
 
 
+def test_a_uf2_that_is_dragged_makes_the_boot_record_blank(built, folder):
+    """Or a board that was updated in the field would go on with the image in its other slot."""
+    file, record = folder / f"{built.device}.uf2", built.board.record
+    assert file.exists() == built.board.chip.startswith("rp2")
+    if record is not None and file.exists():
+        runs = dict(uf2.decode(file.read_bytes()))
+        assert runs[FLASH_BASE[built.board.chip] + record.address] == b"\xff" * record.size
+
+
 def test_nothing_is_written_outside_the_firmwares_area(built):
     area = built.board.file_system
     assert built.board.storage.address == area.address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -20,6 +19,7 @@ from tallystick.tools.battery import plot as plots
 from tallystick.tools.battery.life import live
 from tallystick.tools.battery.report import Report
 from tallystick.tools.bench.fresh import image as fresh_image
+from tallystick.tools.bench.fresh import one_core
 from tallystick.tools.personalise import personalise
 
 
@@ -61,26 +61,23 @@ def battery(
         )
     boot = Image.load(image, board) if image else fresh_image(board or boards.DEFAULT)
     kind = CELLS[(cell or boot.board.cell).upper()]
-    # Host and firmware take turns: on one core a turn costs a tenth of what it does across two.
-    processors = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(processors)})
-    try:
-        with Card(
+    with (
+        one_core(),
+        Card(
             boot,
             identity=Identity.derive("TS00000001", 20260101).encode(),
             seed=seed,
             cell=kind,
             temperature_c=temperature,
-        ) as card:
-            card.power_on()
-            personalise(card)
-            with console.progress(disable=as_json) as progress:
-                task = progress.add_task("days", total=round(years * 365.25))
-                life = live(
-                    card, presses_per_day, years, seed=seed, on_day=lambda _: progress.advance(task)
-                )
-    finally:
-        os.sched_setaffinity(0, processors)
+        ) as card,
+    ):
+        card.power_on()
+        personalise(card)
+        with console.progress(disable=as_json) as progress:
+            task = progress.add_task("days", total=round(years * 365.25))
+            life = live(
+                card, presses_per_day, years, seed=seed, on_day=lambda _: progress.advance(task)
+            )
     report = Report(boot.board, kind, temperature, presses_per_day, life)
     if plot is not None:
         plots.draw(report, plot)

@@ -20,6 +20,7 @@ from tallystick.provisioning.console.advice import advise
 from tallystick.provisioning.console.gate import Gate
 from tallystick.provisioning.console.guard import COOKIE, Guard
 from tallystick.provisioning.console.peer import TABLE, same_user, uid_of_peer
+from tallystick.provisioning.console.shell import prose
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
 from tallystick.provisioning.journal import State
 from tallystick.provisioning.steps import Plan
@@ -274,9 +275,9 @@ class TestAdvice:
 
     def test_names_are_put_together(self):
         names = [tile(name, Mood.EMPTY) for name in "abc"]
-        assert advise(picture(*names)).text == "Put a card into a, b and c."
+        assert advise(picture(*names)).text == "Put cards into a, b and c."
         many = [tile(name, Mood.EMPTY) for name in "abcdefgh"]
-        assert advise(picture(*many)).text == "Put a card into a, b, c and 5 more."
+        assert advise(picture(*many)).text == "Put cards into a, b, c and 5 more."
 
     def test_no_more_cards_are_asked_for_than_are_wanted(self):
         tiles = [tile("a", Mood.WORKING), tile("b", Mood.EMPTY), tile("c", Mood.EMPTY)]
@@ -366,6 +367,10 @@ class TestWorkshop:
         with pytest.raises(TallyError):
             benches.workshop.start(Plan(batch="june"), 1, "a")
         assert benches.workshop.picture() is None
+
+
+def test_prose_is_escaped_and_code_is_code():
+    assert prose("run `tally <x>` & see") == "run <code>tally &lt;x&gt;</code> &amp; see"
 
 
 def test_history_is_searched_literally(journal):

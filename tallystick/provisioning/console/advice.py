@@ -7,6 +7,23 @@ from dataclasses import dataclass
 
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile
 
+# For one card, and for several: the most urgent first.
+_SENTENCES = {
+    Mood.PRESS: (
+        "Press the button of the card in {}.",
+        "Press the buttons of the cards in {}.",
+    ),
+    Mood.FAILED: (
+        "Take the card out of {}: it failed, the reason is below.",
+        "Take the cards out of {}: they failed, the reasons are below.",
+    ),
+    Mood.DONE: (
+        "Take the finished card out of {} and put the next one in.",
+        "Take the finished cards out of {} and put the next ones in.",
+    ),
+    Mood.EMPTY: ("Put a card into {}.", "Put cards into {}."),
+}
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -25,12 +42,7 @@ def advise(picture: Picture) -> Advice:
         return _afterwards(picture)
     if picture.stopping:
         return Advice("Stopping: leave the cards in until their tiles say that they are finished.")
-    found = [
-        _say(Mood.PRESS, picture, "Press the button of the card in {}."),
-        _say(Mood.FAILED, picture, "Take the card out of {}: it failed, the reason is below."),
-        _say(Mood.DONE, picture, "Take the finished card out of {} and put the next one in."),
-        _say(Mood.EMPTY, picture, "Put a card into {}."),
-    ]
+    found = [_say(mood, picture) for mood in _SENTENCES]
     said = [text for text in found if text]
     if said:
         return Advice(said[0], urgent=True, more=tuple(said[1:]))
@@ -47,12 +59,13 @@ def _afterwards(picture: Picture) -> Advice:
     return Advice(f"Stopped: {missing} {plural} missing. Start it again to go on.", urgent=True)
 
 
-def _say(mood: Mood, picture: Picture, sentence: str) -> str:
+def _say(mood: Mood, picture: Picture) -> str:
     tiles = [tile for tile in picture.tiles if tile.mood is mood]
     if mood is Mood.EMPTY:
         busy = sum(tile.mood in (Mood.WORKING, Mood.PRESS) for tile in picture.tiles)
         tiles = tiles[: max(0, picture.wanted - picture.done - busy)]
-    return sentence.format(_names(tiles)) if tiles else ""
+    one, several = _SENTENCES[mood]
+    return (one if len(tiles) == 1 else several).format(_names(tiles)) if tiles else ""
 
 
 def _names(tiles: Sequence[Tile]) -> str:

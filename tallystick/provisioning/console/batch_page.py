@@ -9,7 +9,7 @@ from nicegui import ui
 
 from tallystick.provisioning.cli_batch import DOING
 from tallystick.provisioning.console.advice import advise
-from tallystick.provisioning.console.shell import Cell, Page, button, heading, table, when
+from tallystick.provisioning.console.shell import Cell, Page, button, heading, prose, table, when
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
 from tallystick.provisioning.steps import Plan
 
@@ -199,7 +199,7 @@ class BatchPage:
                 where = f"{trouble.serial or 'A card'} in {short(trouble.port)}"
                 ui.html(
                     f'<div class="notice bad"><strong>{escape(where)}</strong>'
-                    f"<span>{escape(error.what)}</span><span>{escape(rest)}</span></div>",
+                    f"<span>{prose(error.what)}</span><span>{prose(rest)}</span></div>",
                     sanitize=False,
                 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -132,8 +133,8 @@ class Page:
         self._message(f"<strong>{escape(text)}</strong>", "good", "status")
 
     def tell_error(self, error: TallyError) -> None:
-        lines = [f"<strong>{escape(error.what)}</strong>"]
-        lines += [f"<span>{escape(text)}</span>" for text in (error.kept, error.todo) if text]
+        lines = [f"<strong>{prose(error.what)}</strong>"]
+        lines += [f"<span>{prose(text)}</span>" for text in (error.kept, error.todo) if text]
         self._message("".join(lines), "bad", "alert")
 
     def quiet(self) -> None:
@@ -151,6 +152,11 @@ class Page:
 def when(seconds: float) -> str:
     """A moment in this computer's own time zone."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def prose(text: str) -> str:
+    """A sentence as HTML; what stands in backticks is to be typed."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def heading(text: str) -> None:

@@ -18,6 +18,7 @@ from tallystick.provisioning.cli_card import (
     server_option,
 )
 from tallystick.provisioning.cli_keys import keys_option, passphrase_option
+from tallystick.provisioning.foreign import BATCH as FOREIGN
 from tallystick.provisioning.recovery import Finding, Reconciliation, finish_without_card, repair
 from tallystick.provisioning.steps import Plan
 
@@ -57,7 +58,12 @@ def resume(
         if as_json:
             print_json([{"serial": record.serial, "state": record.state} for record in waiting])
         for record in () if as_json else waiting:
-            out().print(f"card {record.serial}: '{record.state}', put it in the dock", markup=False)
+            todo = (
+                "repeat `tally station foreign`"
+                if record.batch == FOREIGN
+                else "put it in the dock"
+            )
+            out().print(f"card {record.serial}: '{record.state}', {todo}", markup=False)
         err().print("[dim]Finish each with `tally station resume --port DEV`.[/]")
 
 

@@ -1,0 +1,25 @@
+"""The reader's commands work within its board's heap; docs/reader.md has the figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.tools.campaign.reader_heap import KIB, Heaps
+
+SLACK = 2  # KiB: where things come to lie differs from run to run
+HUNGRIEST = {"reader-delete-at-wrap": 119, "reader-blobs": 112, "reader-register": 109}
+
+
+@pytest.fixture(scope="module")
+def heaps() -> Heaps:
+    return Heaps()
+
+
+@pytest.mark.parametrize("name", HUNGRIEST)
+def test_the_hungriest_commands(heaps: Heaps, name: str) -> None:
+    assert heaps.limit == 140
+    assert heaps.paths()[name]((HUNGRIEST[name] + SLACK) * KIB)
+
+
+def test_a_heap_that_is_too_small_is_found(heaps: Heaps) -> None:
+    assert not heaps.paths()["reader-blobs"](90 * KIB)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from sqlalchemy import select
 
+from tallystick.common.secret import Secret
 from tallystick.server.audit import check
 from tallystick.server.console import opened
 from tallystick.server.models import AuditEntry
 from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential
+from tallystick.server.running import add_credential, running
+from tests.server.conftest import bearer
+from tests.server.test_process import enrol
 
 SPARE, OTHER, OWN = "SPARE00001", "SPARE00002", "OWN0000001"
 
@@ -252,3 +257,37 @@ def test_another_firm_sees_none_of_it(desk):
     assert desk.call("GET", "/people", who=stranger).json()["people"] == []
     body = {"user": "bob", "codes": [desk.code(SPARE, 0)]}
     assert desk.call("POST", f"/cards/{SPARE}/loan", body, stranger).status_code == 404
+
+
+@pytest.mark.slow
+def test_two_desks_and_two_workers_on_postgresql(postgresql, tmp_path, container_class):
+    """Row locks instead of one writer: a card is lent once, and one code is spent."""
+    seeds = {f"SPARE{number:05}": Secret.random(20).reveal() for number in range(8)}
+    with running(tmp_path, db=postgresql.new_database(), workers=2) as live:
+        enrol(live, container_class, tmp_path, {"A": Secret.random(20).reveal()})
+        station = live.add_credential("station", "bench")
+        document = container_class(station.psk.reveal())
+        for serial, seed in seeds.items():
+            document.add(serial, seed)
+        registered = httpx.post(
+            f"{live.url}/v1/cards",
+            content=document.bytes(tmp_path),
+            headers=bearer(station) | {"content-type": "application/pskc+xml"},
+        )
+        assert registered.status_code == 201
+        desks = [bearer(live.add_credential("desk", name)) for name in ("Ann", "Bob")]
+
+        def lend(job: tuple[str, int]) -> int:
+            serial, desk = job
+            body = {"user": "A", "codes": [hotp(seeds[serial], desk, 6)]}
+            url = f"{live.url}/v1/cards/{serial}/loan"
+            return httpx.post(url, json=body, headers=desks[desk], timeout=20).status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [(serial, desk) for serial in seeds for desk in (0, 1)]
+            statuses = list(pool.map(lend, jobs))
+        assert sorted(statuses) == [200] * 8 + [409] * 8
+        for serial in seeds:
+            pair = statuses[jobs.index((serial, 0)) : jobs.index((serial, 0)) + 2]
+            card = httpx.get(f"{live.url}/v1/cards/{serial}", headers=desks[0]).json()
+            assert sorted(pair) == [200, 409] and card["moving_factor"] == pair.index(200) + 1

@@ -5,31 +5,36 @@ from __future__ import annotations
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node, split
+from tallystick.tools.campaign.flash_state import PIECE
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.rig import NO_KEYS, Rig
 
 
-def thorough(node: Node) -> bool:
+def thorough(node: Node, program_unit: int) -> bool:
     """After clean cuts of a scenario, and on worn flash, a card is judged from all sides and
-    started four times; of the others a few are.
+    started four times; of the others a few are. Where a record is many programs, a clean cut
+    between two of them is one in eight times such a cut, else a torn record like others.
     """
     variant = split(node.path[-1])[1]
-    if len(node.path) == 1 and (faults.clean(variant) or variant == "f"):
+    if len(node.path) == 1 and (variant == "f" or variant == faults.END):
         return True
+    if len(node.path) == 1 and faults.clean(variant):
+        return program_unit >= PIECE or node.digest[0] % 8 == 0
     return node.digest[0] == 0
 
 
 def judge(rig: Rig, kind: str, node: Node) -> None:
     """Starts the card and looks. Raises ViolationError."""
     digest = node.digest
+    from_all_sides = thorough(node, rig.card.board.flash_timing.program_unit)
     # A cell that comes back and a press later: two starts. A press that wakes a card whose last
     # sleep was not in order: recovery and code in one.
-    at_once = digest[1] % 4 != 0 and not thorough(node)
+    at_once = digest[1] % 4 != 0 and not from_all_sides
     _look_at(rig, kind, at_once=at_once)
     if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
         rig.lose_power()  # weak bits read differently now
         _look_at(rig, kind, at_once=at_once)
-    if thorough(node):
+    if from_all_sides:
         _second_start(rig)
 
 

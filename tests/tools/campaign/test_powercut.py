@@ -22,7 +22,7 @@ ALL = tuple(scenarios.REGISTRY)
 @pytest.mark.parametrize("name", ALL)
 def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
     board = workshop.image.board.name
-    sample = 0.15 if board == "pico" else 0.02
+    sample = 0.06 if board == "pico" else 0.02
     clean_only = Plan(board, (name,), depth=1, sample=sample)
     result = Campaign(clean_only, workshop).run(1)
     assert result.violations == []

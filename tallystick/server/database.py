@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -22,6 +23,7 @@ MAX_TRIES = 20
 T = TypeVar("T")
 _WRITES = "tally_writes"
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
+IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
 
 class StaleError(Exception):
@@ -50,17 +52,22 @@ class Database:
             yield connection
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction that is committed; again from the start while it is stale.
+        """`work` in a transaction that is committed; again from the start while it is stale, or the
+        database says that it came in the way of another.
 
         Raises whatever work raises, with nothing changed.
         """
-        for _ in range(MAX_TRIES):
+        for _ in range(MAX_TRIES - 1):
             try:
                 with self.write() as connection:
                     return work(connection)
             except StaleError:
                 continue
-        raise StaleError
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                    raise
+        with self.write() as connection:
+            return work(connection)
 
     def close(self) -> None:
         self.engine.dispose()

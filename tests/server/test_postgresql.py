@@ -281,6 +281,29 @@ def test_a_standby_takes_over(replicated, tmp_path: Path, container_class):
         assert broken == []
 
 
+@pytest.mark.parametrize(("state", "tries"), [("40001", 3), ("40P01", 3), ("22012", 1)])
+def test_what_came_in_the_way_of_another_is_tried_again(postgresql, state, tries):
+    """As a distributed database says it, where ours would have waited for a lock."""
+    database = Database(postgresql.new_database())
+    calls = 0
+
+    def work(connection) -> str:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            fail = f"DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '{state}'; END $$"
+            connection.execute(text(fail))
+        return "done"
+
+    if tries == 3:
+        assert database.run(work) == "done"
+    else:
+        with pytest.raises(DBAPIError):
+            database.run(work)
+    assert calls == tries
+    database.close()
+
+
 def test_a_connection_to_what_became_a_standby_is_left(postgresql):
     database = Database(postgresql.new_database())
     schema.ensure(database)

@@ -137,3 +137,20 @@ def test_cold_raises_resistance_and_warmth_self_discharge():
 def test_a_curve_holds_beyond_its_ends():
     curve = ((0.0, 1.0), (1.0, 3.0))
     assert [interpolate(curve, x) for x in (-1, 0, 0.25, 1, 2)] == [1.0, 1.0, 1.5, 3.0, 3.0]
+
+
+def test_the_first_press_without_a_code_ends_the_life(device):
+    """The screen that says that the cell is empty is not a code."""
+    device.cell.set_depth(0.9)
+    life = live(device, 100, 0.5)
+    assert life.exhausted
+    assert life.codes == life.presses - 1
+    assert 1 < life.presses < 300
+    assert 0.9 < life.usable_uah / life.capacity_uah < 0.95
+
+
+def test_what_is_left_is_found_by_pressing(device):
+    life = live(device, 4, 1 / 365.25)
+    assert not life.exhausted
+    assert 0.85 < life.usable_uah / life.capacity_uah < 0.95
+    assert device.cell.used_uah < 30  # the search is not part of the life

@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallystick.emulator.card import Card
+from tallystick.emulator.frames import Frame
 from tallystick.emulator.mcu import State
 
 MS_PER_DAY = 86_400_000
 MS_PER_YEAR = 365.25 * MS_PER_DAY
 _WAKING_MS = 16 * 3_600_000
 _SETTLED_MS = 45_000  # longer than any screen stays up
-_FULL_LOOK = 500  # presses between two readings of the whole code
+_FULL_LOOK = 500  # presses between two readings of the whole code, while the cell is good
+_HALVINGS = 9
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Life:
     used_uah: dict[str, float] = field(default_factory=dict)  # by part, and "self-discharge"
     press_uah: dict[str, float] = field(default_factory=dict)  # by part, beyond what sleep takes
     capacity_uah: float = 0.0
+    usable_uah: float = 0.0  # until the card refuses a code
     samples: list[Sample] = field(default_factory=list)
     wall_seconds: float = 0.0
 
@@ -100,6 +103,7 @@ def _live(
     life.used_uah = {**card.supply.used_uah, "self-discharge": card.cell.self_discharged_uah}
     life.press_uah = dict(zip(card.supply.names, press_uah, strict=True))
     life.wall_seconds = time.perf_counter() - began
+    life.usable_uah = card.cell.used_uah if life.exhausted else _usable_uah(card)
     return life
 
 
@@ -119,22 +123,54 @@ def _press(card: Card, ms: int, life: Life, press_uah: list[float]) -> None:
     low = says_low(frame.pixels, frame.width)
     if low and life.first_low is None:
         life.first_low = years
-    shows_code = not frame.blank
-    if low or life.presses % _FULL_LOOK == 1 or frame.blank:
+    usual = life.first_low is None and _has_time_bar(frame)
+    shows_code = usual
+    if not usual or life.presses % _FULL_LOOK == 1:
         shows_code = card.read_code() is not None
     if shows_code:
         life.codes += 1
         life.last_code = years
     else:
         life.exhausted = True
-    card.run_for(_SETTLED_MS)
-    while card.mcu.state is State.RUNNING and card.clock.now - began < 600_000_000:
-        card.run_for(1000)
+    _settle(card)
     # What sleep would have taken in the same time is not the press's.
     hours = (card.clock.now - began) / 3_600_000_000
     after = card.supply.used_uah.values()
     for number, (old, new, idle) in enumerate(zip(before, after, asleep, strict=True)):
         press_uah[number] += new - old - idle * hours
+
+
+def _settle(card: Card) -> None:
+    began = card.clock.now
+    card.run_for(_SETTLED_MS)
+    while card.mcu.state is State.RUNNING and card.clock.now - began < 600_000_000:
+        card.run_for(1000)
+
+
+def _usable_uah(card: Card) -> float:
+    """What can be taken until the card shows no code any more: found by pressing it at other depths
+    of discharge."""
+    before = low = card.cell.depth
+    high = 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        card.cell.set_depth(middle)
+        card.press(200)
+        if card.read_code() is not None:
+            low = middle
+        else:
+            high = middle
+        if not card.powered:
+            card.cell.set_depth(low)
+            card.power_on()
+        _settle(card)
+    card.cell.set_depth(before)
+    return low * card.cell.capacity_uah
+
+
+def _has_time_bar(frame: Frame) -> bool:
+    """At the foot of the glass, as under every code."""
+    return 1 in frame.pixels[-frame.width * (frame.height // 8) :]
 
 
 def says_low(pixels: bytes, width: int) -> bool:

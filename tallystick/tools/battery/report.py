@@ -37,14 +37,7 @@ class Report:
         life = self.life
         if life.exhausted:
             return life.last_code or 0.0
-        return self._usable * life.simulated_years / sum(life.used_uah.values())
-
-    @property
-    def _usable(self) -> float:
-        """Charge (µAh) until the card stops giving codes: what the last codes leave is lost."""
-        if self.life.exhausted:
-            return sum(self.life.used_uah.values())
-        return 0.95 * self.life.capacity_uah
+        return life.usable_uah * life.simulated_years / sum(life.used_uah.values())
 
     @property
     def years(self) -> float:

@@ -16,7 +16,7 @@ def thorough(node: Node, program_unit: int) -> bool:
     between two of them is one in eight times such a cut, else a torn record like others.
     """
     variant = split(node.path[-1])[1]
-    if len(node.path) == 1 and (variant == "f" or variant == faults.END):
+    if len(node.path) == 1 and variant in ("f", faults.END):
         return True
     if len(node.path) == 1 and faults.clean(variant):
         return program_unit >= PIECE or node.digest[0] % 8 == 0

@@ -48,16 +48,16 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.operation}:{self.fault}:{self.second}"
+        return f"{self.operation}/{self.fault}/{self.second}"
 
     @classmethod
     def parse(cls, name: str) -> Case:
         try:
-            operation, fault, second = name.split(":")
+            operation, fault, second = name.split("/")
             return cls(int(operation), fault, int(second))
         except ValueError:
             raise BadInputError(
-                f"{name!r} is not a case.", todo="Copy it from a violation: 17:a:-1, say."
+                f"{name!r} is not a case.", todo="Copy it from a violation: 17/a/-1, say."
             ) from None
 
 
@@ -237,7 +237,7 @@ def _one_core() -> Iterator[None]:
 def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
     result = Result(rig.board)
     for case in cases:
-        rng = random.Random(f"{seed} {case.operation}:{case.fault}")
+        rng = random.Random(f"{seed} {case.operation}/{case.fault}")
         found = rig.explore(case.operation, case.fault, rng, second=case.second, whole=case.whole)
         result.violations += [f"{case.name} {problem}" for problem in found.problems]
         result.cuts += 1
@@ -247,7 +247,7 @@ def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
         result.faults[kind] = result.faults.get(kind, 0) + 1
         if case.second < 0 and found.recovery and not rig.is_content(case.operation):
             again = Case(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
-            rng = random.Random(f"{seed} {again.operation}:{again.fault}")
+            rng = random.Random(f"{seed} {again.operation}/{again.fault}")
             found = rig.explore(again.operation, again.fault, rng, second=again.second, whole=False)
             result.violations += [f"{again.name} {problem}" for problem in found.problems]
             result.second_cuts += 1

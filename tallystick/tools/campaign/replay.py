@@ -65,6 +65,7 @@ class Replay:
                 todo="It looks like pico/press/1/3p44: copy it whole.",
             ) from None
         self.rig: Rig = subject.rig(self.scenario.start)
+        subject.begin(self.rig, self.scenario, self.seed)  # what it needs is made now
         self.result = Replayed(line)
         self._operation: FlashOperation | None = None
 

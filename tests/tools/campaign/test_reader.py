@@ -3,10 +3,15 @@ sample of torn ones; `make campaign` does all."""
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.engine import Campaign, Plan
 from tallystick.tools.campaign.explore import record
 from tallystick.tools.campaign.oracle import ViolationError
@@ -14,6 +19,7 @@ from tallystick.tools.campaign.reader_oracle import Known, Oracle, State, Tries
 from tallystick.tools.campaign.reader_scenarios import REGISTRY
 from tallystick.tools.campaign.reader_workshop import ReaderWorkshop
 from tallystick.tools.campaign.replay import Replay
+from tallystick.tools.campaign.subjects import find
 
 
 @cache
@@ -58,6 +64,28 @@ def test_a_line_is_replayed() -> None:
     assert result.fault == "p64: cut during"
     assert any("flash" in line for line in result.trace)
     assert result.reached_in_ms < 1000
+
+
+def test_the_command_has_the_readers_scenarios(tmp_path: Path) -> None:
+    arguments = ["powercut", "--scenario", "reader-start", "--depth", "1", "--sample", "0.02"]
+    runner = CliRunner()
+    with runner.isolated_filesystem(tmp_path):
+        result = runner.invoke(campaign, [*arguments, "--jobs", "1", "--json"])
+    assert result.exit_code == ExitCode.OK, result.output
+    report = json.loads(result.stdout)
+    assert list(report["scenarios"]) == ["pico2 reader-start"]
+    assert report["violations"] == []
+    assert report["distinct_states"] == report["boards"]["pico2"]["distinct_states"] > 2
+    assert any("store.py" in site for site in report["uncut_sites"]), "of the other commands"
+
+
+def test_all_are_the_cards_and_the_readers() -> None:
+    found = find("all")
+    assert list(found) == ["pico", "nucleo_l476rg", "pico2"]
+    assert [one.name for one in found["pico2"]] == list(REGISTRY)
+    assert all(name.startswith("reader-") for name in REGISTRY)
+    with pytest.raises(BadInputError, match="no scenario 'press' for pico2"):
+        find("press", ["pico2"])
 
 
 STATE = State((("clientPin", True),), (4, False), b"", True, pin="2468")

@@ -10,7 +10,7 @@ import click
 _HERE = "tallystick.tools.campaign"
 # name → (module, attribute, one-line help shown without importing the module)
 COMMANDS = {
-    "powercut": ("powercut", "powercut", "Cut the power of card and reader everywhere, in every way."),
+    "powercut": ("powercut", "powercut", "Cut the power of card and reader, in every way."),
     "replay": ("replay", "replay", "Go to the instant that a line of a campaign names."),
     "zoo": ("zoo", "zoo", "Broken firmwares: is each of them caught?"),
     "wear": ("wear", "wear", "Presses until the first sector of flash wears out."),

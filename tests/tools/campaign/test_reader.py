@@ -66,11 +66,12 @@ def test_a_line_is_replayed() -> None:
     assert result.reached_in_ms < 1000
 
 
-def test_the_command_has_the_readers_scenarios(tmp_path: Path) -> None:
+def test_the_command_has_the_readers_scenarios(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["powercut", "--scenario", "reader-start", "--depth", "1", "--sample", "0.02"]
-    runner = CliRunner()
-    with runner.isolated_filesystem(tmp_path):
-        result = runner.invoke(campaign, [*arguments, "--jobs", "1", "--json"])
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(campaign, [*arguments, "--jobs", "1", "--json"])
     assert result.exit_code == ExitCode.OK, result.output
     report = json.loads(result.stdout)
     assert list(report["scenarios"]) == ["pico2 reader-start"]

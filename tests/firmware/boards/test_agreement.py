@@ -215,9 +215,9 @@ ASKED_FOR |= {"docked", "wait", "serial", "display", "cell_mv", "random", "ident
 ASKED_FOR |= {"boot_record", "slot", "slot_system", "restart"}
 
 
-def uses_of_board():
-    """Attributes of the board that the card's firmware and the boot stage use."""
-    for path in [*(FIRMWARE / "card").glob("*.py"), *(FIRMWARE / "boot").glob("*.py")]:
+def uses_of_board(folders):
+    """Attributes of the board that the firmware in `folders` uses."""
+    for path in [path for folder in folders for path in folder.glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
                 owner = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
@@ -226,7 +226,7 @@ def uses_of_board():
 
 
 def test_the_board_has_what_the_firmware_asks_for(board, probe):
-    used = set(uses_of_board())
+    used = set(uses_of_board([FIRMWARE / "card", FIRMWARE / "boot"]))
     assert used <= ASKED_FOR, "docs/porting.md lists what a board has: add to both"
     body = f"seen = [name for name in {sorted(ASKED_FOR)!r} if not hasattr(board, name)]"
     assert probe(body)[0] == []

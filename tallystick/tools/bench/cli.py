@@ -19,6 +19,7 @@ BENCHES = {
     "heap": "tallystick.tools.bench.heap",
     "install": "tallystick.tools.bench.install",
     "provision": "tallystick.tools.bench.provision",
+    "reader": "tallystick.tools.bench.reader",
     "server": "tallystick.tools.bench.server_verify",
 }
 

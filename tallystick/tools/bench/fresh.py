@@ -1,4 +1,4 @@
-"""Cards for measuring: built from this checkout, with development keys."""
+"""Devices for measuring: built from this checkout, with development keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tallystick import __version__
 from tallystick.common.identity import Identity
+from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
 from tallystick.tools.image.build import build, write
@@ -20,7 +21,8 @@ from tallystick.tools.image.build import build, write
 @cache
 def image(board: str) -> Image:
     with tempfile.TemporaryDirectory() as folder:
-        return Image.load(write(build("card", board, __version__), Path(folder))["bin"])
+        device = boards.find(board).device
+        return Image.load(write(build(device, board, __version__), Path(folder))["bin"])
 
 
 def card(board: str, *, heap: int | None = None, serial: str = "TS00000001") -> Card:

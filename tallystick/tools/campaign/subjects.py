@@ -8,8 +8,7 @@ from typing import Any
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
-from tallystick.tools.campaign import reader_scenarios, scenarios
-from tallystick.tools.campaign.reader_workshop import ReaderWorkshop
+from tallystick.tools.campaign import scenarios
 from tallystick.tools.campaign.subject import Scenario, Subject
 from tallystick.tools.campaign.workshop import Workshop
 
@@ -19,13 +18,20 @@ _SLOWER = {"card": 1, "reader": 45}  # what it takes to judge a state, beside a 
 
 def registry(device: str) -> dict[str, Any]:
     """Name → scenario of a device."""
-    return reader_scenarios.REGISTRY if device == "reader" else scenarios.REGISTRY
+    if device != "reader":
+        return scenarios.REGISTRY
+    # A card's campaign does without python-fido2.
+    from tallystick.tools.campaign import reader_scenarios  # noqa: PLC0415
+
+    return reader_scenarios.REGISTRY
 
 
 def subject(board: str, root: Path | None = None, *, readable: bool = False) -> Subject:
     """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks name
     lines."""
     if boards.find(board).device == "reader":
+        from tallystick.tools.campaign.reader_workshop import ReaderWorkshop  # noqa: PLC0415
+
         return ReaderWorkshop.of(board, root, readable=readable)
     return Workshop.of(board, root, readable=readable)
 

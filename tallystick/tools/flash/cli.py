@@ -109,10 +109,9 @@ def _tell(outcome: Outcome, tally: Tally, tray: bool, as_json: bool) -> None:
             f"{outcome.version}, {outcome.seconds} s"
         )
         if outcome.result == "written":
-            show.print(
-                "  Not read back, and no downgrade would have been noticed: its boot ROM does not "
-                "tell what is in flash."
-            )
+            show.print("  Not read back: its boot ROM does not tell what is in flash.")
+        if not outcome.compared:
+            show.print("  No downgrade would have been noticed: it tells no security version.")
     if tray:
         click.echo(_BEEP_BAD if outcome.result == "failed" else _BEEP_GOOD, nl=False, err=True)
         show.print(f"  {tally.good} good, {tally.failed} failed")

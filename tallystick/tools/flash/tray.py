@@ -15,7 +15,8 @@ from tallystick.tools.flash.job import Job, Progress, Target, check
 
 @dataclass(frozen=True)
 class Outcome:
-    """One board. `result`: "verified", "written" (where it cannot be read back) or "failed"."""
+    """One board. `result`: "verified", "written" (where it cannot be read back) or "failed".
+    `compared`: its security version was known, and is not above the image's."""
 
     number: int
     time: str
@@ -26,6 +27,7 @@ class Outcome:
     version: str
     result: str
     seconds: float
+    compared: bool
     error: str = ""
 
 
@@ -57,10 +59,12 @@ def flash_one(
     """Checks, writes, reads back, restarts. Never raises a TallyError: the outcome has it."""
     begin = time.monotonic()
     name, says, result, error = "", "", "failed", ""
+    compared = False
     try:
         target = open_target()
         try:
             name = target.name
+            compared = target.read_back and bool(job.board.slots)
             says = check(job, target, device=device, downgrade=downgrade, other=other)
             target.write(job, progress)
             target.verify(job, progress)
@@ -80,6 +84,7 @@ def flash_one(
         version=job.version,
         result=result,
         seconds=round(time.monotonic() - begin, 1),
+        compared=compared,
         error=error,
     )
     tally.add(outcome)

@@ -19,6 +19,7 @@ from tallystick.tools.flash.job import Job
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
 from tallystick.tools.flash.repl import ReplTarget
 from tallystick.tools.flash.tray import Tally, flash_one
+from tallystick.tools.image.build import build, write
 from tallystick.tools.image.verify import verify
 from tests.tools.flash.fake_prompt import Flash, Prompt
 from tests.tools.flash.programs import DFU, OPENOCD
@@ -79,6 +80,18 @@ def test_a_block_that_keeps_a_bit_is_found(job, prompt):
     assert outcome.result == "failed" and "is not what was written" in outcome.error
     assert prompt.resets == 0
     assert tally.failed == 1
+
+
+def test_a_reader_keeps_no_security_version(tmp_path):
+    write(build("reader", "pico2", "0.2.0", security=2), tmp_path)
+    reader = Job.of(verify(tmp_path, development=True))
+    fake = Prompt("Raspberry Pi Pico2 with RP2350", Flash(reader.board.storage.size, 4096))
+    try:
+        outcome, _ = run(reader, lambda: ReplTarget(fake.port))
+    finally:
+        fake.close()
+    assert (outcome.result, outcome.compared) == ("verified", False)
+    assert fake.flash.data[: len(reader.data)] == reader.data
 
 
 def test_no_prompt_on_the_port(job, tmp_path):

@@ -197,7 +197,7 @@ def test_a_downgrade(way, image, outputs):
 @pytest.mark.parametrize("way", ["drive"], indirect=True)
 def test_a_way_that_cannot_notice_a_downgrade_says_so(way, image):
     result = command(way, image, "--development")
-    assert "no downgrade would have been noticed" in " ".join(result.output.split())
+    assert "No downgrade would have been noticed" in " ".join(result.output.split())
 
 
 @every_way

@@ -11,10 +11,13 @@ the argument; in short:
 - The oldest sector is emptied by writing its living records anew, a few at every change, long
   before its space is needed. Deletions are records too and outlive what they delete, because
   sectors go in the order they came.
-- After a start, the newest record may be one that was cut and reads as whole by luck, and the
-  page after it may have been touched. `settle` programs spoiled pages and that page to zero and
-  writes the newest record anew: nothing that could change its mind is left behind. It comes before
-  the first answer that depends on what was read.
+- After a start, the newest record may be one that was cut and reads as whole by luck, and one that
+  reads as blank or spoiled may read as whole later: on the two pages after the newest, or at the
+  beginning of the next sectors. `settle` programs all of these to zero and writes the newest record
+  anew: nothing that could change its mind is left behind. It comes before the first answer that
+  depends on what was read.
+- A record of more than two pages begins a sector, so that its pages need not be settled, and a
+  short one follows it, so that it is not the newest.
 
 Record: sequence (4) ‖ floor (4) ‖ key (2) ‖ size, twice (2 × 2) ‖ payload ‖ CRC-32 (4) ‖ SHA-256,
 first 4 bytes. All little endian. Bit 15 of the size marks a deletion.
@@ -40,6 +43,8 @@ _NOTHING = const(0xFFFF)  # key of a record that only carries a floor
 _RESERVE = const(8)  # sectors that are kept free
 _MOVES = const(2)  # living records moved at every change while fewer are free
 _ATTEMPTS = const(8)
+_SHORT = const(2)  # pages of a record that may follow others in its sector
+_AHEAD = const(3)  # free sectors whose beginning is settled: two may be at their end
 _FIRST = const(2)  # pages that a first record may have been torn in
 _EIO = const(5)
 _ENOSPC = const(28)
@@ -184,7 +189,7 @@ class Records:
         self._floor = self._sequence + 1
         try:
             self._open_sector()  # nothing old shares the sector, so that scrub reaches all of it
-            page = self._append(key, len(payload), payload, True)
+            page = self._append(key, len(payload), payload)
         except OSError:
             self._floor = floor
             raise
@@ -208,6 +213,9 @@ class Records:
 
     def _prepare(self) -> None:
         self.settle()
+        self._make_room()
+
+    def _make_room(self) -> None:
         moves = _MOVES
         while moves and self._free() < _RESERVE and len(self._ring) > 1:
             moves -= 1
@@ -257,15 +265,21 @@ class Records:
             raise OSError(_EIO)
         size = _parse(record)[3]
         after = self._newest + _pages_for(size & ~_DELETED)
-        end = min(sector + self._next + 1, sector + self._pages)
+        end = min(sector + self._next + _SHORT, sector + self._pages)
         for page in range(after, end):
             self._void(page)
+        for free in self._free_sectors()[:_AHEAD]:
+            self._void(free * self._pages)
         self._next = end - sector
         key = _parse(record)[2]
         page = self._copy(self._newest)
         if not size & _DELETED:
             self._index[key] = page
         self._settled = True
+        try:
+            self._make_room()  # a start takes pages, also when nothing is changed
+        except OSError:
+            self.failures += 1
 
     def _void(self, page: int) -> None:
         for i in range(PAGE):
@@ -275,7 +289,7 @@ class Records:
         except OSError:
             self.failures += 1
 
-    def _append(self, key: int, size: int, payload, opened=False) -> int:
+    def _append(self, key: int, size: int, payload) -> int:
         """Writes a record and reads it back; the page where it begins. Raises OSError when none
         takes it.
         """
@@ -290,7 +304,8 @@ class Records:
         record[10:14] = size.to_bytes(2, "little") * 2
         failed = 0
         while failed < _ATTEMPTS:
-            if not self._ring or self._next + pages > self._pages:
+            begins = pages > _SHORT and self._next
+            if not self._ring or begins or self._next + pages > self._pages:
                 self._open_sector()
             page = self._ring[-1] * self._pages + self._next
             self._next += pages
@@ -302,6 +317,8 @@ class Records:
             record[end + 4 : end + 8] = sha256(body).digest()[:4]
             if self._written(page, record):
                 self._newest = page
+                if pages > _SHORT:
+                    self._follow()
                 return page
             for number in range(page, page + pages):
                 self._void(number)
@@ -310,6 +327,12 @@ class Records:
             if failed & 1 == 0:
                 self._next = self._pages  # two pages in a row: the sector is at its end
         raise OSError(_EIO)
+
+    def _follow(self) -> None:
+        try:
+            self._append(_NOTHING, _DELETED, b"")
+        except OSError:
+            self.failures += 1  # then the long record is copied at the next start
 
     def _written(self, page: int, record) -> bool:
         try:
@@ -324,11 +347,7 @@ class Records:
 
     def _open_sector(self) -> None:
         """Erases the next free sector, always immediately before its first use."""
-        sector = self._ring[-1] if self._ring else self._flash.SECTORS - 1
-        for _ in range(self._flash.SECTORS):
-            sector = (sector + 1) % self._flash.SECTORS
-            if sector in self._ring or sector in self._bad:
-                continue
+        for sector in self._free_sectors():
             if self._erased(sector):
                 self._ring.append(sector)
                 self._next = 0
@@ -336,6 +355,13 @@ class Records:
             self._bad.append(sector)
             self.failures += 1
         raise OSError(_ENOSPC)
+
+    def _free_sectors(self) -> "list[int]":
+        """In the order in which they will be used."""
+        count = self._flash.SECTORS
+        last = self._ring[-1] if self._ring else count - 1
+        order = [(last + 1 + n) % count for n in range(count)]
+        return [one for one in order if one not in self._ring and one not in self._bad]
 
     def _erased(self, sector: int) -> bool:
         try:

@@ -187,10 +187,13 @@ def _need_nothing_old(rig: ReaderRig) -> None:
     states = rig.oracle.known.states
     if len(states) != 1 or states[0].pin is not None or not states[0].options:
         return  # the reset has not begun
-    blank = b"\xff" * PIECE
+    nothing = (b"\xff" * PIECE, bytes(PIECE))
     for at in range(0, len(old), PIECE):
         piece = old[at : at + PIECE]
-        if piece != blank and flash[rig.range.first + at : rig.range.first + at + PIECE] == piece:
+        if (
+            piece not in nothing
+            and flash[rig.range.first + at : rig.range.first + at + PIECE] == piece
+        ):
             raise ViolationError("remains", f"a record of before the reset is at {at:#x}")
 
 

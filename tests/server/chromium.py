@@ -39,7 +39,8 @@ def first_password(page, login: str, code: str) -> None:
 def sign_in(page, login: str) -> None:
     page.goto("/p/default/sign-in")
     page.get_by_role("heading", name="Sign in", exact=True).wait_for()
-    page.keyboard.type(login)  # the field has the focus
+    page.locator("#login:focus").wait_for()  # it has the focus once the page is drawn
+    page.keyboard.type(login)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")

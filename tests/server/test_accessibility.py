@@ -304,6 +304,11 @@ def test_pages_of_staff(page, portal, clock, container_class, inspect):
     assert inspect.found == {}
 
 
+def in_a_field(page: Any) -> None:
+    """Wait until the page has put the focus where typing begins: it does so once it is drawn."""
+    page.locator("input:focus").wait_for()
+
+
 class Reader:
     """What a screen reader is given: Chromium's accessibility tree."""
 
@@ -352,6 +357,7 @@ def test_what_a_screen_reader_is_told(page, portal, inspect):
     """Names, roles, states and the order of things on the pages that everybody meets."""
     reader = Reader(page)
     page.goto("/p/default/sign-in")
+    in_a_field(page)
     assert reader.lines() == [
         'RootWebArea "Sign in – default" focused',
         'link "Skip to the content"',
@@ -368,6 +374,7 @@ def test_what_a_screen_reader_is_told(page, portal, inspect):
     page.get_by_label("Password").fill("wrong")
     go_on(page)
     page.get_by_text("name or the password is wrong").wait_for()
+    in_a_field(page)
     lines = reader.lines()
     assert lines[0] == 'RootWebArea "Problem: Sign in – default" focused'
     assert 'alert "" live=assertive' in lines
@@ -394,6 +401,7 @@ def test_what_a_screen_reader_is_told(page, portal, inspect):
     named = [line for line in lines if line.startswith(("button", "link", "textbox"))]
     assert all('""' not in line for line in named)
     page.goto("/p/default/enrol/sms")
+    in_a_field(page)
     assert any(
         line.startswith('textbox "Mobile number" focused required (With the country code')
         for line in reader.lines()
@@ -455,6 +463,7 @@ def test_the_keyboard_alone(page, portal, clock):
 
     def with_password() -> None:
         heading("Sign in")
+        in_a_field(page)
         page.keyboard.type("ann")
         page.keyboard.press("Tab")
         page.keyboard.type(PASSWORD)
@@ -470,6 +479,7 @@ def test_the_keyboard_alone(page, portal, clock):
     page.keyboard.press("ArrowDown")
     keyboard.press("Go on")
     page.get_by_text("Scan this").wait_for()
+    in_a_field(page)
     page.keyboard.press("Shift+Tab")  # the code has the focus; the secret is before it
     page.keyboard.press("Enter")
     import hashlib
@@ -485,6 +495,7 @@ def test_the_keyboard_alone(page, portal, clock):
     clock.advance(30)
     keyboard.press("Authenticator app Type the code that your authenticator app shows.")
     heading("Authenticator app")
+    in_a_field(page)
     page.keyboard.type(totp.at(int(clock())))
     page.keyboard.press("Enter")
     heading("My account")

@@ -51,13 +51,21 @@ class CoinCell:
         self.drawn_uah = depth * self.capacity_uah - self.self_discharged_uah
 
     def open_circuit_mv(self) -> float:
+        return self._open_circuit_mv(self.depth)
+
+    def _open_circuit_mv(self, depth: float) -> float:
         if self.fixed_mv is not None:
             return float(self.fixed_mv)
-        return interpolate(self.kind.open_circuit_mv, self.depth)
+        return interpolate(self.kind.open_circuit_mv, depth)
 
     def resistance_ohm(self) -> float:
-        return interpolate(self.kind.resistance_ohm, self.depth) * self._resistance_factor
+        return self._resistance_ohm(self.depth)
+
+    def _resistance_ohm(self, depth: float) -> float:
+        return interpolate(self.kind.resistance_ohm, depth) * self._resistance_factor
 
     def voltage_mv(self, load_ua: float) -> int:
         """Terminal voltage (mV) under a load of `load_ua` µA."""
-        return max(0, int(self.open_circuit_mv() - load_ua * self.resistance_ohm() / 1000))
+        depth = self.depth
+        drop_mv = load_ua * self._resistance_ohm(depth) / 1000
+        return max(0, int(self._open_circuit_mv(depth) - drop_mv))

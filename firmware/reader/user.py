@@ -51,11 +51,11 @@ class User:
     # -- the sensor ----------------------------------------------------------------------------
 
     def start_sensor(self) -> None:
-        """Finds the module and sets it up; what fails is tried again later."""
+        """Finds the module and sets it up; what fails is tried again later. Flash may fail, too."""
         self._tried = ticks_ms()
         try:
             self._state = self._connect()
-        except r503.SensorError:
+        except (r503.SensorError, OSError):
             self._state = _MISSING
 
     def listen(self) -> None:

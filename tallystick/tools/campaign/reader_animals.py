@@ -94,7 +94,8 @@ ANIMALS = (
               "        if True:\n            return\n        sector"),
     ),
     _animal(
-        "one-sector", "A sector at its end is tried until the command fails.", "worn-sector",
+        "one-sector", "A sector at its end is tried twice, and no other one.", "worn-sector",
+        Patch(_RECORDS, "_ATTEMPTS = const(8)\n", "_ATTEMPTS = const(2)\n"),
         Patch(_RECORDS, "            if failed & 1 == 0:\n", "            if False:\n"),
     ),
 )  # fmt: skip

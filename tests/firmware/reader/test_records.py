@@ -262,3 +262,44 @@ def test_after_a_restart_and_scrub_nothing_old_is_in_the_flash(records: Any) -> 
     assert b"secret" not in flash.chip.memory[:]
     assert _all(log) == {0: b"clean"}
     flash.chip.close()
+
+
+@pytest.mark.parametrize("size", [100, 480, 2000], ids=["one page", "two pages", "a sector"])
+@pytest.mark.parametrize("before", range(17))
+def test_what_reads_as_blank_or_spoiled_does_not_come_back(
+    records: Any, size: int, before: int
+) -> None:
+    """A record was cut when all of its bits were weak: they read as ones now and as zeros later.
+    Wherever it lies, also at the beginning of the next sector while there is room in this one."""
+    flash = Flash()
+    log = records.Records(flash)
+    log.load()
+    for number in range(before + 1):
+        log.put(1, b"old-%02d" % number)
+    torn: list[FlashOperation] = []
+
+    def plan(operation: FlashOperation) -> Cut | None:
+        if operation.kind != "program" or torn:
+            return None
+        torn.append(operation)
+        changing = [
+            bit for bit in range(len(operation.new) * 8)
+            if (operation.old[bit >> 3] ^ operation.new[bit >> 3]) >> (bit & 7) & 1
+        ]  # fmt: skip
+        return Cut(Phase.DURING, operation.old, frozenset(changing))
+
+    flash.chip.fault_plan = plan
+    with pytest.raises(PowerLostError):
+        log.put(1, b"n" * size)
+    flash.chip.fault_plan = None
+    log = records.Records(flash)  # the weak bits read as ones
+    log.load()
+    log.settle()
+    assert log.get(1) == b"old-%02d" % before
+    for bit in flash.chip.weak:  # and now as the record had them
+        flash.chip.memory[bit >> 3] &= ~(1 << (bit & 7))
+    log = records.Records(flash)
+    log.load()
+    log.settle()
+    assert log.get(1) == b"old-%02d" % before
+    flash.chip.close()

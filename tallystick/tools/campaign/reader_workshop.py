@@ -32,6 +32,9 @@ from tallystick.tools.campaign.subject import PowerGoneError
 from tallystick.tools.image.build import build
 
 _RESERVE = 8  # free sectors; with fewer the ring gives its oldest back
+_BLANK_SECTORS: dict[Start, int] = {
+    "before wrap": _RESERVE, "past wrap": _RESERVE - 1, "before lap": 0,
+}  # fmt: skip
 _ANY_PIN = Tries(tuple(range(PIN_TRIES + 1)), PIN_TRIES)
 _ANY_FINGER = Tries(tuple(range(FINGER_TRIES + 1)), FINGER_TRIES)
 
@@ -137,8 +140,8 @@ class ReaderWorkshop:
         rig.use_base(before.content)
         rig.credential = before.credential
         rig.restore(FlashState(), before.known, b"workshop")
-        if start in ("before wrap", "before lap"):
-            return self._fill_ring(rig, _RESERVE if start == "before wrap" else 0)
+        if start in _BLANK_SECTORS:
+            return self._fill_ring(rig, _BLANK_SECTORS[start])
         return self._cut_reset(rig)
 
     def _make_new(self, rig: ReaderRig, start: Start) -> Base:
@@ -259,7 +262,9 @@ def _learn(rig: ReaderRig) -> State:
 
 
 def _newest_sector(content: bytes, rig: ReaderRig) -> int:
-    """Of a ring that has not come round: the last that is not blank."""
+    """Of a ring that has not come round: the last that holds a record."""
     sector = rig.range.flash.timing.sector
-    used = [at for at in range(0, len(content), sector) if content[at : at + sector].strip(b"\xff")]
+    used = [
+        at for at in range(0, len(content), sector) if content[at : at + sector].strip(b"\xff\0")
+    ]
     return used[-1]

@@ -10,8 +10,8 @@ ROOM_C = 20.0
 
 
 class CoinCell:
-    """Integrates current over virtual time. `fixed_mv` pins the open-circuit voltage, for tests and
-    for the panel.
+    """Integrates current over virtual time. `fixed_mv` pins the open-circuit voltage and
+    `fixed_ohm` the resistance, for tests and for the panel.
 
     Cold doubles the resistance every 20 K and leaves less of the capacity usable; warmth doubles
     the self-discharge every 15 K.
@@ -21,6 +21,7 @@ class CoinCell:
         self.kind = kind
         self.drawn_uah = 0.0  # by the loads
         self.fixed_mv: int | None = None
+        self.fixed_ohm: float | None = None
         self._lost_us = 0  # time for which self-discharge went on
         self.capacity_uah = kind.capacity_mah * 1000 * interpolate(kind.capacity_at, temperature_c)
         self._resistance_factor = 2 ** ((ROOM_C - temperature_c) / 20)
@@ -62,6 +63,8 @@ class CoinCell:
         return self._resistance_ohm(self.depth)
 
     def _resistance_ohm(self, depth: float) -> float:
+        if self.fixed_ohm is not None:
+            return self.fixed_ohm
         return interpolate(self.kind.resistance_ohm, depth) * self._resistance_factor
 
     def voltage_mv(self, load_ua: float) -> int:

@@ -19,7 +19,7 @@ def weaken(card: Card) -> None:
     top."""
     board = card.board
     ohm = (2400 - board.brown_out_mv + 50) * 1000 / board.flash_timing.program_ua
-    card.cell.resistance_ohm = lambda: ohm  # type: ignore[method-assign]
+    card.cell.fixed_ohm = ohm
     card.cell.fixed_mv = round(2400 + board.currents.run * ohm / 1000)
 
 
@@ -34,7 +34,6 @@ def test_the_flash_takes_the_cell_down(workshop: Workshop, seed: int) -> None:
     rig.restore(FlashState(), Oracle(SEEDS, known), bytes([seed]))
     rig.start(full=True)
     rig.press()
-    resistance = rig.card.cell.resistance_ohm
     weaken(rig.card)
     before = rig.range.capture()
     assert rig.press() is None
@@ -42,8 +41,7 @@ def test_the_flash_takes_the_cell_down(workshop: Workshop, seed: int) -> None:
     assert events(rig.card, "after a brown-out") > 0, "the chip starts again by itself"
     torn = rig.range.capture()
     assert torn != before, "some of the record's bits are done"
-    rig.card.cell.resistance_ohm = resistance  # type: ignore[method-assign]
-    rig.card.cell.fixed_mv = None
+    rig.card.cell.fixed_ohm = rig.card.cell.fixed_mv = None
     rig.restore(torn, rig.oracle, bytes([seed]))
     rig.start(full=True)
     assert rig.press() is not None, "and a new cell finds it in order"
@@ -68,13 +66,13 @@ def test_a_cell_that_cannot_carry_the_chip_is_given_up() -> None:
         card.power_on()
         card.run_for(1000)
         run_ma = card.board.currents.run / 1000
-        card.cell.resistance_ohm = lambda: 1000 / run_ma  # type: ignore[method-assign]
+        card.cell.fixed_ohm = 1000 / run_ma
         card.cell.fixed_mv = 2400  # 1.4 V while it runs, 2.4 V while it does not
         card.press()
         card.run_for(60_000)
         assert card.mcu.state is State.OFF and not card.powered
         assert 1 < events(card, "after a brown-out") < 50
-        card.cell.resistance_ohm = lambda: 10.0  # type: ignore[method-assign]
+        card.cell.fixed_ohm = 10.0
         card.power_on()
         card.run_for(1000)
         card.press()

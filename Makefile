@@ -62,7 +62,6 @@ campaign: setup ## Cut the power everywhere, in every way (about twenty minutes 
 	$(BIN)/tally campaign powercut --scenario all --depth 3
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
-	$(BIN)/tally campaign update
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000

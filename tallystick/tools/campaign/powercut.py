@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,15 @@ from rich.progress import Progress as Bar
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
 from tallystick.emulator.boards import find
-from tallystick.tools.campaign import sites
+from tallystick.tools.campaign import sites, update
 from tallystick.tools.campaign.engine import Campaign, Plan, Progress, Result
 from tallystick.tools.campaign.subject import Scenario
 from tallystick.tools.campaign.subjects import BOARDS, share, subject
 from tallystick.tools.campaign.subjects import find as find_scenarios
 
 STATE_FOLDER = Path("build/campaign")
+UPDATE = "firmware-update"
+_UPDATE_SAMPLE = 16  # cuts of an update where torn states are sampled
 
 
 class _Shown(Progress):
@@ -99,10 +104,14 @@ def powercut(
 
     Exit status 0 only without a violation. Ctrl-C stops; the same command goes on from there.
     """
-    chosen = find_scenarios(scenario, boards)
+    names_wanted = scenario.split(",")
+    updates = [one for one in boards if find(one).slots and {"all", UPDATE} & set(names_wanted)]
+    rest = ",".join(one for one in names_wanted if one != UPDATE)
+    chosen = find_scenarios(rest, boards) if rest else {}
     if listing:
         for one in dict.fromkeys(one for there in chosen.values() for one in there):
             out().print(f"{one.name:>25}  {one.sentence}")
+        out().print(f"{UPDATE:>25}  A new image over the line (tally campaign update).")
         return
     jobs = jobs or len(os.sched_getaffinity(0))
     report: dict[str, Any] = {
@@ -110,7 +119,7 @@ def powercut(
         "states_per_second": 0.0, "uncut_sites": [], "sites": 0, "cut_elsewhere": {},
         "depth": depth, "seed": seed, "jobs": jobs, "seconds": 0.0, "boards": {},
     }  # fmt: skip
-    with _bar(disable=as_json) as bar:
+    with _bar(disable=as_json) as bar, _told_to_end():
         for board, there in chosen.items():
             names = tuple(one.name for one in there)
             third = share(board, Plan.third)
@@ -127,9 +136,50 @@ def powercut(
             report["uncut_sites"] += [f"{board} {one}" for one in missing]
             report["sites"] += count
             report["cut_elsewhere"] |= sites.ELSEWHERE[find(board).device]
+        for board in updates:
+            _add_update(report, _update(bar, board, sample, seed, jobs))
     _finish(report, as_json)
     if report["violations"]:
         raise SystemExit(ExitCode.FAILED)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM stops a campaign as Ctrl-C does: what is done is kept, and reported."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.Result:
+    """An image in a slot is no state of the journal: the update has an engine of its own."""
+    task = bar.add_task(f"{board} {UPDATE}", total=None, rate="")
+
+    def advance(done: int, total: int) -> None:
+        bar.update(task, advance=done, total=total)
+        bar.refresh()
+
+    some = None if sample == 1 else _UPDATE_SAMPLE
+    return update.run(board, sample=some, seed=seed, jobs=jobs, advance=advance)
+
+
+def _add_update(report: dict[str, Any], result: update.Result) -> None:
+    cuts = result.cuts + result.second_cuts
+    report["scenarios"][f"{result.board} {UPDATE}"] = {
+        "operations": result.operations, "cuts": cuts, "states": cuts,
+    }  # fmt: skip
+    report["cuts"] += cuts
+    report["distinct_states"] += cuts
+    report["seconds"] = round(report["seconds"] + result.seconds, 2)
+    report["states_per_second"] = round(
+        report["distinct_states"] / max(report["seconds"], 0.001), 1
+    )
+    for violation in result.violations:
+        case, _, what = violation.partition(" ")
+        line = f"{result.board}/{UPDATE}/{result.seed}/{case}"
+        report["violations"].append({"line": line, "kind": "update", "what": what})
 
 
 def _coverage(
@@ -160,6 +210,15 @@ def _add(report: dict[str, Any], result: Result) -> None:
     }
 
 
+def _again(line: str) -> str:
+    """The command that shows it once more."""
+    board, name, seed, *path = line.split("/")
+    if name == UPDATE:
+        only = "/".join(path)
+        return f"tally campaign update --board {board} --seed {seed} --only {only}"
+    return f"tally campaign replay {line}"
+
+
 def _finish(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(report)
@@ -179,7 +238,7 @@ def _finish(report: dict[str, Any], as_json: bool) -> None:
         console.print(f"[yellow]uncut:[/] {site}")
     for violation in report["violations"][:20]:
         console.print(f"[red]{violation['kind']}[/] {violation['what'].splitlines()[0]}")
-        console.print(f"  tally campaign replay {violation['line']}", style="dim")
+        console.print(f"  {_again(violation['line'])}", style="dim")
     more = len(report["violations"]) - 20
     console.print(
         f"{len(report['violations'])} violations" + (f", {more} not shown" if more > 0 else "")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import ExitCode
-from tallystick.tools.campaign import scenarios
+from tallystick.tools.campaign import powercut, scenarios
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.engine import Campaign, Plan, Progress
 from tallystick.tools.campaign.workshop import Workshop
@@ -58,18 +60,21 @@ class _StopAfter(Progress):
             raise KeyboardInterrupt
 
 
-def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path) -> None:
-    plan = Plan("pico", ("press",), depth=1, sample=0.1)
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path, jobs: int) -> None:
+    plan = Plan("pico", ("press",), depth=1, sample=0.3)
     state = tmp_path / "state.json"
     stopped = Campaign(plan, pico, state)
-    result = stopped.run(1, _StopAfter(7))
+    result = stopped.run(jobs, _StopAfter(7 if jobs == 1 else 2))
     assert result.stopped
+    done = len(stopped._finished)
+    assert done >= (7 if jobs == 1 else 16)
     assert state.is_file()
     again = Campaign(plan, pico, state)
-    whole = again.run(1)
+    whole = again.run(jobs)
     assert not whole.stopped
     assert whole.distinct_states == len(Campaign(plan, pico)._seen | again._seen)
-    assert again._explored == whole.distinct_states - 7, "what was finished is not done again"
+    assert again._explored == whole.distinct_states - done, "what was finished is not done again"
     assert not state.exists()
 
 
@@ -97,6 +102,24 @@ def test_every_call_that_changes_flash_is_cut(tmp_path: Path) -> None:
     assert report["uncut_sites"] == []
     assert report["violations"] == []
     assert report["sites"] > 20
+
+
+def test_told_to_end_it_reports_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(_self: Progress, done: int, _total: int, _rate: float) -> None:
+        if done == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(powercut._Shown, "at", at)
+    runner = CliRunner()
+    arguments = ["powercut", "--board", "pico", "--scenario", "press", "--jobs", "1", "--json"]
+    with runner.isolated_filesystem(tmp_path):
+        result = runner.invoke(campaign, arguments)
+        assert (powercut.STATE_FOLDER / "powercut-pico.json").is_file()
+    assert result.exit_code == ExitCode.INTERRUPTED
+    report = json.loads(result.stdout)
+    assert report["violations"] == [] and report["distinct_states"] >= 5
 
 
 def test_an_unknown_scenario_is_an_error(tmp_path: Path) -> None:

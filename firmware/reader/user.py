@@ -28,7 +28,6 @@ _FULL = const(0x0C)
 _NO_ACTIVITY = const(0x0D)
 _NO_LIFT = const(0x0E)
 
-_START_MS = const(200)
 _AGAIN_MS = const(3000)
 _LIFT_MS = const(3000)
 _SLOW_MS = const(2000)

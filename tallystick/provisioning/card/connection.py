@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from types import TracebackType
@@ -118,6 +119,15 @@ class Response:
         return self.data
 
 
+def whole(first: Response, send: Callable[[bytes], Response], remaining_ins: int) -> Response:
+    """The answer that begins with `first`, put together: 61xx says that more is waiting."""
+    response, data = first, first.data
+    while response.sw >> 8 == 0x61 and len(data) <= MAX_RESPONSE:
+        response = send(Command(0, remaining_ins, le=response.sw & 0xFF).encode())
+        data += response.data
+    return Response(data, response.sw)
+
+
 class Transmitter(Protocol):
     """Whatever carries commands: the plain connection or a secure channel."""
 
@@ -164,12 +174,7 @@ class CardConnection:
         return Response(raw[:-2], int.from_bytes(raw[-2:], "big"))
 
     def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
-        response = self.send(command.encode(), waiting)
-        data = response.data
-        while response.sw >> 8 == 0x61 and len(data) <= MAX_RESPONSE:
-            response = self.send(Command(0, self.remaining_ins, le=response.sw & 0xFF).encode())
-            data += response.data
-        return Response(data, response.sw)
+        return whole(self.send(command.encode(), waiting), self.send, self.remaining_ins)
 
     def close(self) -> None:
         self.t1.link.close()

@@ -8,9 +8,9 @@ from typing import Any, Self
 from tallystick.common.errors import BadInputError, NoDeviceError
 from tallystick.provisioning.card.connection import (
     INS_SEND_REMAINING,
-    MAX_RESPONSE,
     Command,
     Response,
+    whole,
 )
 from tallystick.provisioning.card.t1 import Waiting
 
@@ -43,13 +43,7 @@ class PcscConnection:
             ) from None
 
     def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
-        response = self._send(command.encode())
-        data = response.data
-        while response.sw >> 8 == 0x61 and len(data) <= MAX_RESPONSE:
-            rest = Command(0, INS_SEND_REMAINING, le=response.sw & 0xFF)
-            response = self._send(rest.encode())
-            data += response.data
-        return Response(data, response.sw)
+        return whole(self._send(command.encode()), self._send, INS_SEND_REMAINING)
 
     def _send(self, apdu: bytes) -> Response:
         try:

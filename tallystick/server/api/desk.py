@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Connection
 
 from tallystick.server import desk, people
 from tallystick.server.api.access import ServerState
 from tallystick.server.api.cards import CardView, DeskOrAdmin, Login, Serial
+from tallystick.server.credentials import Caller
 from tallystick.server.desk import Where
 from tallystick.server.errors import ApiError
 from tallystick.server.policy import parse
@@ -119,17 +119,12 @@ def lend(serial: Serial, body: LoanRequest, state: ServerState, caller: DeskOrAd
     """Lend a card that nobody holds, for the day or until a given second."""
     return _done(
         state,
-        lambda connection: desk.lend(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            login=body.user,
-            codes=_codes(body.codes),
-            policy=parse(caller.policy),
-            now=state.now(),
-            until=body.until,
-        ),
+        caller,
+        serial,
+        desk.lend,
+        login=body.user,
+        codes=_codes(body.codes),
+        until=body.until,
     )
 
 
@@ -140,15 +135,10 @@ def give_back(
     """End a loan, also one that is overdue."""
     return _done(
         state,
-        lambda connection: desk.give_back(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            codes=tuple(body.codes),
-            policy=parse(caller.policy),
-            now=state.now(),
-        ),
+        caller,
+        serial,
+        desk.give_back,
+        codes=tuple(body.codes),
     )
 
 
@@ -159,17 +149,12 @@ def replace(
     """Report a card lost and hand another to its holder. → the new card"""
     return _done(
         state,
-        lambda connection: desk.replace(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            by=body.by,
-            codes=tuple(body.codes),
-            policy=parse(caller.policy),
-            now=state.now(),
-            until=body.until,
-        ),
+        caller,
+        serial,
+        desk.replace,
+        by=body.by,
+        codes=tuple(body.codes),
+        until=body.until,
     )
 
 
@@ -180,15 +165,10 @@ def resynchronise(
     """Find a drifted card again by two successive codes, whoever holds it."""
     return _done(
         state,
-        lambda connection: desk.resynchronise(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            codes=tuple(body.codes),
-            policy=parse(caller.policy),
-            now=state.now(),
-        ),
+        caller,
+        serial,
+        desk.resynchronise,
+        codes=tuple(body.codes),
     )
 
 
@@ -199,15 +179,10 @@ def retire(
     """Retire a card for good."""
     return _done(
         state,
-        lambda connection: desk.retire(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            codes=_codes(body.codes),
-            policy=parse(caller.policy),
-            now=state.now(),
-        ),
+        caller,
+        serial,
+        desk.retire,
+        codes=_codes(body.codes),
     )
 
 
@@ -215,8 +190,25 @@ def _codes(codes: list[str] | None) -> tuple[str, ...] | None:
     return tuple(codes) if codes is not None else None
 
 
-def _done(state: State, work: Callable[[Connection], dict[str, Any] | ApiError]) -> CardView:
-    answer = state.database.run(work)
+def _done(
+    state: State,
+    caller: Caller,
+    serial: str,
+    act: Callable[..., dict[str, Any] | ApiError],
+    **more: object,
+) -> CardView:
+    """An act of the desk, as one transaction."""
+    answer = state.database.run(
+        lambda connection: act(
+            connection,
+            state.ring,
+            caller,
+            serial,
+            policy=parse(caller.policy),
+            now=state.now(),
+            **more,
+        )
+    )
     if isinstance(answer, ApiError):
         raise answer
     return CardView(**answer)

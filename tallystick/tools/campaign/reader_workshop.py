@@ -10,7 +10,6 @@ from fido2.ctap2.pin import ClientPin
 
 from tallystick.emulator.image import Image
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick.tools import firmware
 from tallystick.tools.campaign.explore import Node
 from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.oracle import ViolationError
@@ -28,8 +27,7 @@ from tallystick.tools.campaign.reader_scenarios import (
     reset,
     wrong_fingers,
 )
-from tallystick.tools.campaign.subject import PowerGoneError
-from tallystick.tools.image.build import build
+from tallystick.tools.campaign.subject import PowerGoneError, image_under_test
 
 _RESERVE = 8  # free sectors; with fewer the ring gives its oldest back
 _BLANK_SECTORS: dict[Start, int] = {
@@ -62,12 +60,8 @@ class ReaderWorkshop:
 
     @classmethod
     def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> ReaderWorkshop:
-        """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks
-        name lines."""
-        with firmware.rooted(root or firmware.root()):
-            built = build("reader", board, "0.1.0", readable=readable)
-        board_ = replace(built.board, heap=2 * built.board.heap) if readable else built.board
-        return cls(Image(board_, ((built.board.storage.address, built.flash),), "0.1.0"))
+        """See `image_under_test`."""
+        return cls(image_under_test("reader", board, root, readable=readable))
 
     # -- what a campaign asks for --------------------------------------------------------------
 

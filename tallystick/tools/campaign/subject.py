@@ -6,17 +6,30 @@ The card's is `workshop.Workshop`, the fingerprint reader's `reader_workshop.Rea
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tallystick.emulator.device import Device
 from tallystick.emulator.image import Image
 from tallystick.emulator.parts.nor_flash import Cut, Failure, FlashOperation
+from tallystick.tools import firmware
 from tallystick.tools.campaign.flash_state import FlashRange
+from tallystick.tools.image.build import build
 
 if TYPE_CHECKING:
     from tallystick.tools.campaign.explore import Node
 
 Fault = Cut | Failure | None
+
+
+def image_under_test(device: str, board: str, root: Path | None, *, readable: bool) -> Image:
+    """Of the firmware in `root` (default: the one in this repository). `readable`: tracebacks name
+    lines. That takes RAM which the shipped image has for itself: it has twice the heap."""
+    with firmware.rooted(root or firmware.root()):
+        built = build(device, board, "0.1.0", readable=readable)
+    used = replace(built.board, heap=2 * built.board.heap) if readable else built.board
+    return Image(used, ((built.board.storage.address, built.flash),), "0.1.0")
 
 
 class PowerGoneError(Exception):

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallystick.emulator.image import Image
-from tallystick.tools import firmware
 from tallystick.tools.campaign.explore import Node
 from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.judge import judge
 from tallystick.tools.campaign.oracle import Known, Oracle
 from tallystick.tools.campaign.rig import SEEDS, Rig
 from tallystick.tools.campaign.scenarios import REGISTRY, Scenario, Start, provision
-from tallystick.tools.image.build import build
+from tallystick.tools.campaign.subject import image_under_test
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,14 @@ class Base:
 class Workshop:
     """`image`: of the firmware under test. Bases are made when first asked for."""
 
-    def __init__(self, image: Image, bases: dict[str, Base] | None = None) -> None:
+    def __init__(self, image: Image) -> None:
         self.image = image
-        self._bases: dict[str, Base] = dict(bases or {})
+        self._bases: dict[str, Base] = {}
 
     @classmethod
     def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> Workshop:
-        """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks
-        name lines."""
-        with firmware.rooted(root or firmware.root()):
-            built = build("card", board, "0.1.0", readable=readable)
-        # Names and lines take RAM that the shipped image has for itself.
-        board_ = replace(built.board, heap=2 * built.board.heap) if readable else built.board
-        return cls(Image(board_, ((built.board.storage.address, built.flash),), "0.1.0"))
+        """See `image_under_test`."""
+        return cls(image_under_test("card", board, root, readable=readable))
 
     def base(self, start: Start) -> Base:
         if start not in self._bases:

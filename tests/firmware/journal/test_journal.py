@@ -3,7 +3,6 @@ of which a cut may have undone or kept the last."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from tests.firmware.remote import Device, running
 
 DEVICE = Path(__file__).parent / "device"
 PAYLOAD = 40
@@ -24,28 +25,10 @@ MASKS = st.one_of(
 GEOMETRIES = [(16, 4096, 256), (24, 2048, 8), (3, 1024, 8), (2, 1024, 8)]
 
 
-class Device:
-    """The functions of device/main.py."""
-
-    def __init__(self, process: Any) -> None:
-        self._process = process
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            self._process.stdin.write(json.dumps([name, arguments]) + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
-
-        return call
-
-
 @pytest.fixture(scope="module")
 def device(micropython: Any) -> Iterator[Device]:
-    process = micropython.start(DEVICE / "main.py", heap="512k")
-    yield Device(process)
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    with running(micropython, DEVICE / "main.py", heap="512k") as device:
+        yield device
 
 
 def machine_of(device: Device, geometry: tuple[int, int, int]) -> type[RuleBasedStateMachine]:

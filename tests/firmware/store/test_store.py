@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.stateful import run_state_machine_as_test as run_machine
+
+from tests.firmware.remote import Device, running
 
 HERE = Path(__file__).parent
 GEOMETRIES = [(16, 4096, 256), (24, 2048, 8), (3, 2048, 8)]
@@ -33,32 +34,11 @@ def code_of(seed: bytes, factor: int) -> str:
     return f"{(int.from_bytes(digest[at : at + 4], 'big') & 0x7FFFFFFF) % 10**6:06}"
 
 
-class Device:
-    """The functions of device/main.py."""
-
-    def __init__(self, process: Any) -> None:
-        self._process = process
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*arguments: Any) -> Any:
-            self._process.stdin.write(json.dumps([name, arguments]) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-            assert not line.startswith("Traceback"), line + self._process.stdout.read()
-            return json.loads(line)
-
-        return call
-
-
 @pytest.fixture(scope="module")
 def device(micropython: Any) -> Iterator[Device]:
-    process = micropython.start(
-        HERE / "device/main.py", path=(HERE.parent / "journal/device",), heap="2m"
-    )
-    yield Device(process)
-    process.stdin.close()
-    process.wait(10)
-    process.stdout.close()
+    main, cut_flash = HERE / "device/main.py", HERE.parent / "journal/device"
+    with running(micropython, main, path=(cut_flash,), heap="2m") as device:
+        yield device
 
 
 def machine_of(device: Device, geometry: tuple[int, int, int]) -> type[RuleBasedStateMachine]:

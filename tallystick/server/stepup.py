@@ -61,6 +61,17 @@ def begin(state: State, session: SignedIn, browser: Browser, next_url: str) -> l
     return state.database.run(work)
 
 
+def choices(state: State, session: SignedIn, browser: Browser) -> list[Held]:
+    """The factors to choose from. Raises ApiError (401) when it is over."""
+
+    def work(connection: Connection) -> list[Held]:
+        under = _under(state, connection, session)
+        context = _context(state, connection, session, browser.source, under)
+        return usable(context, session.person)
+
+    return state.database.run(work)
+
+
 def challenge(
     state: State, session: SignedIn, kind: MethodKind, key: str, browser: Browser
 ) -> Mapping[str, Any]:

@@ -178,6 +178,29 @@ def test_a_proof_is_for_one_session_and_person(portal):
     assert first.page.status_code == 401
 
 
+@pytest.mark.parametrize("flow", ["second", "prove"])
+def test_where_no_more_codes_are_sent_another_method_is_offered(portal, flow):
+    """Whichever flow asks; the code that was sent before stays good."""
+    portal.person("ann")
+    portal.enrol_totp(browser := Browser(portal.url).sign_in("ann"))
+    browser.get("/enrol/sms").post("/enrol/sms", address="+4740000089")
+    key = re.search(r"/enrol/sms/(\d+)/confirm", browser.page.text).group(1)
+    browser.post(f"/enrol/sms/{key}/confirm", code=portal.code(1))
+    portal.policy(sends_per_person_per_hour=2)
+    if flow == "second":
+        browser = Browser(portal.url).sign_in("ann")
+    browser.get(f"/{flow}").post(f"/{flow}/sms/{key}/ask")
+    assert "A code is on its way" in browser.page.text
+    browser.post(f"/{flow}/sms/{key}/ask")
+    assert (browser.page.status_code, "Phone" in browser.page.text) == (429, True)
+    assert browser.heading.startswith("How do you want")
+    browser.post(f"/{flow}/sms/{key}", code="12345")
+    assert browser.problem == "That was not right."
+    code = portal.code(2)
+    browser.post(f"/{flow}/sms/{key}", code=code)
+    assert 'url=/p/default/"' in browser.page.text
+
+
 def test_next_of_a_proof_never_leads_elsewhere(portal):
     portal.person("ann")
     totp = portal.enrol_totp(browser := Browser(portal.url).sign_in("ann"))

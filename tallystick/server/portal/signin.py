@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from tallystick.server import login, sessions
@@ -10,8 +12,10 @@ from tallystick.server.errors import ApiError
 from tallystick.server.login import Pending, Signed
 from tallystick.server.methods.base import Verdict
 from tallystick.server.policy import MethodKind
+from tallystick.server.portal.asking import Asking, pages
 from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
-from tallystick.server.portal.words import refusal
+
+FLOW = "second"
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -43,52 +47,31 @@ def sign_in(visit: AnyVisit, form: Form) -> Response:
     return _signed(visit, outcome)
 
 
-@router.get("/second")
-def choose_page(visit: AnyVisit) -> Response:
-    held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
-    if len(held) == 1 and held[0].kind is MethodKind.CARD:
-        return visit.go(f"/second/card/{held[0].key}")
-    return visit.render("choose.html", held=held, flow="second")
-
-
-@router.get("/second/card/{key}")
-def card_page(visit: AnyVisit, key: str) -> Response:
-    """Asking for a card's code sends nothing, so a link is enough."""
-    return _ask(visit, MethodKind.CARD, key)
-
-
-@router.get("/second/totp/{key}")
-def totp_page(visit: AnyVisit, key: str) -> Response:
-    return _ask(visit, MethodKind.TOTP, key)
-
-
-@router.post("/second/{kind}/{key}/ask")
-def ask(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
-    """Send a code, or make WebAuthn options."""
-    return _ask(visit, kind, key)
-
-
-def _ask(
-    visit: Visit, kind: MethodKind, key: str, *, error: ApiError | None = None, status: int = 200
-) -> Response:
-    try:
-        show = login.challenge(
-            visit.state, visit.firm.name, visit.cookie(ATTEMPT), kind, key, visit.browser.source
-        )
-    except ApiError as problem:
-        if problem.status == 401:
-            raise
-        held = login.choices(visit.state, visit.firm.name, visit.cookie(ATTEMPT))
-        return visit.render(
-            "choose.html", status=problem.status, error=problem, held=held, flow="second"
-        )
-    return visit.render(
-        "second.html", status=status, error=error, kind=kind, key=key, show=show, flow="second"
+def asking(visit: AnyVisit) -> Asking:
+    """Whoever has the cookie of an attempt is asked."""
+    state, firm, attempt = visit.state, visit.firm.name, visit.cookie(ATTEMPT)
+    return Asking(
+        visit,
+        FLOW,
+        choices=lambda: login.choices(state, firm, attempt),
+        challenge=lambda kind, key: login.challenge(
+            state, firm, attempt, kind, key, visit.browser.source
+        ),
     )
 
 
+AnAsking = Annotated[Asking, Depends(asking)]
+
+router.include_router(pages(asking), prefix="/second")
+
+
+@router.get("/second")
+def choose_page(asking: AnAsking) -> Response:
+    return asking.choose(asking.choices())
+
+
 @router.post("/second/{kind}/{key}")
-def prove(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
+def prove(visit: AnyVisit, asking: AnAsking, kind: MethodKind, key: str, form: Form) -> Response:
     outcome = login.with_factor(
         visit.state,
         visit.firm.name,
@@ -100,18 +83,7 @@ def prove(visit: AnyVisit, kind: MethodKind, key: str, form: Form) -> Response:
         remember=form.get("remember") == "yes",
     )
     if isinstance(outcome, Verdict):
-        error = refusal(outcome)
-        if kind in (MethodKind.SMS, MethodKind.EMAIL):
-            return visit.render(
-                "second.html",
-                status=error.status,
-                error=error,
-                kind=kind,
-                key=key,
-                show={"shown": "", "minutes": 0},
-                flow="second",
-            )
-        return _ask(visit, kind, key, error=error, status=error.status)
+        return asking.again(kind, key, outcome)
     return _signed(visit, outcome)
 
 
@@ -132,7 +104,7 @@ def _signed(visit: Visit, signed: Signed) -> Response:
         with visit.state.database.write() as connection:
             sessions.end(connection, visit.session.person.id, visit.session.id)
     go_on = signed.next_url or f"{visit.base}/"
-    response = visit.render("signed_in.html", go_on=go_on, flow="second")
+    response = visit.render("signed_in.html", go_on=go_on, flow=FLOW)
     visit.set_cookie(response, SESSION, signed.session)
     visit.drop_cookie(response, ATTEMPT)
     if signed.device:

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.batch import Batch
-from tallystick.provisioning.bench import Bench, open_bench
+from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.pcsc import SCHEME, readers
 from tallystick.provisioning.cli_audit import audit
 from tallystick.provisioning.cli_batch import BatchView, summary_json
-from tallystick.provisioning.cli_card import (
-    journal_option,
-    one_card,
-    outcome_json,
-    print_outcome,
-    registry_option,
-    server_option,
-)
+from tallystick.provisioning.cli_card import one_card, outcome_json, print_outcome
 from tallystick.provisioning.cli_ceremony import rekey
 from tallystick.provisioning.cli_console import console
 from tallystick.provisioning.cli_desk import desk
 from tallystick.provisioning.cli_foreign import foreign
-from tallystick.provisioning.cli_keys import enroll, keys, keys_option, passphrase_option
+from tallystick.provisioning.cli_keys import enroll, keys
 from tallystick.provisioning.cli_labels import labels
+from tallystick.provisioning.cli_options import (
+    BenchOptions,
+    bench_options,
+    digits_option,
+    user_option,
+)
 from tallystick.provisioning.cli_recovery import reconcile, resume
 from tallystick.provisioning.journal import State
 from tallystick.provisioning.ports import PortSource, source_for
@@ -52,10 +49,8 @@ station.add_command(labels)
 
 @station.command()
 @click.option("--port", metavar="DEV", help="Serial port, pty, or URL such as socket://…")
-@server_option
-@registry_option
-@click.option("--user", metavar="NAME", help="Assign the card to this user of the server.")
-@click.option("--digits", type=click.IntRange(6, 8), default=6, show_default=True)
+@user_option
+@digits_option
 @click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
 @click.option("--reseed", is_flag=True, help="Give a card in service a new seed; needs a press.")
 @click.option("--confirm", is_flag=True, help="Have a person check button and display.")
@@ -63,15 +58,11 @@ station.add_command(labels)
 @click.option("--batch", default="single", show_default=True, metavar="NAME")
 @click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
 @click.option("--count", type=click.IntRange(1), help="How many cards the batch shall have.")
-@keys_option
-@passphrase_option
-@journal_option
+@bench_options
 @json_option
 def provision(
     *,
     port: str | None,
-    url: str | None,
-    registry: str,
     user: str | None,
     digits: int,
     serial: str | None,
@@ -81,9 +72,7 @@ def provision(
     batch: str,
     ports: str | None,
     count: int | None,
-    keys: str,
-    passphrase_file: Path | None,
-    journal: Path,
+    station: BenchOptions,
     as_json: bool,
 ) -> None:
     """Give cards their keys and seeds, check them, register them, put them in service.
@@ -93,7 +82,7 @@ def provision(
     if (port is None) == (ports is None):
         raise click.UsageError("Give either --port, or --ports with --batch and --count.")
     plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
-    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
+    with station.open() as bench:
         if port is not None:
             print_outcome(one_card(bench, port, plan, confirm=confirm), as_json)
             return

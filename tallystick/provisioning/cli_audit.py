@@ -11,7 +11,7 @@ import click
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import RefusedError
 from tallystick.provisioning.audit import verify as check
-from tallystick.provisioning.cli_card import journal_option
+from tallystick.provisioning.cli_options import journal_option
 from tallystick.provisioning.journal import Journal
 
 

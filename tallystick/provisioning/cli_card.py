@@ -1,42 +1,19 @@
-"""One card on the command line: shared options, progress, and what is printed at the end."""
+"""One card on the command line: progress, and what is printed at the end."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tallystick.common.console import err, out, print_json
-from tallystick.provisioning.bench import SERVER, Bench
+from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.cli_batch import DOING
 from tallystick.provisioning.journal import State
-from tallystick.provisioning.settings import default_journal
 from tallystick.provisioning.steps import Outcome, Plan
-
-journal_option = click.option(
-    "--journal",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=default_journal,
-    envvar="TALLY_STATION_JOURNAL",
-    show_envvar=True,
-    help="The station's journal.",
-)
-server_option = click.option(
-    "--server", "url", metavar="URL", help="The server's address, if not as enrolled."
-)
-
-
-registry_option = click.option(
-    "--registry",
-    default=SERVER,
-    show_default=True,
-    metavar="WHERE",
-    help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
-)
 
 
 def one_card(bench: Bench, port: str, plan: Plan, *, confirm: bool = False) -> Outcome:

@@ -12,29 +12,31 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.cli_card import journal_option
 from tallystick.provisioning.cli_keys import keys as keys_group
-from tallystick.provisioning.cli_keys import keys_option, note, passphrase_option
+from tallystick.provisioning.cli_options import (
+    FILE,
+    KeyOptions,
+    journal_option,
+    key_options,
+    note,
+)
 from tallystick.provisioning.custody import ceremony, keyfile
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
+from tallystick.provisioning.custody.store import FileStore, KeyStore
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.rekey import rekey as rekey_card
-from tallystick.provisioning.settings import read_passphrase
 
-FILE = click.Path(dir_okay=False, path_type=Path)
 protocol_option = click.option("--protocol", type=FILE, help="Write a record to print and sign.")
 
 
 @keys_group.command()
-@keys_option
-@passphrase_option
+@key_options
 @journal_option
 @json_option
-def rotate(*, keys: str, passphrase_file: Path | None, journal: Path, as_json: bool) -> None:
+def rotate(*, ring: KeyOptions, journal: Path, as_json: bool) -> None:
     """Make a new firm master; cards get keys from it with `tally station rekey`."""
-    store = key_store(keys)
-    version = store.rotate(read_passphrase(passphrase_file))
+    store = ring.store()
+    version = store.rotate(ring.passphrase())
     note(journal, "firm master rotated", store.name, f"version {version:02X}")
     if as_json:
         print_json({"firm_version": f"{version:02X}"})
@@ -51,8 +53,7 @@ def rotate(*, keys: str, passphrase_file: Path | None, journal: Path, as_json: b
     help="Write each share into a file of this folder (else shown one after the other).",
 )
 @protocol_option
-@keys_option
-@passphrase_option
+@key_options
 @journal_option
 def backup(
     *,
@@ -60,8 +61,7 @@ def backup(
     people: tuple[str, ...],
     shares_to: Path | None,
     protocol: Path | None,
-    keys: str,
-    passphrase_file: Path | None,
+    ring: KeyOptions,
     journal: Path,
 ) -> None:
     """Back the key file up to OUTPUT, so that only two people together can restore it."""
@@ -69,33 +69,31 @@ def backup(
         raise click.UsageError("Name two different people with --person.")
     if output.exists():
         raise BadInputError(f"{output} exists already.", kept="It was not touched.")
-    ring = keyfile.load(_file(key_store(keys)).path, read_passphrase(passphrase_file))
-    made = ceremony.back_up(ring)
+    kept = keyfile.load(_file(ring.store()).path, ring.passphrase())
+    made = ceremony.back_up(kept)
     write_durably(output, made.content)
     _hand_out(made.shares, people, shares_to)
     note(journal, "keys backed up", str(output), f"shares: {people[0]}, {people[1]}")
     if protocol is not None:
         notes = [f"File: {output.name}", f"SHA-256: {made.digest}", "Both shares are needed."]
-        _write_protocol(protocol, "backup", people, ring, notes)
+        _write_protocol(protocol, "backup", people, kept, notes)
     err().print(f"[dim]{output}: SHA-256 {made.digest}[/]")
 
 
 @keys_group.command()
 @click.argument("backup_file", metavar="BACKUP", type=FILE)
 @click.option("--share-file", "share_files", type=FILE, multiple=True, help="Twice; else asked.")
-@keys_option
-@passphrase_option
+@key_options
 @journal_option
 def restore(
     *,
     backup_file: Path,
     share_files: tuple[Path, ...],
-    keys: str,
-    passphrase_file: Path | None,
+    ring: KeyOptions,
     journal: Path,
 ) -> None:
     """Make a key file from BACKUP and the shares of two people."""
-    store = _file(key_store(keys))
+    store = _file(ring.store())
     if share_files and len(share_files) != 2:
         raise click.UsageError("Give --share-file twice, or not at all.")
     if not backup_file.exists():
@@ -103,31 +101,24 @@ def restore(
     texts = [path.read_text() for path in share_files] or [
         click.prompt(f"Share {number}", hide_input=True, err=True) for number in (1, 2)
     ]
-    ring = ceremony.restore(backup_file.read_bytes(), (texts[0], texts[1]))
-    secret = read_passphrase(passphrase_file, confirm=True)
-    keyfile.save(store.path, ring, secret, replace=False)
+    restored = ceremony.restore(backup_file.read_bytes(), (texts[0], texts[1]))
+    secret = ring.passphrase(confirm=True)
+    keyfile.save(store.path, restored, secret, replace=False)
     note(journal, "keys restored", store.name, str(backup_file))
     out().print(f"{store.name} was restored", markup=False)
 
 
 @click.command()
 @click.option("--port", required=True, metavar="DEV")
-@keys_option
-@passphrase_option
+@key_options
 @journal_option
 @json_option
-def rekey(
-    *, port: str, keys: str, passphrase_file: Path | None, journal: Path, as_json: bool
-) -> None:
+def rekey(*, port: str, ring: KeyOptions, journal: Path, as_json: bool) -> None:
     """Give a card the firm's current keys after `keys rotate`; its seed stays."""
-    custody = key_store(keys).open(read_passphrase(passphrase_file))
-    try:
-        with CardConnection.open(port) as connection:
-            told = err()
-            waiting = Waiting(keepalive=lambda: told.print("press the button now"))
-            done = rekey_card(connection, custody, waiting)
-    finally:
-        custody.close()
+    told = err()
+    with ring.open() as custody, CardConnection.open(port) as connection:
+        waiting = Waiting(keepalive=lambda: told.print("press the button now"))
+        done = rekey_card(connection, custody, waiting)
     if done.before != done.after:
         note(journal, "card rekeyed", done.serial, f"{done.before:02X} to {done.after:02X}")
     if as_json:

@@ -8,10 +8,7 @@ import click
 
 from tallystick.common.console import err, json_option, print_json
 from tallystick.common.errors import BadInputError
-from tallystick.provisioning.bench import open_bench
-from tallystick.provisioning.cli_card import journal_option, registry_option, server_option
-from tallystick.provisioning.cli_desk import operator_option
-from tallystick.provisioning.cli_keys import keys_option, passphrase_option
+from tallystick.provisioning.cli_options import BenchOptions, bench_options, operator_option
 
 
 @click.command()
@@ -25,24 +22,16 @@ from tallystick.provisioning.cli_keys import keys_option, passphrase_option
     is_flag=True,
     help="Let other users of this computer open it, too (they still need a pass).",
 )
-@server_option
-@registry_option
-@keys_option
-@passphrase_option
+@bench_options
 @operator_option
-@journal_option
 @json_option
 def console(
     *,
     ports: str,
     listen_port: int,
     any_local_user: bool,
-    url: str | None,
-    registry: str,
-    keys: str,
-    passphrase_file: Path | None,
+    station: BenchOptions,
     operator_file: Path,
-    journal: Path,
     as_json: bool,
 ) -> None:
     """Serve the console to this computer; the pass to sign in with is shown here."""
@@ -54,7 +43,7 @@ def console(
             todo="Install it with `pip install 'tallystick[console]'`.",
         ) from None
     with (
-        open_bench(url, keys, passphrase_file, journal, registry) as bench,
+        station.open() as bench,
         app.listen(listen_port) as sock,
     ):
         address = f"http://127.0.0.1:{sock.getsockname()[1]}/"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,25 +15,21 @@ from rich.table import Table
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.cli_card import journal_option
-from tallystick.provisioning.cli_keys import keys_option, note, passphrase_option
-from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.cli_options import (
+    KeyOptions,
+    credential_option,
+    journal_option,
+    key_options,
+    note,
+    operator_option,
+    together,
+)
 from tallystick.provisioning.desk import operator
 from tallystick.provisioning.desk.client import Desk, DeskCard, Where, check_code
 from tallystick.provisioning.desk.until import in_words, parse_until
 from tallystick.provisioning.desk.wipe import retire_and_wipe
 from tallystick.provisioning.journal import Journal
-from tallystick.provisioning.settings import default_operator, read_passphrase
 
-operator_option = click.option(
-    "--operator",
-    "operator_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=default_operator,
-    envvar="TALLY_STATION_OPERATOR",
-    show_envvar=True,
-    help="File with the credential of whoever acts.",
-)
 code_option = click.option(
     "--code",
     "codes",
@@ -48,14 +44,27 @@ until_option = click.option(
     help="17:30, 3h, 2d or 2026-05-01T17:30.",
 )
 
-Command = Callable[..., Any]
+
+@dataclass(frozen=True)
+class DeskOptions:
+    """Who acts, where it is noted, and how the answer is printed."""
+
+    operator_file: Path
+    journal: Path
+    as_json: bool
+
+    @contextmanager
+    def signed_in(self) -> Iterator[_Session]:
+        credential = operator.load(self.operator_file)
+        journal = Journal(self.journal)
+        try:
+            with _closing(Desk(credential)) as server:
+                yield _Session(server, journal, credential.id, self.as_json)
+        finally:
+            journal.close()
 
 
-def desk_command(command: Command) -> Command:
-    """The options that every act at the desk has."""
-    for option in (json_option, journal_option, operator_option):
-        command = option(command)
-    return command
+desk_options = together(DeskOptions, "options", operator_option, journal_option, json_option)
 
 
 @click.group()
@@ -64,24 +73,16 @@ def desk() -> None:
 
 
 @desk.command("sign-in")
-@click.option("--server", "url", required=True, metavar="URL", help="The server's address.")
-@click.option(
-    "--credential",
-    type=click.File("r"),
-    required=True,
-    help="What `tally server credential add --role desk NAME --json` printed; - is stdin.",
-)
-@desk_command
-def sign_in(
-    *, url: str, credential: Any, operator_file: Path, journal: Path, as_json: bool
-) -> None:
+@credential_option("desk")
+@desk_options
+def sign_in(*, url: str, credential: Any, options: DeskOptions) -> None:
     """Keep your own credential at this desk, in a file that only you can read."""
     read = operator.parse(url, credential.read())
     with _closing(Desk(read)) as server:
         who = server.operator()
-    operator.save(operator_file, operator.named(read, who.id))
-    note(journal, "signed in at the desk", who.id, who.name)
-    if as_json:
+    operator.save(options.operator_file, operator.named(read, who.id))
+    note(options.journal, "signed in at the desk", who.id, who.name)
+    if options.as_json:
         print_json(asdict(who))
     else:
         out().print(f"signed in as {who.name} ({who.role})", markup=False)
@@ -136,44 +137,35 @@ def overdue(context: click.Context, *, operator_file: Path, as_json: bool) -> No
 @click.argument("user", required=False)
 @code_option
 @until_option
-@desk_command
+@desk_options
 def lend(
     *,
     serial: str | None,
     user: str | None,
     codes: tuple[str, ...],
     until_text: str | None,
-    operator_file: Path,
-    journal: Path,
-    as_json: bool,
+    options: DeskOptions,
 ) -> None:
     """Lend a card until the end of the firm's working day, or until WHEN."""
     until = parse_until(until_text or "day", datetime.now().astimezone())
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         serial = _scanned(serial)
         user = user or click.prompt("User", err=True)
         card = session.server.lend(serial, user, _codes(codes, serial), until)
         ends = in_words(card.loan_until or 0)
-        session.done(card, "card lent", f"to {user} until {ends}", as_json)
+        session.done(card, "card lent", f"to {user} until {ends}")
 
 
 @desk.command("return")
 @click.argument("serial", required=False)
 @code_option
-@desk_command
-def give_back(
-    *,
-    serial: str | None,
-    codes: tuple[str, ...],
-    operator_file: Path,
-    journal: Path,
-    as_json: bool,
-) -> None:
+@desk_options
+def give_back(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) -> None:
     """Take a lent card back; the code shows that it is this one."""
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         serial = _scanned(serial)
         card = session.server.give_back(serial, _codes(codes, serial))
-        session.done(card, "card returned", "in the pool again", as_json)
+        session.done(card, "card returned", "in the pool again")
 
 
 @desk.command("replace")
@@ -181,62 +173,53 @@ def give_back(
 @click.argument("by", required=False)
 @code_option
 @until_option
-@desk_command
+@desk_options
 def replace(
     *,
     lost: str,
     by: str | None,
     codes: tuple[str, ...],
     until_text: str | None,
-    operator_file: Path,
-    journal: Path,
-    as_json: bool,
+    options: DeskOptions,
 ) -> None:
     """Report the card LOST, and give the card BY to its holder on the same terms."""
     until = parse_until(until_text, datetime.now().astimezone()) if until_text else None
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         by = _scanned(by, "Scan the new card")
         card = session.server.replace(lost, by, _codes(codes, by), until)
-        session.done(card, "card replaced", f"{card.user} has it in place of {lost}", as_json)
+        session.done(card, "card replaced", f"{card.user} has it in place of {lost}")
 
 
 @desk.command("resync")
 @click.argument("serial", required=False)
 @code_option
-@desk_command
-def resync(
-    *,
-    serial: str | None,
-    codes: tuple[str, ...],
-    operator_file: Path,
-    journal: Path,
-    as_json: bool,
-) -> None:
+@desk_options
+def resync(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) -> None:
     """Have the server find a drifted card again, by two successive codes."""
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         serial = _scanned(serial)
         card = session.server.resynchronise(serial, _codes(codes, serial, count=2))
-        session.done(card, "card resynchronised", "in step with the server again", as_json)
+        session.done(card, "card resynchronised", "in step with the server again")
 
 
 @desk.command("lost")
 @click.argument("serial")
-@desk_command
-def lost(*, serial: str, operator_file: Path, journal: Path, as_json: bool) -> None:
+@desk_options
+def lost(*, serial: str, options: DeskOptions) -> None:
     """Report a card lost: no code of it is accepted until it is found."""
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         card = session.server.set_lost(serial, lost=True)
-        session.done(card, "card reported lost", "reported lost", as_json)
+        session.done(card, "card reported lost", "reported lost")
 
 
 @desk.command("found")
 @click.argument("serial")
-@desk_command
-def found(*, serial: str, operator_file: Path, journal: Path, as_json: bool) -> None:
+@desk_options
+def found(*, serial: str, options: DeskOptions) -> None:
     """A lost card has turned up."""
-    with _signed_in(operator_file, journal) as session:
+    with options.signed_in() as session:
         card = session.server.set_lost(serial, lost=False)
-        session.done(card, "card found", "in service again", as_json)
+        session.done(card, "card found", "in service again")
 
 
 @desk.command("retire")
@@ -246,36 +229,23 @@ def found(*, serial: str, operator_file: Path, journal: Path, as_json: bool) -> 
     is_flag=True,
     help="The card's button is broken: an administrator's credential is enough.",
 )
-@keys_option
-@passphrase_option
-@desk_command
-def retire(
-    *,
-    port: str,
-    no_code: bool,
-    keys: str,
-    passphrase_file: Path | None,
-    operator_file: Path,
-    journal: Path,
-    as_json: bool,
-) -> None:
+@key_options
+@desk_options
+def retire(*, port: str, no_code: bool, ring: KeyOptions, options: DeskOptions) -> None:
     """Retire the card in the dock on the server, and wipe it for good, after a press."""
-    custody = key_store(keys).open(read_passphrase(passphrase_file))
-    try:
-        with (
-            _signed_in(operator_file, journal) as session,
-            CardConnection.open(port) as connection,
-        ):
-            told = err()
-            waiting = Waiting(keepalive=lambda: told.print("press the button of the card now"))
-            done = retire_and_wipe(
-                connection, custody, session.server, prove=not no_code, waiting=waiting
-            )
-            where = "retired on the server" if done.known else "the server did not know it"
-            session.note("card wiped", done.serial, where)
-    finally:
-        custody.close()
-    if as_json:
+    told = err()
+    with (
+        ring.open() as custody,
+        options.signed_in() as session,
+        CardConnection.open(port) as connection,
+    ):
+        waiting = Waiting(keepalive=lambda: told.print("press the button of the card now"))
+        done = retire_and_wipe(
+            connection, custody, session.server, prove=not no_code, waiting=waiting
+        )
+        where = "retired on the server" if done.known else "the server did not know it"
+        session.note("card wiped", done.serial, where)
+    if options.as_json:
         print_json(asdict(done))
     else:
         again = " already" if done.already else ""
@@ -298,27 +268,17 @@ class _Session:
     server: Desk
     journal: Journal
     operator: str
+    as_json: bool
 
     def note(self, act: str, serial: str, what: str) -> None:
         self.journal.note(act, serial, what, by=self.operator)
 
-    def done(self, card: DeskCard, act: str, what: str, as_json: bool) -> None:
+    def done(self, card: DeskCard, act: str, what: str) -> None:
         self.note(act, card.serial, what)
-        if as_json:
+        if self.as_json:
             print_json(_as_json(card))
         else:
             out().print(f"card {card.serial}: {what}", markup=False)
-
-
-@contextmanager
-def _signed_in(operator_file: Path, journal_file: Path) -> Iterator[_Session]:
-    credential = operator.load(operator_file)
-    journal = Journal(journal_file)
-    try:
-        with _closing(Desk(credential)) as server:
-            yield _Session(server, journal, credential.id)
-    finally:
-        journal.close()
 
 
 def _scanned(serial: str | None, question: str = "Scan the card, or type its serial number") -> str:

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import RefusedError
-from tallystick.provisioning.bench import open_bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.pcsc import SCHEME, PcscConnection
-from tallystick.provisioning.cli_card import journal_option, registry_option, server_option
-from tallystick.provisioning.cli_keys import keys_option, passphrase_option
+from tallystick.provisioning.cli_options import (
+    BenchOptions,
+    bench_options,
+    digits_option,
+    user_option,
+)
 from tallystick.provisioning.foreign import UNPROTECTED, Foreign, Wanted
 
 
 @click.command()
 @click.option("--port", required=True, metavar="pcsc:READER|DEV", help="Where the device is.")
 @click.option("--serial", metavar="TEXT", help="Its serial number, else the applet's identifier.")
-@click.option("--user", metavar="NAME", help="Assign it to this user of the server.")
-@click.option("--digits", type=click.IntRange(6, 8), default=6, show_default=True)
+@user_option
+@digits_option
 @click.option("--touch/--no-touch", default=True, help="Codes only after a touch, if it can.")
 @click.option("--replace", is_flag=True, help="Overwrite an account of the same name.")
 @click.option("--accept-unprotected", is_flag=True, help="Consent beforehand to what is told.")
-@server_option
-@registry_option
-@keys_option
-@passphrase_option
-@journal_option
+@bench_options
 @json_option
 def foreign(
     *,
@@ -40,11 +38,7 @@ def foreign(
     touch: bool,
     replace: bool,
     accept_unprotected: bool,
-    url: str | None,
-    registry: str,
-    keys: str,
-    passphrase_file: Path | None,
-    journal: Path,
+    station: BenchOptions,
     as_json: bool,
 ) -> None:
     """Provision another maker's OATH applet (YKOATH), without a secure channel."""
@@ -59,7 +53,7 @@ def foreign(
             todo="Add --accept-unprotected.",
         )
     wanted = Wanted(serial, digits, user, touch, replace)
-    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
+    with station.open() as bench:
         bench.registry.check()  # before anything is written to the device
         work = Foreign(bench.custody, bench.registry, bench.journal, bench.server_url)
         with _open(port) as device:

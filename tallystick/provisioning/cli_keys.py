@@ -12,27 +12,18 @@ from rich.table import Table
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER
-from tallystick.provisioning.cli_card import journal_option
+from tallystick.provisioning.cli_options import (
+    FILE,
+    KeyOptions,
+    credential_option,
+    journal_option,
+    key_options,
+    note,
+)
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.interface import Custody, KeyDescription
-from tallystick.provisioning.custody.store import KeyStore, key_store
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.custody.store import KeyStore
 from tallystick.provisioning.server_link import checked_url
-from tallystick.provisioning.settings import default_keys, read_passphrase
-
-keys_option = click.option(
-    "--keys",
-    metavar="FILE|URI",
-    default=default_keys,
-    envvar="TALLY_STATION_KEYS",
-    show_envvar=True,
-    help="The station's key file, or pkcs11:token=LABEL?module-path=FILE.",
-)
-passphrase_option = click.option(
-    "--passphrase-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="File with the keys' passphrase or PIN (else $TALLY_STATION_PASSPHRASE, else asked).",
-)
 
 
 @click.group()
@@ -41,8 +32,7 @@ def keys() -> None:
 
 
 @keys.command("create")
-@keys_option
-@passphrase_option
+@key_options
 @journal_option
 @click.option(
     "--development",
@@ -51,13 +41,13 @@ def keys() -> None:
 )
 @click.option(
     "--factory-master-file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="File with the factory master, 32 hex digits (else asked).",
 )
 @json_option
 def create(
-    keys: str,
-    passphrase_file: Path | None,
+    *,
+    ring: KeyOptions,
     journal: Path,
     development: bool,
     factory_master_file: Path | None,
@@ -67,8 +57,8 @@ def create(
     if development and factory_master_file:
         raise click.UsageError("--development and --factory-master-file exclude one another.")
     master = DEVELOPMENT_MASTER if development else _factory_master(factory_master_file)
-    store = key_store(keys)
-    secret = read_passphrase(passphrase_file, confirm=True)
+    store = ring.store()
+    secret = ring.passphrase(confirm=True)
     store.create(secret, master)
     note(journal, "keys created", store.name, "development" if development else "")
     if development:
@@ -81,55 +71,30 @@ def create(
 
 
 @keys.command("show")
-@keys_option
-@passphrase_option
+@key_options
 @json_option
-def show(keys: str, passphrase_file: Path | None, as_json: bool) -> None:
+def show(*, ring: KeyOptions, as_json: bool) -> None:
     """List the keys by version and check value."""
-    _show(key_store(keys), read_passphrase(passphrase_file), as_json)
+    _show(ring.store(), ring.passphrase(), as_json)
 
 
 @click.command("enroll")
-@click.option("--server", "url", required=True, metavar="URL", help="The server's address.")
-@click.option(
-    "--credential",
-    type=click.File("r"),
-    required=True,
-    help="What `tally server credential add --role station NAME --json` printed; - is stdin.",
-)
-@keys_option
-@passphrase_option
+@credential_option("station")
+@key_options
 @journal_option
 @json_option
-def enroll(
-    *,
-    url: str,
-    credential: Any,
-    keys: str,
-    passphrase_file: Path | None,
-    journal: Path,
-    as_json: bool,
-) -> None:
+def enroll(*, url: str, credential: Any, ring: KeyOptions, journal: Path, as_json: bool) -> None:
     """Put the server's credential into the key file."""
     try:
         value = json.load(credential)
     except ValueError:
         raise BadInputError("The credential file is not JSON.") from None
     server = keyfile.parse_credential(checked_url(url), value)
-    store = key_store(keys)
-    secret = read_passphrase(passphrase_file)
+    store = ring.store()
+    secret = ring.passphrase()
     store.enroll(secret, server)
     note(journal, "station enrolled", url, server.id)
     _show(store, secret, as_json)
-
-
-def note(path: Path, act: str, subject: str, detail: str = "") -> None:
-    """Put an act upon the keys into the audit log."""
-    journal = Journal(path)
-    try:
-        journal.note(act, subject, detail)
-    finally:
-        journal.close()
 
 
 def _factory_master(path: Path | None) -> bytes:

@@ -9,7 +9,7 @@ import click
 from tallystick.common.console import err
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import check_serial
-from tallystick.provisioning.cli_card import journal_option
+from tallystick.provisioning.cli_options import journal_option
 from tallystick.provisioning.journal import Journal, State
 from tallystick.provisioning.labels import pdf, svg, zpl
 from tallystick.provisioning.labels.layout import STOCKS, Drawing, Stock, draw

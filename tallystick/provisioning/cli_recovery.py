@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
-from tallystick.provisioning.bench import open_bench
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.cli_card import (
-    journal_option,
-    one_card,
-    print_outcome,
-    registry_option,
-    server_option,
-)
-from tallystick.provisioning.cli_keys import keys_option, passphrase_option
+from tallystick.provisioning.cli_card import one_card, print_outcome
+from tallystick.provisioning.cli_options import BenchOptions, bench_options
 from tallystick.provisioning.foreign import BATCH as FOREIGN
 from tallystick.provisioning.recovery import Finding, Reconciliation, finish_without_card, repair
 from tallystick.provisioning.steps import Plan
@@ -25,24 +16,11 @@ from tallystick.provisioning.steps import Plan
 
 @click.command()
 @click.option("--port", metavar="DEV", help="Port of the dock; without it, what needs no card.")
-@server_option
-@registry_option
-@keys_option
-@passphrase_option
-@journal_option
+@bench_options
 @json_option
-def resume(
-    *,
-    port: str | None,
-    url: str | None,
-    registry: str,
-    keys: str,
-    passphrase_file: Path | None,
-    journal: Path,
-    as_json: bool,
-) -> None:
+def resume(*, port: str | None, station: BenchOptions, as_json: bool) -> None:
     """Finish cards that stopped half-way, with the same seeds."""
-    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
+    with station.open() as bench:
         records = bench.journal.unfinished()
         if not records:
             if as_json:
@@ -70,25 +48,11 @@ def resume(
 @click.command()
 @click.option("--port", metavar="DEV", help="Look at the card on this port, too.")
 @click.option("--yes", is_flag=True, help="Repair without asking.")
-@server_option
-@registry_option
-@keys_option
-@passphrase_option
-@journal_option
+@bench_options
 @json_option
-def reconcile(
-    *,
-    port: str | None,
-    yes: bool,
-    url: str | None,
-    registry: str,
-    keys: str,
-    passphrase_file: Path | None,
-    journal: Path,
-    as_json: bool,
-) -> None:
+def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bool) -> None:
     """Compare journal, server and the card at hand, and repair with consent."""
-    with open_bench(url, keys, passphrase_file, journal, registry) as bench:
+    with station.open() as bench:
         bench.registry.check()
         connection = CardConnection.open(port) if port is not None else None
         try:

@@ -6,13 +6,16 @@ import json
 import logging
 import secrets
 import traceback
+from collections import defaultdict
 
+import click
 import httpx
 import pytest
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card import t1
+from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.journal import Journal
 from tallystick.server import credentials
@@ -41,6 +44,34 @@ def test_provision(bench, card):
         headers={"Authorization": f"Bearer {service.token.reveal().decode()}"},
     )
     assert answer.json()["accepted"], answer.json()
+
+
+SHARED = {
+    "--journal",
+    "--keys",
+    "--passphrase-file",
+    "--operator",
+    "--registry",
+    "--json",
+    "--user",
+}
+
+
+def test_an_option_that_commands_share_is_one_option():
+    """Written once: the same name, variable, default and words wherever it is offered."""
+
+    def commands(group):
+        for command in group.commands.values():
+            yield from commands(command) if isinstance(command, click.Group) else [command]
+
+    offered = defaultdict(list)
+    for command in commands(station):
+        for parameter in command.params:
+            for name in SHARED.intersection(parameter.opts):
+                offered[name].append(parameter.to_info_dict() | {"default": parameter.default})
+    assert offered.keys() == SHARED
+    for name, ways in offered.items():
+        assert len(ways) > 1 and all(way == ways[0] for way in ways), name
 
 
 def test_in_words(bench, card):

@@ -10,7 +10,7 @@ from tallystick.common import console
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.cli_keys import keys_option, passphrase_option
+from tallystick.provisioning.cli_options import keys_option, passphrase_option
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.flash.field import Update, install, running

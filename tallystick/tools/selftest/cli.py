@@ -13,7 +13,7 @@ from tallystick.common import console
 from tallystick.common.errors import ExitCode
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.cli_keys import passphrase_option
+from tallystick.provisioning.cli_options import passphrase_option
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.selftest import checks, report

@@ -1,0 +1,167 @@
+"""Options that commands of `tally station` share. Those that always go together are decorators
+that give the command one value instead of many."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallystick.provisioning.bench import SERVER, Bench, open_bench
+from tallystick.provisioning.custody.interface import Custody
+from tallystick.provisioning.custody.store import KeyStore, key_store
+from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.settings import (
+    default_journal,
+    default_keys,
+    default_operator,
+    read_passphrase,
+)
+
+Command = Callable[..., Any]
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+journal_option = click.option(
+    "--journal",
+    type=FILE,
+    default=default_journal,
+    envvar="TALLY_STATION_JOURNAL",
+    show_envvar=True,
+    help="The station's journal.",
+)
+keys_option = click.option(
+    "--keys",
+    metavar="FILE|URI",
+    default=default_keys,
+    envvar="TALLY_STATION_KEYS",
+    show_envvar=True,
+    help="The station's key file, or pkcs11:token=LABEL?module-path=FILE.",
+)
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=FILE,
+    help="File with the keys' passphrase or PIN (else $TALLY_STATION_PASSPHRASE, else asked).",
+)
+operator_option = click.option(
+    "--operator",
+    "operator_file",
+    type=FILE,
+    default=default_operator,
+    envvar="TALLY_STATION_OPERATOR",
+    show_envvar=True,
+    help="File with the credential of whoever acts.",
+)
+server_option = click.option(
+    "--server", "url", metavar="URL", help="The server's address, if not as enrolled."
+)
+registry_option = click.option(
+    "--registry",
+    default=SERVER,
+    show_default=True,
+    metavar="WHERE",
+    help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
+)
+user_option = click.option("--user", metavar="NAME", help="Assign it to this user of the server.")
+digits_option = click.option(
+    "--digits", type=click.IntRange(6, 8), default=6, show_default=True, help="Digits of a code."
+)
+
+
+def credential_option(role: str) -> Callable[[Command], Command]:
+    """A credential that the server has just printed, and the address of that server."""
+
+    def decorate(command: Command) -> Command:
+        command = click.option(
+            "--credential",
+            type=click.File("r"),
+            required=True,
+            help=f"What `tally server credential add --role {role} NAME --json` printed; "
+            "- is stdin.",
+        )(command)
+        return click.option(
+            "--server", "url", required=True, metavar="URL", help="The server's address."
+        )(command)
+
+    return decorate
+
+
+def together(
+    kind: type[Any], name: str, *options: Callable[[Command], Command]
+) -> Callable[[Command], Command]:
+    """A decorator with these options. Their values are the fields of `kind`, and the command gets
+    them as one argument, called `name`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **values: Any) -> Any:
+            ours = {field.name: values.pop(field.name) for field in fields(kind)}
+            return command(*args, **values, **{name: kind(**ours)})
+
+        decorated: Command = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class KeyOptions:
+    """The station's keys, and the passphrase that opens them."""
+
+    keys: str
+    passphrase_file: Path | None
+
+    def store(self) -> KeyStore:
+        return key_store(self.keys)
+
+    def passphrase(self, *, confirm: bool = False) -> str:
+        return read_passphrase(self.passphrase_file, confirm=confirm)
+
+    @contextmanager
+    def open(self) -> Iterator[Custody]:
+        custody = self.store().open(self.passphrase())
+        try:
+            yield custody
+        finally:
+            custody.close()
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """All that a station needs to work on cards."""
+
+    url: str | None
+    registry: str
+    keys: str
+    passphrase_file: Path | None
+    journal: Path
+
+    def open(self) -> AbstractContextManager[Bench]:
+        return open_bench(self.url, self.keys, self.passphrase_file, self.journal, self.registry)
+
+
+key_options = together(KeyOptions, "ring", keys_option, passphrase_option)
+bench_options = together(
+    BenchOptions,
+    "station",
+    server_option,
+    registry_option,
+    keys_option,
+    passphrase_option,
+    journal_option,
+)
+
+
+def note(path: Path, act: str, subject: str, detail: str = "") -> None:
+    """Put an act into the audit log of the journal."""
+    journal = Journal(path)
+    try:
+        journal.note(act, subject, detail)
+    finally:
+        journal.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -46,8 +46,7 @@ def open_bench(
 
     Raises BadInputError, also when `url` is not the server that the station is enrolled with.
     """
-    custody = key_store(keys).open(read_passphrase(passphrase_file))
-    try:
+    with closing(key_store(keys).open(read_passphrase(passphrase_file))) as custody:
         credential = custody.server()
         if url is not None and checked_url(url) != credential.url:
             raise BadInputError(
@@ -58,13 +57,5 @@ def open_bench(
             place, registry = credential.url, cast(Registry, TallyServer(credential))
         else:
             place, registry = registry_text, registry_for(registry_text, custody)
-        try:
-            journal = Journal(journal_path)
-            try:
-                yield Bench(custody, registry, journal, place)
-            finally:
-                journal.close()
-        finally:
-            registry.close()
-    finally:
-        custody.close()
+        with closing(registry), closing(Journal(journal_path)) as journal:
+            yield Bench(custody, registry, journal, place)

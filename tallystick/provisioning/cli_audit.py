@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
@@ -56,8 +57,5 @@ def verify(file: TextIO | None, head: str | None, journal: Path, as_json: bool) 
 
 
 def _lines(path: Path) -> list[str]:
-    journal = Journal(path)
-    try:
+    with closing(Journal(path)) as journal:
         return journal.audit_log()
-    finally:
-        journal.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,12 +56,8 @@ class DeskOptions:
     @contextmanager
     def signed_in(self) -> Iterator[_Session]:
         credential = operator.load(self.operator_file)
-        journal = Journal(self.journal)
-        try:
-            with _closing(Desk(credential)) as server:
-                yield _Session(server, journal, credential.id, self.as_json)
-        finally:
-            journal.close()
+        with closing(Journal(self.journal)) as journal, closing(Desk(credential)) as server:
+            yield _Session(server, journal, credential.id, self.as_json)
 
 
 desk_options = together(DeskOptions, "options", operator_option, journal_option, json_option)
@@ -78,7 +74,7 @@ def desk() -> None:
 def sign_in(*, url: str, credential: Any, options: DeskOptions) -> None:
     """Keep your own credential at this desk, in a file that only you can read."""
     read = operator.parse(url, credential.read())
-    with _closing(Desk(read)) as server:
+    with closing(Desk(read)) as server:
         who = server.operator()
     operator.save(options.operator_file, operator.named(read, who.id))
     note(options.journal, "signed in at the desk", who.id, who.name)
@@ -103,7 +99,7 @@ def sign_out(operator_file: Path) -> None:
 @json_option
 def cards(*, where: str | None, text: str, operator_file: Path, as_json: bool) -> None:
     """The pool, what is lent and to whom, what is overdue, …"""
-    with _closing(Desk(operator.load(operator_file))) as server:
+    with closing(Desk(operator.load(operator_file))) as server:
         found = server.cards(Where(where) if where else None, text)
     if as_json:
         print_json([_as_json(card) for card in found])
@@ -250,14 +246,6 @@ def retire(*, port: str, no_code: bool, ring: KeyOptions, options: DeskOptions) 
     else:
         again = " already" if done.already else ""
         out().print(f"card {done.serial} is wiped{again} for good; {where}", markup=False)
-
-
-@contextmanager
-def _closing(server: Desk) -> Iterator[Desk]:
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,9 @@ def _factory_master(path: Path | None) -> bytes:
 
 
 def _show(store: KeyStore, secret: str, as_json: bool) -> None:
-    custody = store.open(secret)
-    try:
+    with closing(store.open(secret)) as custody:
         rows = custody.describe()
         server = _server(custody)
-    finally:
-        custody.close()
     if as_json:
         print_json({"keys": [_row(row) for row in rows], "server": server, "kept_in": store.name})
         return

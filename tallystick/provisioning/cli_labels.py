@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -48,8 +49,7 @@ def labels(
             f"{output} is none of the formats that labels come in.",
             todo="End its name in .svg, .pdf or .zpl.",
         )
-    book = Journal(journal)
-    try:
+    with closing(Journal(journal)) as book:
         finished = [r for r in book.batch(batch) if r.state in _FINISHED] if batch else []
         wanted = [check_serial(serial) for serial in serials] + [r.serial for r in finished]
         if not wanted:
@@ -63,8 +63,6 @@ def labels(
         for record in finished:
             if record.state is State.LOCKED:
                 book.finish(record, State.LABELLED)
-    finally:
-        book.close()
     names = ", ".join(str(path) for path in written)
     err().print(f"{len(drawings)} labels in {names}", markup=False)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -125,11 +125,8 @@ class KeyOptions:
 
     @contextmanager
     def open(self) -> Iterator[Custody]:
-        custody = self.store().open(self.passphrase())
-        try:
+        with closing(self.store().open(self.passphrase())) as custody:
             yield custody
-        finally:
-            custody.close()
 
 
 @dataclass(frozen=True)
@@ -160,8 +157,5 @@ bench_options = together(
 
 def note(path: Path, act: str, subject: str, detail: str = "") -> None:
     """Put an act into the audit log of the journal."""
-    journal = Journal(path)
-    try:
+    with closing(Journal(path)) as journal:
         journal.note(act, subject, detail)
-    finally:
-        journal.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
@@ -54,8 +56,7 @@ def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bo
     """Compare journal, server and the card at hand, and repair with consent."""
     with station.open() as bench:
         bench.registry.check()
-        connection = CardConnection.open(port) if port is not None else None
-        try:
+        with CardConnection.open(port) if port is not None else nullcontext() as connection:
             reconciliation = Reconciliation(
                 bench.custody, bench.registry, bench.journal, bench.server_url, connection
             )
@@ -64,9 +65,6 @@ def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bo
                 _offer(finding, yes=yes, ask=not as_json)
                 if finding.repaired:
                     bench.journal.note("repaired", finding.serial, finding.problem)
-        finally:
-            if connection is not None:
-                connection.close()
     if as_json:
         print_json([_as_json(finding) for finding in findings])
     elif not findings:

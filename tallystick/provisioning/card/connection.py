@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import TracebackType
 from typing import Protocol, Self
 
 from tallystick.common.errors import RefusedError
+from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.link import ByteLink, SerialLink
 from tallystick.provisioning.card.t1 import T1, Waiting
 
@@ -134,7 +134,7 @@ class Transmitter(Protocol):
     def transmit(self, command: Command, waiting: Waiting | None = None) -> Response: ...
 
 
-class CardConnection:
+class CardConnection(Closing):
     """A connection to one card. Opening it finds the card (S(RESYNCH)).
 
     apdus: commands sent so far, GET RESPONSE counted.
@@ -178,14 +178,3 @@ class CardConnection:
 
     def close(self) -> None:
         self.t1.link.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

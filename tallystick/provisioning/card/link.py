@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import select
 from contextlib import suppress
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import serial
 
 from tallystick.common.errors import NoDeviceError
+from tallystick.provisioning.card.closing import Closing
 
 BAUD = 115_200
 
@@ -35,7 +35,7 @@ class ByteLink(Protocol):
     def close(self) -> None: ...
 
 
-class SerialLink:
+class SerialLink(Closing):
     """A serial port or a pyserial URL such as `socket://127.0.0.1:5000`, taken exclusively."""
 
     def __init__(self, port: str, *, baud: int = BAUD) -> None:
@@ -78,17 +78,6 @@ class SerialLink:
     def close(self) -> None:
         with suppress(serial.SerialException, OSError):
             self._port.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _vanished(self) -> NoDeviceError:
         return NoDeviceError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
 
 from tallystick.common.errors import BadInputError, NoDeviceError
+from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.connection import (
     INS_SEND_REMAINING,
     Command,
@@ -17,7 +18,7 @@ from tallystick.provisioning.card.t1 import Waiting
 SCHEME = "pcsc:"
 
 
-class PcscConnection:
+class PcscConnection(Closing):
     """One card in one reader. Implements Transmitter; `waiting` is of no use here: the reader
     waits for the card by itself."""
 
@@ -55,17 +56,6 @@ class PcscConnection:
     def close(self) -> None:
         self._card.disconnect()
         self._card.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def readers() -> list[str]:

@@ -213,35 +213,14 @@ def ask_help(state: State, connection: Connection, asker: Known, person: Known) 
     """A member of staff asks for a recovery. Another one has to agree. → number of the request"""
     if asker.id == person.id:
         raise _not_alone()
-    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
-    made = connection.execute(
-        insert(HelpRequest).returning(HelpRequest.id),
-        {
-            "firm_id": asker.firm_id,
-            "person_id": person.id,
-            "asked_by": asker.id,
-            "tries": 0,
-            "expires_at": int(state.now()) + HELP_LIFE_S,
-        },
-    )
+    request_id = _new_request(connection, asker, person, int(state.now()) + HELP_LIFE_S)
     _note(state, connection, asker, "help-asked", person.login)
-    return int(made.scalar_one())
+    return request_id
 
 
 def console_help(state: CodeMaker, connection: Connection, person: Known, now: float) -> str:
     """A code made at the server's console, by someone who could read the database anyway."""
-    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
-    made = connection.execute(
-        insert(HelpRequest).returning(HelpRequest.id),
-        {
-            "firm_id": person.firm_id,
-            "person_id": person.id,
-            "asked_by": person.id,
-            "tries": 0,
-            "expires_at": int(now) + CONSOLE_LIFE_S,
-        },
-    )
-    request_id = int(made.scalar_one())
+    request_id = _new_request(connection, person, person, int(now) + CONSOLE_LIFE_S)
     act = Act(int(now * 1000), person.firm_id, "console", "help-code-made", person.login)
     record(connection, state.ring, [act])
     return _make_code(state, connection, request_id)
@@ -378,6 +357,22 @@ def _send_if_allowed(context: Context, person: Known, held: Held) -> None:
             METHODS[held.kind].challenge(context, as_person(person), held.key)
     except ApiError:
         return
+
+
+def _new_request(connection: Connection, asker: Known, person: Known, expires_at: int) -> int:
+    """→ its number. An older one for this person is void."""
+    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
+    made = connection.execute(
+        insert(HelpRequest).returning(HelpRequest.id),
+        {
+            "firm_id": person.firm_id,
+            "person_id": person.id,
+            "asked_by": asker.id,
+            "tries": 0,
+            "expires_at": expires_at,
+        },
+    )
+    return int(made.scalar_one())
 
 
 def _request(state: State, connection: Connection, firm_id: int, request_id: int) -> AnyRow:

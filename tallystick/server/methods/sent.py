@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import delete, insert, select, update
 
-from tallystick.server import factors, outbox, rates
+from tallystick.server import outbox, rates
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.gateways import Letter
 from tallystick.server.judge import Reason
@@ -36,24 +36,10 @@ class SentMethod(StoredMethod):
 
     def start(self, context: Context, person: Person, form: Form) -> Started:
         address = self.address(person, form)
-        factor_id = factors.create(
-            context.connection,
-            context.ring,
-            firm_id=context.firm_id,
-            person_id=person.id,
-            kind=self.kind,
-            label=self.label(form),
-            facts={"shown": hidden(address)},
-            secret=address.encode(),
-            now=context.now,
+        factor_id = self.create(
+            context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
         )
         return Started(str(factor_id), self.challenge(context, person, str(factor_id)))
-
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
-        verdict = self.verify(context, person, key, form)
-        if verdict.accepted:
-            factors.confirm(context.connection, person.id, int(key), context.now)
-        return verdict
 
     def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
         """Send a new code; one that was sent before for this attempt is void."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from tallystick.server.throttle import Limits, Throttle
 LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 
 
-class StoredMethod:
+class StoredMethod(ABC):
     """List, rename, remove, and the bookkeeping of a guess."""
 
     kind: ClassVar[MethodKind]
@@ -30,6 +31,43 @@ class StoredMethod:
             for f in factors.of_person(context.connection, person.id)
             if f.kind is self.kind
         ]
+
+    def create(
+        self,
+        context: Context,
+        person: Person,
+        form: Form,
+        *,
+        facts: Mapping[str, Any],
+        secret: bytes | None,
+        position: int = 0,
+        external_id: bytes | None = None,
+    ) -> int:
+        """Store a factor that is not confirmed yet. → its id"""
+        return factors.create(
+            context.connection,
+            context.ring,
+            firm_id=context.firm_id,
+            person_id=person.id,
+            kind=self.kind,
+            label=self.label(form),
+            facts=facts,
+            secret=secret,
+            now=context.now,
+            position=position,
+            external_id=external_id,
+        )
+
+    @abstractmethod
+    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        """Judge the proof."""
+
+    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        """The first proof confirms it."""
+        verdict = self.verify(context, person, key, form)
+        if verdict.accepted:
+            factors.confirm(context.connection, person.id, int(key), context.now)
+        return verdict
 
     def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
         self.factor(context, person, key)

@@ -42,17 +42,8 @@ class TotpMethod(StoredMethod):
                 todo="Choose one of them.",
             )
         secret = secrets.token_bytes(HASHES[name][1])
-        factor_id = factors.create(
-            context.connection,
-            context.ring,
-            firm_id=context.firm_id,
-            person_id=person.id,
-            kind=self.kind,
-            label=self.label(form),
-            facts={"hash": name},
-            secret=secret,
-            now=context.now,
-            position=-1,
+        factor_id = self.create(
+            context, person, form, facts={"hash": name}, secret=secret, position=-1
         )
         return Started(str(factor_id), self._show(context, person, secret, name))
 
@@ -75,12 +66,6 @@ class TotpMethod(StoredMethod):
             picture, kind="svg", scale=4, border=4, xmldecl=False, svgns=True, omitsize=False
         )
         return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
-
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
-        verdict = self.verify(context, person, key, form)
-        if verdict.accepted:
-            factors.confirm(context.connection, person.id, int(key), context.now)
-        return verdict
 
     def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
         factor = self.factor(context, person, key, lock=True)

@@ -51,13 +51,10 @@ class WebAuthnMethod(StoredMethod):
             return Verdict(Reason.WRONG)
         if factors.by_external_id(context.connection, context.firm_id, made.credential_id):
             return Verdict(Reason.REPLAYED)
-        factor_id = factors.create(
-            context.connection,
-            context.ring,
-            firm_id=context.firm_id,
-            person_id=person.id,
-            kind=self.kind,
-            label=self.label(form),
+        factor_id = self.create(
+            context,
+            person,
+            form,
             facts={
                 "public_key": made.public_key.hex(),
                 "aaguid": made.aaguid,
@@ -65,7 +62,6 @@ class WebAuthnMethod(StoredMethod):
                 "backed_up": made.backed_up,
             },
             secret=None,
-            now=context.now,
             position=made.sign_count,
             external_id=made.credential_id,
         )

@@ -58,6 +58,7 @@ def open_page(browser, panel):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(panel["panel"])
         page.get_by_role("button", name="Card button").wait_for()
+        page.wait_for_function("window.did_handshake")  # a key before that would be lost
         return page
 
     yield open_it
@@ -101,6 +102,25 @@ def test_mouse_and_keyboard_give_codes_and_the_display_goes_dark(open_page):
     set_speed(page, "× 1000")
     status_says(page, "dark")
     set_speed(page, "× 1")
+
+
+def test_time_goes_on_at_one_speed_however_many_look(open_page):
+    """Else a press in one of several windows would last longer than the finger was there."""
+    pages = [open_page() for _ in range(4)]
+    for page in pages:
+        page.get_by_role("button", name="× 1", exact=True, pressed=True).wait_for()
+    read = """() => [
+        parseFloat(document.querySelector(".sheet .value").innerText.replace(",", "")),
+        performance.now() / 1000,
+    ]"""
+    virtual, real = pages[0].evaluate(read)
+    pages[0].wait_for_timeout(1000)
+    later, then = pages[0].evaluate(read)
+    assert 0 < later - virtual < 1.5 * (then - real)
+    set_speed(pages[0], "pause")
+    pages[1].get_by_role("button", name="pause", exact=True, pressed=True).wait_for()
+    set_speed(pages[1], "× 1")
+    pages[0].get_by_role("button", name="× 1", exact=True, pressed=True).wait_for()
 
 
 def _words(problem) -> str:

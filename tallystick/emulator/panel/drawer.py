@@ -49,9 +49,7 @@ class Drawer:
 
     def _clock(self) -> None:
         with self._sheet("Clock"), ui.element("div").classes("row"):
-            ui.toggle(
-                _SPEEDS, value=1, on_change=lambda e: setattr(self._panel, "speed", e.value)
-            ).props(
+            ui.toggle(_SPEEDS, value=self._panel.speed).bind_value(self._panel, "speed").props(
                 "no-caps unelevated toggle-color=chosen toggle-text-color=chosen "
                 'aria-label="Clock speed"'
             ).mark("speed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,19 @@ class Panel:
         self.serial = serial
         self.token = secrets.token_urlsafe(16)
         self.meter = Meter()
-        self.speed = 1.0  # virtual seconds a second; 0 is paused
+        self.speed = 1  # virtual seconds a second; 0 is paused
+        self._looked_at = time.monotonic()
         service.card.attach(self.meter)
 
     @property
     def path(self) -> str:
         return f"/panel?token={self.token}"
+
+    def due_ms(self) -> float:
+        """Virtual time since a browser last looked, at most a tick's. Each of several windows, and
+        one that was closed a moment ago, passes its part of it: none makes time go faster."""
+        before, self._looked_at = self._looked_at, time.monotonic()
+        return 1000 * self.speed * min(_TICK_S, self._looked_at - before)
 
     def mount(self, app: FastAPI) -> None:
         panel = self
@@ -150,11 +158,11 @@ class View:
     # -- time ----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        speed = self._panel.speed
+        due_ms = self._panel.due_ms()
 
         def step(card: Card) -> dict[str, Any]:
-            if speed and not self._service.flowing:
-                card.run_for(1000 * _TICK_S * speed)
+            if due_ms and not self._service.flowing:
+                card.run_for(due_ms)
             return self._look(card)
 
         seen = self._act(step) or self._act(self._look)

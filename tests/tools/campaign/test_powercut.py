@@ -88,12 +88,13 @@ def test_a_state_file_of_another_plan_is_not_used(pico: Workshop, tmp_path: Path
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_every_call_that_changes_flash_is_cut(tmp_path: Path) -> None:
+def test_every_call_that_changes_flash_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All scenarios; the sample has a torn one of every call."""
-    runner = CliRunner()
+    monkeypatch.chdir(tmp_path)
     arguments = ["powercut", "--board", "pico", "--depth", "1", "--sample", "0.1", "--json"]
-    with runner.isolated_filesystem(tmp_path):
-        result = runner.invoke(campaign, arguments)
+    result = CliRunner().invoke(campaign, arguments)
     assert result.exit_code == ExitCode.OK, result.output
     report = json.loads(result.stdout)
     assert {
@@ -112,11 +113,10 @@ def test_told_to_end_it_reports_what_it_has(
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(powercut._Shown, "at", at)
-    runner = CliRunner()
+    monkeypatch.chdir(tmp_path)
     arguments = ["powercut", "--board", "pico", "--scenario", "press", "--jobs", "1", "--json"]
-    with runner.isolated_filesystem(tmp_path):
-        result = runner.invoke(campaign, arguments)
-        assert (powercut.STATE_FOLDER / "powercut-pico.json").is_file()
+    result = CliRunner().invoke(campaign, arguments)
+    assert (powercut.STATE_FOLDER / "powercut-pico.json").is_file()
     assert result.exit_code == ExitCode.INTERRUPTED
     report = json.loads(result.stdout)
     assert report["violations"] == [] and report["distinct_states"] >= 5

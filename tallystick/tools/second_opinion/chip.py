@@ -56,6 +56,9 @@ class SecondChip:
             ) from error
         self.board = board
         self.display = Ssd1306()
+        self.sent = bytearray()  # over the serial line
+        self.on_display: Callable[[], None] = _nothing  # a transfer to it is over
+        self.on_flash: Callable[[], None] = _nothing  # an erase or a program begins
         self.boots = 0
         self._before_reset = 0  # CPU cycles
         self._mcu = mcu = RP2040()
@@ -69,7 +72,8 @@ class SecondChip:
         mcu.adc.channel_values[_CELL_CHANNEL] = cell_mv * _ADC_MAX // (_ADC_MV * _DIVIDER)
         mcu.watchdog.on_watchdog_trigger = self._reset
         _mend_uarts(mcu)
-        _mend_flash(mcu, board)
+        mcu.uart[board.uart].on_byte = self.sent.append
+        _mend_flash(mcu, board, self._wrote)
         self._listen(board.display_bus)
         self.set_button(False)
         mcu.gpio[board.dock_pin].set_input_value(bool(board.dock_active ^ 1))
@@ -101,10 +105,14 @@ class SecondChip:
             if sent:
                 self.display.i2c_write(self.display.addr, bytes(sent))
                 sent.clear()
+                self.on_display()
             self._look()
             i2c.complete_stop()
 
         i2c.on_connect, i2c.on_write_byte, i2c.on_stop = connect, write, stop
+
+    def _wrote(self) -> None:
+        self.on_flash()
 
     @property
     def now_us(self) -> float:
@@ -156,6 +164,10 @@ class SecondChip:
         self._simulator.stopped = True
 
 
+def _nothing() -> None:
+    pass
+
+
 def _mend_uarts(mcu: RP2040) -> None:
     from rp2040py.peripherals.uart import RPUART  # noqa: PLC0415
 
@@ -175,7 +187,7 @@ def _mend_uarts(mcu: RP2040) -> None:
         mcu.peripherals[page] = mcu.uart[number]
 
 
-def _mend_flash(mcu: RP2040, board: Board) -> None:
+def _mend_flash(mcu: RP2040, board: Board, on_write: Callable[[], None]) -> None:
     apply = mcu.ssi._apply_command
     timing = board.flash_timing
     takes_us = {_ERASE: timing.erase_us, _PROGRAM: timing.program_us}
@@ -183,6 +195,8 @@ def _mend_flash(mcu: RP2040, board: Board) -> None:
     def timed() -> None:
         sent = mcu.ssi._tx_buffer
         duration_us = takes_us.get(sent[0], 0) if len(sent) >= 4 else 0
+        if duration_us:
+            on_write()
         apply()
         if duration_us:
             mcu.clock.tick(duration_us * 1000)

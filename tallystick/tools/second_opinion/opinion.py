@@ -12,6 +12,7 @@ from tallystick.tools.bench.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion.chip import SecondChip
 from tallystick.tools.second_opinion.firmware import read_firmware
+from tallystick.tools.second_opinion.parts import CardMarks, ChipMarks, Part, side_by_side
 
 BOARD = "pico"
 _START_MS, _CODE_MS, _DARK_MS = 3_000, 10_000, 60_000
@@ -19,17 +20,27 @@ _START_MS, _CODE_MS, _DARK_MS = 3_000, 10_000, 60_000
 
 @dataclass(frozen=True)
 class Step:
-    """CPU times in µs; codes are None where none is due."""
+    """Codes are None where none is due; `pixels_agree`: both displays show the same picture."""
 
     name: str
     code: str | None
     other_code: str | None
-    cpu_us: float
-    other_cpu_us: float
+    pixels_agree: bool
+    parts: list[Part]
+
+    @property
+    def cpu_us(self) -> float:
+        return sum(part.cpu_us or 0 for part in self.parts)
+
+    @property
+    def other_cpu_us(self) -> float:
+        return sum(part.other_cpu_us or 0 for part in self.parts)
 
     @property
     def agrees(self) -> bool:
-        return self.code == self.other_code
+        """The same code and picture, and display and flash in the same order."""
+        same_order = all(None not in (part.cpu_us, part.other_cpu_us) for part in self.parts)
+        return self.code == self.other_code and self.pixels_agree and same_order
 
 
 @dataclass(frozen=True)
@@ -58,20 +69,19 @@ def compare(uf2: Path, presses: int, on_step: Callable[[Step], None] | None = No
         storage = ours.board.storage
         held = ours.flash.memory[storage.address : storage.end]
         other = SecondChip(ours.board, [*segments, (storage.address, held)])
+        marks, other_marks = CardMarks(ours), ChipMarks(other)
         steps: list[Step] = []
 
         def step(name: str, our_part: Callable[[], None], other_part: Callable[[], None]) -> None:
             began, other_began = ours.mcu.cpu_us, other.cpu_us
             our_part()
             other_part()
+            parts = side_by_side(
+                marks.take(began, ours.mcu.cpu_us), other_marks.take(other_began, other.cpu_us)
+            )
+            pixels_agree = ours.frame() == other.frame()
             steps.append(
-                Step(
-                    name,
-                    ours.read_code(),
-                    read_code(other.frame()),
-                    ours.mcu.cpu_us - began,
-                    other.cpu_us - other_began,
-                )
+                Step(name, ours.read_code(), read_code(other.frame()), pixels_agree, parts)
             )
             if on_step is not None:
                 on_step(steps[-1])

@@ -3,7 +3,8 @@ GP14, cell on ADC3 through the board's divider by three.
 
 Figures: RP2040 data sheet and Pico data sheet (run about 24 mA at 125 MHz, lightsleep about 1.3 mA
 with the board's regulator), W25Q16JV data sheet (256-byte page 0.4 ms typical, 4 KiB sector erase
-45 ms, 100,000 cycles); CPU costs measured on an instruction-level RP2040.
+45 ms, 100,000 cycles); CPU costs measured on an instruction-level RP2040 under MicroPython 1.26.1
+(docs/numbers.md).
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -54,12 +55,12 @@ BOARD = Board(
     ),
     cell="CR2032",
     brown_out_mv=1_800,
-    boot_us=7_400,
+    boot_us=13_500,
     wake_us=500,
-    read_us_per_256=60,
-    import_us_per_256=278,
+    read_us_per_256=44,
+    import_us_per_256=1_250,
     costs={
-        "hashlib": {"sha1_us": 98, "sha256_us": 192},
-        "cryptolib": {"key_us": 60, "block_us": 25},
+        "hashlib": {"sha1_us": 40, "sha256_us": 70},
+        "cryptolib": {"key_us": 61, "block_us": 26},
     },
 )

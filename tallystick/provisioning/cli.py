@@ -52,7 +52,7 @@ station.add_command(labels)
 @user_option
 @digits_option
 @click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
-@click.option("--reseed", is_flag=True, help="Give a card in service a new seed; needs a press.")
+@click.option("--reseed", is_flag=True, help="Give a card in service a new seed; asks for presses.")
 @click.option("--confirm", is_flag=True, help="Have a person check button and display.")
 @click.option("--min-version", default="0.1.0", show_default=True, help="Oldest firmware to take.")
 @click.option("--batch", default="single", show_default=True, metavar="NAME")

@@ -196,7 +196,8 @@ class Journal:
                 (serial, batch, State.AUTHENTIC, server, user, reseed, now, now),
             )
             row = cursor.lastrowid
-            self._audit("card authentic", serial, f"batch {batch}")
+            wanted = ", also in place of an older seed" if reseed else ""
+            self._audit("card authentic", serial, f"batch {batch}{wanted}")
         assert row is not None
         return self._by_id(row)
 

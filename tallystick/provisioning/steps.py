@@ -251,7 +251,8 @@ class CardRun:
             raise RefusedError(
                 f"Card {card.serial} is already in service, and {known}.",
                 kept="Nothing was changed.",
-                todo="`tally station provision --reseed` gives it a new seed; old codes end then.",
+                todo="`tally station provision --reseed`, or that choice of the console, gives it "
+                "a new seed; old codes end then.",
             )
         done = self._journal.latest(card.serial)
         if registered is not None and done is not None and not self._plan.reseed:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
+import time
 from dataclasses import replace
+from queue import Queue
 
 import pytest
 from hypothesis import given
@@ -20,10 +23,11 @@ from tallystick.provisioning.console.advice import advise
 from tallystick.provisioning.console.gate import Gate
 from tallystick.provisioning.console.guard import COOKIE, Guard
 from tallystick.provisioning.console.peer import TABLE, same_user, uid_of_peer
+from tallystick.provisioning.console.questions import Question, Questions
 from tallystick.provisioning.console.shell import prose
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
 from tallystick.provisioning.journal import State
-from tallystick.provisioning.steps import Plan
+from tallystick.provisioning.steps import TYPING_TRIES, Plan
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
@@ -327,6 +331,60 @@ def join(workshop: Workshop) -> Picture:
     return picture
 
 
+class TestQuestions:
+    def ask(self, questions, serial="a"):
+        """Asks in a thread. → (the question, what came of it)"""
+        got: Queue = Queue()
+
+        def work():
+            try:
+                got.put(questions.ask(serial))
+            except NoDeviceError as error:
+                got.put(error)
+
+        threading.Thread(target=work, daemon=True).start()
+        for _ in range(500):
+            if pending := [one for one in questions.pending() if one.serial == serial]:
+                return pending[0], got
+            time.sleep(0.01)
+        raise AssertionError("nothing is asked")
+
+    def test_an_answer_goes_to_who_asked_and_only_once(self):
+        questions = Questions()
+        first, typed = self.ask(questions, "a")
+        other, _ = self.ask(questions, "b")
+        questions.answer(first, "123456")
+        assert typed.get(timeout=5) == "123456"
+        questions.answer(first, "654321")  # a slower browser
+        assert questions.pending() == (other,)
+        again, typed = self.ask(questions, "a")
+        assert (again.wrong, again.tries_left) == (1, TYPING_TRIES - 1)
+        questions.answer(first, "654321")  # the question of before
+        assert again in questions.pending() and typed.empty()
+        questions.forget("a")
+        questions.answer(again, "1" * 6)
+        typed.get(timeout=5)
+        questions.close()
+
+    def test_who_gives_up_is_not_asked_again(self):
+        questions = Questions()
+        question, typed = self.ask(questions)
+        questions.give_up(question)
+        assert typed.get(timeout=5) == "" and questions.ask("a") == "" == questions.ask("a")
+        questions.forget("a")
+        question, _ = self.ask(questions)
+        assert question.wrong == 0
+        questions.close()
+
+    def test_nobody_waits_for_a_console_that_ends(self):
+        questions = Questions()
+        _, typed = self.ask(questions)
+        questions.close()
+        assert isinstance(typed.get(timeout=5), NoDeviceError)
+        with pytest.raises(NoDeviceError):
+            questions.ask("b")
+
+
 class TestWorkshop:
     def test_a_batch_to_its_end(self, benches, journal):
         benches.cards = {name: MemoryCard(serial=f"TS0000000{name}") for name in "12"}
@@ -358,6 +416,63 @@ class TestWorkshop:
         assert isinstance(trouble.error, RefusedError)
         assert benches.workshop.picture().tiles[0].mood is Mood.FAILED
         benches.workshop.stop()
+
+    @staticmethod
+    def asked(workshop: Workshop) -> Question:
+        for _ in range(500):
+            if questions := workshop.picture().questions:
+                return questions[0]
+            workshop._run.thread.join(0.01)
+        raise AssertionError("nothing is asked")
+
+    def test_button_and_display_are_checked(self, benches, journal):
+        card = benches.cards["a"] = MemoryCard()
+        workshop = benches.workshop
+        workshop.start(Plan(batch="june"), 1, "a", confirm=True)
+        question = self.asked(workshop)
+        assert workshop.picture().tiles[0].mood is Mood.TYPE and workshop.picture().confirm
+        assert "type the code" in advise(workshop.picture()).text
+        workshop.stop()  # a card under way is finished all the same
+        assert "type the code" in advise(workshop.picture()).text
+        workshop.questions.answer(question, "000000")
+        again = self.asked(workshop)
+        assert again.wrong == 1
+        workshop.questions.answer(again, card.code(2))
+        assert join(workshop).done == 1
+        begun = next(line for line in journal.audit_log() if "batch begun" in line)
+        assert "button and display are checked" in begun and "new seeds" not in begun
+        assert card.code(2) not in "".join(journal.audit_log())
+
+    def test_a_display_that_shows_nothing(self, benches):
+        card = benches.cards["a"] = MemoryCard()
+        benches.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
+        benches.workshop.questions.give_up(self.asked(benches.workshop))
+        benches.workshop.stop()
+        (trouble,) = join(benches.workshop).troubles
+        assert "on the display" in trouble.error.what and not card.secret
+        assert benches.registry.seeds == {}
+
+    def test_a_console_that_ends_leaves_a_card_to_be_resumed(self, benches, journal):
+        benches.cards["a"] = MemoryCard()
+        benches.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
+        self.asked(benches.workshop)
+        benches.workshop.close()
+        (trouble,) = join(benches.workshop).troubles
+        assert "resume" in trouble.error.todo
+        assert [record.state for record in journal.unfinished()] == [State.SEEDED]
+
+    def test_cards_in_service_get_new_seeds_only_when_it_is_chosen(self, benches, journal):
+        card = benches.cards["a"] = MemoryCard()
+        benches.workshop.start(Plan(batch="june"), 1, "a")
+        join(benches.workshop)
+        old = card.secret
+        benches.workshop.start(Plan(batch="july", reseed=True), 1, "a")
+        seen = join(benches.workshop)
+        assert (seen.done, seen.reseed, seen.confirm) == (1, True, False)
+        assert card.secret != old and benches.registry.seeds == {card.serial: card.secret}
+        lines = [line for line in journal.audit_log() if "july" in line]
+        assert "new seeds for cards in service" in lines[0]
+        assert "also in place of an older seed" in lines[1]
 
     def test_a_server_that_is_away_begins_nothing(self, benches):
         def away(call: str) -> None:

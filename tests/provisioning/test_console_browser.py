@@ -20,9 +20,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
 ]
+SHOTS = os.environ.get("TALLY_SCREENSHOTS")
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
 # The library's loading bar is seen for moments only.
 AXE_RUN = "axe.run({exclude: ['#q-loading-bar']})"
+SETTLED = """() => document.getAnimations().every((one) => one.playState === "finished"
+  || one.effect.getComputedTiming().iterations === Infinity)"""
+AXE_IN_DIALOG = "axe.run({include: ['[role=dialog]']})"  # what is behind it is dimmed on purpose
 
 
 @pytest.fixture(scope="module")
@@ -91,20 +95,34 @@ def go(page, url: str) -> None:
     page.wait_for_function("window.did_handshake")
 
 
-def check(page) -> None:
-    """Nothing for axe to complain of, in light and dark; no scrolling sideways on a phone."""
+def check(page, picture: str = "") -> None:
+    """Nothing for axe to complain of, in light and dark; no scrolling sideways on a phone.
+    picture: the name of pictures for people to look at, in the folder TALLY_SCREENSHOTS."""
     found: dict[str, list[str]] = {}
+    run = AXE_IN_DIALOG if page.get_by_role("dialog").count() else AXE_RUN
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(SETTLED)
         page.evaluate(AXE)
-        result = page.evaluate(AXE_RUN)["violations"]
+        result = page.evaluate(run)["violations"]
+        _keep(page, picture, scheme)
         if result:
-            found[scheme] = [f"{v['id']}: {v['nodes'][0]['html']}" for v in result]
+            found[scheme] = [_words(problem["nodes"][0]) for problem in result]
     page.set_viewport_size({"width": 390, "height": 844})
     wide = page.evaluate("document.documentElement.scrollWidth")
+    _keep(page, picture, "phone")
     page.set_viewport_size({"width": 1280, "height": 860})
     page.emulate_media(color_scheme="light")
     assert found == {} and wide <= 390
+
+
+def _words(node) -> str:
+    return f"{node['html']} {node['failureSummary']}"
+
+
+def _keep(page, picture: str, how: str) -> None:
+    if SHOTS and picture:
+        page.screenshot(path=Path(SHOTS) / f"console-{picture}.{how}.png", full_page=True)
 
 
 def scan(page, serial: str) -> None:
@@ -179,6 +197,95 @@ def test_a_batch_by_keyboard(rig, page):
     check(page)
     page.get_by_label("Serial number, batch, user or state").fill("nothing")
     says(page, "No card matches.")
+
+
+def begin(page, name: str, choice: str) -> None:
+    """Name a batch of one card, make a choice by keyboard, and start."""
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Cards", exact=True).fill("1")
+    box = page.get_by_role("checkbox", name=choice, exact=True)
+    assert box.get_attribute("aria-checked") == "false"
+    described = page.locator(f"#{box.get_attribute('aria-describedby')}")
+    assert len(described.inner_text()) > 60
+    box.focus()
+    page.keyboard.press("Space")
+    page.get_by_role("checkbox", name=choice, exact=True, checked=True).wait_for()
+    check(page, name)
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.press("Enter")
+
+
+def test_button_and_display_are_checked_by_keyboard(rig, page):
+    card = rig.new_card()
+    rig.clear()
+    rig.insert(card, 0)
+    go(page, rig.url)
+    begin(page, "checked", "Have button and display of each card checked")
+    status = page.get_by_role("status").filter(has_text="type the code on its display")
+    status.wait_for()
+    field = page.get_by_label(f"Code of {card} in dock0")
+    page.locator(".codes input:focus").wait_for()
+    page.keyboard.type(card)  # its label was scanned
+    page.keyboard.press("Enter")
+    says(page, "No try was counted.")
+    httpx.post(f"{rig.controls[card]}/button", json={"action": "press"}).raise_for_status()
+    code = httpx.get(f"{rig.controls[card]}/display?format=json").json()["code"]
+    page.keyboard.type(f"{(int(code) + 1) % 10**6:06}")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").filter(has_text="two tries are left").wait_for()
+    check(page, "typing")
+    page.locator(".codes input:focus").wait_for()
+    page.keyboard.type(f"{code[:3]} {code[3:]}")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").filter(has_text="The batch is complete").wait_for()
+    assert field.count() == 0
+    log = httpx.get(f"{rig.url}/audit.jsonl", cookies=cookies(page)).text
+    assert "button and display are checked" in log and code not in log
+
+
+def test_a_new_seed_for_a_card_in_service_needs_consent_and_a_press(rig, page):
+    card = rig.new_card(in_service=True)
+    know(rig, card, "ada", keeps_it=True)
+    rig.clear()
+    rig.insert(card, 0)
+    go(page, rig.url)
+    begin(page, "anew", "Give cards in service a new seed")
+    dialog = page.get_by_role("dialog", name="New seeds for cards in service?")
+    cancel = page.get_by_role("button", name="Cancel").and_(page.locator(":focus"))
+    cancel.wait_for()
+    check(page, "consent")
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.get_by_role("heading", name="anew").count() == 0  # nothing was begun
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.press("Enter")
+    cancel.wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    asks = page.get_by_role("status").filter(has_text="Press the button of the card in dock0")
+    asks.wait_for()
+    says(page, "new seeds for cards in service")
+    check(page, "press")
+    url = f"{rig.server.url}/v1/cards/{card}"
+    headers = {"authorization": f"Bearer {rig.admin_token}"}
+    complete = page.get_by_role("status").filter(has_text="The batch is complete")
+    presses = 0
+    while not complete.count():
+        assert presses < 20, page.locator("#main").inner_text()
+        httpx.post(f"{rig.controls[card]}/button", json={"action": "press"}).raise_for_status()
+        presses += 1
+        page.wait_for_timeout(500)
+    known = httpx.get(url, headers=headers).json()
+    assert presses >= 3  # for the seed, and for each of the two codes that are compared
+    assert (known["user"], known["moving_factor"]) == (None, 2)
+    log = httpx.get(f"{rig.url}/audit.jsonl", cookies=cookies(page)).text
+    assert "new seeds for cards in service" in log and "also in place of an older seed" in log
+    go(page, rig.url)
+    assert not page.get_by_role("checkbox", checked=True).count()
+
+
+def cookies(page) -> dict[str, str]:
+    return {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
 
 
 def test_a_card_that_is_not_wanted_is_told_once(rig, page):

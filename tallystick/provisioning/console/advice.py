@@ -13,6 +13,10 @@ _SENTENCES = {
         "Press the button of the card in {}.",
         "Press the buttons of the cards in {}.",
     ),
+    Mood.TYPE: (
+        "Press the button of the card in {} and type the code on its display.",
+        "Press the buttons of the cards in {} and type the codes on their displays.",
+    ),
     Mood.FAILED: (
         "Take the card out of {}: it failed, the reason is below.",
         "Take the cards out of {}: they failed, the reasons are below.",
@@ -40,7 +44,7 @@ def advise(picture: Picture) -> Advice:
         return Advice(f"The batch ended by a fault: {picture.fault}", urgent=True)
     if not picture.running:
         return _afterwards(picture)
-    if picture.stopping:
+    if picture.stopping and not picture.questions:
         return Advice("Stopping: leave the cards in until their tiles say that they are finished.")
     found = [_say(mood, picture) for mood in _SENTENCES]
     said = [text for text in found if text]
@@ -62,7 +66,7 @@ def _afterwards(picture: Picture) -> Advice:
 def _say(mood: Mood, picture: Picture) -> str:
     tiles = [tile for tile in picture.tiles if tile.mood is mood]
     if mood is Mood.EMPTY:
-        busy = sum(tile.mood in (Mood.WORKING, Mood.PRESS) for tile in picture.tiles)
+        busy = sum(tile.mood in (Mood.WORKING, Mood.PRESS, Mood.TYPE) for tile in picture.tiles)
         tiles = tiles[: max(0, picture.wanted - picture.done - busy)]
     one, several = _SENTENCES[mood]
     return (one if len(tiles) == 1 else several).format(_names(tiles)) if tiles else ""

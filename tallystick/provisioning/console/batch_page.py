@@ -9,6 +9,7 @@ from nicegui import ui
 
 from tallystick.provisioning.cli_batch import DOING
 from tallystick.provisioning.console.advice import advise
+from tallystick.provisioning.console.code_forms import CodeForms
 from tallystick.provisioning.console.shell import Cell, Page, button, heading, prose, table, when
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
 from tallystick.provisioning.steps import Plan
@@ -16,10 +17,18 @@ from tallystick.provisioning.steps import Plan
 TICK_S = 0.2
 RECENT = 8
 TROUBLES = 20
-_SIGNS = {Mood.EMPTY: "+", Mood.WORKING: "…", Mood.PRESS: "!", Mood.DONE: "✓", Mood.FAILED: "×"}
+_SIGNS = {
+    Mood.EMPTY: "+",
+    Mood.WORKING: "…",
+    Mood.PRESS: "!",
+    Mood.TYPE: "?",
+    Mood.DONE: "✓",
+    Mood.FAILED: "×",
+}
 _SAYS = {
     Mood.EMPTY: "put a card in",
     Mood.PRESS: "press its button now",
+    Mood.TYPE: "press it, and type its code",
     Mood.DONE: "done: take it out",
     Mood.FAILED: "failed: take it out",
 }
@@ -63,6 +72,21 @@ class BatchPage:
                 self._name.classes("grow")
                 self._ports.classes("grow")
                 begin = button("Start", self._begin, "main-act").style("min-height:56px")
+            with ui.element("fieldset").classes("choices"):
+                ui.html('<legend class="spoken">What is done besides</legend>', sanitize=False)
+                self._confirm = _choice(
+                    "Have button and display of each card checked",
+                    "Somebody presses the button and types the code from the display; that code "
+                    "counts as used. A card whose code is not typed right in three tries is not "
+                    "registered, and its seed is deleted.",
+                )
+                self._reseed = _choice(
+                    "Give cards in service a new seed",
+                    "Without it they are refused. Each asks for three presses on its button. "
+                    "Its codes so far end, and it belongs to nobody until it is assigned again. A "
+                    "card that has been used to log in is refused by the server, and stays as it "
+                    "is.",
+                )
             for field in (self._name, self._count, self._digits, self._ports):
                 field.on("keydown.enter", self._begin)
             begin.mark("start")
@@ -100,10 +124,35 @@ class BatchPage:
         if not (name and count > 0 and digits in range(6, 9) and ports):
             ui.notify("Give the batch a name, a number of cards, 6 to 8 digits, and ports.")
             return
-        plan = Plan(digits=digits, batch=name)
-        if await self._page.act(lambda: self._workshop.start(plan, count, ports)) is None:
+        confirm, reseed = bool(self._confirm.value), bool(self._reseed.value)
+        if reseed and not await self._consent():
+            return
+        plan = Plan(digits=digits, batch=name, reseed=reseed)
+        started = await self._page.act(
+            lambda: self._workshop.start(plan, count, ports, confirm=confirm)
+        )
+        if started is None:
+            self._reseed.set_value(False)  # consent is for one batch
             self._page.quiet()
             self._look(force=True)
+
+    async def _consent(self) -> bool:
+        """Is it meant? What is to come cannot be taken back."""
+        title = "New seeds for cards in service?"
+        with ui.dialog().props(f'aria-label="{title}"') as dialog, ui.element("div") as box:
+            box.classes("sheet ask")
+            heading(title)
+            ui.label(
+                "Every card in service that is put into a dock, and whose button is pressed, loses "
+                "its seed in this batch. Codes of the old seed are never accepted again, and the "
+                "card has to be assigned anew. This cannot be undone."
+            )
+            with ui.element("div").classes("line"):
+                button("Cancel", lambda: dialog.submit(False), "other-act").props("autofocus")
+                button("Start, and give new seeds", lambda: dialog.submit(True), "bad-act")
+        agreed = bool(await dialog)
+        dialog.delete()
+        return agreed
 
     def _halt(self) -> None:
         if self._page.alive():
@@ -115,6 +164,8 @@ class BatchPage:
         with ui.element("section").classes("sheet next").props('aria-label="Next"') as self._next:
             self._say = ui.label().classes("say").props('role="status" aria-live="polite"')
             self._more = ui.label().classes("more")
+        self._codes = CodeForms(self._workshop.questions, self._page.alive)
+        self._codes.build()
         with ui.element("section").classes("sheet").props('aria-label="Progress"'):
             with ui.element("div").classes("line"):
                 self._title = ui.html("", sanitize=False).classes("grow")
@@ -137,6 +188,8 @@ class BatchPage:
         if picture is None:
             return
         self._show_advice(picture)
+        docks = {tile.serial: tile.name for tile in picture.tiles}
+        self._codes.show(picture.questions, lambda serial: docks.get(serial, "a dock"))
         self._show_progress(picture)
         self._show_tiles(picture)
         if before is None or before.troubles != picture.troubles:
@@ -168,9 +221,18 @@ class BatchPage:
         if picture.troubles:
             count = len(picture.troubles)
             facts.append((str(count), "failure" if count == 1 else "failures"))
+        chosen = [
+            f'<span class="chip {kind}">{words}</span>'
+            for wanted, words, kind in (
+                (picture.reseed, "new seeds for cards in service", "warn"),
+                (picture.confirm, "button and display are checked", "info"),
+            )
+            if wanted
+        ]
         self._facts.set_content(
             '<div class="facts">'
             + "".join(f"<span><b>{value}</b> {words}</span>" for value, words in facts)
+            + "".join(chosen)
             + "</div>"
         )
         self._halt_button.set_visibility(picture.running and not picture.stopping)
@@ -202,6 +264,15 @@ class BatchPage:
                     f"<span>{prose(error.what)}</span><span>{prose(rest)}</span></div>",
                     sanitize=False,
                 )
+
+
+def _choice(text: str, means: str) -> ui.checkbox:
+    """A choice, and what it means, which a screen reader reads with it."""
+    with ui.element("div"):
+        box = ui.checkbox(text).classes("choice")
+        about = ui.label(means).classes("soft small means")
+        box.props(f'aria-describedby="{about.html_id}"')
+    return box
 
 
 class _TileView:

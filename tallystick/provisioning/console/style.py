@@ -79,7 +79,7 @@ form .q-btn { text-transform:none; font-family:inherit; cursor:pointer; }
 .meter { height:14px; border-radius:7px; background:var(--line); overflow:hidden; width:100%; }
 .meter > div { height:100%; background:var(--accent); transition:width .3s; min-width:0; }
 .meter.whole > div { background:var(--good); }
-.facts { display:flex; gap:6px 28px; flex-wrap:wrap; }
+.facts { display:flex; gap:6px 28px; flex-wrap:wrap; align-items:baseline; }
 .facts b { font-size:1.25rem; font-variant-numeric:tabular-nums; font-weight:650; }
 .tiles { display:grid; gap:14px; grid-template-columns:repeat(auto-fill,minmax(230px,1fr)); }
 .tile { position:relative; overflow:hidden; border-radius:12px; border:1px solid var(--line);
@@ -97,9 +97,9 @@ form .q-btn { text-transform:none; font-family:inherit; cursor:pointer; }
   display:grid; place-items:center; font-size:.85em; border:1px solid currentColor; }
 .tile.done { border-color:var(--good); } .tile.done .fill { background:var(--good-tint); }
 .tile.done .doing { color:var(--good); }
-.tile.press { border-color:var(--warn); }
-.tile.press .fill { background:var(--warn-tint); width:100% !important; }
-.tile.press .doing { color:var(--warn); }
+.tile:is(.press,.type) { border-color:var(--warn); }
+.tile:is(.press,.type) .fill { background:var(--warn-tint); width:100% !important; }
+.tile:is(.press,.type) .doing { color:var(--warn); }
 .tile.failed { border-color:var(--bad); }
 .tile.failed .fill { background:var(--bad-tint); width:100% !important; }
 .tile.failed .doing { color:var(--bad); }
@@ -125,6 +125,14 @@ table.list .hash { color:var(--soft); font-size:.85rem; }
 .chip.warn { color:var(--warn); border-color:var(--warn); background:var(--warn-tint); }
 .chip.bad { color:var(--bad); border-color:var(--bad); background:var(--bad-tint); }
 .chip.info { color:var(--accent); border-color:var(--accent); background:var(--tint); }
+.choices { border:0; padding:0; margin:0; display:flex; flex-direction:column; gap:8px; }
+.choice { margin-left:-10px; font-weight:550; }
+.choice .q-checkbox__bg { border-color:var(--strong) !important; }
+.choice .q-checkbox__inner--truthy .q-checkbox__bg { background:var(--accent) !important;
+  border-color:var(--accent) !important; }
+.choice .q-checkbox__svg { color:var(--on-accent); }
+.means { padding-left:30px; max-width:75ch; }
+.ask { max-width:560px; position:relative; z-index:1; }
 .two { display:grid; gap:20px; grid-template-columns:minmax(0,1fr); align-items:start; }
 @media (min-width:980px) { .two { grid-template-columns:minmax(0,1.1fr) minmax(0,1fr); } }
 .tabs { display:flex; gap:6px; flex-wrap:wrap; }

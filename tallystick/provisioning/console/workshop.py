@@ -11,6 +11,7 @@ from enum import StrEnum
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.provisioning.batch import Batch, Summary
 from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.console.questions import Question, Questions
 from tallystick.provisioning.journal import State
 from tallystick.provisioning.ports import source_for
 from tallystick.provisioning.steps import Outcome, Plan
@@ -32,6 +33,7 @@ class Mood(StrEnum):
     EMPTY = "empty"
     WORKING = "working"
     PRESS = "press"
+    TYPE = "type"
     DONE = "done"
     FAILED = "failed"
 
@@ -82,6 +84,9 @@ class Picture:
     left_s: float | None
     tiles: tuple[Tile, ...]
     troubles: tuple[Trouble, ...]
+    questions: tuple[Question, ...] = ()
+    reseed: bool = False
+    confirm: bool = False
     fault: str = ""
 
     @property
@@ -107,10 +112,14 @@ class Workshop:
         self._bench = bench
         self._lock = threading.Lock()
         self._run: _Run | None = None
+        self.questions = Questions()
 
-    def start(self, plan: Plan, count: int, ports: str) -> None:
-        """Go on with a batch, or begin it. Raises BadInputError when one runs, and what the
-        registry raises when cards could not be registered now."""
+    def start(self, plan: Plan, count: int, ports: str, *, confirm: bool = False) -> None:
+        """Go on with a batch, or begin it. confirm: have a person check button and display of
+        each card. Raises BadInputError when one runs, and what the registry raises when cards
+        could not be registered now."""
+        if confirm:
+            plan = replace(plan, confirm=self._ask)
         with self._lock:
             if self._run is not None and self._run.thread.is_alive():
                 raise BadInputError(
@@ -124,7 +133,10 @@ class Workshop:
             thread = threading.Thread(target=self._work, name="batch", daemon=True)
             self._run = _Run(batch, plan, thread, time.monotonic())
             self._run.tiles = {port: Tile(port) for port in source.ports()}
-        self._bench.journal.note("batch begun", plan.batch, f"{count} cards, ports {ports}")
+        detail = [f"{count} cards", f"ports {ports}"]
+        detail += ["new seeds for cards in service"] if plan.reseed else []
+        detail += ["button and display are checked"] if confirm else []
+        self._bench.journal.note("batch begun", plan.batch, ", ".join(detail))
         thread.start()
 
     def stop(self) -> None:
@@ -135,6 +147,7 @@ class Workshop:
 
     def close(self) -> None:
         self.stop()
+        self.questions.close()
         if self._run is not None and self._run.thread.is_alive():
             self._run.thread.join(30)
 
@@ -159,6 +172,9 @@ class Workshop:
                 left_s=summary.missing / rate if rate else None,
                 tiles=tuple(run.tiles[port] for port in sorted(run.tiles)),
                 troubles=tuple(run.troubles),
+                questions=self.questions.pending(),
+                reseed=run.plan.reseed,
+                confirm=run.plan.confirm is not None,
                 fault=run.fault,
             )
 
@@ -175,6 +191,18 @@ class Workshop:
         except Exception as error:  # told on the page: nobody looks at this thread
             run.fault = str(error) if isinstance(error, TallyError) else type(error).__name__
 
+    def _ask(self, serial: str) -> str:
+        """The port's thread waits here for a person; the tile tells of it."""
+        with self._lock:
+            assert self._run is not None
+            ports = [port for port, tile in self._run.tiles.items() if tile.serial == serial]
+        for port in ports:
+            self._set(port, mood=Mood.TYPE)
+        typed = self.questions.ask(serial)
+        for port in ports:
+            self._set(port, mood=Mood.WORKING)
+        return typed
+
     # -- batch.Listener: from the threads of the ports -------------------------------------------
 
     def step(self, port: str, state: State, serial: str) -> None:
@@ -187,12 +215,14 @@ class Workshop:
         self._set(port, mood=Mood.PRESS)
 
     def finished(self, port: str, outcome: Outcome) -> None:
+        self.questions.forget(outcome.serial)
         with self._lock:
             assert self._run is not None
             done = self._run.tiles.get(port, Tile(port)).done + 1
         self._set(port, mood=Mood.DONE, serial=outcome.serial, step=len(STEPS), done=done)
 
     def failed(self, port: str, serial: str, error: TallyError) -> None:
+        self.questions.forget(serial)
         with self._lock:
             assert self._run is not None
             failed = self._run.tiles.get(port, Tile(port)).failed + 1

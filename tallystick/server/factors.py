@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -101,13 +101,13 @@ def get(connection: Connection, person_id: int, factor_id: int, *, lock: bool = 
             kept=NOTHING_CHANGED,
             todo="Choose one of the methods listed.",
         )
-    return _enrolled(row)
+    return enrolled(row)
 
 
 def of_person(connection: Connection, person_id: int) -> list[Enrolled]:
     """The confirmed factors of a person, oldest first."""
     query = _query().where(Factor.person_id == person_id, Factor.confirmed_at.is_not(None))
-    return [_enrolled(row) for row in connection.execute(query.order_by(Factor.id))]
+    return [enrolled(row) for row in connection.execute(query.order_by(Factor.id))]
 
 
 def by_external_id(connection: Connection, firm_id: int, external_id: bytes) -> Enrolled | None:
@@ -118,7 +118,7 @@ def by_external_id(connection: Connection, firm_id: int, external_id: bytes) -> 
         Factor.confirmed_at.is_not(None),
     )
     row = connection.execute(query.with_for_update()).one_or_none()
-    return _enrolled(row) if row is not None else None
+    return enrolled(row) if row is not None else None
 
 
 def confirm(connection: Connection, person_id: int, factor_id: int, now: float) -> None:
@@ -148,8 +148,9 @@ def move(
     position: int,
     throttle: Throttle,
     used_at: int | None,
-) -> None:
-    """Compare and set. Raises StaleError when the factor is no longer as it was judged."""
+) -> Enrolled:
+    """Compare and set. → the factor as it is now. Raises StaleError when it is no longer as it was
+    judged."""
     moved = connection.execute(
         update(Factor)
         .where(
@@ -168,6 +169,7 @@ def move(
     )
     if moved.rowcount != 1:
         raise StaleError
+    return replace(factor, position=position, throttle=throttle, last_used_at=used_at)
 
 
 def unlock(connection: Connection, person_id: int) -> None:
@@ -183,7 +185,8 @@ def _query() -> Any:
     return select(*Factor.__table__.columns)
 
 
-def _enrolled(row: AnyRow) -> Enrolled:
+def enrolled(row: AnyRow) -> Enrolled:
+    """A row with all columns of the table."""
     return Enrolled(
         id=row.id,
         firm_id=row.firm_id,

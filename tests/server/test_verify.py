@@ -8,14 +8,16 @@ from tallystick.server.otp import hotp
 from tallystick.server.running import add_credential
 from tallystick.server.settings import CodePolicy
 
+CARD = {"method": "card", "serial": "1000000001"}
+
 
 def test_a_right_code_is_right_once(server):
     seed = server.card()
     answer = server.verify(hotp(seed, 0, 6))
     assert answer.status_code == 200
-    assert answer.json() == {"accepted": True, "reason": "ok", "serial": "1000000001"}
+    assert answer.json() == {"accepted": True, "reason": "ok", **CARD}
     again = server.verify(hotp(seed, 0, 6))
-    assert again.json() == {"accepted": False, "reason": "replayed", "serial": "1000000001"}
+    assert again.json() == {"accepted": False, "reason": "replayed", **CARD}
 
 
 def test_look_ahead_then_resynchronise(server):
@@ -107,6 +109,7 @@ def test_of_two_cards_either_serves_and_neither_can_be_guessed_longer(server, wr
     assert server.verify(hotp(second, 0, 6)).json() == {
         "accepted": True,
         "reason": "ok",
+        "method": "card",
         "serial": "C2",
     }
     assert server.verify(hotp(first, 0, 6)).json()["serial"] == "C1"

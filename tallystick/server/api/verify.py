@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tallystick.server.api.access import state_of, token_hash
 from tallystick.server.judge import Reason
+from tallystick.server.policy import MethodKind
 from tallystick.server.verification import Check
 
 router = APIRouter(prefix="/v1", tags=["verification"])
@@ -50,6 +51,7 @@ class ResynchroniseRequest(_Subject):
 class VerifyAnswer(BaseModel):
     accepted: bool
     reason: Reason
+    method: MethodKind | None
     serial: str | None
 
 
@@ -63,7 +65,8 @@ ANSWERS = {429: {"model": ThrottledAnswer}}
 
 @router.post("/verify", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
 async def verify(body: VerifyRequest, request: Request) -> Response:
-    """Is this the user's (or the card's) next code? A right code is right once."""
+    """Is this the next code of the card, or of one of the user's cards or authenticator apps? A
+    right code is right once."""
     return await _answer(request, body, (body.code,))
 
 
@@ -84,5 +87,10 @@ async def _answer(request: Request, subject: _Subject, codes: tuple[str, ...]) -
             headers={"retry-after": str(wait)},
         )
     return JSONResponse(
-        {"accepted": outcome.accepted, "reason": outcome.reason, "serial": outcome.serial}
+        {
+            "accepted": outcome.accepted,
+            "reason": outcome.reason,
+            "method": outcome.method,
+            "serial": outcome.serial,
+        }
     )

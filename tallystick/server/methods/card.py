@@ -13,6 +13,7 @@ from tallystick.server.judge import Reason
 from tallystick.server.methods.base import Context, Form, Held, Person, Started, Verdict
 from tallystick.server.models import Assignment, Card
 from tallystick.server.policy import MethodKind
+from tallystick.server.tokens import Question
 
 
 class CardMethod:
@@ -81,8 +82,13 @@ class CardMethod:
             return Verdict(Reason.WRONG)
         if len({len(code) for code in codes}) != 1:
             return Verdict(Reason.WRONG)
-        question = verification.Question(
-            context.firm_id, person.login, None, codes, context.policy.codes()
+        question = Question(
+            context.firm_id,
+            person.login,
+            None,
+            codes,
+            context.policy.codes(),
+            frozenset({self.kind}),
         )
         answer = verification.ask(context.connection, context.ring, question, context.now)
         if isinstance(answer, ApiError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import io
 import secrets
 
@@ -12,14 +11,12 @@ import pyotp
 
 from tallystick.server import factors
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.factors import Enrolled
 from tallystick.server.judge import Reason
 from tallystick.server.methods.base import Context, Form, Person, Started, Verdict
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.policy import MethodKind
+from tallystick.server.tokens import APP_DIGITS, APP_STEP_S, AppToken
 
-STEP_S = 30
-DIGITS = 6
 HASHES = {"SHA1": (hashlib.sha1, 20), "SHA256": (hashlib.sha256, 32)}
 
 
@@ -68,31 +65,18 @@ class TotpMethod(StoredMethod):
         return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
 
     def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
-        factor = self.factor(context, person, key, lock=True)
-        if wait_s := factor.throttle.wait_s(int(context.now)):
-            return Verdict(Reason.THROTTLED, wait_s)
-        step = _matching_step(context, factor, form.get("code", "").strip().replace(" ", ""))
-        if step is None:
-            return self.refuse(context, factor)
-        if step <= factor.position:
-            return Verdict(Reason.REPLAYED)
-        return self.accept(context, factor, step)
-
-
-def _matching_step(context: Context, factor: Enrolled, code: str) -> int | None:
-    """The time step whose code it is, around the server's time. All steps are compared."""
-    totp = _totp(factor.secret(context.ring), str(factor.facts["hash"]))
-    middle = int(context.now) // STEP_S
-    around = context.policy.totp_steps_around
-    found = None
-    for step in range(max(0, middle - around), middle + around + 1):
-        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode()):
-            found = step
-    return found
+        app = AppToken(self.factor(context, person, key, lock=True))
+        code = form.get("code", "").strip().replace(" ", "")
+        judged = app.judge(context.ring, (code,), context.policy.codes(), int(context.now))
+        used_at = int(context.now) if judged.reason is Reason.OK else None
+        app.store(context.connection, judged.state, used_at=used_at)
+        return Verdict(judged.reason, judged.retry_after_s)
 
 
 def _totp(secret: bytes, name: str) -> pyotp.TOTP:
-    return pyotp.TOTP(_base32(secret), digits=DIGITS, digest=HASHES[name][0], interval=STEP_S)
+    return pyotp.TOTP(
+        _base32(secret), digits=APP_DIGITS, digest=HASHES[name][0], interval=APP_STEP_S
+    )
 
 
 def _base32(secret: bytes) -> str:

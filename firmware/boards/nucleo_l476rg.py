@@ -10,6 +10,7 @@ protection. The lowest power state is Standby. Light sleep is Stop mode, in whic
 millisecond tick stands still: time asleep is taken from the real-time clock.
 """
 
+import gc
 import time
 
 import machine
@@ -70,6 +71,7 @@ def _edge(_pin):
 
 def start() -> int:
     """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
+    gc.threshold(12288)  # code is executed in flash here: there is little to scatter the heap
     woken = stm.mem32[_PWR_SR1]
     stm.mem32[_PWR_SCR] = 0x1F
     stm.mem32[_RCC_APB1ENR1] = stm.mem32[_RCC_APB1ENR1] | 1 << 10 | 1 << 28
@@ -111,10 +113,11 @@ def _rtc_control(clear: int, set_bits: int) -> None:
 
 def _rtc_ms() -> int:
     """Milliseconds since midnight, in steps of 1/256 s."""
+    parts = stm.mem32[_RTC_SSR]
     while True:
-        parts, clock = stm.mem32[_RTC_SSR], stm.mem32[_RTC_TR]
-        if parts == stm.mem32[_RTC_SSR] and clock == stm.mem32[_RTC_TR]:
-            break
+        before, clock, parts = parts, stm.mem32[_RTC_TR], stm.mem32[_RTC_SSR]
+        if before == parts:
+            break  # no step of the clock came between
     hours = (clock >> 20 & 3) * 10 + (clock >> 16 & 15)
     minutes = (clock >> 12 & 7) * 10 + (clock >> 8 & 15)
     seconds = (clock >> 4 & 7) * 10 + (clock & 15)
@@ -196,6 +199,15 @@ class _Pages:
 
     def read(self, address, buf):
         buf[:] = bytearray_at(_FLASH_BASE + self._first + address, len(buf))
+
+    def is_blank(self, sector):
+        page = memoryview(bytearray_at(_FLASH_BASE + self._first + sector * 2048, 2048))
+        half = 1024
+        while half >= 8:  # each half is as the other one, down to eight bytes
+            if page[:half] != page[half : 2 * half]:
+                return False
+            half >>= 1
+        return page[:8] == b"\xff" * 8
 
     def program(self, address, buf):
         at = _FLASH_BASE + self._first + address

@@ -3,6 +3,7 @@
 from time import ticks_diff
 
 import board
+from micropython import const
 
 from card import cell
 from card.link import serve as serve_line
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from card.store import Store
 
 
+_INVERT_MS = const(900)  # a memory LCD may go without for a second
+
+
 class _Dock:
     """The display while docked."""
 
@@ -22,11 +26,12 @@ class _Dock:
         self._display = None
         self._code_up = False  # a press meanwhile must not move the counter again
         self._since = 0
+        self._inverted = 0
 
     def _glass(self):
         if self._display is None:
             self._display = board.display()
-        self._since = board.ticks_ms()
+        self._since = self._inverted = board.ticks_ms()
         return self._display
 
     def press(self) -> None:
@@ -62,8 +67,10 @@ class _Dock:
         if left <= 0:
             self.dark()
             return 0
-        self._display.vcom()
-        return min(left, 1000)
+        if ticks_diff(board.ticks_ms(), self._inverted) >= _INVERT_MS:
+            self._inverted = board.ticks_ms()
+            self._display.vcom()
+        return min(left, _INVERT_MS)
 
     def dark(self) -> None:
         if self._display is not None:

@@ -14,10 +14,10 @@ def digest(new, key: bytes, message: bytes) -> bytes:
         pad[i] ^= key[i]
     inner = new(pad)
     inner.update(message)
-    for i in range(_BLOCK):
-        pad[i] ^= 0x36 ^ 0x5C
+    pad[:] = b"\x5c" * _BLOCK
+    for i in range(len(key)):
+        pad[i] ^= key[i]
     outer = new(pad)
-    for i in range(_BLOCK):
-        pad[i] = 0
+    pad[:] = bytes(_BLOCK)
     outer.update(inner.digest())
     return outer.digest()

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Flash(Protocol):
-        """`SECTORS` sectors of `SECTOR` bytes, programmed in multiples of `UNIT` bytes."""
+        """`SECTORS` sectors of `SECTOR` bytes, programmed in multiples of `UNIT` bytes. May have
+        `is_blank(sector) -> bool`."""
 
         SECTORS: int
         SECTOR: int
@@ -89,7 +90,11 @@ class Journal:
     def _sectors_by_age(self) -> "list[int]":
         """Sectors with readable sequence numbers, the newest first."""
         found = []
+        # Most sectors of a young card are blank, and some flash can be told so at a glance.
+        is_blank = getattr(self._flash, "is_blank", None)
         for sector in range(self._flash.SECTORS):
+            if is_blank and is_blank(sector):
+                continue
             sequence = self._first_sequence(sector)
             if sequence >= 0:
                 found.append((sequence, sector))
@@ -98,17 +103,13 @@ class Journal:
 
     def _first_sequence(self, sector: int) -> int:
         """The lowest sequence number in a sector, or -1. A spoiled first slot hides no sector."""
-        head = memoryview(self._seen)[:8]
         for slot in range(self._slots):
-            address = sector * self._flash.SECTOR + slot * SLOT
-            self._flash.read(address, head)
-            sequence = int.from_bytes(head[:4], "little")
-            if sequence ^ int.from_bytes(head[4:], "little") == 0xFFFFFFFF:
-                return sequence
+            self._flash.read(sector * self._flash.SECTOR + slot * SLOT, self._seen)
+            if self._seen == self._blank:
+                continue
             # A flipped bit may be in the number itself: only the whole record tells.
-            self._flash.read(address, self._seen)
-            if self._seen != self._blank and self._valid():
-                return int.from_bytes(head[:4], "little")
+            if _wrong_in_head(self._seen) == 0 or self._valid():
+                return int.from_bytes(self._seen[:4], "little")
         return -1
 
     def _last_written(self, sector: int) -> int:
@@ -144,6 +145,10 @@ class Journal:
     def _valid(self) -> bool:
         """True when the record in `_seen` is whole, or was but for one bit, which is mended."""
         end = _HEAD + self._payload
+        # Most records that a cut left are told at once; the search for a flipped bit is long.
+        wrong = _wrong_in_head(self._seen)
+        if wrong & (wrong - 1) or self._seen[end : end + _CHECK] == b"\xff" * _CHECK:
+            return False
         body = memoryview(self._seen)[:end]
         off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
         if off and off & (off - 1):
@@ -239,6 +244,12 @@ class Journal:
         except OSError:
             return False
         return self._last_written(sector) < 0
+
+
+def _wrong_in_head(record: bytearray) -> int:
+    """The bits in which the sequence number and its complement disagree."""
+    number = int.from_bytes(record[:4], "little")
+    return number ^ int.from_bytes(record[4:8], "little") ^ 0xFFFFFFFF
 
 
 def _flipped_bit(off: int, size: int) -> int:

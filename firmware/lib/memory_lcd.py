@@ -19,12 +19,8 @@ _VCOM = const(0x40)  # M1: polarity of the common electrode while EXTMODE is low
 _ALL_CLEAR = const(0x20)  # M2: every pixel becomes white
 
 
-def _reversed(value: int) -> int:
-    result = 0
-    for _ in range(8):
-        result = result << 1 | value & 1
-        value >>= 1
-    return result
+# Four bits, the other way round.
+_REVERSED = b"\x00\x08\x04\x0c\x02\x0a\x06\x0e\x01\x09\x05\x0d\x03\x0b\x07\x0f"
 
 
 class MemoryLcd:
@@ -57,8 +53,9 @@ class MemoryLcd:
         self._stride = width // 8 + 2
         self._wire = buffer or bytearray(height * self._stride + 2)
         self._view = memoryview(self._wire)
-        for line in range(height):
-            self._wire[line * self._stride + 1] = _reversed(line + 1)
+        for line in range(1, height + 1):
+            address = _REVERSED[line & 15] << 4 | _REVERSED[line >> 4]
+            self._wire[(line - 1) * self._stride + 1] = address
         self._short = bytearray(2)
         self.fb = framebuf.FrameBuffer(
             self._view[2:], width, height, framebuf.MONO_HLSB, self._stride * 8

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from tallystick.emulator.device import MS, Device
 from tallystick.emulator.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.image import Image
-from tallystick.emulator.mcu import State
 from tallystick.emulator.parts.button import Button
 from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
@@ -28,6 +27,8 @@ from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.probe import Probe
 from tallystick.emulator.reading import read_code
 from tallystick.emulator.trace import Trace
+
+_LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
 class Card(Device):
@@ -50,37 +51,30 @@ class Card(Device):
         super().__init__(image, identity, rng, trace, pool)
         board = self.board
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
-        self.display = self._wire_display()
-        self.button = Button(
-            self.clock,
-            random.Random(rng.randbytes(16)),
-            lambda level: self.mcu.set_input(board.button_pin, level ^ 1 ^ board.button_active),
-        )
-        currents = board.currents
-        loads = {
-            "chip": lambda: 0.0 if self.mcu.state is State.ASLEEP else self.mcu.current_ua,
-            "chip asleep": lambda: self.mcu.current_ua if self.mcu.state is State.ASLEEP else 0.0,
-            "flash": lambda: self.mcu.flash_ua,
-            "display": self.display.current_ua,
-            "button": lambda: currents.button if self.button.closed else 0.0,
-            "leakage": lambda: currents.leakage,
-        }
-        self.supply = Supply(self.cell, loads)
-        self.mcu.supply = self.supply
+        self.supply = supply = Supply(self.cell, _LOADS)
+        self.display = self._wire_display(supply.load("display"))
+        self._button_load = supply.load("button")
+        self.button = Button(self.clock, random.Random(rng.randbytes(16)), self._button_moves)
+        supply.load("leakage")(board.currents.leakage)
+        self.mcu.feed_from(supply)
         self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
         self.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
 
-    def _wire_display(self) -> MemoryLcd | Ssd1306:
+    def _button_moves(self, level: int) -> None:
+        self._button_load(self.board.currents.button if level else 0.0)
+        self.mcu.set_input(self.board.button_pin, level ^ 1 ^ self.board.button_active)
+
+    def _wire_display(self, load: Callable[[float], None]) -> MemoryLcd | Ssd1306:
         board = self.board
         if board.display == "memory_lcd":
             outputs = self.mcu.pins.on_output
-            lcd = MemoryLcd(clock_us=lambda: self.clock.now)
+            lcd = MemoryLcd(clock_us=lambda: self.clock.now, on_current=load)
             if board.display_power_pin >= 0:
                 outputs[board.display_power_pin] = lambda level: lcd.power(bool(level))
             outputs[board.display_select_pin] = lcd.spi_select
             self.mcu.on_spi[board.display_bus] = lcd.spi_write
             return lcd
-        oled = Ssd1306()
+        oled = Ssd1306(on_current=load)
         self.mcu.on_i2c[board.display_bus] = oled.i2c_write
         return oled
 

@@ -22,6 +22,8 @@ import socket
 import sys
 from typing import Any
 
+from tallystick.emulator.link import start_words
+
 _SIGNAL = signal.SIGUSR1
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -62,12 +64,11 @@ class _Mother:
         """Returns in the end of a child, with MicroPython's exit status."""
         import micropython_run
 
-        os.environ["MICROPYPATH"] = self._request["port"]
         # By way of C, not of Python's own signals: those wait for the interpreter, which is not
         # running while MicroPython is. The read that this interrupts starts again afterwards.
         _libc.signal(_SIGNAL, ctypes.cast(self._handler, ctypes.c_void_p))
-        argv = ["micropython", "-X", f"heapsize={self._request['heap']}", "-m", "boot"]
-        argv += [str(self._read_fd), str(self._write_fd), str(self._address)]
+        numbers = (self._read_fd, self._write_fd, self._address)
+        argv = start_words(self._request["port"], self._request["heap"], "pipe", *numbers)
         return int(micropython_run.run_main(argv))
 
     def _fork(self, _signal: int) -> None:

@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+from abc import ABC, abstractmethod
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ class Op(IntEnum):
     REG_SET = 22
     FREQ = 23
     HEAP = 24
+    FLASH_WORDS = 25
     USB_ACTIVE = 32
     USB_SUBMIT = 33
     USB_EVENT = 34
@@ -49,8 +51,8 @@ WAKE_UART = 2
 WAKE_USB = 4
 SLEEP_LIGHT = 0x10
 
-_HEADER = struct.Struct("<BBHII")
-_ANSWER = struct.Struct("<iHQ16sH")
+HEADER = struct.Struct("<BBHII")
+ANSWER = struct.Struct("<iHQ16sH")
 PINS = 128  # levels carried by an answer, but for the last
 FLASH_IS_SURE = 127  # in its place: no program or erase can fail
 _UNWIND, _PROMPT = 0xFFFF, 0xFFFE  # in place of a length
@@ -78,8 +80,54 @@ SILENCE_S = 60
 """Seconds of real time: the longest calculation of our firmware takes a tenth of one."""
 
 
-class Link:
-    """Two pipe ends to the process `pid`. `receive` blocks until the firmware does something."""
+def start_words(port: str, heap: int, kind: str, *numbers: int) -> list[str]:
+    """The command line of a MicroPython with a heap of so many bytes that runs `boot.py` of the
+    folder `port`, and nothing of the folder that it happens to be in; `kind` and `numbers` are the
+    link's, see `port/link.py`."""
+    code = f"import sys; sys.path[:] = [{port!r}]; import boot"
+    return ["micropython", "-X", f"heapsize={heap}", "-c", code, kind, *map(str, numbers)]
+
+
+class Link(ABC):
+    """To MicroPython, which runs firmware."""
+
+    @abstractmethod
+    def receive(self) -> Message:
+        """Blocks until the firmware does something. Raises LinkClosedError when MicroPython has
+        ended, LinkSilentError when it loops."""
+
+    @abstractmethod
+    def answer(
+        self, now_us: int, levels: bytes, received: int, value: int = 0, data: bytes = b""
+    ) -> None:
+        """`now_us` is virtual time, `levels` those of the input pins, a bit a pin. `received`:
+        bytes that wait in the UART."""
+
+    @abstractmethod
+    def special(self, kind: int, data: bytes) -> None:
+        """In place of an answer: what the port's `_special` knows."""
+
+    def unwind(self) -> None:
+        """In place of an answer: an exception unwinds the firmware to its top, whose traceback
+        names every caller of what was asked for."""
+        self.special(_UNWIND, b"")
+
+    def prompt(self, source: str) -> str:
+        """Runs one line of Python in the firmware's process, which waits for an answer; returns
+        what it evaluates to, or the error. The answer is then still due.
+
+        Raises LinkClosedError when the line ended the process.
+        """
+        self.special(_PROMPT, source.encode())
+        return self.receive().data.decode(errors="replace")
+
+    @abstractmethod
+    def close(self) -> None:
+        """Power is gone: the firmware ends at once."""
+
+
+class PipeLink(Link):
+    """Two pipe ends to the process `pid`."""
 
     def __init__(
         self, read_fd: int, write_fd: int, pid: int, channel: socket.socket | None = None
@@ -99,11 +147,10 @@ class Link:
         self._poll.register(read_fd, select.POLLIN)
 
     def receive(self) -> Message:
-        """Raises LinkClosedError when the process is gone, LinkSilentError when it loops."""
-        if len(self._buffer) - self._at < _HEADER.size:
-            self._read(_HEADER.size)
-        op, arg, length, value, cpu_us = _HEADER.unpack_from(self._buffer, self._at)
-        begin = _HEADER.size
+        if len(self._buffer) - self._at < HEADER.size:
+            self._read(HEADER.size)
+        op, arg, length, value, cpu_us = HEADER.unpack_from(self._buffer, self._at)
+        begin = HEADER.size
         if len(self._buffer) - self._at < begin + length:
             self._read(begin + length)
         begin += self._at
@@ -113,32 +160,15 @@ class Link:
     def answer(
         self, now_us: int, levels: bytes, received: int, value: int = 0, data: bytes = b""
     ) -> None:
-        """`now_us` is virtual time, `levels` those of the input pins, a bit a pin. `received`:
-        bytes that wait in the UART."""
         try:
-            os.write(
-                self._write_fd, _ANSWER.pack(value, len(data), now_us, levels, received) + data
-            )
+            os.write(self._write_fd, ANSWER.pack(value, len(data), now_us, levels, received) + data)
         except BrokenPipeError:
             raise LinkClosedError from None
 
-    def unwind(self) -> None:
-        """In place of an answer: an exception unwinds the firmware to its top, whose traceback
-        names every caller of what was asked for."""
-        os.write(self._write_fd, _ANSWER.pack(0, _UNWIND, 0, b"", 0))
-
-    def prompt(self, source: str) -> str:
-        """Runs one line of Python in the firmware's process, which waits for an answer; returns
-        what it evaluates to, or the error. The answer is then still due.
-
-        Raises LinkClosedError when the line ended the process.
-        """
-        data = source.encode()
-        os.write(self._write_fd, _ANSWER.pack(len(data), _PROMPT, 0, b"", 0) + data)
-        return self.receive().data.decode(errors="replace")
+    def special(self, kind: int, data: bytes) -> None:
+        os.write(self._write_fd, ANSWER.pack(len(data), kind, 0, b"", 0) + data)
 
     def close(self) -> None:
-        """Power is gone: the process on the other side ends at once."""
         if self._process >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._process, signal.SIGKILL)

@@ -22,7 +22,7 @@ from tallystick.emulator.link import SILENCE_S, Link, LinkClosedError, LinkSilen
 from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
 from tallystick.emulator.parts.rp2040 import Rp2040
 from tallystick.emulator.parts.rp2350 import Rp2350
-from tallystick.emulator.parts.stm32l4 import Stm32L4
+from tallystick.emulator.parts.stm32l4 import FACTORY_WORDS, Stm32L4
 from tallystick.emulator.parts.uart import Uart
 from tallystick.emulator.parts.usb import UsbDevice
 from tallystick.emulator.peripherals import Peripherals
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
 _COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_timed")
+
+
+def _no_load(ua: float) -> None:
+    """Nobody asks what the chip draws."""
 
 
 class State(StrEnum):
@@ -64,6 +68,9 @@ class Mcu:
         self.cpu_us = 0  # CPU time that has been charged
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
+        self._load: Callable[[float], None] = _no_load
+        self._load_asleep: Callable[[float], None] = _no_load
+        self._load_flash: Callable[[float], None] = _no_load
         self.on_brown_out: Callable[[], None] | None = None
         self.in_reset = False  # held there by the supervisor, after a brown-out
         self._failed_starts = 0
@@ -88,8 +95,6 @@ class Mcu:
         self._link: Link | None = None
         self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
-        self.current_ua = 0.0
-        self.flash_ua = 0.0  # what a program or an erase takes beyond the chip's own current
         self._handlers: dict[int, Callable[[Message], None]] = {
             **Peripherals(self).handlers,
             Op.NOW: self._now,
@@ -106,6 +111,15 @@ class Mcu:
         }
 
     # -- power ---------------------------------------------------------------------------------
+
+    def feed_from(self, supply: Supply) -> None:
+        """Its loads "chip", "chip asleep" and "flash" (what a program or an erase takes beyond the
+        chip's own current) are this one's.
+        """
+        self.supply = supply
+        self._load = supply.load("chip")
+        self._load_asleep = supply.load("chip asleep")
+        self._load_flash = supply.load("flash")
 
     def power_on(self) -> None:
         if self.state is State.OFF:
@@ -137,6 +151,7 @@ class Mcu:
                 "vfs": {"us_per_256": board.import_us_per_256},
             },
             "watch": self._watch,
+            "factory_words": list(FACTORY_WORDS.items()) if board.chip == "stm32l4" else [],
         }
         heap = board.heap + PORT_HEAP + (coverage.HEAP if coverage.room() else 0)
         return micropython.Chip(json.dumps(config), heap, board.flash_size + coverage.room())
@@ -183,16 +198,16 @@ class Mcu:
         self.boots += 1
         self.state = State.RUNNING
         self._show_state("running")
-        self.current_ua = self.board.currents.run
-        self.cpu_us += self.board.boot_us
-        self.pass_time(self.board.boot_us)
+        self._load_asleep(0.0)
+        self._load(self.board.currents.run)
+        self.charge(self.board.boot_us)
         try:
             self.check_voltage("chip")
         except PowerLostError:
             self._stop(State.OFF)
             return
         self._failed_starts = 0
-        self._link = self._chip.start(self.flash.fd, self._console, forkable=self.forkable)
+        self._link = self._chip.start(self.flash.shared, self._console, forkable=self.forkable)
 
     def _supervise(self) -> None:
         """A while after a brown-out: the load is gone, and the cell may have come back."""
@@ -222,7 +237,8 @@ class Mcu:
         self.flash.sagging = None
         self.state = state
         self._show_state("deep sleep" if state is State.ASLEEP else str(state))
-        self.current_ua = self.board.currents.deep_sleep if state is State.ASLEEP else 0.0
+        self._load(0.0)
+        self._load_asleep(self.board.currents.deep_sleep if state is State.ASLEEP else 0.0)
         self.usb.power_down()
         self.pins.reset()
         self.uart.configure(0)
@@ -243,6 +259,11 @@ class Mcu:
         """Runs until virtual time `until_us` (or until `stop()` says so, asked after every
         step). A firmware that is at work then goes on to its next wait, for `_BUSY_US` at most.
         """
+        self._run(until_us, stop)
+        if self.supply is not None:
+            self.supply.settle()
+
+    def _run(self, until_us: int, stop: Callable[[], bool] | None) -> None:
         while not self.held and not (stop is not None and stop()):
             if self.state is State.RUNNING and self._wait is None:
                 if self.clock.now > until_us + _BUSY_US:
@@ -265,8 +286,10 @@ class Mcu:
         limit = self.clock.now + _BUSY_US
         while self.state is State.RUNNING and self._wait is None and not self.held:
             if self.clock.now > limit:
-                return
+                break
             self._step()
+        if self.supply is not None:
+            self.supply.settle()
 
     @property
     def wait_deadline(self) -> int | None:
@@ -288,8 +311,7 @@ class Mcu:
             self.crash = self.crash or "MicroPython ended without a word."
             return
         if message.cpu_us:
-            self.cpu_us += message.cpu_us
-            self.pass_time(message.cpu_us)
+            self.charge(message.cpu_us)
         try:
             self._handlers[message.op](message)
         except PowerLostError:
@@ -299,6 +321,11 @@ class Mcu:
             self._stop(State.OFF)
         except LinkClosedError:
             self._stop(State.CRASHED)
+
+    def charge(self, cpu_us: int) -> None:
+        """The chip works for so long."""
+        self.cpu_us += cpu_us
+        self.pass_time(cpu_us)
 
     def pass_time(self, duration_us: int) -> None:
         """Time goes on while the chip works; what is due meanwhile happens at its own instant."""
@@ -342,7 +369,7 @@ class Mcu:
     def _begin_wait(self, message: Message) -> None:
         mask = message.arg
         light = bool(mask & link.SLEEP_LIGHT)
-        self.current_ua = self.board.currents.light_sleep if light else self.board.currents.idle
+        self._load(self.board.currents.light_sleep if light else self.board.currents.idle)
         self._wait = (self.clock.now + message.value, mask)
         self._show_state("light sleep" if light else "waiting")
         if light:
@@ -357,7 +384,7 @@ class Mcu:
         light = self._wait[1] & link.SLEEP_LIGHT
         self._wait = None
         self._show_state("running")
-        self.current_ua = self.board.currents.run
+        self._load(self.board.currents.run)
         if light:
             self.pass_time(self.board.wake_us)
         try:
@@ -416,13 +443,13 @@ class Mcu:
 
     def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
         """Where the cell gives way under this load, the operation stops half-way."""
-        self.flash_ua = current_ua
+        self._load_flash(current_ua)
         self.pass_time(duration_us)
         try:
             self.check_voltage("flash")
         except PowerLostError:
             self.flash.sagging = self._rng
-        self.flash_ua = 0.0
+        self._load_flash(0.0)
 
     def check_voltage(self, load: str) -> None:
         """Raises PowerLostError when the cell gives way under what draws on it at this moment,
@@ -430,12 +457,11 @@ class Mcu:
         start again when the voltage is back."""
         if self.supply is None or self.supply.docked:
             return
-        mv = self.supply.voltage_mv()
-        if load in self.supply.bounces:
-            self.supply.bounces.remove(load)
-            mv = 0
-        if mv < self.board.brown_out_mv:
-            self.flash_ua = 0.0
+        bounces = load in self.supply.bounces
+        if bounces or not self.supply.holds(self.board.brown_out_mv):
+            mv = 0 if bounces else self.supply.voltage_mv()
+            self.supply.bounces.discard(load)
+            self._load_flash(0.0)
             self.trace.add(self.clock.now, "power", "brown-out", f"{mv} mV")
             self.in_reset = True
             self.clock.after(_SUPERVISOR_US, self._supervise)
@@ -449,7 +475,8 @@ class Mcu:
         for probe in self.probes:
             probe.flash(self.clock.now, "program", address, len(data), duration_us)
         self._work_on_flash(duration_us, timing.program_ua)
-        self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
+        if not self.trace.off:
+            self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
         return self.flash.program(address, data)
 
     def erase(self, address: int) -> bool:
@@ -511,4 +538,4 @@ _BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 31 * 1024
+PORT_HEAP = 35 * 1024

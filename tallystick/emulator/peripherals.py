@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tallystick.emulator.link import Message, Op
+from tallystick.emulator.parts.stm32l4 import Stm32L4
 
 if TYPE_CHECKING:
     from tallystick.emulator.mcu import Mcu
@@ -33,6 +34,7 @@ class Peripherals:
             Op.FLASH_READ: self._flash_read,
             Op.REG_GET: self._reg_get,
             Op.REG_SET: self._reg_set,
+            Op.FLASH_WORDS: self._flash_words,
             Op.FREQ: self._freq,
             Op.USB_ACTIVE: self._usb_active,
             Op.USB_SUBMIT: self._usb_submit,
@@ -104,6 +106,15 @@ class Peripherals:
 
     def _reg_set(self, message: Message) -> None:
         self._mcu.family.write(message.value, int.from_bytes(message.data, "little"))
+
+    def _flash_words(self, message: Message) -> None:
+        """Units of two words, `arg` µs between one and the next."""
+        chip = self._mcu.family
+        assert isinstance(chip, Stm32L4)
+        for at in range(0, len(message.data), 8):
+            if at:
+                self._mcu.charge(message.arg)
+            chip.double_word(message.value + at, message.data[at : at + 8])
 
     def _freq(self, message: Message) -> None:
         if not message.value:

@@ -38,13 +38,10 @@ class Snapshot:
     def __init__(self, card: Card) -> None:
         mcu = card.mcu
         assert mcu.held and mcu.link is not None
-        if mcu.link.channel is None:
-            raise micropython.MissingMicroPythonError("This MicroPython cannot be forked.")
         assert card.clock.next_event() is None, "nothing may be under way"
         mcu.hold_at_look(0, 0)  # later starts run through
         self._card = card
-        self._link = mcu.link
-        self._mother = micropython.Mother(mcu.link.pid, mcu.link.channel)
+        self._hold = micropython.hold(mcu.link)
         self._parts = (
             mcu, mcu.pins, mcu.uart, mcu.family, card.clock, card.cell, card.supply, card.button,
         )  # fmt: skip
@@ -62,11 +59,10 @@ class Snapshot:
             for name, value in kept.items():
                 setattr(part, name, copy.copy(value))
         card.mcu.crash = ""
-        card.mcu.link = micropython.fork(self._mother, card.flash.fd, card.mcu.console)
+        card.mcu.link = self._hold.start(card.flash.shared, card.mcu.console)
         card.mcu.state = State.RUNNING
         card.mcu.held = True
         card.mcu.release()
 
     def close(self) -> None:
-        self._mother.close()
-        self._link.close()
+        self._hold.close()

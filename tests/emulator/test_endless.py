@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
-from tallystick.emulator import link
+from tallystick.emulator import link, resident
 from tallystick.emulator.card import Card
 from tallystick.emulator.device import FirmwareCrashError
 from tallystick.tools.image.folder import from_folder
@@ -36,9 +38,14 @@ def test_work_without_end_does_not_hold_up_the_host(run):
     assert card.clock.now > before
 
 
-def test_a_loop_that_touches_nothing_ends_with_its_reason(run, monkeypatch):
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_loop_that_touches_nothing_ends_with_its_reason(run, monkeypatch, inside):
     monkeypatch.setattr(link, "SILENCE_S", 0.3)
     card = run("while True:\n    pass\n")
-    with pytest.raises(FirmwareCrashError, match="endless loop"):
-        card.power_on()
-        card.run_for(100)
+    with resident.enabled() if inside else nullcontext():
+        with pytest.raises(FirmwareCrashError, match="endless loop"):
+            card.power_on()
+            card.run_for(100)
+        card.power_off()
+        with pytest.raises(FirmwareCrashError, match="endless loop"):
+            card.power_on()  # as before

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+from contextlib import nullcontext
 
 import pytest
 
+from tallystick.emulator import micropython, resident
 from tallystick.emulator.card import Card
 from tallystick.emulator.device import FirmwareCrashError
 from tallystick.emulator.mcu import PORT_HEAP
@@ -88,3 +90,14 @@ def test_the_firmware_has_the_boards_heap_to_itself():
     with card("pico") as device:
         device.power_on()
         assert device.mcu.port_heap >= PORT_HEAP  # less than the board has, not more
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_nothing_of_the_present_folder_is_run(tmp_path, monkeypatch, inside: bool):
+    for name in ("boot", "link", "guard", "sys"):
+        (tmp_path / f"{name}.py").write_text("raise ValueError('of the present folder')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(micropython, "_server", micropython._ForkServer())
+    with resident.enabled() if inside else nullcontext(), card("pico") as device:
+        device.power_on()
+        assert device.powered

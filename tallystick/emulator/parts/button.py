@@ -21,7 +21,7 @@ class Button:
         self._clock = clock
         self._rng = rng
         self._on_level = on_level
-        self._bounce_us = bounce_us
+        self.bounce_us = bounce_us
         self.down = False  # a finger is on it
         self.closed = False  # the contact, which bounces
 
@@ -43,13 +43,13 @@ class Button:
 
     def _settle(self, level: int) -> None:
         at = self._clock.now
-        if self._bounce_us:
+        if self.bounce_us:
             edges = sorted(
-                self._rng.randrange(self._bounce_us) for _ in range(2 * self._rng.randrange(3))
+                self._rng.randrange(self.bounce_us) for _ in range(2 * self._rng.randrange(3))
             )
             for k, offset in enumerate(edges):
                 self._schedule(at + offset, level if k % 2 == 0 else 1 - level)
-        self._schedule(at + (self._bounce_us if self._bounce_us else 0), level)
+        self._schedule(at + self.bounce_us, level)
 
     def _schedule(self, at: int, level: int) -> None:
         self._clock.at(at, lambda: self._set(level))

@@ -20,14 +20,33 @@ class CoinCell:
     def __init__(self, kind: CellType = CR2032, temperature_c: float = ROOM_C) -> None:
         self.kind = kind
         self.drawn_uah = 0.0  # by the loads
-        self.fixed_mv: int | None = None
-        self.fixed_ohm: float | None = None
+        self.revision = 0  # changes with whatever is done to it from outside
+        self._fixed_mv: int | None = None
+        self._fixed_ohm: float | None = None
         self._lost_us = 0  # time for which self-discharge went on
         self.capacity_uah = kind.capacity_mah * 1000 * interpolate(kind.capacity_at, temperature_c)
         self._resistance_factor = 2 ** ((ROOM_C - temperature_c) / 20)
         self._leak_uah_per_us = (
             kind.capacity_mah * 1000 * kind.self_discharge_per_year / _US_PER_YEAR
         ) * 2 ** ((temperature_c - ROOM_C) / 15)
+
+    @property
+    def fixed_mv(self) -> int | None:
+        return self._fixed_mv
+
+    @fixed_mv.setter
+    def fixed_mv(self, value: int | None) -> None:
+        self._fixed_mv = value
+        self.revision += 1
+
+    @property
+    def fixed_ohm(self) -> float | None:
+        return self._fixed_ohm
+
+    @fixed_ohm.setter
+    def fixed_ohm(self, value: float | None) -> None:
+        self._fixed_ohm = value
+        self.revision += 1
 
     def draw(self, charge_uah: float, duration_us: int) -> None:
         """The loads took `charge_uah` over `duration_us`."""
@@ -50,21 +69,22 @@ class CoinCell:
     def set_depth(self, depth: float) -> None:
         """As if that part of the capacity had been used already."""
         self.drawn_uah = depth * self.capacity_uah - self.self_discharged_uah
+        self.revision += 1
 
     def open_circuit_mv(self) -> float:
         return self._open_circuit_mv(self.depth)
 
     def _open_circuit_mv(self, depth: float) -> float:
-        if self.fixed_mv is not None:
-            return float(self.fixed_mv)
+        if self._fixed_mv is not None:
+            return float(self._fixed_mv)
         return interpolate(self.kind.open_circuit_mv, depth)
 
     def resistance_ohm(self) -> float:
         return self._resistance_ohm(self.depth)
 
     def _resistance_ohm(self, depth: float) -> float:
-        if self.fixed_ohm is not None:
-            return self.fixed_ohm
+        if self._fixed_ohm is not None:
+            return self._fixed_ohm
         return interpolate(self.kind.resistance_ohm, depth) * self._resistance_factor
 
     def voltage_mv(self, load_ua: float) -> int:

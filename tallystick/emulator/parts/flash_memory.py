@@ -3,6 +3,7 @@ that began with the same content, those that nobody looks at keep only the pages
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 
@@ -22,6 +23,8 @@ class FlashMemory:
         counters = coverage.room()
         os.ftruncate(self.fd, size + counters)
         self.view = mmap.mmap(self.fd, size)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.view))
+        """Of `view`, in this process."""
         self.view[:] = content or b"\xff" * size
         self._counters = mmap.mmap(self.fd, counters, offset=size) if counters else None
 

@@ -29,10 +29,15 @@ class MemoryLcd:
     errors: what a real panel would have been fed wrongly, one sentence each.
     vcom_toggles: how often the polarity was inverted. frames: how often the image changed.
     clock_us: where given, the time between inversions while an image is up is checked as well.
+    on_current: called with the supply current (µA) where that may have changed.
     """
 
     def __init__(
-        self, width: int = 128, height: int = 128, clock_us: Callable[[], int] | None = None
+        self,
+        width: int = 128,
+        height: int = 128,
+        clock_us: Callable[[], int] | None = None,
+        on_current: Callable[[float], None] | None = None,
     ) -> None:
         self.width = width
         self.height = height
@@ -40,6 +45,7 @@ class MemoryLcd:
         self.vcom_toggles = 0
         self.frames = 0
         self._clock_us = clock_us
+        self._on_current = on_current
         self._powered = True
         self._selected = False
         self._received = bytearray()
@@ -49,6 +55,7 @@ class MemoryLcd:
         self._memory = self._blank  # as on the wire: a bit a pixel, 0 is dark
         self._pixels = _no_ink(width * height)
         self._unpacked = self._blank  # what `_pixels` was made of
+        self._tell_current()
 
     @property
     def pixels(self) -> bytes:
@@ -58,7 +65,7 @@ class MemoryLcd:
             if self._memory == self._blank:
                 self._pixels = _no_ink(self.width * self.height)
             else:
-                self._pixels = b"".join([_PIXELS[byte] for byte in self._memory])
+                self._pixels = b"".join(map(_PIXELS.__getitem__, self._memory))
         return self._pixels
 
     def frame(self) -> Frame:
@@ -79,6 +86,11 @@ class MemoryLcd:
         self._polarity = 0
         self._polarity_since_us = self._now_us()
         self._show(self._blank)
+        self._tell_current()
+
+    def _tell_current(self) -> None:
+        if self._on_current is not None:
+            self._on_current(self.current_ua())
 
     def current_ua(self) -> float:
         """Supply current at 3 V, µA. Typical figures of the specification: 12 µW with an image up,
@@ -94,6 +106,7 @@ class MemoryLcd:
         if not self._powered or bool(level) == self._selected:
             return
         self._selected = bool(level)
+        self._tell_current()
         if self._selected:
             self._received.clear()
         else:

@@ -36,7 +36,7 @@ class Phase(StrEnum):
     AFTER = "after"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class FlashOperation:
     """One program or erase, as the fault plan sees it. `index` counts from 0 since the chip was
     made.
@@ -107,8 +107,8 @@ class NorFlash:
         return self._memory().view
 
     @property
-    def fd(self) -> int:
-        return self._memory().fd
+    def shared(self) -> FlashMemory:
+        return self._memory()
 
     def put_away(self) -> None:
         """No firmware runs and nobody looks: gives the memory back to the pool, where there is
@@ -150,7 +150,7 @@ class NorFlash:
             return False
         new = data if blank else bytes(a & b for a, b in zip(old, data, strict=True))
         ok = self._apply("program", address, old, new)
-        if self.weak:
+        if self.weak and min(self.weak) < end * 8 and max(self.weak) >= address * 8:
             self.weak -= {
                 bit
                 for bit in self.weak

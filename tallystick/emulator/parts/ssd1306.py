@@ -6,6 +6,7 @@ does not model (scrolling, fading, the clock) is acknowledged and has no effect 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallystick.emulator.frames import Frame
@@ -62,12 +63,13 @@ class Ssd1306:
     """128 × 64 pixels at I²C address addr, mounted so that A1 and C8 make it upright.
 
     errors: what the data sheet does not allow, one sentence each. frames: how often the picture
-    changed.
+    changed. on_current: called with the supply current (µA) where that may have changed.
     """
 
     addr: int = 0x3C
     errors: list[str] = field(default_factory=list)
     frames: int = 0
+    on_current: Callable[[float], None] | None = None
 
     width = COLUMNS
     height = ROWS
@@ -79,6 +81,12 @@ class Ssd1306:
         self._pending: list[int] = []
         self._seen = bytes(COLUMNS * ROWS)
         self._lit = 0  # pixels
+        self._changed = False  # since the picture was worked out
+        self._tell_current()
+
+    def _tell_current(self) -> None:
+        if self.on_current is not None:
+            self.on_current(self.current_ua())
 
     @property
     def contrast(self) -> int:
@@ -111,6 +119,7 @@ class Ssd1306:
             self._registers = _Registers()
             self._ram = bytearray(COLUMNS * PAGES)
             self._pending.clear()
+            self._changed = True
             self._look()
 
     def current_ua(self) -> float:
@@ -141,21 +150,34 @@ class Ssd1306:
             stop = min(index + 1, len(data)) if single else len(data)
             if single and index == len(data):
                 self._error("control byte at the end")
-            for value in data[index:stop]:
-                if control & 0x40:
-                    self._data(value)
-                else:
+            if control & 0x40:
+                self._data(data[index:stop])
+            else:
+                for value in data[index:stop]:
                     self._command(value)
             index = stop
         self._look()
         return True
 
-    def _data(self, value: int) -> None:
+    def _data(self, values: bytes) -> None:
         r = self._registers
-        if self._pending:
+        if self._pending and values:
             self._error(f"command {self._pending[0]:02X} without its arguments")
             self._pending.clear()
-        self._ram[r.page * COLUMNS + r.column] = value
+        at = 0
+        while at < len(values):
+            # As many as go into a page side by side.
+            last = r.columns[1] if r.mode == _HORIZONTAL else COLUMNS - 1
+            run = 1 if r.mode == _VERTICAL or r.column > last else last - r.column + 1
+            piece = values[at : at + run]
+            start = r.page * COLUMNS + r.column
+            self._ram[start : start + len(piece)] = piece
+            at += len(piece)
+            r.column += len(piece) - 1
+            self._next_place(r)
+        self._changed = True
+
+    def _next_place(self, r: _Registers) -> None:
         if r.mode == _PAGE:
             r.column = (r.column + 1) % COLUMNS
             return
@@ -168,6 +190,7 @@ class Ssd1306:
 
     def _command(self, value: int) -> None:
         self._pending.append(value)
+        self._changed = True
         command, *arguments = self._pending
         if len(arguments) == _ARGUMENTS.get(command, 0):
             self._pending.clear()
@@ -218,11 +241,16 @@ class Ssd1306:
                 self._error(" ".join(f"{value:02X}" for value in (command, *arguments)))
 
     def _look(self) -> None:
+        self._tell_current()
+        if not self._changed:
+            return
+        self._changed = False
         seen = self._picture()
         if seen != self._seen:
             self._seen = seen
             self._lit = sum(seen)
             self.frames += 1
+            self._tell_current()
 
     def _picture(self) -> bytes:
         r = self._registers

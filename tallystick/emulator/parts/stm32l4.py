@@ -34,6 +34,8 @@ _KEYS = (0x45670123, 0xCDEF89AB)
 _CR_PG, _CR_PER, _CR_BKER, _CR_STRT, _CR_LOCK = 1, 2, 1 << 11, 1 << 16, 1 << 31
 _SR_EOP, _SR_PROGERR, _SR_WRPERR = 1, 1 << 3, 1 << 4
 _CALIBRATION = 1655
+FACTORY_WORDS = {_VREFINT_CAL: _CALIBRATION}
+"""Words of system memory, which never change."""
 # Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 PC13, WKUP4 PA2, WKUP5 PC5.
 _WAKE_PINS = {0x00: 0, 0x2D: 1, 0x02: 3, 0x25: 4}
 
@@ -100,8 +102,8 @@ class Stm32L4:
             return self._cr
         if address == _SR1:
             return self._wake_flags
-        if address == _VREFINT_CAL:
-            return _CALIBRATION
+        if address in FACTORY_WORDS:
+            return FACTORY_WORDS[address]
         if _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
             at = address - _FLASH_BASE
             return int.from_bytes(self._flash.memory[at : at + 4], "little")
@@ -145,6 +147,14 @@ class Stm32L4:
         elif value & _CR_PER and value & _CR_STRT:
             page = (value >> 3 & 0xFF) + (256 if value & _CR_BKER else 0)
             self._sr |= _SR_EOP if self._erase(page * self._flash.timing.sector) else _SR_WRPERR
+
+    def double_word(self, address: int, data: bytes) -> None:
+        """Both halves of 8 bytes of flash are written, one after the other."""
+        if self._cr & _CR_LOCK or not self._cr & _CR_PG or self._first_word is not None:
+            self._sr |= _SR_PROGERR
+        else:
+            good = self._program(address - _FLASH_BASE, data)
+            self._sr |= _SR_EOP if good else _SR_PROGERR
 
     def _word(self, at: int, value: int) -> None:
         """A double word is programmed when its second half is written (RM0351, 3.3.7)."""

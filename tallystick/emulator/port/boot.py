@@ -1,22 +1,20 @@
 """The chip's boot: puts the port's modules in place, mounts the image, runs its `boot.py` where
 there is one, then `main.py` from whatever is mounted by then.
 
-Arguments: file descriptors to read and to write, and the address of the shared flash (0: there is
-none). The first thing on the pipe is a JSON object with `flash_size`, `fs_base`, `fs_size`,
-`modules`, `built_in`, `watch`, `mapped` (ROMFS: its address as the chip sees it, and size; else
-none), `costs`.
+Arguments: the kind of link, and the three numbers that it is opened with (`link.py`). The host's
+settings are a JSON object with `flash_size`, `fs_base`, `fs_size`, `modules`, `built_in`, `watch`,
+`mapped` (ROMFS: its address as the chip sees it, and size; else none), `factory_words`, `costs`.
 """
 
 import sys
 
 import guard
 import link
+from uctypes import bytearray_at  # the real one
 
 
 def _shared(address, n):
-    import uctypes
-
-    return memoryview(uctypes.bytearray_at(address, n))
+    return memoryview(bytearray_at(address, n))
 
 
 def _crash(error):
@@ -27,19 +25,15 @@ def _crash(error):
     link.call(link.OP_CRASH, 0, 0, text.getvalue()[:3000].encode())
 
 
-def _start(rd, wr, address):
+def _start(*way):
     import gc
     import json
 
     import flash
 
-    config = json.loads(link.open_pipe(rd, wr))
-    if address:
-        flash.memory = _shared(address, config["flash_size"])
-        if config["counters"]:
-            import coverhits
-
-            coverhits.memory = _shared(address + config["flash_size"], config["counters"])
+    config = json.loads(link.open_link(*way))
+    if config["counters"]:
+        import coverhits
     for name in config["modules"]:
         module = __import__(name)
         if name in ("uctypes_stm", "vfs_timed"):
@@ -49,7 +43,8 @@ def _start(rd, wr, address):
             module.size = config["fs_size"]
             device = module.Flash()
     flash.watch_from, flash.watch_to = config["watch"]
-    mapped = config["mapped"]
+    mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
+    sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():
             setattr(sys.modules[name], key, us)
@@ -61,8 +56,12 @@ def _start(rd, wr, address):
     guard.install(config["built_in"])
     config = None
     gc.collect()
-    # Everything up to here happens once, in the process that the chips are forked from.
-    link.wait_for_go(address)
+    # Everything up to here happens once, before the chips are forked from it.
+    address = link.wait_for_go()
+    if address:
+        flash.memory = _shared(address, size)
+        if counters:
+            coverhits.memory = _shared(address + size, counters)
     if mapped:
         import uctypes
 
@@ -89,7 +88,7 @@ def _run(name):
 
 def run():
     try:
-        _start(*[int(arg) for arg in sys.argv[-3:]])
+        _start(sys.argv[-4], *[int(arg) for arg in sys.argv[-3:]])
         for name in ("boot.py", "main.py"):
             _run(name)
         raise RuntimeError("main.py returned: a device has nowhere to return to")

@@ -35,6 +35,7 @@ OP_REG_GET = 21
 OP_REG_SET = 22
 OP_FREQ = 23
 OP_HEAP = 24
+OP_FLASH_WORDS = 25
 OP_USB_ACTIVE = 32
 OP_USB_SUBMIT = 33
 OP_USB_EVENT = 34
@@ -48,34 +49,125 @@ _MAX = 1024
 _CALL_US = 20
 _LOOK_US = 5  # at the clock or a pin
 _AGED_US = 1000
+_BYTE_US = 150
 _SURE = const(0x80)  # of the last byte of the levels
 
-_out = bytearray(_MAX)
-_head = bytearray(32)
+# The mailbox of a resident chip: tallystick/emulator/resident.py has the same table.
+_BOX_POSTED = const(16)
+_BOX_HEAD = const(32)
+_BOX_DATA = const(64)
+_BOX_DATA_ROOM = const(65536)
+_BOX_OUT_ROOM = const(67584)
+
+_out = None
+_head = None
 _used = 0
-_rd = None
-_wr = None
+_room = 0  # of _out
+_way = None  # a _Pipe, or a _Mailbox
+_words = -1  # where in _out the last message begins, when that is OP_FLASH_WORDS
+_words_end = 0  # the address that follows it
 cpu_us = 0
 _since_us = 0  # charged since the last answer
 _looked = False  # at the UART since the last answer, in vain
 _stale = True  # something of unknown duration was posted since
 
 
-def open_pipe(rd, wr):
+class _Pipe:
+    """The host is another process."""
+
+    def __init__(self, rd, wr, flash_address):
+        global _out, _head, _room
+        self._rd = open(rd, "rb", 0)
+        self._wr = open(wr, "wb", 0)
+        self._flash_address = flash_address
+        _out = bytearray(_MAX)
+        _head = bytearray(32)
+        _room = _MAX
+        self.take = self._rd.read
+        self.settings = self.take(int.from_bytes(self.take(4), "little"))
+
+    def ready(self):
+        if self._flash_address:
+            self._wr.write(b"r")  # a mother is ready to fork
+        if self.take(1) != b"g":
+            raise OSError(32)
+        return self._flash_address
+
+    def pass_on(self):
+        global _used
+        n = _used
+        _used = 0
+        self._wr.write(memoryview(_out)[:n])
+
+    def pass_large(self, data):
+        self.pass_on()
+        self._wr.write(data)
+
+    def turn(self):
+        self.pass_on()
+        if self._rd.readinto(_head) != 32:
+            raise OSError(32)  # the host has gone without switching us off
+
+    def take_into(self, buf):
+        self._rd.readinto(buf)
+
+
+class _Mailbox:
+    """The host is the same process: `box` is the address of memory that both look into, `there` and
+    `here` those of the contexts to switch between."""
+
+    def __init__(self, box, there, here):
+        global _out, _head, _room
+        import uctypes
+
+        self._swap = _thing(box)
+        self._contexts = (_thing(there), _thing(here))
+        self._data = memoryview(uctypes.bytearray_at(box + _BOX_DATA, _BOX_DATA_ROOM))
+        self._posted = uctypes.bytearray_at(box + _BOX_POSTED, 16)
+        # For the host to find the heap by.
+        struct.pack_into("<Q", self._posted, 8, uctypes.addressof(bytearray(16)))
+        _out = uctypes.bytearray_at(box + _BOX_DATA + _BOX_DATA_ROOM, _BOX_OUT_ROOM)
+        _head = uctypes.bytearray_at(box + _BOX_HEAD, 32)
+        _room = _BOX_OUT_ROOM
+        self.settings = self.take(struct.unpack_from("<i", _head)[0])
+
+    def ready(self):
+        self.turn()
+        return int.from_bytes(_head[6:14], "little")
+
+    def turn(self):
+        global _used
+        struct.pack_into("<I", self._posted, 0, _used)
+        _used = 0
+        self._swap(*self._contexts)
+
+    pass_on = turn
+
+    def take(self, n):
+        return bytes(self._data[:n])
+
+    def take_into(self, buf):
+        buf[:] = self._data[: len(buf)]
+
+
+def _thing(address):
+    """What lies there, laid out like an object of MicroPython."""
+    return struct.unpack("O", address.to_bytes(8, "little"))[0]
+
+
+def open_link(kind, *numbers):
     """Returns the host's settings, JSON as bytes."""
-    global _rd, _wr
-    _rd = open(rd, "rb", 0)
-    _wr = open(wr, "wb", 0)
-    return _rd.read(int.from_bytes(_rd.read(4), "little"))
+    global _way
+    _way = _Pipe(*numbers) if kind == "pipe" else _Mailbox(*numbers)
+    return _way.settings
 
 
-def wait_for_go(mother):
-    """The chip is held in reset until the host says so. A mother says that she is ready to fork."""
-    if mother:
-        _wr.write(b"r")
-    if _rd.read(1) != b"g":
-        raise OSError(32)
+def wait_for_go():
+    """The chip is held in reset until the host says so. Returns the address of the flash, 0 when
+    there is none to look into."""
+    address = _way.ready()
     ask(OP_NOW)  # the time and the levels of the pins, as they are out of reset
+    return address
 
 
 def charge(us):
@@ -99,10 +191,11 @@ def level(pin):
 
 
 def received():
-    """Bytes that the UART holds; nothing twice in a row only when the host has said so."""
+    """Bytes that the UART holds. A loop that goes on looking in vain hears of a new one within
+    the time of a byte or two at 115200 baud."""
     global _looked
     charge(_CALL_US)
-    if _looked or _stale:
+    if _stale or (_looked and _since_us > _BYTE_US):
         ask(OP_NOW)
     n = _head[30] | _head[31] << 8
     _looked = n == 0
@@ -127,28 +220,43 @@ def post_slow(op, arg, value, data):
     post(op, arg, value, data)
 
 
-def flush():
-    global _used
-    if _used:
-        n = _used
-        _used = 0
-        _wr.write(memoryview(_out)[:n])
-
-
 def post(op, arg=0, value=0, data=b""):
-    global _used, cpu_us
+    global _used, cpu_us, _words
+    _words = -1
     n = len(data)
-    if _used + 12 + n > _MAX:
-        flush()
+    if _used + 12 + n > _room:
+        _way.pass_on()
     struct.pack_into(_HEADER, _out, _used, op, arg, n, value & 0xFFFFFFFF, cpu_us)
     cpu_us = 0
     _used += 12
-    if n <= _MAX - 12:
+    if n <= _room - 12:
         _out[_used : _used + n] = data
         _used += n
     else:
-        flush()
-        _wr.write(data)
+        _way.pass_large(data)
+
+
+def post_words(address, first, second):
+    """Two words of flash, programmed as one unit. Of units in a row, with the same time between
+    them, one message is made: `arg` is that time, µs."""
+    global _used, cpu_us, _words, _words_end, _stale
+    if (
+        _words >= 0
+        and address == _words_end
+        and (_out[_words + 1] == cpu_us or (_out[_words + 2] == 8 and cpu_us < 256))
+        and _used + 8 <= _room
+        and _out[_words + 2] < 248
+    ):
+        _out[_words + 1] = cpu_us
+        _out[_words + 2] += 8
+        struct.pack_into("<II", _out, _used, first, second)
+        _used += 8
+        cpu_us = 0
+    else:
+        post(OP_FLASH_WORDS, 0, address, struct.pack("<II", first, second))
+        _words = _used - 20
+        _stale = True
+    _words_end = address + 8
 
 
 def call(op, arg=0, value=0, data=b""):
@@ -161,16 +269,10 @@ def call(op, arg=0, value=0, data=b""):
 
 def ask(op, arg=0, value=0, data=b""):
     """A call that costs the chip nothing: the emulator's own business."""
-    global _used, _since_us, _stale, _looked
+    global _since_us, _stale, _looked
     post(op, arg, value, data)
-    n = _used
-    _used = 0
-    _wr.write(memoryview(_out)[:n])
-    while True:
-        if _rd.readinto(_head) != 32:
-            raise OSError(32)  # the host has gone without switching us off
-        if _head[5] != 0xFF:
-            break
+    _way.turn()
+    while _head[5] == 0xFF:
         _special()
     _since_us = 0
     _stale = _looked = False
@@ -188,7 +290,7 @@ def _special():
     """A length of FFxx is no length: FFFF unwinds; FFFE is source for the prompt, `value` bytes."""
     if _head[4] == 0xFF:
         raise Unwind
-    source = str(_rd.read(struct.unpack_from("<i", _head)[0]), "utf-8")
+    source = str(_way.take(struct.unpack_from("<i", _head)[0]), "utf-8")
     try:
         try:
             text = repr(eval(source, _names))  # noqa: S307
@@ -197,18 +299,18 @@ def _special():
             text = ""
     except BaseException as error:  # noqa: BLE001
         text = "%s: %s" % (type(error).__name__, error)
-    text = text.encode()[:4000]
-    _wr.write(struct.pack(_HEADER, OP_PROMPT, 0, len(text), 0, 0) + text)
+    post(OP_PROMPT, 0, 0, text.encode()[: _MAX - 12])
+    _way.turn()
 
 
 def answer():
     """The data of the last answer. Must be taken when there are any."""
     n = _head[4] | _head[5] << 8
-    return _rd.read(n) if n else b""
+    return _way.take(n) if n else b""
 
 
 def answer_into(buf):
     n = _head[4] | _head[5] << 8
     if n:
-        _rd.readinto(memoryview(buf)[:n])
+        _way.take_into(memoryview(buf)[:n])
     return n

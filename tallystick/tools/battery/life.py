@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tallystick.emulator import resident
 from tallystick.emulator.card import Card
 from tallystick.emulator.frames import Frame
 from tallystick.emulator.mcu import State
@@ -62,7 +63,8 @@ def live(
     """
     gc.disable()  # it would look at the same objects again and again
     try:
-        return _live(card, presses_per_day, years, seed, on_day)
+        with resident.enabled():
+            return _live(card, presses_per_day, years, seed, on_day)
     finally:
         gc.enable()
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from tallystick.emulator import resident
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node, Outcome, Violation, explore, record, split
 from tallystick.tools.campaign.oracle import ViolationError
@@ -82,6 +83,7 @@ class _Explorer:
         scenario = self._subject.scenario(node.scenario)
         if scenario.start not in self._rigs:
             self._rigs[scenario.start] = self._subject.rig(scenario.start)
+            self._rigs[scenario.start].device.trace.off = True
         rig = self._rigs[scenario.start]
         return explore(self._subject, rig, node, scenario, self._seed, deeper=deeper)
 
@@ -96,8 +98,9 @@ def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None
     os.sched_setaffinity(0, {processor})
     explorer = _Explorer(subject, seed)
     try:
-        while (chunk := pipe.recv()) is not None:
-            pipe.send([explorer.explore(node, deeper=deeper) for node, deeper in chunk])
+        with resident.enabled():
+            while (chunk := pipe.recv()) is not None:
+                pipe.send([explorer.explore(node, deeper=deeper) for node, deeper in chunk])
     finally:
         explorer.close()
 
@@ -133,10 +136,11 @@ class Campaign:
         self._load()
         self.result.jobs = jobs
         try:
-            self._record_all()
-            if jobs == 1:
-                self._run_here(progress, began, until)
-            else:
+            with resident.enabled():
+                self._record_all()
+                if jobs == 1:
+                    self._run_here(progress, began, until)
+            if jobs > 1:
                 self._run_workers(jobs, progress, began, until)
         except KeyboardInterrupt:
             self.result.stopped = True

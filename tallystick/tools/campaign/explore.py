@@ -7,6 +7,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from tallystick.emulator.parts.nor_flash import FlashOperation
 from tallystick.tools.campaign import faults
@@ -32,11 +33,11 @@ class Node:
     flash: FlashState
     known: Knowledge
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """16 bytes: equal for states that cannot be told apart."""
         rest = f"{self.scenario} {self.known}".encode()
-        return hashlib.blake2b(self.flash.digest() + rest, digest_size=16).digest()
+        return hashlib.blake2b(self.flash.digest + rest, digest_size=16).digest()
 
 
 def split(step: str) -> tuple[int, str]:

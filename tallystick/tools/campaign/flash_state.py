@@ -4,8 +4,10 @@ little room and can be told apart by a hash."""
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from tallystick.emulator.parts.nor_flash import NorFlash
 
@@ -22,15 +24,14 @@ class FlashState:
     weak: frozenset[int] = frozenset()
     worn: frozenset[int] = frozenset()
 
+    @cached_property
     def digest(self) -> bytes:
         """16 bytes."""
         hashed = hashlib.blake2b(digest_size=16)
         for number, content in self.pieces:
             hashed.update(number.to_bytes(4, "little") + content)
         for numbers in (self.weak, self.worn):
-            hashed.update(len(numbers).to_bytes(4, "little"))
-            for bit in sorted(numbers):
-                hashed.update(bit.to_bytes(4, "little"))
+            hashed.update(struct.pack(f"<{len(numbers) + 1}I", len(numbers), *sorted(numbers)))
         return hashed.digest()
 
 

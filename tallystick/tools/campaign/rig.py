@@ -12,7 +12,7 @@ from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity, kdf3
 from tallystick.common.secret import Secret
 from tallystick.emulator.card import Card
-from tallystick.emulator.device import FirmwareCrashError
+from tallystick.emulator.device import MS, FirmwareCrashError
 from tallystick.emulator.frames import Frame
 from tallystick.emulator.image import Image
 from tallystick.emulator.mcu import State
@@ -43,6 +43,8 @@ _KEYS = {
 }
 SEEDS = {name: f"campaign seed {name:>6}".encode() for name in "ABC"}
 _EMPTY_MV = 2200
+_PRESS_MS = 120
+_SETTLE_MS = 300
 _TO_SLEEP_MS = 500  # from the last picture to sleep
 NO_KEYS = "none"  # what a terminated card has
 
@@ -105,6 +107,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.card = Card(self.image, identity=Identity.derive(SERIAL, 20260101).encode(), seed=1)
+        self.card.button.bounce_us = 0  # nothing but the power goes wrong here
         self.card.flash.fault_plan = self._plan
         self.card.mcu.on_brown_out = self._note_cut
         region = self.card.board.journal
@@ -118,6 +121,7 @@ class Rig:
         self._asleep: dict[str, object] = {}
         self._read: dict[bytes, str | None] = {}
         self._seen = b""
+        self._dark_glass = bytes(len(self.card.display.pixels))
         self._code: str | None = None
         self._line = _Line(self.card)
         self._connection: CardConnection | None = None
@@ -210,7 +214,8 @@ class Rig:
         else:
             self._snapshots[name].resume()
             self.card.mcu.uart.on_send = self._line.answer.extend if docked else None
-            self._run(self.card.settle)
+            # On its dock it is ready as soon as it waits; else it may have something to show.
+            self._run(lambda: self.card.settle(0 if docked else _SETTLE_MS))
         self.look()
 
     def power_for_prompt(self) -> None:
@@ -300,7 +305,7 @@ class Rig:
         code = self._read[pixels]
         if code is not None and code != self._code:
             self.oracle.code(code)
-        if code is not None or not any(pixels):
+        if code is not None or pixels == self._dark_glass:
             self._code = code
         return code
 
@@ -338,7 +343,7 @@ class Rig:
         return self.look()
 
     def _dark(self) -> bool:
-        return not self.card.powered or not any(self.card.display.pixels)
+        return not self.card.powered or self.card.display.pixels == self._dark_glass
 
     def press_with_bounce(self, load: str) -> None:
         """Presses; the battery's contact bounces under the next load of that part, and the
@@ -397,7 +402,10 @@ class Rig:
 
     def press_on_dock(self) -> str | None:
         """A press while docked; the code, if one came."""
-        self._run(self.card.press)
+        card = self.card
+        card.button.push()
+        card.clock.after(_PRESS_MS * MS, card.button.release)
+        self._run(lambda: card.run_until(lambda: self.look() is not None, _PRESS_MS + _SETTLE_MS))
         return self.look()
 
     def key_set(self) -> str:

@@ -71,7 +71,7 @@ def test_a_captured_state_is_the_state_that_was_loaded(
     state = FlashState(tuple(sorted(kept.items())), frozenset(weak))
     area.load(state)
     assert area.capture() == state
-    assert area.capture().digest() == state.digest()
+    assert area.capture().digest == state.digest
     area.load(FlashState())
     assert flash.memory[area.first : area.end] == base
     flash.close()

@@ -56,8 +56,8 @@ class Token(ABC):
 
     @abstractmethod
     def store(self, connection: Connection, state: CodeState, *, used_at: int | None) -> None:
-        """Compare and set. used_at: None keeps what is stored. Raises StaleError when the token is
-        no longer as it was judged."""
+        """Compare and set, at the latest when the batch is stored. used_at: None keeps what is
+        there. Raises StaleError when the token is no longer as it was judged."""
 
 
 class CardToken(Token):
@@ -65,8 +65,10 @@ class CardToken(Token):
 
     method = MethodKind.CARD
 
-    def __init__(self, row: AnyRow) -> None:
+    def __init__(self, row: AnyRow, moves: list[dict[str, object]]) -> None:
+        """moves: where what is to be stored is gathered."""
         self.row = row
+        self._moves = moves
         self.serial = row.serial
         self.digits = row.digits
         self.state = state_of(row)
@@ -86,8 +88,7 @@ class CardToken(Token):
         if state == seen:
             return
         self._used_at = self._used_at if used_at is None else used_at
-        moved = connection.execute(
-            _MOVE,
+        self._moves.append(
             {
                 "card": self.row.id,
                 "seen_factor": seen.moving_factor,
@@ -99,10 +100,8 @@ class CardToken(Token):
                 "lockout_s": state.throttle.lockout_s,
                 "blocked_until": state.throttle.blocked_until,
                 "used_at": self._used_at,
-            },
+            }
         )
-        if moved.rowcount != 1:
-            raise StaleError
         self.state = state
 
 
@@ -221,6 +220,7 @@ class Tokens:
     for apps."""
 
     def __init__(self, connection: Connection, questions: Sequence[Question], now: float) -> None:
+        self._moves: list[dict[str, object]] = []
         self._by_id: dict[int, CardToken] = {}
         self._by_user: defaultdict[tuple[int, str], list[Token]] = defaultdict(list)
         self._by_serial: dict[tuple[int, str], CardToken] = {}
@@ -248,7 +248,17 @@ class Tokens:
             return []
         values = {"firms": list(firms), "names": list(names), "now": int(now)}
         rows = connection.execute(query, values)
-        return [self._by_id.setdefault(row.id, CardToken(row)) for row in rows]
+        return [self._by_id.setdefault(row.id, CardToken(row, self._moves)) for row in rows]
+
+    def store(self, connection: Connection) -> None:
+        """Store what was judged: the cards' statements go to the database together, one a check, in
+        their order. Raises StaleError when a card is no longer as it was judged."""
+        if not self._moves:
+            return
+        moved = connection.execute(_MOVE, self._moves)
+        if moved.rowcount != len(self._moves):
+            raise StaleError
+        self._moves.clear()
 
     def of(self, question: Question) -> list[Token]:
         """Those that may answer the question; two codes are for cards, which may have drifted."""

@@ -84,6 +84,7 @@ class Verifier:
             answers.append(answer)
             if isinstance(answer, Outcome):
                 acts.append(_act(check, caller, answer, now))
+        tokens.store(connection)
         self.chain.append(connection, acts, int(now * 1000))
         return answers
 
@@ -104,7 +105,10 @@ def ask(
     connection: Connection, ring: KeyRing, question: Question, now: float
 ) -> Outcome | ApiError:
     """Judge one question in the caller's transaction. Raises StaleError, BoxError."""
-    return _answer(connection, ring, Tokens(connection, [question], now), question, int(now))
+    tokens = Tokens(connection, [question], now)
+    answer = _answer(connection, ring, tokens, question, int(now))
+    tokens.store(connection)
+    return answer
 
 
 def _answer(

@@ -130,7 +130,8 @@ def test_every_answer_has_its_headers(server):
 
 
 def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost_passwords):
-    """Medians of a password check differ by less than a fifth: argon2 runs either way."""
+    """The quickest of nine password checks differ by less than a fifth: argon2 runs either way, and
+    whatever else the machine does only adds to it."""
     from tallystick.server import firms, passwords, people
     from tallystick.server.console import opened
     from tallystick.server.policy import FirmPolicy, PersonRole
@@ -152,7 +153,7 @@ def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost
             taken.append(time.perf_counter() - began)
             assert browser.page.status_code == 401
     Browser.close_all()
-    known, unknown = (statistics.median(taken) for taken in times.values())
+    known, unknown = (min(taken) for taken in times.values())
     assert abs(known - unknown) < 0.2 * max(known, unknown), times
 
 

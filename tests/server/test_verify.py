@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tallystick.server.console import opened
+from tallystick.server.credentials import hash_token
+from tallystick.server.database import StaleError
 from tallystick.server.otp import hotp
 from tallystick.server.running import add_credential
 from tallystick.server.settings import CodePolicy
+from tallystick.server.verification import Check, Verifier
 
 CARD = {"method": "card", "serial": "1000000001"}
 
@@ -202,3 +206,39 @@ def test_a_swapped_seed_does_not_open(server):
     assert answer.status_code == 500
     assert answer.json()["error"]["code"] == "seed-unreadable"
     assert server.reason(hotp(mine, 0, 6), user="mallory") == "ok"
+
+
+def batch(server, *codes: str) -> list[Check]:
+    token = hash_token(server.service.token.reveal().decode())
+    return [Check(token, user, None, (code,)) for user, code in zip("aab", codes, strict=False)]
+
+
+@pytest.fixture
+def two_cards(server) -> tuple[bytes, bytes]:
+    return server.card("C1", user="a"), server.card("C2", user="b")
+
+
+def test_checks_of_one_batch_move_a_card_one_after_the_other(server, two_cards):
+    first, second = two_cards
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        checks = batch(server, hotp(first, 0, 6), hotp(first, 1, 6), hotp(second, 0, 6))
+        answers = Verifier(parts.ring).run(connection, [*checks, checks[0]], server.clock())
+    assert [answer.reason for answer in answers] == ["ok", "ok", "ok", "replayed"]
+    assert server.get("/v1/cards/C1").json()["moving_factor"] == 2
+    assert server.get("/v1/cards/C2").json()["moving_factor"] == 1
+
+
+@pytest.mark.parametrize("changed", ["moving_factor = 1", "failures = 1", "blocked_until = 1"])
+def test_a_batch_is_judged_again_when_one_of_its_cards_was_changed(server, two_cards, changed):
+    first, second = two_cards
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        real = parts.ring.decrypt
+
+        def decrypt(box, bound_to):  # called when the cards have been read, and are judged
+            connection.exec_driver_sql(f"UPDATE card SET {changed} WHERE serial = 'C2'")
+            return real(box, bound_to)
+
+        parts.ring.decrypt = decrypt
+        checks = batch(server, hotp(first, 0, 6), hotp(first, 1, 6), hotp(second, 0, 6))
+        with pytest.raises(StaleError):
+            Verifier(parts.ring).run(connection, checks, server.clock())

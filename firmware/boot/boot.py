@@ -1,10 +1,5 @@
-import gc
-
-import micropython
-
-gc.threshold(8192)  # collect often: what stays then lies together
-micropython.kbd_intr(-1)  # a byte on the serial line must not stop the device
-
+# As short as can be: MicroPython compiles this text at every start, and then main.py, from the slot
+# that was mounted.
 try:
     import start
 
@@ -17,4 +12,3 @@ except BaseException as error:
     import board
 
     board.off(0)
-# MicroPython now runs main.py, from the slot that was mounted.

@@ -4,7 +4,13 @@ Nothing here formats or erases a slot, whatever it finds: a device that cannot s
 as it is. The one thing written is the boot record, when a trial begins or is over.
 """
 
+import gc
 import sys
+
+import micropython
+
+gc.threshold(8192)  # collect often: what stays then lies together
+micropython.kbd_intr(-1)  # a byte on the serial line must not stop the device
 
 
 def run() -> None:

@@ -1,5 +1,13 @@
 """The card, from wake to sleep. Every start is a reset; everything worth keeping is in flash."""
 
+import gc
+
+import micropython
+
+gc.collect()  # the boot stage is over
+gc.threshold(8192)  # collect often: holes then stay few and large
+micropython.kbd_intr(-1)  # a byte on the serial line must not stop the firmware
+
 import board
 import booted
 

@@ -4,13 +4,14 @@ contact on PC5 (WKUP5), cell measured through the internal reference, panel fed 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
 run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
 150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
-CPU costs are scaled by clock from figures measured on an RP2040 at 125 MHz (docs/battery.md).
+CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
+by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
-_CPU_SCALE = 80 / 125  # clock of this board over the clock of the measured one
+_CPU_SCALE = 80 / 125 / 0.72  # work a second, beside the board that was measured
 
 
 def _us(at_125_mhz: float) -> int:
@@ -58,12 +59,12 @@ BOARD = Board(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
-    boot_us=_us(7_400),
+    boot_us=_us(13_500),
     wake_us=150,
-    import_us_per_256=_us(278),
+    import_us_per_256=_us(856),
     costs={
-        "hashlib": {"sha1_us": _us(98), "sha256_us": _us(192)},
-        "cryptolib": {"key_us": _us(60), "block_us": _us(25)},
+        "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
+        "cryptolib": {"key_us": _us(61), "block_us": _us(26)},
         "time": {"stops_in_light_sleep": 1},
         "machine": {"has_rtc_registers": 1},
     },

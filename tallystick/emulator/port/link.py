@@ -47,7 +47,7 @@ _MAX = 1024
 # Calls of the interpreter, on a Cortex-M at about 100 MHz. If they cost nothing, a loop that polls
 # would never end.
 _CALL_US = 20
-_LOOK_US = 5  # at the clock or a pin
+_LOOK_US = 13  # at the clock or a pin
 _AGED_US = 1000
 _BYTE_US = 150
 _SURE = const(0x80)  # of the last byte of the levels

@@ -3,14 +3,13 @@ holds the card. Counter and failures are stored in the caller's transaction."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection
 
-from tallystick.server.cards import generator_of, seed_binding, state_of
-from tallystick.server.database import AnyRow, StaleError
-from tallystick.server.judge import Verdict, judge
-from tallystick.server.keys import Box, KeyRing
-from tallystick.server.models import Card
+from tallystick.server.database import AnyRow
+from tallystick.server.judge import Verdict
+from tallystick.server.keys import KeyRing
 from tallystick.server.policy import FirmPolicy
+from tallystick.server.tokens import CardToken, move
 
 
 def judge_card(
@@ -25,28 +24,11 @@ def judge_card(
 
     Raises StaleError when the card is no longer as it was read.
     """
-    seed = ring.decrypt(Box(row.seed_key_id, row.seed_box), seed_binding(row.firm_id, row.serial))
-    verdict = judge(
-        seed, state_of(row), codes, policy.codes(), int(now), generator=generator_of(row)
-    )
-    moved = connection.execute(
-        update(Card)
-        .where(
-            Card.id == row.id,
-            Card.moving_factor == row.moving_factor,
-            Card.failures == row.failures,
-            Card.blocked_until == row.blocked_until,
-        )
-        .values(
-            moving_factor=verdict.state.moving_factor,
-            drift=verdict.state.drift,
-            failures=verdict.state.throttle.failures,
-            lockout_s=verdict.state.throttle.lockout_s,
-            blocked_until=verdict.state.throttle.blocked_until,
-        )
-    )
-    if moved.rowcount != 1:
-        raise StaleError
+    moves: list[dict[str, object]] = []
+    card = CardToken(row, moves)
+    verdict = card.judge(ring, codes, policy.codes(), int(now))
+    card.store(connection, verdict.state, used_at=None)  # the desk is not its user
+    move(connection, moves)
     return verdict
 
 

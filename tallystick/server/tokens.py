@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -214,6 +214,13 @@ _MOVE = (
 )
 
 
+def move(connection: Connection, moves: Sequence[Mapping[str, object]]) -> None:
+    """Store states of cards: one compare-and-set a check, in their order, sent together. Raises
+    StaleError when a card is no longer as it was judged."""
+    if moves and connection.execute(_MOVE, moves).rowcount != len(moves):
+        raise StaleError
+
+
 class Tokens:
     """The tokens that a batch is about, read (and on PostgreSQL locked: cards before apps, each in
     the order of their ids) in one statement for cards of users, one for cards by serial number, one
@@ -251,13 +258,8 @@ class Tokens:
         return [self._by_id.setdefault(row.id, CardToken(row, self._moves)) for row in rows]
 
     def store(self, connection: Connection) -> None:
-        """Store what was judged: the cards' statements go to the database together, one a check, in
-        their order. Raises StaleError when a card is no longer as it was judged."""
-        if not self._moves:
-            return
-        moved = connection.execute(_MOVE, self._moves)
-        if moved.rowcount != len(self._moves):
-            raise StaleError
+        """Store what was judged of cards. Raises StaleError when one is no longer as it was."""
+        move(connection, self._moves)
         self._moves.clear()
 
     def of(self, question: Question) -> list[Token]:

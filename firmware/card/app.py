@@ -38,8 +38,11 @@ def _live(cause: int) -> int:
         notice("CELL EMPTY", "replace card")
         return flags | board.EMPTY
     press = cause & board.BUTTON and not board.docked()
+    # All that a press needs, and a station first, is loaded before the state is read.
     if press:
-        from card import undocked  # all that a press needs is loaded before the state is read
+        from card import undocked
+    elif board.docked():
+        from card import docked  # noqa: F401
     from card.store import Store
     from lib.journal import DamagedError
 

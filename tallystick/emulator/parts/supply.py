@@ -32,7 +32,8 @@ class Supply:
         self._elapsed_us = 0  # that the cell had to feed
         self._used_ua_us = [0.0] * len(names)
         self._used_until_us = [0] * len(names)
-        self._drawn_until_us = 0
+        self._drawn_ua_us = 0.0  # since the cell was last brought up to date
+        self._drawn_until_us = self._settled_us = 0
         self._clear = (0, 0, 0.0, 0)  # see `holds`
 
     def load(self, name: str) -> Callable[[float], None]:
@@ -46,8 +47,9 @@ class Supply:
         return set_current
 
     def _change(self, number: int, ua: float) -> None:
-        self.settle()
         now = self._elapsed_us
+        self._drawn_ua_us += self._total_ua * (now - self._drawn_until_us)
+        self._drawn_until_us = now
         self._used_ua_us[number] += self._ua[number] * (now - self._used_until_us[number])
         self._used_until_us[number] = now
         self._ua[number] = ua
@@ -102,7 +104,9 @@ class Supply:
 
     def settle(self) -> None:
         """The cell is brought up to this moment."""
-        duration = self._elapsed_us - self._drawn_until_us
-        if duration:
-            self._drawn_until_us = self._elapsed_us
-            self.cell.draw(self._total_ua * duration / _US_PER_HOUR, duration)
+        now = self._elapsed_us
+        if now != self._settled_us:
+            drawn_ua_us = self._drawn_ua_us + self._total_ua * (now - self._drawn_until_us)
+            self.cell.draw(drawn_ua_us / _US_PER_HOUR, now - self._settled_us)
+            self._drawn_ua_us = 0.0
+            self._drawn_until_us = self._settled_us = now

@@ -186,9 +186,10 @@ class _Sample:
     def offer(self, index: int, operation: FlashOperation) -> None:
         """To be called before the operation is carried out."""
         drawn: list[str] | None = None
+        name = f"{self._key} {index}".encode()
+        hashed = hashlib.blake2b(name, digest_size=6 * _CUTS_OF_AN_OPERATION).digest()
         for number in range(_CUTS_OF_AN_OPERATION):
-            name = f"{self._key} {index} {number}"
-            rank = -int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest())
+            rank = -int.from_bytes(hashed[6 * number : 6 * number + 6])
             if len(self._kept) == self._size and rank < self._kept[0][0]:
                 continue
             if drawn is None:

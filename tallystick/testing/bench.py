@@ -22,6 +22,7 @@ from tallystick.testing.hands import Control, Person
 from tallystick.tools.bench.fresh import image as build_image
 from tallystick.tools.image.folder import from_folder
 
+_EMULATED = ("emulator", "resident")
 _SERIAL = "serial:"
 
 
@@ -52,8 +53,10 @@ class Bench:
             node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
             accept=config.getoption("--golden"),
         )  # fmt: skip
-        if self._backend != "emulator" and not self._backend.startswith(_SERIAL):
-            raise pytest.UsageError(f"--tally-backend={self._backend}: use emulator or serial:DEV.")
+        if self._backend not in _EMULATED and not self._backend.startswith(_SERIAL):
+            raise pytest.UsageError(
+                f"--tally-backend={self._backend}: use emulator, resident or serial:DEV."
+            )
 
     def card(self) -> CardUnderTest:
         if self._backend.startswith(_SERIAL):
@@ -61,7 +64,7 @@ class Bench:
         return self._emulated_card()
 
     def fleet(self, count: int) -> list[EmulatedCard]:
-        if self._backend != "emulator":
+        if self._backend not in _EMULATED:
             pytest.skip("a fleet is emulated: --tally-backend=emulator")
         return [self._emulated_card() for _ in range(count)]
 

@@ -23,8 +23,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tallystick")
     add = group.addoption
     add(
-        "--tally-backend", default="emulator", metavar="emulator|serial:DEV",
-        help="What the fixtures `card` and `station` work with (default: emulator).",
+        "--tally-backend", default="emulator", metavar="emulator|resident|serial:DEV",
+        help="What the fixtures `card` and `station` work with (default: emulator, a process for "
+        "each card; resident: firmware inside pytest's process, for speed).",
     )  # fmt: skip
     add(
         "--tally-hands", default="ask", metavar="ask|URL",
@@ -53,6 +54,16 @@ def pytest_configure(config: pytest.Config) -> None:
         from tallystick.testing.sarif import SarifReport
 
         config.pluginmanager.register(SarifReport(sarif))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
+    if session.config.getoption("--tally-backend") != "resident":
+        return (yield)
+    from tallystick.emulator import resident
+
+    with resident.enabled():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -104,7 +104,7 @@ def test_nobody_at_a_board_skips(pytester: pytest.Pytester):
     result = pytester.runpytest_subprocess("--tally-backend=serial:/dev/null")
     result.assert_outcomes(skipped=1)
     result = pytester.runpytest_subprocess("--tally-backend=usb")
-    result.stdout.fnmatch_lines(["*use emulator or serial:DEV*"])
+    result.stdout.fnmatch_lines(["*use emulator, resident or serial:DEV*"])
 
 
 def test_station_server_and_fleet(pytester: pytest.Pytester):
@@ -126,3 +126,18 @@ def test_station_server_and_fleet(pytester: pytest.Pytester):
 def test_the_example_of_another_firmware_passes(pytester: pytest.Pytester):
     shutil.copytree(EXAMPLE, pytester.path, dirs_exist_ok=True)
     pytester.runpytest_subprocess("-c", "pyproject.toml").assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("backend", ["emulator", "resident"])
+def test_where_firmware_runs(pytester: pytest.Pytester, backend: str):
+    pytester.makepyfile(f"""
+        from tallystick.emulator.resident import ResidentLink
+
+        def test_a_press(card):
+            card.personalise()
+            assert card.press_for_code() == card.expected_code(0)
+            # The code is up: the firmware is in a light sleep, and has not ended.
+            assert isinstance(card.device.mcu.link, ResidentLink) is {backend == "resident"}
+    """)
+    result = pytester.runpytest_subprocess(f"--tally-backend={backend}", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1)

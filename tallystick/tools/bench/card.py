@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tallystick.emulator import boards
+from tallystick.emulator import boards, resident
 from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
@@ -17,16 +19,17 @@ ROUNDS = 30
 
 
 def measure() -> list[dict[str, Any]]:
-    """Medians over ROUNDS, one core, in ms of wall time; idle as virtual time over wall time."""
+    """Medians over ROUNDS, one core, in ms of wall time; idle as virtual time over wall time.
+    "resident": firmware inside this process, see `emulator/resident.py`."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, one_core(), station(Path(folder)) as home:
-        for number, board in enumerate(boards.BOARDS.values()):
-            if board.device != "card":
-                continue
-            with card(board.name, serial=f"TS0000000{number}") as device:
-                device.power_on()
-                home.provision(device)
-                rows += _measure(board.name, device)
+        serials = (f"TS{number:08}" for number in itertools.count())
+        for board in boards.BOARDS.values():
+            for where, kind in (("", nullcontext()), (", resident", resident.enabled())):
+                with kind, card(board.name, serial=next(serials)) as device:
+                    device.power_on()
+                    home.provision(device)
+                    rows += _measure(board.name + where, device)
     return rows
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tallystick.emulator import resident
 from tallystick.emulator.card import Card
 from tallystick.emulator.fleet import Fleet
 from tallystick.tools.bench.fresh import image
@@ -70,7 +71,11 @@ def _shows_a_code(card: Card) -> bool:
 def work(first: int, cards: int, presses: int) -> dict[str, Any]:
     """One worker's share."""
     boot = image(_BOARD)
-    with tempfile.TemporaryDirectory() as folder, station(Path(folder)) as home:
+    with (
+        resident.enabled(),
+        tempfile.TemporaryDirectory() as folder,
+        station(Path(folder)) as home,
+    ):
         with Fleet(boot, 1, first=_WARM_UP + first) as fleet:  # loads what one card needs
             fleet.with_card(fleet.cards[0], home.provision)
         before = _resident_kib()

@@ -45,14 +45,21 @@ def unpack(content: bytes, block: int, room: int) -> dict[str, bytes]:
         ) from error
 
 
+# Whoever looks for a name reads a folder's log whole, and an import looks for three: short logs make
+# a start of a card a third shorter. What is written there is padded to units of `_UNIT`.
+_LOG = 1024
+_UNIT = 16
+
+
 def _filled(files: dict[str, bytes], block: int, count: int, grown: int) -> bytes:
     fs = littlefs.LittleFS(
         block_size=block,
         block_count=count,
-        read_size=256,
-        prog_size=256,
+        read_size=_UNIT,
+        prog_size=_UNIT,
         cache_size=256,
         lookahead_size=32,
+        metadata_max=_LOG,
     )
     for name in sorted(files):
         folder = name.rpartition("/")[0]

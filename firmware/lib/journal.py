@@ -10,7 +10,7 @@ erased, always immediately before its first use. docs/powercuts.md has the argum
   not trusted, and once into the next. A record that was cut and happens to read as valid becomes
   solid in the same way.
 - Slots behind the newest valid record that are neither blank nor valid may be records that were
-  committed and have rotted. `skipped` counts them; the moving factor jumps over as many.
+  committed and have rotted. `skipped` counts those that may; the moving factor jumps over as many.
 
 Record: sequence number (4) ‖ its complement (4) ‖ erases since the factory (4) ‖ payload ‖ CRC-32
 (4) ‖ SHA-256, first 4 bytes. All little endian.
@@ -45,6 +45,7 @@ SLOT = const(256)
 _HEAD = const(12)
 _CHECK = const(8)
 _EIO = const(5)
+_ROTTEN = const(8)  # bits
 
 
 class DamagedError(Exception):
@@ -127,7 +128,7 @@ class Journal:
             if self._seen == self._blank:
                 continue
             if not self._valid():
-                self.skipped += 1
+                self.skipped += self._was_whole()
                 continue
             if self._sector < 0:
                 self._sector = sector
@@ -147,7 +148,7 @@ class Journal:
         end = _HEAD + self._payload
         # Most records that a cut left are told at once; the search for a flipped bit is long.
         wrong = _wrong_in_head(self._seen)
-        if wrong & (wrong - 1) or self._seen[end : end + _CHECK] == b"\xff" * _CHECK:
+        if wrong & (wrong - 1) or self._check() == b"\xff" * _CHECK:
             return False
         body = memoryview(self._seen)[:end]
         off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
@@ -161,6 +162,21 @@ class Journal:
         for i in range(4):
             wrong |= (self._seen[end + 4 + i] ^ digest[i]) << 8 * i
         return not wrong or not (off or wrong & (wrong - 1))
+
+    def _was_whole(self) -> bool:
+        """Whether the spoiled record in `_seen` may have been whole once. Most that a cut or a worn
+        sector leaves cannot: nothing of their check is there, or number and complement disagree in
+        more bits than rot would turn over."""
+        wrong = _wrong_in_head(self._seen)
+        bits = 0
+        while wrong:
+            wrong &= wrong - 1
+            bits += 1
+        return bits <= _ROTTEN and self._check() != b"\xff" * _CHECK
+
+    def _check(self) -> bytearray:
+        end = _HEAD + self._payload
+        return self._seen[end : end + _CHECK]
 
     # -- writing -------------------------------------------------------------------------------
 

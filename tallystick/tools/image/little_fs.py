@@ -45,8 +45,8 @@ def unpack(content: bytes, block: int, room: int) -> dict[str, bytes]:
         ) from error
 
 
-# Whoever looks for a name reads a folder's log whole, and an import looks for three: short logs make
-# a start of a card a third shorter. What is written there is padded to units of `_UNIT`.
+# Bytes. Whoever looks for a name reads a folder's log whole, and an import looks for three: short
+# logs make a start of a card a third shorter. What is written there is padded to units of `_UNIT`.
 _LOG = 1024
 _UNIT = 16
 

@@ -55,6 +55,21 @@ def test_a_cut_in_a_recovery(pico: Workshop) -> None:
     assert result.operation.startswith("program")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        # Writes that failed, and starts that took what they left for codes that were shown.
+        "pico/provisioning/1/6f/7s1.649/5p176",
+        "pico/press-at-lap/1/2p176/3f/13a",
+    ],
+)
+def test_what_a_campaign_once_found_stays_mended(pico: Workshop, line: str) -> None:
+    one = Replay(pico, line)
+    result = one.go()
+    one.close()
+    assert (result.kind, result.verdict) == ("", "")
+
+
 @pytest.mark.parametrize("line", ["", "pico", "pico/press/x", "pico/nothing/1", "pico/press/1/b"])
 def test_what_is_no_line_is_refused(pico: Workshop, line: str) -> None:
     with pytest.raises(BadInputError):

@@ -189,8 +189,8 @@ ANIMALS = (
     ),
     Animal(
         "format-on-failed-load", "A journal whose end cannot be read is erased, to start afresh.",
-        (Patch(_JOURNAL, "            if not self._valid():\n                self.skipped += self._was_whole()\n"
-               "                continue\n",
+        (Patch(_JOURNAL, "            if not self._valid():\n"
+               "                self.skipped += self._was_whole()\n                continue\n",
                "            if not self._valid():\n"
                "                for one in range(self._flash.SECTORS):\n"
                "                    self._flash.erase(one)\n"

@@ -8,6 +8,7 @@ there). What is finished is written down now and then, so that a stopped campaig
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -96,6 +97,8 @@ def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None
     """A worker: takes chunks of (node, states of a further cut) until it is given None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
     os.sched_setaffinity(0, {processor})
+    gc.freeze()
+    gc.set_threshold(50_000)  # states are values: there is next to nothing to collect
     explorer = _Explorer(subject, seed)
     try:
         with resident.enabled():

@@ -48,7 +48,7 @@ def _judge(rig: Rig, kind: str, node: Node) -> None:
     from_all_sides = thorough(node, rig.card.board.flash_timing.program_unit)
     # A cell that comes back and a press later: two starts. A press that wakes a card whose last
     # sleep was not in order: recovery and code in one.
-    at_once = digest[1] % 4 != 0 and not from_all_sides
+    at_once = digest[1] % 8 != 0 and not from_all_sides
     _look_at(rig, kind, at_once=at_once)
     if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
         rig.lose_power()  # weak bits read differently now

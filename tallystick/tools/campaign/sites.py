@@ -182,6 +182,7 @@ def _changes_of(operations: list[FlashOperation]) -> list[list[int]]:
 def _unwound(rig: Rig, scenario: Scenario, number: int) -> list[tuple[str, int]]:
     """Frames of the firmware at this operation."""
     count = 0
+    rig.device.flash.can_fail = True  # so that the firmware waits for an answer at each
 
     def note(_operation: FlashOperation) -> None:
         nonlocal count

@@ -88,12 +88,13 @@ def test_a_state_file_of_another_plan_is_not_used(pico: Workshop, tmp_path: Path
 
 @pytest.mark.campaign
 @pytest.mark.slow
+@pytest.mark.parametrize(("board", "sample"), [("pico", "0.1"), ("nucleo_l476rg", "0.02")])
 def test_every_call_that_changes_flash_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str, sample: str
 ) -> None:
     """All scenarios; the sample has a torn one of every call."""
     monkeypatch.chdir(tmp_path)
-    arguments = ["powercut", "--board", "pico", "--depth", "1", "--sample", "0.1", "--json"]
+    arguments = ["powercut", "--board", board, "--depth", "1", "--sample", sample, "--json"]
     result = CliRunner().invoke(campaign, arguments)
     assert result.exit_code == ExitCode.OK, result.output
     report = json.loads(result.stdout)

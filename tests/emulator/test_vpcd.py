@@ -55,6 +55,13 @@ def test_without_a_vpcd_the_command_says_what_to_install(tmp_path):
     assert "vsmartcard-vpcd" in done.stderr
 
 
+def listens(port: int) -> bool:
+    """Without a connection: that would be a card. State 0A, proc_pid_net(5)."""
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    rows = [row.split() for file in tables if file.exists() for row in file.open()]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
+
+
 @pytest.fixture
 def reader(tmp_path):
     """pcscd of this test's own, with one virtual reader; gives its port."""
@@ -70,7 +77,7 @@ def reader(tmp_path):
     command = ["pcscd", "--foreground", "--config", str(config)]
     daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(500):
-        if SOCKET.exists():
+        if SOCKET.exists() and listens(port):
             break
         assert daemon.poll() is None
         time.sleep(0.02)

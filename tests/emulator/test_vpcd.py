@@ -58,7 +58,8 @@ def test_without_a_vpcd_the_command_says_what_to_install(tmp_path):
 def listens(port: int) -> bool:
     """Without a connection: that would be a card. State 0A, proc_pid_net(5)."""
     tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
-    rows = [row.split() for file in tables if file.exists() for row in file.open()]
+    text = "".join(file.read_text() for file in tables if file.exists())
+    rows = [row.split() for row in text.splitlines()]
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 

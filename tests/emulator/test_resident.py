@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from contextlib import nullcontext
 
 import pytest
 
 from tallystick.common.identity import Identity
-from tallystick.emulator import resident
+from tallystick.emulator import micropython, resident
 from tallystick.emulator.card import Card
 from tallystick.emulator.device import FirmwareCrashError
 from tallystick.emulator.link import PipeLink
@@ -152,3 +153,12 @@ def test_what_firmware_prints_goes_to_its_card(tmp_path, capfd, inside: bool):
         card.power_on()
     assert "line 4" in raised.value.what
     assert capfd.readouterr() == ("", "")
+
+
+def test_both_sides_have_the_same_mailbox():
+    text = (micropython.PORT / "link.py").read_text()
+    found = {name: int(number) for name, number in re.findall(r"_BOX_(\w+) = const\((\d+)\)", text)}
+    assert found == {
+        name: getattr(resident, f"_{name}")
+        for name in ("POSTED", "HEAD", "DATA", "DATA_ROOM", "OUT_ROOM")
+    }

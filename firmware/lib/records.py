@@ -45,7 +45,8 @@ _MOVES = const(2)  # living records moved at every change while fewer are free
 _ATTEMPTS = const(8)
 _SHORT = const(2)  # pages of a record that may follow others in its sector
 _AHEAD = const(3)  # free sectors whose beginning is settled: two may be at their end
-_FIRST = const(2)  # pages that a first record may have been torn in
+_FIRST = const(2)  # pages of a sector that a first record may have been torn in
+_FIRST_SECTORS = const(2)  # the second one if the first is worn out
 _EIO = const(5)
 _ENOSPC = const(28)
 
@@ -81,9 +82,8 @@ class Records:
                 break
         ages.sort()
         if not ages:
-            for sector in range(self._flash.SECTORS):
-                if self._last_written(sector) >= (0 if sector else _FIRST):
-                    raise DamagedError
+            if not self._no_more_than_first():
+                raise DamagedError
             return False
         seen = {}
         for _, sector in reversed(ages):
@@ -104,6 +104,19 @@ class Records:
                 self._index[key] = page
         self._next = self._last_written(self._ring[-1]) + 1
         self._settled = False
+        return True
+
+    def at_first(self) -> bool:
+        """Nothing but a first record has been written so far. It may have been cut: then it reads
+        as whole by luck, and `settle` cut in turn would leave something that looks damaged. Who
+        needs nothing of it begins anew, with an object that has not loaded.
+        """
+        return self._sequence == 1 and self._no_more_than_first()
+
+    def _no_more_than_first(self) -> bool:
+        for sector in range(self._flash.SECTORS):
+            if self._last_written(sector) >= (_FIRST if sector < _FIRST_SECTORS else 0):
+                return False
         return True
 
     def _in_sector(self, sector: int):

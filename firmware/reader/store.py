@@ -46,7 +46,9 @@ class Store:
         if anew:
             self._begin_anew()
             return
-        if not self._records.load():
+        if not self._records.load() or self._records.at_first():
+            # A first record that was cut may not stay whole, and nothing depends on its master yet.
+            self._records = Records(flash)
             self._fresh()
             self._write()
             self._ready = True
@@ -73,10 +75,16 @@ class Store:
             self._write()
         self._ready = True
 
+    def settle(self) -> None:
+        """Before anything outside of the flash is changed because of what was read: from then on it
+        stays as it was read. Raises OSError.
+        """
+        self._records.settle()
+
     def ready(self) -> None:
         """Before the first command that depends on what is stored. Raises OSError."""
         if not self._ready:
-            self._records.settle()
+            self.settle()
             self._ready = True
             if self.flags & SCRUB:
                 self._scrub(None)

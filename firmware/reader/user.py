@@ -80,17 +80,23 @@ class User:
                 return _FOREIGN
             # First: a cut after it leaves a module that the next lines set right.
             store.flag(PAIRED, True)
-        if sensor.verify_password(store.sensor_password) != r503.GOOD:
-            # A new module has no password. It is welcome as long as no fingers are in the old one.
-            if store.fingers() or sensor.verify_password(0) != r503.GOOD:
-                return _FOREIGN
-            if sensor.set_password(store.sensor_password) != r503.GOOD:
-                return _MISSING
+        ours, fingers = sensor.verify_password(store.sensor_password) == r503.GOOD, store.fingers()
+        # A new module has no password. It is welcome as long as no fingers are in the old one.
+        if not ours and (fingers or sensor.verify_password(0) != r503.GOOD):
+            return _FOREIGN
         _, self._capacity = sensor.parameters()
-        taken, fingers = sensor.pages(), store.fingers()
+        taken, stale = sensor.pages(), []
         for page in range(min(256, self._capacity)):
             if taken[page >> 3] >> (page & 7) & 1 and page not in fingers:
-                sensor.delete(page)
+                stale.append(page)
+        if stale or not ours:
+            # The module is changed because of records that may have been cut: they must stay as
+            # they were read, or a finger would be back without its template.
+            store.settle()
+        if not ours and sensor.set_password(store.sensor_password) != r503.GOOD:
+            return _MISSING
+        for page in stale:
+            sensor.delete(page)
         return _READY
 
     def ensure_sensor(self) -> None:

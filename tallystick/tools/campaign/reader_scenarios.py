@@ -122,6 +122,12 @@ def _power_up(rig: ReaderRig) -> Command:
     return command
 
 
+def _stale_template(rig: ReaderRig) -> Command:
+    """As after an enrolment that was cut between the sensor's store and the record."""
+    rig.sensor.templates[1] = SECOND_FINGER
+    return _power_up(rig)
+
+
 # -- credentials ---------------------------------------------------------------------------------
 
 
@@ -383,6 +389,8 @@ for _scenario in (
              "late sensor", _power_up, changes=False),
     Scenario("reader-start", "The first command of a reader in service.", "in service", _power_up,
              changes=False),
+    Scenario("reader-stale-template", "The sensor holds a template without a record, and loses "
+             "it.", "in service", _stale_template, changes=False),
     Scenario("reader-late-sensor", "A sensor that was mute is paired when a finger is to be "
              "enrolled.", "late sensor", _pair, changes=False),
     Scenario("reader-set-pin", "The first PIN.", "new", _set_pin, right="pin"),

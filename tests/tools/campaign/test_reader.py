@@ -66,6 +66,29 @@ def test_a_line_is_replayed() -> None:
     assert result.reached_in_ms < 1000
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        # A first start cut in its first record, and again in what makes that solid.
+        "reader-first-start/1/1xz39.4/4xm75.17",
+        "reader-first-start/1/1xz39.4/0nm3.4",
+        "reader-first-start/1/1xz39.4/1xm75.17",
+        # Its first sector is worn out, and it is cut in the second one.
+        "reader-first-start/1/1f/2p64",
+        # A finger is gone by a record that changes its mind: its template must not be.
+        "reader-remove-finger/1/0nz/5v378",
+        "reader-reset/1/1xz66.83/1a",
+    ],
+)
+def test_a_fault_that_was_found_does_not_come_again(line: str) -> None:
+    replay = Replay(_workshop(), f"pico2/{line}")
+    try:
+        result = replay.go()
+    finally:
+        replay.close()
+    assert result.kind == "", result.verdict
+
+
 def test_the_command_has_the_readers_scenarios(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

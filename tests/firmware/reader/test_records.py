@@ -251,6 +251,32 @@ def test_flash_that_cannot_be_read_is_not_taken_for_new(records: Any, address: i
     flash.chip.close()
 
 
+def test_a_first_record_is_told_from_all_others(records: Any) -> None:
+    """Who asks may begin anew: so not once anything else has been written."""
+    flash = Flash()
+    log = records.Records(flash)
+    log.load()
+    log.put(1, b"first")
+
+    def at_first() -> bool:
+        again = records.Records(flash)
+        assert again.load()
+        return bool(again.at_first())
+
+    assert at_first()
+    flash.chip.load(256, b"\x7f")  # a second one that was torn
+    assert at_first()
+    flash.chip.load(2 * 256, b"\x7f")
+    assert not at_first()
+    flash.chip.load(0, b"\xff" * 3 * 256)
+    log = records.Records(flash)
+    log.load()
+    log.put(1, b"first")
+    log.put(2, b"second")
+    assert not at_first()
+    flash.chip.close()
+
+
 def test_after_a_restart_and_scrub_nothing_old_is_in_the_flash(records: Any) -> None:
     flash = Flash()
     log = records.Records(flash)

@@ -77,7 +77,6 @@ class _Library:
         c.getcontext.argtypes = [ctypes.c_void_p]
         c.swapcontext.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         c.makecontext.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
-        c.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
         c.sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         self.c = c
         self.swap = c.swapcontext

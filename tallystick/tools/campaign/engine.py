@@ -221,7 +221,7 @@ class Campaign:
             if outcome.violation is not None:
                 self._violation(node.scenario, node.path, *outcome.violation)
             for child in outcome.children if outcome.violation is None else ():
-                self._add(child, left - 1)
+                self._add(child, max(0, left - 1))
 
     def _tell(self, progress: Progress, began: float) -> None:
         rate = self._explored / max(0.001, time.perf_counter() - began)

@@ -84,10 +84,20 @@ def cut_states(
             if rig.settled is None:
                 continue  # nothing was written before
             at, content = rig.settled, rig.flipped(bit)
-        rng = random.Random(f"{path} {index} {variant}")
-        reread = rng.choice((lambda: 0, lambda: 1, lambda rng=rng: rng.getrandbits(1)))
+        reread = _reading(path, f"{index} {variant}")
         flash = rig.range.with_change(at, content, left.weak, now_worn, reread)
         yield Node(scenario, (*path, f"{index}{variant}"), flash, known)
+
+
+def _reading(path: tuple[str, ...], step: str) -> Callable[[], int]:
+    """How bits that are weak by then read after this step: as ones, as zeros, or mixed."""
+    rng = random.Random(f"{path} {step}")
+    readings: tuple[Callable[[], int], ...] = (
+        lambda: 0,
+        lambda: 1,
+        lambda: rng.getrandbits(1),
+    )
+    return rng.choice(readings)
 
 
 def end_state(rig: Rig, scenario: str, operations: int) -> Node:
@@ -95,6 +105,16 @@ def end_state(rig: Rig, scenario: str, operations: int) -> Node:
     rig.look()
     known = rig.known.after_cut()
     return Node(scenario, (f"{operations}{faults.END}",), rig.range.capture(), known)
+
+
+def rest_state(rig: Rig, parent: Node, operations: int) -> Node:
+    """`parent` has been judged, nothing is written, and power is cut once more: what is weak reads
+    differently."""
+    rig.look()
+    step = f"{operations}{faults.END}"
+    worn = frozenset(at - rig.range.first for at in rig.worn)
+    flash = rig.range.capture(worn, _reading(parent.path, step))
+    return Node(parent.scenario, (*parent.path, step), flash, rig.known.after_cut())
 
 
 @dataclass
@@ -146,6 +166,7 @@ def explore(
     would leave to work out; `on_operation` sees each flash operation with its number, and may
     answer with a fault."""
     outcome = Outcome(None, [])
+    resting: list[Node] = []
     subject.resume(rig, node)
     second = _Sample(rig, node, seed, deeper)
     count = 0
@@ -161,6 +182,8 @@ def explore(
     rig.on_operation = note
     try:
         subject.judge(rig, scenario, node)
+        if subject.cut_at_rest(node):
+            resting.append(rest_state(rig, node, count))
     except ViolationError as violation:
         outcome.violation = (violation.kind, str(violation))
     except PowerGoneError:
@@ -168,7 +191,7 @@ def explore(
     finally:
         rig.on_operation = None
         rig.device.mcu.power_off()
-    outcome.children = second.nodes()
+    outcome.children = second.nodes() + resting
     return outcome
 
 

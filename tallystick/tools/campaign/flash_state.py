@@ -69,9 +69,11 @@ class FlashRange:
         at = self.first + number * PIECE
         return self.flash.memory[at : at + PIECE]
 
-    def capture(self, worn: frozenset[int] = frozenset()) -> FlashState:
-        """What flash holds now."""
-        return self._state({number: self._piece(number) for number in self._touched}, (), worn)
+    def capture(
+        self, worn: frozenset[int] = frozenset(), reread: Callable[[], int] | None = None
+    ) -> FlashState:
+        """What flash holds now. Weak bits read as `reread` says, where it is given."""
+        return self._state(self._pieces(reread), (), worn)
 
     def with_change(
         self,
@@ -83,13 +85,7 @@ class FlashRange:
     ) -> FlashState:
         """What flash would hold with `content` at `address`, and further weak bits there (numbered
         from `address`). Bits that were weak before read as `reread` says."""
-        pieces = {number: self._piece(number) for number in self._touched}
-        for bit in sorted(self.flash.weak):
-            number, offset = divmod((bit >> 3) - self.first, PIECE)
-            piece = bytearray(pieces.get(number) or self._piece(number))
-            mask = 1 << (bit & 7)
-            piece[offset] = piece[offset] | mask if reread() else piece[offset] & ~mask
-            pieces[number] = bytes(piece)
+        pieces = self._pieces(reread)
         offset = address - self.first
         end = offset + len(content)
         for number in range(offset // PIECE, (end - 1) // PIECE + 1):
@@ -101,6 +97,17 @@ class FlashRange:
             ]
             pieces[number] = bytes(piece)
         return self._state(pieces, (offset * 8 + bit for bit in weak), worn)
+
+    def _pieces(self, reread: Callable[[], int] | None) -> dict[int, bytes]:
+        """By number: all that may differ from the base."""
+        pieces = {number: self._piece(number) for number in self._touched}
+        for bit in sorted(self.flash.weak) if reread is not None else ():
+            number, offset = divmod((bit >> 3) - self.first, PIECE)
+            piece = bytearray(pieces.get(number) or self._piece(number))
+            mask = 1 << (bit & 7)
+            piece[offset] = piece[offset] | mask if reread() else piece[offset] & ~mask
+            pieces[number] = bytes(piece)
+        return pieces
 
     def _state(
         self, pieces: dict[int, bytes], weak: Iterable[int], worn: frozenset[int]

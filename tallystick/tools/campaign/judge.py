@@ -23,6 +23,13 @@ def thorough(node: Node, program_unit: int) -> bool:
     return node.digest[0] == 0
 
 
+def cut_at_rest(node: Node) -> bool:
+    """Weak bits read differently at the next start: after all first cuts, and a part of others."""
+    if not node.flash.weak or split(node.path[-1])[1] == faults.END:
+        return False
+    return len(node.path) == 1 or node.digest[2] % 4 == 0
+
+
 def judge(rig: Rig, kind: str, node: Node) -> None:
     """Starts the card and looks. Raises ViolationError."""
     try:
@@ -50,9 +57,6 @@ def _judge(rig: Rig, kind: str, node: Node) -> None:
     # sleep was not in order: recovery and code in one.
     at_once = digest[1] % 8 != 0 and not from_all_sides
     _look_at(rig, kind, at_once=at_once)
-    if node.flash.weak and (len(node.path) == 1 or digest[2] % 4 == 0):
-        rig.lose_power()  # weak bits read differently now
-        _look_at(rig, kind, at_once=at_once)
     if from_all_sides:
         _second_start(rig)
 

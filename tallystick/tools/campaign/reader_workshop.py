@@ -88,6 +88,9 @@ class ReaderWorkshop:
     def judge(self, rig: ReaderRig, scenario: Scenario, node: Node) -> None:
         judge(rig, scenario, node)
 
+    def cut_at_rest(self, node: Node) -> bool:
+        return False  # the judge starts it again by itself
+
     def _restore(self, rig: ReaderRig, scenario: Scenario, seed: int) -> None:
         base = self.base(scenario.start)
         rig.restore(FlashState(worn=base.worn), base.known, f"{seed}".encode())

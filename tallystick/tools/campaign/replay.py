@@ -20,7 +20,7 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign import faults
-from tallystick.tools.campaign.explore import Node, cut_states, end_state, explore, split
+from tallystick.tools.campaign.explore import Node, cut_states, end_state, explore, rest_state, split
 from tallystick.tools.campaign.flash_state import PIECE
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.shrink import shrink as shortest
@@ -132,6 +132,9 @@ class Replay:
                     deeper=0,
                     on_operation=lambda _index, operation: plan(operation),
                 )
+                if variant == faults.END:
+                    found.append(rest_state(rig, node, count))
+                    self.result.fault = "cut when all is done, once more"
         except (PowerGoneError, ViolationError):
             pass
         finally:

@@ -105,3 +105,7 @@ class Subject(Protocol):
 
     def judge(self, rig: Any, scenario: Any, node: Node) -> None:
         """Lets it start, and looks. Raises ViolationError."""
+
+    def cut_at_rest(self, node: Node) -> bool:
+        """Whether power is cut again where `judge` leaves it, and what is there then is a state of
+        its own."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from tallystick.emulator.image import Image
 from tallystick.tools.campaign.explore import Node
 from tallystick.tools.campaign.flash_state import FlashState
-from tallystick.tools.campaign.judge import judge
+from tallystick.tools.campaign.judge import cut_at_rest, judge
 from tallystick.tools.campaign.oracle import Known, Oracle
 from tallystick.tools.campaign.rig import SEEDS, Rig
 from tallystick.tools.campaign.scenarios import REGISTRY, Scenario, Start, provision
@@ -64,6 +64,9 @@ class Workshop:
 
     def judge(self, rig: Rig, scenario: Scenario, node: Node) -> None:
         judge(rig, scenario.judge, node)
+
+    def cut_at_rest(self, node: Node) -> bool:
+        return cut_at_rest(node)
 
     def _make(self, rig: Rig, start: Start) -> Base:
         size = rig.card.board.journal.size

@@ -248,7 +248,7 @@ class Ssd1306:
         seen = self._picture()
         if seen != self._seen:
             self._seen = seen
-            self._lit = sum(seen)
+            self._lit = seen.count(1)
             self.frames += 1
             self._tell_current()
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.parts.nor_flash import FlashOperation
@@ -29,6 +30,7 @@ END = "e"
 CLEAN = ("b", "a", END)
 _SHAPE = re.compile(r"(?P<kind>[bapsnwxtvf])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
 _RECORD = 220  # bytes of a record that are used
+_BITS = [tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
 _WEAK_ERASED = 256  # at most so many weak bits after an erase
 
 
@@ -82,16 +84,16 @@ def apply(variant: str, operation: FlashOperation) -> Left:
     return _read(_with(old, done), weak, match["reading"], reading)
 
 
-def _some(old: bytes, changing: list[int], part: float, rng: random.Random) -> bytes:
+def _some(old: bytes, changing: Sequence[int], part: float, rng: random.Random) -> bytes:
     return _with(old, [bit for bit in changing if rng.random() < part])
 
 
-def _all_but_few(old: bytes, changing: list[int], rng: random.Random) -> bytes:
+def _all_but_few(old: bytes, changing: Sequence[int], rng: random.Random) -> bytes:
     late = set(rng.sample(changing, min(3, len(changing))))
     return _with(old, [bit for bit in changing if bit not in late])
 
 
-_Solid = Callable[[bytes, bytes, list[int], int, random.Random], bytes]
+_Solid = Callable[[bytes, bytes, Sequence[int], int, random.Random], bytes]
 # (old, new, bits that change, number, rng) → what is left, with no bit weak
 _SOLID: dict[str, _Solid] = {
     "p": lambda old, new, _changing, number, _rng: new[:number] + old[number:],
@@ -101,7 +103,7 @@ _SOLID: dict[str, _Solid] = {
 }
 
 
-def _read(content: bytes, weak: list[int], reading: str, rng: random.Random) -> Left:
+def _read(content: bytes, weak: Sequence[int], reading: str, rng: random.Random) -> Left:
     """Weak bits as they read at the next power-up."""
     data = bytearray(content)
     for bit in weak:
@@ -111,15 +113,15 @@ def _read(content: bytes, weak: list[int], reading: str, rng: random.Random) -> 
     return Left(bytes(data), frozenset(weak))
 
 
-def _changing(old: bytes, new: bytes) -> list[int]:
+@lru_cache(maxsize=16)  # most faults of an operation ask for it
+def _changing(old: bytes, new: bytes) -> Sequence[int]:
     """Bits that the operation changes, in order."""
-    return [
+    return tuple(
         at * 8 + bit
         for at, (a, b) in enumerate(zip(old, new, strict=True))
         if a != b
-        for bit in range(8)
-        if (a ^ b) >> bit & 1
-    ]
+        for bit in _BITS[a ^ b]
+    )
 
 
 def _with(old: bytes, bits: list[int]) -> bytes:

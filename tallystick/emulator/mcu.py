@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tallystick.emulator.parts.supply import Supply
 
 _USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
-_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_timed")
+_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board")
 
 
 def _no_load(ua: float) -> None:
@@ -148,7 +148,7 @@ class Mcu:
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
                 "flash": {"us_per_256": board.read_us_per_256},
-                "vfs": {"us_per_256": board.import_us_per_256},
+                "guard": {"us_per_256": board.import_us_per_256},
             },
             "watch": self._watch,
             "factory_words": list(FACTORY_WORDS.items()) if board.chip == "stm32l4" else [],
@@ -538,4 +538,4 @@ _BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 35 * 1024
+PORT_HEAP = 33 * 1024 + 512

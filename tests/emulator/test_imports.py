@@ -26,7 +26,7 @@ def outcome(line):
 raise RuntimeError("<<%r>>" % [outcome(line) for line in LINES])
 """
 OF_UNIX = ["socket", "ssl", "tls", "termios", "argparse", "websocket", "ffi", "requests", "mip"]
-OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_timed", "uctypes_stm", "usb_device"]
+OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device"]
 
 
 @pytest.fixture

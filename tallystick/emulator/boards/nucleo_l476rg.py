@@ -61,7 +61,7 @@ BOARD = Board(
     brown_out_mv=1_710,
     boot_us=_us(13_500),
     wake_us=150,
-    import_us_per_256=_us(856),
+    import_us_per_256=_us(890),
     costs={
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},

@@ -57,8 +57,8 @@ BOARD = Board(
     brown_out_mv=1_800,
     boot_us=13_500,
     wake_us=500,
-    read_us_per_256=30,
-    import_us_per_256=2_270,
+    read_us_per_256=47,
+    import_us_per_256=2_280,
     costs={
         "hashlib": {"sha1_us": 40, "sha256_us": 70},
         "cryptolib": {"key_us": 61, "block_us": 26},

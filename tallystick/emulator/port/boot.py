@@ -36,7 +36,7 @@ def _start(*way):
         import coverhits
     for name in config["modules"]:
         module = __import__(name)
-        if name in ("uctypes_stm", "vfs_timed"):
+        if name in ("uctypes_stm", "vfs_board"):
             sys.modules[name.partition("_")[0]] = module
         elif name == "rp2":
             module.base = config["fs_base"]
@@ -67,7 +67,7 @@ def _start(*way):
 
         system = vfs.VfsRom(uctypes.bytearray_at(*mapped))
     else:
-        system = vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32)
+        system = vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32, mtime=False)
     vfs.mount(system, "/", readonly=True)
     import os
 

@@ -1,14 +1,19 @@
 """Imports as on the board: what is built into this MicroPython and not into the board's is not
-there, and neither is the port itself.
+there, neither is the port itself, and a module takes its time.
 """
 
 import builtins
 import sys
 
+import flash
+import link
+import uos
+
 # The port's own, which no firmware sees. They stay with those who have them.
-_PRIVATE = ("boot", "link", "flash", "vfs_timed", "uctypes_stm", "usb_device", "guard")
+_PRIVATE = ("boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard")
 _built_in = builtins.__import__
 _names = ""
+us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
 
 
 def _import(name, *rest):
@@ -18,12 +23,25 @@ def _import(name, *rest):
         if " " + top[1:] + " " in _names and top[0] == "u":
             name = name[1:]  # the old name of a module
         elif " " + top + " " not in _names:
+            new = name not in sys.modules
             module = _built_in(name, *rest)
+            if new:
+                _charge_for(sys.modules.get(name))
             loaded = sys.modules.get(top)
             if hasattr(loaded, "__file__") or hasattr(loaded, "__path__"):
                 return module
             raise ImportError("no module named '%s'" % name)
     return _built_in(name, *rest)
+
+
+def _charge_for(module):
+    """Reading it is charged by the flash."""
+    path = getattr(module, "__file__", None)
+    if path:
+        reading = flash.us_per_256
+        flash.us_per_256 = 0  # the board does not ask for its size
+        link.charge(us_per_256 * uos.stat(path)[6] >> 8)
+        flash.us_per_256 = reading
 
 
 def install(names):

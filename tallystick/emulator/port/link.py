@@ -66,8 +66,9 @@ _room = 0  # of _out
 _way = None  # a _Pipe, or a _Mailbox
 _words = -1  # where in _out the last message begins, when that is OP_FLASH_WORDS
 _words_end = 0  # the address that follows it
-cpu_us = 0
-_since_us = 0  # charged since the last answer
+charged = 0  # CPU time since reset, µs
+_told = 0  # as much of it as was posted
+_answered = 0  # as much as there was at the last answer
 _looked = False  # at the UART since the last answer, in vain
 _stale = True  # something of unknown duration was posted since
 
@@ -171,21 +172,20 @@ def wait_for_go():
 
 
 def charge(us):
-    global cpu_us, _since_us
-    cpu_us += us
-    _since_us += us
+    global charged
+    charged += us
 
 
 def now_us():
     charge(_LOOK_US)
     if _stale:
         ask(OP_NOW)
-    return int.from_bytes(_head[6:14], "little") + _since_us
+    return int.from_bytes(_head[6:14], "little") + charged - _answered
 
 
 def level(pin):
     charge(_LOOK_US)
-    if _since_us > _AGED_US:
+    if charged - _answered > _AGED_US:
         ask(OP_NOW)  # a loop that does nothing but look must see the world go on
     return _head[14 + (pin >> 3)] >> (pin & 7) & 1
 
@@ -195,7 +195,7 @@ def received():
     the time of a byte or two at 115200 baud."""
     global _looked
     charge(_CALL_US)
-    if _stale or (_looked and _since_us > _BYTE_US):
+    if _stale or (_looked and charged - _answered > _BYTE_US):
         ask(OP_NOW)
     n = _head[30] | _head[31] << 8
     _looked = n == 0
@@ -221,13 +221,13 @@ def post_slow(op, arg, value, data):
 
 
 def post(op, arg=0, value=0, data=b""):
-    global _used, cpu_us, _words
+    global _used, _told, _words
     _words = -1
     n = len(data)
     if _used + 12 + n > _room:
         _way.pass_on()
-    struct.pack_into(_HEADER, _out, _used, op, arg, n, value & 0xFFFFFFFF, cpu_us)
-    cpu_us = 0
+    struct.pack_into(_HEADER, _out, _used, op, arg, n, value & 0xFFFFFFFF, charged - _told)
+    _told = charged
     _used += 12
     if n <= _room - 12:
         _out[_used : _used + n] = data
@@ -239,19 +239,20 @@ def post(op, arg=0, value=0, data=b""):
 def post_words(address, first, second):
     """Two words of flash, programmed as one unit. Of units in a row, with the same time between
     them, one message is made: `arg` is that time, µs."""
-    global _used, cpu_us, _words, _words_end, _stale
+    global _used, _told, _words, _words_end, _stale
+    us = charged - _told
     if (
         _words >= 0
         and address == _words_end
-        and (_out[_words + 1] == cpu_us or (_out[_words + 2] == 8 and cpu_us < 256))
+        and (_out[_words + 1] == us or (_out[_words + 2] == 8 and us < 256))
         and _used + 8 <= _room
         and _out[_words + 2] < 248
     ):
-        _out[_words + 1] = cpu_us
+        _out[_words + 1] = us
         _out[_words + 2] += 8
         struct.pack_into("<II", _out, _used, first, second)
         _used += 8
-        cpu_us = 0
+        _told = charged
     else:
         post(OP_FLASH_WORDS, 0, address, struct.pack("<II", first, second))
         _words = _used - 20
@@ -269,12 +270,12 @@ def call(op, arg=0, value=0, data=b""):
 
 def ask(op, arg=0, value=0, data=b""):
     """A call that costs the chip nothing: the emulator's own business."""
-    global _since_us, _stale, _looked
+    global _answered, _stale, _looked
     post(op, arg, value, data)
     _way.turn()
     while _head[5] == 0xFF:
         _special()
-    _since_us = 0
+    _answered = charged
     _stale = _looked = False
     return struct.unpack_from("<i", _head)[0]
 

@@ -16,16 +16,15 @@ class Flash:
         self._size = size - start if len < 0 else len
 
     def readblocks(self, block, buf, offset=0):
+        chip = flash
         address = self._base + block * _BLOCK + offset
-        if flash.memory is None or flash.watch_to:
-            flash.read_blocks(address, buf)
+        if chip.memory is None or chip.watch_to:
+            chip.read_blocks(address, buf)
             return
         # The same, written out: a start makes a thousand of these calls.
         n = len(buf)
-        us = flash.us_per_256 * n >> 8
-        link.cpu_us += us
-        link._since_us += us
-        buf[:] = flash.memory[address : address + n]
+        link.charged += chip.us_per_256 * n >> 8
+        buf[:] = chip.memory[address : address + n]
 
     def writeblocks(self, block, buf, offset=None):
         address = self._base + block * _BLOCK

@@ -1,7 +1,7 @@
 """What can happen to a flash operation, each with a short name, and what it leaves.
 
     b       cut before                      a       cut after
-    e       cut when the scenario is over, and nothing is being written
+    e       cut when the scenario (or the recovery) is over, and nothing is being written
     p<n>    program: n bytes done, in order
     s<d>.<r>   some of the bits done, d eighths of them, chosen with seed r
     n<o>    all bits that were to change are weak (of an erase: some are, no bit is done)

@@ -20,7 +20,14 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign import faults
-from tallystick.tools.campaign.explore import Node, cut_states, end_state, explore, rest_state, split
+from tallystick.tools.campaign.explore import (
+    Node,
+    cut_states,
+    end_state,
+    explore,
+    rest_state,
+    split,
+)
 from tallystick.tools.campaign.flash_state import PIECE
 from tallystick.tools.campaign.oracle import ViolationError
 from tallystick.tools.campaign.shrink import shrink as shortest
@@ -67,7 +74,7 @@ class Replay:
         self.rig: Rig = subject.rig(self.scenario.start)
         subject.begin(self.rig, self.scenario, self.seed)  # what it needs is made now
         self.result = Replayed(line)
-        self._operation: FlashOperation | None = None
+        self.reached: Node | None = None  # what the last cut left
 
     def close(self) -> None:
         self.rig.close()
@@ -81,6 +88,7 @@ class Replay:
             last = number == len(self._steps) - 1
             node = self._cut(node, number, hold=at_cut and last)
             if last:
+                self.reached = node
                 self.result.reached_in_ms = round((time.perf_counter() - began) * 1000, 1)
                 self.result.trace = self._trace()[-25:]
         if at_cut:
@@ -148,7 +156,6 @@ class Replay:
 
     def _note(self, operation: FlashOperation, variant: str) -> None:
         left = faults.apply(variant, operation)
-        self._operation = operation
         size = len(operation.old)
         at = operation.address - self.rig.range.first
         self.result.operation = f"{operation.kind} of {size} bytes at {at:#x} of the journal"

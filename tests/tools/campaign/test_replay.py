@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tallystick.common.errors import BadInputError
 from tallystick.tools.campaign import replay as replaying
 from tallystick.tools.campaign.cli import campaign
+from tallystick.tools.campaign.explore import explore, record
 from tallystick.tools.campaign.replay import Replay
 from tallystick.tools.campaign.shrink import shrink, weight
 from tallystick.tools.campaign.workshop import Workshop
@@ -53,6 +54,31 @@ def test_a_cut_in_a_recovery(pico: Workshop) -> None:
     one.close()
     assert result.kind == ""
     assert result.operation.startswith("program")
+
+
+def test_a_cut_at_rest_reads_weak_bits_anew() -> None:
+    """A campaign gives it as a state of its own, and its line leads to the same state."""
+    workshop = workshop_of("nucleo_l476rg")
+    scenario = workshop.scenario("press")
+    rig = workshop.rig(scenario.start)
+    weak = [node for node in record(workshop, rig, scenario, 1).nodes if node.flash.weak]
+    rested = [
+        child
+        for node in weak[:40]
+        for child in explore(workshop, rig, node, scenario, 1, deeper=0).children
+    ]
+    rig.close()
+    assert len(rested) == len(weak[:40])
+    still = [child for child in rested if child.flash.weak]
+    assert still
+    for child in still[:3]:
+        one = Replay(workshop, "/".join((workshop.image.board.name, "press", "1", *child.path)))
+        result = one.go()
+        assert one.reached is not None
+        one.close()
+        assert one.reached.digest == child.digest
+        assert result.kind == ""
+        assert result.fault.startswith("cut when all is done")
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,9 @@ class FlashRange:
     def _pieces(self, reread: Callable[[], int] | None) -> dict[int, bytes]:
         """By number: all that may differ from the base."""
         pieces = {number: self._piece(number) for number in self._touched}
-        for bit in sorted(self.flash.weak) if reread is not None else ():
+        if reread is None:
+            return pieces
+        for bit in sorted(self.flash.weak):
             number, offset = divmod((bit >> 3) - self.first, PIECE)
             piece = bytearray(pieces.get(number) or self._piece(number))
             mask = 1 << (bit & 7)

@@ -1,32 +1,28 @@
 """Explores every state that cuts of a scenario leave, on all processors, and each state once.
 
-The master holds the queue; workers are processes without threads, each on a processor of its own
-(the firmware's process runs on the same one: the two take turns, and a turn is ten times as fast
-there). What is finished is written down now and then, so that a stopped campaign goes on.
+The master holds the queue, workers explore (`workers.py`). What is finished is written down now and
+then, so that a stopped campaign goes on.
 """
 
 from __future__ import annotations
 
 import base64
-import gc
 import hashlib
 import json
-import multiprocessing
-import os
 import random
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from tallystick.emulator import resident
 from tallystick.tools.campaign import faults
-from tallystick.tools.campaign.explore import Node, Outcome, Violation, explore, record, split
+from tallystick.tools.campaign.explore import Node, Outcome, Violation, record, split
 from tallystick.tools.campaign.oracle import ViolationError
-from tallystick.tools.campaign.subject import Rig, Scenario, Subject
+from tallystick.tools.campaign.subject import Scenario, Subject
+from tallystick.tools.campaign.workers import Chunk, Explorer, Task, Workers
 
 _CHUNK = 16  # states handed to a worker at a time
 _SAVE_EVERY_S = 5.0
@@ -72,42 +68,6 @@ class Progress:
         """`done` of `total` known states; rate: states a second."""
 
 
-class _Explorer:
-    """Rigs of one process, one for each start."""
-
-    def __init__(self, subject: Subject, seed: int) -> None:
-        self._subject = subject
-        self._seed = seed
-        self._rigs: dict[str, Rig] = {}
-
-    def explore(self, node: Node, *, deeper: int) -> Outcome:
-        scenario = self._subject.scenario(node.scenario)
-        if scenario.start not in self._rigs:
-            self._rigs[scenario.start] = self._subject.rig(scenario.start)
-            self._rigs[scenario.start].device.trace.off = True
-        rig = self._rigs[scenario.start]
-        return explore(self._subject, rig, node, scenario, self._seed, deeper=deeper)
-
-    def close(self) -> None:
-        for rig in self._rigs.values():
-            rig.close()
-
-
-def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None:
-    """A worker: takes chunks of (node, states of a further cut) until it is given None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
-    os.sched_setaffinity(0, {processor})
-    gc.freeze()
-    gc.set_threshold(50_000)  # states are values: there is next to nothing to collect
-    explorer = _Explorer(subject, seed)
-    try:
-        with resident.enabled():
-            while (chunk := pipe.recv()) is not None:
-                pipe.send([explorer.explore(node, deeper=deeper) for node, deeper in chunk])
-    finally:
-        explorer.close()
-
-
 class Campaign:
     """One run of a plan. `state_file`: where to write down what is finished, and to go on from."""
 
@@ -133,17 +93,18 @@ class Campaign:
         *,
         until: Callable[[Result], bool] = lambda result: False,
     ) -> Result:
-        """`until`: stop as soon as it says so. KeyboardInterrupt stops, and keeps what is done."""
+        """`jobs`: worker processes; 0: none, all is done here, and a firmware that makes
+        MicroPython itself crash ends this process. `until`: stop as soon as it says so.
+        KeyboardInterrupt stops, and keeps what is done."""
         began = time.perf_counter()
         progress = progress or Progress()
         self._load()
-        self.result.jobs = jobs
+        self.result.jobs = max(1, jobs)
         try:
-            with resident.enabled():
-                self._record_all()
-                if jobs == 1:
-                    self._run_here(progress, began, until)
-            if jobs > 1:
+            self._record_all()
+            if jobs == 0:
+                self._run_here(progress, began, until)
+            else:
                 self._run_workers(jobs, progress, began, until)
         except KeyboardInterrupt:
             self.result.stopped = True
@@ -211,74 +172,52 @@ class Campaign:
 
     # -- running -------------------------------------------------------------------------------
 
-    def _take(self) -> list[tuple[Node, int]]:
-        return [self._queue.popleft() for _ in range(min(_CHUNK, len(self._queue)))]
+    def _take(self, most: int) -> Chunk:
+        """What is next."""
+        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+        return [Task(node, left, self._share(node, left)) for node, left in taken]
 
-    def _finish(self, chunk: list[tuple[Node, int]], outcomes: list[Outcome]) -> None:
-        for (node, left), outcome in zip(chunk, outcomes, strict=True):
+    def _finish(self, chunk: Chunk, outcomes: list[Outcome]) -> None:
+        for task, outcome in zip(chunk, outcomes, strict=True):
             self._explored += 1
-            self._finished.add(node.digest)
+            self._finished.add(task.node.digest)
             if outcome.violation is not None:
-                self._violation(node.scenario, node.path, *outcome.violation)
+                self._violation(task.node.scenario, task.node.path, *outcome.violation)
             for child in outcome.children if outcome.violation is None else ():
-                self._add(child, max(0, left - 1))
+                self._add(child, max(0, task.left - 1))
 
     def _tell(self, progress: Progress, began: float) -> None:
         rate = self._explored / max(0.001, time.perf_counter() - began)
         progress.at(len(self._seen) - len(self._queue), len(self._seen), rate)
 
     def _run_here(self, progress: Progress, began: float, until: Callable[[Result], bool]) -> None:
-        explorer = _Explorer(self.subject, self.plan.seed)
-        try:
+        with resident.enabled(), closing(Explorer(self.subject, self.plan.seed)) as explorer:
             while self._queue and not until(self.result):
-                chunk = [self._queue.popleft()]
-                self._finish(
-                    chunk,
-                    [explorer.explore(one, deeper=self._share(one, left)) for one, left in chunk],
-                )
+                chunk = self._take(1)
+                self._finish(chunk, explorer.explore(chunk))
                 self._tell(progress, began)
-        finally:
-            explorer.close()
 
     def _run_workers(
         self, jobs: int, progress: Progress, began: float, until: Callable[[Result], bool]
     ) -> None:
-        context = multiprocessing.get_context("spawn")
-        processors = sorted(os.sched_getaffinity(0))
-        busy: dict[Connection, list[tuple[Node, int]]] = {}
-        idle: list[Connection] = []
-        processes = []
-        for number in range(jobs):
-            ours, theirs = context.Pipe()
-            processor = processors[number % len(processors)]
-            arguments = (theirs, processor, self.subject, self.plan.seed)
-            process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
-            theirs.close()
-            processes.append(process)
-            idle.append(ours)
         saved = time.monotonic()
-        try:
-            while (self._queue or busy) and not until(self.result):
-                while idle and self._queue:
-                    pipe = idle.pop()
-                    chunk = busy[pipe] = self._take()
-                    pipe.send([(node, self._share(node, left)) for node, left in chunk])
-                for ready in wait(list(busy)):
-                    assert isinstance(ready, Connection)
-                    outcomes = ready.recv()
-                    self._finish(busy.pop(ready), outcomes)
-                    idle.append(ready)
+        with Workers(jobs, self.subject, self.plan.seed) as workers:
+            while (self._queue or workers.busy) and not until(self.result):
+                while workers.idle and self._queue:
+                    workers.give(self._take(_CHUNK))
+                for chunk, outcomes in workers.take():
+                    self._finish(
+                        chunk, self._explore_apart(chunk) if outcomes is None else outcomes
+                    )
                 self._tell(progress, began)
                 if time.monotonic() - saved > _SAVE_EVERY_S:
                     saved = time.monotonic()
                     self._save()
-            for pipe in idle:
-                pipe.send(None)
-        finally:
-            for process in processes:
-                process.join(1)
-                process.terminate()
+
+    def _explore_apart(self, chunk: Chunk) -> list[Outcome]:
+        """With MicroPython in processes of its own, whose crash is a state's outcome like any."""
+        with closing(Explorer(self.subject, self.plan.seed)) as explorer:
+            return explorer.explore(chunk)
 
     # -- stopping and going on -----------------------------------------------------------------
 

@@ -55,7 +55,7 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
 def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
     plan = Plan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
     try:
-        result = Campaign(plan, tested).run(1, until=lambda so_far: bool(so_far.violations))
+        result = Campaign(plan, tested).run(0, until=lambda so_far: bool(so_far.violations))
     except ViolationError as error:  # not even the start of the scenario is reached
         line = f"{animal.board}/{name}/{seed}"
         return Caught(animal.name, animal.sentence, True, name, error.kind, line, what=str(error))

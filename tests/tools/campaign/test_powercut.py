@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import ExitCode
 from tallystick.tools.campaign import powercut, scenarios
+from tallystick.tools.campaign.animals import Animal, Patch
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.engine import Campaign, Plan, Progress
 from tallystick.tools.campaign.workshop import Workshop
@@ -26,7 +27,7 @@ def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
     board = workshop.image.board.name
     sample = 0.06 if board == "pico" else 0.02
     clean_only = Plan(board, (name,), depth=1, sample=sample)
-    result = Campaign(clean_only, workshop).run(1)
+    result = Campaign(clean_only, workshop).run(0)
     assert result.violations == []
     assert result.scenarios[name]["operations"] > 0
     assert result.distinct_states <= result.cuts
@@ -36,7 +37,7 @@ def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
 @pytest.mark.slow
 def test_no_cut_of_a_recovery_hurts(pico: Workshop) -> None:
     plan = Plan("pico", ("press", "wipe-and-reseed"), depth=3, sample=0.05, deeper=60, third=20)
-    result = Campaign(plan, pico).run(1)
+    result = Campaign(plan, pico).run(0)
     assert result.violations == []
     assert result.distinct_states > 100
 
@@ -44,10 +45,10 @@ def test_no_cut_of_a_recovery_hurts(pico: Workshop) -> None:
 def test_the_same_seed_gives_the_same_campaign(pico: Workshop) -> None:
     plan = Plan("pico", ("press",), depth=1, sample=0.05, seed=7)
     first, second = (Campaign(plan, pico) for _ in range(2))
-    one, two = first.run(1), second.run(1)
+    one, two = first.run(0), second.run(0)
     assert first._seen == second._seen
     assert one.scenarios == two.scenarios
-    assert Campaign(Plan("pico", ("press",), 1, 8, 0.05), pico).run(1).cuts > 0
+    assert Campaign(Plan("pico", ("press",), 1, 8, 0.05), pico).run(0).cuts > 0
 
 
 class _StopAfter(Progress):
@@ -60,15 +61,15 @@ class _StopAfter(Progress):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [0, 2])
 def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path, jobs: int) -> None:
     plan = Plan("pico", ("press",), depth=1, sample=0.3)
     state = tmp_path / "state.json"
     stopped = Campaign(plan, pico, state)
-    result = stopped.run(jobs, _StopAfter(7 if jobs == 1 else 2))
+    result = stopped.run(jobs, _StopAfter(7 if jobs == 0 else 2))
     assert result.stopped
     done = len(stopped._finished)
-    assert done >= (7 if jobs == 1 else 16)
+    assert done >= (7 if jobs == 0 else 16)
     assert state.is_file()
     again = Campaign(plan, pico, state)
     whole = again.run(jobs)
@@ -78,11 +79,39 @@ def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path, jobs: int) -
     assert not state.exists()
 
 
+_WILD = Animal(
+    "wild-write",
+    "Where a record is spoiled, a write goes to an address that is nobody's.",
+    (
+        Patch(
+            "lib/journal.py",
+            "        bits = 0\n        while wrong:\n",
+            "        from uctypes import bytearray_at\n"
+            "        bytearray_at(64, 4)[0] = 1\n"
+            "        bits = 0\n        while wrong:\n",
+        ),
+    ),
+)
+
+
+def test_a_firmware_that_crashes_micropython_is_caught_and_ends_nothing() -> None:
+    """It takes a worker's process with it. Its states are a violation each, the others none."""
+    with _WILD.firmware() as root:
+        result = Campaign(
+            Plan("pico", ("press",), sample=0.3, depth=1), Workshop.of("pico", root)
+        ).run(1)
+    kinds = {violation["kind"] for violation in result.violations}
+    assert kinds == {"crash"}
+    assert not result.stopped
+    assert len(result.violations) < result.distinct_states
+    assert all("MicroPython ended" in violation["what"] for violation in result.violations)
+
+
 def test_a_state_file_of_another_plan_is_not_used(pico: Workshop, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    Campaign(Plan("pico", ("press",), 1, 1, 0.1), pico, state).run(1, _StopAfter(5))
+    Campaign(Plan("pico", ("press",), 1, 1, 0.1), pico, state).run(0, _StopAfter(5))
     other = Campaign(Plan("pico", ("press",), 1, 2, 0.1), pico, state)
-    result = other.run(1)
+    result = other.run(0)
     assert other._explored == result.distinct_states
 
 
@@ -110,7 +139,7 @@ def test_told_to_end_it_reports_what_it_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def at(_self: Progress, done: int, _total: int, _rate: float) -> None:
-        if done == 5:
+        if done >= 5:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(powercut._Shown, "at", at)

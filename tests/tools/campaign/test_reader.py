@@ -30,7 +30,7 @@ def _workshop() -> ReaderWorkshop:
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", REGISTRY)
 def test_no_cut_hurts(name: str) -> None:
-    result = Campaign(Plan("pico2", (name,), depth=1, sample=0.01), _workshop()).run(1)
+    result = Campaign(Plan("pico2", (name,), depth=1, sample=0.01), _workshop()).run(0)
     assert result.violations == []
     assert result.scenarios[name]["operations"] > 0
 
@@ -38,7 +38,7 @@ def test_no_cut_hurts(name: str) -> None:
 @pytest.mark.campaign
 def test_no_cut_of_a_recovery_hurts() -> None:
     plan = Plan("pico2", ("reader-reset-goes-on",), depth=2, sample=0.0, deeper=15)
-    result = Campaign(plan, _workshop()).run(1)
+    result = Campaign(plan, _workshop()).run(0)
     assert result.violations == []
     assert result.cuts > 20
 

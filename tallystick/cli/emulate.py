@@ -14,6 +14,7 @@ from tallystick import __version__
 from tallystick.cli.emulate_reader import reader
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
+from tallystick.common.groups import Group
 from tallystick.common.identity import SIZE, Identity, check_serial
 from tallystick.emulator import boards
 from tallystick.emulator.card import Card
@@ -36,7 +37,7 @@ _DEFAULT_SERIAL = "TS00000001"
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
-@click.group()
+@click.group(cls=Group)
 def emulate() -> None:
     """Run a device's firmware, unchanged, on real MicroPython."""
 

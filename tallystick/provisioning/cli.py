@@ -6,6 +6,7 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
+from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.pcsc import SCHEME, readers
@@ -30,7 +31,7 @@ from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.steps import Plan
 
 
-@click.group()
+@click.group(cls=Group)
 def station() -> None:
     """Provision cards over a serial port."""
 

@@ -11,12 +11,13 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import RefusedError
+from tallystick.common.groups import Group
 from tallystick.provisioning.audit import verify as check
 from tallystick.provisioning.cli_options import journal_option
 from tallystick.provisioning.journal import Journal
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """The log of sensitive acts: who did what to which card, in a chain of hashes."""
 

@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.groups import Group
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.cli_options import (
@@ -63,7 +64,7 @@ class DeskOptions:
 desk_options = together(DeskOptions, "options", operator_option, journal_option, json_option)
 
 
-@click.group()
+@click.group(cls=Group)
 def desk() -> None:
     """Spare cards: lend, take back, replace, retire. Each act is one call to the server."""
 

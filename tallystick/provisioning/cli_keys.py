@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
+from tallystick.common.groups import Group
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.cli_options import (
     FILE,
@@ -27,7 +28,7 @@ from tallystick.provisioning.custody.store import KeyStore
 from tallystick.provisioning.server_link import checked_url
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """The station's keys. None is ever shown: only versions and check values."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.groups import Group
 from tallystick.server.cli_cards import card
 from tallystick.server.cli_operations import audit, backup, doctor, keys, restore
 from tallystick.server.cli_options import date, db_option, key_option, table
@@ -15,7 +16,7 @@ from tallystick.server.cli_people import firm, oidc, person
 from tallystick.server.settings import Settings, settings_from
 
 
-@click.group()
+@click.group(cls=Group)
 def server() -> None:
     """Run and manage the verification server."""
 

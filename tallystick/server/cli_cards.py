@@ -9,12 +9,13 @@ import click
 
 from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
+from tallystick.common.groups import Group
 from tallystick.server.cli_options import table
 
 a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def card() -> None:
     """Cards of other makers."""
 

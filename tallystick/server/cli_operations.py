@@ -10,6 +10,7 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.common.groups import Group
 from tallystick.server.cli_options import db_option, key_option, table
 from tallystick.server.settings import settings_from
 
@@ -84,7 +85,7 @@ def restore(
     )
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """The keys that stored seeds and other secrets are encrypted under."""
 
@@ -147,7 +148,7 @@ def keys_retire(key_id: str, db: str | None, key_file: Path | None) -> None:
     out().print(f"{key_id} is forgotten", markup=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """The append-only log of sensitive acts."""
 

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.groups import Group
 from tallystick.server.cli_options import db_option, key_option, table
 from tallystick.server.settings import settings_from
 
 
-@click.group()
+@click.group(cls=Group)
 def firm() -> None:
     """Firms that share this server."""
 
@@ -77,7 +78,7 @@ def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> 
     click.echo(policy.model_dump_json(indent=2))
 
 
-@click.group()
+@click.group(cls=Group)
 def person() -> None:
     """People who sign in to the portal."""
 
@@ -157,7 +158,7 @@ def _show_code(firm_name: str, login: str, code: str, *, as_json: bool) -> None:
     err().print(f"[dim]{login} sets a password with it at {path}, within a day.[/]")
 
 
-@click.group()
+@click.group(cls=Group)
 def oidc() -> None:
     """Services that log people in through OpenID Connect."""
 

@@ -12,11 +12,12 @@ from rich.table import Table
 
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError
+from tallystick.common.groups import Group
 
 SUMMARY = Path(__file__).with_name("summary.json")
 
 
-@click.group()
+@click.group(cls=Group)
 def fingerprints() -> None:
     """How often the emulated sensor errs, on synthetic fingers."""
 

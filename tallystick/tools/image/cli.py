@@ -10,6 +10,7 @@ import click
 from tallystick import __version__
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
+from tallystick.common.groups import Group
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
@@ -27,7 +28,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
 _folder = click.Path(path_type=Path, file_okay=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def image() -> None:
     """Build, sign, check and inspect firmware images."""
 

@@ -10,6 +10,7 @@ import click
 
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
+from tallystick.common.groups import Group
 from tallystick.tools.image.keys import SigningKey, load, read_public
 
 PHRASE_VARIABLE = "TALLY_SIGNING_PASSPHRASE"
@@ -28,7 +29,7 @@ passphrase_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def keys() -> None:
     """The keys that images are signed with. The private half is never shown."""
 

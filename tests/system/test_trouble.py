@@ -123,5 +123,7 @@ def test_a_seed_that_flash_does_not_take_leaves_the_old_one(mine: Card) -> None:
         with worn_out(mine), pytest.raises(CardRefusedError, match="6581"):
             personalise_over(connection, RFC4226_SEED, digits=8)
         assert IssuerSession(connection).life_cycle() == state
-    mine.run_for(1000)
-    assert press(mine) == CODES[1]
+        mine.press()  # on the dock: it has not been started again since
+        assert mine.read_code() == CODES[1]
+    mine.run_for(31_000)
+    assert press(mine) == CODES[2]

@@ -56,7 +56,13 @@ station.add_command(labels)
 @click.option("--reseed", is_flag=True, help="Give a card in service a new seed; asks for presses.")
 @click.option("--confirm", is_flag=True, help="Have a person check button and display.")
 @click.option("--min-version", default="0.1.0", show_default=True, help="Oldest firmware to take.")
-@click.option("--batch", default="single", show_default=True, metavar="NAME")
+@click.option(
+    "--batch",
+    default="single",
+    show_default=True,
+    metavar="NAME",
+    help="Name of the batch.",
+)
 @click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
 @click.option("--count", type=click.IntRange(1), help="How many cards the batch shall have.")
 @bench_options

@@ -109,7 +109,7 @@ def restore(
 
 
 @click.command()
-@click.option("--port", required=True, metavar="DEV")
+@click.option("--port", required=True, metavar="DEV", help="Port of the card's dock.")
 @key_options
 @journal_option
 @json_option

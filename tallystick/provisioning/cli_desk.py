@@ -94,7 +94,9 @@ def sign_out(operator_file: Path) -> None:
 
 
 @desk.command("cards")
-@click.option("--where", type=click.Choice([where.value for where in Where]))
+@click.option(
+    "--where", type=click.Choice([where.value for where in Where]), help="Only cards that are so."
+)
 @click.option("--find", "text", default="", metavar="TEXT", help="Part of serial number or user.")
 @operator_option
 @json_option

@@ -21,7 +21,13 @@ FORMATS = ("svg", "pdf", "zpl")
 @click.command()
 @click.argument("serials", nargs=-1)
 @click.option("--batch", metavar="NAME", help="The finished cards of a batch.")
-@click.option("--stock", "stock_name", type=click.Choice(list(STOCKS)), default="50x25")
+@click.option(
+    "--stock",
+    "stock_name",
+    type=click.Choice(list(STOCKS)),
+    default="50x25",
+    help="Size of the labels in mm, or columns and rows on A4.",
+)
 @click.option("--caption", default="", help="A short line above the serial number.")
 @click.option("--dpi", type=click.Choice(["203", "300"]), default="203", help="Of a ZPL printer.")
 @click.option(

@@ -30,7 +30,13 @@ for command in (card, firm, person, oidc, backup, restore, keys, audit, doctor):
 @key_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="0 chooses a free port.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that answer.",
+)
 @click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
 @json_option
 def run(
@@ -68,9 +74,14 @@ def credential() -> None:
 @credential.command("add")
 @click.argument("name")
 @click.option(
-    "--role", type=click.Choice(["station", "service", "admin", "monitor", "desk"]), required=True
+    "--role",
+    type=click.Choice(["station", "service", "admin", "monitor", "desk"]),
+    required=True,
+    help="What it may do; see docs/server.md.",
 )
-@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--firm", "firm_name", default="default", show_default=True, help="The firm that it is for."
+)
 @db_option
 @key_option
 @json_option
@@ -142,17 +153,41 @@ def credential_revoke(
 
 
 @server.command()
-@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--firm",
+    "firm_name",
+    default="default",
+    show_default=True,
+    help="The firm whose people log in.",
+)
 @click.option(
     "--secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
     help="File with the secret shared with the clients (at least 16 characters).",
 )
-@click.option("--client", "clients", multiple=True, default=["127.0.0.1/32"], show_default=True)
-@click.option("--mode", type=click.Choice(["challenge", "append"]), default="challenge")
-@click.option("--code-digits", default=6, show_default=True, type=click.IntRange(6, 8))
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    default=["127.0.0.1/32"],
+    show_default=True,
+    help="Network whose requests are answered; again for another.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["challenge", "append"]),
+    default="challenge",
+    help="Ask for the code after the password, or take it appended to it.",
+)
+@click.option(
+    "--code-digits",
+    default=6,
+    show_default=True,
+    type=click.IntRange(6, 8),
+    help="Length of an appended code.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=1812, show_default=True, help="0 chooses a free port.")
 @db_option
 @key_option

@@ -85,12 +85,15 @@ def person() -> None:
 
 @person.command("add")
 @click.argument("login")
-@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--firm", "firm_name", default="default", show_default=True, help="The person's firm."
+)
 @click.option(
     "--role",
     type=click.Choice(["user", "support", "administrator", "auditor"]),
     default="user",
     show_default=True,
+    help="What the person may do.",
 )
 @click.option("--email", help="For notices of changes in the account.")
 @db_option
@@ -132,7 +135,9 @@ def person_add(
 
 @person.command("code")
 @click.argument("login")
-@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--firm", "firm_name", default="default", show_default=True, help="The person's firm."
+)
 @db_option
 @key_option
 @json_option
@@ -165,8 +170,20 @@ def oidc() -> None:
 
 @oidc.command("add")
 @click.argument("name")
-@click.option("--redirect-uri", "redirect_uris", multiple=True, required=True)
-@click.option("--firm", "firm_name", default="default", show_default=True)
+@click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    multiple=True,
+    required=True,
+    help="Where people are sent back to; again for another.",
+)
+@click.option(
+    "--firm",
+    "firm_name",
+    default="default",
+    show_default=True,
+    help="The firm whose people log in.",
+)
 @db_option
 @key_option
 @json_option

@@ -29,12 +29,24 @@ from tallystick.tools.personalise import personalise
     "--cell", type=click.Choice(list(CELLS), case_sensitive=False),
     help="What feeds the card (default: the board's own).",
 )  # fmt: skip
-@click.option("--presses-per-day", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "--presses-per-day",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How much the card is used.",
+)
 @click.option(
     "--years", type=click.FloatRange(0.002, 30), default=5.0, show_default=True,
     help="How long to run it; less when the cell is empty before.",
 )  # fmt: skip
-@click.option("--temperature", type=click.FloatRange(-20, 60), default=ROOM_C, show_default=True)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(-20, 60),
+    default=ROOM_C,
+    show_default=True,
+    help="Of card and cell, °C.",
+)
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the life: .svg or .png.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")

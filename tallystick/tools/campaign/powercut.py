@@ -60,7 +60,13 @@ def _bar(*, disable: bool) -> Bar:
 @click.command()
 @click.option("--scenario", default="all", show_default=True, help="NAME, NAME,NAME or all.")
 @click.option(
-    "--board", "boards", multiple=True, type=click.Choice(BOARDS), default=BOARDS, show_default=True
+    "--board",
+    "boards",
+    multiple=True,
+    type=click.Choice(BOARDS),
+    default=BOARDS,
+    show_default=True,
+    help="Only on this board; again for another.",
 )
 @click.option(
     "--depth",
@@ -70,7 +76,7 @@ def _bar(*, disable: bool) -> Bar:
     help="Cuts in a row, each in the recovery from the one before.",
 )
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
-@click.option("--seed", default=1, show_default=True, type=int)
+@click.option("--seed", default=1, show_default=True, type=int, help="Fixes every random choice.")
 @click.option(
     "--sample",
     default=1.0,

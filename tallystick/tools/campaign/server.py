@@ -64,10 +64,30 @@ class Result:
 
 
 @click.command()
-@click.option("--rounds", default=1000, show_default=True, type=click.IntRange(1))
-@click.option("--guess-rounds", default=100, show_default=True, type=click.IntRange(0))
-@click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 64))
-@click.option("--parallel", default=8, show_default=True, type=click.IntRange(2, 64))
+@click.option(
+    "--rounds",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Codes that are each posted many times at once.",
+)
+@click.option(
+    "--guess-rounds",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Cards that are each guessed at many times at once.",
+)
+@click.option(
+    "--workers",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes of the server.",
+)
+@click.option(
+    "--parallel", default=8, show_default=True, type=click.IntRange(2, 64), help="Requests at once."
+)
 @click.option("--db", metavar="URL", help="A database to fill (default: SQLite in a new folder).")
 @json_option
 def server(

@@ -88,11 +88,17 @@ class Result:
 
 
 @click.command()
-@click.option("--board", type=click.Choice([*BOARDS, "all"]), default="all", show_default=True)
+@click.option(
+    "--board",
+    type=click.Choice([*BOARDS, "all"]),
+    default="all",
+    show_default=True,
+    help="Only on this board.",
+)
 @click.option(
     "--sample", type=click.IntRange(1), help="So many cuts, at least one of each kind; else all."
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @click.option("--only", help="One case, as a violation names it; needs --board.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes (default: all processors).")
 @json_option

@@ -72,7 +72,13 @@ def committed() -> dict[str, int]:
 
 @click.command()
 @click.option(
-    "--board", "boards", multiple=True, type=click.Choice(BOARDS), default=BOARDS, show_default=True
+    "--board",
+    "boards",
+    multiple=True,
+    type=click.Choice(BOARDS),
+    default=BOARDS,
+    show_default=True,
+    help="Only on this board.",
 )
 @json_option
 def wear(*, boards: tuple[str, ...], as_json: bool) -> None:

@@ -17,7 +17,13 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("folder", type=_PATH)
-@click.option("--data", type=_PATH, default=Path(".coverage.firmware"), show_default=True)
+@click.option(
+    "--data",
+    type=_PATH,
+    default=Path(".coverage.firmware"),
+    show_default=True,
+    help="Where the merged data go.",
+)
 @click.option("--lcov", type=_PATH, help="Also write an lcov tracefile.")
 @click.option("--html", type=_PATH, help="Also write pages with the sources into this folder.")
 @click.option("--only", default="", help="Report only files whose path begins with this (card/).")

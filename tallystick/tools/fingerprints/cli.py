@@ -23,13 +23,31 @@ def fingerprints() -> None:
 
 
 @fingerprints.command()
-@click.option("--fingers", type=click.IntRange(2), default=300, show_default=True)
-@click.option("--logins", type=click.IntRange(1), default=10, show_default=True, help="A finger.")
+@click.option(
+    "--fingers",
+    type=click.IntRange(2),
+    default=300,
+    show_default=True,
+    help="How many are enrolled.",
+)
+@click.option(
+    "--logins",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Log-ins with each finger.",
+)
 @click.option(
     "--probes", type=click.IntRange(1), default=4, show_default=True,
-    help="Images a finger that are compared with every other finger.",
+    help="Images of each finger that are compared with every other finger.",
 )  # fmt: skip
-@click.option("--first-seed", type=click.IntRange(0), default=2_000_000, show_default=True)
+@click.option(
+    "--first-seed",
+    type=click.IntRange(0),
+    default=2_000_000,
+    show_default=True,
+    help="The first finger's; the next ones follow.",
+)
 @click.option(
     "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
 )
@@ -81,8 +99,20 @@ def show(plot: Path | None, as_json: bool) -> None:
 
 @fingerprints.command()
 @click.argument("finger_name", metavar="FINGER", default="right-thumb")
-@click.option("--person", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--to", "path", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option(
+    "--person",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Whose finger: every number is another person.",
+)
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Picture to write, PNG.",
+)
 def draw(finger_name: str, person: int, path: Path) -> None:
     """Draw how the sensor sees FINGER (right-thumb …), pressed in each way there is."""
     from tallystick.tools.fingerprints.sheet import sheet

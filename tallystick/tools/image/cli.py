@@ -40,7 +40,13 @@ image.add_command(readers)
 
 
 @image.command()
-@click.option("--device", type=click.Choice(["card", "reader"]), default="card", show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["card", "reader"]),
+    default="card",
+    show_default=True,
+    help="What the image is for.",
+)
 @click.option("--board", default=boards.DEFAULT, show_default=True, help="Board to build for.")
 @click.option("--version", default=__version__, show_default=True, help="Version of the image.")
 @click.option(
@@ -204,10 +210,16 @@ def merge(
 
 
 @image.command()
-@click.option("--board", default=boards.DEFAULT, show_default=True)
+@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board of the cards.")
 @click.option("--csv", "csv_file", type=_file, help="CSV file with a column serial.")
 @click.option("--first", help="First of a run of serial numbers, such as TS00000001.")
-@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="Length of the run.",
+)
 @click.option("--master-file", type=_file, help="File with the factory master, 32 hex digits.")
 @click.option("--development", is_flag=True, help="Take the published development master.")
 @click.option("--date", help="Date of manufacture, YYYYMMDD (default: today, UTC).")

@@ -84,11 +84,22 @@ def write_segments(
 
 @click.command()
 @click.option("--first", required=True, help="First of a run of serial numbers: TR00000001.")
-@click.option("--count", type=click.IntRange(1, 1_000_000), default=1, show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="Length of the run.",
+)
 @click.option("--attestation-key", type=_file, help="The batch's P-256 key, PEM.")
 @click.option("--attestation-certificate", type=_file, help="Its certificate, PEM.")
 @click.option("--development", is_flag=True, help="Take the published development batch.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the segments.",
+)
 def readers(
     first: str,
     count: int,

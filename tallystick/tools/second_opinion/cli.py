@@ -19,7 +19,13 @@ _PARTS = {DISPLAY: "to the display", FLASH: "to a write to flash", END: "to the 
 
 @click.command("second-opinion")
 @click.argument("uf2", type=click.Path(path_type=Path))
-@click.option("--presses", type=click.IntRange(1, 50), default=3, show_default=True)
+@click.option(
+    "--presses",
+    type=click.IntRange(1, 50),
+    default=3,
+    show_default=True,
+    help="How many codes are compared.",
+)
 @click.option(
     "--costs",
     "measures",

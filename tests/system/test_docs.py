@@ -1,0 +1,96 @@
+"""What the documents point at is there, and the commands they print are commands of ours."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from tallystick.cli import tally
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`]+)`")
+_STANDS_FOR = re.compile(r"^(\.\.\.|…|[A-Z][A-Z_|:.,…]*|[<\[].*)$")  # FILE, NAME,NAME, […]
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Headings as the forges make anchors of them: lower case, spaces to hyphens, no marks."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_leads_somewhere(page):
+    missing = []
+    for target in _LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            missing.append(target)
+    assert missing == []
+
+
+def _commands(text: str) -> Iterator[str]:
+    """Every command line that begins with `tally`, out of code blocks and words in backquotes."""
+    for block in _FENCED.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r"&&|;|\|", line.split(" #")[0]):
+                if match := re.search(r"(?:^|\s|\$ |/)(tally .*)", part.strip()):
+                    yield match[1].rstrip("& ")
+    for words in _INLINE.findall(_FENCED.sub("", text)):
+        if re.match(r"(\S+/)?tally ", words):
+            yield " ".join(words.rstrip("& ").split())
+
+
+def _complaint(line: str) -> str:
+    """What is wrong with the command and its options; empty when nothing is."""
+    words = shlex.split(line)[1:]
+    command: click.Command = tally
+    context = click.Context(tally, info_name="tally")
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        if _STANDS_FOR.match(words[0]):
+            return ""
+        found = command.get_command(context, words[0])
+        if found is None:
+            return f"no command {words[0]!r}"
+        command = found
+        context = click.Context(command, parent=context, info_name=words.pop(0))
+    known = {
+        name for one in command.get_params(context) for name in (*one.opts, *one.secondary_opts)
+    }
+    for word in words:
+        if word == "--":
+            break
+        if word.startswith("--") and word.split("=")[0] not in known:
+            return f"no option {word!r}"
+    return ""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_command_printed_is_one_of_ours(page):
+    wrong = []
+    for line in _commands(page.read_text(encoding="utf-8")):
+        complaint = _complaint(line)
+        if complaint:
+            wrong.append(f"{line}: {complaint}")
+    assert wrong == []
+
+
+def test_a_wrong_command_would_be_found():
+    text = "```\n$ tally image biuld --board pico &\n```\nand `tally battery --yaers 5`.\n"
+    assert [_complaint(line) for line in _commands(text)] == [
+        "no command 'biuld'", "no option '--yaers'",
+    ]  # fmt: skip

@@ -11,12 +11,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
 
 from tallystick import __version__
 from tallystick.server import portal
 from tallystick.server.api import cards, credentials, desk, imports, system, verify
+from tallystick.server.database import is_away
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.headers import SecurityHeaders
 from tallystick.server.keys import BoxError
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(BoxError, _box_error)
     app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(OverflowError, _unusable)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
@@ -81,8 +83,9 @@ async def _box_error(request: Request, error: Exception) -> Response:
 async def _database_error(request: Request, error: Exception) -> Response:
     """The database has gone away, or is busy: that is no fault of the request's."""
     assert isinstance(error, DBAPIError)
-    gone = error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    if not gone:
+    if isinstance(error, DataError):
+        return await _unusable(request, error)
+    if not is_away(error):
         return await _internal_error(request, error)
     log.warning("the database does not answer: %s", type(error.orig).__name__)
     answer = ApiError(
@@ -95,6 +98,20 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if wants_page(request):
         return error_page(request, answer)
     return JSONResponse(answer.body(), status_code=503, headers={"retry-after": "2"})
+
+
+async def _unusable(request: Request, error: Exception) -> Response:
+    """A number that no column holds, or a NUL in a text: no such thing is stored."""
+    answer = ApiError(
+        422,
+        "invalid-request",
+        "The request has a number that is too large, or a character that is not text.",
+        kept=NOTHING_CHANGED,
+        todo="Correct it and send it again.",
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=422)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

@@ -102,7 +102,7 @@ def _write(
     number, mac = head.number, head.mac
     for act in acts:
         number += 1
-        detail = json.dumps(dict(act.detail), separators=(",", ":")) if act.detail else ""
+        detail = _text(act.detail)
         row: dict[str, object] = {
             "chain": chain,
             "number": number,
@@ -123,6 +123,11 @@ def _write(
     )
     assert moved.rowcount == 1, "an audit chain has one writer at a time"
     return Head(number, mac)
+
+
+def _text(detail: Mapping[str, str | int] | None) -> str:
+    # A login name of 255 characters fits the column, whatever its script.
+    return json.dumps(dict(detail), separators=(",", ":"), ensure_ascii=False) if detail else ""
 
 
 def _canonical(row: Mapping[str, object]) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -24,6 +24,11 @@ T = TypeVar("T")
 _WRITES = "tally_writes"
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Whether the database has gone or is busy: the same may go well in a moment."""
+    return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
 class StaleError(Exception):
@@ -78,7 +83,8 @@ def _sqlite_engine(url: str) -> Engine:
     assert database
     Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    # Parameters are hashes, boxes and names: an error that shows them would end in a log.
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
@@ -99,7 +105,13 @@ def _sqlite_engine(url: str) -> Engine:
 
 
 def _postgresql_engine(url: str) -> Engine:
-    engine = create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_size=10)
+    engine = create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=10,
+        hide_parameters=True,
+    )
 
     @event.listens_for(engine, "handle_error")
     def leave_a_standby(context: ExceptionContext) -> None:

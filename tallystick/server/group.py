@@ -17,7 +17,14 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.server import metrics
-from tallystick.server.database import MAX_TRIES, Database, StaleError
+from tallystick.server.database import (
+    IN_THE_WAY,
+    MAX_TRIES,
+    READ_ONLY,
+    Database,
+    StaleError,
+    is_away,
+)
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.verification import Check, Outcome, Verifier
 
@@ -73,7 +80,18 @@ class Group:
                 if not self._queue:
                     return
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            self._answer(batch, self._judge([check for check, _, _ in batch]))
+            self._answer(batch, self._each_or_all([check for check, _, _ in batch]))
+
+    def _each_or_all(self, checks: list[Check]) -> list[Outcome | ApiError]:
+        """A check that cannot be judged at all fails alone: it holds up and spoils no other."""
+        try:
+            return self._judge(checks)
+        except Exception as error:
+            self._verifier.chain.reopen()
+            if len(checks) > 1:
+                return [answer for check in checks for answer in self._each_or_all([check])]
+            log.error("a check failed: %s", type(error).__name__)
+            return [_failed()]
 
     def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
@@ -90,15 +108,13 @@ class Group:
                 self._verifier.chain.rollback()
                 stale += 1
             except DBAPIError as error:
+                if not _may_pass(error):
+                    raise
                 log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
                 self._verifier.chain.reopen()
                 if self._stopped.wait(pause):
                     break
                 waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
-            except Exception:
-                log.exception("a batch of checks failed")
-                self._verifier.chain.reopen()
-                return [_failed() for _ in checks]
             else:
                 metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
                 for answer in answers:
@@ -118,6 +134,11 @@ class Group:
                     future.set_result(answer)
 
         batch[0][2].call_soon_threadsafe(deliver)
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same batch may go well in a moment."""
+    return is_away(error) or getattr(error.orig, "sqlstate", None) in (*IN_THE_WAY, READ_ONLY)
 
 
 def _busy() -> ApiError:

@@ -220,6 +220,12 @@ def test_signing_in_anew_when_the_service_asks(portal, client):
         assert browser.heading == "Sign in", asked
 
 
+@pytest.mark.parametrize("odd", ["9" * 5000, "-1", "x", "٣"])
+def test_a_max_age_that_is_no_number_of_seconds_asks_for_nothing(portal, client, odd):
+    browser = portal.staff("ann", "user")
+    assert code_of(visit(browser, start(client, max_age=odd)))
+
+
 def test_a_service_may_want_more_than_a_remembered_browser(portal, client):
     portal.policy(remember_device_days=7)
     browser = portal.staff("ann", "user")

@@ -16,7 +16,7 @@ from tallystick.server.verification import Check
 router = APIRouter(prefix="/v1", tags=["verification"])
 
 Code = Annotated[str, Field(pattern=r"^[0-9]{6,8}$")]
-User = Annotated[str | None, Field(min_length=1, max_length=255)]
+User = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Serial = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 

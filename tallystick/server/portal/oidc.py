@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from urllib.parse import unquote, urlencode
 
@@ -157,7 +158,7 @@ def _password_is_enough(visit: Visit, session: SignedIn, query: Mapping[str, str
 
 
 def _too_old(visit: Visit, max_age: str) -> bool:
-    if visit.session is None or not (max_age.isascii() and max_age.isdigit()):
+    if visit.session is None or not re.fullmatch(r"[0-9]{1,10}", max_age):
         return False
     return visit.state.now() - visit.session.created_at > int(max_age)
 

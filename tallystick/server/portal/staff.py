@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Annotated
 
@@ -221,7 +222,7 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
         with state.database.write() as connection:
             person = people.get(connection, member.visit.firm.id, person_id)
             number = form.get("request", "0")
-            request_id = int(number) if number.isascii() and number.isdigit() else 0
+            request_id = int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0
             if step == "ask":
                 recovery.ask_help(state, connection, me, person)
                 tell(member, connection, person, "the help desk was asked to recover it for you")

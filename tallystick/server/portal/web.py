@@ -220,6 +220,8 @@ async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
     values = {name: value for name, value in fields.items() if isinstance(value, str)}
     if any(len(value) > MAX_FIELD for value in values.values()):
         raise ApiError(422, "too-long", "A field is too long.", kept=NOTHING_CHANGED)
+    if any("\0" in value for value in values.values()):
+        raise ApiError(422, "not-text", "A field has a NUL in it.", kept=NOTHING_CHANGED)
     genuine = hmac.compare_digest(values.get("csrf", "").encode(), visit.csrf().encode())
     if not genuine or foreign or fetched_by not in ("same-origin", "none"):
         raise ApiError(

@@ -93,6 +93,13 @@ def main(args: list[str] | None = None) -> Any:
             raise
         what = f"This needs {error.name}, which is not installed."
         _fail(BadInputError(what, todo="pip install 'tallystick[all]'"), argv)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        what = f"{error.filename} cannot be used: {error.strerror}."
+        _fail(
+            BadInputError(what, todo="Name another file or folder, or make this one usable."), argv
+        )
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         sys.exit(ExitCode.INTERRUPTED)

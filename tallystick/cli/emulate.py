@@ -16,6 +16,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.common.identity import SIZE, Identity, check_serial
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from tallystick.emulator.control import ControlServer
 
 _DEFAULT_SERIAL = "TS00000001"
-_FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 
 
 @click.group(cls=Group)
@@ -72,11 +72,17 @@ emulate.add_command(reader)
     "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
 )
 @click.option("--real-time", is_flag=True, help="Virtual time always flows with real time.")
-@click.option("--vcd", type=_FILE, help="Write pins, buses and current as waveforms.")
-@click.option("--current", type=_FILE, help="Write current over time, as a power profiler's CSV.")
-@click.option("--events", type=_FILE, help="Write events as JSON lines.")
-@click.option("--apdu-log", type=_FILE, help="Write the serial line in words, without secrets.")
-@click.option("--flash-map", type=_FILE, help="Write the flash and its wear: .svg, .png or .json.")
+@click.option("--vcd", type=OUTPUT_FILE, help="Write pins, buses and current as waveforms.")
+@click.option(
+    "--current", type=OUTPUT_FILE, help="Write current over time, as a power profiler's CSV."
+)
+@click.option("--events", type=OUTPUT_FILE, help="Write events as JSON lines.")
+@click.option(
+    "--apdu-log", type=OUTPUT_FILE, help="Write the serial line in words, without secrets."
+)
+@click.option(
+    "--flash-map", type=OUTPUT_FILE, help="Write the flash and its wear: .svg, .png or .json."
+)
 @console.json_option
 def card(
     image: Path | None,

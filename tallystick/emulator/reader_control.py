@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from tallystick.emulator.openapi_page import page
 from tallystick.emulator.reader import Reader
 from tallystick.emulator.reader_panel import panel
 from tallystick.emulator.reader_service import ReaderService
+from tallystick.emulator.serial_port import listen
 
 _Milliseconds = Annotated[int, Field(ge=1, le=120_000)]
 
@@ -133,7 +133,7 @@ class ReaderControlServer:
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
     def __init__(self, service: ReaderService, hand: Hand, port: int) -> None:
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket = listen(port)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(create_app(service, hand), log_level="warning", lifespan="off")
         self._server = uvicorn.Server(config)

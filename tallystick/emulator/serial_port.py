@@ -62,13 +62,18 @@ class PseudoTerminal:
         os.close(self._master)
 
 
+def _reason(error: OSError) -> str:
+    """Without what Python adds, which says the address again."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
 def listen(port: int) -> socket.socket:
     """A listening socket on 127.0.0.1; port 0 chooses. Raises BadInputError when it is taken."""
     try:
         return socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise BadInputError(
-            f"Port {port} of 127.0.0.1 cannot be used: {error.strerror}.",
+            f"Port {port} of 127.0.0.1 cannot be used: {_reason(error)}.",
             kept="Nothing was started.",
             todo="Choose another port; 0 lets the system choose.",
         ) from None

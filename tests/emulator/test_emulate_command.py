@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from tallystick.cli import main, tally
 from tests.emulator.processes import descendants, ended
 
 COMMAND = [sys.executable, "-m", "tallystick.cli", "emulate", "card"]
@@ -69,3 +71,21 @@ def test_refusals_before_anything_starts(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         assert port in refused("--control", port)["what"]
         assert port in refused("--tcp", port)["what"]
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_work_is_done(tmp_path: Path) -> None:
+    for option in ("--vcd", "--current", "--events", "--apdu-log", "--flash-map"):
+        words = [option, str(tmp_path / "none" / "file.svg")]
+        done = CliRunner().invoke(tally, ["emulate", "card", *words])
+        assert done.exit_code == 2 and f"there is no folder {tmp_path / 'none'}" in done.output
+
+
+def test_a_file_error_is_one_line_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--first", "TS00000001", "--out", str(tmp_path / "file" / "segments"), "--development"]
+    with pytest.raises(SystemExit) as end:
+        main(["image", "identity", *words])
+    assert end.value.code == 3
+    assert f"{tmp_path / 'file'}" in capsys.readouterr().err

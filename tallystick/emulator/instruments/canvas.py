@@ -112,10 +112,15 @@ class Png:
         font = self._font(size * 2)
         where = {"start": "lm", "middle": "mm", "end": "rm"}[anchor]
         stroke = 1 if bold else 0
-        words = words.replace("µ", "u")  # which the built-in font does not have
-        self._draw.text(
-            (at[0] * 2, at[1] * 2), words, fill=colour, font=font, anchor=where, stroke_width=stroke
-        )
+        plain = words.replace("µ", "u")  # the built-in font has no µ: a u gets its stroke
+        x, y = at[0] * 2, at[1] * 2
+        self._draw.text((x, y), plain, fill=colour, font=font, anchor=where, stroke_width=stroke)
+        left = self._draw.textbbox((x, y), plain, font=font, anchor=where)[0]
+        for at_character in (number for number, one in enumerate(words) if one == "µ"):
+            stem = left + font.getlength(plain[:at_character]) + size * 0.16
+            foot = self._draw.textbbox((x, y), "u", font=font, anchor=where)[3]
+            box = (stem, foot - size * 0.6, stem + max(1, size * 0.12), foot + size * 0.38)
+            self._draw.rectangle(box, fill=colour)
 
     def save(self, path: Path) -> None:
         self._image.save(path, "PNG")

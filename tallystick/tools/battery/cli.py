@@ -10,6 +10,7 @@ from rich.table import Table
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
 from tallystick.emulator.card import Card
 from tallystick.emulator.image import Image
@@ -48,7 +49,7 @@ from tallystick.tools.personalise import personalise
     help="Of card and cell, °C.",
 )
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the life: .svg or .png.")
+@click.option("--plot", type=OUTPUT_FILE, help="Draw the life: .svg or .png.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
 @console.json_option
 def battery(
@@ -112,7 +113,7 @@ def _show(report: Report, plot: Path | None) -> None:
         f"{figures['presses']} presses, {figures['wall_seconds']} s[/]\n"
     )
     table = Table(box=None, pad_edge=False)
-    for heading in ("part", "share", "µAh", "µAh a press"):
+    for heading in ("part", "share", "µAh", "µAh a press, beyond sleep"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for part, share in sorted(figures["share"].items(), key=lambda item: -item[1]):
         press = figures["press_uah"].get(part)
@@ -122,8 +123,8 @@ def _show(report: Report, plot: Path | None) -> None:
         )  # fmt: skip
     out.print(table)
     out.print(f"\n{figures['uah_per_press']:.3f} µAh a press, {figures['sleep_ua']} µA asleep")
-    for name, key in (("first low", "first_low_years"), ("last code", "last_code_years")):
-        value = figures[key]
+    last = figures["last_code_years"] if figures["exhausted"] else None
+    for name, value in (("first low", figures["first_low_years"]), ("last code", last)):
         out.print(f"{name}: {'not within this run' if value is None else f'{value:.2f} years'}")
     if plot is not None:
         out.print(f"plot: {plot}")

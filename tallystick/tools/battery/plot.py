@@ -10,7 +10,7 @@ from tallystick.tools.battery.report import Report
 FORMATS = (".svg", ".png")
 
 _WIDTH, _HEIGHT = 860, 560
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 830, 96, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 830, 106, 336
 _INK, _SOFT, _GRID = "#1d2733", "#5b6875", "#dfe4e9"
 _VOLTAGE, _LOW, _CRITICAL = "#0b6bcb", "#b45f06", "#b3261e"
 _COLOURS = ("#0b6bcb", "#2a9d8f", "#e9a23b", "#8e5bb5", "#c8553d", "#7a8794", "#3d4f5f")
@@ -48,7 +48,7 @@ def _voltage(canvas: Canvas, report: Report) -> None:
         x, y = at(0, mv)
         canvas.line([(x, y), (_RIGHT, y)], _GRID)
         canvas.text((x - 8, y), f"{mv / 1000:.1f}", _SOFT, anchor="end", size=12)
-    canvas.text((_LEFT - 46, _TOP - 16), "V, at the running current", _SOFT, size=12)
+    canvas.text((_LEFT - 46, _TOP - 18), "V, at the running current", _SOFT, size=12)
     for years in _ticks(end):
         x, y = at(years, _MV[0])
         canvas.line([(x, y), (x, y + 5)], _SOFT)
@@ -70,14 +70,18 @@ def _voltage(canvas: Canvas, report: Report) -> None:
         canvas.text((x - 6, y + 12 + 18 * number), words, colour, anchor="end", size=12)
 
 
+# A run ends with a press, not with the year: a tick a hundredth of a step later is at its end.
+_LATE = 0.01
+
+
 def _ticks(end: float) -> list[float]:
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if end / step <= 10)
-    return [round(step * number, 2) for number in range(int(end / step + 1e-9) + 1)]
+    return [round(step * number, 2) for number in range(int(end / step + _LATE) + 1)]
 
 
 def _shares(canvas: Canvas, report: Report) -> None:
     """One bar of all charge, and a legend below it."""
-    top = 400
+    top = 404
     canvas.text((_LEFT - 46, top - 14), "where the charge went", _SOFT, size=12)
     shares = sorted(report.share().items(), key=lambda item: -item[1])
     x = float(_LEFT - 46)
@@ -87,7 +91,7 @@ def _shares(canvas: Canvas, report: Report) -> None:
         x += share * width
     for number, ((part, share), colour) in enumerate(zip(shares, _COLOURS, strict=False)):
         left = _LEFT - 46 + (number % 3) * 270
-        y = top + 62 + (number // 3) * 34
+        y = top + 60 + (number // 3) * 28
         used = report.life.used_uah[part]
         canvas.box((left, y - 6), (12, 12), colour)
         canvas.text((left + 20, y), f"{part}  {share:.1%}  {used:,.0f} µAh", _INK)

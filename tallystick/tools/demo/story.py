@@ -83,7 +83,7 @@ class Story:
         )
         image = out / "card.bin"
         self.facts["image_sha256"] = hashlib.sha256(image.read_bytes()).hexdigest()
-        self._note(f"{image.stat().st_size} bytes, sha256 {self.facts['image_sha256'][:16]}…")
+        self._note(f"{image.stat().st_size:,} bytes, sha256 {self.facts['image_sha256'][:16]}…")
 
     def power_the_card(self) -> None:
         self._say("Power an emulated card that boots that image on MicroPython")

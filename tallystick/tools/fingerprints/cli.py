@@ -13,6 +13,7 @@ from rich.table import Table
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
+from tallystick.common.paths import OUTPUT_FILE
 
 SUMMARY = Path(__file__).with_name("summary.json")
 
@@ -48,12 +49,8 @@ def fingerprints() -> None:
     show_default=True,
     help="The first finger's; the next ones follow.",
 )
-@click.option(
-    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here."
-)
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the DET curve here (PNG)."
-)
+@click.option("--summary", type=OUTPUT_FILE, help="Write the figures here.")
+@click.option("--plot", type=OUTPUT_FILE, help="Draw the DET curve here (PNG).")
 @json_option
 def measure(
     fingers: int,
@@ -85,9 +82,7 @@ def measure(
 
 
 @fingerprints.command()
-@click.option(
-    "--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the DET curve here (PNG)."
-)
+@click.option("--plot", type=OUTPUT_FILE, help="Draw the DET curve here (PNG).")
 @json_option
 def show(plot: Path | None, as_json: bool) -> None:
     """The measurement that this version's thresholds rest on."""
@@ -109,7 +104,7 @@ def show(plot: Path | None, as_json: bool) -> None:
 @click.option(
     "--to",
     "path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT_FILE,
     required=True,
     help="Picture to write, PNG.",
 )

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from tallystick.common import console
 from tallystick.common.errors import ExitCode, NoDeviceError
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator.boards.board import Board
 from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job, Target
@@ -35,9 +36,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--allow-downgrade", is_flag=True, help="Below the board's anti-rollback version.")
 @click.option("--allow-board", is_flag=True, help="Although the board says that it is another.")
 @click.option("--tray", is_flag=True, help="One board after another, until you stop.")
-@click.option(
-    "--log", type=click.Path(path_type=Path, dir_okay=False), help="Add a JSON line for each board."
-)
+@click.option("--log", type=OUTPUT_FILE, help="Add a JSON line for each board.")
 @console.json_option
 def flash(
     image: Path | None,

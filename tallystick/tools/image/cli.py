@@ -12,6 +12,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
 from tallystick.tools.image import build as building
@@ -121,7 +122,7 @@ def _show_build(built: building.Built, outputs: dict[str, Path], held: list[size
 @image.command()
 @click.argument("file", type=_file)
 @click.option("--board", help="Board, where the file does not say it.")
-@click.option("--picture", type=_file, help="Write the memory map as a PNG.")
+@click.option("--picture", type=OUTPUT_FILE, help="Write the memory map as a PNG.")
 @console.json_option
 def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) -> None:
     """Show what an image holds, and its memory map."""
@@ -189,7 +190,7 @@ def verify(path: Path, public_key: str | None, development: bool, as_json: bool)
 @click.option("--identity", type=_file, help="A card's segment, .bin, to go in as well.")
 @click.option("--public-key", help="Key the image must be signed with.")
 @click.option("--development", is_flag=True, help="Accept the published development key.")
-@click.option("--out", type=_file, required=True, help="Intel HEX to write.")
+@click.option("--out", type=OUTPUT_FILE, required=True, help="Intel HEX to write.")
 def merge(
     path: Path,
     base: Path,

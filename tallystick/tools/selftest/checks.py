@@ -64,6 +64,14 @@ class Board:
     def good(self) -> bool:
         return all(check.verdict is not Verdict.FAILED for check in self.checks)
 
+    @property
+    def summary(self) -> str:
+        """For a person: a test that was partly skipped does not say that all has passed."""
+        if not self.good:
+            return "failed"
+        skipped = [check.name for check in self.checks if check.verdict is Verdict.SKIPPED]
+        return f"passed, without {' and '.join(skipped)}" if skipped else "passed"
+
 
 class Person(Protocol):
     """Somebody who looks and presses."""

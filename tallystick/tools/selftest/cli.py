@@ -11,6 +11,7 @@ import click
 
 from tallystick.common import console
 from tallystick.common.errors import ExitCode
+from tallystick.common.paths import OUTPUT_FILE
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.cli_options import passphrase_option
@@ -49,10 +50,8 @@ class AtTheTerminal:
 )
 @passphrase_option
 @click.option("--unattended", is_flag=True, help="Skip what a person must look at or press.")
-@click.option("--junit", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML.")
-@click.option(
-    "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to print, HTML."
-)
+@click.option("--junit", type=OUTPUT_FILE, help="Write JUnit XML.")
+@click.option("--page", type=OUTPUT_FILE, help="Write a page to print, HTML.")
 @console.json_option
 def selftest(
     port: str,
@@ -84,7 +83,7 @@ def selftest(
     if junit is not None:
         junit.write_bytes(report.junit(board, time=now))
     if page is not None:
-        page.write_text(report.page(board, port=port, time=now))
+        page.write_text(report.page(board, port=port, time=now), encoding="utf-8")
     if as_json:
         console.print_json(
             {
@@ -97,7 +96,6 @@ def selftest(
             }
         )
     else:
-        verdict = "passed" if board.good else "FAILED"
-        console.out().print(f"{board.serial} on {board.version.board}: {verdict}")
+        console.out().print(f"{board.serial} on {board.version.board}: {board.summary}")
     if not board.good:
         raise SystemExit(ExitCode.FAILED)

@@ -22,6 +22,7 @@ _PAGE = """<!doctype html>
   .passed { color: #1d6b3c } .failed { color: #a01c1c } .skipped { color: #5b626c }
   dl { display: grid; grid-template-columns: 38mm 1fr; margin: 6mm 0 }
   dt { color: #5b626c } dd { margin: 0; overflow-wrap: anywhere }
+  dd.digest { font: 0.83em/1.8 ui-monospace, monospace }
   table { border-collapse: collapse; width: 100% }
   th, td { text-align: left; padding: 1.6mm 2mm; border-bottom: 0.2mm solid #b9bfc7 }
   .time { text-align: right; font-variant-numeric: tabular-nums }
@@ -32,7 +33,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <h1>Self-test of card $serial</h1>
-<p><span class="verdict $verdict">$verdict</span></p>
+<p><span class="verdict $verdict">$summary</span></p>
 <dl>
 $facts
 </dl>
@@ -48,19 +49,25 @@ $checks
 """
 
 
+_DIGEST = "Image, SHA-256"
+_CLASS = {_DIGEST: ' class="digest"'}
+
+
 def page(board: Board, *, port: str, time: datetime) -> str:
     """One HTML page, A4, complete in itself."""
     facts = {"Firmware": str(board.version)}
     if board.image is not None:
         facts["Security version"] = str(board.image.security)
-        facts["Image, SHA-256"] = board.image.digest.hex()
+        facts[_DIGEST] = board.image.digest.hex()
     facts |= {"Board": board.version.board, "Port": port}
     facts["Time"] = time.strftime("%Y-%m-%d %H:%M %Z")
     return Template(_PAGE).substitute(
         serial=escape(board.serial),
+        summary=board.summary,
         verdict=Verdict.PASSED if board.good else Verdict.FAILED,
         facts="\n".join(
-            f"  <dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()
+            f"  <dt>{name}</dt><dd{_CLASS.get(name, '')}>{escape(value)}</dd>"
+            for name, value in facts.items()
         ),
         checks="\n".join(
             f'<tr><td>{check.name}</td><td class="{check.verdict}">{check.verdict}</td>'

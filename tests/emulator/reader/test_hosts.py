@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -188,6 +190,15 @@ def test_a_taken_port_is_said_clearly() -> None:
     with pytest.raises(TallyError, match="taken"):
         UdpHid(first.port)
     first.close()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["-m", "tallystick.cli", "emulate", "reader", "--control", str(port)]
+        ended = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 3
+        said = f"Port {port} of 127.0.0.1 cannot be used: Address already in use."
+        assert said in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_events_of_uhid() -> None:

@@ -78,6 +78,8 @@ def test_unattended_skips_what_needs_a_person(line):
     assert board.good
     skipped = {name for name, verdict in verdicts(board).items() if verdict is Verdict.SKIPPED}
     assert skipped == {"display", "button"}
+    page = report.page(board, port="/dev/ttyACM0", time=NOON)
+    assert ">passed, without display and button<" in page
 
 
 def test_a_dead_display_and_a_dead_button_are_found(card, line):

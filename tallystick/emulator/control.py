@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class ButtonAction(_Body):
-    """A press lasts `ms` of virtual time; `down` and `up` leave the button there."""
+    """A press lasts `ms` milliseconds of virtual time; `down` and `up` leave the button there."""
 
     action: Literal["press", "down", "up"] = "press"
     ms: Annotated[int, Field(ge=1, le=120_000)] = 120
@@ -48,13 +48,13 @@ class Power(_Body):
 
 
 class CellVoltage(_Body):
-    """Open-circuit voltage of the cell; null gives it back to the cell's own discharge curve."""
+    """Open-circuit voltage of the cell in mV; null gives it back to its own discharge curve."""
 
     mv: Annotated[int, Field(ge=0, le=5000)] | None
 
 
 class ClockStep(_Body):
-    """Let virtual time pass."""
+    """`advance_ms` is in ms of virtual time; what the card does meanwhile is done at once."""
 
     advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
 
@@ -103,6 +103,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/state", summary="The card now")
     def get_state() -> dict[str, Any]:
+        """Times in ms of virtual time, voltages in mV, charge in µAh."""
         return service.call(lambda card: state(card, service.crash))
 
     @app.get("/display", summary="What is on the glass", response_model=None)
@@ -110,6 +111,8 @@ def create_app(service: Service) -> FastAPI:
         format: Literal["png", "text", "json"] = "png",
         scale: Annotated[int, Query(ge=1, le=16)] = 4,
     ) -> Response:
+        """A picture, the same in Braille characters, or its rows and the code that is read off
+        them. `scale`: pixels of the picture for one of the display."""
         frame, palette, code = service.call(lambda c: (c.frame(), c.palette, c.read_code()))
         if format == "png":
             return Response(frame.png(scale=scale, palette=palette), media_type="image/png")

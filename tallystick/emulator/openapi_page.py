@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from typing import Any
 
@@ -26,6 +27,7 @@ def page(schema: dict[str, Any]) -> str:
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         '<meta name=viewport content="width=device-width,initial-scale=1">',
+        '<link rel=icon href="data:,">',
         f"<title>{escape(info['title'])}</title><style>{_STYLE}</style>",
         f"<main><h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>",
         f"<p>{escape(info.get('description', ''))}</p>",
@@ -38,25 +40,29 @@ def page(schema: dict[str, Any]) -> str:
 
 
 def _operation(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> str:
+    """One call. What a model says is left out where the call's summary says the same."""
     rows = [
         (parameter["name"], _kind(schema, parameter["schema"]), "query")
         for parameter in operation.get("parameters", [])
     ]
-    text = ""
+    summary = f"{operation.get('summary', '')}."
+    text = _prose(operation.get("description", ""))
+    example = ""
     body = operation.get("requestBody")
     if body:
         model = _resolve(schema, body["content"]["application/json"]["schema"])
-        text = escape(model.get("description", ""))
+        said = model.get("description", "")
+        text += "" if said == summary else _prose(said)
         rows += [(n, _kind(schema, p), "body") for n, p in model["properties"].items()]
-        example = {n: _example(schema, p) for n, p in model["properties"].items()}
-        text += f"<pre>{escape(method.upper())} {escape(path)}\n{escape(json.dumps(example))}</pre>"
+        values = {n: _example(schema, p) for n, p in model["properties"].items()}
+        example = f"<pre>{method.upper()} {escape(path)}\n{escape(json.dumps(values))}</pre>"
     table = "".join(
         f"<tr><td><code>{escape(name)}</code><td>{escape(kind)}<td>{where}"
         for name, kind, where in rows
     )
     return (
         f"<section><h2><span class=method>{method.upper()}</span><code>{escape(path)}</code></h2>"
-        f"<div>{escape(operation.get('summary', ''))}. {text}</div>"
+        f"<div>{escape(summary)} {text}{example}</div>"
         f"{f'<table>{table}</table>' if table else ''}</section>"
     )
 
@@ -71,14 +77,22 @@ def _resolve(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(schema: dict[str, Any], node: dict[str, Any]) -> str:
     node = _resolve(schema, node)
+    if "default" in node:
+        plain = {key: value for key, value in node.items() if key != "default"}
+        return f"{_kind(schema, plain)}, default {json.dumps(node['default'])}"
     if "enum" in node:
         return " | ".join(str(value) for value in node["enum"])
     if "anyOf" in node:
         return " or ".join(_kind(schema, option) for option in node["anyOf"])
     kind = str(node.get("type", "any"))
     if "minimum" in node and "maximum" in node:
-        kind += f" {node['minimum']}..{node['maximum']}"
+        kind += f" {node['minimum']:.0f} to {node['maximum']:.0f}"
     return kind
+
+
+def _prose(text: str) -> str:
+    """A docstring as HTML: one paragraph, words in backquotes as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(" ".join(text.split())))
 
 
 def _example(schema: dict[str, Any], node: dict[str, Any]) -> Any:

@@ -87,6 +87,7 @@ def create_app(service: ReaderService, hand: Hand) -> FastAPI:
 
     @app.get("/state", summary="The reader now")
     def get_state() -> dict[str, Any]:
+        """Times in ms of virtual time."""
         return service.call(lambda reader: state(reader, hand, service.crash))
 
     @app.post("/finger", summary="Press a finger on the sensor")

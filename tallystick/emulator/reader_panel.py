@@ -7,18 +7,11 @@ from tallystick.emulator.hand import BEHAVIOURS, FINGERS
 # Finger → x, y of its tip and its length, on a 200 × 190 left hand seen from the back.
 _SHAPE = {
     "little": (28, 70, 60), "ring": (64, 34, 92), "middle": (100, 18, 108), "index": (136, 36, 92),
-    "thumb": (166, 100, 70),
+    "thumb": (171, 100, 70),
 }  # fmt: skip
-_LABELS = {
-    "little": "little",
-    "ring": "ring",
-    "middle": "middle",
-    "index": "index",
-    "thumb": "thumb",
-}
 
 _STYLE = """
-:root { color-scheme: light dark; --skin: #c98f6b; --edge: #7a4a2c; --on: #2f6fed; --soft: #8882;
+:root { color-scheme: light dark; --skin: #c98f6b; --edge: #7a4a2c; --on: #2f6fed; --soft: #8886;
   --text: #1a1a1a; --page: #fafafa; }
 @media (prefers-color-scheme: dark) { :root { --text: #eee; --page: #16181c; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 1.5rem auto; padding: 0 1rem;
@@ -27,10 +20,12 @@ h1 { font-size: 1.5rem; margin: 0; }
 .hands { display: flex; justify-content: center; gap: 1rem; flex-wrap: wrap; }
 svg { width: min(100%, 21rem); height: auto; }
 .finger { cursor: pointer; fill: var(--skin); stroke: var(--edge); stroke-width: 2; }
-.finger:hover, .finger:focus-visible { fill: #dca98a; outline: none; stroke-width: 4; }
+.finger:hover { fill: #dca98a; stroke-width: 4; }
+.finger:focus-visible { fill: #dca98a; outline: none; stroke: var(--on); stroke-width: 6; }
 .finger.down { fill: var(--on); }
 .palm { fill: var(--skin); stroke: var(--edge); stroke-width: 2; }
 text { font-size: 11px; fill: var(--text); text-anchor: middle; pointer-events: none; }
+text.side { fill: #1a1a1a; }
 #sensor { border: 3px solid var(--soft); border-radius: 1rem; padding: .8rem 1rem; margin: 1rem 0;
   display: flex; gap: 1rem; align-items: center; }
 #ring { width: 3.2rem; height: 3.2rem; border-radius: 50%; border: .45rem solid var(--soft); flex:
@@ -38,7 +33,7 @@ none; } #ring.waits { border-color: var(--on); animation: breathe 1.4s infinite 
 @keyframes breathe { 50% { opacity: .35; } } @media (prefers-reduced-motion: reduce) { #ring.waits {
 animation: none; } } form, .buttons { display: flex; gap: 1rem; flex-wrap: wrap; align-items: end;
 margin: .8rem 0; } label { display: grid; font-size: .9rem; } select, input, button { font: inherit;
-padding: .3rem .6rem; }
+padding: .3rem .6rem; height: 2.3rem; box-sizing: border-box; }
 """
 
 _SCRIPT = """
@@ -98,13 +93,13 @@ def _hand(side: str) -> str:
         finger = f"{side}-{name}"
         assert finger in FINGERS
         parts.append(
-            f'<rect class="finger" tabindex="0" role="button" aria-label="{side} {_LABELS[name]}" '
+            f'<rect class="finger" tabindex="0" role="button" aria-label="{side} {name}" '
             f'data-finger="{finger}" x="{at - 15}" y="{tip_y}" '
             f'width="30" height="{length}" rx="15">'
-            f"<title>{side} {_LABELS[name]}</title></rect>"
-            f'<text x="{at}" y="{tip_y - 5}">{_LABELS[name]}</text>'
+            f"<title>{side} {name}</title></rect>"
+            f'<text x="{at}" y="{tip_y - 5}">{name}</text>'
         )
-    return "".join([*parts, f'<text x="105" y="176">{side}</text></svg>'])
+    return "".join([*parts, f'<text class="side" x="{left + 71}" y="160">{side}</text></svg>'])
 
 
 def panel() -> str:
@@ -113,6 +108,7 @@ def panel() -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
+        '<link rel=icon href="data:,">'
         f"<title>Tallystick reader</title><style>{_STYLE}</style><main><h1>Tallystick reader</h1>"
         "<div id=sensor><div id=ring></div><div id=text role=status>…</div></div>"
         f"<div class=hands>{_hand('left')}{_hand('right')}</div>"

@@ -188,6 +188,14 @@ def test_the_page_lists_every_call_and_fetches_nothing(running: Running) -> None
     assert "<script" not in page and "https://" not in page
 
 
+def test_the_page_reads_as_it_was_meant(running: Running) -> None:
+    page = running.http.get("/docs").text
+    assert "`" not in page
+    assert "integer 1 to 120000, default 120" in page
+    assert page.count("Insert or pull the cell.") == 1
+    assert "charge in µAh" in page
+
+
 def test_ports_are_only_for_this_computer(running: Running) -> None:
     number = str(running.http.base_url.port)
     listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=False).stdout

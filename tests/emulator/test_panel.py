@@ -153,6 +153,38 @@ def test_axe_finds_nothing(open_page, scheme, width, height):
     set_speed(page, "× 1")
 
 
+def test_forced_colours_hide_nothing(open_page):
+    """Windows' contrast themes take away backgrounds and shadows."""
+    page = open_page(forced_colors="active")
+    style = """([selector, property, pseudo]) =>
+        getComputedStyle(document.querySelector(selector), pseudo)[property]"""
+
+    def look(selector: str, named: str = "backgroundColor", pseudo: str | None = None) -> str:
+        return page.evaluate(style, [selector, named, pseudo])
+
+    page.locator(".map i").first.wait_for()
+    ground = look("body")
+    for frame in (".card", ".glass", ".press"):
+        assert look(frame, "borderTopWidth") == "2px"
+    assert look("[aria-pressed=true]") not in (ground, look("[aria-pressed=false]"))
+    for told_by_colour in (".map i", ".legend i"):
+        assert look(told_by_colour, "forcedColorAdjust") == "none"
+    for track in (".q-slider__track", ".q-toggle__track"):
+        assert look(track) not in (ground, "rgba(0, 0, 0, 0)")
+    colours = page.locator(".legend i").evaluate_all(
+        "every => every.map(one => getComputedStyle(one).backgroundColor)"
+    )
+    assert len(colours) == len(set(colours))  # else the legend says nothing
+
+
+def test_the_card_stays_in_sight_beside_a_long_drawer(open_page):
+    page = open_page(viewport={"width": 1280, "height": 700})
+    page.get_by_role("log").scroll_into_view_if_needed()
+    assert page.evaluate("scrollY") > 100
+    button = page.get_by_role("button", name="Card button")
+    assert 0 < button.bounding_box()["y"] < 600
+
+
 def test_touch_on_a_phone_needs_no_sideways_scrolling(open_page):
     page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, color_scheme="dark")
     wide = page.evaluate("document.documentElement.scrollWidth")
@@ -187,5 +219,6 @@ def test_the_drawer_pulls_cuts_and_drains(open_page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.get_by_text("2% used").wait_for()
-    page.get_by_role("button", name="Engineer's drawer").click()
+    page.get_by_role("button", name="Engineer's drawer", expanded=True).click()
     page.get_by_role("log").wait_for(state="hidden")
+    page.get_by_role("button", name="Engineer's drawer", expanded=False).wait_for()

@@ -12,7 +12,7 @@ from tallystick.emulator.instruments.canvas import Canvas, Png, Svg
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 FORMATS = (".svg", ".png", ".json")
-_COLOURS = {
+COLOURS = {
     "firmware of the port": "#dfe4e9", "boot stage": "#8e5bb5", "slot A": "#0b6bcb",
     "slot B": "#5aa0e0", "boot record": "#c8553d", "identity": "#2a9d8f", "journal": "#e9a23b",
     "file system": "#0b6bcb", "free": "#f0f2f4",
@@ -99,8 +99,9 @@ def _draw(board: Board, every: list[Sector], path: Path) -> None:
     canvas.box((0, 0), (width, height), "#ffffff")
     canvas.text((left, 28), f"Flash of {board.name}", "#1d2733", size=20, bold=True)
     worst = max(every, key=lambda one: one.erases)
+    times = "once" if worst.erases == 1 else f"{worst.erases} times"
     facts = (
-        f"{len(every)} sectors of {every[0].size} bytes; most erased: {worst.erases} times at "
+        f"{len(every)} sectors of {every[0].size:,} bytes; most erased: {times} at "
         f"{worst.address:#x} ({worst.use}), {worst.wear:.2%} of its endurance"
     )
     canvas.text((left, 56), facts, "#5b6875")
@@ -109,12 +110,12 @@ def _draw(board: Board, every: list[Sector], path: Path) -> None:
         x, y = left + number % columns * cell, top + number // columns * cell
         canvas.box((x, y), (cell - 2, cell - 2), "#f0f2f4")
         tall = (cell - 2) * one.used
-        canvas.box((x, y + cell - 2 - tall), (cell - 2, tall), _COLOURS[one.use])
+        canvas.box((x, y + cell - 2 - tall), (cell - 2, tall), COLOURS[one.use])
         if one.wear:
             canvas.line([(x, y), (x + max(1.5, (cell - 2) * min(1, one.wear)), y)], "#b3261e", 2)
     uses = list(dict.fromkeys(one.use for one in every))
     for number, use in enumerate(uses):
         x, y = left + number % 5 * 165, top + rows * cell + 26 + number // 5 * 26
-        canvas.box((x, y - 6), (12, 12), _COLOURS[use])
+        canvas.box((x, y - 6), (12, 12), COLOURS[use])
         canvas.text((x + 18, y), use, "#1d2733", size=12)
     canvas.save(path)

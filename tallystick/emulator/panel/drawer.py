@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import ui
 
 from tallystick.emulator.card import Card
-from tallystick.emulator.instruments.flash_map import sectors
+from tallystick.emulator.instruments.flash_map import COLOURS, sectors
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ _WINDOW_S = 40.0
 _EVENTS = 200
 _SLOW_EVERY = 10  # ticks between two looks at the flash map
 _SPEEDS = {0: "pause", 1: "× 1", 10: "× 10", 1000: "× 1000"}
-_USES = {
-    "journal": "#e9a23b", "identity": "#2a9d8f", "boot record": "#c8553d", "boot stage": "#8e5bb5",
-    "slot A": "#0b6bcb", "slot B": "#5aa0e0", "file system": "#0b6bcb",
-}  # fmt: skip
+_NOT_SHOWN = ("firmware of the port", "free")
 
 
 class Drawer:
@@ -75,7 +72,7 @@ class Drawer:
 
     def _faults(self) -> None:
         with self._sheet("Faults"), ui.element("div").classes("row"):
-            ui.label("Power at the next flash write:").classes("value")
+            ui.label("Power at the next flash write:").classes("value w-full")
             for phase in Phase:
                 ui.button(f"cut {phase} it", on_click=lambda p=phase: self._cut(p)).props(
                     "outline no-caps color=negative"
@@ -83,10 +80,12 @@ class Drawer:
             ui.switch("line noise", on_change=self._noise).mark("noise")
 
     def _current(self) -> None:
-        with self._sheet(f"Current, last {_WINDOW_S:g} s"):
+        with self._sheet(f"Current in µA, last {_WINDOW_S:g} s"):
             axis = {
-                "axisLabel": {"fontSize": 11, "color": "#8795a3"},
-                "splitLine": {"lineStyle": {"opacity": 0.3}},
+                "axisLabel": {"fontSize": 11, ":color": _style("soft")},
+                "axisLine": {"show": False, "onZero": False},
+                "axisTick": {"show": False},
+                "splitLine": {"lineStyle": {":color": _style("line")}},
             }
             self._chart = (
                 ui.echart(
@@ -98,7 +97,8 @@ class Drawer:
                         "series": [
                             {
                                 "type": "line", "showSymbol": False, "data": [],
-                                "lineStyle": {"width": 1.5}, "areaStyle": {"opacity": 0.12},
+                                "lineStyle": {"width": 1.5, ":color": _style("accent")},
+                                "areaStyle": {"opacity": 0.12, ":color": _style("accent")},
                             }
                         ],
                     }
@@ -110,15 +110,19 @@ class Drawer:
     def _flash(self) -> None:
         with self._sheet("Flash and its wear"):
             self._map = ui.html("", sanitize=False).classes("w-full")
+            uses = self._act(
+                lambda card: {one.use: None for one in sectors(card.board, card.flash)}
+            )
             legend = "".join(
-                f'<span><i style="background:{colour}"></i>{use}</span>'
-                for use, colour in _USES.items()
+                f'<span><i style="background:{COLOURS[use]}"></i>{use}</span>'
+                for use in uses or ()
+                if use not in _NOT_SHOWN
             )
             ui.html(f'<div class="legend">{legend}</div>', sanitize=False)
             self._wear = ui.label().classes("value")
 
     def _events(self) -> None:
-        with self._sheet("Events"):
+        with self._sheet("Events, newest first; time in s"):
             self._log = (
                 ui.element("pre")
                 .classes("events")
@@ -179,7 +183,7 @@ class Drawer:
         if len(events) != self._seen_events or self._seen_events == _EVENTS:
             self._seen_events = len(events)
             lines = [
-                f"{event.time_us / 1_000_000:12.4f}  {event.source:10} {event.kind} {event.detail}"
+                f"{event.time_us / 1_000_000:9.4f}  {event.source:8}  {event.kind} {event.detail}"
                 for event in reversed(events)
             ]
             self._log.clear()
@@ -191,9 +195,9 @@ class Drawer:
     def _draw_map(self, every: list[Any]) -> None:
         cells = []
         for one in every:
-            if one.use in _USES:
+            if one.use not in _NOT_SHOWN:
                 mix = round(15 + 85 * one.used)
-                colour = f"color-mix(in srgb,{_USES[one.use]} {mix}%,var(--line))"
+                colour = f"color-mix(in srgb,{COLOURS[one.use]} {mix}%,var(--line))"
                 title = (
                     f"{one.address:#x} {one.use}: {one.used:.0%} full, erased {one.erases} times"
                 )
@@ -205,6 +209,12 @@ class Drawer:
         self._wear.set_text(
             f"most worn: {worst.use} at {worst.address:#x}, {worst.wear:.3%} of its life"
         )
+
+
+def _style(name: str) -> str:
+    """JavaScript that gives a colour of the sheet's. The browser evaluates it at every update, for
+    a canvas does not follow the page from light to dark."""
+    return f"getComputedStyle(document.body).getPropertyValue('--{name}')"
 
 
 def _escaped(text: str) -> str:

@@ -30,6 +30,14 @@ _WORDS = {
 }
 
 
+_NO_ENTRY = """<!doctype html><html lang=en><meta charset=utf-8><title>No entry</title>
+<meta name=viewport content="width=device-width,initial-scale=1">
+<style>:root { color-scheme:light dark; } body { font:16px/1.5 system-ui,sans-serif;
+max-width:34rem; margin:3rem auto; padding:0 1rem; } code { font-family:ui-monospace,monospace; }
+</style><main><h1>No entry</h1><p>Open the address that <code>tally emulate card --panel</code>
+printed; it has the token.</p></main>"""
+
+
 class Panel:
     """Mounted into the control interface; `path` carries the token that lets a browser in."""
 
@@ -58,10 +66,7 @@ class Panel:
         @ui.page("/panel", title=f"Card {self.serial}", favicon="🪪", response_timeout=20)
         def show(token: str = "") -> HTMLResponse | None:
             if not secrets.compare_digest(token.encode(), panel.token.encode()):
-                return HTMLResponse(
-                    "<h1>No entry</h1><p>Open the address that <code>tally emulate card --panel"
-                    "</code> printed; it has the token.</p>", 403,
-                )  # fmt: skip
+                return HTMLResponse(_NO_ENTRY, 403)
             View(panel).build()
             return None
 
@@ -99,15 +104,20 @@ class View:
         board = self._service.card.board
         with ui.element("header").classes("top"):
             ui.html(f"<h1>Card {self._panel.serial}</h1>", sanitize=False)
-            ui.label(f"emulated {board.name}, {self._service.card.cell.kind.name}").classes("facts")
+            ui.label(f"emulated {board.name}, cell {self._service.card.cell.kind.name}").classes(
+                "facts"
+            )
             ui.space()
-            ui.button("Engineer's drawer", on_click=self._toggle).props("outline no-caps").mark(
-                "drawer"
+            self._opener = (
+                ui.button("Engineer's drawer", on_click=self._toggle)
+                .props("outline no-caps aria-expanded=true")
+                .mark("drawer")
             )
 
     def _toggle(self) -> None:
         self._box.set_visibility(not self._box.visible)
         self._desk.classes(toggle="open")
+        self._opener.props(f"aria-expanded={str(self._box.visible).lower()}")
 
     def _stage(self) -> None:
         card = self._service.card
@@ -121,7 +131,7 @@ class View:
                 self._button = (
                     ui.button("press", color=None)
                     .classes("press")
-                    .props('unelevated aria-label="Card button"')
+                    .props('unelevated no-caps aria-label="Card button"')
                 ).mark("press")
                 self._button.on("pointerdown", self._down, [])
                 for event in ("pointerup", "pointerleave", "pointercancel", "blur"):
@@ -132,7 +142,9 @@ class View:
                 self._button.on("keyup.enter", self._up, [])
             with ui.element("div").classes("state"):
                 self._chips = [ui.label().classes("chip") for _ in range(4)]
-            ui.label("Hold the button for two seconds to see who the card is.").classes("hint")
+            ui.label("Hold the button for two seconds to see serial number and version.").classes(
+                "hint"
+            )
             self._live = ui.label().classes("spoken").props('role="status" aria-live="polite"')
 
     # -- what a person does --------------------------------------------------------------------

@@ -12,7 +12,8 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .top h1 { font-size:1.15rem; font-weight:650; margin:0; line-height:1.2; }
 .top .facts { color:var(--soft); font-size:.9rem; }
 .desk { width:100%; display:grid; gap:20px; grid-template-columns:minmax(0,1fr); }
-@media (min-width:980px) { .desk.open { grid-template-columns:minmax(0,1.05fr) minmax(0,1fr); } }
+@media (min-width:980px) { .desk.open { grid-template-columns:minmax(0,1.05fr) minmax(0,1fr); }
+  .desk.open .stage { position:sticky; top:20px; align-self:start; z-index:1; } }
 .stage { display:flex; flex-direction:column; align-items:center; gap:16px; }
 .card { position:relative; width:min(100%,520px); aspect-ratio:85.6/53.98; border-radius:22px;
   background:linear-gradient(155deg,var(--body-a),var(--body-b));
@@ -42,7 +43,7 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .drawer { display:flex; flex-direction:column; gap:14px; }
 .row { display:flex; gap:10px; align-items:center; flex-wrap:wrap; width:100%; }
 .value { font-variant-numeric:tabular-nums; color:var(--soft); font-size:.88rem; }
-.events { font:12.5px/1.5 ui-monospace,monospace; height:220px; overflow:auto; width:100%; margin:0;
+.events { font:12.5px/1.5 ui-monospace,monospace; height:18em; overflow:auto; width:100%; margin:0;
   white-space:pre; color:var(--ink); }
 .map { display:grid; grid-template-columns:repeat(auto-fill,minmax(9px,1fr)); gap:2px; width:100%; }
 .map i { aspect-ratio:1; border-radius:2px; background:var(--line); }
@@ -50,9 +51,25 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .legend i { display:inline-block; width:10px; height:10px; border-radius:2px; margin-right:5px; }
 .spoken { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%); }
 .sheet .q-btn, .top .q-btn { min-height:36px; padding:4px 14px; border-radius:9px; }
+.sheet .q-btn-group .q-btn { padding:4px 10px; }
 .sheet .q-btn-group { width:fit-content; border:1px solid var(--line); border-radius:9px; }
 .sheet .q-slider { flex:1; min-width:180px; padding:0 10px; }
 .body--dark { --q-primary:#5aa6ff !important; --q-negative:#ff8f86 !important; }
 .bg-chosen { background:var(--accent); }
 .text-chosen { color:var(--on-accent); }
+.sheet .q-btn:focus-visible, .top .q-btn:focus-visible { outline:3px solid var(--accent);
+  outline-offset:2px; }
+/* Where the system chooses the colours it takes backgrounds and shadows away: what is told by one
+   of them alone gets a border, a system colour, or keeps its own. */
+@media (forced-colors:active) {
+  .card, .glass, .press { border:2px solid CanvasText !important; }
+  .press.down, .q-btn[aria-pressed=true] { background:Highlight !important; color:HighlightText
+    !important; forced-color-adjust:none; }
+  .map i, .legend i { forced-color-adjust:none; }
+  .q-slider__track, .q-toggle__track { background:CanvasText !important; forced-color-adjust:none;
+    opacity:1; }
+  .q-toggle__thumb:after { background:Canvas !important; border:2px solid CanvasText;
+    forced-color-adjust:none; }
+  .q-toggle[aria-checked=true] .q-toggle__track { background:Highlight !important; }
+}
 """

@@ -137,6 +137,16 @@ def test_the_panel_has_ten_fingers_and_fetches_nothing(running: Running) -> None
     assert "http://" not in page and "https://" not in page
 
 
+_WORDS_ON_FINGERS = """() => [...document.querySelectorAll("svg text")].filter(words => {
+    const a = words.getBBox();
+    return [...words.parentNode.querySelectorAll(".finger")].some(finger => {
+        const b = finger.getBBox();
+        return a.x < b.x + b.width && b.x < a.x + a.width
+            && a.y < b.y + b.height && b.y < a.y + a.height;
+    });
+}).map(words => words.textContent)"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
 def test_a_finger_pressed_on_the_panel(running: Running) -> None:
     """In a browser, by keyboard, while a command waits for a touch."""
@@ -150,6 +160,8 @@ def test_a_finger_pressed_on_the_panel(running: Running) -> None:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(running.url)
         page.get_by_text("Ready.").wait_for()
+        lying_on = page.evaluate(_WORDS_ON_FINGERS)
+        assert lying_on == []
         waiting.start()
         page.get_by_text("Waits for a finger").wait_for()
         page.get_by_label("right index").focus()

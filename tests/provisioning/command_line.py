@@ -11,8 +11,8 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from tallystick.common import sealed
 from tallystick.provisioning.cli import station
-from tallystick.provisioning.custody import keyfile
 from tallystick.server.console import opened
 from tallystick.server.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
@@ -22,8 +22,8 @@ PASSPHRASE = "correct horse battery staple"
 
 @pytest.fixture
 def cheap_passphrases(monkeypatch):
-    monkeypatch.setitem(keyfile._KDF, "memory_kib", 64)
-    monkeypatch.setitem(keyfile._KDF, "time", 1)
+    monkeypatch.setitem(sealed.COST, "memory_kib", 64)
+    monkeypatch.setitem(sealed.COST, "time", 1)
 
 
 @dataclass

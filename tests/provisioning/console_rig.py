@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from tallystick.common import sealed
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody import keyfile
@@ -188,12 +189,12 @@ def keys(folder: Path, server: RunningServer, station: object, env: dict[str, st
         "psk": station.psk.reveal().hex(),
     }
     ring.enroll(keyfile.parse_credential(server.url, value))
-    cost = dict(keyfile._KDF)
-    keyfile._KDF.update(memory_kib=64, time=1)
+    cost = dict(sealed.COST)
+    sealed.COST.update(memory_kib=64, time=1)
     try:
         keyfile.save(folder / "keys.json", ring, PASSPHRASE, replace=False)
     finally:
-        keyfile._KDF.update(cost)
+        sealed.COST.update(cost)
 
 
 def wait_for(url: str) -> None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallystick.common import sealed
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
@@ -136,7 +137,7 @@ def test_versions_end():
 
 
 def test_commands(tmp_path, monkeypatch, card):
-    monkeypatch.setitem(keyfile._KDF, "memory_kib", 64)
+    monkeypatch.setitem(sealed.COST, "memory_kib", 64)
     env = {
         "TALLY_STATION_PASSPHRASE": PASSPHRASE,
         "TALLY_STATION_KEYS": str(tmp_path / "keys.json"),

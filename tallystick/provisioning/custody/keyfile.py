@@ -1,22 +1,16 @@
-"""The encrypted key file: a passphrase (Argon2id, RFC 9106) opens AES-256-GCM over the masters and
-the server credential. Written whole or not at all, mode 0600."""
+"""The key file of a station: the masters and the server credential, sealed under a passphrase
+(`common/sealed.py`). Written whole or not at all, mode 0600."""
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from argon2.low_level import Type, hash_secret_raw
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.sealed import seal, unseal
 from tallystick.common.secret import Secret
 from tallystick.provisioning.durable import write_durably
 
@@ -24,8 +18,6 @@ FORMAT = "tallystick station keys 1"
 MASTER_SIZE = 16
 MAX_VERSION = 0x7F
 JOURNAL_KEY_SIZE = 32  # half to wrap seeds, half to bind them to their card
-_KDF = {"name": "argon2id", "time": 3, "memory_kib": 65_536, "lanes": 4}
-_MAX_MEMORY_KIB = 1 << 21  # a manipulated file must not exhaust the computer
 
 
 @dataclass(frozen=True)
@@ -101,64 +93,18 @@ def save(path: Path, ring: KeyRing, passphrase: str, *, replace: bool) -> None:
             kept="It was not touched.",
             todo="Choose another file with --keys, or move the old one away.",
         )
-    if not passphrase:
-        raise BadInputError("An empty passphrase protects nothing.", todo="Give a longer one.")
-    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
-    header = {"format": FORMAT, "kdf": {**_KDF, "salt": _text(salt)}, "nonce": _text(nonce)}
-    plain = json.dumps(ring_to_json(ring)).encode()
-    key = _stretch(passphrase, salt, header["kdf"])
-    sealed = AESGCM(key).encrypt(nonce, plain, _associated(header))
+    sealed = seal(json.dumps(ring_to_json(ring)).encode(), passphrase, {"format": FORMAT})
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_durably(path, json.dumps({**header, "sealed": _text(sealed)}, indent=2).encode())
+    write_durably(path, sealed)
 
 
 def load(path: Path, passphrase: str) -> KeyRing:
     """Open the key file. Raises BadInputError for a wrong passphrase, a changed file, or one that
     others may read."""
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise BadInputError(
-                f"Others may read the key file {path}.", todo=f"Run `chmod 600 {path}`."
-            )
-        header = json.loads(path.read_bytes())
-        sealed = base64.b64decode(header.pop("sealed"))
-        kdf, nonce = header["kdf"], base64.b64decode(header["nonce"])
-        if header["format"] != FORMAT or kdf["name"] != "argon2id":
-            raise BadInputError(f"{path} is a key file of another version of Tallystick.")
-        if not 0 < kdf["memory_kib"] <= _MAX_MEMORY_KIB or not 0 < kdf["time"] <= 64:
-            raise ValueError
-        key = _stretch(passphrase, base64.b64decode(kdf["salt"]), kdf)
-    except FileNotFoundError:
-        raise BadInputError(
-            f"There is no key file {path}.", todo="Make one with `tally station keys create`."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BadInputError(
-            f"{path} is not a Tallystick key file, or it is damaged.",
-            todo="Restore it from its backup.",
-        ) from None
-    try:
-        plain = AESGCM(key).decrypt(nonce, sealed, _associated(header))
-    except InvalidTag:
-        raise BadInputError(
-            f"The passphrase does not open {path}, or the file was changed.",
-            kept="The file was not touched.",
-        ) from None
-    return ring_from_json(json.loads(plain))
-
-
-def _stretch(passphrase: str, salt: bytes, kdf: Any) -> bytes:
-    return hash_secret_raw(
-        passphrase.encode(), salt, kdf["time"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID
+    plain = unseal(
+        path, passphrase, FORMAT, name="key file of a station", make="tally station keys create"
     )
-
-
-def _associated(header: dict[str, Any]) -> bytes:
-    return json.dumps(header, sort_keys=True).encode()
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    return ring_from_json(json.loads(plain))
 
 
 def ring_to_json(ring: KeyRing) -> dict[str, Any]:

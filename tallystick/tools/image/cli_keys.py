@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from tallystick.common import console
-from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
+from tallystick.common.passphrase import read_passphrase
 from tallystick.tools.image.keys import SigningKey, load, read_public
 
 PHRASE_VARIABLE = "TALLY_SIGNING_PASSPHRASE"
@@ -41,7 +39,7 @@ def keys() -> None:
 def create(file: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Make a key and write it to FILE, encrypted. Keep a copy: devices trust this key only."""
     key = SigningKey.generate()
-    key.save(file, read_passphrase(passphrase_file, confirm=True))
+    key.save(file, _passphrase(passphrase_file, confirm=True))
     _show(file, key.public, as_json)
 
 
@@ -64,24 +62,8 @@ def open_key(file: Path | None, passphrase_file: Path | None) -> SigningKey:
     """The key of a file, or the published development key. Raises BadInputError."""
     if file is None:
         return SigningKey.development()
-    return load(file, read_passphrase(passphrase_file))
+    return load(file, _passphrase(passphrase_file))
 
 
-def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
-    """From a file, from the environment, or asked for. Raises BadInputError when none is there."""
-    if path is not None:
-        try:
-            return path.read_text().rstrip("\r\n")
-        except OSError as error:
-            raise BadInputError(f"The passphrase file cannot be read: {error}.") from None
-    if (value := os.environ.get(PHRASE_VARIABLE)) is not None:
-        return value
-    if not sys.stdin.isatty():
-        raise BadInputError(
-            "The signing key needs a passphrase, and there is no terminal to ask for it.",
-            todo=f"Set {PHRASE_VARIABLE}, or give --passphrase-file.",
-        )
-    answer: str = click.prompt(
-        "Passphrase of the signing key", hide_input=True, confirmation_prompt=confirm, err=True
-    )
-    return answer
+def _passphrase(path: Path | None, *, confirm: bool = False) -> str:
+    return read_passphrase(path, PHRASE_VARIABLE, "the signing key", confirm=confirm)

@@ -1,34 +1,28 @@
 """Signing keys of images: Ed25519 (RFC 8032), in a file that a passphrase opens.
 
-The private key is sealed with AES-256-GCM under a key that Argon2id (RFC 9106) makes of the
-passphrase. The public half lies beside it in the clear; it goes into every image built with it.
+The private key is sealed (`common/sealed.py`). The public half lies beside it in the clear; it goes
+into every image built with it.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from argon2.low_level import Type, hash_secret_raw
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.sealed import seal, unseal
 from tallystick.common.secret import Secret
 
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P
 _FORMAT = "tallystick signing key 1"
-_KDF = {"name": "argon2id", "memory_kib": 65_536, "time": 3, "lanes": 4}
-_MAX_MEMORY_KIB = 1 << 20
 
 # Published on purpose: what it signs is for emulated devices and for boards on a desk. `verify`,
 # `flash` and `update` take it only with an explicit option.
@@ -65,18 +59,8 @@ class SigningKey:
 
     def save(self, path: Path, passphrase: str) -> None:
         """Writes the key file, readable by its owner only. Raises BadInputError when it exists."""
-        if not passphrase:
-            raise BadInputError("An empty passphrase protects nothing.", todo="Give a longer one.")
-        salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
-        header = {
-            "format": _FORMAT,
-            "public": self.public.hex(),
-            "kdf": {**_KDF, "salt": _text(salt)},
-            "nonce": _text(nonce),
-        }
-        key = _stretch(passphrase, salt, _KDF)
-        sealed = AESGCM(key).encrypt(nonce, self._private.reveal(), _associated(header))
-        content = json.dumps({**header, "sealed": _text(sealed)}, indent=2) + "\n"
+        clear = {"format": _FORMAT, "public": self.public.hex()}
+        content = seal(self._private.reveal(), passphrase, clear)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -86,7 +70,7 @@ class SigningKey:
                 kept="It was not touched.",
                 todo="Choose another name: devices in the field trust the old key.",
             ) from None
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -95,33 +79,10 @@ class SigningKey:
 def load(path: Path, passphrase: str) -> SigningKey:
     """Opens a key file. Raises BadInputError for a wrong passphrase, a damaged or changed file, or
     one that others may read."""
-    try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise BadInputError(
-                f"Others may read the key file {path}.", todo=f"Run `chmod 600 {path}`."
-            )
-        header = json.loads(path.read_text())
-        sealed, nonce = base64.b64decode(header.pop("sealed")), base64.b64decode(header["nonce"])
-        kdf = header["kdf"]
-        if header["format"] != _FORMAT or not 0 < kdf["memory_kib"] <= _MAX_MEMORY_KIB:
-            raise ValueError
-        key = _stretch(passphrase, base64.b64decode(kdf["salt"]), kdf)
-    except FileNotFoundError:
-        raise BadInputError(
-            f"There is no key file {path}.", todo="Make one: tally image keys create."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BadInputError(
-            f"{path} is not a signing key file, or it is damaged.",
-            todo="Restore it from its backup.",
-        ) from None
-    try:
-        return SigningKey.of(AESGCM(key).decrypt(nonce, sealed, _associated(header)))
-    except InvalidTag:
-        raise BadInputError(
-            f"The passphrase does not open {path}, or the file was changed.",
-            kept="The file was not touched.",
-        ) from None
+    private = unseal(
+        path, passphrase, _FORMAT, name="signing key file", make="tally image keys create FILE"
+    )
+    return SigningKey.of(private)
 
 
 def public_key(private: bytes) -> bytes:
@@ -178,20 +139,6 @@ def read_public(text: str) -> bytes:
             todo="`tally image keys show FILE` prints it.",
         )
     return value
-
-
-def _stretch(passphrase: str, salt: bytes, kdf: dict[str, Any]) -> bytes:
-    return hash_secret_raw(
-        passphrase.encode(), salt, kdf["time"], kdf["memory_kib"], kdf["lanes"], 32, Type.ID
-    )
-
-
-def _associated(header: dict[str, Any]) -> bytes:
-    return json.dumps(header, sort_keys=True).encode()
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 DEVELOPMENT_PUBLIC = SigningKey.development().public

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from tallystick.common import sealed
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.custody import keyfile
@@ -66,8 +67,8 @@ class Desk:
 
 @pytest.fixture
 def desk(tmp_path, outputs, monkeypatch):
-    monkeypatch.setitem(keyfile._KDF, "memory_kib", 64)
-    monkeypatch.setitem(keyfile._KDF, "time", 1)
+    monkeypatch.setitem(sealed.COST, "memory_kib", 64)
+    monkeypatch.setitem(sealed.COST, "time", 1)
     return Desk(tmp_path, outputs)
 
 

@@ -1,0 +1,35 @@
+"""Where a command gets a passphrase from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from tallystick.common.errors import BadInputError
+
+
+def read_passphrase(path: Path | None, variable: str, what: str, *, confirm: bool) -> str:
+    """From a file, from the environment variable, or asked for at the terminal. what: the thing
+    that it opens.
+
+    Raises BadInputError when there is neither and no terminal to ask at.
+    """
+    if path is not None:
+        try:
+            return path.read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInputError(f"The passphrase file cannot be read: {error}.") from None
+    if (value := os.environ.get(variable)) is not None:
+        return value
+    if not sys.stdin.isatty():
+        raise BadInputError(
+            f"There is no passphrase for {what}, and no terminal to ask for it.",
+            todo=f"Set {variable}, or give --passphrase-file.",
+        )
+    answer: str = click.prompt(
+        f"Passphrase of {what}", hide_input=True, confirmation_prompt=confirm, err=True
+    )
+    return answer

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.server import sessions
 from tallystick.server.audit import Act, record
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.keys import KeyRing
@@ -117,6 +118,7 @@ def set_policy(
     connection.execute(
         update(Firm).where(Firm.id == firm_id).values(policy=policy.model_dump_json())
     )
+    sessions.shorten(connection, firm_id, policy, now)
     record(
         connection,
         ring,

@@ -28,6 +28,7 @@ from tallystick.server.policy import FirmPolicy
 from tallystick.server.proof import has_length, judge_card
 
 CLAIMS_PER_HOUR = 20
+UNLOCKS_PER_DAY = 10  # each gives as many guesses as policy allows: no endless supply of them
 
 
 class CardStatus(StrEnum):
@@ -192,8 +193,16 @@ def set_status(
 def unlock(
     connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, now: float
 ) -> None:
-    """Lift a card's lock-out: its next guess is evaluated at once. Raises ApiError (404)."""
+    """Lift a card's lock-out: its next guess is evaluated at once. Raises ApiError: 404, 429."""
     row = find(connection, caller, serial, lock=True)
+    rates.take(
+        connection,
+        f"unlock-card|{row.id}",
+        limit=UNLOCKS_PER_DAY,
+        window_s=86400,
+        now=now,
+        what="lock-outs of this card were lifted today",
+    )
     connection.execute(
         update(Card).where(Card.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
     )

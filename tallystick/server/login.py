@@ -68,6 +68,12 @@ def with_password(
         raise _wrong()
 
     def proceed(connection: Connection) -> Signed | Pending:
+        # Judging took a while: what was judged may have been changed meanwhile.
+        person = people.find(connection, firm.id, login, lock=True)
+        if person is None or person.disabled:
+            raise _wrong()
+        if passwords.stored_hash(connection, person.id) != stored:
+            raise _wrong()
         rates.clear(connection, bucket)
         context = context_of(state, connection, firm.id, firm.name, firm.policy, browser.source)
         if not usable(context, person) and person.enrolled:
@@ -185,7 +191,10 @@ def _second(
         attempt=under.id,
         challenge=challenge_of(under),
     )
-    return context, people.get(connection, firm.id, under.person_id), under
+    person = people.get(connection, firm.id, under.person_id)
+    if person.disabled:
+        raise over()
+    return context, person, under
 
 
 def _sign_in(

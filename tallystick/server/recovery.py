@@ -35,10 +35,13 @@ EVENED_S = 0.1
 WINDOW_S = 3600
 CONSOLE_LIFE_S = 86400
 STARTS_PER_NAME = 10
+RECOVERY_SHARE = 2  # of the messages an hour, recoveries get one in so many
 STARTS_PER_SOURCE = 60
 TRIES_PER_ATTEMPT = 5
 HELP_LIFE_S = 3600
-HELP_TRIES = 5
+# A code has 59 bits, and tries are counted by source: this is a bound, not what keeps guesses out.
+# A small one would let anybody who knows a login name void the code.
+HELP_TRIES = 1000
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read out loud
 CODE_LENGTH = 12
 
@@ -186,8 +189,10 @@ def set_password(
     *,
     keep_session: int | None = None,
 ) -> None:
-    """Store a new password; everyone signed in as this person is signed out."""
+    """Store a new password; everyone signed in as this person is signed out. What could still set
+    another one, or rests on the old one, is void."""
     passwords.store(connection, person.id, hashed)
+    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
     sessions.end_all(connection, person.id, but=keep_session)
     rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
     act = Act(
@@ -341,7 +346,10 @@ def _under(
     )
     if under.person_id is None:
         return context, under, None
-    return context, under, people.get(connection, firm.id, under.person_id)
+    person = people.get(connection, firm.id, under.person_id)
+    if person.disabled:
+        raise over()
+    return context, under, person
 
 
 def _first_of_kind(context: Context, person: Known | None, kind: MethodKind) -> Held | None:
@@ -351,9 +359,18 @@ def _first_of_kind(context: Context, person: Known | None, kind: MethodKind) -> 
 
 
 def _send_if_allowed(context: Context, person: Known, held: Held) -> None:
-    """Too many messages are no reason to answer differently: then none is sent."""
+    """Too many messages are no reason to answer differently: then none is sent. A part of a
+    person's messages only: anybody can begin recoveries, and must not use up those for sign-ins."""
     try:
         with context.connection.begin_nested():
+            rates.take(
+                context.connection,
+                f"recover-send|{person.id}",
+                limit=max(1, context.policy.sends_per_person_per_hour // RECOVERY_SHARE),
+                window_s=WINDOW_S,
+                now=context.now,
+                what="codes for recoveries",
+            )
             METHODS[held.kind].challenge(context, as_person(person), held.key)
     except ApiError:
         return

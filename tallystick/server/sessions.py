@@ -8,8 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.server.models import Firm
-from tallystick.server.models_login import OidcCode, RememberedDevice, Session
+from tallystick.server.models import Firm, Person
+from tallystick.server.models_login import (
+    Attempt,
+    OidcCode,
+    RememberedDevice,
+    SentCode,
+    Session,
+)
 from tallystick.server.people import Known, get
 from tallystick.server.policy import FirmPolicy, parse
 
@@ -140,7 +146,13 @@ def end(connection: Connection, person_id: int, session_id: int) -> None:
 
 
 def end_all(connection: Connection, person_id: int, *, but: int | None = None) -> None:
-    """End a person's sessions and forget his devices."""
+    """End a person's sessions, and sign-ins and recoveries that are under way; forget his
+    devices."""
+    # First: whoever has one of these locked may be about to make a session of it.
+    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(("login", "recovery"))
+    hashes = select(Attempt.token_hash).where(under_way)
+    connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
+    connection.execute(delete(Attempt).where(under_way))
     ended = Session.person_id == person_id
     if but is not None:
         ended &= Session.id != but
@@ -149,6 +161,23 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     )
     connection.execute(delete(Session).where(ended))
     connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
+
+
+def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float) -> None:
+    """A policy that is stricter than before holds for what was opened under the old one, too."""
+    longest = policy.session_hours * 3600
+    connection.execute(
+        update(Session)
+        .where(Session.firm_id == firm_id, Session.expires_at > Session.created_at + longest)
+        .values(expires_at=Session.created_at + longest)
+    )
+    until = int(now) + policy.remember_device_days * 86400
+    of_firm = select(Person.id).where(Person.firm_id == firm_id)
+    connection.execute(
+        update(RememberedDevice)
+        .where(RememberedDevice.person_id.in_(of_firm), RememberedDevice.expires_at > until)
+        .values(expires_at=until)
+    )
 
 
 def remember_device(

@@ -188,6 +188,14 @@ def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
     state, firm_id = member.visit.state, member.visit.firm.id
     with state.database.write() as connection:
         person = people.get(connection, firm_id, person_id)
+        rates.take(
+            connection,
+            f"unlock|{person.id}",
+            limit=holding.UNLOCKS_PER_DAY,
+            window_s=86400,
+            now=state.now(),
+            what="lock-outs of this user were lifted today",
+        )
         rates.clear(connection, login.password_bucket(state.ring, firm_id, person.login))
         factors.unlock(connection, person.id)
         actor = cards.staff(member.session.person.id, firm_id, member.session.person.login)

@@ -26,6 +26,7 @@ from tallystick.tools.campaign.subjects import find as find_scenarios
 STATE_FOLDER = Path("build/campaign")
 UPDATE = "firmware-update"
 _UPDATE_SAMPLE = 16  # cuts of an update where torn states are sampled
+_NAME = 25  # columns for the longest name of a scenario
 
 
 class _Shown(Progress):
@@ -116,8 +117,8 @@ def powercut(
     chosen = find_scenarios(rest, boards) if rest else {}
     if listing:
         for one in dict.fromkeys(one for there in chosen.values() for one in there):
-            out().print(f"{one.name:>25}  {one.sentence}")
-        out().print(f"{UPDATE:>25}  A new image over the line (tally campaign update).")
+            out().print(f"{one.name:<{_NAME}}  {one.sentence}")
+        out().print(f"{UPDATE:<{_NAME}}  A new image over the line (tally campaign update).")
         return
     jobs = jobs or len(os.sched_getaffinity(0))
     report: dict[str, Any] = {

@@ -131,6 +131,16 @@ def update(
         raise SystemExit(ExitCode.FAILED)
 
 
+def _one(name: str, rig: UpdateRig) -> Case:
+    case = Case.parse(name)
+    if case.operation >= len(rig.operations):
+        raise BadInputError(
+            f"{name} names operation {case.operation}, and this update has {len(rig.operations)}.",
+            todo="Use the firmware that the case came from.",
+        )
+    return case
+
+
 def _advance(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
     return lambda done, total: bar.update(task, advance=done, total=total)
 
@@ -159,7 +169,7 @@ def run(
     begin = time.monotonic()
     rig = _rig(board)
     result = Result(board, operations=len(rig.operations), seed=seed)
-    cases = [Case.parse(only)] if only else _chosen(list(_cases(rig, seed)), sample, seed)
+    cases = [_one(only, rig)] if only else _chosen(list(_cases(rig, seed)), sample, seed)
     chunks = [cases[at : at + _CHUNK] for at in range(0, len(cases), _CHUNK)]
     for part in _done(partial(_explore, board, seed), chunks, jobs):
         result.add(part)

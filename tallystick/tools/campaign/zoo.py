@@ -20,6 +20,7 @@ from tallystick.tools.campaign.subject import Subject
 from tallystick.tools.campaign.subjects import registry, share, subject
 
 ALL = (*ANIMALS, *reader_animals.ANIMALS)
+_NAME = max(len(animal.name) for animal in ALL)
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
     animals = [find(name) for name in names] or list(ALL)
     if listing:
         for animal in animals:
-            out().print(f"{animal.name:>24}  {animal.sentence}")
+            out().print(f"{animal.name:<{_NAME}}  {animal.sentence}")
         return
     jobs = min(jobs or len(os.sched_getaffinity(0)), len(animals))
     context = multiprocessing.get_context("spawn")
@@ -109,4 +110,4 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
 def _line(row: Caught) -> str:
     if not row.caught:
         return f"[red]not caught[/] {row.name}"
-    return f"{row.name:>24}  {row.scenario}, {row.cuts} cuts: {row.what}"
+    return f"{row.name:<{_NAME}}  {row.scenario}, {row.cuts} cuts: {row.what}"

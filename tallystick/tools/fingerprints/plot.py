@@ -28,7 +28,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         )  # fmt: skip
     for level in result["levels"]:
         _mark(axes, level)
-    axes.axvline(_deviate(1e-4), **_DASHED)
+    axes.axvline(_deviate(1e-4), label="aims: at most 1:10,000 and 3 %", **_DASHED)
     axes.axhline(_deviate(0.03), **_DASHED)
     for axis, label in (
         (axes.xaxis, "false match, one probe against one finger"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS
 from tallystick.tools import firmware
 from tallystick.tools.campaign.update import run
@@ -28,6 +29,12 @@ def test_no_cut_hurts(board):
     assert result.cuts >= 16 and result.second_cuts and result.updated_again
     assert set(result.faults) == EVERY_KIND
     assert result.violations == []
+
+
+@pytest.mark.campaign
+def test_a_case_that_is_no_more_is_said_clearly():
+    with pytest.raises(BadInputError, match="operation 100000, and this update has"):
+        run("pico", only="100000/a/-1")
 
 
 # Update code with one deliberate fault each: module, what is replaced, by what.

@@ -153,7 +153,9 @@ class Journal:
         body = memoryview(self._seen)[:end]
         off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
         if off and off & (off - 1):
-            bit = _flipped_bit(off, end)
+            from lib.mend import flipped_bit
+
+            bit = flipped_bit(off, end)
             if bit < 0:
                 return False
             self._seen[bit >> 3] ^= 1 << (bit & 7)
@@ -266,14 +268,3 @@ def _wrong_in_head(record: bytearray) -> int:
     """The bits in which the sequence number and its complement disagree."""
     number = int.from_bytes(record[:4], "little")
     return number ^ int.from_bytes(record[4:8], "little") ^ 0xFFFFFFFF
-
-
-def _flipped_bit(off: int, size: int) -> int:
-    """Which bit of `size` bytes, when flipped, changes the CRC-32 by `off`; -1 when none does."""
-    delta = 0xEDB88320
-    for byte in range(size - 1, -1, -1):
-        for bit in range(7, -1, -1):
-            if delta == off:
-                return byte << 3 | bit
-            delta = delta >> 1 ^ (0xEDB88320 if delta & 1 else 0)
-    return -1

@@ -204,7 +204,7 @@ ANIMALS = (
     Animal(
         "no-mending", "A record with one flipped bit is thrown away.",
         (Patch(_JOURNAL, _VALID_END, "        return not wrong"),
-         Patch(_JOURNAL, "            bit = _flipped_bit(off, end)\n", "            bit = -1\n"),
+         Patch(_JOURNAL, "            bit = flipped_bit(off, end)\n", "            bit = -1\n"),
          Patch(_JOURNAL, "        if off and off & (off - 1):\n", "        if off:\n")),
         ("wipe-and-reseed", "key-rotation"),
     ),

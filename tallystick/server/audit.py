@@ -136,32 +136,50 @@ def _canonical(row: Mapping[str, object]) -> bytes:
 
 @dataclass(frozen=True)
 class ChainReport:
-    """The outcome of checking one chain. broken_at: number of the first bad entry, or None."""
+    """The outcome of checking one chain. mac: of its last entry, in hex: with `entries` it is what
+    to note elsewhere. broken_at: number of the first bad entry, or None."""
 
     chain: str
     entries: int
+    mac: str
     broken_at: int | None
 
 
-def check(connection: Connection, ring: KeyRing) -> list[ChainReport]:
-    """Recompute every chain from its start and compare it with its head."""
-    heads = connection.execute(select(AuditHead.chain, AuditHead.number, AuditHead.mac)).all()
-    known = {head.chain for head in heads}
-    opened = set(
-        connection.scalars(
-            select(AuditEntry.subject).where(
-                AuditEntry.chain == MAIN, AuditEntry.action == "chain-opened"
-            )
+def check(
+    connection: Connection, ring: KeyRing, noted: Mapping[str, Head] | None = None
+) -> list[ChainReport]:
+    """Recompute every chain from its start and compare it with its head.
+
+    noted: heads of before, kept elsewhere. A chain must still go through them: whoever writes the
+    database can cut its end off and set the head back to what is left.
+    `connection`: in a transaction that has read nothing yet.
+    """
+    noted = noted or {}
+    if connection.dialect.name == "postgresql":  # workers go on writing: look at one instant
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    heads = {
+        row.chain: Head(row.number, row.mac)
+        for row in connection.execute(select(AuditHead.chain, AuditHead.number, AuditHead.mac))
+    }
+    opened = connection.scalars(
+        select(AuditEntry.subject).where(
+            AuditEntry.chain == MAIN, AuditEntry.action == "chain-opened"
         )
     )
-    reports = [
-        _check_chain(connection, ring, row.chain, Head(row.number, row.mac)) for row in heads
+    # Also entries of chains that nobody opened: whoever can insert rows made them.
+    written = connection.scalars(select(AuditEntry.chain).distinct())
+    chains = {MAIN, *heads, *opened, *written, *noted}
+    return [
+        _check_chain(connection, ring, chain, heads[chain], noted.get(chain))
+        if chain in heads
+        else ChainReport(chain, 0, "", 1)
+        for chain in sorted(chains)
     ]
-    reports += [ChainReport(chain, 0, 1) for chain in sorted(opened - known)]
-    return reports
 
 
-def _check_chain(connection: Connection, ring: KeyRing, chain: str, head: Head) -> ChainReport:
+def _check_chain(
+    connection: Connection, ring: KeyRing, chain: str, head: Head, noted: Head | None
+) -> ChainReport:
     mac, number = START, 0
     columns = [column for column in AuditEntry.__table__.columns if column.name != "mac"]
     rows = connection.execute(
@@ -175,7 +193,9 @@ def _check_chain(connection: Connection, ring: KeyRing, chain: str, head: Head) 
         fields = dict(row._mapping)
         stored = fields.pop("mac")
         mac = ring.audit_mac(mac, _canonical(fields))
-        if row.number != number or mac != stored:
-            return ChainReport(chain, number, number)
-    broken = None if (number, mac) == (head.number, head.mac) else number + 1
-    return ChainReport(chain, number, broken)
+        rewritten = noted is not None and noted.number == number and noted.mac != mac
+        if row.number != number or mac != stored or rewritten:
+            return ChainReport(chain, number, mac.hex(), number)
+    cut = noted is not None and noted.number > number
+    broken = number + 1 if cut or (number, mac) != (head.number, head.mac) else None
+    return ChainReport(chain, number, mac.hex(), broken)

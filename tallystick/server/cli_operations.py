@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import ExitCode
+from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.groups import Group
 from tallystick.server.cli_options import db_option, key_option, table
 from tallystick.server.settings import settings_from
+
+if TYPE_CHECKING:
+    from tallystick.server.audit import Head
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[bold red]bad[/]"}
 
@@ -156,14 +161,23 @@ def audit() -> None:
 @audit.command("check")
 @db_option
 @key_option
+@click.option(
+    "--noted",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What this command printed before with --json: entries since taken away show, too.",
+)
 @json_option
-def audit_check(db: str | None, key_file: Path | None, as_json: bool) -> None:
-    """Recompute every chain. Fails when an entry was changed, inserted or taken out."""
+def audit_check(db: str | None, key_file: Path | None, noted: Path | None, as_json: bool) -> None:
+    """Recompute every chain. Fails when an entry was changed, inserted or taken out.
+
+    Whoever writes the database can cut the end off a chain: keep what --json prints where he does
+    not write, and compare with it.
+    """
     from tallystick.server import audit as log
     from tallystick.server.console import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
-        reports = log.check(connection, parts.ring)
+        reports = log.check(connection, parts.ring, _noted(noted) if noted else None)
     broken = [report for report in reports if report.broken_at is not None]
     if as_json:
         print_json([asdict(report) for report in reports])
@@ -174,6 +188,25 @@ def audit_check(db: str | None, key_file: Path | None, as_json: bool) -> None:
             out().print(f"[bold red]broken[/] {report.chain} at entry {report.broken_at}")
     if broken:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _noted(path: Path) -> dict[str, Head]:
+    """Heads of chains, as `audit check --json` printed them. Raises BadInputError."""
+    from tallystick.server.audit import Head
+
+    try:
+        chains = [
+            (one["chain"], Head(int(one["entries"]), bytes.fromhex(one["mac"])))
+            for one in json.loads(path.read_text())
+            if one["entries"]
+        ]
+        return dict(chains)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInputError(
+            f"{path} is not what 'tally server audit check --json' prints.",
+            kept="Nothing was checked.",
+            todo="Name the file that its output was kept in.",
+        ) from None
 
 
 @click.command()

@@ -326,6 +326,6 @@ def _scan(content: bytes) -> str | None:
     parser.CharacterDataHandler = characters
     try:
         parser.Parse(content, True)
-    except (expat.ExpatError, ValueError) as error:
+    except (expat.ExpatError, ValueError, LookupError) as error:  # an unknown encoding
         refuse("malformed-container", f"The body is not well-formed XML ({error}).")
     return text.strip() or None

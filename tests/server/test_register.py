@@ -154,6 +154,8 @@ def test_bad_containers(server):
         b"": "malformed-container",
         b"\x00\xff": "malformed-container",
         b"<a/>": "malformed-container",
+        b'<?xml version="1.0" encoding="foo"?><a/>': "malformed-container",
+        b'<?xml version="1.0" encoding="zlib_codec"?><a/>': "malformed-container",
         good[:-30]: "malformed-container",
         entity: "malformed-container",
         good.replace(b"hmac-sha1", b"hmac-md5"): "no-mac",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.provisioning import audit
 
 SCHEMA_VERSION = 1
@@ -93,6 +93,18 @@ _COLUMNS = (
 )
 
 
+class JournalWriteError(TallyError):
+    """The disk did not take a step."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"The station's journal cannot be written: {why}.",
+            kept="Every step before is in it; nothing more was done to the card.",
+            todo="Make room on the disk, or the file writable; then run `tally station resume`, "
+            "with `--port` for the card in the dock.",
+        )
+
+
 class Journal:
     """Safe for several threads; one connection, one transaction a step."""
 
@@ -136,10 +148,20 @@ class Journal:
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+                self._database.execute("COMMIT")
+            finally:
+                # Also where COMMIT itself failed, as on a full disk. SQLite may have ended it.
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """One transaction. Raises JournalWriteError when the disk does not take it."""
+        try:
+            with self._transaction():
+                yield
+        except sqlite3.OperationalError as error:
+            raise JournalWriteError(str(error)) from None
 
     def open_run(self, serial: str) -> Record | None:
         """The unfinished run of a card, if there is one."""
@@ -188,7 +210,7 @@ class Journal:
     ) -> Record:
         """Start a run in `authentic`. reseed: the card may be registered with an older seed."""
         now = self._now()
-        with self._transaction():
+        with self._step():
             cursor = self._database.execute(
                 "INSERT INTO cards"
                 " (serial, batch, state, server, user, reseed, began_at, changed_at)"
@@ -241,7 +263,7 @@ class Journal:
     def note(self, act: str, subject: str, detail: str = "", *, by: str = "") -> None:
         """Put an act that is no step of a card into the audit log. by: whose credential acted."""
         who = f"{self._who} as {by}" if by else self._who
-        with self._transaction():
+        with self._step():
             audit.append(self._database, self._now(), who, act, subject, detail)
 
     def audit_log(self) -> list[str]:
@@ -253,7 +275,7 @@ class Journal:
         audit.append(self._database, self._now(), self._who, act, subject, detail)
 
     def _update(self, record: Record, act: str, assignments: str, *values: object) -> Record:
-        with self._transaction():
+        with self._step():
             self._database.execute(
                 f"UPDATE cards SET {assignments}, changed_at = ? WHERE id = ?",  # noqa: S608
                 (*values, self._now(), record.id),

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.audit import verify
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import Journal, JournalWriteError, State
 
 SERIALS = st.sampled_from([f"TS0000000{n}" for n in range(4)])
 MIDDLE = st.sampled_from([State.SEEDED, State.VERIFIED, State.REGISTERED])
@@ -123,3 +123,37 @@ def test_a_journal_of_a_later_version(tmp_path):
     journal.close()
     with pytest.raises(BadInputError, match="another version"):
         Journal(tmp_path / "j.db")
+
+
+def test_a_full_disk_is_told_and_the_journal_goes_on_when_there_is_room(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+    record = journal.begin("TS00000001", "b", "http://localhost", None)
+    (pages,) = journal._database.execute("PRAGMA page_count").fetchone()
+    journal._database.execute(f"PRAGMA max_page_count={pages}")  # SQLite's own full disk
+    with pytest.raises(JournalWriteError, match="full") as caught:
+        journal.keep_seed(record, bytes(100_000), b"seed", 6)
+    assert "resume" in caught.value.todo
+    assert journal.open_run("TS00000001").state is State.AUTHENTIC
+    journal._database.execute("PRAGMA max_page_count=100000")
+    assert journal.keep_seed(record, b"container", b"seed", 6).state is State.KEYED
+    assert len(journal.audit_log()) == 2
+    journal.close()
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(tmp_path):
+    """As when another program holds the file, or the disk fills up at the commit itself."""
+    journal = Journal(tmp_path / "journal.db")
+    record = journal.begin("TS00000001", "b", "http://localhost", None)
+    # A constraint that is looked at when the transaction is committed.
+    for statement in (
+        "PRAGMA foreign_keys=ON",
+        "CREATE TABLE other (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE late (id REFERENCES other DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER at_commit AFTER UPDATE ON cards BEGIN INSERT INTO late VALUES (7); END",
+    ):
+        journal._database.execute(statement)
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.advance(record, State.SEEDED)
+    journal._database.execute("DROP TRIGGER at_commit")
+    assert journal.advance(record, State.SEEDED).state is State.SEEDED
+    journal.close()

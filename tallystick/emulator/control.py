@@ -6,11 +6,9 @@ a web page open on the same computer cannot press the button.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import uvicorn
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,6 +17,7 @@ from tallystick import __version__
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.card import Card
 from tallystick.emulator.local_only import protect
+from tallystick.emulator.local_server import LocalServer, url_of
 from tallystick.emulator.openapi_page import page
 from tallystick.emulator.serial_port import listen
 from tallystick.emulator.service import Service
@@ -182,29 +181,16 @@ def _panel(service: Service, serial: str) -> Panel:
     return Panel(service, serial)
 
 
-class ControlServer:
+class ControlServer(LocalServer):
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
     def __init__(self, service: Service, port: int, *, panel_for: str | None = None) -> None:
         """panel_for: the card's serial number, when its panel is wanted as well."""
-        self._socket = listen(port)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        listener = listen(port)
         app = create_app(service)
         self.panel_url = ""
         if panel_for is not None:
             panel = _panel(service, panel_for)
             panel.mount(app)
-            self.panel_url = self.url + panel.path
-        config = uvicorn.Config(app, log_level="warning", lifespan="on" if panel_for else "off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(5)
-        self._socket.close()
+            self.panel_url = url_of(listener) + panel.path
+        super().__init__(app, listener, lifespan=panel_for is not None)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
@@ -14,6 +12,7 @@ from pydantic import BaseModel, Field
 from tallystick import __version__
 from tallystick.emulator.hand import PRESS_MS, Hand
 from tallystick.emulator.local_only import protect
+from tallystick.emulator.local_server import LocalServer
 from tallystick.emulator.openapi_page import page
 from tallystick.emulator.reader import Reader
 from tallystick.emulator.reader_panel import panel
@@ -130,22 +129,8 @@ def create_app(service: ReaderService, hand: Hand) -> FastAPI:
     return app
 
 
-class ReaderControlServer:
+class ReaderControlServer(LocalServer):
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
     def __init__(self, service: ReaderService, hand: Hand, port: int) -> None:
-        self._socket = listen(port)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(create_app(service, hand), log_level="warning", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(5)
-        self._socket.close()
+        super().__init__(create_app(service, hand), listen(port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -87,6 +88,24 @@ def test_every_command_printed_is_one_of_ours(page):
         if complaint:
             wrong.append(f"{line}: {complaint}")
     assert wrong == []
+
+
+def test_the_heaps_in_the_documents_are_those_committed():
+    heaps = json.loads((ROOT / "tallystick/tools/image/heap.json").read_text())
+    most = {board: max(paths.values()) for board, paths in heaps.items()}
+    stm, pico = heaps["nucleo_l476rg"], heaps["pico"]
+    text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")
+    for row in (
+        f"| {most['nucleo_l476rg']} KiB (STM32L4), {most['pico']} (Pico), "
+        f"{most['pico2_card']} (Pico 2) |",
+        f"| heap of a reader | 140 KiB | {most['pico2']} KiB |",
+        f"| heap for provisioning | {stm['provisioning']} KiB | {pico['provisioning']} KiB |",
+        f"| heap for a press | {stm['a press without a key']} KiB "
+        f"| {pico['a press without a key']} KiB |",
+    ):
+        assert row in text
+    reader = (ROOT / "docs/reader.md").read_text(encoding="utf-8")
+    assert f"; {most['pico2']} by everything in one go" in reader
 
 
 def test_a_wrong_command_would_be_found():

@@ -53,10 +53,16 @@ def bench(names: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(ExitCode.FAILED)
 
 
+def _grouped(value: Any) -> str:
+    """1234567.8 as 1,234,567.8."""
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "value", "unit", "aim", "peer"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
     for row in rows:
-        table.add_row(*(str(row[key]) for key in ("name", "value", "unit", "aim", "peer")))
+        shown = row | {"value": _grouped(row["value"])}
+        table.add_row(*(str(shown[key]) for key in ("name", "value", "unit", "aim", "peer")))
     return table

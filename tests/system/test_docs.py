@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INDENTED = re.compile(r"(?<=\n\n)((?: {4}.*\n|\n(?= {4}))+)")
 _INLINE = re.compile(r"`([^`]+)`")
 _STANDS_FOR = re.compile(r"^(\.\.\.|…|[A-Z][A-Z_|:.,…]*|[<\[].*)$")  # FILE, NAME,NAME, […]
 
@@ -46,7 +47,7 @@ def test_every_link_leads_somewhere(page):
 
 def _commands(text: str) -> Iterator[str]:
     """Every command line that begins with `tally`, out of code blocks and words in backquotes."""
-    for block in _FENCED.findall(text):
+    for block in (*_FENCED.findall(text), *_INDENTED.findall(_FENCED.sub("", text))):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"&&|;|\|", line.split(" #")[0]):
                 if match := re.search(r"(?:^|\s|\$ |/)(tally .*)", part.strip()):
@@ -109,7 +110,11 @@ def test_the_heaps_in_the_documents_are_those_committed():
 
 
 def test_a_wrong_command_would_be_found():
-    text = "```\n$ tally image biuld --board pico &\n```\nand `tally battery --yaers 5`.\n"
+    text = (
+        "```\n$ tally image biuld --board pico &\n```\n"
+        "so:\n\n    tally flash \\\n      --prot x\n\n"
+        "and `tally battery --yaers 5`.\n"
+    )
     assert [_complaint(line) for line in _commands(text)] == [
-        "no command 'biuld'", "no option '--yaers'",
+        "no command 'biuld'", "no option '--prot'", "no option '--yaers'",
     ]  # fmt: skip

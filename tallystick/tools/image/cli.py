@@ -252,7 +252,8 @@ def identity(
         day = _date(date)
         for _ in cards.write_segments(target, serials, master=master, date=day, folder=out):
             bar.advance(task)
-    console.out().print(f"{len(serials)} segments for {board} in {out}")
+    count = "1 segment" if len(serials) == 1 else f"{len(serials):,} segments"
+    console.out().print(f"{count} for {board} in {out}")
 
 
 def _date(text: str | None) -> int:

@@ -48,7 +48,8 @@ def read_parts(path: Path) -> Parts:
 def merge(board: Board, base: Parts, image: Parts, identity: bytes = b"") -> bytes:
     """Intel HEX of all of it. `base` is the board's MicroPython.
 
-    Raises BadInputError when MicroPython reaches into an area that is ours, or when parts overlap.
+    Raises BadInputError when MicroPython reaches into an area that is ours, when it is not there
+    where the chip starts, or when parts overlap.
     """
     start = FLASH_BASE[board.chip]
     ours = [board.identity, board.journal, board.storage]
@@ -70,6 +71,12 @@ def merge(board: Board, base: Parts, image: Parts, identity: bytes = b"") -> byt
                     kept="Nothing was written.",
                     todo="Take the MicroPython that docs/boards.md names, or move the flash map.",
                 )
+    if not any(address <= start < address + len(data) for address, data in base):
+        raise BadInputError(
+            f"This MicroPython has nothing at {start:#x}, where {board.name} starts.",
+            kept="Nothing was written.",
+            todo=f"Take the whole MicroPython made for {board.name}.",
+        )
     parts = [*base, *image]
     if identity:
         parts.append((start + board.identity.address, identity))

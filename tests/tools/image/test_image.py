@@ -229,6 +229,15 @@ def test_a_micropython_that_reaches_into_our_areas_is_refused(built):
         merge(built.board, [(base - 16, bytes(16))], [])
 
 
+def test_a_file_without_micropython_is_refused(built, tmp_path):
+    """Else a production programmer would make cards that do not start."""
+    (tmp_path / "empty.hex").write_bytes(b"")
+    base = FLASH_BASE[built.board.chip]
+    for parts in (read_parts(tmp_path / "empty.hex"), [(base + 256, bytes(16))]):
+        with pytest.raises(BadInputError, match="nothing at"):
+            merge(built.board, parts, [(built.address, built.flash)])
+
+
 def test_files_that_are_no_images(tmp_path):
     for name, data in (("a.hex", b":00"), ("b.uf2", b"UF2\n" + bytes(100)), ("c", b"\xff\xfe")):
         (tmp_path / name).write_bytes(data)

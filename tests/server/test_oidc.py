@@ -191,6 +191,31 @@ def test_a_code_is_worth_nothing_with_anything_wrong(portal, client, wrong):
     assert again == (200 if {"client_secret", "grant_type"} & set(wrong) else 400)
 
 
+def test_a_code_of_one_service_is_nothing_to_another(portal, client):
+    browser = portal.staff("ann", "user")
+    location = code_of(visit(browser, start(client)))
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        other_id, other_secret = oidc.add_client(
+            connection,
+            parts.ring,
+            firm_id=1,
+            name="Other",
+            redirect_uris=[CALLBACK],
+            now=portal.clock(),
+            actor="test",
+        )
+    form = {
+        "grant_type": "authorization_code",
+        "code": parse_qs(urlsplit(location).query)["code"][0],
+        "redirect_uri": CALLBACK,
+        "client_id": other_id,
+        "client_secret": other_secret,
+        "code_verifier": VERIFIER,
+    }
+    answer = httpx.post(client.metadata_["token_endpoint"], data=form)
+    assert (answer.status_code, answer.json()) == (400, {"error": "invalid_grant"})
+
+
 def test_keys_rotate_without_breaking_what_was_signed(portal, client):
     uri = client.metadata_["jwks_uri"]
     (before,) = httpx.get(uri).json()["keys"]

@@ -322,7 +322,8 @@ class Records:
                 self._open_sector()
             page = self._ring[-1] * self._pages + self._next
             self._next += pages
-            self._sequence += 1
+            if self._newest >= 0 or not failed:
+                self._sequence += 1  # the first record keeps number 1 wherever it lands: `at_first`
             record[:4] = self._sequence.to_bytes(4, "little")
             record[4:8] = self._floor.to_bytes(4, "little")
             body = memoryview(record)[:end]

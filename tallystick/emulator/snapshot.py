@@ -8,6 +8,7 @@ from typing import Any
 
 from tallystick.emulator import micropython
 from tallystick.emulator.card import Card
+from tallystick.emulator.device import Device
 from tallystick.emulator.mcu import State
 
 _PLAIN = (int, float, str, bytes, bool, tuple, type(None))
@@ -29,40 +30,52 @@ def values(part: object) -> dict[str, Any]:
 
 
 class Snapshot:
-    """A card that is held at its first look at flash (`Mcu.hold_at_look`), and can be again.
+    """A device that is held at its first look at flash (`Mcu.hold_at_look`), and can be again.
 
-    Flash is not part of it: that is what differs. Raises MissingMicroPythonError where this
-    MicroPython cannot be forked.
+    Flash is not part of it: that is what differs. parts: what else of it remembers something.
+    Raises MissingMicroPythonError where this MicroPython cannot be forked.
     """
 
-    def __init__(self, card: Card) -> None:
-        mcu = card.mcu
+    def __init__(self, device: Device, *parts: object) -> None:
+        mcu = device.mcu
         assert mcu.held and mcu.link is not None
-        assert card.clock.next_event() is None, "nothing may be under way"
+        assert device.clock.next_event() is None, "nothing may be under way"
         mcu.hold_at_look(0, 0)  # later starts run through
-        self._card = card
+        self._device = device
         self._hold = micropython.hold(mcu.link)
-        self._parts = (
-            mcu, mcu.pins, mcu.uart, mcu.family, card.clock, card.cell, card.supply, card.button,
-        )  # fmt: skip
+        self._parts = (mcu, mcu.pins, mcu.uart, mcu.family, device.clock, *parts)
         self._values = [values(part) for part in self._parts]
         mcu.link = None  # it stays as it is
 
     def resume(self) -> None:
-        """Ends what the card does now, and lets it go on from here, with the flash as it is now."""
+        """Ends what the device does now, and lets it go on from here, with the flash as it is now.
+        """
+        device, mcu = self._device, self._device.mcu
+        mcu.power_off()
+        device.clock.clear()
+        for part, kept in zip(self._parts, self._values, strict=True):
+            for name, value in kept.items():
+                setattr(part, name, copy.copy(value))
+        mcu.crash = ""
+        mcu.link = self._hold.start(device.flash.shared, mcu.console)
+        mcu.state = State.RUNNING
+        mcu.held = True
+        mcu.release()
+
+    def close(self) -> None:
+        self._hold.close()
+
+
+class CardSnapshot(Snapshot):
+    """With what a card has around its chip."""
+
+    def __init__(self, card: Card) -> None:
+        super().__init__(card, card.cell, card.supply, card.button)
+        self._card = card
+
+    def resume(self) -> None:
         card = self._card
         card.mcu.power_off()
         card.display.power(False)
         card.display.power(card.board.display_power_pin < 0)
-        card.clock.clear()
-        for part, kept in zip(self._parts, self._values, strict=True):
-            for name, value in kept.items():
-                setattr(part, name, copy.copy(value))
-        card.mcu.crash = ""
-        card.mcu.link = self._hold.start(card.flash.shared, card.mcu.console)
-        card.mcu.state = State.RUNNING
-        card.mcu.held = True
-        card.mcu.release()
-
-    def close(self) -> None:
-        self._hold.close()
+        super().resume()

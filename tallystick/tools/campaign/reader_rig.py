@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
 from fido2.ctap import CtapError
@@ -16,8 +17,10 @@ from fido2.hid import CtapHidDevice
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.device import FirmwareCrashError
 from tallystick.emulator.image import Image
+from tallystick.emulator.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.emulator.reader import Reader
+from tallystick.emulator.snapshot import Snapshot
 from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.oracle import ViolationError
@@ -77,11 +80,15 @@ class ReaderRig:
         self.after: State | None = None  # what is seen when the scenario is over
         self.old = b""  # content of the records' sectors before the reset that a scenario is about
         self.credential = bytes(64)  # identifier of one that the reader does not store
+        self.passed: set[bytes] = set()  # states without power that have been looked at
         self.sensor = ScriptedSensor(self.reader.clock)
         self._rng = random.Random(0)
         self._slot: int | None = None
+        self._snapshot: Snapshot | None = None
 
     def close(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.close()
         self.reader.close()
 
     @property
@@ -100,8 +107,10 @@ class ReaderRig:
         """States are told by what differs from `base` from now on."""
         self.range = FlashRange(self.reader.flash, self.range.first, base)
 
-    def restore(self, state: FlashState, known: Known, seed: bytes) -> None:
-        """The reader lies there without power, its flash in this state."""
+    def restore(self, state: FlashState, known: Known, seed: bytes, cuts: int = 0) -> None:
+        """The reader lies there without power, its flash in this state. What it draws by chance in
+        its first start depends on how many cuts came before, and what it does later on `seed`: two
+        states that read alike then become equal ones."""
         reader = self.reader
         reader.power_off()
         reader.clock.clear()
@@ -111,7 +120,7 @@ class ReaderRig:
         self.worn = frozenset(self.range.first + at for at in state.worn)
         self.oracle = Oracle(known)
         rng = self._rng = random.Random(seed)
-        reader.mcu.reseed(random.Random(rng.randbytes(16)))
+        reader.mcu.reseed(random.Random(cuts))
         self.sensor = ScriptedSensor(reader.clock)
         self.sensor.templates = dict(known.templates)
         self.sensor.password = known.password
@@ -146,31 +155,71 @@ class ReaderRig:
     def look(self) -> None:
         """A reader says nothing unasked."""
 
+    def state_digest(self) -> bytes:
+        """Of flash, sensor and what is known: 16 bytes."""
+        worn = frozenset(at - self.range.first for at in self.worn)
+        rest = repr(self.known).encode()
+        return blake2b(self.range.capture(worn).digest + rest, digest_size=16).digest()
+
     # -- power ---------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Plugs the reader in, its flash as it was put there: weak bits read as the state says."""
+    def prepare(self) -> None:
+        """From now on a start begins where the firmware first looks at its records, which it
+        reaches in the same way every time. Where that cannot be had, all of it is run."""
+        mcu = self.reader.mcu
+        self.restore(FlashState(), Known(), b"snapshot")
+        self.sensor.power(True)
+        mcu.hold_at_look(self.range.first, self.range.end)
+        try:
+            mcu.power_on()
+            self.reader.run_for(_READY_MS)
+            if mcu.held:
+                self._snapshot = Snapshot(self.reader, mcu.usb)
+        except (FirmwareCrashError, MissingMicroPythonError):
+            pass
+        finally:
+            mcu.hold_at_look(0, 0)
+            self.reader.power_off()
+
+    def start(self, *, wait: bool = True) -> None:
+        """Plugs the reader in, its flash as it was put there: weak bits read as the state says.
+        wait: for what it does while nobody asks for anything."""
         flash = self.reader.flash
         weak, flash.weak = flash.weak, set()
-        self.sensor.power(True)
-        self.reader.mcu.power_on()
+        self._power_on()
         flash.weak = weak
-        self._settle()
+        self._settle(wait=wait)
 
-    def restart(self) -> None:
-        """Out and in again: weak bits are read anew."""
+    def power_off(self) -> None:
         self.reader.power_off()
+
+    def restart(self, *, wait: bool = True) -> None:
+        """Out and in again: weak bits are read anew."""
+        self.power_off()
+        self.reader.mcu.reseed(random.Random(self._rng.randbytes(16)))
         self.reader.run_for(100)
-        self.sensor.power(True)
-        self.reader.mcu.power_on()
-        self._settle()
+        self._power_on()
+        self._settle(wait=wait)
+
+    def _power_on(self) -> None:
+        if self._snapshot is None:
+            self.sensor.power(True)
+            self.reader.mcu.power_on()
+            return
+        self.sensor.lift()
+        self.reader.flash.power_up(self._rng)
+        self._snapshot.resume()
+        self.sensor.power(True, long_ago=True)
 
     def power_for_prompt(self) -> None:
         self.start()
 
-    def _settle(self) -> None:
+    def _settle(self, *, wait: bool) -> None:
         try:
-            self.reader.run_for(_READY_MS)
+            if wait:
+                self.reader.run_for(_READY_MS)
+            else:
+                self.reader.run_until(lambda: self.reader.mcu.usb.active, limit_ms=_READY_MS)
         except FirmwareCrashError as error:
             raise ViolationError("crash", error.what) from error
         self.need_power()

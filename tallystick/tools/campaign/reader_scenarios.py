@@ -32,6 +32,7 @@ from tallystick.tools.campaign.reader_rig import (
 
 Start = Literal[
     "factory",
+    "worn factory",
     "new",
     "late sensor",
     "in service",
@@ -385,6 +386,8 @@ def _reset_unpaired(rig: ReaderRig) -> Command:
 for _scenario in (
     Scenario("reader-first-start", "A reader fresh from the factory finds its sensor.", "factory",
              _power_up, changes=False),
+    Scenario("reader-first-start-worn", "A first start whose first sector takes no record.",
+             "worn factory", _power_up, changes=False),
     Scenario("reader-second-start", "A reader finds its sensor at its second start.",
              "late sensor", _power_up, changes=False),
     Scenario("reader-start", "The first command of a reader in service.", "in service", _power_up,

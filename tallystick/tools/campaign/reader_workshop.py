@@ -75,6 +75,7 @@ class ReaderWorkshop:
         rig.use_base(base.content)
         rig.credential = base.credential
         rig.old = base.old or base.content
+        rig.prepare()
         return rig
 
     def begin(self, rig: ReaderRig, scenario: Scenario, seed: int) -> None:
@@ -83,7 +84,7 @@ class ReaderWorkshop:
 
     def resume(self, rig: ReaderRig, node: Node) -> None:
         assert isinstance(node.known, Known)
-        rig.restore(node.flash, node.known, node.digest)
+        rig.restore(node.flash, node.known, node.digest, len(node.path))
 
     def judge(self, rig: ReaderRig, scenario: Scenario, node: Node) -> None:
         judge(rig, scenario, node)
@@ -125,6 +126,8 @@ class ReaderWorkshop:
         return self._bases[start]
 
     def _make(self, rig: ReaderRig, start: Start) -> Base:
+        if start == "worn factory":
+            return replace(self.base("factory"), worn=frozenset({0}))
         if start in ("factory", "new", "late sensor"):
             return self._make_new(rig, start)
         if start == "in service":

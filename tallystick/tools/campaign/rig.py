@@ -19,7 +19,7 @@ from tallystick.emulator.mcu import State
 from tallystick.emulator.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.emulator.reading import read_code
-from tallystick.emulator.snapshot import Snapshot, values
+from tallystick.emulator.snapshot import CardSnapshot, values
 from tallystick.provisioning.card import oath
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, Command
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle, WrappedKey
@@ -114,7 +114,7 @@ class Rig:
         self.range = FlashRange(self.card.flash, region.address, b"\xff" * region.size)
         self.oracle = Oracle(SEEDS)
         self.worn: frozenset[int] = frozenset()
-        self._snapshots: dict[str, Snapshot] = {}
+        self._snapshots: dict[str, CardSnapshot] = {}
         self._rng = random.Random(0)
         self._slot: int | None = None
         self.settled: int | None = None  # address of the record before the one in hand
@@ -258,7 +258,7 @@ class Rig:
             card.mcu.power_on()
             card.mcu.run(card.clock.now + 1_000_000)
         if card.mcu.held:
-            self._snapshots[name] = Snapshot(card)
+            self._snapshots[name] = CardSnapshot(card)
 
     def _dock(self) -> None:
         card = self.card

@@ -48,8 +48,7 @@ class Snapshot:
         mcu.link = None  # it stays as it is
 
     def resume(self) -> None:
-        """Ends what the device does now, and lets it go on from here, with the flash as it is now.
-        """
+        """Ends what the device does, and lets it go on from here, with the flash as it is now."""
         device, mcu = self._device, self._device.mcu
         mcu.power_off()
         device.clock.clear()

@@ -7,7 +7,7 @@ from tallystick.tools.campaign.animals import Animal, Patch
 BOARD = "pico2"
 _RECORDS, _STORE = "lib/records.py", "reader/store.py"
 _PIN, _BIO, _CONSENT = "reader/pin.py", "reader/bio.py", "reader/consent.py"
-_REGISTER = "reader/register.py"
+_REGISTER, _USER = "reader/register.py", "reader/user.py"
 
 _PAID = "    store.commit(pin_retries=store.pin_retries - 1)\n"
 _WRONG = "        reader.agreement.renew()\n        reader.wrong_pins += 1\n"
@@ -15,6 +15,9 @@ _LOADED = "        self._decode(self._open(_STATE, sealed))\n"
 _STORED = "            status = user.merge(enrolment.finger)\n"
 _REMOVED = "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"
 _KEPT = "    store.put_credential(slot, made.rp_hash, made.encode())\n"
+_SETTLED = "            store.settle()\n        if not ours"
+_CLEANED = "            sensor.delete(page)\n"
+_MERGED = "            if answer != r503.GOOD:\n                raise Refused(ctap.OTHER)\n"
 _OPENED = "            self._open_sector()  # nothing old"
 
 
@@ -50,6 +53,32 @@ ANIMALS = (
         "template-before-record", "A finger's template goes before its record.", "remove-finger",
         Patch(_BIO, _REMOVED, "        reader.user.forget_finger(finger)\n"
               "        reader.store.delete_finger(finger)\n"),
+    ),
+    _animal(
+        "unsettled-removal", "A template goes before the record that asked for it is solid.",
+        "wavering-finger",
+        Patch(_USER, _SETTLED, "            pass\n        if not ours"),
+    ),
+    _animal(
+        "settled-too-late", "A record is made solid after the sensor was changed because of it.",
+        "wavering-finger",
+        Patch(_USER, _SETTLED, "            pass\n        if not ours"),
+        Patch(_USER, _CLEANED, _CLEANED + "        if stale:\n            store.settle()\n"),
+    ),
+    _animal(
+        "sensor-forgets-first", "A reset empties the sensor, and its records then.", "reset",
+        Patch("reader/app.py", "        if self.store is None:\n            self.store = Store(",
+              "        if self.store is not None:\n"
+              "            for finger in self.store.fingers():\n"
+              "                self.user.forget_finger(finger)\n"
+              "        if self.store is None:\n            self.store = Store("),
+    ),
+    _animal(
+        "unconfirmed-template", "A finger counts although the sensor did not take it.",
+        "enrol-full",
+        Patch(_USER, "            if answer in (r503.NO_SUCH_PAGE, r503.LIBRARY_FULL):\n",
+              "            if False:\n"),
+        Patch(_USER, _MERGED, ""),
     ),
     _animal(
         "counter-in-memory", "Every eighth signature counter is saved.", "log-in",

@@ -98,8 +98,12 @@ class ReaderRig:
     @property
     def known(self) -> Known:
         """With what the sensor holds at this instant."""
+        return self.known_of(self.oracle.known)
+
+    def known_of(self, known: Known) -> Known:
+        """`known`, with what the sensor holds at this instant."""
         templates = tuple(sorted(self.sensor.templates.items()))
-        return replace(self.oracle.known, templates=templates, password=self.sensor.password)
+        return replace(known, templates=templates, password=self.sensor.password)
 
     # -- beginning anew ------------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class ReaderRig:
         self.range.load(state)
         self.worn = frozenset(self.range.first + at for at in state.worn)
         self.oracle = Oracle(known)
-        rng = self._rng = random.Random(seed)
+        self._rng = random.Random(seed)
         reader.mcu.reseed(random.Random(cuts))
         self.sensor = ScriptedSensor(reader.clock)
         self.sensor.templates = dict(known.templates)

@@ -7,12 +7,13 @@ scenario.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from fido2.ctap import CtapError
-from fido2.ctap2.bio import FPBioEnrollment
+from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.config import Config
 from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
@@ -41,6 +42,7 @@ Start = Literal[
     "past wrap",
     "before lap",
     "reset begun",
+    "finger wavers",
     "damaged",
     "foreign",
 ]
@@ -282,6 +284,18 @@ def _enrol(rig: ReaderRig) -> Command:
     return enrol(rig, SECOND_FINGER)
 
 
+def _enrol_full(rig: ReaderRig) -> Command:
+    """The sensor says that it has no room, once it is to store."""
+    command = _enrol(rig)
+    rig.sensor.room = 0
+
+    def refused_by_sensor() -> None:
+        with suppress(CaptureError):
+            command()
+
+    return refused_by_sensor
+
+
 def _rename(rig: ReaderRig) -> Command:
     bio = _bio(rig)
     template = next(iter(bio.enumerate_enrollments()))
@@ -394,6 +408,8 @@ for _scenario in (
              changes=False),
     Scenario("reader-stale-template", "The sensor holds a template without a record, and loses "
              "it.", "in service", _stale_template, changes=False),
+    Scenario("reader-wavering-finger", "A start after a finger's removal was cut: its record reads "
+             "as whole, this time.", "finger wavers", _power_up, changes=False),
     Scenario("reader-late-sensor", "A sensor that was mute is paired when a finger is to be "
              "enrolled.", "late sensor", _pair, changes=False),
     Scenario("reader-set-pin", "The first PIN.", "new", _set_pin, right="pin"),
@@ -419,6 +435,8 @@ for _scenario in (
     Scenario("reader-delete", "A credential deleted.", "in service", _delete),
     Scenario("reader-update", "Another name for a user.", "in service", _update),
     Scenario("reader-enrol", "The last sample of a second finger.", "in service", _enrol),
+    Scenario("reader-enrol-full", "The last sample of a finger that the sensor has no room for.",
+             "in service", _enrol_full, changes=False),
     Scenario("reader-name-finger", "A name for a finger.", "in service", _rename),
     Scenario("reader-remove-finger", "A finger removed.", "in service", _remove),
     Scenario("reader-always-uv", "alwaysUv switched on.", "in service", _always_uv),

@@ -10,6 +10,7 @@ from fido2.ctap2.pin import ClientPin
 
 from tallystick.emulator.image import Image
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.tools.campaign import faults
 from tallystick.tools.campaign.explore import Node
 from tallystick.tools.campaign.flash_state import FlashState
 from tallystick.tools.campaign.oracle import ViolationError
@@ -40,13 +41,14 @@ _ANY_FINGER = Tries(tuple(range(FINGER_TRIES + 1)), FINGER_TRIES)
 @dataclass(frozen=True)
 class Base:
     """Content of the records' sectors, what is known of the reader, and the identifier of a
-    credential that it does not store. worn: sectors at their end, by address in the range. old:
-    content before a reset that has begun."""
+    credential that it does not store. worn: sectors at their end, by address in the range. weak:
+    bits that read differently after the next start. old: content before a reset that has begun."""
 
     content: bytes
     known: Known
     credential: bytes = bytes(64)
     worn: frozenset[int] = frozenset()
+    weak: frozenset[int] = frozenset()
     old: bytes = b""
 
 
@@ -94,7 +96,7 @@ class ReaderWorkshop:
 
     def _restore(self, rig: ReaderRig, scenario: Scenario, seed: int) -> None:
         base = self.base(scenario.start)
-        rig.restore(FlashState(worn=base.worn), base.known, f"{seed}".encode())
+        rig.restore(FlashState(weak=base.weak, worn=base.worn), base.known, f"{seed}".encode())
 
     def _seen_after(self, scenario: Scenario, seed: int) -> State | None:
         """What is seen after the scenario, when nothing is cut."""
@@ -126,22 +128,28 @@ class ReaderWorkshop:
         return self._bases[start]
 
     def _make(self, rig: ReaderRig, start: Start) -> Base:
-        if start == "worn factory":
-            return replace(self.base("factory"), worn=frozenset({0}))
         if start in ("factory", "new", "late sensor"):
             return self._make_new(rig, start)
         if start == "in service":
             return self._put_into_service(rig)
+        if start == "worn factory":
+            return replace(self.base("factory"), worn=frozenset({0}))
+        if start in ("damaged", "foreign"):
+            return self._damage(rig, start)
+        return self._go_on(rig, start)
+
+    def _go_on(self, rig: ReaderRig, start: Start) -> Base:
+        """With a reader in service."""
         before = self.base("in service")
         if start == "worn sector":
             return replace(before, worn=frozenset({_newest_sector(before.content, rig)}))
-        if start in ("damaged", "foreign"):
-            return self._damage(rig, start)
         rig.use_base(before.content)
         rig.credential = before.credential
         rig.restore(FlashState(), before.known, b"workshop")
         if start in _BLANK_SECTORS:
             return self._fill_ring(rig, _BLANK_SECTORS[start])
+        if start == "finger wavers":
+            return self._waver(rig)
         return self._cut_reset(rig)
 
     def _make_new(self, rig: ReaderRig, start: Start) -> Base:
@@ -213,6 +221,29 @@ class ReaderWorkshop:
         rig.use_base(content)
         rig.restore(FlashState(), before.known, b"workshop")
         return Base(content, replace(before.known, states=(_learn(rig),)), before.credential)
+
+    def _waver(self, rig: ReaderRig) -> Base:
+        """A finger's removal was cut, and its record reads as whole this time."""
+        before = self.base("in service")
+        rig.armed = False
+        command = REGISTRY["reader-remove-finger"].prepare(rig)
+        rig.armed = True
+        whole = rig.oracle.known
+
+        def plan(operation: FlashOperation) -> Cut:
+            left = faults.apply("nz", operation)
+            return Cut(Phase.DURING, left.content, left.weak)
+
+        rig.on_operation = plan
+        with suppress(PowerGoneError):
+            command()
+        rig.on_operation = None
+        state = rig.range.capture()
+        content = _content(rig)
+        after = self._seen_after(REGISTRY["reader-remove-finger"], 1)
+        assert after is not None
+        known = replace(whole, states=(*before.known.states, after))
+        return Base(content, rig.known_of(known), before.credential, weak=state.weak)
 
     def _cut_reset(self, rig: ReaderRig) -> Base:
         """Cut when the new state is whole and nothing has been erased."""

@@ -13,7 +13,7 @@ from tallystick.tools.campaign.subject import Scenario, Subject
 from tallystick.tools.campaign.workshop import Workshop
 
 BOARDS = ("pico", "nucleo_l476rg", "pico2")
-_SLOWER = {"card": 1, "reader": 45}  # what it takes to judge a state, beside a card's
+_SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
 
 
 def registry(device: str) -> dict[str, Any]:

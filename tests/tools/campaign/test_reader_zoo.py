@@ -19,6 +19,10 @@ CAUGHT = {
     "reader-tries-restored": ("reader-wrong-pin", 1),
     "reader-record-before-template": ("reader-enrol", 1),
     "reader-template-before-record": ("reader-remove-finger", 1),
+    "reader-unsettled-removal": ("reader-wavering-finger", 1),
+    "reader-settled-too-late": ("reader-wavering-finger", 1),
+    "reader-sensor-forgets-first": ("reader-reset", 1),
+    "reader-unconfirmed-template": ("reader-enrol-full", 1),
     "reader-counter-in-memory": ("reader-log-in", 1),
     "reader-delete-then-put": ("reader-register-again", 1),
     "reader-credential-in-two-writes": ("reader-register", 1),
@@ -33,6 +37,7 @@ CAUGHT = {
 QUICK = [
     "reader-compares-first",
     "reader-finger-compares-first",
+    "reader-unsettled-removal",
     "reader-counter-in-memory",
     "reader-scrub-forgotten",
     "reader-one-sector",

@@ -46,7 +46,7 @@ _ATTEMPTS = const(8)
 _SHORT = const(2)  # pages of a record that may follow others in its sector
 _AHEAD = const(3)  # free sectors whose beginning is settled: two may be at their end
 _FIRST = const(2)  # pages of a sector that a first record may have been torn in
-_FIRST_SECTORS = const(2)  # the second one if the first is worn out
+_FIRST_SECTORS = const(3)  # the later ones if those before are worn out; `settle` reaches beyond
 _EIO = const(5)
 _ENOSPC = const(28)
 

@@ -80,6 +80,7 @@ def test_a_line_is_replayed() -> None:
         # what makes the record there solid.
         "reader-first-start/1/0f/6nz/2b",
         "reader-first-start-worn/1/6nz/2nm3.4",
+        "reader-first-start-worn/1/7f/3p128",  # and the second sector, too
         # A finger is gone by a record that changes its mind: its template must not be.
         "reader-remove-finger/1/0nz/5v378",
         "reader-reset/1/1xz66.83/1a",

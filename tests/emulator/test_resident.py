@@ -15,7 +15,7 @@ from tallystick.emulator.card import Card
 from tallystick.emulator.device import FirmwareCrashError
 from tallystick.emulator.link import PipeLink
 from tallystick.emulator.mcu import State
-from tallystick.emulator.snapshot import Snapshot
+from tallystick.emulator.snapshot import CardSnapshot
 from tallystick.tools.bench import fresh
 from tallystick.tools.image.folder import from_folder
 
@@ -97,7 +97,7 @@ def test_a_held_start_goes_on_as_often_as_one_likes():
         card.mcu.power_on()
         card.mcu.run(card.clock.now + 1_000_000)
         assert card.mcu.held
-        snapshot = Snapshot(card)
+        snapshot = CardSnapshot(card)
         seen = set()
         for _ in range(5):
             card.flash.memory[journal.address : journal.address + journal.size] = (

@@ -177,6 +177,21 @@ def test_forced_colours_hide_nothing(open_page):
     assert len(colours) == len(set(colours))  # else the legend says nothing
 
 
+def test_a_keyboard_sees_where_it_is(open_page):
+    """Quasar takes the outlines of buttons away, as important."""
+    page = open_page()
+    seen = set()
+    for _ in range(14):
+        page.keyboard.press("Tab")
+        name, width = page.evaluate("""() => {
+            const one = document.activeElement;
+            return [one.innerText || one.ariaLabel || one.role, getComputedStyle(one).outlineWidth];
+        }""")
+        assert width == "3px", name
+        seen.add(name)
+    assert {"press", "× 1000", "Pull the cell", "cut after it"} <= seen
+
+
 def test_the_card_stays_in_sight_beside_a_long_drawer(open_page):
     page = open_page(viewport={"width": 1280, "height": 700})
     page.get_by_role("log").scroll_into_view_if_needed()

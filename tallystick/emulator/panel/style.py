@@ -32,7 +32,6 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
   background:radial-gradient(circle at 35% 30%,#5f7d97,#2b3d4e) !important;
   box-shadow:0 5px 0 #0d141b, 0 8px 18px #0007; user-select:none; -webkit-user-select:none; }
 .press.down { transform:translateY(4px); box-shadow:0 1px 0 #0d141b, 0 2px 6px #0007; }
-.press:focus-visible { outline:3px solid #ffd166; outline-offset:4px; }
 .state { display:flex; gap:8px; flex-wrap:wrap; justify-content:center; }
 .chip { border:1px solid var(--line); background:var(--sheet); border-radius:999px;
   padding:4px 12px; font-size:.85rem; color:var(--ink); }
@@ -57,8 +56,11 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .body--dark { --q-primary:#5aa6ff !important; --q-negative:#ff8f86 !important; }
 .bg-chosen { background:var(--accent); }
 .text-chosen { color:var(--on-accent); }
-.sheet .q-btn:focus-visible, .top .q-btn:focus-visible { outline:3px solid var(--accent);
-  outline-offset:2px; }
+/* Quasar takes outlines away, as important and in a layer; only an earlier layer is stronger. */
+@layer base {
+  .page :focus-visible { outline:3px solid var(--accent) !important; outline-offset:2px; }
+  .page .press:focus-visible { outline-color:#ffd166 !important; outline-offset:4px; }
+}
 /* Where the system chooses the colours it takes backgrounds and shadows away: what is told by one
    of them alone gets a border, a system colour, or keeps its own. */
 @media (forced-colors:active) {

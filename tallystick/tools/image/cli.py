@@ -252,8 +252,8 @@ def identity(
         day = _date(date)
         for _ in cards.write_segments(target, serials, master=master, date=day, folder=out):
             bar.advance(task)
-    count = "1 segment" if len(serials) == 1 else f"{len(serials):,} segments"
-    console.out().print(f"{count} for {board} in {out}")
+    made = "1 segment" if len(serials) == 1 else f"{len(serials):,} segments"
+    console.out().print(f"{made} for {board} in {out}")
 
 
 def _date(text: str | None) -> int:

@@ -121,5 +121,5 @@ def readers(
     if attestation_key is not None and attestation_certificate is not None:
         batch = read_batch(attestation_key, attestation_certificate)
     made = list(write_segments(running_numbers(first, count), batch, out))
-    count = "1 segment" if len(made) == 1 else f"{len(made):,} segments"
-    console.out().print(f"{count} in {out}")
+    said = "1 segment" if len(made) == 1 else f"{len(made):,} segments"
+    console.out().print(f"{said} in {out}")

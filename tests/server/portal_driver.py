@@ -98,7 +98,9 @@ class Portal:
         with opened(self.settings) as parts, parts.database.write() as connection:
             known = firms.by_name(connection, firm)
             policy = FirmPolicy.model_validate(known.policy.model_dump() | fields)
-            firms.set_policy(connection, parts.ring, known.id, policy, now=self.clock(), actor="test")
+            firms.set_policy(
+                connection, parts.ring, known.id, policy, now=self.clock(), actor="test"
+            )
 
     def code(self, count: int) -> str:
         """The code in the message that is the `count`th of those with a code."""

@@ -221,7 +221,9 @@ def doctor(db: str | None, key_file: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
+        width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            out().print(f"{MARKS[finding.state]:>4}  {finding.name}: {finding.detail}")
+            mark = " " * (4 - len(finding.state)) + MARKS[finding.state]
+            out().print(f"{mark}  {finding.name:{width}}  {finding.detail}")
     if any(finding.state == "bad" for finding in findings):
         raise SystemExit(ExitCode.FAILED)

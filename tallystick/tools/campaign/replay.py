@@ -67,10 +67,7 @@ class Replay:
             self.scenario = subject.scenario(name)
             self._steps = [split(step) for step in self.path]
         except (ValueError, KeyError):
-            raise BadInputError(
-                f"{line!r} is no line of a campaign.",
-                todo="It looks like pico/press/1/3p44: copy it whole.",
-            ) from None
+            raise _no_line(line) from None
         self.rig: Rig = subject.rig(self.scenario.start)
         subject.begin(self.rig, self.scenario, self.seed)  # what it needs is made now
         self.result = Replayed(line)
@@ -232,6 +229,13 @@ def prompt(replay: Replay, side: str) -> None:
             out().print(answer, markup=False)
 
 
+def _no_line(line: str) -> BadInputError:
+    return BadInputError(
+        f"{line!r} is no line of a campaign.",
+        todo="It looks like pico/press/1/3p44: copy it whole.",
+    )
+
+
 @click.command()
 @click.argument("line")
 @click.option(
@@ -254,6 +258,8 @@ def replay(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Go to the instant that LINE names, show flash and trace on both sides, and judge."""
+    if line.count("/") < 2:
+        raise _no_line(line)
     board = line.split("/", maxsplit=1)[0]
     if animal is not None:
         with find_animal(animal).firmware() as folder:
@@ -282,7 +288,10 @@ def _show(result: Replayed) -> None:
     console = out()
     console.print(f"{result.line}: {result.operation}, {result.fault}")
     console.print(f"reached in {result.reached_in_ms} ms; {result.weak_bits} weak bits")
-    for title, rows in (("trace before", result.trace), ("trace after", result.trace_after)):
+    for title, rows in (
+        ("trace before, µs", result.trace),
+        ("trace after, µs", result.trace_after),
+    ):
         if rows:
             console.print(title)
             for row in rows:

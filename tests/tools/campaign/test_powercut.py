@@ -152,6 +152,30 @@ def test_told_to_end_it_reports_what_it_has(
     assert report["violations"] == [] and report["distinct_states"] >= 5
 
 
+def test_a_part_of_the_scenarios_cannot_cut_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "powercut",
+        "--board",
+        "pico",
+        "--scenario",
+        "press",
+        "--sample",
+        "0",
+        "--depth",
+        "1",
+    ]
+    result = CliRunner().invoke(campaign, arguments)
+    assert result.exit_code == 0
+    assert "calls that change flash are not cut by these scenarios" in " ".join(
+        result.output.split()
+    )
+    assert "uncut:" not in result.output
+    assert "0 violations" in result.output
+
+
 def test_an_unknown_scenario_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(campaign, ["powercut", "--scenario", "nothing"])
     assert result.exit_code != 0

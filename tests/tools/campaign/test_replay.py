@@ -140,3 +140,11 @@ def test_the_command_tells_by_its_exit_status(pico: Workshop) -> None:
     bad = runner.invoke(campaign, ["replay", "pico/press/1/2b", "--zoo", "show-before-commit"])
     assert bad.exit_code == 1
     assert "shown again" in bad.output
+
+
+@pytest.mark.parametrize("line", ["garbage", "pico", "pico/press"])
+def test_what_is_no_line_is_no_unknown_board_either(line: str) -> None:
+    result = CliRunner().invoke(campaign, ["replay", line])
+    assert result.exit_code != 0
+    assert isinstance(result.exception, BadInputError)
+    assert "no line of a campaign" in result.exception.what

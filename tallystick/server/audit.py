@@ -152,11 +152,9 @@ def check(
 
     noted: heads of before, kept elsewhere. A chain must still go through them: whoever writes the
     database can cut its end off and set the head back to what is left.
-    `connection`: in a transaction that has read nothing yet.
+    `connection`: of `Database.snapshot`, where workers go on writing meanwhile.
     """
     noted = noted or {}
-    if connection.dialect.name == "postgresql":  # workers go on writing: look at one instant
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     heads = {
         row.chain: Head(row.number, row.mac)
         for row in connection.execute(select(AuditHead.chain, AuditHead.number, AuditHead.mac))

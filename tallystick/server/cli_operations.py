@@ -176,7 +176,7 @@ def audit_check(db: str | None, key_file: Path | None, noted: Path | None, as_js
     from tallystick.server import audit as log
     from tallystick.server.console import opened
 
-    with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
+    with opened(settings_from(db, key_file)) as parts, parts.database.snapshot() as connection:
         reports = log.check(connection, parts.ring, _noted(noted) if noted else None)
     broken = [report for report in reports if report.broken_at is not None]
     if as_json:

@@ -43,11 +43,20 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
         self._writing = self.engine.execution_options(**{_WRITES: True})
+        # On SQLite every transaction is that.
+        repeatable = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._one_instant = self.engine.execution_options(**repeatable)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent snapshot to read from."""
+        """To read from: on PostgreSQL each statement sees what is committed by then."""
         with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """To read from: every statement sees the same instant."""
+        with self._one_instant.begin() as connection:
             yield connection
 
     @contextmanager

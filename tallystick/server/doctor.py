@@ -131,7 +131,7 @@ def _encrypted(database: Database, ring: KeyRing | None) -> Finding:
 def _audit(database: Database, ring: KeyRing | None) -> Finding:
     if ring is None:
         return Finding("audit log", "bad", "not checkable without the key file")
-    with database.read() as connection:
+    with database.snapshot() as connection:
         reports = audit.check(connection, ring)
     broken = [report for report in reports if report.broken_at is not None]
     if broken:

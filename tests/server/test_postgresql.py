@@ -58,6 +58,25 @@ def test_the_audit_log_can_only_be_appended_to(postgresql):
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("on", ["sqlite", "postgresql"])
+def test_a_snapshot_is_of_one_instant(request, tmp_path: Path, on):
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    if on == "postgresql":
+        url = request.getfixturevalue("postgresql").new_database()
+    database = Database(url)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE entries (number integer)"))
+    count = text("SELECT count(*) FROM entries")
+    with database.snapshot() as connection:
+        assert connection.scalar(count) == 0
+        with database.write() as other:
+            other.execute(text("INSERT INTO entries VALUES (1)"))
+        assert connection.scalar(count) == 0
+    with database.snapshot() as connection:
+        assert connection.scalar(count) == 1
+    database.close()
+
+
 def test_parallel_load(postgresql):
     result = run(rounds=30, guess_rounds=5, workers=3, parallel=8, db=postgresql.new_database())
     assert result.clean, result

@@ -11,7 +11,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
 from tallystick.server.cli_cards import card
 from tallystick.server.cli_operations import audit, backup, doctor, keys, restore
-from tallystick.server.cli_options import date, db_option, key_option, table
+from tallystick.server.cli_options import date, db_option, firm_option, key_option, table
 from tallystick.server.cli_people import firm, oidc, person
 from tallystick.server.settings import Settings, settings_from
 
@@ -79,9 +79,7 @@ def credential() -> None:
     required=True,
     help="What it may do; see docs/server.md.",
 )
-@click.option(
-    "--firm", "firm_name", default="default", show_default=True, help="The firm that it is for."
-)
+@firm_option("The firm that it is for.")
 @db_option
 @key_option
 @json_option
@@ -153,13 +151,7 @@ def credential_revoke(
 
 
 @server.command()
-@click.option(
-    "--firm",
-    "firm_name",
-    default="default",
-    show_default=True,
-    help="The firm whose people log in.",
-)
+@firm_option("The firm whose people log in.")
 @click.option(
     "--secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tallystick.common.console import out
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 db_option = click.option(
     "--db",
@@ -21,6 +24,11 @@ key_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The server's own keys (default: beside an SQLite database). Made at the first start.",
 )
+
+
+def firm_option(what: str) -> Callable[[F], F]:
+    """what: help, of what belongs to the firm."""
+    return click.option("--firm", "firm_name", default="default", show_default=True, help=what)
 
 
 def table(headings: list[str], rows: list[list[str]]) -> None:

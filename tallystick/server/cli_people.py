@@ -10,7 +10,7 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
-from tallystick.server.cli_options import db_option, key_option, table
+from tallystick.server.cli_options import db_option, firm_option, key_option, table
 from tallystick.server.settings import settings_from
 
 
@@ -85,9 +85,7 @@ def person() -> None:
 
 @person.command("add")
 @click.argument("login")
-@click.option(
-    "--firm", "firm_name", default="default", show_default=True, help="The person's firm."
-)
+@firm_option("The person's firm.")
 @click.option(
     "--role",
     type=click.Choice(["user", "support", "administrator", "auditor"]),
@@ -135,9 +133,7 @@ def person_add(
 
 @person.command("code")
 @click.argument("login")
-@click.option(
-    "--firm", "firm_name", default="default", show_default=True, help="The person's firm."
-)
+@firm_option("The person's firm.")
 @db_option
 @key_option
 @json_option
@@ -177,13 +173,7 @@ def oidc() -> None:
     required=True,
     help="Where people are sent back to; again for another.",
 )
-@click.option(
-    "--firm",
-    "firm_name",
-    default="default",
-    show_default=True,
-    help="The firm whose people log in.",
-)
+@firm_option("The firm whose people log in.")
 @db_option
 @key_option
 @json_option

@@ -26,6 +26,7 @@ from tallystick.server.credentials import NewCredential
 from tallystick.server.otp import hotp
 from tallystick.server.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tests.server.portal_driver import Browser, Portal
 
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 NOON = 1_800_000_000.0
@@ -199,6 +200,16 @@ def portal_url(settings: Settings) -> Iterator[str]:
     sink = f"file://{settings.key_file.with_name('sent.jsonl')}"
     with running_in_thread(replace(settings, sms=sink, smtp=sink)) as url:
         yield url.replace("127.0.0.1", "localhost")
+
+
+@pytest.fixture
+def portal(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Portal]:
+    """A server to drive without a browser; its messages go to a file."""
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    settings = replace(settings, sms=sink, smtp=sink)
+    with running_in_thread(settings) as url:
+        yield Portal(url, settings, clock, tmp_path)
+        Browser.close_all()
 
 
 @pytest.fixture

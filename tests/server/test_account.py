@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,19 +11,9 @@ from tallystick.server import sessions
 from tallystick.server.console import opened
 from tallystick.server.models_login import Session
 from tallystick.server.otp import hotp
-from tallystick.server.running import running_in_thread
 from tallystick.server.stepup import FRESH_S
-from tests.server.portal_driver import PASSWORD, Browser, Portal
+from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_portal import register_card
-
-
-@pytest.fixture
-def portal(settings, clock, tmp_path) -> Iterator[Portal]:
-    sink = f"file://{tmp_path / 'sent.jsonl'}"
-    settings = replace(settings, sms=sink, smtp=sink)
-    with running_in_thread(settings) as url:
-        yield Portal(url, settings, clock, tmp_path)
-        Browser.close_all()
 
 
 def key_of(browser: Browser, kind: str) -> str:

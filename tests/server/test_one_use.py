@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 
-import pytest
 from sqlalchemy import select
 
 from tallystick.server.console import opened
 from tallystick.server.models_login import Attempt, HelpRequest
-from tallystick.server.running import running_in_thread
 from tests.server.portal_driver import Browser, Portal
-
-
-@pytest.fixture
-def portal(settings, clock, tmp_path):
-    sink = f"file://{tmp_path / 'sent.jsonl'}"
-    settings = replace(settings, sms=sink, smtp=sink)
-    with running_in_thread(settings) as url:
-        yield Portal(url, settings, clock, tmp_path)
-        Browser.close_all()
 
 
 def enrol_sms(portal: Portal, login: str) -> str:

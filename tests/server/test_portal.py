@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -14,17 +12,7 @@ from tallystick.server.console import opened
 from tallystick.server.otp import hotp
 from tallystick.server.policy import FirmPolicy
 from tallystick.server.portal import staff, staff_cards
-from tallystick.server.running import running_in_thread
-from tests.server.portal_driver import PASSWORD, Browser, Portal
-
-
-@pytest.fixture
-def portal(settings, clock, tmp_path) -> Iterator[Portal]:
-    sink = f"file://{tmp_path / 'sent.jsonl'}"
-    settings = replace(settings, sms=sink, smtp=sink)
-    with running_in_thread(settings) as url:
-        yield Portal(url, settings, clock, tmp_path)
-        Browser.close_all()
+from tests.server.portal_driver import PASSWORD, Browser
 
 
 def test_first_sign_in_then_a_second_factor_is_needed(portal):

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
 from tallystick.server import login, people, recovery
 from tallystick.server.console import opened
-from tallystick.server.running import running_in_thread
-from tests.server.portal_driver import PASSWORD, Browser, Portal
+from tests.server.portal_driver import PASSWORD, Browser
 
 NEW = "another good one"
-
-
-@pytest.fixture
-def portal(settings, clock, tmp_path):
-    sink = f"file://{tmp_path / 'sent.jsonl'}"
-    settings = replace(settings, sms=sink, smtp=sink)
-    with running_in_thread(settings) as url:
-        yield Portal(url, settings, clock, tmp_path)
-        Browser.close_all()
 
 
 def half_way(portal, totp_of: Browser) -> tuple[Browser, str, object]:

@@ -100,21 +100,14 @@ def _reading(path: tuple[str, ...], step: str) -> Callable[[], int]:
     return rng.choice(readings)
 
 
-def end_state(rig: Rig, scenario: str, operations: int) -> Node:
-    """Power is cut while nothing is written."""
-    rig.look()
-    known = rig.known.after_cut()
-    return Node(scenario, (f"{operations}{faults.END}",), rig.range.capture(), known)
-
-
-def rest_state(rig: Rig, parent: Node, operations: int) -> Node:
-    """`parent` has been judged, nothing is written, and power is cut once more: what is weak reads
-    differently."""
+def end_state(rig: Rig, scenario: str, path: tuple[str, ...], operations: int) -> Node:
+    """The scenario, or the recovery from the cuts of `path`, is over after so many operations, and
+    power is cut while nothing is written: what is weak reads differently."""
     rig.look()
     step = f"{operations}{faults.END}"
     worn = frozenset(at - rig.range.first for at in rig.worn)
-    flash = rig.range.capture(worn, _reading(parent.path, step))
-    return Node(parent.scenario, (*parent.path, step), flash, rig.known.after_cut())
+    flash = rig.range.capture(worn, _reading(path, step))
+    return Node(scenario, (*path, step), flash, rig.known.after_cut())
 
 
 @dataclass
@@ -143,7 +136,7 @@ def record(
     rig.on_operation = note
     try:
         scenario.run(rig)
-        recorded.nodes.append(end_state(rig, scenario.name, len(recorded.operations)))
+        recorded.nodes.append(end_state(rig, scenario.name, (), len(recorded.operations)))
     except PowerGoneError:
         raise ViolationError("power", "the power went although nobody cut it") from None
     finally:
@@ -183,7 +176,7 @@ def explore(
     try:
         subject.judge(rig, scenario, node)
         if subject.cut_at_rest(node):
-            resting.append(rest_state(rig, node, count))
+            resting.append(end_state(rig, node.scenario, node.path, count))
     except ViolationError as violation:
         outcome.violation = (violation.kind, str(violation))
     except PowerGoneError:

@@ -25,7 +25,6 @@ from tallystick.tools.campaign.explore import (
     cut_states,
     end_state,
     explore,
-    rest_state,
     split,
 )
 from tallystick.tools.campaign.flash_state import PIECE
@@ -125,7 +124,7 @@ class Replay:
                 rig.on_operation = plan
                 self.scenario.run(rig)
                 if variant == faults.END:
-                    found.append(end_state(rig, self.scenario.name, count))
+                    found.append(end_state(rig, self.scenario.name, (), count))
                     self.result.fault = "cut when all is done"
             else:
                 explore(
@@ -138,7 +137,7 @@ class Replay:
                     on_operation=lambda _index, operation: plan(operation),
                 )
                 if variant == faults.END:
-                    found.append(rest_state(rig, node, count))
+                    found.append(end_state(rig, node.scenario, node.path, count))
                     self.result.fault = "cut when all is done, once more"
         except (PowerGoneError, ViolationError):
             pass

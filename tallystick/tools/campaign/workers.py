@@ -89,6 +89,7 @@ class Workers:
         self._seed = seed
         self._busy: dict[Connection, tuple[_Worker, Chunk]] = {}
         processors = sorted(os.sched_getaffinity(0))
+        self._processes: list[BaseProcess] = []
         self._idle = [self._start(processors[at % len(processors)]) for at in range(count)]
 
     def _start(self, processor: int) -> _Worker:
@@ -97,6 +98,7 @@ class Workers:
         arguments = (theirs, processor, self._subject, self._seed)
         process = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
+        self._processes.append(process)
         theirs.close()
         return _Worker(process, ours, processor)
 
@@ -139,6 +141,6 @@ class Workers:
     ) -> None:
         for worker in self._idle:
             worker.pipe.send(None)
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
-            worker.process.join(1)
-            worker.process.terminate()
+        for process in self._processes:
+            process.join(1)
+            process.terminate()

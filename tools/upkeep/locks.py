@@ -10,8 +10,10 @@ import argparse
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -106,15 +108,11 @@ def read(folder: Path, lock: str) -> list[Pin]:
     return pins((folder / FOLDER / f"{lock}.txt").read_text())
 
 
-def compile_lock(folder: Path, lock: Lock, *, renew: bool) -> str:
-    """The text of a lock. renew: the newest of everything; else what is locked stays, as far as
-    pyproject.toml lets it. Raises BadInputError when there is no solution."""
-    kept = folder / FOLDER / f"{lock.name}.txt"
+def compile_lock(folder: Path, lock: Lock) -> str:
+    """The text of a lock with the newest of everything. Raises BadInputError when there is none."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     command += ["--python-version", OLDEST, "--generate-hashes", "--no-header", "--no-annotate"]
-    command += lock.arguments()
-    if kept.exists() and not renew:
-        command += ["--constraints", str(kept)]
+    command += ["--no-emit-index-url", "--no-emit-find-links", *lock.arguments()]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BadInputError(
@@ -127,9 +125,9 @@ def compile_lock(folder: Path, lock: Lock, *, renew: bool) -> str:
     return text
 
 
-def upgrade(folder: Path, *, renew: bool) -> list[str]:
+def upgrade(folder: Path) -> list[str]:
     """Writes every lock, or none; → what changed, a line each. Raises BadInputError."""
-    texts = {lock.name: compile_lock(folder, lock, renew=renew) for lock in LOCKS}
+    texts = {lock.name: compile_lock(folder, lock) for lock in LOCKS}
     changes = []
     for name, text in texts.items():
         path = folder / FOLDER / f"{name}.txt"
@@ -149,16 +147,58 @@ def _differences(before: list[Pin], after: list[Pin]) -> list[str]:
     ]
 
 
+def check(folder: Path) -> list[str]:
+    """What pyproject.toml asks for and a lock does not give, a line each: asked without a network.
+
+    Raises BadInputError for a lock that is none.
+    """
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    faults = []
+    for lock in LOCKS:
+        locked: dict[str, list[str]] = {}
+        for pin in read(folder, lock.name):
+            locked.setdefault(pin.name, []).append(pin.version)
+        for text in sorted(_asked(project, lock)):
+            requirement = Requirement(text)
+            versions = locked.get(canonicalize_name(requirement.name), [])
+            if not versions:
+                faults.append(f"requirements/{lock.name}.txt lacks {text}")
+            for version in versions:
+                if not requirement.specifier.contains(version, prereleases=True):
+                    faults.append(f"requirements/{lock.name}.txt has {version}, not {text}")
+    return faults
+
+
+def _asked(project: dict[str, Any], lock: Lock) -> set[str]:
+    """Requirements of a lock, as pyproject.toml lists them. Extras of our own are followed."""
+    extras = project["project"]["optional-dependencies"]
+    asked = set(project["project"]["dependencies"]) if lock.project else set()
+    for group in lock.groups:
+        asked |= set(project["dependency-groups"][group])
+    todo, seen = list(lock.extras), set()
+    while todo:
+        extra = todo.pop()
+        seen.add(extra)
+        for text in extras[extra]:
+            requirement = Requirement(text)
+            if requirement.name == project["project"]["name"]:
+                todo += requirement.extras - seen
+            else:
+                asked.add(text)
+    return asked
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="change only what must change")
-    asked = parser.parse_args()
+    parser = argparse.ArgumentParser(description="Lock the requirements, or check the locks.")
+    parser.add_argument("--check", action="store_true", help="only say what is missing")
     try:
-        changes = upgrade(root(), renew=not asked.keep)
+        lines = check(root()) if parser.parse_args().check else upgrade(root())
+        if lines and parser.parse_args().check:
+            raise BadInputError("\n".join(lines), todo="Run make upgrade and commit requirements/.")
     except TallyError as error:
         print_error(error)
         return int(error.exit_code)
-    sys.stdout.write("\n".join(changes or ["Everything is the newest already."]) + "\n")
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
 
 

@@ -43,7 +43,22 @@ _CLASSIFIERS = {
 }
 _FIELDS = {"Apache 2.0": "Apache-2.0", "BSD": "LicenseRef-BSD", "MIT License": "MIT"}
 _WORDS = re.compile(r"\(|\)|\bAND\b|\bOR\b|[^\s()]+")
-_ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| [^|]+ \| (?P<licence>[^|]+) \|", re.MULTILINE)
+_ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \|", re.MULTILINE)
+_INTRODUCTION = """# Licences of the dependencies
+
+Made by `make upgrade`. `make lint` fails when it is not true, or when a licence is neither allowed
+nor reasoned in `pyproject.toml`. Tallystick itself is under Apache-2.0.
+
+None of these packages is copied into the repository or into the wheel: pip installs them beside it.
+A firmware image holds our own code only; the MicroPython that it runs on is under MIT.
+
+A licence is what the package's metadata says, or what was read in the package (`licences.read`).
+Names are SPDX's. `LicenseRef-BSD` is BSD with two clauses or three, where the metadata does not say
+how many.
+
+Debian packages that tests use (`.ci/packages.txt`) are separate programs. They are not listed here,
+and nothing of them is distributed.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,9 +95,9 @@ class Entry:
 def licence(found: PackageMetadata) -> str:
     """An SPDX expression, or `unknown`. Several classifiers without more are taken as all of them:
     the metadata does not say that one may choose."""
-    for text in (found.get("License-Expression"), found.get("License")):
+    for text in _texts(found, "License-Expression") + _texts(found, "License"):
         try:
-            if text and len(text) < 100:
+            if len(text) < 100:
                 return str(canonicalize_license_expression(text))
         except InvalidLicenseExpression:
             pass
@@ -97,6 +112,10 @@ def licence(found: PackageMetadata) -> str:
         _CLASSIFIERS.get(name, UNKNOWN) for name in classifiers if "approved" not in name.lower()
     ]
     return UNKNOWN if UNKNOWN in names or not names else " AND ".join(sorted(set(names)))
+
+
+def _texts(found: PackageMetadata, field: str) -> list[str]:
+    return [text for text in found.get_all(field) or [] if text]
 
 
 def allows(expression: str, allowed: frozenset[str]) -> bool:
@@ -136,7 +155,9 @@ def entries(folder: Path, rules: Rules) -> list[Entry]:
         for pin in locks.read(folder, lock.name):
             versions.setdefault(pin.name, set()).add(pin.version)
     page = folder / PAGE
-    listed = dict(_ROW.findall(page.read_text())) if page.exists() else {}
+    listed = {}
+    if page.exists():
+        listed = {name: licence for name, _, licence in _ROW.findall(page.read_text())}
     used = _used()
     return [
         Entry(name, tuple(sorted(versions[name])), _of(name, rules, listed), name in used)
@@ -156,7 +177,7 @@ def _of(name: str, rules: Rules, listed: dict[str, str]) -> str:
 def _used() -> set[str]:
     """What the extras of requirements/ bring, of what is installed here."""
     found: set[str] = set()
-    todo = [("tallystick", ("", *locks.EXTRAS))]
+    todo: list[tuple[str, tuple[str, ...]]] = [("tallystick", ("", *locks.EXTRAS))]
     seen = set()
     while todo:
         name, extras = todo.pop()
@@ -183,39 +204,18 @@ def page(found: list[Entry], rules: Rules) -> str:
     shipped = [entry for entry in found if entry.used]
     others = [entry for entry in found if not entry.used]
     reasons = [f"- `{name}`: {reason}" for name, reason in sorted(rules.reasoned.items())]
-    return "\n".join(
-        [
-            "# Licences of the dependencies",
-            "",
-            "Made by `make upgrade`; `make lint` fails when it is not true, or when a licence is neither",
-            "allowed nor reasoned in `pyproject.toml`. Tallystick itself is under Apache-2.0.",
-            "None of these packages is copied into the repository or into the wheel: pip installs them",
-            "beside it. A firmware image holds our own code only; the MicroPython that it runs on is MIT.",
-            "A licence is what the package's metadata says, or what was read in the package",
-            "(`licences.read`). Names are SPDX's; `LicenseRef-BSD` is BSD with two clauses or three, where the",
-            "metadata does not say how many.",
-            "",
-            "Debian packages that tests use (`.ci/packages.txt`) are separate programs. They are not",
-            "listed here, and nothing of them is distributed.",
-            "",
-            "## Allowed",
-            "",
-            ", ".join(sorted(rules.allowed)) + ".",
-            "",
-            "## Reasoned",
-            "",
-            *reasons,
-            "",
-            "## Brought by Tallystick and its extras",
-            "",
-            *_table(shipped),
-            "",
-            "## Used by tests and tools only",
-            "",
-            *_table(others),
-            "",
-        ]
-    )
+    parts = [
+        _INTRODUCTION,
+        "## Allowed\n",
+        ", ".join(sorted(rules.allowed)) + ".\n",
+        "## Reasoned\n",
+        *reasons,
+        "\n## Brought by Tallystick and its extras\n",
+        *_table(shipped),
+        "\n## Used by tests and tools only\n",
+        *_table(others),
+    ]
+    return "\n".join(parts) + "\n"
 
 
 def _table(found: list[Entry]) -> list[str]:
@@ -235,11 +235,16 @@ def faults(folder: Path, *, check: bool) -> list[str]:
     path = folder / PAGE
     if not check:
         path.write_text(page(found, rules))
-    elif _ROW.findall(path.read_text()) != _ROW.findall(page(found, rules)):
+    elif _rows(path.read_text()) != _rows(page(found, rules)):
         wrong.append(
             f"{PAGE} is not what is locked: run make upgrade, or the module without --check"
         )
     return wrong
+
+
+def _rows(text: str) -> list[tuple[str, str, str]]:
+    """In order of names: which table a row stands in depends on what is installed here."""
+    return sorted(_ROW.findall(text))
 
 
 def main() -> int:

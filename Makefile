@@ -67,7 +67,7 @@ changelog: setup ## Gather changes/ into CHANGELOG.md, under the version of tall
 	$(BIN)/towncrier build --yes
 
 release: setup ## Wheel, sources, images of all boards, checksums and notes, of the last commit, into dist/
-	$(BIN)/python -m tallystick.tools.upkeep.release $(if $(KEY),--key $(KEY))
+	$(BIN)/python -m tallystick.tools.upkeep.release $(if $(KEY),--key $(KEY)) $(if $(PASSPHRASE_FILE),--passphrase-file $(PASSPHRASE_FILE))
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits

@@ -52,6 +52,7 @@ class Lock:
 # All extras but `pcsc`, which has to be compiled.
 EXTRAS = ("all", "console", "hsm", "panel", "plots", "postgresql", "rp2040", "signature")
 LOCKS = (
+    Lock("tallystick", extras=EXTRAS, project=True),
     Lock("setup", extras=EXTRAS, groups=("dev", "upkeep"), project=True),
     Lock("clients", groups=("clients",), alone=True),
     Lock("campaign", groups=("campaign",)),

@@ -35,7 +35,7 @@ Check what you have downloaded first: `sha256sum --check {checksums}`.
 Station and server: read *To do when you upgrade* above, make a backup of the database
 (docs/server.md), then
 
-    pip install --require-hashes -r requirements/setup.txt
+    pip install --require-hashes -r requirements/tallystick.txt
     pip install --no-deps tallystick-{version}-py3-none-any.whl
 
 and start them again. The server brings its database to the new form when it starts.
@@ -45,7 +45,7 @@ Seed, keys and moving factor stay. Readers are flashed (docs/updates.md, *The re
 {signed}"""
 _DEVELOPMENT = """
 These images are signed with the **published development key**: anybody can sign another that such a
-card takes. They are for trials. For cards in service build with your own: `make release KEY=firm.key`.
+card takes. They are for trials. For cards in service, use your own: `make release KEY=firm.key`.
 """
 _OWN = """
 The images are signed with the key given to this release; its public half is in each manifest.json.
@@ -75,13 +75,17 @@ def export(folder: Path, to: Path) -> None:
     archive.unlink()
 
 
-def build(source: Path, out: Path, *, key: Path | None = None) -> None:
-    """Writes a release of the files in `source` into the empty folder `out`."""
+def build(
+    source: Path, out: Path, *, key: Path | None = None, passphrase: Path | None = None
+) -> None:
+    """Writes a release of the files in `source` into the empty folder `out`. passphrase: a file
+    with that of the key."""
     _run(source, "build", "--no-isolation", "--outdir", str(out), str(source))
     for device, board in _boards(source):
         arguments = ["image", "build", "--device", device, "--board", board]
         arguments += ["--version", version(source)]
         arguments += ["--key", str(key.resolve())] if key else []
+        arguments += ["--passphrase-file", str(passphrase.resolve())] if passphrase else []
         _run(
             source, "tallystick.cli", *arguments, "--out", str(out / "images" / f"{device}-{board}")
         )
@@ -155,6 +159,7 @@ def checksums(folder: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build a release of the last commit.")
     parser.add_argument("--key", type=Path, help="signs the images; default: the development key")
+    parser.add_argument("--passphrase-file", type=Path, help="holds the key's passphrase")
     parser.add_argument("--out", type=Path, help="default: dist/tallystick-VERSION")
     asked = parser.parse_args()
     try:
@@ -164,7 +169,7 @@ def main() -> int:
             source.mkdir()
             made.mkdir()
             export(folder, source)
-            build(source, made, key=asked.key)
+            build(source, made, key=asked.key, passphrase=asked.passphrase_file)
             out = asked.out or folder / "dist" / f"tallystick-{version(source)}"
             shutil.rmtree(out, ignore_errors=True)
             shutil.copytree(made, out)

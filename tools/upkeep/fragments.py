@@ -39,8 +39,10 @@ def _of(path: Path, kinds: set[str]) -> list[str]:
 
 
 def draft(folder: Path, version: str) -> str:
-    """The section that towncrier would write. Raises BadInputError when it would not."""
+    """The section that towncrier would write, without a date. Raises BadInputError when it would
+    not."""
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", version]
+    command += ["--date", "not released"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BadInputError(

@@ -127,7 +127,7 @@ def notes(source: Path, *, development: bool) -> str:
     """What changed and how to upgrade. What is still in changes/ is named as not released."""
     number = version(source)
     if any(path.name != fragments.README for path in (source / "changes").iterdir()):
-        changes = fragments.draft(source, f"{number}, not released").strip()
+        changes = fragments.draft(source, number).strip()
     else:
         changes = _section((source / "CHANGELOG.md").read_text(), number)
     how = _UPGRADE.format(

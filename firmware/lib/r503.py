@@ -8,6 +8,11 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.board import Serial
+    from typed.kinds import Wait
+
 # What the module answers.
 GOOD = const(0x00)
 NO_FINGER = const(0x02)
@@ -37,7 +42,7 @@ class SensorError(Exception):
 class R503:
     """uart: any, readinto, write. wait(ms): at most `ms`, less when bytes arrive."""
 
-    def __init__(self, uart, wait) -> None:
+    def __init__(self, uart: "Serial", wait: "Wait") -> None:
         self._uart = uart
         self._wait = wait
         self._buffer = bytearray(_LONGEST)

@@ -14,6 +14,13 @@ from micropython import const
 from lib import ctap, p256
 from reader.seal import equal
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reader.store import Store
+    from typed.kinds import Map
+
 _FORMAT = const(1)
 ID_SIZE = const(50)
 
@@ -56,24 +63,24 @@ class Credential:
     def _bound(self) -> bytes:
         return self.rp_hash + self.nonce + bytes((self.flags,))
 
-    def identifier(self, store) -> bytes:
+    def identifier(self, store: "Store") -> bytes:
         mac = store.derive(b"id", self._bound())[:16]
         return bytes((_FORMAT,)) + self.nonce + bytes((self.flags,)) + mac
 
-    def private(self, store) -> int:
+    def private(self, store: "Store") -> int:
         bound = self._bound()
         return p256.scalar(store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16])
 
-    def secret(self, store, with_uv: bool) -> bytes:
+    def secret(self, store: "Store", with_uv: bool) -> bytes:
         """For hmac-secret."""
         return store.derive(b"hmac-uv" if with_uv else b"hmac", self._bound())
 
-    def blob_key(self, store) -> bytes:
+    def blob_key(self, store: "Store") -> bytes:
         return store.derive(b"blob", self._bound())
 
-    def user(self, whole: bool) -> dict:
+    def user(self, whole: bool) -> "Map":
         """PublicKeyCredentialUserEntity; only the id unless `whole`."""
-        entity = {"id": self.user_id}
+        entity: "Map" = {"id": self.user_id}
         if whole and self.name:
             entity["name"] = self.name
         if whole and self.display_name:
@@ -92,7 +99,7 @@ class Credential:
         return out
 
 
-def stored(store, slot: int) -> Credential:
+def stored(store: "Store", slot: int) -> Credential:
     data = store.credential(slot)
     found = Credential(data[37:69], data[:32], data[32])
     found.slot = slot
@@ -108,7 +115,7 @@ def stored(store, slot: int) -> Credential:
     return found
 
 
-def resident(store, rp_hash: bytes):
+def resident(store: "Store", rp_hash: bytes) -> "Iterator[Credential]":
     """A relying party's credentials, one by one: a hundred do not fit into RAM at once."""
     for slot in store.slots_of(rp_hash):
         found = stored(store, slot)
@@ -116,14 +123,14 @@ def resident(store, rp_hash: bytes):
             yield found
 
 
-def newest_first(store, rp_hash: bytes, most: int) -> "list[int]":
+def newest_first(store: "Store", rp_hash: bytes, most: int) -> "list[int]":
     """Slots of a relying party's credentials whose credProtect is at most `most`."""
     found = [(-one.made, one.slot) for one in resident(store, rp_hash) if one.protect <= most]
     found.sort()
     return [slot for _, slot in found]
 
 
-def identified(store, rp_hash: bytes, identifier) -> "Credential | None":
+def identified(store: "Store", rp_hash: bytes, identifier: bytes) -> "Credential | None":
     """The credential of an identifier, if it is one of ours, of this relying party, and not
     deleted.
     """

@@ -16,6 +16,11 @@ from lib.records import Records
 from reader import seal
 from reader.refused import Refused
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.board import Flash
+    from typed.kinds import Pause, Random
+
 _STATE = const(0)
 _BLOBS = const(1)
 _CREDENTIALS = const(0x100)
@@ -34,7 +39,7 @@ _NO_BLOBS = b"\x80\x76\xbe\x8b\x52\x8d\x00\x75\xf7\xaa\xe9\x8d\x6f\xa5\x7a\x6d\x
 class Store:
     """Attributes are the state in flash; `commit` is the only way to change them."""
 
-    def __init__(self, flash, root: bytes, urandom, anew: bool = False) -> None:
+    def __init__(self, flash: "Flash", root: bytes, urandom: "Random", anew: bool = False) -> None:
         """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
         fails. anew: after that; all is new, and nothing of what was there is believed again.
         """
@@ -53,10 +58,7 @@ class Store:
             self._write()
             self._ready = True
             return
-        sealed = self._records.get(_STATE)
-        if sealed is None:
-            raise DamagedError
-        self._decode(self._open(_STATE, sealed))
+        self._decode(self._open(_STATE, self._records.get(_STATE)))
 
     def _begin_anew(self) -> None:
         """Raises OSError: then it is still damaged."""
@@ -89,7 +91,9 @@ class Store:
             if self.flags & SCRUB:
                 self._scrub(None)
 
-    def _open(self, key, sealed, open_size=0):
+    def _open(self, key: int, sealed: "bytes | None", open_size: int = 0) -> bytes:
+        if sealed is None:
+            raise DamagedError
         try:
             return self._seal.open(key, sealed, open_size)
         except seal.DamagedError:
@@ -128,7 +132,7 @@ class Store:
     def _write(self) -> None:
         self._records.put(_STATE, self._encode())
 
-    def commit(self, **changes) -> None:
+    def commit(self, **changes: "int | bytes") -> None:
         """Writes all changes as one record. Raises OSError: then nothing has changed."""
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
@@ -143,7 +147,7 @@ class Store:
     def flag(self, mask: int, on: bool) -> None:
         self.commit(flags=self.flags | mask if on else self.flags & ~mask)
 
-    def reset(self, pause) -> None:
+    def reset(self, pause: "Pause") -> None:
         """All is new in one commit; then what was there is erased. The sensor stays paired."""
         paired, old = self.flags & PAIRED, self._encode()
         self._fresh()
@@ -155,7 +159,7 @@ class Store:
             raise
         self._scrub(pause)
 
-    def _scrub(self, pause) -> None:
+    def _scrub(self, pause: "Pause | None") -> None:
         try:
             self._records.scrub(pause)
         except OSError:
@@ -164,7 +168,7 @@ class Store:
 
     # -- secrets -------------------------------------------------------------------------------
 
-    def derive(self, label: bytes, data) -> bytes:
+    def derive(self, label: bytes, data: bytes) -> bytes:
         """32 bytes out of the master secret."""
         return hmac.digest(sha256, self._master, label + data)
 

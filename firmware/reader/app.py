@@ -171,6 +171,12 @@ class Reader:
             command = ctap.BIO_ENROLLMENT
         elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
             command = ctap.CREDENTIAL_MANAGEMENT
+        # What goes on from an earlier command does so only while nothing else is asked for: its
+        # slots may hold other credentials by then.
+        if command not in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION):
+            self.pending = None
+        if command not in (ctap.GET_INFO, ctap.CREDENTIAL_MANAGEMENT):
+            self.listing = (0, [])
         answer = self._without_request(command) if not body else self._with_request(command, body)
         return cbor.encode(answer) if answer else b""
 

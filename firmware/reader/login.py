@@ -40,7 +40,6 @@ class Pending:
 def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     store = reader.store
-    reader.pending = None
     rp_id = consent.need(request, 1, str)
     data_hash = consent.need(request, 2, bytes)
     allowed = consent.optional(request, 3, list, None)

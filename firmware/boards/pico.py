@@ -6,7 +6,7 @@ this chip's deep sleep: "off" is light sleep until an edge (about 1.3 mA), then 
 for a coin cell.
 """
 
-from time import ticks_ms as ticks_ms
+from time import ticks_ms as ticks_ms  # noqa: PLC0414 (so that a board may export it)
 
 import machine
 import rp2

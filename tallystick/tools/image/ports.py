@@ -26,8 +26,8 @@ PORTS = {"rp2040": "rp2", "rp2350": "rp2", "stm32l4": "stm32"}
 _START = {"rp2": "rp2", "stm32": "TALLY_NUCLEO_L476RG"}
 # What the published stubs do not say, or say of another board than ours: hashes take and give
 # bytes on every port; our own board definition turns cryptolib and VfsRom on for the STM32L4
-# (docs/boards.md). Module of the published stubs → file beside this one that comes before it.
-_STRICTER = Path(__file__).parent / "stubs"
+# (docs/boards.md). A folder for all ports and one for each, which come before the published ones.
+_STRICTER = "typed/stubs"
 # Memory by address is whole numbers; the published stubs say that anything may be there.
 _OPEN_MEMORY = re.compile(r"^(mem\d+): Incomplete", re.MULTILINE)
 _MEMORY = r"from _mpy_shed.mp_mem import _MemoryObject as _Memory\n\1: _Memory"
@@ -48,11 +48,10 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
     stubs: the folder of its port. cache: folder that makes the next run quick; one for each board.
     """
     port = PORTS[board.chip]
-    sources = {source.target: source.path for source in _sources(board)}
-    sources["_boot.py"] = firmware.root() / "boards/micropython" / _START[port] / "_boot.py"
+    checked = sources(board)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for target, path in sources.items():
+        for target, path in checked.items():
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(path.read_text())
@@ -69,7 +68,7 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
         )
     if result.returncode > 1:
         return [f"{board.name}: mypy failed: {(result.stdout + result.stderr)[-500:]}"]
-    return [f"{board.name}: {line}" for line in _findings(result.stdout, sources)]
+    return [f"{board.name}: {line}" for line in _findings(result.stdout, checked)]
 
 
 def _overlay(folder: Path, stubs: Path, port: str) -> None:
@@ -78,15 +77,18 @@ def _overlay(folder: Path, stubs: Path, port: str) -> None:
     for name in ("machine.pyi", "stm.pyi"):
         if (stubs / name).exists():
             (folder / name).write_text(_OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text()))
-    for stricter in (_STRICTER / "all", _STRICTER / port):
+    for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / port):
         if stricter.is_dir():
             shutil.copytree(stricter, folder, dirs_exist_ok=True)
 
 
-def _sources(board: Board) -> Iterator[firmware.Source]:
-    yield from firmware.sources(board.device, board.name, board.chip, typed=True)
+def sources(board: Board) -> dict[str, Path]:
+    """What is checked for a board: place in its file system → file in the checkout."""
+    found = firmware.sources(board.device, board.name, board.chip, typed=True)
     if board.slots:
-        yield from firmware.boot_sources(board.name, board.chip, typed=True)
+        found += firmware.boot_sources(board.name, board.chip, typed=True)
+    start = firmware.root() / "boards/micropython" / _START[PORTS[board.chip]] / "_boot.py"
+    return {source.target: source.path for source in found} | {"_boot.py": start}
 
 
 def _findings(output: str, ours: dict[str, Path]) -> Iterator[str]:

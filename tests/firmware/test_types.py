@@ -20,7 +20,6 @@ EVERYWHERE = [
     ("lib/mend.py", "return -1", 'return "none"', "[return-value]"),
     ("lib/hmac.py", "return outer.digest()", "return pad", "[return-value]"),
     ("lib/journal.py", "from hashlib import sha256", "from hashlib import sha3", '"sha3"'),
-    ("lib/wire.py", "from micropython import const", "from micropython import konst", '"konst"'),
 ]
 IN_A_CARD = [
     *EVERYWHERE,

@@ -139,10 +139,12 @@ def ticks_ms() -> "Ticks":
 
 
 def button() -> int:
+    """1 while the button is down, else 0."""
     return _button.value()
 
 
 def docked() -> int:
+    """1 while the card lies in its dock, else 0."""
     return _dock.value()
 
 
@@ -164,6 +166,7 @@ def wait(ms: int) -> None:
 
 
 def serial() -> "Serial":
+    """The line to the station, 115200 baud, made when it is first needed."""
     global _uart, _poller
     if _uart is None:
         import select
@@ -175,6 +178,7 @@ def serial() -> "Serial":
 
 
 def display() -> "Display":
+    """The display, set up. Its driver is imported here: most of the time it is not needed."""
     from lib.memory_lcd import MemoryLcd
 
     Pin("B5", Pin.OUT, value=1)
@@ -188,12 +192,14 @@ def cell_mv() -> int:
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def identity() -> bytes:
+    """The factory's segment, 134 bytes; 0xFF where nothing was written."""
     return bytes(bytearray_at(_FLASH_BASE + _IDENTITY, 134))
 
 
@@ -269,10 +275,12 @@ class _Pages:
 
 
 def journal() -> "Flash":
+    """Where the card's state is kept."""
     return _Pages(_JOURNAL, 24)
 
 
 def boot_record() -> "Flash":
+    """Where the boot record is kept: lib/slots.py."""
     return _Pages(_RECORD, 2)
 
 

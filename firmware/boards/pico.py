@@ -87,10 +87,12 @@ def off(flags: int) -> None:
 
 
 def button() -> int:
+    """True while the button is down."""
     return not _button.value()
 
 
 def docked() -> int:
+    """1 while the card lies in its dock, else 0."""
     return _dock.value()
 
 
@@ -107,6 +109,7 @@ def wait(ms: int) -> None:
 
 
 def serial() -> "Serial":
+    """The line to the station, 115200 baud, made when it is first needed."""
     global _uart, _poller
     if _uart is None:
         import select
@@ -118,22 +121,28 @@ def serial() -> "Serial":
 
 
 def display() -> "Display":
+    """The display, set up. Its driver is imported here: most of the time it is not needed. Raises
+    OSError when none answers.
+    """
     from lib.ssd1306 import Ssd1306
 
     return Ssd1306(I2C(0, scl=Pin(5), sda=Pin(4), freq=400000), buffer=_frame)
 
 
 def cell_mv() -> int:
+    """Millivolts of the supply, under the load of the running chip."""
     return ADC(29).read_u16() * 9900 >> 16
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def identity() -> bytes:
+    """The factory's segment, 134 bytes; 0xFF where nothing was written."""
     segment = bytearray(134)
     _storage.readblocks(_IDENTITY_BLOCK, segment, 0)
     return bytes(segment)
@@ -162,10 +171,12 @@ class _Sectors:
 
 
 def journal() -> "Flash":
+    """Where the card's state is kept."""
     return _Sectors(_JOURNAL_BLOCK, 16)
 
 
 def boot_record() -> "Flash":
+    """Where the boot record is kept: lib/slots.py."""
     return _Sectors(_RECORD_BLOCK, 2)
 
 

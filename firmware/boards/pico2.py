@@ -62,10 +62,12 @@ def cold() -> bool:
 
 
 def restart() -> None:
+    """As after power-on; never returns."""
     machine.reset()
 
 
 def sensor_uart() -> "Serial":
+    """The line to the sensor, 57600 baud, started when first asked for."""
     global _uart
     if _uart is None:
         _uart = UART(1, 57600, tx=Pin(4), rx=Pin(5), rxbuf=128)
@@ -103,20 +105,24 @@ def wait(ms: int) -> None:
 
 
 def touched() -> bool:
+    """Whether a finger lies on the sensor."""
     return not _touch.value()
 
 
 def led(on: bool) -> None:
+    """The board's light."""
     _led.value(on)
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def root() -> bytes:
+    """The chip's own key, 16 bytes."""
     return b"".join([machine.mem32[_OTP_RANDOM + 4 * i].to_bytes(4, "little") for i in range(4)])
 
 
@@ -145,4 +151,5 @@ class _Flash:
 
 
 def records() -> "Flash":
+    """Where the reader's records are kept."""
     return _Flash()

@@ -88,28 +88,32 @@ class Applets:
         self._rest = b""
 
     def need_keys(self) -> None:
-        """Refuse a command that came outside a session with the keys in use."""
+        """Refuse a command from outside a session with the keys in use. Raises Refused(6982)."""
         if not self.secure:
             raise Refused(wire.SW_SECURITY)
 
     def need_firm_keys(self) -> None:
-        """Refuse a command that came outside a session with the firm's keys."""
+        """Refuse a command from outside a session with the firm's keys. Raises Refused(6982)."""
         self.need_keys()
         if self.store.kvn == wire.KVN_TRANSPORT:
             raise Refused(wire.SW_SECURITY)
 
     def need_press(self) -> None:
-        """Wait for the button; refuse the command when no press comes."""
+        """Wait for the button; refuse the command when no press comes. Raises Refused(6985)."""
         if not self.terminal.press():
             raise Refused(wire.SW_CONDITIONS)
 
     def need_power(self) -> None:
-        """Refuse to change the memory when the cell may not last until it is done."""
+        """Refuse to change the memory when the cell may not last until it is done. Raises
+        Refused(6985).
+        """
         if self.terminal.cell()[1] == wire.CELL_CRITICAL:
             raise Refused(wire.SW_CONDITIONS)
 
     def need_consent(self) -> None:
-        """A card in service changes its keys or its credential only with a press."""
+        """A card in service changes its keys or its credential only with a press. Raises
+        Refused(6985).
+        """
         self.need_power()
         if self.store.life_cycle >= wire.SECURED:
             self.need_press()

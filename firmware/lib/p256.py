@@ -119,7 +119,7 @@ def _affine(x: int, y: int, z: int) -> "tuple[int, int]":
 
 
 def public_key(private: int, urandom: "Random", pause: "Pause | None" = None) -> bytes:
-    """X ‖ Y, 64 bytes."""
+    """X ‖ Y, 64 bytes. `urandom(n)` gives random bytes; `pause` is called often."""
     x, y = _affine(*_base_times(private, urandom(36), pause))
     return x.to_bytes(32, "big") + y.to_bytes(32, "big")
 
@@ -136,8 +136,8 @@ def _nonce(private: int, digest: bytes, entropy: bytes) -> int:
 def sign(
     private: int, digest: bytes, urandom: "Random", pause: "Pause | None" = None
 ) -> "tuple[int, int]":
-    """ECDSA over a 32-byte digest: (r, s). `urandom(n)` gives random bytes; `pause` is called
-    often.
+    """ECDSA over a 32-byte digest (FIPS 186-5, 6.4): (r, s). `urandom(n)` gives random bytes;
+    `pause` is called often. Raises InvalidError once in 2^255 signatures.
     """
     k = _nonce(private, digest, urandom(32))
     x, _ = _affine(*_base_times(k, urandom(36), pause))

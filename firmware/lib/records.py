@@ -164,7 +164,7 @@ class Records:
         return -1
 
     def get(self, key: int) -> "bytes | None":
-        """The value of a key."""
+        """The value of a key. Raises OSError when it can no longer be read."""
         if key not in self._index:
             return None
         record = self._whole(self._index[key])
@@ -191,7 +191,7 @@ class Records:
         self._index[key] = self._append(key, len(payload), payload)
 
     def delete(self, key: int) -> None:
-        """Takes a key's value away, as `put`."""
+        """Takes a key's value away, as `put`. Raises OSError: then nothing has changed."""
         if key in self._index:
             self._prepare()
             self._append(key, _DELETED, b"")
@@ -199,7 +199,7 @@ class Records:
 
     def restart(self, key: int, payload: "Readable") -> None:
         """As `put`, and in the same commit every other key loses its value. `settle` comes before
-        it, `scrub` after it.
+        it, `scrub` after it. Raises OSError: then nothing has changed.
         """
         floor = self._floor
         self._floor = self._sequence + 1

@@ -94,6 +94,7 @@ class UsbHid:
             self._device.submit_xfer(_OUT, self._incoming)
 
     def any(self) -> int:
+        """Reports of 64 bytes that wait to be read."""
         return self._count
 
     def read(self, report: bytearray) -> bool:

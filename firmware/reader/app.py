@@ -252,4 +252,5 @@ def _handler(command: int) -> "Callable[[Reader, Map], Map]":
 
 
 def run() -> None:
+    """Never returns."""
     Reader().run()

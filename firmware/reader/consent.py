@@ -128,4 +128,5 @@ def count_signature(reader: "Reader") -> int:
 
 
 def hash_of(rp_id: str) -> bytes:
+    """SHA-256 of a relying party's id: rpIdHash (WebAuthn 6.1), 32 bytes."""
     return sha256(rp_id.encode()).digest()

@@ -30,6 +30,7 @@ _PROTECT_SHIFT = const(1)  # credProtect, 1..3, in bits 1 and 2
 
 
 def flags_of(resident: bool, protect: int, blob: bool) -> int:
+    """The byte of flags. protect: credProtect, 1..3."""
     return (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
 
 
@@ -58,24 +59,28 @@ class Credential:
 
     @property
     def protect(self) -> int:
+        """credProtect, 1..3 (CTAP 2.1, 12.1)."""
         return self.flags >> _PROTECT_SHIFT & 3
 
     def _bound(self) -> bytes:
         return self.rp_hash + self.nonce + bytes((self.flags,))
 
     def identifier(self, store: "Store") -> bytes:
+        """50 bytes, as the module says."""
         mac = store.derive(b"id", self._bound())[:16]
         return bytes((_FORMAT,)) + self.nonce + bytes((self.flags,)) + mac
 
     def private(self, store: "Store") -> int:
+        """The private key: a number in 1..N−1 (lib/p256.py)."""
         bound = self._bound()
         return p256.scalar(store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16])
 
     def secret(self, store: "Store", with_uv: bool) -> bytes:
-        """For hmac-secret."""
+        """For hmac-secret: 32 bytes, of two kinds (CTAP 2.1, 12.5)."""
         return store.derive(b"hmac-uv" if with_uv else b"hmac", self._bound())
 
     def blob_key(self, store: "Store") -> bytes:
+        """The large-blob key, 32 bytes (CTAP 2.1, 12.3)."""
         return store.derive(b"blob", self._bound())
 
     def user(self, whole: bool) -> "Map":
@@ -88,6 +93,7 @@ class Credential:
         return entity
 
     def encode(self) -> bytes:
+        """What is stored of it, as the module says: 73 to 329 bytes."""
         out = self.nonce + bytes((self.flags,)) + self.made.to_bytes(4, "little") + self.rp_hash
         for part in (
             self.user_id,
@@ -100,6 +106,7 @@ class Credential:
 
 
 def stored(store: "Store", slot: int) -> Credential:
+    """The credential in a slot. Raises journal.DamagedError, OSError."""
     data = store.credential(slot)
     found = Credential(data[37:69], data[:32], data[32])
     found.slot = slot
@@ -116,7 +123,9 @@ def stored(store: "Store", slot: int) -> Credential:
 
 
 def resident(store: "Store", rp_hash: bytes) -> "Iterator[Credential]":
-    """A relying party's credentials, one by one: a hundred do not fit into RAM at once."""
+    """A relying party's credentials, one by one: a hundred do not fit into RAM at once. Raises
+    journal.DamagedError, OSError.
+    """
     for slot in store.slots_of(rp_hash):
         found = stored(store, slot)
         if found.rp_hash == rp_hash:
@@ -124,7 +133,9 @@ def resident(store: "Store", rp_hash: bytes) -> "Iterator[Credential]":
 
 
 def newest_first(store: "Store", rp_hash: bytes, most: int) -> "list[int]":
-    """Slots of a relying party's credentials whose credProtect is at most `most`."""
+    """Slots of a relying party's credentials whose credProtect is at most `most`. Raises
+    journal.DamagedError, OSError.
+    """
     found = [(-one.made, one.slot) for one in resident(store, rp_hash) if one.protect <= most]
     found.sort()
     return [slot for _, slot in found]
@@ -132,7 +143,7 @@ def newest_first(store: "Store", rp_hash: bytes, most: int) -> "list[int]":
 
 def identified(store: "Store", rp_hash: bytes, identifier: bytes) -> "Credential | None":
     """The credential of an identifier, if it is one of ours, of this relying party, and not
-    deleted.
+    deleted. Raises journal.DamagedError, OSError.
     """
     if len(identifier) != ID_SIZE or identifier[0] != _FORMAT:
         return None

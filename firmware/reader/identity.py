@@ -36,7 +36,9 @@ class Identity:
             self.present = crc32(whole[:end]) == int.from_bytes(whole[end:], "little")
 
     def attestation_key(self) -> int:
+        """The batch's private key, a number of 32 bytes."""
         return int.from_bytes(self._read(_KEY, 32), "big")
 
     def certificate(self) -> bytes:
+        """The batch's certificate, DER, at most 1024 bytes."""
         return bytes(self._read(_CERTIFICATE, self._size))

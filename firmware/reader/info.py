@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def answer(reader: "Reader") -> "Map":
+    """What the reader is and is able to do now; little when its memory is damaged."""
     store = reader.store
     if store is None:
         return {1: ["FIDO_2_1"], 3: reader.identity.aaguid, 5: ctap.MAX_MESSAGE}

@@ -76,9 +76,11 @@ class KeyAgreement:
         self._public = b""
 
     def renew(self) -> None:
+        """Forgets the key pair; `prepare` makes another."""
         self._private = 0
 
     def prepare(self) -> None:
+        """Makes the key pair, if there is none: work for an idle moment."""
         if not self._private:
             private = p256.scalar(self._urandom(48))
             self._public = p256.public_key(private, self._urandom, self._pause)

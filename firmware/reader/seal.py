@@ -35,6 +35,8 @@ class DamagedError(Exception):
 
 
 class Seal:
+    """Seals and opens. root: the chip's own key, 16 bytes."""
+
     def __init__(self, root: bytes, urandom: "Random") -> None:
         self._cipher = hmac.digest(sha256, root, b"tallystick reader: records, encryption")
         self._mac = hmac.digest(sha256, root, b"tallystick reader: records, authentication")

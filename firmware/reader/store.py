@@ -145,10 +145,13 @@ class Store:
             raise
 
     def flag(self, mask: int, on: bool) -> None:
+        """One bit of `flags` on or off. Raises OSError: then nothing has changed."""
         self.commit(flags=self.flags | mask if on else self.flags & ~mask)
 
     def reset(self, pause: "Pause") -> None:
-        """All is new in one commit; then what was there is erased. The sensor stays paired."""
+        """All is new in one commit; then what was there is erased. The sensor stays paired. Raises
+        OSError: then nothing has changed.
+        """
         paired, old = self.flags & PAIRED, self._encode()
         self._fresh()
         self.flags = SCRUB | paired
@@ -173,11 +176,15 @@ class Store:
         return hmac.digest(sha256, self._master, label + data)
 
     def check_of_pin(self, pin_hash: bytes) -> bytes:
+        """32 bytes to compare a PIN with. pin_hash: the first 16 of its SHA-256 (CTAP 2.1,
+        6.5.5.5).
+        """
         return self.derive(b"pin", pin_hash)
 
     # -- credentials ---------------------------------------------------------------------------
 
     def slots(self) -> "list[int]":
+        """Slots that hold a credential, sorted."""
         return self._records.keys(_CREDENTIALS, _CREDENTIALS + ctap.MAX_CREDENTIALS)
 
     def slots_of(self, rp_hash: bytes) -> "list[int]":
@@ -198,35 +205,46 @@ class Store:
         return ctap.MAX_CREDENTIALS - len(self.slots())
 
     def credential(self, slot: int) -> bytes:
-        """Its encoding, see reader/credential.py. Raises journal.DamagedError."""
+        """Its encoding, see reader/credential.py. Raises journal.DamagedError, OSError."""
         return self._open(slot, self._records.get(slot), 8)
 
     def put_credential(self, slot: int, rp_hash: bytes, encoded: bytes) -> None:
+        """Fills a slot, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(slot, self._seal.close(slot, encoded, self._seal.tag(rp_hash)))
 
     def delete(self, slot: int) -> None:
-        """Of a credential or a finger."""
+        """Of a credential or a finger, in one commit. Raises OSError: then nothing has changed."""
         self._records.delete(slot)
 
     # -- fingers: the number of a finger is its page in the sensor -------------------------------
 
     def fingers(self) -> "list[int]":
+        """Numbers of the fingers that count, sorted."""
         return [key - _FINGERS for key in self._records.keys(_FINGERS, _FINGERS + ctap.MAX_FINGERS)]
 
     def finger_name(self, finger: int) -> str:
+        """At most 64 bytes of UTF-8. Raises journal.DamagedError, OSError."""
         return self._open(_FINGERS + finger, self._records.get(_FINGERS + finger)).decode()
 
     def put_finger(self, finger: int, name: str) -> None:
+        """A finger counts from here on, or has another name. Raises OSError: then nothing has
+        changed.
+        """
         self._records.put(_FINGERS + finger, self._seal.close(_FINGERS + finger, name.encode()))
 
     def delete_finger(self, finger: int) -> None:
+        """It no longer counts. Raises OSError: then nothing has changed."""
         self._records.delete(_FINGERS + finger)
 
     # -- large blobs ---------------------------------------------------------------------------
 
     def blobs(self) -> bytes:
+        """The large-blob array (CTAP 2.1, 6.10), at most 2048 bytes. Raises journal.DamagedError,
+        OSError.
+        """
         sealed = self._records.get(_BLOBS)
         return _NO_BLOBS if sealed is None else self._open(_BLOBS, sealed)
 
     def put_blobs(self, data: bytes) -> None:
+        """A new large-blob array, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(_BLOBS, self._seal.close(_BLOBS, data))

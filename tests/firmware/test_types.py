@@ -3,6 +3,8 @@ check on a board of each port and device."""
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from tallystick.emulator.boards import BOARDS, READERS
 from tallystick.tools import firmware
 from tallystick.tools.image import ports
 
+PORTING = Path(__file__).parents[2] / "docs" / "porting.md"
 STUBS = Path(sys.prefix) / "stubs"
 # File, what stands there, what is put in its place, what the check says of it in that file (or in
 # the one after the arrow).
@@ -99,3 +102,19 @@ def test_every_module_is_checked_on_a_board() -> None:
     unchecked = set(firmware.root().rglob("*.py")) - checked
     # MicroPython's own build runs the manifests, with names that only it knows.
     assert {path.name for path in unchecked} == {"manifest.py"}
+
+
+def test_the_page_of_porting_names_what_a_card_s_board_has() -> None:
+    tree = ast.parse((firmware.root() / "typed" / "board.py").read_text())
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    bases = [base.id for base in classes["Card"].bases if isinstance(base, ast.Name)]
+    members = {
+        node.name
+        for name in ["Card", *bases]
+        if name in classes
+        for node in classes[name].body
+        if isinstance(node, ast.FunctionDef)
+    }
+    table = PORTING.read_text().split("## What a card's board file has")[1].split("## ")[0]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    assert set(re.findall(r"`(\w+)", " ".join(rows))) == members

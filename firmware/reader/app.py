@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from reader.bio import Enrolment
     from reader.login import Pending
+    from typed.board import Reader as Board
     from typed.kinds import Map, Ticks
+
+    _board: Board = board  # has all that a reader's board must
 
 _KEEPALIVE_MS = 100
 

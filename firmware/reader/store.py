@@ -18,8 +18,21 @@ from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from typed.board import Flash
     from typed.kinds import Pause, Random
+
+    class Changes(TypedDict, total=False):
+        flags: int
+        pin_retries: int
+        uv_retries: int
+        min_pin: int
+        pin_length: int
+        signatures: int
+        made: int
+        pin_check: bytes
+
 
 _STATE = const(0)
 _BLOBS = const(1)
@@ -132,7 +145,7 @@ class Store:
     def _write(self) -> None:
         self._records.put(_STATE, self._encode())
 
-    def commit(self, **changes: "int | bytes") -> None:
+    def commit(self, **changes: "Unpack[Changes]") -> None:
         """Writes all changes as one record. Raises OSError: then nothing has changed."""
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():

@@ -42,12 +42,12 @@ $(STUBS)/.installed: requirements/stubs-rp2.txt requirements/stubs-stm32.txt | $
 	$(LOCKED) requirements/stubs-stm32.txt --upgrade --target $(STUBS)/stm32
 	@touch $@
 
-lint: setup papers $(STUBS)/.installed ## Style, types, import arrows, what the boards' MicroPython has
+lint: setup papers $(STUBS)/.installed ## Papers, style, types (firmware: by its boards' stubs), import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
+	$(BIN)/python -m tallystick.tools.image.ports $(STUBS) .mypy_cache/firmware
 
 papers: setup ## Requirements, licences, change fragments, commit subjects
 	$(BIN)/python -m tallystick.tools.upkeep.locks --check

@@ -1,7 +1,8 @@
 """Commit subjects: at most 72 characters, so that every tool shows them whole.
 
-Checks the commits since the base in pyproject.toml (older ones are longer, and stay). In a shallow
-clone that does not hold the base, those that are dated after it; without git, none.
+Checks the commits since the base in pyproject.toml that are dated after it: some older ones, also on
+branches that are merged later, are longer, and stay. In a shallow clone that does not hold the base,
+the time alone decides; without git, nothing is checked.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ def of_message(text: str) -> str:
 
 
 def since_base(folder: Path, base: str, dated: int) -> list[str] | None:
-    """Subjects of the commits after `base`, or (when it is not here) after `dated`, in seconds
-    since 1970. None: this is no git checkout."""
+    """Subjects of the commits that are not in `base` (when it is here) and dated after `dated`, in
+    seconds since 1970. None: this is no git checkout."""
     if _git(folder, "rev-parse", "--show-toplevel").strip() != str(folder.resolve()):
         return None  # also a source folder that was unpacked inside another repository
-    if _git(folder, "merge-base", "--is-ancestor", base, "HEAD", good="yes") == "yes":
-        return _git(folder, "log", "--format=%s", f"{base}..HEAD").splitlines()
-    lines = _git(folder, "log", "--format=%ct %s").splitlines()
+    here = _git(folder, "merge-base", "--is-ancestor", base, "HEAD", good="yes") == "yes"
+    commits = f"{base}..HEAD" if here else "HEAD"
+    lines = _git(folder, "log", "--format=%ct %s", commits).splitlines()
     split = (line.partition(" ") for line in lines)
     return [subject for time, _, subject in split if int(time) > dated]
 

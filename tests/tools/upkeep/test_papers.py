@@ -215,6 +215,8 @@ def test_commits_after_the_base_are_looked_at(repository):
     found = subjects.since_base(repository.folder, repository.base, 0)
     assert found == ["Short", "x" * 73]
     assert [bool(subjects.fault(subject)) for subject in found] == [False, True]
+    # An older commit on a branch that is merged after the base stays as it is.
+    assert subjects.since_base(repository.folder, repository.base, START + 1000) == ["Short"]
 
 
 def test_a_shallow_clone_goes_by_the_time(repository, tmp_path):

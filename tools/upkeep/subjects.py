@@ -1,8 +1,8 @@
 """Commit subjects: at most 72 characters, so that every tool shows them whole.
 
-Checks the commits since the base in pyproject.toml that are dated after it: some older ones, also on
-branches that are merged later, are longer, and stay. In a shallow clone that does not hold the base,
-the time alone decides; without git, nothing is checked.
+Checks the commits since the base in pyproject.toml that are dated after it: some older ones, also
+on branches that are merged later, are longer, and stay. In a shallow clone that does not hold the
+base, the time alone decides; without git, nothing is checked.
 """
 
 from __future__ import annotations

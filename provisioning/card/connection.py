@@ -20,7 +20,7 @@ MAX_RESPONSE = 65_536
 
 
 class StatusWord(IntEnum):
-    """Status words of docs/protocols.md, section 3. Unknown values are kept as they are."""
+    """Status words of reference/protocols.md, section 3. Unknown values are kept as they are."""
 
     OK = 0x9000
     FLASH_FAILURE = 0x6581

@@ -1,4 +1,4 @@
-"""Issuer functions of the card: docs/protocols.md, section 3.1 (GlobalPlatform Card
+"""Issuer functions of the card: docs/reference/protocols.md, section 3.1 (GlobalPlatform Card
 Specification v2.3, chapter 11)."""
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_the_heaps_in_the_documents_are_those_committed():
     heaps = json.loads((ROOT / "tools/image/heap.json").read_text())
     most = {board: max(paths.values()) for board, paths in heaps.items()}
     stm, pico = heaps["nucleo_l476rg"], heaps["pico"]
-    text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/boards.md").read_text(encoding="utf-8")
     for row in (
         f"| {most['nucleo_l476rg']} KiB (STM32L4), {most['pico']} (Pico), "
         f"{most['pico2_card']} (Pico 2) |",
@@ -109,7 +109,7 @@ def test_the_heaps_in_the_documents_are_those_committed():
         f"| {pico['a press without a key']} KiB |",
     ):
         assert row in text
-    reader = (ROOT / "docs/reader.md").read_text(encoding="utf-8")
+    reader = (ROOT / "docs/reference/reader.md").read_text(encoding="utf-8")
     assert f"; {most['pico2']} by everything in one go" in reader
 
 

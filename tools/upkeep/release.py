@@ -33,15 +33,15 @@ _UPGRADE = """
 Check what you have downloaded first: `sha256sum --check {checksums}`.
 
 Station and server: read *To do when you upgrade* above, make a backup of the database
-(docs/server.md), then
+(docs/reference/server.md), then
 
     pip install --require-hashes -r requirements/tallystick.txt
     pip install --no-deps tallystick-{version}-py3-none-any.whl
 
 and start them again. The server brings its database to the new form when it starts.
 
-Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (docs/updates.md).
-Seed, keys and moving factor stay. Readers are flashed (docs/updates.md, *The reader*).
+Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (reference/updates.md).
+Seed, keys and moving factor stay. Readers are flashed (docs/reference/updates.md, *The reader*).
 {signed}"""
 _DEVELOPMENT = """
 These images are signed with the **published development key**: anybody can sign another that such a

@@ -198,7 +198,7 @@ def test_a_micropython_that_does_not_run_the_measuring_program_is_a_clear_error(
 needs_micropython = pytest.mark.skipif(
     not UF2,
     reason="!! no second opinion: set TALLY_RP2040_UF2 to MicroPython's .uf2 for the Raspberry Pi "
-    "Pico (docs/testing.md says how to get one)",
+    "Pico (docs/guides/testing.md says how to get one)",
 )
 
 

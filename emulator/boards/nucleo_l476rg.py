@@ -4,7 +4,7 @@ contact on PC5 (WKUP5), cell measured through the internal reference, panel fed 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
 run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
 150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
-CPU costs are scaled from figures measured on an RP2040 at 125 MHz (findings/numbers.md): by clock, and
+CPU costs are scaled from figures measured on an RP2040 at 125 MHz (numbers.md): by clock, and
 by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
 """
 

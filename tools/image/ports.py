@@ -26,7 +26,7 @@ PORTS = {"rp2040": "rp2", "rp2350": "rp2", "stm32l4": "stm32"}
 _START = {"rp2": "rp2", "stm32": "TALLY_NUCLEO_L476RG"}
 # What the published stubs do not say, or say of another board than ours: hashes take and give
 # bytes on every port; our own board definition turns cryptolib and VfsRom on for the STM32L4
-# (reference/boards.md). A folder for all ports and one for each, which come before the published ones.
+# (boards.md). A folder for all ports and one for each, which come before the published ones.
 _STRICTER = "typed/stubs"
 # Memory by address is whole numbers; the published stubs say that anything may be there.
 _OPEN_MEMORY = re.compile(r"^(mem\d+): Incomplete", re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Licences of everything that requirements/ locks: reference/licences.md, and whether each is allowed.
+"""Licences of everything that requirements/ locks: licences.md, and whether each is allowed.
 
 A licence is what a package's metadata says (License-Expression, else its classifiers, else the
 License field), or what pyproject.toml says was read in the package. One that is unknown, or neither

@@ -40,7 +40,7 @@ Station and server: read *To do when you upgrade* above, make a backup of the da
 
 and start them again. The server brings its database to the new form when it starts.
 
-Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (reference/updates.md).
+Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (updates.md).
 Seed, keys and moving factor stay. Readers are flashed (docs/reference/updates.md, *The reader*).
 {signed}"""
 _DEVELOPMENT = """

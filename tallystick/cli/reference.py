@@ -22,13 +22,13 @@ Made from the commands by `make docs`; do not edit. `tally COMMAND --help` says 
 
 ## For all commands
 
-- Where there is `--json`, it prints one JSON value for a program to read. An error is JSON then, too.
+- Where there is `--json`, it prints one JSON value, for programs. An error is JSON then, too.
 - Colours and progress bars appear on a terminal only.
-- Keys and passphrases come from a file, a prompt or an environment variable, not from the command line.
+- Keys and passphrases come from a file, a prompt or an environment variable.
 
 ### Shell completion
 
-Put one of these lines into your shell's start-up file. The tab key then completes commands and options.
+Put a line into your shell's start-up file. The tab key then completes commands and options.
 
 | shell | file | line |
 |---|---|---|

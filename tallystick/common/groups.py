@@ -32,8 +32,8 @@ class Group(click.Group):
 
 
 class LazyGroup(click.Group):
-    """Its commands are imported on first use, so that its own help is instant, and listed when their
-    module is there.
+    """Its commands are imported on first use, so that its own help is instant, and listed when
+    their module is there.
 
     table: name → (module, attribute, one-line help). path: the group's own, without `tally`."""
 

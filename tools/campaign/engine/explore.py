@@ -38,8 +38,8 @@ class Violation:
 
 @dataclass
 class Outcome:
-    """violation: its kind and what was seen, None when all was well. children: what cuts in this run
-    would leave."""
+    """violation: its kind and what was seen; None when all was well. children: what cuts in this
+    run would leave."""
 
     violation: tuple[str, str] | None
     children: list[Node]

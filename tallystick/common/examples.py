@@ -90,7 +90,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "server person code": ("tally server person code ada",),
     "server radius": ("tally server radius --secret-file radius.secret --client 10.0.0.0/24",),
-    "server restore": ("tally server restore monday.db --db sqlite:///new.db",),
+    "server restore": ("tally server restore monday.db --db sqlite:///new.db --key-file server.keys",),
     "server run": ("tally server run --port 8080",),
     "image build": (
         "tally image build --board pico",
@@ -100,7 +100,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally image identity --board pico --first TS00000001 --count 10 \\",
         "    --development --out segments",
     ),
-    "image inspect": ("tally image inspect build/card-pico",),
+    "image inspect": ("tally image inspect build/card-pico/card.uf2 --picture map.png",),
     "image keys create": ("tally image keys create firm.key",),
     "image keys show": ("tally image keys show firm.key",),
     "image merge": (

@@ -1,0 +1,47 @@
+"""The first pages: every command in them runs, in order, and ends in something that works."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.system.guide import Block, Reader, blocks
+
+GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
+FIRST = ("employee", "support", "administrator", "ci", "hardware")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("curl") is None, reason="apt-get install curl"),
+]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_first_page_can_be_followed(name: str, tmp_path: Path) -> None:
+    with Reader(tmp_path) as reader:
+        said = reader.follow(GUIDES / f"{name}.md")
+    assert said
+
+
+def test_every_first_page_has_pictures() -> None:
+    for name in FIRST:
+        assert "![" in (GUIDES / f"{name}.md").read_text(encoding="utf-8"), name
+
+
+def test_a_command_that_fails_and_words_that_do_not_come_are_found(tmp_path: Path) -> None:
+    with Reader(tmp_path) as reader:
+        with pytest.raises(AssertionError, match="no such file|No such file"):
+            reader.run(Block("cat nothing-here\n", "", ""))
+        with pytest.raises(AssertionError, match="'later' is not in"):
+            reader.run(Block("echo now\n", "shows", "later"))
+
+
+def test_blocks_are_found_in_order(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        '# P\n\n```\nnot this\n```\n\n<!-- run -->\n```\na\n```\n\n<!-- run: until "x y" -->\n'
+        "```sh\nb \\\n  c\n```\n"
+    )
+    assert list(blocks(page)) == [Block("a\n", "", ""), Block("b \\\n  c\n", "until", "x y")]

@@ -19,10 +19,9 @@ from playwright.sync_api import sync_playwright
 from tallystick.emulator.devices.card import Card
 from tallystick.tools.bench import fresh
 from tallystick.tools.personalise import personalise
-from tests.system.guide import Block, Reader, blocks
+from tests.system.guide import Block, Reader
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-IMAGES, GUIDES = DOCS / "images", DOCS / "guides"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 PASSWORD = "correct horse battery"
 _SCALE = 2  # pixels of a picture for one of the display
 
@@ -86,18 +85,6 @@ def portal(reader: Reader) -> None:
         page.screenshot(path=IMAGES / "portal-home.png")
 
 
-def asked_for_a_code(reader: Reader) -> None:
-    """Somebody to whom a card was lent, at the page that asks for a code."""
-    said = [reader.run(block) for block in list(blocks(GUIDES / "support.md"))[:6]]
-    code = next(line.split()[-1] for line in said[1].splitlines() if line.startswith("code"))
-    root = f"http://127.0.0.1:{reader.server}/p/default"
-    with _browser(760, 420) as page:
-        _first_password(page, root, "ada", code)
-    with _browser(760, 420) as page:
-        _sign_in(page, root, "ada")
-        page.screenshot(path=IMAGES / "portal-code.png")
-
-
 def _first_password(page: Any, root: str, login: str, code: str) -> None:
     page.goto(f"{root}/recover/help")
     page.get_by_label("Login name").fill(login)
@@ -137,7 +124,7 @@ def main(names: list[str]) -> None:
         for name, png in screens().items():
             (IMAGES / name).write_bytes(png)
     making: dict[str, Callable[[Reader], None]] = {
-        "panel": panel, "portal": portal, "code": asked_for_a_code, "report": report,
+        "panel": panel, "portal": portal, "report": report,
     }  # fmt: skip
     for name, make in making.items():
         if not names or name in names:

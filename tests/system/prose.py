@@ -1,8 +1,8 @@
 """What a page says in sentences: blocks of Markdown, and how long their sentences are.
 
 How words are counted: code blocks, tables, headings, comments and pictures are left out. A mark of a
-claim (docs/claims.md) is no text. A sentence ends at a full stop, question mark, exclamation mark,
-colon or semicolon before a space, and at the end of a paragraph or list item. A word is what stands
+claim (docs/claims.md) is no text. A sentence ends at a full stop, question mark or exclamation mark
+before a space, and at the end of a paragraph or list item; not at a colon or semicolon. A word is what stands
 between spaces and has a letter or digit in it; what is in backquotes is one word.
 """
 
@@ -52,7 +52,7 @@ def sentences(page: str) -> list[str]:
         if block.kind in ("paragraph", "item"):
             text = MARK.sub("", re.sub(r"!\[[^\]]*\]\([^)]*\)", "", block.text))
             text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "code", text))
-            found += [one for one in re.split(r"(?<=[.!?:;])[)”\"*]*\s+", text) if words(one)]
+            found += [one for one in re.split(r"(?<=[.!?])[)”\"*]*\s+", text) if words(one)]
     return found
 
 

@@ -7,18 +7,17 @@ with the board's regulator), W25Q16JV data sheet (256-byte page 0.4 ms typical, 
 (docs/numbers.md).
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.chips import rp2040
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _STORAGE = 0xA0000  # 2 MiB of flash, the last 1408 KiB for storage
 _SECTOR = 4096
 
-BOARD = Board(
+BOARD = CardBoard(
     name="pico",
-    device="card",
-    chip="rp2040",
+    chip=rp2040.CHIP,
     heap=64 * 1024,
-    modules=("rp2",),
     flash_size=2 * 1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=256,
@@ -46,8 +45,6 @@ BOARD = Board(
     dock_active=1,
     display="ssd1306",
     display_bus=0,
-    display_select_pin=-1,
-    display_power_pin=-1,
     cell_channel=29,
     uart=0,
     currents=Currents(

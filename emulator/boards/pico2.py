@@ -6,18 +6,18 @@ KiB sector erase 45 ms, 100,000 cycles). CPU costs are those measured on an RP20
 scaled by clock.
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import Currents, ReaderBoard, Region
+from tallystick.emulator.chips import rp2350
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _STORAGE = 0x100000  # 4 MiB of flash, the last 3 MiB for storage
 _SECTOR = 4096
 
-BOARD = Board(
+BOARD = ReaderBoard(
     name="pico2",
-    device="reader",
-    chip="rp2350",
+    chip=rp2350.CHIP,
     heap=140 * 1024,
-    modules=("rp2", "usb_device"),
+    modules=("usb_device",),
     flash_size=4 * 1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=256,

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tallystick.emulator.chips.chip import FlashController
 from tallystick.emulator.interpreter.link import Message, Op
-from tallystick.emulator.parts.stm32l4 import Stm32L4
 
 if TYPE_CHECKING:
     from tallystick.emulator.chip.mcu import Mcu
 
 _ADC_US = 20
-_CLOCK_HZ = {"rp2040": 125_000_000, "rp2350": 150_000_000, "stm32l4": 80_000_000}
 
 
 class Peripherals:
@@ -44,11 +43,8 @@ class Peripherals:
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
         mcu.pass_time(_ADC_US)
-        if message.arg != mcu.board.cell_channel:
-            mcu.answer(0)  # nothing is connected there
-            return
-        mv = 3000 if mcu.supply is None else mcu.supply.voltage_mv()
-        mcu.answer(mcu.family.adc(mv))
+        cell_mv = mcu.on_adc.get(message.arg)  # None: nothing is connected there
+        mcu.answer(0 if cell_mv is None else mcu.registers.adc(cell_mv()))
 
     # -- buses ---------------------------------------------------------------------------------
 
@@ -101,16 +97,16 @@ class Peripherals:
         self._mcu.answer(0, self._mcu.flash.memory[message.value : message.value + length])
 
     def _reg_get(self, message: Message) -> None:
-        value = self._mcu.family.read(message.value)
+        value = self._mcu.registers.read(message.value)
         self._mcu.answer(value - (1 << 32) if value >= 1 << 31 else value)
 
     def _reg_set(self, message: Message) -> None:
-        self._mcu.family.write(message.value, int.from_bytes(message.data, "little"))
+        self._mcu.registers.write(message.value, int.from_bytes(message.data, "little"))
 
     def _flash_words(self, message: Message) -> None:
         """Units of two words, `arg` µs between one and the next."""
-        chip = self._mcu.family
-        assert isinstance(chip, Stm32L4)
+        chip = self._mcu.registers
+        assert isinstance(chip, FlashController)
         for at in range(0, len(message.data), 8):
             if at:
                 self._mcu.charge(message.arg)
@@ -118,7 +114,7 @@ class Peripherals:
 
     def _freq(self, message: Message) -> None:
         if not message.value:
-            self._mcu.answer(_CLOCK_HZ[self._mcu.board.chip])
+            self._mcu.answer(self._mcu.board.chip.clock_hz)
 
     # -- USB -----------------------------------------------------------------------------------
 

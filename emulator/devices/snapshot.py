@@ -43,7 +43,7 @@ class Snapshot:
         mcu.hold_at_look(0, 0)  # later starts run through
         self._device = device
         self._hold = micropython.hold(mcu.link)
-        self._parts = (mcu, mcu.pins, mcu.uart, mcu.family, device.clock, *parts)
+        self._parts = (mcu, mcu.pins, mcu.uart, mcu.registers, device.clock, *parts)
         self._values = [values(part) for part in self._parts]
         mcu.link = None  # it stays as it is
 

@@ -49,7 +49,7 @@ def worn_out(card: Card) -> Iterator[None]:
     def fail(operation: FlashOperation) -> Failure | None:
         if not region.address <= operation.address < region.address + region.size:
             return None
-        return Failure(operation.old, reported=card.board.chip == "stm32l4")
+        return Failure(operation.old, reported=card.board.chip.reports_flash_errors)
 
     card.flash.fault_plan, card.flash.can_fail = fail, True
     yield

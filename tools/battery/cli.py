@@ -12,6 +12,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.cells import CELLS
@@ -73,7 +74,7 @@ def battery(
             f"{plot} is neither .svg nor .png.", todo="Name the picture with one of these endings."
         )
     boot = Image.load(image, board) if image else fresh_image(board or boards.DEFAULT)
-    kind = CELLS[(cell or boot.board.cell).upper()]
+    kind = CELLS[(cell or card_board(boot.board).cell).upper()]
     with (
         one_core(),
         Card(

@@ -94,7 +94,7 @@ def _all_of_it(rig: ReaderRig) -> None:
 class Heaps:
     """`need` of each path; the readers that they start from are made with the board's heap."""
 
-    def __init__(self, board: str = "pico2") -> None:
+    def __init__(self, board: str = boards.DEFAULT_READER) -> None:
         self.limit = boards.find(board).heap // KIB
         self._workshop = ReaderWorkshop.of(board)
         self._full: Full | None = None

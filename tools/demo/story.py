@@ -19,6 +19,7 @@ import httpx
 from tallystick.common import console
 from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.seeing.card_picture import draw
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame
 from tallystick.emulator.seeing.reading import read_code
@@ -36,7 +37,7 @@ class Story:
     def __init__(self, folder: Path, board: str, user: str, *, quiet: bool) -> None:
         self.facts: dict[str, Any] = {"board": board, "serial": SERIAL, "user": user}
         self._folder = folder
-        self._board = find(board)
+        self._board = card_board(find(board))
         self._user = user
         self._console = console.err()
         self._quiet = quiet

@@ -29,7 +29,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--board", help="Board you mean to flash; refused when the image is for another.")
 @click.option("--device", type=click.Choice(["card", "reader"]), help="Device you mean to make.")
 @click.option("--port", help="Serial port with a MicroPython prompt, or auto.")
-@click.option("--drive", help="Drive of an RP2 boot ROM, or auto.")
+@click.option("--drive", help="Drive of a boot ROM that takes UF2 files, or auto.")
 @click.option("--program", type=click.Choice(["openocd", "dfu-util"]), help="Write with this.")
 @click.option("--public-key", help="Key the image must be signed with: 64 hex digits, or a file.")
 @click.option("--development", is_flag=True, help="Accept the published development key.")

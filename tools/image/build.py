@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tallystick.emulator import coverage
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.tools import firmware
 from tallystick.tools.image import filesystem, outputs
 from tallystick.tools.image.compile import TRUST_MODULE, VERSION_MODULE, compile_all
@@ -35,7 +35,7 @@ class Built:
     @property
     def address(self) -> int:
         """Where `flash` goes, as the chip sees it."""
-        return FLASH_BASE[self.board.chip] + self.board.storage.address
+        return self.board.storage_address
 
     @property
     def bytecode_size(self) -> int:
@@ -69,7 +69,7 @@ def build(
         VERSION_MODULE: f"VERSION = {numbers}\n",
         TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
-    sources = firmware.sources(device, board.name, board.chip)
+    sources = firmware.sources(device, board)
     files = compile_all(sources, replaced=replaced, readable=readable, covered=coverage.folder())
     if not board.slots:
         content = filesystem.pack(files, board, room=board.storage.size, what="The image")
@@ -83,7 +83,7 @@ def build(
         content, device=device, board=board.name, version=version, security=security
     ).encode()
     header = plain + key.sign(plain)
-    boot_files = compile_all(firmware.boot_sources(board.name, board.chip), replaced={})
+    boot_files = compile_all(firmware.boot_sources(board), replaced={})
     flash = _boot(board, boot_files).ljust(slot.address - board.storage.address, b"\xff")
     flash += header.ljust(sector, b"\xff") + content
     return Built(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS, find
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
@@ -39,7 +39,7 @@ def inspect(path: Path, board_name: str | None = None) -> Found:
     else:
         image = Image.load(path, board_name)
         board = image.board
-        parts = [(FLASH_BASE[board.chip] + at, data) for at, data in image.segments]
+        parts = [(board.chip.flash_base + at, data) for at, data in image.segments]
     return _found(board, dict(parts))
 
 
@@ -60,7 +60,7 @@ def _update(path: Path) -> Found:
     if header is None:
         raise BadInputError(f"{path} is not an update file.")
     board = find(header.board)
-    address = FLASH_BASE[board.chip] + board.slots[0].address
+    address = board.chip.flash_base + board.slots[0].address
     sector = board.flash_timing.sector
     signed, content = data[: SIZE + SIGNATURE_SIZE], data[SIZE + SIGNATURE_SIZE :]
     return _found(board, {address: signed.ljust(sector, b"\xff") + content})
@@ -95,7 +95,7 @@ def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:
 
 def _read(board: Board, flash: dict[int, bytes], address: int, size: int) -> bytes:
     """A range of the flash, blank where the image writes nothing."""
-    begin = FLASH_BASE[board.chip] + address
+    begin = board.chip.flash_base + address
     out = bytearray(b"\xff" * size)
     for start, data in flash.items():
         low, high = max(start, begin), min(start + len(data), begin + size)

@@ -14,20 +14,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tallystick.emulator.boards import BOARDS, READERS
+from tallystick.emulator.boards import ALL
 from tallystick.emulator.boards.board import Board
 from tallystick.tools import firmware
 
-PORTS = {"rp2040": "rp2", "rp2350": "rp2", "stm32l4": "stm32"}
-# What our own board definition turns on (firmware/boards/micropython, docs/boards.md): module →
-# what it declares beyond the port's stub.
-_TURNED_ON: dict[str, dict[str, str]] = {
-    "stm32": {
-        "cryptolib": "def __getattr__(name: str): ...\n",
-        "vfs": "class VfsRom:\n    def __init__(self, image: object) -> None: ...\n",
-    },
-    "rp2": {},
-}
 _LOOKED_AT = {"attr-defined", "import-not-found", "name-defined", "call-arg"}
 _FINDING = re.compile(r"^(?P<file>[^:]+):\d+: error: (?P<what>.*)  \[(?P<code>[a-z-]+)\]$")
 # Ours to find with other means: attributes that are None at first, functions of our own.
@@ -54,7 +44,7 @@ def check(board: Board, stubs: Path) -> list[str]:
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(path.read_text())
-        for module, more in _TURNED_ON[PORTS[board.chip]].items():
+        for module, more in board.turned_on.items():
             declared = stubs / f"{module}.pyi"
             text = declared.read_text() if declared.exists() else ""
             (folder / "firmware" / f"{module}.pyi").write_text(f"{text}\n{more}")
@@ -75,9 +65,9 @@ def check(board: Board, stubs: Path) -> list[str]:
 
 
 def _sources(board: Board) -> Iterator[firmware.Source]:
-    yield from firmware.sources(board.device, board.name, board.chip)
+    yield from firmware.sources(board.device, board)
     if board.slots:
-        yield from firmware.boot_sources(board.name, board.chip)
+        yield from firmware.boot_sources(board)
 
 
 def _findings(output: str, ours: set[str]) -> Iterator[str]:
@@ -91,8 +81,8 @@ def _findings(output: str, ours: set[str]) -> Iterator[str]:
 
 def main(stubs: Path) -> int:
     found = []
-    for board in (BOARDS | READERS).values():
-        found += check(board, stubs / PORTS[board.chip])
+    for board in ALL.values():
+        found += check(board, stubs / board.chip.stubs)
     sys.stdout.writelines(f"{line}\n" for line in found)
     return 1 if found else 0
 

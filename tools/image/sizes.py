@@ -88,11 +88,11 @@ def require(rows: list[Row]) -> None:
 
 def record() -> None:
     """Writes the figures of every device on every board to `sizes.json`."""
-    from tallystick.emulator.boards import BOARDS, READERS  # noqa: PLC0415
+    from tallystick.emulator.boards import ALL  # noqa: PLC0415
     from tallystick.tools.image.build import build  # noqa: PLC0415 (it imports this module)
 
     kept = {}
-    for board in (BOARDS | READERS).values():
+    for board in ALL.values():
         built = build(board.device, board.name, "0.1.0")
         kept[f"{board.device}-{board.name}"] = {row.name: row.value for row in compare(built)}
     COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")

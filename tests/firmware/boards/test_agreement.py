@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.boards import BOARDS, READERS
+from tallystick.emulator.boards import ALL, BOARDS
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.tools.image import filesystem
@@ -174,7 +174,7 @@ def test_display_serial_line_and_cell(board, probe):
 
 def test_every_board_is_in_both_places():
     kept = {path.stem for path in (FIRMWARE / "boards").glob("*.py")}
-    assert kept == set(BOARDS) | set(READERS)
+    assert kept == set(ALL)
 
 
 def test_time_that_loading_takes_is_not_forgotten(board):
@@ -244,5 +244,5 @@ def test_the_porting_guide_names_tests_and_functions_that_exist():
 
 def test_every_board_is_in_the_page_of_boards():
     page = (FIRMWARE.parent / "docs" / "boards.md").read_text()
-    for name in BOARDS | READERS:
+    for name in ALL:
         assert f"`{name}`" in page

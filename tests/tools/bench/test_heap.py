@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from tallystick.emulator.boards import BOARDS, READERS
+from tallystick.emulator.boards import ALL, BOARDS, READERS
 from tallystick.tools.bench import heap, heap_paths, heap_reader
 from tallystick.tools.bench.heap import smallest
 from tallystick.tools.image.sizes import KIB, heap_figures
@@ -26,7 +26,7 @@ def home():
 @pytest.mark.parametrize(("name", "path"), CASES, ids=lambda value: value.replace(" ", "-"))
 def test_a_path_works_with_what_was_committed(home, name, path):
     """`python -m tallystick.tools.bench.heap` writes the figures anew: growth is a decision."""
-    board = (BOARDS | READERS)[name]
+    board = ALL[name]
     assert board.heap == LIMITS[board.device] * KIB
     kept = heap_figures().get(name, {})
     assert path in kept, "not measured yet: python -m tallystick.tools.bench.heap"

@@ -190,7 +190,7 @@ class Rig:
         self._slot = slot if operation.kind == "program" else self._slot
         if fault is None and operation.address & -self.range.flash.timing.sector in self.worn:
             self.oracle.cut()  # what the worn flash left counts like what a cut leaves
-            reported = self.card.board.chip == "stm32l4"  # the others' flash says nothing
+            reported = self.card.board.chip.reports_flash_errors
             return Failure(faults.apply("f", operation).content, reported)
         return fault
 
@@ -246,7 +246,7 @@ class Rig:
             card.run_for(_TO_SLEEP_MS)
             card.cell.fixed_mv = None
             if name == "press":
-                self._asleep = values(card.mcu.family)
+                self._asleep = values(card.mcu.registers)
             card.mcu.hold_at_look(self.range.first, self.range.end)
             card.button.push()
             card.mcu.run(card.clock.now + 100_000)
@@ -322,7 +322,7 @@ class Rig:
         """Like `press` of a card that went to sleep with everything in order, from the point where
         the firmware first looks at the flash, and without waiting for the dark. `slept`: it did,
         although it does not look so because of a shortcut like this one."""
-        asleep = slept or values(self.card.mcu.family) == self._asleep
+        asleep = slept or values(self.card.mcu.registers) == self._asleep
         if "press" not in self._snapshots or not asleep:
             self._run(self.card.press)
             return self.look()

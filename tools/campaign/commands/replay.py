@@ -17,6 +17,7 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.emulator import boards
 from tallystick.emulator.interpreter.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign.commands.subjects import subject
@@ -230,7 +231,7 @@ def prompt(replay: Replay, side: str) -> None:
 def _no_line(line: str) -> BadInputError:
     return BadInputError(
         f"{line!r} is no line of a campaign.",
-        todo="It looks like pico/press/1/3p44: copy it whole.",
+        todo=f"It looks like {boards.KIT}/press/1/3p44: copy it whole.",
     )
 
 

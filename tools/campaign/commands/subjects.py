@@ -12,7 +12,7 @@ from tallystick.tools.campaign.card import scenarios
 from tallystick.tools.campaign.card.workshop import Workshop
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
-BOARDS = ("pico", "nucleo_l476rg", "pico2")
+BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
 _SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
 
 

@@ -15,6 +15,7 @@ import click
 
 from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.emulator import boards
 from tallystick.emulator.parts.nor_flash import FlashOperation
 from tallystick.tools.campaign.card.oracle import Oracle
 from tallystick.tools.campaign.card.rig import SEEDS
@@ -23,7 +24,7 @@ from tallystick.tools.campaign.engine.flash_state import FlashState
 
 AIM = 1_000_000  # presses
 COMMITTED = Path(__file__).with_name("wear.json")
-BOARDS = ("pico", "nucleo_l476rg")
+BOARDS = (boards.KIT, boards.DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import httpx
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card.connection import CardConnection
@@ -35,7 +36,7 @@ from tallystick.tools.campaign.station.rig import Rig, Run, run_station
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.image.build import build, write
 
-BOARD = "nucleo_l476rg"
+BOARD = boards.DEFAULT
 RESUMES = 3
 RATE_HELP = "Kill nothing: measure how fast so many cards go through."
 

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from tallystick.common.errors import TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.batch import Batch
@@ -66,7 +67,7 @@ def measure(ports: int, cards: int) -> Rate:
     """Provision `cards` cards on `ports` ports into a server with an SQLite database."""
     with tempfile.TemporaryDirectory() as name, running(Path(name)) as live:
         folder = Path(name)
-        image = Image.load(write(build("card", "nucleo_l476rg", "0.1.0"), folder / "image")["bin"])
+        image = Image.load(write(build("card", boards.DEFAULT, "0.1.0"), folder / "image")["bin"])
         docks = [_dock(image, number) for number in range(ports)]
         try:
             credential = live.add_credential("station", "rate")

@@ -4,22 +4,56 @@ and is answered where an answer is due."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from tallystick.emulator.chips.chip import FlashController
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.chips.chip import FlashController, Registers
+from tallystick.emulator.clock import Clock
 from tallystick.emulator.interpreter.link import Message, Op
-
-if TYPE_CHECKING:
-    from tallystick.emulator.chip.mcu import Mcu
+from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.parts.usb import UsbDevice
 
 _ADC_US = 20
+
+
+class RunningChip(Protocol):
+    """What peripherals need of the chip that they are in: the parts, and its time and power."""
+
+    board: Board
+    flash: NorFlash
+    clock: Clock
+    trace: Trace
+    uart: Uart
+    usb: UsbDevice
+    registers: Registers
+    probes: list[Probe]
+    on_adc: dict[int, Callable[[], int]]
+    on_spi: dict[int, Callable[[bytes, int], None]]
+    on_i2c: dict[int, Callable[[int, bytes], bool]]
+
+    def answer(self, value: int = 0, data: bytes = b"") -> None: ...
+
+    def charge(self, cpu_us: int) -> None: ...
+
+    def pass_time(self, duration_us: int) -> None: ...
+
+    def check_voltage(self, load: str) -> None: ...
+
+    def tell_bus(self, name: str, data: bytes, byte_us: float) -> None: ...
+
+    def program(self, address: int, data: bytes) -> bool: ...
+
+    def erase(self, address: int) -> bool: ...
 
 
 class Peripherals:
     """`handlers` has a method for every operation that is not the chip's own business (waits,
     power, the end of the firmware)."""
 
-    def __init__(self, mcu: Mcu) -> None:
+    def __init__(self, mcu: RunningChip) -> None:
         self._mcu = mcu
         self.handlers: dict[int, Callable[[Message], None]] = {
             Op.ADC: self._adc,

@@ -7,18 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nicegui import run, ui
 
 from tallystick.common.errors import TallyError
+from tallystick.provisioning.console.console import Console
 from tallystick.provisioning.console.gate import Session
 from tallystick.provisioning.console.guard import SIGN_IN
 from tallystick.provisioning.console.style import CSS
-
-if TYPE_CHECKING:
-    from tallystick.provisioning.console.app import Console
 
 PAGES = (("/", "Batch"), ("/desk", "Desk"), ("/history", "History"), ("/audit", "Audit"))
 MAX_SCAN = 64

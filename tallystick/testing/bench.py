@@ -19,7 +19,7 @@ from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.golden import Golden, safe
 from tallystick.testing.hands import Control, Person
-from tallystick.tools.bench.fresh import image as build_image
+from tallystick.tools.fresh import image as build_image
 from tallystick.tools.image.folder import from_folder
 
 _EMULATED = ("emulator", "resident")

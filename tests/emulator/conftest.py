@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 
 
 @pytest.fixture(params=["nucleo_l476rg", "pico"])

@@ -16,7 +16,7 @@ from tallystick.emulator.parts.coin_cell import CoinCell
 from tallystick.tools.battery.life import live, says_low
 from tallystick.tools.battery.plot import draw
 from tallystick.tools.battery.report import Report
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 
 BUDGET = Path(__file__).with_name("energy_budget.json")

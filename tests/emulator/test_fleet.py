@@ -10,7 +10,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import FlashTiming, NorFlash
-from tallystick.tools.bench.fresh import card, image
+from tallystick.tools.fresh import card, image
 from tallystick.tools.personalise import personalise
 
 HOUR_MS = 3_600_000

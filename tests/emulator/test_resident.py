@@ -16,7 +16,7 @@ from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.snapshot import CardSnapshot
 from tallystick.emulator.interpreter import micropython, resident
 from tallystick.emulator.interpreter.link import PipeLink
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.image.folder import from_folder
 
 BOARDS = ["nucleo_l476rg", "pico", "pico2_card"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.bench.station import Station, station
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from tallystick.common.errors import RefusedError
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.bench.station import Station
 
 

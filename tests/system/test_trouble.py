@@ -14,7 +14,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.personalise import RFC4226_SEED, personalise, personalise_over
 

@@ -20,8 +20,8 @@ from tallystick.emulator.parts.coin_cell import ROOM_C
 from tallystick.tools.battery import plot as plots
 from tallystick.tools.battery.life import live
 from tallystick.tools.battery.report import Report
-from tallystick.tools.bench.fresh import image as fresh_image
-from tallystick.tools.bench.fresh import one_core
+from tallystick.tools.fresh import image as fresh_image
+from tallystick.tools.fresh import one_core
 from tallystick.tools.personalise import personalise
 
 

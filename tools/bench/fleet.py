@@ -15,9 +15,9 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.bench.fresh import image
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
+from tallystick.tools.fresh import image
 
 CARDS = 1000
 PRESSES = 10_000

@@ -16,9 +16,9 @@ from fido2.ctap2.pin import ClientPin
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator import boards
 from tallystick.emulator.devices.reader import Reader
-from tallystick.tools.bench.fresh import image, one_core
-from tallystick.tools.bench.heap_reader import Host
 from tallystick.tools.bench.row import row
+from tallystick.tools.fresh import image, one_core
+from tallystick.tools.heap.reader_paths import Host
 
 LOG_INS = 40
 _PARTY, _PIN = "example.com", "2468"

@@ -17,7 +17,9 @@ from tallystick.common.secret import Secret
 from tallystick.emulator import boards
 from tallystick.tools.image import build as building
 from tallystick.tools.image import cards, memory, sizes
+from tallystick.tools.image import heap as heaps
 from tallystick.tools.image import inspect as inspecting
+from tallystick.tools.image.built import Built
 from tallystick.tools.image.cli_keys import key_option, keys, open_key, passphrase_option
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import merge as merging
@@ -85,7 +87,12 @@ def build(
     )
     folder = out or Path("build") / f"{device}-{board}"
     outputs = building.write(built, folder)
-    held = [*sizes.compare(built), sizes.heap(built.board, measure=heap)]
+    need = None
+    if heap:
+        from tallystick.tools.heap import measure
+
+        need = measure.need(built.board)
+    held = [*sizes.compare(built), heaps.row(built.board, need)]
     if as_json:
         console.print_json(
             {
@@ -107,7 +114,7 @@ def build(
     sizes.require(held)
 
 
-def _show_build(built: building.Built, outputs: dict[str, Path], held: list[sizes.Row]) -> None:
+def _show_build(built: Built, outputs: dict[str, Path], held: list[sizes.Row]) -> None:
     show = console.out()
     by = "the development key" if built.key.is_development else built.key.public.hex()[:16] + "…"
     show.print(f"{built.device} {built.version} for {built.board.name}, signed with {by}")

@@ -8,15 +8,13 @@ import io
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from intelhex import IntelHex
 
 from tallystick.tools import uf2
 from tallystick.tools.image import sbom
-
-if TYPE_CHECKING:
-    from tallystick.tools.image.build import Built
+from tallystick.tools.image.built import Built
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"

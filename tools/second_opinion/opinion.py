@@ -9,7 +9,7 @@ from pathlib import Path
 from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion.chip import SecondChip
 from tallystick.tools.second_opinion.firmware import read_firmware

@@ -7,11 +7,11 @@ import pytest
 
 from tallystick.emulator.chip.mcu import State
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench.fresh import card as fresh_card
 from tallystick.tools.campaign.card.oracle import Oracle
 from tallystick.tools.campaign.card.rig import SEEDS
 from tallystick.tools.campaign.card.workshop import Workshop
 from tallystick.tools.campaign.engine.flash_state import FlashState
+from tallystick.tools.fresh import card as fresh_card
 
 
 def weaken(card: Card) -> None:

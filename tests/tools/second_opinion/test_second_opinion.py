@@ -19,7 +19,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS, KIT
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs, opinion
 from tallystick.tools.second_opinion.chip import SecondChip

@@ -1,6 +1,6 @@
 """How much heap each command of the reader needs: the smallest with which it works.
 
-`python -m tallystick.tools.bench.reader_heap` prints a table. Measured on a 64-bit MicroPython,
+`python -m tallystick.tools.heap.reader_commands` prints a table. Measured on a 64-bit MicroPython,
 where most objects are twice as large as on the board.
 """
 

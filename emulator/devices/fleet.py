@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import TypeVar
 
+from tallystick.common.closing import Closing
 from tallystick.common.identity import Identity
 from tallystick.emulator.chip.mcu import State
 from tallystick.emulator.chip.trace import Trace
@@ -26,7 +26,7 @@ _FILES_SPARE = 256
 _EVENTS_EACH = 200  # the last ones, of its trace
 
 
-class Fleet:
+class Fleet(Closing):
     """`count` factory-fresh cards with serial numbers in sequence. Times in µs of virtual time."""
 
     def __init__(self, image: Image, count: int, *, first: int = 1, seed: int = 0) -> None:
@@ -45,17 +45,6 @@ class Fleet:
             )
             self.cards.append(card)
             self.with_card(card, Card.power_on)
-
-    def __enter__(self) -> Fleet:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         for card in self.cards:

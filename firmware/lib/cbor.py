@@ -20,11 +20,6 @@ def decode(data):
     return value
 
 
-def decode_prefix(data):
-    """(value, bytes taken) of the first value in `data`. Raises InvalidError."""
-    return _item(data, 0, _DEPTH)
-
-
 def _head(data, at):
     """(major type, argument, end). Raises InvalidError."""
     if at >= len(data):

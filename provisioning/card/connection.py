@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol, Self
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import RefusedError
-from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.link import ByteLink, SerialLink
 from tallystick.provisioning.card.t1 import T1, Waiting
 

@@ -14,7 +14,6 @@ from tallystick.provisioning.card.t1 import Waiting
 
 AID = bytes.fromhex("A000000151000000")
 TRANSPORT_KEYS = 0xFF
-MAX_CHALLENGE = 32
 
 _KEY_TYPE_AES = 0x88
 _P2_MULTIPLE_KEYS = 0x81  # three keys from identifier 1 on

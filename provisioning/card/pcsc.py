@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import BadInputError, NoDeviceError
-from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.connection import (
     INS_SEND_REMAINING,
     Command,

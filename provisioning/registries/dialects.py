@@ -35,7 +35,6 @@ class Dialect:
     name: str
     line: Callable[[Entry], str]
     serial_of: Callable[[str], str]
-    keeps_counter: bool = True
     digits: tuple[int, ...] = (6, 8)
 
 
@@ -80,7 +79,6 @@ DIALECTS = {
             "linotp",
             lambda e: f"{e.serial}, {e.hex}, hotp, {e.digits}",
             _first(","),
-            keeps_counter=False,
         ),
         Dialect(
             "multiotp",

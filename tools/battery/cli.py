@@ -17,6 +17,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.cells import CELLS
 from tallystick.emulator.parts.coin_cell import ROOM_C
+from tallystick.tools import options
 from tallystick.tools.battery import plot as plots
 from tallystick.tools.battery.life import live
 from tallystick.tools.battery.report import Report
@@ -26,7 +27,7 @@ from tallystick.tools.personalise import personalise
 
 
 @click.command()
-@click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
+@options.emulated_board
 @click.option(
     "--cell", type=click.Choice(list(CELLS), case_sensitive=False),
     help="What feeds the card (default: the board's own).",
@@ -51,7 +52,7 @@ from tallystick.tools.personalise import personalise
 )
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option("--plot", type=OUTPUT_FILE, help="Draw the life: .svg or .png.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @console.json_option
 def battery(
     board: str | None,

@@ -11,12 +11,12 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
 
 from tallystick.common import console
+from tallystick.common.closing import Closing
 from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import card_board
@@ -31,7 +31,7 @@ class DemoError(TallyError):
     """A step of the demo did not do what it should."""
 
 
-class Story:
+class Story(Closing):
     """`facts` collects what demo.json holds. Everything is kept under `folder`."""
 
     def __init__(self, folder: Path, board: str, user: str, *, quiet: bool) -> None:
@@ -52,15 +52,7 @@ class Story:
         self._database = f"sqlite:///{folder / 'server.db'}"
         self._server = self._control = self._port = self._token = ""
 
-    def __enter__(self) -> Story:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for child in reversed(self._children):
             child.terminate()
         for child in self._children:

@@ -15,6 +15,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
+from tallystick.tools import options
 from tallystick.tools.image import build as building
 from tallystick.tools.image import cards, memory, sizes
 from tallystick.tools.image import heap as heaps
@@ -50,7 +51,7 @@ image.add_command(readers)
     show_default=True,
     help="What the image is for.",
 )
-@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board to build for.")
+@options.one_board("Board to build for.")
 @click.option("--version", default=__version__, show_default=True, help="Version of the image.")
 @click.option(
     "--security",
@@ -218,16 +219,10 @@ def merge(
 
 
 @image.command()
-@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board of the cards.")
+@options.one_board("Board of the cards.")
 @click.option("--csv", "csv_file", type=_file, help="CSV file with a column serial.")
 @click.option("--first", help="First of a run of serial numbers, such as TS00000001.")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Length of the run.",
-)
+@options.run_length
 @click.option("--master-file", type=_file, help="File with the factory master, 32 hex digits.")
 @click.option("--development", is_flag=True, help="Take the published development master.")
 @click.option("--date", help="Date of manufacture, YYYYMMDD (default: today, UTC).")

@@ -15,6 +15,7 @@ from tallystick.tools.campaign.commands import replay as replaying
 from tallystick.tools.campaign.commands.replay import Replay
 from tallystick.tools.campaign.commands.zoo import find
 from tallystick.tools.campaign.engine.explore import explore, record
+from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.shrink import shrink, weight
 from tests.tools.campaign.conftest import workshop_of
 
@@ -100,6 +101,19 @@ def test_what_a_campaign_once_found_stays_mended(pico: Workshop, line: str) -> N
 def test_what_is_no_line_is_refused(pico: Workshop, line: str) -> None:
     with pytest.raises(BadInputError):
         Replay(pico, line).go()
+
+
+@pytest.mark.parametrize("line", ["pico/nothing/1", "pico/press/1/b", "pico/press/1/0b"])
+def test_what_does_not_fail_is_not_shrunk(pico: Workshop, line: str) -> None:
+    """Nor what is no line: it was a traceback once."""
+    with pytest.raises(BadInputError, match=r"no line of a campaign|does not fail any more"):
+        shrink(pico, line)
+
+
+def test_a_line_is_what_it_was_made_of() -> None:
+    line = Line.parse(" pico/press/1/3p44/0b\n")
+    assert str(line) == "pico/press/1/3p44/0b"
+    assert line.steps() == [(3, "p44"), (0, "b")]
 
 
 def test_an_operation_that_never_comes(pico: Workshop) -> None:

@@ -6,8 +6,8 @@ from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign.card.oracle import Known
 from tallystick.tools.campaign.card.rig import NO_KEYS, Rig
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import split
 from tallystick.tools.campaign.engine.flash_state import PIECE
+from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError
 
 

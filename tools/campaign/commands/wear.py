@@ -17,6 +17,7 @@ from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import ExitCode
 from tallystick.emulator import boards
 from tallystick.emulator.parts.nor_flash import FlashOperation
+from tallystick.tools import options
 from tallystick.tools.campaign.card.oracle import Oracle
 from tallystick.tools.campaign.card.rig import SEEDS
 from tallystick.tools.campaign.card.workshop import Workshop
@@ -72,15 +73,7 @@ def committed() -> dict[str, int]:
 
 
 @click.command()
-@click.option(
-    "--board",
-    "boards",
-    multiple=True,
-    type=click.Choice(BOARDS),
-    default=BOARDS,
-    show_default=True,
-    help="Only on this board.",
-)
+@options.some_boards(BOARDS)
 @json_option
 def wear(*, boards: tuple[str, ...], as_json: bool) -> None:
     """Presses until the first sector wears out: measured, and as last committed."""

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import Outcome, Violation, record, split
+from tallystick.tools.campaign.engine.explore import Outcome, Violation, record
+from tallystick.tools.campaign.engine.line import Line, split
 from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, ViolationError
 from tallystick.tools.campaign.engine.workers import Chunk, Explorer, Task, Workers
 
@@ -166,7 +167,7 @@ class Campaign:
         return int(parent.digest[3] * plan.deeper < 256 * plan.third)
 
     def _violation(self, scenario: str, path: tuple[str, ...], kind: str, what: str) -> None:
-        line = "/".join((self.plan.board, scenario, str(self.plan.seed), *path))
+        line = str(Line(self.plan.board, scenario, self.plan.seed, path))
         self.result.violations.append(asdict(Violation(line, kind, what)))
 
     # -- running -------------------------------------------------------------------------------

@@ -21,12 +21,6 @@ from tallystick.tools.campaign.engine.subject import (
 )
 
 
-def split(step: str) -> tuple[int, str]:
-    """A step of a path: number of the operation, and fault."""
-    variant = step.lstrip("0123456789")
-    return int(step[: len(step) - len(variant)]), variant
-
-
 @dataclass(frozen=True)
 class Violation:
     """`line` replays it."""

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Self
 
+from tallystick.common.closing import Closing
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.engine.explore import Outcome, explore
 from tallystick.tools.campaign.engine.subject import Node, Rig, Subject
@@ -81,7 +80,7 @@ class _Worker:
     processor: int
 
 
-class Workers:
+class Workers(Closing):
     """`with Workers(…)`: give chunks while there is somebody `idle`, and take what comes back."""
 
     def __init__(self, count: int, subject: Subject, seed: int) -> None:
@@ -130,15 +129,7 @@ class Workers:
             self._idle.append(worker)
             yield chunk, outcomes
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for worker in self._idle:
             worker.pipe.send(None)
         for process in self._processes:

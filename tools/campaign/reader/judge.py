@@ -12,8 +12,8 @@ from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
 
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import split
 from tallystick.tools.campaign.engine.flash_state import PIECE
+from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError
 from tallystick.tools.campaign.reader.oracle import State
 from tallystick.tools.campaign.reader.rig import FINGER, OTHER_PIN, PIN, ReaderRig, refused

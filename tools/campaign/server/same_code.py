@@ -21,6 +21,7 @@ import click
 import httpx
 from pskc import PSKC
 
+from tallystick.common.closing import Closing
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import ExitCode
 from tallystick.common.secret import Secret
@@ -28,6 +29,7 @@ from tallystick.server.accounts.credentials import NewCredential
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import RunningServer, running
+from tallystick.tools import options
 
 HOTP_PROFILE = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 LIMIT = CodePolicy().max_failures
@@ -78,13 +80,7 @@ class Result:
     type=click.IntRange(0),
     help="Cards that are each guessed at many times at once.",
 )
-@click.option(
-    "--workers",
-    default=4,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Processes of the server.",
-)
+@options.workers(4)
 @click.option(
     "--parallel", default=8, show_default=True, type=click.IntRange(2, 64), help="Requests at once."
 )
@@ -174,7 +170,7 @@ def _wrong_code(seed: bytes) -> str:
     return next(code for code in (f"{n:06}" for n in range(1000)) if code not in near)
 
 
-class _Crowd:
+class _Crowd(Closing):
     """Clients with open connections that post at the same instant."""
 
     def __init__(self, url: str, service: NewCredential, size: int) -> None:
@@ -186,10 +182,7 @@ class _Crowd:
         self._pool = ThreadPoolExecutor(size)
         self._barrier = threading.Barrier(size)
 
-    def __enter__(self) -> _Crowd:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._pool.shutdown()
         for client in self._clients:
             client.close()

@@ -27,6 +27,7 @@ from rich.progress import Progress, TaskID
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
+from tallystick.tools import options
 from tallystick.tools.campaign.engine import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
 
@@ -98,12 +99,12 @@ class Result:
 @click.option(
     "--sample", type=click.IntRange(1), help="So many cuts, at least one of each kind; else all."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @click.option("--only", help="One case, as a violation names it; needs --board.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes (default: all processors).")
+@options.jobs
 @json_option
 def update(
-    board: str, sample: int | None, seed: int, only: str | None, jobs: int | None, as_json: bool
+    board: str, sample: int | None, seed: int, only: str | None, jobs: int, as_json: bool
 ) -> None:
     """Power cuts at every flash operation of an update in the field."""
     if only and board == "all":
@@ -118,7 +119,7 @@ def update(
                     sample=sample,
                     seed=seed,
                     only=only,
-                    jobs=jobs or len(os.sched_getaffinity(0)),
+                    jobs=options.processes(jobs),
                     advance=_advance(bar, task),
                 )
             )

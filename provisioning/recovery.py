@@ -12,21 +12,23 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.journal import Journal, Record, State
+from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
 
 
-def finish_without_card(journal: Journal, registry: Registry, server_url: str) -> list[Record]:
+def finish_without_card(
+    journal: StationJournal, registry: Registry, server_url: str
+) -> list[CardRecord]:
     """Register what is verified; returns the runs that need their card in the dock.
 
     Raises what the registry raises; what was finished before that stays finished.
     """
     waiting = []
     for record in journal.unfinished():
-        if record.state is State.VERIFIED and record.server == server_url:
+        if record.state is CardState.VERIFIED and record.server == server_url:
             assert record.container is not None
             registry.register(record.serial, record.container)
-            record = journal.advance(record, State.REGISTERED)  # noqa: PLW2901
+            record = journal.advance(record, CardState.REGISTERED)  # noqa: PLW2901
         waiting.append(record)
     return waiting
 
@@ -65,7 +67,7 @@ class Reconciliation:
         self,
         custody: Custody,
         registry: Registry,
-        journal: Journal,
+        journal: StationJournal,
         server_url: str,
         connection: CardConnection | None = None,
     ) -> None:
@@ -90,28 +92,31 @@ class Reconciliation:
                 found.append(finding)
         return found
 
-    def _journal_and_server(self, record: Record, server: Registered | None) -> Finding | None:
-        if record.state in (State.VERIFIED, State.REGISTERED) and server is None:
+    def _journal_and_server(self, record: CardRecord, server: Registered | None) -> Finding | None:
+        if record.state in (CardState.VERIFIED, CardState.REGISTERED) and server is None:
             return Finding(
                 record.serial,
                 "the card has a seed that the server does not have",
                 "register it with the container in the journal",
                 lambda: self._register(record),
             )
-        if record.state is State.FAILED and server is not None:
+        if record.state is CardState.FAILED and server is not None:
             return Finding(
                 record.serial,
                 "the server has a seed, but the run of its card was given up",
                 "withdraw it from the server",
                 lambda: self._registry.withdraw(record.serial),
             )
-        if record.state in (State.LOCKED, State.LABELLED) and server is None:
+        if record.state in (CardState.LOCKED, CardState.LABELLED) and server is None:
             return Finding(
                 record.serial,
                 "the card is in service, but the server does not know it",
                 "put it in the dock and run `tally station provision --reseed`, or retire it",
             )
-        if record.state in (State.AUTHENTIC, State.KEYED, State.SEEDED) and server is not None:
+        if (
+            record.state in (CardState.AUTHENTIC, CardState.KEYED, CardState.SEEDED)
+            and server is not None
+        ):
             return Finding(
                 record.serial,
                 "the card is half-way here, but registered from elsewhere",
@@ -144,10 +149,10 @@ class Reconciliation:
             )
         return None
 
-    def _register(self, record: Record) -> None:
+    def _register(self, record: CardRecord) -> None:
         assert record.container is not None
         self._registry.register(record.serial, record.container)
-        self._journal.advance(record, State.REGISTERED)
+        self._journal.advance(record, CardState.REGISTERED)
 
     def _delete(self, card: CardAtHand) -> None:
         assert self._connection is not None

@@ -46,7 +46,7 @@ def _no_load(ua: float) -> None:
     """Nobody asks what the chip draws."""
 
 
-class State(StrEnum):
+class ChipState(StrEnum):
     """Of the chip. Only `RUNNING` has a process."""
 
     OFF = "off"
@@ -67,7 +67,7 @@ class Mcu:
         self.trace = trace
         self.uart = Uart()
         self.usb = UsbDevice(clock, self._usb_event)
-        self.state = State.OFF
+        self.state = ChipState.OFF
         self.crash = ""  # the firmware's traceback
         self.boots = 0
         self.cpu_us = 0  # CPU time that has been charged
@@ -124,7 +124,7 @@ class Mcu:
         self._load_flash = supply.load("flash")
 
     def power_on(self) -> None:
-        if self.state is State.OFF:
+        if self.state is ChipState.OFF:
             self.registers.power_up()
             self.flash.power_up(self._rng)
             self.trace.add(self.clock.now, "power", "on")
@@ -133,9 +133,9 @@ class Mcu:
     def power_off(self) -> None:
         """At once, as when a cell is pulled."""
         self.in_reset = False
-        if self.state is not State.OFF:
+        if self.state is not ChipState.OFF:
             self.trace.add(self.clock.now, "power", "off")
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
 
     def _describe(self) -> micropython.Launcher:
         board = self.board
@@ -198,7 +198,7 @@ class Mcu:
         self.pins.reset()
         self.uart.configure(0)
         self.boots += 1
-        self.state = State.RUNNING
+        self.state = ChipState.RUNNING
         self._show_state("running")
         self._load_asleep(0.0)
         self._load(self.board.currents.run)
@@ -206,14 +206,14 @@ class Mcu:
         try:
             self.check_voltage("chip")
         except PowerLostError:
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
             return
         self._failed_starts = 0
         self._link = self._launcher.start(self.flash.shared, self._console, forkable=self.forkable)
 
     def _supervise(self) -> None:
         """A while after a brown-out: the load is gone, and the cell may have come back."""
-        if not self.in_reset or self.state is not State.OFF or self.supply is None:
+        if not self.in_reset or self.state is not ChipState.OFF or self.supply is None:
             return
         self.in_reset = False
         back = self.supply.voltage_mv() >= self._brown_out_mv + _HYSTERESIS_MV
@@ -228,7 +228,7 @@ class Mcu:
         self.power_off()
         os.close(self._console)
 
-    def _stop(self, state: State) -> None:
+    def _stop(self, state: ChipState) -> None:
         self.pins.release()
         if self._link is not None:
             self._link.close()
@@ -238,9 +238,9 @@ class Mcu:
         self.held = False
         self.flash.sagging = None
         self.state = state
-        self._show_state("deep sleep" if state is State.ASLEEP else str(state))
+        self._show_state("deep sleep" if state is ChipState.ASLEEP else str(state))
         self._load(0.0)
-        self._load_asleep(self.board.currents.deep_sleep if state is State.ASLEEP else 0.0)
+        self._load_asleep(self.board.currents.deep_sleep if state is ChipState.ASLEEP else 0.0)
         self.usb.power_down()
         self.pins.reset()
         self.uart.configure(0)
@@ -267,7 +267,7 @@ class Mcu:
 
     def _run(self, until_us: int, stop: Callable[[], bool] | None) -> None:
         while not self.held and not (stop is not None and stop()):
-            if self.state is State.RUNNING and self._wait is None:
+            if self.state is ChipState.RUNNING and self._wait is None:
                 if self.clock.now > until_us + _BUSY_US:
                     return
                 self._step()
@@ -286,7 +286,7 @@ class Mcu:
         """Runs until the firmware waits (or has no process), without letting time pass in waits;
         for `_BUSY_US` at most."""
         limit = self.clock.now + _BUSY_US
-        while self.state is State.RUNNING and self._wait is None and not self.held:
+        while self.state is ChipState.RUNNING and self._wait is None and not self.held:
             if self.clock.now > limit:
                 break
             self._step()
@@ -305,11 +305,11 @@ class Mcu:
         try:
             message = self._link.receive()
         except LinkSilentError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
             self.crash = f"The firmware touched no hardware for {SILENCE_S} s: an endless loop."
             return
         except LinkClosedError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
             self.crash = self.crash or "MicroPython ended without a word."
             return
         if message.cpu_us:
@@ -320,9 +320,9 @@ class Mcu:
             self.trace.add(
                 self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}"
             )
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
         except LinkClosedError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
 
     def charge(self, cpu_us: int) -> None:
         """The chip works for so long."""
@@ -392,7 +392,7 @@ class Mcu:
         try:
             self.check_voltage("chip")
         except PowerLostError:
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
             return
         self.answer(woken, self.pins.take_fired())
 
@@ -405,7 +405,7 @@ class Mcu:
         if edge is Edge.NONE:
             return
         self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
-        if self.state is State.ASLEEP:
+        if self.state is ChipState.ASLEEP:
             if self.registers.wakes(pin, level):
                 self.registers.reset(from_deep_sleep=True)
                 self._boot()
@@ -423,7 +423,7 @@ class Mcu:
             probe.serial(self.clock.now, data, to_card=True)
         self.tell_bus("serial_to_card", data, self.uart.byte_us())
         asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
-        self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
+        self.uart.feed(data, listening=self.state is ChipState.RUNNING and not asleep)
         if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
             self._end_wait(1)
 
@@ -491,21 +491,21 @@ class Mcu:
 
     def _off(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "deep sleep")
-        self._stop(State.ASLEEP)
+        self._stop(ChipState.ASLEEP)
         lasts_us, boots = self.registers.standby_us(), self.boots
         if lasts_us is not None:
             self.clock.after(lasts_us, lambda: self._wake_by_itself(boots))
 
     def _wake_by_itself(self, boots: int) -> None:
         """A timer left armed, or a floating pin, ends the deep sleep that began after `boots`."""
-        if self.state is State.ASLEEP and self.boots == boots:
+        if self.state is ChipState.ASLEEP and self.boots == boots:
             self.trace.add(self.clock.now, "chip", "woke by itself")
             self.registers.reset(from_deep_sleep=True)
             self._boot()
 
     def _reset(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "reset")
-        self._stop(State.ASLEEP)
+        self._stop(ChipState.ASLEEP)
         self.registers.reset(from_deep_sleep=False)
         self._boot()
 
@@ -520,7 +520,7 @@ class Mcu:
 
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""
-        self._stop(State.CRASHED)
+        self._stop(ChipState.CRASHED)
         self.crash = message.data.decode(errors="replace")
         self.trace.add(self.clock.now, "chip", "crash", self.crash.strip().splitlines()[-1])
 

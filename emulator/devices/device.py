@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tallystick.common.closing import Closing
 from tallystick.common.errors import TallyError
-from tallystick.emulator.chip.mcu import Mcu, State
+from tallystick.emulator.chip.mcu import ChipState, Mcu
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.image import Image
@@ -54,7 +54,7 @@ class Device(Closing):
 
     @property
     def powered(self) -> bool:
-        return self.mcu.state is not State.OFF or self.mcu.in_reset
+        return self.mcu.state is not ChipState.OFF or self.mcu.in_reset
 
     def next_time(self) -> int | None:
         """Virtual time (µs) at which something happens by itself; None when nothing will."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from tallystick.common.closing import Closing
 from tallystick.common.identity import Identity
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
@@ -72,14 +72,14 @@ class Fleet(Closing):
 
     def processes(self) -> int:
         """Firmware processes that exist now."""
-        return sum(card.mcu.state is State.RUNNING for card in self.cards)
+        return sum(card.mcu.state is ChipState.RUNNING for card in self.cards)
 
     def _bring_up(self, card: Card) -> None:
         if card.clock.now < self.now_us:
             card.run_to(self.now_us)
 
     def _look_after(self, card: Card) -> None:
-        if card.mcu.state is State.RUNNING:
+        if card.mcu.state is ChipState.RUNNING:
             self._awake[card] = None
         else:
             self._awake.pop(card, None)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import Device
 from tallystick.emulator.interpreter import micropython
@@ -57,7 +57,7 @@ class Snapshot:
                 setattr(part, name, copy.copy(value))
         mcu.crash = ""
         mcu.link = self._hold.start(device.flash.shared, mcu.console)
-        mcu.state = State.RUNNING
+        mcu.state = ChipState.RUNNING
         mcu.held = True
         mcu.release()
 

@@ -11,17 +11,17 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from nicegui import ui
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.panel.drawer import Drawer
 from tallystick.emulator.panel.panel import TICK_S, Panel
 from tallystick.emulator.panel.style import CSS
 
 _WORDS = {
-    State.OFF: "no cell",
-    State.RUNNING: "awake",
-    State.ASLEEP: "asleep",
-    State.CRASHED: "stopped by an exception",
+    ChipState.OFF: "no cell",
+    ChipState.RUNNING: "awake",
+    ChipState.ASLEEP: "asleep",
+    ChipState.CRASHED: "stopped by an exception",
 }
 
 

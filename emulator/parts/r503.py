@@ -14,7 +14,7 @@ from tallystick.emulator.clock import Clock
 from tallystick.emulator.fingerprints.impression import Press, usual_press
 from tallystick.emulator.fingerprints.master import Master
 from tallystick.emulator.fingerprints.matcher import Matcher
-from tallystick.emulator.parts.r503_commands import Commands, Data, Reply
+from tallystick.emulator.parts.r503_commands import Commands, DataPacket, Reply
 from tallystick.emulator.parts.r503_flash import SensorFlash
 from tallystick.emulator.parts.r503_packets import Packet, PacketReader, Pid, encode
 from tallystick.emulator.parts.r503_state import Resting, SensorState
@@ -61,7 +61,7 @@ class R503:
         self._np = np.random.default_rng((0x503, seed))
         self._reader = PacketReader()
         self._waiting: list[Packet] = []
-        self._job: Iterator[int | Reply | Data] | None = None
+        self._job: Iterator[int | Reply | DataPacket] | None = None
         self._epoch = 0  # counts power-ups, resets and cancels: older events are void
         self._ready = False
         self._heard_us = 0
@@ -159,7 +159,7 @@ class R503:
             self.clock.after(step, lambda: self._step(epoch))
             return
         pid = Pid.ACKNOWLEDGE
-        if isinstance(step, Data):
+        if isinstance(step, DataPacket):
             pid = Pid.END_OF_DATA if step.last else Pid.DATA
         self._send(encode(self.flash.address, pid, step.payload), epoch)
 

@@ -37,14 +37,14 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataPacket:
     """One data packet, or the last one."""
 
     payload: bytes
     last: bool
 
 
-Job = Iterator[int | Reply | Data]
+Job = Iterator[int | Reply | DataPacket]
 
 
 def _word(data: bytes) -> int:
@@ -229,7 +229,7 @@ class Commands:
     def _packets(self, data: bytes) -> Job:
         size = 32 << self._state.flash.packet_code
         for at in range(0, len(data), size):
-            yield Data(data[at : at + size], last=at + size >= len(data))
+            yield DataPacket(data[at : at + size], last=at + size >= len(data))
 
     def _down_char(self, arguments: bytes) -> Job:
         yield from self._expect(arguments[0])

@@ -14,7 +14,6 @@ from fastapi.responses import PlainTextResponse, Response
 from nicegui import ui
 
 from tallystick.common.errors import BadInputError
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.console.batch_page import BatchPage
 from tallystick.provisioning.console.console import Console
 from tallystick.provisioning.console.desk_page import DeskPage
@@ -27,6 +26,7 @@ from tallystick.provisioning.console.sign_in import routes
 from tallystick.provisioning.console.workshop import FINISHED
 from tallystick.provisioning.labels import pdf
 from tallystick.provisioning.labels.layout import STOCKS, draw
+from tallystick.provisioning.ready import ReadyStation
 
 LABELS = "a4-3x8"
 FAVICON = "🪪"
@@ -94,7 +94,7 @@ def listen(port: int) -> socket.socket:
 
 
 def serve(
-    bench: Bench,
+    ready: ReadyStation,
     sock: socket.socket,
     operator_file: Path,
     ports: str,
@@ -104,7 +104,7 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; cards under way are finished."""
     gate = Gate(show_pass)
-    console = Console(bench, gate, operator_file, ports)
+    console = Console(ready, gate, operator_file, ports)
     port = sock.getsockname()[1]
     guard = Guard(create_app(console), gate, port, (lambda *_: True) if any_user else same_user)
     config = uvicorn.Config(

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import pytest
 
 from tallystick.common.identity import Identity
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.snapshot import CardSnapshot
@@ -80,7 +80,7 @@ def life_beside(one: Card, other: Card) -> str:
 
     def both() -> None:
         other.run_for(1)
-        if other.mcu.state is State.ASLEEP or other.next_time() is None:
+        if other.mcu.state is ChipState.ASLEEP or other.next_time() is None:
             other.power_off()
             other.power_on()
         step()

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.provisioning.console_rig import Rig, bench
+from tests.provisioning.console_rig import Rig, station_in_a_firm
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -31,7 +31,7 @@ AXE_IN_DIALOG = "axe.run({include: ['[role=dialog]']})"  # what is behind it is 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory) -> Iterator[Rig]:
-    with bench(tmp_path_factory.mktemp("bench")) as rig:
+    with station_in_a_firm(tmp_path_factory.mktemp("station")) as rig:
         yield rig
 
 

@@ -42,25 +42,31 @@ def text_of(credential) -> str:
 
 
 @pytest.fixture
-def desk(bench, card, make_card):
+def desk(own_station, card, make_card):
     """Two spares in service, a user with a card of her own, and Ann at the desk."""
-    bench.spares = [card, make_card(serial="TS00000002")]
-    bench.own = make_card(serial="TS00000009")
-    container = Container(bytes.fromhex(bench.psk))
-    for known in (*bench.spares, bench.own):
+    own_station.spares = [card, make_card(serial="TS00000002")]
+    own_station.own = make_card(serial="TS00000009")
+    container = Container(bytes.fromhex(own_station.psk))
+    for known in (*own_station.spares, own_station.own):
         known.secret, known.digits = Secret.random(20).reveal(), 6
         container.add(known.serial, known.secret)
-    station = {"Authorization": f"Bearer {bench.token}"}
-    content = container.bytes(bench.folder)
+    station = {"Authorization": f"Bearer {own_station.token}"}
+    content = container.bytes(own_station.folder)
     xml = station | {"Content-Type": "application/pskc+xml"}
-    httpx.post(f"{bench.url}/v1/cards", content=content, headers=xml).raise_for_status()
-    assignment = f"{bench.url}/v1/cards/{bench.own.serial}/assignment"
+    httpx.post(f"{own_station.url}/v1/cards", content=content, headers=xml).raise_for_status()
+    assignment = f"{own_station.url}/v1/cards/{own_station.own.serial}/assignment"
     httpx.put(assignment, json={"user": "ada"}, headers=station).raise_for_status()
-    bench.ann = add_credential(bench.settings, "desk", "Ann")
-    bench.ok(
-        "desk", "sign-in", "--server", bench.url, "--credential", "-", input=text_of(bench.ann)
+    own_station.ann = add_credential(own_station.settings, "desk", "Ann")
+    own_station.ok(
+        "desk",
+        "sign-in",
+        "--server",
+        own_station.url,
+        "--credential",
+        "-",
+        input=text_of(own_station.ann),
     )
-    return bench
+    return own_station
 
 
 def press(card) -> str:

@@ -24,7 +24,7 @@ from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -210,7 +210,7 @@ class _AnyRegistry(MemoryRegistry):
 def _station(line, uri: Uri, count: int, journal: Path) -> None:
     """The child: provisions `count` cards that live in the other process."""
     custody = Pkcs11Custody(uri, PIN)
-    provisioner = Provisioner(custody, _AnyRegistry(), Journal(journal), Plan(), URL)
+    provisioner = Provisioner(custody, _AnyRegistry(), StationJournal(journal), Plan(), URL)
     for _ in range(count):
         line.sendall(b"next")
         provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)

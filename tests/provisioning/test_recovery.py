@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.recovery import Reconciliation, finish_without_card, repair
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -48,7 +48,7 @@ def stopped(card, registry, provision):
 
 def test_registration_needs_no_card(stopped, registry, journal, provision):
     (record,) = finish_without_card(journal, registry, URL)
-    assert record.state is State.REGISTERED
+    assert record.state is CardState.REGISTERED
     assert registry.seeds == {stopped.serial: stopped.secret} and stopped.life_cycle == 7
     provision(stopped, only=frozenset([stopped.serial]))
     assert stopped.life_cycle == 0x0F and not journal.unfinished()
@@ -56,7 +56,7 @@ def test_registration_needs_no_card(stopped, registry, journal, provision):
 
 def test_another_servers_runs_are_left_alone(stopped, registry, journal):
     (record,) = finish_without_card(journal, registry, "http://localhost:1")
-    assert record.state is State.VERIFIED and not registry.seeds
+    assert record.state is CardState.VERIFIED and not registry.seeds
 
 
 def test_agreement(card, provision, look):
@@ -113,7 +113,7 @@ def test_given_up_but_registered(stopped, registry, journal, look):
 
 
 def test_half_way_here_but_registered_elsewhere(stopped, registry, journal, look):
-    journal.advance(journal.open_run(stopped.serial), State.SEEDED)
+    journal.advance(journal.open_run(stopped.serial), CardState.SEEDED)
     registry.seeds[stopped.serial] = b"another card's seed!"
     (finding,) = look()
     assert "elsewhere" in finding.problem and finding.repair is None

@@ -8,7 +8,7 @@ from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError,
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannelError
 from tallystick.provisioning.custody.interface import UnknownKeyError
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -50,7 +50,7 @@ def test_a_new_card(card, registry, journal, provision, digits):
     assert registry.seeds == {card.serial: card.secret}
     assert not outcome.resumed
     latest = journal.latest(card.serial)
-    assert latest.state is State.LOCKED and latest.container is None
+    assert latest.state is CardState.LOCKED and latest.container is None
 
 
 def test_wire_floor(card, provision):
@@ -148,7 +148,7 @@ def test_duplicate_serial_that_appears_meanwhile(card, registry, journal, provis
         provision(card)
     assert "was deleted" in caught.value.kept
     assert not card.secret and card.life_cycle == 7
-    assert journal.latest(card.serial).state is State.FAILED
+    assert journal.latest(card.serial).state is CardState.FAILED
     assert journal.latest(card.serial).container is None
 
 
@@ -302,7 +302,7 @@ def finish_after(card, registry, provision, tmp_path):
     card.before = card.after = None
     card.power_on()
     registry.before = registry.after = lambda call: None
-    journal = Journal(tmp_path / "journal.db")
+    journal = StationJournal(tmp_path / "journal.db")
     try:
         if journal.open_run(card.serial) is None and card.life_cycle == 0x0F:
             return None
@@ -346,7 +346,7 @@ def test_reseeding_killed_at_every_call(card, registry, provision, tmp_path, cal
         provision(card, reseed=True)
     registry.before = registry.after = lambda call: None
     card.power_on()
-    journal = Journal(tmp_path / "journal.db")
+    journal = StationJournal(tmp_path / "journal.db")
     begun = journal.open_run(card.serial) is not None
     assert provision(card, journal=journal, reseed=True).resumed == begun
     assert not journal.unfinished()
@@ -369,7 +369,7 @@ def test_reseeding_killed_at_every_command(card, registry, provision, tmp_path, 
         provision(card, reseed=True)
     card.before = card.after = None
     card.power_on()
-    journal = Journal(tmp_path / "journal.db")
+    journal = StationJournal(tmp_path / "journal.db")
     options = {} if journal.open_run(card.serial) else {"reseed": True}
     provision(card, journal=journal, **options)
     journal.close()
@@ -386,7 +386,7 @@ def test_reseeding_a_card_that_a_user_has_used(card, registry, journal, provisio
     assert card.secret == old and consistent(card, registry) and not journal.unfinished()
 
 
-@pytest.mark.parametrize("state", [State.VERIFIED, State.REGISTERED])
+@pytest.mark.parametrize("state", [CardState.VERIFIED, CardState.REGISTERED])
 @pytest.mark.parametrize("loss", ["reset", "made anew"])
 def test_a_card_that_lost_its_seed_meanwhile(make_card, registry, journal, provision, state, loss):
     """The same seed is put again before the server is told, or the card is locked."""
@@ -396,7 +396,7 @@ def test_a_card_that_lost_its_seed_meanwhile(make_card, registry, journal, provi
         provision(card)
     seed = card.secret
     record = journal.open_run(card.serial)
-    if state is State.REGISTERED:
+    if state is CardState.REGISTERED:
         registry.register(card.serial, record.container)
         journal.advance(record, state)
     if loss == "reset":

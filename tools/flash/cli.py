@@ -17,7 +17,7 @@ from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
 from tallystick.tools.flash.repl import ReplTarget, ports
-from tallystick.tools.flash.tray import Outcome, Tally, flash_one
+from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 
@@ -98,7 +98,7 @@ def _advance(bar: Progress) -> Callable[[int, int], None]:
     return lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total)
 
 
-def _tell(outcome: Outcome, tally: Tally, tray: bool, as_json: bool) -> None:
+def _tell(outcome: FlashOutcome, tally: Tally, tray: bool, as_json: bool) -> None:
     show = console.err()
     if outcome.result == "failed":
         show.print(f"[bold red]failed[/] board {outcome.number}: {outcome.error}")

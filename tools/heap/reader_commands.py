@@ -21,7 +21,7 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.engine.flash_state import FlashState
 from tallystick.tools.campaign.engine.subject import PowerGoneError, ViolationError
-from tallystick.tools.campaign.reader.oracle import Known
+from tallystick.tools.campaign.reader.oracle import KnownReader
 from tallystick.tools.campaign.reader.rig import PIN, ReaderRig
 from tallystick.tools.campaign.reader.scenarios import (
     HASH,
@@ -48,14 +48,14 @@ class Full:
     """A reader in which nothing more fits: content of its whole flash, and what its sensor has."""
 
     flash: bytes
-    known: Known
+    known: KnownReader
 
 
 def fill(image: Image) -> Full:
     """All of one relying party, which is the worst case: they are looked for in all of them."""
     rig = ReaderRig(image)
     try:
-        rig.restore(FlashState(), Known(), b"full")
+        rig.restore(FlashState(), KnownReader(), b"full")
         rig.start()
         ClientPin(rig.ctap()).set_pin(PIN)
         for number in range(FINGERS):

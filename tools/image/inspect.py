@@ -17,7 +17,7 @@ from tallystick.tools.image.merge import read_parts
 
 
 @dataclass(frozen=True)
-class Found:
+class InspectedImage:
     """`header` of the first slot, None where there is none. `files`: path → bytes of that slot's
     file system. signed_by: "development", "another key" or "" without a header."""
 
@@ -29,7 +29,7 @@ class Found:
     areas: list[Area]
 
 
-def inspect(path: Path, board_name: str | None = None) -> Found:
+def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
     """Reads .bin, .hex, .uf2 or .update. Raises BadInputError."""
     if path.suffix == ".update":
         return _update(path)
@@ -54,7 +54,7 @@ def _guess(parts: list[tuple[int, bytes]]) -> Board | None:
     return None
 
 
-def _update(path: Path) -> Found:
+def _update(path: Path) -> InspectedImage:
     data = path.read_bytes()
     header = Header.decode(data)
     if header is None:
@@ -66,7 +66,7 @@ def _update(path: Path) -> Found:
     return _found(board, {address: signed.ljust(sector, b"\xff") + content})
 
 
-def _found(board: Board, flash: dict[int, bytes]) -> Found:
+def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
     header, signed_by, files, boot_files = None, "", {}, {}
     if board.slots:
         slot, sector = board.slots[0], board.flash_timing.sector
@@ -85,7 +85,7 @@ def _found(board: Board, flash: dict[int, bytes]) -> Found:
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
         files = _sizes(content, board, board.storage.size)
-    return Found(board, header, signed_by, files, boot_files, areas(board, flash))
+    return InspectedImage(board, header, signed_by, files, boot_files, areas(board, flash))
 
 
 def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:

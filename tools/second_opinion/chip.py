@@ -171,7 +171,7 @@ def _nothing() -> None:
 def _mend_uarts(mcu: RP2040) -> None:
     from rp2040py.peripherals.uart import RPUART  # noqa: PLC0415
 
-    class Uart(RPUART):
+    class MendedUart(RPUART):
         def check_interrupts(self) -> None:
             pending = self._interrupt_status & self._interrupt_mask
             self.rp2040.set_interrupt(self.irq, bool(pending))
@@ -183,7 +183,7 @@ def _mend_uarts(mcu: RP2040) -> None:
 
     for number, page in _UARTS.items():
         old = mcu.uart[number]
-        mcu.uart[number] = Uart(mcu, old.name, old.irq, old.dreq)
+        mcu.uart[number] = MendedUart(mcu, old.name, old.irq, old.dreq)
         mcu.peripherals[page] = mcu.uart[number]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.provisioning.card.connection import CardRefusedError, Command
+from tallystick.provisioning.card.connection import CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import (
     AID,
     IssuerSession,
@@ -26,7 +26,7 @@ def put_key_data(keys: tuple[WrappedKey, ...], kvn: int = 1, head: bytes = b"\x8
     return bytes((kvn,)) + b"".join(blocks)
 
 
-def sw_of(channel, command: Command) -> int:
+def sw_of(channel, command: CommandApdu) -> int:
     return channel.transmit(command).sw
 
 
@@ -105,13 +105,13 @@ def test_issuer_commands_under_the_oath_applet(card):
 def test_put_key(card, open_channel, head):
     channel = open_channel(card)
     keys = wrapped(b"\x40\x41\x42\x43\x44\x45\x46\x47\x48\x49\x4a\x4b\x4c\x4d\x4e\x4f")
-    answer = channel.transmit(Command(0x80, 0xD8, 0, 0x81, put_key_data(keys, head=head)))
+    answer = channel.transmit(CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(keys, head=head)))
     assert answer.require("") == b"\x01" + b"".join(key.check_value for key in keys)
     after = card.inspect()
     assert (after["keys"], after["kvn"], after["life_cycle"]) == (NEW_KEYS.hex(), 1, 7)
     assert after["commits"] == [["keys", "kvn", "life_cycle"]]
     # The session of the old keys is over; the new ones open the next.
-    assert sw_of(channel, Command(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
+    assert sw_of(channel, CommandApdu(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
     assert IssuerSession(open_channel(card, NEW_KEYS, 1)).key_versions() == {1: 1, 2: 1, 3: 1}
 
 
@@ -137,7 +137,7 @@ def test_put_key_of_bad_data_changes_nothing(card, open_channel, name):
     channel = open_channel(card)
     data = damage(put_key_data(wrapped(bytes(range(0x40, 0x50)))))[name]
     before = card.inspect()
-    assert sw_of(channel, Command(0x80, 0xD8, 0, 0x81, data)) == 0x6A80
+    assert sw_of(channel, CommandApdu(0x80, 0xD8, 0, 0x81, data)) == 0x6A80
     assert card.inspect() == before
     IssuerSession(channel).wear()  # and the session goes on
 
@@ -150,7 +150,7 @@ def test_put_key_outside_the_channel(card):
 @pytest.mark.parametrize(("p1", "p2"), [(0x02, 0x81), (0, 0x01), (0, 0x82)])
 def test_put_key_of_a_part(card, open_channel, p1, p2):
     data = put_key_data(wrapped(bytes(range(0x40, 0x50))))
-    assert sw_of(open_channel(card), Command(0x80, 0xD8, p1, p2, data)) == 0x6A86
+    assert sw_of(open_channel(card), CommandApdu(0x80, 0xD8, p1, p2, data)) == 0x6A86
 
 
 def test_put_key_when_flash_fails(card, open_channel):
@@ -158,7 +158,7 @@ def test_put_key_when_flash_fails(card, open_channel):
     card.evaluate("setattr(store, 'broken', True)")
     before = card.inspect()
     data = put_key_data(wrapped(bytes(range(0x40, 0x50))))
-    assert sw_of(channel, Command(0x80, 0xD8, 0, 0x81, data)) == 0x6581
+    assert sw_of(channel, CommandApdu(0x80, 0xD8, 0, 0x81, data)) == 0x6581
     assert card.inspect() == before
     IssuerSession(channel).wear()
 
@@ -166,7 +166,7 @@ def test_put_key_when_flash_fails(card, open_channel):
 def test_put_key_in_service_needs_a_press(in_life_cycle, open_channel, firm_keys):
     card = in_life_cycle(0x0F)
     channel = open_channel(card, firm_keys)
-    command = Command(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]), kvn=2))
+    command = CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]), kvn=2))
     begin = card.now
     assert sw_of(channel, command) == 0x6985
     assert card.now - begin >= 30_000
@@ -184,7 +184,7 @@ STATES = (0x01, 0x07, 0x0F, 0xFF)
 @pytest.mark.parametrize("wanted", [*STATES, 0x00, 0x03, 0x7F])
 def test_life_cycle_never_goes_down(in_life_cycle, open_channel, firm_keys, now, wanted):
     card = in_life_cycle(now)
-    sw = sw_of(open_channel(card, firm_keys), Command(0x80, 0xF0, 0x80, wanted))
+    sw = sw_of(open_channel(card, firm_keys), CommandApdu(0x80, 0xF0, 0x80, wanted))
     after = card.inspect()
     assert after["life_cycle"] == (wanted if sw == 0x9000 else now)
     assert after["life_cycle"] >= now
@@ -197,7 +197,7 @@ def test_life_cycle_never_goes_down(in_life_cycle, open_channel, firm_keys, now,
 def test_life_cycle_needs_firm_keys(card, open_channel):
     assert card.transmit("80f0800f")[1] == 0x6982
     for state in STATES:
-        assert sw_of(open_channel(card), Command(0x80, 0xF0, 0x80, state)) == 0x6982
+        assert sw_of(open_channel(card), CommandApdu(0x80, 0xF0, 0x80, state)) == 0x6982
     assert card.inspect()["commits"] == []
 
 
@@ -225,13 +225,13 @@ def test_a_critical_cell_moves_nothing(in_life_cycle, open_channel, firm_keys):
     card.evaluate("state.update({'cell': (2200, 2, 2700)})")
     channel = open_channel(card, firm_keys)
     commands = [
-        Command(0x80, 0xF0, 0x80, 0x0F),
-        Command(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]))),
+        CommandApdu(0x80, 0xF0, 0x80, 0x0F),
+        CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]))),
     ]
     select_oath(card.connection())
     channel = open_channel(card, firm_keys)
-    commands.append(Command(0, 0x04, 0xDE, 0xAD))
-    commands.append(Command(0, 0xA2, 0, 1, b"\x71\x0aTS00000001\x74\x00"))
+    commands.append(CommandApdu(0, 0x04, 0xDE, 0xAD))
+    commands.append(CommandApdu(0, 0xA2, 0, 1, b"\x71\x0aTS00000001\x74\x00"))
     assert [sw_of(channel, command) for command in commands] == [0x6985] * 4
     assert card.inspect()["commits"] == []
 
@@ -254,5 +254,5 @@ def test_undocking_ends_everything(card, open_channel):
     select_oath(card.connection())
     channel = open_channel(card)
     card.dock_again()
-    assert sw_of(channel, Command(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
+    assert sw_of(channel, CommandApdu(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
     assert card.transmit("00a10000")[1] == 0x6D00  # the issuer is selected

@@ -2,18 +2,18 @@
 
 import pytest
 
-from tallystick.provisioning.card.connection import Command
+from tallystick.provisioning.card.connection import CommandApdu
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.t1 import Waiting
 
 NAME = b"\x71\x0aTS00000001"
 KEY = b"\x73\x16\x11\x06" + b"12345678901234567890"
-CALCULATE = Command(0, 0xA2, 0, 1, NAME + b"\x74\x00")
+CALCULATE = CommandApdu(0, 0xA2, 0, 1, NAME + b"\x74\x00")
 CODES = ("755224", "287082", "359152", "969429")
 
 
-def put(data: bytes) -> Command:
-    return Command(0, 0x01, 0, 0, data)
+def put(data: bytes) -> CommandApdu:
+    return CommandApdu(0, 0x01, 0, 0, data)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_sizes(card, oath, size, digits):
     assert card.inspect()["digits"] == digits
 
 
-WRITES = [put(NAME + KEY), Command(0, 0x02, 0, 0, NAME), Command(0, 0x04, 0xDE, 0xAD)]
+WRITES = [put(NAME + KEY), CommandApdu(0, 0x02, 0, 0, NAME), CommandApdu(0, 0x04, 0xDE, 0xAD)]
 
 
 @pytest.mark.parametrize("command", WRITES)
@@ -221,7 +221,7 @@ def test_in_service_the_channel_waives_no_press(firm):
 
 
 def test_full_response_only_while_provisioning(firm):
-    full = Command(0, 0xA2, 0, 0, NAME + b"\x74\x00")
+    full = CommandApdu(0, 0xA2, 0, 0, NAME + b"\x74\x00")
     card, channel = firm(0x07)
     answer = channel.transmit(full).require("")
     assert answer == bytes.fromhex("751506cc93cf18508d94934c64b65d8ba7667fb7cde4b0")
@@ -231,7 +231,7 @@ def test_full_response_only_while_provisioning(firm):
             card.reset(life_cycle=0xFF, name="61", secret="61" * 20)
             select_oath(card.connection())
             channel = card.connection()
-            full = Command(0, 0xA2, 0, 0, b"\x71\x01a\x74\x00")
+            full = CommandApdu(0, 0xA2, 0, 0, b"\x71\x01a\x74\x00")
         card.press()
         assert channel.transmit(full).sw == 0x6985
         assert card.inspect()["commits"] == []
@@ -253,21 +253,21 @@ def test_calculate_when_flash_fails(firm):
 @pytest.mark.parametrize(
     ("command", "sw"),
     [
-        (Command(0, 0xA2, 0, 1, b"\x71\x01x\x74\x00"), 0x6984),
-        (Command(0, 0xA2, 0, 1, b"\x74\x00"), 0x6A80),
-        (Command(0, 0xA2, 0, 1, NAME + b"\x73\x00"), 0x6A80),
-        (Command(0, 0xA2, 1, 1, NAME), 0x6A86),
-        (Command(0, 0xA2, 0, 2, NAME), 0x6A86),
-        (Command(0, 0xA4, 0, 1, b""), 0x6A80),
-        (Command(0, 0xA4, 1, 1, b"\x74\x00"), 0x6A86),
-        (Command(0, 0xA1, 1, 0), 0x6A86),
-        (Command(0, 0x02, 0, 0, b"\x71\x01x"), 0x6984),
-        (Command(0, 0x02, 0, 0, NAME + NAME), 0x6A80),
-        (Command(0, 0x04, 0, 0), 0x6A86),
-        (Command(0, 0x01, 0, 1, NAME + KEY), 0x6A86),
-        (Command(0, 0x03, 0, 0, b"\x73\x00"), 0x6D00),
-        (Command(0, 0xA3), 0x6D00),
-        (Command(0, 0x05, 0, 0, NAME + NAME), 0x6D00),
+        (CommandApdu(0, 0xA2, 0, 1, b"\x71\x01x\x74\x00"), 0x6984),
+        (CommandApdu(0, 0xA2, 0, 1, b"\x74\x00"), 0x6A80),
+        (CommandApdu(0, 0xA2, 0, 1, NAME + b"\x73\x00"), 0x6A80),
+        (CommandApdu(0, 0xA2, 1, 1, NAME), 0x6A86),
+        (CommandApdu(0, 0xA2, 0, 2, NAME), 0x6A86),
+        (CommandApdu(0, 0xA4, 0, 1, b""), 0x6A80),
+        (CommandApdu(0, 0xA4, 1, 1, b"\x74\x00"), 0x6A86),
+        (CommandApdu(0, 0xA1, 1, 0), 0x6A86),
+        (CommandApdu(0, 0x02, 0, 0, b"\x71\x01x"), 0x6984),
+        (CommandApdu(0, 0x02, 0, 0, NAME + NAME), 0x6A80),
+        (CommandApdu(0, 0x04, 0, 0), 0x6A86),
+        (CommandApdu(0, 0x01, 0, 1, NAME + KEY), 0x6A86),
+        (CommandApdu(0, 0x03, 0, 0, b"\x73\x00"), 0x6D00),
+        (CommandApdu(0, 0xA3), 0x6D00),
+        (CommandApdu(0, 0x05, 0, 0, NAME + NAME), 0x6D00),
     ],
 )
 def test_refusals(firm, command, sw):
@@ -299,7 +299,7 @@ def test_cancelling_the_wait(in_life_cycle):
     card.run(500)
     assert card.inspect()["commits"] == []
     assert card.evaluate("state['presses']") == 1
-    assert card.connection().transmit(Command(0x80, 0xCA, 0xDF, 0x20)).data == b"TS00000001"
+    assert card.connection().transmit(CommandApdu(0x80, 0xCA, 0xDF, 0x20)).data == b"TS00000001"
 
 
 def b_block(apdu: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import Command
+from tallystick.provisioning.card.connection import CommandApdu
 
 PROFILE = settings(max_examples=150, deadline=None)
 
@@ -57,7 +57,7 @@ def test_tlv_bare_property(card_process):
 )
 def test_apdu_round_trip(card_process, header, data, le):
     """The station's encoder, all four cases, short and extended."""
-    apdu = Command(*header, data, le).encode()
+    apdu = CommandApdu(*header, data, le).encode()
     extended = len(data) > 255 or (le or 0) > 256
     head = 4 if not data else 7 if extended else 5
     limit = le or (65536 if extended else 256)

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import CardRefusedError, Command
+from tallystick.provisioning.card.connection import CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannelError
 
 PROFILE = settings(max_examples=100, deadline=None)
-SERIAL = Command(0x80, 0xCA, 0xDF, 0x20)
-WEAR = Command(0x80, 0xCA, 0xDF, 0x23)
-PUT = Command(0, 0x01, 0, 0, b"\x71\x04name\x73\x12\x11\x06" + b"k" * 16)
+SERIAL = CommandApdu(0x80, 0xCA, 0xDF, 0x20)
+WEAR = CommandApdu(0x80, 0xCA, 0xDF, 0x23)
+PUT = CommandApdu(0, 0x01, 0, 0, b"\x71\x04name\x73\x12\x11\x06" + b"k" * 16)
 OATH = "00a4040007a0000005272101"
 
 
@@ -23,12 +23,12 @@ class Recorder:
         self.card = card
         self.sent: list[str] = []
 
-    def send(self, channel, command: Command) -> str:
+    def send(self, channel, command: CommandApdu) -> str:
         """The wrapped command in hexadecimal; the channel moves on as if it had been answered."""
         iv = channel._next_iv()
         padded = command.data + b"\x80" + bytes(-(len(command.data) + 1) % 16)
         data = channel._keys.encrypt(iv, padded) if command.data else b""
-        wrapped = Command(command.cla | 4, command.ins, command.p1, command.p2, data)
+        wrapped = CommandApdu(command.cla | 4, command.ins, command.p1, command.p2, data)
         return channel._sign(wrapped).encode().hex()
 
 
@@ -72,14 +72,14 @@ def test_a_changed_command_ends_the_session(card_process, open_channel, position
 
 @pytest.mark.parametrize("cut", range(8))
 def test_a_cut_mac_is_wrong(card, session, cut):
-    wrapped = bytearray.fromhex(session(Command(0, 0xA1)))
+    wrapped = bytearray.fromhex(session(CommandApdu(0, 0xA1)))
     wrapped[4] = cut
     assert card.transmit(wrapped[: 5 + cut].hex() if cut else "04a10000")[1] == 0x6988
     assert dead(card)
 
 
 def test_a_replayed_command_ends_the_session(card, session):
-    first = session(Command(0x80, 0xCA, 0xDF, 0x20))
+    first = session(CommandApdu(0x80, 0xCA, 0xDF, 0x20))
     assert card.transmit(first)[1] == 0x9000
     assert card.transmit(first) == (b"", 0x6988)
     assert dead(card)
@@ -182,7 +182,7 @@ def test_empty_data_padded_or_plain(card, open_channel):
 def test_extended_commands(card, open_channel):
     """The C-MAC is over Lc as it was sent."""
     channel = open_channel(card)
-    command = Command(0x80, 0xCA, 0xDF, 0x20, bytes(300))
+    command = CommandApdu(0x80, 0xCA, 0xDF, 0x20, bytes(300))
     assert channel.transmit(command).data == b"TS00000001"
     assert channel.transmit(SERIAL).data == b"TS00000001"
 
@@ -196,7 +196,7 @@ def test_answers_are_proven_also_when_empty(card, open_channel):
 def test_errors_do_not_end_the_session(card, open_channel):
     channel = open_channel(card)
     for _ in range(3):
-        assert channel.transmit(Command(0x80, 0xCA, 0x12, 0x34)).sw == 0x6A88
+        assert channel.transmit(CommandApdu(0x80, 0xCA, 0x12, 0x34)).sw == 0x6A88
         assert channel.transmit(WEAR).sw == 0x9000
 
 

@@ -17,7 +17,7 @@ from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.selftest import checks, report
-from tallystick.tools.selftest.checks import Verdict, randomness_fault
+from tallystick.tools.selftest.checks import CheckVerdict, randomness_fault
 from tests.tools.flash.conftest import BOARDS, custody, firm, outputs  # noqa: F401
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -62,7 +62,7 @@ def verdicts(board):
 def test_a_good_board_passes(card, line):
     hand = Hand(card)
     board = checks.run(line, hand)
-    assert board.good and set(verdicts(board).values()) == {Verdict.PASSED}, board.checks
+    assert board.good and set(verdicts(board).values()) == {CheckVerdict.PASSED}, board.checks
     assert card.frame().blank  # the pattern is gone
     pattern = hand.frames[0]
     assert board.version.board == card.board.name
@@ -76,7 +76,7 @@ def test_a_good_board_passes(card, line):
 def test_unattended_skips_what_needs_a_person(line):
     board = checks.run(line, None)
     assert board.good
-    skipped = {name for name, verdict in verdicts(board).items() if verdict is Verdict.SKIPPED}
+    skipped = {name for name, verdict in verdicts(board).items() if verdict is CheckVerdict.SKIPPED}
     assert skipped == {"display", "button"}
     page = report.page(board, port="/dev/ttyACM0", time=NOON)
     assert ">passed, without display and button<" in page
@@ -85,7 +85,7 @@ def test_unattended_skips_what_needs_a_person(line):
 def test_a_dead_display_and_a_dead_button_are_found(card, line):
     board = checks.run(line, Hand(card, presses=False, sees=False))
     found = verdicts(board)
-    assert found["display"] is found["button"] is Verdict.FAILED
+    assert found["display"] is found["button"] is CheckVerdict.FAILED
     assert not board.good
 
 
@@ -99,7 +99,7 @@ def test_flash_that_fails_is_found(card, line):
         return None
 
     card.flash.fault_plan, card.flash.can_fail = worn, True
-    assert verdicts(checks.run(line, None))["flash"] is Verdict.FAILED
+    assert verdicts(checks.run(line, None))["flash"] is CheckVerdict.FAILED
 
 
 def test_flash_that_keeps_a_bit_is_found(card, line):
@@ -115,7 +115,7 @@ def test_flash_that_keeps_a_bit_is_found(card, line):
 
     card.flash.program = bad
     card.mcu.flash.program = bad
-    assert verdicts(checks.run(line, None))["flash"] is Verdict.FAILED
+    assert verdicts(checks.run(line, None))["flash"] is CheckVerdict.FAILED
 
 
 def test_the_self_test_touches_no_other_flash(card, line):
@@ -139,8 +139,8 @@ def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
         assert line.transmit(pattern).sw == 0x6982
         channel = SecureChannel.open(line, firm.custody.channel_keys)
         board = checks.run(line, Hand(card), transmitter=channel)
-        assert verdicts(board)["display"] is Verdict.PASSED
-        assert verdicts(board)["flash"] is Verdict.SKIPPED
+        assert verdicts(board)["display"] is CheckVerdict.PASSED
+        assert verdicts(board)["flash"] is CheckVerdict.SKIPPED
 
 
 def test_an_unknown_part_is_refused(line):

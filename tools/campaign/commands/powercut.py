@@ -20,7 +20,12 @@ from tallystick.tools import options
 from tallystick.tools.campaign.commands.subjects import BOARDS, share, subject
 from tallystick.tools.campaign.commands.subjects import find as find_scenarios
 from tallystick.tools.campaign.engine import sites
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan, Progress, Result
+from tallystick.tools.campaign.engine.campaign import (
+    Campaign,
+    CampaignPlan,
+    CampaignResult,
+    Progress,
+)
 from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.subject import Scenario
 from tallystick.tools.campaign.update import cuts as update
@@ -123,8 +128,8 @@ def powercut(
     with _bar(disable=as_json) as bar, _told_to_end():
         for board, there in chosen.items():
             names = tuple(one.name for one in there)
-            third = share(board, Plan.third)
-            plan = Plan(board, names, depth, seed, sample, share(board, deeper), third)
+            third = share(board, CampaignPlan.third)
+            plan = CampaignPlan(board, names, depth, seed, sample, share(board, deeper), third)
             state_file = STATE_FOLDER / f"powercut-{board}.json"
             campaign = Campaign(plan, subject(board), state_file)
             result = campaign.run(jobs, _Shown(bar, board))
@@ -154,7 +159,7 @@ def _told_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.Result:
+def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.UpdateResult:
     """An image in a slot is no state of the journal: the update has an engine of its own."""
     task = bar.add_task(f"{board} {UPDATE}", total=None, rate="")
 
@@ -166,7 +171,7 @@ def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update
     return update.run(board, sample=some, seed=seed, jobs=jobs, advance=advance)
 
 
-def _add_update(report: dict[str, Any], result: update.Result) -> None:
+def _add_update(report: dict[str, Any], result: update.UpdateResult) -> None:
     cuts = result.cuts + result.second_cuts
     report["scenarios"][f"{result.board} {UPDATE}"] = {
         "operations": result.operations, "cuts": cuts, "states": cuts,
@@ -195,7 +200,7 @@ def _coverage(
     return sites.uncut(find(board), changes, campaign.phases)
 
 
-def _add(report: dict[str, Any], result: Result) -> None:
+def _add(report: dict[str, Any], result: CampaignResult) -> None:
     for name, counts in result.scenarios.items():
         report["scenarios"][f"{result.board} {name}"] = counts
     report["cuts"] += result.cuts

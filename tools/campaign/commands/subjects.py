@@ -9,7 +9,7 @@ from typing import Any
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.tools.campaign.card import scenarios
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
 BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
@@ -33,7 +33,7 @@ def subject(board: str, root: Path | None = None, *, readable: bool = False) -> 
         from tallystick.tools.campaign.reader.workshop import ReaderWorkshop  # noqa: PLC0415
 
         return ReaderWorkshop.of(board, root, readable=readable)
-    return Workshop.of(board, root, readable=readable)
+    return CardWorkshop.of(board, root, readable=readable)
 
 
 def share(board: str, states: int) -> int:

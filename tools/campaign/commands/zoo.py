@@ -14,7 +14,7 @@ from tallystick.tools import options
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.commands.subjects import registry, share, subject
 from tallystick.tools.campaign.engine.animal import Animal
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan
+from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
 from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
@@ -55,7 +55,7 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
 
 
 def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
-    plan = Plan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
+    plan = CampaignPlan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
     try:
         result = Campaign(plan, tested).run(0, until=lambda so_far: bool(so_far.violations))
     except ViolationError as error:  # not even the start of the scenario is reached

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 
 from tallystick.common.closing import Closing
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.campaign.engine.explore import Outcome, explore
+from tallystick.tools.campaign.engine.explore import Explored, explore
 from tallystick.tools.campaign.engine.subject import Node, Rig, Subject
 
 
@@ -42,10 +42,10 @@ class Explorer:
         self._seed = seed
         self._rigs: dict[str, Rig] = {}
 
-    def explore(self, chunk: Chunk) -> list[Outcome]:
+    def explore(self, chunk: Chunk) -> list[Explored]:
         return [self._explore(task.node, task.deeper) for task in chunk]
 
-    def _explore(self, node: Node, deeper: int) -> Outcome:
+    def _explore(self, node: Node, deeper: int) -> Explored:
         scenario = self._subject.scenario(node.scenario)
         if scenario.start not in self._rigs:
             self._rigs[scenario.start] = self._subject.rig(scenario.start)
@@ -114,7 +114,7 @@ class Workers(Closing):
         self._busy[worker.pipe] = (worker, chunk)
         worker.pipe.send(chunk)
 
-    def take(self) -> Iterator[tuple[Chunk, list[Outcome] | None]]:
+    def take(self) -> Iterator[tuple[Chunk, list[Explored] | None]]:
         """Waits. Chunks, and what came of their states; None of a chunk that its worker did not
         survive."""
         for ready in wait(list(self._busy)):

@@ -36,7 +36,7 @@ LIMIT = CodePolicy().max_failures
 
 
 @dataclass
-class Result:
+class SameCodeResult:
     """double_accepts: rounds in which a code was accepted more than once. lost: rounds in which it
     was accepted by nobody. extra_guesses: guesses evaluated beyond the limit; missing_guesses:
     below it. errors: answers of 5xx, and requests without an answer."""
@@ -117,14 +117,14 @@ def run(
     parallel: int,
     db: str | None = None,
     on_round: Callable[[], None] = lambda: None,
-) -> Result:
+) -> SameCodeResult:
     """Start a server, run the rounds, stop it. `db` names an empty database."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running(folder, db=db, workers=workers) as live:
             database = live.settings.db_url.split(":", 1)[0].split("+", 1)[0]
-            result = Result(database, workers, parallel)
+            result = SameCodeResult(database, workers, parallel)
             seeds = {f"c{n:06}": Secret.random(20).reveal() for n in range(guess_rounds + 1)}
             service = _enrol(live, folder, seeds)
             with _Crowd(live.url, service, parallel) as crowd:
@@ -139,7 +139,7 @@ def run(
     return result
 
 
-def _same_code(crowd: _Crowd, result: Result, user: str, code: str) -> None:
+def _same_code(crowd: _Crowd, result: SameCodeResult, user: str, code: str) -> None:
     reasons = crowd.post_all({"user": user, "code": code})
     result.rounds += 1
     result.double_accepts += reasons["ok"] > 1
@@ -147,7 +147,7 @@ def _same_code(crowd: _Crowd, result: Result, user: str, code: str) -> None:
     result.errors += reasons["error"]
 
 
-def _guesses(crowd: _Crowd, result: Result, user: str, code: str) -> None:
+def _guesses(crowd: _Crowd, result: SameCodeResult, user: str, code: str) -> None:
     evaluated = errors = sent = 0
     while sent < LIMIT + crowd.size:
         reasons = crowd.post_all({"user": user, "code": code})

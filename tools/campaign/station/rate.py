@@ -25,7 +25,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.ports import FixedPorts
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
@@ -56,7 +56,7 @@ class Rate:
 class _Silent:
     """Implements batch.Listener."""
 
-    def step(self, port: str, state: State, serial: str) -> None: ...
+    def step(self, port: str, state: CardState, serial: str) -> None: ...
     def press(self, port: str) -> None: ...
     def finished(self, port: str, outcome: Outcome) -> None: ...
     def failed(self, port: str, serial: str, error: TallyError) -> None: ...
@@ -82,7 +82,7 @@ def measure(ports: int, cards: int) -> Rate:
             ring.enroll(parse_credential(live.url, body))
             custody = SoftwareCustody(ring)
             registry = TallyServer(custody.server())
-            journal = Journal(folder / "journal.db")
+            journal = StationJournal(folder / "journal.db")
             provisioner = Provisioner(custody, registry, journal, Plan(batch="rate"), live.url)
             source = FixedPorts([port for port, _ in docks])
             cpu = time.process_time()

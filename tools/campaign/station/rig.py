@@ -23,7 +23,7 @@ from tallystick.provisioning.card.connection import CardConnection, Response
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -90,7 +90,7 @@ class _Connection(CardConnection):
         return response
 
 
-class _Journal(Journal):
+class _Journal(StationJournal):
     """Tells of each transaction: before it, when all is written, and when it is committed."""
 
     _event: Event = staticmethod(lambda label: None)
@@ -134,7 +134,7 @@ class _Server(TallyServer):
 
 
 @dataclass(frozen=True)
-class Rig:
+class StationRig:
     """What every station process of a campaign shares."""
 
     ring: KeyRing
@@ -181,7 +181,7 @@ class Run:
 
 
 def run_station(
-    rig: Rig,
+    rig: StationRig,
     card: Card,
     *,
     at: int | str | None = None,
@@ -213,7 +213,11 @@ def run_station(
 
 
 def _be_station(
-    rig: Rig, line: socket.socket, told: int, at: int | str | None, act: Callable[[], None] | None
+    rig: StationRig,
+    line: socket.socket,
+    told: int,
+    at: int | str | None,
+    act: Callable[[], None] | None,
 ) -> NoReturn:
     count = 0
     struck = False

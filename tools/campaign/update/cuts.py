@@ -37,7 +37,7 @@ _CHUNK = 40
 
 
 @dataclass(frozen=True)
-class Case:
+class CutCase:
     """Power goes at `operation` of the update, as `fault` says (campaign/faults.py); `second`:
     once more, at that operation of the three starts that follow. `whole`: the update is then sent
     again, to its end."""
@@ -52,7 +52,7 @@ class Case:
         return f"{self.operation}/{self.fault}/{self.second}"
 
     @classmethod
-    def parse(cls, name: str) -> Case:
+    def parse(cls, name: str) -> CutCase:
         try:
             operation, fault, second = name.split("/")
             return cls(int(operation), fault, int(second))
@@ -63,7 +63,7 @@ class Case:
 
 
 @dataclass
-class Result:
+class UpdateResult:
     """violations: what the oracle found, each with the case that `--only` replays. faults: how
     often each kind was cut with, by its letter."""
 
@@ -78,7 +78,7 @@ class Result:
     seconds: float = 0.0
     seed: int = 0
 
-    def add(self, other: Result) -> None:
+    def add(self, other: UpdateResult) -> None:
         self.cuts += other.cuts
         self.second_cuts += other.second_cuts
         self.updated_again += other.updated_again
@@ -132,8 +132,8 @@ def update(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _one(name: str, rig: UpdateRig) -> Case:
-    case = Case.parse(name)
+def _one(name: str, rig: UpdateRig) -> CutCase:
+    case = CutCase.parse(name)
     if case.operation >= len(rig.operations):
         raise BadInputError(
             f"{name} names operation {case.operation}, and this update has {len(rig.operations)}.",
@@ -146,7 +146,7 @@ def _advance(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
     return lambda done, total: bar.update(task, advance=done, total=total)
 
 
-def _show(result: Result) -> None:
+def _show(result: UpdateResult) -> None:
     out().print(
         f"{result.board}: {result.cuts} cuts in {result.operations} flash operations and "
         f"{result.second_cuts} in what followed, {len(result.violations)} violations; "
@@ -165,11 +165,11 @@ def run(
     only: str | None = None,
     jobs: int = 1,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> Result:
+) -> UpdateResult:
     """The whole campaign on a board, or a sample of it, or one case."""
     begin = time.monotonic()
     rig = _rig(board)
-    result = Result(board, operations=len(rig.operations), seed=seed)
+    result = UpdateResult(board, operations=len(rig.operations), seed=seed)
     cases = [_one(only, rig)] if only else _chosen(list(_cases(rig, seed)), sample, seed)
     chunks = [cases[at : at + _CHUNK] for at in range(0, len(cases), _CHUNK)]
     for part in _done(partial(_explore, board, seed), chunks, jobs):
@@ -180,8 +180,8 @@ def run(
 
 
 def _done(
-    explore: Callable[[list[Case]], Result], chunks: list[list[Case]], jobs: int
-) -> Iterable[Result]:
+    explore: Callable[[list[CutCase]], UpdateResult], chunks: list[list[CutCase]], jobs: int
+) -> Iterable[UpdateResult]:
     if jobs == 1 or len(chunks) == 1:
         yield from map(explore, chunks)
         return
@@ -189,14 +189,14 @@ def _done(
         yield from pool.map(explore, chunks)
 
 
-def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
+def _cases(rig: UpdateRig, seed: int) -> Iterator[CutCase]:
     """Records and headers, which the next start reads, are cut in several ways at each operation.
     The content of the slot that does not run is not read before it is erased: there each operation
     is cut in one way, and one in so many cards takes the whole update again.
     """
     rng = random.Random(seed)
     turns: Counter[str] = Counter()
-    yield Case(0, "b")
+    yield CutCase(0, "b")
     for number, operation in enumerate(rig.operations):
         kinds: dict[str, list[str]] = {}
         for fault in faults.variants(operation, rng):
@@ -208,14 +208,14 @@ def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
         turns[operation.kind] += 1 if content else _TORN
         if content:
             fault = rng.choice(kinds[[*torn, "a"][turn % (len(torn) + 1)]])
-            yield Case(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
+            yield CutCase(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
             continue
-        yield Case(number, "a")
+        yield CutCase(number, "a")
         for kind in [torn[(turn + n) % len(torn)] for n in range(min(_TORN, len(torn)))]:
-            yield Case(number, rng.choice(kinds[kind]))
+            yield CutCase(number, rng.choice(kinds[kind]))
 
 
-def _chosen(cases: list[Case], sample: int | None, seed: int) -> list[Case]:
+def _chosen(cases: list[CutCase], sample: int | None, seed: int) -> list[CutCase]:
     """All cases, or so many: one of each kind of fault, then the last, then any."""
     if sample is None or sample >= len(cases):
         return cases
@@ -233,7 +233,7 @@ def _rig(board: str) -> UpdateRig:
         return UpdateRig(board, Path(folder))
 
 
-def _explore(board: str, seed: int, cases: list[Case]) -> Result:
+def _explore(board: str, seed: int, cases: list[CutCase]) -> UpdateResult:
     """In a process of its own, where there are several."""
     with _one_core():
         return _explore_all(_rig(board), seed, cases)
@@ -251,8 +251,8 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
-    result = Result(rig.board)
+def _explore_all(rig: UpdateRig, seed: int, cases: list[CutCase]) -> UpdateResult:
+    result = UpdateResult(rig.board)
     for case in cases:
         rng = random.Random(f"{seed} {case.operation}/{case.fault}")
         found = rig.explore(case.operation, case.fault, rng, second=case.second, whole=case.whole)
@@ -263,7 +263,7 @@ def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
         kind = case.fault[0]
         result.faults[kind] = result.faults.get(kind, 0) + 1
         if case.second < 0 and found.recovery and not rig.is_content(case.operation):
-            again = Case(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
+            again = CutCase(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
             rng = random.Random(f"{seed} {again.operation}/{again.fault}")
             found = rig.explore(again.operation, again.fault, rng, second=again.second, whole=False)
             result.violations += [f"{again.name} {problem}" for problem in found.problems]

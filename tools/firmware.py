@@ -56,27 +56,30 @@ class Source:
     target: str
 
 
-def sources(device: str, board: Board) -> list[Source]:
+def sources(device: str, board: Board, *, typed: bool = False) -> list[Source]:
     """Every module that the device's `main.py` reaches through imports, sorted by target.
 
-    Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
+    typed: also those that only a type checker reads. Raises BadInputError for an import that
+    neither the firmware nor the board's MicroPython has.
     """
     if device == "reader":
-        return _reached("main.py", [root() / "reader", root()], board, set())
+        return _reached("main.py", [root() / "reader", root()], board, set(), typed)
     if device != "card":
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."
         )
-    return _reached("main.py", [root()], board, {"booted"})
+    return _reached("main.py", [root()], board, {"booted"}, typed)
 
 
-def boot_sources(board: Board) -> list[Source]:
+def boot_sources(board: Board, *, typed: bool = False) -> list[Source]:
     """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
-    found = _reached("boot.py", [root() / "boot", root()], board, set())
+    found = _reached("boot.py", [root() / "boot", root()], board, set(), typed)
     return [source for source in found if source.target not in _DISPLAYS]
 
 
-def _reached(entry: str, folders: list[Path], board: Board, given: set[str]) -> list[Source]:
+def _reached(
+    entry: str, folders: list[Path], board: Board, given: set[str], typed: bool
+) -> list[Source]:
     """Sources reached from `entry`. Modules are looked for in `folders`, in this order; `given` are
     there already when it starts."""
     board_file = root() / "boards" / f"{board.name}.py"
@@ -85,6 +88,8 @@ def _reached(entry: str, folders: list[Path], board: Board, given: set[str]) -> 
             f"There is no firmware for board {board.name!r}.", todo="See firmware/boards."
         )
     built_in = _BUILT_IN | board.chip.own_modules | given
+    if typed:
+        built_in |= {"typing", "_mpy_shed"}
     found: dict[str, Source] = {}
     todo = [(folders[0] / entry, entry)]
     while todo:
@@ -92,7 +97,7 @@ def _reached(entry: str, folders: list[Path], board: Board, given: set[str]) -> 
         if target in found:
             continue
         found[target] = Source(path, target)
-        for module in _imports(path):
+        for module in _imports(path, typed):
             name = f"{module.replace('.', '/')}.py"
             file = next((f / name for f in folders if (f / name).is_file()), None)
             top = module.split(".")[0]
@@ -111,12 +116,12 @@ def _reached(entry: str, folders: list[Path], board: Board, given: set[str]) -> 
     return [found[target] for target in sorted(found)]
 
 
-def _imports(path: Path) -> set[str]:
-    """Names imported anywhere in the file, except under TYPE_CHECKING."""
+def _imports(path: Path, typed: bool) -> set[str]:
+    """Names imported anywhere in the file, under TYPE_CHECKING only when `typed`."""
     names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:
                 visit(other)
             return

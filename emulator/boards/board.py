@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tallystick.common.errors import BadInputError
@@ -58,9 +58,9 @@ class Board:
     journal: Region
     uart: int
     currents: Currents
-    # What a build of MicroPython of our own turns on (firmware/boards/micropython): module → what
-    # it declares beyond the stub of its port.
-    turned_on: Mapping[str, str] = field(default_factory=dict)
+    # Of firmware/boards/micropython, with its start-up code: a build of MicroPython of its own;
+    # else the one that is named after its port.
+    start_folder: str = ""
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes

@@ -58,10 +58,7 @@ BOARD = CardBoard(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
-    turned_on={
-        "cryptolib": "def __getattr__(name: str): ...\n",
-        "vfs": "class VfsRom:\n    def __init__(self, image: object) -> None: ...\n",
-    },
+    start_folder="TALLY_NUCLEO_L476RG",
     boot_us=_us(13_500),
     wake_us=150,
     import_us_per_256=_us(890),

@@ -7,16 +7,16 @@ from tests.house import sources
 
 # Name → why it stands more than once.
 TWICE = {
-    "Board": "what the emulator knows of a board; each module of the firmware says what it asks of one",
+    "Board": "what the emulator knows of one; what each module of the firmware asks of one",
     "Button": "the firmware's button, and the emulated part under it",
-    "Flash": "MicroPython's block device, which the port plays; what the firmware's journal writes to",
+    "Flash": "MicroPython's block device, which the port plays; what a journal writes to",
     "Identity": "the segment that the factory writes, and what card and reader read of it",
     "Journal": "the server's and the card's are none: kept for the firmware's own module",
     "MemoryLcd": "the firmware's driver, and the emulated part at its other end",
     "R503": "the firmware's driver, and the emulated part at its other end",
     "Reader": "the emulated reader, and the firmware that runs in it",
     "Scenario": "what a campaign's engine asks of one; a card's and a reader's are such",
-    "Secret": "bytes that leave no trace on the host; in the reader a PIN's shared secret (CTAP 2.1)",
+    "Secret": "bytes that leave no trace, on the host; a PIN's shared secret (CTAP 2.1)",
     "Ssd1306": "the firmware's driver, and the emulated part at its other end",
     "T1": "the two ends of the protocol T=1 (ISO 7816-3)",
 }
@@ -24,7 +24,9 @@ TWICE = {
 
 def _classes() -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for path in sources.files("emulator", "tools", "provisioning", "server", "tallystick", "firmware"):
+    for path in sources.files(
+        "emulator", "tools", "provisioning", "server", "tallystick", "firmware"
+    ):
         for node in ast.walk(sources.parsed(path)):
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(f"{path.relative_to(sources.ROOT)}:{node.lineno}")
@@ -34,6 +36,7 @@ def _classes() -> dict[str, list[str]]:
 def test_a_class_name_stands_once() -> None:
     found = _classes()
     twice = {name: places for name, places in found.items() if len(places) > 1}
-    print(twice)
-    assert {n: p for n, p in twice.items() if n not in TWICE} == {}, "give each concept its own name"
+    assert {n: p for n, p in twice.items() if n not in TWICE} == {}, (
+        "give each concept its own name"
+    )
     assert set(TWICE) - set(twice) == set(), "these stand once: take them from the list"

@@ -206,9 +206,9 @@ class Foreign:
     def _put(
         self, device: Transmitter, account: str, sealed: bytes, digits: int, touch: bool
     ) -> None:
-        with self.custody.open_for_export(container.parts(sealed).sealed) as secret:
+        with self.custody.open_for_export(container.parts(sealed).sealed) as seed:
             data = tlv.encode(TAG_NAME, account.encode())
-            data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + secret.reveal())
+            data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + seed.reveal())
             if touch:
                 data += bytes((TAG_PROPERTY, REQUIRE_TOUCH))  # this one has no length
             response = device.transmit(CommandApdu(0, INS_PUT, data=data))

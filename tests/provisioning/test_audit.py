@@ -107,7 +107,7 @@ def test_a_card_leaves_its_trace_and_no_secret(card, custody, tmp_path):
         "card locked",
     ]
     assert {json.loads(line)["who"] for line in lines} == {"ada"}
-    assert card.secret.hex() not in "".join(lines)
+    assert card.seed.hex() not in "".join(lines)
 
 
 def test_commands(tmp_path):

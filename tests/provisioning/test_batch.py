@@ -102,8 +102,8 @@ def test_forty_cards_on_eight_ports(start, registry, journal):
     everything = [card for stack in stacks.values() for card in stack]
     summary = start(Docks(stacks), 40).run()
     assert len(summary.outcomes) == 40 and not summary.missing and not summary.failures
-    assert len({card.secret for card in everything}) == 40
-    assert registry.seeds == {card.serial: card.secret for card in everything}
+    assert len({card.seed for card in everything}) == 40
+    assert registry.seeds == {card.serial: card.seed for card in everything}
     assert {record.state for record in journal.batch("b")} == {CardState.LOCKED}
 
 

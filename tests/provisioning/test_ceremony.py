@@ -101,11 +101,11 @@ def rotated(card, journal):
 
 
 def test_a_card_follows_a_rotation(card, rotated):
-    seed, keys = card.secret, card.keys
+    seed, keys = card.seed, card.keys
     connection = CardConnection(MemoryLink(card))
     done = rekey(connection, rotated)
     assert (done.before, done.after) == (1, 2)
-    assert card.kvn == 2 and card.keys != keys and card.secret == seed
+    assert card.kvn == 2 and card.keys != keys and card.seed == seed
     assert rekey(connection, rotated).before == 2
 
 

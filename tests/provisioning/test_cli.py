@@ -83,11 +83,11 @@ def test_in_words(own_station, card):
 def test_already_provisioned_then_reseeded(own_station, card):
     with PtyCard(card) as line:
         own_station.ok("provision", "--port", line.port)
-        old = card.secret
+        old = card.seed
         error = own_station.fails(RefusedError, "provision", "--port", line.port)
-        assert "already in service" in error.what and card.secret == old
+        assert "already in service" in error.what and card.seed == old
         own_station.ok("provision", "--port", line.port, "--reseed")
-    assert card.secret != old
+    assert card.seed != old
     assert own_station.card(card.serial).json()["moving_factor"] == 2
 
 
@@ -107,7 +107,7 @@ def test_duplicate_serial_of_another_station(own_station, card):
     twin = MemoryCard(serial=card.serial)
     with PtyCard(twin) as line:
         error = own_station.fails(RefusedError, "provision", "--port", line.port)
-    assert "deleted" in error.kept and not twin.secret
+    assert "deleted" in error.kept and not twin.seed
 
 
 def test_revoked_credential(own_station, card):
@@ -134,12 +134,12 @@ def test_port_vanishes_and_resume(own_station, card):
         error = own_station.fails(NoDeviceError, "provision", "--port", line.port)
     assert card.serial in error.kept and "resume" in error.todo
     assert own_station.card(card.serial).status_code == 404
-    seed = card.secret
+    seed = card.seed
     card.after = None
     card.power_on()
     with PtyCard(card) as line:
         value = own_station.ok("resume", "--port", line.port)
-    assert value["resumed"] and card.secret == seed
+    assert value["resumed"] and card.seed == seed
     assert own_station.card(card.serial).status_code == 200
     assert own_station.ok("resume", "--port", "x") == [], "a second time there is nothing to do"
 
@@ -195,7 +195,7 @@ def test_secrets_are_in_no_output(own_station, card, caplog):
         error = own_station.run("provision", "--port", line.port)
     ring = keyfile.load(own_station.folder / "keys.json", PASSPHRASE)
     firm = ring.firm[1].reveal()
-    hidden = [card.secret, *card.keys, firm, DEVELOPMENT_MASTER, bytes.fromhex(own_station.psk)]
+    hidden = [card.seed, *card.keys, firm, DEVELOPMENT_MASTER, bytes.fromhex(own_station.psk)]
     said = "".join([shown, result.output, error.output, caplog.text, repr(ring), repr(error)])
     said += "".join(traceback.format_exception(error.exception))
     assert any(record.levelno == t1.TRAFFIC for record in caplog.records)
@@ -203,7 +203,7 @@ def test_secrets_are_in_no_output(own_station, card, caplog):
         assert secret.hex() not in said.lower() and repr(secret) not in said
     assert own_station.token not in said
     journal = (own_station.folder / "journal.db").read_bytes()
-    assert card.secret not in journal and card.secret.hex().encode() not in journal
+    assert card.seed not in journal and card.seed.hex().encode() not in journal
 
 
 def test_journal_keeps_no_container_of_a_finished_card(own_station, card):

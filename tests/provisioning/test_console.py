@@ -449,7 +449,7 @@ class TestWorkshop:
         docks.workshop.questions.give_up(self.asked(docks.workshop))
         docks.workshop.stop()
         (trouble,) = join(docks.workshop).troubles
-        assert "on the display" in trouble.error.what and not card.secret
+        assert "on the display" in trouble.error.what and not card.seed
         assert docks.registry.seeds == {}
 
     def test_a_console_that_ends_leaves_a_card_to_be_resumed(self, docks, journal):
@@ -465,11 +465,11 @@ class TestWorkshop:
         card = docks.cards["a"] = MemoryCard()
         docks.workshop.start(Plan(batch="june"), 1, "a")
         join(docks.workshop)
-        old = card.secret
+        old = card.seed
         docks.workshop.start(Plan(batch="july", reseed=True), 1, "a")
         seen = join(docks.workshop)
         assert (seen.done, seen.reseed, seen.confirm) == (1, True, False)
-        assert card.secret != old and docks.registry.seeds == {card.serial: card.secret}
+        assert card.seed != old and docks.registry.seeds == {card.serial: card.seed}
         lines = [line for line in journal.audit_log() if "july" in line]
         assert "new seeds for cards in service" in lines[0]
         assert "also in place of an older seed" in lines[1]

@@ -48,8 +48,8 @@ def desk(own_station, card, make_card):
     own_station.own = make_card(serial="TS00000009")
     container = Container(bytes.fromhex(own_station.psk))
     for known in (*own_station.spares, own_station.own):
-        known.secret, known.digits = Secret.random(20).reveal(), 6
-        container.add(known.serial, known.secret)
+        known.seed, known.digits = Secret.random(20).reveal(), 6
+        container.add(known.serial, known.seed)
     station = {"Authorization": f"Bearer {own_station.token}"}
     content = container.bytes(own_station.folder)
     xml = station | {"Content-Type": "application/pskc+xml"}
@@ -229,7 +229,7 @@ def test_retire_and_wipe_by_the_command(desk, make_card):
     with PtyCard(spare) as line:
         gone = desk.ok("desk", "retire", "--port", line.port)
     assert gone == {"serial": spare.serial, "already": False, "known": True}
-    assert not spare.secret and spare.life_cycle == 0xFF
+    assert not spare.seed and spare.life_cycle == 0xFF
     assert where(desk, "retired") == [spare.serial]
 
 
@@ -362,9 +362,9 @@ def test_a_card_that_goes_away_before_the_wipe(card, custody, journal):
     server.retire = retire_and_unplug
     with pytest.raises(NoDeviceError) as gone:
         retire_and_wipe(CardConnection(link), custody, server)
-    assert "has retired it" in gone.value.kept and card.secret
+    assert "has retired it" in gone.value.kept and card.seed
     done = retire_and_wipe(CardConnection(MemoryLink(card)), custody, Server())
-    assert not done.already and not card.secret
+    assert not done.already and not card.seed
 
 
 def test_a_card_that_the_server_does_not_know_is_wiped_all_the_same(card, custody, journal):
@@ -372,7 +372,7 @@ def test_a_card_that_the_server_does_not_know_is_wiped_all_the_same(card, custod
         CardConnection(MemoryLink(card)), lambda s, n: None
     )
     done = retire_and_wipe(CardConnection(MemoryLink(card)), custody, Server(known=False))
-    assert not done.known and not card.secret
+    assert not done.known and not card.seed
 
 
 def test_a_card_with_its_factory_keys_is_left_alone(card, custody):

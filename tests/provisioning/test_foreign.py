@@ -134,7 +134,7 @@ def test_a_card_of_ours_is_not_treated_as_foreign(card, custody, registry, journ
     connection = CardConnection(MemoryLink(card))
     with pytest.raises(RefusedError, match="a card of ours"):
         Foreign(custody, registry, journal, URL).provision(connection, Wanted())
-    assert not card.secret and not journal.unfinished()
+    assert not card.seed and not journal.unfinished()
 
 
 def test_no_applet_at_all(provision):

@@ -94,8 +94,8 @@ def provision(hsm, journal, registry):
 
 def test_a_card(card, registry, provision):
     outcome = provision(card)
-    assert card.life_cycle == 0x0F and len(card.secret) == 32
-    assert registry.seeds == {card.serial: card.secret}
+    assert card.life_cycle == 0x0F and len(card.seed) == 32
+    assert registry.seeds == {card.serial: card.seed}
     assert outcome.apdus == 12
 
 
@@ -115,7 +115,7 @@ def test_resume_with_the_same_seed(card, registry, journal, provision):
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
         provision(card)
-    seed = card.secret
+    seed = card.seed
     card.power_on()
     assert provision(card).resumed and registry.seeds == {card.serial: seed}
 
@@ -133,7 +133,7 @@ def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provisi
         provision(card)
     card.before = None
     card.power_on()
-    assert provision(card).resumed and registry.seeds == {card.serial: card.secret}
+    assert provision(card).resumed and registry.seeds == {card.serial: card.seed}
 
 
 def test_a_moved_or_changed_seed_does_not_open(hsm):
@@ -293,7 +293,7 @@ def test_no_seed_is_left_in_the_process(token, tmp_path, planted):
         _serve_cards(ours, cards)
         assert len(cards) == count
         # what this process has in memory was made after the fork: the child has no copy of it
-        halves = {card.secret[:16] for card in cards}
+        halves = {card.seed[:16] for card in cards}
         assert len(halves) == count
         if planted:
             halves.add(DEVELOPMENT_MASTER)  # a constant of the program: certainly there

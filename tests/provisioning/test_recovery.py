@@ -49,7 +49,7 @@ def stopped(card, registry, provision):
 def test_registration_needs_no_card(stopped, registry, journal, provision):
     (record,) = finish_without_card(journal, registry, URL)
     assert record.state is CardState.REGISTERED
-    assert registry.seeds == {stopped.serial: stopped.secret} and stopped.life_cycle == 7
+    assert registry.seeds == {stopped.serial: stopped.seed} and stopped.life_cycle == 7
     provision(stopped, only=frozenset([stopped.serial]))
     assert stopped.life_cycle == 0x0F and not journal.unfinished()
 
@@ -68,7 +68,7 @@ def test_unregistered_seed(stopped, registry, look):
     (finding,) = look(stopped)
     assert "does not have" in finding.problem
     assert repair(finding) is None and finding.repaired
-    assert registry.seeds == {stopped.serial: stopped.secret} and look(stopped) == []
+    assert registry.seeds == {stopped.serial: stopped.seed} and look(stopped) == []
 
 
 def test_repair_that_fails_says_why(stopped, registry, look):
@@ -92,19 +92,19 @@ def test_seed_that_nobody_knows(card, registry, journal, provision, look):
     journal._database.execute("DELETE FROM cards")
     (finding,) = look(card)
     assert "neither server nor journal" in finding.problem
-    assert repair(finding) is None and not card.secret and look(card) == []
+    assert repair(finding) is None and not card.seed and look(card) == []
 
 
 def test_seed_that_the_card_lacks(card, registry, journal, provision, look):
     provision(card)
-    card.name = card.secret = b""
+    card.name = card.seed = b""
     (finding,) = look(card)
     assert "the card lacks" in finding.problem
     assert repair(finding) is None and not registry.seeds
 
 
 def test_given_up_but_registered(stopped, registry, journal, look):
-    registry.seeds[stopped.serial] = stopped.secret
+    registry.seeds[stopped.serial] = stopped.seed
     journal.fail(journal.open_run(stopped.serial), "given up")
     (finding,) = look()
     assert "given up" in finding.problem

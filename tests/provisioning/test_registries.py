@@ -91,7 +91,7 @@ def test_cards_into_a_file(provision, tmp_path, name):
     assert len(lines) == 3 and path.stat().st_mode & 0o777 == 0o600
     for card, line in zip(cards, lines, strict=True):
         assert dialect(name).serial_of(line) == card.serial
-        assert name == "keycloak" or card.secret.hex() in line
+        assert name == "keycloak" or card.seed.hex() in line
 
 
 def test_file_registration_is_idempotent(custody, tmp_path):
@@ -112,7 +112,7 @@ def test_file_registration_is_idempotent(custody, tmp_path):
 def test_digits_that_a_product_does_not_take(provision, card, tmp_path):
     with pytest.raises(RegistryRefusedError, match="no cards with 7 digits"):
         provision(f"duo:{tmp_path}/cards.csv", card, digits=7)
-    assert not card.secret
+    assert not card.seed
 
 
 def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
@@ -128,7 +128,7 @@ def test_pskc_folder_is_read_by_python_pskc(provision, card, custody, tmp_path):
     document = PSKC(str(tmp_path / "out" / f"{card.serial}.pskcxml"))
     document.encryption.key = bytes.fromhex(PSK)
     (key,) = document.keys
-    assert key.check() and key.secret == card.secret
+    assert key.check() and key.secret == card.seed
     assert (key.serial, key.counter, key.response_length) == (card.serial, 2, 8)
     assert key.algorithm_suite == "SHA1" and key.response_encoding == "DECIMAL"
     registry = registry_for(f"pskc:{tmp_path}/out", custody)

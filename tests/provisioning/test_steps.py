@@ -38,7 +38,7 @@ def provision(custody, journal, registry):
 
 def consistent(card, registry):
     """Neither side has a seed that the other lacks."""
-    return registry.seeds.get(card.serial, b"") == card.secret
+    return registry.seeds.get(card.serial, b"") == card.seed
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
@@ -46,8 +46,8 @@ def test_a_new_card(card, registry, journal, provision, digits):
     outcome = provision(card, digits=digits)
     assert outcome.serial == card.serial == "TS00000001"
     assert card.life_cycle == 0x0F and card.kvn == 1
-    assert card.digits == digits and len(card.secret) == 20 and card.factor == 2
-    assert registry.seeds == {card.serial: card.secret}
+    assert card.digits == digits and len(card.seed) == 20 and card.factor == 2
+    assert registry.seeds == {card.serial: card.seed}
     assert not outcome.resumed
     latest = journal.latest(card.serial)
     assert latest.state is CardState.LOCKED and latest.container is None
@@ -85,7 +85,7 @@ def test_two_cards_have_other_seeds_and_keys(make_card, provision):
     cards = [make_card(serial=f"TS0000000{n}") for n in range(3)]
     for card in cards:
         provision(card)
-    assert len({card.secret for card in cards}) == 3
+    assert len({card.seed for card in cards}) == 3
     assert len({card.keys for card in cards}) == 3
 
 
@@ -104,38 +104,38 @@ def test_refused_assignment_leaves_the_card_in_service(card, registry, provision
 
 def test_a_card_in_service_is_refused(card, registry, provision):
     provision(card)
-    before = (card.secret, card.keys, card.factor)
+    before = (card.seed, card.keys, card.factor)
     with pytest.raises(RefusedError, match="already in service") as caught:
         provision(card)
     assert "--reseed" in caught.value.todo
-    assert (card.secret, card.keys, card.factor) == before and consistent(card, registry)
+    assert (card.seed, card.keys, card.factor) == before and consistent(card, registry)
 
 
 def test_reseed(card, registry, provision):
     provision(card)
-    old = card.secret
+    old = card.seed
     provision(card, reseed=True)
-    assert card.secret != old and consistent(card, registry)
+    assert card.seed != old and consistent(card, registry)
 
 
 def test_reseed_without_a_press(card, registry, journal, provision):
     provision(card)
-    old = card.secret
+    old = card.seed
     card.pressed = False
     with pytest.raises(RefusedError, match="no press came"):
         provision(card, reseed=True)
-    assert card.secret == old
+    assert card.seed == old
     assert card.serial not in registry.seeds
     card.pressed = True
     assert provision(card).resumed
-    assert card.secret != old and consistent(card, registry)
+    assert card.seed != old and consistent(card, registry)
 
 
 def test_duplicate_serial_is_found_before_anything_is_written(card, registry, provision):
     registry.seeds[card.serial] = b"another card's seed!"
     with pytest.raises(RefusedError, match="already registered"):
         provision(card)
-    assert card.kvn == 0xFF and not card.secret
+    assert card.kvn == 0xFF and not card.seed
 
 
 def test_duplicate_serial_that_appears_meanwhile(card, registry, journal, provision):
@@ -147,7 +147,7 @@ def test_duplicate_serial_that_appears_meanwhile(card, registry, journal, provis
     with pytest.raises(DuplicateSerialError) as caught:
         provision(card)
     assert "was deleted" in caught.value.kept
-    assert not card.secret and card.life_cycle == 7
+    assert not card.seed and card.life_cycle == 7
     assert journal.latest(card.serial).state is CardState.FAILED
     assert journal.latest(card.serial).container is None
 
@@ -156,7 +156,7 @@ def test_revoked_meanwhile(card, registry, provision):
     registry.before = FailOnce("register", RegistryRefusedError("revoked", "401"))
     with pytest.raises(RegistryRefusedError, match="revoked"):
         provision(card)
-    assert not card.secret and not registry.seeds
+    assert not card.seed and not registry.seeds
     provision(card)
     assert consistent(card, registry) and card.life_cycle == 0x0F
 
@@ -168,16 +168,16 @@ def test_no_answer_from_the_server(card, registry, journal, provision, when):
         provision(card)
     assert "tally station resume" in caught.value.todo
     assert journal.open_run(card.serial).container
-    seed = card.secret
+    seed = card.seed
     outcome = provision(card, only=frozenset([card.serial]))
-    assert outcome.resumed and card.secret == seed and consistent(card, registry)
+    assert outcome.resumed and card.seed == seed and consistent(card, registry)
 
 
 def test_server_down_before_anything_is_written(card, registry, provision):
     registry.before = FailOnce("lookup", timeout())
     with pytest.raises(UnreachableError):
         provision(card)
-    assert card.kvn == 0xFF and not card.secret
+    assert card.kvn == 0xFF and not card.seed
 
 
 def test_wrong_transport_keys(card, provision):
@@ -209,7 +209,7 @@ def test_card_that_gives_other_codes(card, registry, provision):
     card.code = lambda factor: "000000"
     with pytest.raises(RefusedError, match="other codes"):
         provision(card)
-    assert not card.secret and not registry.seeds
+    assert not card.seed and not registry.seeds
 
 
 def test_card_that_repeats_a_code(card, registry, provision):
@@ -217,7 +217,7 @@ def test_card_that_repeats_a_code(card, registry, provision):
     card.code = lambda factor: genuine(0)
     with pytest.raises(RefusedError, match="other codes"):
         provision(card)
-    assert not card.secret and not registry.seeds
+    assert not card.seed and not registry.seeds
 
 
 def test_card_that_holds_a_credential_of_another_name(card, registry, provision):
@@ -278,7 +278,7 @@ def test_a_mistyped_code_may_be_typed_again(card, provision):
 def test_a_display_that_shows_something_else(card, registry, provision):
     with pytest.raises(RefusedError, match="was not the right one"):
         provision(card, confirm=lambda serial: "8" * 6)
-    assert not card.secret and not registry.seeds
+    assert not card.seed and not registry.seeds
 
 
 def test_confirmation_interrupted_and_resumed_without(card, registry, provision):
@@ -322,7 +322,7 @@ def test_station_killed_at_every_command(card, registry, provision, tmp_path, nu
     with pytest.raises(Killed):
         provision(card)
     finish_after(card, registry, provision, tmp_path)
-    assert card.life_cycle == 0x0F and consistent(card, registry) and card.secret
+    assert card.life_cycle == 0x0F and consistent(card, registry) and card.seed
 
 
 @pytest.mark.parametrize("call", ["lookup", "register", "assign"])
@@ -332,7 +332,7 @@ def test_station_killed_at_every_call(card, registry, provision, tmp_path, call,
     with pytest.raises(Killed):
         provision(card, user="ada")
     finish_after(card, registry, provision, tmp_path)
-    assert card.life_cycle == 0x0F and consistent(card, registry) and card.secret
+    assert card.life_cycle == 0x0F and consistent(card, registry) and card.seed
     assert registry.users == {card.serial: "ada"} or call == "lookup"
 
 
@@ -340,7 +340,7 @@ def test_station_killed_at_every_call(card, registry, provision, tmp_path, call,
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_reseeding_killed_at_every_call(card, registry, provision, tmp_path, call, when):
     provision(card)
-    old = card.secret
+    old = card.seed
     setattr(registry, when, FailOnce(call, Killed()))
     with pytest.raises(Killed):
         provision(card, reseed=True)
@@ -351,14 +351,14 @@ def test_reseeding_killed_at_every_call(card, registry, provision, tmp_path, cal
     assert provision(card, journal=journal, reseed=True).resumed == begun
     assert not journal.unfinished()
     journal.close()
-    assert consistent(card, registry) and card.secret != old
+    assert consistent(card, registry) and card.seed != old
 
 
 @pytest.mark.parametrize("number", range(3, 9))
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_reseeding_killed_at_every_command(card, registry, provision, tmp_path, number, when):
     provision(card)
-    old, first = card.secret, len(card.commands)
+    old, first = card.seed, len(card.commands)
 
     def kill(at):
         if at - first == number:
@@ -373,17 +373,17 @@ def test_reseeding_killed_at_every_command(card, registry, provision, tmp_path, 
     options = {} if journal.open_run(card.serial) else {"reseed": True}
     provision(card, journal=journal, **options)
     journal.close()
-    assert consistent(card, registry) and card.secret != old
+    assert consistent(card, registry) and card.seed != old
 
 
 def test_reseeding_a_card_that_a_user_has_used(card, registry, journal, provision):
     provision(card)
-    old = card.secret
+    old = card.seed
     registry.before = FailOnce("withdraw", RegistryRefusedError("has been used", "409"))
     with pytest.raises(RegistryRefusedError, match="has been used") as caught:
         provision(card, reseed=True)
     assert "keeps its seed" in caught.value.kept
-    assert card.secret == old and consistent(card, registry) and not journal.unfinished()
+    assert card.seed == old and consistent(card, registry) and not journal.unfinished()
 
 
 @pytest.mark.parametrize("state", [CardState.VERIFIED, CardState.REGISTERED])
@@ -394,18 +394,18 @@ def test_a_card_that_lost_its_seed_meanwhile(make_card, registry, journal, provi
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
         provision(card)
-    seed = card.secret
+    seed = card.seed
     record = journal.open_run(card.serial)
     if state is CardState.REGISTERED:
         registry.register(card.serial, record.container)
         journal.advance(record, state)
     if loss == "reset":
-        card.name = card.secret = b""
+        card.name = card.seed = b""
         card.power_on()
     else:
         card = make_card()
     provision(card)
-    assert card.secret == seed and card.factor == 2 and card.life_cycle == 0x0F
+    assert card.seed == seed and card.factor == 2 and card.life_cycle == 0x0F
     assert consistent(card, registry)
 
 
@@ -425,7 +425,7 @@ def test_card_taken_out_at_every_command(card, registry, journal, provision, num
     card.power_on()
     if card.life_cycle != 0x0F or journal.open_run(card.serial):
         provision(card)
-    assert card.life_cycle == 0x0F and consistent(card, registry) and card.secret
+    assert card.life_cycle == 0x0F and consistent(card, registry) and card.seed
 
 
 @pytest.mark.parametrize("number", range(2, 40))
@@ -440,4 +440,4 @@ def test_an_answer_lost_for_good_is_worked_around(card, registry, provision, num
 
     link.to_station = lose
     provision(card, link)
-    assert card.life_cycle == 0x0F and consistent(card, registry) and card.secret
+    assert card.life_cycle == 0x0F and consistent(card, registry) and card.seed

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tallystick.emulator.boards import ALL
 from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chips.chip import Chip
 from tallystick.tools import firmware
 
 # What the published stubs do not say, or say of another board than ours: hashes take and give
@@ -44,7 +45,6 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
 
     stubs: the folder of its port. cache: folder that makes the next run quick; one for each board.
     """
-    port = board.chip.stubs
     checked = sources(board)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +52,7 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(path.read_text())
-        _overlay(folder / "stricter", stubs, port)
+        _overlay(folder / "stricter", stubs, board.chip)
         settings = folder / "mypy.ini"
         settings.write_text(_SETTINGS.format(stubs=stubs.resolve(), cache=cache.resolve()))
         result = subprocess.run(
@@ -68,13 +68,13 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
     return [f"{board.name}: {line}" for line in _findings(result.stdout, checked)]
 
 
-def _overlay(folder: Path, stubs: Path, port: str) -> None:
+def _overlay(folder: Path, stubs: Path, chip: Chip) -> None:
     """Stubs that come before the published ones."""
     shutil.copytree(stubs / "_mpy_shed", folder / "_mpy_shed")
-    for name in ("machine.pyi", "stm.pyi"):
+    for name in (f"{module}.pyi" for module in ("machine", *sorted(chip.own_modules))):
         if (stubs / name).exists():
             (folder / name).write_text(_OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text()))
-    for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / port):
+    for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / chip.stubs):
         if stricter.is_dir():
             shutil.copytree(stricter, folder, dirs_exist_ok=True)
 

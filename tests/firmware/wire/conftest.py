@@ -199,7 +199,7 @@ def in_life_cycle(card: PipeCard) -> Callable[..., PipeCard]:
     """Puts the card, with firm keys and a credential, in a life cycle."""
 
     def put(life_cycle: int, **fields: Any) -> PipeCard:
-        credential = {"name": b"TS00000001".hex(), "secret": b"12345678901234567890".hex()}
+        credential = {"name": b"TS00000001".hex(), "seed": b"12345678901234567890".hex()}
         card.reset(life_cycle=life_cycle, kvn=1, keys=FIRM_KEYS.hex(), **credential, **fields)
         return card
 

@@ -206,7 +206,7 @@ def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
     channel = open_channel(card, firm_keys)
     IssuerSession(channel).set_status(LifeCycle.TERMINATED)
     after = card.inspect()
-    assert (after["secret"], after["name"], after["keys"]) == ("", "", "00" * 48)
+    assert (after["seed"], after["name"], after["keys"]) == ("", "", "00" * 48)
     for keys in (firm_keys, bytes(48)):
         with pytest.raises(CardRefusedError) as refused:
             open_channel(card, keys)

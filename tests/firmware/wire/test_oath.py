@@ -46,9 +46,9 @@ def test_select(card):
 def test_put_list_delete(card, oath):
     assert oath.transmit(put(NAME + KEY + b"\x78\x02" + b"\x7a\x04\0\0\1\0")).sw == 0x9000
     after = card.inspect()
-    assert bytes.fromhex(after["secret"]) == b"12345678901234567890"
+    assert bytes.fromhex(after["seed"]) == b"12345678901234567890"
     assert (after["digits"], after["moving_factor"]) == (6, 256)
-    assert after["commits"] == [["digits", "moving_factor", "name", "secret"]]
+    assert after["commits"] == [["digits", "moving_factor", "name", "seed"]]
     (entry,) = OathSession(oath).list()
     assert entry.name == "TS00000001"
     assert card.transmit("00a10000") == (b"\x72\x0b\x11TS00000001", 0x9000)
@@ -56,7 +56,7 @@ def test_put_list_delete(card, oath):
     assert everything == (b"\x71\x0aTS00000001\x77\x01\x06", 0x9000)
     OathSession(oath).delete("TS00000001")
     after = card.inspect()
-    assert (after["name"], after["secret"]) == ("", "")
+    assert (after["name"], after["seed"]) == ("", "")
     assert card.transmit("00a10000") == (b"", 0x9000)
     assert card.transmit("00a400010a7408" + "00" * 8) == (b"", 0x9000)
 
@@ -66,7 +66,7 @@ def test_put_replaces_its_own_name_only(card, oath):
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x6A84
     assert oath.transmit(put(NAME + b"\x73\x12\x11\x08" + b"k" * 16)).sw == 0x9000
     after = card.inspect()
-    assert (after["secret"], after["digits"]) == ((b"k" * 16).hex(), 8)
+    assert (after["seed"], after["digits"]) == ((b"k" * 16).hex(), 8)
     OathSession(oath).reset()
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x9000
 
@@ -228,7 +228,7 @@ def test_full_response_only_while_provisioning(firm):
     for life_cycle in (0x01, 0x0F, 0xFF):
         card, channel = firm(life_cycle) if life_cycle != 0xFF else (card, channel)
         if life_cycle == 0xFF:
-            card.reset(life_cycle=0xFF, name="61", secret="61" * 20)
+            card.reset(life_cycle=0xFF, name="61", seed="61" * 20)
             select_oath(card.connection())
             channel = card.connection()
             full = CommandApdu(0, 0xA2, 0, 0, b"\x71\x01a\x74\x00")

@@ -102,7 +102,7 @@ def test_apdu_of_any_bytes(card_process, apdu):
 )
 def test_any_command_without_keys_changes_nothing(card_process, apdu):
     """No bytes crash the card, and none changes it: there is no session and no press."""
-    card_process.reset(life_cycle=7, kvn=1, name=b"TS00000001".hex(), secret=b"x".hex() * 20)
+    card_process.reset(life_cycle=7, kvn=1, name=b"TS00000001".hex(), seed=b"x".hex() * 20)
     before = card_process.inspect()
     for aid in ("00a4040007a0000005272101", "00a4040000"):
         card_process.transmit(aid)

@@ -36,7 +36,7 @@ def test_no_answer_holds_a_piece_of_a_secret(
 ):
     card = card_process
     name = b"TS00000001".hex()
-    card.reset(life_cycle=life_cycle, kvn=1, keys=KEYS.hex(), secret=SECRET.hex(), name=name)
+    card.reset(life_cycle=life_cycle, kvn=1, keys=KEYS.hex(), seed=SECRET.hex(), name=name)
     card.transmit("00a4040007a0000005272101")
     transmitter = open_channel(card, KEYS) if secure else card.connection()
     forbidden = pieces(SECRET) + pieces(KEYS)

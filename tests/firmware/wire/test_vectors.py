@@ -7,9 +7,9 @@ def test_hotp_rfc4226(micropython, vectors):
     published = vectors("hotp_rfc4226")
     source = f"""
 from lib import hotp
-secret = bytes.fromhex("{published["secret_hex"]}")
-codes = [hotp.code(secret, i, 6) for i in range(10)]
-answer([codes, hotp.full(secret, 0).hex(), hotp.code(secret, 0, 8), hotp.code(secret, 7, 7)])
+seed = bytes.fromhex("{published["secret_hex"]}")
+codes = [hotp.code(seed, i, 6) for i in range(10)]
+answer([codes, hotp.full(seed, 0).hex(), hotp.code(seed, 0, 8), hotp.code(seed, 7, 7)])
 """
     codes, hmac, eight, seven = micropython.run(source)
     assert codes == [entry["code"] for entry in published["hotp"]]
@@ -128,7 +128,7 @@ def test_oath_session(card, vectors):
     assert (answer.hex(), sw) == (published["response_mac_only"], 0x9000)
     stored = card.inspect()
     assert bytes.fromhex(stored["name"]) == b"corp:CARD0001"
-    assert bytes.fromhex(stored["secret"]) == b"12345678901234567890"
+    assert bytes.fromhex(stored["seed"]) == b"12345678901234567890"
     assert (stored["digits"], stored["moving_factor"]) == (6, 5)
 
 

@@ -28,13 +28,13 @@ def scp03_vectors() -> dict[str, Any]:
 
 
 @pytest.fixture
-def card() -> MemoryCard:
+def memory_card() -> MemoryCard:
     return MemoryCard()
 
 
 @pytest.fixture
-def link(card: MemoryCard) -> MemoryLink:
-    return MemoryLink(card)
+def link(memory_card: MemoryCard) -> MemoryLink:
+    return MemoryLink(memory_card)
 
 
 def make_ring() -> KeyRing:

@@ -91,10 +91,10 @@ def test_the_table_is_append_only(journal):
             journal._database.execute(statement)
 
 
-def test_a_card_leaves_its_trace_and_no_secret(card, custody, tmp_path):
+def test_a_card_leaves_its_trace_and_no_secret(memory_card, custody, tmp_path):
     journal = StationJournal(tmp_path / "j.db", who="ada", now=lambda: 5.0)
     provisioner = Provisioner(custody, MemoryRegistry(), journal, Plan(), URL)
-    provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+    provisioner.provision(CardConnection(MemoryLink(memory_card)), lambda s, n: None)
     lines = journal.audit_log()
     journal.close()
     acts = [json.loads(line)["act"] for line in lines]
@@ -107,7 +107,7 @@ def test_a_card_leaves_its_trace_and_no_secret(card, custody, tmp_path):
         "card locked",
     ]
     assert {json.loads(line)["who"] for line in lines} == {"ada"}
-    assert card.seed.hex() not in "".join(lines)
+    assert memory_card.seed.hex() not in "".join(lines)
 
 
 def test_commands(tmp_path):

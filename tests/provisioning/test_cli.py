@@ -28,19 +28,19 @@ from tests.provisioning.pty_card import PtyCard
 pytestmark = pytest.mark.usefixtures("cheap_passphrases")
 
 
-def test_provision(own_station, card):
-    with PtyCard(card) as line:
+def test_provision(own_station, memory_card):
+    with PtyCard(memory_card) as line:
         value = own_station.ok("provision", "--port", line.port, "--user", "ada", "--digits", "8")
-    assert value["serial"] == card.serial and value["digits"] == 8
+    assert value["serial"] == memory_card.serial and value["digits"] == 8
     assert value["server"] == {"status": "registered", "user": "ada"}
     assert value["key_version"] == "01" and set(value["check_values"]) == {"enc", "mac", "dek"}
     assert value["apdus"] == 12 and value["wire_bytes"] == 711
-    known = own_station.card(card.serial).json()
+    known = own_station.card(memory_card.serial).json()
     assert (known["user"], known["digits"], known["moving_factor"]) == ("ada", 8, 2)
     service = add_credential(own_station.settings, "service", "login")
     answer = httpx.post(
         f"{own_station.url}/v1/verify",
-        json={"user": "ada", "code": card.code(card.factor)},
+        json={"user": "ada", "code": memory_card.code(memory_card.factor)},
         headers={"Authorization": f"Bearer {service.token.reveal().decode()}"},
     )
     assert answer.json()["accepted"], answer.json()
@@ -74,25 +74,25 @@ def test_an_option_that_commands_share_is_one_option():
         assert len(ways) > 1 and all(way == ways[0] for way in ways), name
 
 
-def test_in_words(own_station, card):
-    with PtyCard(card) as line:
+def test_in_words(own_station, memory_card):
+    with PtyCard(memory_card) as line:
         result = own_station.run("provision", "--port", line.port)
-    assert f"card {card.serial} is in service" in result.stdout
+    assert f"card {memory_card.serial} is in service" in result.stdout
 
 
-def test_already_provisioned_then_reseeded(own_station, card):
-    with PtyCard(card) as line:
+def test_already_provisioned_then_reseeded(own_station, memory_card):
+    with PtyCard(memory_card) as line:
         own_station.ok("provision", "--port", line.port)
-        old = card.seed
+        old = memory_card.seed
         error = own_station.fails(RefusedError, "provision", "--port", line.port)
-        assert "already in service" in error.what and card.seed == old
+        assert "already in service" in error.what and memory_card.seed == old
         own_station.ok("provision", "--port", line.port, "--reseed")
-    assert card.seed != old
-    assert own_station.card(card.serial).json()["moving_factor"] == 2
+    assert memory_card.seed != old
+    assert own_station.card(memory_card.serial).json()["moving_factor"] == 2
 
 
-def test_duplicate_serial_of_another_station(own_station, card):
-    with PtyCard(card) as line:
+def test_duplicate_serial_of_another_station(own_station, memory_card):
+    with PtyCard(memory_card) as line:
         own_station.ok("provision", "--port", line.port)
     other = add_credential(own_station.settings, "station", "other")
     value = {
@@ -104,43 +104,43 @@ def test_duplicate_serial_of_another_station(own_station, card):
     own_station.ok(
         "enroll", "--server", own_station.url, "--credential", "-", input=json.dumps(value)
     )
-    twin = MemoryCard(serial=card.serial)
+    twin = MemoryCard(serial=memory_card.serial)
     with PtyCard(twin) as line:
         error = own_station.fails(RefusedError, "provision", "--port", line.port)
     assert "deleted" in error.kept and not twin.seed
 
 
-def test_revoked_credential(own_station, card):
+def test_revoked_credential(own_station, memory_card):
     with opened(own_station.settings) as parts, parts.database.write() as connection:
         (row,) = credentials.list_all(connection)
         credentials.revoke(connection, parts.ring, row["id"], now=1.0, actor="test")
-    with PtyCard(card) as line:
+    with PtyCard(memory_card) as line:
         error = own_station.fails(RefusedError, "provision", "--port", line.port)
     assert "credential" in error.what and "enroll" in error.todo
-    assert card.kvn == 0xFF and not card.commands
+    assert memory_card.kvn == 0xFF and not memory_card.commands
 
 
-def test_server_down(own_station, card, free_url):
+def test_server_down(own_station, memory_card, free_url):
     value = {"id": "x", "role": "station", "token": own_station.token, "psk": own_station.psk}
     own_station.ok("enroll", "--server", free_url, "--credential", "-", input=json.dumps(value))
-    with PtyCard(card) as line:
+    with PtyCard(memory_card) as line:
         error = own_station.fails(UnreachableError, "provision", "--port", line.port)
-    assert "No server answers" in error.what and not card.commands
+    assert "No server answers" in error.what and not memory_card.commands
 
 
-def test_port_vanishes_and_resume(own_station, card):
-    with PtyCard(card) as line:
-        card.after = lambda number: line.unplug() if number == 8 else None
+def test_port_vanishes_and_resume(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        memory_card.after = lambda number: line.unplug() if number == 8 else None
         error = own_station.fails(NoDeviceError, "provision", "--port", line.port)
-    assert card.serial in error.kept and "resume" in error.todo
-    assert own_station.card(card.serial).status_code == 404
-    seed = card.seed
-    card.after = None
-    card.power_on()
-    with PtyCard(card) as line:
+    assert memory_card.serial in error.kept and "resume" in error.todo
+    assert own_station.card(memory_card.serial).status_code == 404
+    seed = memory_card.seed
+    memory_card.after = None
+    memory_card.power_on()
+    with PtyCard(memory_card) as line:
         value = own_station.ok("resume", "--port", line.port)
-    assert value["resumed"] and card.seed == seed
-    assert own_station.card(card.serial).status_code == 200
+    assert value["resumed"] and memory_card.seed == seed
+    assert own_station.card(memory_card.serial).status_code == 200
     assert own_station.ok("resume", "--port", "x") == [], "a second time there is nothing to do"
 
 
@@ -187,15 +187,21 @@ def test_plain_http_over_the_network_is_refused(own_station):
     assert "not encrypted" in str(result.exception)
 
 
-def test_secrets_are_in_no_output(own_station, card, caplog):
+def test_secrets_are_in_no_output(own_station, memory_card, caplog):
     caplog.set_level(t1.TRAFFIC)
-    with PtyCard(card) as line:
+    with PtyCard(memory_card) as line:
         shown = own_station.run("keys", "show").output
         result = own_station.run("provision", "--port", line.port, "--json")
         error = own_station.run("provision", "--port", line.port)
     ring = keyfile.load(own_station.folder / "keys.json", PASSPHRASE)
     firm = ring.firm[1].reveal()
-    hidden = [card.seed, *card.keys, firm, DEVELOPMENT_MASTER, bytes.fromhex(own_station.psk)]
+    hidden = [
+        memory_card.seed,
+        *memory_card.keys,
+        firm,
+        DEVELOPMENT_MASTER,
+        bytes.fromhex(own_station.psk),
+    ]
     said = "".join([shown, result.output, error.output, caplog.text, repr(ring), repr(error)])
     said += "".join(traceback.format_exception(error.exception))
     assert any(record.levelno == t1.TRAFFIC for record in caplog.records)
@@ -203,14 +209,14 @@ def test_secrets_are_in_no_output(own_station, card, caplog):
         assert secret.hex() not in said.lower() and repr(secret) not in said
     assert own_station.token not in said
     journal = (own_station.folder / "journal.db").read_bytes()
-    assert card.seed not in journal and card.seed.hex().encode() not in journal
+    assert memory_card.seed not in journal and memory_card.seed.hex().encode() not in journal
 
 
-def test_journal_keeps_no_container_of_a_finished_card(own_station, card):
-    with PtyCard(card) as line:
+def test_journal_keeps_no_container_of_a_finished_card(own_station, memory_card):
+    with PtyCard(memory_card) as line:
         own_station.ok("provision", "--port", line.port)
     journal = StationJournal(own_station.folder / "journal.db")
-    assert journal.latest(card.serial).container is None
+    assert journal.latest(memory_card.serial).container is None
     journal.close()
 
 
@@ -274,19 +280,21 @@ def test_traffic_is_logged_below_debug():
     assert t1.TRAFFIC < logging.DEBUG
 
 
-def test_resume_and_reconcile_commands(own_station, card):
-    with PtyCard(card) as line:
-        card.after = lambda number: line.unplug() if number == 10 else None
+def test_resume_and_reconcile_commands(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        memory_card.after = lambda number: line.unplug() if number == 10 else None
         own_station.fails(NoDeviceError, "provision", "--port", line.port)
-    card.after = None
-    card.power_on()
+    memory_card.after = None
+    memory_card.power_on()
     (waiting,) = own_station.ok("resume")
-    assert waiting == {"serial": card.serial, "state": "seeded"}
-    with PtyCard(card) as line:
+    assert waiting == {"serial": memory_card.serial, "state": "seeded"}
+    with PtyCard(memory_card) as line:
         own_station.ok("resume", "--port", line.port)
         assert own_station.ok("reconcile", "--port", line.port) == []
     headers = {"Authorization": f"Bearer {own_station.token}"}
-    httpx.delete(f"{own_station.url}/v1/cards/{card.serial}", headers=headers).raise_for_status()
+    httpx.delete(
+        f"{own_station.url}/v1/cards/{memory_card.serial}", headers=headers
+    ).raise_for_status()
     result = own_station.run("reconcile", "--json", "--yes")
     (finding,) = json.loads(result.stdout)
     assert "does not know it" in finding["problem"] and not finding["can_repair"]

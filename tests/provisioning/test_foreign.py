@@ -130,11 +130,11 @@ def test_a_locked_applet_is_left_alone(provision, registry):
     assert 0x01 not in applet.seen and registry.calls == []
 
 
-def test_a_card_of_ours_is_not_treated_as_foreign(card, custody, registry, journal):
-    connection = CardConnection(MemoryLink(card))
+def test_a_card_of_ours_is_not_treated_as_foreign(memory_card, custody, registry, journal):
+    connection = CardConnection(MemoryLink(memory_card))
     with pytest.raises(RefusedError, match="a card of ours"):
         Foreign(custody, registry, journal, URL).provision(connection, Wanted())
-    assert not card.seed and not journal.unfinished()
+    assert not memory_card.seed and not journal.unfinished()
 
 
 def test_no_applet_at_all(provision):

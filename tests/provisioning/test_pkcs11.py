@@ -92,10 +92,10 @@ def provision(hsm, journal, registry):
     return run
 
 
-def test_a_card(card, registry, provision):
-    outcome = provision(card)
-    assert card.life_cycle == 0x0F and len(card.seed) == 32
-    assert registry.seeds == {card.serial: card.seed}
+def test_a_card(memory_card, registry, provision):
+    outcome = provision(memory_card)
+    assert memory_card.life_cycle == 0x0F and len(memory_card.seed) == 32
+    assert registry.seeds == {memory_card.serial: memory_card.seed}
     assert outcome.apdus == 12
 
 
@@ -111,16 +111,16 @@ def test_same_session_keys_as_software(hsm, custody):
     inside.close()
 
 
-def test_resume_with_the_same_seed(card, registry, journal, provision):
+def test_resume_with_the_same_seed(memory_card, registry, journal, provision):
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
-        provision(card)
-    seed = card.seed
-    card.power_on()
-    assert provision(card).resumed and registry.seeds == {card.serial: seed}
+        provision(memory_card)
+    seed = memory_card.seed
+    memory_card.power_on()
+    assert provision(memory_card).resumed and registry.seeds == {memory_card.serial: seed}
 
 
-def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provision):
+def test_resume_before_the_seed_was_on_the_card(memory_card, registry, journal, provision):
     class Killed(BaseException):
         pass
 
@@ -128,12 +128,14 @@ def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provisi
         if number == 8:
             raise Killed
 
-    card.before = kill
+    memory_card.before = kill
     with pytest.raises(Killed):
-        provision(card)
-    card.before = None
-    card.power_on()
-    assert provision(card).resumed and registry.seeds == {card.serial: card.seed}
+        provision(memory_card)
+    memory_card.before = None
+    memory_card.power_on()
+    assert provision(memory_card).resumed and registry.seeds == {
+        memory_card.serial: memory_card.seed
+    }
 
 
 def test_a_moved_or_changed_seed_does_not_open(hsm):
@@ -145,7 +147,7 @@ def test_a_moved_or_changed_seed_does_not_open(hsm):
             hsm.reopen_seed(bad, context)
 
 
-def test_no_value_can_be_read(hsm, card, registry, provision):
+def test_no_value_can_be_read(hsm, memory_card, registry, provision):
     """Every secret key object on the token is sensitive; only what must be wrapped may be."""
     seed = hsm.new_seed("TS00000001", bytes(31))
     objects = [*hsm._masters.values(), seed.handle]

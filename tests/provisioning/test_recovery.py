@@ -38,12 +38,12 @@ def look(custody, journal, registry):
 
 
 @pytest.fixture
-def stopped(card, registry, provision):
+def stopped(memory_card, registry, provision):
     """A card whose registration got no answer."""
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
-        provision(card)
-    return card
+        provision(memory_card)
+    return memory_card
 
 
 def test_registration_needs_no_card(stopped, registry, journal, provision):
@@ -59,9 +59,9 @@ def test_another_servers_runs_are_left_alone(stopped, registry, journal):
     assert record.state is CardState.VERIFIED and not registry.seeds
 
 
-def test_agreement(card, provision, look):
-    provision(card)
-    assert look(card) == []
+def test_agreement(memory_card, provision, look):
+    provision(memory_card)
+    assert look(memory_card) == []
 
 
 def test_unregistered_seed(stopped, registry, look):
@@ -77,28 +77,28 @@ def test_repair_that_fails_says_why(stopped, registry, look):
     assert isinstance(repair(finding), OutcomeUnknownError) and not finding.repaired
 
 
-def test_server_lost_a_card_in_service(card, registry, provision, look):
-    provision(card)
+def test_server_lost_a_card_in_service(memory_card, registry, provision, look):
+    provision(memory_card)
     registry.seeds.clear()
-    (finding,) = look(card)
+    (finding,) = look(memory_card)
     assert "does not know it" in finding.problem and finding.repair is None
     assert "--reseed" in finding.advice
 
 
-def test_seed_that_nobody_knows(card, registry, journal, provision, look):
-    provision(card)
+def test_seed_that_nobody_knows(memory_card, registry, journal, provision, look):
+    provision(memory_card)
     registry.seeds.clear()
-    card.life_cycle = 7
+    memory_card.life_cycle = 7
     journal._database.execute("DELETE FROM cards")
-    (finding,) = look(card)
+    (finding,) = look(memory_card)
     assert "neither server nor journal" in finding.problem
-    assert repair(finding) is None and not card.seed and look(card) == []
+    assert repair(finding) is None and not memory_card.seed and look(memory_card) == []
 
 
-def test_seed_that_the_card_lacks(card, registry, journal, provision, look):
-    provision(card)
-    card.name = card.seed = b""
-    (finding,) = look(card)
+def test_seed_that_the_card_lacks(memory_card, registry, journal, provision, look):
+    provision(memory_card)
+    memory_card.name = memory_card.seed = b""
+    (finding,) = look(memory_card)
     assert "the card lacks" in finding.problem
     assert repair(finding) is None and not registry.seeds
 

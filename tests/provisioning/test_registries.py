@@ -109,10 +109,10 @@ def test_file_registration_is_idempotent(custody, tmp_path):
         registry.assign("TS00000001", "ada")
 
 
-def test_digits_that_a_product_does_not_take(provision, card, tmp_path):
+def test_digits_that_a_product_does_not_take(provision, memory_card, tmp_path):
     with pytest.raises(RegistryRefusedError, match="no cards with 7 digits"):
-        provision(f"duo:{tmp_path}/cards.csv", card, digits=7)
-    assert not card.seed
+        provision(f"duo:{tmp_path}/cards.csv", memory_card, digits=7)
+    assert not memory_card.seed
 
 
 def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
@@ -123,18 +123,18 @@ def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
     assert path.read_text() == "not json\n"
 
 
-def test_pskc_folder_is_read_by_python_pskc(provision, card, custody, tmp_path):
-    provision(f"pskc:{tmp_path}/out", card, digits=8)
-    document = PSKC(str(tmp_path / "out" / f"{card.serial}.pskcxml"))
+def test_pskc_folder_is_read_by_python_pskc(provision, memory_card, custody, tmp_path):
+    provision(f"pskc:{tmp_path}/out", memory_card, digits=8)
+    document = PSKC(str(tmp_path / "out" / f"{memory_card.serial}.pskcxml"))
     document.encryption.key = bytes.fromhex(PSK)
     (key,) = document.keys
-    assert key.check() and key.secret == card.seed
-    assert (key.serial, key.counter, key.response_length) == (card.serial, 2, 8)
+    assert key.check() and key.secret == memory_card.seed
+    assert (key.serial, key.counter, key.response_length) == (memory_card.serial, 2, 8)
     assert key.algorithm_suite == "SHA1" and key.response_encoding == "DECIMAL"
     registry = registry_for(f"pskc:{tmp_path}/out", custody)
-    other = build(custody, custody.new_seed(card.serial, b""), card.serial, 6, 2)
+    other = build(custody, custody.new_seed(memory_card.serial, b""), memory_card.serial, 6, 2)
     with pytest.raises(DuplicateSerialError):
-        registry.register(card.serial, other)
+        registry.register(memory_card.serial, other)
 
 
 def test_parts_of_a_container(custody):
@@ -157,17 +157,17 @@ def liboath():
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_pam_oath_reads_its_users_file(provision, card, tmp_path, digits):
+def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits):
     """liboath, which pam_oath is made of, accepts the card's next codes, each once."""
     library = liboath()
     path = tmp_path / "users.oath"
-    provision(f"pam_oath:{path}", card, digits=digits)
+    provision(f"pam_oath:{path}", memory_card, digits=digits)
 
     def accepted(code):
         answer = library.oath_authenticate_usersfile(
-            str(path).encode(), card.serial.encode(), code.encode(), 5, None, None
+            str(path).encode(), memory_card.serial.encode(), code.encode(), 5, None, None
         )
         return answer == 0
 
-    assert accepted(card.code(2)) and not accepted(card.code(2))
-    assert accepted(card.code(4)) and not accepted(card.code(3))
+    assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+    assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))

@@ -145,23 +145,23 @@ def card_channel(card: MemoryCard):
     return channel, connection
 
 
-def test_a_session_with_a_card(card):
-    channel, _ = card_channel(card)
+def test_a_session_with_a_card(memory_card):
+    channel, _ = card_channel(memory_card)
     session = IssuerSession(channel)
-    assert session.serial() == card.serial
+    assert session.serial() == memory_card.serial
     assert str(session.version()) == "0.1.0"
-    assert session.get_challenge(31) == card.challenges(32)[:31]
+    assert session.get_challenge(31) == memory_card.challenges(32)[:31]
     assert session.key_versions() == {1: 0xFF, 2: 0xFF, 3: 0xFF}
     assert session.wear().dead_sectors == 1
 
 
-def test_wrong_keys_are_refused_before_anything_is_sent(card):
-    connection = CardConnection(MemoryLink(card))
+def test_wrong_keys_are_refused_before_anything_is_sent(memory_card):
+    connection = CardConnection(MemoryLink(memory_card))
     with pytest.raises(SecureChannelError, match="does not prove"):
         SecureChannel.open(
             connection, lambda _u, context: SoftwareChannelKeys(bytes(16), bytes(16), context)
         )
-    assert [command[1] for command in card.commands] == [0x50]
+    assert [command[1] for command in memory_card.commands] == [0x50]
 
 
 class Tamper:

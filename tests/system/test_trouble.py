@@ -57,10 +57,10 @@ def worn_out(card: Card) -> Iterator[None]:
 
 
 @pytest.fixture
-def mine(card: Card) -> Card:
+def mine(emulated_card: Card) -> Card:
     """In service: the seed of RFC 4226, next code 0."""
-    personalise(card)
-    return card
+    personalise(emulated_card)
+    return emulated_card
 
 
 @pytest.mark.parametrize("board", ["nucleo_l476rg", "pico"])

@@ -17,10 +17,10 @@ def put(data: bytes) -> CommandApdu:
 
 
 @pytest.fixture
-def oath(card, open_channel):
+def oath(pipe_card, open_channel):
     """A secure channel to the OATH applet of a factory-fresh card."""
-    select_oath(card.connection())
-    return open_channel(card)
+    select_oath(pipe_card.connection())
+    return open_channel(pipe_card)
 
 
 @pytest.fixture
@@ -35,37 +35,37 @@ def firm(in_life_cycle, open_channel, firm_keys):
     return opening
 
 
-def test_select(card):
-    answer = select_oath(card.connection())
+def test_select(pipe_card):
+    answer = select_oath(pipe_card.connection())
     assert answer.version == (5, 7, 0)
     assert not answer.locked
-    card.dock_again()
-    assert select_oath(card.connection()) == answer  # the identifier stays
+    pipe_card.dock_again()
+    assert select_oath(pipe_card.connection()) == answer  # the identifier stays
 
 
-def test_put_list_delete(card, oath):
+def test_put_list_delete(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY + b"\x78\x02" + b"\x7a\x04\0\0\1\0")).sw == 0x9000
-    after = card.inspect()
+    after = pipe_card.inspect()
     assert bytes.fromhex(after["seed"]) == b"12345678901234567890"
     assert (after["digits"], after["moving_factor"]) == (6, 256)
     assert after["commits"] == [["digits", "moving_factor", "name", "seed"]]
     (entry,) = OathSession(oath).list()
     assert entry.name == "TS00000001"
-    assert card.transmit("00a10000") == (b"\x72\x0b\x11TS00000001", 0x9000)
-    everything = card.transmit("00a400010a7408" + "00" * 8)
+    assert pipe_card.transmit("00a10000") == (b"\x72\x0b\x11TS00000001", 0x9000)
+    everything = pipe_card.transmit("00a400010a7408" + "00" * 8)
     assert everything == (b"\x71\x0aTS00000001\x77\x01\x06", 0x9000)
     OathSession(oath).delete("TS00000001")
-    after = card.inspect()
+    after = pipe_card.inspect()
     assert (after["name"], after["seed"]) == ("", "")
-    assert card.transmit("00a10000") == (b"", 0x9000)
-    assert card.transmit("00a400010a7408" + "00" * 8) == (b"", 0x9000)
+    assert pipe_card.transmit("00a10000") == (b"", 0x9000)
+    assert pipe_card.transmit("00a400010a7408" + "00" * 8) == (b"", 0x9000)
 
 
-def test_put_replaces_its_own_name_only(card, oath):
+def test_put_replaces_its_own_name_only(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY)).sw == 0x9000
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x6A84
     assert oath.transmit(put(NAME + b"\x73\x12\x11\x08" + b"k" * 16)).sw == 0x9000
-    after = card.inspect()
+    after = pipe_card.inspect()
     assert (after["seed"], after["digits"]) == ((b"k" * 16).hex(), 8)
     OathSession(oath).reset()
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x9000
@@ -94,18 +94,18 @@ def test_put_replaces_its_own_name_only(card, oath):
         NAME + b"\x73\x16\x11\x09" + b"k" * 20,
     ],
 )
-def test_put_of_bad_data_changes_nothing(card, oath, data):
-    before = card.inspect()
+def test_put_of_bad_data_changes_nothing(pipe_card, oath, data):
+    before = pipe_card.inspect()
     assert oath.transmit(put(data)).sw == 0x6A80
-    assert card.inspect() == before
+    assert pipe_card.inspect() == before
 
 
 @pytest.mark.parametrize("size", [16, 20, 32, 64])
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_sizes(card, oath, size, digits):
+def test_sizes(pipe_card, oath, size, digits):
     key = bytes((0x73, size + 2, 0x11, digits)) + b"k" * size
     assert oath.transmit(put(b"\x71\x40" + b"n" * 64 + key)).sw == 0x9000
-    assert card.inspect()["digits"] == digits
+    assert pipe_card.inspect()["digits"] == digits
 
 
 WRITES = [put(NAME + KEY), CommandApdu(0, 0x02, 0, 0, NAME), CommandApdu(0, 0x04, 0xDE, 0xAD)]
@@ -199,7 +199,7 @@ def test_a_bounce_is_no_consent(in_life_cycle):
     assert card.evaluate("state['presses']") == 0
 
 
-def test_press_is_waived_only_in_the_firms_channel(firm, card, oath):
+def test_press_is_waived_only_in_the_firms_channel(firm, pipe_card, oath):
     provisioned, channel = firm(0x07)
     session = OathSession(channel)
     begin = provisioned.now
@@ -209,7 +209,7 @@ def test_press_is_waived_only_in_the_firms_channel(firm, card, oath):
     assert provisioned.connection().transmit(CALCULATE).sw == 0x6985
 
 
-def test_transport_keys_waive_no_press(card, oath):
+def test_transport_keys_waive_no_press(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY)).sw == 0x9000
     assert oath.transmit(CALCULATE).sw == 0x6985
 

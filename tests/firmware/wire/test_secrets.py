@@ -58,10 +58,10 @@ def test_no_answer_holds_a_piece_of_a_secret(
     assert not any(piece in wire for piece in forbidden)
 
 
-def test_the_command_buffer_is_wiped(card, open_channel):
+def test_the_command_buffer_is_wiped(pipe_card, open_channel):
     """Decrypted in place, the seed would stay there until a later command is as long."""
-    card.transmit("00a4040007a0000005272101")
-    channel = open_channel(card)
+    pipe_card.transmit("00a4040007a0000005272101")
+    channel = open_channel(pipe_card)
     key = bytes((0x73, len(SECRET) + 2, 0x11, 0x06)) + SECRET
     assert channel.transmit(CommandApdu(0, 1, 0, 0, NAME + key)).sw == 0x9000
-    assert card.evaluate("not any(line._apdu)")
+    assert pipe_card.evaluate("not any(line._apdu)")

@@ -114,29 +114,29 @@ answer([seen, wiped])
     assert wiped
 
 
-def test_oath_session(card, vectors):
+def test_oath_session(pipe_card, vectors):
     """PUT over SCP03, as another OATH client sends it, byte for byte through the whole stack."""
     published = vectors("scp03")["oath_session"]
-    card.evaluate(f"fix_random('{published['card_challenge']}')")
-    card.transmit("00a4040007a0000005272101")
-    answer, sw = card.transmit(f"8050000008{published['host_challenge']}00")
+    pipe_card.evaluate(f"fix_random('{published['card_challenge']}')")
+    pipe_card.transmit("00a4040007a0000005272101")
+    answer, sw = pipe_card.transmit(f"8050000008{published['host_challenge']}00")
     assert sw == 0x9000
     assert answer[:10] == b"TS00000001"
     assert answer[10:].hex() == f"ff0360{published['card_challenge']}{published['card_cryptogram']}"
-    assert card.transmit(published["external_authenticate"]) == (b"", 0x9000)
-    answer, sw = card.transmit(published["put_wrapped"])
+    assert pipe_card.transmit(published["external_authenticate"]) == (b"", 0x9000)
+    answer, sw = pipe_card.transmit(published["put_wrapped"])
     assert (answer.hex(), sw) == (published["response_mac_only"], 0x9000)
-    stored = card.inspect()
+    stored = pipe_card.inspect()
     assert bytes.fromhex(stored["name"]) == b"corp:CARD0001"
     assert bytes.fromhex(stored["seed"]) == b"12345678901234567890"
     assert (stored["digits"], stored["moving_factor"]) == (6, 5)
 
 
 @pytest.mark.parametrize("name", ["AES-128, security level 11"])
-def test_other_levels_are_refused(card, vectors, name):
+def test_other_levels_are_refused(pipe_card, vectors, name):
     published = next(entry for entry in vectors("scp03")["sets"] if entry["name"] == name)
     keys = published["K_ENC"] + published["K_MAC"] + published["K_DEK"]
-    card.reset(keys=keys, kvn=0x30, life_cycle=7)
-    card.evaluate(f"fix_random('{published['initialize_update_response'][26:42]}')")
-    card.transmit(published["initialize_update"])
-    assert card.transmit(published["external_authenticate"]) == (b"", 0x6A86)
+    pipe_card.reset(keys=keys, kvn=0x30, life_cycle=7)
+    pipe_card.evaluate(f"fix_random('{published['initialize_update_response'][26:42]}')")
+    pipe_card.transmit(published["initialize_update"])
+    assert pipe_card.transmit(published["external_authenticate"]) == (b"", 0x6A86)

@@ -29,7 +29,7 @@ INS_LIST = 0xA1
 INS_CALCULATE = 0xA2
 
 
-class Kind(IntEnum):
+class OathKind(IntEnum):
     """Kind of a credential, high nibble of its type byte."""
 
     HOTP = 0x10
@@ -50,7 +50,7 @@ class OathCredential:
     """One entry of LIST."""
 
     name: str
-    kind: Kind
+    kind: OathKind
     hash_id: int
 
 
@@ -74,7 +74,7 @@ def parse_code(data: bytes) -> str:
 
 def _parse_entry(value: bytes) -> OathCredential:
     try:
-        return OathCredential(value[1:].decode(), Kind(value[0] & 0xF0), value[0] & 0x0F)
+        return OathCredential(value[1:].decode(), OathKind(value[0] & 0xF0), value[0] & 0x0F)
     except (IndexError, ValueError):
         raise BadInputError("The card's list of credentials is malformed.") from None
 

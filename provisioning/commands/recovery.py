@@ -12,7 +12,12 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.commands.card import one_card, print_outcome
 from tallystick.provisioning.commands.options import BenchOptions, bench_options
 from tallystick.provisioning.foreign import BATCH as FOREIGN
-from tallystick.provisioning.recovery import Finding, Reconciliation, finish_without_card, repair
+from tallystick.provisioning.recovery import (
+    Discrepancy,
+    Reconciliation,
+    finish_without_card,
+    repair,
+)
 from tallystick.provisioning.steps import Plan
 
 
@@ -78,7 +83,7 @@ def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bo
         )
 
 
-def _offer(finding: Finding, *, yes: bool, ask: bool) -> None:
+def _offer(finding: Discrepancy, *, yes: bool, ask: bool) -> None:
     console = err()
     console.print(f"card {finding.serial}: {finding.problem}", markup=False)
     if finding.repair is None:
@@ -90,7 +95,7 @@ def _offer(finding: Finding, *, yes: bool, ask: bool) -> None:
     console.print("  [green]repaired[/]" if error is None else f"  [red]not repaired:[/] {error}")
 
 
-def _as_json(finding: Finding) -> dict[str, str | bool]:
+def _as_json(finding: Discrepancy) -> dict[str, str | bool]:
     return {
         "serial": finding.serial,
         "problem": finding.problem,

@@ -14,7 +14,7 @@ MANUFACTURER = "Tallystick"
 
 
 @dataclass(frozen=True)
-class Entry:
+class TokenEntry:
     """One card. moving_factor: of the next code that the card gives."""
 
     serial: str
@@ -33,7 +33,7 @@ class Dialect:
     """A line format. serial_at: how to find a line's serial number again."""
 
     name: str
-    line: Callable[[Entry], str]
+    line: Callable[[TokenEntry], str]
     serial_of: Callable[[str], str]
     digits: tuple[int, ...] = (6, 8)
 
@@ -42,7 +42,7 @@ def _first(separator: str) -> Callable[[str], str]:
     return lambda line: line.split(separator, 1)[0].strip()
 
 
-def _keycloak(entry: Entry) -> str:
+def _keycloak(entry: TokenEntry) -> str:
     credential = {
         "subType": "hotp",
         "digits": entry.digits,
@@ -62,7 +62,7 @@ def _keycloak(entry: Entry) -> str:
     )
 
 
-def _users_file(entry: Entry) -> str:
+def _users_file(entry: TokenEntry) -> str:
     """pam_oath: type, user, PIN (none), secret, moving factor."""
     return f"HOTP/E/{entry.digits} {entry.user or entry.serial} - {entry.hex} {entry.moving_factor}"
 

@@ -16,7 +16,7 @@ from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build, parts
 from tallystick.provisioning.registries.choose import ContainerReader, registry_for
-from tallystick.provisioning.registries.dialects import DIALECTS, Entry, dialect
+from tallystick.provisioning.registries.dialects import DIALECTS, TokenEntry, dialect
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -25,7 +25,7 @@ from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
-ENTRY = Entry("TS00000001", Secret(SEED), 6, 2, "ada")
+ENTRY = TokenEntry("TS00000001", Secret(SEED), 6, 2, "ada")
 
 GOLDEN = {
     "privacyidea": f"TS00000001, {HEX}, hotp, 6, 2",
@@ -51,7 +51,7 @@ def test_keycloak():
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_serial_number_is_found_again(name):
-    entry = Entry("TS00000001", Secret(SEED), 6, 2)
+    entry = TokenEntry("TS00000001", Secret(SEED), 6, 2)
     assert dialect(name).serial_of(dialect(name).line(entry)) == "TS00000001"
 
 

@@ -32,7 +32,7 @@ from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.server.serving.running import RunningServer, running, start
 from tallystick.tools.campaign.station.rate import Rate, measure
-from tallystick.tools.campaign.station.rig import Run, StationRig, run_station
+from tallystick.tools.campaign.station.rig import StationLife, StationRig, run_station
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.image.build import build, write
 
@@ -189,7 +189,7 @@ class _Campaign:
             self._case(case)
             on_case(len(cases))
 
-    def _undisturbed(self) -> tuple[Run, Run]:
+    def _undisturbed(self) -> tuple[StationLife, StationLife]:
         """A card provisioned, then reseeded, with nothing killed."""
         with self._new_card() as card:
             rig = self._rig()
@@ -230,7 +230,7 @@ class _Campaign:
                 self._finish(case, rig, card)
             self._check_end(case.name, rig, card)
 
-    def _strike(self, case: CrashCase, rig: StationRig, card: Card) -> Run:
+    def _strike(self, case: CrashCase, rig: StationRig, card: Card) -> StationLife:
         """Run a station that the case befalls; counts the kill if it came to that."""
         if case.target == "power":
             struck = run_station(rig, card, power_cut=(case.at, case.arrives))
@@ -313,7 +313,9 @@ class _Campaign:
         self._result.violations.append(f"{case}: {what}")
 
 
-def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Iterator[CrashCase]:
+def _cases(
+    whole: StationLife, pairs: int, rng: random.Random, *, reseed: bool
+) -> Iterator[CrashCase]:
     """Every event for the station, every write for the card's power, every request for the
     server; then random pairs."""
     events = list(enumerate(whole.events))

@@ -163,7 +163,7 @@ class StationRig:
 
 
 @dataclass
-class Run:
+class StationLife:
     """One life of a station process. events: labels in order; status: of its end; writes: how often
     it wrote to the card."""
 
@@ -187,7 +187,7 @@ def run_station(
     at: int | str | None = None,
     act: Callable[[], None] | None = None,
     power_cut: tuple[int, bool] | None = None,
-) -> Run:
+) -> StationLife:
     """Fork a station and let it provision `card`.
 
     at: number or name of the event at which the station kills itself, or with `act` does that
@@ -209,7 +209,7 @@ def run_station(
     with os.fdopen(told_read) as told:
         events = told.read().splitlines()
     _, status = os.waitpid(child, 0)
-    return Run(events, status, writes)
+    return StationLife(events, status, writes)
 
 
 def _be_station(

@@ -245,7 +245,7 @@ def test_commands_out_of_order_are_refused(firm, line, board):
     for p1 in (field.P1_SWITCH, 0x7F):
         assert field._install(channel, p1).sw in (0x6985, 0x6A86)
     assert field._install(channel, field.P1_CONFIRM).sw == 0x9000  # nothing to do
-    load = field.Command(0x80, field.INS_LOAD, 0, 0, bytes(4) + bytes(8))
+    load = field.CommandApdu(0x80, field.INS_LOAD, 0, 0, bytes(4) + bytes(8))
     assert channel.transmit(load).sw == 0x6985
 
 

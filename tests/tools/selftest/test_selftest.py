@@ -135,7 +135,7 @@ def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
             checks.run(line, Hand(card))
         assert card.frame().blank
         # The card itself refuses, too.
-        pattern = checks.Command(0x80, checks.INS_SELF_TEST, checks.PATTERN)
+        pattern = checks.CommandApdu(0x80, checks.INS_SELF_TEST, checks.PATTERN)
         assert line.transmit(pattern).sw == 0x6982
         channel = SecureChannel.open(line, firm.custody.channel_keys)
         board = checks.run(line, Hand(card), transmitter=channel)
@@ -145,7 +145,7 @@ def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
 
 def test_an_unknown_part_is_refused(line):
     with pytest.raises(RefusedError, match="6A86"):
-        line.transmit(checks.Command(0x80, checks.INS_SELF_TEST, 0x66)).require("do")
+        line.transmit(checks.CommandApdu(0x80, checks.INS_SELF_TEST, 0x66)).require("do")
 
 
 # -- randomness --------------------------------------------------------------------------------

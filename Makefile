@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
+.PHONY: campaign coverage fresh fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,7 +30,7 @@ demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
 test: setup packages pythons lint ## Lint, then every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
 STUBS := $(VENV)/stubs
@@ -45,6 +45,9 @@ lint: setup $(STUBS)/.installed ## Style, types, import arrows, what the boards'
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
+
+fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
+	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits

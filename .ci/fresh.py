@@ -26,9 +26,9 @@ PLACE = ROOT / "build/fresh"
 SUITES = {"12": "bookworm", "13": "trixie"}
 PACKAGES = "python3,python3-venv,make,git"
 CLONE = "root/tallystick"  # below the root of the machine
-ENVIRONMENT = re.compile(r"PIP_\w+|\w+_proxy|\w+_PROXY|SSL_CERT_\w+|\w+_CA_BUNDLE")
+ENVIRONMENT = re.compile(r"PIP_\w+|\w+_proxy|\w+_PROXY|SSL_CERT_FILE|\w+_CA_BUNDLE")
 APT_OPTION = re.compile(r"Acquire::(https?|Check-|Retries|ForceIPv)")
-PATH = re.compile(r"(?:^|[\s='\"]|file://)(/[^\s:'\";]+)")
+NAMED = re.compile(r"(^|[\s='\"]|file://)(/[^\s:'\";]+)")
 
 
 @dataclass
@@ -79,11 +79,12 @@ class Machine:
         for file in filter(Path.is_file, files):
             self._copy(file)
             texts.append(file.read_text())
-        for named in {Path(path) for text in texts for path in PATH.findall(text)}:
-            if named.is_dir() and not (self.root / named.relative_to("/")).is_dir():
-                self._shared.append(str(named))
-            elif named.is_file():
+        for how, path in {found for text in texts for found in NAMED.findall(text)}:
+            named = Path(path)
+            if named.is_file():
                 self._copy(named)
+            elif named.is_dir():  # an index refers to files beside it
+                self._shared.append(str(named.parent if how == "file://" else named))
 
     def check_out(self) -> bool:
         """→ whether a clone of this repository's HEAD lies in it"""

@@ -130,7 +130,9 @@ def _sources(suite: str) -> str:
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     mirrors = {"Debian": [suite, f"{suite}-updates"], "Debian-Security": [f"{suite}-security"]}
     lines = {}
-    for origin, label, uri in (line.split() for line in listed.splitlines() if line.count(" ") == 2):
+    for origin, label, uri in (
+        line.split() for line in listed.splitlines() if line.count(" ") == 2
+    ):
         if origin == "Debian":
             lines.update({name: f"deb {uri} {name} main\n" for name in mirrors.get(label, [])})
     return "".join(lines.values()) if suite in lines else ""

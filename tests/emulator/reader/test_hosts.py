@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
 import subprocess
@@ -17,6 +16,7 @@ from fido2.ctap2 import ClientPin, Ctap2
 from fido2.ctap2.bio import FPBioEnrollment
 from fido2.hid import CtapHidDevice
 from fido2.hid.base import CtapHidConnection
+from playwright.sync_api import sync_playwright
 
 from tallystick.common.errors import TallyError
 from tallystick.common.reader_identity import ReaderIdentity
@@ -29,9 +29,8 @@ from tallystick.emulator.reader import Reader
 from tallystick.emulator.reader_control import ReaderControlServer
 from tallystick.emulator.reader_service import ReaderService
 from tallystick.tools.campaign.reader_host import DESCRIPTOR
+from tests import needs
 from tests.emulator.reader.rig import PIN
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class UdpConnection(CtapHidConnection):
@@ -147,14 +146,13 @@ _WORDS_ON_FINGERS = """() => [...document.querySelectorAll("svg text")].filter(w
 }).map(words => words.textContent)"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+@needs.chromium.mark
 def test_a_finger_pressed_on_the_panel(running: Running) -> None:
     """In a browser, by keyboard, while a command waits for a touch."""
-    playwright = pytest.importorskip("playwright.sync_api")
     device = running.device()
     waiting = threading.Thread(target=lambda: Ctap2(device).selection())
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as driver:
+        browser = needs.launch(driver)
         page = browser.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))

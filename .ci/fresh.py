@@ -216,7 +216,8 @@ def main() -> int:
     if unknown or os.geteuid() != 0 or shutil.which("mmdebstrap") is None:
         print(
             "make fresh builds whole machines: it runs as root, on a Debian with mmdebstrap "
-            f"(apt-get install mmdebstrap), and knows DEBIAN={' or '.join(SUITES)}. Nothing was done.",
+            f"(apt-get install mmdebstrap), and knows DEBIAN={' or '.join(SUITES)}. "
+            "Nothing was done.",
             file=sys.stderr,
         )
         return 2

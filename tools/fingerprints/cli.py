@@ -75,7 +75,7 @@ def measure(
         scores = run(plan, _cache(), lambda stage, done: bar.update(tasks[stage], completed=done))
     result = summarise(plan, scores)
     if summary:
-        summary.write_text(json.dumps(result, indent=1) + "\n")
+        summary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if plot:
         _draw(result, plot)
     _show(result, as_json)
@@ -86,7 +86,7 @@ def measure(
 @json_option
 def show(plot: Path | None, as_json: bool) -> None:
     """The measurement that this version's thresholds rest on."""
-    result = json.loads(SUMMARY.read_text())
+    result = json.loads(SUMMARY.read_text(encoding="utf-8"))
     if plot:
         _draw(result, plot)
     _show(result, as_json)

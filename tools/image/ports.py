@@ -53,13 +53,15 @@ def check(board: Board, stubs: Path) -> list[str]:
         for target, path in sources.items():
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(path.read_text())
+            place.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         for module, more in _TURNED_ON[PORTS[board.chip]].items():
             declared = stubs / f"{module}.pyi"
-            text = declared.read_text() if declared.exists() else ""
-            (folder / "firmware" / f"{module}.pyi").write_text(f"{text}\n{more}")
+            text = declared.read_text(encoding="utf-8") if declared.exists() else ""
+            (folder / "firmware" / f"{module}.pyi").write_text(f"{text}\n{more}", encoding="utf-8")
         settings = folder / "mypy.ini"
-        settings.write_text(_SETTINGS.format(stubs=stubs.resolve(), cache=folder / "cache"))
+        settings.write_text(
+            _SETTINGS.format(stubs=stubs.resolve(), cache=folder / "cache"), encoding="utf-8"
+        )
         command = [sys.executable, "-m", "mypy", "--config-file", str(settings), "."]
         result = subprocess.run(
             command,
@@ -68,6 +70,7 @@ def check(board: Board, stubs: Path) -> list[str]:
             text=True,
             check=False,
             env={"MYPYPATH": f"{folder / 'firmware'}:{stubs.resolve()}", "PATH": ""},
+            encoding="utf-8",
         )
         if result.returncode > 1:
             return [f"{board.name}: mypy failed: {(result.stdout + result.stderr)[-500:]}"]

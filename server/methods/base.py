@@ -75,6 +75,26 @@ class Method(Protocol):
     def kind(self) -> MethodKind: ...
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+
+    @property
+    def hint(self) -> str:
+        """How one proves it, in a sentence."""
+
+    @property
+    def typed(self) -> bool:
+        """The proof is a code that can be typed anywhere, also where there is no browser."""
+
+    @property
+    def sends(self) -> bool:
+        """A challenge sends a message, which stays good when an answer to it was wrong."""
+
+    @property
+    def handed_out(self) -> bool:
+        """The firm lends it and takes it back; its user cannot make a new one."""
+
+    @property
     def amr(self) -> tuple[str, ...]:
         """Authentication method references (RFC 8176)."""
 
@@ -86,6 +106,9 @@ class Method(Protocol):
 
     def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
         """Confirm that the new factor works."""
+
+    def show_again(self, context: Context, person: Person, key: str) -> Started | None:
+        """What the page shows when the confirmation was refused; None: a new start is needed."""
 
     def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
         """Ask for proof: send a code, make WebAuthn options. → what the page shows"""

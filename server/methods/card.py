@@ -24,6 +24,10 @@ class CardMethod:
     kind = MethodKind.CARD
     amr = ("otp", "hwk")
     title = "Card"
+    hint = "Press the button on your card and type the code that it shows."
+    typed = True
+    sends = False
+    handed_out = True
 
     def held(self, context: Context, person: Person) -> list[Held]:
         rows = context.connection.execute(
@@ -54,6 +58,9 @@ class CardMethod:
         """The user types the serial number of a card in his hand."""
         serial = form.get("serial", "").strip()
         return Started(serial, {"serial": serial})
+
+    def show_again(self, context: Context, person: Person, key: str) -> Started:
+        return Started(key, {"serial": key})
 
     def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
         """Two successive codes prove that the card is in the user's hand. An unknown card, and one

@@ -30,6 +30,7 @@ class SentMethod(StoredMethod):
     """secret: the address. facts: {"shown"}, the address with its middle hidden."""
 
     channel: ClassVar[str]
+    sends = True
 
     def address(self, person: Person, form: Form) -> str:
         """The address to enrol. Raises ApiError (422)."""
@@ -41,6 +42,9 @@ class SentMethod(StoredMethod):
             context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
         )
         return Started(str(factor_id), self.challenge(context, person, str(factor_id)))
+
+    def show_again(self, context: Context, person: Person, key: str) -> Started:
+        return Started(key, {"shown": "", "minutes": 0})
 
     def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
         """Send a new code; one that was sent before for this attempt is void."""
@@ -124,7 +128,8 @@ class SmsMethod(SentMethod):
 
     kind = MethodKind.SMS
     amr = ("sms",)
-    title = "Text message"
+    title = default_label = "Text message"
+    hint = "Get a code by text message."
     channel = outbox.SMS
 
     def address(self, person: Person, form: Form) -> str:
@@ -139,7 +144,8 @@ class EmailMethod(SentMethod):
 
     kind = MethodKind.EMAIL
     amr = ("otp",)
-    title = "E-mail"
+    title = default_label = "E-mail"
+    hint = "Get a code by e-mail."
     channel = outbox.EMAIL
 
     def address(self, person: Person, form: Form) -> str:

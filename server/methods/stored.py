@@ -24,6 +24,11 @@ class StoredMethod(ABC):
     kind: ClassVar[MethodKind]
     amr: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
+    hint: ClassVar[str]
+    typed: ClassVar[bool] = True
+    sends: ClassVar[bool] = False
+    handed_out: ClassVar[bool] = False
+    default_label: ClassVar[str]
 
     def held(self, context: Context, person: Person) -> list[Held]:
         return [
@@ -111,7 +116,7 @@ class StoredMethod(ABC):
 
     def label(self, form: Form) -> str:
         """The name that the user gives, or the method's own."""
-        label = form.get("label", "").strip() or self.title
+        label = form.get("label", "").strip() or self.default_label
         if not LABEL.fullmatch(label):
             raise ApiError(
                 422,

@@ -25,7 +25,8 @@ class TotpMethod(StoredMethod):
 
     kind = MethodKind.TOTP
     amr = ("otp",)
-    title = "Authenticator app"
+    title = default_label = "Authenticator app"
+    hint = "Type the code that your authenticator app shows."
 
     def start(self, context: Context, person: Person, form: Form) -> Started:
         """show: uri (otpauth://), secret (base32, for typing), qr (SVG)."""

@@ -22,7 +22,10 @@ class WebAuthnMethod(StoredMethod):
 
     kind = MethodKind.WEBAUTHN
     amr = ("hwk", "user")
-    title = "Security key"
+    title = "Fingerprint reader or security key"
+    hint = "Touch the reader, or your key."
+    typed = False
+    default_label = "Security key"
 
     def start(self, context: Context, person: Person, form: Form) -> Started:
         """show: options, JSON for navigator.credentials.create."""
@@ -42,6 +45,9 @@ class WebAuthnMethod(StoredMethod):
             known=known,
         )
         return Started(NEW, {"options": options})
+
+    def show_again(self, context: Context, person: Person, key: str) -> None:
+        """Its challenge is used up."""
 
     def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
         from tallystick.server.methods import fido  # noqa: PLC0415

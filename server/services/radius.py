@@ -24,8 +24,8 @@ from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import firms, sessions
-from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
+from tallystick.server.methods import METHODS, at_hand
 from tallystick.server.methods.base import Held
 from tallystick.server.rules.judge import Reason
 from tallystick.server.signing_in import login, second
@@ -167,7 +167,7 @@ class RadiusServer:
         if self._too_few(outcome.attempt):
             return _reject("Enrol another second factor first.")
         for held in login.choices(self._state, self._settings.firm, outcome.attempt):
-            if held.kind in (MethodKind.CARD, MethodKind.TOTP) and code:
+            if at_hand(held.kind) and code:
                 reply = self._prove(outcome.attempt, held, code, browser)
                 if reply.code == packet.AccessAccept:
                     return reply
@@ -182,7 +182,7 @@ class RadiusServer:
         held = self._first(outcome.attempt)
         if held is None:
             return _reject("None of your methods works here.")
-        if held.kind in (MethodKind.SMS, MethodKind.EMAIL):
+        if METHODS[held.kind].sends:
             login.challenge(
                 self._state,
                 self._settings.firm,
@@ -205,7 +205,7 @@ class RadiusServer:
     def _first(self, attempt: str) -> Held | None:
         """The first of the user's methods that a terminal can be used with."""
         held = login.choices(self._state, self._settings.firm, attempt)
-        return next((one for one in held if one.kind is not MethodKind.WEBAUTHN), None)
+        return next((one for one in held if METHODS[one.kind].typed), None)
 
     def _too_few(self, attempt: str) -> bool:
         """Whether the user lacks methods that policy asks for."""

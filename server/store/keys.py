@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.formats import number_of
 from tallystick.common.secret import Secret
 
 FORMAT = "tallystick-server-keys/1"
@@ -241,14 +242,14 @@ def _read_private(path: Path) -> str:
 def _parse(text: str, path: Path | None = None) -> KeyRing:
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
+        if number_of(document["format"], FORMAT, "The server's key file") is None:
             raise ValueError
         encryption = {key_id: _decode(value) for key_id, value in document["encryption"].items()}
         fingerprint, audit = _decode(document["fingerprint"]), _decode(document["audit"])
         active = str(document["active"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
-            "The key file is damaged, or of another version.",
+            "The key file is damaged, or is none.",
             kept="Nothing was changed.",
             todo="Restore it from your backup: without it, no stored seed can be read.",
         ) from None

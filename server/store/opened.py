@@ -24,7 +24,7 @@ class Parts:
 def opened(settings: Settings) -> Iterator[Parts]:
     """Open what the settings name, migrating the database if needed.
 
-    Raises KeyFileError, SchemaError.
+    Raises KeyFileError, NewerStateError.
     """
     ring = keys.load_or_create(settings.key_file)
     database = Database(settings.db_url)

@@ -66,9 +66,13 @@ class EmulatedReader:
 
     def run_on_terminal(self, *command: str, answers: dict[str, str]) -> str:
         """A program that asks on its terminal; `answers`: text of the prompt → line. Its output."""
-        pid, terminal = os.forkpty()
-        if pid == 0:
-            os.execvpe(command[0], command, self.environment)
+        # Not forkpty(): this process has threads.
+        terminal, theirs = os.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=self.environment,
+        )  # fmt: skip
+        os.close(theirs)
         out, answered, deadline = "", 0, time.monotonic() + 30
         while time.monotonic() < deadline:
             if not select.select([terminal], [], [], 1)[0]:
@@ -85,8 +89,7 @@ class EmulatedReader:
                     answered = len(out)
                     os.write(terminal, line.encode() + b"\n")
         os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0, out
+        assert process.wait(10) == 0, out
         return out
 
     def set_pin_and_enrol(self) -> None:

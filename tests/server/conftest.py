@@ -176,7 +176,7 @@ def settings(template: Path, tmp_path: Path, clock: Clock) -> Settings:
 @pytest.fixture
 def server(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Server]:
     made = {role: add_credential(settings, role, role) for role in ("station", "service", "admin")}
-    with running_in_thread(settings) as url, httpx.Client(base_url=url) as client:
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Server(client, settings, clock, tmp_path, **made)
 
 

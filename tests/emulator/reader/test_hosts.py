@@ -82,7 +82,7 @@ def running(reader_image: Image) -> Iterator[Running]:
 
 def test_enrolled_and_verified_over_udp_with_real_prints(running: Running) -> None:
     """A finger pressed through the control interface, an image, minutiae, a match."""
-    http = httpx.Client(base_url=running.url)
+    http = httpx.Client(base_url=running.url, timeout=60)
     device = running.device()
     ctap = Ctap2(device)
     client_pin = ClientPin(ctap)
@@ -107,7 +107,7 @@ def test_enrolled_and_verified_over_udp_with_real_prints(running: Running) -> No
 
 
 def test_state_power_touch_and_cable(running: Running) -> None:
-    with httpx.Client(base_url=running.url) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         state = http.get("/state").json()
         assert state["powered"] and state["sensor"] and not state["waits_for_finger"]
         assert not http.post("/power", json={"on": False}).json()["powered"]
@@ -119,7 +119,7 @@ def test_state_power_touch_and_cable(running: Running) -> None:
 
 
 def test_wrong_fingers_and_foreign_pages_are_refused(running: Running) -> None:
-    with httpx.Client(base_url=running.url) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         refused = http.post("/finger", json={"finger": "nose"})
         assert refused.status_code == 500
         assert "nose" in refused.json()["error"]["what"]

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 PIN = "2468"
+TIMEOUT_S = 60  # of a busy machine
 _TALLY = Path(sys.executable).with_name("tally")
 # Tells where umockdev's world is, and holds it until its input ends.
 _HOLD = 'echo "$UMOCKDEV_DIR"; read -r line'
@@ -28,7 +29,7 @@ class EmulatedReader:
 
     def __init__(self, process: subprocess.Popen[str], control: str, world: str) -> None:
         self._process = process
-        self._http = httpx.Client(base_url=control)
+        self._http = httpx.Client(base_url=control, timeout=TIMEOUT_S)
         self.environment = {
             **os.environ, "LD_PRELOAD": "libumockdev-preload.so.0", "UMOCKDEV_DIR": world,
         }  # fmt: skip
@@ -42,7 +43,7 @@ class EmulatedReader:
         return self._http.get("/state").json()
 
     def _press_when_asked(self) -> None:
-        with httpx.Client(base_url=self._http.base_url) as http:
+        with httpx.Client(base_url=self._http.base_url, timeout=TIMEOUT_S) as http:
             while not self._stopping:
                 state = http.get("/state").json()
                 if state["waits_for_finger"] and state["finger"] is None:

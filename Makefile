@@ -39,12 +39,12 @@ $(STUBS)/.installed: | $(STAMP)
 	$(BIN)/pip install --quiet --upgrade --target $(STUBS)/stm32 'micropython-stm32-stubs>=1.28,<2'
 	@touch $@
 
-lint: setup $(STUBS)/.installed ## Style, types, import arrows, what the boards' MicroPython has
+lint: setup $(STUBS)/.installed ## Style, types (the firmware's by its boards' stubs), import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
+	$(BIN)/python -m tallystick.tools.image.ports $(STUBS) .mypy_cache/firmware
 
 fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
 	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py

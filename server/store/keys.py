@@ -47,7 +47,7 @@ class Box:
     blob: bytes
 
 
-class KeyRing:
+class ServerKeyRing:
     """Encrypts, decrypts and fingerprints. Holds key objects; shows none of them.
 
     With a path, the file is read again when it has changed, so that a running server follows a
@@ -136,7 +136,7 @@ class KeyRing:
         return hmac.digest(self._audit.reveal(), previous + entry, hashlib.sha256)
 
 
-def load_or_create(path: Path) -> KeyRing:
+def load_or_create(path: Path) -> ServerKeyRing:
     """Read the key file, or make it (0600, synced) when there is none.
 
     Raises KeyFileError when it is damaged or others may read it.
@@ -146,7 +146,7 @@ def load_or_create(path: Path) -> KeyRing:
     return load(path)
 
 
-def load(path: Path) -> KeyRing:
+def load(path: Path) -> ServerKeyRing:
     """Read the key file. Raises KeyFileError."""
     return _parse(_read_private(path), path)
 
@@ -239,7 +239,7 @@ def _read_private(path: Path) -> str:
         ) from None
 
 
-def _parse(text: str, path: Path | None = None) -> KeyRing:
+def _parse(text: str, path: Path | None = None) -> ServerKeyRing:
     try:
         document = json.loads(text)
         if number_of(document["format"], FORMAT, "The server's key file") is None:
@@ -253,7 +253,7 @@ def _parse(text: str, path: Path | None = None) -> KeyRing:
             kept="Nothing was changed.",
             todo="Restore it from your backup: without it, no stored seed can be read.",
         ) from None
-    return KeyRing(active, encryption, fingerprint, audit, path)
+    return ServerKeyRing(active, encryption, fingerprint, audit, path)
 
 
 def _decode(value: str) -> Secret:

@@ -26,7 +26,7 @@ from tallystick.server.settings import settings_from
 from tallystick.server.stock.cards import seed_binding
 from tallystick.server.store.audit import check
 from tallystick.server.store.keys import FORMAT, Box, load
-from tallystick.server.store.models import Card
+from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tallystick.tools.demo.story import SERIAL
 from tallystick.tools.image import keys as signing_keys
@@ -90,7 +90,7 @@ def test_a_server_goes_on_with_its_cards_people_and_log(kept: Path):
     with opened(settings) as parts, parts.database.write() as connection:
         firm = firms.by_name(connection, "default")
         assert people.by_login(connection, firm.id, "boss") is not None
-        card = connection.execute(select(Card).where(Card.serial == SERIAL)).one()
+        card = connection.execute(select(CardRow).where(CardRow.serial == SERIAL)).one()
         seed = parts.ring.decrypt(
             Box(card.seed_key_id, card.seed_box), seed_binding(firm.id, SERIAL)
         )

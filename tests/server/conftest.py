@@ -32,6 +32,7 @@ from tests.server.portal_driver import Browser, Portal
 
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 NOON = 1_800_000_000.0
+FILES = ("server.db", "server.keys")
 
 
 @dataclass
@@ -168,14 +169,37 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(template: Path, tmp_path: Path, clock: Clock) -> Settings:
-    for name in ("server.db", "server.keys"):
+    for name in FILES:
         shutil.copy(template / name, tmp_path / name)
     return replace(settings_from(f"sqlite:///{tmp_path / 'server.db'}"), clock=clock)
 
 
+@dataclass
+class Enrolled:
+    """A folder with a server's files, and the credentials that its database knows."""
+
+    folder: Path
+    credentials: dict[str, NewCredential]
+
+
+@pytest.fixture(scope="session")
+def enrolled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Enrolled:
+    """The template once more, with a station, a service and an administrator's script."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    for name in FILES:
+        shutil.copy(template / name, folder / name)
+    settings = replace(settings_from(f"sqlite:///{folder / 'server.db'}"), clock=Clock())
+    roles = ("station", "service", "admin")
+    return Enrolled(folder, {role: add_credential(settings, role, role) for role in roles})
+
+
 @pytest.fixture
-def server(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Server]:
-    made = {role: add_credential(settings, role, role) for role in ("station", "service", "admin")}
+def server(
+    enrolled: Enrolled, settings: Settings, clock: Clock, tmp_path: Path
+) -> Iterator[Server]:
+    for name in FILES:
+        shutil.copy(enrolled.folder / name, tmp_path / name)
+    made = enrolled.credentials
     with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Server(client, settings, clock, tmp_path, **made)
 

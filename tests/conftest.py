@@ -18,7 +18,6 @@ import pytest
 
 from tests import needs
 
-
 MEMORY = Path("/dev/shm")
 ROOM = 4 << 30  # bytes; a container often has 64 MiB there
 

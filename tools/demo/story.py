@@ -121,7 +121,7 @@ class Story(Closing):
             self._database,
             "--json",
         )
-        (self._folder / "station.json").write_text(json.dumps(station))
+        (self._folder / "station.json").write_text(json.dumps(station), encoding="utf-8")
         self._token = service["token"]
         child = self._spawn("server", "run", "--db", self._database, "--port", "0")
         assert child.stdout is not None
@@ -209,6 +209,7 @@ class Story(Closing):
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
         if done.returncode:
             raise DemoError(
@@ -219,11 +220,11 @@ class Story(Closing):
         return result
 
     def _spawn(self, *words: str) -> subprocess.Popen[str]:
-        log = (self._folder / f"{words[0]}.log").open("w")
+        log = (self._folder / f"{words[0]}.log").open("w", encoding="utf-8")
         with log:
             child = subprocess.Popen(
                 self._command(*words),
-                env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=self._environment, stdout=subprocess.PIPE, stderr=log, encoding="utf-8",
             )  # fmt: skip
         self._children.append(child)
         return child

@@ -14,7 +14,7 @@ COMMITTED = Path(__file__).with_name("heap.json")
 
 def figures() -> dict[str, dict[str, int]]:
     """Board → path through the firmware → KiB of heap that it needs."""
-    found: dict[str, dict[str, int]] = json.loads(COMMITTED.read_text())
+    found: dict[str, dict[str, int]] = json.loads(COMMITTED.read_text(encoding="utf-8"))
     return found
 
 

@@ -38,7 +38,7 @@ class Row:
 
 def compare(built: Built) -> list[Row]:
     board = built.board
-    kept = json.loads(COMMITTED.read_text()).get(f"{built.device}-{board.name}", {})
+    kept = json.loads(COMMITTED.read_text(encoding="utf-8")).get(f"{built.device}-{board.name}", {})
     room = (
         board.slots[0].size - board.flash_timing.sector if board.slots else board.file_system.size
     )
@@ -70,7 +70,7 @@ def record() -> None:
     for board in boards.ALL.values():
         built = build(board.device, board.name, "0.1.0")
         kept[f"{board.device}-{board.name}"] = {row.name: row.value for row in compare(built)}
-    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def files(*rooms: str) -> list[Path]:
 
 @cache
 def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def docstrings(tree: ast.Module) -> set[ast.AST]:

@@ -100,7 +100,7 @@ def read(path: Path) -> Run | None:
     """What the plugin noted; None when pytest did not come to its end, or did not run."""
     if not path.exists():
         return None
-    noted = json.loads(path.read_text())
+    noted = json.loads(path.read_text(encoding="utf-8"))
     return Run(noted["status"], noted["failed"])
 
 
@@ -135,7 +135,7 @@ def note(path: Path, findings: list[Finding], now: datetime) -> None:
 def _known(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    known: dict[str, Any] = json.loads(path.read_text())
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return known
 
 

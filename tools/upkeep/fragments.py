@@ -16,7 +16,9 @@ README = "README.md"
 
 def faults(folder: Path) -> list[str]:
     """What is wrong with the fragments of a checkout, a line each."""
-    kinds = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["towncrier"]["fragment"]
+    kinds = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "towncrier"
+    ]["fragment"]
     found = []
     for path in sorted((folder / "changes").iterdir()):
         if path.name != README:
@@ -30,7 +32,7 @@ def _of(path: Path, kinds: set[str]) -> list[str]:
         return ["is not named +SLUG.KIND.md"]
     if parts[1] not in kinds:
         return [f"{parts[1]!r} is no kind; there are {', '.join(sorted(kinds))}"]
-    text = path.read_text().strip()
+    text = path.read_text(encoding="utf-8").strip()
     if not text:
         return ["is empty"]
     if "\n\n" in text or text[0] in "#-*":

@@ -106,7 +106,7 @@ def _pin(block: str) -> PinnedPackage:
 
 def read(folder: Path, lock: str) -> list[PinnedPackage]:
     """The pins of a committed lock. Raises BadInputError."""
-    return pins((folder / FOLDER / f"{lock}.txt").read_text())
+    return pins((folder / FOLDER / f"{lock}.txt").read_text(encoding="utf-8"))
 
 
 def compile_lock(folder: Path, lock: Lock) -> str:
@@ -132,7 +132,7 @@ def upgrade(folder: Path) -> list[str]:
     changes = []
     for name, text in texts.items():
         path = folder / FOLDER / f"{name}.txt"
-        before = pins(path.read_text()) if path.exists() else []
+        before = pins(path.read_text(encoding="utf-8")) if path.exists() else []
         changes += [f"{name}: {line}" for line in _differences(before, pins(text))]
         path.write_text(text)
     return changes
@@ -153,7 +153,7 @@ def check(folder: Path) -> list[str]:
 
     Raises BadInputError for a lock that is none.
     """
-    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     faults = []
     for lock in LOCKS:
         locked: dict[str, list[str]] = {}

@@ -54,7 +54,7 @@ The images are signed with the key given to this release; its public half is in 
 
 def version(source: Path) -> str:
     """The one place: tallystick/__init__.py."""
-    match = _VERSION.search((source / "tallystick" / "__init__.py").read_text())
+    match = _VERSION.search((source / "tallystick" / "__init__.py").read_text(encoding="utf-8"))
     if match is None:
         raise BadInputError("tallystick/__init__.py has no version.", todo='Write "1.2.3" there.')
     return match[1]
@@ -129,7 +129,7 @@ def notes(source: Path, *, development: bool) -> str:
     if any(path.name != fragments.README for path in (source / "changes").iterdir()):
         changes = fragments.draft(source, number).strip()
     else:
-        changes = _section((source / "CHANGELOG.md").read_text(), number)
+        changes = _section((source / "CHANGELOG.md").read_text(encoding="utf-8"), number)
     how = _UPGRADE.format(
         checksums=CHECKSUMS, version=number, signed=_DEVELOPMENT if development else _OWN
     )
@@ -176,7 +176,7 @@ def main() -> int:
     except TallyError as error:
         print_error(error)
         return int(error.exit_code)
-    sys.stdout.write((out / CHECKSUMS).read_text() + f"{out}\n")
+    sys.stdout.write((out / CHECKSUMS).read_text(encoding="utf-8") + f"{out}\n")
     return 0
 
 

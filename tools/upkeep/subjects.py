@@ -63,7 +63,7 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         if asked.message:
-            faults = [fault(of_message(asked.message.read_text()))]
+            faults = [fault(of_message(asked.message.read_text(encoding="utf-8")))]
         else:
             folder = root()
             table = settings(folder, "subjects")

@@ -89,7 +89,8 @@ class _Recorder:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(
-            json.dumps({"status": int(exitstatus), "failed": list(self._failed)}) + "\n"
+            json.dumps({"status": int(exitstatus), "failed": list(self._failed)}) + "\n",
+            encoding="utf-8",
         )
 
 
@@ -129,7 +130,7 @@ def note(path: Path, findings: list[Finding], now: datetime) -> None:
             entry = known.setdefault(one.test, {"first": now.date().isoformat(), "runs": 0})
             entry["runs"] += 1 + one.failures
             entry["last"] = now.date().isoformat()
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", encoding="utf-8")
 
 
 def _known(path: Path) -> dict[str, Any]:

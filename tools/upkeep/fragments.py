@@ -45,7 +45,9 @@ def draft(folder: Path, version: str) -> str:
     not."""
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", version]
     command += ["--date", "not released"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         raise BadInputError(
             f"towncrier refuses: {done.stderr.strip()}", todo="Mend the fragment in changes/."

@@ -236,7 +236,7 @@ def faults(folder: Path, *, check: bool) -> list[str]:
         wrong += [f"{name} is in licences.{table} and in no lock" for name in gone]
     path = folder / PAGE
     if not check:
-        path.write_text(page(found, rules))
+        path.write_text(page(found, rules), encoding="utf-8")
     elif _rows(path.read_text(encoding="utf-8")) != _rows(page(found, rules)):
         wrong.append(
             f"{PAGE} is not what is locked: run make upgrade, or the module without --check"

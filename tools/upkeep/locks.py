@@ -114,7 +114,9 @@ def compile_lock(folder: Path, lock: Lock) -> str:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     command += ["--python-version", OLDEST, "--generate-hashes", "--no-header", "--no-annotate"]
     command += ["--no-emit-index-url", "--no-emit-find-links", *lock.arguments()]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         raise BadInputError(
             f"requirements/{lock.name}.txt cannot be resolved: {done.stderr.strip()}",
@@ -134,7 +136,7 @@ def upgrade(folder: Path) -> list[str]:
         path = folder / FOLDER / f"{name}.txt"
         before = pins(path.read_text(encoding="utf-8")) if path.exists() else []
         changes += [f"{name}: {line}" for line in _differences(before, pins(text))]
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return changes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.prose import MARK, Block, blocks
+from tests.system.prose import MARK, Block, blocks, words
 
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ("commands.md", "licences.md")  # by programs, and compared by tests of their own
@@ -49,18 +49,19 @@ def unmarked(page: str) -> list[str]:
             covered.append((block.level, False))
             fresh, above = True, False
             continue
-        if fresh and _is_a_mark_alone(block):
+        if fresh and _is_for_the_section(block):
             covered[-1] = (covered[-1][0], True)
         own = bool(_marks(block.text)) or (block.kind == "table" and above)
         if _claims(block.text) and not own and not any(c for _, c in covered):
             found.append(block.text.splitlines()[0][:90])
         above = own
-        fresh = fresh and _is_a_mark_alone(block)
+        fresh = fresh and _is_for_the_section(block)
     return found
 
 
-def _is_a_mark_alone(block: Block) -> bool:
-    return bool(_marks(block.text)) and not re.search(r"\w", MARK.sub("", block.text))
+def _is_for_the_section(block: Block) -> bool:
+    """Or with a few words, which say what each of several marks is for."""
+    return bool(_marks(block.text)) and words(MARK.sub("", block.text)) <= 16
 
 
 def untrue(page: str) -> list[str]:

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign changelog coverage fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: campaign changelog coverage docs fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +71,10 @@ release: setup ## Wheel, sources, images of all boards, checksums and notes, of 
 
 fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
 	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py
+
+docs: setup ## The documents as a site, in build/site: searched without a server, links checked
+	$(BIN)/python -m tallystick.cli.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits

@@ -166,7 +166,7 @@ class CardConnection(Closing):
         return self.t1.sent + self.t1.received
 
     def send(self, apdu: bytes, waiting: Waiting | None = None) -> Response:
-        """One exchange of raw APDUs."""
+        """One exchange of raw APDUs. Raises CardRefusedError."""
         self.apdus += 1
         raw = self.t1.exchange(apdu, waiting)
         if len(raw) < 2:

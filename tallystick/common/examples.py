@@ -90,7 +90,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "server person code": ("tally server person code ada",),
     "server radius": ("tally server radius --secret-file radius.secret --client 10.0.0.0/24",),
-    "server restore": ("tally server restore monday.db --db sqlite:///new.db --key-file server.keys",),
+    "server restore": (
+        "tally server restore monday.db --db sqlite:///new.db --key-file server.keys",
+    ),
     "server run": ("tally server run --port 8080",),
     "image build": (
         "tally image build --board pico",

@@ -1,8 +1,8 @@
 """Runs a page's commands as a reader would, in a folder and a home of their own.
 
 A fenced block is run when the line before it is `<!-- run -->`, after all marked blocks above it.
-`<!-- run: until "WORDS" -->` starts its command in a terminal of its own, waits for these words, and
-leaves it running to the end. `<!-- run: shows "WORDS" -->` wants the words in what is printed.
+`<!-- run: until "WORDS" -->` starts its command in a terminal of its own, waits for these words,
+and leaves it running to the end. `<!-- run: shows "WORDS" -->` wants the words in what is printed.
 
 What differs from reader to reader stands in a page as an example, and is replaced here: the ports
 8080 and 8081 by free ones, `/dev/pts/3` by the serial port that the emulated card printed, and the
@@ -103,7 +103,9 @@ class Reader:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("TALLY_", "XDG_", "PYTEST"))}
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("TALLY_", "XDG_", "PYTEST"))
+        }
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return {**kept, "HOME": str(self.folder), "PATH": path, "COLUMNS": "100"}
 
@@ -144,5 +146,3 @@ class Reader:
             self._pressed = True
             card.post("/button", json={}).raise_for_status()
             return str(card.get("/display", params={"format": "json"}).json()["code"])
-
-

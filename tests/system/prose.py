@@ -1,9 +1,9 @@
 """What a page says in sentences: blocks of Markdown, and how long their sentences are.
 
-How words are counted: code blocks, tables, headings, comments and pictures are left out. A mark of a
-claim (docs/claims.md) is no text. A sentence ends at a full stop, question mark or exclamation mark
-before a space, and at the end of a paragraph or list item; not at a colon or semicolon. A word is what stands
-between spaces and has a letter or digit in it; what is in backquotes is one word.
+How words are counted: code blocks, tables, headings, comments and pictures are left out. A mark of
+a claim (docs/claims.md) is no text. A sentence ends at a full stop, question mark or exclamation
+mark before a space, and at the end of a paragraph or list item; not at a colon or semicolon. A word
+is what stands between spaces and has a letter or digit in it; what is in backquotes is one word.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def blocks(page: str) -> Iterator[Block]:
                 continue
             if text.startswith("#"):
                 heading, _, rest = text.partition("\n")
-                yield Block(heading.lstrip("# "), "heading", len(heading) - len(heading.lstrip("#")))
+                yield Block(
+                    heading.lstrip("# "), "heading", len(heading) - len(heading.lstrip("#"))
+                )
                 if rest.strip():
                     yield from blocks(rest)
             elif text.lstrip().startswith("|"):

@@ -1,4 +1,4 @@
-"""Sentences that people can read: how long they are on average, page by page (`prose.py` counts)."""
+"""Sentences that people can read: how long they are on average, page by page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from tests.system.prose import mean, sentences, words
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 18  # words a sentence, on average
-PAGES = [*sorted(ROOT.glob("*.md")), ROOT / "firmware/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "firmware/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -23,7 +27,8 @@ def test_sentences_are_short(page: Path) -> None:
 def test_what_is_counted() -> None:
     page = (
         "# A heading with five words\n\nOne two `three four` five. Six: seven; eight!\n\n"
-        "- nine ten\n- eleven [a link](to/a/page.md)\n\n| a | table |\n|---|---|\n\n```\nno text\n```\n\n"
+        "- nine ten\n- eleven [a link](to/a/page.md)\n\n| a | table |\n|---|---|\n\n"
+        "```\nno text\n```\n\n"
         "Twelve. [tested: tests/system/test_prose.py]\n"
     )
     assert [words(one) for one in sentences(page)] == [4, 3, 2, 3, 1]

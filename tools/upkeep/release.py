@@ -53,7 +53,7 @@ The images are signed with the key given to this release; its public half is in 
 
 
 def version(source: Path) -> str:
-    """The one place: tallystick/__init__.py."""
+    """The one place: tallystick/__init__.py. Raises BadInputError."""
     match = _VERSION.search((source / "tallystick" / "__init__.py").read_text(encoding="utf-8"))
     if match is None:
         raise BadInputError("tallystick/__init__.py has no version.", todo='Write "1.2.3" there.')

@@ -98,8 +98,8 @@ def test_cards_into_a_file(provision, tmp_path, name):
 
 def test_file_registration_is_idempotent(custody, tmp_path):
     registry = registry_for(f"duo:{tmp_path}/cards.csv", custody)
-    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
-    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
+    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
+    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
     assert registry.register("TS00000001", first).status == "registered"
     assert registry.register("TS00000001", first).status == "already-registered"
     with pytest.raises(DuplicateSerialError):

@@ -34,7 +34,7 @@ Put a line into your shell's start-up file. The tab key then completes commands 
 |---|---|---|
 | bash | `~/.bashrc` | `eval "$(_TALLY_COMPLETE=bash_source tally)"` |
 | zsh | `~/.zshrc` | `eval "$(_TALLY_COMPLETE=zsh_source tally)"` |
-| fish | once, at a prompt | `_TALLY_COMPLETE=fish_source tally > ~/.config/fish/completions/tally.fish` |
+| fish | `~/.config/fish/completions/tally.fish` | what `_TALLY_COMPLETE=fish_source tally` prints |
 
 ### Exit codes
 

@@ -120,8 +120,9 @@ def test_the_heaps_in_the_documents_are_those_committed():
 def test_every_page_that_is_named_is_there():
     """In code, comments and words of commands, wherever they say docs/…."""
     named = subprocess.run(
-        ["git", "grep", "-IoE", r"docs/[a-z0-9/-]+\.md"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.split()
+        ["git", "grep", "-IoE", r"docs/[a-z0-9/-]+\.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
     gone = [one for one in named if not (ROOT / one.rpartition(":")[2]).exists()]
     assert len(named) > 50 and gone == []
 

@@ -68,7 +68,7 @@ def untrue(page: str) -> list[str]:
     """Marks whose test is gone, or that lack what they must say."""
     wrong = []
     for mark in MARK.finditer(page):
-        kind, what = mark[1], mark[2] or ""
+        kind, what = mark[1], " ".join((mark[2] or "").split())
         if kind == "tested":
             wrong += [f"{mark[0]}: {why}" for why in _no_test(what)]
         elif kind == "measured":

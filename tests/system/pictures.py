@@ -17,7 +17,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.personalise import personalise
 from tests.system.guide import Block, Reader
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.system.guide import Block, Reader, blocks
+from tests.system.pictures import IMAGES, screens
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 FIRST = ("employee", "support", "administrator", "ci", "hardware")
@@ -28,6 +31,16 @@ def test_a_first_page_can_be_followed(name: str, tmp_path: Path) -> None:
 def test_every_first_page_has_pictures() -> None:
     for name in FIRST:
         assert "![" in (GUIDES / f"{name}.md").read_text(encoding="utf-8"), name
+
+
+def test_the_displays_in_the_pictures_are_what_the_firmware_shows() -> None:
+    for name, png in screens().items():
+        assert _pixels(png) == _pixels((IMAGES / name).read_bytes()), name
+
+
+def _pixels(png: bytes) -> bytes:
+    with Image.open(io.BytesIO(png)) as picture:
+        return picture.convert("RGB").tobytes()
 
 
 def test_a_command_that_fails_and_words_that_do_not_come_are_found(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ class Names:
     def of(self, text: str, act: str = "") -> str:
         if act == "policy-changed":
             return "the policy"
-        if text.startswith("person:") and text[7:].isdigit():
+        if text.startswith("person:") and text[7:].isdecimal():
             return self._look(
                 text, lambda: select(PersonRow.login).where(PersonRow.id == int(text[7:]))
             )

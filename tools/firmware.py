@@ -136,5 +136,5 @@ def _imports(path: Path, typed: bool) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text(), str(path)))
+    visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     return names

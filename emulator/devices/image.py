@@ -78,7 +78,7 @@ def _manifest(path: Path) -> dict[str, object]:
     if not beside.is_file():
         return {}
     try:
-        content = json.loads(beside.read_text())
+        content = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInputError(f"{beside} is not JSON.", todo="Build the image again.") from error
     return content if isinstance(content, dict) else {}

@@ -108,7 +108,7 @@ def _writable(path: Path, inside: int) -> tuple[int, int]:
 
 
 def _base(path: Path) -> int:
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         if line.endswith(str(path.resolve())):
             return int(line.partition("-")[0], 16)
     raise LookupError

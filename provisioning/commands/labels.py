@@ -80,7 +80,7 @@ def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: P
     if kind == "pdf":
         output.write_bytes(pdf.write(drawings, stock))
     elif kind == "zpl":
-        output.write_text(zpl.write(drawings, dpi))
+        output.write_text(zpl.write(drawings, dpi), encoding="utf-8")
     else:
         return _write_svg(drawings, stock, output)
     return [output]
@@ -92,6 +92,6 @@ def _write_svg(drawings: list[Drawing], stock: Stock, output: Path) -> list[Path
     pages = svg.pages(drawings, stock)
     for number, page in enumerate(pages, 1):
         path = output if len(pages) == 1 else output.with_stem(f"{output.stem}-{number}")
-        path.write_text(svg.write(page, stock))
+        path.write_text(svg.write(page, stock), encoding="utf-8")
         written.append(path)
     return written

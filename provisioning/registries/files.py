@@ -123,7 +123,7 @@ class DialectFile:
 
     def _lines(self) -> dict[str, str]:
         try:
-            text = self._path.read_text() if self._path.exists() else ""
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
             return {self._dialect.serial_of(line): line for line in text.splitlines() if line}
         except (OSError, ValueError, KeyError, TypeError):
             raise BadInputError(

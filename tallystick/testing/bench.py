@@ -108,7 +108,9 @@ class Bench:
                 f"{device.mcu.boots} starts, {device.flash.operations} flash operations"
             )
             if self._traces is not None:
-                (folder / f"{card.serial}-events.jsonl").write_text(device.trace.json_lines())
+                (folder / f"{card.serial}-events.jsonl").write_text(
+                    device.trace.json_lines(), encoding="utf-8"
+                )
         if lines:
             lines.append(f"kept in {folder}" + ("" if self._traces else " (more: --tally-trace)"))
         self._close_cards()

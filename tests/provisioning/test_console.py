@@ -28,6 +28,7 @@ from tallystick.provisioning.console.shell import prose
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
 from tallystick.provisioning.journal import State
 from tallystick.provisioning.steps import TYPING_TRIES, Plan
+from tests import needs
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
@@ -224,7 +225,7 @@ class TestGuard:
             assert asked.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="Linux tells whose a connection is")
+@needs.linux.mark
 def test_the_kernel_tells_whose_connection_it_is(tmp_path):
     with socket.socket() as server, socket.socket() as client:
         server.bind(("127.0.0.1", 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,16 +27,14 @@ from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
 
-MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
-MODULE = next((path for path in MODULES if Path(path).exists()), "")
+MODULE = next((path for path in needs.SOFTHSM if Path(path).exists()), "")
 PIN = "1234"
-pytestmark = pytest.mark.skipif(
-    not MODULE or not shutil.which("softhsm2-util"), reason="Debian package softhsm2 is missing"
-)
+pytestmark = needs.softhsm.mark
 
 
 @pytest.fixture(scope="session")

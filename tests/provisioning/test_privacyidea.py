@@ -24,6 +24,7 @@ from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
@@ -33,7 +34,7 @@ START_S = 60
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not VENV, reason="TALLY_TEST_PRIVACYIDEA names no environment"),
+    needs.privacyidea.mark,
 ]
 
 CONFIGURATION = """

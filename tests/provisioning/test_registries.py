@@ -20,6 +20,7 @@ from tallystick.provisioning.registries.dialects import DIALECTS, Entry, dialect
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import PSK, URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
@@ -148,10 +149,8 @@ def test_parts_of_a_container(custody):
 
 
 def liboath():
-    name = ctypes.util.find_library("oath")
-    if name is None:
-        pytest.skip("Debian package liboath0 is missing")
-    library = ctypes.CDLL(name)
+    needs.liboath.or_skip()
+    library = ctypes.CDLL(ctypes.util.find_library("oath"))
     library.oath_init()
     return library
 

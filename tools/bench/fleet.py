@@ -36,7 +36,7 @@ def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
                 *command, str(number * cards // WORKERS + 1), str(cards // WORKERS),
                 str(presses // WORKERS), str(processors[number % len(processors)]),
             ],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, text=True, encoding="utf-8",
         )
         for number in range(WORKERS)
     ]  # fmt: skip
@@ -58,7 +58,7 @@ def _mean(results: list[dict[str, Any]], key: str) -> float:
 
 def _resident_kib() -> float:
     """Of this process, its shared memory included (proc_pid_statm(5), resident pages)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 

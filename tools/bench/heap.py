@@ -102,7 +102,7 @@ def record() -> None:
     kept: dict[str, dict[str, int]] = {}
     for one in measured():
         kept.setdefault(one.board, {})[one.path] = one.need
-    HEAP_COMMITTED.write_text(json.dumps(kept, indent=2) + "\n")
+    HEAP_COMMITTED.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

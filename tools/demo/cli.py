@@ -40,7 +40,7 @@ def demo(board: str, user: str, out: Path, as_json: bool) -> None:
         story.provision()
         story.press_and_log_in()
     summary = {**story.facts, "seconds": round(time.monotonic() - began, 2)}
-    (out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     if as_json:
         console.print_json(summary)
     else:

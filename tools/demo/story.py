@@ -129,7 +129,7 @@ class Story:
             self._database,
             "--json",
         )
-        (self._folder / "station.json").write_text(json.dumps(station))
+        (self._folder / "station.json").write_text(json.dumps(station), encoding="utf-8")
         self._token = service["token"]
         child = self._spawn("server", "run", "--db", self._database, "--port", "0")
         assert child.stdout is not None
@@ -217,6 +217,7 @@ class Story:
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
         if done.returncode:
             raise DemoError(
@@ -227,11 +228,11 @@ class Story:
         return result
 
     def _spawn(self, *words: str) -> subprocess.Popen[str]:
-        log = (self._folder / f"{words[0]}.log").open("w")
+        log = (self._folder / f"{words[0]}.log").open("w", encoding="utf-8")
         with log:
             child = subprocess.Popen(
                 self._command(*words),
-                env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=self._environment, stdout=subprocess.PIPE, stderr=log, encoding="utf-8",
             )  # fmt: skip
         self._children.append(child)
         return child

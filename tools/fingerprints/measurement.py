@@ -69,7 +69,7 @@ def _subjects(
 ) -> Iterator[Subject]:
     known = [_subject(line) for line in _lines(path)]
     yield from known
-    with path.open("a") as out:
+    with path.open("a", encoding="utf-8") as out:
         for k in range(len(known), plan.fingers):
             subject = observe(plan.first_seed + k, plan.logins, plan.probes, matcher)
             _append(out, _plain(subject))
@@ -88,7 +88,7 @@ def _impostors(
         for line in _lines(path)
     ]
     yield from known
-    with path.open("a") as out:
+    with path.open("a", encoding="utf-8") as out:
         for k in range(len(known), len(subjects)):
             best: Counter[int] = Counter()
             single: Counter[int] = Counter()

@@ -42,7 +42,7 @@ class DriveTarget:
             )
 
     def identify(self) -> str:
-        text = (self._folder / INFORMATION).read_text(errors="replace")
+        text = (self._folder / INFORMATION).read_text(errors="replace", encoding="utf-8")
         for line in text.splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "Board-ID":

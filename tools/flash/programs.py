@@ -203,7 +203,12 @@ def _parts(job: Job) -> list[tuple[int, bytes]]:
 def _call(arguments: list[str]) -> str:
     try:
         result = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            arguments,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         raise NoDeviceError(f"{Path(arguments[0]).name} did not end in {_TIMEOUT_S} s.") from None

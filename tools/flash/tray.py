@@ -89,6 +89,6 @@ def flash_one(
     )
     tally.add(outcome)
     if log is not None:
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
     return outcome

@@ -93,7 +93,7 @@ def write_segments(
 def read_master(path: Path) -> Secret:
     """The factory master: 32 hex digits in a file. Raises BadInputError."""
     try:
-        value = bytes.fromhex(path.read_text().strip())
+        value = bytes.fromhex(path.read_text(encoding="utf-8").strip())
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:

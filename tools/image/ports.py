@@ -54,10 +54,12 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
         for target, path in checked.items():
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(path.read_text())
+            place.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         _overlay(folder / "stricter", stubs, port)
         settings = folder / "mypy.ini"
-        settings.write_text(_SETTINGS.format(stubs=stubs.resolve(), cache=cache.resolve()))
+        settings.write_text(
+            _SETTINGS.format(stubs=stubs.resolve(), cache=cache.resolve()), encoding="utf-8"
+        )
         result = subprocess.run(
             [sys.executable, "-m", "mypy", "--config-file", str(settings), "."],
             cwd=folder / "firmware",
@@ -65,6 +67,7 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
             text=True,
             check=False,
             env={"MYPYPATH": f"{folder / 'stricter'}:{stubs.resolve()}", "PATH": ""},
+            encoding="utf-8",
         )
     if result.returncode > 1:
         return [f"{board.name}: mypy failed: {(result.stdout + result.stderr)[-500:]}"]
@@ -76,7 +79,10 @@ def _overlay(folder: Path, stubs: Path, port: str) -> None:
     shutil.copytree(stubs / "_mpy_shed", folder / "_mpy_shed")
     for name in ("machine.pyi", "stm.pyi"):
         if (stubs / name).exists():
-            (folder / name).write_text(_OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text()))
+            (folder / name).write_text(
+                _OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text(encoding="utf-8")),
+                encoding="utf-8",
+            )
     for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / port):
         if stricter.is_dir():
             shutil.copytree(stricter, folder, dirs_exist_ok=True)

@@ -43,7 +43,7 @@ class Row:
 
 def compare(built: Built) -> list[Row]:
     board = built.board
-    kept = json.loads(COMMITTED.read_text()).get(f"{built.device}-{board.name}", {})
+    kept = json.loads(COMMITTED.read_text(encoding="utf-8")).get(f"{built.device}-{board.name}", {})
     room = (
         board.slots[0].size - board.flash_timing.sector if board.slots else board.file_system.size
     )
@@ -58,7 +58,7 @@ def compare(built: Built) -> list[Row]:
 
 def heap_figures() -> dict[str, dict[str, int]]:
     """Board → path through the firmware → KiB of heap that it needs, as committed."""
-    found: dict[str, dict[str, int]] = json.loads(HEAP_COMMITTED.read_text())
+    found: dict[str, dict[str, int]] = json.loads(HEAP_COMMITTED.read_text(encoding="utf-8"))
     return found
 
 
@@ -95,7 +95,7 @@ def record() -> None:
     for board in (BOARDS | READERS).values():
         built = build(board.device, board.name, "0.1.0")
         kept[f"{board.device}-{board.name}"] = {row.name: row.value for row in compare(built)}
-    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -84,8 +84,10 @@ def measuring_image(board: Board) -> Image:
         folder = Path(name)
         (folder / "lib").mkdir()
         modules = [f"lib.{module}" for module in MODULES]
-        (folder / "main.py").write_text(MAIN.format(uart=board.uart, modules=modules))
-        (folder / "costs.py").write_text(COSTS)
+        (folder / "main.py").write_text(
+            MAIN.format(uart=board.uart, modules=modules), encoding="utf-8"
+        )
+        (folder / "costs.py").write_text(COSTS, encoding="utf-8")
         for module in MODULES:
             shutil.copy(sources / f"{module}.py", folder / "lib")
         return from_folder(folder, board.name)

@@ -4,24 +4,23 @@ session.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.store.opened import opened
+from tests import needs
 from tests.server.chromium import first_password, make, sign_in, sign_out
 from tests.system.reader.emulated import EmulatedReader
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
+    needs.chromium.mark,
 ]
 
 
@@ -33,11 +32,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def page(settings: Settings, in_service: EmulatedReader) -> Iterator[playwright.Page]:
-    with running_in_thread(settings) as url, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], env=in_service.environment
-        )
+def page(settings: Settings, in_service: EmulatedReader) -> Iterator[Page]:
+    with running_in_thread(settings) as url, sync_playwright() as driver:
+        browser = needs.launch(driver, env=in_service.environment)
         page = browser.new_context(base_url=url.replace("127.0.0.1", "localhost")).new_page()
         page.set_default_timeout(20_000)
         yield page
@@ -45,7 +42,7 @@ def page(settings: Settings, in_service: EmulatedReader) -> Iterator[playwright.
 
 
 def test_from_enrolment_to_a_session_and_no_further_with_a_wrong_finger(
-    page: playwright.Page, settings: Settings, in_service: EmulatedReader
+    page: Page, settings: Settings, in_service: EmulatedReader
 ) -> None:
     first_password(page, "ann", make(settings, time.time, "ann"))
     sign_in(page, "ann")

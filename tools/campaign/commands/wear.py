@@ -66,7 +66,7 @@ def measure(board: str) -> Wear:
 
 def committed() -> dict[str, int]:
     """Board → presses, as last committed."""
-    figures: dict[str, int] = json.loads(COMMITTED.read_text())
+    figures: dict[str, int] = json.loads(COMMITTED.read_text(encoding="utf-8"))
     return figures
 
 

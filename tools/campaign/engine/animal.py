@@ -42,11 +42,11 @@ class Animal:
             shutil.copytree(firmware.root(), root, ignore=shutil.ignore_patterns("__pycache__"))
             for patch in self.patches:
                 file = root / patch.file
-                text = file.read_text()
+                text = file.read_text(encoding="utf-8")
                 if text.count(patch.old) != 1:
                     raise BadInputError(
                         f"The zoo's {self.name} does not fit {patch.file} any more.",
                         todo="Write its patch anew, in `animals.py` of its device.",
                     )
-                file.write_text(text.replace(patch.old, patch.new))
+                file.write_text(text.replace(patch.old, patch.new), encoding="utf-8")
             yield root

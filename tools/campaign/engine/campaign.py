@@ -235,13 +235,13 @@ class Campaign:
             "finished": base64.b64encode(b"".join(sorted(self._finished))).decode(),
         }
         new = self._state_file.with_suffix(".new")
-        new.write_text(json.dumps(content))
+        new.write_text(json.dumps(content), encoding="utf-8")
         new.replace(self._state_file)
 
     def _load(self) -> None:
         if self._state_file is None or not self._state_file.is_file():
             return
-        content = json.loads(self._state_file.read_text())
+        content = json.loads(self._state_file.read_text(encoding="utf-8"))
         if json.dumps(content["plan"]) != json.dumps(self._key()):
             return
         finished = base64.b64decode(content["finished"])

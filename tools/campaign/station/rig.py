@@ -206,7 +206,7 @@ def run_station(
     os.close(told_write)
     writes = _serve(card, ours, power_cut)
     ours.close()
-    with os.fdopen(told_read) as told:
+    with os.fdopen(told_read, encoding="utf-8") as told:
         events = told.read().splitlines()
     _, status = os.waitpid(child, 0)
     return Run(events, status, writes)

@@ -210,7 +210,7 @@ def _find(named: str) -> str:
 
 
 @dataclass(frozen=True)
-class Chip:
+class Launcher:
     """What every start of a chip has in common. `config` is JSON for `port/boot.py`."""
 
     config: str

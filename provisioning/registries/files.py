@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.registries.dialects import Dialect, Entry
+from tallystick.provisioning.registries.dialects import Dialect, TokenEntry
 from tallystick.provisioning.registry import DuplicateSerialError, Registered
 from tallystick.provisioning.server_link import RegistryRefusedError
 
-EntryReader = Callable[[bytes], Entry]
+EntryReader = Callable[[bytes], TokenEntry]
 """Opens a container (custody decrypts its seed)."""
 
 

@@ -12,7 +12,7 @@ from tallystick.common import paths
 
 CARD = """
 from tallystick.common.paths import cache_folder
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 with card("nucleo_l476rg") as device:
     device.power_on()
 print(cache_folder())

@@ -16,7 +16,7 @@ from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, 
 from tallystick.emulator.serving.service import Service
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tests.emulator.sockets import listening
 
 

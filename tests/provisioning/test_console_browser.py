@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests import needs
-from tests.provisioning.console_rig import Rig, bench
+from tests.provisioning.console_rig import Rig, station_in_a_firm
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,7 +30,7 @@ AXE_IN_DIALOG = "axe.run({include: ['[role=dialog]']})"  # what is behind it is 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory) -> Iterator[Rig]:
-    with bench(tmp_path_factory.mktemp("bench")) as rig:
+    with station_in_a_firm(tmp_path_factory.mktemp("station")) as rig:
         yield rig
 
 

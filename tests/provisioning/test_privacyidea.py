@@ -137,7 +137,7 @@ def test_loading_again_never_sets_the_counter_back(server, registry, custody):
     container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
     seed = ContainerReader(custody)(container).seed
     assert registry.register(serial, container).status == "registered"
-    card = MemoryCard(serial=serial, secret=seed.reveal(), digits=6)
+    card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
     assert accepted(server, serial, card.code(3))
     assert registry.register(serial, container).status == "already-registered"
     assert not accepted(server, serial, card.code(3))
@@ -160,7 +160,7 @@ def test_a_used_token_without_our_mark_is_left_alone(server, registry, custody):
     container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
     registry._load(container)
     seed = ContainerReader(custody)(container).seed
-    card = MemoryCard(serial=serial, secret=seed.reveal(), digits=6)
+    card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
     assert accepted(server, serial, card.code(2))
     with pytest.raises(DuplicateSerialError):
         registry.register(serial, container)

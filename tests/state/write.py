@@ -22,7 +22,7 @@ from tallystick.common import sealed
 from tallystick.emulator.boards import DEFAULT
 from tallystick.provisioning import container
 from tallystick.provisioning.custody.store import FileStore
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.tools.demo.story import Story
 
 HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ class Kept(Story):
         folder = self._folder
         custody = FileStore(folder / "station.keys").open(PASSPHRASE)
         seed = custody.new_seed(UNFINISHED, b"\x5a" * 31)
-        journal = Journal(folder / "station.journal", who="the tests", now=lambda: 1.0e9)
+        journal = StationJournal(folder / "station.journal", who="the tests", now=lambda: 1.0e9)
         run = journal.begin(UNFINISHED, "batch-7", self._server, None)
         made = container.build(custody, seed, UNFINISHED, 6, 2)
         context = container.journal_context(UNFINISHED, 6, made)

@@ -11,17 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.bench.fresh import image
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
+from tallystick.tools.fresh import image
 
 CARDS = 1000
 PRESSES = 10_000
 WORKERS = 2
-_BOARD = "nucleo_l476rg"
+_BOARD = boards.DEFAULT
 _WARM_UP = 90_000_000  # added to serial numbers
 
 

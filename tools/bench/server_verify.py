@@ -28,6 +28,7 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.tools import options
 
 CLIENTS = 4
 CHECKS_EACH = 750
@@ -246,7 +247,7 @@ def _resident_bytes(pid: int) -> int:
 
 @click.command()
 @click.option("--db", help="An empty database (default: SQLite in a new folder).")
-@click.option("--workers", default=1, show_default=True)
+@options.workers(1)
 @click.option("--clients", default=CLIENTS, show_default=True)
 @click.option("--cards", default=0, show_default=True, help="Other cards in the database.")
 def main(*, db: str | None, workers: int, clients: int, cards: int) -> None:

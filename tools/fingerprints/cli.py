@@ -65,10 +65,10 @@ def measure(
     The defaults take about 20 minutes of one core. What is done is kept in the user's cache folder:
     a run that was stopped goes on where it was.
     """
-    from tallystick.tools.fingerprints.measurement import Plan, run
+    from tallystick.tools.fingerprints.measurement import TrialPlan, run
     from tallystick.tools.fingerprints.summary import summarise
 
-    plan = Plan(first_seed, fingers, logins, probes)
+    plan = TrialPlan(first_seed, fingers, logins, probes)
     cache = cache_folder() / "fingerprints"
     with progress(disable=as_json) as bar:
         tasks = {name: bar.add_task(name, total=fingers) for name in ("fingers", "impostors")}

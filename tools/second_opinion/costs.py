@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import firmware
@@ -53,7 +53,7 @@ def compare_costs(uf2: Path, board_name: str) -> list[Cost]:
     """Runs the measuring program on both. Raises BadInputError for what is no MicroPython for the
     board, without rp2040py, or when the program does not get to its end.
     """
-    board = find(board_name)
+    board = card_board(find(board_name))
     segments = read_firmware(uf2, board)
     image = measuring_image(board)
     other = _measured(uf2, SecondChip(board, [*segments, *image.segments]))

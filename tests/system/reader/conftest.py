@@ -18,7 +18,7 @@ def reader() -> Iterator[EmulatedReader]:
 
 
 @pytest.fixture
-def in_service(reader: EmulatedReader) -> EmulatedReader:
+def reader_in_service(reader: EmulatedReader) -> EmulatedReader:
     """With a PIN and a thumb."""
     reader.set_pin_and_enrol()
     return reader

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import find
+from tallystick.emulator.boards import BOARDS, KIT
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs, opinion
 from tallystick.tools.second_opinion.chip import SecondChip
@@ -29,7 +29,7 @@ from tests import needs
 from tests.tools.second_opinion.thumb import button_input, flash_commands, i2c, program, uf2
 
 UF2 = os.environ.get("TALLY_RP2040_UF2", "")
-BOARD = find("pico")
+BOARD = BOARDS[KIT]
 ERASE_AT = 0x1FF000
 NO_PIN = 31  # always reads low
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]

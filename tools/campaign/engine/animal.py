@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator import boards
 from tallystick.tools import firmware
 
 
@@ -31,7 +32,7 @@ class Animal:
     sentence: str
     patches: tuple[Patch, ...]
     scenarios: tuple[str, ...] = ("press",)
-    board: str = "pico"
+    board: str = boards.KIT
 
     @contextmanager
     def firmware(self) -> Iterator[Path]:

@@ -110,6 +110,7 @@ def test_what_had_no_entry_has_one(portal, boss):
     stranger.post("/recover/prove?kind=totp", code="000000")
     stranger.get("/recover/help").post("/recover/help", login="ann", code="AAAA")
     stranger.http.get("/v1/whoami", headers={"authorization": "Bearer nobody"})
+    stranger.http.get("/p/default/oidc/userinfo", headers={"authorization": "Bearer nobody"})
     stranger.sign_in("ann", "wrong")
     stranger.sign_in("nobody", "wrong")
     seen = acts(boss, q="ann")
@@ -123,7 +124,7 @@ def test_what_had_no_entry_has_one(portal, boss):
             connection.exec_driver_sql(
                 "SELECT count(*) FROM audit WHERE action = 'token-wrong'"
             ).scalar()
-            == 1
+            == 2
         )
 
 

@@ -49,6 +49,8 @@ class Sink(Protocol):
 
     def send(self, entry: Entry) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def sink_from(url: str) -> Sink:
     """file:///path; syslog://host[:port] (UDP), syslog+tcp://…, syslog+tls://…, syslog:///dev/log.
@@ -81,6 +83,9 @@ class FileStream:
         finally:
             os.close(descriptor)
 
+    def close(self) -> None:
+        """Nothing is open between two entries."""
+
 
 class Syslog:
     """RFC 5424 over UDP (RFC 5426), TCP (RFC 6587, counted), TLS (RFC 5425), or a local socket."""
@@ -99,10 +104,13 @@ class Syslog:
                 message = b"%d " % len(message) + message
             self._socket.sendall(message)
         except OSError:
-            if self._socket is not None:
-                self._socket.close()
-                self._socket = None
+            self.close()
             raise
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     @property
     def _counted(self) -> bool:
@@ -177,6 +185,7 @@ class AuditStream:
             with suppress(queue.Full):
                 self._queue.put_nowait(None)
             self._thread.join(TIMEOUT_S)
+            self._sink.close()
 
     def _work(self) -> None:
         while (row := self._queue.get()) is not None:

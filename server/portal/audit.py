@@ -75,7 +75,7 @@ def audit_page(member: SeesAudit, search: ASearch, after: str = "") -> Response:
 
 @router.get("/export")
 def export(member: SeesAudit, search: ASearch, form: str = "jsonl") -> Response:
-    """All that is sought, as lines of JSON or as a table."""
+    """All that is sought, as lines of JSON or as a table. Raises ApiError (422)."""
     visit = member.visit
     state, person = visit.state, member.session.person
     if form not in TYPES:

@@ -204,7 +204,7 @@ def _check_chain(
     chain: str,
     head: Head,
     noted: Head | None,
-    start: Checkpoint | None,
+    start: PrunedTo | None,
 ) -> ChainReport:
     mac, number = START, 0
     if start is not None:
@@ -233,7 +233,7 @@ def _check_chain(
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PrunedTo:
     """Where a pruned chain begins: after the entry `number`, whose link is `mac`. at: when it was
     pruned, seconds since 1970."""
 
@@ -274,7 +274,7 @@ def _cut(connection: Connection, ring: ServerKeyRing, chain: str, number: int, a
     mac = connection.execute(
         select(AuditEntry.mac).where(AuditEntry.chain == chain, AuditEntry.number == number)
     ).scalar_one()
-    point = Checkpoint(number, mac, at)
+    point = PrunedTo(number, mac, at)
     connection.execute(delete(AuditCheckpoint).where(AuditCheckpoint.chain == chain))
     connection.execute(
         insert(AuditCheckpoint),
@@ -291,13 +291,13 @@ def _cut(connection: Connection, ring: ServerKeyRing, chain: str, number: int, a
     )
 
 
-def _checkpoints(connection: Connection) -> dict[str, Checkpoint]:
+def _checkpoints(connection: Connection) -> dict[str, PrunedTo]:
     columns = [column for column in AuditCheckpoint.__table__.columns if column.name != "chain"]
     rows = connection.execute(select(AuditCheckpoint.chain, *columns))
-    return {row.chain: Checkpoint(row.number, row.mac, row.at, row.seal) for row in rows}
+    return {row.chain: PrunedTo(row.number, row.mac, row.at, row.seal) for row in rows}
 
 
-def _seal(ring: ServerKeyRing, chain: str, point: Checkpoint) -> bytes:
+def _seal(ring: ServerKeyRing, chain: str, point: PrunedTo) -> bytes:
     words = json.dumps([chain, point.number, point.at], separators=(",", ":")).encode()
     return ring.audit_mac(b"checkpoint", point.mac + words)
 

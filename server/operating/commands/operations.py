@@ -317,7 +317,7 @@ def audit_prune(*, days: int, db: str | None, key_file: Path | None, as_json: bo
 @audit.command("fail2ban")
 def audit_fail2ban() -> None:
     """Print the filter that finds failed sign-ins in the server's log."""
-    click.echo((Path(__file__).parents[1] / "fail2ban.conf").read_text(), nl=False)
+    click.echo((Path(__file__).parents[1] / "fail2ban.conf").read_text(encoding="utf-8"), nl=False)
 
 
 @click.command()

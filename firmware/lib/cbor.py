@@ -77,6 +77,8 @@ def _item(data, at, depth):
     for _ in range(value):
         start = at
         key, at = _item(data, at, 0)
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise InvalidError  # True would be found under 1
         encoded = bytes(data[start:at])
         if encoded <= last:
             raise InvalidError

@@ -1,15 +1,15 @@
 """authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.1, 6.2 and 6.3)."""
 
 from hashlib import sha256
-from time import ticks_diff, ticks_ms
 
 from lib import cbor, ctap, hmac, p256
 from reader import consent, credential, protocol
 from reader.refused import Refused
+from reader.sequence import ASSERTIONS
 
 
 class Pending:
-    """What is left of an assertion with several credentials. since: ticks in ms."""
+    """What is left of an assertion with several credentials."""
 
     def __init__(self, slots, data_hash, flags, extensions, secret) -> None:
         self.slots = slots
@@ -17,27 +17,24 @@ class Pending:
         self.flags = flags
         self.extensions = extensions
         self.secret = secret
-        self.since = ticks_ms()
 
 
 def handle(reader, request: dict) -> dict:
     """Raises Refused."""
     store = reader.store
-    reader.pending = None
     rp_id = consent.need(request, 1, str)
     data_hash = consent.need(request, 2, bytes)
-    allowed = request.get(3)
-    if allowed is not None:
-        allowed = consent.descriptors(consent.of_type(allowed, list))
+    allowed = consent.descriptors(consent.optional(request, 3, list, []))
     extensions = consent.optional(request, 4, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 5, dict, {}))
-    signature = consent.optional(request, 6, bytes, None)
     if len(data_hash) != 32:
         raise Refused(ctap.INVALID_LENGTH)
     if rk is not None:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     up = up is not False
-    consent.probe(reader, signature)
+    signature = consent.token_parameter(reader, request, 6, 7)
+    if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
+        raise Refused(ctap.INVALID_OPTION)
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
     by_user = consent.verified(
@@ -46,26 +43,26 @@ def handle(reader, request: dict) -> dict:
     one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
     secret = _hmac_secret(reader, extensions, up)
     if up:
-        consent.ensure_present(reader, bool(uv))
+        consent.ensure_present(reader, bool(uv), signature is not None)
         reader.token.spend()
     flags = (ctap.UP if up else 0) | (ctap.UV if by_user else 0)
     answer = _assertion(reader, one, data_hash, flags, extensions, secret, bool(slots))
     if slots:
         answer[5] = len(slots) + 1
-        reader.pending = Pending(slots, data_hash, flags, extensions, secret)
+        pending = Pending(slots, data_hash, flags, extensions, secret)
+        reader.begin_sequence(ASSERTIONS, pending, signature is not None)
     return answer
 
 
 def next_one(reader) -> dict:
     """Raises Refused."""
-    pending = reader.pending
-    if pending is None or ticks_diff(ticks_ms(), pending.since) >= ctap.NEXT_ASSERTION_MS:
-        reader.pending = None
+    sequence = reader.take_sequence(ASSERTIONS)
+    if sequence is None:
         raise Refused(ctap.NOT_ALLOWED)
+    pending = sequence.content
     one = credential.stored(reader.store, pending.slots.pop(0))
-    pending.since = ticks_ms()
-    if not pending.slots:
-        reader.pending = None
+    if pending.slots:
+        reader.keep_sequence(sequence)
     return _assertion(
         reader, one, pending.data_hash, pending.flags, pending.extensions, pending.secret, True
     )
@@ -89,20 +86,18 @@ def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
 
 def _hmac_secret(reader, extensions: dict, up: bool):
     """(shared secret, salts) when asked for. Raises Refused."""
-    asked = extensions.get("hmac-secret")
-    if asked is None:
+    if "hmac-secret" not in extensions:
         return None
-    consent.of_type(asked, dict)
+    asked = consent.of_type(extensions["hmac-secret"], dict)
     if not up:
         raise Refused(ctap.UNSUPPORTED_OPTION)
-    version = protocol.check_version(asked.get(4, 1))
+    version = protocol.check_version(asked, 4, 1)
     encrypted = consent.need(asked, 2, bytes)
     shared = reader.agreement.agree(version, consent.need(asked, 1, dict))
     shared.verify(encrypted, consent.need(asked, 3, bytes))
-    salts = shared.decrypt(encrypted)
-    if len(salts) not in (32, 64):
+    if shared.size(encrypted) not in (32, 64):
         raise Refused(ctap.INVALID_LENGTH)
-    return shared, salts
+    return shared, shared.decrypt(encrypted)
 
 
 def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool) -> dict:
@@ -123,6 +118,6 @@ def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool)
     answer = {1: {"id": one.identifier(store), "type": "public-key"}, 2: data, 3: p256.der(r, s)}
     if one.slot >= 0:
         answer[4] = one.user(several and bool(flags & ctap.UV))
-    if extensions.get("largeBlobKey") is True and one.flags & credential.BLOB:
+    if "largeBlobKey" in extensions and one.flags & credential.BLOB:
         answer[7] = one.blob_key(store)
     return answer

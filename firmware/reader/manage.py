@@ -3,8 +3,9 @@
 from micropython import const
 
 from lib import cbor, ctap, p256
-from reader import consent, credential, protocol
+from reader import consent, credential
 from reader.refused import Refused
+from reader.sequence import CREDENTIALS, PARTIES
 
 _METADATA = const(1)
 _RPS_BEGIN = const(2)
@@ -18,13 +19,10 @@ _UPDATE = const(7)
 def handle(reader, request: dict) -> dict:
     """One sub-command. Raises Refused."""
     command = consent.need(request, 1, int)
-    if command in (_RPS_NEXT, _CREDENTIALS_NEXT):
-        kind, slots = reader.listing
-        if kind != command or not slots:
-            raise Refused(ctap.NOT_ALLOWED)
-        slot = slots.pop(0)
-        return _party(reader, slot) if command == _RPS_NEXT else _credential(reader, slot)
-    reader.listing = (0, [])
+    if command == _RPS_NEXT:
+        return _party(reader, _next(reader, PARTIES))
+    if command == _CREDENTIALS_NEXT:
+        return _credential(reader, _next(reader, CREDENTIALS))
     if not _METADATA <= command <= _UPDATE:
         raise Refused(ctap.INVALID_SUBCOMMAND)
     parameters = consent.optional(request, 2, dict, None)
@@ -46,14 +44,29 @@ def handle(reader, request: dict) -> dict:
     return _update(reader, one, consent.need(parameters, 3, dict))
 
 
+def _next(reader, kind: int) -> int:
+    """The next slot of a list. Raises Refused."""
+    sequence = reader.take_sequence(kind)
+    if sequence is None:
+        raise Refused(ctap.NOT_ALLOWED)
+    slots = sequence.content
+    slot = slots.pop(0)
+    if slots:
+        reader.keep_sequence(sequence)
+    return slot
+
+
+def _begin(reader, kind: int, slots: "list[int]") -> None:
+    if slots:
+        reader.begin_sequence(kind, slots, True)
+
+
 def _authorize(reader, request: dict, command: int, parameters) -> None:
-    signature = request.get(4)
-    if signature is None:
-        raise Refused(ctap.PUAT_REQUIRED)
+    signature, version = consent.token_parameters(request, 4, 3)
     message = bytes((command,))
     if command >= _CREDENTIALS_BEGIN and parameters is not None:
         message += cbor.encode(parameters)
-    reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.CM)
+    reader.token.verify(version, message, signature, ctap.CM)
 
 
 def _any_party(reader) -> None:
@@ -79,7 +92,7 @@ def _list_parties(reader) -> dict:
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _party(reader, slots[0])
     answer[5] = len(slots)
-    reader.listing = (_RPS_NEXT, slots[1:])
+    _begin(reader, PARTIES, slots[1:])
     return answer
 
 
@@ -95,7 +108,7 @@ def _list_credentials(reader, rp_hash: bytes) -> dict:
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _credential(reader, slots[0])
     answer[9] = len(slots)
-    reader.listing = (_CREDENTIALS_NEXT, slots[1:])
+    _begin(reader, CREDENTIALS, slots[1:])
     return answer
 
 

@@ -10,7 +10,7 @@ from hashlib import sha256
 from micropython import const
 
 from lib import ctap
-from reader import protocol
+from reader import consent, protocol
 from reader.refused import Refused
 from reader.seal import equal
 from reader.store import FORCE_PIN_CHANGE
@@ -25,14 +25,12 @@ _UV_RETRIES = const(7)
 _PIN_TOKEN = const(9)
 
 _MC_GA = const(3)
-_KNOWN = const(0x3F)
+_HASH_SIZE = const(16)  # bytes of a PIN's hash that are compared
 
 
 def handle(reader, request: dict) -> dict:
     """One sub-command. Raises Refused."""
-    command = request.get(2)
-    if command is None:
-        raise Refused(ctap.MISSING_PARAMETER)
+    command = consent.need(request, 2, int)
     store = reader.store
     if command == _RETRIES:
         return {3: store.pin_retries, 4: reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW}
@@ -40,7 +38,7 @@ def handle(reader, request: dict) -> dict:
         return {5: store.uv_retries}
     if command not in (_KEY_AGREEMENT, _SET, _CHANGE, _TOKEN, _UV_TOKEN, _PIN_TOKEN):
         raise Refused(ctap.INVALID_SUBCOMMAND)
-    version = protocol.check_version(request.get(1))
+    version = protocol.check_version(request, 1)
     if command == _KEY_AGREEMENT:
         return {1: reader.agreement.cose()}
     if command == _SET:
@@ -50,14 +48,9 @@ def handle(reader, request: dict) -> dict:
     return _token(reader, version, command, request)
 
 
-def _need(request: dict, *keys):
-    values = [request.get(key) for key in keys]
-    if None in values:
-        raise Refused(ctap.MISSING_PARAMETER)
-    for key, value in zip(keys, values):
-        if key != 3 and not isinstance(value, bytes):
-            raise Refused(ctap.UNEXPECTED_TYPE)
-    return values
+def _need(request: dict, *keys: int) -> list:
+    """Key agreement (3), and byte strings. Raises Refused."""
+    return [consent.need(request, key, dict if key == 3 else bytes) for key in keys]
 
 
 def _set(reader, version, request) -> dict:
@@ -109,13 +102,16 @@ def _check_open(reader) -> None:
 
 
 def _compare(reader, secret, encrypted) -> None:
-    """Tries a PIN: costs a retry, in flash, before it is looked at. Raises Refused."""
+    """Tries a PIN: costs a retry, in flash, before it is looked at. What can be no PIN costs none.
+    Raises Refused.
+    """
+    if secret.size(encrypted) != _HASH_SIZE:
+        raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
     store.commit(pin_retries=store.pin_retries - 1)
-    pin_hash = secret.decrypt(encrypted)
-    if len(pin_hash) != 16 or not equal(store.check_of_pin(pin_hash), store.pin_check):
+    reader.wrong_pins += 1  # whatever happens from here on, unless it is right
+    if not equal(store.check_of_pin(secret.decrypt(encrypted)), store.pin_check):
         reader.agreement.renew()
-        reader.wrong_pins += 1
         if not store.pin_retries:
             raise Refused(ctap.PIN_BLOCKED)
         if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
@@ -143,19 +139,17 @@ def _change(reader, version, request) -> dict:
 
 def _permissions(reader, command, request) -> "tuple[int, str | None]":
     """What the token is to be good for. Raises Refused."""
-    permissions, rp_id = request.get(9), request.get(10)
     if command == _TOKEN:
-        if permissions is not None or rp_id is not None:
+        if 9 in request or 10 in request:
             raise Refused(ctap.INVALID_PARAMETER)
         return _MC_GA, None
-    if permissions is None:
-        raise Refused(ctap.MISSING_PARAMETER)
-    if not isinstance(permissions, int) or rp_id is not None and not isinstance(rp_id, str):
-        raise Refused(ctap.UNEXPECTED_TYPE)
+    permissions = consent.need(request, 9, int)
+    rp_id = consent.optional(request, 10, str, None)
     if permissions <= 0:
         raise Refused(ctap.INVALID_PARAMETER)
-    if permissions & ~_KNOWN:
-        raise Refused(ctap.UNAUTHORIZED_PERMISSION)
+    if command == _UV_TOKEN and permissions & ctap.ACFG:
+        raise Refused(ctap.UNAUTHORIZED_PERMISSION)  # no uvAcfg: what the PIN guards, a PIN changes
+    permissions &= ctap.ALL_PERMISSIONS  # others are ignored
     if permissions & _MC_GA and rp_id is None:
         raise Refused(ctap.MISSING_PARAMETER)
     return permissions, rp_id
@@ -168,6 +162,8 @@ def _token(reader, version, command, request) -> dict:
         (peer,) = _need(request, 3)
         if not reader.user.can_verify():
             raise Refused(ctap.NOT_ALLOWED)
+        if store.flags & FORCE_PIN_CHANGE:
+            raise Refused(ctap.PIN_POLICY_VIOLATION)
         if not store.uv_retries:
             raise Refused(ctap.UV_BLOCKED)
         secret = reader.agreement.agree(version, peer)

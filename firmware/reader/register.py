@@ -14,21 +14,24 @@ def handle(reader, request: dict) -> dict:
     rp = consent.need(request, 2, dict)
     user = consent.need(request, 3, dict)
     rp_id = consent.need(rp, "id", str)
+    consent.optional(rp, "name", str, "")
     user_id = consent.need(user, "id", bytes)
     name = consent.optional(user, "name", str, "")
     display_name = consent.optional(user, "displayName", str, "")
+    for entity in (rp, user):
+        consent.optional(entity, "icon", str, "")
     _check_algorithms(consent.need(request, 4, list))
     excluded = consent.descriptors(consent.optional(request, 5, list, []))
     extensions = consent.optional(request, 6, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 7, dict, {}))
-    signature = consent.optional(request, 8, bytes, None)
+    enterprise = consent.optional(request, 10, int, None)
     if len(data_hash) != 32 or not user_id or len(user_id) > 64:
         raise Refused(ctap.INVALID_LENGTH)
     if up is False:
         raise Refused(ctap.INVALID_OPTION)
-    if request.get(10) is not None:
-        raise Refused(ctap.INVALID_PARAMETER)  # no enterprise attestation
-    consent.probe(reader, signature)
+    signature = consent.token_parameter(reader, request, 8, 9)
+    if enterprise is not None:
+        raise Refused(ctap.INVALID_PARAMETER)  # there is none
     protect, hmac_secret, blob = _extensions(extensions, rk)
     uv = consent.wants_uv(reader, uv, signature)
     protected = store.pin_length or store.fingers()
@@ -39,9 +42,9 @@ def handle(reader, request: dict) -> dict:
     for identifier in excluded:
         known = credential.identified(store, rp_hash, identifier)
         if known is not None and (by_user or known.protect < 3):
-            consent.ensure_present(reader, uv)
+            consent.ensure_present(reader, uv, signature is not None)
             raise Refused(ctap.CREDENTIAL_EXCLUDED)
-    consent.ensure_present(reader, uv)
+    consent.ensure_present(reader, uv, signature is not None)
     reader.token.spend()
     flags = ctap.UP | (ctap.UV if by_user else 0)
     made = credential.Credential(

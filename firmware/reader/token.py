@@ -15,10 +15,12 @@ class Token:
     def __init__(self, urandom) -> None:
         self._urandom = urandom
         self._since = 0
+        self.number = 0  # of the one in use, since power came; never 0 when there is one
         self.reset()
 
     def reset(self) -> None:
         """A new value that nobody knows."""
+        self.number += 1
         self._value = self._urandom(32)
         self._version = 0  # 0: not in use
         self._used = False

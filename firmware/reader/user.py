@@ -31,6 +31,7 @@ _NO_LIFT = const(0x0E)
 _AGAIN_MS = const(3000)
 _LIFT_MS = const(3000)
 _SLOW_MS = const(2000)
+_ASK_MS = const(2000)  # while a finger is waited for, the module is asked so often
 
 
 class User:
@@ -111,8 +112,17 @@ class User:
         return self._capacity
 
     def can_verify(self) -> bool:
-        """Fingers are enrolled, and their sensor is there."""
-        return self._state == _READY and bool(self._reader.store.fingers())
+        """Fingers are enrolled, and their sensor is there: it is asked."""
+        return bool(self._reader.store.fingers()) and self._answers()
+
+    def _answers(self) -> bool:
+        """A module whose cable was pulled does not, nor does one that has started anew."""
+        try:
+            if self._state == _READY:
+                self._sensor.parameters()
+        except r503.SensorError:
+            self._state = _MISSING
+        return self._state == _READY
 
     def forget_finger(self, finger: int) -> None:
         """Best effort: without its record a template counts for nothing, and goes at a start."""
@@ -129,15 +139,29 @@ class User:
     # -- touch ---------------------------------------------------------------------------------
 
     def _wait_until(self, touched: bool, deadline: int) -> bool:
-        """False when the deadline passes first. Raises Refused when the platform gives up."""
+        """False when the deadline passes first. Raises Refused when the platform gives up,
+        r503.SensorError when nobody can touch the sensor, because it is not there.
+        """
+        asked = ticks_ms()
         while self._board.touched() != touched:
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:
                 return False
-            self._reader.wait(left)
+            self._reader.wait(min(left, _ASK_MS))
             self._reader.check_cancelled()
             self.listen()
+            if ticks_diff(ticks_ms(), asked) >= _ASK_MS:
+                self._need_sensor()
+                asked = ticks_ms()
         return True
+
+    def _need_sensor(self) -> None:
+        """Raises r503.SensorError when there is none. The touch of a foreign one is felt, too."""
+        if self._reader.store is None or self._answers():
+            return  # the module of a damaged reader cannot be asked
+        self.start_sensor()
+        if self._state == _MISSING:
+            raise r503.SensorError
 
     def _await_finger(self, deadline: int) -> bool:
         """Waits for a finger that was not there when the command, or the try before, ended."""
@@ -148,10 +172,14 @@ class User:
 
     def touch(self) -> None:
         """The user's presence: any finger. Raises Refused."""
+        self._reader.enrolment = None
         self._begin()
         try:
+            self._need_sensor()
             if not self._await_finger(ticks_add(ticks_ms(), ctap.TOUCH_MS)):
                 raise Refused(ctap.USER_ACTION_TIMEOUT)
+        except r503.SensorError:
+            raise Refused(ctap.OPERATION_DENIED)
         finally:
             self._end()
 
@@ -195,13 +223,14 @@ class User:
             return GOOD
         return _SKEWED if answer == r503.MESSY else _TOO_SHORT if answer == r503.POOR else _POOR
 
-    def verify(self, denied: int = ctap.UV_INVALID) -> None:
+    def verify(self, denied: int = ctap.UV_INVALID, blocked: int = ctap.UV_BLOCKED) -> None:
         """One of the enrolled fingers, in at most three tries. Raises Refused, with `denied` for a
-        wrong finger.
+        wrong finger, with `blocked` when no tries are left or the sensor fails.
         """
         store = self._reader.store
+        self._reader.enrolment = None  # the sensor has room for one sample of one matter
         if not store.uv_retries:
-            raise Refused(ctap.UV_BLOCKED)
+            raise Refused(blocked)
         deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
         self._begin()
         try:
@@ -218,11 +247,11 @@ class User:
                     return
                 self._light(2, r503.RED, 30, 3)
                 if not store.uv_retries:
-                    raise Refused(ctap.UV_BLOCKED)
+                    raise Refused(blocked)
             raise Refused(denied)
         except r503.SensorError:
             self._state = _MISSING
-            raise Refused(ctap.UV_BLOCKED)
+            raise Refused(blocked)
         finally:
             self._end()
 

@@ -10,7 +10,7 @@ _PIN, _BIO, _CONSENT = "reader/pin.py", "reader/bio.py", "reader/consent.py"
 _REGISTER, _USER = "reader/register.py", "reader/user.py"
 
 _PAID = "    store.commit(pin_retries=store.pin_retries - 1)\n"
-_WRONG = "        reader.agreement.renew()\n        reader.wrong_pins += 1\n"
+_WRONG = "        reader.agreement.renew()\n        if not store.pin_retries:\n"
 _LOADED = "        self._decode(self._open(_STATE, sealed))\n"
 _STORED = "            status = user.merge(enrolment.finger)\n"
 _REMOVED = "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"

@@ -77,6 +77,15 @@ class Reader(Device):
         self.mcu.uart.on_send = self._to_sensor
         sensor.power(self.powered)
 
+    def connect_sensor(self, sensor: Sensor | None) -> None:
+        """The cable is as it was at a bookmark: nothing happens, and both ends know."""
+        for module in (self.sensor, sensor):
+            if module is not None:
+                module.on_send = self._from_sensor if module is sensor else None
+                module.on_touch = self._touch if module is sensor else None
+        self.mcu.uart.on_send = self._to_sensor if sensor is not None else None
+        self.sensor = sensor
+
     def unplug_sensor(self) -> None:
         """Nothing answers any more, and the touch line is pulled up."""
         if self.sensor is not None:

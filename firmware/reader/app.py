@@ -44,11 +44,11 @@ class Reader:
             self.store = None
         self.token = Token(self.urandom)
         self.agreement = KeyAgreement(self.urandom, self.pause)
+        self.enrolment = None
         self.user = User(board, self)
         self.wrong_pins = 0 if cold else self._wrong_before()  # in a row, since power came
         self._sequence = None  # what the next command may go on with
         self._before = None  # the same, for the command under way
-        self.enrolment = None
 
     def _wrong_before(self) -> int:
         """After a restart of the firmware, which forgot how many wrong PINs there were: when some

@@ -50,18 +50,23 @@ class User:
 
     # -- the sensor ----------------------------------------------------------------------------
 
+    def _lost(self) -> None:
+        """The sensor does not answer, or has forgotten what it was at."""
+        self._state = _MISSING
+        self._reader.enrolment = None
+
     def start_sensor(self) -> None:
         """Finds the module and sets it up; what fails is tried again later. Flash may fail, too."""
         self._tried = ticks_ms()
         try:
             self._state = self._connect()
         except (r503.SensorError, OSError):
-            self._state = _MISSING
+            self._lost()
 
     def listen(self) -> None:
         """While no command runs. A module that speaks unasked has started anew and is locked."""
         if self._sensor.unasked():
-            self._state = _MISSING
+            self._lost()
             self._tried = None
 
     def due(self) -> bool:
@@ -121,7 +126,7 @@ class User:
             if self._state == _READY:
                 self._sensor.parameters()
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
         return self._state == _READY
 
     def forget_finger(self, finger: int) -> None:
@@ -130,7 +135,7 @@ class User:
             if self._state == _READY:
                 self._sensor.delete(finger)
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
 
     def forget_all(self) -> None:
         """After a reset."""
@@ -228,9 +233,9 @@ class User:
         wrong finger, with `blocked` when no tries are left or the sensor fails.
         """
         store = self._reader.store
-        self._reader.enrolment = None  # the sensor has room for one sample of one matter
         if not store.uv_retries:
             raise Refused(blocked)
+        self._reader.enrolment = None  # the sensor has room for one sample of one matter
         deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
         self._begin()
         try:
@@ -250,7 +255,7 @@ class User:
                     raise Refused(blocked)
             raise Refused(denied)
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(blocked)
         finally:
             self._end()
@@ -279,7 +284,7 @@ class User:
             self._light(2, r503.BLUE if status == GOOD else r503.RED, 30, 1)
             return status
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)
         finally:
             self._end()
@@ -289,7 +294,7 @@ class User:
         try:
             return self.is_known()
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)
 
     def merge(self, finger: int) -> int:
@@ -304,5 +309,5 @@ class User:
                 raise Refused(ctap.OTHER)
             return GOOD
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)

@@ -17,6 +17,7 @@ COMMANDS = {
     ),
     "replay": ("commands.replay", "replay", "Go to the instant that a campaign's line names."),
     "zoo": ("commands.zoo", "zoo", "Broken firmwares: is each of them caught?"),
+    "ctap": ("commands.ctap", "ctap", "Every command of the reader, in every order."),
     "wear": ("commands.wear", "wear", "Presses until the first sector of flash wears out."),
     "update": ("update.cuts", "update", "Cut the power during an update in the field."),
     "station": (

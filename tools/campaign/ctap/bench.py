@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fido2 import cbor
@@ -127,7 +128,7 @@ class Bench:
         self.sensor.commands.clear()
         self._guarded(lambda: self.reader.run_for(1))
         while (due := clock.next_event()) is not None:
-            self._guarded(lambda until=due: self.reader.run_to(until))
+            self._guarded(partial(self.reader.run_to, due))
         if self.reader.mcu.boots != self._boots:
             raise ViolationError("restart", "the firmware has started anew")
 
@@ -164,7 +165,8 @@ class Bench:
     def _person(self, channel: str, finger: str) -> Callable[[], bool]:
         def press() -> bool:
             self.sensor.press(finger)
-            if finger == STRANGER:  # three tries would be asked for
+            if all(finger != enrolled for _, enrolled, _ in self.known.fingers):
+                # Of somebody who is not enrolled three tries would be asked for.
                 number = self.channels.numbers[channel]
                 report = number + bytes((_CANCEL, 0, 0))
                 self.reader.clock.after(_GIVES_UP_US, lambda: self.reader.write_report(report))

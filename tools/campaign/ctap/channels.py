@@ -55,9 +55,7 @@ class Channels:
                 raise ViolationError("hid", f"INIT was answered with {answer.hex()}")
             self.numbers[name] = answer[15:19]
 
-    def ask(
-        self, name: str, message: bytes, on_asked: Callable[[], bool] | None = None
-    ) -> Answer:
+    def ask(self, name: str, message: bytes, on_asked: Callable[[], bool] | None = None) -> Answer:
         """on_asked: what the person does when the reader wants the user; False: nothing, and the
         host gives up. Raises ViolationError."""
         number = self.numbers[name]

@@ -74,45 +74,54 @@ class Wish:
 
 def consent(bench: Bench, channel: str, wish: Wish) -> Expected:
     """What is to come of it."""
-    known, now = bench.known, bench.now
-    uv = present = asked = False
-    if wish.by == "token":
-        held = bench.held(channel)
-        token = None
-        if held is not None:
-            known, token = use(known, held, wish.permission, now)
-        if token is None or token.party not in (None, wish.party):
-            return Expected(known, (PIN_AUTH_INVALID,), False)
-        known = replace(known, token=replace(token, party=wish.party))
-        uv = True
-        present = token.present and now - token.issued < PRESENT_US
-    elif wish.by == "finger" or known.always and wish.up:
-        if not known.verifies:
-            status = NOT_ENABLED if wish.by == "finger" else PUAT_REQUIRED
-            return Expected(known, (status,), False)
-        if known.force:
-            return Expected(known, (PUAT_REQUIRED,), False)
-        known, failed, asked = with_finger(known, wish.touch, denied(known))
-        if failed is not None:
-            return Expected(_sample_taken(known, asked), (failed,), asked)
-        uv = present = True
+    verified = _verified(bench, channel, wish)
+    if verified.statuses != (0,):
+        return verified
+    known, uv, asked = verified.known, bool(verified.flags & UV), verified.asked
+    present = bool(verified.flags & UP)
     if not wish.exists(uv):
-        return Expected(_sample_taken(known, asked), (NO_CREDENTIALS,), asked)
+        return Expected(known, (NO_CREDENTIALS,), asked)
     if wish.up and not present:
         asked = True
+        known = replace(known, enrolment=None)
         if not known.sensor:
-            return Expected(_sample_taken(known, asked), (DENIED,), asked)
+            return Expected(known, (DENIED,), asked)
         if wish.touch == NOBODY:
-            return Expected(_sample_taken(known, asked), (CANCELLED,), asked)
-    known = _sample_taken(known, asked)
+            return Expected(known, (CANCELLED,), asked)
     if wish.up:
         known = spent(known)
     return Expected(known, (0,), asked, (UP if wish.up else 0) | (UV if uv else 0))
 
 
-def _sample_taken(known: Known, asked: bool) -> Known:
-    """The sensor was used for something else than an enrolment, which ends."""
-    return replace(known, enrolment=None) if asked else known
+def _verified(bench: Bench, channel: str, wish: Wish) -> Expected:
+    """By the token or a finger, if the request wants that; with the presence that comes of it."""
+    known = bench.known
+    if wish.by == "token":
+        return _by_token(bench, channel, wish)
+    if wish.by == "nothing" and not (known.always and wish.up):
+        return Expected(known, (0,), asked=False)
+    if not known.verifies:
+        status = NOT_ENABLED if wish.by == "finger" else PUAT_REQUIRED
+        return Expected(known, (status,), asked=False)
+    if known.force:
+        return Expected(known, (PUAT_REQUIRED,), asked=False)
+    known, failed, asked = with_finger(known, wish.touch, denied(known))
+    if asked:
+        known = replace(known, enrolment=None)  # the sensor was used for something else
+    if failed is not None:
+        return Expected(known, (failed,), asked)
+    return Expected(known, (0,), asked, UP | UV)
+
+
+def _by_token(bench: Bench, channel: str, wish: Wish) -> Expected:
+    known, held, token = bench.known, bench.held(channel), None
+    if held is not None:
+        known, token = use(known, held, wish.permission, bench.now)
+    if token is None or token.party not in (None, wish.party):
+        return Expected(known, (PIN_AUTH_INVALID,), asked=False)
+    known = replace(known, token=replace(token, party=wish.party))
+    present = token.present and bench.now - token.issued < PRESENT_US
+    return Expected(known, (0,), asked=False, flags=UV | (UP if present else 0))
 
 
 def spent(known: Known) -> Known:

@@ -71,6 +71,10 @@ def _replug(bench: Bench) -> None:
     bench.replug()
 
 
+def _restart(bench: Bench) -> None:
+    bench.restart()
+
+
 def _wait(bench: Bench) -> None:
     bench.wait(WAIT_MS)
 
@@ -181,7 +185,7 @@ def _on(channel: str, command: Command) -> Letter:
 
 
 WORLD: dict[str, Letter] = {
-    "replug": _replug, "wait": _wait, "cable": _cable, "finger": _finger,
+    "replug": _replug, "restart": _restart, "wait": _wait, "cable": _cable, "finger": _finger,
 }  # fmt: skip
 LETTERS: dict[str, Letter] = {
     **WORLD,
@@ -200,8 +204,9 @@ REDUCED = (
 )  # fmt: skip
 # For `--full`.
 LARGE = (
-    *REDUCED, "cable", "finger", "A reset", "A short-pin", "A wrong-pin", "A finger-token-stranger",
-    "A finger-config", "A assert-finger", "A make-resident", "A make-excluded", "A always",
+    *REDUCED, "restart", "cable", "finger", "A reset", "A short-pin", "A wrong-pin",
+    "A finger-token-stranger", "A finger-config", "A assert-finger", "A make-resident",
+    "A make-excluded", "A always",
     "A longer", "A remove-finger", "A cancel-enrolment", "B info", "B retries", "B make-nobody",
     "B finger-token", "B fragment-next", "B sample", "B select",
 )  # fmt: skip

@@ -100,6 +100,15 @@ class Bench:
         self._guarded(lambda: self.reader.run_for(100))
         self.power_on()
 
+    def restart(self) -> None:
+        """The firmware starts anew and power stays, as after an exception that nobody caught."""
+        self.reader.mcu.reset()
+        self._guarded(lambda: self.reader.run_for(_READY_MS))
+        self._boots = self.reader.mcu.boots
+        self.known = self.known.restarted()
+        self.channels.open()
+        self.settle()
+
     def wait(self, ms: int) -> None:
         self._guarded(lambda: self.reader.run_for(ms))
         self.settle()

@@ -119,6 +119,13 @@ class Known:
             enrolment=None,
         )  # fmt: skip
 
+    def restarted(self) -> Known:
+        """The firmware has started anew, and nobody pulled it out. Wrong PINs are in a row until
+        somebody does (6.5.5.7.2); a firmware that has lost their number takes it for the highest.
+        No reset: the 10 s are from when power came (6.6), which it cannot know any more."""
+        in_a_row = PIN_TRIES_IN_A_ROW if self.pin_tries < PIN_TRIES else 0
+        return replace(self.without_power(self.powered - 2 * RESET_US), in_a_row=in_a_row)
+
     def abstract(self) -> tuple[object, ...]:
         """What two ways have in common that end in the same state: no values drawn by chance, no
         times."""

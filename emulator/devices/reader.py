@@ -40,7 +40,8 @@ class Sensor(Protocol):
 
 
 class Reader(Device):
-    """`identity` is the per-reader segment. `seed` fixes every random choice of the run.
+    """`identity` is the per-reader segment. `seed` fixes every random choice of the run. kept_in:
+    see `NorFlash`.
 
     reports: what the reader has sent to the host, 64 bytes each, unless `on_report` takes them.
     """
@@ -55,8 +56,9 @@ class Reader(Device):
         sensor_for: Callable[[Clock], Sensor] | None = None,
         seed: int = 0,
         trace: Trace | None = None,
+        kept_in: int | None = None,
     ) -> None:
-        super().__init__(image, identity, random.Random(seed), trace)
+        super().__init__(image, identity, random.Random(seed), trace, kept_in=kept_in)
         self.reports: deque[bytes] = deque()
         self.on_report: Callable[[bytes], None] = self.reports.append
         self.mcu.usb.on_report = self._from_usb

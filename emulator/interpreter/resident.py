@@ -325,7 +325,7 @@ class ResidentLink(Link):
         return ResidentHold(interpreter, self._idle)
 
     def mark(self) -> Mark:
-        """The firmware waits for an answer, and can be taken back to this point. The link goes on."""
+        """The firmware waits for an answer, and can be taken back to this point."""
         assert self._interpreter is not None
         assert self._idle is not None
         assert self._at == self._end

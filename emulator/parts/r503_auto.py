@@ -62,6 +62,7 @@ def enroll(module: R503, memory: Memory, arguments: bytes) -> Iterator[Step]:
         yield Confirm.OK, (STEP_MERGE, page)
     yield WRITE_US
     module.flash.templates[page] = memory.buffers[1]
+    module.flash.on_write()
     yield Confirm.OK, (STEP_STORE, page)
 
 

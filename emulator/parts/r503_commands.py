@@ -171,6 +171,7 @@ class Commands:
         else:
             yield WRITE_US
             self._module.flash.templates[page] = template
+            self._module.flash.on_write()
             yield Reply(Confirm.OK)
 
     def _load(self, arguments: bytes) -> Job:
@@ -193,11 +194,13 @@ class Commands:
             if page in self._module.flash.templates:
                 yield WRITE_US
                 del self._module.flash.templates[page]
+                self._module.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _empty(self, _: bytes) -> Job:
         yield WRITE_US
         self._module.flash.templates.clear()
+        self._module.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _template_num(self, _: bytes) -> Job:
@@ -274,11 +277,14 @@ class Commands:
         if register == 4:
             yield Reply(Confirm.OK)  # still at the old baud rate
             self._module.flash.baud_n = value
+            self._module.flash.on_write()
             return
         if register == 5:
             self._module.flash.level = value
+            self._module.flash.on_write()
         else:
             self._module.flash.packet_code = value
+            self._module.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _read_sys_para(self, _: bytes) -> Job:
@@ -293,6 +299,7 @@ class Commands:
     def _set_pwd(self, arguments: bytes) -> Job:
         yield WRITE_US
         self._module.flash.password = _word(arguments)
+        self._module.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _vfy_pwd(self, arguments: bytes) -> Job:
@@ -302,6 +309,7 @@ class Commands:
     def _set_addr(self, arguments: bytes) -> Job:
         yield WRITE_US
         self._module.flash.address = _word(arguments)
+        self._module.flash.on_write()
         yield Reply(Confirm.OK)  # under the new address, as the manual has it
 
     # the rest

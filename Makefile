@@ -60,6 +60,7 @@ image: setup ## Build the card's firmware image into build/, and measure the hea
 
 campaign: setup ## Cut the power everywhere, in every way (about twenty minutes on two cores)
 	$(BIN)/tally campaign powercut --scenario all --depth 3
+	$(BIN)/tally campaign ctap --full
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
 

@@ -60,6 +60,9 @@ def handle(reader, request: dict) -> dict:
         enrolment = reader.enrolment
         if enrolment is None or enrolment.finger != finger or enrolment.channel != reader.channel:
             raise Refused(ctap.INVALID_PARAMETER)
+        reader.user.ensure_sensor()
+        if reader.enrolment is None:  # the module has started anew, without its samples
+            raise Refused(ctap.INVALID_PARAMETER)
         answer = _sample(reader, parameters)
         if not answer[6]:
             reader.store.put_finger(finger, "")

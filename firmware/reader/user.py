@@ -107,7 +107,7 @@ class User:
 
     def ensure_sensor(self) -> None:
         """Raises Refused."""
-        if self._state != _READY:
+        if not self._answers():
             self.start_sensor()
         if self._state != _READY:
             raise Refused(ctap.OPERATION_DENIED)

@@ -288,6 +288,17 @@ def test_an_enrolment_belongs_to_its_channel(rig: Rig) -> None:
     assert go_on(Host(rig), "thumb")[0] == 0x02
 
 
+def test_a_pulled_cable_ends_an_enrolment(rig: Rig) -> None:
+    host, go_on = _enrolment(rig)
+    rig.reader.unplug_sensor()
+    began = rig.reader.clock.now
+    assert go_on(host, "index")[0] == 0x27
+    assert rig.reader.clock.now - began < 5_000_000  # µs
+    rig.reader.plug_sensor(rig.sensor)
+    rig.reader.run_for(500)
+    assert go_on(host, "index")[0] == 0x02
+
+
 @pytest.mark.parametrize("command", ["log in", "token", "touch", "register"])
 def test_another_use_of_the_sensor_ends_an_enrolment(rig: Rig, command: str) -> None:
     host, go_on = _enrolment(rig)

@@ -71,7 +71,9 @@ def next_sample(bench: Bench, channel: str, finger: str = INDEX) -> None:
         bench.expect("6.7.4", answer, PIN_AUTH_INVALID, asked=False)
         return
     if enrolment is None or enrolment.channel != channel:
-        bench.expect("6.7.4", answer, 0x02, asked=False)
+        # Of a sensor that has gone meanwhile the standard says nothing.
+        gone = () if bench.known.sensor else (DENIED,)
+        bench.expect("6.7.4", answer, 0x02, *gone, asked=False)
         return
     bench.expect("6.7.4", answer, 0, asked=True)
     known = bench.known

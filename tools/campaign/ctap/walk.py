@@ -149,6 +149,11 @@ class Walker:
             tally.wrong(self._shortened(found))
         return tally
 
+    def begin(self) -> Bench:
+        """A reader in service, for somebody else's letters."""
+        self._bench.return_to(self._start)
+        return self._bench
+
     def follow(self, way: Way) -> Found | None:
         """None when all is well."""
         return self._follow(way, Tally())

@@ -15,11 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.formats import NewerStateError
 from tallystick.provisioning import audit
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE cards (
     id INTEGER PRIMARY KEY,
     serial TEXT NOT NULL,
@@ -39,6 +38,11 @@ CREATE UNIQUE INDEX one_open_run ON cards (serial)
     WHERE state NOT IN ('locked', 'labelled', 'failed');
 CREATE INDEX cards_by_batch ON cards (batch, id);
 """
+
+
+# What brings a journal from each version of its tables to the next; never changed, only added to.
+_MIGRATIONS = (_FIRST + audit.SCHEMA,)
+SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 class State(StrEnum):
@@ -111,7 +115,10 @@ class Journal:
     def __init__(
         self, path: Path, *, who: str | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        """who: whose acts these are, for the audit log; the operating system's user if None."""
+        """who: whose acts these are, for the audit log; the operating system's user if None.
+
+        Raises BadInputError, NewerStateError.
+        """
         self._now = now
         self._who = who or getpass.getuser()
         self._lock = threading.Lock()
@@ -122,6 +129,9 @@ class Journal:
                 path, isolation_level=None, check_same_thread=False, timeout=10
             )
             self._prepare()
+        except NewerStateError:
+            self._database.close()
+            raise
         except (OSError, sqlite3.Error) as error:
             raise BadInputError(
                 f"The station's journal {path} cannot be used: {error}.",
@@ -130,17 +140,24 @@ class Journal:
 
     def _prepare(self) -> None:
         run = self._database.execute
+        self._refuse_newer()
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=FULL")
         run("PRAGMA secure_delete=ON")
         with self._transaction():
-            (version,) = run("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _statements(_SCHEMA + audit.SCHEMA):
+            version = self._refuse_newer()
+            for migration in _MIGRATIONS[version:]:
+                for statement in _statements(migration):
                     run(statement)
+            if version < SCHEMA_VERSION:
                 run(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError("it was written by another version of Tallystick")
+
+    def _refuse_newer(self) -> int:
+        """→ the version of the file's tables; 0: none yet"""
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise NewerStateError("The station's journal", version, SCHEMA_VERSION)
+        return int(version)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -60,28 +60,29 @@ class Source:
     target: str
 
 
-def sources(device: str, board: str, chip: str) -> list[Source]:
+def sources(device: str, board: str, chip: str, *, typed: bool = False) -> list[Source]:
     """Every module that the device's `main.py` reaches through imports, sorted by target.
 
-    Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
+    typed: also those that only a type checker reads. Raises BadInputError for an import that
+    neither the firmware nor the board's MicroPython has.
     """
     if device == "reader":
-        return _reached("main.py", [root() / "reader", root()], board, chip, set())
+        return _reached("main.py", [root() / "reader", root()], board, chip, set(), typed)
     if device != "card":
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."
         )
-    return _reached("main.py", [root()], board, chip, {"booted"})
+    return _reached("main.py", [root()], board, chip, {"booted"}, typed)
 
 
-def boot_sources(board: str, chip: str) -> list[Source]:
+def boot_sources(board: str, chip: str, *, typed: bool = False) -> list[Source]:
     """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
-    found = _reached("boot.py", [root() / "boot", root()], board, chip, set())
+    found = _reached("boot.py", [root() / "boot", root()], board, chip, set(), typed)
     return [source for source in found if source.target not in _DISPLAYS]
 
 
 def _reached(
-    entry: str, folders: list[Path], board: str, chip: str, given: set[str]
+    entry: str, folders: list[Path], board: str, chip: str, given: set[str], typed: bool
 ) -> list[Source]:
     """Sources reached from `entry`. Modules are looked for in `folders`, in this order; `given` are
     there already when it starts."""
@@ -91,6 +92,8 @@ def _reached(
             f"There is no firmware for board {board!r}.", todo="See firmware/boards."
         )
     built_in = _BUILT_IN_ALL | _BUILT_IN[chip] | given
+    if typed:
+        built_in |= {"typing", "_mpy_shed"}
     found: dict[str, Source] = {}
     todo = [(folders[0] / entry, entry)]
     while todo:
@@ -98,7 +101,7 @@ def _reached(
         if target in found:
             continue
         found[target] = Source(path, target)
-        for module in _imports(path):
+        for module in _imports(path, typed):
             name = f"{module.replace('.', '/')}.py"
             file = next((f / name for f in folders if (f / name).is_file()), None)
             top = module.split(".")[0]
@@ -116,12 +119,12 @@ def _reached(
     return [found[target] for target in sorted(found)]
 
 
-def _imports(path: Path) -> set[str]:
-    """Names imported anywhere in the file, except under TYPE_CHECKING."""
+def _imports(path: Path, typed: bool) -> set[str]:
+    """Names imported anywhere in the file, under TYPE_CHECKING only when `typed`."""
     names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:
                 visit(other)
             return

@@ -13,8 +13,26 @@ from lib.journal import Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from card.identity import Identity
-    from lib.journal import Flash
+    from typed.board import Flash
+
+    class WithCode(TypedDict, total=False):
+        """What may change together with the moving factor."""
+
+        cell_state: int
+
+    class Changes(WithCode, total=False):
+        life_cycle: int
+        kvn: int
+        moving_factor: int
+        presses: int
+        digits: int
+        keys: bytes
+        secret: bytes
+        name: bytes
+
 
 OP_READY = const(0x01)
 INITIALIZED = const(0x07)
@@ -58,18 +76,18 @@ class Store:
 
     def _set(
         self,
-        life_cycle,
-        kvn,
-        cell_state,
-        moving_factor,
-        presses,
-        cold_starts,
-        dead,
-        digits,
-        keys,
-        secret,
-        name,
-    ):
+        life_cycle: int,
+        kvn: int,
+        cell_state: int,
+        moving_factor: int,
+        presses: int,
+        cold_starts: int,
+        dead: int,
+        digits: int,
+        keys: bytes,
+        secret: bytes,
+        name: bytes,
+    ) -> None:
         self.life_cycle = life_cycle
         self.kvn = kvn
         self.cell_state = cell_state
@@ -106,7 +124,7 @@ class Store:
     def _write(self) -> None:
         self._journal.append(self._encode())
 
-    def commit(self, **changes) -> None:
+    def commit(self, **changes: "Unpack[Changes]") -> None:
         """Writes all changes as one record. Raises OSError when flash fails: nothing has
         changed. A secret or the firm's keys that give way to others leave flash altogether.
         """
@@ -129,12 +147,12 @@ class Store:
         finally:
             self._dead = min(255, self._dead + self._journal.dead - before)
 
-    def _take(self, **changes) -> int:
+    def _take(self, **changes: "Unpack[WithCode]") -> int:
         factor = self.moving_factor
         self.commit(moving_factor=factor + 1, presses=self.presses + 1, **changes)
         return factor
 
-    def take_code(self, **changes) -> str:
+    def take_code(self, **changes: "Unpack[WithCode]") -> str:
         """Moves the counter on in flash (with other changes), and only then computes the old
         value's code.
         """

@@ -16,6 +16,17 @@ from reader.store import Store
 from reader.token import Token
 from reader.user import User
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from reader.bio import Enrolment
+    from typed.board import Reader as Board
+    from typed.kinds import Map, Ticks
+
+    _board: Board = board  # has all that a reader's board must
+
 _KEEPALIVE_MS = 100
 
 
@@ -35,20 +46,21 @@ class Reader:
         version = (NUMBER >> 16 & 0xFF, NUMBER >> 8 & 0xFF, NUMBER & 0xFF)
         self._channels = ctaphid.Channels(self._hid.write, version)
         self._channels.on_wink = self._wink
-        self._winked = None  # ticks of a wink that still shows
+        self._winked: "Ticks | None" = None  # ticks of a wink that still shows
         self._status = 1
-        self._spoke = 0  # ticks of the last keep-alive
+        self._spoke = self._started  # ticks of the last keep-alive
         try:
             self.store = Store(board.records(), board.root(), self.urandom)
         except (DamagedError, OSError):
-            self.store = None
+            # No handler runs before a reset has made it: `_execute`.
+            self.store = None  # type: ignore[assignment]
         self.token = Token(self.urandom)
         self.agreement = KeyAgreement(self.urandom, self.pause)
-        self.enrolment = None
+        self.enrolment: "Enrolment | None" = None
         self.user = User(board, self)
         self.wrong_pins = 0 if cold else self._wrong_before()  # in a row, since power came
-        self._sequence = None  # what the next command may go on with
-        self._before = None  # the same, for the command under way
+        self._sequence: "Sequence | None" = None  # what the next command may go on with
+        self._before: "Sequence | None" = None  # the same, for the command under way
 
     def _wrong_before(self) -> int:
         """After a restart of the firmware, which forgot how many wrong PINs there were: when some
@@ -145,7 +157,7 @@ class Reader:
         """That the command under way came on."""
         return self._channels.channel
 
-    def begin_sequence(self, kind: int, content: object, by_token: bool) -> None:
+    def begin_sequence(self, kind: int, content: "Any", by_token: bool) -> None:
         """by_token: a token allowed the command under way."""
         token = self.token.number if by_token else 0
         self._sequence = Sequence(kind, self.channel, token, content)
@@ -167,6 +179,7 @@ class Reader:
     # -- commands ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        assert self._channels.request is not None
         _, message = self._channels.request
         self._spoke = ticks_ms()
         self._status = 1
@@ -184,13 +197,14 @@ class Reader:
         except Exception as error:
             # A fault of ours. A restart would forget how many wrong PINs there were.
             sys.print_exception(error)
-            self._sequence = self.enrolment = None
+            self._sequence = None
+            self.enrolment = None
             self.token.reset()
             answer = bytes((ctap.OTHER,))
         self._before = None
         self._channels.reply(answer)
 
-    def _execute(self, command: int, body) -> bytes:
+    def _execute(self, command: int, body: memoryview) -> bytes:
         self._before, self._sequence = self._sequence, None
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
@@ -205,7 +219,7 @@ class Reader:
         answer = self._without_request(command) if not body else self._with_request(command, body)
         return cbor.encode(answer) if answer else b""
 
-    def _without_request(self, command: int) -> dict:
+    def _without_request(self, command: int) -> "Map":
         if command == ctap.GET_INFO:
             from reader import info
 
@@ -223,7 +237,7 @@ class Reader:
             raise Refused(ctap.MISSING_PARAMETER)
         raise Refused(ctap.INVALID_COMMAND)
 
-    def _with_request(self, command: int, body) -> dict:
+    def _with_request(self, command: int, body: memoryview) -> "Map":
         if command in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION, ctap.SELECTION, ctap.RESET):
             raise Refused(ctap.INVALID_LENGTH)
         if command not in _HANDLED:
@@ -233,7 +247,7 @@ class Reader:
             raise Refused(ctap.UNEXPECTED_TYPE)
         return _handler(command)(self, request)
 
-    def _reset(self) -> dict:
+    def _reset(self) -> "Map":
         """authenticatorReset: soon after power-up, and with a touch."""
         self._close_window()
         if not self._window:
@@ -257,7 +271,7 @@ _HANDLED = (
 )  # fmt: skip
 
 
-def _handler(command: int):
+def _handler(command: int) -> "Callable[[Reader, Map], Map]":
     """Imported when first needed, which keeps start-up short."""
     if command == ctap.MAKE_CREDENTIAL:
         from reader.register import handle
@@ -277,4 +291,5 @@ def _handler(command: int):
 
 
 def run() -> None:
+    """Never returns."""
     Reader().run()

@@ -8,10 +8,15 @@ from reader.refused import Refused
 from reader.sequence import BLOB
 from reader.store import ALWAYS_UV
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from typed.kinds import Map
+
 _FRAGMENT = ctap.MAX_MESSAGE - 64
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     offset = consent.optional(request, 3, int, -1)
     size = consent.optional(request, 1, int, None)
@@ -20,10 +25,11 @@ def handle(reader, request: dict) -> dict:
         raise Refused(ctap.INVALID_PARAMETER)
     if size is not None:
         return _get(reader, request, offset, size)
+    assert part is not None  # as size is not there
     return _set(reader, request, offset, part)
 
 
-def _get(reader, request: dict, offset: int, size: int) -> dict:
+def _get(reader: "Reader", request: "Map", offset: int, size: int) -> "Map":
     if 4 in request or 5 in request or 6 in request:
         raise Refused(ctap.INVALID_PARAMETER)  # those belong to a fragment to write
     if size > _FRAGMENT:
@@ -42,7 +48,7 @@ class _Array:
         self.content = b""
 
 
-def _set(reader, request: dict, offset: int, part: bytes) -> dict:
+def _set(reader: "Reader", request: "Map", offset: int, part: bytes) -> "Map":
     if len(part) > _FRAGMENT:
         raise Refused(ctap.INVALID_LENGTH)
     array = _array(reader, request, offset)
@@ -65,7 +71,7 @@ def _set(reader, request: dict, offset: int, part: bytes) -> dict:
     return {}
 
 
-def _array(reader, request: dict, offset: int) -> _Array:
+def _array(reader: "Reader", request: "Map", offset: int) -> _Array:
     """The array that a fragment at `offset` belongs to. Raises Refused."""
     length = consent.optional(request, 4, int, None)
     if offset == 0:
@@ -77,6 +83,7 @@ def _array(reader, request: dict, offset: int) -> _Array:
     if length is not None:
         raise Refused(ctap.INVALID_PARAMETER)
     sequence = reader.take_sequence(BLOB)
-    if sequence is None or offset != len(sequence.content.content):
+    array: "_Array | None" = None if sequence is None else sequence.content
+    if array is None or offset != len(array.content):
         raise Refused(ctap.INVALID_SEQ)
-    return sequence.content
+    return array

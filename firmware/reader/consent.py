@@ -7,27 +7,37 @@ from reader import protocol
 from reader.refused import Refused
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
 
-def need(request: dict, key, kind):
+    from reader.app import Reader
+    from typed.kinds import Item, Map
+
+    T = TypeVar("T")
+    D = TypeVar("D")
+
+
+def need(request: "Map", key: "Item", kind: "type[T]") -> "T":
     """A parameter that must be there and of a type. Raises Refused."""
     if key not in request:
         raise Refused(ctap.MISSING_PARAMETER)
     return of_type(request[key], kind)
 
 
-def of_type(value, kind):
+def of_type(value: "Item", kind: "type[T]") -> "T":
     """Raises Refused."""
     if not isinstance(value, kind) or kind is int and isinstance(value, bool):
         raise Refused(ctap.UNEXPECTED_TYPE)
     return value
 
 
-def optional(request: dict, key, kind, default):
+def optional(request: "Map", key: "Item", kind: "type[T]", default: "D") -> "T | D":
     """Raises Refused."""
     return of_type(request[key], kind) if key in request else default
 
 
-def token_parameters(request: dict, signature_key: int, version_key: int) -> "tuple[bytes, int]":
+def token_parameters(request: "Map", signature_key: int, version_key: int) -> "tuple[bytes, int]":
     """pinUvAuthParam and pinUvAuthProtocol, which must be there. Raises Refused."""
     if signature_key not in request:
         raise Refused(ctap.PUAT_REQUIRED)
@@ -35,7 +45,7 @@ def token_parameters(request: dict, signature_key: int, version_key: int) -> "tu
     return signature, protocol.check_version(request, version_key)
 
 
-def options(value: dict) -> "tuple[bool | None, bool | None, bool | None]":
+def options(value: "Map") -> "tuple[bool | None, bool | None, bool | None]":
     """(rk, up, uv), None where the platform does not say; others are ignored. Raises Refused."""
     return (
         optional(value, "rk", bool, None),
@@ -44,11 +54,12 @@ def options(value: dict) -> "tuple[bool | None, bool | None, bool | None]":
     )
 
 
-def descriptors(items: list) -> "list[bytes]":
+def descriptors(items: "list[Item]") -> "list[bytes]":
     """Identifiers in a list of PublicKeyCredentialDescriptor. Raises Refused."""
     found = []
     for item in items:
         of_type(item, dict)
+        assert isinstance(item, dict)
         identifier = need(item, "id", bytes)
         optional(item, "transports", list, None)
         if need(item, "type", str) == "public-key":
@@ -56,21 +67,27 @@ def descriptors(items: list) -> "list[bytes]":
     return found
 
 
-def token_parameter(reader, request: dict, signature_key: int, version_key: int) -> "bytes | None":
-    """pinUvAuthParam, if there is one. An empty one asks for a touch, to see which of several
-    readers is meant. Raises Refused.
+def token_parameter(
+    reader: "Reader", request: "Map", signature_key: int, version_key: int
+) -> "tuple[bytes | None, int]":
+    """pinUvAuthParam, if there is one, and pinUvAuthProtocol. An empty one asks for a touch, to
+    see which of several readers is meant. Raises Refused.
     """
     signature = optional(request, signature_key, bytes, None)
     if signature == b"":
         reader.user.touch()
         raise Refused(ctap.PIN_INVALID if reader.store.pin_length else ctap.PIN_NOT_SET)
-    if signature is not None:
-        protocol.check_version(request, version_key)
-    return signature
+    return signature, 0 if signature is None else protocol.check_version(request, version_key)
 
 
 def verified(
-    reader, rp_id: str, data_hash: bytes, signature, version, uv: bool, permission: int
+    reader: "Reader",
+    rp_id: str,
+    data_hash: bytes,
+    signature: "bytes | None",
+    version: int,
+    uv: bool,
+    permission: int,
 ) -> bool:
     """Whether the user is verified: by the token, or here and now by a finger. Raises Refused."""
     if signature is not None:
@@ -84,7 +101,7 @@ def verified(
     return True
 
 
-def wants_uv(reader, uv, signature) -> bool:
+def wants_uv(reader: "Reader", uv: "bool | None", signature: "bytes | None") -> bool:
     """The uv option, after what this reader is able and told to do. Raises Refused."""
     flags = reader.store.flags
     if signature is not None or not (uv or flags & ALWAYS_UV):
@@ -96,7 +113,7 @@ def wants_uv(reader, uv, signature) -> bool:
     return True
 
 
-def ensure_present(reader, by_finger: bool, by_token: bool) -> None:
+def ensure_present(reader: "Reader", by_finger: bool, by_token: bool) -> None:
     """The user's presence: the finger just now, or that of the token which came with this very
     request, or a touch. Raises Refused.
     """
@@ -116,7 +133,7 @@ def authenticator_data(
     return rp_hash + bytes((flags,)) + count.to_bytes(4, "big") + attested + extensions
 
 
-def count_signature(reader) -> int:
+def count_signature(reader: "Reader") -> int:
     """The next signature counter, which is in flash before anything is signed with it."""
     count = reader.store.signatures + 1
     reader.store.commit(signatures=count)
@@ -124,4 +141,5 @@ def count_signature(reader) -> int:
 
 
 def hash_of(rp_id: str) -> bytes:
+    """SHA-256 of a relying party's id: rpIdHash (WebAuthn 6.1), 32 bytes."""
     return sha256(rp_id.encode()).digest()

@@ -7,11 +7,28 @@ from reader import consent, credential, protocol
 from reader.refused import Refused
 from reader.sequence import ASSERTIONS
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
+    Salted: TypeAlias = tuple[protocol.Secret, bytes]
+
 
 class Pending:
     """What is left of an assertion with several credentials."""
 
-    def __init__(self, slots, data_hash, flags, extensions, secret) -> None:
+    def __init__(
+        self,
+        slots: "list[int]",
+        data_hash: bytes,
+        flags: int,
+        extensions: "Map",
+        secret: "Salted | None",
+    ) -> None:
         self.slots = slots
         self.data_hash = data_hash
         self.flags = flags
@@ -19,7 +36,7 @@ class Pending:
         self.secret = secret
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     store = reader.store
     rp_id = consent.need(request, 1, str)
@@ -32,14 +49,12 @@ def handle(reader, request: dict) -> dict:
     if rk is not None:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     up = up is not False
-    signature = consent.token_parameter(reader, request, 6, 7)
+    signature, version = consent.token_parameter(reader, request, 6, 7)
     if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
         raise Refused(ctap.INVALID_OPTION)
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
-    by_user = consent.verified(
-        reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA
-    )
+    by_user = consent.verified(reader, rp_id, data_hash, signature, version, bool(uv), ctap.GA)
     one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
     secret = _hmac_secret(reader, extensions, up)
     if up:
@@ -54,12 +69,12 @@ def handle(reader, request: dict) -> dict:
     return answer
 
 
-def next_one(reader) -> dict:
+def next_one(reader: "Reader") -> "Map":
     """Raises Refused."""
     sequence = reader.take_sequence(ASSERTIONS)
     if sequence is None:
         raise Refused(ctap.NOT_ALLOWED)
-    pending = sequence.content
+    pending: Pending = sequence.content
     one = credential.stored(reader.store, pending.slots.pop(0))
     if pending.slots:
         reader.keep_sequence(sequence)
@@ -68,7 +83,9 @@ def next_one(reader) -> dict:
     )
 
 
-def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
+def _applicable(
+    store: "Store", rp_hash: bytes, allowed: "list[bytes] | None", by_user: bool
+) -> "tuple[credential.Credential, list[int]]":
     """The credential to use, and the slots of others, newest first. Raises Refused when there is
     none.
     """
@@ -76,7 +93,7 @@ def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
         slots = credential.newest_first(store, rp_hash, 3 if by_user else 1)
         if slots:
             return credential.stored(store, slots[0]), slots[1:]
-        allowed = ()
+        allowed = []
     for identifier in allowed:
         one = credential.identified(store, rp_hash, identifier)
         if one is not None and (by_user or one.protect < 3):
@@ -84,7 +101,7 @@ def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
     raise Refused(ctap.NO_CREDENTIALS)
 
 
-def _hmac_secret(reader, extensions: dict, up: bool):
+def _hmac_secret(reader: "Reader", extensions: "Map", up: bool) -> "Salted | None":
     """(shared secret, salts) when asked for. Raises Refused."""
     if "hmac-secret" not in extensions:
         return None
@@ -100,9 +117,17 @@ def _hmac_secret(reader, extensions: dict, up: bool):
     return shared, shared.decrypt(encrypted)
 
 
-def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool) -> dict:
+def _assertion(
+    reader: "Reader",
+    one: credential.Credential,
+    data_hash: bytes,
+    flags: int,
+    extensions: "Map",
+    secret: "Salted | None",
+    several: bool,
+) -> "Map":
     store = reader.store
-    output = {}
+    output: "Map" = {}
     if secret is not None:
         shared, salts = secret
         key = one.secret(store, bool(flags & ctap.UV))
@@ -115,7 +140,11 @@ def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool)
     data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(one.private(store), digest, reader.urandom, reader.pause)
-    answer = {1: {"id": one.identifier(store), "type": "public-key"}, 2: data, 3: p256.der(r, s)}
+    answer: "Map" = {
+        1: {"id": one.identifier(store), "type": "public-key"},
+        2: data,
+        3: p256.der(r, s),
+    }
     if one.slot >= 0:
         answer[4] = one.user(several and bool(flags & ctap.UV))
     if "largeBlobKey" in extensions and one.flags & credential.BLOB:

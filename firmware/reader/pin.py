@@ -15,6 +15,12 @@ from reader.refused import Refused
 from reader.seal import equal
 from reader.store import FORCE_PIN_CHANGE
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
 _RETRIES = const(1)
 _KEY_AGREEMENT = const(2)
 _SET = const(3)
@@ -28,7 +34,7 @@ _MC_GA = const(3)
 _HASH_SIZE = const(16)  # bytes of a PIN's hash that are compared
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
     command = consent.need(request, 2, int)
     store = reader.store
@@ -48,13 +54,14 @@ def handle(reader, request: dict) -> dict:
     return _token(reader, version, command, request)
 
 
-def _need(request: dict, *keys: int) -> list:
-    """Key agreement (3), and byte strings. Raises Refused."""
-    return [consent.need(request, key, dict if key == 3 else bytes) for key in keys]
+def _need(request: "Map", *keys: int) -> "list[bytes]":
+    """Byte strings. Raises Refused."""
+    return [consent.need(request, key, bytes) for key in keys]
 
 
-def _set(reader, version, request) -> dict:
-    peer, signature, encrypted = _need(request, 3, 4, 5)
+def _set(reader: "Reader", version: int, request: "Map") -> "Map":
+    peer = consent.need(request, 3, dict)
+    signature, encrypted = _need(request, 4, 5)
     if reader.store.pin_length:
         raise Refused(ctap.PIN_AUTH_INVALID)
     secret = reader.agreement.agree(version, peer)
@@ -64,7 +71,7 @@ def _set(reader, version, request) -> dict:
     return {}
 
 
-def _new_pin(store, padded: bytes) -> bytes:
+def _new_pin(store: "Store", padded: bytes) -> bytes:
     """The PIN, checked against the policy. Raises Refused."""
     if len(padded) != 64:
         raise Refused(ctap.INVALID_PARAMETER)
@@ -81,7 +88,7 @@ def _characters(pin: bytes) -> int:
     return sum(1 for byte in pin if byte & 0xC0 != 0x80)
 
 
-def _write(store, pin: bytes) -> None:
+def _write(store: "Store", pin: bytes) -> None:
     store.commit(
         pin_check=store.check_of_pin(sha256(pin).digest()[:16]),
         pin_length=_characters(pin),
@@ -91,7 +98,7 @@ def _write(store, pin: bytes) -> None:
     )
 
 
-def _check_open(reader) -> None:
+def _check_open(reader: "Reader") -> None:
     """Raises Refused when no PIN may be tried now."""
     if not reader.store.pin_length:
         raise Refused(ctap.PIN_NOT_SET)
@@ -101,7 +108,7 @@ def _check_open(reader) -> None:
         raise Refused(ctap.PIN_AUTH_BLOCKED)
 
 
-def _compare(reader, secret, encrypted) -> None:
+def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> None:
     """Tries a PIN: costs a retry, in flash, before it is looked at. What can be no PIN costs none.
     Raises Refused.
     """
@@ -121,8 +128,9 @@ def _compare(reader, secret, encrypted) -> None:
     store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES)
 
 
-def _change(reader, version, request) -> dict:
-    peer, signature, encrypted, hash_encrypted = _need(request, 3, 4, 5, 6)
+def _change(reader: "Reader", version: int, request: "Map") -> "Map":
+    peer = consent.need(request, 3, dict)
+    signature, encrypted, hash_encrypted = _need(request, 4, 5, 6)
     _check_open(reader)
     store = reader.store
     secret = reader.agreement.agree(version, peer)
@@ -137,7 +145,7 @@ def _change(reader, version, request) -> dict:
     return {}
 
 
-def _permissions(reader, command, request) -> "tuple[int, str | None]":
+def _permissions(reader: "Reader", command: int, request: "Map") -> "tuple[int, str | None]":
     """What the token is to be good for. Raises Refused."""
     if command == _TOKEN:
         if 9 in request or 10 in request:
@@ -155,11 +163,11 @@ def _permissions(reader, command, request) -> "tuple[int, str | None]":
     return permissions, rp_id
 
 
-def _token(reader, version, command, request) -> dict:
+def _token(reader: "Reader", version: int, command: int, request: "Map") -> "Map":
     permissions, rp_id = _permissions(reader, command, request)
     store = reader.store
     if command == _UV_TOKEN:
-        (peer,) = _need(request, 3)
+        peer = consent.need(request, 3, dict)
         if not reader.user.can_verify():
             raise Refused(ctap.NOT_ALLOWED)
         if store.flags & FORCE_PIN_CHANGE:
@@ -169,7 +177,8 @@ def _token(reader, version, command, request) -> dict:
         secret = reader.agreement.agree(version, peer)
         reader.user.verify()
     else:
-        peer, hash_encrypted = _need(request, 3, 6)
+        peer = consent.need(request, 3, dict)
+        (hash_encrypted,) = _need(request, 6)
         _check_open(reader)
         secret = reader.agreement.agree(version, peer)
         _compare(reader, secret, hash_encrypted)

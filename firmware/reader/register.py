@@ -6,8 +6,14 @@ from lib import cbor, ctap, p256
 from reader import consent, credential
 from reader.refused import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Item, Map
 
-def handle(reader, request: dict) -> dict:
+
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     store = reader.store
     data_hash = consent.need(request, 1, bytes)
@@ -29,7 +35,7 @@ def handle(reader, request: dict) -> dict:
         raise Refused(ctap.INVALID_LENGTH)
     if up is False:
         raise Refused(ctap.INVALID_OPTION)
-    signature = consent.token_parameter(reader, request, 8, 9)
+    signature, version = consent.token_parameter(reader, request, 8, 9)
     if enterprise is not None:
         raise Refused(ctap.INVALID_PARAMETER)  # there is none
     protect, hmac_secret, blob = _extensions(extensions, rk)
@@ -37,7 +43,7 @@ def handle(reader, request: dict) -> dict:
     protected = store.pin_length or store.fingers()
     if rk and protected and signature is None and not uv:
         raise Refused(ctap.PUAT_REQUIRED)
-    by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(9), uv, ctap.MC)
+    by_user = consent.verified(reader, rp_id, data_hash, signature, version, uv, ctap.MC)
     rp_hash = consent.hash_of(rp_id)
     for identifier in excluded:
         known = credential.identified(store, rp_hash, identifier)
@@ -56,7 +62,7 @@ def handle(reader, request: dict) -> dict:
         made.name = credential.cut(name)
         made.display_name = credential.cut(display_name)
         _keep(store, made)
-    output = {}
+    output: "Map" = {}
     if "credProtect" in extensions:
         output["credProtect"] = protect
     if hmac_secret:
@@ -64,17 +70,18 @@ def handle(reader, request: dict) -> dict:
     return _answer(reader, made, flags, data_hash, output)
 
 
-def _check_algorithms(parameters: list) -> None:
+def _check_algorithms(parameters: "list[Item]") -> None:
     usable = False
     for item in parameters:
         consent.of_type(item, dict)
+        assert isinstance(item, dict)
         kind, algorithm = consent.need(item, "type", str), consent.need(item, "alg", int)
         usable = usable or kind == "public-key" and algorithm == -7
     if not usable:
         raise Refused(ctap.UNSUPPORTED_ALGORITHM)
 
 
-def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
+def _extensions(extensions: "Map", rk: "bool | None") -> "tuple[int, bool, bool]":
     """(credProtect, hmac-secret, largeBlobKey). Raises Refused."""
     protect = consent.optional(extensions, "credProtect", int, 1)
     if not 1 <= protect <= 3:
@@ -85,7 +92,7 @@ def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
     return protect, consent.optional(extensions, "hmac-secret", bool, False), blob
 
 
-def _keep(store, made) -> None:
+def _keep(store: "Store", made: credential.Credential) -> None:
     """Stores a resident credential; one of the same user and relying party is replaced in the same
     commit.
     """
@@ -102,7 +109,9 @@ def _keep(store, made) -> None:
     store.put_credential(slot, made.rp_hash, made.encode())
 
 
-def _answer(reader, made, flags: int, data_hash: bytes, output: dict) -> dict:
+def _answer(
+    reader: "Reader", made: credential.Credential, flags: int, data_hash: bytes, output: "Map"
+) -> "Map":
     store = reader.store
     count = consent.count_signature(reader)
     identifier = made.identifier(store)
@@ -113,8 +122,8 @@ def _answer(reader, made, flags: int, data_hash: bytes, output: dict) -> dict:
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
-    statement = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
-    answer = {1: "packed", 2: data, 3: statement}
+    statement: "Map" = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
+    answer: "Map" = {1: "packed", 2: data, 3: statement}
     if made.flags & credential.BLOB:
         answer[5] = made.blob_key(store)
     return answer

@@ -9,6 +9,12 @@ from time import ticks_diff, ticks_ms
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import Any
+
+    from typed.kinds import Ticks
+
 ASSERTIONS = const(1)
 PARTIES = const(2)
 CREDENTIALS = const(3)
@@ -20,13 +26,12 @@ _LASTS_MS = const(30000)
 class Sequence:
     """kind: one of the above. token: number of the token that allowed it, 0 when there was none."""
 
-    def __init__(self, kind: int, channel: int, token: int, content: object) -> None:
+    def __init__(self, kind: int, channel: int, token: int, content: "Any") -> None:
         self._kind = kind
         self._channel = channel
         self._token = token
-        self._since = 0
+        self._since: "Ticks" = ticks_ms()
         self.content = content
-        self.touch()
 
     def touch(self) -> None:
         """Its 30 seconds begin anew."""

@@ -54,7 +54,7 @@ def url_of(sock: socket.socket) -> str:
 def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first.
 
-    Raises KeyFileError or SchemaError before anything is served.
+    Raises KeyFileError or NewerStateError before anything is served.
     """
     settings = _with_public_url(settings, sock)
     with opened(settings):

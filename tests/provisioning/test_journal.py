@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.formats import NewerStateError
 from tallystick.provisioning.audit import verify
 from tallystick.provisioning.journal import Journal, JournalWriteError, State
 
@@ -121,8 +122,11 @@ def test_a_journal_of_a_later_version(tmp_path):
     journal = Journal(tmp_path / "j.db")
     journal._database.execute("PRAGMA user_version=99")
     journal.close()
-    with pytest.raises(BadInputError, match="another version"):
+    before = (tmp_path / "j.db").read_bytes()
+    with pytest.raises(NewerStateError, match="format is 99") as caught:
         Journal(tmp_path / "j.db")
+    assert "newer version" in caught.value.todo
+    assert (tmp_path / "j.db").read_bytes() == before
 
 
 def test_a_full_disk_is_told_and_the_journal_goes_on_when_there_is_room(tmp_path):

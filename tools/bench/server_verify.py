@@ -27,7 +27,7 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import Assignment, Card, Person
+from tallystick.server.store.models import Assignment, CardRow, PersonRow
 
 CLIENTS = 4
 CHECKS_EACH = 750
@@ -103,16 +103,16 @@ def _fill(server: RunningServer, cards: int) -> None:
     for start in range(0, cards, FILL_BATCH):
         numbers = range(start, min(cards, start + FILL_BATCH))
         with database.write() as connection:
-            connection.execute(insert(Person), [_person_row(number) for number in numbers])
+            connection.execute(insert(PersonRow), [_person_row(number) for number in numbers])
             connection.execute(
-                insert(Card), [_card_row(number, station.id, box) for number in numbers]
+                insert(CardRow), [_card_row(number, station.id, box) for number in numbers]
             )
             connection.execute(
                 insert(Assignment).from_select(
                     ["card_id", "person_id", "assigned_at", "assigned_by"],
-                    select(Card.id, Person.id, literal(0), literal("bench"))
-                    .join(Person, Person.login == Card.serial)
-                    .where(Card.serial.in_([f"f{number:09}" for number in numbers])),
+                    select(CardRow.id, PersonRow.id, literal(0), literal("bench"))
+                    .join(PersonRow, PersonRow.login == CardRow.serial)
+                    .where(CardRow.serial.in_([f"f{number:09}" for number in numbers])),
                 )
             )
     database.close()

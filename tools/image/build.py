@@ -10,7 +10,12 @@ from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import FLASH_BASE, Board
 from tallystick.tools import firmware
 from tallystick.tools.image import filesystem, outputs
-from tallystick.tools.image.compile import TRUST_MODULE, VERSION_MODULE, compile_all
+from tallystick.tools.image.compile import (
+    READER_VERSION_MODULE,
+    TRUST_MODULE,
+    VERSION_MODULE,
+    compile_all,
+)
 from tallystick.tools.image.header import Header, parse_version
 from tallystick.tools.image.keys import SigningKey, point_x
 
@@ -67,6 +72,7 @@ def build(
     numbers = parse_version(version)
     replaced = {
         VERSION_MODULE: f"VERSION = {numbers}\n",
+        READER_VERSION_MODULE: f"NUMBER = {hex(int.from_bytes(bytes(numbers)))}\n",
         TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
     sources = firmware.sources(device, board.name, board.chip)

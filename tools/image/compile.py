@@ -15,6 +15,7 @@ from tallystick.tools.image import constants
 from tallystick.tools.image.shrink import shrink
 
 VERSION_MODULE = "card/version.py"
+READER_VERSION_MODULE = "reader/version.py"
 TRUST_MODULE = "card/trust.py"
 _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 

@@ -22,6 +22,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.tools import uf2
 from tallystick.tools.image import memory, sizes
 from tallystick.tools.image.build import build, write
+from tallystick.tools.image.compile import compile_text
 from tallystick.tools.image.header import SIZE, Header, parse_version
 from tallystick.tools.image.inspect import inspect
 from tallystick.tools.image.keys import SigningKey, is_signed, load, point_x, read_public
@@ -42,6 +43,12 @@ def built(request):
 def folder(built, tmp_path):
     write(built, tmp_path)
     return tmp_path
+
+
+def test_the_version_asked_for_is_in_the_image(built):
+    module = f"{built.device}/version.py"
+    text = {"card": "VERSION = (1, 2, 3)\n", "reader": "NUMBER = 0x10203\n"}[built.device]
+    assert built.files[module.replace(".py", ".mpy")] == compile_text(text, module)
 
 
 def test_two_folders_and_two_times_give_the_same_bytes(tmp_path, built):

@@ -171,8 +171,8 @@ ANIMALS = (
     _animal(
         "any-offset", "A fragment of large blobs is taken wherever it belongs.",
         "A pin-token, A fragment, A fragment-elsewhere",
-        Patch(_BLOBS, "    if sequence is None or offset != len(sequence.content.content):\n",
-              "    if sequence is None:\n"),
+        Patch(_BLOBS, "    if array is None or offset != len(array.content):\n",
+              "    if array is None:\n"),
     ),
     _animal(
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",

@@ -11,7 +11,7 @@ _REGISTER, _USER = "reader/register.py", "reader/user.py"
 
 _PAID = "    store.commit(pin_retries=store.pin_retries - 1)\n"
 _WRONG = "        reader.agreement.renew()\n        if not store.pin_retries:\n"
-_LOADED = "        self._decode(self._open(_STATE, sealed))\n"
+_LOADED = "        self._decode(self._open(_STATE, self._records.get(_STATE)))\n"
 _STORED = "            status = user.merge(enrolment.finger)\n"
 _REMOVED = "        reader.store.delete_finger(finger)\n        reader.user.forget_finger(finger)\n"
 _KEPT = "    store.put_credential(slot, made.rp_hash, made.encode())\n"

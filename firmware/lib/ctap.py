@@ -70,6 +70,10 @@ LBW = const(0x10)
 ACFG = const(0x20)
 ALL_PERMISSIONS = const(0x3F)
 
+# COSE algorithms (RFC 9053, 2; RFC 8152).
+ES256 = const(-7)
+EDDSA = const(-8)
+
 # Flags of authenticator data (WebAuthn 6.1).
 UP = const(0x01)
 UV = const(0x04)

@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 
-from lib import cbor, ctap, hmac, p256
+from lib import cbor, ctap, hmac
 from reader import consent, credential, protocol
 from reader.refused import Refused
 from reader.sequence import ASSERTIONS
@@ -138,12 +138,11 @@ def _assertion(
     count = consent.count_signature(reader)
     encoded = cbor.encode(output) if output else b""
     data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)
-    digest = sha256(data + data_hash).digest()
-    r, s = p256.sign(one.private(store), digest, reader.urandom, reader.pause)
+    signature = one.sign(reader, data + data_hash)
     answer: "Map" = {
         1: {"id": one.identifier(store), "type": "public-key"},
         2: data,
-        3: p256.der(r, s),
+        3: signature,
     }
     if one.slot >= 0:
         answer[4] = one.user(several and bool(flags & ctap.UV))

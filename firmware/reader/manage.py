@@ -2,7 +2,7 @@
 
 from micropython import const
 
-from lib import cbor, ctap, p256
+from lib import cbor, ctap
 from reader import consent, credential
 from reader.refused import Refused
 from reader.sequence import CREDENTIALS, PARTIES
@@ -120,11 +120,10 @@ def _list_credentials(reader: "Reader", rp_hash: bytes) -> "Map":
 def _credential(reader: "Reader", slot: int) -> "Map":
     store = reader.store
     one = credential.stored(store, slot)
-    public = p256.public_key(one.private(store), reader.urandom, reader.pause)
     answer: "Map" = {
         6: one.user(True),
         7: {"id": one.identifier(store), "type": "public-key"},
-        8: {1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]},
+        8: one.cose(reader),
         10: one.protect,
     }
     if one.flags & credential.BLOB:

@@ -26,7 +26,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     display_name = consent.optional(user, "displayName", str, "")
     for entity in (rp, user):
         consent.optional(entity, "icon", str, "")
-    _check_algorithms(consent.need(request, 4, list))
+    algorithm = _algorithm(consent.need(request, 4, list))
     excluded = consent.descriptors(consent.optional(request, 5, list, []))
     extensions = consent.optional(request, 6, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 7, dict, {}))
@@ -54,7 +54,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     reader.token.spend()
     flags = ctap.UP | (ctap.UV if by_user else 0)
     made = credential.Credential(
-        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob)
+        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob, algorithm)
     )
     if rk:
         made.user_id = user_id
@@ -70,15 +70,18 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     return _answer(reader, made, flags, data_hash, output)
 
 
-def _check_algorithms(parameters: "list[Item]") -> None:
-    usable = False
+def _algorithm(parameters: "list[Item]") -> int:
+    """The first one in the platform's list that the reader has. Raises Refused."""
+    found = 0
     for item in parameters:
         consent.of_type(item, dict)
         assert isinstance(item, dict)
         kind, algorithm = consent.need(item, "type", str), consent.need(item, "alg", int)
-        usable = usable or kind == "public-key" and algorithm == -7
-    if not usable:
+        if not found and kind == "public-key" and algorithm in (ctap.ES256, ctap.EDDSA):
+            found = algorithm
+    if not found:
         raise Refused(ctap.UNSUPPORTED_ALGORITHM)
+    return found
 
 
 def _extensions(extensions: "Map", rk: "bool | None") -> "tuple[int, bool, bool]":
@@ -115,14 +118,17 @@ def _answer(
     store = reader.store
     count = consent.count_signature(reader)
     identifier = made.identifier(store)
-    public = p256.public_key(made.private(store), reader.urandom, reader.pause)
-    key = cbor.encode({1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]})
+    key = cbor.encode(made.cose(reader))
     attested = reader.identity.aaguid + len(identifier).to_bytes(2, "big") + identifier + key
     extensions = cbor.encode(output) if output else b""
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
-    statement: "Map" = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
+    statement: "Map" = {
+        "alg": ctap.ES256,
+        "sig": p256.der(r, s),
+        "x5c": [reader.identity.certificate()],
+    }
     answer: "Map" = {1: "packed", 2: data, 3: statement}
     if made.flags & credential.BLOB:
         answer[5] = made.blob_key(store)

@@ -44,7 +44,7 @@ class Credential:
     user: bytes
     name: str
     identifier: bytes
-    public: tuple[bytes, bytes]
+    public: tuple[bytes, ...]
     protect: int = 1
     blob_key: bytes = b""
 

@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePublicNumbers,
 )
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from fido2 import cbor
 
 from tallystick.tools.campaign.ctap.basics import (
     ASSERT,
+    EDDSA,
     ES256,
     HASH,
     MAKE,
@@ -72,15 +74,23 @@ def _signed(bench: Bench, data: bytes, party: str, flags: int) -> None:
     bench.known = replace(known, counter=counter)
 
 
+def _verify(public: tuple[bytes, ...], signature: bytes, message: bytes) -> None:
+    """public: x and y of a P-256 key, or an Ed25519 key. Raises InvalidSignature."""
+    if len(public) == 1:
+        Ed25519PublicKey.from_public_bytes(public[0]).verify(signature, message)
+        return
+    x, y = (int.from_bytes(part, "big") for part in public)
+    key = EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
+    key.verify(signature, message, ECDSA(SHA256()))
+
+
 def _asserted(bench: Bench, said: Any, one: Credential, flags: int, several: bool) -> None:
     """Judges what an assertion says (6.2.2 steps 11 to 13, 6.3)."""
     if said[1]["id"] != one.identifier:
         raise ViolationError("credential", f"not {one.user!r} was asserted")
     _signed(bench, said[2], one.party, flags)
-    x, y = (int.from_bytes(part, "big") for part in one.public)
-    key = EllipticCurvePublicNumbers(x, y, SECP256R1()).public_key()
     try:
-        key.verify(said[3], said[2] + HASH, ECDSA(SHA256()))
+        _verify(one.public, said[3], said[2] + HASH)
     except InvalidSignature:
         raise ViolationError("signature", "the signature is not valid") from None
     user = said.get(4, {})
@@ -132,11 +142,13 @@ def next_assertion(bench: Bench, channel: str) -> None:
 def make(
     bench: Bench, channel: str, by: By, touch: str = NOBODY, *, user: bytes = b"",
     excluded: bool = False, party: str = PARTY, protect: int = 1, blob: bool = False,
+    algorithm: int = ES256,
 ) -> None:  # fmt: skip
     """6.1.2. user: of a resident one; without, it is not kept."""
     bench.take_sequence()
     request: dict[int, Any] = {
-        1: HASH, 2: {"id": party}, 3: {"id": user or b"x", "name": "name"}, 4: ES256,
+        1: HASH, 2: {"id": party}, 3: {"id": user or b"x", "name": "name"},
+        4: [{"type": "public-key", "alg": algorithm}],
     }  # fmt: skip
     known = bench.known
     extensions: dict[str, Any] = {} if protect == 1 else {"credProtect": protect}
@@ -170,7 +182,7 @@ def make(
     if bench.expect("6.1.2", answer, *expected.statuses, asked=expected.asked):
         _signed(bench, said[2], party, expected.flags)
         if user:
-            _kept(bench, said, Credential(party, user, "name", b"", (b"", b""), protect))
+            _kept(bench, said, Credential(party, user, "name", b"", (), protect))
 
 
 def _unspent(before: Known, after: Known) -> Token | None:
@@ -184,9 +196,9 @@ def _kept(bench: Bench, said: Any, made: Credential) -> None:
     data = said[2]
     size = int.from_bytes(data[53:55], "big")
     key, _ = cbor.decode_from(data[55 + size :])
+    public = (key[-2],) if key[3] == EDDSA else (key[-2], key[-3])
     made = replace(
-        made, identifier=data[55 : 55 + size], public=(key[-2], key[-3]),
-        blob_key=said.get(5, b""),
+        made, identifier=data[55 : 55 + size], public=public, blob_key=said.get(5, b""),
     )  # fmt: skip
     others = tuple(
         one for one in bench.known.credentials if (one.party, one.user) != (made.party, made.user)

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign changelog coverage foreign fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: campaign changelog coverage foreign fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,7 +39,7 @@ demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
 test: setup packages pythons foreign lint ## Lint, then every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
 STUBS := $(VENV)/stubs
@@ -74,6 +74,9 @@ changelog: setup ## Gather changes/ into CHANGELOG.md, under the version of tall
 
 release: setup ## Wheel, sources, images of all boards, checksums and notes, of the last commit, into dist/
 	$(BIN)/python -m tallystick.tools.upkeep.release $(if $(KEY),--key $(KEY)) $(if $(PASSPHRASE_FILE),--passphrase-file $(PASSPHRASE_FILE))
+
+fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
+	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits

@@ -8,7 +8,8 @@ CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers
 by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.chips import stm32l4
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _CPU_SCALE = 80 / 125 / 0.72  # work a second, beside the board that was measured
@@ -18,12 +19,10 @@ def _us(at_125_mhz: float) -> int:
     return round(at_125_mhz / _CPU_SCALE)
 
 
-BOARD = Board(
+BOARD = CardBoard(
     name="nucleo_l476rg",
-    device="card",
-    chip="stm32l4",
+    chip=stm32l4.CHIP,
     heap=64 * 1024,
-    modules=("stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -59,6 +58,7 @@ BOARD = Board(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
+    start_folder="TALLY_NUCLEO_L476RG",
     boot_us=_us(13_500),
     wake_us=150,
     import_us_per_256=_us(890),

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.devices.snapshot import values
 from tallystick.emulator.interpreter import resident
@@ -55,7 +55,7 @@ class Bookmark:
         mcu = reader.mcu
         link = mcu.link
         assert isinstance(link, resident.ResidentLink)
-        assert mcu.state is State.RUNNING and mcu.wait_deadline is not None
+        assert mcu.state is ChipState.RUNNING and mcu.wait_deadline is not None
         assert reader.clock.next_event() is None, "nothing may be under way"
         self._reader = reader
         self._history = history
@@ -64,7 +64,16 @@ class Bookmark:
         self._mark = link.mark()
         self._flash = history.now()
         self._random = rng.getstate()
-        self._parts = (mcu, mcu.pins, mcu.uart, mcu.usb, mcu.family, reader.clock, reader, *parts)
+        self._parts = (
+            mcu,
+            mcu.pins,
+            mcu.uart,
+            mcu.usb,
+            mcu.registers,
+            reader.clock,
+            reader,
+            *parts,
+        )
         self._values: list[dict[str, Any]] = [values(part) for part in self._parts]
 
     def return_to(self) -> None:

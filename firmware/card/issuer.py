@@ -129,7 +129,7 @@ def _set_status(card: "Applets", command: "Command") -> bytes:
         raise Refused(wire.SW_CONDITIONS)
     card.need_power()
     if state == wire.TERMINATED:
-        store.commit(life_cycle=state, keys=bytes(48), name=b"", secret=b"")
+        store.commit(life_cycle=state, keys=bytes(48), name=b"", seed=b"")
     elif state > store.life_cycle:
         store.commit(life_cycle=state)
     return b""

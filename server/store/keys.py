@@ -205,7 +205,7 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -222,7 +222,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_private(path: Path) -> str:
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
                 raise KeyFileError(

@@ -89,7 +89,8 @@ class _Recorder:
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.write_text(
-            json.dumps({"status": int(exitstatus), "failed": list(self._failed)}) + "\n"
+            json.dumps({"status": int(exitstatus), "failed": list(self._failed)}) + "\n",
+            encoding="utf-8",
         )
 
 
@@ -100,7 +101,7 @@ def read(path: Path) -> Run | None:
     """What the plugin noted; None when pytest did not come to its end, or did not run."""
     if not path.exists():
         return None
-    noted = json.loads(path.read_text())
+    noted = json.loads(path.read_text(encoding="utf-8"))
     return Run(noted["status"], noted["failed"])
 
 
@@ -129,13 +130,13 @@ def note(path: Path, findings: list[Finding], now: datetime) -> None:
             entry = known.setdefault(one.test, {"first": now.date().isoformat(), "runs": 0})
             entry["runs"] += 1 + one.failures
             entry["last"] = now.date().isoformat()
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n")
+    path.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", encoding="utf-8")
 
 
 def _known(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    known: dict[str, Any] = json.loads(path.read_text())
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return known
 
 

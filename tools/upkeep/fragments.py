@@ -16,7 +16,9 @@ README = "README.md"
 
 def faults(folder: Path) -> list[str]:
     """What is wrong with the fragments of a checkout, a line each."""
-    kinds = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["towncrier"]["fragment"]
+    kinds = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "towncrier"
+    ]["fragment"]
     found = []
     for path in sorted((folder / "changes").iterdir()):
         if path.name != README:
@@ -30,7 +32,7 @@ def _of(path: Path, kinds: set[str]) -> list[str]:
         return ["is not named +SLUG.KIND.md"]
     if parts[1] not in kinds:
         return [f"{parts[1]!r} is no kind; there are {', '.join(sorted(kinds))}"]
-    text = path.read_text().strip()
+    text = path.read_text(encoding="utf-8").strip()
     if not text:
         return ["is empty"]
     if "\n\n" in text or text[0] in "#-*":
@@ -43,7 +45,9 @@ def draft(folder: Path, version: str) -> str:
     not."""
     command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", version]
     command += ["--date", "not released"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         raise BadInputError(
             f"towncrier refuses: {done.stderr.strip()}", todo="Mend the fragment in changes/."

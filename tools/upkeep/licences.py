@@ -157,7 +157,9 @@ def entries(folder: Path, rules: Rules) -> list[Entry]:
     page = folder / PAGE
     listed = {}
     if page.exists():
-        listed = {name: licence for name, _, licence in _ROW.findall(page.read_text())}
+        listed = {
+            name: licence for name, _, licence in _ROW.findall(page.read_text(encoding="utf-8"))
+        }
     used = _used()
     return [
         Entry(name, tuple(sorted(versions[name])), _of(name, rules, listed), name in used)
@@ -234,8 +236,8 @@ def faults(folder: Path, *, check: bool) -> list[str]:
         wrong += [f"{name} is in licences.{table} and in no lock" for name in gone]
     path = folder / PAGE
     if not check:
-        path.write_text(page(found, rules))
-    elif _rows(path.read_text()) != _rows(page(found, rules)):
+        path.write_text(page(found, rules), encoding="utf-8")
+    elif _rows(path.read_text(encoding="utf-8")) != _rows(page(found, rules)):
         wrong.append(
             f"{PAGE} is not what is locked: run make upgrade, or the module without --check"
         )

@@ -62,7 +62,7 @@ LOCKS = (
 
 
 @dataclass(frozen=True)
-class Pin:
+class PinnedPackage:
     """A line of a lock: where `marker` is true (always, when empty), exactly this version."""
 
     name: str
@@ -71,7 +71,7 @@ class Pin:
     hashes: int
 
 
-def pins(text: str) -> list[Pin]:
+def pins(text: str) -> list[PinnedPackage]:
     """Raises BadInputError for a line that is not pinned, has no hash, or names a host."""
     found = _HOST.search(text)
     if found:
@@ -87,7 +87,7 @@ def _without_comments(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
 
 
-def _pin(block: str) -> Pin:
+def _pin(block: str) -> PinnedPackage:
     line = block.partition("\\\n")[0].strip()
     requirement = Requirement(line)
     specifiers = list(requirement.specifier)
@@ -96,7 +96,7 @@ def _pin(block: str) -> Pin:
         raise BadInputError(
             f"{line!r} is not one version with hashes.", todo="Run make upgrade; do not edit locks."
         )
-    return Pin(
+    return PinnedPackage(
         canonicalize_name(requirement.name),
         specifiers[0].version,
         str(requirement.marker or ""),
@@ -104,9 +104,9 @@ def _pin(block: str) -> Pin:
     )
 
 
-def read(folder: Path, lock: str) -> list[Pin]:
+def read(folder: Path, lock: str) -> list[PinnedPackage]:
     """The pins of a committed lock. Raises BadInputError."""
-    return pins((folder / FOLDER / f"{lock}.txt").read_text())
+    return pins((folder / FOLDER / f"{lock}.txt").read_text(encoding="utf-8"))
 
 
 def compile_lock(folder: Path, lock: Lock) -> str:
@@ -114,7 +114,9 @@ def compile_lock(folder: Path, lock: Lock) -> str:
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal"]
     command += ["--python-version", OLDEST, "--generate-hashes", "--no-header", "--no-annotate"]
     command += ["--no-emit-index-url", "--no-emit-find-links", *lock.arguments()]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         raise BadInputError(
             f"requirements/{lock.name}.txt cannot be resolved: {done.stderr.strip()}",
@@ -132,13 +134,13 @@ def upgrade(folder: Path) -> list[str]:
     changes = []
     for name, text in texts.items():
         path = folder / FOLDER / f"{name}.txt"
-        before = pins(path.read_text()) if path.exists() else []
+        before = pins(path.read_text(encoding="utf-8")) if path.exists() else []
         changes += [f"{name}: {line}" for line in _differences(before, pins(text))]
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return changes
 
 
-def _differences(before: list[Pin], after: list[Pin]) -> list[str]:
+def _differences(before: list[PinnedPackage], after: list[PinnedPackage]) -> list[str]:
     old = {(pin.name, pin.marker): pin.version for pin in before}
     new = {(pin.name, pin.marker): pin.version for pin in after}
     return [
@@ -153,7 +155,7 @@ def check(folder: Path) -> list[str]:
 
     Raises BadInputError for a lock that is none.
     """
-    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     faults = []
     for lock in LOCKS:
         locked: dict[str, list[str]] = {}

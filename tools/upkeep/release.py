@@ -54,7 +54,7 @@ The images are signed with the key given to this release; its public half is in 
 
 def version(source: Path) -> str:
     """The one place: tallystick/__init__.py."""
-    match = _VERSION.search((source / "tallystick" / "__init__.py").read_text())
+    match = _VERSION.search((source / "tallystick" / "__init__.py").read_text(encoding="utf-8"))
     if match is None:
         raise BadInputError("tallystick/__init__.py has no version.", todo='Write "1.2.3" there.')
     return match[1]
@@ -64,7 +64,7 @@ def export(folder: Path, to: Path) -> None:
     """The last commit's files, without what is not committed. Raises BadInputError."""
     archive = to.with_suffix(".tar")
     command = ["git", "-C", str(folder), "archive", "--output", str(archive), "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     if done.returncode != 0:
         raise BadInputError(
             f"The last commit cannot be read: {done.stderr.strip()}",
@@ -90,8 +90,8 @@ def build(
             source, "tallystick.cli", *arguments, "--out", str(out / "images" / f"{device}-{board}")
         )
     shutil.copytree(source / "requirements", out / "requirements")
-    (out / NOTES).write_text(notes(source, development=key is None))
-    (out / CHECKSUMS).write_text(checksums(out))
+    (out / NOTES).write_text(notes(source, development=key is None), encoding="utf-8")
+    (out / CHECKSUMS).write_text(checksums(out), encoding="utf-8")
 
 
 def _boards(source: Path) -> list[tuple[str, str]]:
@@ -113,7 +113,9 @@ def _python(source: Path, *arguments: str) -> str:
     hatchling's constant, unless a packager sets SOURCE_DATE_EPOCH."""
     env = os.environ | {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=source, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=source, env=env, capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     if done.returncode != 0:
         raise BadInputError(
             f"{' '.join(arguments[:4])} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}",
@@ -129,7 +131,7 @@ def notes(source: Path, *, development: bool) -> str:
     if any(path.name != fragments.README for path in (source / "changes").iterdir()):
         changes = fragments.draft(source, number).strip()
     else:
-        changes = _section((source / "CHANGELOG.md").read_text(), number)
+        changes = _section((source / "CHANGELOG.md").read_text(encoding="utf-8"), number)
     how = _UPGRADE.format(
         checksums=CHECKSUMS, version=number, signed=_DEVELOPMENT if development else _OWN
     )
@@ -176,7 +178,7 @@ def main() -> int:
     except TallyError as error:
         print_error(error)
         return int(error.exit_code)
-    sys.stdout.write((out / CHECKSUMS).read_text() + f"{out}\n")
+    sys.stdout.write((out / CHECKSUMS).read_text(encoding="utf-8") + f"{out}\n")
     return 0
 
 

@@ -50,7 +50,11 @@ def _git(folder: Path, *arguments: str, good: str = "") -> str:
     """Output of git (or `good`, when it ends well); empty when it fails or is not installed."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         )
     except FileNotFoundError:
         return ""
@@ -63,7 +67,7 @@ def main() -> int:
     asked = parser.parse_args()
     try:
         if asked.message:
-            faults = [fault(of_message(asked.message.read_text()))]
+            faults = [fault(of_message(asked.message.read_text(encoding="utf-8")))]
         else:
             folder = root()
             table = settings(folder, "subjects")

@@ -1,20 +1,17 @@
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from tests import needs
 from tests.system.reader.emulated import EmulatedReader, emulated_reader
-
-NEEDED = ("umockdev-run", "fido2-token")
 
 
 def need_host() -> None:
     """Skips where the host's programs are missing."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)} (apt-get install umockdev fido2-tools)")
+    needs.umockdev.or_skip()
+    needs.fido2_tools.or_skip()
 
 
 @pytest.fixture
@@ -26,7 +23,7 @@ def reader() -> Iterator[EmulatedReader]:
 
 
 @pytest.fixture
-def in_service(reader: EmulatedReader) -> EmulatedReader:
+def reader_in_service(reader: EmulatedReader) -> EmulatedReader:
     """With a PIN and a thumb."""
     reader.set_pin_and_enrol()
     return reader

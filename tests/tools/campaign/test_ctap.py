@@ -20,7 +20,7 @@ from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.commands.zoo import find, hunt
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LARGE, LETTERS, REDUCED, probe
 from tallystick.tools.campaign.ctap.animals import ANIMALS
-from tallystick.tools.campaign.ctap.walk import Plan, Tally, Walker
+from tallystick.tools.campaign.ctap.walk import Tally, Walker, WalkPlan
 from tallystick.tools.campaign.engine.subject import image_under_test
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
@@ -74,7 +74,7 @@ def walker() -> Iterator[Walker]:
         made.close()
 
 
-def _walked(walker: Walker, plan: Plan) -> Tally:
+def _walked(walker: Walker, plan: WalkPlan) -> Tally:
     tally = Tally()
     for task in plan.tasks():
         if isinstance(task, tuple):
@@ -96,7 +96,7 @@ def test_alphabets() -> None:
 
 @pytest.mark.slow
 def test_all_ways_of_two_letters(walker: Walker) -> None:
-    tally = _walked(walker, Plan(REDUCED, 2))
+    tally = _walked(walker, WalkPlan(REDUCED, 2))
     assert tally.found == []
     assert tally.transitions == _all_ways(len(REDUCED), 2)
 
@@ -112,7 +112,7 @@ def test_all_ways_of_two_letters(walker: Walker) -> None:
     ids=["assertions", "lists", "enrolment"],
 )
 def test_all_ways_of_four(walker: Walker, letters: tuple[str, ...]) -> None:
-    tally = _walked(walker, Plan(letters, 4))
+    tally = _walked(walker, WalkPlan(letters, 4))
     assert tally.found == []
     assert tally.transitions == _all_ways(len(letters), 4)
     assert len(tally.states) >= 4
@@ -120,12 +120,12 @@ def test_all_ways_of_four(walker: Walker, letters: tuple[str, ...]) -> None:
 
 @pytest.mark.slow
 def test_every_letter_alone_and_before_a_look(walker: Walker) -> None:
-    assert _walked(walker, Plan(tuple(LETTERS), 1)).found == []
+    assert _walked(walker, WalkPlan(tuple(LETTERS), 1)).found == []
 
 
 @pytest.mark.slow
 def test_long_ways(walker: Walker) -> None:
-    assert _walked(walker, Plan((), 0, walks=12, length=40)).found == []
+    assert _walked(walker, WalkPlan((), 0, walks=12, length=40)).found == []
 
 
 class Machine(RuleBasedStateMachine):
@@ -135,35 +135,35 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = self.walker.begin()
+        self.world = self.walker.begin()
 
     @rule(letter=st.sampled_from(sorted(LETTERS)))
     def do(self, letter: str) -> None:
-        LETTERS[letter](self.bench)
+        LETTERS[letter](self.world)
 
     @rule(letter=st.sampled_from(sorted(name for name, often in CHANCE.items() if often > 10)))
     def take_a_token(self, letter: str) -> None:
-        LETTERS[letter](self.bench)
+        LETTERS[letter](self.world)
 
     @rule(channel=st.sampled_from("AB"))
-    @precondition(lambda self: self.bench.known.sequence is not None)
+    @precondition(lambda self: self.world.known.sequence is not None)
     def go_on(self, channel: str) -> None:
         """With what is under way, on either channel."""
-        sequence = self.bench.known.sequence
+        sequence = self.world.known.sequence
         assert sequence is not None
         names = {
             "assertions": "next", "parties": "next-party", "credentials": "next-credential",
             "blob": "fragment-next",
         }  # fmt: skip
-        LETTERS[f"{channel} {names[sequence.kind]}"](self.bench)
+        LETTERS[f"{channel} {names[sequence.kind]}"](self.world)
 
     @rule(channel=st.sampled_from("AB"), finger=st.sampled_from(["sample", "sample-thumb"]))
-    @precondition(lambda self: self.bench.known.enrolment is not None)
+    @precondition(lambda self: self.world.known.enrolment is not None)
     def go_on_enrolling(self, channel: str, finger: str) -> None:
-        LETTERS[f"{channel} {finger}"](self.bench)
+        LETTERS[f"{channel} {finger}"](self.world)
 
     def teardown(self) -> None:
-        probe(self.bench)
+        probe(self.world)
 
 
 @pytest.mark.slow

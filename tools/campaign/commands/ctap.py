@@ -13,7 +13,7 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import LARGE, LETTERS, REDUCED
-from tallystick.tools.campaign.ctap.walk import Plan, Tally, Walker, Way, run
+from tallystick.tools.campaign.ctap.walk import Tally, Walker, WalkPlan, Way, run
 from tallystick.tools.campaign.engine.subject import ViolationError, image_under_test
 
 _BOARD = "pico2"
@@ -72,7 +72,7 @@ def ctap(
     try:
         with _bar(disable=as_json) as bar:
             shown = bar.add_task("ctap", total=None, transitions=0)
-            for done, total, tally in run(image, Plan(alphabet, depth, drawn, seed=seed), jobs):
+            for done, total, tally in run(image, WalkPlan(alphabet, depth, drawn, seed=seed), jobs):
                 bar.update(shown, completed=done, total=total, transitions=tally.transitions)
     except ViolationError as error:
         raise BadInputError(

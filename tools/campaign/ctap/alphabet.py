@@ -33,7 +33,6 @@ from tallystick.tools.campaign.ctap.basics import (
     WRONG_PIN,
     Letter,
 )
-from tallystick.tools.campaign.ctap.bench import INDEX, NOBODY, STRANGER, THUMB, Bench
 from tallystick.tools.campaign.ctap.fingers import (
     cancel_enrolment,
     enrol,
@@ -66,26 +65,27 @@ from tallystick.tools.campaign.ctap.pins import (
 )
 from tallystick.tools.campaign.ctap.signing import assertion, make, next_assertion, reset, select
 from tallystick.tools.campaign.ctap.storing import fragment, minimum, read_blob, toggle_always
+from tallystick.tools.campaign.ctap.world import INDEX, NOBODY, STRANGER, THUMB, CtapWorld
 
 
-def _replug(bench: Bench) -> None:
-    bench.replug()
+def _replug(world: CtapWorld) -> None:
+    world.replug()
 
 
-def _restart(bench: Bench) -> None:
-    bench.restart()
+def _restart(world: CtapWorld) -> None:
+    world.restart()
 
 
-def _wait(bench: Bench) -> None:
-    bench.wait(WAIT_MS)
+def _wait(world: CtapWorld) -> None:
+    world.wait(WAIT_MS)
 
 
-def _cable(bench: Bench) -> None:
-    bench.plug_sensor(plugged=not bench.known.sensor)
+def _cable(world: CtapWorld) -> None:
+    world.plug_sensor(plugged=not world.known.sensor)
 
 
-def _finger(bench: Bench) -> None:
-    bench.lie(finger=not bench.known.lying)
+def _finger(world: CtapWorld) -> None:
+    world.lie(finger=not world.known.lying)
 
 
 _MALFORMED: dict[str, tuple[int, Any, str, tuple[int, ...]]] = {
@@ -107,12 +107,12 @@ _MALFORMED: dict[str, tuple[int, Any, str, tuple[int, ...]]] = {
 }  # fmt: skip
 
 
-Command = Callable[[Bench, str], None]
+Command = Callable[[CtapWorld, str], None]
 
 
 def _do(action: Callable[..., None], *words: Any, **more: Any) -> Command:
     """What is done on a channel."""
-    return lambda bench, channel: action(bench, channel, *words, **more)
+    return lambda world, channel: action(world, channel, *words, **more)
 
 
 _COMMANDS: dict[str, Command] = {
@@ -184,7 +184,7 @@ _COMMANDS: dict[str, Command] = {
 
 
 def _on(channel: str, command: Command) -> Letter:
-    return lambda bench: command(bench, channel)
+    return lambda world: command(world, channel)
 
 
 WORLD: dict[str, Letter] = {
@@ -221,22 +221,22 @@ CHANCE = {
 }
 
 
-def probe(bench: Bench) -> None:
+def probe(world: CtapWorld) -> None:
     """What getInfo and the counters of tries say, at the end of a way."""
-    information(bench, CHANNELS[1])
-    retries(bench, CHANNELS[1])
+    information(world, CHANNELS[1])
+    retries(world, CHANNELS[1])
 
 
-def into_service(bench: Bench) -> None:
+def into_service(world: CtapWorld) -> None:
     """A PIN, a thumb, and two credentials of one relying party, one of them for verified users
     only, with a key for large blobs."""
     channel = CHANNELS[0]
-    bench.known = replace(bench.known, blob=NO_BLOB)
-    set_pin(bench, channel)
-    pin_token(bench, channel, BE, None)
-    enrol(bench, channel, THUMB)
+    world.known = replace(world.known, blob=NO_BLOB)
+    set_pin(world, channel)
+    pin_token(world, channel, BE, None)
+    enrol(world, channel, THUMB)
     for _ in range(SAMPLES - 1):
-        next_sample(bench, channel, THUMB)
+        next_sample(world, channel, THUMB)
     for user, protect, blob in ((b"user-1", 1, False), (b"user-2", 1, False), (b"user-0", 3, True)):
-        make(bench, channel, "finger", THUMB, user=user, protect=protect, blob=blob)
-    bench.replug()
+        make(world, channel, "finger", THUMB, user=user, protect=protect, blob=blob)
+    world.replug()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 
-from tallystick.tools.campaign.ctap.bench import Bench
 from tallystick.tools.campaign.ctap.channels import authenticate
 from tallystick.tools.campaign.ctap.known import (
     SEQUENCE_US,
     Sequence,
 )
+from tallystick.tools.campaign.ctap.world import CtapWorld
 
 PARTY, ELSEWHERE = "example.com", "other.example"
 PIN, NEW_PIN, WRONG_PIN = "2468", "97531", "0000"
@@ -30,38 +30,43 @@ SPOILED = b"\x5a" * 32
 MAKE, ASSERT, INFO, CLIENT_PIN, RESET, NEXT = 0x01, 0x02, 0x04, 0x06, 0x07, 0x08
 BIO, MANAGE, SELECT, BLOBS, CONFIG = 0x09, 0x0A, 0x0B, 0x0C, 0x0D
 
-Letter = Callable[[Bench], None]
+Letter = Callable[[CtapWorld], None]
 
 
-def param(bench: Bench, channel: str, message: bytes) -> bytes:
+def param(world: CtapWorld, channel: str, message: bytes) -> bytes:
     """pinUvAuthParam of the token that this channel's program has, or of none that there is."""
-    held = bench.held(channel)
+    held = world.held(channel)
     return authenticate(held.value if held is not None else SPOILED, message)
 
 
 def begun(
-    bench: Bench, channel: str, kind: str, left: tuple[object, ...], by_token: bool, flags: int = 0
+    world: CtapWorld,
+    channel: str,
+    kind: str,
+    left: tuple[object, ...],
+    by_token: bool,
+    flags: int = 0,
 ) -> None:
-    known = bench.known
+    known = world.known
     token = known.token.number if by_token and known.token else None
-    bench.known = replace(known, sequence=Sequence(kind, channel, left, token, bench.now, flags))
+    world.known = replace(known, sequence=Sequence(kind, channel, left, token, world.now, flags))
 
 
-def goes_on(bench: Bench, channel: str, kind: str) -> Sequence | None:
+def goes_on(world: CtapWorld, channel: str, kind: str) -> Sequence | None:
     """The sequence that a command of this kind goes on with (6, stateful commands)."""
-    sequence = bench.take_sequence()
+    sequence = world.take_sequence()
     if sequence is None or sequence.kind != kind or sequence.channel != channel:
         return None
-    if bench.now - sequence.since >= SEQUENCE_US:
+    if world.now - sequence.since >= SEQUENCE_US:
         return None
-    token = bench.known.token
+    token = world.known.token
     if sequence.token is not None and (
-        token is None or token.number != sequence.token or not token.alive(bench.now)
+        token is None or token.number != sequence.token or not token.alive(world.now)
     ):
         return None
     return sequence
 
 
-def still_to_come(bench: Bench, sequence: Sequence, left: tuple[object, ...]) -> None:
+def still_to_come(world: CtapWorld, sequence: Sequence, left: tuple[object, ...]) -> None:
     if left:
-        bench.known = replace(bench.known, sequence=replace(sequence, left=left, since=bench.now))
+        world.known = replace(world.known, sequence=replace(sequence, left=left, since=world.now))

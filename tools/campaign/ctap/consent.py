@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tallystick.tools.campaign.ctap.bench import CANCELLED, NOBODY, Bench
 from tallystick.tools.campaign.ctap.known import (
     FINGER_TRIES,
     LBW,
@@ -15,6 +14,7 @@ from tallystick.tools.campaign.ctap.known import (
     Known,
     Token,
 )
+from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
 
 By = Literal["nothing", "token", "finger"]
 UP, UV = 1, 4
@@ -72,9 +72,9 @@ class Wish:
     up: bool = True
 
 
-def consent(bench: Bench, channel: str, wish: Wish) -> Expected:
+def consent(world: CtapWorld, channel: str, wish: Wish) -> Expected:
     """What is to come of it."""
-    verified = _verified(bench, channel, wish)
+    verified = _verified(world, channel, wish)
     if verified.statuses != (0,):
         return verified
     known, uv, asked = verified.known, bool(verified.flags & UV), verified.asked
@@ -93,11 +93,11 @@ def consent(bench: Bench, channel: str, wish: Wish) -> Expected:
     return Expected(known, (0,), asked, (UP if wish.up else 0) | (UV if uv else 0))
 
 
-def _verified(bench: Bench, channel: str, wish: Wish) -> Expected:
+def _verified(world: CtapWorld, channel: str, wish: Wish) -> Expected:
     """By the token or a finger, if the request wants that; with the presence that comes of it."""
-    known = bench.known
+    known = world.known
     if wish.by == "token":
-        return _by_token(bench, channel, wish)
+        return _by_token(world, channel, wish)
     if wish.by == "nothing" and not (known.always and wish.up):
         return Expected(known, (0,), asked=False)
     if not known.verifies:
@@ -113,14 +113,14 @@ def _verified(bench: Bench, channel: str, wish: Wish) -> Expected:
     return Expected(known, (0,), asked, UP | UV)
 
 
-def _by_token(bench: Bench, channel: str, wish: Wish) -> Expected:
-    known, held, token = bench.known, bench.held(channel), None
+def _by_token(world: CtapWorld, channel: str, wish: Wish) -> Expected:
+    known, held, token = world.known, world.held(channel), None
     if held is not None:
-        known, token = use(known, held, wish.permission, bench.now)
+        known, token = use(known, held, wish.permission, world.now)
     if token is None or token.party not in (None, wish.party):
         return Expected(known, (PIN_AUTH_INVALID,), asked=False)
     known = replace(known, token=replace(token, party=wish.party))
-    present = token.present and bench.now - token.issued < PRESENT_US
+    present = token.present and world.now - token.issued < PRESENT_US
     return Expected(known, (0,), asked=False, flags=UV | (UP if present else 0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import LARGE, REDUCED
-from tallystick.tools.campaign.ctap.walk import Found, Plan, Walker
+from tallystick.tools.campaign.ctap.walk import Found, Walker, WalkPlan
 from tallystick.tools.campaign.engine.animal import Animal
 from tallystick.tools.campaign.engine.subject import ViolationError, image_under_test
 
@@ -25,9 +25,9 @@ def look(animal: Animal) -> Found | None:
 
 
 def _look(walker: Walker, own: tuple[str, ...]) -> Found | None:
-    plans = [Plan(own, depth) for depth in range(1, 5)]
-    plans += [Plan(alphabet, depth) for depth in (2, 3) for alphabet in (REDUCED, LARGE)]
-    plans.append(Plan(REDUCED, 4))
+    plans = [WalkPlan(own, depth) for depth in range(1, 5)]
+    plans += [WalkPlan(alphabet, depth) for depth in (2, 3) for alphabet in (REDUCED, LARGE)]
+    plans.append(WalkPlan(REDUCED, 4))
     for plan in plans:
         for task in plan.tasks():
             if isinstance(task, tuple):

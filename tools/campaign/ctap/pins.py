@@ -7,7 +7,6 @@ from hashlib import sha256
 from typing import Any
 
 from tallystick.tools.campaign.ctap.basics import CLIENT_PIN, PIN
-from tallystick.tools.campaign.ctap.bench import THUMB, Bench
 from tallystick.tools.campaign.ctap.channels import PLATFORM_KEY
 from tallystick.tools.campaign.ctap.consent import (
     PIN_AUTH_INVALID,
@@ -23,6 +22,7 @@ from tallystick.tools.campaign.ctap.known import (
     Known,
     Token,
 )
+from tallystick.tools.campaign.ctap.world import THUMB, CtapWorld
 
 
 def _closed(known: Known) -> int | None:
@@ -38,75 +38,75 @@ def _hash(pin: str) -> bytes:
     return sha256(pin.encode()).digest()[:16]
 
 
-def _tried(bench: Bench, pin: str) -> int:
+def _tried(world: CtapWorld, pin: str) -> int:
     """What a try with it leads to: 0 or a status."""
-    known = bench.known
+    known = world.known
     if pin == known.pin:
-        bench.known = pin_right(known)
+        world.known = pin_right(known)
         return 0
     known = replace(known, pin_tries=known.pin_tries - 1, in_a_row=known.in_a_row + 1)
-    bench.known = known
+    world.known = known
     if not known.pin_tries:
         return 0x32
     return 0x34 if known.in_a_row >= PIN_TRIES_IN_A_ROW else 0x31
 
 
 def _given(
-    bench: Bench, channel: str, value: bytes, permissions: int, party: str | None, present: bool
+    world: CtapWorld, channel: str, value: bytes, permissions: int, party: str | None, present: bool
 ) -> None:
-    known = bench.known
-    bench.known = replace(known, tokens=known.tokens + 1)
-    token = Token(bench.known.tokens, value, permissions, party, present, bench.now)
-    bench.hold(channel, token)
+    known = world.known
+    world.known = replace(known, tokens=known.tokens + 1)
+    token = Token(world.known.tokens, value, permissions, party, present, world.now)
+    world.hold(channel, token)
 
 
 def pin_token(
-    bench: Bench, channel: str, permissions: int, party: str | None, pin: str = PIN
+    world: CtapWorld, channel: str, permissions: int, party: str | None, pin: str = PIN
 ) -> None:
     """6.5.5.7.2."""
-    bench.take_sequence()
-    shared = bench.shared(channel)
+    world.take_sequence()
+    shared = world.shared(channel)
     request = {
         1: 2, 2: 9, 3: PLATFORM_KEY, 6: shared.encrypt(_hash(pin)), 9: permissions,
     }  # fmt: skip
     if party is not None:
         request[10] = party
-    before = bench.known
-    answer, said = bench.ask(channel, CLIENT_PIN, request)
+    before = world.known
+    answer, said = world.ask(channel, CLIENT_PIN, request)
     status = _closed(before)
     if status is None:
-        status = _tried(bench, pin) or (PIN_POLICY if before.force else 0)
-    if bench.expect("6.5.5.7.2", answer, status, asked=False):
-        _given(bench, channel, shared.decrypt(said[2]), permissions, party, present=False)
+        status = _tried(world, pin) or (PIN_POLICY if before.force else 0)
+    if world.expect("6.5.5.7.2", answer, status, asked=False):
+        _given(world, channel, shared.decrypt(said[2]), permissions, party, present=False)
 
 
-def short_pin(bench: Bench, channel: str) -> None:
+def short_pin(world: CtapWorld, channel: str) -> None:
     """6.5.5.7.2: what can be no PIN's hash. It costs no try, or it counts as a wrong one."""
-    bench.take_sequence()
+    world.take_sequence()
     request = {1: 2, 2: 9, 3: PLATFORM_KEY, 6: bytes(15), 9: CM}
-    answer, _ = bench.ask(channel, CLIENT_PIN, request)
-    bench.expect("6.5.5.7.2", answer, _closed(bench.known) or 0x02, asked=False)
+    answer, _ = world.ask(channel, CLIENT_PIN, request)
+    world.expect("6.5.5.7.2", answer, _closed(world.known) or 0x02, asked=False)
 
 
 def finger_token(
-    bench: Bench, channel: str, permissions: int, party: str | None, touch: str = THUMB
+    world: CtapWorld, channel: str, permissions: int, party: str | None, touch: str = THUMB
 ) -> None:
     """6.5.5.7.3."""
-    bench.take_sequence()
-    shared = bench.shared(channel)
+    world.take_sequence()
+    shared = world.shared(channel)
     request: dict[int, Any] = {1: 2, 2: 6, 3: PLATFORM_KEY, 9: permissions}
     if party is not None:
         request[10] = party
-    known = bench.known
-    began = bench.now
-    answer, said = bench.ask(channel, CLIENT_PIN, request, touch)
+    known = world.known
+    began = world.now
+    answer, said = world.ask(channel, CLIENT_PIN, request, touch)
     status, asked = _finger_token_refused(known, permissions), False
     if status is None:
-        bench.known, status, asked = with_finger(bench.known, touch, UV_BLOCKED)
-    bench.other_use_of_sensor(answer)
-    if bench.expect("6.5.5.7.3", answer, status or 0, asked=asked):
-        _given(bench, channel, shared.decrypt(said[2]), permissions, party, present=True)
-        assert bench.now > began
+        world.known, status, asked = with_finger(world.known, touch, UV_BLOCKED)
+    world.other_use_of_sensor(answer)
+    if world.expect("6.5.5.7.3", answer, status or 0, asked=asked):
+        _given(world, channel, shared.decrypt(said[2]), permissions, party, present=True)
+        assert world.now > began
 
 
 def _finger_token_refused(known: Known, permissions: int) -> int | None:
@@ -117,36 +117,36 @@ def _finger_token_refused(known: Known, permissions: int) -> int | None:
     return PIN_POLICY if known.force else None
 
 
-def set_pin(bench: Bench, channel: str, pin: str = PIN) -> None:
+def set_pin(world: CtapWorld, channel: str, pin: str = PIN) -> None:
     """6.5.5.5."""
-    bench.take_sequence()
-    shared = bench.shared(channel)
+    world.take_sequence()
+    shared = world.shared(channel)
     encrypted = shared.encrypt(pin.encode().ljust(64, b"\0"))
     request = {1: 2, 2: 3, 3: PLATFORM_KEY, 4: shared.authenticate(encrypted), 5: encrypted}
-    answer, _ = bench.ask(channel, CLIENT_PIN, request)
-    known = bench.known
+    answer, _ = world.ask(channel, CLIENT_PIN, request)
+    known = world.known
     if known.pin is not None:
-        bench.expect("6.5.5.5", answer, PIN_AUTH_INVALID, asked=False)
+        world.expect("6.5.5.5", answer, PIN_AUTH_INVALID, asked=False)
         return
     short = len(pin) < known.min_pin
-    if bench.expect("6.5.5.5", answer, PIN_POLICY if short else 0, asked=False):
-        bench.known = replace(pin_right(known), pin=pin, force=False)
+    if world.expect("6.5.5.5", answer, PIN_POLICY if short else 0, asked=False):
+        world.known = replace(pin_right(known), pin=pin, force=False)
 
 
-def change_pin(bench: Bench, channel: str, old: str, new: str) -> None:
+def change_pin(world: CtapWorld, channel: str, old: str, new: str) -> None:
     """6.5.5.6."""
-    bench.take_sequence()
-    shared = bench.shared(channel)
+    world.take_sequence()
+    shared = world.shared(channel)
     encrypted = shared.encrypt(new.encode().ljust(64, b"\0"))
     proof = shared.encrypt(_hash(old))
     param = shared.authenticate(encrypted + proof)
     request = {1: 2, 2: 4, 3: PLATFORM_KEY, 4: param, 5: encrypted, 6: proof}
-    before = bench.known
-    answer, _ = bench.ask(channel, CLIENT_PIN, request)
+    before = world.known
+    answer, _ = world.ask(channel, CLIENT_PIN, request)
     status = _closed(before)
     if status is None:
-        status = _tried(bench, old)
+        status = _tried(world, old)
         if not status and (len(new) < before.min_pin or (before.force and new == before.pin)):
             status = PIN_POLICY
-    if bench.expect("6.5.5.6", answer, status, asked=False):
-        bench.known = replace(bench.known, pin=new, force=False, token=None)
+    if world.expect("6.5.5.6", answer, status, asked=False):
+        world.known = replace(world.known, pin=new, force=False, token=None)

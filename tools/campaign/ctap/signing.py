@@ -33,7 +33,6 @@ from tallystick.tools.campaign.ctap.basics import (
     param,
     still_to_come,
 )
-from tallystick.tools.campaign.ctap.bench import CANCELLED, NOBODY, Bench
 from tallystick.tools.campaign.ctap.channels import Answer
 from tallystick.tools.campaign.ctap.consent import (
     DENIED,
@@ -52,6 +51,7 @@ from tallystick.tools.campaign.ctap.known import (
     Known,
     Token,
 )
+from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 
@@ -61,9 +61,9 @@ def _usable(known: Known, party: str, uv: bool) -> list[Credential]:
     return [one for one in known.credentials[::-1] if one.party == party and one.protect <= most]
 
 
-def _signed(bench: Bench, data: bytes, party: str, flags: int) -> None:
+def _signed(world: CtapWorld, data: bytes, party: str, flags: int) -> None:
     """Judges authenticator data (WebAuthn 6.1)."""
-    known = bench.known
+    known = world.known
     if data[:32] != sha256(party.encode()).digest():
         raise ViolationError("signature", "of another relying party")
     if data[32] & (UP | UV) != flags:
@@ -71,7 +71,7 @@ def _signed(bench: Bench, data: bytes, party: str, flags: int) -> None:
     counter = int.from_bytes(data[33:37], "big")
     if counter <= known.counter:
         raise ViolationError("counter", f"signature {counter} after {known.counter} was given")
-    bench.known = replace(known, counter=counter)
+    world.known = replace(known, counter=counter)
 
 
 def _verify(public: tuple[bytes, ...], signature: bytes, message: bytes) -> None:
@@ -84,11 +84,11 @@ def _verify(public: tuple[bytes, ...], signature: bytes, message: bytes) -> None
     key.verify(signature, message, ECDSA(SHA256()))
 
 
-def _asserted(bench: Bench, said: Any, one: Credential, flags: int, several: bool) -> None:
+def _asserted(world: CtapWorld, said: Any, one: Credential, flags: int, several: bool) -> None:
     """Judges what an assertion says (6.2.2 steps 11 to 13, 6.3)."""
     if said[1]["id"] != one.identifier:
         raise ViolationError("credential", f"not {one.user!r} was asserted")
-    _signed(bench, said[2], one.party, flags)
+    _signed(world, said[2], one.party, flags)
     try:
         _verify(one.public, said[3], said[2] + HASH)
     except InvalidSignature:
@@ -100,10 +100,16 @@ def _asserted(bench: Bench, said: Any, one: Credential, flags: int, several: boo
 
 
 def assertion(
-    bench: Bench, channel: str, by: By, touch: str = NOBODY, *, up: bool = True, party: str = PARTY
+    world: CtapWorld,
+    channel: str,
+    by: By,
+    touch: str = NOBODY,
+    *,
+    up: bool = True,
+    party: str = PARTY,
 ) -> None:
     """6.2.2."""
-    bench.take_sequence()
+    world.take_sequence()
     request: dict[int, Any] = {1: party, 2: HASH}
     options: dict[str, bool] = {} if up else {"up": False}
     if by == "finger":
@@ -111,46 +117,46 @@ def assertion(
     if options:
         request[5] = options
     if by == "token":
-        request |= {6: param(bench, channel, HASH), 7: 2}
-    wish = Wish(by, touch, GA, party, lambda uv: bool(_usable(bench.known, party, uv)), up)
-    expected = consent(bench, channel, wish)
-    answer, said = bench.ask(channel, ASSERT, request, touch)
-    lying = bench.known.lying
-    usable = _usable(bench.known, party, bool(expected.flags & UV))
-    bench.known = replace(expected.known, lying=lying)
-    if not bench.expect("6.2.2", answer, *expected.statuses, asked=expected.asked):
+        request |= {6: param(world, channel, HASH), 7: 2}
+    wish = Wish(by, touch, GA, party, lambda uv: bool(_usable(world.known, party, uv)), up)
+    expected = consent(world, channel, wish)
+    answer, said = world.ask(channel, ASSERT, request, touch)
+    lying = world.known.lying
+    usable = _usable(world.known, party, bool(expected.flags & UV))
+    world.known = replace(expected.known, lying=lying)
+    if not world.expect("6.2.2", answer, *expected.statuses, asked=expected.asked):
         return
-    _asserted(bench, said, usable[0], expected.flags, len(usable) > 1)
+    _asserted(world, said, usable[0], expected.flags, len(usable) > 1)
     if said.get(5, 1) != len(usable):
         raise ViolationError("count", f"6.2.2: {said.get(5)} credentials, not {len(usable)}")
     if len(usable) > 1:
-        begun(bench, channel, "assertions", tuple(usable[1:]), by == "token", expected.flags)
+        begun(world, channel, "assertions", tuple(usable[1:]), by == "token", expected.flags)
 
 
-def next_assertion(bench: Bench, channel: str) -> None:
+def next_assertion(world: CtapWorld, channel: str) -> None:
     """6.3."""
-    sequence = goes_on(bench, channel, "assertions")
-    answer, said = bench.ask(channel, NEXT)
-    if bench.expect("6.3", answer, 0x30 if sequence is None else 0, asked=False):
+    sequence = goes_on(world, channel, "assertions")
+    answer, said = world.ask(channel, NEXT)
+    if world.expect("6.3", answer, 0x30 if sequence is None else 0, asked=False):
         assert sequence is not None
         one = sequence.left[0]
         assert isinstance(one, Credential)
-        _asserted(bench, said, one, sequence.flags, several=True)
-        still_to_come(bench, sequence, sequence.left[1:])
+        _asserted(world, said, one, sequence.flags, several=True)
+        still_to_come(world, sequence, sequence.left[1:])
 
 
 def make(
-    bench: Bench, channel: str, by: By, touch: str = NOBODY, *, user: bytes = b"",
+    world: CtapWorld, channel: str, by: By, touch: str = NOBODY, *, user: bytes = b"",
     excluded: bool = False, party: str = PARTY, protect: int = 1, blob: bool = False,
     algorithm: int = ES256,
 ) -> None:  # fmt: skip
     """6.1.2. user: of a resident one; without, it is not kept."""
-    bench.take_sequence()
+    world.take_sequence()
     request: dict[int, Any] = {
         1: HASH, 2: {"id": party}, 3: {"id": user or b"x", "name": "name"},
         4: [{"type": "public-key", "alg": algorithm}],
     }  # fmt: skip
-    known = bench.known
+    known = world.known
     extensions: dict[str, Any] = {} if protect == 1 else {"credProtect": protect}
     if blob:
         extensions["largeBlobKey"] = True
@@ -160,29 +166,29 @@ def make(
     if options:
         request[7] = options
     if by == "token":
-        request |= {8: param(bench, channel, HASH), 9: 2}
+        request |= {8: param(world, channel, HASH), 9: 2}
     there = [one for one in known.credentials if one.party == party]
     if excluded and there:
         request[5] = [{"id": there[-1].identifier, "type": "public-key"}]
     if user and known.protected and by == "nothing" and not known.always:
-        answer, _ = bench.ask(channel, MAKE, request, touch)
-        bench.expect("6.1.2 step 7", answer, PUAT_REQUIRED, asked=False)
+        answer, _ = world.ask(channel, MAKE, request, touch)
+        world.expect("6.1.2 step 7", answer, PUAT_REQUIRED, asked=False)
         return
-    expected = consent(bench, channel, Wish(by, touch, MC, party, lambda _: True))
+    expected = consent(world, channel, Wish(by, touch, MC, party, lambda _: True))
     shut_out = excluded and there and (expected.flags & UV or there[-1].protect < 3)
-    answer, said = bench.ask(channel, MAKE, request, touch)
-    lying = bench.known.lying
+    answer, said = world.ask(channel, MAKE, request, touch)
+    lying = world.known.lying
     if shut_out and expected.statuses == (0,):
         # Step 12.2: the token keeps what it is good for.
-        kept = replace(expected.known, token=_unspent(bench.known, expected.known), lying=lying)
-        bench.known = kept
-        bench.expect("6.1.2 step 12", answer, 0x19, asked=expected.asked)
+        kept = replace(expected.known, token=_unspent(world.known, expected.known), lying=lying)
+        world.known = kept
+        world.expect("6.1.2 step 12", answer, 0x19, asked=expected.asked)
         return
-    bench.known = replace(expected.known, lying=lying)
-    if bench.expect("6.1.2", answer, *expected.statuses, asked=expected.asked):
-        _signed(bench, said[2], party, expected.flags)
+    world.known = replace(expected.known, lying=lying)
+    if world.expect("6.1.2", answer, *expected.statuses, asked=expected.asked):
+        _signed(world, said[2], party, expected.flags)
         if user:
-            _kept(bench, said, Credential(party, user, "name", b"", (), protect))
+            _kept(world, said, Credential(party, user, "name", b"", (), protect))
 
 
 def _unspent(before: Known, after: Known) -> Token | None:
@@ -191,7 +197,7 @@ def _unspent(before: Known, after: Known) -> Token | None:
     return replace(after.token, permissions=before.token.permissions, present=before.token.present)
 
 
-def _kept(bench: Bench, said: Any, made: Credential) -> None:
+def _kept(world: CtapWorld, said: Any, made: Credential) -> None:
     """One of the same user and relying party is replaced (step 17)."""
     data = said[2]
     size = int.from_bytes(data[53:55], "big")
@@ -201,38 +207,38 @@ def _kept(bench: Bench, said: Any, made: Credential) -> None:
         made, identifier=data[55 : 55 + size], public=public, blob_key=said.get(5, b""),
     )  # fmt: skip
     others = tuple(
-        one for one in bench.known.credentials if (one.party, one.user) != (made.party, made.user)
+        one for one in world.known.credentials if (one.party, one.user) != (made.party, made.user)
     )
-    bench.known = replace(bench.known, credentials=(*others, made))
+    world.known = replace(world.known, credentials=(*others, made))
 
 
-def select(bench: Bench, channel: str, touch: str = NOBODY) -> None:
+def select(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
     """6.9."""
-    bench.take_sequence()
-    answer, _ = bench.ask(channel, SELECT, touch=touch)
-    _touched(bench, "6.9", answer, touch)
+    world.take_sequence()
+    answer, _ = world.ask(channel, SELECT, touch=touch)
+    _touched(world, "6.9", answer, touch)
 
 
-def reset(bench: Bench, channel: str, touch: str = NOBODY) -> None:
+def reset(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
     """6.6."""
-    bench.take_sequence()
-    age = bench.now - bench.known.powered
-    answer, _ = bench.ask(channel, RESET, touch=touch)
+    world.take_sequence()
+    age = world.now - world.known.powered
+    answer, _ = world.ask(channel, RESET, touch=touch)
     if age > RESET_US + NEAR_US:
-        bench.expect("6.6", answer, 0x30, asked=False)
+        world.expect("6.6", answer, 0x30, asked=False)
         return
     if age > RESET_US - NEAR_US and answer.status == 0x30:
         return
-    if _touched(bench, "6.6", answer, touch):
-        known = bench.known
-        bench.known = Known(
+    if _touched(world, "6.6", answer, touch):
+        known = world.known
+        world.known = Known(
             powered=known.powered, blob=NO_BLOB, tokens=known.tokens, held=known.held,
             sensor=known.sensor, lying=known.lying,
         )  # fmt: skip
 
 
-def _touched(bench: Bench, section: str, answer: Answer, touch: str) -> bool:
-    bench.known = replace(bench.known, enrolment=None)
-    if not bench.known.sensor:
-        return bench.expect(section, answer, DENIED, asked=True)
-    return bench.expect(section, answer, 0 if touch else CANCELLED, asked=True)
+def _touched(world: CtapWorld, section: str, answer: Answer, touch: str) -> bool:
+    world.known = replace(world.known, enrolment=None)
+    if not world.known.sensor:
+        return world.expect(section, answer, DENIED, asked=True)
+    return world.expect(section, answer, 0 if touch else CANCELLED, asked=True)

@@ -18,7 +18,7 @@ from multiprocessing.sharedctypes import Synchronized
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LETTERS, into_service, probe
-from tallystick.tools.campaign.ctap.bench import Bench
+from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 Way = tuple[str, ...]
@@ -62,7 +62,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Plan:
+class WalkPlan:
     """All ways of `depth` letters of `alphabet`, and `walks` long ones of `length` letters."""
 
     alphabet: Way
@@ -82,27 +82,27 @@ class Plan:
 
 
 class Walker:
-    """One bench, with a reader in service at its beginning. Raises ViolationError where not even
+    """One world, with a reader in service at its beginning. Raises ViolationError where not even
     that is reached."""
 
     def __init__(self, image: Image, seed: int = 1) -> None:
-        self._bench = Bench(image, seed)
+        self._world = CtapWorld(image, seed)
         try:
-            into_service(self._bench)
-            self._start = self._bench.point()
+            into_service(self._world)
+            self._start = self._world.point()
         except BaseException:
-            self._bench.close()
+            self._world.close()
             raise
 
     def close(self) -> None:
-        self._bench.close()
+        self._world.close()
 
     # -- all ways --------------------------------------------------------------------------------
 
-    def below(self, way: Way, plan: Plan) -> Tally:
+    def below(self, way: Way, plan: WalkPlan) -> Tally:
         """All ways of the plan that begin with `way`."""
         tally = Tally()
-        self._bench.return_to(self._start)
+        self._world.return_to(self._start)
         for at in range(len(way)):
             # The ways shorter than the beginnings belong to the first of those that share them.
             first = all(other == plan.alphabet[0] for other in way[at + 1 :])
@@ -113,30 +113,30 @@ class Walker:
             self._branch(way, plan, tally)
         return tally
 
-    def _branch(self, way: Way, plan: Plan, tally: Tally) -> None:
-        point = self._bench.point()
+    def _branch(self, way: Way, plan: WalkPlan, tally: Tally) -> None:
+        point = self._world.point()
         last = len(way) + 1 == plan.depth
         for letter in plan.alphabet:
             longer = (*way, letter)
             if self._step(longer, tally, last=last) and not last:
                 self._branch(longer, plan, tally)
-            self._bench.return_to(point)
+            self._world.return_to(point)
 
     def _step(self, way: Way, tally: Tally, *, last: bool) -> bool:
         """The last letter of a way. False: what follows would say nothing more."""
         tally.transitions += 1
         try:
-            LETTERS[way[-1]](self._bench)
+            LETTERS[way[-1]](self._world)
             tally.states.add(self._digest())
             if last:
-                probe(self._bench)
+                probe(self._world)
         except ViolationError as error:
             tally.wrong(Found(way, error.kind, str(error)))
             return False
         return True
 
     def _digest(self) -> bytes:
-        return blake2b(repr(self._bench.known.abstract()).encode(), digest_size=8).digest()
+        return blake2b(repr(self._world.known.abstract()).encode(), digest_size=8).digest()
 
     # -- long ways -------------------------------------------------------------------------------
 
@@ -149,25 +149,25 @@ class Walker:
             tally.wrong(self._shortened(found))
         return tally
 
-    def begin(self) -> Bench:
+    def begin(self) -> CtapWorld:
         """A reader in service, for somebody else's letters."""
-        self._bench.return_to(self._start)
-        return self._bench
+        self._world.return_to(self._start)
+        return self._world
 
     def follow(self, way: Way) -> Found | None:
         """None when all is well."""
         return self._follow(way, Tally())
 
     def _follow(self, way: Way, tally: Tally) -> Found | None:
-        bench = self._bench
-        bench.return_to(self._start)
+        world = self._world
+        world.return_to(self._start)
         at = 0
         try:
             for at, letter in enumerate(way):  # noqa: B007
-                LETTERS[letter](bench)
+                LETTERS[letter](world)
                 tally.transitions += 1
                 tally.states.add(self._digest())
-            probe(bench)
+            probe(world)
         except ViolationError as error:
             return Found(way[: at + 1], error.kind, str(error))
         return None
@@ -202,14 +202,14 @@ def _begin(image: Image, turn: Synchronized[int]) -> None:
     _walkers.append(Walker(image))
 
 
-def _do(task: Way | int, plan: Plan) -> Tally:
+def _do(task: Way | int, plan: WalkPlan) -> Tally:
     (walker,) = _walkers
     return (
         walker.by_chance(task, plan.length) if isinstance(task, int) else walker.below(task, plan)
     )
 
 
-def run(image: Image, plan: Plan, jobs: int = 0) -> Iterator[tuple[int, int, Tally]]:
+def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int, Tally]]:
     """(tasks done, of so many, all that came of them so far), after each. Raises ViolationError
     where the reader does not even come into service."""
     tasks = list(plan.tasks())
@@ -225,7 +225,7 @@ def run(image: Image, plan: Plan, jobs: int = 0) -> Iterator[tuple[int, int, Tal
             yield done, len(tasks), tally
 
 
-def _round(image: Image, plan: Plan, tasks: list[Way | int], jobs: int) -> Iterator[Tally]:
+def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> Iterator[Tally]:
     """Until all is done, or a worker dies: then what it was at is a violation."""
     context = multiprocessing.get_context("spawn")
     turn = context.Value("i", 0)

@@ -38,7 +38,7 @@ class Point:
     channels: dict[str, bytes]
 
 
-class Bench:
+class CtapWorld:
     """Raises ViolationError when the reader does what it may not. `seed` fixes what it draws."""
 
     def __init__(self, image: Image, seed: int = 1) -> None:

@@ -22,7 +22,7 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -45,7 +45,7 @@ class Home:
 
     custody: SoftwareCustody
     registry: Registry
-    journal: Journal
+    journal: StationJournal
     serials: Iterator[str] = field(default_factory=lambda: (f"TH{n:08}" for n in _numbers))
 
     def provision(self, connection: CardConnection) -> None:
@@ -65,7 +65,7 @@ def home() -> Iterator[Home]:
         custody = SoftwareCustody(ring)
         registry = registry_for(f"pskc:{Path(folder) / 'cards'}", custody)
         registry.check()
-        journal = Journal(Path(folder) / "journal")
+        journal = StationJournal(Path(folder) / "journal")
         try:
             yield Home(custody, registry, journal)
         finally:
@@ -75,7 +75,7 @@ def home() -> Iterator[Home]:
 
 
 class _Person:
-    """Looks at the glass, and presses for 120 ms when asked. Implements checks.Person."""
+    """Looks at the glass, and presses for 120 ms when asked. Implements checks.Tester."""
 
     def __init__(self, card: Card, *, presses: bool = True) -> None:
         self._card = card
@@ -146,7 +146,7 @@ def _update_refused(card: Card, line: CardConnection, at: Home) -> None:
 def _self_test(card: Card, line: CardConnection, channel: SecureChannel | None) -> None:
     report = checks.run(line, _Person(card), transmitter=channel)
     # The heap is what is measured here: its own check compares it with the board's.
-    bad = [one.name for one in report.checks if one.verdict is checks.Verdict.FAILED]
+    bad = [one.name for one in report.checks if one.verdict is checks.CheckVerdict.FAILED]
     _need(bad in ([], ["heap"]), f"pass its self-test: {', '.join(bad)}")
 
 

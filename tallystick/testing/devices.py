@@ -18,8 +18,8 @@ from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.golden import Golden, safe
-from tallystick.testing.hands import Control, Person
-from tallystick.tools.bench.fresh import image as build_image
+from tallystick.testing.hands import Control, PersonAtTerminal
+from tallystick.tools.fresh import image as build_image
 from tallystick.tools.image.folder import from_folder
 
 _EMULATED = ("emulator", "resident")
@@ -35,7 +35,7 @@ def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Im
     return build_image(board or boards.DEFAULT)
 
 
-class Bench:
+class DevicesUnderTest:
     """One for each test that asks for a card."""
 
     def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
@@ -83,9 +83,9 @@ class Bench:
 
     def _real_card(self) -> RealCard:
         config = self._request.config
-        hands: Control | Person
+        hands: Control | PersonAtTerminal
         if self._hands == "ask":
-            hands = Person(config)
+            hands = PersonAtTerminal(config)
         else:
             hands = self._control = Control(self._hands)
         card = RealCard(self._backend.removeprefix(_SERIAL), hands, self._golden)
@@ -108,7 +108,9 @@ class Bench:
                 f"{device.mcu.boots} starts, {device.flash.operations} flash operations"
             )
             if self._traces is not None:
-                (folder / f"{card.serial}-events.jsonl").write_text(device.trace.json_lines())
+                (folder / f"{card.serial}-events.jsonl").write_text(
+                    device.trace.json_lines(), encoding="utf-8"
+                )
         if lines:
             lines.append(f"kept in {folder}" + ("" if self._traces else " (more: --tally-trace)"))
         self._close_cards()

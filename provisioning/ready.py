@@ -11,7 +11,7 @@ from typing import cast
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry, TallyServer
 from tallystick.provisioning.server_link import checked_url
@@ -22,12 +22,12 @@ SERVER = "server"
 
 
 @dataclass(frozen=True)
-class Bench:
+class ReadyStation:
     """The parts that the commands work with."""
 
     custody: Custody
     registry: Registry
-    journal: Journal
+    journal: StationJournal
     server_url: str
 
     def provisioner(self, plan: Plan) -> Provisioner:
@@ -35,13 +35,13 @@ class Bench:
 
 
 @contextmanager
-def open_bench(
+def open_station(
     url: str | None,
     keys: str,
     passphrase_file: Path | None,
     journal_path: Path,
     registry_text: str = SERVER,
-) -> Iterator[Bench]:
+) -> Iterator[ReadyStation]:
     """Open the keys (the slow part: once a run) and the journal.
 
     Raises BadInputError, also when `url` is not the server that the station is enrolled with.
@@ -57,5 +57,5 @@ def open_bench(
             place, registry = credential.url, cast(Registry, TallyServer(credential))
         else:
             place, registry = registry_text, registry_for(registry_text, custody)
-        with closing(registry), closing(Journal(journal_path)) as journal:
-            yield Bench(custody, registry, journal, place)
+        with closing(registry), closing(StationJournal(journal_path)) as journal:
+            yield ReadyStation(custody, registry, journal, place)

@@ -1,6 +1,6 @@
 """How much heap each command of the reader needs: the smallest with which it works.
 
-`python -m tallystick.tools.bench.reader_heap` prints a table. Measured on a 64-bit MicroPython,
+`python -m tallystick.tools.heap.reader_commands` prints a table. Measured on a 64-bit MicroPython,
 where most objects are twice as large as on the board.
 """
 
@@ -21,7 +21,7 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.engine.flash_state import FlashState
 from tallystick.tools.campaign.engine.subject import PowerGoneError, ViolationError
-from tallystick.tools.campaign.reader.oracle import Known
+from tallystick.tools.campaign.reader.oracle import KnownReader
 from tallystick.tools.campaign.reader.rig import PIN, ReaderRig
 from tallystick.tools.campaign.reader.scenarios import (
     HASH,
@@ -48,14 +48,14 @@ class Full:
     """A reader in which nothing more fits: content of its whole flash, and what its sensor has."""
 
     flash: bytes
-    known: Known
+    known: KnownReader
 
 
 def fill(image: Image) -> Full:
     """All of one relying party, which is the worst case: they are looked for in all of them."""
     rig = ReaderRig(image)
     try:
-        rig.restore(FlashState(), Known(), b"full")
+        rig.restore(FlashState(), KnownReader(), b"full")
         rig.start()
         ClientPin(rig.ctap()).set_pin(PIN)
         for number in range(FINGERS):
@@ -94,7 +94,7 @@ def _all_of_it(rig: ReaderRig) -> None:
 class Heaps:
     """`need` of each path; the readers that they start from are made with the board's heap."""
 
-    def __init__(self, board: str = "pico2") -> None:
+    def __init__(self, board: str = boards.DEFAULT_READER) -> None:
         self.limit = boards.find(board).heap // KIB
         self._workshop = ReaderWorkshop.of(board)
         self._full: Full | None = None

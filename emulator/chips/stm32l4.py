@@ -1,4 +1,4 @@
-"""What is particular to the STM32L4 (RM0351): flash controller, wake-up pins and their pulls in
+"""The STM32L4 (RM0351). What is particular to it: flash controller, wake-up pins and their pulls in
 Standby, the real-time clock's wake-up timer and backup registers, reset causes, VREFINT.
 
 What the chip protects is protected here too: the flash and the clock against writing without their
@@ -7,8 +7,10 @@ keys, the backup registers without DBP and their clocks. Clocks and DBP are off 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+from tallystick.emulator.chips.chip import Chip, OpenOcd
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 PWRON_RESET = 1
@@ -44,7 +46,6 @@ class Stm32L4:
     """`program` and `erase` are the emulated flash operations with their cost in time."""
 
     detunes_uart = False
-    uart_in_light_sleep = False
 
     def __init__(
         self, flash: NorFlash, program: Callable[[int, bytes], bool], erase: Callable[[int], bool]
@@ -183,3 +184,32 @@ class Stm32L4:
     def adc(self, cell_mv: int) -> int:
         """Reading (0..65535) of VREFINT while the supply is `cell_mv`: higher as the cell falls."""
         return min(65535, _CALIBRATION * 16 * 3000 // max(1, cell_mv))
+
+
+def _registers(
+    flash: NorFlash,
+    program: Callable[[int, bytes], bool],
+    erase: Callable[[int], bool],
+    rng: random.Random,
+) -> Stm32L4:
+    return Stm32L4(flash, program, erase)
+
+
+CHIP = Chip(
+    name="stm32l4",
+    clock_hz=80_000_000,
+    registers=_registers,
+    flash_base=_FLASH_BASE,
+    reports_flash_errors=True,
+    factory_words=FACTORY_WORDS,
+    own_modules=frozenset({"stm"}),
+    port_modules=("stm", "uctypes_stm"),
+    stubs="stm32",
+    openocd=OpenOcd(
+        "interface/stlink.cfg",
+        "target/stm32l4x.cfg",
+        identity_register=0xE0042000,  # DBGMCU_IDCODE (RM0351, section 48.6.1)
+        identity=0x415,  # STM32L475, L476, L486
+    ),
+    dfu=True,
+)

@@ -1,6 +1,12 @@
-"""What is particular to the RP2040: watchdog scratch registers, reset causes, light sleep."""
+"""The RP2040: watchdog scratch registers, reset causes, light sleep, its record."""
 
 from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tallystick.emulator.chips.chip import Chip
+from tallystick.emulator.parts.nor_flash import NorFlash
 
 PWRON_RESET = 1
 WDT_RESET = 3
@@ -10,7 +16,6 @@ class Rp2040:
     """Scratch registers survive a reset, not a power cycle. No pin ends deep sleep on this chip."""
 
     detunes_uart = True  # any light sleep leaves the peripheral clock at 125 MHz instead of 48 MHz
-    uart_in_light_sleep = False
     scratch_address = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
 
     def __init__(self) -> None:
@@ -46,3 +51,28 @@ class Rp2040:
     def adc(self, cell_mv: int) -> int:
         """Reading (0..65535) of the cell: VSYS over three, against 3.3 V."""
         return min(65535, cell_mv * 65536 // 9900)
+
+
+def _registers(
+    flash: NorFlash,
+    program: Callable[[int, bytes], bool],
+    erase: Callable[[int], bool],
+    rng: random.Random,
+) -> Rp2040:
+    return Rp2040()
+
+
+CHIP = Chip(
+    name="rp2040",
+    clock_hz=125_000_000,
+    registers=_registers,
+    flash_base=0x10000000,
+    reports_flash_errors=False,
+    own_modules=frozenset({"rp2"}),
+    port_modules=("rp2",),
+    more_built_in=("_thread",),
+    stubs="rp2",
+    uf2_family=0xE48BFF56,
+    drive="RPI-RP2",  # RP2040 data sheet, 2.8.4
+    prompt="with RP2040",
+)

@@ -217,7 +217,12 @@ def _descendants() -> list[int]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             with contextlib.suppress(OSError):
-                stat = (folder / "stat").read_text().rpartition(") ")[2].split()
+                stat = (
+                    (folder / "stat")
+                    .read_text(encoding="utf-8", errors="replace")
+                    .rpartition(") ")[2]
+                    .split()
+                )
                 if stat[0] != "Z":
                     parents.setdefault(int(stat[1]), []).append(int(folder.name))
     found, look = [], [os.getpid()]

@@ -20,7 +20,7 @@ from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.commands.zoo import find, hunt
 from tallystick.tools.campaign.ctap.alphabet import CHANCE, LARGE, LETTERS, REDUCED, probe
 from tallystick.tools.campaign.ctap.animals import ANIMALS
-from tallystick.tools.campaign.ctap.walk import Tally, Walker, WalkPlan
+from tallystick.tools.campaign.ctap.walk import Walker, WalkPlan, WalkTally
 from tallystick.tools.campaign.engine.subject import image_under_test
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
@@ -74,8 +74,8 @@ def walker() -> Iterator[Walker]:
         made.close()
 
 
-def _walked(walker: Walker, plan: WalkPlan) -> Tally:
-    tally = Tally()
+def _walked(walker: Walker, plan: WalkPlan) -> WalkTally:
+    tally = WalkTally()
     for task in plan.tasks():
         if isinstance(task, tuple):
             tally.add(walker.below(task, plan))

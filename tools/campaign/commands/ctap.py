@@ -10,13 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.ctap.alphabet import LARGE, LETTERS, REDUCED
-from tallystick.tools.campaign.ctap.walk import Tally, Walker, WalkPlan, Way, run
+from tallystick.tools.campaign.ctap.walk import Walker, WalkPlan, WalkTally, Way, run
 from tallystick.tools.campaign.engine.subject import ViolationError, image_under_test
 
-_BOARD = "pico2"
+_BOARD = boards.DEFAULT_READER
 _DEPTH = 4
 _WALKS, _FULL_WALKS = 400, 4000
 
@@ -68,7 +69,7 @@ def ctap(
         return
     alphabet = _way(letters) if letters else LARGE if full else REDUCED
     drawn = walks if walks is not None else _FULL_WALKS if full else _WALKS
-    tally = Tally()
+    tally = WalkTally()
     try:
         with _bar(disable=as_json) as bar:
             shown = bar.add_task("ctap", total=None, transitions=0)
@@ -112,7 +113,7 @@ def _replay(image: Image, way: Way, as_json: bool) -> None:
         raise SystemExit(ExitCode.FAILED)
 
 
-def _tell(alphabet: Way, depth: int, walks: int, tally: Tally, as_json: bool) -> None:
+def _tell(alphabet: Way, depth: int, walks: int, tally: WalkTally, as_json: bool) -> None:
     if as_json:
         value: dict[str, Any] = {
             "states": len(tally.states),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.tools.campaign.engine.animal import Animal, Patch
+from tallystick.tools.campaign.reader.animals import BOARD
 
 _APP, _CONSENT, _CONFIG = "reader/app.py", "reader/consent.py", "reader/config.py"
 _PIN, _TOKEN, _USER = "reader/pin.py", "reader/token.py", "reader/user.py"
@@ -31,7 +32,7 @@ class CtapAnimal(Animal):
 
 
 def _animal(name: str, sentence: str, letters: str, *patches: Patch) -> CtapAnimal:
-    return CtapAnimal(f"ctap-{name}", sentence, patches, tuple(letters.split(", ")), "pico2")
+    return CtapAnimal(f"ctap-{name}", sentence, patches, tuple(letters.split(", ")), BOARD)
 
 
 ANIMALS = (

@@ -9,7 +9,7 @@ from hashlib import sha256
 from tallystick.tools.campaign.ctap.channels import authenticate
 from tallystick.tools.campaign.ctap.known import (
     SEQUENCE_US,
-    Sequence,
+    KnownSequence,
 )
 from tallystick.tools.campaign.ctap.world import CtapWorld
 
@@ -49,10 +49,12 @@ def begun(
 ) -> None:
     known = world.known
     token = known.token.number if by_token and known.token else None
-    world.known = replace(known, sequence=Sequence(kind, channel, left, token, world.now, flags))
+    world.known = replace(
+        known, sequence=KnownSequence(kind, channel, left, token, world.now, flags)
+    )
 
 
-def goes_on(world: CtapWorld, channel: str, kind: str) -> Sequence | None:
+def goes_on(world: CtapWorld, channel: str, kind: str) -> KnownSequence | None:
     """The sequence that a command of this kind goes on with (6, stateful commands)."""
     sequence = world.take_sequence()
     if sequence is None or sequence.kind != kind or sequence.channel != channel:
@@ -67,6 +69,6 @@ def goes_on(world: CtapWorld, channel: str, kind: str) -> Sequence | None:
     return sequence
 
 
-def still_to_come(world: CtapWorld, sequence: Sequence, left: tuple[object, ...]) -> None:
+def still_to_come(world: CtapWorld, sequence: KnownSequence, left: tuple[object, ...]) -> None:
     if left:
         world.known = replace(world.known, sequence=replace(sequence, left=left, since=world.now))

@@ -39,7 +39,7 @@ class Answer:
     asked: bool
 
 
-class Channels:
+class HostChannels:
     """`opened` after each power-up: channels are given out by the reader."""
 
     def __init__(self, reader: Reader, names: str) -> None:

@@ -12,7 +12,7 @@ from tallystick.tools.campaign.ctap.known import (
     PIN_TRIES,
     PRESENT_US,
     Known,
-    Token,
+    KnownToken,
 )
 from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
 
@@ -51,7 +51,9 @@ def with_finger(known: Known, touch: str, blocked: int) -> tuple[Known, int | No
     return known, CANCELLED if known.finger_tries else blocked, True
 
 
-def use(known: Known, token: Token, permission: int, now: int) -> tuple[Known, Token | None]:
+def use(
+    known: Known, token: KnownToken, permission: int, now: int
+) -> tuple[Known, KnownToken | None]:
     """A request with this token's pinUvAuthParam: (known, the token), None when it is refused."""
     mine = known.alive(token, now)
     if mine is None or not mine.permissions & permission:

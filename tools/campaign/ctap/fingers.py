@@ -16,7 +16,7 @@ from tallystick.tools.campaign.ctap.consent import (
 )
 from tallystick.tools.campaign.ctap.known import (
     BE,
-    Enrolment,
+    KnownEnrolment,
 )
 from tallystick.tools.campaign.ctap.world import CANCELLED, INDEX, NOBODY, CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
@@ -63,7 +63,7 @@ def enrol(world: CtapWorld, channel: str, finger: str = INDEX) -> None:
     if said[5] != (0x0B if taken else 0):
         raise ViolationError("sample", f"6.7.4: {said[5]:02X}")
     samples = 0 if taken else 1
-    world.known = replace(known, enrolment=Enrolment(channel, said[4], finger, samples))
+    world.known = replace(known, enrolment=KnownEnrolment(channel, said[4], finger, samples))
 
 
 def next_sample(world: CtapWorld, channel: str, finger: str = INDEX) -> None:

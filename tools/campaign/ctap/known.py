@@ -20,7 +20,7 @@ RESET_US = 10 * _S  # 6.6
 
 
 @dataclass(frozen=True)
-class Token:
+class KnownToken:
     """Times in µs. present: the user was there when it was made, and it has not been used up."""
 
     number: int
@@ -37,7 +37,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class Credential:
+class KnownCredential:
     """A resident one. protect: credProtect, 1 to 3."""
 
     party: str
@@ -50,7 +50,7 @@ class Credential:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class KnownSequence:
     """What a command has begun. left: what is still to come, in order. token: number of the one
     that allowed it."""
 
@@ -63,7 +63,7 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class KnownEnrolment:
     channel: str
     template: bytes
     finger: str
@@ -84,14 +84,14 @@ class Known:
     in_a_row: int = 0
     finger_tries: int = FINGER_TRIES
     fingers: tuple[tuple[bytes, str, str], ...] = ()  # template, finger, name
-    credentials: tuple[Credential, ...] = ()  # oldest first
+    credentials: tuple[KnownCredential, ...] = ()  # oldest first
     blob: bytes = b""
     counter: int = 0
-    token: Token | None = None
+    token: KnownToken | None = None
     tokens: int = 0  # made so far
-    held: tuple[Token | None, ...] = (None, None)
-    sequence: Sequence | None = None
-    enrolment: Enrolment | None = None
+    held: tuple[KnownToken | None, ...] = (None, None)
+    sequence: KnownSequence | None = None
+    enrolment: KnownEnrolment | None = None
     sensor: bool = True
     lying: bool = False
 
@@ -105,7 +105,7 @@ class Known:
         """A finger can verify the user now."""
         return bool(self.fingers) and self.sensor
 
-    def alive(self, token: Token | None, now: int) -> Token | None:
+    def alive(self, token: KnownToken | None, now: int) -> KnownToken | None:
         """The token in use, if it is this one and its time is not over."""
         mine = self.token
         if token is None or mine is None or mine.number != token.number or not mine.alive(now):

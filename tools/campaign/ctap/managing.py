@@ -25,7 +25,7 @@ from tallystick.tools.campaign.ctap.consent import (
 from tallystick.tools.campaign.ctap.known import (
     CM,
     Known,
-    Sequence,
+    KnownSequence,
 )
 from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
@@ -87,7 +87,7 @@ def next_party(world: CtapWorld, channel: str) -> None:
         _take_out(world, sequence, said[3]["id"])
 
 
-def _take_out(world: CtapWorld, sequence: Sequence, found: object) -> None:
+def _take_out(world: CtapWorld, sequence: KnownSequence, found: object) -> None:
     if found not in sequence.left:
         raise ViolationError("list", f"6.8: {found!r} is not to come")
     still_to_come(world, sequence, tuple(one for one in sequence.left if one != found))

@@ -20,7 +20,7 @@ from tallystick.tools.campaign.ctap.known import (
     CM,
     PIN_TRIES_IN_A_ROW,
     Known,
-    Token,
+    KnownToken,
 )
 from tallystick.tools.campaign.ctap.world import THUMB, CtapWorld
 
@@ -56,7 +56,7 @@ def _given(
 ) -> None:
     known = world.known
     world.known = replace(known, tokens=known.tokens + 1)
-    token = Token(world.known.tokens, value, permissions, party, present, world.now)
+    token = KnownToken(world.known.tokens, value, permissions, party, present, world.now)
     world.hold(channel, token)
 
 

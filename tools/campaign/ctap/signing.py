@@ -47,15 +47,15 @@ from tallystick.tools.campaign.ctap.known import (
     GA,
     MC,
     RESET_US,
-    Credential,
     Known,
-    Token,
+    KnownCredential,
+    KnownToken,
 )
 from tallystick.tools.campaign.ctap.world import CANCELLED, NOBODY, CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 
-def _usable(known: Known, party: str, uv: bool) -> list[Credential]:
+def _usable(known: Known, party: str, uv: bool) -> list[KnownCredential]:
     """Newest first (6.2.2 step 12). credProtect: 12.1."""
     most = 3 if uv else 1
     return [one for one in known.credentials[::-1] if one.party == party and one.protect <= most]
@@ -84,7 +84,7 @@ def _verify(public: tuple[bytes, ...], signature: bytes, message: bytes) -> None
     key.verify(signature, message, ECDSA(SHA256()))
 
 
-def _asserted(world: CtapWorld, said: Any, one: Credential, flags: int, several: bool) -> None:
+def _asserted(world: CtapWorld, said: Any, one: KnownCredential, flags: int, several: bool) -> None:
     """Judges what an assertion says (6.2.2 steps 11 to 13, 6.3)."""
     if said[1]["id"] != one.identifier:
         raise ViolationError("credential", f"not {one.user!r} was asserted")
@@ -140,7 +140,7 @@ def next_assertion(world: CtapWorld, channel: str) -> None:
     if world.expect("6.3", answer, 0x30 if sequence is None else 0, asked=False):
         assert sequence is not None
         one = sequence.left[0]
-        assert isinstance(one, Credential)
+        assert isinstance(one, KnownCredential)
         _asserted(world, said, one, sequence.flags, several=True)
         still_to_come(world, sequence, sequence.left[1:])
 
@@ -188,16 +188,16 @@ def make(
     if world.expect("6.1.2", answer, *expected.statuses, asked=expected.asked):
         _signed(world, said[2], party, expected.flags)
         if user:
-            _kept(world, said, Credential(party, user, "name", b"", (), protect))
+            _kept(world, said, KnownCredential(party, user, "name", b"", (), protect))
 
 
-def _unspent(before: Known, after: Known) -> Token | None:
+def _unspent(before: Known, after: Known) -> KnownToken | None:
     if before.token is None or after.token is None:
         return after.token
     return replace(after.token, permissions=before.token.permissions, present=before.token.present)
 
 
-def _kept(world: CtapWorld, said: Any, made: Credential) -> None:
+def _kept(world: CtapWorld, said: Any, made: KnownCredential) -> None:
     """One of the same user and relying party is replaced (step 17)."""
     data = said[2]
     size = int.from_bytes(data[53:55], "big")

@@ -36,7 +36,7 @@ class Found:
 
 
 @dataclass
-class Tally:
+class WalkTally:
     """What came of some ways. states: digests of what was known, without what chance draws."""
 
     states: set[bytes] = field(default_factory=set)
@@ -44,7 +44,7 @@ class Tally:
     violations: int = 0
     found: list[Found] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: WalkTally) -> None:
         self.states |= other.states
         self.transitions += other.transitions
         self.violations += other.violations
@@ -99,21 +99,21 @@ class Walker:
 
     # -- all ways --------------------------------------------------------------------------------
 
-    def below(self, way: Way, plan: WalkPlan) -> Tally:
+    def below(self, way: Way, plan: WalkPlan) -> WalkTally:
         """All ways of the plan that begin with `way`."""
-        tally = Tally()
+        tally = WalkTally()
         self._world.return_to(self._start)
         for at in range(len(way)):
             # The ways shorter than the beginnings belong to the first of those that share them.
             first = all(other == plan.alphabet[0] for other in way[at + 1 :])
-            silent = Tally() if not first else tally
+            silent = WalkTally() if not first else tally
             if not self._step(way[: at + 1], silent, last=at + 1 == plan.depth):
                 return tally
         if len(way) < plan.depth:
             self._branch(way, plan, tally)
         return tally
 
-    def _branch(self, way: Way, plan: WalkPlan, tally: Tally) -> None:
+    def _branch(self, way: Way, plan: WalkPlan, tally: WalkTally) -> None:
         point = self._world.point()
         last = len(way) + 1 == plan.depth
         for letter in plan.alphabet:
@@ -122,7 +122,7 @@ class Walker:
                 self._branch(longer, plan, tally)
             self._world.return_to(point)
 
-    def _step(self, way: Way, tally: Tally, *, last: bool) -> bool:
+    def _step(self, way: Way, tally: WalkTally, *, last: bool) -> bool:
         """The last letter of a way. False: what follows would say nothing more."""
         tally.transitions += 1
         try:
@@ -140,9 +140,9 @@ class Walker:
 
     # -- long ways -------------------------------------------------------------------------------
 
-    def by_chance(self, seed: int, length: int) -> Tally:
+    def by_chance(self, seed: int, length: int) -> WalkTally:
         """A way drawn from all letters; where it fails, it is told as short as it can be made."""
-        tally = Tally()
+        tally = WalkTally()
         way = tuple(random.Random(seed).choices(list(CHANCE), list(CHANCE.values()), k=length))
         found = self._follow(way, tally)
         if found is not None:
@@ -156,9 +156,9 @@ class Walker:
 
     def follow(self, way: Way) -> Found | None:
         """None when all is well."""
-        return self._follow(way, Tally())
+        return self._follow(way, WalkTally())
 
-    def _follow(self, way: Way, tally: Tally) -> Found | None:
+    def _follow(self, way: Way, tally: WalkTally) -> Found | None:
         world = self._world
         world.return_to(self._start)
         at = 0
@@ -202,20 +202,20 @@ def _begin(image: Image, turn: Synchronized[int]) -> None:
     _walkers.append(Walker(image))
 
 
-def _do(task: Way | int, plan: WalkPlan) -> Tally:
+def _do(task: Way | int, plan: WalkPlan) -> WalkTally:
     (walker,) = _walkers
     return (
         walker.by_chance(task, plan.length) if isinstance(task, int) else walker.below(task, plan)
     )
 
 
-def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int, Tally]]:
+def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int, WalkTally]]:
     """(tasks done, of so many, all that came of them so far), after each. Raises ViolationError
     where the reader does not even come into service."""
     tasks = list(plan.tasks())
     with resident.enabled():
         Walker(image).close()
-    tally = Tally()
+    tally = WalkTally()
     jobs = min(jobs or len(os.sched_getaffinity(0)), len(tasks)) or 1
     done = 0
     while done < len(tasks):
@@ -225,13 +225,13 @@ def run(image: Image, plan: WalkPlan, jobs: int = 0) -> Iterator[tuple[int, int,
             yield done, len(tasks), tally
 
 
-def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> Iterator[Tally]:
+def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> Iterator[WalkTally]:
     """Until all is done, or a worker dies: then what it was at is a violation."""
     context = multiprocessing.get_context("spawn")
     turn = context.Value("i", 0)
     left = iter(tasks)
     with ProcessPoolExecutor(jobs, context, _begin, (image, turn)) as pool:
-        going: dict[Future[Tally], Way | int] = {}
+        going: dict[Future[WalkTally], Way | int] = {}
         for task in islice(left, 2 * jobs):
             going[pool.submit(_do, task, plan)] = task
         while going:
@@ -250,8 +250,8 @@ def _round(image: Image, plan: WalkPlan, tasks: list[Way | int], jobs: int) -> I
                     going[pool.submit(_do, follows, plan)] = follows
 
 
-def _died(task: Way | int) -> Tally:
-    tally = Tally()
+def _died(task: Way | int) -> WalkTally:
+    tally = WalkTally()
     way = task if isinstance(task, tuple) else (f"walk {task}",)
     tally.wrong(Found(way, "crash", "MicroPython itself crashed, or its process was killed"))
     return tally

@@ -15,8 +15,8 @@ from tallystick.emulator.devices.bookmark import Bookmark, FlashHistory
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
-from tallystick.tools.campaign.ctap.channels import Answer, Channels, Shared
-from tallystick.tools.campaign.ctap.known import CHANNELS, Known, Sequence, Token
+from tallystick.tools.campaign.ctap.channels import Answer, HostChannels, Shared
+from tallystick.tools.campaign.ctap.known import CHANNELS, Known, KnownSequence, KnownToken
 from tallystick.tools.campaign.engine.subject import ViolationError
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 
@@ -50,7 +50,7 @@ class CtapWorld:
         self.sensor = ScriptedSensor(self.reader.clock)
         self.reader.plug_sensor(self.sensor)
         self._history = FlashHistory(self.reader)
-        self.channels = Channels(self.reader, CHANNELS)
+        self.channels = HostChannels(self.reader, CHANNELS)
         self.known = Known()
         self._boots = 0
         self.commands = 0  # sent so far
@@ -202,17 +202,17 @@ class CtapWorld:
 
     # -- what is known -------------------------------------------------------------------------
 
-    def take_sequence(self) -> Sequence | None:
+    def take_sequence(self) -> KnownSequence | None:
         """What was begun, which ends with the command that follows (6, stateful commands)."""
         found = self.known.sequence
         self.known = replace(self.known, sequence=None)
         return found
 
-    def held(self, channel: str) -> Token | None:
+    def held(self, channel: str) -> KnownToken | None:
         """The token of the program on this channel, as it was given."""
         return self.known.held[CHANNELS.index(channel)]
 
-    def hold(self, channel: str, token: Token) -> None:
+    def hold(self, channel: str, token: KnownToken) -> None:
         at = CHANNELS.index(channel)
         held = (*self.known.held[:at], token, *self.known.held[at + 1 :])
         self.known = replace(self.known, token=token, held=held)

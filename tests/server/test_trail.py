@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import re
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -29,6 +28,7 @@ from tallystick.server.store import audit, housekeeping
 from tallystick.server.store.opened import opened
 from tallystick.server.store.origin import Origin
 from tallystick.server.store.stream import Names, sink_from, syslog_message
+from tests import needs
 from tests.server.conftest import bearer
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 
@@ -296,9 +296,9 @@ def test_streams_that_cannot_be(url):
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_fail2ban_finds_failed_sign_ins(portal, tmp_path, as_json):
-    tool = shutil.which("fail2ban-regex")
-    if tool is None:
-        pytest.skip("needs fail2ban (apt-get install fail2ban)")
+    needs.fail2ban.or_skip()
+    tool = needs.program("fail2ban-regex")
+    assert tool is not None
     portal.person("ann")
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)

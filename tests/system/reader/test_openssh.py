@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
+from tests import needs
 from tests.system.reader.emulated import EmulatedReader
 
 pytestmark = pytest.mark.slow
@@ -14,8 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("kind", ["ed25519-sk", "ecdsa-sk"])
 def test_a_key_signs(reader: EmulatedReader, kind: str, tmp_path: Path) -> None:
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("needs ssh-keygen (apt-get install openssh-client)")
+    needs.ssh_keygen.or_skip()
     key, data = tmp_path / "key", tmp_path / "data"
     reader.run("ssh-keygen", "-t", kind, "-f", str(key), "-N", "", "-C", "alice")
     public = key.with_suffix(".pub").read_text()

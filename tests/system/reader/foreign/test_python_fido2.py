@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests import needs
 from tests.system.reader.foreign.differences import PYTHON_FIDO2
 
 pytestmark = pytest.mark.slow
@@ -25,8 +26,7 @@ _PLUGIN = "fido2_on_emulator"
 def _source() -> Path:
     name = f"fido2-{version('fido2')}"
     found = ROOT / "build" / "foreign" / f"{name}.tar.gz"
-    if not found.is_file():
-        pytest.skip(f"needs {name}.tar.gz in build/foreign (make foreign)")
+    needs.foreign.or_skip()
     return found
 
 

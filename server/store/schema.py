@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from tallystick.common.formats import NewerStateError
 from tallystick.server.store.database import Database
 
-HEAD = "0003"
+HEAD = "0004"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 

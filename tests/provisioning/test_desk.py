@@ -55,7 +55,9 @@ def desk(bench, card, make_card):
     xml = station | {"Content-Type": "application/pskc+xml"}
     httpx.post(f"{bench.url}/v1/cards", content=content, headers=xml).raise_for_status()
     assignment = f"{bench.url}/v1/cards/{bench.own.serial}/assignment"
-    httpx.put(assignment, json={"user": "ada"}, headers=station).raise_for_status()
+    httpx.put(
+        assignment, json={"user": "ada", "new_user": True}, headers=station
+    ).raise_for_status()
     bench.ann = add_credential(bench.settings, "desk", "Ann")
     bench.ok(
         "desk", "sign-in", "--server", bench.url, "--credential", "-", input=text_of(bench.ann)

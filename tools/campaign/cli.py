@@ -24,6 +24,7 @@ COMMANDS = {
         "station",
         "Kill station, card and server at their work.",
     ),
+    "accounts": ("server.accounts", "accounts", "Take accounts from outside, in every way."),
     "server": ("server.same_code", "server", "The same code many times at once."),
 }
 

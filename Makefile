@@ -58,10 +58,11 @@ format: setup ## Let ruff rewrite the sources
 image: setup ## Build the card's firmware image into build/, and measure the heap it needs
 	$(BIN)/tally image build --device card --heap
 
-campaign: setup ## Cut the power everywhere, in every way (about twenty minutes on two cores)
+campaign: setup ## Cut the power everywhere, in every way and take accounts in every way (hours)
 	$(BIN)/tally campaign powercut --scenario all --depth 3
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
+	$(BIN)/tally campaign accounts --full
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000

@@ -214,7 +214,9 @@ class _Campaign:
 
     def _rig(self) -> Rig:
         journal = self._folder / f"journal-{self._cards}.db"
-        return Rig(self._ring, self._live.url, journal, f"user{self._cards}")
+        user = f"user{self._cards}"
+        self._live.make_known(user)
+        return Rig(self._ring, self._live.url, journal, user)
 
     def _case(self, case: Case) -> None:
         self._result.cases += 1

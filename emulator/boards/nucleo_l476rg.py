@@ -4,11 +4,12 @@ contact on PC5 (WKUP5), cell measured through the internal reference, panel fed 
 Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
 run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
 150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
-CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
+CPU costs are scaled from figures measured on an RP2040 at 125 MHz (numbers.md): by clock, and
 by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.chips import stm32l4
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _CPU_SCALE = 80 / 125 / 0.72  # work a second, beside the board that was measured
@@ -18,12 +19,10 @@ def _us(at_125_mhz: float) -> int:
     return round(at_125_mhz / _CPU_SCALE)
 
 
-BOARD = Board(
+BOARD = CardBoard(
     name="nucleo_l476rg",
-    device="card",
-    chip="stm32l4",
+    chip=stm32l4.CHIP,
     heap=64 * 1024,
-    modules=("stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -59,6 +58,7 @@ BOARD = Board(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
+    start_folder="TALLY_NUCLEO_L476RG",
     boot_us=_us(13_500),
     wake_us=150,
     import_us_per_256=_us(890),

@@ -1,7 +1,7 @@
 """Cells that a card may have, as tables of their data sheets' curves.
 
 Voltages and resistances are read off discharge and pulse curves of common makers at 20 °C; the
-spread between makers and batches is `tolerance`. docs/battery.md says where each figure comes from.
+spread between makers and batches is `tolerance`. battery.md says where each figure comes from.
 """
 
 from __future__ import annotations

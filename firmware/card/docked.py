@@ -42,7 +42,7 @@ class _Dock:
         from card import screens
 
         store = self._store
-        if not store.secret:
+        if not store.seed:
             screens.message(self._glass(), "NO KEY", "not in service")
         elif cell.measure(board, store.cell_state)[1] == cell.CRITICAL:
             screens.message(self._glass(), "CELL EMPTY", "replace card")

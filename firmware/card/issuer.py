@@ -1,4 +1,4 @@
-"""GlobalPlatform issuer functions: docs/protocols.md, 3.1."""
+"""GlobalPlatform issuer functions: docs/reference/protocols.md, 3.1."""
 
 from lib import tlv, wire
 from lib.apdu import Refused
@@ -129,7 +129,7 @@ def _set_status(card: "Applets", command: "Command") -> bytes:
         raise Refused(wire.SW_CONDITIONS)
     card.need_power()
     if state == wire.TERMINATED:
-        store.commit(life_cycle=state, keys=bytes(48), name=b"", secret=b"")
+        store.commit(life_cycle=state, keys=bytes(48), name=b"", seed=b"")
     elif state > store.life_cycle:
         store.commit(life_cycle=state)
     return b""

@@ -1,4 +1,4 @@
-"""The OATH applet, the published YKOATH commands for one HOTP credential (docs/protocols.md)."""
+"""The OATH applet, the published YKOATH commands for one HOTP credential (protocols.md)."""
 
 from lib import tlv, wire
 from lib.apdu import Refused
@@ -56,7 +56,7 @@ def _put(card: "Applets", command: "Command") -> bytes:
     card.need_consent()
     store.commit(
         name=name,
-        secret=bytes(key[2:]),
+        seed=bytes(key[2:]),
         digits=key[1],
         moving_factor=int.from_bytes(moving_factor, "big"),
     )
@@ -123,7 +123,7 @@ def _calculate(card: "Applets", command: "Command") -> bytes:
 
 
 def _erase(store: "Store") -> None:
-    store.commit(name=b"", secret=b"", moving_factor=0)
+    store.commit(name=b"", seed=b"", moving_factor=0)
 
 
 def _fields(data: memoryview, bare: int = -1) -> "dict[int, memoryview]":

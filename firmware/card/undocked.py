@@ -43,7 +43,7 @@ def _show_code(display: "Display", button: "buttons.Button", store: "Store") -> 
     _, state = cell.measure(board, store.cell_state)
     if state == cell.CRITICAL:
         _message(display, "CELL EMPTY", "replace card")
-    elif not store.secret:
+    elif not store.seed:
         _message(display, "NO KEY", "not in service")
     else:
         try:

@@ -24,11 +24,6 @@ def decode(data: "Readable") -> "Item":
     return value
 
 
-def decode_prefix(data: "Readable") -> "tuple[Item, int]":
-    """(value, bytes taken) of the first value in `data`. Raises InvalidError."""
-    return _item(data, 0, _DEPTH)
-
-
 def _head(data: "Readable", at: int) -> "tuple[int, int, int]":
     """(major type, argument, end). Raises InvalidError."""
     if at >= len(data):

@@ -314,7 +314,12 @@ def _run_tool(database: Database, name: str, *arguments: str) -> None:
     secret = {"PGPASSWORD": str(where.pop("password"))} if "password" in where else {}
     words = [word.replace("{}", make_conninfo(**where)) for word in arguments]
     done = subprocess.run(
-        [path, *words], capture_output=True, text=True, check=False, env={**os.environ, **secret}
+        [path, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **secret},
+        encoding="utf-8",
     )
     if done.returncode:
         raise TallyError(

@@ -164,7 +164,8 @@ def add_encryption_key(path: Path) -> str:
 
 
 def remove_encryption_key(path: Path, key_id: str) -> None:
-    """Forget a key that nothing is encrypted under any more (the caller has made sure)."""
+    """Forget a key that nothing is encrypted under any more (the caller has made sure).
+    Raises KeyFileError."""
     document = json.loads(_read_private(path))
     if key_id == document["active"]:
         raise KeyFileError(f"Key {key_id!r} is the active one.", kept="It stays.")
@@ -205,7 +206,7 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -222,7 +223,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_private(path: Path) -> str:
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
                 raise KeyFileError(

@@ -15,7 +15,7 @@ from tallystick.emulator.boards import BOARDS, READERS
 from tallystick.tools import firmware
 from tallystick.tools.image import ports
 
-PORTING = Path(__file__).parents[2] / "docs" / "porting.md"
+PORTING = Path(__file__).parents[2] / "docs" / "guides" / "porting.md"
 STUBS = Path(sys.prefix) / "stubs"
 # File, what stands there, what is put in its place, what the check says of it in that file (or in
 # the one after the arrow).
@@ -27,7 +27,7 @@ EVERYWHERE = [
 IN_A_CARD = [
     *EVERYWHERE,
     ("lib/unload.py", "def unload(*names: str) -> None:", "def unload(*names):", "untyped-def]"),
-    ("lib/hotp.py", 'return hmac.digest(sha1, secret, moving_factor.to_bytes(8, "big"))',
+    ("lib/hotp.py", 'return hmac.digest(sha1, seed, moving_factor.to_bytes(8, "big"))',
      "return 7", "[return-value]"),
     ("lib/scp03.py", "from cryptolib import aes", "from cryptolib import des", '"des"'),
     ("lib/cmac.py", "encrypt(message, message)", "encrypt(message, 16)", "of \"aes\""),
@@ -40,8 +40,8 @@ IN_A_CARD = [
     ("card/identity.py", "crc32(segment[:130])", "crc32(130)", 'Argument 1 to "crc32"'),
     ("card/undocked.py", "cell.measure(board, store.cell_state)\n    if",
      "cell.measure(store, store.cell_state)\n    if", 'Argument 1 to "measure"'),
-    ("card/store.py", "hotp.code(self.secret, factor, self.digits)",
-     "hotp.code(self.secret, factor)", "[call-arg]"),
+    ("card/store.py", "hotp.code(self.seed, factor, self.digits)",
+     "hotp.code(self.seed, factor)", "[call-arg]"),
 ]  # fmt: skip
 PLANTED = {
     "nucleo_l476rg": [
@@ -86,7 +86,7 @@ PLANTED = {
 @pytest.mark.parametrize("name", sorted(PLANTED))
 def test_every_planted_fault_is_found(name: str, tmp_path: Path) -> None:
     board = (BOARDS | READERS)[name]
-    stubs = STUBS / ports.PORTS[board.chip]
+    stubs = STUBS / board.chip.stubs
     assert stubs.is_dir(), "`make lint` installs the ports' stubs."
     copy = shutil.copytree(firmware.root(), tmp_path / "firmware")
     for file, stands, put, _ in PLANTED[name]:

@@ -1,7 +1,7 @@
 """A pytest plugin (`-p tests.server.broken`): the guard that TALLY_BREAK names does nothing.
 
-Each row of docs/server-threats.md that says "guard: NAME" has its patch here; the tests that the
-row cites must fail with it.
+Each row of docs/reference/server-threats.md that names a guard has its patch here; the tests that
+the row cites must fail with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""docs/server-threats.md: every test that it cites is there, and fails without the row's guard."""
+"""docs/reference/server-threats.md: every test that it cites is there, and fails without the guard
+of its row."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from tests.server.broken import BROKEN
 
 REPOSITORY = Path(__file__).parents[2]
-PAGE = REPOSITORY / "docs" / "server-threats.md"
+PAGE = REPOSITORY / "docs" / "reference" / "server-threats.md"
 CITED = re.compile(r"`(test_\w+)::(test_\w+)`")
 GUARD = re.compile(r"guard `([\w-]+)`")
 

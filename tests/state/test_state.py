@@ -14,10 +14,11 @@ from sqlalchemy import select
 from tallystick import __version__
 from tallystick.common.formats import NewerStateError, number_of
 from tallystick.provisioning import audit, container
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody import ceremony
 from tallystick.provisioning.custody.store import FileStore
 from tallystick.provisioning.desk import operator
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.server.accounts import firms, people
 from tallystick.server.checking.tokens import state_of
 from tallystick.server.rules.judge import Reason, judge
@@ -54,14 +55,14 @@ def test_the_version_of_today_has_its_files():
 def test_a_stations_keys_and_its_unfinished_card(kept: Path):
     custody = FileStore(kept / "station.keys").open(PASSPHRASE)
     assert [key.name for key in custody.describe()]
-    journal = Journal(kept / "station.journal")
+    journal = StationJournal(kept / "station.journal")
     done, left = journal.latest(SERIAL), journal.open_run(UNFINISHED)
-    assert done is not None and done.state is State.LOCKED
-    assert left is not None and left.state is State.KEYED
+    assert done is not None and done.state is CardState.LOCKED
+    assert left is not None and left.state is CardState.KEYED
     assert left.container is not None and left.seed is not None
-    context = container.journal_context(UNFINISHED, 6, left.container)
-    assert len(custody.reopen_seed(left.seed, context).codes(0, 2, 6)) == 2
-    assert journal.finish(left, State.LOCKED).state is State.LOCKED
+    context = container.journal_context(UNFINISHED, left.container)
+    assert len(custody.reopen_seed(left.seed, context).codes(0, 2, SIX_DIGITS)) == 2
+    assert journal.finish(left, CardState.LOCKED).state is CardState.LOCKED
     journal.close()
     with sqlite3.connect(kept / "station.journal") as database:
         assert not audit.verify(audit.export(database)).problems

@@ -28,6 +28,7 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.tools import options
 
 CLIENTS = 4
 CHECKS_EACH = 750
@@ -222,7 +223,7 @@ def _request(token: Secret, number: int, code: str) -> bytes:
 
 def _family(pid: int) -> list[int]:
     """A process and its children (proc(5))."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     return [pid, *map(int, children)]
 
 
@@ -231,14 +232,14 @@ def _cpu_s(pid: int) -> float:
     14 and 15)."""
     ticks = 0
     for one in _family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_bytes(pid: int) -> int:
     """A process's part of the memory (proportional set size, proc(5)): shared pages count once."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
@@ -246,7 +247,7 @@ def _resident_bytes(pid: int) -> int:
 
 @click.command()
 @click.option("--db", help="An empty database (default: SQLite in a new folder).")
-@click.option("--workers", default=1, show_default=True)
+@options.workers(1)
 @click.option("--clients", default=CLIENTS, show_default=True)
 @click.option("--cards", default=0, show_default=True, help="Other cards in the database.")
 def main(*, db: str | None, workers: int, clients: int, cards: int) -> None:

@@ -17,16 +17,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tallystick.emulator.boards import BOARDS, READERS
+from tallystick.emulator.boards import ALL
 from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chips.chip import Chip
 from tallystick.tools import firmware
 
-PORTS = {"rp2040": "rp2", "rp2350": "rp2", "stm32l4": "stm32"}
-# Where each port's own start-up code lies, in firmware/boards/micropython.
-_START = {"rp2": "rp2", "stm32": "TALLY_NUCLEO_L476RG"}
 # What the published stubs do not say, or say of another board than ours: hashes take and give
 # bytes on every port; our own board definition turns cryptolib and VfsRom on for the STM32L4
-# (docs/boards.md). A folder for all ports and one for each, which come before the published ones.
+# (boards.md). A folder for all ports and one for each, which come before the published ones.
 _STRICTER = "typed/stubs"
 # Memory by address is whole numbers; the published stubs say that anything may be there.
 _OPEN_MEMORY = re.compile(r"^(mem\d+): Incomplete", re.MULTILINE)
@@ -47,17 +45,18 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
 
     stubs: the folder of its port. cache: folder that makes the next run quick; one for each board.
     """
-    port = PORTS[board.chip]
     checked = sources(board)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for target, path in checked.items():
             place = folder / "firmware" / target
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(path.read_text())
-        _overlay(folder / "stricter", stubs, port)
+            place.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        _overlay(folder / "stricter", stubs, board.chip)
         settings = folder / "mypy.ini"
-        settings.write_text(_SETTINGS.format(stubs=stubs.resolve(), cache=cache.resolve()))
+        settings.write_text(
+            _SETTINGS.format(stubs=stubs.resolve(), cache=cache.resolve()), encoding="utf-8"
+        )
         result = subprocess.run(
             [sys.executable, "-m", "mypy", "--config-file", str(settings), "."],
             cwd=folder / "firmware",
@@ -65,29 +64,34 @@ def check(board: Board, stubs: Path, cache: Path) -> list[str]:
             text=True,
             check=False,
             env={"MYPYPATH": f"{folder / 'stricter'}:{stubs.resolve()}", "PATH": ""},
+            encoding="utf-8",
         )
     if result.returncode > 1:
         return [f"{board.name}: mypy failed: {(result.stdout + result.stderr)[-500:]}"]
     return [f"{board.name}: {line}" for line in _findings(result.stdout, checked)]
 
 
-def _overlay(folder: Path, stubs: Path, port: str) -> None:
+def _overlay(folder: Path, stubs: Path, chip: Chip) -> None:
     """Stubs that come before the published ones."""
     shutil.copytree(stubs / "_mpy_shed", folder / "_mpy_shed")
-    for name in ("machine.pyi", "stm.pyi"):
+    for name in (f"{module}.pyi" for module in ("machine", *sorted(chip.own_modules))):
         if (stubs / name).exists():
-            (folder / name).write_text(_OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text()))
-    for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / port):
+            (folder / name).write_text(
+                _OPEN_MEMORY.sub(_MEMORY, (stubs / name).read_text(encoding="utf-8")),
+                encoding="utf-8",
+            )
+    for stricter in (firmware.root() / _STRICTER / "all", firmware.root() / _STRICTER / chip.stubs):
         if stricter.is_dir():
             shutil.copytree(stricter, folder, dirs_exist_ok=True)
 
 
 def sources(board: Board) -> dict[str, Path]:
     """What is checked for a board: place in its file system → file in the checkout."""
-    found = firmware.sources(board.device, board.name, board.chip, typed=True)
+    found = firmware.sources(board.device, board, typed=True)
     if board.slots:
-        found += firmware.boot_sources(board.name, board.chip, typed=True)
-    start = firmware.root() / "boards/micropython" / _START[PORTS[board.chip]] / "_boot.py"
+        found += firmware.boot_sources(board, typed=True)
+    folder = board.start_folder or board.chip.stubs
+    start = firmware.root() / "boards/micropython" / folder / "_boot.py"
     return {source.target: source.path for source in found} | {"_boot.py": start}
 
 
@@ -102,10 +106,10 @@ def _findings(output: str, ours: dict[str, Path]) -> Iterator[str]:
 
 def main(stubs: Path, cache: Path) -> int:
     """Checks every board. stubs: a folder for each port. Returns the exit code."""
-    boards = list((BOARDS | READERS).values())
+    boards = list(ALL.values())
     with ThreadPoolExecutor(2) as workers:
         found = workers.map(
-            lambda board: check(board, stubs / PORTS[board.chip], cache / board.name), boards
+            lambda board: check(board, stubs / board.chip.stubs, cache / board.name), boards
         )
         lines = [line for findings in found for line in findings]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -94,11 +94,12 @@ format: setup ## Let ruff rewrite the sources
 image: setup ## Build the card's firmware image into build/, and measure the heap it needs
 	$(BIN)/tally image build --device card --heap
 
-campaign: setup ## Cut the power everywhere, in every way, and every command in every order (two hours)
+campaign: setup ## Cut the power in every way, every command in every order, accounts by every actor (hours)
 	$(BIN)/tally campaign powercut --scenario all --depth 3
 	$(BIN)/tally campaign ctap --full
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
+	$(BIN)/tally campaign accounts --full
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.common.secret import Secret
+from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -57,13 +58,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who is calling: an authenticated credential. policy: its firm's, as stored."""
+    """Who is calling: an authenticated credential. policy: its firm's, as stored. person_role: of
+    one of the firm's people, in the portal."""
 
     id: str
     firm_id: int
     role: Role
     name: str
     policy: str
+    person_role: PersonRole | None = None
 
 
 @dataclass(frozen=True)

@@ -110,15 +110,11 @@ def of_person(connection: Connection, person_id: int) -> list[Enrolled]:
     return [enrolled(row) for row in connection.execute(query.order_by(Factor.id))]
 
 
-def by_external_id(connection: Connection, firm_id: int, external_id: bytes) -> Enrolled | None:
-    """The confirmed factor with this WebAuthn credential id."""
-    query = _query().where(
-        Factor.firm_id == firm_id,
-        Factor.external_id == external_id,
-        Factor.confirmed_at.is_not(None),
-    )
-    row = connection.execute(query.with_for_update()).one_or_none()
-    return enrolled(row) if row is not None else None
+def is_known(connection: Connection, external_id: bytes) -> bool:
+    """Whether a WebAuthn credential of this id is here, in whatever firm: ids are random, so that
+    one in two places is a copy."""
+    query = select(Factor.id).where(Factor.external_id == external_id)
+    return connection.scalar(query) is not None
 
 
 def confirm(connection: Connection, person_id: int, factor_id: int, now: float) -> None:
@@ -148,9 +144,10 @@ def move(
     position: int,
     throttle: Throttle,
     used_at: int | None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Enrolled:
-    """Compare and set. → the factor as it is now. Raises StaleError when it is no longer as it was
-    judged."""
+    """Compare and set; facts: None keeps them. → the factor as it is now. Raises StaleError when it
+    is no longer as it was judged."""
     moved = connection.execute(
         update(Factor)
         .where(
@@ -165,6 +162,7 @@ def move(
             lockout_s=throttle.lockout_s,
             blocked_until=throttle.blocked_until,
             last_used_at=used_at,
+            **({} if facts is None else {"facts": json.dumps(dict(facts))}),
         )
     )
     if moved.rowcount != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.models import PersonRow
 
 MAX_LENGTH = 256
+ESTIMATED_LENGTH = 72
+GUESSES = 10**8
 # RFC 9106's second recommended option: 64 MiB, three passes; one lane, so that one log-in does
 # not take every core.
 HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
@@ -82,6 +85,7 @@ class HashListFile:
 
 def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachList) -> None:
     """Raises ApiError (422) for a password that policy, or good sense, refuses."""
+    password = normalised(password)
     problem = ""
     if len(password) < policy.password_min_length:
         problem = f"has fewer than {policy.password_min_length} characters"
@@ -89,7 +93,7 @@ def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachLis
         problem = f"has more than {MAX_LENGTH} characters"
     elif login.lower() in password.lower():
         problem = "contains the login name"
-    elif len(set(password)) < 5 or breached.has(password):
+    elif len(set(password)) < 5 or breached.has(password) or _is_guessed_early(password, login):
         problem = "is one that guessers try early"
     if problem:
         raise ApiError(
@@ -104,13 +108,27 @@ def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachLis
 def hash_new(password: str) -> str:
     """Takes tens of milliseconds on purpose, and its turn: do it outside a transaction.
     Raises ApiError (503) when too many wait."""
-    return _hashing().run(lambda: HASHER.hash(password))
+    return _hashing().run(lambda: HASHER.hash(normalised(password)))
 
 
 @lru_cache(maxsize=1)
 def _hashing() -> Hashing:
     """Of this process: made when first needed, for threads do not survive a fork."""
     return Hashing(at_once())
+
+
+def normalised(password: str) -> str:
+    """One form for what looks the same, however a keyboard composes it (NIST SP 800-63B: NFKC)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+def _is_guessed_early(password: str, login: str) -> bool:
+    """Whether a guesser who knows words, keyboards and dates has it within GUESSES."""
+    from zxcvbn import zxcvbn  # noqa: PLC0415  (0.1 s, and only new passwords need it)
+
+    # It looks at so many characters at most; its time grows with their square.
+    found = zxcvbn(password[:ESTIMATED_LENGTH], user_inputs=[login])
+    return bool(found["guesses"] < GUESSES)
 
 
 def store(connection: Connection, person_id: int, hashed: str) -> None:
@@ -126,11 +144,17 @@ def stored_hash(connection: Connection, person_id: int) -> str | None:
 def matches(stored: str | None, password: str) -> bool:
     """Compare; takes the same time when there is no such person or no password.
     Raises ApiError (503) when too many wait."""
+    # As it was typed, too: a hash may be older than the rule that passwords are normalised.
+    forms = dict.fromkeys((normalised(password), password))
+    verified = _hashing().run(lambda: [_verifies(stored or nobody(), one) for one in forms])
+    return any(verified) and stored is not None
+
+
+def _verifies(hashed: str, password: str) -> bool:
     try:
-        _hashing().run(lambda: HASHER.verify(stored or nobody(), password[:MAX_LENGTH]))
+        return HASHER.verify(hashed, password[:MAX_LENGTH])
     except (VerificationError, InvalidHashError):
         return False
-    return stored is not None
 
 
 @lru_cache(maxsize=1)

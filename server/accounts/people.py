@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,13 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import PersonRow
 
+MAX_LOGIN = 255
+
 
 @dataclass(frozen=True)
 class KnownPerson:
-    """A person, without the password's hash. enrolled: has, or had, a second factor."""
+    """A person, without the password's hash. enrolled: has, or had, a second factor.
+    recovered_by: what recovered the password, until something else has signed in with it."""
 
     id: int
     firm_id: int
@@ -27,11 +31,20 @@ class KnownPerson:
     has_password: bool
     enrolled: bool
     created_at: int
+    recovered_by: str | None = None
+
+
+def canonical(login: str) -> str:
+    """How a login is looked up and told apart: whatever its case and its Unicode form."""
+    if login.isascii():
+        return login.lower()
+    folded = unicodedata.normalize("NFKC", login).casefold()
+    return unicodedata.normalize("NFKC", folded)
 
 
 def ensure(connection: Connection, firm_id: int, login: str, now: float) -> int:
     """The id of the person with this login, made known if new."""
-    query = select(PersonRow.id).where(PersonRow.firm_id == firm_id, PersonRow.login == login)
+    query = select(PersonRow.id).where(_named(firm_id, login))
     known = connection.scalar(query)
     if known is not None:
         return known
@@ -52,7 +65,15 @@ def add(
     email: str | None,
     now: float,
 ) -> int:
-    """Make a person. Raises ApiError (409) when the login is taken."""
+    """Make a person. Raises ApiError: 409 when the login is taken, 422 for one too long."""
+    if len(canonical(login)) > MAX_LOGIN:
+        raise ApiError(
+            422,
+            "bad-login",
+            "This login name is too long.",
+            kept=NOTHING_CHANGED,
+            todo="Choose a shorter one.",
+        )
     row = _new_row(firm_id, login, role, now) | {"email": email}
     try:
         made = connection.execute(insert(PersonRow).returning(PersonRow.id), row)
@@ -78,24 +99,24 @@ def by_login(connection: Connection, firm_id: int, login: str) -> KnownPerson:
 def find(
     connection: Connection, firm_id: int, login: str, *, lock: bool = False
 ) -> KnownPerson | None:
-    query = _query().where(PersonRow.firm_id == firm_id, PersonRow.login == login)
+    query = _query().where(_named(firm_id, login))
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return _known(row) if row is not None else None
 
 
-def get(connection: Connection, firm_id: int, person_id: int) -> KnownPerson:
+def get(connection: Connection, firm_id: int, person_id: int, *, lock: bool = False) -> KnownPerson:
     """Raises ApiError (404) also for a person of another firm."""
     query = _query().where(PersonRow.firm_id == firm_id, PersonRow.id == person_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise no_such_person()
     return _known(row)
 
 
 def search(
-    connection: Connection, firm_id: int, text: str, *, limit: int = 100
+    connection: Connection, firm_id: int, text: str, *, limit: int | None = 100
 ) -> list[KnownPerson]:
-    """People whose login contains the text, by login."""
+    """People whose login contains the text, by login. limit: None: all."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     query = (
         _query()
@@ -136,6 +157,10 @@ def no_such_person() -> ApiError:
     )
 
 
+def _named(firm_id: int, login: str) -> Any:
+    return (PersonRow.firm_id == firm_id) & (PersonRow.login_key == canonical(login))
+
+
 def _query() -> Any:
     return select(*PersonRow.__table__.columns)
 
@@ -151,6 +176,7 @@ def _known(row: AnyRow) -> KnownPerson:
         has_password=row.password_hash is not None,
         enrolled=row.enrolled_at is not None,
         created_at=row.created_at,
+        recovered_by=row.recovered_by,
     )
 
 
@@ -158,6 +184,7 @@ def _new_row(firm_id: int, login: str, role: PersonRole, now: float) -> dict[str
     return {
         "firm_id": firm_id,
         "login": login,
+        "login_key": canonical(login),
         "role": role.value,
         "created_at": int(now),
     }

@@ -24,13 +24,14 @@ from tallystick.server.store.models import Firm
 
 
 class MethodKind(StrEnum):
-    """The five second factors."""
+    """The six second factors. Five are allowed unless a firm says otherwise."""
 
     CARD = "card"
     TOTP = "totp"
     SMS = "sms"
     EMAIL = "email"
     WEBAUTHN = "webauthn"
+    CODES = "codes"
 
 
 class PersonRole(StrEnum):
@@ -51,12 +52,12 @@ class FirmPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # methods
-    methods: frozenset[MethodKind] = frozenset(MethodKind)
+    methods: frozenset[MethodKind] = frozenset(MethodKind) - {MethodKind.CODES}
     recovery_methods: frozenset[MethodKind] = frozenset(
         {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
     )
-    minimum_methods: Annotated[int, Field(ge=0, le=5)] = 1
-    recommended_methods: Annotated[int, Field(ge=1, le=5)] = 2
+    minimum_methods: Annotated[int, Field(ge=0, le=6)] = 1
+    recommended_methods: Annotated[int, Field(ge=1, le=6)] = 2
     # codes of cards and authenticator apps
     look_ahead: Annotated[int, Field(ge=1, le=50)] = 10
     look_back: Annotated[int, Field(ge=1, le=50)] = 10

@@ -20,12 +20,14 @@ from tallystick.server.store.models_login import (
 )
 
 SEEN_STEP_S = 60
+ENROL_ONLY_S = 900
 
 
 @dataclass(frozen=True)
 class SignedIn:
     """A live session. amr: methods used (RFC 8176). proved_at: when a second factor was last shown
-    in it. Times in seconds since 1970."""
+    in it. handle: names it outside the database. enrol_only: it may enrol methods, and nothing
+    else. Times in seconds since 1970."""
 
     id: int
     person: KnownPerson
@@ -34,6 +36,8 @@ class SignedIn:
     amr: tuple[str, ...]
     created_at: int
     proved_at: int | None = None
+    handle: str = ""
+    enrol_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,11 @@ def open_session(
     browser: str,
     source: str,
     now: float,
+    enrol_only: bool = False,
 ) -> str:
     """→ the token for the browser's cookie."""
     token = new_token()
+    life_s = ENROL_ONLY_S if enrol_only else policy.session_hours * 3600
     connection.execute(
         insert(SessionRow),
         {
@@ -80,8 +86,10 @@ def open_session(
             "source": source[:64],
             "created_at": int(now),
             "seen_at": int(now),
-            "expires_at": int(now) + policy.session_hours * 3600,
+            "expires_at": int(now) + life_s,
             "proved_at": int(now) if "mfa" in amr else None,
+            "handle": secrets.token_hex(16),
+            "enrol_only": int(enrol_only),
         },
     )
     return token
@@ -92,6 +100,7 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
     row = connection.execute(
         select(SessionRow.id, SessionRow.person_id, SessionRow.amr, SessionRow.created_at)
         .add_columns(SessionRow.seen_at, SessionRow.expires_at, SessionRow.proved_at)
+        .add_columns(SessionRow.handle, SessionRow.enrol_only)
         .add_columns(Firm.policy, Firm.name)
         .join(Firm, Firm.id == SessionRow.firm_id)
         .where(SessionRow.token_hash == digest(token), SessionRow.firm_id == firm_id)
@@ -106,7 +115,17 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
     if person.disabled:
         return None
     amr = tuple(row.amr.split(","))
-    return SignedIn(row.id, person, policy, row.name, amr, row.created_at, row.proved_at)
+    return SignedIn(
+        id=row.id,
+        person=person,
+        policy=policy,
+        firm=row.name,
+        amr=amr,
+        created_at=row.created_at,
+        proved_at=row.proved_at,
+        handle=row.handle,
+        enrol_only=bool(row.enrol_only),
+    )
 
 
 def touch(connection: Connection, session_id: int, now: float) -> None:
@@ -151,7 +170,9 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     """End a person's sessions, and sign-ins and recoveries that are under way; forget his
     devices."""
     # First: whoever has one of these locked may be about to make a session of it.
-    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(("login", "recovery"))
+    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(
+        ("login", "radius", "recovery")
+    )
     hashes = select(Attempt.token_hash).where(under_way)
     connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
     connection.execute(delete(Attempt).where(under_way))

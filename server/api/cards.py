@@ -57,6 +57,7 @@ class CardView(BaseModel):
 class AssignmentRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     user: Login
+    new_user: bool = False
 
 
 class StatusRequest(BaseModel):
@@ -130,10 +131,17 @@ def remove(serial: Serial, state: AState, caller: StationOrAdmin) -> None:
 def assign(
     serial: Serial, body: AssignmentRequest, state: AState, caller: StationOrAdmin
 ) -> CardView:
-    """Give an unassigned card to a user."""
+    """Give an unassigned card to a user. new_user: make the user known if there is none of this
+    name; without it, a name that is not known is refused."""
     with state.database.write() as connection:
         view = holding.assign(
-            connection, state.ring, caller, serial, login=body.user, now=state.now()
+            connection,
+            state.ring,
+            caller,
+            serial,
+            login=body.user,
+            now=state.now(),
+            new_user=body.new_user,
         )
     return CardView(**view)
 

@@ -31,7 +31,7 @@ APP_DIGITS = 6
 @dataclass(frozen=True)
 class CodeQuestion:
     """Whose codes (a user's or a card's), in which firm, judged by which rules; methods: of which
-    kinds of token."""
+    kinds of token. user: in canonical form. cards: none but these serial numbers."""
 
     firm_id: int
     user: str | None
@@ -39,6 +39,7 @@ class CodeQuestion:
     codes: tuple[str, ...]
     policy: CodePolicy
     methods: frozenset[MethodKind]
+    cards: frozenset[str] | None = None
 
 
 class OathToken(ABC):
@@ -166,7 +167,7 @@ _HELD = (
         CardRow.algorithm,
         CardRow.step_s,
         CardRow.drift,
-        PersonRow.login,
+        PersonRow.login_key,
     )
     .join(Assignment, Assignment.card_id == CardRow.id)
     .join(PersonRow, PersonRow.id == Assignment.person_id)
@@ -181,7 +182,7 @@ _HELD = (
 )
 _PERSON = (
     PersonRow.firm_id.in_(bindparam("firms", expanding=True)),
-    PersonRow.login.in_(bindparam("names", expanding=True)),
+    PersonRow.login_key.in_(bindparam("names", expanding=True)),
 )
 _CARDS_BY_USER = _HELD.where(*_PERSON)
 _CARDS_BY_SERIAL = _HELD.where(
@@ -189,7 +190,7 @@ _CARDS_BY_SERIAL = _HELD.where(
     CardRow.serial.in_(bindparam("names", expanding=True)),
 )
 _APPS_BY_USER = (
-    select(*Factor.__table__.columns, PersonRow.login)
+    select(*Factor.__table__.columns, PersonRow.login_key)
     .join(PersonRow, PersonRow.id == Factor.person_id)
     .where(
         *_PERSON,
@@ -241,14 +242,14 @@ class Tokens:
         firms = {question.firm_id for question in questions}
         serials = {one.serial for one in questions if one.serial is not None}
         for card in self._cards(connection, _CARDS_BY_USER, firms, _users(questions), now):
-            self._by_user[card.row.firm_id, card.row.login].append(card)
+            self._by_user[card.row.firm_id, card.row.login_key].append(card)
         for card in self._cards(connection, _CARDS_BY_SERIAL, firms, serials, now):
             self._by_serial[card.row.firm_id, card.row.serial] = card
         with_apps = _users(one for one in questions if MethodKind.TOTP in one.methods)
         if with_apps:
             values = {"firms": list(firms), "names": list(with_apps)}
             for row in connection.execute(_APPS_BY_USER, values):
-                self._by_user[row.firm_id, row.login].append(AppToken(factors.enrolled(row)))
+                self._by_user[row.firm_id, row.login_key].append(AppToken(factors.enrolled(row)))
 
     def _cards(
         self,
@@ -277,7 +278,12 @@ class Tokens:
         elif card := self._by_serial.get((question.firm_id, question.serial or "")):
             found.append(card)
         kinds = question.methods - ({MethodKind.TOTP} if len(question.codes) > 1 else set())
-        return [token for token in found if token.method in kinds]
+        return [
+            token
+            for token in found
+            if token.method in kinds
+            and (token.serial is None or question.cards is None or token.serial in question.cards)
+        ]
 
 
 def _users(questions: Iterable[CodeQuestion]) -> set[str]:

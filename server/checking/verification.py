@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from tallystick.server.accounts.credentials import Caller, Role, authenticate_all
+from tallystick.server.accounts.people import canonical
 from tallystick.server.accounts.policy import MethodKind, code_policy, parse
 from tallystick.server.checking.tokens import CodeQuestion, Tokens
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -96,7 +97,7 @@ def _question(check: CodeCheck, caller: Caller) -> CodeQuestion:
     policy = parse(caller.policy)
     return CodeQuestion(
         caller.firm_id,
-        check.user,
+        canonical(check.user) if check.user is not None else None,
         check.serial,
         check.codes,
         code_policy(caller.policy),

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, select
 
+from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.checking.proof import has_length, judge_card
@@ -102,11 +103,29 @@ def lend(
 ) -> Answer:
     """As `holding.lend`, with the card's code. An overdue card may be lent again: it is here."""
     row = find(connection, caller, serial, lock=True)
-    holding.loan_terms(connection, row, login=login, policy=policy, now=now, until=until)
-    refusal = _prove(connection, ring, caller, row, codes, policy, now, act="loan")
+    holding.loan_terms(connection, caller, row, login=login, policy=policy, now=now, until=until)
+    refusal = prove(connection, ring, caller, row, codes, policy, now, act="loan")
     return refusal or holding.lend(
         connection, ring, caller, serial, login=login, policy=policy, now=now, until=until
     )
+
+
+def assign(
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    login: str,
+    codes: Codes | None,
+    policy: FirmPolicy,
+    now: float,
+) -> Answer:
+    """As `holding.assign`, to someone who is known, with the card's code."""
+    row = find(connection, caller, serial, lock=True)
+    holding.assign_terms(connection, caller, row, login=login, now=now)
+    refusal = prove(connection, ring, caller, row, codes, policy, now, act="assignment")
+    return refusal or holding.assign(connection, ring, caller, serial, login=login, now=now)
 
 
 def give_back(
@@ -135,7 +154,7 @@ def give_back(
             kept=NOTHING_CHANGED,
             todo="" if loan is None else "To take it back for good, an administrator ends that.",
         )
-    refusal = _prove(connection, ring, caller, row, codes, policy, now, act="return")
+    refusal = prove(connection, ring, caller, row, codes, policy, now, act="return")
     if refusal is not None:
         return refusal
     connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
@@ -179,10 +198,11 @@ def replace(
             kept=NOTHING_CHANGED,
             todo="Report it lost, and lend or assign another.",
         )
+    holding.must_cover(caller, people.get(connection, caller.firm_id, held.person_id))
     if holding.holder(connection, rows[by].id, now) is not None:
         raise holding.held_already(by)
     expires_at = held.expires_at if until is None else holding.loan_end(policy, now, until)
-    refusal = _prove(connection, ring, caller, rows[by], codes, policy, now, act="replacement")
+    refusal = prove(connection, ring, caller, rows[by], codes, policy, now, act="replacement")
     if refusal is not None:
         return refusal
     holding.set_status(connection, ring, caller, lost, status=CardStatus.LOST, now=now)
@@ -214,7 +234,7 @@ def resynchronise(
     """Find a drifted card's counter by two successive codes, whoever holds it."""
     row = find(connection, caller, serial, lock=True)
     holding.must_be_in_service(row)
-    refusal = _prove(connection, ring, caller, row, codes, policy, now, act="resynchronisation")
+    refusal = prove(connection, ring, caller, row, codes, policy, now, act="resynchronisation")
     if refusal is None:
         holding.note(connection, ring, caller, "card-resynchronised", serial, now)
     return refusal or describe(connection, caller, serial, now)
@@ -233,13 +253,13 @@ def retire(
     """Retire a card for good; its holder has it no longer. A retired card: no change."""
     row = find(connection, caller, serial, lock=True)
     if row.status != CardStatus.RETIRED:
-        refusal = _prove(connection, ring, caller, row, codes, policy, now, act="retirement")
+        refusal = prove(connection, ring, caller, row, codes, policy, now, act="retirement")
         if refusal is not None:
             return refusal
     return holding.set_status(connection, ring, caller, serial, status=CardStatus.RETIRED, now=now)
 
 
-def _prove(
+def prove(
     connection: Connection,
     ring: ServerKeyRing,
     caller: Caller,

@@ -16,7 +16,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
-from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.accounts.people import KnownPerson
+from tallystick.server.accounts.policy import FirmPolicy, PersonRole
+from tallystick.server.accounts.rights import covers, needs_more_rights, role_of
 from tallystick.server.checking.proof import has_length, judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import notices
@@ -49,23 +51,47 @@ def assign(
     *,
     login: str,
     now: float,
+    new_user: bool = False,
 ) -> dict[str, Any]:
-    """Give the card to a user, made known here if new. Again to the same user: no change.
+    """Give the card to a user. Again to the same user: no change. new_user: make the user known
+    here if there is none of this name.
 
-    Raises ApiError: 404; 409 when another user holds it, or it is lost or retired.
+    Raises ApiError: 403 for a user with more rights; 404; 409 when another user holds it, or it is
+    lost or retired.
     """
     row = find(connection, caller, serial, lock=True)
+    if new_user and people.find(connection, caller.firm_id, login) is None:
+        must_be_in_service(row)
+        must_be_valid(row, now)
+        people.ensure(connection, caller.firm_id, login, now)
+        note(connection, ring, caller, "person-added", login, now, role=PersonRole.USER.value)
+    person = assign_terms(connection, caller, row, login=login, now=now)
+    if holder(connection, row.id, now) is None:
+        hand_over(connection, caller, row.id, person.id, now=now, expires_at=None)
+        note(connection, ring, caller, "card-assigned", serial, now, to=person.login)
+        tell(connection, ring, caller, person.id, f"card {serial} was assigned to you", now)
+    return describe(connection, caller, serial, now)
+
+
+def assign_terms(
+    connection: Connection, caller: Caller, row: AnyRow, *, login: str, now: float
+) -> KnownPerson:
+    """Whether the card may be assigned so. → to whom. Raises as `assign`."""
     must_be_in_service(row)
     must_be_valid(row, now)
-    person_id = people.ensure(connection, caller.firm_id, login, now)
+    person = people.by_login(connection, caller.firm_id, login)
+    must_cover(caller, person)
     held = holder(connection, row.id, now)
-    if held is not None and (held.person_id != person_id or held.expires_at is not None):
-        raise held_already(serial)
-    if held is None:
-        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
-        note(connection, ring, caller, "card-assigned", serial, now, to=login)
-        tell(connection, ring, caller, person_id, f"card {serial} was assigned to you", now)
-    return describe(connection, caller, serial, now)
+    if held is not None and (held.person_id != person.id or held.expires_at is not None):
+        raise held_already(row.serial)
+    return person
+
+
+def must_cover(caller: Caller, person: KnownPerson) -> None:
+    """Whoever hands a card to someone could also use it as his: that needs his rights. Raises
+    ApiError (403)."""
+    if not covers(role_of(caller), other=person.role):
+        raise needs_more_rights(person.login)
 
 
 def lend(
@@ -82,11 +108,13 @@ def lend(
     """Lend a card that nobody holds, until a second given (since 1970) or the end of the firm's
     working day. One call does all of it, or nothing.
 
-    Raises ApiError: 404 for card or user; 409 when somebody holds it; 422 for an end in the past
-    or further off than policy allows.
+    Raises ApiError: 403 for a user with more rights; 404 for card or user; 409 when somebody holds
+    it; 422 for an end in the past or further off than policy allows.
     """
     row = find(connection, caller, serial, lock=True)
-    person_id, end = loan_terms(connection, row, login=login, policy=policy, now=now, until=until)
+    person_id, end = loan_terms(
+        connection, caller, row, login=login, policy=policy, now=now, until=until
+    )
     hand_over(connection, caller, row.id, person_id, now=now, expires_at=end)
     note(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
     tell(connection, ring, caller, person_id, f"card {serial} was lent to you", now)
@@ -95,6 +123,7 @@ def lend(
 
 def loan_terms(
     connection: Connection,
+    caller: Caller,
     row: AnyRow,
     *,
     login: str,
@@ -114,6 +143,7 @@ def loan_terms(
             kept=NOTHING_CHANGED,
             todo="An administrator may enable it again.",
         )
+    must_cover(caller, person)
     if holder(connection, row.id, now) is not None:
         raise held_already(row.serial)
     return person.id, loan_end(policy, now, until)
@@ -154,12 +184,21 @@ def take_back(
 ) -> dict[str, Any]:
     """End an assignment or a loan. A card that nobody holds: no change.
 
-    from_person: only if this person holds it. Raises ApiError (404).
+    from_person: only if this person holds it, and for good: what was lent is given back at the
+    desk. Raises ApiError: 404, 409.
     """
     row = find(connection, caller, serial, lock=True)
     held = holder(connection, row.id, now)
     if from_person is not None and (held is None or held.person_id != from_person):
         raise ApiError(404, "no-such-method", "This card is not yours.", kept=NOTHING_CHANGED)
+    if from_person is not None and held is not None and held.expires_at is not None:
+        raise ApiError(
+            409,
+            "card-lent",
+            f"Card {serial} is lent to you.",
+            kept="The loan stays.",
+            todo="Give the card back at the desk: that ends the loan.",
+        )
     gone = connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     if gone.rowcount:
         note(connection, ring, caller, "card-taken-back", serial, now)
@@ -252,7 +291,7 @@ def claim(
         return Verdict(Reason.WRONG)
     verdict = judge_card(connection, ring, row, codes, policy, now)
     if verdict.reason is Reason.OK:
-        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
+        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None, confirmed=True)
         note(connection, ring, caller, "card-claimed", serial, now)
         connection.execute(
             update(CardRow).where(CardRow.id == row.id).values(last_used_at=int(now))
@@ -276,7 +315,9 @@ def hand_over(
     *,
     now: float,
     expires_at: int | None,
+    confirmed: bool = False,
 ) -> None:
+    """confirmed: its holder has shown it, beside another factor."""
     connection.execute(delete(Assignment).where(Assignment.card_id == card_id))
     connection.execute(
         insert(Assignment),
@@ -286,9 +327,24 @@ def hand_over(
             "assigned_at": int(now),
             "assigned_by": caller.id,
             "expires_at": expires_at,
+            "confirmed_at": int(now) if confirmed else None,
         },
     )
     people.note_enrolment(connection, person_id, now)
+
+
+def confirm(connection: Connection, firm_id: int, serial: str, person_id: int, now: float) -> None:
+    """Its holder has shown the card together with another factor: it may recover from now on."""
+    of_firm = select(CardRow.id).where(CardRow.firm_id == firm_id, CardRow.serial == serial)
+    connection.execute(
+        update(Assignment)
+        .where(
+            Assignment.card_id.in_(of_firm),
+            Assignment.person_id == person_id,
+            Assignment.confirmed_at.is_(None),
+        )
+        .values(confirmed_at=int(now))
+    )
 
 
 def note(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -18,13 +19,25 @@ from tallystick.server.store.keys import ServerKeyRing
 Form = Mapping[str, str]
 
 
+class Thing(StrEnum):
+    """What a thief takes as a whole: with a telephone, an app's codes and text messages. Two
+    methods that are one thing are not two factors."""
+
+    CARD = "card"
+    TELEPHONE = "telephone"
+    MAILBOX = "mailbox"
+    KEY = "key"
+    PAPER = "paper"
+
+
 @dataclass(frozen=True)
 class Context:
     """What a method works with: one transaction, of one firm, for one browser.
 
     attempt: hash of the log-in attempt (or session) that codes are bound to. source: the network
     address that asks. public_url: where browsers find this server. challenge: WebAuthn's, for this
-    attempt.
+    attempt. any_of: kinds of token whose codes are as good as those of the one asked for (None:
+    only its own kind). recovering: nothing is right that may not recover a password.
     """
 
     connection: Connection
@@ -37,6 +50,8 @@ class Context:
     source: str
     public_url: str
     challenge: bytes = b""
+    any_of: frozenset[MethodKind] | None = None
+    recovering: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +65,8 @@ class Owner:
 
 @dataclass(frozen=True)
 class Held:
-    """A factor as a person sees it. key: names it in URLs and forms. Times since 1970."""
+    """A factor as a person sees it. key: names it in URLs and forms. confirmed: its owner has shown
+    it together with another factor; nothing else recovers a password. Times since 1970."""
 
     key: str
     kind: MethodKind
@@ -58,6 +74,7 @@ class Held:
     created_at: int
     last_used_at: int | None
     expires_at: int | None = None
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)
@@ -93,6 +110,10 @@ class Method(Protocol):
     @property
     def handed_out(self) -> bool:
         """The firm lends it and takes it back; its user cannot make a new one."""
+
+    @property
+    def thing(self) -> Thing:
+        """What whoever uses it has to have."""
 
     @property
     def amr(self) -> tuple[str, ...]:

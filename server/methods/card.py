@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import or_, select, update
 
-from tallystick.server.accounts.policy import MethodKind
-from tallystick.server.checking import verification
-from tallystick.server.checking.tokens import CodeQuestion
+from tallystick.server.accounts.credentials import Caller
+from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
-from tallystick.server.methods.base import Context, Form, Held, Owner, Started
+from tallystick.server.methods.base import Context, Form, Held, Owner, Started, Thing
+from tallystick.server.methods.typed import judge_typed, typed_codes
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.stock import cards
 from tallystick.server.store.models import Assignment, CardRow
@@ -22,6 +22,7 @@ class CardMethod:
     """Enrolment is assignment; its key is the serial number."""
 
     kind = MethodKind.CARD
+    thing = Thing.CARD
     amr = ("otp", "hwk")
     title = "Card"
     hint = "Press the button on your card and type the code that it shows."
@@ -32,7 +33,7 @@ class CardMethod:
     def held(self, context: Context, person: Owner) -> list[Held]:
         rows = context.connection.execute(
             select(CardRow.serial, CardRow.last_used_at, Assignment.assigned_at)
-            .add_columns(Assignment.expires_at, Assignment.label)
+            .add_columns(Assignment.expires_at, Assignment.label, Assignment.confirmed_at)
             .join(Assignment, Assignment.card_id == CardRow.id)
             .where(
                 Assignment.person_id == person.id,
@@ -50,6 +51,7 @@ class CardMethod:
                 row.assigned_at,
                 row.last_used_at,
                 row.expires_at,
+                row.confirmed_at is not None,
             )
             for row in rows
         ]
@@ -69,7 +71,7 @@ class CardMethod:
         return holding.claim(
             context.connection,
             context.ring,
-            cards.staff(person.id, context.firm_id, person.login),
+            _himself(context, person),
             key,
             person_id=person.id,
             codes=codes,
@@ -82,27 +84,13 @@ class CardMethod:
 
     def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """One code, or two successive ones to resynchronise."""
-        codes = tuple(
-            form[name].strip().replace(" ", "")
-            for name in ("code", "second_code")
-            if form.get(name, "").strip()
-        )
-        if not codes or not all(c.isascii() and c.isdigit() for c in codes):
-            return Verdict(Reason.WRONG)
-        if len({len(code) for code in codes}) != 1:
-            return Verdict(Reason.WRONG)
-        question = CodeQuestion(
-            context.firm_id,
-            person.login,
-            None,
-            codes,
-            context.policy.codes(),
-            frozenset({self.kind}),
-        )
-        answer = verification.ask(context.connection, context.ring, question, context.now)
-        if isinstance(answer, ApiError):
-            return Verdict(Reason.WRONG)
-        return Verdict(answer.reason, answer.retry_after_s)
+        kinds = context.any_of or frozenset({self.kind})
+        cards = None
+        if context.recovering:
+            held = self.held(context, person)
+            cards = frozenset(one.key for one in held if one.confirmed)
+        verdict = judge_typed(context, person, typed_codes(form), kinds, cards)
+        return verdict or Verdict(Reason.WRONG)
 
     def rename(self, context: Context, person: Owner, key: str, label: str) -> None:
         """The name goes with the assignment: the next holder sees the serial number again.
@@ -127,8 +115,12 @@ class CardMethod:
         holding.take_back(
             context.connection,
             context.ring,
-            cards.staff(person.id, context.firm_id, person.login),
+            _himself(context, person),
             key,
             now=context.now,
             from_person=person.id,
         )
+
+
+def _himself(context: Context, person: Owner) -> Caller:
+    return cards.staff(person.id, context.firm_id, person.login, PersonRole.USER)

@@ -3,6 +3,8 @@ second, which a server's start should not wait for."""
 
 from __future__ import annotations
 
+import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +28,7 @@ from webauthn.helpers.structs import (
     UserVerificationRequirement,
 )
 
-_BAD = (WebAuthnException, ValueError, KeyError, TypeError)
+_BAD = (WebAuthnException, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def check_registration(
 ) -> RegisteredKey | None:
     """None when anything about the answer is wrong."""
     try:
+        if _in_a_frame(response):
+            return None
         checked = verify_registration_response(
             credential=response,
             expected_challenge=challenge,
@@ -111,11 +115,15 @@ def check_assertion(
     credential_id: bytes,
     public_key: bytes,
     sign_count: int,
+    user_id: bytes,
 ) -> int | None:
     """→ the new signature counter, or None when anything is wrong: also a counter that did not
-    grow, which a cloned key has (WebAuthn level 2, 6.1.1)."""
+    grow, which a cloned key has (WebAuthn level 2, 6.1.1), another user's handle (7.2, step 6), and
+    a ceremony in another site's frame."""
     try:
         if base64url_to_bytes(response["rawId"]) != credential_id:
+            return None
+        if _in_a_frame(response) or not _is_of(response, user_id):
             return None
         checked = verify_authentication_response(
             credential=response,
@@ -129,6 +137,19 @@ def check_assertion(
     except _BAD:
         return None
     return checked.new_sign_count
+
+
+def _in_a_frame(response: dict[str, Any]) -> bool:
+    """Whether the ceremony ran in a frame of another origin (`crossOrigin`): no page of ours may be
+    framed, so that was not our page. Raises ValueError, KeyError, TypeError."""
+    data = json.loads(base64url_to_bytes(response["response"]["clientDataJSON"]))
+    return data.get("crossOrigin", False) is not False or "topOrigin" in data
+
+
+def _is_of(response: dict[str, Any], user_id: bytes) -> bool:
+    """Whether the user handle, where the key gives one, is this user's."""
+    handle = response["response"].get("userHandle")
+    return handle in (None, "") or hmac.compare_digest(base64url_to_bytes(handle), user_id)
 
 
 def rp_id(public_url: str) -> str:

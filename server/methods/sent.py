@@ -15,7 +15,7 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
-from tallystick.server.methods.base import Context, Form, Owner, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.addresses import counted_by
 from tallystick.server.rules.judge import Reason, Verdict
@@ -106,6 +106,16 @@ class SentMethod(StoredMethod):
             )
         return self.refuse(context, factor)
 
+    def has_sent(self, context: Context, key: str) -> bool:
+        """Whether a code of this factor is on its way for this attempt, or there, and good yet."""
+        return bool(
+            context.connection.scalar(
+                select(SentCode.factor_id).where(
+                    *_of(context, int(key)), SentCode.expires_at > int(context.now)
+                )
+            )
+        )
+
     def _limit(self, context: Context, person: Owner, address: str) -> None:
         policy = context.policy
         hashed = context.ring.tag("address", address.encode()).hex()
@@ -129,6 +139,7 @@ class SmsMethod(SentMethod):
     """A code by SMS, to a number that the user has."""
 
     kind = MethodKind.SMS
+    thing = Thing.TELEPHONE
     amr = ("sms",)
     title = default_label = "Text message"
     hint = "Get a code by text message."
@@ -145,6 +156,7 @@ class EmailMethod(SentMethod):
     """A code by e-mail, to an address outside the firm."""
 
     kind = MethodKind.EMAIL
+    thing = Thing.MAILBOX
     amr = ("otp",)
     title = default_label = "E-mail"
     hint = "Get a code by e-mail."

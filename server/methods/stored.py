@@ -11,7 +11,7 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Held, Owner
+from tallystick.server.methods.base import Context, Form, Held, Owner, Thing
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.rules.throttle import Limits, Throttle
 
@@ -28,6 +28,7 @@ class StoredMethod(ABC):
     typed: ClassVar[bool] = True
     sends: ClassVar[bool] = False
     handed_out: ClassVar[bool] = False
+    thing: ClassVar[Thing]
     default_label: ClassVar[str]
 
     def held(self, context: Context, person: Owner) -> list[Held]:

@@ -13,8 +13,9 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.checking.tokens import APP_DIGITS, APP_STEP_S, AppToken
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Owner, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
+from tallystick.server.methods.typed import judge_typed, typed_codes
 from tallystick.server.rules.judge import Reason, Verdict
 
 HASHES = {"SHA1": (hashlib.sha1, 20), "SHA256": (hashlib.sha256, 32)}
@@ -24,6 +25,7 @@ class TotpMethod(StoredMethod):
     """facts: {"hash"}. position: the last step accepted."""
 
     kind = MethodKind.TOTP
+    thing = Thing.TELEPHONE
     amr = ("otp",)
     title = default_label = "Authenticator app"
     hint = "Type the code that your authenticator app shows."
@@ -66,6 +68,20 @@ class TotpMethod(StoredMethod):
         return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
 
     def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
+        """What looks like no code at all is a guess at this app."""
+        self.factor(context, person, key)
+        kinds = context.any_of or frozenset({self.kind})
+        verdict = judge_typed(context, person, typed_codes(form), kinds)
+        return verdict or self._own(context, person, key, form)
+
+    def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
+        """By this app's own code: the others are not asked."""
+        verdict = self._own(context, person, key, form)
+        if verdict.accepted:
+            factors.confirm(context.connection, person.id, int(key), context.now)
+        return verdict
+
+    def _own(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         app = AppToken(self.factor(context, person, key, lock=True))
         code = form.get("code", "").strip().replace(" ", "")
         judged = app.judge(context.ring, (code,), context.policy.codes(), int(context.now))

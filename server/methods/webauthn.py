@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy.exc import IntegrityError
+
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Owner, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 
@@ -21,6 +23,7 @@ class WebAuthnMethod(StoredMethod):
     hex), "aaguid", "attestation" (its format), "backed_up"}."""
 
     kind = MethodKind.WEBAUTHN
+    thing = Thing.KEY
     amr = ("hwk", "user")
     title = "Fingerprint reader or security key"
     hint = "Touch the reader, or your key."
@@ -39,7 +42,7 @@ class WebAuthnMethod(StoredMethod):
         options = fido.registration_options(
             context.public_url,
             name=context.firm,
-            user_id=context.ring.tag("webauthn-user", str(person.id).encode()),
+            user_id=_user_id(context, person),
             user=person.login,
             challenge=context.challenge,
             known=known,
@@ -55,22 +58,26 @@ class WebAuthnMethod(StoredMethod):
         made = fido.check_registration(context.public_url, _response(form), context.challenge)
         if made is None:
             return Verdict(Reason.WRONG)
-        if factors.by_external_id(context.connection, context.firm_id, made.credential_id):
-            return Verdict(Reason.REPLAYED)
-        factor_id = self.create(
-            context,
-            person,
-            form,
-            facts={
-                "public_key": made.public_key.hex(),
-                "aaguid": made.aaguid,
-                "attestation": made.attestation,
-                "backed_up": made.backed_up,
-            },
-            secret=None,
-            position=made.sign_count,
-            external_id=made.credential_id,
-        )
+        if factors.is_known(context.connection, made.credential_id):
+            raise _known_key()
+        try:
+            with context.connection.begin_nested():
+                factor_id = self.create(
+                    context,
+                    person,
+                    form,
+                    facts={
+                        "public_key": made.public_key.hex(),
+                        "aaguid": made.aaguid,
+                        "attestation": made.attestation,
+                        "backed_up": made.backed_up,
+                    },
+                    secret=None,
+                    position=made.sign_count,
+                    external_id=made.credential_id,
+                )
+        except IntegrityError:  # another request was first
+            raise _known_key() from None
         factors.confirm(context.connection, person.id, factor_id, context.now)
         return Verdict(Reason.OK)
 
@@ -99,10 +106,26 @@ class WebAuthnMethod(StoredMethod):
             credential_id=factor.external_id,
             public_key=bytes.fromhex(factor.facts["public_key"]),
             sign_count=factor.position,
+            user_id=_user_id(context, person),
         )
         if count is None or not context.challenge:
             return self.refuse(context, factor)
         return self.accept(context, factor, count)
+
+
+def _user_id(context: Context, person: Owner) -> bytes:
+    """The user handle: says nothing, and is another one in each firm."""
+    return context.ring.tag("webauthn-user", str(person.id).encode())
+
+
+def _known_key() -> ApiError:
+    return ApiError(
+        409,
+        "key-known",
+        "This key is enrolled here already.",
+        kept=NOTHING_CHANGED,
+        todo="Use another key, or remove it where it is enrolled.",
+    )
 
 
 def _response(form: Form) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tallystick.server.store.models_login import (
     Attempt,
     HelpRequest,
     MessageRow,
+    OidcAgain,
     OidcCode,
     RememberedDevice,
     SentCode,
@@ -30,6 +31,7 @@ UNDER_WAY = {
     "codes that were sent": SentCode,
     "sign-ins and recoveries under way": Attempt,
     "requests to the help desk": HelpRequest,
+    "new sign-ins that services asked for": OidcAgain,
     "messages not sent yet": MessageRow,
 }
 

@@ -110,6 +110,8 @@ def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Resp
     state = member.visit.state
     try:
         with state.database.write() as connection:
+            # Of two removals at once, the second sees what the first has left.
+            people.get(connection, person.firm_id, person.id, lock=True)
             context = context_for(member, connection)
             METHODS[kind].remove(context, second.as_person(person), key)
             if second.too_few(member.session.policy, second.usable(context, person)):

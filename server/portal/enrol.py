@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -15,7 +16,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started
 from tallystick.server.portal.account import context_for, note_change, show_home
-from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
+from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts, second
 from tallystick.server.signing_in.attempts import Purpose, Stage
@@ -68,7 +69,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
     visit, person = member.visit, member.session.person
     token = _token(member)
 
-    def work(connection: Connection) -> Verdict:
+    def work(connection: Connection) -> Verdict | None:
         under = attempts.find(connection, token, visit.firm.id, Purpose.ENROL, visit.state.now())
         if under is None or under.context.get("kind") != kind.value:
             raise second.over()
@@ -77,8 +78,10 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         verdict = METHODS[kind].finish(context, second.as_person(person), key, form)
         if verdict.accepted:
             attempts.finish(connection, under)
-            sessions.strengthen(connection, member.session, METHODS[kind].amr, visit.state.now())
             note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
+            if member.session.enrol_only:
+                return _end_if_enough(member, connection, verdict)
+            sessions.strengthen(connection, member.session, METHODS[kind].amr, visit.state.now())
         return verdict
 
     try:
@@ -87,10 +90,35 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         return visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form=form
         )
+    if verdict is None:
+        visit.state.outbox.wake()
+        return _sign_in_with_it(member)
     if not verdict.accepted:
         return _try_again(member, kind, key, verdict, form)
     visit.state.outbox.wake()
     return show_home(member, notice="It works, and is enrolled.")
+
+
+def _end_if_enough(member: Member, connection: Connection, verdict: Verdict) -> Verdict | None:
+    """A session that may only enrol has served once there is as much as policy asks for. → None: it
+    is ended"""
+    held = second.usable(context_for(member, connection), member.session.person)
+    if second.too_few(member.session.policy, held):
+        return verdict
+    sessions.end(connection, member.session.person.id, member.session.id)
+    return None
+
+
+def _sign_in_with_it(member: Member) -> Response:
+    visit = member.visit
+    response = replace(visit, session=None).render(
+        "sign_in.html",
+        login=member.session.person.login,
+        next="",
+        notice="It works, and is enrolled. Sign in with your password and with it.",
+    )
+    visit.drop_cookie(response, SESSION)
+    return response
 
 
 def _try_again(
@@ -142,4 +170,4 @@ def _allowed(member: Member, kind: MethodKind) -> None:
 
 def _token(member: Member) -> str:
     """One enrolment at a time in a session; its token never leaves the server."""
-    return member.visit.state.ring.tag("enrol", str(member.session.id).encode()).hex()
+    return member.visit.state.ring.tag("enrol", member.session.handle.encode()).hex()

@@ -38,7 +38,7 @@ def keys(visit: AnyVisit) -> Response:
 
 
 @router.get("/oidc/authorize")
-def authorize(visit: AnyVisit) -> Response:
+def authorize(visit: AnyVisit) -> Response:  # noqa: PLR0911  (one for each end that it may have)
     """Send the browser back to the service with a code, after signing in if need be."""
     query = dict(visit.request.query_params)
     state = visit.state
@@ -48,14 +48,24 @@ def authorize(visit: AnyVisit) -> Response:
         except RequestError as error:
             return RedirectResponse(error.url, status_code=303)
     prompts = query.get("prompt", "").split()
-    if visit.session is None or "login" in prompts or _too_old(visit, query.get("max_age", "")):
+    # A session that may only enrol is none towards services.
+    session = visit.session if visit.session and not visit.session.enrol_only else None
+    asked = "login" in prompts or _too_old(visit, query.get("max_age", ""))
+    with state.database.write() as connection:
+        anew = oidc.must_sign_in_anew(
+            connection, request, session, state.now(), asked=asked and "none" not in prompts
+        )
+    if session is None or anew or (asked and "none" in prompts):
         if "none" in prompts:
             return _go_back(request, "login_required")
-        again = {k: v for k, v in query.items() if k not in ("prompt", "max_age")}
-        back = f"{visit.base}/oidc/authorize?{urlencode(again)}"
+        back = f"{visit.base}/oidc/authorize?{urlencode(query)}"
         return visit.go(f"/sign-in?{urlencode({'next': back, 'again': 'yes'})}")
-    missing = _missing(visit, visit.session)
+    missing = _missing(visit, session)
+    if "mfa" in query.get("acr_values", "").split() and not session.person.enrolled:
+        missing = max(1, missing)
     if missing:
+        if "none" in prompts:
+            return _go_back(request, "interaction_required")
         raise ApiError(
             403,
             "needs-second-factor",
@@ -64,13 +74,13 @@ def authorize(visit: AnyVisit) -> Response:
             kept=NOTHING_CHANGED,
             todo="Enrol it in your account, and come back.",
         )
-    if "mfa" not in visit.session.amr and not _password_is_enough(visit, visit.session, query):
+    if "mfa" not in session.amr and not _password_is_enough(visit, session, query):
         if "none" in prompts:
             return _go_back(request, "interaction_required")
         back = f"{visit.base}/oidc/authorize?{urlencode(query)}"
         return visit.go(f"/prove?{urlencode({'next': back})}")
     with state.database.write() as connection:
-        url = oidc.issue_code(connection, request, visit.session, state.now())
+        url = oidc.issue_code(connection, request, session, state.now())
     return RedirectResponse(url, status_code=303)
 
 

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
-from tallystick.server.portal.web import RECOVERY, AnyVisit, Form, Visit
+from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.words import refusal
 
@@ -53,9 +53,14 @@ def prove_page(visit: AnyVisit, kind: MethodKind) -> Response:
 
 @router.post("/prove")
 def prove(visit: AnyVisit, kind: MethodKind, form: Form) -> Response:
-    verdict = recovery.prove(
-        visit.state, visit.firm.name, visit.cookie(RECOVERY), form, visit.browser
-    )
+    try:
+        verdict = recovery.prove(
+            visit.state, visit.firm.name, visit.cookie(RECOVERY), form, visit.browser
+        )
+    except ApiError as problem:
+        if problem.code != "needs-another-method":
+            raise
+        return visit.render("recover_prove.html", status=problem.status, error=problem, kind=kind)
     if verdict.accepted:
         return visit.go("/recover/reset")
     error = refusal(verdict)
@@ -70,7 +75,7 @@ def reset_page(visit: AnyVisit) -> Response:
 @router.post("/reset")
 def reset(visit: AnyVisit, form: Form) -> Response:
     try:
-        recovery.reset(
+        session = recovery.reset(
             visit.state,
             visit.firm.name,
             visit.cookie(RECOVERY),
@@ -81,9 +86,12 @@ def reset(visit: AnyVisit, form: Form) -> Response:
         if error.status == 401:
             raise
         return visit.render("recover_reset.html", status=error.status, error=error)
-    response = visit.render(
-        "sign_in.html", login="", next="", notice="Your new password is set. Sign in with it."
-    )
+    if session is not None:
+        response = visit.go("/")
+        visit.set_cookie(response, SESSION, session)
+    else:
+        words = "Your new password is set. Sign in with it."
+        response = visit.render("sign_in.html", login="", next="", notice=words)
     visit.drop_cookie(response, RECOVERY)
     return response
 

@@ -25,7 +25,7 @@ router = APIRouter(prefix="/p/{firm}")
 @router.get("/sign-in")
 def sign_in_page(visit: AnyVisit, next: str = "", again: str = "") -> Response:
     """again: also for someone who is signed in, as a service may ask (OpenID Connect, `prompt`)."""
-    if visit.session is not None and not again:
+    if visit.session is not None and not again and not visit.session.enrol_only:
         return visit.go("/")
     return visit.render("sign_in.html", login="", next=visit.safe_next(next))
 

@@ -8,24 +8,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from tallystick.server.accounts import factors, firms, people, sessions
 from tallystick.server.accounts.changes import changed, masked
 from tallystick.server.accounts.people import KnownPerson
-from tallystick.server.accounts.policy import FirmPolicy, PersonRole
-from tallystick.server.accounts.rights import Right
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
+from tallystick.server.accounts.rights import Right, covers, needs_more_rights
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
+from tallystick.server.methods import METHODS
+from tallystick.server.methods.base import Held
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
-from tallystick.server.signing_in import login, recovery, second
+from tallystick.server.signing_in import login, recovery, second, together
 from tallystick.server.stock import cards
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.models_login import HelpRequest
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -33,6 +34,7 @@ PAGE = 100
 SeesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE))]
 ChangesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.CHANGE_PEOPLE))]
 HelpsPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.HELP_PEOPLE))]
+RemovesMethods = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.REMOVE_METHODS))]
 LiftsLockout = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.LIFT_LOCKOUT))]
 SeesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY))]
 ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_POLICY))]
@@ -99,15 +101,9 @@ def _person(
     visit = member.visit
     with visit.state.database.read() as connection:
         person = people.get(connection, visit.firm.id, person_id)
-        held = second.usable(context_for(member, connection), person)
+        held = _all_methods(member, connection, person)
         listed = sessions.of_person(connection, person.id, visit.state.now())
-        request = connection.execute(
-            select(HelpRequest.id, HelpRequest.asked_by, HelpRequest.agreed_by).where(
-                HelpRequest.person_id == person.id,
-                HelpRequest.firm_id == visit.firm.id,
-                HelpRequest.expires_at > int(visit.state.now()),
-            )
-        ).one_or_none()
+        asked = together.waiting(connection, visit.firm.id, visit.state.now(), person_id=person.id)
     return visit.render(
         "person.html",
         status=error.status if error else 200,
@@ -115,7 +111,11 @@ def _person(
         person=person,
         held=held,
         sessions=listed,
-        request=request,
+        waiting=asked,
+        request=next((one for one in asked if one.kind == recovery.RECOVERY), None),
+        removes=Right.REMOVE_METHODS in visit.rights()
+        and person.id != member.session.person.id
+        and covers(member.session.person.role, other=person.role),
         me=member.session.person.id,
         code=code,
         roles=list(PersonRole),
@@ -202,7 +202,8 @@ def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
         )
         rates.clear(connection, login.password_bucket(state.ring, firm_id, person.login))
         factors.unlock(connection, person.id)
-        actor = cards.staff(member.session.person.id, firm_id, member.session.person.login)
+        me = member.session.person
+        actor = cards.staff(me.id, firm_id, me.login, me.role)
         for held in second.usable(context_for(member, connection), person):
             if held.kind == "card":
                 holding.unlock(connection, state.ring, actor, held.key, now=state.now())
@@ -210,6 +211,59 @@ def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
         tell(member, connection, person, "a pause after wrong codes or passwords was ended early")
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
+
+
+def _all_methods(member: Member, connection: Connection, person: KnownPerson) -> list[Held]:
+    """What the person has enrolled or was handed, also what policy does not allow now."""
+    context, owner = context_for(member, connection), second.as_person(person)
+    return [held for method in METHODS.values() for held in method.held(context, owner)]
+
+
+@router.post("/people/{person_id}/methods/{kind}/{key}/remove")
+def remove_method(
+    member: RemovesMethods, person_id: int, kind: MethodKind, key: str, form: Form
+) -> Response:
+    """As when a telephone was stolen. A card is lost from then on. What is left has to be enough,
+    or the help desk has to recover the account: a password alone does not open it."""
+    state, firm_id, me = member.visit.state, member.visit.firm.id, member.session.person
+    try:
+        with state.database.write() as connection:
+            person = people.get(connection, firm_id, person_id, lock=True)
+            if person.id == me.id:
+                raise _own_account()
+            if not covers(me.role, other=person.role):
+                raise needs_more_rights(person.login)
+            held = next(
+                (
+                    one
+                    for one in _all_methods(member, connection, person)
+                    if (one.kind, one.key) == (kind, key)
+                ),
+                None,
+            )
+            if held is None:
+                raise ApiError(
+                    404, "no-such-method", "This method is not enrolled.", kept=NOTHING_CHANGED
+                )
+            recovery.take_away(context_for(member, connection), person, held)
+            detail = {"kind": kind.value, "method": key}
+            record(connection, state.ring, [_act(member, "method-removed", person.login, **detail)])
+            tell(
+                member, connection, person, f"the help desk removed a way to sign in: {held.label}"
+            )
+    except ApiError as error:
+        return _person(member, person_id, error=error)
+    state.outbox.wake()
+    return member.visit.go(f"/people/{person_id}")
+
+
+@router.get("/waiting")
+def waiting_page(member: SeesPeople) -> Response:
+    """What a colleague asked for, and who has to agree to it."""
+    visit = member.visit
+    with visit.state.database.read() as connection:
+        asked = together.waiting(connection, visit.firm.id, visit.state.now())
+    return visit.render("waiting.html", waiting=asked, me=member.session.person.id)
 
 
 @router.post("/people/{person_id}/end-sessions")
@@ -235,13 +289,26 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
             person = people.get(connection, member.visit.firm.id, person_id)
             number = form.get("request", "0")
             request_id = int(number) if re.fullmatch(r"[0-9]{1,9}", number) else 0
+            firm = member.visit.firm
             if step == "ask":
-                recovery.ask_help(state, connection, me, person)
+                together.ask_recovery(
+                    state,
+                    connection,
+                    firm,
+                    me,
+                    person,
+                    reason=form.get("reason", "").strip()[:200],
+                    voids=[
+                        (held.kind.value, held.key)
+                        for held in _all_methods(member, connection, person)
+                        if f"void.{held.kind.value}.{held.key}" in form
+                    ],
+                )
                 tell(member, connection, person, "the help desk was asked to recover it for you")
             elif step == "agree":
-                recovery.agree_help(state, connection, me, request_id)
+                together.agree(state, connection, firm, me, request_id)
             elif step == "collect":
-                code = recovery.collect_help(state, connection, me, request_id)
+                code = together.collect(state, connection, me, request_id)
     except ApiError as error:
         return _person(member, person_id, error=error)
     state.outbox.wake()

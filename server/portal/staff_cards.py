@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
-from tallystick.server.accounts.rights import Right
+from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.loans import holding
+from tallystick.server.loans import desk, holding
 from tallystick.server.loans.holding import CardStatus
+from tallystick.server.methods.typed import typed_codes
 from tallystick.server.portal.web import Form, Member, staff
+from tallystick.server.signing_in import together
 from tallystick.server.stock import cards
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 
@@ -63,40 +67,66 @@ def _cards(
 @router.post("/{serial}/lend")
 def lend(member: HandsOut, serial: str, form: Form) -> Response:
     """For the rest of the working day."""
-    state = member.visit.state
-    try:
-        with state.database.write() as connection:
-            holding.lend(
-                connection,
-                state.ring,
-                _actor(member),
-                serial,
-                login=form.get("user", "").strip(),
-                policy=member.visit.firm.policy,
-                now=state.now(),
-            )
-    except ApiError as error:
-        return _cards(member, error=error)
-    return _cards(member, q=serial, notice=f"Card {serial} is lent for the rest of the day.")
+    return _hand_out(
+        member, serial, form, desk.lend, f"Card {serial} is lent for the rest of the day."
+    )
 
 
 @router.post("/{serial}/assign")
 def assign(member: HandsOut, serial: str, form: Form) -> Response:
     """For good, to someone who is known."""
-    state = member.visit.state
-    try:
-        with state.database.write() as connection:
-            login = form.get("user", "").strip()
-            if not login:
-                raise ApiError(
-                    422, "no-user", "No user was named.", kept=NOTHING_CHANGED, todo="Name one."
-                )
-            holding.assign(
-                connection, state.ring, _actor(member), serial, login=login, now=state.now()
+    login = form.get("user", "").strip()
+    return _hand_out(
+        member, serial, form, desk.assign, f"Card {serial} is assigned to {login}.", for_good=True
+    )
+
+
+def _hand_out(
+    member: Member,
+    serial: str,
+    form: Form,
+    act: Callable[..., dict[str, Any] | ApiError],
+    done: str,
+    *,
+    for_good: bool = False,
+) -> Response:
+    """With a code of the card, as at the desk. For someone with more rights, a colleague is asked:
+    the card changes hands once he has agreed."""
+    state, firm = member.visit.state, member.visit.firm
+    login, codes = form.get("user", "").strip(), typed_codes(form) or None
+
+    def work(connection: Connection) -> dict[str, Any] | int | ApiError:
+        if not login:
+            raise ApiError(
+                422, "no-user", "No user was named.", kept=NOTHING_CHANGED, todo="Name one."
             )
+        asker = member.session.person
+        person = people.by_login(connection, firm.id, login)
+        if not covers(asker.role, other=person.role):
+            return together.ask_hand_over(
+                state, connection, firm, asker, serial, login=login, codes=codes, for_good=for_good
+            )
+        return act(
+            connection,
+            state.ring,
+            _actor(member),
+            serial,
+            login=login,
+            codes=codes,
+            policy=firm.policy,
+            now=state.now(),
+        )
+
+    try:
+        answer = state.database.run(work)
     except ApiError as error:
-        return _cards(member, error=error)
-    return _cards(member, q=serial, notice=f"Card {serial} is assigned to {login}.")
+        return _cards(member, q=serial, error=error)
+    state.outbox.wake()
+    if isinstance(answer, ApiError):
+        return _cards(member, q=serial, error=answer)
+    if isinstance(answer, int):
+        done = f"{login} has more rights than you: a colleague has to agree. Keep the card."
+    return _cards(member, q=serial, notice=done)
 
 
 @router.post("/{serial}/take-back")
@@ -145,4 +175,4 @@ def _status(member: Member, serial: str, status: CardStatus) -> Response:
 
 def _actor(member: Member) -> Caller:
     person = member.session.person
-    return cards.staff(person.id, member.visit.firm.id, person.login)
+    return cards.staff(person.id, member.visit.firm.id, person.login, person.role)

@@ -113,9 +113,10 @@ class NeedsSignInError(Exception):
 class NeedsProofError(Exception):
     """The page is for someone who has just shown a second factor."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, back: str) -> None:
         super().__init__("proof needed")
         self.member = member
+        self.back = back
 
 
 async def send_to_prove(request: Request, error: Exception) -> Response:
@@ -123,7 +124,7 @@ async def send_to_prove(request: Request, error: Exception) -> Response:
     assert isinstance(error, NeedsProofError)
     enrolled = error.member.session.person.enrolled
     to = "/prove?next=" if enrolled else "/sign-in?again=yes&next="
-    return error.member.visit.go(to + quote(request.url.path, safe=""))
+    return error.member.visit.go(to + quote(error.back, safe=""))
 
 
 async def send_to_sign_in(request: Request, error: Exception) -> Response:
@@ -167,7 +168,20 @@ class Member:
 def member(visit: AnyVisit) -> Member:
     if visit.session is None:
         raise NeedsSignInError(visit)
+    if visit.session.enrol_only and not _may_enrol(visit):
+        raise ApiError(
+            403,
+            "enrol-only",
+            "You can do nothing here but enrol a way to sign in.",
+            kept=NOTHING_CHANGED,
+            todo="Enrol one in your account, and sign in with it.",
+        )
     return Member(visit, visit.session)
+
+
+def _may_enrol(visit: Visit) -> bool:
+    path = visit.request.url.path.removeprefix(visit.base)
+    return path in ("/", "/sign-out") or path.startswith("/enrol/")
 
 
 AMember = Annotated[Member, Depends(member)]
@@ -177,7 +191,7 @@ def fresh(member: AMember) -> Member:
     """A dependency: a member who has shown a second factor (or, without one, his password) in the
     last minutes. An open browser is not enough to change how its owner signs in."""
     if not stepup.is_fresh(member.session, member.visit.state.now()):
-        raise NeedsProofError(member)
+        raise NeedsProofError(member, member.visit.request.url.path)
     return member
 
 
@@ -185,8 +199,8 @@ AFreshMember = Annotated[Member, Depends(fresh)]
 
 
 def staff(*rights: Right) -> Callable[[Member], Member]:
-    """A dependency: a signed-in member with all of these rights, and with enough second factors
-    enrolled. Raises ApiError (403)."""
+    """A dependency: a signed-in member with all of these rights, and with a second factor; who has
+    just shown it, where something is to be changed. Raises ApiError (403), NeedsProofError."""
 
     def check(member: AMember) -> Member:
         if not set(rights) <= member.visit.rights():
@@ -205,9 +219,19 @@ def staff(*rights: Right) -> Callable[[Member], Member]:
                 kept=NOTHING_CHANGED,
                 todo="Enrol one, sign out, and sign in again with it.",
             )
+        visit = member.visit
+        changes = visit.request.method not in ("GET", "HEAD")
+        if changes and not stepup.is_fresh(member.session, visit.state.now()):
+            raise NeedsProofError(member, _page_of(visit.request.url.path))
         return member
 
     return check
+
+
+def _page_of(path: str) -> str:
+    """The page that a form of staff is on: /p/FIRM/people/7/unlock is on that of person 7."""
+    parts = path.split("/")
+    return "/".join(parts[: 5 if parts[3] == "people" else 4])
 
 
 async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:

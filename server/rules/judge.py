@@ -70,10 +70,13 @@ class CodeState:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of a proof, as whoever asked for it is told. retry_after_s: with `throttled`."""
+    """Of a proof, as whoever asked for it is told. retry_after_s: with `throttled`. kind, serial:
+    of the token that it was judged by, where that may be another than the one asked for."""
 
     reason: Reason
     retry_after_s: int = 0
+    kind: str = ""
+    serial: str = ""
 
     @property
     def accepted(self) -> bool:

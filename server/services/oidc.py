@@ -26,12 +26,19 @@ from tallystick.server.store import origin
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import PersonRow
-from tallystick.server.store.models_login import OidcClient, OidcCode, SessionRow, SigningKeyRow
+from tallystick.server.store.models_login import (
+    OidcAgain,
+    OidcClient,
+    OidcCode,
+    SessionRow,
+    SigningKeyRow,
+)
 
 if TYPE_CHECKING:  # joserfc is imported where it is used: a server's start does not wait for it
     from joserfc.jwk import RSAKey
 
 CODE_LIFE_S = 60
+AGAIN_LIFE_S = 3600
 TOKEN_LIFE_S = 300
 KEPT_AFTER_ROTATION_S = 86400
 ALGORITHM = "RS256"
@@ -164,6 +171,50 @@ def check_request(connection: Connection, firm_id: int, query: dict[str, str]) -
     return AuthRequest(client, uri, scope, state, query.get("nonce", ""), challenge)
 
 
+def must_sign_in_anew(
+    connection: Connection,
+    request: AuthRequest,
+    session: SignedIn | None,
+    now: float,
+    *,
+    asked: bool,
+) -> bool:
+    """Whether this request has to wait for a sign-in that began after it (`prompt=login`,
+    `max_age`; OpenID Connect Core 3.1.2.1). asked: it says so now. That a request of the same
+    client, state, nonce and challenge said so is kept here: what the browser is sent with later
+    does not take it back."""
+    digest = _request_hash(request)
+    connection.execute(delete(OidcAgain).where(OidcAgain.expires_at <= int(now)))
+    row = connection.execute(
+        select(OidcAgain.session, OidcAgain.asked_at).where(OidcAgain.request_hash == digest)
+    ).one_or_none()
+    if row is not None:
+        # It stays: the browser may come by once more, from a page that asks for a second factor.
+        return not (
+            session is not None
+            and session.handle != row.session
+            and session.created_at >= row.asked_at
+        )
+    if not asked:
+        return False
+    connection.execute(
+        insert(OidcAgain),
+        {
+            "request_hash": digest,
+            "firm_id": request.client.firm_id,
+            "session": session.handle if session else "",
+            "asked_at": int(now),
+            "expires_at": int(now) + AGAIN_LIFE_S,
+        },
+    )
+    return True
+
+
+def _request_hash(request: AuthRequest) -> bytes:
+    parts = (request.client.id, request.redirect_uri, request.state, request.nonce)
+    return hashlib.sha256("\0".join((*parts, request.challenge)).encode()).digest()
+
+
 def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, now: float) -> str:
     """→ where the browser goes: the redirect URI with a code that works once, within a minute."""
     code = secrets.token_urlsafe(32)
@@ -220,9 +271,9 @@ def redeem(
         return TokenError("invalid_grant")
     session = connection.execute(
         select(SessionRow.id, SessionRow.amr, SessionRow.created_at, PersonRow.id.label("person"))
-        .add_columns(PersonRow.login, PersonRow.email)
+        .add_columns(PersonRow.login, PersonRow.email, SessionRow.handle)
         .join(PersonRow, PersonRow.id == SessionRow.person_id)
-        .where(SessionRow.id == row.session_id, SessionRow.firm_id == firm_id)
+        .where(SessionRow.id == row.session_id, *_alive(firm_id, now))
     ).one_or_none()
     if session is None:
         return TokenError("invalid_grant")
@@ -233,7 +284,7 @@ def redeem(
     header = {"alg": ALGORITHM, "kid": key.kid}
     access = jwt.encode(
         header | {"typ": "at+jwt"},
-        {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.id}
+        {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.handle}
         | {"client_id": client.id, "scope": row.scope}
         | times,
         key,
@@ -286,14 +337,14 @@ def user_info(
     good = (
         claims.get("iss") == issuer
         and claims.get("aud") == f"{issuer}/userinfo"
-        and int(claims.get("exp", 0)) > now
+        and _seconds(claims.get("exp")) > now
     )
     row = None
     if good:
         row = connection.execute(
             select(PersonRow.id, PersonRow.login, PersonRow.email)
             .join(SessionRow, SessionRow.person_id == PersonRow.id)
-            .where(SessionRow.id == claims["sid"], SessionRow.firm_id == firm_id)
+            .where(SessionRow.handle == str(claims.get("sid", "")), *_alive(firm_id, now))
         ).one_or_none()
     if row is None:
         raise TokenError("invalid_token", 401)
@@ -301,6 +352,20 @@ def user_info(
     if subject != claims.get("sub"):
         raise TokenError("invalid_token", 401)
     return {"sub": subject} | _profile(str(claims["scope"]), row.login, row.email)
+
+
+def _alive(firm_id: int, now: float) -> tuple[Any, ...]:
+    """SQL conditions: the session still serves, and for services, too."""
+    return (
+        SessionRow.firm_id == firm_id,
+        SessionRow.expires_at > int(now),
+        SessionRow.enrol_only == 0,
+        PersonRow.disabled_at.is_(None),
+    )
+
+
+def _seconds(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def discovery(issuer: str) -> dict[str, Any]:

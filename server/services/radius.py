@@ -23,13 +23,14 @@ from pyrad import packet
 from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
-from tallystick.server.accounts import firms, incidents, sessions
+from tallystick.server.accounts import firms, incidents
+from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
-from tallystick.server.methods import METHODS, at_hand
+from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
-from tallystick.server.rules.judge import Reason
-from tallystick.server.signing_in import login, second
-from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed
+from tallystick.server.signing_in import login
+from tallystick.server.signing_in.attempts import Purpose
+from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed, Way
 from tallystick.server.signing_in.words import refusal
 from tallystick.server.state import ServerState
 from tallystick.server.store.origin import came_from
@@ -151,110 +152,105 @@ class RadiusServer:
             return _reject("A name and a password are needed.")
         secret = str(request.PwDecrypt(encrypted[0]))
         browser = Browser(source=_text(request, "Calling-Station-Id")[:64] or peer, agent="RADIUS")
+        # What a challenge gave is good for the same user of the same client only.
+        way = Way(Purpose.RADIUS, bound=f"{peer}|{canonical(name)}", opens=False)
+        asked = _Asked(name, browser, way)
         token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         try:
             if token:
-                return self._second(token, secret, browser)
+                return self._second(token, secret, asked)
             if self._settings.mode is Mode.APPEND:
-                return self._appended(name, secret, browser)
-            return self._challenge(name, secret, browser)
+                return self._appended(secret, asked)
+            return self._challenge(secret, asked)
         except ApiError as error:
             return _reject(error.what)
 
-    def _appended(self, name: str, secret: str, browser: Browser) -> RadiusReply:
+    def _appended(self, secret: str, asked: _Asked) -> RadiusReply:
         digits = self._settings.code_digits
         password, code = secret[:-digits], secret[-digits:]
         if not code.isdigit() or not code.isascii() or not password:
             password, code = secret, ""
-        outcome = self._password(name, password, browser)
+        outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second(outcome)
-        if self._too_few(outcome.attempt):
+            return self._without_second()
+        if outcome.lacking:
             return _reject("Enrol another second factor first.")
-        for held in login.choices(self._state, self._settings.firm, outcome.attempt):
-            if at_hand(held.kind) and code:
-                reply = self._prove(outcome.attempt, held, code, browser)
-                if reply.code == packet.AccessAccept:
-                    return reply
-        return _reject("That was not right.")
+        if not code:
+            return _reject("That was not right.")
+        return self._prove(outcome.attempt, code, asked)
 
-    def _challenge(self, name: str, password: str, browser: Browser) -> RadiusReply:
-        outcome = self._password(name, password, browser)
+    def _challenge(self, password: str, asked: _Asked) -> RadiusReply:
+        outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second(outcome)
-        if self._too_few(outcome.attempt):
+            return self._without_second()
+        if outcome.lacking:
             return _reject("Enrol another second factor first.")
-        held = self._first(outcome.attempt)
-        if held is None:
+        held = self._typed(outcome.attempt, asked)
+        if not held:
             return _reject("None of your methods works here.")
-        if METHODS[held.kind].sends:
-            login.challenge(
-                self._state,
-                self._settings.firm,
-                outcome.attempt,
-                held.kind,
-                held.key,
-                browser.source,
-            )
-            asked = "Type the code that was sent to you."
-        else:
-            asked = f"Type the code of: {held.label}."
-        return RadiusReply(packet.AccessChallenge, asked, outcome.attempt.encode())
+        if METHODS[held[0].kind].sends and len({one.kind for one in held}) == 1:
+            return self._send(outcome.attempt, held[0], asked)
+        at_once = ", ".join(one.label for one in held if not METHODS[one.kind].sends)
+        words = " or ".join(_words(held))
+        question = f"Type the code of: {at_once}." if at_once else ""
+        question += f" To have one sent, type: {words}." if words else ""
+        return _ask(question.strip(), outcome.attempt)
 
-    def _second(self, attempt: str, code: str, browser: Browser) -> RadiusReply:
-        held = self._first(attempt)
-        if held is None:
-            return _reject("None of your methods works here.")
-        return self._prove(attempt, held, code, browser)
+    def _second(self, attempt: str, typed: str, asked: _Asked) -> RadiusReply:
+        """A code, or the word for a method that sends one."""
+        held = self._typed(attempt, asked)
+        wanted = _words(held).get(typed.strip().lower())
+        if wanted is not None:
+            return self._send(attempt, wanted, asked)
+        return self._prove(attempt, typed, asked)
 
-    def _first(self, attempt: str) -> Held | None:
-        """The first of the user's methods that a terminal can be used with."""
-        held = login.choices(self._state, self._settings.firm, attempt)
-        return next((one for one in held if METHODS[one.kind].typed), None)
-
-    def _too_few(self, attempt: str) -> bool:
-        """Whether the user lacks methods that policy asks for."""
-        held = login.choices(self._state, self._settings.firm, attempt)
-        with self._state.database.read() as connection:
-            policy = firms.by_name(connection, self._settings.firm).policy
-        return second.too_few(policy, held) > 0
-
-    def _password(self, name: str, password: str, browser: Browser) -> Signed | PendingSignIn:
-        return login.with_password(self._state, self._settings.firm, name, password, browser, "")
-
-    def _prove(self, attempt: str, held: Held, code: str, browser: Browser) -> RadiusReply:
-        outcome = login.with_factor(
+    def _send(self, attempt: str, held: Held, asked: _Asked) -> RadiusReply:
+        login.challenge(
             self._state,
             self._settings.firm,
             attempt,
             held.kind,
             held.key,
-            {"code": code},
-            browser,
-            remember=False,
+            asked.browser.source,
+            asked.way,
+        )
+        return _ask("Type the code that was sent to you.", attempt)
+
+    def _typed(self, attempt: str, asked: _Asked) -> list[Held]:
+        """The user's methods that a terminal can be used with."""
+        held = login.choices(self._state, self._settings.firm, attempt, asked.way)
+        return [one for one in held if METHODS[one.kind].typed]
+
+    def _password(self, password: str, asked: _Asked) -> Signed | PendingSignIn:
+        return login.with_password(
+            self._state, self._settings.firm, asked.name, password, asked.browser, "", asked.way
+        )
+
+    def _prove(self, attempt: str, code: str, asked: _Asked) -> RadiusReply:
+        outcome = login.with_code(
+            self._state, self._settings.firm, attempt, code.strip(), asked.browser, asked.way
         )
         if isinstance(outcome, Signed):
-            self._end(outcome)
             return RadiusReply(packet.AccessAccept)
-        return _reject(refusal(outcome).what if outcome.reason is not Reason.OK else "")
+        return _reject(refusal(outcome).what)
 
-    def _without_second(self, signed: Signed) -> RadiusReply:
+    def _without_second(self) -> RadiusReply:
         """The password was right and no second factor is enrolled: that opens no VPN, unless
         policy asks for none."""
-        self._end(signed)
         with self._state.database.read() as connection:
             policy = firms.by_name(connection, self._settings.firm).policy
         if policy.minimum_methods == 0:
             return RadiusReply(packet.AccessAccept)
         return _reject("Enrol a second factor first.")
 
-    def _end(self, signed: Signed) -> None:
-        """A RADIUS log-in has no session in the portal."""
-        with self._state.database.write() as connection:
-            firm = firms.by_name(connection, self._settings.firm)
-            session = sessions.current(connection, signed.session, firm.id, self._state.now())
-            if session is not None:
-                sessions.end(connection, session.person.id, session.id)
+
+@dataclass(frozen=True)
+class _Asked:
+    """Who asks, as the request says, and how he signs in."""
+
+    name: str
+    browser: Browser
+    way: Way
 
 
 class _Answered:
@@ -289,6 +285,16 @@ class _Once:
 def _text(request: Any, name: str) -> str:
     values = request.get(name)
     return str(values[0]) if values else ""
+
+
+def _words(held: list[Held]) -> dict[str, Held]:
+    """What to type to have a code sent: sms, email."""
+    sends = [one for one in held if METHODS[one.kind].sends]
+    return {one.kind.value: one for one in reversed(sends)}
+
+
+def _ask(message: str, attempt: str) -> RadiusReply:
+    return RadiusReply(packet.AccessChallenge, message, attempt.encode())
 
 
 def _reject(message: str) -> RadiusReply:

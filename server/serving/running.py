@@ -20,7 +20,7 @@ from pathlib import Path
 import uvicorn
 
 from tallystick.common.errors import BadInputError, TallyError
-from tallystick.server.accounts import credentials, firms
+from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
 from tallystick.server.serving.prefork import prefork
@@ -132,6 +132,10 @@ class RunningServer:
         """Make a credential straight in the database, as `tally server credential add` does."""
         return add_credential(self.settings, role, name)
 
+    def make_known(self, login: str) -> None:
+        """Make a user, straight in the database; one that is known already: nothing."""
+        make_known(self.settings, login)
+
     def stop(self) -> None:
         """Let it finish what is under way. One that has ended already: nothing."""
         self.process.send_signal(signal.SIGTERM)
@@ -162,6 +166,13 @@ def add_credential(
             actor="console",
             firm_id=firms.by_name(connection, firm).id,
         )
+
+
+def make_known(settings: Settings, login: str) -> None:
+    """Make a user of the default firm; one that is known already: nothing."""
+    with opened(settings) as parts, parts.database.write() as connection:
+        firm = firms.by_name(connection, "default")
+        people.ensure(connection, firm.id, login, settings.clock())
 
 
 @contextmanager

@@ -19,6 +19,7 @@ LIFE_S = 900
 
 class Purpose(StrEnum):
     LOGIN = "login"
+    RADIUS = "radius"
     RECOVERY = "recovery"
     ENROL = "enrol"
     PROVE = "prove"

@@ -20,11 +20,14 @@ from tallystick.server.signing_in import attempts, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.second import (
     ask,
+    askable,
     challenge_of,
     context_of,
     none_usable,
     over,
     prove,
+    prove_any,
+    too_few,
     usable,
 )
 from tallystick.server.state import ServerState
@@ -43,8 +46,21 @@ class Browser:
 
 
 @dataclass(frozen=True)
+class Way:
+    """How somebody signs in. An attempt that was begun in one way is not finished in another.
+    bound: what else must be the same then. opens: a session of the portal."""
+
+    purpose: Purpose
+    bound: str = ""
+    opens: bool = True
+
+
+PORTAL = Way(Purpose.LOGIN)
+
+
+@dataclass(frozen=True)
 class Signed:
-    """Signed in. session, device: tokens for cookies."""
+    """Signed in. session, device: tokens for cookies; "" where no session is opened."""
 
     session: str
     device: str | None
@@ -53,13 +69,21 @@ class Signed:
 
 @dataclass(frozen=True)
 class PendingSignIn:
-    """A second factor is asked for. attempt: token for a cookie."""
+    """A second factor is asked for. attempt: token for a cookie. lacking: how many kinds of method
+    the person has to enrol yet."""
 
     attempt: str
+    lacking: int = 0
 
 
 def with_password(
-    state: ServerState, firm_name: str, login: str, password: str, browser: Browser, next_url: str
+    state: ServerState,
+    firm_name: str,
+    login: str,
+    password: str,
+    browser: Browser,
+    next_url: str,
+    way: Way = PORTAL,
 ) -> Signed | PendingSignIn:
     """First step. Raises ApiError: 401 for a wrong name or password (which of them is not said),
     429 after too many tries for this name or from this source, 403 when only the help desk can
@@ -85,45 +109,53 @@ def with_password(
             raise _wrong()
         rates.clear(connection, bucket)
         context = context_of(state, connection, firm.id, firm.name, firm.policy, browser.source)
-        if not usable(context, person) and person.enrolled:
+        if not askable(context, person) and person.enrolled:
             raise none_usable()
         remembered = sessions.is_remembered(
             connection, person.id, firm.policy, browser.device, context.now
         )
         if not person.enrolled or remembered:
-            return _sign_in(state, connection, person, firm.policy, ("pwd",), browser, next_url)
+            return _sign_in(
+                state, connection, person, firm.policy, ("pwd",), browser, next_url, way=way
+            )
         token = attempts.begin(
             connection,
             firm_id=firm.id,
             person_id=person.id,
-            purpose=Purpose.LOGIN,
+            purpose=way.purpose,
             stage=Stage.SECOND,
-            context={"next": next_url},
+            context={"next": next_url, "bound": way.bound},
             source=browser.source,
             now=context.now,
         )
-        return PendingSignIn(token)
+        return PendingSignIn(token, too_few(firm.policy, usable(context, person)))
 
     return state.database.run(proceed)
 
 
-def choices(state: ServerState, firm_name: str, token: str) -> list[Held]:
+def choices(state: ServerState, firm_name: str, token: str, way: Way = PORTAL) -> list[Held]:
     """The second factors to choose from. Raises ApiError (401) when the attempt is over."""
 
     def work(connection: Connection) -> list[Held]:
-        context, person, _ = _second(state, connection, firm_name, token, "")
-        return usable(context, person)
+        context, person, _ = _second(state, connection, firm_name, token, "", way)
+        return askable(context, person)
 
     return state.database.run(work)
 
 
 def challenge(
-    state: ServerState, firm_name: str, token: str, kind: MethodKind, key: str, source: str
+    state: ServerState,
+    firm_name: str,
+    token: str,
+    kind: MethodKind,
+    key: str,
+    source: str,
+    way: Way = PORTAL,
 ) -> Mapping[str, Any]:
     """Ask for the proof of one factor: send a code, make WebAuthn options. → what to show"""
 
     def work(connection: Connection) -> Mapping[str, Any]:
-        context, person, under = _second(state, connection, firm_name, token, source)
+        context, person, under = _second(state, connection, firm_name, token, source, way)
         return ask(context, person, under, kind, key)
 
     shown = state.database.run(work)
@@ -145,22 +177,67 @@ def with_factor(
     """Second step. → signed in, or why not. Raises ApiError (401) when the attempt is over."""
 
     def work(connection: Connection) -> Signed | Verdict:
-        context, person, under = _second(state, connection, firm_name, token, browser.source)
+        context, person, under = _second(
+            state, connection, firm_name, token, browser.source, PORTAL
+        )
         verdict = prove(context, person, under, kind, key, form)
         if not verdict.accepted:
             return verdict
-        amr = ("pwd", *METHODS[kind].amr, "mfa")
         next_url = str(under.context.get("next", ""))
-        return _sign_in(
-            state, connection, person, context.policy, amr, browser, next_url, remember=remember
+        return _with_two(
+            state, context, person, verdict, browser, next_url, PORTAL, remember=remember
         )
 
     return state.database.run(work)
 
 
+def with_code(
+    state: ServerState, firm_name: str, token: str, code: str, browser: Browser, way: Way
+) -> Signed | Verdict:
+    """Second step where a code is typed, and nothing says of what it is. → as `with_factor`"""
+
+    def work(connection: Connection) -> Signed | Verdict:
+        context, person, under = _second(state, connection, firm_name, token, browser.source, way)
+        verdict = prove_any(context, person, under, code)
+        if not verdict.accepted:
+            return verdict
+        return _with_two(state, context, person, verdict, browser, "", way)
+
+    return state.database.run(work)
+
+
+def _with_two(
+    state: ServerState,
+    context: Context,
+    person: KnownPerson,
+    verdict: Verdict,
+    browser: Browser,
+    next_url: str,
+    way: Way,
+    *,
+    remember: bool = False,
+) -> Signed:
+    """Password and second factor were right. What recovered the password may serve again: something
+    else has signed in with it now."""
+    amr = ("pwd", *METHODS[MethodKind(verdict.kind)].amr, "mfa")
+    if person.recovered_by is not None:
+        people.change(context.connection, person.firm_id, person.id, recovered_by=None)
+    return _sign_in(
+        state,
+        context.connection,
+        person,
+        context.policy,
+        amr,
+        browser,
+        next_url,
+        way=way,
+        remember=remember,
+    )
+
+
 def password_bucket(ring: ServerKeyRing, firm_id: int, login: str) -> str:
     """The bucket that counts tries for a name, whether or not there is such a person."""
-    return f"password|{ring.tag('login', f'{firm_id}|{login}'.encode()).hex()}"
+    return f"password|{ring.tag('login', f'{firm_id}|{people.canonical(login)}'.encode()).hex()}"
 
 
 def _count_try(
@@ -173,11 +250,18 @@ def _count_try(
 
 
 def _second(
-    state: ServerState, connection: Connection, firm_name: str, token: str, source: str
+    state: ServerState,
+    connection: Connection,
+    firm_name: str,
+    token: str,
+    source: str,
+    way: Way,
 ) -> tuple[Context, KnownPerson, Under]:
     firm = firms.by_name(connection, firm_name)
-    under = attempts.find(connection, token, firm.id, Purpose.LOGIN, state.now())
+    under = attempts.find(connection, token, firm.id, way.purpose, state.now())
     if under is None or under.stage is not Stage.SECOND or under.person_id is None:
+        raise over()
+    if under.context.get("bound", "") != way.bound:
         raise over()
     context = context_of(
         state,
@@ -204,9 +288,14 @@ def _sign_in(
     browser: Browser,
     next_url: str,
     *,
+    way: Way = PORTAL,
     remember: bool = False,
 ) -> Signed:
     now = state.now()
+    via = {} if way.opens else {"by": way.purpose.value}
+    _audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr), **via)
+    if not way.opens:
+        return Signed("", None, next_url)
     token = sessions.open_session(
         connection,
         person=person,
@@ -217,7 +306,6 @@ def _sign_in(
         now=now,
     )
     device = sessions.remember_device(connection, person.id, policy, now) if remember else None
-    _audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr))
     return Signed(token, device, next_url)
 
 

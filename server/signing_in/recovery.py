@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import functools
 import hmac
+import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -15,8 +17,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
-from tallystick.server.accounts.rights import RIGHTS
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.loans import holding
+from tallystick.server.loans.holding import CardStatus
 from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held
@@ -26,9 +29,9 @@ from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.login import Browser, password_bucket
 from tallystick.server.signing_in.second import as_person, audit_verdict, context_of, over, usable
 from tallystick.server.state import ServerState
+from tallystick.server.stock import cards
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
@@ -38,12 +41,12 @@ WINDOW_S = 3600
 CONSOLE_LIFE_S = 86400
 RECOVERY_SHARE = 2  # of the messages an hour, recoveries get one in so many
 TRIES_PER_ATTEMPT = 5
-HELP_LIFE_S = 3600
 # A code has 59 bits, and tries are counted by source: this is a bound, not what keeps guesses out.
 # A small one would let anybody who knows a login name void the code.
 HELP_TRIES = 1000
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read out loud
 CODE_LENGTH = 12
+RECOVERY = "recovery"
 
 
 P = ParamSpec("P")
@@ -90,7 +93,7 @@ def start(
                 kept=NOTHING_CHANGED,
                 todo="Choose another one, or ask your help desk.",
             )
-        tag = state.ring.tag("login", f"{firm.id}|{login}".encode()).hex()
+        tag = state.ring.tag("login", f"{firm.id}|{people.canonical(login)}".encode()).hex()
         limits.before_recovery(
             connection, firm.policy, firm.id, f"recover|{tag}", browser.source, now
         )
@@ -130,9 +133,10 @@ def start(
 @evened
 def prove(state: ServerState, firm_name: str, token: str, form: Form, browser: Browser) -> Verdict:
     """Judge the code. After TRIES_PER_ATTEMPT wrong ones the attempt is over, whoever it is for.
-    Raises ApiError (401) when it is over."""
+    Raises ApiError: 401 when it is over; 403 when the code was right and its owner has nothing else
+    to sign in with: a password that was recovered by it would make one factor of two."""
 
-    def work(connection: Connection) -> Verdict:
+    def work(connection: Connection) -> Verdict | ApiError:
         context, under, person = _under(state, connection, firm_name, token, browser.source)
         if under.stage is not Stage.PROVE:
             raise over()
@@ -142,6 +146,9 @@ def prove(state: ServerState, firm_name: str, token: str, form: Form, browser: B
         if person is not None and held is not None:
             verdict = METHODS[kind].verify(context, as_person(person), held.key, form)
             audit_verdict(context, person, held, verdict)
+        if verdict.accepted and person is not None and not _another(context, person, kind):
+            attempts.finish(connection, under)
+            return _needs_another()
         if verdict.accepted:
             attempts.advance(connection, under, stage=Stage.RESET, context=under.context)
             return verdict
@@ -155,11 +162,24 @@ def prove(state: ServerState, firm_name: str, token: str, form: Form, browser: B
         # Every refusal reads the same: `throttled` or `expired` would tell that there is a factor.
         return Verdict(Reason.WRONG)
 
-    return state.database.run(work)
+    outcome = state.database.run(work)
+    if isinstance(outcome, ApiError):  # returned, so that the code stays used
+        raise outcome
+    return outcome
 
 
-def reset(state: ServerState, firm_name: str, token: str, password: str, browser: Browser) -> None:
-    """Set the new password, end all sessions, tell the user. Raises ApiError: 401, 422."""
+def _another(context: Context, person: KnownPerson, kind: MethodKind) -> bool:
+    """Whether the person could sign in with something else than what recovers."""
+    thing = METHODS[kind].thing
+    return any(METHODS[held.kind].thing is not thing for held in usable(context, person))
+
+
+def reset(
+    state: ServerState, firm_name: str, token: str, password: str, browser: Browser
+) -> str | None:
+    """Set the new password, end all sessions, tell the user. What the help desk named is void. →
+    None, or the token of a session that can only enrol: for someone whom the help desk helped, and
+    who has nothing left to sign in with. Raises ApiError: 401, 422."""
     with state.database.write() as connection:
         context, under, person = _under(state, connection, firm_name, token, browser.source)
     if under.stage is not Stage.RESET or person is None:
@@ -167,16 +187,69 @@ def reset(state: ServerState, firm_name: str, token: str, password: str, browser
     passwords.check_new(password, person.login, context.policy, state.breached)
     hashed = passwords.hash_new(password)
 
-    def work(connection: Connection) -> None:
-        _, again, _ = _under(state, connection, firm_name, token, browser.source)
+    def work(connection: Connection) -> str | None:
+        inside, again, _ = _under(state, connection, firm_name, token, browser.source)
+        if again.stage is not Stage.RESET:
+            raise over()
         attempts.finish(connection, again)
-        if again.context.get("help"):
-            # The help desk vouched for the user: he enrols his factors anew.
-            people.change(connection, person.firm_id, person.id, enrolled_at=None)
-        set_password(state, connection, context.firm, context.policy, person, hashed)
+        helped = bool(again.context.get("help"))
+        if helped:
+            _void(inside, person, again.context.get("voids", []))
+        kind = again.context.get("kind")
+        by = METHODS[MethodKind(kind)].thing.value if kind else None
+        set_password(
+            state, connection, context.firm, context.policy, person, hashed, recovered_by=by
+        )
+        if not helped or not person.enrolled or usable(inside, person):
+            return None
+        _act(inside, person, "enrol-only-session")
+        return sessions.open_session(
+            connection,
+            person=person,
+            policy=context.policy,
+            amr=("pwd",),
+            browser=browser.agent,
+            source=browser.source,
+            now=inside.now,
+            enrol_only=True,
+        )
 
-    state.database.run(work)
+    session = state.database.run(work)
     state.outbox.wake()
+    return session
+
+
+def _void(context: Context, person: KnownPerson, voids: Sequence[Sequence[str]]) -> None:
+    """Take away the methods named (key `*`: all of the kind). A card that was named is lost."""
+    owner = as_person(person)
+    for kind, key in ((MethodKind(kind), key) for kind, key in voids):
+        for held in METHODS[kind].held(context, owner):
+            if key in ("*", held.key):
+                take_away(context, person, held)
+                _act(context, person, "method-voided", kind=kind.value, method=held.key)
+
+
+def take_away(context: Context, person: KnownPerson, held: Held) -> None:
+    """A method that is not in its owner's hands any more. A card is lost from now on."""
+    if not METHODS[held.kind].handed_out:
+        METHODS[held.kind].remove(context, as_person(person), held.key)
+        return
+    caller = cards.staff(person.id, person.firm_id, person.login, person.role)
+    holding.set_status(
+        context.connection,
+        context.ring,
+        caller,
+        held.key,
+        status=CardStatus.LOST,
+        now=context.now,
+    )
+    holding.take_back(context.connection, context.ring, caller, held.key, now=context.now)
+
+
+def _act(context: Context, person: KnownPerson, action: str, **detail: str | int) -> None:
+    actor = f"person:{person.id}"
+    act = Act(int(context.now * 1000), person.firm_id, actor, action, person.login, detail)
+    record(context.connection, context.ring, [act])
 
 
 def set_password(
@@ -188,11 +261,13 @@ def set_password(
     hashed: str,
     *,
     keep_session: int | None = None,
+    recovered_by: str | None = None,
 ) -> None:
-    """Store a new password; everyone signed in as this person is signed out. What could still set
-    another one, or rests on the old one, is void."""
+    """Store a new password (recovered_by: the thing that allowed it); everyone signed in as this
+    person is signed out. What could still set another one, or rests on the old one, is void."""
     passwords.store(connection, person.id, hashed)
-    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
+    people.change(connection, person.firm_id, person.id, recovered_by=recovered_by)
+    forget_requests(connection, person.id)
     sessions.end_all(connection, person.id, but=keep_session)
     rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
     act = Act(
@@ -214,63 +289,24 @@ def set_password(
     )
 
 
-def ask_help(
-    state: ServerState, connection: Connection, asker: KnownPerson, person: KnownPerson
-) -> int:
-    """A member of staff asks for a recovery. Another one has to agree. → number of the request"""
-    if asker.id == person.id:
-        raise _not_alone()
-    request_id = _new_request(connection, asker, person, int(state.now()) + HELP_LIFE_S)
-    _note(state, connection, asker, "help-asked", person.login)
-    return request_id
-
-
-def console_help(state: CodeMaker, connection: Connection, person: KnownPerson, now: float) -> str:
-    """A code made at the server's console, by someone who could read the database anyway."""
-    request_id = _new_request(connection, person, person, int(now) + CONSOLE_LIFE_S)
+def console_help(
+    state: CodeMaker,
+    connection: Connection,
+    person: KnownPerson,
+    now: float,
+    voids: Sequence[tuple[str, str]] = (),
+) -> str:
+    """A code made at the server's console, by someone who could read the database anyway. voids:
+    kind and key of the methods that are void once it was used."""
+    request_id = new_request(
+        connection, person, person, now=now, life_s=CONSOLE_LIFE_S, voids=voids
+    )
     act = Act(int(now * 1000), person.firm_id, "console", "help-code-made", person.login)
     record(connection, state.ring, [act])
-    return _make_code(state, connection, request_id)
+    return make_code(state, connection, request_id)
 
 
-def agree_help(
-    state: ServerState, connection: Connection, other: KnownPerson, request_id: int
-) -> None:
-    """A second member of staff agrees. Raises ApiError: 404; 403 for the one who asked, for the
-    person himself, and when the person has rights that neither of the two has."""
-    request = _request(state, connection, other.firm_id, request_id)
-    if other.id in (request.asked_by, request.person_id):
-        raise _not_alone()
-    asker = people.get(connection, other.firm_id, request.asked_by)
-    helped = people.get(connection, other.firm_id, request.person_id)
-    if not any(RIGHTS[helped.role] <= RIGHTS[one.role] for one in (asker, other)):
-        raise ApiError(
-            403,
-            "needs-more-rights",
-            f"{helped.login} has rights that neither of you has.",
-            kept=NOTHING_CHANGED,
-            todo="An administrator has to be one of the two.",
-        )
-    connection.execute(
-        update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
-    )
-    _note(state, connection, other, "help-agreed", helped.login)
-
-
-def collect_help(
-    state: ServerState, connection: Connection, asker: KnownPerson, request_id: int
-) -> str:
-    """The one who asked gets the code to read out, once the other has agreed. → the code, shown
-    once; a second call makes a new one."""
-    request = _request(state, connection, asker.firm_id, request_id)
-    if request.asked_by != asker.id or request.agreed_by is None:
-        raise _not_alone()
-    person = people.get(connection, asker.firm_id, request.person_id)
-    _note(state, connection, asker, "help-code-made", person.login)
-    return _make_code(state, connection, request_id)
-
-
-def _make_code(state: CodeMaker, connection: Connection, request_id: int) -> str:
+def make_code(state: CodeMaker, connection: Connection, request_id: int) -> str:
     code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
     connection.execute(
         update(HelpRequest)
@@ -291,10 +327,12 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
         row = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.tries, HelpRequest.person_id)
+            .add_columns(HelpRequest.detail)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                PersonRow.login == login,
+                HelpRequest.kind == RECOVERY,
+                PersonRow.login_key == people.canonical(login),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
                 HelpRequest.expires_at > int(now),
@@ -324,7 +362,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             person_id=row.person_id,
             purpose=Purpose.RECOVERY,
             stage=Stage.RESET,
-            context={"help": True},
+            context={"help": True, "voids": json.loads(row.detail).get("voids", [])},
             source=browser.source,
             now=now,
         )
@@ -351,6 +389,7 @@ def _under(
     context = context_of(
         state, connection, firm.id, firm.name, firm.policy, source, attempt=under.id
     )
+    context = replace(context, recovering=True)
     if under.person_id is None:
         return context, under, None
     person = people.get(connection, firm.id, under.person_id)
@@ -362,7 +401,8 @@ def _under(
 def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKind) -> Held | None:
     if person is None:
         return None
-    return next((held for held in usable(context, person) if held.kind is kind), None)
+    held = [one for one in usable(context, person) if one.kind is kind and one.confirmed]
+    return held[0] if held else None
 
 
 def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
@@ -383,11 +423,18 @@ def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
         return
 
 
-def _new_request(
-    connection: Connection, asker: KnownPerson, person: KnownPerson, expires_at: int
+def new_request(
+    connection: Connection,
+    asker: KnownPerson,
+    person: KnownPerson,
+    *,
+    now: float,
+    life_s: int,
+    reason: str = "",
+    voids: Sequence[tuple[str, str]] = (),
 ) -> int:
     """→ its number. An older one for this person is void."""
-    connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
+    forget_requests(connection, person.id)
     made = connection.execute(
         insert(HelpRequest).returning(HelpRequest.id),
         {
@@ -395,25 +442,31 @@ def _new_request(
             "person_id": person.id,
             "asked_by": asker.id,
             "tries": 0,
-            "expires_at": expires_at,
+            "expires_at": int(now) + life_s,
+            "kind": RECOVERY,
+            "reason": reason,
+            "detail": json.dumps({"voids": [list(one) for one in voids]}),
+            "asked_at": int(now),
         },
     )
     return int(made.scalar_one())
 
 
-def _request(state: ServerState, connection: Connection, firm_id: int, request_id: int) -> AnyRow:
-    row = connection.execute(
-        select(HelpRequest.person_id, HelpRequest.asked_by, HelpRequest.agreed_by)
-        .where(
-            HelpRequest.firm_id == firm_id,
-            HelpRequest.id == request_id,
-            HelpRequest.expires_at > int(state.now()),
-        )
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        raise ApiError(404, "no-such-request", "There is no such request.", kept=NOTHING_CHANGED)
-    return row
+def forget_requests(connection: Connection, person_id: int) -> None:
+    """No code of before recovers this person's account any more."""
+    connection.execute(
+        delete(HelpRequest).where(HelpRequest.person_id == person_id, HelpRequest.kind == RECOVERY)
+    )
+
+
+def _needs_another() -> ApiError:
+    return ApiError(
+        403,
+        "needs-another-method",
+        "The code was right, but you have nothing else to sign in with.",
+        kept="Your password was not changed.",
+        todo="Ask your help desk for a code: two of its people have to agree.",
+    )
 
 
 def _code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
@@ -432,20 +485,3 @@ def _tried(
     subject = person.login if person is not None else "unknown"
     act = Act(int(state.now() * 1000), firm_id, "unknown", action, subject, detail)
     record(connection, state.ring, [act])
-
-
-def _note(
-    state: ServerState, connection: Connection, actor: KnownPerson, action: str, subject: str
-) -> None:
-    act = Act(int(state.now() * 1000), actor.firm_id, f"person:{actor.id}", action, subject)
-    record(connection, state.ring, [act])
-
-
-def _not_alone() -> ApiError:
-    return ApiError(
-        403,
-        "needs-two",
-        "A recovery needs two members of staff, and neither may be the user.",
-        kept=NOTHING_CHANGED,
-        todo="Ask a colleague to agree to it.",
-    )

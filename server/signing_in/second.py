@@ -12,9 +12,12 @@ from sqlalchemy import Connection
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.loans import holding
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held, Owner
-from tallystick.server.rules.judge import Verdict
+from tallystick.server.methods.sent import SentMethod
+from tallystick.server.methods.typed import OATH
+from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts
 from tallystick.server.signing_in.attempts import Stage, Under
 from tallystick.server.state import ServerState
@@ -28,6 +31,15 @@ def usable(context: Context, person: KnownPerson) -> list[Held]:
         for kind, method in METHODS.items()
         if kind in context.policy.methods
         for held in method.held(context, as_person(person))
+    ]
+
+
+def askable(context: Context, person: KnownPerson) -> list[Held]:
+    """Those that make two factors with the password: what recovered it is only one with it."""
+    return [
+        held
+        for held in usable(context, person)
+        if METHODS[held.kind].thing.value != person.recovered_by
     ]
 
 
@@ -81,17 +93,83 @@ def ask(
 def prove(
     context: Context, person: KnownPerson, under: Under, kind: MethodKind, key: str, form: Form
 ) -> Verdict:
-    """Judge the proof of one factor. The attempt is over when it is accepted; a WebAuthn challenge
-    is used up either way."""
+    """Judge the proof of one factor; a typed code may be of another card or app of the person.
+    The attempt is over when it is accepted; a WebAuthn challenge is used up either way."""
     held = _chosen(context, person, kind, key)
-    verdict = METHODS[held.kind].verify(context, as_person(person), held.key, form)
+    verdict = _judge(context, person, held, form)
     audit_verdict(context, person, held, verdict)
     if verdict.accepted:
-        attempts.finish(context.connection, under)
+        _accept(context, person, under, verdict)
     else:
         used_up = {k: v for k, v in under.context.items() if k != "challenge"}
         attempts.advance(context.connection, under, stage=Stage.SECOND, context=used_up)
     return verdict
+
+
+def prove_any(context: Context, person: KnownPerson, under: Under, code: str) -> Verdict:
+    """Judge a code that was typed where no page says of what it is: of any card, app or sheet of
+    the person, or sent for this attempt. A wrong one counts once at each that it may be of; one
+    that any of them takes counts at none."""
+    asked = _that_may_take(context, person)
+    if not asked:
+        raise none_usable()
+    for held in asked:
+        tried = context.connection.begin_nested()
+        verdict = _judge(context, person, held, {"code": code})
+        if verdict.accepted:
+            tried.commit()
+            audit_verdict(context, person, held, verdict)
+            _accept(context, person, under, verdict)
+            return verdict
+        tried.rollback()
+        if verdict.reason is Reason.REPLAYED:  # it was right once: no guess
+            audit_verdict(context, person, held, verdict)
+            return verdict
+    counted = [(held, _judge(context, person, held, {"code": code})) for held in asked]
+    held, verdict = min(counted, key=lambda pair: _PRECEDENCE.index(pair[1].reason))
+    audit_verdict(context, person, held, verdict)
+    return verdict
+
+
+# Of several refusals, the most helpful one is the answer.
+_PRECEDENCE = (
+    Reason.OK,
+    Reason.REPLAYED,
+    Reason.RESYNCHRONISE,
+    Reason.WRONG,
+    Reason.NO_CARD,
+    Reason.EXPIRED,
+    Reason.THROTTLED,
+)
+
+
+def _that_may_take(context: Context, person: KnownPerson) -> list[Held]:
+    """One for all cards and apps, whose codes are judged together; then each of the others."""
+    typed = [held for held in askable(context, person) if METHODS[held.kind].typed]
+    oath = [held for held in typed if held.kind in OATH][:1]
+    sent = [held for held in typed if isinstance(METHODS[held.kind], SentMethod)]
+    others = [held for held in typed if held.kind not in OATH and held not in sent]
+    return oath + others + [held for held in sent if _is_sent(context, held)]
+
+
+def _is_sent(context: Context, held: Held) -> bool:
+    method = METHODS[held.kind]
+    return isinstance(method, SentMethod) and method.has_sent(context, held.key)
+
+
+def _judge(context: Context, person: KnownPerson, held: Held, form: Form) -> Verdict:
+    able = frozenset(one.kind for one in askable(context, person)) & OATH
+    context = replace(context, any_of=able)
+    verdict = METHODS[held.kind].verify(context, as_person(person), held.key, form)
+    return verdict if verdict.kind else replace(verdict, kind=held.kind.value)
+
+
+def _accept(context: Context, person: KnownPerson, under: Under, verdict: Verdict) -> None:
+    """The attempt is over. A card was shown together with a password, or in a session that was
+    opened with another factor: it may recover from now on."""
+    attempts.finish(context.connection, under)
+    if verdict.serial:
+        holding.confirm(context.connection, context.firm_id, verdict.serial, person.id, context.now)
 
 
 def as_person(person: KnownPerson) -> Owner:
@@ -109,7 +187,7 @@ def audit_verdict(context: Context, person: KnownPerson, held: Held, verdict: Ve
                 f"person:{person.id}",
                 "factor-checked",
                 person.login,
-                {"kind": held.kind.value, "reason": verdict.reason.value},
+                {"kind": verdict.kind or held.kind.value, "reason": verdict.reason.value},
             )
         ],
     )
@@ -136,7 +214,7 @@ def none_usable() -> ApiError:
 
 
 def _chosen(context: Context, person: KnownPerson, kind: MethodKind, key: str) -> Held:
-    for held in usable(context, person):
+    for held in askable(context, person):
         if (held.kind, held.key) == (kind, key):
             return held
     raise ApiError(

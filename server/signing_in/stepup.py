@@ -19,11 +19,11 @@ from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.login import Browser
 from tallystick.server.signing_in.second import (
     ask,
+    askable,
     challenge_of,
     context_of,
     none_usable,
     over,
-    usable,
 )
 from tallystick.server.signing_in.second import prove as prove_second
 from tallystick.server.state import ServerState
@@ -33,7 +33,9 @@ FRESH_S = 300
 
 def is_fresh(session: SignedIn, now: float) -> bool:
     """Whether this session has shown a second factor a moment ago; of someone who never enrolled
-    one, whether he has just signed in."""
+    one, whether he has just signed in. A session that may only enrol is young enough."""
+    if session.enrol_only:
+        return True
     shown_at = session.proved_at if session.person.enrolled else session.created_at
     return shown_at is not None and now - shown_at < FRESH_S
 
@@ -62,7 +64,7 @@ def begin(state: ServerState, session: SignedIn, browser: Browser, next_url: str
             now=state.now(),
             token=_token(state, session),
         )
-        held = usable(_context(state, connection, session, browser.source, None), session.person)
+        held = askable(_context(state, connection, session, browser.source, None), session.person)
         if not held:
             raise none_usable()
         return held
@@ -76,7 +78,7 @@ def choices(state: ServerState, session: SignedIn, browser: Browser) -> list[Hel
     def work(connection: Connection) -> list[Held]:
         under = _under(state, connection, session)
         context = _context(state, connection, session, browser.source, under)
-        return usable(context, session.person)
+        return askable(context, session.person)
 
     return state.database.run(work)
 
@@ -107,7 +109,8 @@ def prove(
         verdict = prove_second(context, session.person, under, kind, key, form)
         if not verdict.accepted:
             return verdict
-        sessions.strengthen(connection, session, METHODS[kind].amr, state.now())
+        amr = METHODS[MethodKind(verdict.kind)].amr
+        sessions.strengthen(connection, session, amr, state.now())
         return str(under.context.get("next", ""))
 
     return state.database.run(work)
@@ -139,4 +142,4 @@ def _under(state: ServerState, connection: Connection, session: SignedIn) -> Und
 
 def _token(state: ServerState, session: SignedIn) -> str:
     """One at a time in a session; it never leaves the server."""
-    return state.ring.tag("prove", str(session.id).encode()).hex()
+    return state.ring.tag("prove", session.handle.encode()).hex()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, delete, insert, or_, select
 
 from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
@@ -163,9 +164,10 @@ def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = Fa
     return row
 
 
-def staff(person_id: int, firm_id: int, name: str) -> Caller:
-    """A person of the firm who acts on cards in the portal, as the caller of these functions."""
-    return Caller(f"person:{person_id}", firm_id, Role.ADMIN, name, "")
+def staff(person_id: int, firm_id: int, name: str, role: PersonRole) -> Caller:
+    """A person of the firm who acts on cards in the portal, as the caller of these functions: with
+    the card in the hand, as at the desk."""
+    return Caller(f"person:{person_id}", firm_id, Role.DESK, name, "", role)
 
 
 def state_of(row: AnyRow) -> CodeState:

@@ -21,6 +21,7 @@ from tallystick.server.store.models_login import (
     Attempt,
     Factor,
     HelpRequest,
+    OidcAgain,
     OidcCode,
     RateRow,
     RememberedDevice,
@@ -109,6 +110,7 @@ def sweep(database: Database, now: float) -> None:
             delete(OidcCode).where((OidcCode.expires_at <= past) | OidcCode.session_id.in_(ended)),
             delete(SessionRow).where(SessionRow.expires_at <= past),
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
+            delete(OidcAgain).where(OidcAgain.expires_at <= past),
             delete(HelpRequest).where(HelpRequest.expires_at <= past),
             delete(RateRow).where(RateRow.ends_at <= past),
             delete(Factor).where(

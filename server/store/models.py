@@ -42,10 +42,13 @@ class CredentialRow(Base):
 
 
 class PersonRow(Base):
-    """Someone who logs in. `login` is unique within the firm.
+    """Someone who logs in. login_key: the login as it is looked up (`people.canonical`), unique
+    within the firm.
 
     password_hash: argon2id in its own format, or None: no password was set yet. enrolled_at: when
     the first second factor was enrolled; from then on a password alone never signs in.
+    recovered_by: what recovered the password; it does not serve as second factor until something
+    else has.
     """
 
     __tablename__ = "person"
@@ -53,14 +56,19 @@ class PersonRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
     login: Mapped[str] = mapped_column(String(255))
+    login_key: Mapped[str] = mapped_column(String(255), server_default="")
     role: Mapped[str] = mapped_column(String(16))
     email: Mapped[str | None] = mapped_column(String(255))
     disabled_at: Mapped[int | None] = mapped_column(BigInteger)
     password_hash: Mapped[str | None] = mapped_column(String(255))
     enrolled_at: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    recovered_by: Mapped[str | None] = mapped_column(String(16))
 
-    __table_args__ = (UniqueConstraint("firm_id", "login"),)
+    __table_args__ = (
+        UniqueConstraint("firm_id", "login"),
+        Index("uq_person_login_key", "firm_id", "login_key", unique=True),
+    )
 
 
 class CardRow(Base):
@@ -99,7 +107,8 @@ class CardRow(Base):
 
 class Assignment(Base):
     """Who holds a card now. At most one row a card; all of a loan's data goes with its row.
-    label: what its holder calls it."""
+    label: what its holder calls it. confirmed_at: when its holder first showed it together with
+    another factor; before that it recovers nothing."""
 
     __tablename__ = "assignment"
 
@@ -109,6 +118,7 @@ class Assignment(Base):
     assigned_by: Mapped[str] = mapped_column(String(255))
     expires_at: Mapped[int | None] = mapped_column(BigInteger)
     label: Mapped[str | None] = mapped_column(String(64))
+    confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Tombstone(Base):

@@ -5,7 +5,7 @@ Tokens that a browser holds are stored as hashes. Times are whole seconds since 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tallystick.server.store.models import Base
@@ -101,7 +101,8 @@ class MessageRow(Base):
 
 class SessionRow(Base):
     """Someone who is signed in with one browser. amr: methods used (RFC 8176), comma-separated.
-    proved_at: when a second factor was last shown in it."""
+    proved_at: when a second factor was last shown in it. handle: names it outside this table, and
+    is never used again, as an id may be. enrol_only: it may enrol methods, and nothing else."""
 
     __tablename__ = "session"
 
@@ -116,6 +117,10 @@ class SessionRow(Base):
     seen_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger)
     proved_at: Mapped[int | None] = mapped_column(BigInteger)
+    handle: Mapped[str] = mapped_column(String(32), server_default="")
+    enrol_only: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (Index("uq_session_handle", "handle", unique=True),)
 
 
 class RememberedDevice(Base):
@@ -129,7 +134,9 @@ class RememberedDevice(Base):
 
 
 class HelpRequest(Base):
-    """Recovery with the help desk: asked for by one member of staff, agreed to by another."""
+    """Asked for by one member of staff, agreed to by another: a recovery with the help desk, or a
+    card for someone with more rights (kind `recovery`, `hand-over`). detail: JSON; `voids` of a
+    recovery (pairs of a method's kind and key), `serial` and `until` of a hand-over."""
 
     __tablename__ = "help_request"
 
@@ -141,6 +148,10 @@ class HelpRequest(Base):
     code_tag: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     tries: Mapped[int]
     expires_at: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(16), server_default="recovery")
+    reason: Mapped[str] = mapped_column(String(255), server_default="")
+    detail: Mapped[str] = mapped_column(Text, server_default="{}")
+    asked_at: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class OidcClient(Base):
@@ -170,6 +181,19 @@ class OidcCode(Base):
     nonce: Mapped[str] = mapped_column(String(255))
     challenge: Mapped[str] = mapped_column(String(128))
     expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class OidcAgain(Base):
+    """An authorisation request that has to wait for a new sign-in (`prompt=login`, `max_age`).
+    session: the handle of the one that was there, or ""."""
+
+    __tablename__ = "oidc_again"
+
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    session: Mapped[str] = mapped_column(String(32))
+    asked_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 class SigningKeyRow(Base):

@@ -32,7 +32,10 @@ class StationUnderTest:
     def provision(
         self, card: CardUnderTest, *, user: str | None = None, digits: int = 6
     ) -> Outcome:
-        """Docks the card, takes it through every step, and takes it off the dock."""
+        """Docks the card, takes it through every step, and takes it off the dock. The user is made
+        known to the server."""
+        if user is not None:
+            self.server.make_known(user)
         plan = Plan(CodeKind(digits), user=user)
         work = Provisioner(self._custody, self._registry, self._journal, plan, self.server.url)
         with card.docked() as connection:

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from tallystick.common import sealed
 from tallystick.provisioning.cli import station
-from tallystick.server.serving.running import add_credential, running_in_thread
+from tallystick.server.serving.running import add_credential, make_known, running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.store.opened import opened
 
@@ -74,6 +74,7 @@ def own_station(tmp_path: Path, empty_server: Path, cheap_passphrases: None):
         (tmp_path / file.name).write_bytes(file.read_bytes())
         (tmp_path / file.name).chmod(0o600)
     settings = settings_from(f"sqlite:///{tmp_path / 'server.db'}")
+    make_known(settings, "ada")
     made = add_credential(settings, "station", "first")
     token, psk = made.token.reveal().decode(), made.psk.reveal().hex()
     credential = json.dumps({"id": made.id, "role": "station", "token": token, "psk": psk})

@@ -149,6 +149,7 @@ class Rig:
 def station_in_a_firm(folder: Path) -> Iterator[Rig]:
     with ExitStack() as stack:
         server = stack.enter_context(running(folder))
+        server.make_known("ada")
         station = server.add_credential("station", "first")
         desk = server.add_credential("desk", "Ann").token.reveal().decode()
         admin = server.add_credential("admin", "boss").token.reveal().decode()

@@ -415,6 +415,6 @@ def know(rig: Rig, serial: str, login: str, *, keeps_it: bool = False) -> None:
     token = rig.admin_token
     headers = {"authorization": f"Bearer {token}"}
     url = f"{rig.server.url}/v1/cards/{serial}/assignment"
-    httpx.put(url, json={"user": login}, headers=headers).raise_for_status()
+    httpx.put(url, json={"user": login, "new_user": True}, headers=headers).raise_for_status()
     if not keeps_it:
         httpx.delete(url, headers=headers).raise_for_status()

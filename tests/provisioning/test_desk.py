@@ -55,7 +55,9 @@ def desk(own_station, memory_card, make_card):
     xml = station | {"Content-Type": "application/pskc+xml"}
     httpx.post(f"{own_station.url}/v1/cards", content=content, headers=xml).raise_for_status()
     assignment = f"{own_station.url}/v1/cards/{own_station.own.serial}/assignment"
-    httpx.put(assignment, json={"user": "ada"}, headers=station).raise_for_status()
+    httpx.put(
+        assignment, json={"user": "ada", "new_user": True}, headers=station
+    ).raise_for_status()
     own_station.ann = add_credential(own_station.settings, "desk", "Ann")
     own_station.ok(
         "desk",

@@ -117,7 +117,7 @@ class Server:
     def assign(self, serial: str, user: str, who: NewCredential | None = None):
         return self.client.put(
             f"/v1/cards/{serial}/assignment",
-            json={"user": user},
+            json={"user": user, "new_user": True},
             headers=bearer(who or self.station),
         )
 

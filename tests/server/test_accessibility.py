@@ -265,13 +265,20 @@ def test_pages_of_staff(page, portal, clock, container_class, inspect):
     auditor = portal.staff("eye", "auditor")
     for login in ("ann", "a-rather-long-login-name-of-somebody@subsidiary.example"):
         portal.person(login, email="someone@firm.example")
-    for number in range(3):
-        register_card(portal, container_class, f"100000000{number}")
-    boss.get("/cards").post("/cards/1000000001/lend", user="ann")
+    seeds = [register_card(portal, container_class, f"100000000{n}") for n in range(3)]
+    boss.get("/cards").post("/cards/1000000001/lend", user="ann", code=hotp(seeds[1], 0, 6))
     boss.post("/cards/1000000002/lost")
     person = re.search(r"/people/(\d+)\">ann<", boss.get("/people?q=ann").page.text).group(1)
     signed_in_by_http(page, boss)
-    for path in ("people", f"people/{person}", "cards", "policy", "audit", "cards?q=none"):
+    for path in (
+        "people",
+        f"people/{person}",
+        "waiting",
+        "cards",
+        "policy",
+        "audit",
+        "cards?q=none",
+    ):
         page.goto(f"/p/default/{path}")
         inspect(path)
     page.goto("/p/default/policy")
@@ -284,6 +291,8 @@ def test_pages_of_staff(page, portal, clock, container_class, inspect):
     page.get_by_text("Hand out 1000000000").click()
     inspect("hand a card out")
     aide.get(f"/people/{person}").post(f"/people/{person}/help/ask")
+    page.goto("/p/default/waiting")
+    inspect("a recovery waits")
     page.goto(f"/p/default/people/{person}")
     inspect("agree to a recovery")
     go_on(page, "I agree")

@@ -92,7 +92,9 @@ def test_the_longest_name_fits_the_audit_log(portal, container_class):
     )
     assert sent.status_code == 201
     given = httpx.put(
-        f"{portal.url}/v1/cards/S1/assignment", json={"user": LONGEST}, headers=bearer(station)
+        f"{portal.url}/v1/cards/S1/assignment",
+        json={"user": LONGEST, "new_user": True},
+        headers=bearer(station),
     )
     assert given.json()["user"] == LONGEST
 

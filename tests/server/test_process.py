@@ -36,7 +36,9 @@ def enrol(live, container_class, folder: Path, seeds: dict[str, bytes]) -> dict[
     with httpx.Client(base_url=live.url, headers=headers(station)) as client:
         client.post("/v1/cards", content=container.bytes(folder)).raise_for_status()
         for serial in seeds:
-            answer = client.put(f"/v1/cards/{serial}/assignment", json={"user": serial})
+            answer = client.put(
+                f"/v1/cards/{serial}/assignment", json={"user": serial, "new_user": True}
+            )
             answer.raise_for_status()
     return headers(service)
 

@@ -121,6 +121,9 @@ def test_passphrases_that_are_guessed_too_fast(tmp_path):
     content = written(made, tmp_path)
     assert refusal(content, passphrase=PASSPHRASE) == "weak-derivation"
     assert the_seed(content, passphrase=PASSPHRASE, takes=frozenset({Weakness.OLD})) == SEED
+    made = document()
+    made.encryption.setup_pbkdf2(PASSPHRASE, iterations=10_000, salt=b"1234567")  # 8 bytes at least
+    assert refusal(written(made, tmp_path), passphrase=PASSPHRASE) == "weak-derivation"
     slow = content.replace(b">1000<", b">2000000000<")
     assert refusal(slow, passphrase=PASSPHRASE, takes=ALL) == "bad-derivation"
     made = document()

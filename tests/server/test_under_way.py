@@ -14,9 +14,19 @@ from tests.server.portal_driver import PASSWORD, Browser
 NEW = "another good one"
 
 
+def enrolled(portal, login: str = "ann", **more: str):
+    """→ the app of a new person who can sign in with something else, too"""
+    portal.person(login, **more)
+    browser = Browser(portal.url).sign_in(login)
+    totp = portal.enrol_totp(browser)
+    portal.enrol_email(browser)
+    return totp
+
+
 def half_way(portal, totp_of: Browser) -> tuple[Browser, str, object]:
     """→ a browser whose password was right, the path to prove a second factor, and the app"""
     totp = portal.enrol_totp(totp_of)
+    portal.enrol_email(totp_of)
     browser = Browser(portal.url).sign_in("ann")
     path = "/second/totp/" + re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
     browser.get(path)
@@ -63,8 +73,7 @@ def owner_path(owner: Browser) -> str:
 
 
 def test_of_two_recoveries_one_sets_the_password(portal):
-    portal.person("ann")
-    totp = portal.enrol_totp(Browser(portal.url).sign_in("ann"))
+    totp = enrolled(portal)
     thief, owner = recovered(portal, totp), recovered(portal, totp)
     owner.post("/recover/reset", password=NEW)
     thief.post("/recover/reset", password="the thief's own password")
@@ -73,8 +82,7 @@ def test_of_two_recoveries_one_sets_the_password(portal):
 
 
 def test_a_help_code_is_void_once_the_password_is_changed(portal):
-    portal.person("ann")
-    totp = portal.enrol_totp(Browser(portal.url).sign_in("ann"))
+    totp = enrolled(portal)
     with opened(portal.settings) as parts, parts.database.write() as connection:
         ann = people.by_login(connection, 1, "ann")
         code = recovery.console_help(parts, connection, ann, portal.clock())

@@ -168,7 +168,7 @@ def _register(server: RunningServer, clients: int) -> list[bytes]:
         pskc_type = {"content-type": "application/pskc+xml"}
         client.post("/v1/cards", content=target.read_bytes(), headers=pskc_type).raise_for_status()
         for number in range(clients):
-            body = {"user": f"user{number}"}
+            body = {"user": f"user{number}", "new_user": True}
             client.put(f"/v1/cards/{number:010}/assignment", json=body).raise_for_status()
     return seeds
 

@@ -36,6 +36,7 @@ COMMANDS = {
         "station",
         "Kill station, card and server at their work.",
     ),
+    "accounts": (f"{_HERE}.server.accounts", "accounts", "Take accounts from outside."),
     "server": (f"{_HERE}.server.same_code", "server", "The same code many times at once."),
 }
 

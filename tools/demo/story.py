@@ -124,6 +124,7 @@ class Story(Closing):
         )
         (self._folder / "station.json").write_text(json.dumps(station), encoding="utf-8")
         self._token = service["token"]
+        self._tally("server", "person", "add", self._user, "--db", self._database, "--json")
         child = self._spawn("server", "run", "--db", self._database, "--port", "0")
         assert child.stdout is not None
         self._server = child.stdout.readline().strip()

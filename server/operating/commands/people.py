@@ -135,20 +135,38 @@ def person_add(
 @person.command("code")
 @click.argument("login")
 @firm_option("The person's firm.")
+@click.option(
+    "--void",
+    "voids",
+    multiple=True,
+    type=click.Choice(["card", "totp", "sms", "email", "webauthn", "codes"]),
+    help="What is lost: void once the code was used; again for another.",
+)
 @db_option
 @key_option
 @json_option
 def person_code(
-    *, login: str, firm_name: str, db: str | None, key_file: Path | None, as_json: bool
+    *,
+    login: str,
+    firm_name: str,
+    voids: tuple[str, ...],
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
 ) -> None:
-    """Print a code for someone who cannot sign in, good for a day."""
+    """Print a code for someone who cannot sign in, good for a day.
+
+    What is not named as lost is asked for as before. Where nothing is left, the code leads to one
+    session that can only enrol.
+    """
     from tallystick.server.accounts import firms, people
     from tallystick.server.signing_in import recovery
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         known = people.by_login(connection, firms.by_name(connection, firm_name).id, login)
-        code = recovery.console_help(parts, connection, known, time.time())
+        named = [(kind, "*") for kind in voids]
+        code = recovery.console_help(parts, connection, known, time.time(), named)
     _show_code(firm_name, login, code, as_json=as_json)
 
 

@@ -224,5 +224,7 @@ def _enrol(live: RunningServer, folder: Path, seeds: dict[str, bytes]) -> NewCre
     with httpx.Client(base_url=live.url, headers=headers, timeout=60) as client:
         client.post("/v1/cards", content=target.read_bytes()).raise_for_status()
         for serial in seeds:
-            client.put(f"/v1/cards/{serial}/assignment", json={"user": serial}).raise_for_status()
+            client.put(
+                f"/v1/cards/{serial}/assignment", json={"user": serial, "new_user": True}
+            ).raise_for_status()
     return live.add_credential("service", "campaign-service")

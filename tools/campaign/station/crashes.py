@@ -215,7 +215,9 @@ class _Campaign:
 
     def _rig(self) -> StationRig:
         journal = self._folder / f"journal-{self._cards}.db"
-        return StationRig(self._ring, self._live.url, journal, f"user{self._cards}")
+        user = f"user{self._cards}"
+        self._live.make_known(user)
+        return StationRig(self._ring, self._live.url, journal, user)
 
     def _case(self, case: CrashCase) -> None:
         self._result.cases += 1

@@ -1,0 +1,334 @@
+"""What two members of staff do together: recover an account, hand a card to someone with more
+rights than the one who has it in the hand. One asks, another agrees; neither is the user."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.orm import aliased
+
+from tallystick.server.accounts import people
+from tallystick.server.accounts.credentials import Caller
+from tallystick.server.accounts.firms import KnownFirm
+from tallystick.server.accounts.people import KnownPerson
+from tallystick.server.accounts.rights import RIGHTS, Right, covers, rights_of
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.loans import holding
+from tallystick.server.loans.desk import Codes, prove
+from tallystick.server.messages import outbox
+from tallystick.server.messages.gateways import Letter
+from tallystick.server.signing_in import recovery
+from tallystick.server.state import ServerState
+from tallystick.server.stock import cards
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.models import PersonRow
+from tallystick.server.store.models_login import HelpRequest
+
+LIFE_S = 3600
+HAND_OVER = "hand-over"
+_RIGHT = {recovery.RECOVERY: Right.HELP_PEOPLE, HAND_OVER: Right.HAND_OUT_CARDS}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A request as staff see it. asker, person: login names. detail: of its kind. Times since
+    1970."""
+
+    id: int
+    kind: str
+    person_id: int
+    person: str
+    asked_by: int
+    asker: str
+    agreed_by: int | None
+    reason: str
+    detail: Mapping[str, Any]
+    asked_at: int
+    expires_at: int
+
+
+def waiting(
+    connection: Connection, firm_id: int, now: float, *, person_id: int | None = None
+) -> list[Waiting]:
+    """What was asked for and is not over, the oldest first."""
+    person, asker = aliased(PersonRow), aliased(PersonRow)
+    query = (
+        select(
+            HelpRequest.id,
+            HelpRequest.kind,
+            HelpRequest.person_id,
+            person.login.label("person"),
+            HelpRequest.asked_by,
+            asker.login.label("asker"),
+            HelpRequest.agreed_by,
+            HelpRequest.reason,
+            HelpRequest.detail,
+            HelpRequest.asked_at,
+            HelpRequest.expires_at,
+        )
+        .join(person, person.id == HelpRequest.person_id)
+        .join(asker, asker.id == HelpRequest.asked_by)
+        .where(
+            HelpRequest.firm_id == firm_id,
+            HelpRequest.expires_at > int(now),
+            # A code made at the console waits for nobody.
+            HelpRequest.asked_by != HelpRequest.person_id,
+        )
+        .order_by(HelpRequest.id)
+    )
+    if person_id is not None:
+        query = query.where(HelpRequest.person_id == person_id)
+    return [
+        Waiting(**dict(row._mapping) | {"detail": json.loads(row.detail)})
+        for row in connection.execute(query)
+    ]
+
+
+def ask_recovery(
+    state: ServerState,
+    connection: Connection,
+    firm: KnownFirm,
+    asker: KnownPerson,
+    person: KnownPerson,
+    *,
+    reason: str = "",
+    voids: Sequence[tuple[str, str]] = (),
+) -> int:
+    """Ask for a recovery; voids: kind and key of the methods that are lost. → its number"""
+    if asker.id == person.id:
+        raise _not_alone()
+    request_id = recovery.new_request(
+        connection,
+        asker,
+        person,
+        now=state.now(),
+        life_s=LIFE_S,
+        reason=reason,
+        voids=voids,
+    )
+    _note(state, connection, asker, "help-asked", person.login, reason=reason)
+    _tell_colleagues(state, connection, firm, asker, person, recovery.RECOVERY, reason)
+    return request_id
+
+
+def ask_hand_over(
+    state: ServerState,
+    connection: Connection,
+    firm: KnownFirm,
+    asker: KnownPerson,
+    serial: str,
+    *,
+    login: str,
+    codes: Codes | None,
+    for_good: bool,
+) -> int | ApiError:
+    """Ask that the card in the hand is lent, or given for good, to someone with more rights. → its
+    number, or (returned, so that it counts) why its code is refused."""
+    caller = _caller(asker)
+    row = cards.find(connection, caller, serial, lock=True)
+    holding.must_be_in_service(row)
+    holding.must_be_valid(row, state.now())
+    person = people.by_login(connection, firm.id, login)
+    if asker.id == person.id:
+        raise _not_alone()
+    if holding.holder(connection, row.id, state.now()) is not None:
+        raise holding.held_already(serial)
+    refusal = prove(
+        connection, state.ring, caller, row, codes, firm.policy, state.now(), act="hand-over"
+    )
+    if refusal is not None:
+        return refusal
+    connection.execute(
+        delete(HelpRequest).where(HelpRequest.person_id == person.id, HelpRequest.kind == HAND_OVER)
+    )
+    made = connection.execute(
+        insert(HelpRequest).returning(HelpRequest.id),
+        {
+            "firm_id": firm.id,
+            "person_id": person.id,
+            "asked_by": asker.id,
+            "tries": 0,
+            "expires_at": int(state.now()) + LIFE_S,
+            "kind": HAND_OVER,
+            "reason": f"card {serial}",
+            "detail": json.dumps({"serial": serial, "for_good": for_good}),
+            "asked_at": int(state.now()),
+        },
+    )
+    _note(state, connection, asker, "hand-over-asked", person.login, card=serial)
+    _tell_colleagues(state, connection, firm, asker, person, HAND_OVER, f"card {serial}")
+    return int(made.scalar_one())
+
+
+def agree(
+    state: ServerState,
+    connection: Connection,
+    firm: KnownFirm,
+    other: KnownPerson,
+    request_id: int,
+) -> None:
+    """A second member of staff agrees; a card changes hands then. Raises ApiError: 404; 403 for the
+    one who asked, for the person himself, when the one who asked may not ask any more, and when the
+    person has rights that neither of the two has."""
+    request = _request(state, connection, other.firm_id, request_id)
+    if other.id in (request.asked_by, request.person_id) or request.agreed_by is not None:
+        raise _not_alone()
+    if _RIGHT[request.kind] not in rights_of(other.role, firm.policy):
+        raise _not_alone()
+    asker = people.get(connection, other.firm_id, request.asked_by)
+    if asker.disabled or _RIGHT[request.kind] not in RIGHTS[asker.role]:
+        raise _not_alone()
+    helped = people.get(connection, other.firm_id, request.person_id)
+    if not covers(asker.role, other.role, other=helped.role):
+        raise ApiError(
+            403,
+            "needs-more-rights",
+            f"{helped.login} has rights that neither of you has.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator has to be one of the two.",
+        )
+    connection.execute(
+        update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
+    )
+    action = "help-agreed" if request.kind == recovery.RECOVERY else "hand-over-agreed"
+    _note(state, connection, other, action, helped.login)
+    if request.kind == HAND_OVER:
+        _hand_over(state, connection, firm, other, helped, json.loads(request.detail))
+        connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
+
+
+def _hand_over(
+    state: ServerState,
+    connection: Connection,
+    firm: KnownFirm,
+    other: KnownPerson,
+    helped: KnownPerson,
+    detail: Mapping[str, Any],
+) -> None:
+    # One of the two has the rights: that was looked at, so the terms below are the person's own.
+    caller = Caller(
+        f"person:{other.id}", firm.id, _caller(other).role, other.login, "", helped.role
+    )
+    if detail["for_good"]:
+        holding.assign(
+            connection, state.ring, caller, detail["serial"], login=helped.login, now=state.now()
+        )
+        return
+    holding.lend(
+        connection,
+        state.ring,
+        caller,
+        detail["serial"],
+        login=helped.login,
+        policy=firm.policy,
+        now=state.now(),
+    )
+
+
+def collect(state: ServerState, connection: Connection, asker: KnownPerson, request_id: int) -> str:
+    """The one who asked gets the code to read out, once the other has agreed. → the code, shown
+    once; a second call makes a new one."""
+    request = _request(state, connection, asker.firm_id, request_id)
+    if request.kind != recovery.RECOVERY:
+        raise _no_such_request()
+    if request.asked_by != asker.id or request.agreed_by is None:
+        raise _not_alone()
+    person = people.get(connection, asker.firm_id, request.person_id)
+    _note(state, connection, asker, "help-code-made", person.login)
+    return recovery.make_code(state, connection, request_id)
+
+
+def _request(state: ServerState, connection: Connection, firm_id: int, request_id: int) -> AnyRow:
+    row = connection.execute(
+        select(
+            HelpRequest.person_id,
+            HelpRequest.asked_by,
+            HelpRequest.agreed_by,
+            HelpRequest.kind,
+            HelpRequest.detail,
+        )
+        .where(
+            HelpRequest.firm_id == firm_id,
+            HelpRequest.id == request_id,
+            HelpRequest.expires_at > int(state.now()),
+        )
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        raise _no_such_request()
+    return row
+
+
+def _tell_colleagues(
+    state: ServerState,
+    connection: Connection,
+    firm: KnownFirm,
+    asker: KnownPerson,
+    person: KnownPerson,
+    kind: str,
+    reason: str,
+) -> None:
+    """A letter to everyone who may agree and has an address."""
+    until = datetime.fromtimestamp(state.now() + LIFE_S, UTC)
+    local = until.astimezone(ZoneInfo(firm.policy.time_zone))
+    what = {
+        recovery.RECOVERY: f"recover the account of {person.login}",
+        HAND_OVER: f"hand a card to {person.login}",
+    }[kind]
+    text = (
+        f"{asker.login} asks to {what}.\n"
+        f"Why: {reason or 'no reason was given'}.\n"
+        f"Somebody else of the staff has to agree by {local:%Y-%m-%d %H:%M %Z}.\n\n"
+        f"{state.public_url}/p/{firm.name}/waiting\n"
+    )
+    for one in people.search(connection, firm.id, "", limit=None):
+        may = _RIGHT[kind] in RIGHTS[one.role] and not one.disabled
+        enough = covers(asker.role, one.role, other=person.role)
+        if may and enough and one.email and one.id not in (asker.id, person.id):
+            outbox.post(
+                connection,
+                state.ring,
+                firm_id=firm.id,
+                channel=outbox.EMAIL,
+                letter=Letter(one.email, f"{asker.login} waits for a colleague", text),
+                now=state.now(),
+                life_s=LIFE_S,
+            )
+
+
+def _caller(person: KnownPerson) -> Caller:
+    return cards.staff(person.id, person.firm_id, person.login, person.role)
+
+
+def _note(
+    state: ServerState,
+    connection: Connection,
+    actor: KnownPerson,
+    action: str,
+    subject: str,
+    **detail: str,
+) -> None:
+    at_ms = int(state.now() * 1000)
+    act = Act(at_ms, actor.firm_id, f"person:{actor.id}", action, subject, detail)
+    record(connection, state.ring, [act])
+
+
+def _no_such_request() -> ApiError:
+    return ApiError(404, "no-such-request", "There is no such request.", kept=NOTHING_CHANGED)
+
+
+def _not_alone(what: str = "A recovery") -> ApiError:
+    return ApiError(
+        403,
+        "needs-two",
+        f"{what} needs two members of staff, and neither may be the user.",
+        kept=NOTHING_CHANGED,
+        todo="Ask a colleague to agree to it.",
+    )

@@ -1,0 +1,58 @@
+"""docs/reference/server-threats.md: every test that it cites is there, and fails without the guard
+of its row."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.server.broken import BROKEN
+
+REPOSITORY = Path(__file__).parents[2]
+PAGE = REPOSITORY / "docs" / "reference" / "server-threats.md"
+CITED = re.compile(r"`(test_\w+)::(test_\w+)`")
+GUARD = re.compile(r"guard `([\w-]+)`")
+
+
+def rows() -> list[tuple[str, list[str]]]:
+    """→ per row that names a guard: its name, and the tests cited"""
+    found = []
+    for line in PAGE.read_text().splitlines():
+        guard = GUARD.search(line)
+        if guard:
+            cited = [f"tests/server/{file}.py::{test}" for file, test in CITED.findall(line)]
+            found.append((guard.group(1), cited))
+    return found
+
+
+def test_the_page_cites_tests_that_there_are():
+    cited = CITED.findall(PAGE.read_text())
+    assert len(cited) > 40
+    for file, test in cited:
+        source = (REPOSITORY / "tests" / "server" / f"{file}.py").read_text()
+        assert f"def {test}(" in source, f"{file}::{test}"
+
+
+def test_the_page_names_guards_that_there_are():
+    guards = [guard for guard, _ in rows()]
+    assert len(guards) >= 30 and len(set(guards)) == len(guards)
+    assert set(guards) <= set(BROKEN)
+    assert all(cited for _, cited in rows())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("guard", "cited"), rows(), ids=[guard for guard, _ in rows()])
+def test_a_row_fails_without_its_guard(guard, cited):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.server.broken", "-p",
+         "no:cacheprovider", *cited[:1]],
+        cwd=REPOSITORY, env=os.environ | {"TALLY_BREAK": guard}, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout[-2000:]
+    assert "error" not in done.stdout.splitlines()[-1], done.stdout[-2000:]

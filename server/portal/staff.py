@@ -224,7 +224,8 @@ def remove_method(
     member: RemovesMethods, person_id: int, kind: MethodKind, key: str, form: Form
 ) -> Response:
     """As when a telephone was stolen. A card is lost from then on. What is left has to be enough,
-    or the help desk has to recover the account: a password alone does not open it."""
+    or the help desk has to recover the account: a password alone does not open it.
+    Raises ApiError."""
     state, firm_id, me = member.visit.state, member.visit.firm.id, member.session.person
     try:
         with state.database.write() as connection:

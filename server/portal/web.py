@@ -166,6 +166,7 @@ class Member:
 
 
 def member(visit: AnyVisit) -> Member:
+    """Who is signed in. Raises NeedsSignInError; ApiError (403) for a session that only enrols."""
     if visit.session is None:
         raise NeedsSignInError(visit)
     if visit.session.enrol_only and not _may_enrol(visit):

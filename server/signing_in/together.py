@@ -37,7 +37,7 @@ _RIGHT = {recovery.RECOVERY: Right.HELP_PEOPLE, HAND_OVER: Right.HAND_OUT_CARDS}
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingDecision:
     """A request as staff see it. asker, person: login names. detail: of its kind. Times since
     1970."""
 
@@ -56,7 +56,7 @@ class Waiting:
 
 def waiting(
     connection: Connection, firm_id: int, now: float, *, person_id: int | None = None
-) -> list[Waiting]:
+) -> list[WaitingDecision]:
     """What was asked for and is not over, the oldest first."""
     person, asker = aliased(PersonRow), aliased(PersonRow)
     query = (
@@ -86,7 +86,7 @@ def waiting(
     if person_id is not None:
         query = query.where(HelpRequest.person_id == person_id)
     return [
-        Waiting(**dict(row._mapping) | {"detail": json.loads(row.detail)})
+        WaitingDecision(**dict(row._mapping) | {"detail": json.loads(row.detail)})
         for row in connection.execute(query)
     ]
 

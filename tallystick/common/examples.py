@@ -132,6 +132,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign ctap --json",
         "tally campaign ctap --replay 'A finger-token,B assert-nobody'",
     ),
+    "campaign accounts": (
+        "tally campaign accounts --json",
+        "tally campaign accounts --no-zoo --steps 500",
+    ),
     "campaign replay": ("tally campaign replay pico/press/1/3p44",),
     "campaign zoo": ("tally campaign zoo --list",),
     "campaign wear": ("tally campaign wear --board pico",),

@@ -43,7 +43,7 @@ THINGS = {"totp": "telephone", "email": "mailbox", "card": "card"}
 NEW_PASSWORDS = ("plain violet harbour", "seven quiet lanterns", "old copper weather")
 
 
-class Violation(AssertionError):  # noqa: N818  (what is found, not an error of the program)
+class AccountViolation(AssertionError):  # noqa: N818  (what is found, not an error of the program)
     """Something followed that may never follow."""
 
 
@@ -286,7 +286,7 @@ class AccountsModel(RuleBasedStateMachine):
             self._must(code is None, "two support agents recovered an administrator")
             return
         if code is None:
-            raise Violation("two agents together got no code")
+            raise AccountViolation("two agents together got no code")
         self._logged("help-agreed", f"person:{self._who('sam').id}", who.login)
         if late:
             self.live.clock.advance(3700)
@@ -438,7 +438,7 @@ class AccountsModel(RuleBasedStateMachine):
         codes = re.findall(r'class="secret">([\w-]+)<', surfer.text)
         key = re.search(r"/enrol/codes/(\d+)/confirm", surfer.text)
         if not codes or key is None:
-            raise Violation("backup codes could not be enrolled")
+            raise AccountViolation("backup codes could not be enrolled")
         surfer.post(f"/enrol/codes/{key.group(1)}/confirm", code=codes[0])
         for turn, right in ((1, True), (1, False), (2, True)):
             again = self._new().password(who.login, who.password)
@@ -458,7 +458,7 @@ class AccountsModel(RuleBasedStateMachine):
 
     def _must(self, held: bool, otherwise: str) -> None:
         if not held:
-            raise Violation(otherwise)
+            raise AccountViolation(otherwise)
 
     def _two_shown(self, who: Somebody, method: str) -> None:
         """He signed in with something else than what the password rests on."""
@@ -509,7 +509,7 @@ class AccountsModel(RuleBasedStateMachine):
         surfer = self._new().password(who.login, who.password)
         self._show(surfer, who, "email" if who.rests_on == "telephone" else "totp")
         if surfer.whose() != who.login:
-            raise Violation("a right password and a right code were refused")
+            raise AccountViolation("a right password and a right code were refused")
         who.rests_on = "password"
         return surfer
 
@@ -533,7 +533,7 @@ class AccountsModel(RuleBasedStateMachine):
         key = re.search(r"/enrol/totp/(\d+)/confirm", surfer.text)
         secret = re.search(r'class="secret">(\w+)<', surfer.text)
         if key is None or secret is None:
-            raise Violation("nothing could be enrolled after help")
+            raise AccountViolation("nothing could be enrolled after help")
         counter = int(self.live.clock()) // 30
         raw = base64.b32decode(secret.group(1) + "=" * (-len(secret.group(1)) % 8))
         surfer.post(f"/enrol/totp/{key.group(1)}/confirm", code=hotp(raw, counter, 6))

@@ -51,7 +51,7 @@ class Counted:
 
 
 @dataclass
-class Clock:
+class TownClock:
     """The server's time; the model moves it."""
 
     now: float = START
@@ -70,7 +70,7 @@ class Live:
     url: str
     settings: Settings
     state: ServerState
-    clock: Clock
+    clock: TownClock
     sink: Path
 
 
@@ -79,7 +79,7 @@ def live_server(db: str | None = None) -> Iterator[Live]:
     """The server in a thread of this process, with cheap password hashes and no waiting to make
     answers even: neither is what the model looks at. db: an empty database, else SQLite in a new
     folder."""
-    clock = Clock()
+    clock = TownClock()
     with ExitStack() as stack:
         memory = MEMORY if MEMORY.is_dir() else None  # no commit waits for a disk
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
@@ -225,7 +225,7 @@ class Town:
     def letters(self, address: str) -> list[str]:
         if not self.live.sink.exists():
             return []
-        lines = self.live.sink.read_text().splitlines()
+        lines = self.live.sink.read_text(encoding="utf-8").splitlines()
         texts = [line for line in lines if address in line and "is your code" in line]
         return [str(json.loads(line)["text"]) for line in texts]
 

@@ -152,7 +152,7 @@ class Cortex:
         def hook(_uc: object, _kind: int, at: int, width: int, value: int, _data: object) -> bool:
             try:
                 write(at, width, value & (1 << 8 * width) - 1)
-            except Exception as error:  # noqa: BLE001 (it may not pass through Unicorn)
+            except Exception as error:
                 self._fail(error)
             return True
 
@@ -193,14 +193,14 @@ class Cortex:
         def on_read(_uc: object, offset: int, width: int, _data: object) -> int:
             try:
                 return read(address + offset, width)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self._fail(error)
                 return 0
 
         def on_write(_uc: object, offset: int, width: int, value: int, _data: object) -> None:
             try:
                 write(address + offset, width, value)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self._fail(error)
 
         self.uc.mmio_map(address, size, on_read, None, on_write, None)

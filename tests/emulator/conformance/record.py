@@ -10,28 +10,27 @@ writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pic
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tallystick.emulator.boards import find
-from tallystick.tools.second_opinion.chip import SecondChip
+from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tests.emulator.conformance.calls import SCRIPTS, run_until_end
 
-CHIPS: dict[str, tuple[str, Callable[..., Any]]] = {"pico": ("pico.uf2", SecondChip)}
-"""Board → the name of its MicroPython, and the chip that runs it."""
+CHIPS = {"pico": "pico.uf2", "nucleo_l476rg": "nucleo_l476rg.hex"}
+"""Board → the name of its MicroPython, of those that a chip can run."""
 
 
 def firmware_file(folder: Path, board: str) -> Path | None:
-    path = folder / CHIPS[board][0]
+    path = folder / CHIPS[board]
     return path if path.is_file() else None
 
 
 def on_the_chip(board: str, firmware: Path) -> str:
     script = SCRIPTS[board]
     segments = read_firmware(firmware, find(board))
-    chip = CHIPS[board][1](find(board), [*segments, *script.image().segments])
+    chip = make(find(board), [*segments, *script.image().segments])
+    chip.power_on()
     return script.transcript(run_until_end(chip.sent, chip.run))
 
 

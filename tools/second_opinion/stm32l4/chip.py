@@ -302,7 +302,7 @@ class Stm32L4:
         if mode is power.Sleep.STANDBY:
             self._lose_ram()  # also SRAM2: nobody asks for it to be kept
             self.power.leave_standby()
-            self.clocks.system_reset(0)
+            self.clocks.leave_standby()
             self._start()
         elif mode is power.Sleep.SHUTDOWN:
             self._lose_ram()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
-from keystone import KS_ARCH_ARM, KS_MODE_THUMB, Ks
+from keystone import KS_ARCH_ARM, KS_MODE_THUMB, Ks, KsError
 
+_TRIES = 3
 RAM = 0x20000000
 STACK = RAM + 0x8000
 
@@ -32,7 +34,7 @@ def program(base: int, main: str, handlers: dict[int, str] | None = None) -> byt
         nonlocal code
         at = start + len(code)
         lines = (SPECIAL.get(line.strip(), line) for line in source.strip().splitlines())
-        code += bytes(Ks(KS_ARCH_ARM, KS_MODE_THUMB).asm("\n".join(lines), at)[0])
+        code += _assembled("\n".join(lines), at)
         code += b"\0" * (-len(code) % 4)
         return at | 1
 
@@ -40,6 +42,14 @@ def program(base: int, main: str, handlers: dict[int, str] | None = None) -> byt
     for number, source in (handlers or {}).items():
         words[number] = place(source)
     return struct.pack("<128I", *words) + code
+
+
+def _assembled(source: str, at: int) -> bytes:
+    """Keystone now and then refuses what it takes the next time."""
+    for _ in range(_TRIES):
+        with suppress(KsError):
+            return bytes(Ks(KS_ARCH_ARM, KS_MODE_THUMB).asm(source, at)[0])
+    return bytes(Ks(KS_ARCH_ARM, KS_MODE_THUMB).asm(source, at)[0])
 
 
 def put(register: str, value: int) -> str:

@@ -75,6 +75,7 @@ class Stm32L4:
         core.on_sleep, core.on_wake, core.on_reset = self._sleeps, self._wakes, self._software_reset
         core.held = True
         self.faults = core.faults
+        self.rolls_its_own = False
         self.display = MemoryLcd(clock_us=lambda: round(core.now_ns / 1000))
         self.display.power(False)
         self._memories()

@@ -278,9 +278,11 @@ class Stm32L4:
             return
         self.sleep = mode
         self.core.held = True
+        if mode is power.Sleep.SHUTDOWN:
+            self.clocks.enter_shutdown()
         for device in self._reset_with_system:
-            if device is not self.watchdog:
-                device.reset()
+            if device is not self.watchdog or mode is power.Sleep.SHUTDOWN:
+                device.reset()  # the watchdog bites in Standby, too
         if self.power.flagged:
             self.core.after(_WAKE_US[mode] * 1000, self._wake_from_off)
             return

@@ -1,0 +1,238 @@
+"""The RP2350: memories, peripherals where the data sheet has them (2.2), reset, coprocessors.
+
+What it does not have: core 1 (it sleeps in the boot ROM for ever), DMA, PIO, PWM, SPI, HSTX, the
+double-precision and redundancy coprocessors, Arm's non-secure state, RISC-V. A program that uses
+one of them is stopped, with the address and where it is.
+
+Time: an instruction takes one cycle, flash is read as fast as its cache. The real core takes more
+where it waits for its bus; how much more is measured on a board, not here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from collections.abc import Callable
+
+from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.tools.second_opinion.rp2350.adc import Adc
+from tallystick.tools.second_opinion.rp2350.bootrom import SIZE as ROM_SIZE
+from tallystick.tools.second_opinion.rp2350.bootrom import BootRam, BootRom
+from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.rp2350.i2c import I2c
+from tallystick.tools.second_opinion.rp2350.otp import Otp, OtpControl, OtpData
+from tallystick.tools.second_opinion.rp2350.pins import Pins
+from tallystick.tools.second_opinion.rp2350.qspi import FlashChip, Qmi, Xip
+from tallystick.tools.second_opinion.rp2350.registers import WORD, Block, Bus
+from tallystick.tools.second_opinion.rp2350.system import (
+    Clocks,
+    Powman,
+    Resets,
+    Rosc,
+    Ticks,
+    Watchdog,
+    Xosc,
+)
+from tallystick.tools.second_opinion.rp2350.timer import Timer
+from tallystick.tools.second_opinion.rp2350.trng import Trng
+from tallystick.tools.second_opinion.rp2350.uart import Uart
+from tallystick.tools.second_opinion.rp2350.usb import Usb
+
+_SRAM, _SRAM_SIZE = 0x20000000, 0x82000
+FLASH = 0x10000000
+_UNCACHED, _UNTRANSLATED, _MAINTENANCE = 0x14000000, 0x1C000000, 0x18000000
+_IRQS = 52
+_CHIP_ID = 0x20004927  # stepping A2
+# Bits of RESETS (7.5.3).
+_RESET_ADC, _RESET_I2C, _RESET_IO, _RESET_PADS, _RESET_TIMER, _RESET_UART, _RESET_USB = (
+    0, 4, 6, 9, 23, 26, 28,
+)  # fmt: skip
+
+
+class Rp2350:
+    """`rng` gives the chip's random bits. `otp` and `flash` outlive it."""
+
+    def __init__(self, flash: NorFlash, otp: Otp, rng: random.Random, unique_id: bytes) -> None:
+        self.core = core = Core(_IRQS)
+        self.flash = flash
+        self.boots = 0
+        self.on_boot: Callable[[], None] = lambda: None
+        self._rng = rng
+        self._reset_wanted: int | None = None
+        self._map_memory()
+        self.clocks = clocks = Clocks(core)
+        self.resets = Resets(core)
+        self.watchdog = Watchdog(core, self._reset_by_watchdog)
+        self.powman = Powman(core)
+        self.timers = [Timer(core, f"TIMER{n}", 4 * n) for n in range(2)]
+        self.pins = Pins(core)
+        self.uarts = [Uart(core, f"UART{n}", 33 + n, lambda: clocks.peri_hz) for n in range(2)]
+        self.i2cs = [I2c(core, f"I2C{n}", 36 + n, lambda: clocks.sys_hz) for n in range(2)]
+        self.adc_reading: Callable[[int], int] = lambda _channel: 0
+        self.adc = Adc(core, lambda channel: self.adc_reading(channel))
+        self.usb = Usb(core)
+        self.flash_chip = FlashChip(core, flash)
+        self.otp = OtpControl(core, otp)
+        self.rom = BootRom(core, self.flash_chip, self.otp, unique_id)
+        core.write(0, self.rom.image())
+        core.on_bkpt = self.rom.play
+        core.on_coprocessor = self._coprocessor
+        self.rom.on_reboot = self._reboot
+        self._boot_ram = BootRam(core)
+        self._put_blocks(otp)
+
+    def _map_memory(self) -> None:
+        uc, everything = self.core.uc, 7
+        uc.mem_map(0, ROM_SIZE, 5)
+        uc.mem_map(_SRAM, _SRAM_SIZE, everything)
+        memory = ctypes.c_void_p(self.flash.shared.address)
+        for base in (FLASH, _UNCACHED, _UNTRANSLATED):
+            uc.mem_map_ptr(base, self.flash.size, 5, memory)
+        uc.mmio_map(_MAINTENANCE, 0x4000000, None, None, lambda *_args: None, None)
+
+    def _put_blocks(self, otp: Otp) -> None:
+        core, clocks = self.core, self.clocks
+        bus = Bus(core)
+        for base, size in ((0x40000000, 0x170000), (0x50000000, 0x600000), (0xD0000000, 0x1000)):
+            bus.map(base, size)
+        core.uc.mmio_map(
+            0xE0000000, 0x100000,
+            lambda _uc, offset, size, _data: core.read_system(offset & ~3) >> 8 * (offset & 3)
+            & ((1 << 8 * size) - 1), None,
+            lambda _uc, offset, size, value, _data: core.write_system(offset, size, value), None,
+        )  # fmt: skip
+        psm = Block(core, "PSM", {0x00: 0, 0x04: 0, 0x08: 0})
+        psm.reads[0x0C] = lambda: 0x1FFFFFF & ~psm.kept[0x04]
+        io_qspi = Block(core, "IO_QSPI", {4 + 8 * n: 0x1F for n in range(8)})
+        for n in range(8):
+            io_qspi.reads[8 * n] = lambda: 1 << 9 | 1 << 17  # nothing is selected
+        sysinfo = Block(core, "SYSINFO")
+        sysinfo.reads.update({0x00: lambda: _CHIP_ID, 0x04: lambda: 0, 0x08: lambda: 2})
+        tbman = Block(core, "TBMAN")
+        tbman.reads[0x00] = lambda: 1  # an ASIC
+        for address, block in {
+            0x40000000: sysinfo,
+            0x40008000: Block(core, "SYSCFG", range(0, 0x18, 4)),
+            0x40010000: clocks, 0x40018000: psm, 0x40020000: self.resets, 0x40028000: self.pins,
+            0x40030000: io_qspi, 0x40038000: self.pins.pads,
+            0x40040000: Block(core, "PADS_QSPI", dict.fromkeys(range(0, 0x1C, 4), 0x156)),
+            0x40048000: Xosc(core), 0x40050000: clocks.pll_sys, 0x40058000: clocks.pll_usb,
+            0x40060000: Block(core, "ACCESSCTRL", range(0, 0xEC, 4)),
+            0x40068000: Block(core, "BUSCTRL", range(0, 0x2C, 4)),
+            0x40070000: self.uarts[0], 0x40078000: self.uarts[1],
+            0x40090000: self.i2cs[0], 0x40098000: self.i2cs[1], 0x400A0000: self.adc,
+            0x400B0000: self.timers[0], 0x400B8000: self.timers[1],
+            0x400C8000: Xip(core), 0x400D0000: Qmi(core), 0x400D8000: self.watchdog,
+            0x400E0000: self._boot_ram, 0x400E8000: Rosc(core, lambda: self._rng.getrandbits(1)),
+            0x400F0000: Trng(core, lambda: self._rng.getrandbits(32)),
+            0x40100000: self.powman, 0x40108000: Ticks(core), 0x40120000: self.otp,
+            0x40130000: OtpData(core, otp, self.otp), 0x40160000: tbman,
+            0x50100000: self.usb.dpram, 0x50110000: self.usb, 0xD0000000: self.pins.ports,
+        }.items():  # fmt: skip
+            bus.put(address, block)
+        self._bus = bus
+        for n in range(2):
+            self.resets.on_reset[_RESET_I2C + n] = self.i2cs[n].reset
+            self.resets.on_reset[_RESET_TIMER + n] = self.timers[n].reset
+            self.resets.on_reset[_RESET_UART + n] = self.uarts[n].reset
+        self.resets.on_reset[_RESET_USB] = self.usb.reset
+        self.resets.on_reset[_RESET_ADC] = self.adc.reset
+        self.resets.on_reset[_RESET_IO] = self.pins.reset
+        self.resets.on_reset[_RESET_PADS] = self.pins.reset_pads
+
+    # -- power and reset -----------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """As power comes: memory holds nothing that is worth anything."""
+        self.core.write(_SRAM, bytes(_SRAM_SIZE))
+        self.watchdog.cold()
+        self._start()
+
+    def _start(self) -> None:
+        """What a reset does, and then the boot ROM: it leaves the chip on its ring oscillator."""
+        core = self.core
+        self.boots += 1
+        self._reset_wanted = None
+        core.reset()
+        self.resets.write(0x00, 0)
+        self.resets.write(0x00, self.resets.ALL)
+        for control in (self.clocks.SYS, self.clocks.REF, self.clocks.PERI):
+            self.clocks.write(control, 0)
+        for pll in (self.clocks.pll_sys, self.clocks.pll_usb):
+            pll.write(0x04, 0x2D)
+        self.otp.locks = [0] * len(self.otp.locks)
+        self._boot_ram.clear()
+        self.rom.boot_ram(self._boot_ram.data)
+        self.rom.boot_random = self._rng.randbytes(16)
+        core.start(FLASH)
+        self.on_boot()
+
+    def _reset_by_watchdog(self, reason: int) -> None:
+        self._reset_wanted = reason
+        self.core.look_soon()
+
+    def _reboot(self, flags: int, delay_ms: int, _first: int, _second: int) -> None:
+        if flags & 0xF:
+            raise self.core.fault(f"A reboot of another kind than the usual was asked for: {flags:#x}")
+        self.core.after(delay_ms * 1e6, lambda: self._reset_by_watchdog(self.watchdog.FORCED))
+
+    def run(self, until_ns: float, stop: Callable[[], bool]) -> None:
+        while self.core.now_ns < until_ns and not stop():
+            self.core.run(until_ns, lambda: self._reset_wanted is not None or stop())
+            if self._reset_wanted is not None:
+                self.watchdog.warm(self._reset_wanted)
+                self._start()
+
+    # -- the coprocessor for GPIO (3.6.1) ------------------------------------------------------
+
+    def _coprocessor(self, first: int, second: int) -> bool:
+        """MCR, MRC and MCRR on coprocessor 0; the flag that DCP is engaged is clear (3.6.2)."""
+        core, ports = self.core, self.pins.ports
+        which = second >> 8 & 15
+        rt = f"R{second >> 12 & 15}"
+        if which in (4, 5) and first & 0xFF10 == 0xEE10:  # MRC: nothing is engaged
+            if rt != "R15":
+                core[rt] = 0
+            return True
+        if which != 0:
+            return False
+        acts = (_put, int.__or__, _clear, int.__xor__)
+        if first & 0xFF00 == 0xEE00:
+            crm, operation = second & 15, first >> 5 & 7
+            name = "oe" if crm & 4 else "out"
+            if first & 0x10:  # MRC: a port is read
+                core[rt] = (ports.inputs() if crm & 8 else getattr(ports, name)) >> 32 * (crm & 1)
+            elif operation < 4:
+                if not crm & 1:
+                    ports.set(name, acts[operation], core[rt])
+            else:
+                self._bit(name, acts[operation - 4], core[rt], 1)
+            return True
+        if first & 0xFFF0 == 0xEC40:  # MCRR
+            operation, crm = second >> 4 & 15, second & 15
+            name = "oe" if crm & 4 else "out"
+            low, high = core[rt], core[f"R{first & 15}"]
+            if operation < 4:
+                ports.set(name, acts[operation], low)
+            elif operation < 8:
+                self._bit(name, acts[operation - 4], low, high & 1)
+            else:
+                return False
+            return True
+        return False
+
+    def _bit(self, name: str, act: Callable[[int, int], int], pin: int, value: int) -> None:
+        """One pin's bit is put, or set, cleared, toggled where `value` is 1."""
+        ports = self.pins.ports
+        old = getattr(ports, name)
+        mask = 1 << pin
+        bit = act(old & mask, value << pin) & mask
+        ports.set(name, _put, (old & ~mask | bit) & WORD)
+
+
+def _put(_old: int, new: int) -> int:
+    return new
+
+
+def _clear(old: int, new: int) -> int:
+    return old & ~new

@@ -1,0 +1,508 @@
+"""A Cortex-M at the level of its instructions: Unicorn's core, and around it what that leaves out.
+
+Unicorn executes instructions and nothing else of a microcontroller. Here are exception entry and
+return with their priorities, the interrupt controller, SysTick, waiting for an interrupt, and
+virtual time, which is counted in instructions. A chip adds its memories and peripherals:
+
+    core = Cortex("cortex-m4", CPU_HZ)
+    core.memory(0x20000000, 96 * 1024)
+    core.attach(0x40013800, 0x400, Uart(core, irq=37))
+    core.reset(0x08000000)
+    core.run(until_ns)
+
+Unicorn is GPL-2: an extra of its own (`pip install 'tallystick[unicorn]'`), imported by this tool
+alone and only when a chip is made.
+
+Sources: ARMv7-M Architecture Reference Manual (DDI 0403), B1.5 exceptions, B3.2 system control,
+B3.3 SysTick, B3.4 NVIC, C1.8 DWT; ARMv8-M (DDI 0553) for the Cortex-M33, all of it in Secure state.
+
+What it does not do: faults that firmware would handle (they end the run with a `ChipError`),
+debug, MPU, caches and bus contention. An instruction takes `cycles_per_instruction` on the average.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import heapq
+import math
+from collections.abc import Callable
+from importlib import import_module, metadata
+from itertools import count
+from typing import Any, Literal, Protocol
+
+from tallystick.common.errors import BadInputError
+from tallystick.tools.second_opinion.cortex_system import (
+    FIRST_IRQ,
+    PENDSV,
+    SVC,
+    SYSTICK,
+    ChipError,
+    CycleCounter,
+    Nvic,
+    SystemControl,
+    SysTick,
+)
+
+__all__ = ["FIRST_IRQ", "PENDSV", "SVC", "SYSTICK", "ChipError", "Cortex", "Device", "Event"]
+
+Model = Literal["cortex-m4", "cortex-m33"]
+Action = Callable[[], None]
+
+_CPUID = {"cortex-m4": 0x410FC241, "cortex-m33": 0x411FD210}
+_WFI, _WFE, _YIELD = 0xBF30, 0xBF20, 0xBF10
+_SLICE = 2_000_000  # instructions, at most, between two looks at what is due
+# While an interrupt waits for firmware to let it in: instruction by instruction, then longer.
+_MASKED_STEPS, _MASKED_SLICE = 200, 500
+_NO_ADDRESS = 0xFFFFFFFE
+
+
+class Device(Protocol):
+    """A peripheral. `offset` is from the address where it was attached, `size` 1, 2 or 4 bytes."""
+
+    def read(self, offset: int, size: int) -> int: ...
+
+    def write(self, offset: int, size: int, value: int) -> None: ...
+
+
+class Event:
+    """Something that happens at a time (ns), unless it is cancelled."""
+
+    def __init__(self, due_ns: float, action: Action) -> None:
+        self.due_ns = due_ns
+        self.action: Action | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Cortex:
+    """Times are virtual, in ns since it was made. `on_sleep(deep)` is called when firmware waits
+    for an interrupt; `on_reset()` when it asks for a reset: the chip then calls `reset`."""
+
+    def __init__(self, model: Model, hz: float, cycles_per_instruction: float) -> None:
+        """Raises BadInputError without Unicorn, or with one that counts in another way."""
+        try:
+            unicorn: Any = import_module("unicorn")
+            arm_const: Any = import_module("unicorn.arm_const")
+        except ImportError as error:
+            raise BadInputError(
+                "A second opinion on this board needs unicorn, which is not installed.",
+                todo="pip install 'tallystick[unicorn]'",
+            ) from error
+        self._c, self._u = arm_const, unicorn
+        self.uc: Any = unicorn.Uc(
+            unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
+        )
+        models = {
+            "cortex-m4": arm_const.UC_CPU_ARM_CORTEX_M4,
+            "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
+        }
+        self.uc.ctl_set_cpu_model(models[model])
+        self._counter, self._limit = _counters(self.uc)
+        self._frame_regs = [
+            *(getattr(arm_const, f"UC_ARM_REG_R{n}") for n in (0, 1, 2, 3, 12)),
+            arm_const.UC_ARM_REG_LR, arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_XPSR,
+        ]  # fmt: skip
+        self._fp_regs = [getattr(arm_const, f"UC_ARM_REG_S{n}") for n in range(16)]
+        self.cycles_per_instruction = cycles_per_instruction
+        self.on_sleep: Callable[[bool], None] = _nothing
+        self.on_wake: Action = _nothing  # from a deep sleep
+        self.on_reset: Action = _nothing
+        self.instructions = 0  # executed since it was made, without the slice that runs
+        self.asleep = False  # waiting for an interrupt or an event
+        self.held = False  # by the chip: no clock, or in reset
+        self._cpu_ns = self._ns = 0.0
+        self._running = False
+        self._counted = 0  # instructions of the slice that are in `_ns` already
+        self._pc = 0
+        self._deep = self._spurious = self._event = self._over = False
+        self._left: int | None = None  # an EXC_RETURN that was branched to
+        self._called = False  # SVC
+        self._failure: Exception | None = None  # of a peripheral
+        self._events: list[tuple[float, int, Event]] = []
+        self._order = count()
+        self._devices: dict[int, tuple[int, Device]] = {}  # address >> 8
+        self._windows: set[int] = set()
+        self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
+        self.hz, self._ns_per_instruction = hz, 1e9 * cycles_per_instruction / hz
+        self.nvic = Nvic(self)
+        self.systick = SysTick(self)
+        self.scb = SystemControl(self, _CPUID[model])
+        self.attach(0xE000E000, 0x100, self.systick)
+        self.attach(0xE000E100, 0x500, self.nvic)
+        self.attach(0xE000ED00, 0x300, self.scb)
+        self.attach(0xE0001000, 0x1000, CycleCounter(self))
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def memory(self, address: int, size: int, *, writable: bool = True) -> None:
+        """RAM, or (not writable) flash and ROM, whose writes go to `on_write_protected`."""
+        rights = self._u.UC_PROT_READ | self._u.UC_PROT_EXEC
+        self.uc.mem_map(address, size, rights | (self._u.UC_PROT_WRITE if writable else 0))
+
+    def on_write_protected(
+        self, address: int, size: int, write: Callable[[int, int, int], None]
+    ) -> None:
+        """`write(address, size, value)` hears of stores into a range that is not writable. The
+        memory does not change unless it does so with `load`."""
+
+        def hook(_uc: object, _kind: int, at: int, width: int, value: int, _data: object) -> bool:
+            write(at, width, value & (1 << 8 * width) - 1)
+            return True
+
+        self.uc.hook_add(
+            self._u.UC_HOOK_MEM_WRITE_PROT, hook, begin=address, end=address + size - 1
+        )
+
+    def load(self, address: int, data: bytes) -> None:
+        """Writes memory of any kind, as a programmer does."""
+        self.uc.mem_write(address, data)
+
+    def peek(self, address: int, size: int) -> bytes:
+        return bytes(self.uc.mem_read(address, size))
+
+    def word(self, address: int) -> int:
+        return int.from_bytes(self.uc.mem_read(address, 4), "little")
+
+    def attach(self, address: int, size: int, device: Device) -> None:
+        """A peripheral, in steps of 256 bytes. What is in the same 4 KiB and not attached, raises
+        ChipError with its address when firmware touches it; so does what was never attached."""
+        for page in range(address >> 12, (address + size - 1 >> 12) + 1):
+            if page not in self._windows:
+                self._windows.add(page)
+                self.uc.mmio_map(
+                    page << 12, 0x1000, self._read_register, page << 12,
+                    self._write_register, page << 12,
+                )  # fmt: skip
+        for block in range(address >> 8, address + size >> 8):
+            self._devices[block] = (address, device)
+
+    def trap(self, address: int, action: Action) -> None:
+        """`action` is called each time before the instruction at `address` is executed."""
+        self.uc.hook_add(self._u.UC_HOOK_CODE, lambda *_args: action(), begin=address, end=address)
+
+    def _read_register(self, _uc: object, offset: int, size: int, base: int) -> int:
+        try:
+            start, device = self._device("read", base + offset)
+            return device.read(base + offset - start, size)
+        except Exception as error:
+            self._fail(error)
+            return 0
+
+    def _write_register(self, _uc: object, offset: int, size: int, value: int, base: int) -> None:
+        try:
+            start, device = self._device("wrote", base + offset)
+            device.write(base + offset - start, size, value)
+        except Exception as error:
+            self._fail(error)
+
+    def _device(self, verb: str, address: int) -> tuple[int, Device]:
+        found = self._devices.get(address >> 8)
+        if found is None:
+            raise self.error(f"{verb} {address:#010x}, which this chip does not have")
+        return found
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self.uc.emu_stop()
+
+    def error(self, what: str) -> ChipError:
+        """An error of the program, with where it is."""
+        return ChipError(
+            f"The program {what} (at {self.pc:#010x}).",
+            todo="If the real chip has it, add it to the chip's file.",
+        )
+
+    # -- registers -----------------------------------------------------------------------------
+
+    @property
+    def pc(self) -> int:
+        return int(self.uc.reg_read(self._c.UC_ARM_REG_PC))
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self._pc = value & ~1
+        self.uc.reg_write(self._c.UC_ARM_REG_PC, value | 1)
+
+    def reg(self, number: int) -> int:
+        """r0 to r15."""
+        return int(self.uc.reg_read(self._number(number)))
+
+    def set_reg(self, number: int, value: int) -> None:
+        self.uc.reg_write(self._number(number), value & 0xFFFFFFFF)
+
+    def _number(self, number: int) -> int:
+        return int(getattr(self._c, f"UC_ARM_REG_R{number}"))
+
+    def special(self, name: str) -> int:
+        """PRIMASK, BASEPRI, FAULTMASK, CONTROL, MSP, PSP, XPSR."""
+        return int(self.uc.reg_read(getattr(self._c, f"UC_ARM_REG_{name}")))
+
+    def _set_special(self, name: str, value: int) -> None:
+        self.uc.reg_write(getattr(self._c, f"UC_ARM_REG_{name}"), value)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def set_clock(self, hz: float) -> None:
+        """From now on the CPU runs at `hz`."""
+        if self._running:
+            done = self._executed()
+            self._pass(done)
+            self._counted += done
+        self.hz, self._ns_per_instruction = hz, 1e9 * self.cycles_per_instruction / hz
+        self.systick.retime()
+        self.look()  # the slice was cut to the old clock
+
+    @property
+    def now_ns(self) -> float:
+        return self._ns + self._executed() * self._ns_per_instruction
+
+    @property
+    def cpu_ns(self) -> float:
+        """Time in which it executed or waited for a memory, up to now."""
+        return self._cpu_ns + self._executed() * self._ns_per_instruction
+
+    def _executed(self) -> int:
+        """Instructions of the slice that runs, without the one that is under way."""
+        return max(0, self._counter.value - 1 - self._counted) if self._running else 0
+
+    def _pass(self, instructions: int) -> None:
+        self.instructions += instructions
+        self.stall(instructions * self._ns_per_instruction)
+
+    def stall(self, ns: float) -> None:
+        """The CPU waits, for a memory say: time goes on, nothing is executed."""
+        self._ns += ns
+        self._cpu_ns += ns
+
+    def after(self, ns: float, action: Action) -> Event:
+        """Calls `action` in `ns`, between two instructions."""
+        event = Event(self.now_ns + ns, action)
+        heapq.heappush(self._events, (event.due_ns, next(self._order), event))
+        self.look()
+        return event
+
+    # -- running -------------------------------------------------------------------------------
+
+    def reset(self, vectors: int) -> None:
+        """As after power-on, with the vector table there. Not from within an instruction: a
+        peripheral that resets the chip does it in `after(0, …)`."""
+        self.nvic.reset()
+        self.systick.reset()
+        self.scb.reset(vectors)
+        self.asleep = self._deep = self._event = self._called = False
+        self._left = None
+        for number in range(13):
+            self.set_reg(number, 0)
+        self._set_special("XPSR_NZCVQG", 1 << 24)
+        for name in ("CONTROL", "PRIMASK", "BASEPRI", "FAULTMASK"):
+            self._set_special(name, 0)
+        self._set_special("C1_C0_2", 0xF << 20)  # the FPU answers
+        self._set_special("MSP", self.word(vectors))
+        self._set_special("LR", 0xFFFFFFFF)
+        self.pc = self.word(vectors + 4)
+
+    def look(self) -> None:
+        """Something changed that has to be looked at before the next instruction.
+
+        Unicorn's own `emu_stop` would break off the instruction under way, which would then be
+        executed twice: the limit of the slice is set to where it is instead.
+        """
+        if self._running:
+            self._limit.value = self._counter.value
+
+    def stop(self) -> None:
+        """`run` returns before the next instruction."""
+        self._over = True
+        self.look()
+
+    def run(self, until_ns: float) -> None:
+        """Executes until then, less when `stop` is called. Raises ChipError."""
+        self._over = False
+        masked = 0
+        while not self._over:
+            ran = self._run_due()
+            if self._over or self._ns >= until_ns:
+                return
+            if self.asleep:
+                self._try_to_wake(ran)
+            if self.held or self.asleep:
+                self._skip_to(until_ns)
+                continue
+            taken = self.nvic.taken()
+            if taken is not None:
+                self._enter(taken)
+            masked = masked + 1 if self.nvic.waits() else 0
+            self._execute(self._room(until_ns, masked))
+
+    def _run_due(self) -> bool:
+        ran = False
+        while self._events and self._events[0][0] <= self._ns:
+            _, _, event = heapq.heappop(self._events)
+            if event.action is not None:
+                event.action()
+                ran = True
+        return ran
+
+    def _due_ns(self, until_ns: float) -> float:
+        while self._events and self._events[0][2].action is None:
+            heapq.heappop(self._events)
+        return min(self._events[0][0], until_ns) if self._events else until_ns
+
+    def _skip_to(self, until_ns: float) -> None:
+        self._ns = max(self._ns, self._due_ns(until_ns))
+
+    def _try_to_wake(self, something_happened: bool) -> None:
+        """WFI ends with what would be taken, were PRIMASK clear (B1.5.19). WFE may end at any
+        time, and does so here when anything happens in the chip."""
+        if not self.nvic.wakes() and not (self._spurious and something_happened):
+            return
+        self.asleep = False
+        if self._deep:
+            self._deep = False
+            self.on_wake()
+
+    def _room(self, until_ns: float, masked: int) -> int:
+        """Instructions until something is due."""
+        left = (self._due_ns(until_ns) - self._ns) / self._ns_per_instruction
+        room = max(1, math.ceil(left - 1e-6))
+        if masked:
+            return min(room, 1 if masked <= _MASKED_STEPS else _MASKED_SLICE)
+        return min(room, _SLICE)
+
+    def _execute(self, instructions: int) -> None:
+        self._counted = 0
+        self._running = True
+        hint = _WFI
+        try:
+            self.uc.emu_start(self._pc | 1, _NO_ADDRESS, 0, instructions)
+        except self._u.UcError as error:
+            hint = self._hint(self.pc)
+            if hint not in (_WFE, _YIELD):
+                raise ChipError(
+                    f"The program cannot go on at {self.pc:#010x}: {error}.",
+                    todo="The real chip would enter HardFault. Look at what is executed there.",
+                ) from error
+        finally:
+            counted = self._counter.value
+            stopped = counted > self._limit.value
+            self._running = False
+            self._pass(max(0, counted - stopped - self._counted))
+        self._pc = self.pc
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._left is not None:
+            exc_return, self._left = self._left, None
+            self._exit(exc_return)
+        elif self._called:
+            self._called = False
+            self._enter(SVC)
+        elif not stopped and hint != _YIELD:
+            self._sleep(hint)
+
+    def _hint(self, pc: int) -> int:
+        """The instruction before."""
+        try:
+            return int.from_bytes(self.peek(pc - 2, 2), "little")
+        except self._u.UcError:
+            return 0
+
+    def _sleep(self, hint: int) -> None:
+        self._spurious = hint == _WFE
+        if self._spurious and self._event:
+            self._event = False
+            return
+        self.asleep = True
+        self._deep = self.scb.sleeps_deeply
+        self.on_sleep(self._deep)
+
+    # -- exceptions ----------------------------------------------------------------------------
+
+    def _exception(self, _uc: object, number: int, _data: object) -> None:
+        """Unicorn came to one that an instruction makes."""
+        if number == 8:  # EXCP_EXCEPTION_EXIT
+            self._left = self.pc | 1
+        elif number == 2:  # EXCP_SWI
+            self._called = True
+        else:
+            self._fail(self.error(f"made exception {number} of Unicorn, a fault or a breakpoint"))
+        self.uc.emu_stop()
+
+    def _enter(self, number: int) -> None:
+        """Stacks the frame and goes to the handler (B1.5.6)."""
+        control, xpsr = self.special("CONTROL"), self.special("XPSR")
+        with_fp = bool(control & 4)
+        registers = list(self.uc.reg_read_batch(self._frame_regs))
+        registers[6] = self._pc
+        sp = self.reg(13)
+        misaligned = sp & 4
+        words = [value & 0xFFFFFFFF for value in registers]
+        words[7] = xpsr & ~(1 << 9) | misaligned << 7
+        if with_fp:
+            words += [*self.uc.reg_read_batch(self._fp_regs), self.special("FPSCR"), 0]
+        frame = sp - misaligned - 4 * len(words)
+        self.load(frame, b"".join((word & 0xFFFFFFFF).to_bytes(4, "little") for word in words))
+        self.set_reg(13, frame)
+        in_handler, on_psp = xpsr & 0x1FF, control >> 1 & 1
+        self._set_special("XPSR_NZCVQG", 1 << 24 | number)
+        if with_fp:
+            self._set_special("CONTROL", control & ~4)
+        exc_return = 0xFFFFFFE1 | (not with_fp) << 4 | (0 if in_handler else 8 | on_psp << 2)
+        self._set_special("LR", exc_return)
+        self.pc = self.word(self.scb.vectors + 4 * number)
+        self.nvic.entered(number)
+        self._event = True
+
+    def _exit(self, exc_return: int) -> None:
+        """Takes the frame off the stack (B1.5.8)."""
+        self.nvic.left()
+        stack = "PSP" if exc_return & 4 else "MSP"
+        frame = self.special(stack)
+        with_fp = not exc_return & 16
+        size = 104 if with_fp else 32
+        raw = self.peek(frame, size)
+        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, size, 4)]
+        self._set_special(stack, frame + size + (words[7] >> 7 & 4))
+        self._set_special("XPSR_NZCVQG", words[7] & ~(1 << 9))
+        if exc_return & 8:
+            control = self.special("CONTROL") & ~6
+            self._set_special("CONTROL", control | exc_return >> 1 & 2 | with_fp << 2)
+        pairs = list(zip(self._frame_regs[:6], words[:6], strict=True))
+        if with_fp:
+            pairs += zip(self._fp_regs, words[8:24], strict=True)
+            self._set_special("FPSCR", words[24])
+        self.uc.reg_write_batch(pairs)
+        self.pc = words[6]
+        self._event = True
+
+
+def _nothing(*_args: object) -> None:
+    pass
+
+
+_TURNS = 54_321
+_STRUCT = 0x1000  # bytes, from its start, in which the two figures are looked for
+
+
+def _counters(uc: Any) -> tuple[ctypes.c_size_t, ctypes.c_size_t]:
+    """Unicorn's own count of instructions, and where it ends a run: what its interface does not
+    tell, and what it would cost a call into Python for every few instructions to count again. They
+    are found by what they hold after a run of a known length.
+
+    Raises BadInputError where they are not found.
+    """
+    uc.mem_map(0, 0x1000)
+    uc.mem_write(0, b"\xfe\xe7")  # b .
+    uc.emu_start(1, _NO_ADDRESS, 0, _TURNS)
+    uc.mem_unmap(0, 0x1000)
+    start = ctypes.cast(uc._uch, ctypes.c_void_p).value or 0
+    width = ctypes.sizeof(ctypes.c_size_t)
+    for at in range(start, start + _STRUCT, width):
+        counted, limit = (ctypes.c_size_t.from_address(at + n * width) for n in (0, 1))
+        if (counted.value, limit.value) == (_TURNS + 1, _TURNS):
+            return counted, limit
+    raise BadInputError(
+        f"unicorn {metadata.version('unicorn')} counts instructions in an unknown way.",
+        todo="pip install 'unicorn>=2.1,<2.2'",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _ENABLE, _START_ONCE, _READY = 1, 1 << 2, 1 << 8
@@ -14,7 +14,7 @@ _CONVERSION_NS = 2_000  # 96 cycles at 48 MHz
 class Adc(Block):
     """`sample(channel)` is the reading, 0 to 4095."""
 
-    def __init__(self, core: Core, sample: Callable[[int], int]) -> None:
+    def __init__(self, core: Cortex, sample: Callable[[int], int]) -> None:
         super().__init__(core, "ADC", {0x00: 0, 0x08: 0, 0x10: 0, 0x18: 0, 0x1C: 0})
         self._sample = sample
         self._result = 0
@@ -34,6 +34,6 @@ class Adc(Block):
 
     def _status(self) -> int:
         if self.core.now_ns < self._ready_ns:
-            self.core.polled(self._ready_ns)
+            self.core.polls(self._ready_ns)
             return self.kept[0x00]
         return self.kept[0x00] | bool(self.kept[0x00] & _ENABLE) * _READY

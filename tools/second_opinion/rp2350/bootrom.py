@@ -6,18 +6,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.otp import OtpControl
 from tallystick.tools.second_opinion.rp2350.qspi import FlashChip
 from tallystick.tools.second_opinion.rp2350.registers import Memory
 
 SIZE = 0x8000
 _MAGIC, _LOOKUP_POINTER = 0x10, 0x16  # 5.4.1
-_FUNCTIONS = 0x100  # where ours begin, four bytes each: BKPT, BX LR
+_FUNCTIONS = 0x100  # where ours begin, four bytes each
 _DATA = 0x400
 _XIP_SETUP = 0x400E0000  # boot RAM, 5.4.8: a function that sets flash reading up again
-_BKPT_RETURN = bytes.fromhex("00be7047")
-_RETURN = bytes.fromhex("7047")
+_BREAK, _RETURN = bytes.fromhex("00be"), bytes.fromhex("7047")  # BKPT, BX LR
 _FLASH_INFO = 0x400E0500  # FLASH_DEVINFO's copy in boot RAM
 _CHIP_INFO, _CRITICAL, _CPU, _FLASH, _RANDOM, _BOOT = 1, 2, 4, 8, 16, 64  # get_sys_info
 _CALL_NS = 1_000  # a call of the ROM that does little
@@ -28,7 +27,7 @@ _LOCKS, _LOCKS_END = 0x80C, 0x82C
 class BootRam(Memory):
     """A kilobyte, and eight locks: reading one takes it, writing it lets go (5.4.4)."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "BOOTRAM", 0x1000)
         self._taken: set[int] = set()
 
@@ -54,7 +53,7 @@ class BootRam(Memory):
 class BootRom:
     """Functions by their two letters. `random` gives the number that the ROM made at boot."""
 
-    def __init__(self, core: Core, flash: FlashChip, otp: OtpControl, unique_id: bytes) -> None:
+    def __init__(self, core: Cortex, flash: FlashChip, otp: OtpControl, unique_id: bytes) -> None:
         self._core = core
         self._flash = flash
         self._otp = otp
@@ -71,12 +70,18 @@ class BootRom:
         self._at = {name: _FUNCTIONS + 4 * n for n, name in enumerate(self._functions)}
         self._data = {"FD": _DATA, "XF": _DATA + 4, "GR": _DATA + 8}
 
-    def image(self) -> bytes:
+    def install(self) -> None:
+        """Puts the ROM into memory, and the host behind its functions."""
+        self._core.memory(0, SIZE, writable=False)
+        self._core.load(0, self._image())
+        self._core.on_breakpoint = self._play
+
+    def _image(self) -> bytes:
         rom = bytearray(SIZE)
         rom[_MAGIC : _MAGIC + 4] = b"Mu\x02\x02"  # the version of stepping A2
         struct.pack_into("<H", rom, _LOOKUP_POINTER, self._at["lookup"] | 1)
         for at in self._at.values():
-            rom[at : at + 4] = _BKPT_RETURN
+            rom[at : at + 4] = _BREAK + _RETURN
         struct.pack_into("<III", rom, _DATA, _FLASH_INFO, _XIP_SETUP, 0)
         return bytes(rom)
 
@@ -85,22 +90,20 @@ class BootRom:
         memory[0:2] = _RETURN
         struct.pack_into("<H", memory, _FLASH_INFO & 0xFFF, 0x000C)
 
-    def play(self, pc: int) -> bool:
-        """At a BKPT: whether it is one of ours. The core then goes on at BX LR."""
+    def _play(self, pc: int) -> bool:
         for name, at in self._at.items():
             if at == pc:
                 result = self._functions[name]()
+                self._core.stall(_CALL_NS)
                 if result is not None:
-                    self._core["R0"] = result
-                self._core["PC"] = (pc + 2) | 1
+                    self._core.set_reg(0, result)
                 return True
         return False
 
     def _arguments(self, count: int) -> list[int]:
-        return [self._core[f"R{n}"] for n in range(count)]
+        return [self._core.reg(n) for n in range(count)]
 
     def _nothing(self) -> int:
-        self._core.spend(_CALL_NS)
         return 0
 
     def _lookup(self) -> int:
@@ -113,7 +116,7 @@ class BootRom:
             where, found = self._at, self._at.get(name)
             found = None if found is None else found | 1
         if found is None:
-            raise self._core.fault(f"The boot ROM's {name!r} is not played (of {sorted(where)})")
+            raise self._core.error(f"asks the boot ROM for {name!r}, not one of {sorted(where)}")
         return found
 
     def _erase(self) -> None:
@@ -122,7 +125,7 @@ class BootRom:
 
     def _program(self) -> None:
         address, data, size = self._arguments(3)
-        self._flash.program(address, self._core.read(data, size))
+        self._flash.program(address, self._core.peek(data, size))
 
     def _system_info(self) -> int:
         """get_sys_info(buffer, words, flags): the flags, then what each asks for."""
@@ -140,7 +143,7 @@ class BootRom:
                 words += part
         if len(words) > 4 * room:
             return _INVALID_ARG
-        self._core.write(buffer, words)
+        self._core.load(buffer, words)
         return len(words) // 4
 
     def _reboot(self) -> int:

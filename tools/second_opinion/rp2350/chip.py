@@ -16,9 +16,8 @@ from collections.abc import Callable
 
 from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.tools.second_opinion.rp2350.adc import Adc
-from tallystick.tools.second_opinion.rp2350.bootrom import SIZE as ROM_SIZE
 from tallystick.tools.second_opinion.rp2350.bootrom import BootRam, BootRom
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.i2c import I2c
 from tallystick.tools.second_opinion.rp2350.otp import Otp, OtpControl, OtpData
 from tallystick.tools.second_opinion.rp2350.pins import Pins
@@ -41,7 +40,8 @@ from tallystick.tools.second_opinion.rp2350.usb import Usb
 _SRAM, _SRAM_SIZE = 0x20000000, 0x82000
 FLASH = 0x10000000
 _UNCACHED, _UNTRANSLATED, _MAINTENANCE = 0x14000000, 0x1C000000, 0x18000000
-_IRQS = 52
+_FIRST_HZ = 11_000_000  # its ring oscillator
+_CYCLES_EACH = 1.0  # cycles an instruction: what the core does at best
 _CHIP_ID = 0x20004927  # stepping A2
 # Bits of RESETS (7.5.3).
 _RESET_ADC, _RESET_I2C, _RESET_IO, _RESET_PADS, _RESET_TIMER, _RESET_UART, _RESET_USB = (
@@ -53,12 +53,11 @@ class Rp2350:
     """`rng` gives the chip's random bits. `otp` and `flash` outlive it."""
 
     def __init__(self, flash: NorFlash, otp: Otp, rng: random.Random, unique_id: bytes) -> None:
-        self.core = core = Core(_IRQS)
+        self.core = core = Cortex("cortex-m33", _FIRST_HZ, _CYCLES_EACH)
         self.flash = flash
         self.boots = 0
         self.on_boot: Callable[[], None] = lambda: None
         self._rng = rng
-        self._reset_wanted: int | None = None
         self._map_memory()
         self.clocks = clocks = Clocks(core)
         self.resets = Resets(core)
@@ -74,17 +73,15 @@ class Rp2350:
         self.flash_chip = FlashChip(core, flash)
         self.otp = OtpControl(core, otp)
         self.rom = BootRom(core, self.flash_chip, self.otp, unique_id)
-        core.write(0, self.rom.image())
-        core.on_bkpt = self.rom.play
+        self.rom.install()
         core.on_coprocessor = self._coprocessor
         self.rom.on_reboot = self._reboot
         self._boot_ram = BootRam(core)
         self._put_blocks(otp)
 
     def _map_memory(self) -> None:
-        uc, everything = self.core.uc, 7
-        uc.mem_map(0, ROM_SIZE, 5)
-        uc.mem_map(_SRAM, _SRAM_SIZE, everything)
+        uc = self.core.uc
+        self.core.memory(_SRAM, _SRAM_SIZE)
         memory = ctypes.c_void_p(self.flash.shared.address)
         for base in (FLASH, _UNCACHED, _UNTRANSLATED):
             uc.mem_map_ptr(base, self.flash.size, 5, memory)
@@ -92,15 +89,6 @@ class Rp2350:
 
     def _put_blocks(self, otp: Otp) -> None:
         core, clocks = self.core, self.clocks
-        bus = Bus(core)
-        for base, size in ((0x40000000, 0x170000), (0x50000000, 0x600000), (0xD0000000, 0x1000)):
-            bus.map(base, size)
-        core.uc.mmio_map(
-            0xE0000000, 0x100000,
-            lambda _uc, offset, size, _data: core.read_system(offset & ~3) >> 8 * (offset & 3)
-            & ((1 << 8 * size) - 1), None,
-            lambda _uc, offset, size, value, _data: core.write_system(offset, size, value), None,
-        )  # fmt: skip
         psm = Block(core, "PSM", {0x00: 0, 0x04: 0, 0x08: 0})
         psm.reads[0x0C] = lambda: 0x1FFFFFF & ~psm.kept[0x04]
         io_qspi = Block(core, "IO_QSPI", {4 + 8 * n: 0x1F for n in range(8)})
@@ -110,7 +98,7 @@ class Rp2350:
         sysinfo.reads.update({0x00: lambda: _CHIP_ID, 0x04: lambda: 0, 0x08: lambda: 2})
         tbman = Block(core, "TBMAN")
         tbman.reads[0x00] = lambda: 1  # an ASIC
-        for address, block in {
+        blocks: dict[int, Block] = {
             0x40000000: sysinfo,
             0x40008000: Block(core, "SYSCFG", range(0, 0x18, 4)),
             0x40010000: clocks, 0x40018000: psm, 0x40020000: self.resets, 0x40028000: self.pins,
@@ -128,9 +116,9 @@ class Rp2350:
             0x40100000: self.powman, 0x40108000: Ticks(core), 0x40120000: self.otp,
             0x40130000: OtpData(core, otp, self.otp), 0x40160000: tbman,
             0x50100000: self.usb.dpram, 0x50110000: self.usb, 0xD0000000: self.pins.ports,
-        }.items():  # fmt: skip
-            bus.put(address, block)
-        self._bus = bus
+        }  # fmt: skip
+        for base, size in ((0x40000000, 0x170000), (0x50000000, 0x600000), (0xD0000000, 0x1000)):
+            Bus(core, base, size, blocks)
         for n in range(2):
             self.resets.on_reset[_RESET_I2C + n] = self.i2cs[n].reset
             self.resets.on_reset[_RESET_TIMER + n] = self.timers[n].reset
@@ -144,7 +132,7 @@ class Rp2350:
 
     def power_on(self) -> None:
         """As power comes: memory holds nothing that is worth anything."""
-        self.core.write(_SRAM, bytes(_SRAM_SIZE))
+        self.core.load(_SRAM, bytes(_SRAM_SIZE))
         self.watchdog.cold()
         self._start()
 
@@ -152,8 +140,6 @@ class Rp2350:
         """What a reset does, and then the boot ROM: it leaves the chip on its ring oscillator."""
         core = self.core
         self.boots += 1
-        self._reset_wanted = None
-        core.reset()
         self.resets.write(0x00, 0)
         self.resets.write(0x00, self.resets.ALL)
         for control in (self.clocks.SYS, self.clocks.REF, self.clocks.PERI):
@@ -164,24 +150,18 @@ class Rp2350:
         self._boot_ram.clear()
         self.rom.boot_ram(self._boot_ram.data)
         self.rom.boot_random = self._rng.randbytes(16)
-        core.start(FLASH)
+        core.reset(FLASH)
         self.on_boot()
 
     def _reset_by_watchdog(self, reason: int) -> None:
-        self._reset_wanted = reason
-        self.core.look_soon()
+        """Between two instructions."""
+        self.watchdog.warm(reason)
+        self._start()
 
     def _reboot(self, flags: int, delay_ms: int, _first: int, _second: int) -> None:
         if flags & 0xF:
-            raise self.core.fault(f"A reboot of another kind than the usual was asked for: {flags:#x}")
+            raise self.core.error(f"asks for a reboot of kind {flags:#x}")
         self.core.after(delay_ms * 1e6, lambda: self._reset_by_watchdog(self.watchdog.FORCED))
-
-    def run(self, until_ns: float, stop: Callable[[], bool]) -> None:
-        while self.core.now_ns < until_ns and not stop():
-            self.core.run(until_ns, lambda: self._reset_wanted is not None or stop())
-            if self._reset_wanted is not None:
-                self.watchdog.warm(self._reset_wanted)
-                self._start()
 
     # -- the coprocessor for GPIO (3.6.1) ------------------------------------------------------
 
@@ -189,10 +169,10 @@ class Rp2350:
         """MCR, MRC and MCRR on coprocessor 0; the flag that DCP is engaged is clear (3.6.2)."""
         core, ports = self.core, self.pins.ports
         which = second >> 8 & 15
-        rt = f"R{second >> 12 & 15}"
+        rt = second >> 12 & 15
         if which in (4, 5) and first & 0xFF10 == 0xEE10:  # MRC: nothing is engaged
-            if rt != "R15":
-                core[rt] = 0
+            if rt != 15:
+                core.set_reg(rt, 0)
             return True
         if which != 0:
             return False
@@ -201,17 +181,17 @@ class Rp2350:
             crm, operation = second & 15, first >> 5 & 7
             name = "oe" if crm & 4 else "out"
             if first & 0x10:  # MRC: a port is read
-                core[rt] = (ports.inputs() if crm & 8 else getattr(ports, name)) >> 32 * (crm & 1)
+                core.set_reg(rt, (ports.inputs() if crm & 8 else getattr(ports, name)) >> 32 * (crm & 1))
             elif operation < 4:
                 if not crm & 1:
-                    ports.set(name, acts[operation], core[rt])
+                    ports.set(name, acts[operation], core.reg(rt))
             else:
-                self._bit(name, acts[operation - 4], core[rt], 1)
+                self._bit(name, acts[operation - 4], core.reg(rt), 1)
             return True
         if first & 0xFFF0 == 0xEC40:  # MCRR
             operation, crm = second >> 4 & 15, second & 15
             name = "oe" if crm & 4 else "out"
-            low, high = core[rt], core[f"R{first & 15}"]
+            low, high = core.reg(rt), core.reg(first & 15)
             if operation < 4:
                 ports.set(name, acts[operation], low)
             elif operation < 8:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _READ, _STOP, _RESTART = 1 << 8, 1 << 9, 1 << 10
@@ -27,7 +27,7 @@ class Slave(Protocol):
 
 
 class I2c(Block):
-    def __init__(self, core: Core, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
+    def __init__(self, core: Cortex, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
         super().__init__(core, name)
         self._irq = irq
         self._clock_hz = clock_hz
@@ -87,7 +87,7 @@ class I2c(Block):
         else:
             self._sent.append(value & 0xFF)
         if value & _STOP:
-            self.core.at(self._until_ns, self._end)
+            self.core.after(self._until_ns - self.core.now_ns, self._end)
             self._open = False
             self._raw |= _STOP_DETECTED
 
@@ -113,7 +113,7 @@ class I2c(Block):
     def _poll(self) -> int:
         status = self._status()
         if self.core.now_ns < self._until_ns:
-            self.core.polled(self._until_ns)
+            self.core.polls(self._until_ns)
         return status
 
     def _take(self) -> int:

@@ -7,7 +7,7 @@ writing, or reading too, until the next reset.
 
 from __future__ import annotations
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 ROWS, PAGE = 4096, 64
@@ -61,7 +61,7 @@ class OtpControl(Block):
 
     flat = True
 
-    def __init__(self, core: Core, otp: Otp) -> None:
+    def __init__(self, core: Cortex, otp: Otp) -> None:
         super().__init__(core, "OTP", {0x128: 1})
         self._otp = otp
         self.locks = [0] * (ROWS // PAGE)
@@ -92,17 +92,17 @@ class OtpControl(Block):
             old = self._otp.raw(row)
             if not writes:
                 value = without_ecc(old) if ecc else old
-                self.core.write(address + width * n, (value & (0xFFFF if ecc else 0xFFFFFF))
+                self.core.load(address + width * n, (value & (0xFFFF if ecc else 0xFFFFFF))
                                 .to_bytes(width, "little"))  # fmt: skip
                 continue
-            value = int.from_bytes(self.core.read(address + width * n, width), "little")
+            value = int.from_bytes(self.core.peek(address + width * n, width), "little")
             if ecc:
                 value = with_ecc(value)
                 if old & ~value:
                     value ^= _ROW_BITS
             if old & ~value:
                 return UNSUPPORTED
-            self.core.spend(_WRITE_NS)
+            self.core.stall(_WRITE_NS)
             self._otp.burn(row, value)
         return OK
 
@@ -112,7 +112,7 @@ class OtpData(Block):
 
     flat = True
 
-    def __init__(self, core: Core, otp: Otp, control: OtpControl) -> None:
+    def __init__(self, core: Cortex, otp: Otp, control: OtpControl) -> None:
         super().__init__(core, "OTP_DATA")
         self._otp = otp
         self._control = control
@@ -122,14 +122,14 @@ class OtpData(Block):
         if window in (_RAW, _RAW_GUARDED):
             return self._row(at >> 2)
         if at >= 2 * ROWS:
-            raise self._unknown(offset, "read")
+            raise self._unknown(offset, "reads")
         row = at >> 1
         low, high = (without_ecc(self._row(row + n)) for n in range(2))
         if min(low, high) < 0 and window == _GUARDED:
-            raise self.core.fault(f"OTP row {row:#x} has an error that is not corrected")
+            raise self.core.error(f"reads OTP row {row:#x}, which has an error that is not corrected")
         return (low & 0xFFFF) | (high & 0xFFFF) << 16
 
     def _row(self, row: int) -> int:
         if self._control.locks[row // PAGE] & 2:
-            raise self.core.fault(f"OTP row {row:#x} is locked: a bus error")
+            raise self.core.error(f"reads OTP row {row:#x}, which is locked: a bus error")
         return self._otp.raw(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
 
 PINS = 48  # registers; the package of a Pico 2 has 30
@@ -20,7 +20,7 @@ _PORTS = {0x10: ("out", 0), 0x30: ("oe", 0)}
 
 
 class Pads(Block):
-    def __init__(self, core: Core, changed: Callable[[], None]) -> None:
+    def __init__(self, core: Cortex, changed: Callable[[], None]) -> None:
         super().__init__(core, "PADS_BANK0", dict.fromkeys(range(0x04, 0x04 + 4 * PINS, 4), _PAD_RESET))
         self.kept.update({0x00: 0, 0xC4: 0x5A, 0xC8: 0x5A})
         for offset in range(0x04, 0x04 + 4 * PINS, 4):
@@ -33,7 +33,7 @@ class Pads(Block):
 class Pins(Block):
     """IO_BANK0. on_output[pin] is told the level that the chip drives."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "IO_BANK0")
         self.pads = Pads(core, self.look)
         self.ports = Ports(core, self)
@@ -121,7 +121,7 @@ class Pins(Block):
         return (self._raw() | forced) & enabled
 
     def _line(self) -> None:
-        self.core.line(_IRQ, self._status() != 0)
+        self.core.nvic.line(_IRQ, self._status() != 0)
 
     def _acknowledge(self, value: int, n: int) -> None:
         self._edges &= ~((value & _EDGES) << 32 * n)
@@ -133,7 +133,7 @@ class Ports(Block):
 
     flat = True
 
-    def __init__(self, core: Core, pins: Pins) -> None:
+    def __init__(self, core: Cortex, pins: Pins) -> None:
         super().__init__(core, "SIO")
         self._pins = pins
         self.out = self.oe = 0
@@ -167,7 +167,7 @@ class Ports(Block):
 
     def _refuse_high(self, value: int) -> None:
         if value & 0xFFFF:
-            raise self.core.fault(f"GPIO 32 and on do not exist on this package: {value:#x}")
+            raise self.core.error(f"drives GPIO 32 and on ({value:#x}), which this package does not have")
 
     def _lock(self, n: int) -> int:
         if self._locked >> n & 1:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from tallystick.emulator.parts.nor_flash import NorFlash
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _ENABLE, _SELECT = 1, 1 << 2
@@ -22,7 +22,7 @@ _ANSWERS = {
 class Qmi(Block):
     """Direct mode answers what tells the chip's identity; writing is the boot ROM's (bootrom.py)."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "QMI", {
             0x00: 0x01800000, 0x0C: 0x40000004, 0x10: 0x1000, 0x14: 0xA003, 0x18: 0x1000,
             0x1C: 0xA002, 0x20: 0x40000004, 0x24: 0x1000, 0x28: 0xA003, 0x2C: 0x1000, 0x30: 0xA002,
@@ -44,11 +44,11 @@ class Qmi(Block):
 
     def _send(self, value: int) -> None:
         if not self.kept[0x00] & _ENABLE:
-            raise self.core.fault("QMI was sent to outside its direct mode")
+            raise self.core.error("sends to QMI outside its direct mode")
         self._sent.append(value & 0xFF)
         answer = _ANSWERS.get(self._sent[0])
         if answer is None:
-            raise self.core.fault(f"The flash chip is not known to take {bytes(self._sent).hex()}")
+            raise self.core.error(f"sends {bytes(self._sent).hex()} to the flash chip: not known")
         at = len(self._sent) - 2
         self._received.append(answer[at % len(answer)] if at >= 0 else 0)
 
@@ -56,7 +56,7 @@ class Qmi(Block):
 class Xip(Block):
     """XIP_CTRL, 4.4: the cache, whose effect on time is not modelled."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "XIP_CTRL", {0x00: 0x83, 0x0C: 0, 0x10: 0, 0x14: 0, 0x18: 0})
         self.reads[0x08] = lambda: 2
 
@@ -64,7 +64,7 @@ class Xip(Block):
 class FlashChip:
     """Erase and program, with the time that they take."""
 
-    def __init__(self, core: Core, flash: NorFlash) -> None:
+    def __init__(self, core: Cortex, flash: NorFlash) -> None:
         self._core = core
         self._flash = flash
         timing = flash.timing
@@ -75,12 +75,12 @@ class FlashChip:
         sector = self._flash.timing.sector
         for at in range(address, address + size, sector):
             self.on_operation("erase", at, sector)
-            self._core.spend(self._erase_ns)
+            self._core.stall(self._erase_ns)
             self._flash.erase(at)
 
     def program(self, address: int, data: bytes) -> None:
         unit = self._flash.timing.program_unit
         for at in range(0, len(data), unit):
             self.on_operation("program", address + at, unit)
-            self._core.spend(self._program_ns)
+            self._core.stall(self._program_ns)
             self._flash.program(address + at, data[at : at + unit])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from tallystick.tools.second_opinion.rp2350.core import Core, FirmwareFaultError
+from tallystick.tools.second_opinion.cortex import ChipError, Cortex
 
 _SPACING = 0x8000  # of peripherals on the APB
 _XOR, _SET, _CLEAR = 1, 2, 3  # writes to a peripheral's address + 0x1000, 0x2000, 0x3000
@@ -14,11 +12,11 @@ WORD = 0xFFFFFFFF
 
 class Block:
     """One peripheral. `kept` registers (offset → value after reset) hold what is written; the
-    others have a function. Any other register is unknown, and raises FirmwareFaultError."""
+    others have a function. Any other register is unknown, and raises ChipError."""
 
     flat = False  # its addresses are all its own: no XOR, SET, CLEAR
 
-    def __init__(self, core: Core, name: str, kept: Mapping[int, int] | Iterable[int] = ()) -> None:
+    def __init__(self, core: Cortex, name: str, kept: Mapping[int, int] | Iterable[int] = ()) -> None:
         self.core = core
         self.name = name
         self.kept = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 0)
@@ -30,13 +28,13 @@ class Block:
             return self.reads[offset]() & WORD
         if offset in self.kept:
             return self.kept[offset]
-        raise self._unknown(offset, "read")
+        raise self._unknown(offset, "reads")
 
     def write(self, offset: int, value: int) -> None:
         if offset in self.kept:
             self.kept[offset] = value
         elif offset not in self.writes:
-            raise self._unknown(offset, "written")
+            raise self._unknown(offset, "writes")
         if offset in self.writes:
             self.writes[offset](value)
 
@@ -50,14 +48,14 @@ class Block:
             value = self.read(offset) & ~value & WORD
         self.write(offset, value)
 
-    def _unknown(self, offset: int, what: str) -> FirmwareFaultError:
-        return self.core.fault(f"{self.name} has no register {offset:#05x} here: it was {what}")
+    def _unknown(self, offset: int, verb: str) -> ChipError:
+        return self.core.error(f"{verb} {self.name} {offset:#05x}, a register that is not here")
 
 
 class Memory(Block):
     """A peripheral's own memory: any width, any alignment."""
 
-    def __init__(self, core: Core, name: str, size: int) -> None:
+    def __init__(self, core: Cortex, name: str, size: int) -> None:
         super().__init__(core, name)
         self.data = bytearray(size)
 
@@ -72,40 +70,31 @@ class Memory(Block):
 
 
 class Bus:
-    """Maps blocks into the core's address space."""
+    """`size` bytes from `base`, in which the blocks lie (address → block)."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex, base: int, size: int, blocks: Mapping[int, Block]) -> None:
         self._core = core
-        self._blocks: dict[int, Block] = {}
-
-    def map(self, base: int, size: int) -> None:
-        """A range in which blocks lie."""
-
-        def read(_uc: Any, offset: int, width: int, _data: Any) -> int:
-            return self._read(base + offset, width)
-
-        def write(_uc: Any, offset: int, width: int, value: int, _data: Any) -> None:
-            self._write(base + offset, width, value)
-
-        self._core.uc.mmio_map(base, size, read, None, write, None)
-
-    def put(self, address: int, block: Block) -> None:
-        self._blocks[address] = block
+        self._base = base
+        self._blocks = {
+            address: block for address, block in blocks.items() if base <= address < base + size
+        }
+        core.window(base, size, self)
 
     def _find(self, address: int) -> tuple[Block, int]:
         block = self._blocks.get(address & ~(_SPACING - 1)) or self._blocks.get(address & ~0xFFFF)
         if block is None:
-            raise self._core.fault(f"Nothing is at {address:08x}")
+            raise self._core.error(f"touches {address:08x}, where nothing is")
         return block, address & (0xFFFF if block.flat else 0xFFF)
 
-    def _read(self, address: int, width: int) -> int:
-        block, offset = self._find(address)
+    def read(self, offset: int, width: int) -> int:
+        block, offset = self._find(self._base + offset)
         if isinstance(block, Memory):
             return block.read_some(offset, width)
         shift = 8 * (offset & 3)
         return block.read(offset & ~3) >> shift & ((1 << 8 * width) - 1)
 
-    def _write(self, address: int, width: int, value: int) -> None:
+    def write(self, offset: int, width: int, value: int) -> None:
+        address = self._base + offset
         block, offset = self._find(address)
         alias = 0 if block.flat else address >> 12 & 3
         if isinstance(block, Memory):

@@ -5,19 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Event
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _XOSC_HZ, _ROSC_HZ, _LPOSC_HZ = 12_000_000, 11_000_000, 32_768
 _XOSC_STARTS_NS = 1_000_000  # start-up delay that the SDK sets: about 1 ms
 _ENABLE = 1 << 11
-_CYCLES_EACH = 1.0  # cycles an instruction: what the core does at best
 
 
 class Pll(Block):
     """8.6. Locks at once: programs wait for the lock, not for a time."""
 
-    def __init__(self, core: Core, name: str, changed: Callable[[], None]) -> None:
+    def __init__(self, core: Cortex, name: str, changed: Callable[[], None]) -> None:
         super().__init__(core, name, {0x00: 1, 0x04: 0x2D, 0x08: 0, 0x0C: 0x77000})
         self.reads[0x00] = lambda: self.kept[0x00] | self.locked << 31
         for offset in self.kept:
@@ -43,7 +42,7 @@ class Clocks(Block):
 
     REF, SYS, PERI, USB, ADC = 0x30, 0x3C, 0x48, 0x60, 0x6C
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "CLOCKS", range(0x00, 0xD4, 4))
         for control in range(0x00, 0x78, 12):
             self.kept[control + 4] = 1 << 16
@@ -60,7 +59,7 @@ class Clocks(Block):
     def _changed(self) -> None:
         hz = self.sys_hz
         if hz:  # a switch in two writes passes through nothing
-            self.core.set_clock(hz, _CYCLES_EACH)
+            self.core.set_clock(hz)
 
     def _divided(self, hz: float, control: int) -> float:
         divider = self.kept[control + 4] / 65536 or 65536
@@ -90,7 +89,7 @@ class Clocks(Block):
 class Xosc(Block):
     """8.2. Stable a millisecond after it was turned on."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "XOSC", {0x00: 0, 0x08: 0, 0x0C: 0xC4, 0x10: 0})
         self._stable_ns = 0.0
         self.writes[0x00] = lambda _value: self._started()
@@ -102,7 +101,7 @@ class Xosc(Block):
     def _status(self) -> int:
         enabled = self.kept[0x00] >> 12 & 0xFFF == 0xFAB
         if enabled and self.core.now_ns < self._stable_ns:
-            self.core.polled(self._stable_ns)
+            self.core.polls(self._stable_ns)
             return enabled << 12
         return enabled << 12 | enabled << 31
 
@@ -110,7 +109,7 @@ class Xosc(Block):
 class Rosc(Block):
     """8.3. Only whether it runs matters here."""
 
-    def __init__(self, core: Core, bit: Callable[[], int]) -> None:
+    def __init__(self, core: Cortex, bit: Callable[[], int]) -> None:
         super().__init__(core, "ROSC", {0x00: 0xFAB000, 0x04: 0, 0x08: 0, 0x0C: 0, 0x10: 0,
                                         0x14: 0, 0x24: 0})  # fmt: skip
         self.reads[0x1C] = lambda: 1 << 31 | 1 << 12
@@ -122,7 +121,7 @@ class Resets(Block):
 
     ALL = 0x1FFFFFFF
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "RESETS", {0x00: self.ALL, 0x04: 0})
         self.on_reset: dict[int, Callable[[], None]] = {}
         self._held = self.ALL
@@ -140,7 +139,7 @@ class Resets(Block):
 class Ticks(Block):
     """8.5: control, cycles and count of processor 0, 1, timer 0, 1, watchdog, RISC-V."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "TICKS", range(0x00, 0x48, 4))
         for control in range(0x00, 0x48, 12):
             self.reads[control] = lambda control=control: (self.kept[control] & 1) * 3
@@ -151,7 +150,7 @@ class Watchdog(Block):
 
     TIMER, FORCED = 1, 2
 
-    def __init__(self, core: Core, on_fire: Callable[[int], None]) -> None:
+    def __init__(self, core: Cortex, on_fire: Callable[[int], None]) -> None:
         super().__init__(core, "WATCHDOG", {0x00: 0x07000000, **dict.fromkeys(range(0x0C, 0x2C, 4), 0)})
         self.reason = 0
         self._on_fire = on_fire
@@ -181,12 +180,12 @@ class Watchdog(Block):
     def _control(self) -> int:
         left = 0
         if self._due is not None:
-            left = max(0, round((self._due.ns - self.core.now_ns) / 1000))
+            left = max(0, round((self._due.due_ns - self.core.now_ns) / 1000))
         return self.kept[0x00] & 0x7F000000 | left & 0xFFFFFF
 
     def _controlled(self, value: int) -> None:
         if value >> 31:
-            self.core.at(self.core.now_ns, lambda: self._on_fire(self.FORCED))
+            self.core.after(0, lambda: self._on_fire(self.FORCED))
         self._arm()
 
     def _loaded(self, value: int) -> None:
@@ -208,7 +207,7 @@ class Powman(Block):
     _TIMER = 0x88
     _RUN, _USE_LPOSC, _USE_XOSC = 1 << 1, 1 << 8, 1 << 9
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "POWMAN", {
             0x04: 0x8050, 0x08: 0, 0x0C: 0xB0, 0x10: 0xB4, 0x14: 0xB0, 0x18: 0, 0x1C: 0xB1,
             0x20: 0xB0, 0x24: 0xB1, 0x28: 0x203, 0x30: 0, 0x34: 0x1011F0, 0x4C: 0, 0x50: 0x20,
@@ -227,7 +226,7 @@ class Powman(Block):
     def write(self, offset: int, value: int) -> None:
         if offset not in self.scratch:
             if value >> 16 != self._PASSWORD:
-                raise self.core.fault(f"POWMAN {offset:#x} was written without its password")
+                raise self.core.error(f"writes POWMAN {offset:#x} without its password")
             value &= 0xFFFF
         if offset == self._TIMER and (value ^ self.kept[offset]) & self._RUN:
             self._start_or_stop(bool(value & self._RUN))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.tools.second_opinion.rp2350.core import Core, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Event
 from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
 
 _ALARMS = range(4)
@@ -11,7 +11,7 @@ _ALARMS = range(4)
 class Timer(Block):
     """`irq` is the first of its four lines."""
 
-    def __init__(self, core: Core, name: str, irq: int) -> None:
+    def __init__(self, core: Cortex, name: str, irq: int) -> None:
         super().__init__(core, name, {0x2C: 7, 0x30: 0, 0x34: 0, 0x38: 0, 0x40: 0, 0x44: 0})
         self._irq = irq
         self._latched = 0
@@ -53,7 +53,9 @@ class Timer(Block):
         self._disarm(1 << n)
         wait_us = (value - self.now_us) & WORD
         at_us = self.now_us + wait_us
-        self._alarms[n] = self.core.at(self._from_ns + at_us * 1000, lambda: self._fire(n))
+        self._alarms[n] = self.core.after(
+            self._from_ns + at_us * 1000 - self.core.now_ns, lambda: self._fire(n)
+        )
 
     def _disarm(self, which: int) -> None:
         for n in _ALARMS:
@@ -76,4 +78,4 @@ class Timer(Block):
 
     def _lines(self) -> None:
         for n in _ALARMS:
-            self.core.line(self._irq + n, bool(self._status() >> n & 1))
+            self.core.nvic.line(self._irq + n, bool(self._status() >> n & 1))

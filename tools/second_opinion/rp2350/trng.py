@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _WORDS = 6
@@ -14,7 +14,7 @@ _VALID = 1
 class Trng(Block):
     """`word` gives 32 random bits."""
 
-    def __init__(self, core: Core, word: Callable[[], int]) -> None:
+    def __init__(self, core: Cortex, word: Callable[[], int]) -> None:
         super().__init__(core, "TRNG", {0x100: 0xF, 0x10C: 0, 0x12C: 0, 0x130: 0xFFFF, 0x134: 0,
                                         0x138: 0})  # fmt: skip
         self._word = word

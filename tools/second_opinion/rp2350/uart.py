@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Event
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
 _DEPTH = 32
@@ -19,7 +19,7 @@ _TOLERANCE = 0.04  # between two ends' baud rates: then a byte's last bit is sti
 class Uart(Block):
     """on_byte: a byte has left, with the baud rate that it left at."""
 
-    def __init__(self, core: Core, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
+    def __init__(self, core: Cortex, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
         super().__init__(core, name)
         self._irq = irq
         self._clock_hz = clock_hz
@@ -124,7 +124,7 @@ class Uart(Block):
         full = len(self._out) >= self._depth
         busy = self._sending is not None or bool(self._out)
         if busy and self._sending is not None:
-            self.core.polled(self._sending.ns)
+            self.core.polls(self._sending.due_ns)
         return (not self._out) << 7 | (len(self._in) >= self._depth) << 6 | full << 5 | (
             not self._in
         ) << 4 | busy << 3
@@ -141,4 +141,4 @@ class Uart(Block):
         self._line()
 
     def _line(self) -> None:
-        self.core.line(self._irq, self._masked() != 0)
+        self.core.nvic.line(self._irq, self._masked() != 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.rp2350.core import Core
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block, Memory
 
 _IRQ = 14
@@ -28,7 +28,7 @@ STALLED = b"stalled"
 class Dpram(Memory):
     """The controller's memory; a buffer control that is written is looked at."""
 
-    def __init__(self, core: Core, on_control: Callable[[int], None]) -> None:
+    def __init__(self, core: Cortex, on_control: Callable[[int], None]) -> None:
         super().__init__(core, "USB DPRAM", 0x1000)
         self._on_control = on_control
 
@@ -44,7 +44,7 @@ class Usb(Block):
     on_plug: the pull-up was turned on or off. on_armed: a buffer became available.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Cortex) -> None:
         super().__init__(core, "USBCTRL")
         self.dpram = Dpram(core, self._controlled)
         self.on_plug: Callable[[bool], None] = lambda _on: None
@@ -171,7 +171,7 @@ class Usb(Block):
         if half & _RESET_SELECT:
             self._select[direction] = 0
         if (half | self._half(direction, 1)) & (_AVAILABLE | _STALL):
-            self.core.at(self.core.now_ns, lambda: self.on_armed(direction))
+            self.core.after(0, lambda: self.on_armed(direction))
 
     # -- registers -----------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Usb(Block):
     def _plugged(self, *, on: bool) -> None:
         if on != self._pulled:
             self._pulled = on
-            self.core.at(self.core.now_ns, lambda: self.on_plug(on))
+            self.core.after(0, lambda: self.on_plug(on))
 
     def _sie_status(self) -> int:
         on = _VBUS | _CONNECTED | _J_STATE if self._pulled else _VBUS
@@ -204,4 +204,4 @@ class Usb(Block):
         return (self._raw() | self.kept[0x94]) & self.kept[0x90]
 
     def _line(self) -> None:
-        self.core.line(_IRQ, self._masked() != 0)
+        self.core.nvic.line(_IRQ, self._masked() != 0)

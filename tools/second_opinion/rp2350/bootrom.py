@@ -12,6 +12,7 @@ from tallystick.tools.second_opinion.rp2350.qspi import FlashChip
 from tallystick.tools.second_opinion.rp2350.registers import Memory
 
 SIZE = 0x8000
+_NO_STACK = 0xF0000000  # what word 0 says: each core sets its own
 _MAGIC, _LOOKUP_POINTER = 0x10, 0x16  # 5.4.1
 _FUNCTIONS = 0x100  # where ours begin, four bytes each
 _DATA = 0x400
@@ -73,11 +74,14 @@ class BootRom:
     def install(self) -> None:
         """Puts the ROM into memory, and the host behind its functions."""
         self._core.memory(0, SIZE, writable=False)
+        # TinyUSB writes to the null pointer, and the real ROM does not mind.
+        self._core.on_write_protected(0, SIZE, lambda _address, _size, _value: None)
         self._core.load(0, self._image())
         self._core.on_breakpoint = self._play
 
     def _image(self) -> bytes:
         rom = bytearray(SIZE)
+        struct.pack_into("<I", rom, 0, _NO_STACK)
         rom[_MAGIC : _MAGIC + 4] = b"Mu\x02\x02"  # the version of stepping A2
         struct.pack_into("<H", rom, _LOOKUP_POINTER, self._at["lookup"] | 1)
         for at in self._at.values():

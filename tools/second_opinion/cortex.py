@@ -308,6 +308,10 @@ class Cortex:
         self.look()
         return event
 
+    def forget(self) -> None:
+        """What is due is not any more."""
+        self._events.clear()
+
     def polls(self, ns: float) -> None:
         """The program asks over and over for what comes at `ns`: time goes on to there at once, or
         to what happens before."""

@@ -1,5 +1,5 @@
 """What a card and a reader on an RP2350 have in common: the chip with its flash, and the verbs of
-time. Times are virtual."""
+power and time. Times are virtual: µs since it was made; durations in ms."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import random
 from collections.abc import Callable, Iterable
 
 from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.clock import Clock
-from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.emulator.parts.nor_flash import FaultPlan, NorFlash, PowerLostError
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.chip import Rp2350
+from tallystick.tools.second_opinion.rp2350.chip import FLASH, Rp2350
 from tallystick.tools.second_opinion.rp2350.otp import Otp
 
 MS = 1e6  # ns
 _ID = bytes.fromhex("5f4b2a60186116e6")
-_CHUNK = 8  # bytes that are on the wire at a time
+_BREAK_AND_RETURN = bytes.fromhex("00be7047")  # BKPT, BX LR
 
 
 class ChipClock(Clock):
@@ -38,7 +39,9 @@ class ChipClock(Clock):
 
 
 class ChipBoard:
-    """`flash` are (offset, bytes). `chip_random`: what the factory burnt, 16 bytes."""
+    """`flash` are (offset, bytes). `chip_random`: what the factory burnt into its one-time
+    programmable memory, 16 bytes. `seed` is that of the chip's noise.
+    """
 
     def __init__(
         self,
@@ -53,23 +56,37 @@ class ChipBoard:
         for offset, data in flash:
             self.memory.load(offset, data)
         self.otp = Otp(chip_random)
-        self.chip = Rp2350(self.memory, self.otp, random.Random(seed), _ID)
+        self._rng = random.Random(seed)
+        self.chip = Rp2350(self.memory, self.otp, self._rng, _ID)
+        self.chip.flash_chip.on_operation = self._writes
         self.core = self.chip.core
+        self.core.held = True
         self.clock = ChipClock(self.core)
-        self._until: Callable[[], bool] | None = None
-        self.uart = self.chip.uarts[board.uart]
+        self.powered = False
         self.sent = bytearray()  # over the serial line
-        self.uart.on_byte = self._from_uart
         self.on_send: Callable[[bytes], None] | None = None
+        self._uart = self.chip.uarts[board.uart]
+        self._uart.on_byte = self._from_uart
+        self._probes: list[Probe] = []
+        self._until: Callable[[], bool] | None = None
 
     def close(self) -> None:
         self.memory.close()
 
-    def power_on(self) -> None:
-        self.chip.power_on()
+    def attach(self, probe: Probe) -> None:
+        self._probes.append(probe)
+
+    @property
+    def fault_plan(self) -> FaultPlan | None:
+        return self.memory.fault_plan
+
+    @fault_plan.setter
+    def fault_plan(self, plan: FaultPlan | None) -> None:
+        self.memory.fault_plan = plan
 
     @property
     def boots(self) -> int:
+        """Starts, from power-on or reset."""
         return self.chip.boots
 
     @property
@@ -85,14 +102,40 @@ class ChipBoard:
     def flash(self) -> bytes:
         return bytes(self.memory.memory[: self.board.flash_size])
 
+    def give_random(self, address: int, source: Callable[[int], bytes]) -> None:
+        """MicroPython's `mp_hal_get_random(size, buffer)`, which is at `address`, has its bytes from
+        `source`: only so can what two chips answer be the same."""
+
+        def play() -> None:
+            self.core.load(self.core.reg(1), source(self.core.reg(0)))
+
+        self.memory.load((address & ~1) - FLASH, _BREAK_AND_RETURN)
+        self.chip.rom.also(address, play)
+
+    # -- power and time ------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        self.memory.power_up(self._rng)
+        self.powered = True
+        self.core.held = False
+        self.chip.power_on()
+
+    def power_off(self) -> None:
+        """What was due in the chip is not any more."""
+        self.powered = False
+        self.core.held = True
+        self.core.forget()
+
     def run(self, ms: float, until: Callable[[], bool] | None = None) -> bool:
-        """Runs for `ms`, less when `until()`, asked whenever the outside heard something. Whether
-        it was."""
+        """Runs for `ms`, less when `until()`: asked whenever the outside heard something. Whether
+        it was. When power is cut at a write to flash, the chip has none from then on."""
         end = self.core.now_ns + ms * MS
         self._until = until
         try:
             while self.core.now_ns < end and not (until is not None and until()):
                 self.core.run(end)
+        except PowerLostError:
+            self.power_off()
         finally:
             self._until = None
         return until is not None and until()
@@ -102,14 +145,27 @@ class ChipBoard:
         if self._until is not None:
             self.core.stop()
 
-    def send(self, data: bytes, baud: float) -> None:
-        """Bytes on the serial line to the chip, one after the other."""
+    # -- the serial line, and flash ------------------------------------------------------------
+
+    def put_on_line(self, data: bytes, baud: float) -> None:
+        """Bytes to the chip, one after the other from now on."""
         byte_ns = 10e9 / baud
         for n, byte in enumerate(data):
-            self.core.after((n + 1) * byte_ns, lambda byte=byte: self.uart.receive(byte, baud))
+            self.core.after((n + 1) * byte_ns, lambda byte=byte: self._arrives(byte, baud))
+
+    def _arrives(self, byte: int, baud: float) -> None:
+        self._uart.receive(byte, baud)
+        for probe in self._probes:
+            probe.serial(round(self.now_us), bytes([byte]), to_card=True)
 
     def _from_uart(self, byte: int, _baud: float) -> None:
         self.sent.append(byte)
+        for probe in self._probes:
+            probe.serial(round(self.now_us), bytes([byte]), to_card=False)
         if self.on_send is not None:
             self.on_send(bytes([byte]))
         self.heard()
+
+    def _writes(self, kind: str, address: int, size: int, duration_us: int) -> None:
+        for probe in self._probes:
+            probe.flash(round(self.now_us), kind, address, size, duration_us)

@@ -17,42 +17,49 @@ _DIVIDER = 3  # between the cell and its ADC channel, on the board
 class _Bus:
     """The display on its I2C bus; `transfers` are whole ones."""
 
-    def __init__(self, display: Ssd1306, on_transfer: Callable[[bytes], None]) -> None:
+    def __init__(self, display: Ssd1306, on_transfer: Callable[[bytes, float], None]) -> None:
         self._display = display
         self._on_transfer = on_transfer
 
     def answers(self, address: int) -> bool:
         return address == self._display.addr
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes, byte_us: float) -> None:
         self._display.i2c_write(address, data)
-        self._on_transfer(data)
+        self._on_transfer(data, byte_us)
 
     def read(self, _address: int) -> int:
         return 0xFF
 
 
 class ChipCard(ChipBoard):
-    """on_display: a transfer to the display is over. on_flash: (kind, address) of an operation that
-    begins."""
+    """Implements `Chip`."""
 
     def __init__(
         self, board: Board, flash: Iterable[tuple[int, bytes]], cell_mv: int = 3000, *, seed: int = 1
     ) -> None:
         super().__init__(board, flash, seed=seed)
         self.display = Ssd1306()
-        self.on_display: Callable[[bytes], None] = lambda _data: None
         self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
         self.cell_mv = cell_mv
         self.chip.adc_reading = self._read_cell
         self.set_button(False)
-        self.chip.pins.drive(board.dock_pin, 1 ^ board.dock_active)
+        self.set_dock(False)
+
+    def power_on(self) -> None:
+        self.display.power(True)
+        super().power_on()
+
+    def power_off(self) -> None:
+        super().power_off()
+        self.display.power(False)
 
     def _read_cell(self, channel: int) -> int:
         return self.cell_mv * _ADC_MAX // (_ADC_MV * _DIVIDER) if channel == _ADC_CHANNEL else 0
 
-    def _shown(self, data: bytes) -> None:
-        self.on_display(data)
+    def _shown(self, data: bytes, byte_us: float) -> None:
+        for probe in self._probes:
+            probe.bus(round(self.now_us), "i2c", data, byte_us)
         self.heard()
 
     def frame(self) -> Frame:
@@ -63,19 +70,15 @@ class ChipCard(ChipBoard):
         active = self.board.button_active
         self.chip.pins.drive(self.board.button_pin, active if down else 1 ^ active)
 
-    def press(self, ms: int = 120) -> None:
-        """Presses the button, which is let go after `ms`."""
+    def press(self, ms: float = 120) -> None:
+        """Presses the button, which is let go after `ms`. Takes no time itself."""
         self.set_button(True)
         self.core.after(ms * MS, lambda: self.set_button(False))
 
-    def dock(self, on_send: Callable[[bytes], None] | None = None) -> None:
-        self.on_send = on_send
-        self.chip.pins.drive(self.board.dock_pin, self.board.dock_active)
+    def set_dock(self, docked: bool) -> None:
+        active = self.board.dock_active
+        self.chip.pins.drive(self.board.dock_pin, active if docked else 1 ^ active)
 
-    def undock(self) -> None:
-        self.on_send = None
-        self.chip.pins.drive(self.board.dock_pin, 1 ^ self.board.dock_active)
-
-    def feed(self, data: bytes) -> None:
-        """Bytes to the card, taking the time of the wire."""
-        self.send(data, _BAUD)
+    def send(self, data: bytes) -> None:
+        """Bytes to the card, one after the other from now on. Takes no time itself."""
+        self.put_on_line(data, _BAUD)

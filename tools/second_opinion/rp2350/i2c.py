@@ -16,12 +16,12 @@ _DEPTH = 16
 
 
 class Slave(Protocol):
-    """What hangs on the bus: `write(address, bytes)` of a whole transfer, whether it was
-    acknowledged; `read(address)` a byte."""
+    """What hangs on the bus: `write` is given a whole transfer, and what a byte of it takes;
+    `read` gives a byte."""
 
     def answers(self, address: int) -> bool: ...
 
-    def write(self, address: int, data: bytes) -> None: ...
+    def write(self, address: int, data: bytes, byte_us: float) -> None: ...
 
     def read(self, address: int) -> int: ...
 
@@ -96,7 +96,7 @@ class I2c(Block):
         if self._sent and self.slave is not None:
             data = bytes(self._sent)
             self._sent.clear()
-            self.slave.write(self.kept[0x04] & 0x3FF, data)
+            self.slave.write(self.kept[0x04] & 0x3FF, data, self._byte_ns / 1000)
 
     def _busy(self) -> int:
         return 0x21 if self.core.now_ns < self._until_ns else 0

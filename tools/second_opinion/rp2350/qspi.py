@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
@@ -67,20 +69,18 @@ class FlashChip:
     def __init__(self, core: Cortex, flash: NorFlash) -> None:
         self._core = core
         self._flash = flash
-        timing = flash.timing
-        self._erase_ns, self._program_ns = timing.erase_us * 1000, timing.program_us * 1000
-        self.on_operation = lambda kind, address, size: None
+        self.on_operation: Callable[[str, int, int, int], None] = lambda *_args: None
 
     def erase(self, address: int, size: int) -> None:
         sector = self._flash.timing.sector
         for at in range(address, address + size, sector):
-            self.on_operation("erase", at, sector)
-            self._core.stall(self._erase_ns)
+            self.on_operation("erase", at, sector, self._flash.timing.erase_us)
+            self._core.stall(self._flash.timing.erase_us * 1000)
             self._flash.erase(at)
 
     def program(self, address: int, data: bytes) -> None:
         unit = self._flash.timing.program_unit
         for at in range(0, len(data), unit):
-            self.on_operation("program", address + at, unit)
-            self._core.stall(self._program_ns)
+            self.on_operation("program", address + at, unit, self._flash.timing.program_us)
+            self._core.stall(self._flash.timing.program_us * 1000)
             self._flash.program(address + at, data[at : at + unit])

@@ -32,7 +32,7 @@ class ChipReader(ChipBoard):
         self.host.on_change = self.heard
         self.reports: deque[bytes] = deque()
         self.sensor = sensor_for(self.clock)
-        self.sensor.on_send = lambda data: self.send(data, _SENSOR_BAUD)
+        self.sensor.on_send = lambda data: self.put_on_line(data, _SENSOR_BAUD)
         self.sensor.on_touch = self._touched
         self.on_send = self.sensor.receive
         self._touched(False)
@@ -40,6 +40,12 @@ class ChipReader(ChipBoard):
     def power_on(self) -> None:
         self.sensor.power(True)
         super().power_on()
+
+    def power_off(self) -> None:
+        super().power_off()
+        self.sensor.power(False)
+        self.host.unplug()
+        self.reports.clear()
 
     def write_report(self, report: bytes) -> None:
         self.host.write(report)

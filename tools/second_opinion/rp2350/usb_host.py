@@ -70,6 +70,10 @@ class UsbHost:
         now = self.now
         return now is not None and now.configured and bool(now.in_endpoint)
 
+    def unplug(self) -> None:
+        """The device lost its power."""
+        self._plugged(False)
+
     def write(self, report: bytes) -> None:
         """A report to the device, when it takes it."""
         self._outgoing.append(report.ljust(_PACKET, b"\0"))

@@ -1,0 +1,185 @@
+"""A reader on our emulator and one on a chip that is not ours, with the same flash, the same sensor
+and the same fingers. What happens on the wires of each is written down."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.clock import Clock
+from tallystick.emulator.devices.hand import Hand
+from tallystick.emulator.devices.reader import Reader
+from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, NorFlash, Phase
+from tallystick.emulator.parts.r503 import R503
+from tallystick.tools.bench.fresh import image
+from tallystick.tools.second_opinion.firmware import Firmware
+from tallystick.tools.second_opinion.reader_host import Connection
+from tallystick.tools.second_opinion.rp2350.reader import ChipReader
+
+_SEED = 2350
+_READY_MS = 5_000
+_ROOT = bytes(range(0x40, 0x50))  # the chip's own random number
+
+
+class HeardSensor(R503):
+    """Notes what it is sent."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, seed=_SEED)
+        self.heard = bytearray()
+
+    def receive(self, data: bytes) -> None:
+        self.heard += data
+        super().receive(data)
+
+
+@dataclass
+class Noted:
+    """What one side did in a step."""
+
+    answers: list[bytes] = field(default_factory=list)  # HID packets to the host
+    sensor: bytes = b""  # bytes to the sensor
+    flash: list[tuple[str, int]] = field(default_factory=list)  # operation, address
+    content: bytes = b""  # of the sectors that the firmware writes, afterwards
+    cpu_us: float = 0.0
+
+
+class Side(Protocol):
+    """One of the two. Its `reports`, `write_report`, `run_until` are a reader's."""
+
+    board: Board
+    reports: deque[bytes]
+    bus: Connection
+    hand: Hand
+    cut_in: int | None
+
+    def write_report(self, report: bytes) -> None: ...
+
+    def run_until(self, done: Callable[[], bool], limit_ms: int = ...) -> bool: ...
+
+    def power_on(self) -> None: ...
+
+    def power_off(self) -> None: ...
+
+    def descriptors(self) -> list[bytes]: ...
+
+    def take(self) -> Noted:
+        """What it did since it was last asked."""
+        ...
+
+
+class _Notes:
+    """How both note what they do."""
+
+    def __init__(self) -> None:
+        self._flash: list[tuple[str, int]] = []
+        self.cut_in: int | None = None  # operations on flash, then power goes in the middle of one
+
+    def plan(self, operation: FlashOperation) -> Cut | None:
+        self._flash.append((operation.kind, operation.address))
+        if self.cut_in is None:
+            return None
+        self.cut_in -= 1
+        if self.cut_in > 0:
+            return None
+        self.cut_in = None
+        half = len(operation.new) // 2
+        return Cut(Phase.DURING, operation.new[:half] + operation.old[half:])
+
+    def noted(
+        self, bus: Connection, sensor: HeardSensor, flash: NorFlash, board: Board, cpu_us: float
+    ) -> Noted:
+        region = board.journal
+        noted = Noted(
+            bus.answers, bytes(sensor.heard), self._flash,
+            flash.memory[region.address : region.end], cpu_us,
+        )  # fmt: skip
+        bus.answers, self._flash = [], []
+        sensor.heard.clear()
+        return noted
+
+
+class OurSide(Reader, _Notes):
+    def __init__(self, board: str) -> None:
+        _Notes.__init__(self)
+        made: list[HeardSensor] = []
+
+        def sensor_for(clock: Clock) -> HeardSensor:
+            made.append(HeardSensor(clock))
+            return made[0]
+
+        identity = ReaderIdentity.development("TR00000001").encode()
+        super().__init__(image(board), identity=identity, sensor_for=sensor_for, seed=_SEED)
+        self.heard_sensor = made[0]
+        self.hand = Hand(self.clock, self.heard_sensor, seed=_SEED)
+        self.bus = Connection(self)
+        self.flash.fault_plan = self.plan
+        self._cpu_us = 0.0
+
+    def power_on(self, settle_ms: int = 400) -> None:
+        self.mcu.reseed(random.Random(_SEED))
+        super().power_on(settle_ms)
+
+    def descriptors(self) -> list[bytes]:
+        return list(self.mcu.usb.descriptors)
+
+    def take(self) -> Noted:
+        before, self._cpu_us = self._cpu_us, self.mcu.cpu_us
+        cpu_us = self._cpu_us - before
+        return self.noted(self.bus, self.heard_sensor, self.flash, self.board, cpu_us)
+
+
+class OtherSide(ChipReader, _Notes):
+    def __init__(self, board: Board, firmware: Firmware) -> None:
+        _Notes.__init__(self)
+        made: list[HeardSensor] = []
+
+        def sensor_for(clock: Clock) -> HeardSensor:
+            made.append(HeardSensor(clock))
+            return made[0]
+
+        identity = ReaderIdentity.development("TR00000001").encode()
+        flash = [
+            *firmware.segments, *image(board.name).segments, (board.identity.address, identity)
+        ]
+        super().__init__(board, flash, sensor_for, seed=_SEED, chip_random=_ROOT)
+        self.heard_sensor = made[0]
+        self.hand = Hand(self.clock, self.heard_sensor, seed=_SEED)
+        self.bus = Connection(self)
+        self.fault_plan = self.plan
+        self._given = random.Random(_SEED)
+        self._cpu_us = 0.0
+        address = firmware.symbols.get("mp_hal_get_random")
+        self.same_random = address is not None
+        if address is not None:
+            self.give_random(address, lambda size: self._given.randbytes(size))
+
+    def power_on(self) -> None:
+        self._given = random.Random(_SEED)
+        super().power_on()
+        self.run_until(lambda: self.host.ready, _READY_MS)
+
+    def descriptors(self) -> list[bytes]:
+        now = self.host.now
+        return [now.device, now.configuration, now.report] if now is not None else []
+
+    def take(self) -> Noted:
+        before, self._cpu_us = self._cpu_us, self.cpu_us
+        cpu_us = self._cpu_us - before
+        return self.noted(self.bus, self.heard_sensor, self.memory, self.board, cpu_us)
+
+
+def our_root(side: OurSide) -> None:
+    """Gives our emulated chip the same random number as the other's."""
+    chip: Any = side.mcu.chip
+    chip._random = [int.from_bytes(_ROOT[4 * n : 4 * n + 4], "little") for n in range(4)]
+
+
+def exists(path: Path) -> bool:
+    return path.is_file()

@@ -54,6 +54,7 @@ _SLICE = 2_000_000  # instructions, at most, between two looks at what is due
 # While an interrupt waits for firmware to let it in: instruction by instruction, then longer.
 _MASKED_STEPS, _MASKED_SLICE = 200, 500
 _NO_ADDRESS = 0xFFFFFFFE
+_BIT_BAND = 0x42000000  # of the peripherals
 
 
 class Device(Protocol):
@@ -139,6 +140,8 @@ class Cortex:
         self.attach(0xE000E100, 0x500, self.nvic)
         self.attach(0xE000ED00, 0x300, self.scb)
         self.attach(0xE0001000, 0x1000, CycleCounter(self))
+        if model == "cortex-m4":
+            self._map(_BIT_BAND, 0x2000000, self._read_bit, self._write_bit)
 
     # -- memory --------------------------------------------------------------------------------
 
@@ -154,7 +157,10 @@ class Cortex:
         memory does not change unless it does so with `load`."""
 
         def hook(_uc: object, _kind: int, at: int, width: int, value: int, _data: object) -> bool:
-            write(at, width, value & (1 << 8 * width) - 1)
+            try:
+                write(at, width, value & (1 << 8 * width) - 1)
+            except Exception as error:  # noqa: BLE001 (it may not pass through Unicorn)
+                self._fail(error)
             return True
 
         self.uc.hook_add(
@@ -177,49 +183,63 @@ class Cortex:
         for page in range(address >> 12, (address + size - 1 >> 12) + 1):
             if page not in self._windows:
                 self._windows.add(page)
-                self.uc.mmio_map(
-                    page << 12, 0x1000, self._read_register, page << 12,
-                    self._write_register, page << 12,
-                )  # fmt: skip
+                self._map(page << 12, 0x1000, self._read_register, self._write_register)
         for block in range(address >> 8, address + size >> 8):
             self._devices[block] = (address, device)
 
     def window(self, address: int, size: int, device: Device) -> None:
         """A whole range of addresses, in steps of 4 KiB, to one device: a bus of its own."""
+        self._map(
+            address, size, lambda at, width: device.read(at - address, width),
+            lambda at, width, value: device.write(at - address, width, value),
+        )  # fmt: skip
 
-        def read(_uc: object, offset: int, width: int, _data: object) -> int:
+    def _map(
+        self,
+        address: int,
+        size: int,
+        read: Callable[[int, int], int],
+        write: Callable[[int, int, int], None],
+    ) -> None:
+        """`read(address, size)` and `write(address, size, value)`. What they raise may not pass
+        through Unicorn: it is raised again by `run`."""
+
+        def on_read(_uc: object, offset: int, width: int, _data: object) -> int:
             try:
-                return device.read(offset, width)
+                return read(address + offset, width)
             except Exception as error:
                 self._fail(error)
                 return 0
 
-        def write(_uc: object, offset: int, width: int, value: int, _data: object) -> None:
+        def on_write(_uc: object, offset: int, width: int, value: int, _data: object) -> None:
             try:
-                device.write(offset, width, value)
+                write(address + offset, width, value)
             except Exception as error:
                 self._fail(error)
 
-        self.uc.mmio_map(address, size, read, None, write, None)
+        self.uc.mmio_map(address, size, on_read, None, on_write, None)
 
     def trap(self, address: int, action: Action) -> None:
-        """`action` is called each time before the instruction at `address` is executed."""
+        """`action` is called each time before the instruction at `address` is executed. One trap is
+        enough to make everything slower: Unicorn then calls out at each instruction."""
         self.uc.hook_add(self._u.UC_HOOK_CODE, lambda *_args: action(), begin=address, end=address)
 
-    def _read_register(self, _uc: object, offset: int, size: int, base: int) -> int:
-        try:
-            start, device = self._device("read", base + offset)
-            return device.read(base + offset - start, size)
-        except Exception as error:
-            self._fail(error)
-            return 0
+    def _read_register(self, address: int, size: int) -> int:
+        start, device = self._device("read", address)
+        return device.read(address - start, size)
 
-    def _write_register(self, _uc: object, offset: int, size: int, value: int, base: int) -> None:
-        try:
-            start, device = self._device("wrote", base + offset)
-            device.write(base + offset - start, size, value)
-        except Exception as error:
-            self._fail(error)
+    def _write_register(self, address: int, size: int, value: int) -> None:
+        start, device = self._device("wrote", address)
+        device.write(address - start, size, value)
+
+    def _read_bit(self, address: int, size: int) -> int:
+        """A bit of a peripheral's register, seen as a word (DDI 0439, 3.7)."""
+        at = 0x40000000 + (address - _BIT_BAND >> 7 << 2)
+        return self._read_register(at, 4) >> (address >> 2 & 31) & 1
+
+    def _write_bit(self, address: int, size: int, value: int) -> None:
+        at, bit = 0x40000000 + (address - _BIT_BAND >> 7 << 2), address >> 2 & 31
+        self._write_register(at, 4, self._read_register(at, 4) & ~(1 << bit) | (value & 1) << bit)
 
     def _device(self, verb: str, address: int) -> tuple[int, Device]:
         found = self._devices.get(address >> 8)
@@ -361,7 +381,7 @@ class Cortex:
             ran = self._run_due()
             if self._over or self._ns >= until_ns:
                 return
-            if self.asleep:
+            if self.asleep and not self.held:
                 self._try_to_wake(ran)
             if self.held or self.asleep:
                 self._skip_to(until_ns)
@@ -466,6 +486,8 @@ class Cortex:
         self._spurious = hint == _WFE
         if self._spurious and self._event:
             self._event = False
+            return
+        if self.nvic.wakes():
             return
         self.asleep = True
         self._deep = self.scb.sleeps_deeply

@@ -15,7 +15,7 @@ from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 _DESCRIPTOR = HidDescriptor("reader", 0x1209, 0x0001, 64, 64, "Tallystick reader", None)
 _LIMIT_MS = 40_000  # the longest command waits 30 s for a finger
-_KEEPALIVE, _INIT = 0xBB, 0x86
+_KEEPALIVE, _PROCESSING, _INIT = 0xBB, 1, 0x86
 _NONCE = slice(7, 15)  # of an answer to INIT: what the host had sent
 _SCALAR = 0x5EC0ED09  # the host's key, the same for both
 _IV = bytes(16)
@@ -33,8 +33,8 @@ class Device(Protocol):
 
 class Connection(CtapHidConnection):
     """Waiting for a packet lets the reader's time pass. `answers` are what came, without the host's
-    own nonce; of keep-alives only each that differs from the one before, since how many there are
-    is a matter of time."""
+    own nonce. Of keep-alives only that it asks for a finger, once: how many there are, and whether
+    there is one at all while it computes, is a matter of time."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -53,8 +53,9 @@ class Connection(CtapHidConnection):
     def _note(self, packet: bytes) -> None:
         if packet[4] == _INIT:
             packet = packet[: _NONCE.start] + bytes(8) + packet[_NONCE.stop :]
-        if packet[4] != _KEEPALIVE or self.answers[-1:] != [packet]:
-            self.answers.append(packet)
+        if packet[4] == _KEEPALIVE and (packet[7] == _PROCESSING or self.answers[-1:] == [packet]):
+            return
+        self.answers.append(packet)
 
     def close(self) -> None:
         """The bus stays."""

@@ -7,8 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.boards.board import Board
@@ -23,8 +22,8 @@ from tallystick.tools.second_opinion.reader_host import Connection
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
 _SEED = 2350
-_READY_MS = 5_000
-_ROOT = bytes(range(0x40, 0x50))  # the chip's own random number
+_SETTLE_MS = 2_000  # from power-on to a reader, a sensor and a host that wait
+_OTP_RANDOM = 0x40130008  # the chip's own random number, four words
 
 
 class HeardSensor(R503):
@@ -57,6 +56,7 @@ class Side(Protocol):
     reports: deque[bytes]
     bus: Connection
     hand: Hand
+    clock: Clock
     cut_in: int | None
 
     def write_report(self, report: bytes) -> None: ...
@@ -122,9 +122,14 @@ class OurSide(Reader, _Notes):
         self.flash.fault_plan = self.plan
         self._cpu_us = 0.0
 
-    def power_on(self, settle_ms: int = 400) -> None:
+    def power_on(self, settle_ms: int = _SETTLE_MS) -> None:
         self.mcu.reseed(random.Random(_SEED))
         super().power_on(settle_ms)
+
+    def chip_random(self) -> bytes:
+        """What the factory burnt into its one-time programmable memory."""
+        words = [self.mcu.family.read(_OTP_RANDOM + 4 * n) for n in range(4)]
+        return b"".join(word.to_bytes(4, "little") for word in words)
 
     def descriptors(self) -> list[bytes]:
         return list(self.mcu.usb.descriptors)
@@ -136,7 +141,7 @@ class OurSide(Reader, _Notes):
 
 
 class OtherSide(ChipReader, _Notes):
-    def __init__(self, board: Board, firmware: Firmware) -> None:
+    def __init__(self, board: Board, firmware: Firmware, chip_random: bytes) -> None:
         _Notes.__init__(self)
         made: list[HeardSensor] = []
 
@@ -148,7 +153,7 @@ class OtherSide(ChipReader, _Notes):
         flash = [
             *firmware.segments, *image(board.name).segments, (board.identity.address, identity)
         ]
-        super().__init__(board, flash, sensor_for, seed=_SEED, chip_random=_ROOT)
+        super().__init__(board, flash, sensor_for, seed=_SEED, chip_random=chip_random)
         self.heard_sensor = made[0]
         self.hand = Hand(self.clock, self.heard_sensor, seed=_SEED)
         self.bus = Connection(self)
@@ -163,7 +168,7 @@ class OtherSide(ChipReader, _Notes):
     def power_on(self) -> None:
         self._given = random.Random(_SEED)
         super().power_on()
-        self.run_until(lambda: self.host.ready, _READY_MS)
+        self.run(_SETTLE_MS)
 
     def descriptors(self) -> list[bytes]:
         now = self.host.now
@@ -175,11 +180,3 @@ class OtherSide(ChipReader, _Notes):
         return self.noted(self.bus, self.heard_sensor, self.memory, self.board, cpu_us)
 
 
-def our_root(side: OurSide) -> None:
-    """Gives our emulated chip the same random number as the other's."""
-    chip: Any = side.mcu.chip
-    chip._random = [int.from_bytes(_ROOT[4 * n : 4 * n + 4], "little") for n in range(4)]
-
-
-def exists(path: Path) -> bool:
-    return path.is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.chip.probe import Probe
@@ -67,6 +68,7 @@ class ChipBoard:
         self.on_send: Callable[[bytes], None] | None = None
         self._uart = self.chip.uarts[board.uart]
         self._uart.on_byte = self._from_uart
+        self._line_ns = 0.0  # the last byte on it arrives then
         self._probes: list[Probe] = []
         self._until: Callable[[], bool] | None = None
 
@@ -148,10 +150,12 @@ class ChipBoard:
     # -- the serial line, and flash ------------------------------------------------------------
 
     def put_on_line(self, data: bytes, baud: float) -> None:
-        """Bytes to the chip, one after the other from now on."""
-        byte_ns = 10e9 / baud
-        for n, byte in enumerate(data):
-            self.core.after((n + 1) * byte_ns, lambda byte=byte: self._arrives(byte, baud))
+        """Bytes to the chip, one after the other, behind what is on the line already."""
+        now = self.core.now_ns
+        self._line_ns = max(self._line_ns, now)
+        for byte in data:
+            self._line_ns += 10e9 / baud
+            self.core.after(self._line_ns - now, partial(self._arrives, byte, baud))
 
     def _arrives(self, byte: int, baud: float) -> None:
         self._uart.receive(byte, baud)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.parts.ssd1306 import Ssd1306
@@ -33,12 +34,21 @@ class _Bus:
 
 
 class ChipCard(ChipBoard):
-    """Implements `Chip`."""
+    """`Chip` for `pico2_card`. `entropy` are its random bytes, where `random_at` is the address of
+    MicroPython's `mp_hal_get_random`."""
 
     def __init__(
-        self, board: Board, flash: Iterable[tuple[int, bytes]], cell_mv: int = 3000, *, seed: int = 1
+        self,
+        board: Board,
+        flash: Iterable[tuple[int, bytes]],
+        *,
+        cell_mv: int = 3000,
+        entropy: Iterator[int] | None = None,
+        random_at: int | None = None,
     ) -> None:
-        super().__init__(board, flash, seed=seed)
+        super().__init__(board, flash)
+        if entropy is not None and random_at is not None:
+            self.give_random(random_at, lambda size: bytes(islice(entropy, size)))
         self.display = Ssd1306()
         self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
         self.cell_mv = cell_mv

@@ -101,10 +101,21 @@ class Usb(Block):
         self._status |= _STATUS_RESET
         self._line()
 
-    def start_of_frame(self) -> None:
-        self._frame = (self._frame + 1) & 0x7FF
+    @property
+    def wants_frames(self) -> bool:
+        """The program is interrupted by each start of a frame."""
+        return bool(self.kept[0x90] & _INT_SOF)
+
+    def start_of_frame(self, number: int) -> None:
+        self._frame = number & 0x7FF
         self._sof = True
         self._line()
+
+    def offers(self, endpoint: int) -> bool:
+        """There is something to take from it."""
+        direction = 2 * endpoint
+        half = self._half(direction, self._select[direction])
+        return bool(half & _STALL or half & _AVAILABLE and half & _FULL)
 
     def setup(self, packet: bytes) -> None:
         self.dpram.data[0:8] = packet

@@ -1,8 +1,8 @@
 """A USB host on the other end: it enumerates what plugs in, and then speaks to its first HID
 interface (USB 2.0, 8 and 9; HID 1.11, 7).
 
-What it did not get an answer for, is tried again when the device arms a buffer. Frames of a
-millisecond go on all the time that something is plugged in.
+What it did not get an answer for, is tried again when the device arms a buffer. IN endpoints are
+asked in frames of a millisecond, as often as their descriptor says.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ class UsbHost:
         self._task: Task | None = None
         self._wake: Event | None = None
         self._frame: Event | None = None
-        self._frames = 0
-        self._polling = False
+        self._first_ns = 0.0  # of the first frame
         device.on_plug = self._plugged
         device.on_armed = self._armed
 
@@ -105,17 +104,25 @@ class UsbHost:
             self._wake = self._core.after(wait, self._step)
 
     def _tick(self) -> None:
-        self._frames += 1
-        self._frame = self._core.after(_FRAME_NS, self._tick)
-        self._device.start_of_frame()
-        if self.ready:
-            self._armed(0)
+        """A frame begins. Those that nobody waits for are counted only."""
+        self._frame = None
+        self._device.start_of_frame(self._frame_number())
+        self._armed(0)
+
+    def _frame_number(self) -> int:
+        return int((self._core.now_ns - self._first_ns) / _FRAME_NS)
+
+    def _next_frame(self) -> None:
+        """Something waits for the next frame."""
+        if self._frame is None:
+            due = self._first_ns + (self._frame_number() + 1) * _FRAME_NS
+            self._frame = self._core.after(due - self._core.now_ns, self._tick)
 
     def _serve(self, found: Enumeration) -> Task:
         yield _DEBOUNCE_NS
         self._device.bus_reset()
         yield _RESET_NS
-        self._tick()
+        self._first_ns = self._core.now_ns
         yield _RECOVERY_NS
         yield from self._enumerate(found)
         self.on_change()
@@ -126,14 +133,18 @@ class UsbHost:
                 if (yield from self._give_now(found.out_endpoint, self._outgoing[0])):
                     self._outgoing.popleft()
                     moved = True
-            slot = self._frames // found.interval_ms
-            if found.in_endpoint and slot != polled:
-                data = self._device.take(found.in_endpoint)
-                if data is not None:
+            slot = self._frame_number() // found.interval_ms
+            if found.in_endpoint and self._device.offers(found.in_endpoint):
+                data = self._device.take(found.in_endpoint) if slot != polled else None
+                if data is None:
+                    self._next_frame()
+                else:
                     polled = slot
                     yield _TRANSACTION_NS
                     self.on_report(data)
                     moved = True
+            if self._device.wants_frames:
+                self._next_frame()
             if not moved:
                 yield None
 

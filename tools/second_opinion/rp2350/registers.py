@@ -83,7 +83,7 @@ class Bus:
     def _find(self, address: int) -> tuple[Block, int]:
         block = self._blocks.get(address & ~(_SPACING - 1)) or self._blocks.get(address & ~0xFFFF)
         if block is None:
-            raise self._core.error(f"touches {address:08x}, where nothing is")
+            raise self._core.error(f"touches {address:#010x}, where nothing is")
         return block, address & (0xFFFF if block.flat else 0xFFF)
 
     def read(self, offset: int, width: int) -> int:

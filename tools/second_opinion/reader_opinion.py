@@ -203,7 +203,6 @@ def _register(side: Side) -> object:
         options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
         pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
     )  # fmt: skip
-    made.auth_data.credential_data.public_key.verify  # noqa: B018
     return _flags(made.auth_data)
 
 

@@ -56,8 +56,10 @@ class Side(Protocol):
     reports: deque[bytes]
     bus: Connection
     hand: Hand
-    clock: Clock
     cut_in: int | None
+
+    @property
+    def clock(self) -> Clock: ...
 
     def write_report(self, report: bytes) -> None: ...
 
@@ -151,7 +153,9 @@ class OtherSide(ChipReader, _Notes):
 
         identity = ReaderIdentity.development("TR00000001").encode()
         flash = [
-            *firmware.segments, *image(board.name).segments, (board.identity.address, identity)
+            *firmware.segments,
+            *image(board.name).segments,
+            (board.identity.address, identity),
         ]
         super().__init__(board, flash, sensor_for, seed=_SEED, chip_random=chip_random)
         self.heard_sensor = made[0]
@@ -163,12 +167,15 @@ class OtherSide(ChipReader, _Notes):
         address = firmware.symbols.get("mp_hal_get_random")
         self.same_random = address is not None
         if address is not None:
-            self.give_random(address, lambda size: self._given.randbytes(size))
+            self.give_random(address, self._random)
 
     def power_on(self) -> None:
         self._given = random.Random(_SEED)
         super().power_on()
         self.run(_SETTLE_MS)
+
+    def _random(self, size: int) -> bytes:
+        return self._given.randbytes(size)
 
     def descriptors(self) -> list[bytes]:
         now = self.host.now
@@ -178,5 +185,3 @@ class OtherSide(ChipReader, _Notes):
         before, self._cpu_us = self._cpu_us, self.cpu_us
         cpu_us = self._cpu_us - before
         return self.noted(self.bus, self.heard_sensor, self.memory, self.board, cpu_us)
-
-

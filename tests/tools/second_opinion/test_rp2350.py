@@ -230,6 +230,16 @@ def test_the_gpio_coprocessor_is_the_same_port(make, source, out):
     assert chip.pins.ports.out == out
 
 
+def test_the_coprocessor_reads_pins_and_ports(make):
+    # mrc p0, #0, r2, c0, c8: inputs; r3, c0, c0: outputs
+    read = ".short 0xEE10, 0x2018\n.short 0xEE10, 0x3010\nldr r0, =0x20000000\nstm r0!, {r2, r3}"
+    chip = make(stores((PADS + 4 + 4 * 5, 0x42), (SIO + 0x10, 0x81)) + "\n" + read)
+    chip.pins.drive(5, 1)
+    run(chip)
+    assert word(chip) >> 5 & 1
+    assert word(chip, 1) == 0x81
+
+
 def test_another_coprocessor_is_named(make):
     with pytest.raises(ChipError, match="ee30 0710"):
         run(make(".short 0xEE30, 0x0710"))  # mrc p7: redundancy
@@ -350,7 +360,7 @@ def test_a_byte_is_read_from_a_slave(make):
 def test_a_conversion_takes_its_time(make):
     poll = f"\nldr r0, ={ADC}\npoll: ldr r1, [r0]\nlsls r1, r1, #23\nbpl poll\n"
     chip = make(stores((ADC, 1), (ADC, 3 << 12 | 5)) + load(ADC) + poll + load(ADC + 4, 1))
-    chip.adc_reading = lambda channel: 1000 + channel
+    chip.adc.sample = lambda channel: 1000 + channel
     run(chip)
     assert not word(chip) >> 8 & 1
     assert word(chip, 1) == 1003
@@ -413,7 +423,9 @@ def test_a_bit_is_never_cleared(make):
 
 
 def test_a_row_with_ecc_is_read_as_memory(make):
-    chip = run(make(otp_call(0x902, OTP_WRITE | OTP_ECC, 2, 0xBEEF) + load(OTP_DATA + 2 * 0x902, 1)))
+    chip = run(
+        make(otp_call(0x902, OTP_WRITE | OTP_ECC, 2, 0xBEEF) + load(OTP_DATA + 2 * 0x902, 1))
+    )
     assert result(chip) == 0
     assert word(chip, 1) == 0xBEEF
 

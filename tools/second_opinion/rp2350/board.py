@@ -28,7 +28,7 @@ class ChipClock(Clock):
         super().__init__()
 
     @property
-    def now(self) -> int:  # type: ignore[override]
+    def now(self) -> int:
         return int(self._core.now_ns / 1000)
 
     @now.setter
@@ -105,8 +105,8 @@ class ChipBoard:
         return bytes(self.memory.memory[: self.board.flash_size])
 
     def give_random(self, address: int, source: Callable[[int], bytes]) -> None:
-        """MicroPython's `mp_hal_get_random(size, buffer)`, which is at `address`, has its bytes from
-        `source`: only so can what two chips answer be the same."""
+        """MicroPython's `mp_hal_get_random(size, buffer)`, at `address`, has its bytes from there:
+        only so can what two chips answer be the same."""
 
         def play() -> None:
             self.core.load(self.core.reg(1), source(self.core.reg(0)))

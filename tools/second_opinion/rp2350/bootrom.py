@@ -1,5 +1,5 @@
-"""The boot ROM, played by the host: a table of our own, whose functions are a BKPT each (RP2350 data
-sheet, 5.4). Nothing of Raspberry Pi's ROM is here."""
+"""The boot ROM, played by the host: a table of our own, whose functions are a BKPT each (RP2350
+data sheet, 5.4). Nothing of Raspberry Pi's ROM is here."""
 
 from __future__ import annotations
 

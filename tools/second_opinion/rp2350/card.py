@@ -52,7 +52,7 @@ class ChipCard(ChipBoard):
         self.display = Ssd1306()
         self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
         self.cell_mv = cell_mv
-        self.chip.adc_reading = self._read_cell
+        self.chip.adc.sample = self._read_cell
         self.set_button(False)
         self.set_dock(False)
 

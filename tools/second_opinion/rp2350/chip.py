@@ -15,9 +15,9 @@ import random
 from collections.abc import Callable
 
 from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.adc import Adc
 from tallystick.tools.second_opinion.rp2350.bootrom import BootRam, BootRom
-from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.i2c import I2c
 from tallystick.tools.second_opinion.rp2350.otp import Otp, OtpControl, OtpData
 from tallystick.tools.second_opinion.rp2350.pins import Pins
@@ -67,8 +67,7 @@ class Rp2350:
         self.pins = Pins(core)
         self.uarts = [Uart(core, f"UART{n}", 33 + n, lambda: clocks.peri_hz) for n in range(2)]
         self.i2cs = [I2c(core, f"I2C{n}", 36 + n, lambda: clocks.sys_hz) for n in range(2)]
-        self.adc_reading: Callable[[int], int] = lambda _channel: 0
-        self.adc = Adc(core, lambda channel: self.adc_reading(channel))
+        self.adc = Adc(core)
         self.usb = Usb(core)
         self.flash_chip = FlashChip(core, flash)
         self.otp = OtpControl(core, otp)
@@ -146,7 +145,7 @@ class Rp2350:
             self.clocks.write(control, 0)
         for pll in (self.clocks.pll_sys, self.clocks.pll_usb):
             pll.write(0x04, 0x2D)
-        self.otp.locks = [0] * len(self.otp.locks)
+        self.otp.unlock()
         self._boot_ram.clear()
         self.rom.boot_ram(self._boot_ram.data)
         self.rom.boot_random = self._rng.randbytes(16)
@@ -181,7 +180,9 @@ class Rp2350:
             crm, operation = second & 15, first >> 5 & 7
             name = "oe" if crm & 4 else "out"
             if first & 0x10:  # MRC: a port is read
-                core.set_reg(rt, (ports.inputs() if crm & 8 else getattr(ports, name)) >> 32 * (crm & 1))
+                core.set_reg(
+                    rt, (self.pins.inputs() if crm & 8 else ports.get(name)) >> 32 * (crm & 1)
+                )
             elif operation < 4:
                 if not crm & 1:
                     ports.set(name, acts[operation], core.reg(rt))
@@ -204,7 +205,7 @@ class Rp2350:
     def _bit(self, name: str, act: Callable[[int, int], int], pin: int, value: int) -> None:
         """One pin's bit is put, or set, cleared, toggled where `value` is 1."""
         ports = self.pins.ports
-        old = getattr(ports, name)
+        old = ports.get(name)
         mask = 1 << pin
         bit = act(old & mask, value << pin) & mask
         ports.set(name, _put, (old & ~mask | bit) & WORD)

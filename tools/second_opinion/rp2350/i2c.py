@@ -39,7 +39,7 @@ class I2c(Block):
             0x40: lambda: self._clear(_TX_ABORT | _STOP_DETECTED), 0x54: self._clear_abort,
             0x60: lambda: self._clear(_STOP_DETECTED), 0x64: lambda: 0, 0x5C: lambda: 0,
             0x70: lambda: 0x06 | self._busy() | bool(self._in) << 3,
-            0x74: lambda: self._waiting(), 0x78: lambda: len(self._in),
+            0x74: self._waiting, 0x78: lambda: len(self._in),
             0x80: lambda: self._abort, 0x9C: lambda: self.kept[0x6C] & 1,
             0xF4: lambda: 0, 0xF8: lambda: 0x3230312A, 0xFC: lambda: 0x44570140,
         })  # fmt: skip

@@ -7,6 +7,8 @@ writing, or reading too, until the next reset.
 
 from __future__ import annotations
 
+from functools import partial
+
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import Block
 
@@ -66,11 +68,15 @@ class OtpControl(Block):
         self._otp = otp
         self.locks = [0] * (ROWS // PAGE)
         for page in range(ROWS // PAGE):
-            self.reads[4 * page] = lambda page=page: self.locks[page]
-            self.writes[4 * page] = lambda value, page=page: self._lock(page, value)
+            self.reads[4 * page] = partial(self.locks.__getitem__, page)
+            self.writes[4 * page] = partial(self._lock, page)
         for offset in (0x138, 0x13C, 0x140, 0x144, 0x14C, 0x150, 0x154, 0x158, 0x15C, 0x160):
             self.kept[offset] = 0
         self.reads[0x148] = lambda: 0
+
+    def unlock(self) -> None:
+        """A reset."""
+        self.locks[:] = [0] * len(self.locks)
 
     def _lock(self, page: int, value: int) -> None:
         """A lock only grows until the next reset (13.5.3)."""
@@ -126,7 +132,9 @@ class OtpData(Block):
         row = at >> 1
         low, high = (without_ecc(self._row(row + n)) for n in range(2))
         if min(low, high) < 0 and window == _GUARDED:
-            raise self.core.error(f"reads OTP row {row:#x}, which has an error that is not corrected")
+            raise self.core.error(
+                f"reads OTP row {row:#x}, which has an error that is not corrected"
+            )
         return (low & 0xFFFF) | (high & 0xFFFF) << 16
 
     def _row(self, row: int) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
@@ -15,13 +16,13 @@ _PAD_RESET = 0x116
 _SIO = 5  # function
 _LOW, _HIGH, _FALL, _RISE = 1, 2, 4, 8
 _EDGES = 0xCCCCCCCC
-_NAMES = ("out", "oe")
-_PORTS = {0x10: ("out", 0), 0x30: ("oe", 0)}
 
 
 class Pads(Block):
     def __init__(self, core: Cortex, changed: Callable[[], None]) -> None:
-        super().__init__(core, "PADS_BANK0", dict.fromkeys(range(0x04, 0x04 + 4 * PINS, 4), _PAD_RESET))
+        super().__init__(
+            core, "PADS_BANK0", dict.fromkeys(range(0x04, 0x04 + 4 * PINS, 4), _PAD_RESET)
+        )
         self.kept.update({0x00: 0, 0xC4: 0x5A, 0xC8: 0x5A})
         for offset in range(0x04, 0x04 + 4 * PINS, 4):
             self.writes[offset] = lambda _value: changed()
@@ -45,13 +46,13 @@ class Pins(Block):
         for pin in range(PINS):
             self.kept[8 * pin + 4] = 0x1F
             self.writes[8 * pin + 4] = lambda _value: self.look()
-            self.reads[8 * pin] = lambda pin=pin: self._levels[pin] << 26 | self._levels[pin] << 17
+            self.reads[8 * pin] = partial(self._pad_status, pin)
         for n in range(6):
-            self.reads[0x230 + 4 * n] = lambda n=n: self._raw() >> 32 * n
-            self.writes[0x230 + 4 * n] = lambda value, n=n: self._acknowledge(value, n)
+            self.reads[0x230 + 4 * n] = partial(self._eight, self._raw, n)
+            self.writes[0x230 + 4 * n] = partial(self._acknowledge, n)
             self.kept[0x248 + 4 * n] = self.kept[0x260 + 4 * n] = 0
             self.writes[0x248 + 4 * n] = self.writes[0x260 + 4 * n] = lambda _value: self._line()
-            self.reads[0x278 + 4 * n] = lambda n=n: self._status() >> 32 * n
+            self.reads[0x278 + 4 * n] = partial(self._eight, self._status, n)
             self.kept[0x290 + 4 * n] = self.kept[0x2D8 + 4 * n] = 0  # core 1's, dormant's
 
     def reset(self) -> None:
@@ -123,7 +124,14 @@ class Pins(Block):
     def _line(self) -> None:
         self.core.nvic.line(_IRQ, self._status() != 0)
 
-    def _acknowledge(self, value: int, n: int) -> None:
+    def _eight(self, all_pins: Callable[[], int], n: int) -> int:
+        """The register of eight pins."""
+        return all_pins() >> 32 * n
+
+    def _pad_status(self, pin: int) -> int:
+        return self._levels[pin] << 26 | self._levels[pin] << 17
+
+    def _acknowledge(self, n: int, value: int) -> None:
         self._edges &= ~((value & _EDGES) << 32 * n)
         self._line()
 
@@ -143,10 +151,10 @@ class Ports(Block):
         self.reads[0x04] = pins.inputs
         self.reads[0x08] = lambda: pins.inputs() >> 32
         for base, name in ((0x10, "out"), (0x30, "oe")):
-            self.reads[base] = lambda name=name: getattr(self, name)
-            self.reads[base + 4] = lambda name=name: getattr(self, name) >> 32
+            self.reads[base] = partial(self.get, name)
+            self.reads[base + 4] = lambda: 0
             for step, act in ((0, _put), (8, int.__or__), (16, _clear), (24, int.__xor__)):
-                self.writes[base + step] = lambda value, name=name, act=act: self.set(name, act, value)
+                self.writes[base + step] = partial(self.set, name, act)
                 self.writes[base + step + 4] = self._refuse_high
         self.reads[0x50] = lambda: 2  # nothing came, there is room
         self.writes[0x50] = lambda _value: None
@@ -154,20 +162,28 @@ class Ports(Block):
         self.reads[0x58] = lambda: 0
         self.reads[0x5C] = lambda: self._locked
         for n in range(32):
-            self.reads[0x100 + 4 * n] = lambda n=n: self._lock(n)
-            self.writes[0x100 + 4 * n] = lambda _value, n=n: self._unlock(n)
+            self.reads[0x100 + 4 * n] = partial(self._lock, n)
+            self.writes[0x100 + 4 * n] = partial(self._unlock, n)
         for offset in (0x180, 0x184, 0x188, 0x18C):
             self.kept[offset] = 0
 
+    def get(self, name: str) -> int:
+        """`out` or `oe`."""
+        return self.out if name == "out" else self.oe
+
     def set(self, name: str, act: Callable[[int, int], int], value: int) -> None:
-        old = getattr(self, name)
-        low = act(old & WORD, value) & WORD
-        setattr(self, name, old & ~WORD | low)
+        new = act(self.get(name), value) & WORD
+        if name == "out":
+            self.out = new
+        else:
+            self.oe = new
         self._pins.look()
 
     def _refuse_high(self, value: int) -> None:
         if value & 0xFFFF:
-            raise self.core.error(f"drives GPIO 32 and on ({value:#x}), which this package does not have")
+            raise self.core.error(
+                f"drives GPIO 32 and on ({value:#x}), which this package does not have"
+            )
 
     def _lock(self, n: int) -> int:
         if self._locked >> n & 1:
@@ -175,7 +191,7 @@ class Ports(Block):
         self._locked |= 1 << n
         return 1 << n
 
-    def _unlock(self, n: int) -> None:
+    def _unlock(self, n: int, _value: int) -> None:
         self._locked &= ~(1 << n)
 
 

@@ -22,7 +22,7 @@ _ANSWERS = {
 
 
 class Qmi(Block):
-    """Direct mode answers what tells the chip's identity; writing is the boot ROM's (bootrom.py)."""
+    """Direct mode answers what tells the chip's identity; writing is the boot ROM's."""
 
     def __init__(self, core: Cortex) -> None:
         super().__init__(core, "QMI", {

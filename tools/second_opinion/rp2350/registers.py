@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+
 from tallystick.tools.second_opinion.cortex import ChipError, Cortex
 
 _SPACING = 0x8000  # of peripherals on the APB
@@ -16,7 +17,9 @@ class Block:
 
     flat = False  # its addresses are all its own: no XOR, SET, CLEAR
 
-    def __init__(self, core: Cortex, name: str, kept: Mapping[int, int] | Iterable[int] = ()) -> None:
+    def __init__(
+        self, core: Cortex, name: str, kept: Mapping[int, int] | Iterable[int] = ()
+    ) -> None:
         self.core = core
         self.name = name
         self.kept = dict(kept) if isinstance(kept, Mapping) else dict.fromkeys(kept, 0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tallystick.tools.second_opinion.cortex import Cortex, Event
 from tallystick.tools.second_opinion.rp2350.registers import Block
@@ -142,7 +143,11 @@ class Ticks(Block):
     def __init__(self, core: Cortex) -> None:
         super().__init__(core, "TICKS", range(0x00, 0x48, 4))
         for control in range(0x00, 0x48, 12):
-            self.reads[control] = lambda control=control: (self.kept[control] & 1) * 3
+            self.reads[control] = partial(self._control, control)
+
+    def _control(self, at: int) -> int:
+        """Enabled is running."""
+        return (self.kept[at] & 1) * 3
 
 
 class Watchdog(Block):
@@ -151,7 +156,9 @@ class Watchdog(Block):
     TIMER, FORCED = 1, 2
 
     def __init__(self, core: Cortex, on_fire: Callable[[int], None]) -> None:
-        super().__init__(core, "WATCHDOG", {0x00: 0x07000000, **dict.fromkeys(range(0x0C, 0x2C, 4), 0)})
+        super().__init__(
+            core, "WATCHDOG", {0x00: 0x07000000, **dict.fromkeys(range(0x0C, 0x2C, 4), 0)}
+        )
         self.reason = 0
         self._on_fire = on_fire
         self._due: Event | None = None
@@ -220,7 +227,7 @@ class Powman(Block):
         self.chip_reset = 1 << 16  # HAD_POR
         self.reads[0x2C] = lambda: self.chip_reset
         self.reads[0x70] = lambda: self._now_ms() >> 32
-        self.reads[0x74] = lambda: self._now_ms()
+        self.reads[0x74] = self._now_ms
         self.reads[self._TIMER] = self._timer
 
     def write(self, offset: int, value: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from tallystick.tools.second_opinion.cortex import Cortex, Event
 from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
 
@@ -26,7 +28,7 @@ class Timer(Block):
         self.writes[0x20] = self._disarm
         for n in _ALARMS:
             self.kept[0x10 + 4 * n] = 0
-            self.writes[0x10 + 4 * n] = lambda value, n=n: self._arm(n, value)
+            self.writes[0x10 + 4 * n] = partial(self._arm, n)
         self.reads[0x3C] = lambda: self._raw
         self.writes[0x3C] = self._acknowledge
         self.reads[0x48] = self._status

@@ -125,9 +125,13 @@ class Uart(Block):
         busy = self._sending is not None or bool(self._out)
         if busy and self._sending is not None:
             self.core.polls(self._sending.due_ns)
-        return (not self._out) << 7 | (len(self._in) >= self._depth) << 6 | full << 5 | (
-            not self._in
-        ) << 4 | busy << 3
+        return (
+            (not self._out) << 7
+            | (len(self._in) >= self._depth) << 6
+            | full << 5
+            | (not self._in) << 4
+            | busy << 3
+        )
 
     def _masked(self) -> int:
         return self._raw & self.kept[0x38]

@@ -115,7 +115,7 @@ class Usb(Block):
         """There is something to take from it."""
         direction = 2 * endpoint
         half = self._half(direction, self._select[direction])
-        return bool(half & _STALL or half & _AVAILABLE and half & _FULL)
+        return bool(half & _STALL or (half & _AVAILABLE and half & _FULL))
 
     def setup(self, packet: bytes) -> None:
         self.dpram.data[0:8] = packet

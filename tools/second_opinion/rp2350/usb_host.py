@@ -130,9 +130,9 @@ class UsbHost:
         while True:
             moved = False
             if self._outgoing and found.out_endpoint:
-                if (yield from self._give_now(found.out_endpoint, self._outgoing[0])):
+                moved = yield from self._give_now(found.out_endpoint, self._outgoing[0])
+                if moved:
                     self._outgoing.popleft()
-                    moved = True
             slot = self._frame_number() // found.interval_ms
             if found.in_endpoint and self._device.offers(found.in_endpoint):
                 data = self._device.take(found.in_endpoint) if slot != polled else None
@@ -214,9 +214,7 @@ class UsbHost:
         )
         yield from self._control(found, setup, answer)
 
-    def _control(
-        self, found: Enumeration, setup: bytes, answer: list[bytes] | None = None
-    ) -> Task:
+    def _control(self, found: Enumeration, setup: bytes, answer: list[bytes] | None = None) -> Task:
         self._device.setup(setup)
         yield _TRANSACTION_NS
         size = int.from_bytes(setup[6:8], "little")

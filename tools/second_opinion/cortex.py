@@ -159,7 +159,7 @@ class Cortex:
         def hook(_uc: object, _kind: int, at: int, width: int, value: int, _data: object) -> bool:
             try:
                 write(at, width, value & (1 << 8 * width) - 1)
-            except Exception as error:  # noqa: BLE001 (it may not pass through Unicorn)
+            except Exception as error:
                 self._fail(error)
             return True
 

@@ -49,7 +49,9 @@ class Registers:
 
     def _know(self, verb: str, offset: int) -> None:
         if offset & ~3 not in self.values:
-            what = f"{verb} {self.base + offset:#010x}, an unknown register of {type(self).__name__}"
+            what = (
+                f"{verb} {self.base + offset:#010x}, an unknown register of {type(self).__name__}"
+            )
             raise self.core.error(what)
 
 

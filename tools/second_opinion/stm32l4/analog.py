@@ -1,4 +1,4 @@
-"""ADC (RM0351, chapter 18), of which the internal reference is read, and the random numbers (27)."""
+"""ADC (RM0351, chapter 18), of which the internal reference is read; random numbers (27)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from tallystick.tools.second_opinion.stm32l4.clocks import Clocks
 
 ADC, RNG = 0x50040000, 0x50060800
 _ISR, _IER, _CR, _SMPR1, _SMPR2, _SQR1, _DR, _CCR = 0, 4, 8, 0x14, 0x18, 0x30, 0x40, 0x308
-_RESET = {
-    at: 0
-    for at in (
-        _ISR, _IER, 0x0C, 0x10, _SMPR1, _SMPR2, 0x20, 0x24, 0x28, _SQR1, 0x34, 0x38, 0x3C, _DR,
-        0x4C, 0x60, 0x64, 0x68, 0x6C, 0x80, 0x84, 0x88, 0x8C, 0xA0, 0xA4, 0xB0, 0xB4, 0x300, _CCR,
-        0x30C,
-    )
-} | {_CR: 0x20000000}  # fmt: skip
-_ADEN, _ADDIS, _ADSTART, _ADSTP, _ADVREGEN, _DEEPPWD, _ADCAL = 1, 2, 4, 16, 1 << 28, 1 << 29, 1 << 31
+_KEPT = (
+    _ISR, _IER, 0x0C, 0x10, _SMPR1, _SMPR2, 0x20, 0x24, 0x28, _SQR1, 0x34, 0x38, 0x3C, _DR, 0x4C,
+    0x60, 0x64, 0x68, 0x6C, 0x80, 0x84, 0x88, 0x8C, 0xA0, 0xA4, 0xB0, 0xB4, 0x300, _CCR, 0x30C,
+)  # fmt: skip
+_RESET = {**dict.fromkeys(_KEPT, 0), _CR: 0x20000000}
+_ADEN, _ADDIS, _ADSTART, _ADSTP, _ADVREGEN, _DEEPPWD, _ADCAL = (
+    1,
+    2,
+    4,
+    16,
+    1 << 28,
+    1 << 29,
+    1 << 31,
+)
 _ADRDY, _EOSMP, _EOC, _EOS = 1, 2, 4, 8
 _VREFEN = 1 << 22
 _SAMPLING = (2.5, 6.5, 12.5, 24.5, 47.5, 92.5, 247.5, 640.5)  # ADC clocks
@@ -26,7 +31,7 @@ _VREFINT, _NEEDS_US = 0, 4.0  # channel; the least sampling time of the internal
 
 
 class Adc(Registers):
-    """`reference()` is what VREFINT reads as, 12 bits. Other channels read 0: nothing is on them."""
+    """`reference()` is what VREFINT reads as, 12 bits. Nothing is on the other channels."""
 
     def __init__(self, core: Cortex, clocks: Clocks, reference: Callable[[], int]) -> None:
         super().__init__(core, ADC, _RESET)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.chip.probe import Probe
@@ -46,14 +47,21 @@ _ALTERNATE = 2  # mode of a pin
 
 
 class Stm32L4:
-    """`Chip` for `nucleo_l476rg`. `seed` is what it rolls its random numbers from."""
+    """`Chip` for `nucleo_l476rg`. MicroPython takes a byte of each random word: `entropy`
+    are these bytes, one after the other; without it they are the same in every run."""
 
     def __init__(
-        self, board: Board, segments: Segments, *, cell_mv: int = 3000, seed: int = 0
+        self,
+        board: Board,
+        segments: Segments,
+        *,
+        cell_mv: int = 3000,
+        entropy: Iterator[int] | None = None,
     ) -> None:
         self.board = board
         self.cell_mv = cell_mv
-        self.rng = random.Random(seed)
+        rolls = random.Random(0)
+        self._entropy = entropy or iter(lambda: rolls.getrandbits(8), None)
         self.boots = 0
         self.sent = bytearray()
         self.on_send: Callable[[bytes], None] | None = None
@@ -86,7 +94,7 @@ class Stm32L4:
         core, board = self.core, self.board
         self.power = power.Power(core, self._pulls_changed)
         self.clocks = rcc = clocks.Clocks(
-            core, lambda: self.power.backup_open, lambda: self.rtc.reset()
+            core, lambda: self.power.backup_open, lambda: self.rtc.reset()  # noqa: PLW0108 (later)
         )
         self.rtc = rtc.Rtc(core, rcc, lambda: self.power.backup_open)
         timing = board.flash_timing
@@ -101,9 +109,9 @@ class Stm32L4:
         self.usart.on_send = self._serial_out
         self.spi = spi.Spi(core, spi.SPI1, 35, lambda: rcc.pclk2, self._spi_out)
         dma = [spi.Dma(core, base, {spi.SPI1 + 0xC: self.spi}) for base in (spi.DMA1, spi.DMA2)]
-        self.spi.on_dma_request = lambda: [each.serve() for each in dma][0]
+        self.spi.on_dma_request = lambda: [each.serve() for each in dma]
         adc = analog.Adc(core, rcc, lambda: _CALIBRATION * _CALIBRATED_MV // self.cell_mv)
-        rng = analog.Rng(core, rcc, lambda: self.rng.getrandbits(32))
+        rng = analog.Rng(core, rcc, lambda: next(self._entropy) * 0x01010101)
         self.watchdog = watchdog.Watchdog(core, lambda: self._reset(clocks.WATCHDOG))
         debug = Registers(core, _DBGMCU, {0: _DBGMCU_IDCODE, 4: 0, 8: 0, 12: 0, 16: 0})
         others = [
@@ -113,10 +121,12 @@ class Stm32L4:
             )
         ]  # fmt: skip
         clocked: list[tuple[Registers, int, int]] = [
-            (dma[0], clocks.AHB1, 0), (dma[1], clocks.AHB1, 1), (self.flash_controller, clocks.AHB1, 8),
+            (dma[0], clocks.AHB1, 0), (dma[1], clocks.AHB1, 1),
+            (self.flash_controller, clocks.AHB1, 8),
             *((port, clocks.AHB2, n) for n, port in enumerate(self.ports)),
             (adc, clocks.AHB2, 13), (rng, clocks.AHB2, 18),
-            (self.power, clocks.APB1, 28), *((u, clocks.APB1, 17 + n) for n, u in enumerate(others)),
+            *((each, clocks.APB1, 17 + n) for n, each in enumerate(others)),
+            (self.power, clocks.APB1, 28),
             (syscfg, clocks.APB2, 0), (self.spi, clocks.APB2, 12), (self.usart, clocks.APB2, 14),
         ]  # fmt: skip
         for device, register, bit in clocked:
@@ -176,7 +186,7 @@ class Stm32L4:
         self._line_ns = begins + len(data) * byte_ns
         for n, byte in enumerate(data):
             at = begins + (n + 1) * byte_ns
-            self.core.after(at - self.core.now_ns, lambda byte=byte: self._serial_in(byte))  # type: ignore[misc]
+            self.core.after(at - self.core.now_ns, partial(self._serial_in, byte))
         self.core.after(self._line_ns + byte_ns - self.core.now_ns, self.usart.idle)
         for probe in self._probes:
             probe.serial(round(self.now_us), data, to_card=True)
@@ -323,7 +333,9 @@ class Stm32L4:
         """Whether a peripheral has this pin."""
         values, bit = self.ports[pin >> 4].values, pin & 15
         mode = values[0x00] >> 2 * bit & 3
-        return mode == _ALTERNATE and values[0x20 + 4 * (bit >> 3)] >> 4 * (bit & 7) & 15 == function
+        return (
+            mode == _ALTERNATE and values[0x20 + 4 * (bit >> 3)] >> 4 * (bit & 7) & 15 == function
+        )
 
     def _spi_out(self, data: bytes, clock_hz: float) -> None:
         """SPI1 has AF5. What goes out on other pins than the display's, does not reach it."""

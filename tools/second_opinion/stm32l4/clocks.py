@@ -129,7 +129,9 @@ class Clocks(Registers):
     def _divided(self, register: int, on: int, enable: int) -> float:
         """Outputs Q (enable bit 20) and R (24) of a PLL."""
         value = self.values[register]
-        return self._vco(register, on) / (((value >> enable + 1 & 3) + 1) * 2) * (value >> enable & 1)
+        return (
+            self._vco(register, on) / (((value >> enable + 1 & 3) + 1) * 2) * (value >> enable & 1)
+        )
 
     @property
     def sysclk(self) -> float:
@@ -171,7 +173,9 @@ class Clocks(Registers):
     @property
     def adc(self) -> float:
         """Asynchronous clock of the ADC; 0 where there is none."""
-        return (0, self._divided(_PLLSAI1CFGR, 26, 24), 0, self.sysclk)[self.values[_CCIPR] >> 28 & 3]
+        return (0, self._divided(_PLLSAI1CFGR, 26, 24), 0, self.sysclk)[
+            self.values[_CCIPR] >> 28 & 3
+        ]
 
     @property
     def rtc(self) -> float:

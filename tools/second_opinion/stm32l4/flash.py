@@ -6,6 +6,7 @@ Not here: fast programming, mass erase, option bytes (they read as from the fact
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from tallystick.emulator.parts.nor_flash import Cut, Failure, FaultPlan, FlashOperation, Phase
 from tallystick.tools.second_opinion.cortex import Cortex
@@ -26,6 +27,9 @@ _EOP, _OPERR, _PROGERR, _PGAERR, _SIZERR, _PGSERR = 1, 1 << 1, 1 << 3, 1 << 5, 1
 _BSY = 1 << 16
 _ERRORS = 0xC3F8  # those that make the next operation a sequence error
 _CLEARED = 0xC3FB
+
+
+Kind = Literal["program", "erase"]
 
 
 class PowerIsCutError(Exception):
@@ -135,11 +139,10 @@ class Flash(Registers):
         self._half = None
         self.values[_SR] |= error | (_OPERR if self.values[_CR] & _ERRIE else 0)
 
-    def _apply(self, kind: str, address: int, new: bytes, duration_us: float) -> None:
+    def _apply(self, kind: Kind, address: int, new: bytes, duration_us: float) -> None:
         self._on_operation(kind, address, len(new), duration_us)
         old = self.core.peek(MEMORY + address, len(new))
-        as_kind = "erase" if kind == "erase" else "program"
-        operation = FlashOperation(self.operations, as_kind, address, old, new)
+        operation = FlashOperation(self.operations, kind, address, old, new)
         self.operations += 1
         fault = self.fault_plan(operation) if self.fault_plan else None
         if isinstance(fault, Failure):

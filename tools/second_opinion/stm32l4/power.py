@@ -51,7 +51,9 @@ class Power(Registers):
 
     def get(self, at: int) -> int:
         if at == _SR2:
-            return self.values[at] & ~0x700 | (1 << 9 if self.values[_CR1] >> 14 & 1 else 0) | 1 << 8
+            return (
+                self.values[at] & ~0x700 | (1 << 9 if self.values[_CR1] >> 14 & 1 else 0) | 1 << 8
+            )
         return 0 if at == _SCR else self.values[at]
 
     def put(self, at: int, value: int) -> None:

@@ -14,7 +14,15 @@ _RESET = {
     _TDR: 0,
 }  # fmt: skip
 _UE, _RE, _TE, _OVER8 = 1, 1 << 2, 1 << 3, 1 << 15
-_ORE, _IDLE, _RXNE, _TC, _TXE, _TEACK, _REACK = 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 21, 1 << 22
+_ORE, _IDLE, _RXNE, _TC, _TXE, _TEACK, _REACK = (
+    1 << 3,
+    1 << 4,
+    1 << 5,
+    1 << 6,
+    1 << 7,
+    1 << 21,
+    1 << 22,
+)
 _BITS = 10  # start, eight data, stop
 _TOLERANCE = 0.03
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.registers import Registers
@@ -35,7 +36,7 @@ class Spi(Registers):
         self._irq = irq
         self._clock = clock
         self._on_send = on_send
-        self.on_dma_request: Callable[[], None] = lambda: None
+        self.on_dma_request: Callable[[], object] = lambda: None
         self.on_reset()
 
     def on_reset(self) -> None:
@@ -145,7 +146,7 @@ class Dma(Registers):
                 ends = spi.send(data if control & _MINC else data * count)
                 # The last bytes are in the FIFO when the channel is done.
                 left_ns = ends - self.core.now_ns - 2 * 8e9 / spi.clock_hz
-                self.core.after(max(0.0, left_ns), lambda n=channel: self._done(n))  # type: ignore[misc]
+                self.core.after(max(0.0, left_ns), partial(self._done, channel))
 
     def _done(self, channel: int) -> None:
         if self._active[channel]:

@@ -30,7 +30,8 @@ from tallystick.tools.second_opinion.cortex_system import ChipError
 
 NEW_VERSION = "9.9.9"
 _START_MS, _SETTLE_MS, _CODE_MS, _DARK_MS, _HOLD_MS = 3_000, 1_000, 10_000, 60_000, 2_500
-_PRESS_MS = 120.0
+_UNDOCKED_MS = 5_000  # until it sleeps again
+_PRESS_MS, _REACTION_MS = 120.0, 300.0
 _BYTE_MS = 10_000 / 115_200
 
 
@@ -148,7 +149,7 @@ class Rig:
             IssuerSession(channel).put_key(custody.firm_version, keys)
             channel = self._channel(connection)
             IssuerSession(channel).set_status(LifeCycle.SECURED)
-        self.chip.run(_SETTLE_MS)
+        self.chip.run(_UNDOCKED_MS)
         return "in service"
 
     def calculate(self) -> str:
@@ -157,7 +158,7 @@ class Rig:
             serial = IssuerSession(connection).serial()
             select_oath(connection)
             code = OathSession(connection).calculate(serial, self._finger())
-        self.chip.run(_SETTLE_MS)
+        self.chip.run(_UNDOCKED_MS)
         return code
 
     def update(self) -> str:
@@ -167,7 +168,7 @@ class Rig:
                 connection, self._station.custody.channel_keys, self._station.update,
                 waiting=self._finger(), host_challenge=self._challenge,
             )  # fmt: skip
-        self.chip.run(_SETTLE_MS)
+        self.chip.run(_UNDOCKED_MS)
         version = now.header.version if now.header is not None else "nothing"
         return f"{version} {now.state.name.lower()}"
 
@@ -202,6 +203,7 @@ class Rig:
         def press() -> None:
             if not pressed:
                 pressed.append(True)
+                self.chip.run(_REACTION_MS)
                 self.chip.press(_PRESS_MS)
                 self.chip.run(_PRESS_MS)
 

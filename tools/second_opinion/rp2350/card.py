@@ -11,7 +11,7 @@ from tallystick.emulator.seeing.frames import Frame
 from tallystick.tools.second_opinion.rp2350.board import MS, ChipBoard
 
 _BAUD = 115_200
-_ADC_CHANNEL, _ADC_MAX, _ADC_MV = 3, 4095, 3300
+_ADC_CHANNEL, _ADC_STEPS, _ADC_MV = 3, 4096, 3300
 _DIVIDER = 3  # between the cell and its ADC channel, on the board
 
 
@@ -65,7 +65,7 @@ class ChipCard(ChipBoard):
         self.display.power(False)
 
     def _read_cell(self, channel: int) -> int:
-        return self.cell_mv * _ADC_MAX // (_ADC_MV * _DIVIDER) if channel == _ADC_CHANNEL else 0
+        return self.cell_mv * _ADC_STEPS // (_ADC_MV * _DIVIDER) if channel == _ADC_CHANNEL else 0
 
     def _shown(self, data: bytes, byte_us: float) -> None:
         for probe in self._probes:

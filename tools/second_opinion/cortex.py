@@ -25,6 +25,7 @@ from __future__ import annotations
 import ctypes
 import heapq
 import math
+import struct
 from collections.abc import Callable
 from importlib import import_module, metadata
 from itertools import count
@@ -42,6 +43,7 @@ from tallystick.tools.second_opinion.cortex_system import (
     SystemControl,
     SysTick,
 )
+from tallystick.tools.second_opinion.register_set import RegisterSet
 
 __all__ = ["FIRST_IRQ", "PENDSV", "SVC", "SYSTICK", "ChipError", "Cortex", "Device", "Event"]
 
@@ -103,11 +105,16 @@ class Cortex:
         }
         self.uc.ctl_set_cpu_model(models[model])
         self._counter, self._limit = _counters(self.uc)
-        self._frame_regs = [
-            *(getattr(arm_const, f"UC_ARM_REG_R{n}") for n in (0, 1, 2, 3, 12)),
-            arm_const.UC_ARM_REG_LR, arm_const.UC_ARM_REG_PC, arm_const.UC_ARM_REG_XPSR,
-        ]  # fmt: skip
-        self._fp_regs = [getattr(arm_const, f"UC_ARM_REG_S{n}") for n in range(16)]
+        registers = ("R0", "R1", "R2", "R3", "R12", "LR")
+        state = "XPSR_NZCVQG"
+        self._sets = {
+            "frame": RegisterSet(self.uc, *registers, "PC", "XPSR", "SP", "CONTROL"),
+            "fp": RegisterSet(self.uc, *(f"S{n}" for n in range(16)), "FPSCR"),
+            "enter": RegisterSet(self.uc, "SP", state, "CONTROL", "LR", "PC"),
+            "stacks": RegisterSet(self.uc, "MSP", "PSP", "CONTROL"),
+            "exit": RegisterSet(self.uc, "MSP", "PSP", state, "CONTROL", *registers, "PC"),
+            "masks": RegisterSet(self.uc, "PRIMASK", "FAULTMASK", "BASEPRI"),
+        }
         self.cycles_per_instruction = cycles_per_instruction
         self.on_sleep: Callable[[bool], None] = _nothing
         self.on_wake: Action = _nothing  # from a deep sleep
@@ -278,6 +285,11 @@ class Cortex:
 
     def _number(self, number: int) -> int:
         return int(getattr(self._c, f"UC_ARM_REG_R{number}"))
+
+    def masks(self) -> tuple[bool, int]:
+        """(PRIMASK or FAULTMASK is set, BASEPRI)."""
+        primask, faultmask, basepri = self._sets["masks"].read()
+        return bool((primask | faultmask) & 1), basepri
 
     def special(self, name: str) -> int:
         """PRIMASK, BASEPRI, FAULTMASK, CONTROL, MSP, PSP, XPSR."""
@@ -511,49 +523,41 @@ class Cortex:
 
     def _enter(self, number: int) -> None:
         """Stacks the frame and goes to the handler (B1.5.6)."""
-        control, xpsr = self.special("CONTROL"), self.special("XPSR")
+        *words, sp, control = self._sets["frame"].read()
+        xpsr = words[7]
         with_fp = bool(control & 4)
-        registers = list(self.uc.reg_read_batch(self._frame_regs))
-        registers[6] = self._pc
-        sp = self.reg(13)
-        misaligned = sp & 4
-        words = [value & 0xFFFFFFFF for value in registers]
-        words[7] = xpsr & ~(1 << 9) | misaligned << 7
+        words[6] = self._pc
+        words[7] = xpsr & ~(1 << 9) | (sp & 4) << 7  # the padding, as bit 9
         if with_fp:
-            words += [*self.uc.reg_read_batch(self._fp_regs), self.special("FPSCR"), 0]
-        frame = sp - misaligned - 4 * len(words)
-        self.load(frame, b"".join((word & 0xFFFFFFFF).to_bytes(4, "little") for word in words))
-        self.set_reg(13, frame)
-        in_handler, on_psp = xpsr & 0x1FF, control >> 1 & 1
-        self._set_special("XPSR_NZCVQG", 1 << 24 | number)
-        if with_fp:
-            self._set_special("CONTROL", control & ~4)
-        exc_return = 0xFFFFFFE1 | (not with_fp) << 4 | (0 if in_handler else 8 | on_psp << 2)
-        self._set_special("LR", exc_return)
-        self.pc = self.word(self.scb.vectors + 4 * number)
+            words += [*self._sets["fp"].read(), 0]
+        frame = (sp & ~4) - 4 * len(words)
+        self.load(frame, struct.pack(f"<{len(words)}I", *words))
+        back = 0xFFFFFFE1 | (not with_fp) << 4
+        back |= 0 if xpsr & 0x1FF else 8 | (control & 2) << 1
+        self._pc = self.word(self.scb.vectors + 4 * number) & ~1
+        start = self._pc | 1
+        self._sets["enter"].write((frame, 1 << 24 | number, control & ~4, back, start))
         self.nvic.entered(number)
         self._event = True
 
     def _exit(self, exc_return: int) -> None:
         """Takes the frame off the stack (B1.5.8)."""
         self.nvic.left()
-        stack = "PSP" if exc_return & 4 else "MSP"
-        frame = self.special(stack)
+        msp, psp, control = self._sets["stacks"].read()
+        frame = psp if exc_return & 4 else msp
         with_fp = not exc_return & 16
-        size = 104 if with_fp else 32
-        raw = self.peek(frame, size)
-        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, size, 4)]
-        self._set_special(stack, frame + size + (words[7] >> 7 & 4))
-        self._set_special("XPSR_NZCVQG", words[7] & ~(1 << 9))
+        count = 26 if with_fp else 8
+        words = struct.unpack(f"<{count}I", self.peek(frame, 4 * count))
+        xpsr = words[7]
+        top = frame + 4 * count + (xpsr >> 7 & 4)
+        stacks = (msp, top) if exc_return & 4 else (top, psp)
         if exc_return & 8:
-            control = self.special("CONTROL") & ~6
-            self._set_special("CONTROL", control | exc_return >> 1 & 2 | with_fp << 2)
-        pairs = list(zip(self._frame_regs[:6], words[:6], strict=True))
+            control = control & ~6 | exc_return >> 1 & 2 | with_fp << 2
         if with_fp:
-            pairs += zip(self._fp_regs, words[8:24], strict=True)
-            self._set_special("FPSCR", words[24])
-        self.uc.reg_write_batch(pairs)
-        self.pc = words[6]
+            self._sets["fp"].write(words[8:25])
+        self._pc = words[6] & ~1
+        start = self._pc | 1
+        self._sets["exit"].write((*stacks, xpsr & ~(1 << 9), control, *words[:6], start))
         self._event = True
 
 

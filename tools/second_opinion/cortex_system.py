@@ -68,18 +68,15 @@ class Nvic:
     def _running(self) -> int:
         return min((self._urgency(number) for number in self.active), default=_THREAD)
 
-    def _limit(self) -> int:
-        limit = self._running()
-        base = self._core.special("BASEPRI")
-        return min(limit, base) if base else limit
-
     def taken(self) -> int | None:
         """The pending exception that is entered now."""
         best = self._best() if self.pending else None
-        if best is None or best[0] >= self._limit():
+        if best is None or best[0] >= self._running():
             return None
-        masked = (self._core.special("PRIMASK") | self._core.special("FAULTMASK")) & 1
-        return None if masked and best[0] >= 0 else best[1]
+        masked, base = self._core.masks()
+        if best[0] >= 0 and (masked or (base and best[0] >= base)):
+            return None
+        return best[1]
 
     def waits(self) -> bool:
         """One would be taken, were it not masked."""
@@ -89,7 +86,10 @@ class Nvic:
     def wakes(self) -> bool:
         """One ends WFI: whether PRIMASK is set does not matter, BASEPRI does."""
         best = self._best() if self.pending else None
-        return best is not None and best[0] < self._limit()
+        if best is None or best[0] >= self._running():
+            return False
+        _, base = self._core.masks()
+        return not base or best[0] < base
 
     def entered(self, number: int) -> None:
         self.pending.discard(number)

@@ -195,11 +195,9 @@ class Cortex:
             self._devices[block] = (address, device)
 
     def window(self, address: int, size: int, device: Device) -> None:
-        """A whole range of addresses, in steps of 4 KiB, to one device: a bus of its own."""
-        self._map(
-            address, size, lambda at, width: device.read(at - address, width),
-            lambda at, width, value: device.write(at - address, width, value),
-        )  # fmt: skip
+        """A whole range of addresses, in steps of 4 KiB, to one device, which gets whole addresses:
+        a bus of its own."""
+        self._map(address, size, device.read, device.write)
 
     def _map(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tallystick.tools.second_opinion.cortex import ChipError, Cortex
 
-_SPACING = 0x8000  # of peripherals on the APB
+_SPACING, _LARGE, _PAGE = 0x8000, 0x10000, 0x1000  # of peripherals
 _XOR, _SET, _CLEAR = 1, 2, 3  # writes to a peripheral's address + 0x1000, 0x2000, 0x3000
 WORD = 0xFFFFFFFF
 
@@ -78,31 +78,38 @@ class Bus:
     def __init__(self, core: Cortex, base: int, size: int, blocks: Mapping[int, Block]) -> None:
         self._core = core
         self._base = base
-        self._blocks = {
-            address: block for address, block in blocks.items() if base <= address < base + size
-        }
+        self._blocks = blocks
+        self._pages = [self._page(address) for address in range(base, base + size, _PAGE)]
         core.window(base, size, self)
 
-    def _find(self, address: int) -> tuple[Block, int]:
-        block = self._blocks.get(address & ~(_SPACING - 1)) or self._blocks.get(address & ~0xFFFF)
-        if block is None:
+    def _page(self, address: int) -> tuple[Block, int, int] | None:
+        """Whose 4 KiB these are, where they begin in it, and as which of four aliases."""
+        for granule in (_SPACING, _LARGE):
+            block = self._blocks.get(address & -granule)
+            if block is not None:
+                return (block, address & (_LARGE - 1), 0) if block.flat else (block, 0, address >> 12 & 3)
+        return None
+
+    def _find(self, address: int) -> tuple[Block, int, int]:
+        offset = address - self._base
+        page = self._pages[offset >> 12]
+        if page is None:
             raise self._core.error(f"touches {address:#010x}, where nothing is")
-        return block, address & (0xFFFF if block.flat else 0xFFF)
+        block, start, alias = page
+        return block, start + (offset & (_PAGE - 1)), alias
 
-    def read(self, offset: int, width: int) -> int:
-        block, offset = self._find(self._base + offset)
+    def read(self, address: int, width: int) -> int:
+        block, at, _ = self._find(address)
         if isinstance(block, Memory):
-            return block.read_some(offset, width)
-        shift = 8 * (offset & 3)
-        return block.read(offset & ~3) >> shift & ((1 << 8 * width) - 1)
+            return block.read_some(at, width)
+        word = block.read(at & ~3)
+        return word if width == 4 else word >> 8 * (at & 3) & ((1 << 8 * width) - 1)
 
-    def write(self, offset: int, width: int, value: int) -> None:
-        address = self._base + offset
-        block, offset = self._find(address)
-        alias = 0 if block.flat else address >> 12 & 3
+    def write(self, address: int, width: int, value: int) -> None:
+        block, at, alias = self._find(address)
         if isinstance(block, Memory):
-            block.write_some(offset, alias, width, value)
+            block.write_some(at, alias, width, value)
             return
         if width < 4:  # narrow writes are replicated across the bus (2.1.5)
             value = int.from_bytes(value.to_bytes(width, "little") * (4 // width), "little")
-        block.change(offset & ~3, alias, value)
+        block.change(at & ~3, alias, value)

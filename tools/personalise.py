@@ -46,9 +46,7 @@ def personalise_over(
     custody = SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER))
     select_oath(connection)
     serial = IssuerSession(connection).serial()
-    channel = SecureChannel.open(
-        connection, custody.channel_keys, host_challenge=host_challenge
-    )
+    channel = SecureChannel.open(connection, custody.channel_keys, host_challenge=host_challenge)
     data = tlv.encode(TAG_NAME, serial.encode())
     data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + seed.reveal())
     channel.transmit(Command(0, INS_PUT, data=data)).require("take the seed")

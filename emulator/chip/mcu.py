@@ -91,7 +91,7 @@ class Mcu:
             if board.chip == "rp2350"
             else Rp2040()
             if board.chip == "rp2040"
-            else Stm32L4(flash, self.program, self.erase)
+            else Stm32L4(flash, self.program, self.erase, self.supply_mv)
         )
         self._watch = (0, 0)
         self.forkable = False
@@ -129,6 +129,10 @@ class Mcu:
         self._load_asleep = supply.load("chip asleep")
         self._load_flash = supply.load("flash")
 
+    def supply_mv(self) -> int:
+        """What the chip runs from at this moment."""
+        return 3000 if self.supply is None else self.supply.voltage_mv()
+
     def power_on(self) -> None:
         if self.state is State.OFF:
             self.family.power_up()
@@ -155,6 +159,7 @@ class Mcu:
             "built_in": board.built_in,
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
+                **{name: dict(settings) for name, settings in board.port.items()},
                 "flash": {"us_per_256": board.read_us_per_256},
                 "guard": {"us_per_256": board.import_us_per_256},
             },

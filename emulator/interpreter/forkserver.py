@@ -2,12 +2,13 @@
 
 Run as `python -m tallystick.emulator.interpreter.forkserver FD`; it ends when FD is closed. A
 request is one datagram of JSON with one file descriptor, a socket; the answer is the process number
-of a *mother*, as text. A mother has run `port/boot.py` up to the point where the chip would come out of reset, and
-blocks there in a read. To start a chip, send her a datagram (JSON: the list of processors to run
-on) with four descriptors (flash, read, write, console) over that socket, then SIGUSR1: she forks,
-the child takes the descriptors, and she answers with its number. She ends with the fork server, and
-that ends when its host does, however it ends. A fifth descriptor, a socket, makes the child a
-mother too: it can be forked in the same way while its firmware waits for an answer.
+of a *mother*, as text. A mother has run `port/boot.py` up to the point where the chip would come
+out of reset, and blocks there in a read. To start a chip, send her a datagram (JSON: the list of
+processors to run on) with four descriptors (flash, read, write, console) over that socket, then
+SIGUSR1: she forks, the child takes the descriptors, and she answers with its number. She ends with
+the fork server, and that ends when its host does, however it ends. A fifth descriptor, a socket,
+makes the child a mother too: it can be forked in the same way while its firmware waits for an
+answer.
 """
 
 from __future__ import annotations

@@ -111,9 +111,9 @@ def install(
     """Sends the update, has the card start it, and confirms it; returns what then runs.
 
     derive: the firm's keys. waiting: for the press that a card in service asks for.
-    host_challenge: for runs that have to be the same again, in place of a random one. The line stays
-    open over the card's restart: a card that is undocked on trial goes back. Running it again after
-    a failure goes on or begins anew; the card meanwhile works with the image it had. Raises
+    host_challenge: for runs that have to be the same again, in place of a random one. The line
+    stays open over the card's restart: a card that is undocked on trial goes back. Running it again
+    after a failure goes on or begins anew; the card meanwhile works with the image it had. Raises
     RefusedError and whatever the line raises.
     """
     _check(connection, update.header)

@@ -26,16 +26,24 @@ class Chip(Protocol):
 
     `boots` counts starts, from power-on, sleep or reset. `sent` is all that went out over the
     serial line, `on_send` hears it as it goes. `fault_plan` may cut the power at a flash operation:
-    the chip is then without power, as after `power_off`.
+    the chip is then without power, as after `power_off`. `faults` are what the program did that a
+    data sheet forbids, a sentence each.
     """
 
     board: Board
-    display: MemoryLcd | Ssd1306
-    boots: int
     sent: bytearray
     on_send: Callable[[bytes], None] | None
     fault_plan: FaultPlan | None
-    powered: bool
+    faults: list[str]
+
+    @property
+    def display(self) -> MemoryLcd | Ssd1306: ...
+
+    @property
+    def boots(self) -> int: ...
+
+    @property
+    def powered(self) -> bool: ...
 
     @property
     def now_us(self) -> float: ...

@@ -121,6 +121,7 @@ class Cortex:
         self.on_reset: Action = _nothing
         self.on_breakpoint: Callable[[int], bool] = lambda _pc: False
         self.on_coprocessor: Callable[[int, int], bool] = lambda _first, _second: False
+        self.faults: list[str] = []
         self.instructions = 0  # executed since it was made, without the slice that runs
         self.asleep = False  # waiting for an interrupt or an event
         self.held = False  # by the chip: no clock, or in reset
@@ -255,6 +256,12 @@ class Cortex:
     def _fail(self, error: Exception) -> None:
         self._failure = error
         self.uc.emu_stop()
+
+    def fault(self, what: str) -> None:
+        """The program does what a data sheet forbids: kept in `faults`, once."""
+        sentence = f"The program {what} (at {self.pc:#010x})."
+        if sentence not in self.faults:
+            self.faults.append(sentence)
 
     def error(self, what: str) -> ChipError:
         """An error of the program, with where it is."""

@@ -181,7 +181,8 @@ class SysTick:
             self._event = self._core.after(max(0.0, self._left) / self._rate, self._zero)
 
     def _zero(self) -> None:
-        late = -self._value()  # an instruction's time at most, or what the CPU stalled
+        # An instruction's time at most, or what the CPU stalled. Rounding may make it less than 0.
+        late = max(0.0, -self._value())
         period = self._reload + 1
         self._left, self._since_ns = period - late % period, self._core.now_ns
         self._counted = True

@@ -15,6 +15,7 @@ from tallystick.tools.second_opinion.record import DISPLAY, FLASH, SERIAL, Recor
 from tallystick.tools.second_opinion.scenario import STEPS, Rig, act, entropy, station
 
 CELL_MV = 3000
+_BAR_ROWS, _BAR_BYTES = 5, 100  # that are sent to redraw the bar, on any display
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def compare(
         rigs = [Rig(ours, office), Rig(other, office)]
         for name, step in STEPS[:steps]:
             records = [
-                recorder.take(act(step, rig))
-                for rig, recorder in zip(rigs, recorders, strict=True)
+                recorder.take(act(step, rig)) for rig, recorder in zip(rigs, recorders, strict=True)
             ]
             found.append(judge(name, *records))
             if on_step is not None:
@@ -105,8 +105,10 @@ def judge(name: str, ours: Record, other: Record) -> Step:
         differences.append(_flash_difference(ours.flash, other.flash))
     for wire in (DISPLAY, SERIAL, FLASH):
         differences += _wire_difference(wire, ours.wires[wire], other.wires[wire])
-    differences += [f"ours fed its display wrongly: {error}" for error in ours.errors]
-    differences += [f"the other fed its display wrongly: {error}" for error in other.errors]
+    if len(ours.errors) != len(other.errors):
+        differences.append(
+            f"against a data sheet: {ours.errors} of ours, {other.errors} of the other"
+        )
     parts, same_order = side_by_side(ours.marks, other.marks)
     if not same_order:
         differences.append("display and flash took turns in another order")
@@ -119,12 +121,21 @@ def _flash_difference(ours: bytes, other: bytes) -> str:
 
 
 def _wire_difference(wire: str, ours: Wire, other: Wire) -> list[str]:
-    if ours == other:
-        return []
     for n, (one, two) in enumerate(zip(ours, other, strict=False)):
-        if one != two:
+        if one != two and not (wire == DISPLAY and _same_but_for_the_bar(one, two)):
             return [f"{wire}: transfer {n} is {_words(one)} of ours, {_words(two)} of the other"]
-    return [f"{wire}: {len(ours)} transfers of ours, {len(other)} of the other"]
+    if len(ours) != len(other):
+        return [f"{wire}: {len(ours)} transfers of ours, {len(other)} of the other"]
+    return []
+
+
+def _same_but_for_the_bar(one: tuple[str, bytes], two: tuple[str, bytes]) -> bool:
+    """How long the bar of the time left is depends on a clock that no two chips share to the
+    millisecond: in the few rows that are sent for it, each may be a pixel off."""
+    (what, ours), (other_what, other) = one, two
+    if what != other_what or len(ours) != len(other) or len(ours) > _BAR_BYTES:
+        return False
+    return sum((a ^ b).bit_count() for a, b in zip(ours, other, strict=True)) <= _BAR_ROWS
 
 
 def _words(transfer: tuple[str, bytes]) -> str:

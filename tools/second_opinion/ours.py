@@ -36,9 +36,9 @@ class Ours:
     def __init__(self, card: Card, cell_mv: int, entropy: Iterator[int]) -> None:
         self.card = card
         self.board: Board = card.board
-        self.display: MemoryLcd | Ssd1306 = card.display
         self.sent = bytearray()
         self.on_send: Callable[[bytes], None] | None = None
+        self.faults: list[str] = []
         self._line_us = 0.0
         card.cell.fixed_mv, card.cell.fixed_ohm = cell_mv, 0.0
         card.mcu.reseed(_Tape(entropy))
@@ -48,6 +48,10 @@ class Ours:
         self.sent += data
         if self.on_send is not None:
             self.on_send(data)
+
+    @property
+    def display(self) -> MemoryLcd | Ssd1306:
+        return self.card.display
 
     @property
     def boots(self) -> int:

@@ -14,9 +14,9 @@ Wire = list[tuple[str, bytes]]
 
 @dataclass
 class Record:
-    """Of one step. `wires` are what went over each, in order: (what, bytes). `marks` are the firsts
-    of rows of transfers to the display and of writes to flash, with the CPU time (µs) from the one
-    before; to END, what is left of the step."""
+    """Of one step. `errors`: what a data sheet forbids. `wires`: what went over each, in order:
+    (what, bytes). `marks`: the firsts of rows of transfers to the display and of writes to flash,
+    with the CPU time (µs) from the one before; to END, what is left of the step."""
 
     result: str
     frame: bytes
@@ -46,6 +46,7 @@ class Recorder(Probe):
         self._firsts: list[tuple[str, float]] = []
         self._cpu_us, self._now_us = self._chip.cpu_us, self._chip.now_us
         self._boots, self._errors = self._chip.boots, len(self._chip.display.errors)
+        self._faults = len(self._chip.faults)
 
     def pin(self, now_us: int, pin: int, level: int) -> None:
         if pin in self._pins and level != self._levels[pin]:
@@ -53,8 +54,8 @@ class Recorder(Probe):
             self._wires[DISPLAY].append((self._pins[pin], bytes((level,))))
 
     def state(self, now_us: int, state: str) -> None:
-        """Asleep or without power a chip drives nothing."""
-        if state in ("deep sleep", "off", "standby", "shutdown"):
+        """Asleep, in reset, or without power a chip drives nothing."""
+        if state in ("deep sleep", "off", "standby", "shutdown", "reset"):
             self._levels = dict.fromkeys(self._pins, 0)
 
     def bus(self, now_us: int, name: str, data: bytes, byte_us: float) -> None:
@@ -95,11 +96,9 @@ class Recorder(Probe):
             cpu_us=ended - self._cpu_us,
             duration_us=chip.now_us - self._now_us,
             boots=chip.boots - self._boots,
-            errors=chip.display.errors[self._errors :],
+            errors=[*chip.display.errors[self._errors :], *chip.faults[self._faults :]],
             wires=self._wires,
-            marks=[
-                (kind, at - before) for (kind, at), before in zip(marks, befores, strict=False)
-            ],
+            marks=[(kind, at - before) for (kind, at), before in zip(marks, befores, strict=False)],
         )
         self._begin()
         return record

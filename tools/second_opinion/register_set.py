@@ -28,5 +28,5 @@ class RegisterSet:
         return list(self._values)
 
     def write(self, values: Sequence[int]) -> None:
-        self._values[:] = values
+        self._values[:] = list(values)
         self._library.uc_reg_write_batch(self._handle, self._numbers, self._pointers, self._count)

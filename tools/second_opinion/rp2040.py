@@ -52,6 +52,7 @@ class Rp2040:
         self.fault_plan: FaultPlan | None = None
         self.boots = 0
         self.powered = False
+        self.faults: list[str] = []
         self._cell_mv = cell_mv
         self._probes: list[Probe] = []
         self._operations = 0

@@ -174,7 +174,8 @@ class Rig:
 
     def cut(self) -> str:
         """A press, and the power goes in the middle of the first write to the journal."""
-        journal, done = self.chip.board.journal, []
+        journal = self.chip.board.journal
+        done: list[FlashOperation] = []
 
         def plan(operation: FlashOperation) -> Cut | None:
             if done or not journal.address <= operation.address < journal.end:

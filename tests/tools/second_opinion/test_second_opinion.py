@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tallystick.tools.second_opinion.parts import DISPLAY, END, FLASH, ChipMarks, Part, side_by_side
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
@@ -24,7 +25,6 @@ from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs, opinion
 from tallystick.tools.second_opinion.chip import SecondChip
 from tallystick.tools.second_opinion.firmware import read_firmware
-from tallystick.tools.second_opinion.parts import DISPLAY, END, FLASH, ChipMarks, Part, side_by_side
 from tests.tools.second_opinion.thumb import button_input, flash_commands, i2c, program, uf2
 
 UF2 = os.environ.get("TALLY_RP2040_UF2", "")

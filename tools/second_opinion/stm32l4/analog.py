@@ -104,8 +104,9 @@ class Adc(Registers):
         sampling = _SAMPLING[self.values[register] >> at & 7]
         value = 0
         if channel == _VREFINT and self.values[_CCR] & _VREFEN:
-            if sampling / self._clock_hz() * 1e6 < _NEEDS_US:
-                raise self.core.error("samples the internal reference for less than 4 µs")
+            took_us = sampling / self._clock_hz() * 1e6
+            if took_us < _NEEDS_US:
+                self.core.fault(f"sampled the internal reference for {took_us:.1f} µs, of 4.0")
             value = self._reference()
 
         def done() -> None:

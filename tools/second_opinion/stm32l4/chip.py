@@ -47,8 +47,8 @@ _ALTERNATE = 2  # mode of a pin
 
 
 class Stm32L4:
-    """`Chip` for `nucleo_l476rg`. MicroPython takes a byte of each random word: `entropy`
-    are these bytes, one after the other; without it they are the same in every run."""
+    """`Chip` for `nucleo_l476rg`. `entropy` are its random bytes, one after the other;
+    without it they are the same in every run."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class Stm32L4:
         self.core = core = Cortex("cortex-m4", _MSI_HZ, CYCLES_PER_INSTRUCTION)
         core.on_sleep, core.on_wake, core.on_reset = self._sleeps, self._wakes, self._software_reset
         core.held = True
+        self.faults = core.faults
         self.display = MemoryLcd(clock_us=lambda: round(core.now_ns / 1000))
         self.display.power(False)
         self._memories()
@@ -94,7 +95,9 @@ class Stm32L4:
         core, board = self.core, self.board
         self.power = power.Power(core, self._pulls_changed)
         self.clocks = rcc = clocks.Clocks(
-            core, lambda: self.power.backup_open, lambda: self.rtc.reset()  # noqa: PLW0108 (later)
+            core,
+            lambda: self.power.backup_open,
+            lambda: self.rtc.reset(),  # noqa: PLW0108 (later)
         )
         self.rtc = rtc.Rtc(core, rcc, lambda: self.power.backup_open)
         timing = board.flash_timing
@@ -108,10 +111,12 @@ class Stm32L4:
         self.usart = serial.Usart(core, serial.USART1, 37, lambda: rcc.kernel(rcc.pclk2, 0))
         self.usart.on_send = self._serial_out
         self.spi = spi.Spi(core, spi.SPI1, 35, lambda: rcc.pclk2, self._spi_out)
-        dma = [spi.Dma(core, base, {spi.SPI1 + 0xC: self.spi}) for base in (spi.DMA1, spi.DMA2)]
-        self.spi.on_dma_request = lambda: [each.serve() for each in dma]
+        self._dma = dma = [
+            spi.Dma(core, base, {spi.SPI1 + 0xC: self.spi}) for base in (spi.DMA1, spi.DMA2)
+        ]
+        self.spi.on_dma_request = self._serve_dma
         adc = analog.Adc(core, rcc, lambda: _CALIBRATION * _CALIBRATED_MV // self.cell_mv)
-        rng = analog.Rng(core, rcc, lambda: next(self._entropy) * 0x01010101)
+        rng = analog.Rng(core, rcc, self._random_word)
         self.watchdog = watchdog.Watchdog(core, lambda: self._reset(clocks.WATCHDOG))
         debug = Registers(core, _DBGMCU, {0: _DBGMCU_IDCODE, 4: 0, 8: 0, 12: 0, 16: 0})
         others = [
@@ -241,6 +246,8 @@ class Stm32L4:
     def _start(self) -> None:
         self.boots += 1
         self.sleep = self._stop = None
+        for probe in self._probes:
+            probe.state(round(self.now_us), "reset")
         for device in self._reset_with_system:
             device.reset()
         self.core.held = False
@@ -344,6 +351,10 @@ class Stm32L4:
         if self._routed(0x05, 5) and self._routed(0x07, 5):
             self.display.spi_write(data, round(clock_hz))
 
+    def _serve_dma(self) -> None:
+        for controller in self._dma:
+            controller.serve()
+
     def _serial_out(self, data: bytes) -> None:
         if not self._routed(0x09, 7):
             return
@@ -360,6 +371,9 @@ class Stm32L4:
             self.usart.receive(byte, _SERIAL_BAUD)
         else:
             self.usart.lost += 1
+
+    def _random_word(self) -> int:
+        return int.from_bytes(bytes(next(self._entropy) for _ in range(4)), "little")
 
     def _flash_begins(self, kind: str, address: int, size: int, duration_us: float) -> None:
         for probe in self._probes:

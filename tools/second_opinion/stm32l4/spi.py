@@ -36,7 +36,7 @@ class Spi(Registers):
         self._irq = irq
         self._clock = clock
         self._on_send = on_send
-        self.on_dma_request: Callable[[], object] = lambda: None
+        self.on_dma_request: Callable[[], None] = lambda: None
         self.on_reset()
 
     def on_reset(self) -> None:

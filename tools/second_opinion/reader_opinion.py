@@ -16,7 +16,6 @@ from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 from fido2.webauthn import AuthenticatorData
 
-from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
 from tallystick.emulator.fingerprints.fingers import FINGERS
 from tallystick.tools.second_opinion.firmware import load_firmware
@@ -53,7 +52,7 @@ class Step:
 @dataclass(frozen=True)
 class ReaderOpinion:
     """same_random: both drew the same numbers by chance, so that answers and flash are compared
-    byte for byte; otherwise by their order, kind and length."""
+    byte for byte; otherwise by their order, kind and status."""
 
     steps: list[Step]
     same_random: bool
@@ -63,8 +62,11 @@ class ReaderOpinion:
         return all(step.agrees for step in self.steps)
 
 
-def compare_readers(path: Path, on_step: Callable[[Step], None] | None = None) -> ReaderOpinion:
-    """`path`: MicroPython for the board, as ELF file with `mp_hal_get_random` for the same chance.
+def compare_readers(
+    path: Path, on_step: Callable[[Step], None] | None = None, count: int | None = None
+) -> ReaderOpinion:
+    """The first `count` steps. `path`: MicroPython for the board, as ELF file with the symbol
+    `mp_hal_get_random` for the same chance.
 
     Raises BadInputError for what is none, or without unicorn; ChipError when the program does what
     the chip does not have.
@@ -72,7 +74,7 @@ def compare_readers(path: Path, on_step: Callable[[Step], None] | None = None) -
     firmware = load_firmware(path, find(BOARD))
     with _both(firmware) as (ours, other):
         steps: list[Step] = []
-        for name, act in _STEPS:
+        for name, act in STEPS[:count]:
             results = [_try(act, side) for side in (ours, other)]
             noted, other_noted = ours.take(), other.take()
             differs = _differences(noted, other_noted, exact=other.same_random)
@@ -126,8 +128,9 @@ def _differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
 
 
 def _shapes(answers: list[bytes]) -> list[bytes]:
-    """Channel and head of each packet: what chance does not change."""
-    return [answer[:7] for answer in answers]
+    """What chance does not change: channel, command or number of each packet, and the status. A
+    signature has not always the same length."""
+    return [answer[:5] + (answer[7:8] if answer[4] & 0x80 else b"") for answer in answers]
 
 
 def _first(what: str, ours: list[Any], other: list[Any]) -> str:
@@ -269,7 +272,7 @@ def _pin_that_is(side: Side) -> object:
     return None
 
 
-_STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
+STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("start and enumeration", _start),
     ("INIT and getInfo", _info),
     ("first PIN", _set_pin),
@@ -284,5 +287,3 @@ _STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
     ("the PIN that holds", _pin_that_is),
     ("log-in after the cut", _log_in),
 )
-
-__all__ = ["BOARD", "BadInputError", "ReaderOpinion", "Step", "compare_readers"]

@@ -87,6 +87,11 @@ class ChipBoard:
         self.memory.fault_plan = plan
 
     @property
+    def faults(self) -> list[str]:
+        """What the program did that a data sheet forbids."""
+        return self.core.faults
+
+    @property
     def boots(self) -> int:
         """Starts, from power-on or reset."""
         return self.chip.boots

@@ -140,6 +140,7 @@ class Cortex:
         self._devices: dict[int, tuple[int, Device]] = {}  # address >> 8
         self._windows: set[int] = set()
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
+        self.uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._unmapped)
         self.hz, self._ns_per_instruction = hz, 1e9 * cycles_per_instruction / hz
         self.nvic = Nvic(self)
         self.systick = SysTick(self)
@@ -252,6 +253,16 @@ class Cortex:
         if found is None:
             raise self.error(f"{verb} {address:#010x}, which this chip does not have")
         return found
+
+    def _unmapped(
+        self, _uc: object, kind: int, address: int, _size: int, _value: int, _data: object
+    ) -> bool:
+        wrote = kind == self._u.UC_MEM_WRITE_UNMAPPED
+        verb = (
+            "wrote" if wrote else "jumped to" if kind == self._u.UC_MEM_FETCH_UNMAPPED else "read"
+        )
+        self._fail(self.error(f"{verb} {address:#010x}, which this chip does not have"))
+        return False
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -452,7 +463,7 @@ class Cortex:
             self.uc.emu_start(self._pc | 1, _NO_ADDRESS, 0, instructions)
         except self._u.UcError as error:
             hint = self._hint(self.pc)
-            if hint not in (_WFE, _YIELD):
+            if hint not in (_WFE, _YIELD) and self._failure is None:
                 raise ChipError(
                     f"The program cannot go on at {self.pc:#010x}: {error}.",
                     todo="The real chip would enter HardFault. Look at what is executed there.",

@@ -133,7 +133,7 @@ def _same_but_for_the_bar(one: tuple[str, bytes], two: tuple[str, bytes]) -> boo
     """How long the bar of the time left is depends on a clock that no two chips share to the
     millisecond: in the few rows that are sent for it, each may be a pixel off."""
     (what, ours), (other_what, other) = one, two
-    if what != other_what or len(ours) != len(other) or len(ours) > _BAR_BYTES:
+    if what != other_what or len(ours) != len(other) or not 16 < len(ours) <= _BAR_BYTES:
         return False
     return sum((a ^ b).bit_count() for a, b in zip(ours, other, strict=True)) <= _BAR_ROWS
 

@@ -3,7 +3,7 @@
 # reaches a Debian mirror and not MicroPython's own site. It is the rp2 port as its makers ship it,
 # but for four modules of micropython-lib (onewire, ds18x20, dht, neopixel) that Debian leaves out.
 #
-#   tests/tools/second_opinion/build_uf2.sh FOLDER     puts firmware.uf2 into FOLDER
+#   tests/tools/second_opinion/build_uf2.sh FOLDER     puts pico.uf2 into FOLDER
 #
 # Needs gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib cmake ninja-build
 # dpkg-dev python3. $SUITE is the Debian release whose sources are taken.
@@ -60,5 +60,5 @@ cmake -S "$top/ports/rp2" -B "$folder/build" -G Ninja -DPICO_NO_PICOTOOL=1 \
     -DMICROPY_FROZEN_MANIFEST="$folder/manifest.py"
 ninja -C "$folder/build"
 arm-none-eabi-objcopy -O binary "$folder/build/firmware.elf" "$folder/firmware.bin"
-python3 "$top/tools/uf2conv.py" -f RP2040 -b 0x10000000 -c -o "$folder/firmware.uf2" \
+python3 "$top/tools/uf2conv.py" -f RP2040 -b 0x10000000 -c -o "$folder/pico.uf2" \
     "$folder/firmware.bin"

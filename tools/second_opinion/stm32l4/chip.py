@@ -229,6 +229,7 @@ class Stm32L4:
             self._start()
 
     def power_off(self) -> None:
+        self._tell_state("off")
         self.powered = False
         self.core.held = True
         self.sleep = self._stop = None
@@ -246,14 +247,16 @@ class Stm32L4:
     def _start(self) -> None:
         self.boots += 1
         self.sleep = self._stop = None
-        for probe in self._probes:
-            probe.state(round(self.now_us), "reset")
+        self._tell_state("reset")
         for device in self._reset_with_system:
             device.reset()
         self.core.held = False
         self.core.reset(flash.MEMORY)
+        self._tell_state("running")
+
+    def _tell_state(self, state: str) -> None:
         for probe in self._probes:
-            probe.state(round(self.now_us), "running")
+            probe.state(round(self.now_us), state)
 
     def _software_reset(self) -> None:
         self._reset(clocks.SOFTWARE)
@@ -267,8 +270,7 @@ class Stm32L4:
         if not deep:
             return
         mode = self.power.sleep
-        for probe in self._probes:
-            probe.state(round(self.now_us), mode.name.lower())
+        self._tell_state(mode.name.lower())
         if mode.is_stop:
             self._stop = mode
             self.core.systick.halt(True)
@@ -300,7 +302,7 @@ class Stm32L4:
         if mode is power.Sleep.STANDBY:
             self._lose_ram()  # also SRAM2: nobody asks for it to be kept
             self.power.leave_standby()
-            self.clocks.system_reset(0)
+            self.clocks.leave_standby()
             self._start()
         elif mode is power.Sleep.SHUTDOWN:
             self._lose_ram()

@@ -12,6 +12,7 @@ _CR, _CFGR, _PLLCFGR, _PLLSAI1CFGR, _CICR = 0x00, 0x08, 0x0C, 0x10, 0x20
 _CCIPR, _BDCR, _CSR = 0x88, 0x90, 0x94
 AHB1, AHB2, APB1, APB1_2, APB2 = 0x48, 0x4C, 0x58, 0x5C, 0x60  # enable registers
 _KHZ = (100, 200, 400, 800, 1_000, 2_000, 4_000, 8_000, 16_000, 24_000, 32_000, 48_000)  # MSI
+_FOUR_MHZ, _MSIRGSEL = 6, 1 << 3
 _HSI_HZ, LSI_HZ = 16_000_000, 32_000
 _ON_TO_READY = {0: 1, 8: 10, 24: 25, 26: 27, 28: 29}  # bits of RCC_CR; HSE has no crystal here
 _MSI, _HSI, _HSE, _PLL = range(4)
@@ -40,6 +41,7 @@ class Clocks(Registers):
         super().__init__(core, BASE, _RESET)
         self._backup_open = backup_open
         self._on_backup_reset = on_backup_reset
+        self._start_range = _FOUR_MHZ
         self.on_change: list[Callable[[], None]] = []  # of any clock
         self.resets: dict[tuple[int, int], Registers] = {}  # reset register and bit → whom
 
@@ -51,8 +53,15 @@ class Clocks(Registers):
     def backup_power_up(self) -> None:
         self.values[_BDCR] = 0
 
+    def leave_standby(self) -> None:
+        """MSI begins at the frequency that was chosen for it (MSISRANGE)."""
+        self.system_reset(0)
+        self._start_range = self.values[_CSR] >> 8 & 15
+        self.core.set_clock(self.hclk)
+
     def system_reset(self, flags: int) -> None:
         """Keeps the flags of earlier resets, and the backup domain."""
+        self._start_range = _FOUR_MHZ
         kept = {_BDCR: self.values[_BDCR], _CSR: self.values[_CSR] | flags}
         self.values = {**_RESET, **kept}
         self.core.set_clock(self.hclk)
@@ -85,8 +94,10 @@ class Clocks(Registers):
         if at == _BDCR:
             self._put_backup(value)
         elif at == _CSR:
-            flags = 0 if value & _REMOVE_FLAGS else self.values[_CSR] & _FLAGS
-            self.values[_CSR] = value & ~_FLAGS & ~_REMOVE_FLAGS | flags
+            kept = 0 if value & _REMOVE_FLAGS else self.values[_CSR] & _FLAGS
+            if not self.values[_CR] & _MSIRGSEL:
+                value = value & ~0xF00 | self.values[_CSR] & 0xF00
+            self.values[_CSR] = value & ~_FLAGS & ~_REMOVE_FLAGS | kept
         else:
             self.values[at] = value
             for (register, bit), device in self.resets.items():
@@ -113,7 +124,7 @@ class Clocks(Registers):
     @property
     def msi(self) -> int:
         control = self.values[_CR]
-        index = control >> 4 & 15 if control & 8 else self.values[_CSR] >> 8 & 15
+        index = control >> 4 & 15 if control & 8 else self._start_range
         return _KHZ[min(index, 11)] * 1000 if control & 1 else 0
 
     @property

@@ -108,7 +108,8 @@ def random(n: int) -> bytes:
 
 
 def root() -> bytes:
-    words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]  # it gives signed ones
+    # What mem32 gives is signed.
+    words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
     return b"".join([word.to_bytes(4, "little") for word in words])
 
 

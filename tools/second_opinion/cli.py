@@ -67,7 +67,7 @@ def second_opinion(firmware: Path, board: str, steps: int, measures: bool, as_js
 
 
 def _reader(firmware: Path, steps: int, measures: bool, as_json: bool) -> None:
-    from tallystick.tools.second_opinion import reader_opinion, reader_report  # noqa: PLC0415
+    from tallystick.tools.second_opinion import reader_opinion, reader_report
 
     if measures:
         raise BadInputError(

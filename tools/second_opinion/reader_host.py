@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin, PinProtocolV2
 from fido2.hid import CtapHidDevice
@@ -72,16 +73,16 @@ class GivenProtocol(PinProtocolV2):
     def encapsulate(self, peer_cose_key: Any) -> tuple[Mapping[int, Any], bytes]:
         key = ec.derive_private_key(_SCALAR, ec.SECP256R1())
         own = key.public_key().public_numbers()
-        peer = ec.EllipticCurvePublicNumbers(
-            *(int.from_bytes(peer_cose_key[at], "big") for at in (-2, -3)), ec.SECP256R1()
-        ).public_key()
+        x, y = (int.from_bytes(peer_cose_key[at], "big") for at in (-2, -3))
+        peer = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
         message = {
             1: 2, 3: -25, -1: 1, -2: own.x.to_bytes(32, "big"), -3: own.y.to_bytes(32, "big"),
         }  # fmt: skip
-        return message, self.kdf(key.exchange(ec.ECDH(), peer))
+        secret: bytes = self.kdf(key.exchange(ec.ECDH(), peer))  # type: ignore[no-untyped-call]
+        return message, secret
 
     def encrypt(self, key: bytes, plaintext: bytes) -> bytes:
-        encryptor = self._get_cipher_v2(key[32:], _IV).encryptor()
+        encryptor = Cipher(algorithms.AES(key[32:]), modes.CBC(_IV)).encryptor()
         return _IV + bytes(encryptor.update(plaintext) + encryptor.finalize())
 
 

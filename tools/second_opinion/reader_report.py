@@ -49,4 +49,4 @@ def show(opinion: ReaderOpinion) -> None:
             f"{len(opinion.steps)} steps.[/]"
         )
     if not opinion.same_random:
-        out.print("[dim]For byte by byte, give the .elf: its symbols tell where chance is drawn.[/]")
+        out.print("[dim]For byte by byte, give the .elf: it tells where chance is drawn.[/]")

@@ -64,6 +64,7 @@ class ChipBoard:
         self.core.held = True
         self.clock = ChipClock(self.core)
         self.powered = False
+        self.faults = self.core.faults
         self.sent = bytearray()  # over the serial line
         self.on_send: Callable[[bytes], None] | None = None
         self._uart = self.chip.uarts[board.uart]
@@ -85,11 +86,6 @@ class ChipBoard:
     @fault_plan.setter
     def fault_plan(self, plan: FaultPlan | None) -> None:
         self.memory.fault_plan = plan
-
-    @property
-    def faults(self) -> list[str]:
-        """What the program did that a data sheet forbids."""
-        return self.core.faults
 
     @property
     def boots(self) -> int:

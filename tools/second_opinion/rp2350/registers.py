@@ -86,8 +86,10 @@ class Bus:
         """Whose 4 KiB these are, where they begin in it, and as which of four aliases."""
         for granule in (_SPACING, _LARGE):
             block = self._blocks.get(address & -granule)
+            if block is not None and block.flat:
+                return block, address & (_LARGE - 1), 0
             if block is not None:
-                return (block, address & (_LARGE - 1), 0) if block.flat else (block, 0, address >> 12 & 3)
+                return block, 0, address >> 12 & 3
         return None
 
     def _find(self, address: int) -> tuple[Block, int, int]:

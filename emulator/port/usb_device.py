@@ -47,6 +47,7 @@ class USBDevice:
             if not self._callbacks:
                 raise OSError(22)
             time._handlers[_EVENT] = (self._events, None)
+            self._active = True  # before the host opens it: what it opens may be armed
             opened, _, control, _ = self._callbacks
             if opened:
                 opened(memoryview(self._descriptors[1])[9:])

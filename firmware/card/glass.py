@@ -21,7 +21,7 @@ def keep(display, ms: int, button=None, each_tick=None) -> int:
         left = ms - ticks_diff(board.ticks_ms(), begin)
         if left <= 0:
             break
-        step = TICK_MS if left > TICK_MS else left
+        step = left % TICK_MS or TICK_MS  # whole seconds: what drawing takes does not add up
         if button is None:
             board.wait(step)
         else:

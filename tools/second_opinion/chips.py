@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tallystick.emulator.boards.board import Board
 from tallystick.tools.second_opinion.chip import Chip, Segments
 
-BOARDS = ("nucleo_l476rg", "pico")
+BOARDS = ("nucleo_l476rg", "pico", "pico2_card")
+_RANDOM = "mp_hal_get_random"  # MicroPython's, where its symbols are known
 
 
 def make(
@@ -16,9 +17,10 @@ def make(
     *,
     cell_mv: int = 3000,
     entropy: Iterator[int] | None = None,
+    symbols: Mapping[str, int] | None = None,
 ) -> Chip:
     """Without power yet, with `segments` in its flash and the rest of it erased. `entropy` are its
-    random bytes, where its source of them is emulated.
+    random bytes, where its source of them is emulated, or given by the program's `symbols`.
 
     Raises BadInputError without the package that the board's chip needs.
     """
@@ -26,6 +28,11 @@ def make(
         from tallystick.tools.second_opinion.rp2040 import Rp2040  # noqa: PLC0415
 
         return Rp2040(board, segments, cell_mv=cell_mv)
+    if board.chip == "rp2350":
+        from tallystick.tools.second_opinion.rp2350.card import ChipCard  # noqa: PLC0415
+
+        at = (symbols or {}).get(_RANDOM)
+        return ChipCard(board, segments, cell_mv=cell_mv, entropy=entropy, random_at=at)
     from tallystick.tools.second_opinion.stm32l4.chip import Stm32L4  # noqa: PLC0415
 
     return Stm32L4(board, segments, cell_mv=cell_mv, entropy=entropy)

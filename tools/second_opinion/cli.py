@@ -9,23 +9,26 @@ import click
 from rich.table import Table
 
 from tallystick.common import console
-from tallystick.common.errors import ExitCode, TallyError
+from tallystick.common.errors import BadInputError, ExitCode, TallyError
 from tallystick.tools.second_opinion.chips import BOARDS
 from tallystick.tools.second_opinion.costs import Cost, compare_costs
 from tallystick.tools.second_opinion.opinion import Opinion, Step, compare
 from tallystick.tools.second_opinion.scenario import STEPS
 
+READER = "pico2"
 _MANY_PARTS = 8  # more than these are in the report only
 
 
 @click.command("second-opinion")
 @click.argument("firmware", type=click.Path(path_type=Path))
-@click.option("--board", type=click.Choice(BOARDS), default="pico", show_default=True)
+@click.option(
+    "--board", type=click.Choice([*BOARDS, READER]), default="pico", show_default=True
+)
 @click.option(
     "--steps",
     type=click.IntRange(1, len(STEPS)),
     default=len(STEPS),
-    help="Only the first so many steps.",
+    help="Only the first so many steps (of a reader as many as it has).",
 )
 @click.option(
     "--costs",
@@ -36,10 +39,15 @@ _MANY_PARTS = 8  # more than these are in the report only
 @console.json_option
 def second_opinion(firmware: Path, board: str, steps: int, measures: bool, as_json: bool) -> None:
     """Boot the card's image on a chip that is emulated instruction by instruction, under the
-    MicroPython in FIRMWARE (.uf2; for nucleo_l476rg .hex or .bin), press it, provision it, update
-    it, cut its power, and compare everything with our emulator: pictures, what went over each bus,
-    answers, flash, CPU time.
+    MicroPython in FIRMWARE (.uf2; for nucleo_l476rg .hex or .bin; with RP2350 best the .elf, whose
+    symbols let both draw the same random numbers), press it, provision it, update it, cut its
+    power, and compare everything with our emulator: pictures, what went over each bus, answers,
+    flash, CPU time. With --board pico2 it is the reader: it enumerates, enrols a finger, registers,
+    logs in.
     """
+    if board == READER:
+        _reader(firmware, steps, measures, as_json)
+        return
     if measures:
         _show_costs(compare_costs(firmware, board), board, as_json)
         return
@@ -55,7 +63,30 @@ def second_opinion(firmware: Path, board: str, steps: int, measures: bool, as_js
         console.print_json(as_dict(opinion))
     else:
         _show(opinion)
-    if not opinion.agrees:
+    _end(agrees=opinion.agrees)
+
+
+def _reader(firmware: Path, steps: int, measures: bool, as_json: bool) -> None:
+    from tallystick.tools.second_opinion import reader_opinion, reader_report
+
+    if measures:
+        raise BadInputError(
+            "--costs is measured on a card's board.", todo="Use --board pico2_card: the same chip."
+        )
+    with console.progress(disable=as_json) as progress:
+        task = progress.add_task("starting", total=min(steps, len(reader_opinion.STEPS)))
+        opinion = reader_opinion.compare_readers(
+            firmware, lambda step: progress.update(task, advance=1, description=step.name), steps
+        )
+    if as_json:
+        console.print_json(reader_report.as_dict(opinion))
+    else:
+        reader_report.show(opinion)
+    _end(agrees=opinion.agrees)
+
+
+def _end(*, agrees: bool) -> None:
+    if not agrees:
         console.print_error(
             TallyError(
                 "The two emulators do not agree.",

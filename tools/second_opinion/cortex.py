@@ -80,7 +80,10 @@ class Event:
 
 class Cortex:
     """Times are virtual, in ns since it was made. `on_sleep(deep)` is called when firmware waits
-    for an interrupt; `on_reset()` when it asks for a reset: the chip then calls `reset`."""
+    for an interrupt; `on_reset()` when it asks for a reset: the chip then calls `reset`.
+    `on_coprocessor(first, second)` is given the halfwords of an instruction for a coprocessor that
+    Unicorn lacks, and `on_breakpoint(pc)` is called at a BKPT: whether they played it. The core
+    then goes on after it."""
 
     def __init__(self, model: Model, hz: float, cycles_per_instruction: float) -> None:
         """Raises BadInputError without Unicorn, or with one that counts in another way."""
@@ -116,6 +119,8 @@ class Cortex:
         self.on_sleep: Callable[[bool], None] = _nothing
         self.on_wake: Action = _nothing  # from a deep sleep
         self.on_reset: Action = _nothing
+        self.on_breakpoint: Callable[[int], bool] = lambda _pc: False
+        self.on_coprocessor: Callable[[int, int], bool] = lambda _first, _second: False
         self.faults: list[str] = []
         self.instructions = 0  # executed since it was made, without the slice that runs
         self.asleep = False  # waiting for an interrupt or an event
@@ -127,6 +132,8 @@ class Cortex:
         self._deep = self._spurious = self._event = self._over = False
         self._left: int | None = None  # an EXC_RETURN that was branched to
         self._called = False  # SVC
+        self._refused = False  # an instruction for a coprocessor
+        self._broke = False  # BKPT
         self._failure: Exception | None = None  # of a peripheral
         self._events: list[tuple[float, int, Event]] = []
         self._order = count()
@@ -189,6 +196,11 @@ class Cortex:
         for block in range(address >> 8, address + size >> 8):
             self._devices[block] = (address, device)
 
+    def window(self, address: int, size: int, device: Device) -> None:
+        """A whole range of addresses, in steps of 4 KiB, to one device, which gets whole addresses:
+        a bus of its own."""
+        self._map(address, size, device.read, device.write)
+
     def _map(
         self,
         address: int,
@@ -215,7 +227,8 @@ class Cortex:
         self.uc.mmio_map(address, size, on_read, None, on_write, None)
 
     def trap(self, address: int, action: Action) -> None:
-        """`action` is called each time before the instruction at `address` is executed."""
+        """`action` is called each time before the instruction at `address` is executed. One trap is
+        enough to make everything slower: Unicorn then calls out at each instruction."""
         self.uc.hook_add(self._u.UC_HOOK_CODE, lambda *_args: action(), begin=address, end=address)
 
     def _read_register(self, address: int, size: int) -> int:
@@ -334,6 +347,7 @@ class Cortex:
         """The CPU waits, for a memory say: time goes on, nothing is executed."""
         self._ns += ns
         self._cpu_ns += ns
+        self.look()  # what is due may have come nearer
 
     def after(self, ns: float, action: Action) -> Event:
         """Calls `action` in `ns`, between two instructions."""
@@ -341,6 +355,17 @@ class Cortex:
         heapq.heappush(self._events, (event.due_ns, next(self._order), event))
         self.look()
         return event
+
+    def forget(self) -> None:
+        """What is due is not any more."""
+        self._events.clear()
+
+    def polls(self, ns: float) -> None:
+        """The program asks over and over for what comes at `ns`: time goes on to there at once, or
+        to what happens before."""
+        ahead = self._due_ns(ns) - self.now_ns
+        if ahead > 0:
+            self.stall(ahead)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -458,8 +483,25 @@ class Cortex:
         elif self._called:
             self._called = False
             self._enter(SVC)
+        elif self._refused:
+            self._refused = False
+            self._ask_coprocessor()
+        elif self._broke:
+            self._broke = False
+            self._play_breakpoint()
         elif not stopped and hint != _YIELD:
             self._sleep(hint)
+
+    def _ask_coprocessor(self) -> None:
+        first, second = (int.from_bytes(self.peek(self._pc + n, 2), "little") for n in (0, 2))
+        if not self.on_coprocessor(first, second):
+            raise self.error(f"has {first:04x} {second:04x} for a coprocessor that is not here")
+        self.pc = self._pc + 4
+
+    def _play_breakpoint(self) -> None:
+        if not self.on_breakpoint(self._pc):
+            raise self.error("came to a breakpoint")
+        self.pc = self._pc + 2
 
     def _hint(self, pc: int) -> int:
         """The instruction before."""
@@ -487,6 +529,10 @@ class Cortex:
             self._left = self.pc | 1
         elif number == 2:  # EXCP_SWI
             self._called = True
+        elif number == 17:  # EXCP_NOCP
+            self._refused = True
+        elif number == 7:  # EXCP_BKPT
+            self._broke = True
         else:
             self._fail(self.error(f"made exception {number} of Unicorn, a fault or a breakpoint"))
         self.uc.emu_stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tallystick.emulator.boards import find
 from tallystick.tools.bench.fresh import card
 from tallystick.tools.second_opinion.chips import make
-from tallystick.tools.second_opinion.firmware import read_firmware
+from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.ours import Ours
 from tallystick.tools.second_opinion.record import DISPLAY, FLASH, SERIAL, Record, Recorder, Wire
 from tallystick.tools.second_opinion.scenario import STEPS, Rig, act, entropy, station
@@ -66,7 +66,8 @@ def compare(
     it does what the chip does not have.
     """
     board = find(board_name)
-    segments = read_firmware(firmware, board)
+    loaded = load_firmware(firmware, board)
+    segments = loaded.segments
     office = station(board_name)
     found: list[Step] = []
     with card(board_name) as device:
@@ -74,7 +75,10 @@ def compare(
         end = board.storage.end
         first = max(address + len(data) for address, data in segments)
         held = bytes(device.flash.memory[first:end])
-        other = make(board, [*segments, (first, held)], cell_mv=CELL_MV, entropy=entropy("card"))
+        other = make(
+            board, [*segments, (first, held)], cell_mv=CELL_MV, entropy=entropy("card"),
+            symbols=loaded.symbols,
+        )  # fmt: skip
         recorders = [Recorder(ours), Recorder(other)]
         rigs = [Rig(ours, office), Rig(other, office)]
         for name, step in STEPS[:steps]:

@@ -35,7 +35,7 @@ _PERIPHERAL_HZ = 48_000_000
 _UARTS = {0: 0x40034, 1: 0x40038}  # number → address >> 12
 _UARTDR, _TX_INTERRUPT = 0x00, 1 << 5
 _ERASE, _PROGRAM = 0x20, 0x02  # commands of a serial flash (W25Q16JV data sheet)
-_CELL_CHANNEL, _ADC_MAX, _ADC_MV = 3, 4095, 3300
+_CELL_CHANNEL, _ADC_STEPS, _ADC_MV = 3, 4096, 3300
 _DIVIDER = 3  # between the cell and its ADC channel, on the board
 _MS = 1_000_000  # ns
 _BYTE_NS = 10 * 1_000_000_000 // 115_200
@@ -90,7 +90,7 @@ class Rp2040:
         self._batch = execute_batch
         mcu.flash[: board.flash_size] = self._memory
         mcu.clk_peri = _PERIPHERAL_HZ
-        mcu.adc.channel_values[_CELL_CHANNEL] = self._cell_mv * _ADC_MAX // (_ADC_MV * _DIVIDER)
+        mcu.adc.channel_values[_CELL_CHANNEL] = self._cell_mv * _ADC_STEPS // (_ADC_MV * _DIVIDER)
         mcu.watchdog.on_watchdog_trigger = self._reset
         _mend_uarts(mcu)
         mcu.uart[board.uart].on_byte = self._serial_out

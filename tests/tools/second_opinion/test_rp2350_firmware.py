@@ -1,0 +1,110 @@
+"""MicroPython for the Pico 2 on the RP2350, card and reader. With the path of its ELF file in
+$TALLY_RP2350_ELF; skipped without."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards import find
+from tallystick.tools.image.folder import from_folder
+from tallystick.tools.second_opinion import opinion, reader_opinion
+from tallystick.tools.second_opinion.firmware import load_firmware
+from tallystick.tools.second_opinion.rp2350.card import ChipCard
+
+ELF = os.environ.get("TALLY_RP2350_ELF", "")
+BOARD = find("pico2_card")
+UF2_MAGIC = (0x0A324655).to_bytes(4, "little") + (0x9E5D5157).to_bytes(4, "little")
+ARM, ABSOLUTE, OTHER = 0xE48BFF59, 0xE48BFF57, 0xE48BFF56
+
+needs_micropython = pytest.mark.skipif(
+    not ELF, reason="TALLY_RP2350_ELF names no MicroPython for the Pico 2 (firmware.elf)"
+)
+
+# A row is reached by the boot ROM's function, which an inline assembler of one instruction calls:
+# that has no BLX of its own.
+OTP = """
+import machine
+import uctypes
+
+line = machine.UART(0, 115200)
+
+
+@micropython.asm_thumb
+def call(r0, r1, r2, r3):
+    data(2, 0x4798)  # BLX r3
+
+
+otp_access = call(ord("O") | ord("A") << 8, 4, 0, machine.mem16[0x16])
+
+
+def otp(row, flags, data):
+    return call(uctypes.addressof(data), len(data), row | flags, otp_access)
+
+
+def say(*words):
+    line.write((" ".join(str(word) for word in words) + "\\n").encode())
+
+
+WRITE, ECC = 1 << 16, 1 << 17
+one = bytearray(b"\\1\\0\\0\\0")
+say("burn", otp(0x900, WRITE, one))
+one[0] = 2
+say("clear", otp(0x900, WRITE, one))
+one[0] = 3
+say("burn", otp(0x900, WRITE, one))
+say("raw", machine.mem32[0x40134000 + 4 * 0x900])
+say("ecc", otp(0x902, WRITE | ECC, bytearray(b"\\xef\\xbe")), machine.mem16[0x40130000 + 2 * 0x902])
+machine.mem32[0x40120000 + 4 * (0x900 // 64)] = 1
+one[0] = 7
+say("locked", otp(0x900, WRITE, one))
+say("end")
+"""
+
+
+def block(family: int, address: int, number: int) -> bytes:
+    words = (0x2000, address, 256, number, 2, family)
+    head = UF2_MAGIC + b"".join(word.to_bytes(4, "little") for word in words)
+    return head + bytes(range(256)) + bytes(220) + bytes.fromhex("306fb10a")
+
+
+def test_a_block_for_the_boot_roms_erratum_is_no_part_of_the_program(tmp_path):
+    path = tmp_path / "firmware.uf2"
+    path.write_bytes(block(ABSOLUTE, 0x10FFFF00, 0) + block(ARM, 0x10000000, 1))
+    assert load_firmware(path, BOARD).segments == [(0, bytes(range(256)))]
+
+
+def test_a_program_for_another_chip_is_refused(tmp_path):
+    path = tmp_path / "firmware.uf2"
+    path.write_bytes(block(OTHER, 0x10000000, 0))
+    with pytest.raises(BadInputError, match="another chip"):
+        load_firmware(path, BOARD)
+
+
+@needs_micropython
+def test_the_card_agrees():
+    found = opinion.compare(Path(ELF), "pico2_card")
+    assert [(step.name, step.differences) for step in found.steps if not step.agrees] == []
+
+
+@needs_micropython
+def test_the_reader_agrees():
+    found = reader_opinion.compare_readers(Path(ELF))
+    assert found.same_random
+    assert [(step.name, step.differs) for step in found.steps if not step.agrees] == []
+
+
+@needs_micropython
+def test_micropython_burns_rows_of_the_one_time_programmable_memory(tmp_path):
+    (tmp_path / "main.py").write_text(OTP)
+    image = from_folder(tmp_path, BOARD.name)
+    chip = ChipCard(BOARD, [*load_firmware(Path(ELF), BOARD).segments, *image.segments])
+    chip.power_on()
+    assert chip.run(3000, until=lambda: b"end\n" in chip.sent)
+    assert chip.sent.decode().splitlines() == [
+        "burn 0", "clear -18", "burn 0", "raw 3", "ecc 0 48879", "locked -4", "end",
+    ]  # fmt: skip
+    assert chip.otp.raw(0x900) == 3

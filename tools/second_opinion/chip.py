@@ -35,6 +35,7 @@ class Chip(Protocol):
     on_send: Callable[[bytes], None] | None
     fault_plan: FaultPlan | None
     faults: list[str]
+    rolls_its_own: bool  # it does not take the random bytes that it is given
 
     @property
     def display(self) -> MemoryLcd | Ssd1306: ...

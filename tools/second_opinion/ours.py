@@ -39,6 +39,7 @@ class Ours:
         self.sent = bytearray()
         self.on_send: Callable[[bytes], None] | None = None
         self.faults: list[str] = []
+        self.rolls_its_own = False
         self._line_us = 0.0
         card.cell.fixed_mv, card.cell.fixed_ohm = cell_mv, 0.0
         card.mcu.reseed(_Tape(entropy))

@@ -25,6 +25,7 @@ class Record:
     duration_us: float
     boots: int
     errors: list[str]
+    rolls_its_own: bool = False
     wires: dict[str, Wire] = field(default_factory=dict)
     marks: list[tuple[str, float]] = field(default_factory=list)
 
@@ -97,6 +98,7 @@ class Recorder(Probe):
             duration_us=chip.now_us - self._now_us,
             boots=chip.boots - self._boots,
             errors=[*chip.display.errors[self._errors :], *chip.faults[self._faults :]],
+            rolls_its_own=chip.rolls_its_own,
             wires=self._wires,
             marks=[(kind, at - before) for (kind, at), before in zip(marks, befores, strict=False)],
         )

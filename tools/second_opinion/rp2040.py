@@ -53,6 +53,7 @@ class Rp2040:
         self.boots = 0
         self.powered = False
         self.faults: list[str] = []
+        self.rolls_its_own = True  # its ring oscillator's random bit is not emulated
         self._cell_mv = cell_mv
         self._probes: list[Probe] = []
         self._operations = 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import tallystick
 from tallystick.tools.second_opinion.cortex import (
     FIRST_IRQ,
     PENDSV,
@@ -57,6 +62,23 @@ def make(request):
 
 def word(core, number):
     return core.word(RAM + 4 * number)
+
+
+def test_unicorn_is_imported_by_this_tool_alone_and_only_for_a_chip():
+    root = Path(tallystick.__file__).resolve().parent.parent
+    folders = ("tallystick", "tools", "emulator", "provisioning", "server", "firmware")
+    importing = {
+        path.parent.name
+        for folder in folders
+        for path in (root / folder).rglob("*.py")
+        if re.search(r"import.*[\"' ]unicorn\b", path.read_text())
+    }
+    assert importing == {"second_opinion"}
+    code = (
+        "import sys, tallystick.cli, tallystick.tools.second_opinion.cli\nprint(sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "unicorn" not in done.stdout
 
 
 def test_time_is_counted_in_instructions(make):

@@ -95,6 +95,13 @@ def test_the_bar_of_the_time_left_may_be_a_pixel_off_and_no_more():
     assert not judge("dark", SAME, bar(0b111)).agrees
 
 
+def test_a_side_that_rolls_its_own_random_numbers_answers_with_as_many_bytes():
+    other = replace(with_wire(SERIAL, [("sent", b"xyz")]), rolls_its_own=True)
+    assert judge("provisioning", SAME, other).agrees
+    other = replace(with_wire(SERIAL, [("sent", b"xy")]), rolls_its_own=True)
+    assert not judge("provisioning", SAME, other).agrees
+
+
 def test_parts_are_what_lies_between_two_marks():
     ours, other = [(FLASH, 2.0), (DISPLAY, 10.0)], [(FLASH, 3.0), (DISPLAY, 11.0)]
     parts, same = side_by_side(ours, other)

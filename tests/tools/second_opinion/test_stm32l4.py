@@ -557,6 +557,27 @@ def test_the_clocks_timer_ends_stop_and_pll_is_off_after_it():
     assert chip.cpu_us < 1000
 
 
+LSI_TIMER = [
+    (PWR, 0x300), (RCC + 0x94, 1), (RCC + 0x90, 1 << 15 | 2 << 8), (RTC + 0x24, 0xCA),
+    (RTC + 0x24, 0x53), (RTC + 0x14, 1999), (RTC + 0x08, 0x4400),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "boots"), [(3, 3), (4, 1)])
+def test_the_timer_on_lsi_ends_standby_and_is_not_there_in_shutdown(mode, boots):
+    chip = make(stores(*LSI_TIMER, (PWR + 0x18, 0x1F)) + "\n" + deep(mode | 0x100))
+    chip.run(2500)
+    assert chip.boots == boots
+
+
+def test_the_watchdog_bites_in_standby_and_not_in_shutdown():
+    start = [(IWDG, 0x5555), (IWDG + 8, 79), (IWDG, 0xCCCC)]
+    for mode, bites in ((3, True), (4, False)):
+        chip = make(stores(*start, (PWR + 0x18, 0x1F)) + "\n" + deep(mode))
+        chip.run(100)
+        assert (chip.boots > 1) is bites
+
+
 def test_what_comes_over_the_serial_line_in_stop_is_lost():
     chip = make(stores(*UART) + "\n" + deep(2))
     chip.run(5)

@@ -47,6 +47,7 @@ class ChipCard(ChipBoard):
         random_at: int | None = None,
     ) -> None:
         super().__init__(board, flash)
+        self.rolls_its_own = entropy is None or random_at is None
         if entropy is not None and random_at is not None:
             self.give_random(random_at, lambda size: bytes(islice(entropy, size)))
         self.display = Ssd1306()

@@ -75,6 +75,7 @@ class Stm32L4:
         core.on_sleep, core.on_wake, core.on_reset = self._sleeps, self._wakes, self._software_reset
         core.held = True
         self.faults = core.faults
+        self.rolls_its_own = False
         self.display = MemoryLcd(clock_us=lambda: round(core.now_ns / 1000))
         self.display.power(False)
         self._memories()
@@ -277,9 +278,11 @@ class Stm32L4:
             return
         self.sleep = mode
         self.core.held = True
+        if mode is power.Sleep.SHUTDOWN:
+            self.clocks.enter_shutdown()
         for device in self._reset_with_system:
-            if device is not self.watchdog:
-                device.reset()
+            if device is not self.watchdog or mode is power.Sleep.SHUTDOWN:
+                device.reset()  # the watchdog bites in Standby, too
         if self.power.flagged:
             self.core.after(_WAKE_US[mode] * 1000, self._wake_from_off)
             return

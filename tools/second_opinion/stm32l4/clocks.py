@@ -47,24 +47,34 @@ class Clocks(Registers):
 
     def power_up(self, flags: int) -> None:
         """After power-on (or Shutdown, which is like it): with these reset flags."""
-        self.values[_CSR] = 0x600 | flags
-        self.system_reset(0)
-
-    def backup_power_up(self) -> None:
-        self.values[_BDCR] = 0
-
-    def leave_standby(self) -> None:
-        """MSI begins at the frequency that was chosen for it (MSISRANGE)."""
-        self.system_reset(0)
-        self._start_range = self.values[_CSR] >> 8 & 15
-        self.core.set_clock(self.hclk)
+        self._restart(0x600 | flags, _FOUR_MHZ)
 
     def system_reset(self, flags: int) -> None:
         """Keeps the flags of earlier resets, and the backup domain."""
-        self._start_range = _FOUR_MHZ
-        kept = {_BDCR: self.values[_BDCR], _CSR: self.values[_CSR] | flags}
-        self.values = {**_RESET, **kept}
+        self._restart(self.values[_CSR] & _FLAGS | 0x600 | flags, _FOUR_MHZ)
+
+    def leave_standby(self) -> None:
+        """LSI runs on; MSI begins at the frequency that was chosen for it (MSISRANGE)."""
+        status = self.values[_CSR]
+        self._restart(status, status >> 8 & 15)
+
+    def enter_shutdown(self) -> None:
+        """Nothing but a crystal runs there, and there is none."""
+        self.values[_CSR] &= ~1
+        self._changed()
+
+    def _restart(self, status: int, msi_range: int) -> None:
+        self._start_range = msi_range
+        self.values = {**_RESET, _BDCR: self.values[_BDCR], _CSR: status}
         self.core.set_clock(self.hclk)
+        self._changed()
+
+    def _changed(self) -> None:
+        for changed in self.on_change:
+            changed()
+
+    def backup_power_up(self) -> None:
+        self.values[_BDCR] = 0
 
     def stop(self) -> None:
         """What Stop modes leave: MSI or HSI16 when it wakes, no PLL (5.3.6)."""
@@ -106,8 +116,7 @@ class Clocks(Registers):
         if at in (_CR, _CFGR, _PLLCFGR, _PLLSAI1CFGR, _CCIPR, _CSR, _BDCR):
             if self.hclk != self.core.hz:
                 self.core.set_clock(self.hclk)
-            for changed in self.on_change:
-                changed()
+            self._changed()
 
     def _put_backup(self, value: int) -> None:
         if not self._backup_open():

@@ -9,7 +9,7 @@ WDT_RESET = 3
 class Rp2040:
     """Scratch registers survive a reset, not a power cycle. No pin ends deep sleep on this chip."""
 
-    detunes_uart = True  # any light sleep leaves the peripheral clock at 125 MHz instead of 48 MHz
+    detunes_uart = True  # light sleep leaves the peripheral clock at the system's, not at 48 MHz
     uart_in_light_sleep = False
     scratch_address = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
 

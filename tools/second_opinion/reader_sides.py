@@ -69,7 +69,9 @@ class Side(Protocol):
 
     def power_off(self) -> None: ...
 
-    def descriptors(self) -> list[bytes]: ...
+    def descriptors(self) -> list[bytes]:
+        """What it told its host; behind them, what it refused of the host's requests."""
+        ...
 
     def take(self) -> Noted:
         """What it did since it was last asked."""
@@ -179,7 +181,9 @@ class OtherSide(ChipReader, _Notes):
 
     def descriptors(self) -> list[bytes]:
         now = self.host.now
-        return [now.device, now.configuration, now.report] if now is not None else []
+        if now is None:
+            return []
+        return [now.device, now.configuration, now.report, *now.refused]
 
     def take(self) -> Noted:
         before, self._cpu_us = self._cpu_us, self.cpu_us

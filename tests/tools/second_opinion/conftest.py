@@ -15,8 +15,8 @@ _SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
 def firmware():
     folder = os.environ.get("TALLY_SECOND_FIRMWARE", "")
 
-    def find(board: str) -> Path:
-        for suffix in _SUFFIXES if folder else ():
+    def find(board: str, suffixes: tuple[str, ...] = _SUFFIXES) -> Path:
+        for suffix in suffixes if folder else ():
             path = Path(folder) / f"{board}{suffix}"
             if path.is_file():
                 return path

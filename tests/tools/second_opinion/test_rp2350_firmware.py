@@ -1,10 +1,6 @@
-"""MicroPython for the Pico 2 on the RP2350, card and reader. With the path of its ELF file in
-$TALLY_RP2350_ELF; skipped without."""
+"""MicroPython for the Pico 2 on the RP2350, card and reader: `pico2.elf`, see conftest.py."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import pytest
 
@@ -15,14 +11,9 @@ from tallystick.tools.second_opinion import opinion, reader_opinion
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.rp2350.card import ChipCard
 
-ELF = os.environ.get("TALLY_RP2350_ELF", "")
 BOARD = find("pico2_card")
 UF2_MAGIC = (0x0A324655).to_bytes(4, "little") + (0x9E5D5157).to_bytes(4, "little")
 ARM, ABSOLUTE, OTHER = 0xE48BFF59, 0xE48BFF57, 0xE48BFF56
-
-needs_micropython = pytest.mark.skipif(
-    not ELF, reason="TALLY_RP2350_ELF names no MicroPython for the Pico 2 (firmware.elf)"
-)
 
 # A row is reached by the boot ROM's function, which an inline assembler of one instruction calls:
 # that has no BLX of its own.
@@ -65,6 +56,11 @@ say("end")
 """
 
 
+@pytest.fixture
+def elf(firmware):
+    return firmware("pico2", (".elf",))
+
+
 def block(family: int, address: int, number: int) -> bytes:
     words = (0x2000, address, 256, number, 2, family)
     head = UF2_MAGIC + b"".join(word.to_bytes(4, "little") for word in words)
@@ -84,24 +80,21 @@ def test_a_program_for_another_chip_is_refused(tmp_path):
         load_firmware(path, BOARD)
 
 
-@needs_micropython
-def test_the_card_agrees():
-    found = opinion.compare(Path(ELF), "pico2_card")
+def test_the_card_agrees(elf):
+    found = opinion.compare(elf, "pico2_card")
     assert [(step.name, step.differences) for step in found.steps if not step.agrees] == []
 
 
-@needs_micropython
-def test_the_reader_agrees():
-    found = reader_opinion.compare_readers(Path(ELF))
+def test_the_reader_agrees(elf):
+    found = reader_opinion.compare_readers(elf)
     assert found.same_random
     assert [(step.name, step.differs) for step in found.steps if not step.agrees] == []
 
 
-@needs_micropython
-def test_micropython_burns_rows_of_the_one_time_programmable_memory(tmp_path):
+def test_micropython_burns_rows_of_the_one_time_programmable_memory(tmp_path, elf):
     (tmp_path / "main.py").write_text(OTP)
     image = from_folder(tmp_path, BOARD.name)
-    chip = ChipCard(BOARD, [*load_firmware(Path(ELF), BOARD).segments, *image.segments])
+    chip = ChipCard(BOARD, [*load_firmware(elf, BOARD).segments, *image.segments])
     chip.power_on()
     assert chip.run(3000, until=lambda: b"end\n" in chip.sent)
     assert chip.sent.decode().splitlines() == [

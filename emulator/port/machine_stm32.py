@@ -61,7 +61,7 @@ _ADC_PINS = (0x10, 0x11, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25)  # beside A0 to A7
 
 machine.irq_of = lambda pin: None
 machine.closed_write = None
-machine.edges = lambda trigger: trigger >> 13 & 8 | trigger >> 15 & 4
+machine.edges = lambda trigger: trigger >> 17 & 8 | trigger >> 19 & 4
 machine.pin_number = pin_number
 machine.check_bus = check_bus
 machine.spi_clock = spi_clock

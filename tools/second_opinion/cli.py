@@ -21,7 +21,13 @@ _MANY_PARTS = 8  # more than these are in the report only
 
 @click.command("second-opinion")
 @click.argument("firmware", type=click.Path(path_type=Path))
-@click.option("--board", type=click.Choice([*BOARDS, READER]), default="pico", show_default=True)
+@click.option(
+    "--board",
+    type=click.Choice([*BOARDS, READER]),
+    default="pico",
+    show_default=True,
+    help="The board that FIRMWARE is for.",
+)
 @click.option(
     "--steps",
     type=click.IntRange(1, len(STEPS)),

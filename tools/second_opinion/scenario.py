@@ -31,6 +31,7 @@ from tallystick.tools.second_opinion.cortex_system import ChipError
 NEW_VERSION = "9.9.9"
 _START_MS, _SETTLE_MS, _CODE_MS, _DARK_MS, _HOLD_MS = 3_000, 1_000, 10_000, 60_000, 2_500
 _UNDOCKED_MS = 5_000  # until it sleeps again
+_BETWEEN_MS = 700  # not where the display is due to be refreshed, every second
 _PRESS_MS, _REACTION_MS = 120.0, 300.0
 _BYTE_MS = 10_000 / 115_200
 
@@ -122,9 +123,9 @@ class Rig:
 
     def press_while_shown(self) -> str:
         before = self.code()
-        self.chip.run(_SETTLE_MS)
+        self.chip.run(_BETWEEN_MS)
         self.chip.press(_PRESS_MS)
-        self.chip.run(_SETTLE_MS)
+        self.chip.run(_BETWEEN_MS)
         return f"{self.code()}, {'the same' if self.code() == before else 'another'}"
 
     def hold(self) -> str:

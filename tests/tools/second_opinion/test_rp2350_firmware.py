@@ -9,7 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.boards import find
+from tallystick.tools.bench.fresh import image
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.image.folder import from_folder
 from tallystick.tools.second_opinion import opinion, reader_opinion
 from tallystick.tools.second_opinion.cli import second_opinion
@@ -18,6 +21,7 @@ from tallystick.tools.second_opinion.reader_host import Connection
 from tallystick.tools.second_opinion.reader_opinion import differences
 from tallystick.tools.second_opinion.reader_sides import Noted
 from tallystick.tools.second_opinion.rp2350.card import ChipCard
+from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
 BOARD = find("pico2_card")
 UF2_MAGIC = (0x0A324655).to_bytes(4, "little") + (0x9E5D5157).to_bytes(4, "little")
@@ -101,14 +105,28 @@ def test_the_reader_agrees(elf):
 
 def test_micropython_burns_rows_of_the_one_time_programmable_memory(tmp_path, elf):
     (tmp_path / "main.py").write_text(OTP)
-    image = from_folder(tmp_path, BOARD.name)
-    chip = ChipCard(BOARD, [*load_firmware(elf, BOARD).segments, *image.segments])
+    program = from_folder(tmp_path, BOARD.name)
+    chip = ChipCard(BOARD, [*load_firmware(elf, BOARD).segments, *program.segments])
     chip.power_on()
     assert chip.run(3000, until=lambda: b"end\n" in chip.sent)
     assert chip.sent.decode().splitlines() == [
         "burn 0", "clear -18", "burn 0", "raw 3", "ecc 0 48879", "locked -4", "end",
     ]  # fmt: skip
     assert chip.otp.raw(0x900) == 3
+
+
+def test_a_hasty_host_finds_the_key_and_nothing_before_it(elf):
+    """MicroPython's own serial port, with its prompt, would be there within five milliseconds."""
+    board = find("pico2")
+    flash = [*load_firmware(elf, board).segments, *image("pico2").segments]
+    identity = ReaderIdentity.development("TR00000001").encode()
+    reader = ChipReader(board, [*flash, (board.identity.address, identity)], ScriptedSensor)
+    reader.host.debounce_ns = 0.0
+    reader.power_on()
+    reader.run(1000)
+    assert [found.device[8:12].hex() for found in reader.host.seen] == ["09120100"]
+    assert reader.host.ready
+    reader.close()
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,13 @@ class Source:
 
 
 def sources(device: str, board: str, chip: str) -> list[Source]:
-    """Every module that the device's `main.py` reaches through imports, sorted by target.
+    """Every module that the device's `main.py`, or a reader's `boot.py`, reaches through imports,
+    sorted by target.
 
     Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
     """
     if device == "reader":
-        return _reached("main.py", [root() / "reader", root()], board, chip, set())
+        return _reached("boot.py", [root() / "reader", root()], board, chip, set())
     if device != "card":
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."

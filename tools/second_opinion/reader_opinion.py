@@ -77,7 +77,7 @@ def compare_readers(
         for name, act in STEPS[:count]:
             results = [_try(act, side) for side in (ours, other)]
             noted, other_noted = ours.take(), other.take()
-            differs = _differences(noted, other_noted, exact=other.same_random)
+            differs = differences(noted, other_noted, exact=other.same_random)
             if results[0] != results[1]:
                 differs.append(f"result: {results[0]!r} and {results[1]!r}")
             steps.append(Step(name, differs, noted.cpu_us, other_noted.cpu_us))
@@ -107,7 +107,8 @@ def _try(act: Callable[[Side], object], side: Side) -> object:
         return str(error)
 
 
-def _differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
+def differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
+    """What the two did otherwise, in words. exact: both drew the same by chance."""
     differs = []
     answers, other_answers = ours.answers, other.answers
     if not exact:

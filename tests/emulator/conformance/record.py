@@ -17,7 +17,12 @@ from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tests.emulator.conformance.calls import SCRIPTS, run_until_end
 
-CHIPS = {"pico": "pico.uf2", "nucleo_l476rg": "nucleo_l476rg.hex"}
+CHIPS = {
+    "pico": "pico.uf2",
+    "pico2": "pico2.uf2",
+    "pico2_card": "pico2.uf2",
+    "nucleo_l476rg": "nucleo_l476rg.hex",
+}
 """Board → the name of its MicroPython, of those that a chip can run."""
 
 

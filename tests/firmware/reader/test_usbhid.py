@@ -1,5 +1,5 @@
-"""What the reader answers a host that enumerates it, as MicroPython takes it: bytes are data, True or
-False is an answer. An empty bytes object is neither: the request is then refused."""
+"""What the reader answers a host that enumerates it, as MicroPython takes it: bytes are data, True
+and False are answers. An empty bytes object is neither: the request is then refused."""
 
 from __future__ import annotations
 

@@ -444,6 +444,15 @@ def test_a_locked_page_takes_nothing_until_the_next_reset(make):
     assert chip.otp.locks[0x900 // 64] == 0
 
 
+def test_a_page_locked_in_its_row_stays_so(make):
+    """Two of three bytes decide."""
+    chip = run(make(otp_call(0x900, OTP_WRITE, 4, 1), rows={0xF81 + 2 * (0x900 // 64): 0x050500}))
+    assert result(chip) == -4
+    chip.power_on()
+    assert chip.otp.locks[0x900 // 64] == 5
+    assert chip.otp.locks[0x940 // 64] == 0
+
+
 def test_a_page_that_must_not_be_read_is_not(make):
     lock = 0x40120000 + 4 * (0x900 // 64)
     with pytest.raises(ChipError, match="locked"):

@@ -145,7 +145,7 @@ class Rp2350:
             self.clocks.write(control, 0)
         for pll in (self.clocks.pll_sys, self.clocks.pll_usb):
             pll.write(0x04, 0x2D)
-        self.otp.unlock()
+        self.otp.reset()
         self._boot_ram.clear()
         self.rom.boot_ram(self._boot_ram.data)
         self.rom.boot_random = self._rng.randbytes(16)

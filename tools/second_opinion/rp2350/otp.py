@@ -2,7 +2,7 @@
 
 A bit is set once and for ever. A row written with ECC has 16 bits of data, six that correct one and
 find two wrong bits, and two that say that the rest is inverted (13.6). A page's lock forbids
-writing, or reading too, until the next reset.
+writing, or reading too: until the next reset, or for ever, in rows of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _INVERTED = 0xC00000
 _WRITE_NS = 100_000  # a row's pulses, about
 OK, NOT_PERMITTED, INVALID, MISALIGNED, UNSUPPORTED = 0, -4, -5, -11, -18  # as the boot ROM says
 _ROW_FLAGS, _WRITE, _ECC = 0xFFFF, 1 << 16, 1 << 17
+_LOCK_ROWS = 0xF80  # two a page
 _CHIP_RANDOM = 4  # first of eight rows: the chip's private random number
 
 
@@ -74,9 +75,12 @@ class OtpControl(Block):
             self.kept[offset] = 0
         self.reads[0x148] = lambda: 0
 
-    def unlock(self) -> None:
-        """A reset."""
-        self.locks[:] = [0] * len(self.locks)
+    def reset(self) -> None:
+        """Locks are what each page's own row says (13.5.2): the second of its two, thrice."""
+        for page in range(len(self.locks)):
+            row = self._otp.raw(_LOCK_ROWS + 2 * page + 1)
+            one, two, three = row & 0xFF, row >> 8 & 0xFF, row >> 16
+            self.locks[page] = (one & two | two & three | one & three) & 15
 
     def _lock(self, page: int, value: int) -> None:
         """A lock only grows until the next reset (13.5.3)."""

@@ -51,6 +51,7 @@ class UsbHost:
         self.on_report: Callable[[bytes], None] = lambda _report: None
         self.on_change: Callable[[], None] = lambda: None
         self.seen: list[Enumeration] = []
+        self.debounce_ns = _DEBOUNCE_NS  # less is no host that anybody means well with
         self._outgoing: deque[bytes] = deque()
         self._task: Task | None = None
         self._wake: Event | None = None
@@ -119,11 +120,11 @@ class UsbHost:
             self._frame = self._core.after(due - self._core.now_ns, self._tick)
 
     def _serve(self, found: Enumeration) -> Task:
-        yield _DEBOUNCE_NS
+        yield self.debounce_ns
         self._device.bus_reset()
-        yield _RESET_NS
+        yield min(_RESET_NS, self.debounce_ns)
         self._first_ns = self._core.now_ns
-        yield _RECOVERY_NS
+        yield min(_RECOVERY_NS, self.debounce_ns)
         yield from self._enumerate(found)
         self.on_change()
         polled = -1

@@ -12,7 +12,8 @@ is up that one counts 58,000 instructions, most of them bytecode that no call ch
 them.
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.chips import stm32l4
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _CPU_SCALE = 26 / 125 / 0.72  # work a second, beside the board that was measured
@@ -22,12 +23,10 @@ def _us(at_125_mhz: float) -> int:
     return round(at_125_mhz / _CPU_SCALE)
 
 
-BOARD = Board(
+BOARD = CardBoard(
     name="nucleo_l476rg",
-    device="card",
-    chip="stm32l4",
+    chip=stm32l4.CHIP,
     heap=64 * 1024,
-    modules=("machine_stm32", "stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -63,6 +62,7 @@ BOARD = Board(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
+    start_folder="TALLY_NUCLEO_L476RG",
     boot_us=9_500,
     wake_us=2_200,
     import_us_per_256=_us(1_005),

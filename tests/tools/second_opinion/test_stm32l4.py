@@ -9,7 +9,7 @@ from tallystick.emulator.boards import find
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.nor_flash import Cut, Phase
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion.cortex import FIRST_IRQ, SYSTICK, ChipError
 from tallystick.tools.second_opinion.stm32l4.chip import CYCLES_PER_INSTRUCTION, Stm32L4

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.nor_flash import FaultPlan
@@ -53,7 +53,7 @@ class Stm32L4:
 
     def __init__(
         self,
-        board: Board,
+        board: CardBoard,
         segments: Segments,
         *,
         cell_mv: int = 3000,

@@ -141,10 +141,28 @@ other_pythons = Need(
     lambda: any(OTHER_PYTHONS.glob("3.*/bin/python")),
 )
 
+
 # What somebody has to ask for.
-second_opinion = Need(
-    "TALLY_SECOND_FIRMWARE: a folder with a MicroPython for each board (docs/testing.md)",
-    lambda: bool(variable("TALLY_SECOND_FIRMWARE")),
+def second_firmware(board: str) -> Path | None:
+    """A MicroPython for the board, in the folder that was given. One with symbols comes first."""
+    folder = variable("TALLY_SECOND_FIRMWARE")
+    for suffix in (".elf", ".uf2", ".hex", ".bin") if folder else ():
+        path = Path(folder) / f"{board}{suffix}"
+        if path.is_file():
+            return path
+    return None
+
+
+second_opinion = {
+    board: Need(
+        f"TALLY_SECOND_FIRMWARE: a folder with a MicroPython for {board} (docs/testing.md)",
+        lambda board=board: second_firmware(board) is not None,  # type: ignore[misc]
+    )
+    for board in ("nucleo_l476rg", "pico", "pico2", "pico2_card")
+}
+micropython_sources = Need(
+    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/boards.md)",
+    lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
 )
 ykman = Need(
     "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
@@ -154,6 +172,7 @@ privacyidea = Need(
 )
 
 ALL = [one for one in list(globals().values()) if isinstance(one, Need)]
+ALL += second_opinion.values()
 
 
 def launch(driver: Any, **options: Any) -> Any:

@@ -23,23 +23,7 @@ from micropython import const
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Flash(Protocol):
-        """`SECTORS` sectors of `SECTOR` bytes, programmed in multiples of `UNIT` bytes. May have
-        `is_blank(sector) -> bool`."""
-
-        SECTORS: int
-        SECTOR: int
-        UNIT: int
-
-        def read(self, address: int, buf: "bytearray | memoryview") -> None: ...
-        def program(self, address: int, buf: "bytearray | memoryview") -> None:
-            """Raises OSError when the chip reports a failure."""
-
-        def erase(self, sector: int) -> None:
-            """Raises OSError when the chip reports a failure."""
-
+    from typed.board import Flash
 
 SLOT = const(256)
 _HEAD = const(12)

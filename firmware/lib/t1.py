@@ -8,6 +8,10 @@ from micropython import const
 
 from lib import wire
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _BLOCK = const(254 + 5)
 
 _IDLE = const(0)  # waiting for a command, or for the first block of one
@@ -34,7 +38,7 @@ class T1:
     size: bytes of the buffer that hold the command, or as much of it as has come.
     """
 
-    def __init__(self, apdu: bytearray, send):
+    def __init__(self, apdu: bytearray, send: "Callable[[memoryview], None]") -> None:
         """apdu: where commands are put together. send: called with a view of each block."""
         self._apdu = memoryview(apdu)
         self._send = send
@@ -45,7 +49,7 @@ class T1:
         self._sent = False  # a block was sent since feed() was called
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self.size = 0
         self._overflow = False  # the command was longer than the buffer
         self.ready = False

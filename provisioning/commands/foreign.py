@@ -53,9 +53,9 @@ def foreign(
             todo="Add --accept-unprotected.",
         )
     wanted = Wanted(serial, digits, user, touch, replace)
-    with station.open() as bench:
-        bench.registry.check()  # before anything is written to the device
-        work = Foreign(bench.custody, bench.registry, bench.journal, bench.server_url)
+    with station.open() as ready:
+        ready.registry.check()  # before anything is written to the device
+        work = Foreign(ready.custody, ready.registry, ready.journal, ready.server_url)
         with _open(port) as device:
             done = work.provision(device, wanted, lambda: console.print("touch the device now"))
     if as_json:

@@ -9,7 +9,15 @@ from nicegui import ui
 
 from tallystick.provisioning.console.advice import advise
 from tallystick.provisioning.console.code_forms import CodeForms
-from tallystick.provisioning.console.shell import Cell, Page, button, heading, prose, table, when
+from tallystick.provisioning.console.shell import (
+    Page,
+    TableCell,
+    button,
+    heading,
+    prose,
+    table,
+    when,
+)
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
 from tallystick.provisioning.steps import DOING, Plan
 
@@ -105,12 +113,12 @@ class BatchPage:
                 ("Batch", "In service", "Stopped half-way", "Last change"),
                 [
                     (
-                        Cell(batch.name, link=f"/history?q={quote(batch.name)}"),
-                        Cell(str(batch.finished)),
-                        Cell(
+                        TableCell(batch.name, link=f"/history?q={quote(batch.name)}"),
+                        TableCell(str(batch.finished)),
+                        TableCell(
                             str(batch.open) if batch.open else "", chip="warn" if batch.open else ""
                         ),
-                        Cell(when(batch.changed_at)),
+                        TableCell(when(batch.changed_at)),
                     )
                     for batch in known
                 ],

@@ -80,10 +80,6 @@ class Custody(Protocol):
         """Version (01 to 7F) of the firm's current key set."""
 
     @property
-    def seed_size(self) -> int:
-        """Bytes in a new seed."""
-
-    @property
     def exports_seeds(self) -> bool:
         """Whether `open_for_export` works at all."""
 

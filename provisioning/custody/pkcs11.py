@@ -91,7 +91,6 @@ class Pkcs11Custody:
     """Implements custody.interface.Custody over a token. Safe for several threads: one session,
     one operation at a time."""
 
-    seed_size = SEED_SIZE
     exports_seeds = False
 
     def __init__(self, uri: Uri, pin: str) -> None:

@@ -65,7 +65,6 @@ class SoftwareSeed(SoftwareSealed):
 class SoftwareCustody:
     """Implements custody.interface.Custody over a key ring."""
 
-    seed_size = SEED_SIZE
     exports_seeds = True
 
     def __init__(self, ring: KeyRing) -> None:

@@ -9,7 +9,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning import container
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.registries.dialects import Entry, dialect
+from tallystick.provisioning.registries.dialects import TokenEntry, dialect
 from tallystick.provisioning.registries.files import DialectFile, PskcFolder
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import Registry
@@ -43,10 +43,10 @@ class ContainerReader:
     def __init__(self, custody: Custody) -> None:
         self._custody = custody
 
-    def __call__(self, sealed_container: bytes) -> Entry:
+    def __call__(self, sealed_container: bytes) -> TokenEntry:
         parts = container.parts(sealed_container)
         seed = self._custody.open_for_export(parts.sealed)
-        return Entry(parts.serial, seed, parts.digits, parts.moving_factor)
+        return TokenEntry(parts.serial, seed, parts.digits, parts.moving_factor)
 
 
 def _digits_and_factor(sealed_container: bytes) -> tuple[int, int]:

@@ -14,7 +14,7 @@ MANUFACTURER = "Tallystick"
 
 
 @dataclass(frozen=True)
-class Entry:
+class TokenEntry:
     """One card. moving_factor: of the next code that the card gives."""
 
     serial: str
@@ -33,9 +33,8 @@ class Dialect:
     """A line format. serial_at: how to find a line's serial number again."""
 
     name: str
-    line: Callable[[Entry], str]
+    line: Callable[[TokenEntry], str]
     serial_of: Callable[[str], str]
-    keeps_counter: bool = True
     digits: tuple[int, ...] = (6, 8)
 
 
@@ -43,7 +42,7 @@ def _first(separator: str) -> Callable[[str], str]:
     return lambda line: line.split(separator, 1)[0].strip()
 
 
-def _keycloak(entry: Entry) -> str:
+def _keycloak(entry: TokenEntry) -> str:
     credential = {
         "subType": "hotp",
         "digits": entry.digits,
@@ -63,7 +62,7 @@ def _keycloak(entry: Entry) -> str:
     )
 
 
-def _users_file(entry: Entry) -> str:
+def _users_file(entry: TokenEntry) -> str:
     """pam_oath: type, user, PIN (none), secret, moving factor."""
     return f"HOTP/E/{entry.digits} {entry.user or entry.serial} - {entry.hex} {entry.moving_factor}"
 
@@ -80,7 +79,6 @@ DIALECTS = {
             "linotp",
             lambda e: f"{e.serial}, {e.hex}, hotp, {e.digits}",
             _first(","),
-            keeps_counter=False,
         ),
         Dialect(
             "multiotp",

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.registries.dialects import Dialect, Entry
+from tallystick.provisioning.registries.dialects import Dialect, TokenEntry
 from tallystick.provisioning.registry import DuplicateSerialError, Registered
 from tallystick.provisioning.server_link import RegistryRefusedError
 
-EntryReader = Callable[[bytes], Entry]
+EntryReader = Callable[[bytes], TokenEntry]
 """Opens a container (custody decrypts its seed)."""
 
 
@@ -123,7 +123,7 @@ class DialectFile:
 
     def _lines(self) -> dict[str, str]:
         try:
-            text = self._path.read_text() if self._path.exists() else ""
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
             return {self._dialect.serial_of(line): line for line in text.splitlines() if line}
         except (OSError, ValueError, KeyError, TypeError):
             raise BadInputError(

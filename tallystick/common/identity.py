@@ -21,7 +21,6 @@ from tallystick.common.secret import Secret
 
 MAGIC = b"TSID\x01"
 SIZE = 134
-QR_MODULES = 21
 _SERIAL = re.compile(r"[0-9A-Z]{10}")
 
 # Published on purpose: every card made without a factory master of one's own has it. A station only

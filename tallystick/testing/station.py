@@ -12,7 +12,7 @@ from pathlib import Path
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
 from tallystick.server.serving.running import RunningServer
@@ -26,7 +26,7 @@ class StationUnderTest:
     server: RunningServer
     _custody: SoftwareCustody
     _registry: TallyServer
-    _journal: Journal
+    _journal: StationJournal
 
     def provision(
         self, card: CardUnderTest, *, user: str | None = None, digits: int = 6
@@ -58,7 +58,7 @@ def station_at(server: RunningServer, folder: Path) -> Iterator[StationUnderTest
     )
     custody = SoftwareCustody(ring)
     registry = TallyServer(custody.server())
-    journal = Journal(folder / name / "station.journal")
+    journal = StationJournal(folder / name / "station.journal")
     try:
         yield StationUnderTest(server, custody, registry, journal)
     finally:

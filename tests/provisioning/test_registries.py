@@ -16,16 +16,17 @@ from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build, parts
 from tallystick.provisioning.registries.choose import ContainerReader, registry_for
-from tallystick.provisioning.registries.dialects import DIALECTS, Entry, dialect
+from tallystick.provisioning.registries.dialects import DIALECTS, TokenEntry, dialect
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import PSK, URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
-ENTRY = Entry("TS00000001", Secret(SEED), 6, 2, "ada")
+ENTRY = TokenEntry("TS00000001", Secret(SEED), 6, 2, "ada")
 
 GOLDEN = {
     "privacyidea": f"TS00000001, {HEX}, hotp, 6, 2",
@@ -51,7 +52,7 @@ def test_keycloak():
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_serial_number_is_found_again(name):
-    entry = Entry("TS00000001", Secret(SEED), 6, 2)
+    entry = TokenEntry("TS00000001", Secret(SEED), 6, 2)
     assert dialect(name).serial_of(dialect(name).line(entry)) == "TS00000001"
 
 
@@ -91,7 +92,7 @@ def test_cards_into_a_file(provision, tmp_path, name):
     assert len(lines) == 3 and path.stat().st_mode & 0o777 == 0o600
     for card, line in zip(cards, lines, strict=True):
         assert dialect(name).serial_of(line) == card.serial
-        assert name == "keycloak" or card.secret.hex() in line
+        assert name == "keycloak" or card.seed.hex() in line
 
 
 def test_file_registration_is_idempotent(custody, tmp_path):
@@ -109,10 +110,10 @@ def test_file_registration_is_idempotent(custody, tmp_path):
         registry.assign("TS00000001", "ada")
 
 
-def test_digits_that_a_product_does_not_take(provision, card, tmp_path):
+def test_digits_that_a_product_does_not_take(provision, memory_card, tmp_path):
     with pytest.raises(RegistryRefusedError, match="no cards with 7 digits"):
-        provision(f"duo:{tmp_path}/cards.csv", card, digits=7)
-    assert not card.secret
+        provision(f"duo:{tmp_path}/cards.csv", memory_card, digits=7)
+    assert not memory_card.seed
 
 
 def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
@@ -123,18 +124,18 @@ def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
     assert path.read_text() == "not json\n"
 
 
-def test_pskc_folder_is_read_by_python_pskc(provision, card, custody, tmp_path):
-    provision(f"pskc:{tmp_path}/out", card, digits=8)
-    document = PSKC(str(tmp_path / "out" / f"{card.serial}.pskcxml"))
+def test_pskc_folder_is_read_by_python_pskc(provision, memory_card, custody, tmp_path):
+    provision(f"pskc:{tmp_path}/out", memory_card, digits=8)
+    document = PSKC(str(tmp_path / "out" / f"{memory_card.serial}.pskcxml"))
     document.encryption.key = bytes.fromhex(PSK)
     (key,) = document.keys
-    assert key.check() and key.secret == card.secret
-    assert (key.serial, key.counter, key.response_length) == (card.serial, 2, 8)
+    assert key.check() and key.secret == memory_card.seed
+    assert (key.serial, key.counter, key.response_length) == (memory_card.serial, 2, 8)
     assert key.algorithm_suite == "SHA1" and key.response_encoding == "DECIMAL"
     registry = registry_for(f"pskc:{tmp_path}/out", custody)
-    other = build(custody, custody.new_seed(card.serial, b""), card.serial, 6, 2)
+    other = build(custody, custody.new_seed(memory_card.serial, b""), memory_card.serial, 6, 2)
     with pytest.raises(DuplicateSerialError):
-        registry.register(card.serial, other)
+        registry.register(memory_card.serial, other)
 
 
 def test_parts_of_a_container(custody):
@@ -148,26 +149,24 @@ def test_parts_of_a_container(custody):
 
 
 def liboath():
-    name = ctypes.util.find_library("oath")
-    if name is None:
-        pytest.skip("Debian package liboath0 is missing")
-    library = ctypes.CDLL(name)
+    needs.liboath.or_skip()
+    library = ctypes.CDLL(ctypes.util.find_library("oath"))
     library.oath_init()
     return library
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_pam_oath_reads_its_users_file(provision, card, tmp_path, digits):
+def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits):
     """liboath, which pam_oath is made of, accepts the card's next codes, each once."""
     library = liboath()
     path = tmp_path / "users.oath"
-    provision(f"pam_oath:{path}", card, digits=digits)
+    provision(f"pam_oath:{path}", memory_card, digits=digits)
 
     def accepted(code):
         answer = library.oath_authenticate_usersfile(
-            str(path).encode(), card.serial.encode(), code.encode(), 5, None, None
+            str(path).encode(), memory_card.serial.encode(), code.encode(), 5, None, None
         )
         return answer == 0
 
-    assert accepted(card.code(2)) and not accepted(card.code(2))
-    assert accepted(card.code(4)) and not accepted(card.code(3))
+    assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+    assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))

@@ -14,7 +14,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
 from tallystick.server.serving.running import RunningServer, running
@@ -28,7 +28,7 @@ class Station:
     server: RunningServer
     custody: SoftwareCustody
     registry: TallyServer
-    journal: Journal
+    journal: StationJournal
 
     def provision(self, card: Card, *, user: str | None = None, digits: int = 6) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
@@ -56,7 +56,7 @@ def station(folder: Path) -> Iterator[Station]:
         ring.enroll(parse_credential(server.url, body))
         custody = SoftwareCustody(ring)
         registry = TallyServer(custody.server())
-        journal = Journal(folder / "station.journal")
+        journal = StationJournal(folder / "station.journal")
         try:
             yield Station(server, custody, registry, journal)
         finally:

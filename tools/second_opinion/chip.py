@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.nor_flash import FaultPlan
@@ -30,7 +30,7 @@ class Chip(Protocol):
     data sheet forbids, a sentence each.
     """
 
-    board: Board
+    board: CardBoard
     sent: bytearray
     on_send: Callable[[bytes], None] | None
     fault_plan: FaultPlan | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.tools.second_opinion.chip import Chip, Segments
 
 BOARDS = ("nucleo_l476rg", "pico", "pico2_card")
@@ -13,7 +13,7 @@ _RANDOM = "mp_hal_get_random"  # MicroPython's, where its symbols are known
 
 
 def make(
-    board: Board,
+    board: CardBoard,
     segments: Segments,
     *,
     cell_mv: int = 3000,
@@ -25,11 +25,11 @@ def make(
 
     Raises BadInputError without the package that the board's chip needs, or without the symbol.
     """
-    if board.chip == "rp2040":
+    if board.chip.name == "rp2040":
         from tallystick.tools.second_opinion.rp2040 import Rp2040  # noqa: PLC0415
 
         return Rp2040(board, segments, cell_mv=cell_mv)
-    if board.chip == "rp2350":
+    if board.chip.name == "rp2350":
         from tallystick.tools.second_opinion.rp2350.card import ChipCard  # noqa: PLC0415
 
         at = (symbols or {}).get(_RANDOM)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.emulator.devices.image import from_hex, from_uf2
 
 Segments = list[tuple[int, bytes]]
@@ -44,11 +44,11 @@ def load_firmware(path: Path, board: Board) -> Firmware:
     if not path.is_file():
         raise BadInputError(
             f"There is no MicroPython {path}.",
-            todo=f"Build one for the board {board.name} ({_FILES[board.chip]}, docs/boards.md).",
+            todo=f"Build one for {board.name} ({_FILES[board.chip.name]}, docs/boards.md).",
         )
     if path.read_bytes()[:4] == _ELF:
         firmware = _read_elf(path, board)
-    elif board.chip == "stm32l4":
+    elif board.chip.name == "stm32l4":
         firmware = Firmware(_read_arm(path, board))
     else:
         firmware = Firmware(_read_uf2(path, board))
@@ -86,12 +86,12 @@ def _read_uf2(path: Path, board: Board) -> Segments:
         if flags & _FAMILY_FLAG and family == _ABSOLUTE:
             continue
         blocks += data[at : at + 512]
-        if flags & _FAMILY_FLAG and family != _FAMILIES[board.chip]:
+        if flags & _FAMILY_FLAG and family != _FAMILIES[board.chip.name]:
             raise BadInputError(
                 f"{path} is for another chip (family {family:08x}).",
                 todo=f"Use the MicroPython for the board {board.name}.",
             )
-    return from_uf2(path, blocks, FLASH_BASE[board.chip])
+    return from_uf2(path, blocks, board.chip.flash_base)
 
 
 def _read_elf(path: Path, board: Board) -> Firmware:
@@ -100,9 +100,9 @@ def _read_elf(path: Path, board: Board) -> Firmware:
     except ImportError as error:
         raise BadInputError(
             "An ELF file is read with pyelftools, which is not installed.",
-            todo=f"pip install 'tallystick[unicorn]', or give the {_FILES[board.chip]}.",
+            todo=f"pip install 'tallystick[unicorn]', or give the {_FILES[board.chip.name]}.",
         ) from error
-    base = FLASH_BASE[board.chip]
+    base = board.chip.flash_base
     with path.open("rb") as file:
         elf = elffile.ELFFile(file)
         segments = [
@@ -117,11 +117,11 @@ def _read_elf(path: Path, board: Board) -> Firmware:
 
 def _read_arm(path: Path, board: Board) -> Segments:
     """Its vector table has to be one of this chip."""
-    base = FLASH_BASE[board.chip]
+    base = board.chip.flash_base
     segments = from_hex(path, base) if path.suffix == ".hex" else [(0, path.read_bytes())]
     start = min(segments)[1] if segments else b""
     stack, entry = (int.from_bytes(start[at : at + 4], "little") for at in (0, 4))
-    low, high = _RAM_TOP[board.chip]
+    low, high = _RAM_TOP[board.chip.name]
     in_flash = base <= entry < base + board.flash_size and entry & 1
     if segments and min(segments)[0] == 0 and not (low < stack <= high and in_flash):
         raise BadInputError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.emulator.boards import find
-from tallystick.tools.bench.fresh import card
+from tallystick.emulator.boards.board import card_board
+from tallystick.tools.fresh import card
 from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.ours import Ours
@@ -65,7 +66,7 @@ def compare(
     Raises BadInputError for what is not, or without the package that the chip needs; ChipError when
     it does what the chip does not have.
     """
-    board = find(board_name)
+    board = card_board(find(board_name))
     loaded = load_firmware(firmware, board)
     segments = loaded.segments
     office = station(board_name)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import MS
@@ -35,7 +35,7 @@ class Ours:
 
     def __init__(self, card: Card, cell_mv: int, entropy: Iterator[int]) -> None:
         self.card = card
-        self.board: Board = card.board
+        self.board: CardBoard = card.board
         self.sent = bytearray()
         self.on_send: Callable[[bytes], None] | None = None
         self.faults: list[str] = []

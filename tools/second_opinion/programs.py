@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.second_opinion.chip import Chip
 from tallystick.tools.second_opinion.chips import make
@@ -38,7 +39,7 @@ def run_program(
     needs, or when `end` did not come in `limit_ms` of virtual time; ChipError when the program uses
     what the emulated chip does not have.
     """
-    chip = make(image.board, [*read_firmware(firmware, image.board), *image.segments])
+    chip = make(card_board(image.board), [*read_firmware(firmware, image.board), *image.segments])
     if ready is not None:
         ready(chip)
     chip.power_on()

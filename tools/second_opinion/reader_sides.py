@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tallystick.common.reader_identity import ReaderIdentity
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, ReaderBoard
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.hand import Hand
 from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, NorFlash, Phase
 from tallystick.emulator.parts.r503 import R503
-from tallystick.tools.bench.fresh import image
+from tallystick.tools.fresh import image
 from tallystick.tools.second_opinion.firmware import Firmware
 from tallystick.tools.second_opinion.reader_host import Connection
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
@@ -52,11 +52,13 @@ class Noted:
 class Side(Protocol):
     """One of the two. Its `reports`, `write_report`, `run_until` are a reader's."""
 
-    board: Board
     reports: deque[bytes]
     bus: Connection
     hand: Hand
     cut_in: int | None
+
+    @property
+    def board(self) -> Board: ...
 
     @property
     def clock(self) -> Clock: ...
@@ -132,7 +134,7 @@ class OurSide(Reader, _Notes):
 
     def chip_random(self) -> bytes:
         """What the factory burnt into its one-time programmable memory."""
-        words = [self.mcu.family.read(_OTP_RANDOM + 4 * n) for n in range(4)]
+        words = [self.mcu.registers.read(_OTP_RANDOM + 4 * n) for n in range(4)]
         return b"".join(word.to_bytes(4, "little") for word in words)
 
     def descriptors(self) -> list[bytes]:
@@ -145,7 +147,7 @@ class OurSide(Reader, _Notes):
 
 
 class OtherSide(ChipReader, _Notes):
-    def __init__(self, board: Board, firmware: Firmware, chip_random: bytes) -> None:
+    def __init__(self, board: ReaderBoard, firmware: Firmware, chip_random: bytes) -> None:
         _Notes.__init__(self)
         made: list[HeardSensor] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.tools.second_opinion.chip import Chip
 
@@ -35,7 +35,7 @@ class Recorder(Probe):
 
     def __init__(self, chip: Chip) -> None:
         self._chip = chip
-        board: Board = chip.board
+        board: CardBoard = chip.board
         self._pins = {board.display_select_pin: "select", board.display_power_pin: "power"}
         self._pins.pop(-1, None)
         self._levels = dict.fromkeys(self._pins, 0)
@@ -106,7 +106,7 @@ class Recorder(Probe):
         return record
 
 
-def _first(board: Board) -> int:
+def _first(board: CardBoard) -> int:
     """Where the flash begins that is not MicroPython's."""
     regions = (board.storage, board.record, board.identity, board.journal)
     return min(region.address for region in regions if region is not None)

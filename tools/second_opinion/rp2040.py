@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.nor_flash import Cut, FaultPlan, FlashOperation, Phase
 from tallystick.emulator.parts.ssd1306 import Ssd1306
@@ -44,7 +44,7 @@ _BYTE_NS = 10 * 1_000_000_000 // 115_200
 class Rp2040:
     """`Chip` for `pico`. Raises BadInputError without rp2040py."""
 
-    def __init__(self, board: Board, segments: Segments, *, cell_mv: int = 3000) -> None:
+    def __init__(self, board: CardBoard, segments: Segments, *, cell_mv: int = 3000) -> None:
         self.board = board
         self.display = Ssd1306()
         self.sent = bytearray()
@@ -118,7 +118,7 @@ class Rp2040:
 
     def _start(self) -> None:
         self.boots += 1
-        self._mcu.core.pc = FLASH_BASE[self.board.chip]
+        self._mcu.core.pc = self.board.chip.flash_base
 
     def _reset(self) -> None:
         self._ended_cycles += self._mcu.core.cycles

@@ -11,7 +11,7 @@ import pytest
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.second_opinion import opinion
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tallystick.tools.second_opinion.opinion import judge, side_by_side

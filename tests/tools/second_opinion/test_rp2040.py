@@ -16,7 +16,7 @@ from tallystick.emulator.boards import find
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.nor_flash import Cut, Phase
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs
 from tallystick.tools.second_opinion.firmware import read_firmware

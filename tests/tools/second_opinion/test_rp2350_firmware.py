@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.boards import find
-from tallystick.tools.bench.fresh import image
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
+from tallystick.tools.fresh import image
 from tallystick.tools.image.folder import from_folder
 from tallystick.tools.second_opinion import opinion, reader_opinion
 from tallystick.tools.second_opinion.cli import second_opinion

@@ -9,7 +9,7 @@ from tallystick.emulator.boards import find
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.nor_flash import Cut, Phase
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion.cortex import FIRST_IRQ, SYSTICK, ChipError
 from tallystick.tools.second_opinion.stm32l4.chip import CYCLES_PER_INSTRUCTION, Stm32L4
@@ -79,6 +79,36 @@ def test_range_two_at_twenty_six_megahertz_with_slower_buses():
     chip = run(pll + "\n" + stores((RCC + 0x08, 3 | 5 << 11 | 4 << 8)))
     clocks = chip.clocks
     assert (clocks.hclk, clocks.pclk1, clocks.pclk2) == (26e6, 13e6, 6.5e6)
+
+
+PLL_80 = [(RCC + 0x0C, 1 | 40 << 8 | 1 << 24), (RCC, 0x63 | 1 << 24), (RCC + 0x08, 3)]
+PLL_26 = [(RCC + 0x0C, 1 | 26 << 8 | 1 << 24 | 1 << 25), (RCC, 0x63 | 1 << 24), (RCC + 0x08, 3)]
+RANGE_1, RANGE_2, WAIT_3, WAIT_4 = (PWR, 0x200), (PWR, 0x400), (FLASH, 0x603), (FLASH, 0x604)
+
+
+@pytest.mark.parametrize(
+    ("writes", "words"),
+    [
+        ([WAIT_4, *PLL_80], []),
+        (PLL_80, ["80 MHz in voltage range 1 with 0 wait states of the flash, of 4"]),
+        ([*PLL_80, WAIT_4], ["with 0 wait states"]),  # too late
+        ([WAIT_3, *PLL_26, RANGE_2], []),
+        ([WAIT_4, RANGE_2, *PLL_80], ["80 MHz in voltage range 2, of 26 at most"]),
+        ([WAIT_4, *PLL_80, RANGE_2], ["80 MHz in voltage range 2"]),
+        ([RANGE_2, (FLASH, 0x602), *PLL_26], ["26 MHz in voltage range 2 with 2 wait states"]),
+        ([WAIT_4, *PLL_26, RANGE_2, RANGE_1, (RCC + 0x08, 0), *PLL_80], ["voltage range 2"]),
+    ],
+)  # the last one does not wait until the voltage is up
+def test_a_clock_that_flash_or_voltage_cannot_keep_up_with_is_a_fault(writes, words):
+    faults = run(stores(*writes)).faults
+    assert len(faults) == len(words), faults
+    assert all(word in fault for word, fault in zip(words, faults, strict=True))
+
+
+def test_raising_the_voltage_takes_its_time_and_says_so():
+    waits = wait(PWR + 0x14, 1 << 10, 0, "rises")
+    chip = run(stores(RANGE_2, WAIT_4, RANGE_1) + "\n" + waits + "\n" + stores(*PLL_80))
+    assert chip.faults == [] and chip.core.hz == 80e6
 
 
 def test_a_clock_that_does_not_run_cannot_be_chosen():

@@ -9,10 +9,10 @@ from typing import Any
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.tools.campaign.card import scenarios
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
-BOARDS = ("pico", "nucleo_l476rg", "pico2")
+BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
 _SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
 
 
@@ -33,7 +33,7 @@ def subject(board: str, root: Path | None = None, *, readable: bool = False) -> 
         from tallystick.tools.campaign.reader.workshop import ReaderWorkshop  # noqa: PLC0415
 
         return ReaderWorkshop.of(board, root, readable=readable)
-    return Workshop.of(board, root, readable=readable)
+    return CardWorkshop.of(board, root, readable=readable)
 
 
 def share(board: str, states: int) -> int:

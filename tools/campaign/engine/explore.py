@@ -21,12 +21,6 @@ from tallystick.tools.campaign.engine.subject import (
 )
 
 
-def split(step: str) -> tuple[int, str]:
-    """A step of a path: number of the operation, and fault."""
-    variant = step.lstrip("0123456789")
-    return int(step[: len(step) - len(variant)]), variant
-
-
 @dataclass(frozen=True)
 class Violation:
     """`line` replays it."""
@@ -37,7 +31,7 @@ class Violation:
 
 
 @dataclass
-class Outcome:
+class Explored:
     """cuts: places and ways in which the power was cut during this run, all of them counted."""
 
     violation: tuple[str, str] | None
@@ -135,11 +129,11 @@ def explore(
     *,
     deeper: int,
     on_operation: Callable[[int, FlashOperation], Fault] | None = None,
-) -> Outcome:
+) -> Explored:
     """Lets the device of `node` start, and judges it. `deeper`: how many states that further cuts
     would leave to work out; `on_operation` sees each flash operation with its number, and may
     answer with a fault."""
-    outcome = Outcome(None, [])
+    outcome = Explored(None, [])
     resting: list[Node] = []
     subject.resume(rig, node)
     second = _Sample(rig, node, seed, deeper)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.tools.second_opinion.rp2350.board import MS, ChipBoard
@@ -38,9 +38,11 @@ class ChipCard(ChipBoard):
     not have. `entropy` are its random bytes, where `random_at` is the address of
     MicroPython's `mp_hal_get_random`."""
 
+    board: CardBoard
+
     def __init__(
         self,
-        board: Board,
+        board: CardBoard,
         flash: Iterable[tuple[int, bytes]],
         *,
         cell_mv: int = 3000,

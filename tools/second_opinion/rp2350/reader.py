@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import ReaderBoard
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.reader import Sensor
 from tallystick.tools.second_opinion.rp2350.board import ChipBoard
@@ -17,9 +17,11 @@ _SENSOR_BAUD = 57_600
 class ChipReader(ChipBoard):
     """As the emulated reader: `reports` are what it has sent to the host."""
 
+    board: ReaderBoard
+
     def __init__(
         self,
-        board: Board,
+        board: ReaderBoard,
         flash: Iterable[tuple[int, bytes]],
         sensor_for: Callable[[Clock], Sensor],
         *,

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.nor_flash import FaultPlan
@@ -40,6 +40,7 @@ _WAKE_US = {
     power.Sleep.STOP0: 2.0, power.Sleep.STOP1: 6.2, power.Sleep.STOP2: 8.2,
     power.Sleep.STANDBY: 14.3, power.Sleep.SHUTDOWN: 256.0,
 }  # fmt: skip
+_MOST_MHZ = ((16, 32, 48, 64, 80), (6, 12, 18, 26))  # by wait states, in voltage ranges 1 and 2
 _POWER_ON_US = 500.0  # the supervisor's delay
 _FLOATING_MS = 900.0  # a wake-up pin that nothing pulls finds its level by chance, so often here
 _SERIAL_BAUD = 115_200
@@ -52,7 +53,7 @@ class Stm32L4:
 
     def __init__(
         self,
-        board: Board,
+        board: CardBoard,
         segments: Segments,
         *,
         cell_mv: int = 3000,
@@ -94,7 +95,7 @@ class Stm32L4:
 
     def _peripherals(self) -> None:
         core, board = self.core, self.board
-        self.power = power.Power(core, self._pulls_changed)
+        self.power = power.Power(core, self._check_speed)
         self.clocks = rcc = clocks.Clocks(
             core,
             lambda: self.power.backup_open,
@@ -108,6 +109,8 @@ class Stm32L4:
         syscfg = pins.system_configuration(core)
         self.exti = pins.Exti(core, syscfg)
         self.rtc.on_wakeup = self._rtc_wakeup
+        self.flash_controller.on_latency = self._check_speed
+        rcc.on_change.append(self._check_speed)
         self.ports = [pins.Port(core, n, self._level) for n in range(len(pins.PORTS))]
         self.usart = serial.Usart(core, serial.USART1, 37, lambda: rcc.kernel(rcc.pclk2, 0))
         self.usart.on_send = self._serial_out
@@ -239,10 +242,10 @@ class Stm32L4:
             device.reset()
         self.display.power(False)
 
-    def _lose_ram(self) -> None:
-        """What is in RAM after power was away is nobody's guess."""
+    def _lose_ram(self, *, keep_second: bool = False) -> None:
+        """What is in RAM after power was away is anybody's guess."""
         guess = random.Random(self.boots)
-        for address, size in (_SRAM1, _SRAM2):
+        for address, size in (_SRAM1,) if keep_second else (_SRAM1, _SRAM2):
             self.core.load(address, guess.randbytes(size))
 
     def _start(self) -> None:
@@ -266,6 +269,17 @@ class Stm32L4:
         self.power.reset()
         self.clocks.system_reset(flag | clocks.PIN)
         self._start()
+
+    def _check_speed(self) -> None:
+        """The flash needs wait states, and the low voltage a slow clock (RM0351, 3.3.3, 5.1.8)."""
+        mhz, slow = self.clocks.hclk / 1e6, self.power.in_range_two
+        needed = next((n for n, most in enumerate(_MOST_MHZ[slow]) if mhz <= most), None)
+        runs = f"runs at {mhz:.0f} MHz in voltage range {1 + slow}"
+        given = self.flash_controller.wait_states
+        if needed is None:
+            self.core.fault(f"{runs}, of {_MOST_MHZ[slow][-1]} at most")
+        elif given < needed:
+            self.core.fault(f"{runs} with {given} wait states of the flash, of {needed} at least")
 
     def _sleeps(self, deep: bool) -> None:
         if not deep:
@@ -303,7 +317,7 @@ class Stm32L4:
     def _wake_from_off(self) -> None:
         mode, self.sleep = self.sleep, None
         if mode is power.Sleep.STANDBY:
-            self._lose_ram()  # also SRAM2: nobody asks for it to be kept
+            self._lose_ram(keep_second=self.power.keeps_sram2)
             self.power.leave_standby()
             self.clocks.leave_standby()
             self._start()
@@ -317,9 +331,6 @@ class Stm32L4:
 
     def _drive(self, pin: int, level: int | None) -> None:
         self.ports[pin >> 4].drive(pin & 15, level)
-
-    def _pulls_changed(self) -> None:
-        """Pulls of the power controller matter in Standby only, where they are looked at."""
 
     def _level(self, pin: int, level: int) -> None:
         """A pin changed its level."""

@@ -50,6 +50,7 @@ class Flash(Registers):
         super().__init__(core, BASE, _RESET)
         self._program_us, self._erase_us = program_us, erase_us
         self._on_operation = on_operation
+        self.on_latency: Callable[[], None] = lambda: None
         self.fault_plan: FaultPlan | None = None
         self.operations = 0
         core.memory(MEMORY, SIZE, writable=False)
@@ -76,8 +77,13 @@ class Flash(Registers):
             self._control(value)
         elif at == _ACR:
             self.values[at] = value
+            self.on_latency()
         else:
             raise self.core.error(f"wrote {BASE + at:#010x}, which a card has no business with")
+
+    @property
+    def wait_states(self) -> int:
+        return self.values[_ACR] & 7
 
     def _key(self, value: int) -> None:
         """A wrong sequence locks it until the next reset."""

@@ -17,6 +17,7 @@ _RESET = {
 }  # fmt: skip
 _KEPT_IN_STANDBY = {_CR3, _CR4, _SR1, *_PULLS}
 _DBP, _APC, _RRS, _EIWUL = 1 << 8, 1 << 10, 1 << 8, 1 << 15
+_RAISE_US = 20.0  # from range 2 to range 1, at least (DS10198)
 _STANDBY_FLAG, _INTERNAL_WAKE = 1 << 8, 1 << 15
 
 WAKE_PINS = {0x00: 0, 0x2D: 1, 0x44: 2, 0x02: 3, 0x25: 4}  # PA0, PC13, PE6, PA2, PC5 → WKUPn - 1
@@ -37,11 +38,12 @@ class Sleep(Enum):
 
 
 class Power(Registers):
-    """`on_change` is called when pulls may have changed."""
+    """`on_change` is called when the voltage range may have changed."""
 
     def __init__(self, core: Cortex, on_change: Callable[[], None]) -> None:
         super().__init__(core, BASE, _RESET)
         self._on_change = on_change
+        self._range_one_ns = 0.0  # when the voltage is up, after it was raised
 
     def leave_standby(self) -> None:
         """Standby is over: most of it is kept, and it says so."""
@@ -51,21 +53,28 @@ class Power(Registers):
 
     def get(self, at: int) -> int:
         if at == _SR2:
-            return (
-                self.values[at] & ~0x700 | (1 << 9 if self.values[_CR1] >> 14 & 1 else 0) | 1 << 8
-            )
+            rising = self.core.now_ns < self._range_one_ns
+            return rising << 10 | (self.values[_CR1] >> 14 & 1) << 9 | 1 << 8
         return 0 if at == _SCR else self.values[at]
 
     def put(self, at: int, value: int) -> None:
         if at == _SCR:
             self.values[_SR1] &= ~(value & 0x11F)
         elif at not in (_SR1, _SR2):
+            if at == _CR1 and self.in_range_two and value >> 9 & 3 != 2:
+                self._range_one_ns = self.core.now_ns + _RAISE_US * 1000
             self.values[at] = value
             self._on_change()
 
     @property
     def backup_open(self) -> bool:
         return bool(self.values[_CR1] & _DBP)
+
+    @property
+    def in_range_two(self) -> bool:
+        """The core's voltage is the low one, or not yet the high one."""
+        low = self.values[_CR1] >> 9 & 3 == 2
+        return low or self.core.now_ns < self._range_one_ns
 
     @property
     def sleep(self) -> Sleep:

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Need:
     """
 
     what: str
-    here: Callable[[], bool]
+    here: Callable[[], object]
     packages: tuple[str, ...] = ()
 
     @property
@@ -142,10 +142,23 @@ other_pythons = Need(
 )
 
 # What somebody has to ask for.
-second_opinion = Need(
-    "TALLY_SECOND_FIRMWARE: a folder with a MicroPython for each board (docs/testing.md)",
-    lambda: bool(variable("TALLY_SECOND_FIRMWARE")),
-)
+FIRMWARE_SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
+
+
+def firmware_file(board: str, suffixes: tuple[str, ...] = FIRMWARE_SUFFIXES) -> Path | None:
+    """A MicroPython for the board, of those in the folder TALLY_SECOND_FIRMWARE."""
+    folder = variable("TALLY_SECOND_FIRMWARE")
+    files = (Path(folder) / f"{board}{suffix}" for suffix in suffixes)
+    return next((path for path in files if folder and path.is_file()), None)
+
+
+second_opinion = {
+    board: Need(
+        f"a MicroPython for {board} in the folder TALLY_SECOND_FIRMWARE (docs/testing.md)",
+        partial(firmware_file, board),
+    )
+    for board in ("nucleo_l476rg", "pico", "pico2")
+}
 ykman = Need(
     "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
 )
@@ -154,6 +167,7 @@ privacyidea = Need(
 )
 
 ALL = [one for one in list(globals().values()) if isinstance(one, Need)]
+ALL += second_opinion.values()
 
 
 def launch(driver: Any, **options: Any) -> Any:

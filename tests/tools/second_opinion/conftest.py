@@ -3,26 +3,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-_SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
+from tests import needs
 
 
 @pytest.fixture
 def firmware():
-    folder = os.environ.get("TALLY_SECOND_FIRMWARE", "")
-
-    def find(board: str, suffixes: tuple[str, ...] = _SUFFIXES) -> Path:
-        for suffix in suffixes if folder else ():
-            path = Path(folder) / f"{board}{suffix}"
-            if path.is_file():
-                return path
-        return pytest.skip(
-            f"!! no second opinion on {board}: $TALLY_SECOND_FIRMWARE names no folder with a "
-            f"MicroPython for it (docs/testing.md says how to get one)"
-        )
+    def find(board: str, suffixes: tuple[str, ...] = needs.FIRMWARE_SUFFIXES) -> Path:
+        needs.second_opinion[board].or_skip()
+        path = needs.firmware_file(board, suffixes)
+        assert path is not None, f"of {board} there is none that ends in {' or '.join(suffixes)}"
+        return path
 
     return find

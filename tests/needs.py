@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Need:
     """
 
     what: str
-    here: Callable[[], bool]
+    here: Callable[[], object]
     packages: tuple[str, ...] = ()
 
     @property
@@ -141,24 +141,23 @@ other_pythons = Need(
     lambda: any(OTHER_PYTHONS.glob("3.*/bin/python")),
 )
 
-
 # What somebody has to ask for.
-def second_firmware(board: str) -> Path | None:
-    """A MicroPython for the board, in the folder that was given. One with symbols comes first."""
+FIRMWARE_SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
+
+
+def firmware_file(board: str, suffixes: tuple[str, ...] = FIRMWARE_SUFFIXES) -> Path | None:
+    """A MicroPython for the board, of those in the folder TALLY_SECOND_FIRMWARE."""
     folder = variable("TALLY_SECOND_FIRMWARE")
-    for suffix in (".elf", ".uf2", ".hex", ".bin") if folder else ():
-        path = Path(folder) / f"{board}{suffix}"
-        if path.is_file():
-            return path
-    return None
+    files = (Path(folder) / f"{board}{suffix}" for suffix in suffixes)
+    return next((path for path in files if folder and path.is_file()), None)
 
 
 second_opinion = {
     board: Need(
-        f"TALLY_SECOND_FIRMWARE: a folder with a MicroPython for {board} (docs/testing.md)",
-        lambda board=board: second_firmware(board) is not None,  # type: ignore[misc]
+        f"a MicroPython for {board} in the folder TALLY_SECOND_FIRMWARE (docs/testing.md)",
+        partial(firmware_file, board),
     )
-    for board in ("nucleo_l476rg", "pico", "pico2", "pico2_card")
+    for board in ("nucleo_l476rg", "pico", "pico2")
 }
 micropython_sources = Need(
     "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/boards.md)",

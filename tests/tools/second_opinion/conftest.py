@@ -12,10 +12,10 @@ from tests import needs
 
 @pytest.fixture
 def firmware():
-    def find(board: str) -> Path:
+    def find(board: str, suffixes: tuple[str, ...] = needs.FIRMWARE_SUFFIXES) -> Path:
         needs.second_opinion[board].or_skip()
-        path = needs.second_firmware(board)
-        assert path is not None
+        path = needs.firmware_file(board, suffixes)
+        assert path is not None, f"of {board} there is none that ends in {' or '.join(suffixes)}"
         return path
 
     return find

@@ -41,10 +41,11 @@ def keep(
             if event:
                 return event
         ticks += 1
-        draws = each_third is not None and ticks % 3 == 0
-        display.vcom(not draws)
-        if draws:
+        if each_third is not None and ticks % 3 == 0:
+            display.vcom(False)
             each_third(ms - ticks_diff(board.ticks_ms(), begin))
+        else:
+            display.vcom(True)
     return 0
 
 

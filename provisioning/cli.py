@@ -25,6 +25,7 @@ from tallystick.provisioning.commands.options import (
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
@@ -88,7 +89,7 @@ def provision(
     """
     if (port is None) == (ports is None):
         raise click.UsageError("Give either --port, or --ports with --batch and --count.")
-    plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
+    plan = Plan(CodeKind(digits), user, batch, reseed, serial, _version(min_version))
     with station.open() as ready:
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)

@@ -24,7 +24,7 @@ from tallystick.provisioning.card.connection import (
 )
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.oath import (
-    HOTP_SHA1,
+    HOTP,
     INS_PUT,
     TAG_KEY,
     TAG_NAME,
@@ -32,6 +32,7 @@ from tallystick.provisioning.card.oath import (
     Selected,
     select_oath,
 )
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import Custody, Seed
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
@@ -59,7 +60,7 @@ class Wanted:
     touch: codes only after a touch. replace: an account of the same name may be overwritten."""
 
     serial: str | None = None
-    digits: int = 6
+    kind: CodeKind = SIX_DIGITS
     user: str | None = None
     touch: bool = True
     replace: bool = False
@@ -122,7 +123,7 @@ class Foreign:
         if wanted.user is not None and registered.user != wanted.user:
             registered = self._assign(record, wanted.user)
         version = ".".join(map(str, applet.version))
-        digits = record.digits or wanted.digits
+        digits = record.digits or wanted.kind.digits
         return Done(serial, account, version, touch, digits, registered, resumed)
 
     def _admit(self, session: OathSession, serial: str, account: str, wanted: Wanted) -> CardRecord:
@@ -163,20 +164,20 @@ class Foreign:
             return record
         if record.container is None:
             seed = self.custody.new_seed(record.serial, secrets.token_bytes(32))
-            record = self._keep(record, seed, wanted.digits)
+            record = self._keep(record, seed, wanted.kind)
         assert record.container is not None and record.seed is not None
-        context = container.journal_context(record.serial, record.digits or 6, record.container)
+        context = container.journal_context(record.serial, record.container)
         seed = self.custody.reopen_seed(record.seed, context)
-        digits = record.digits or wanted.digits
+        kind = container.parts(record.container).kind
         try:
-            self._put(device, account, record.container, digits, touch)
+            self._put(device, account, record.container, touch)
             record = self.journal.advance(record, CardState.SEEDED)
         except CardRefusedError as refused:
             seed.wipe()
             self.journal.fail(record, refused.what)
             raise
         try:
-            expected = seed.codes(0, CODES_COMPARED, digits)
+            expected = seed.codes(0, CODES_COMPARED, kind)
         finally:
             seed.wipe()
         given = []
@@ -192,23 +193,23 @@ class Foreign:
             raise self._take_back(device, record, account, error)
         return self.journal.advance(record, CardState.VERIFIED)
 
-    def _keep(self, record: CardRecord, seed: Seed, digits: int) -> CardRecord:
+    def _keep(self, record: CardRecord, seed: Seed, kind: CodeKind) -> CardRecord:
         """Have the seed in the journal before it is on the device."""
         try:
             sealed = container.build(
-                self.custody, seed, record.serial, digits, CODES_COMPARED, manufacturer=BATCH
+                self.custody, seed, record.serial, kind, CODES_COMPARED, manufacturer=BATCH
             )
-            context = container.journal_context(record.serial, digits, sealed)
-            return self.journal.keep_seed(record, sealed, seed.for_journal(context), digits)
+            context = container.journal_context(record.serial, sealed)
+            return self.journal.keep_seed(record, sealed, seed.for_journal(context), kind.digits)
         finally:
             seed.wipe()
 
-    def _put(
-        self, device: Transmitter, account: str, sealed: bytes, digits: int, touch: bool
-    ) -> None:
-        with self.custody.open_for_export(container.parts(sealed).sealed) as seed:
+    def _put(self, device: Transmitter, account: str, sealed: bytes, touch: bool) -> None:
+        made = container.parts(sealed)
+        head = bytes((HOTP[made.kind.hash], made.kind.digits))
+        with self.custody.open_for_export(made.sealed) as seed:
             data = tlv.encode(TAG_NAME, account.encode())
-            data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + seed.reveal())
+            data += tlv.encode(TAG_KEY, head + seed.reveal())
             if touch:
                 data += bytes((TAG_PROPERTY, REQUIRE_TOUCH))  # this one has no length
             response = device.transmit(CommandApdu(0, INS_PUT, data=data))

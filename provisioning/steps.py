@@ -24,6 +24,7 @@ from tallystick.provisioning.card.issuer import (
 from tallystick.provisioning.card.oath import OathSession, put_hotp, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
@@ -56,7 +57,7 @@ Report = Callable[[CardState, str], None]
 class Plan:
     """What is wanted of every card of a run."""
 
-    digits: int = 6
+    kind: CodeKind = SIX_DIGITS
     user: str | None = None
     batch: str = "single"
     reseed: bool = False
@@ -333,17 +334,16 @@ class CardRun:
             seed = self._custody.new_seed(card.serial, entropy)
             record = self._keep(card.serial, record, seed)
         else:
-            assert record.seed is not None and record.digits is not None
-            context = container.journal_context(card.serial, record.digits, record.container)
+            assert record.seed is not None
+            context = container.journal_context(card.serial, record.container)
             seed = self._custody.reopen_seed(record.seed, context)
-        digits = record.digits or self._plan.digits
+        assert record.container is not None
+        made = container.parts(record.container)
         try:
-            self._put(card, seed, digits)
+            self._put(card, seed, made.kind)
             record = self._journal.advance(record, CardState.SEEDED)
             self._note(CardState.SEEDED)
-            assert record.container is not None
-            used = container.parts(record.container).moving_factor
-            expected = seed.codes(0, used, digits)
+            expected = seed.codes(0, made.moving_factor, made.kind)
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
@@ -355,21 +355,21 @@ class CardRun:
 
     def _keep(self, serial: str, record: CardRecord, seed: Seed) -> CardRecord:
         """Have the seed in the journal before it is on the card."""
-        digits = self._plan.digits
+        kind = self._plan.kind
         codes = CODES_COMPARED + (self._plan.confirm is not None)
-        sealed = container.build(self._custody, seed, serial, digits, codes)
-        context = container.journal_context(serial, digits, sealed)
-        return self._journal.keep_seed(record, sealed, seed.for_journal(context), digits)
+        sealed = container.build(self._custody, seed, serial, kind, codes)
+        context = container.journal_context(serial, sealed)
+        return self._journal.keep_seed(record, sealed, seed.for_journal(context), kind.digits)
 
-    def _put(self, card: _Card, seed: Seed, digits: int) -> None:
+    def _put(self, card: _Card, seed: Seed, kind: CodeKind) -> None:
         try:
-            put_hotp(card.channel, card.serial, seed, digits, self._waiting)
+            put_hotp(card.channel, card.serial, seed, kind, self._waiting)
         except CardRefusedError as error:
             if error.sw != StatusWord.NO_SPACE:
                 raise
             # a credential of another name that no server knows: nobody can miss it
             OathSession(card.channel).reset(self._waiting)
-            put_hotp(card.channel, card.serial, seed, digits, self._waiting)
+            put_hotp(card.channel, card.serial, seed, kind, self._waiting)
 
     def _compare(self, card: _Card, record: CardRecord, expected: list[str]) -> CardRecord:
         """Have every code that the container takes for used: the first two over the line, and the
@@ -460,7 +460,7 @@ class CardRun:
             firmware=card.version,
             key_version=card.key_version,
             check_values=dict(zip(KEY_NAMES, values, strict=True)),
-            digits=record.digits or self._plan.digits,
+            digits=record.digits or self._plan.kind.digits,
             server=registered,
             resumed=self._resumed,
             wire_bytes=self._connection.wire_bytes,

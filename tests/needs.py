@@ -159,6 +159,10 @@ second_opinion = {
     )
     for board in ("nucleo_l476rg", "pico", "pico2")
 }
+micropython_sources = Need(
+    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/boards.md)",
+    lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
+)
 ykman = Need(
     "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
 )

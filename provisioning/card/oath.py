@@ -12,6 +12,7 @@ from tallystick.provisioning.card.issuer import select
 from tallystick.provisioning.card.keys import Sealed
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
+from tallystick.provisioning.credential import CodeKind, Hash
 
 AID = bytes.fromhex("A0000005272101")
 TAG_NAME = 0x71
@@ -21,6 +22,7 @@ TAG_CHALLENGE = 0x74
 TAG_TRUNCATED = 0x76
 TAG_VERSION = 0x79
 HOTP_SHA1 = 0x11
+HOTP = {Hash.SHA1: HOTP_SHA1, Hash.SHA256: 0x12, Hash.SHA512: 0x13}  # YKOATH, PUT
 
 INS_PUT = 0x01
 INS_DELETE = 0x02
@@ -115,11 +117,11 @@ def put_hotp(
     channel: SecureChannel,
     name: str,
     seed: Sealed,
-    digits: int,
+    kind: CodeKind,
     waiting: Waiting | None = None,
 ) -> None:
-    """Store a HOTP-SHA-1 credential with moving factor 0, replacing one of the same name."""
+    """Store a HOTP credential with moving factor 0, replacing one of the same name."""
     head = tlv.encode(TAG_NAME, name.encode())
-    head += bytes((TAG_KEY, seed.size + 2, HOTP_SHA1, digits))
+    head += bytes((TAG_KEY, seed.size + 2, HOTP[kind.hash], kind.digits))
     command = CommandApdu(0, INS_PUT, data=head)
     channel.transmit_sealed(command, seed, waiting=waiting).require("take its seed")

@@ -19,6 +19,7 @@ from tallystick.provisioning.console.shell import (
     when,
 )
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.steps import DOING, Plan
 
 TICK_S = 0.2
@@ -134,7 +135,7 @@ class BatchPage:
         confirm, reseed = bool(self._confirm.value), bool(self._reseed.value)
         if reseed and not await self._consent():
             return
-        plan = Plan(digits=digits, batch=name, reseed=reseed)
+        plan = Plan(CodeKind(digits), batch=name, reseed=reseed)
         started = await self._page.act(
             lambda: self._workshop.start(plan, count, ports, confirm=confirm)
         )

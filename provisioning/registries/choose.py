@@ -23,7 +23,7 @@ def registry_for(text: str, custody: Custody) -> Registry:
     """Raises BadInputError, also for products that take no HOTP."""
     kind, _, where = text.partition(":")
     if kind == "pskc" and where:
-        return PskcFolder(Path(where), _digits_and_factor)
+        return PskcFolder(Path(where), container.parts)
     chosen = dialect(kind)  # may have to say that the product takes no HOTP
     if not custody.exports_seeds:
         raise BadInputError(
@@ -46,12 +46,7 @@ class ContainerReader:
     def __call__(self, sealed_container: bytes) -> TokenEntry:
         parts = container.parts(sealed_container)
         seed = self._custody.open_for_export(parts.sealed)
-        return TokenEntry(parts.serial, seed, parts.digits, parts.moving_factor)
-
-
-def _digits_and_factor(sealed_container: bytes) -> tuple[int, int]:
-    parts = container.parts(sealed_container)
-    return parts.digits, parts.moving_factor
+        return TokenEntry(parts.serial, seed, parts.kind, parts.moving_factor)
 
 
 def _privacyidea(url: str, custody: Custody) -> PrivacyIdea:

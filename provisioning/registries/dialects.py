@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
+from tallystick.provisioning.credential import CodeKind
 
 MANUFACTURER = "Tallystick"
 
@@ -19,9 +20,13 @@ class TokenEntry:
 
     serial: str
     seed: Secret = field(repr=False)
-    digits: int
+    kind: CodeKind
     moving_factor: int
     user: str | None = None
+
+    @property
+    def digits(self) -> int:
+        return self.kind.digits
 
     @property
     def hex(self) -> str:
@@ -35,7 +40,7 @@ class Dialect:
     name: str
     line: Callable[[TokenEntry], str]
     serial_of: Callable[[str], str]
-    digits: tuple[int, ...] = (6, 8)
+    kinds: tuple[CodeKind, ...] = (CodeKind(6), CodeKind(8))
 
 
 def _first(separator: str) -> Callable[[str], str]:
@@ -87,11 +92,17 @@ DIALECTS = {
         ),
         Dialect("duo", lambda e: f"{e.serial},{e.hex},{e.moving_factor}", _first(",")),
         Dialect(
-            "pingid", lambda e: f"{e.serial},{e.hex},{e.moving_factor}", _first(","), digits=(6,)
+            "pingid",
+            lambda e: f"{e.serial},{e.hex},{e.moving_factor}",
+            _first(","),
+            kinds=(CodeKind(6),),
         ),
         Dialect("keycloak", _keycloak, lambda line: str(json.loads(line)["userLabel"])),
         Dialect(
-            "pam_oath", _users_file, lambda line: (line.split() + [""] * 2)[1], digits=(6, 7, 8)
+            "pam_oath",
+            _users_file,
+            lambda line: (line.split() + [""] * 2)[1],
+            kinds=(CodeKind(6), CodeKind(7), CodeKind(8)),
         ),
     )
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import StationJournal
@@ -32,7 +33,7 @@ class StationUnderTest:
         self, card: CardUnderTest, *, user: str | None = None, digits: int = 6
     ) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
-        plan = Plan(digits=digits, user=user)
+        plan = Plan(CodeKind(digits), user=user)
         work = Provisioner(self._custody, self._registry, self._journal, plan, self.server.url)
         with card.docked() as connection:
             return work.provision(connection, lambda _state, _serial: None)

@@ -19,6 +19,7 @@ from tallystick.provisioning.card.connection import CardConnection, CommandApdu
 from tallystick.provisioning.card.issuer import CellState, IssuerSession
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.t1 import Waiting
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.tools.image.build import build, write
 from tests.provisioning.conftest import URL
@@ -60,7 +61,7 @@ def codes(custody, seed, first, count=1):
     from tallystick.common.secret import Secret
     from tallystick.provisioning.custody.software import SoftwareSeed
 
-    return SoftwareSeed(Secret(seed), custody).codes(first, count, 6)
+    return SoftwareSeed(Secret(seed), custody).codes(first, count, SIX_DIGITS)
 
 
 def test_provisioned_card_shows_the_next_code(device, registry, custody, provision):

@@ -11,6 +11,7 @@ from yubikit.oath import OathSession as StockSession
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.provisioning.card import pcsc
 from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.foreign import Foreign, Wanted
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.server_link import RegistryRefusedError
@@ -84,7 +85,7 @@ def test_the_stock_client_takes_the_stand_in_for_an_applet(applet):
 
 
 def test_a_foreign_applet_in_service(applet, provision, registry, journal):
-    done = provision(applet, user="ada", digits=8)
+    done = provision(applet, user="ada", kind=CodeKind(8))
     assert (done.serial, done.account, done.applet_version) == (SERIAL, ACCOUNT, "5.4.3")
     assert done.touch and applet.touches == 2 and not done.resumed
     stored = applet.accounts[ACCOUNT.encode()]

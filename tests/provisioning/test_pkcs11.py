@@ -21,6 +21,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
 from tallystick.provisioning.journal import StationJournal
@@ -138,7 +139,9 @@ def test_resume_before_the_seed_was_on_the_card(memory_card, registry, journal, 
 def test_a_moved_or_changed_seed_does_not_open(hsm):
     seed = hsm.new_seed("TS00000001", bytes(31))
     sealed = seed.for_journal(b"context")
-    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, 6) == seed.codes(0, 2, 6)
+    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, SIX_DIGITS) == seed.codes(
+        0, 2, SIX_DIGITS
+    )
     for bad, context in ((sealed, b"other"), (sealed[:-1] + b"\0", b"context"), (b"", b"context")):
         with pytest.raises(BadInputError, match="was changed"):
             hsm.reopen_seed(bad, context)

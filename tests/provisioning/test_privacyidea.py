@@ -19,6 +19,7 @@ from tallystick.common.errors import UnreachableError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.registries.choose import ContainerReader
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import DuplicateSerialError
@@ -125,7 +126,7 @@ def accepted(server, serial, code):
 @pytest.mark.parametrize("digits", [6, 8])
 def test_a_card_logs_in(server, provision, digits):
     card = MemoryCard(serial=f"PI0000000{digits}")
-    outcome = provision(card, digits=digits)
+    outcome = provision(card, kind=CodeKind(digits))
     assert (outcome.server.digits, outcome.server.moving_factor) == (digits, 2)
     assert not accepted(server, card.serial, card.code(1)), "a code of the station's check"
     assert accepted(server, card.serial, card.code(2))

@@ -15,6 +15,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build, parts
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.registries.choose import ContainerReader, registry_for
 from tallystick.provisioning.registries.dialects import DIALECTS, TokenEntry, dialect
 from tallystick.provisioning.registry import DuplicateSerialError
@@ -26,7 +27,7 @@ from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
-ENTRY = TokenEntry("TS00000001", Secret(SEED), 6, 2, "ada")
+ENTRY = TokenEntry("TS00000001", Secret(SEED), SIX_DIGITS, 2, "ada")
 
 GOLDEN = {
     "privacyidea": f"TS00000001, {HEX}, hotp, 6, 2",
@@ -52,7 +53,7 @@ def test_keycloak():
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_serial_number_is_found_again(name):
-    entry = TokenEntry("TS00000001", Secret(SEED), 6, 2)
+    entry = TokenEntry("TS00000001", Secret(SEED), SIX_DIGITS, 2)
     assert dialect(name).serial_of(dialect(name).line(entry)) == "TS00000001"
 
 
@@ -97,8 +98,8 @@ def test_cards_into_a_file(provision, tmp_path, name):
 
 def test_file_registration_is_idempotent(custody, tmp_path):
     registry = registry_for(f"duo:{tmp_path}/cards.csv", custody)
-    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
-    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
+    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
+    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
     assert registry.register("TS00000001", first).status == "registered"
     assert registry.register("TS00000001", first).status == "already-registered"
     with pytest.raises(DuplicateSerialError):
@@ -112,7 +113,7 @@ def test_file_registration_is_idempotent(custody, tmp_path):
 
 def test_digits_that_a_product_does_not_take(provision, memory_card, tmp_path):
     with pytest.raises(RegistryRefusedError, match="no cards with 7 digits"):
-        provision(f"duo:{tmp_path}/cards.csv", memory_card, digits=7)
+        provision(f"duo:{tmp_path}/cards.csv", memory_card, kind=CodeKind(7))
     assert not memory_card.seed
 
 
@@ -125,7 +126,7 @@ def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
 
 
 def test_pskc_folder_is_read_by_python_pskc(provision, memory_card, custody, tmp_path):
-    provision(f"pskc:{tmp_path}/out", memory_card, digits=8)
+    provision(f"pskc:{tmp_path}/out", memory_card, kind=CodeKind(8))
     document = PSKC(str(tmp_path / "out" / f"{memory_card.serial}.pskcxml"))
     document.encryption.key = bytes.fromhex(PSK)
     (key,) = document.keys
@@ -133,16 +134,18 @@ def test_pskc_folder_is_read_by_python_pskc(provision, memory_card, custody, tmp
     assert (key.serial, key.counter, key.response_length) == (memory_card.serial, 2, 8)
     assert key.algorithm_suite == "SHA1" and key.response_encoding == "DECIMAL"
     registry = registry_for(f"pskc:{tmp_path}/out", custody)
-    other = build(custody, custody.new_seed(memory_card.serial, b""), memory_card.serial, 6, 2)
+    other = build(
+        custody, custody.new_seed(memory_card.serial, b""), memory_card.serial, SIX_DIGITS, 2
+    )
     with pytest.raises(DuplicateSerialError):
         registry.register(memory_card.serial, other)
 
 
 def test_parts_of_a_container(custody):
     seed = custody.new_seed("TS00000001", b"")
-    container = build(custody, seed, "TS00000001", 7, 5)
+    container = build(custody, seed, "TS00000001", CodeKind(7), 5)
     found = parts(container)
-    assert (found.serial, found.digits, found.moving_factor) == ("TS00000001", 7, 5)
+    assert (found.serial, found.kind, found.moving_factor) == ("TS00000001", CodeKind(7), 5)
     assert ContainerReader(custody)(container).seed.reveal() == seed.reveal()
     assert seed.reveal() not in container
     assert PSKC(io.BytesIO(container)).encryption.key_name == "station-1"
@@ -160,7 +163,7 @@ def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits)
     """liboath, which pam_oath is made of, accepts the card's next codes, each once."""
     library = liboath()
     path = tmp_path / "users.oath"
-    provision(f"pam_oath:{path}", memory_card, digits=digits)
+    provision(f"pam_oath:{path}", memory_card, kind=CodeKind(digits))
 
     def accepted(code):
         answer = library.oath_authenticate_usersfile(

@@ -7,6 +7,7 @@ import pytest
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannelError
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import DuplicateSerialError
@@ -43,7 +44,7 @@ def consistent(card, registry):
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
 def test_a_new_card(memory_card, registry, journal, provision, digits):
-    outcome = provision(memory_card, digits=digits)
+    outcome = provision(memory_card, kind=CodeKind(digits))
     assert outcome.serial == memory_card.serial == "TS00000001"
     assert memory_card.life_cycle == 0x0F and memory_card.kvn == 1
     assert memory_card.digits == digits and len(memory_card.seed) == 20 and memory_card.factor == 2

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from tallystick import __version__
 from tallystick.common.formats import NewerStateError, number_of
 from tallystick.provisioning import audit, container
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody import ceremony
 from tallystick.provisioning.custody.store import FileStore
 from tallystick.provisioning.desk import operator
@@ -59,8 +60,8 @@ def test_a_stations_keys_and_its_unfinished_card(kept: Path):
     assert done is not None and done.state is CardState.LOCKED
     assert left is not None and left.state is CardState.KEYED
     assert left.container is not None and left.seed is not None
-    context = container.journal_context(UNFINISHED, 6, left.container)
-    assert len(custody.reopen_seed(left.seed, context).codes(0, 2, 6)) == 2
+    context = container.journal_context(UNFINISHED, left.container)
+    assert len(custody.reopen_seed(left.seed, context).codes(0, 2, SIX_DIGITS)) == 2
     assert journal.finish(left, CardState.LOCKED).state is CardState.LOCKED
     journal.close()
     with sqlite3.connect(kept / "station.journal") as database:

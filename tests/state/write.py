@@ -21,6 +21,7 @@ from tallystick.cli import tally as command
 from tallystick.common import sealed
 from tallystick.emulator.boards import DEFAULT
 from tallystick.provisioning import container
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody.store import FileStore
 from tallystick.provisioning.journal import StationJournal
 from tallystick.tools.demo.story import Story
@@ -70,8 +71,8 @@ class Kept(Story):
         seed = custody.new_seed(UNFINISHED, b"\x5a" * 31)
         journal = StationJournal(folder / "station.journal", who="the tests", now=lambda: 1.0e9)
         run = journal.begin(UNFINISHED, "batch-7", self._server, None)
-        made = container.build(custody, seed, UNFINISHED, 6, 2)
-        context = container.journal_context(UNFINISHED, 6, made)
+        made = container.build(custody, seed, UNFINISHED, SIX_DIGITS, 2)
+        context = container.journal_context(UNFINISHED, made)
         journal.keep_seed(run, made, seed.for_journal(context), 6)
         journal.close()
 

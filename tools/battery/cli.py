@@ -111,7 +111,7 @@ def battery(
         _show(report, plot)
 
 
-@battery.command("compare")
+@battery.command("compare", short_help="A measured press beside the predicted one.")
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--board", default=boards.DEFAULT, show_default=True, help="That was measured.")
 @click.option("--image", type=click.Path(path_type=Path), help="Image on it (default: build it).")

@@ -12,6 +12,7 @@ from pathlib import Path
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import StationJournal
@@ -32,7 +33,7 @@ class Station:
 
     def provision(self, card: Card, *, user: str | None = None, digits: int = 6) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
-        plan = Plan(digits=digits, user=user)
+        plan = Plan(CodeKind(digits), user=user)
         provisioner = Provisioner(self.custody, self.registry, self.journal, plan, self.server.url)
         with CardConnection(DockedLink(card)) as connection:
             return provisioner.provision(connection, lambda _state, _serial: None)

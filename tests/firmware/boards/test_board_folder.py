@@ -16,6 +16,7 @@ import pytest
 
 from tallystick.emulator.boards import find
 from tallystick.tools.image import board_builds
+from tests import needs
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "firmware/boards/micropython"
@@ -173,9 +174,7 @@ def test_what_is_no_checkout_is_told(tmp_path):
 
 # -- against MicroPython's own sources -----------------------------------------------------------
 
-needs_sources = pytest.mark.skipif(
-    not SOURCES, reason="NOT RUN: $TALLY_MICROPYTHON_SRC names no checkout of MicroPython"
-)
+needs_sources = needs.micropython_sources.mark
 
 
 @needs_sources

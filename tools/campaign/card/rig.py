@@ -24,6 +24,7 @@ from tallystick.provisioning.card import oath
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle, WrappedKey
 from tallystick.provisioning.card.scp03 import InitializeUpdate, SecureChannel, SecureChannelError
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
     SoftwareSealed,
@@ -459,7 +460,7 @@ class CardRig:
         """Stores the seed of this name; afterwards its factor is 0."""
         channel = self._oath(keys)
         self.oracle.begin(credential=seed)
-        self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), 6))
+        self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), SIX_DIGITS))
         self.oracle.done(credential=seed)
 
     def delete_seed(self, keys: str, *, reset: bool = False) -> None:

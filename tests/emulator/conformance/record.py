@@ -15,6 +15,7 @@ from pathlib import Path
 from tallystick.emulator.boards import find
 from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import read_firmware
+from tallystick.tools.second_opinion.rp2350.board import ChipBoard
 from tests.emulator.conformance.calls import SCRIPTS, run_until_end
 
 CHIPS = {
@@ -34,7 +35,8 @@ def firmware_file(folder: Path, board: str) -> Path | None:
 def on_the_chip(board: str, firmware: Path) -> str:
     script = SCRIPTS[board]
     segments = read_firmware(firmware, find(board))
-    chip = make(find(board), [*segments, *script.image().segments])
+    flash = [*segments, *script.image().segments]
+    chip = ChipBoard(find(board), flash) if board == "pico2" else make(find(board), flash)
     chip.power_on()
     return script.transcript(run_until_end(chip.sent, chip.run))
 

@@ -34,8 +34,7 @@ class _Bus:
 
 
 class ChipCard(ChipBoard):
-    """`Chip` for `pico2_card`, and for programs on `pico2`: without the parts that its board does
-    not have. `entropy` are its random bytes, where `random_at` is the address of
+    """`Chip` for `pico2_card`. `entropy` are its random bytes, where `random_at` is the address of
     MicroPython's `mp_hal_get_random`."""
 
     board: CardBoard
@@ -54,8 +53,7 @@ class ChipCard(ChipBoard):
         if entropy is not None and random_at is not None:
             self.give_random(random_at, lambda size: bytes(islice(entropy, size)))
         self.display = Ssd1306()
-        if board.display_bus >= 0:
-            self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
+        self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
         self.cell_mv = cell_mv
         self.chip.adc.sample = self._read_cell
         self.set_button(False)
@@ -82,9 +80,8 @@ class ChipCard(ChipBoard):
         return self.display.frame()
 
     def set_button(self, down: bool) -> None:
-        if self.board.button_pin >= 0:
-            active = self.board.button_active
-            self.chip.pins.drive(self.board.button_pin, active if down else 1 ^ active)
+        active = self.board.button_active
+        self.chip.pins.drive(self.board.button_pin, active if down else 1 ^ active)
 
     def press(self, ms: float = 120) -> None:
         """Presses the button, which is let go after `ms`. Takes no time itself."""
@@ -92,9 +89,8 @@ class ChipCard(ChipBoard):
         self.core.after(ms * MS, lambda: self.set_button(False))
 
     def set_dock(self, docked: bool) -> None:
-        if self.board.dock_pin >= 0:
-            active = self.board.dock_active
-            self.chip.pins.drive(self.board.dock_pin, active if docked else 1 ^ active)
+        active = self.board.dock_active
+        self.chip.pins.drive(self.board.dock_pin, active if docked else 1 ^ active)
 
     def send(self, data: bytes) -> None:
         """Bytes to the card, one after the other from now on. Takes no time itself."""

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog coverage fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage docs fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -72,6 +72,10 @@ release: setup ## Wheel, sources, images of all boards, checksums and notes, of 
 fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
 	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py
 
+docs: setup ## The documents as a site, in build/site: searched without a server, links checked
+	$(BIN)/python -m tallystick.cli.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits
 	TALLY_COVERAGE=$(CURDIR)/build/hits $(BIN)/pytest -q -n auto tests/firmware tests/tools/flash tests/tools/selftest tests/system tests/provisioning/test_emulated.py
@@ -88,7 +92,7 @@ boards: setup ## Build MicroPython for the boards from TALLY_MICROPYTHON_SRC, be
 	@if [ -n "$$TALLY_MICROPYTHON_SRC" ]; then \
 		$(BIN)/python -m tallystick.tools.image.board_builds "$$TALLY_MICROPYTHON_SRC" build/micropython; \
 	else \
-		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/boards.md)"; \
+		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/reference/boards.md)"; \
 	fi
 
 campaign: setup ## Cut the power everywhere, in every way (about twenty minutes on two cores)

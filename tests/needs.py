@@ -154,13 +154,13 @@ def firmware_file(board: str, suffixes: tuple[str, ...] = FIRMWARE_SUFFIXES) -> 
 
 second_opinion = {
     board: Need(
-        f"a MicroPython for {board} in the folder TALLY_SECOND_FIRMWARE (docs/testing.md)",
+        f"a MicroPython for {board} in the folder TALLY_SECOND_FIRMWARE (docs/guides/testing.md)",
         partial(firmware_file, board),
     )
     for board in ("nucleo_l476rg", "pico", "pico2")
 }
 micropython_sources = Need(
-    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/boards.md)",
+    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/reference/boards.md)",
     lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
 )
 ykman = Need(

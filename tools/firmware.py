@@ -36,7 +36,8 @@ def rooted(folder: Path) -> Iterator[None]:
 
 
 def root() -> Path:
-    """The firmware's source folder: in a checkout, or shipped inside the installed package."""
+    """The firmware's source folder: in a checkout, or shipped inside the installed package.
+    Raises BadInputError."""
     if _root is not None:
         return _root
     package = Path(__file__).parents[1]

@@ -3,7 +3,7 @@ GP14, cell on ADC3 through the board's divider by three.
 
 Figures: RP2040 data sheet and Pico data sheet (run about 24 mA at 125 MHz, lightsleep about 1.3 mA
 with the board's regulator); CPU costs measured on an instruction-level RP2040 under MicroPython
-1.26.1 (docs/numbers.md).
+1.26.1 (docs/findings/numbers.md).
 """
 
 from tallystick.emulator.boards.board import CardBoard, Currents, Region

@@ -85,7 +85,7 @@ class Mcu:
         self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
         self.on_adc: dict[int, Callable[[], int]] = {}  # by channel: mV of the cell
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
-        self.registers = board.chip.registers(flash, self.program, self.erase, self.supply_mv, rng)
+        self.registers = board.chip.registers(flash, self.program, self.erase, rng, self.supply_mv)
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for
@@ -545,4 +545,4 @@ _BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 33 * 1024 + 512
+PORT_HEAP = 38 * 1024

@@ -52,13 +52,13 @@ MakeRegisters = Callable[
         NorFlash,
         Callable[[int, bytes], bool],
         Callable[[int], bool],
-        Callable[[], int],
         random.Random,
+        Callable[[], int],
     ],
     Registers,
 ]
-"""Given the flash, its program and erase with their cost in time, the supply's voltage (mV), and
-the chip's random numbers."""
+"""Given the flash, its program and erase with their cost in time, the chip's random numbers, and
+what it runs from at this moment (mV)."""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def _registers(
     flash: NorFlash,
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
-    supply_mv: Callable[[], int],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Rp2040:
     return Rp2040()
 

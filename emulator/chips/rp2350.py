@@ -36,8 +36,8 @@ def _registers(
     flash: NorFlash,
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
-    supply_mv: Callable[[], int],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Rp2350:
     return Rp2350(random.Random(rng.randbytes(16)))
 

@@ -58,6 +58,7 @@ class Stm32L4:
     `supply_mv` is asked when the ADC converts."""
 
     detunes_uart = False
+    uart_in_light_sleep = False
 
     def __init__(
         self,
@@ -230,8 +231,8 @@ def _registers(
     flash: NorFlash,
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
-    supply_mv: Callable[[], int],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Stm32L4:
     return Stm32L4(flash, program, erase, supply_mv)
 

@@ -109,7 +109,8 @@ def from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
 
 
 def from_uf2(path: Path, data: bytes, base: int) -> list[tuple[int, bytes]]:
-    """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification)."""
+    """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification).
+    Raises BadInputError."""
     parts: list[tuple[int, bytes]] = []
     for at in range(0, len(data), 512):
         block = data[at : at + 512]

@@ -1,4 +1,4 @@
-"""GlobalPlatform issuer functions: docs/protocols.md, 3.1."""
+"""GlobalPlatform issuer functions: docs/reference/protocols.md, 3.1."""
 
 from lib import tlv, wire
 from lib.apdu import Refused

@@ -1,4 +1,4 @@
-"""The OATH applet, the published YKOATH commands for one HOTP credential (docs/protocols.md)."""
+"""The OATH applet, the published YKOATH commands for one HOTP credential (protocols.md)."""
 
 from lib import tlv, wire
 from lib.apdu import Refused

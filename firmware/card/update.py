@@ -1,4 +1,4 @@
-"""A new image for the slot that does not run: docs/updates.md. Here is what comes before a byte of
+"""A new image for the slot that does not run: updates.md. Here is what comes before a byte of
 it is stored, `card.loading` has the rest.
 
 The header comes first, with its signature: nothing is erased for an image that will not be taken.

@@ -2,7 +2,7 @@
 
 Every record holds the whole state, so one record is one transaction. Records are appended in slots
 of 256 bytes; the newest valid one is the state. When a sector is full the next one in the ring is
-erased, always immediately before its first use. docs/powercuts.md has the argument; in short:
+erased, always immediately before its first use. findings/powercuts.md has the argument; in short:
 
 - A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
 - The slot after the last written one may have been touched by a program that was cut and still read

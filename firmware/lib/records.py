@@ -1,7 +1,7 @@
 """Keyed records on NOR flash: a log over a ring of sectors that no power cut can hurt.
 
 Every record is one change of one key, and one commit: it is there, or it is not. Records are
-appended in whole pages of 256 bytes; the newest valid one of a key is its value. docs/reader.md has
+appended in whole pages of 256 bytes; the newest valid one of a key is its value. reader.md has
 the argument; in short:
 
 - A record counts when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.

@@ -1,4 +1,4 @@
-"""The card's end of the T=1 block protocol, ISO/IEC 7816-3 clause 11; profile in docs/protocols.md.
+"""The card's end of the T=1 block protocol, ISO/IEC 7816-3 clause 11; profile in protocols.md.
 
 It knows no line and no clock: bytes go in through feed(), blocks come out through the `send`
 callable, and the owner of the line calls quiet() when the character time-out has passed in silence.

@@ -89,7 +89,7 @@ class Slots(Protocol):
 
 
 class Card(Button, Cell, Slots, Protocol):
-    """The board of a card. docs/porting.md says what each of these promises."""
+    """The board of a card. docs/guides/porting.md says what each of these promises."""
 
     @property
     def NAME(self) -> str: ...

@@ -20,7 +20,7 @@ MAX_RESPONSE = 65_536
 
 
 class StatusWord(IntEnum):
-    """Status words of docs/protocols.md, section 3. Unknown values are kept as they are."""
+    """Status words of reference/protocols.md, section 3. Unknown values are kept as they are."""
 
     OK = 0x9000
     FLASH_FAILURE = 0x6581
@@ -166,7 +166,7 @@ class CardConnection(Closing):
         return self.t1.sent + self.t1.received
 
     def send(self, apdu: bytes, waiting: Waiting | None = None) -> Response:
-        """One exchange of raw APDUs."""
+        """One exchange of raw APDUs. Raises CardRefusedError."""
         self.apdus += 1
         raw = self.t1.exchange(apdu, waiting)
         if len(raw) < 2:

@@ -1,4 +1,4 @@
-"""Issuer functions of the card: docs/protocols.md, section 3.1 (GlobalPlatform Card
+"""Issuer functions of the card: docs/reference/protocols.md, section 3.1 (GlobalPlatform Card
 Specification v2.3, chapter 11)."""
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class IssuerSession:
         return _parse_wear(self.get_data(DataObject.WEAR))
 
     def key_versions(self) -> dict[int, int]:
-        """Key identifier → key version, of the set in use."""
+        """Key identifier → key version, of the set in use. Raises BadInputError."""
         template = tlv.first(self.get_data(DataObject.KEY_INFORMATION), 0xE0)
         entries = [value for tag, value in tlv.decode(template) if tag == 0xC0]
         if any(len(entry) < 2 for entry in entries):
@@ -156,7 +156,7 @@ class IssuerSession:
         return {entry[0]: entry[1] for entry in entries}
 
     def get_challenge(self, size: int) -> bytes:
-        """`size` (1 to 32) random bytes made by the card."""
+        """`size` (1 to 32) random bytes made by the card. Raises BadInputError."""
         command = CommandApdu(0x00, 0x84, le=size)
         data = self._transmitter.transmit(command).require("give random bytes")
         if len(data) != size:

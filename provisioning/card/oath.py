@@ -66,7 +66,8 @@ def parse_select(data: bytes) -> Selected:
 
 
 def parse_code(data: bytes) -> str:
-    """The code in a truncated response: digits, then 31 bits big endian (RFC 4226, 5.3)."""
+    """The code in a truncated response: digits, then 31 bits big endian (RFC 4226, 5.3).
+    Raises BadInputError."""
     value = tlv.first(data, TAG_TRUNCATED)
     if len(value) != 5 or not 6 <= value[0] <= 8:
         raise BadInputError("The card's code is malformed.")

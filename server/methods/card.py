@@ -105,7 +105,8 @@ class CardMethod:
         return Verdict(answer.reason, answer.retry_after_s)
 
     def rename(self, context: Context, person: Owner, key: str, label: str) -> None:
-        """The name goes with the assignment: the next holder sees the serial number again."""
+        """The name goes with the assignment: the next holder sees the serial number again.
+        Raises ApiError."""
         mine = select(CardRow.id).where(CardRow.firm_id == context.firm_id, CardRow.serial == key)
         changed = context.connection.execute(
             update(Assignment)

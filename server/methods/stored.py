@@ -115,7 +115,7 @@ class StoredMethod(ABC):
         return Verdict(Reason.WRONG)
 
     def label(self, form: Form) -> str:
-        """The name that the user gives, or the method's own."""
+        """The name that the user gives, or the method's own. Raises ApiError."""
         label = form.get("label", "").strip() or self.default_label
         if not LABEL.fullmatch(label):
             raise ApiError(

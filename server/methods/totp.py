@@ -29,7 +29,7 @@ class TotpMethod(StoredMethod):
     hint = "Type the code that your authenticator app shows."
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
-        """show: uri (otpauth://), secret (base32, for typing), qr (SVG)."""
+        """show: uri (otpauth://), secret (base32, for typing), qr (SVG). Raises ApiError."""
         name = form.get("hash", "SHA1")
         if name not in HASHES:
             raise ApiError(

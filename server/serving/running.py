@@ -177,7 +177,7 @@ def running(
 
 
 def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:
-    """Start a server process and wait until it answers. The caller stops it."""
+    """Start a server process and wait until it answers. The caller stops it. Raises TallyError."""
     command = [sys.executable, "-m", "tallystick.server.serving.running", str(workers), str(port)]
     # By the environment: everybody may read a process's arguments.
     named = {ENV_DB: settings.db_url, ENV_KEY_FILE: str(settings.key_file)}

@@ -164,7 +164,8 @@ def add_encryption_key(path: Path) -> str:
 
 
 def remove_encryption_key(path: Path, key_id: str) -> None:
-    """Forget a key that nothing is encrypted under any more (the caller has made sure)."""
+    """Forget a key that nothing is encrypted under any more (the caller has made sure).
+    Raises KeyFileError."""
     document = json.loads(_read_private(path))
     if key_id == document["active"]:
         raise KeyFileError(f"Key {key_id!r} is the active one.", kept="It stays.")

@@ -26,7 +26,8 @@ def ensure(database: Database) -> None:
 
 
 def migrate(database: Database, target: str) -> None:
-    """Migrate up or down to a revision (`base` is the empty database), all or nothing."""
+    """Migrate up or down to a revision (`base` is the empty database), all or nothing.
+    Raises NewerStateError."""
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": MIGRATION_LOCK})

@@ -32,7 +32,7 @@ def kdf3(master: bytes, kdd: bytes, size: int = 16) -> tuple[bytes, bytes, bytes
     """Static keys ENC, MAC and DEK of `size` bytes for the 10-byte key diversification data `kdd`.
 
     GlobalPlatform KDF3 (counter mode, AES-CMAC): block j of key n is
-    CMAC(master, j ‖ 00 00 00 n 00 ‖ KDD), docs/protocols.md 3.3.
+    CMAC(master, j ‖ 00 00 00 n 00 ‖ KDD), docs/reference/protocols.md 3.3.
     """
     keys = []
     for n in (1, 2, 3):

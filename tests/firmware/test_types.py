@@ -15,7 +15,7 @@ from tallystick.emulator.boards import BOARDS, READERS
 from tallystick.tools import firmware
 from tallystick.tools.image import ports
 
-PORTING = Path(__file__).parents[2] / "docs" / "porting.md"
+PORTING = Path(__file__).parents[2] / "docs" / "guides" / "porting.md"
 STUBS = Path(sys.prefix) / "stubs"
 # File, what stands there, what is put in its place, what the check says of it in that file (or in
 # the one after the arrow).

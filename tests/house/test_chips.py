@@ -1,4 +1,4 @@
-"""A chip has one place, a board another, and nothing else names one (docs/porting.md)."""
+"""A chip has one place, a board another, and nothing else names one (docs/guides/porting.md)."""
 
 import re
 from dataclasses import replace

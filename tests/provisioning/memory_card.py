@@ -1,4 +1,4 @@
-"""A card in memory for unit tests of the station: the wire contract of docs/protocols.md written a
+"""A card in memory for unit tests of the station: the wire contract of protocols.md written a
 second time, in plain Python, with places to break it. What the real firmware does is tested against
 the emulator."""
 

@@ -1,6 +1,6 @@
 """The update in the field: an image into a card's second slot, over the serial line, inside SCP03.
 
-docs/updates.md has the commands and the argument. The card checks everything itself; what is
+reference/updates.md has the commands and the argument. The card checks everything itself; what is
 checked here spares a person a refusal after a minute of waiting.
 """
 

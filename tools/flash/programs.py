@@ -113,7 +113,8 @@ class DfuTarget:
             raise RefusedError(f"{board.name} has no DFU boot ROM.", todo="Use --drive.")
 
     def identify(self) -> str:
-        """The boot ROM does not name its chip, but the layout of its flash."""
+        """The boot ROM does not name its chip, but the layout of its flash.
+        Raises NoDeviceError."""
         layout = _LAYOUT.search(_call([self._program, "-l", "-d", "0483:df11"]))
         if layout is None:
             raise NoDeviceError(

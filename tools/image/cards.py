@@ -1,6 +1,6 @@
 """Per-card segments: serial number, transport keys and date, for the programmer that makes a card.
 
-The transport keys are diversified from the factory master (docs/protocols.md, 3.3), so that the
+The transport keys are diversified from the factory master (protocols.md, 3.3), so that the
 master alone lets a station authenticate every card. Files with keys are readable by their owner
 only.
 """

@@ -140,6 +140,12 @@ def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) 
     if header is not None:
         title = f"{header.device} {header.version} for {header.board}"
     if picture is not None:
+        if picture.suffix.lower() != ".png":
+            raise BadInputError(
+                f"{picture} would be no PNG.",
+                kept="Nothing was written.",
+                todo="Name a file that ends in .png.",
+            )
         memory.picture(found.areas, title).save(picture)
     if as_json:
         console.print_json(

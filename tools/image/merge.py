@@ -70,7 +70,7 @@ def merge(board: Board, base: Parts, image: Parts, identity: bytes = b"") -> byt
                     f"This MicroPython reaches {end:#x}, into an area of the firmware that begins "
                     f"at {start + region.address:#x}.",
                     kept="Nothing was written.",
-                    todo="Take the MicroPython that docs/boards.md names, or move the flash map.",
+                    todo="Take the MicroPython that boards.md names, or move the flash map.",
                 )
     if not any(address <= start < address + len(data) for address, data in base):
         raise BadInputError(

@@ -24,7 +24,7 @@ from tallystick.tools import firmware
 
 # What the published stubs do not say, or say of another board than ours: hashes take and give
 # bytes on every port; our own board definition turns cryptolib and VfsRom on for the STM32L4
-# (docs/boards.md). A folder for all ports and one for each, which come before the published ones.
+# (boards.md). A folder for all ports and one for each, which come before the published ones.
 _STRICTER = "typed/stubs"
 # Memory by address is whole numbers; the published stubs say that anything may be there.
 _OPEN_MEMORY = re.compile(r"^(mem\d+): Incomplete", re.MULTILINE)

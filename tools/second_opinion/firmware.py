@@ -44,7 +44,7 @@ def load_firmware(path: Path, board: Board) -> Firmware:
     if not path.is_file():
         raise BadInputError(
             f"There is no MicroPython {path}.",
-            todo=f"Build one for {board.name} ({_FILES[board.chip.name]}, docs/boards.md).",
+            todo=f"Build it for {board.name}: {_FILES[board.chip.name]}, docs/reference/boards.md.",
         )
     if path.read_bytes()[:4] == _ELF:
         firmware = _read_elf(path, board)

@@ -1,4 +1,4 @@
-"""The checks of a card, one after another, over its serial line: docs/boards.md."""
+"""The checks of a card, one after another, over its serial line: docs/reference/boards.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Licences of everything that requirements/ locks: docs/licences.md, and whether each is allowed.
+"""Licences of everything that requirements/ locks: licences.md, and whether each is allowed.
 
 A licence is what a package's metadata says (License-Expression, else its classifiers, else the
 License field), or what pyproject.toml says was read in the package. One that is unknown, or neither
@@ -24,7 +24,7 @@ from tallystick.common.errors import BadInputError, TallyError
 from tallystick.tools.upkeep import locks
 from tallystick.tools.upkeep.project import root, settings
 
-PAGE = "docs/licences.md"
+PAGE = "docs/reference/licences.md"
 UNKNOWN = "unknown"
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
@@ -202,7 +202,7 @@ def _used() -> set[str]:
 
 
 def page(found: list[Entry], rules: Rules) -> str:
-    """docs/licences.md."""
+    """docs/reference/licences.md."""
     shipped = [entry for entry in found if entry.used]
     others = [entry for entry in found if not entry.used]
     reasons = [f"- `{name}`: {reason}" for name, reason in sorted(rules.reasoned.items())]

@@ -53,7 +53,7 @@ class Lock:
 EXTRAS = ("all", "console", "hsm", "panel", "plots", "postgresql", "rp2040", "signature")
 LOCKS = (
     Lock("tallystick", extras=EXTRAS, project=True),
-    Lock("setup", extras=EXTRAS, groups=("dev", "upkeep"), project=True),
+    Lock("setup", extras=EXTRAS, groups=("dev", "docs", "upkeep"), project=True),
     Lock("clients", groups=("clients",), alone=True),
     Lock("campaign", groups=("campaign",)),
     Lock("stubs-rp2", groups=("stubs-rp2",)),

@@ -33,15 +33,15 @@ _UPGRADE = """
 Check what you have downloaded first: `sha256sum --check {checksums}`.
 
 Station and server: read *To do when you upgrade* above, make a backup of the database
-(docs/server.md), then
+(docs/reference/server.md), then
 
     pip install --require-hashes -r requirements/tallystick.txt
     pip install --no-deps tallystick-{version}-py3-none-any.whl
 
 and start them again. The server brings its database to the new form when it starts.
 
-Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (docs/updates.md).
-Seed, keys and moving factor stay. Readers are flashed (docs/updates.md, *The reader*).
+Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (updates.md).
+Seed, keys and moving factor stay. Readers are flashed (docs/reference/updates.md, *The reader*).
 {signed}"""
 _DEVELOPMENT = """
 These images are signed with the **published development key**: anybody can sign another that such a
@@ -53,7 +53,7 @@ The images are signed with the key given to this release; its public half is in 
 
 
 def version(source: Path) -> str:
-    """The one place: tallystick/__init__.py."""
+    """The one place: tallystick/__init__.py. Raises BadInputError."""
     match = _VERSION.search((source / "tallystick" / "__init__.py").read_text(encoding="utf-8"))
     if match is None:
         raise BadInputError("tallystick/__init__.py has no version.", todo='Write "1.2.3" there.')

@@ -96,7 +96,7 @@ class TestCommand:
 
 
 class TestPublishedFigures:
-    """What docs/fingerprints.md promises, held to the committed measurement."""
+    """What docs/findings/fingerprints.md promises, held to the committed measurement."""
 
     @pytest.fixture
     def result(self):

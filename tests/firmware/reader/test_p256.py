@@ -220,7 +220,7 @@ answer([list(one) for one in seen])
 
 
 def test_field_operations_of_a_signature(p256: Any) -> None:
-    """Documented in docs/reader.md, from which the time on a board is estimated."""
+    """Documented in docs/reference/reader.md, from which the time on a board is estimated."""
     counts = {"double": 0, "add": 0}
     double, add = p256._double, p256._add_affine
 

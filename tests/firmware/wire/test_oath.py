@@ -1,4 +1,4 @@
-"""The OATH applet: the table of docs/protocols.md, and the credentials that it must not take."""
+"""The OATH applet: the table of protocols.md, and the credentials that it must not take."""
 
 import pytest
 

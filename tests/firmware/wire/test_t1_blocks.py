@@ -1,4 +1,4 @@
-"""T=1, block by block: ISO/IEC 7816-3 clause 11 in the profile of docs/protocols.md, section 2."""
+"""T=1, block by block: ISO/IEC 7816-3 clause 11 in the profile of protocols.md, section 2."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The reader's commands work within its board's heap; docs/reader.md has the figures."""
+"""The reader's commands work within its board's heap; docs/reference/reader.md has the figures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Flashing against stand-ins for the wire: a prompt that speaks raw mode byte by byte, a folder as
 the boot ROM's drive, scripts that record how OpenOCD and dfu-util were called. No board is
-attached; docs/boards.md says what that leaves open."""
+attached; docs/reference/boards.md says what that leaves open."""
 
 from __future__ import annotations
 

@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intelhex import IntelHex
 from PIL import Image as Picture
 
+from tallystick.cli import tally
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import ALL, find
 from tallystick.emulator.chips import rp2040
@@ -187,6 +189,13 @@ def test_inspect_shows_header_files_and_areas(built, folder):
         assert area.address == end and area.size > 0
         end += area.size
     assert end == built.board.chip.flash_base + built.board.flash_size
+
+
+def test_a_picture_that_would_be_no_png_is_refused(built, folder, tmp_path):
+    words = ["image", "inspect", str(folder / f"{built.device}.bin"), "--board", built.board.name]
+    result = CliRunner().invoke(tally, [*words, "--picture", str(tmp_path / "map.svg")])
+    assert isinstance(result.exception, BadInputError) and ".png" in result.exception.todo
+    assert not (tmp_path / "map.svg").exists()
 
 
 def test_the_picture_shows_every_area(built, folder, tmp_path):

@@ -42,7 +42,7 @@ def judge(rig: CardRig, kind: str, node: Node) -> None:
 
 def _has_nothing_to_lose(node: Node) -> bool:
     """A card that never left the factory's state, with a sector that wore out at its first write:
-    it may say DAMAGED, and does not leave the factory (docs/powercuts.md)."""
+    it may say DAMAGED, and does not leave the factory (docs/findings/powercuts.md)."""
     known, new = node.known, KnownCard()
     assert isinstance(known, KnownCard)
     untouched = (known.credentials, known.life_cycles, known.keys) == (

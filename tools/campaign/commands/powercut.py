@@ -17,7 +17,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
 from tallystick.emulator.boards import find
 from tallystick.tools import options
-from tallystick.tools.campaign.commands.subjects import BOARDS, share, subject
+from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject
 from tallystick.tools.campaign.commands.subjects import find as find_scenarios
 from tallystick.tools.campaign.engine import sites
 from tallystick.tools.campaign.engine.campaign import (
@@ -89,8 +89,8 @@ def _bar(*, disable: bool) -> Bar:
     default=4500,
     show_default=True,
     type=click.IntRange(0),
-    help="States of a second cut, at most, for each scenario and board. Of a reader it is a 45th: "
-    "it takes that much longer to judge.",
+    help="States of a second cut, at most, for each scenario and board. Of a reader it is one in "
+    f"{SLOWER['reader']}: it takes that much longer to judge.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the scenarios.")
 @json_option

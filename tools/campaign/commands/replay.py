@@ -191,7 +191,7 @@ def _pieces(at: int, content: bytes) -> dict[str, str]:
 
 def prompt(replay: Replay, side: str) -> None:
     """A prompt in the firmware's own process: `before`, where it waits for the answer to the last
-    operation; `after`, where it first waits once it has started again."""
+    operation; `after`, where it first waits once it has started again. Raises BadInputError."""
     device = replay.rig.device
     if side == "before":
         with suppress(_HoldError):

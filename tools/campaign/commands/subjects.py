@@ -13,7 +13,7 @@ from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
 BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
-_SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
+SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
 
 
 def registry(device: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def subject(board: str, root: Path | None = None, *, readable: bool = False) -> 
 
 def share(board: str, states: int) -> int:
     """Of so many states of a card, how many to judge of the device on this board."""
-    return -(-states // _SLOWER[boards.find(board).device])
+    return -(-states // SLOWER[boards.find(board).device])
 
 
 def find(names: str, chosen: Iterable[str] = BOARDS) -> dict[str, list[Scenario]]:

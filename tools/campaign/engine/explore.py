@@ -32,7 +32,8 @@ class Violation:
 
 @dataclass
 class Explored:
-    """cuts: places and ways in which the power was cut during this run, all of them counted."""
+    """violation: its kind and what was seen; None when all was well. children: what cuts in this
+    run would leave."""
 
     violation: tuple[str, str] | None
     children: list[Node]

@@ -28,7 +28,7 @@ from tallystick.tools.second_opinion.stm32l4 import (
 
 MS = 1_000_000.0  # ns
 _MSI_HZ = 4_000_000  # the clock of a reset
-# Of a Cortex-M4 behind this flash accelerator, for compiled C (see docs/numbers.md).
+# Of a Cortex-M4 behind this flash accelerator, for compiled C (see docs/findings/numbers.md).
 CYCLES_PER_INSTRUCTION = 1.5
 _SRAM1, _SRAM2 = (0x20000000, 96 * 1024), (0x10000000, 32 * 1024)
 _SYSTEM_MEMORY = (0x1FFF0000, 0x8000)

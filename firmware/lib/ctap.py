@@ -1,5 +1,5 @@
 """Numbers of CTAP 2.1 (FIDO Alliance, proposed standard of 15 June 2021). In the image each name is
-replaced by its value, see tallystick/tools/image/constants.py.
+replaced by its value, see tools/image/constants.py.
 """
 
 from micropython import const

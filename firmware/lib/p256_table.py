@@ -1,4 +1,4 @@
-"""Comb of P-256, made by tallystick/tools/image/p256_table.py: 64 points, X ‖ Y."""
+"""Comb of P-256, made by tools/image/p256_table.py: 64 points, X ‖ Y."""
 
 TABLE = (
     b"\x3c\x61\x4a\xa5\xd8\xa9\xd7\xb1\xd9\xad\xa9\xcf\xd0\x4a\xb7\x87\xcc\xb3\xbe\x70\x91\xaa\x66\xd4"

@@ -19,7 +19,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("tallystick.tools.demo.cli", "demo", "The main job, end to end, on an emulated card."),
     "emulate": ("tallystick.cli.emulate", "emulate", "Run a device's firmware on this computer."),
     "station": ("tallystick.provisioning.cli", "station", "Provision cards over a serial port."),
-    "server": ("tallystick.server.cli", "server", "Run and manage the verification server."),
+    "server": (
+        "tallystick.server.operating.cli",
+        "server",
+        "Run and manage the verification server.",
+    ),
     "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),
     "battery": ("tallystick.tools.battery.cli", "battery", "How long a cell lasts."),
     "fingerprints": (

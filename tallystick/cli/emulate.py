@@ -18,21 +18,21 @@ from tallystick.common.groups import Group
 from tallystick.common.identity import SIZE, Identity, check_serial
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.emulator.instruments import flash_map as maps
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.events import EventLog
 from tallystick.emulator.instruments.vcd import Vcd
-from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
-from tallystick.emulator.service import Service
+from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, TcpPort
+from tallystick.emulator.serving.service import Service
 from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
 from tallystick.tools.vpcd import VirtualReader
 
 if TYPE_CHECKING:
-    from tallystick.emulator.control import ControlServer
+    from tallystick.emulator.serving.control import ControlServer
 
 _DEFAULT_SERIAL = "TS00000001"
 
@@ -166,7 +166,7 @@ def _port(pty: bool, tcp: int | None) -> SerialPort | None:
 
 def _control(service: Service, port: int, panel_for: str | None) -> ControlServer:
     try:
-        from tallystick.emulator.control import ControlServer  # noqa: PLC0415 (an optional extra)
+        from tallystick.emulator.serving.control import ControlServer  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as error:
         raise BadInputError(
             f"The control interface needs {error.name}, which is not installed.",

@@ -19,11 +19,11 @@ from tallystick.common.errors import BadInputError, TallyError
 from tallystick.emulator import boards
 
 if TYPE_CHECKING:
-    from tallystick.emulator.image import Image
+    from tallystick.emulator.devices.image import Image
+    from tallystick.emulator.devices.reader import Reader
     from tallystick.emulator.parts.r503 import R503
-    from tallystick.emulator.reader import Reader
-    from tallystick.emulator.reader_control import ReaderControlServer
-    from tallystick.emulator.reader_service import HidPort, ReaderService
+    from tallystick.emulator.serving.reader_control import ReaderControlServer
+    from tallystick.emulator.serving.reader_service import HidPort, ReaderService
 
 _FILE = click.Path(path_type=Path, dir_okay=False, writable=True)
 _PYTHON_OF_THE_SYSTEM = "/usr/bin/python3"  # the one that Debian's bindings of umockdev are for
@@ -66,11 +66,11 @@ def reader(
     umockdev. With --usb alone, every program of this computer does, through /dev/uhid.
     """
     from tallystick.common.reader_identity import ReaderIdentity
-    from tallystick.emulator.hand import Hand
+    from tallystick.emulator.devices.hand import Hand
+    from tallystick.emulator.devices.reader import Reader
     from tallystick.emulator.parts.r503 import R503
-    from tallystick.emulator.reader import Reader
-    from tallystick.emulator.reader_control import ReaderControlServer
-    from tallystick.emulator.reader_service import ReaderService
+    from tallystick.emulator.serving.reader_control import ReaderControlServer
+    from tallystick.emulator.serving.reader_service import ReaderService
 
     if command and not usb:
         raise click.UsageError("A command needs --usb: it is the command's device.")
@@ -106,8 +106,8 @@ def reader(
 
 
 def _port(device: Reader, hid_udp: int | None, usb: bool, for_command: bool) -> HidPort | None:
-    from tallystick.emulator.hid_udp import UdpHid
-    from tallystick.emulator.hid_uhid import Uhid
+    from tallystick.emulator.serving.hid_udp import UdpHid
+    from tallystick.emulator.serving.hid_uhid import Uhid
 
     if usb and not for_command:
         return Uhid("Tallystick reader", 0x1209, 0x0001, device.mcu.usb.descriptors[2])
@@ -120,8 +120,8 @@ def _start(
     command: tuple[str, ...], device: Reader, port: HidPort | None, service: ReaderService
 ) -> subprocess.Popen[bytes]:
     """The command in umockdev's world; when it ends, so does the reader. Raises TallyError."""
-    from tallystick.emulator import hid_umockdev
-    from tallystick.emulator.hid_udp import UdpHid
+    from tallystick.emulator.serving import hid_umockdev
+    from tallystick.emulator.serving.hid_udp import UdpHid
 
     assert isinstance(port, UdpHid)
     if shutil.which("umockdev-run") is None:
@@ -148,7 +148,7 @@ def _announce(
     server: ReaderControlServer | None,
     as_json: bool,
 ) -> None:
-    from tallystick.emulator.hid_udp import UdpHid
+    from tallystick.emulator.serving.hid_udp import UdpHid
 
     udp = port.port if isinstance(port, UdpHid) else None
     if as_json:
@@ -173,7 +173,7 @@ def _announce(
 
 def _image(path: Path | None) -> Image:
     from tallystick import __version__
-    from tallystick.emulator.image import Image
+    from tallystick.emulator.devices.image import Image
     from tallystick.tools.image.build import build, write
 
     if path is not None:

@@ -10,8 +10,8 @@ import pytest
 
 from tallystick.common.identity import Identity
 from tallystick.emulator import boards
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd

@@ -11,9 +11,9 @@ import pyotp
 import pytest
 
 from tallystick.common.secret import Secret
-from tallystick.emulator.card import Card
-from tallystick.emulator.frames import Frame
+from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.emulator.seeing.frames import Frame
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.testing.golden import Golden
 from tallystick.testing.hands import Hands

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.frames import Frame, Palette
+from tallystick.emulator.seeing.frames import Frame, Palette
 
 FILE = "golden.json"
 

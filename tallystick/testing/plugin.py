@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tallystick.emulator.image import Image
-    from tallystick.server.running import RunningServer
+    from tallystick.emulator.devices.image import Image
+    from tallystick.server.serving.running import RunningServer
     from tallystick.testing.bench import Bench
     from tallystick.testing.cards import CardUnderTest, EmulatedCard
     from tallystick.testing.station import StationUnderTest
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
     if session.config.getoption("--tally-backend") != "resident":
         return (yield)
-    from tallystick.emulator import resident
+    from tallystick.emulator.interpreter import resident
 
     with resident.enabled():
         return (yield)
@@ -123,7 +123,7 @@ def fleet(tally_bench: Bench) -> Callable[[int], list[EmulatedCard]]:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A running verification server of the session's own."""
-    from tallystick.server.running import running
+    from tallystick.server.serving.running import running
 
     with running(tmp_path_factory.mktemp("server")) as running_server:
         yield running_server

@@ -15,7 +15,7 @@ from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
-from tallystick.server.running import RunningServer
+from tallystick.server.serving.running import RunningServer
 from tallystick.testing.cards import CardUnderTest
 
 

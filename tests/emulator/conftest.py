@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tallystick.emulator.card import Card
+from tallystick.emulator.devices.card import Card
 from tallystick.tools.bench import fresh
 
 

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import serial
 
-from tallystick.emulator.card import Card
-from tallystick.emulator.control import ControlServer
-from tallystick.emulator.serial_port import PseudoTerminal, SerialPort, TcpPort
-from tallystick.emulator.service import Service
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.serving.control import ControlServer
+from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, TcpPort
+from tallystick.emulator.serving.service import Service
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.tools.bench import fresh

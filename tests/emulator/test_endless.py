@@ -6,9 +6,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from tallystick.emulator import link, resident
-from tallystick.emulator.card import Card
-from tallystick.emulator.device import FirmwareCrashError
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.emulator.interpreter import link, resident
 from tallystick.tools.image.folder import from_folder
 
 ERASES = "import rp2\nflash = rp2.Flash()\nwhile True:\n    flash.ioctl(6, 300)\n"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.emulator.mcu import State
+from tallystick.emulator.chip.mcu import State
 from tallystick.emulator.parts.cells import CARD25, CELLS, CR2032, interpolate
 from tallystick.emulator.parts.coin_cell import CoinCell
 from tallystick.tools.battery.life import live, says_low

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.emulator.card import Card
-from tallystick.emulator.fleet import Fleet
-from tallystick.emulator.mcu import State
+from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import FlashTiming, NorFlash
 from tallystick.tools.bench.fresh import card, image

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tallystick.emulator.frames import MEMORY_LCD, OLED, Frame
+from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame
 
 
 @st.composite

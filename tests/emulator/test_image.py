@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.tools.image.build import build, write
 
 

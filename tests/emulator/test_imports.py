@@ -7,10 +7,10 @@ from contextlib import nullcontext
 
 import pytest
 
-from tallystick.emulator import micropython, resident
-from tallystick.emulator.card import Card
-from tallystick.emulator.device import FirmwareCrashError
-from tallystick.emulator.mcu import PORT_HEAP
+from tallystick.emulator.chip.mcu import PORT_HEAP
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.emulator.interpreter import micropython, resident
 from tallystick.tools.bench.fresh import card
 from tallystick.tools.image.folder import from_folder
 

@@ -9,8 +9,8 @@ from tests.emulator.processes import descendants, ended
 
 _HOST = """
 from tallystick.emulator import boards
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.tools.image import filesystem
 
 board = boards.find("pico")

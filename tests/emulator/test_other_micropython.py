@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tallystick.emulator import micropython
+from tallystick.emulator.interpreter import micropython
 from tallystick.tools.bench.fresh import card
 from tallystick.tools.personalise import personalise
 

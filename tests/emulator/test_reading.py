@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.emulator.frames import Frame
-from tallystick.emulator.reading import read_code
+from tallystick.emulator.seeing.frames import Frame
+from tallystick.emulator.seeing.reading import read_code
 
 SEGMENTS = {
     "0": "abcdef",

@@ -10,12 +10,12 @@ from contextlib import nullcontext
 import pytest
 
 from tallystick.common.identity import Identity
-from tallystick.emulator import micropython, resident
-from tallystick.emulator.card import Card
-from tallystick.emulator.device import FirmwareCrashError
-from tallystick.emulator.link import PipeLink
-from tallystick.emulator.mcu import State
-from tallystick.emulator.snapshot import CardSnapshot
+from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.emulator.devices.snapshot import CardSnapshot
+from tallystick.emulator.interpreter import micropython, resident
+from tallystick.emulator.interpreter.link import PipeLink
 from tallystick.tools.bench import fresh
 from tallystick.tools.image.folder import from_folder
 

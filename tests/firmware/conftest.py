@@ -75,7 +75,7 @@ def compile_firmware(target: Path, *folders: str) -> Path:
 
 
 def _with_counters(target: Path, folders: tuple[str, ...], measured: Path) -> Path:
-    """Copies of the sources that count what is executed, see tallystick/tools/coverage."""
+    """Copies of the sources that count what is executed, see tools/coverage."""
     table = Table()
     for folder in folders:
         (target / folder).mkdir(parents=True)

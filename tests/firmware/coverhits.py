@@ -1,5 +1,5 @@
 """MicroPython's side of measuring coverage where there is no emulator: counters kept in a file when
-the process ends. tallystick/emulator/port/coverhits.py is the emulator's."""
+the process ends. emulator/port/coverhits.py is the emulator's."""
 
 import os
 import sys

@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 
 from tallystick.common import sealed
 from tallystick.provisioning.cli import station
-from tallystick.server.console import opened
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.store.opened import opened
 
 PASSPHRASE = "correct horse battery staple"
 

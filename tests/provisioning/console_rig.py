@@ -25,7 +25,7 @@ from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.journal import Journal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Plan, Provisioner
-from tallystick.server.running import RunningServer, running
+from tallystick.server.serving.running import RunningServer, running
 
 PASSPHRASE = "correct horse battery staple"
 TALLY = [sys.executable, "-m", "tallystick.cli"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.common.identity import Identity
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.tools.docked import DockedLink
 
 

@@ -9,8 +9,8 @@ import uvicorn
 
 from tallystick.provisioning.journal import Journal, State
 from tallystick.provisioning.server_link import IDLE_S, OutcomeUnknownError, ServerLink
-from tallystick.tools.campaign.station import run
-from tallystick.tools.campaign.station_rate import measure
+from tallystick.tools.campaign.station.crashes import run
+from tallystick.tools.campaign.station.rate import measure
 
 pytestmark = pytest.mark.campaign
 

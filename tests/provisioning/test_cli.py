@@ -18,9 +18,9 @@ from tallystick.provisioning.card import t1
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.journal import Journal
-from tallystick.server import credentials
-from tallystick.server.console import opened
-from tallystick.server.running import add_credential
+from tallystick.server.accounts import credentials
+from tallystick.server.serving.running import add_credential
+from tallystick.server.store.opened import opened
 from tests.provisioning.command_line import PASSPHRASE
 from tests.provisioning.memory_card import MemoryCard
 from tests.provisioning.pty_card import PtyCard

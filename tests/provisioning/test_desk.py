@@ -16,7 +16,7 @@ from tallystick.common.errors import (
     UnreachableError,
 )
 from tallystick.common.secret import Secret
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.desk.client import Desk, DeskCard
@@ -25,8 +25,8 @@ from tallystick.provisioning.desk.until import parse_until
 from tallystick.provisioning.desk.wipe import retire_and_wipe
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
-from tallystick.server.console import opened
-from tallystick.server.running import add_credential
+from tallystick.server.serving.running import add_credential
+from tallystick.server.store.opened import opened
 from tallystick.tools.image.build import build, write
 from tests.provisioning.conftest import URL
 from tests.provisioning.emulated import EmulatedLink, emulated_card

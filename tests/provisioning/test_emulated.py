@@ -12,7 +12,7 @@ from yubikit.oath import OathSession as StockSession
 
 from tallystick.common.errors import NoDeviceError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER, kdf3
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card import connection as apdu
 from tallystick.provisioning.card import issuer, oath, t1
 from tallystick.provisioning.card.connection import CardConnection, Command

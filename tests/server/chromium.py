@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tallystick.server import firms, people, recovery
-from tallystick.server.console import opened
-from tallystick.server.policy import PersonRole
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.signing_in import recovery
+from tallystick.server.store.opened import opened
 
 PASSWORD = "correct horse battery"
 

@@ -20,12 +20,12 @@ from argon2 import PasswordHasher
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
-from tallystick.server import passwords
-from tallystick.server.console import opened
-from tallystick.server.credentials import NewCredential
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.accounts import passwords
+from tallystick.server.accounts.credentials import NewCredential
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"

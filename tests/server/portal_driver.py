@@ -11,9 +11,10 @@ from typing import ClassVar
 import httpx
 import pyotp
 
-from tallystick.server import firms, people, recovery
-from tallystick.server.console import opened
-from tallystick.server.policy import FirmPolicy, PersonRole
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.policy import FirmPolicy, PersonRole
+from tallystick.server.signing_in import recovery
+from tallystick.server.store.opened import opened
 
 PASSWORD = "correct horse battery"
 

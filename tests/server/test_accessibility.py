@@ -16,8 +16,8 @@ from typing import Any
 import pyotp
 import pytest
 
-from tallystick.server.otp import hotp
-from tallystick.server.stepup import FRESH_S
+from tallystick.server.rules.otp import hotp
+from tallystick.server.signing_in.stepup import FRESH_S
 from tests.server.chromium import PASSWORD, first_password, make, sign_in, sign_out, virtual_key
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_portal import register_card

@@ -7,11 +7,11 @@ import re
 import httpx
 import pytest
 
-from tallystick.server import sessions
-from tallystick.server.console import opened
-from tallystick.server.models_login import Session
-from tallystick.server.otp import hotp
-from tallystick.server.stepup import FRESH_S
+from tallystick.server.accounts import sessions
+from tallystick.server.rules.otp import hotp
+from tallystick.server.signing_in.stepup import FRESH_S
+from tallystick.server.store.models_login import Session
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_portal import register_card
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from tallystick.server.running import running_in_thread
+from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import settings_from
 from tests.server.portal_driver import Browser, Portal
 

@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
-from tallystick.server import audit
-from tallystick.server.cli_operations import audit as command
-from tallystick.server.console import opened
-from tallystick.server.otp import hotp
+from tallystick.server.operating.commands.operations import audit as command
+from tallystick.server.rules.otp import hotp
+from tallystick.server.store import audit
+from tallystick.server.store.opened import opened
 
 
 def entries(server) -> list[tuple[str, str, str]]:

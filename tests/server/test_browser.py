@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.server import factors
-from tallystick.server.console import opened
-from tallystick.server.stepup import FRESH_S
+from tallystick.server.accounts import factors
+from tallystick.server.signing_in.stepup import FRESH_S
+from tallystick.server.store.opened import opened
 from tests.server.chromium import first_password, make, sign_in, sign_out, virtual_key
 
 pytestmark = pytest.mark.slow

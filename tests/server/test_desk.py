@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from tallystick.common.secret import Secret
-from tallystick.server.audit import check
-from tallystick.server.console import opened
-from tallystick.server.models import AuditEntry
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential, running
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential, running
+from tallystick.server.store.audit import check
+from tallystick.server.store.models import AuditEntry
+from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.test_process import enrol
 
@@ -249,7 +249,7 @@ def test_search_and_pages(desk):
 
 def test_another_firm_sees_none_of_it(desk):
     with opened(desk.server.settings) as parts, parts.database.write() as connection:
-        from tallystick.server import firms
+        from tallystick.server.accounts import firms
 
         firms.add(connection, parts.ring, "other", now=0, actor="test")
     stranger = add_credential(desk.server.settings, "desk", "x", firm="other")

@@ -19,12 +19,12 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import func, select
 
 from tallystick.common.errors import BadInputError, UnreachableError
-from tallystick.server import outbox
-from tallystick.server.console import opened
-from tallystick.server.gateways import Letter, gateway_from
-from tallystick.server.models_login import Message
-from tallystick.server.outbox import Outbox
-from tallystick.server.running import running_in_thread
+from tallystick.server.messages import outbox
+from tallystick.server.messages.gateways import Letter, gateway_from
+from tallystick.server.messages.outbox import Outbox
+from tallystick.server.serving.running import running_in_thread
+from tallystick.server.store.models_login import Message
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
 LETTER = Letter("ann@elsewhere.example", "Ein Gruß", "123456 – café")

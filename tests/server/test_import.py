@@ -13,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pskc import PSKC
 
-from tallystick.server import operations
-from tallystick.server.cli import server as command
-from tallystick.server.console import opened
-from tallystick.server.database import Database
-from tallystick.server.judge import CodeState, Generator, Reason, judge
-from tallystick.server.otp import hotp
-from tallystick.server.settings import CodePolicy
+from tallystick.server.operating import operations
+from tallystick.server.operating.cli import server as command
+from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Reason, judge
+from tallystick.server.rules.otp import hotp
+from tallystick.server.store.database import Database
+from tallystick.server.store.opened import opened
 
 TOTP = "urn:ietf:params:xml:ns:keyprov:pskc:totp"
 HOTP = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"

@@ -6,10 +6,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tallystick.server.judge import CodeState, Reason, judge
-from tallystick.server.otp import hotp
-from tallystick.server.settings import CodePolicy
-from tallystick.server.throttle import Throttle
+from tallystick.server.rules.judge import CodePolicy, CodeState, Reason, judge
+from tallystick.server.rules.otp import hotp
+from tallystick.server.rules.throttle import Throttle
 
 SEED = b"12345678901234567890"
 POLICY = CodePolicy(look_ahead=5, look_back=5, resync_window=20, max_failures=4, lockout_s=60)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
-from tallystick.server import keys
-from tallystick.server.keys import Box, BoxError, KeyFileError, KeyRing
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.store import keys
+from tallystick.server.store.keys import Box, BoxError, KeyFileError, KeyRing
 
 
 def test_made_once_private_and_read_again(tmp_path: Path):

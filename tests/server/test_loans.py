@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tallystick.server.database import Database
-from tallystick.server.holding import end_of_day
-from tallystick.server.housekeeping import sweep
-from tallystick.server.models import Assignment
-from tallystick.server.otp import hotp
-from tallystick.server.policy import FirmPolicy
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.loans.holding import end_of_day
+from tallystick.server.rules.otp import hotp
+from tallystick.server.store.database import Database
+from tallystick.server.store.housekeeping import sweep
+from tallystick.server.store.models import Assignment
 
 
 def call(server, method: str, path: str, body: object = None):

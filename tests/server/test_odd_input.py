@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import DataError, IntegrityError
 
-from tallystick.server import verification
-from tallystick.server.console import opened
-from tallystick.server.credentials import hash_token
+from tallystick.server.accounts.credentials import hash_token
+from tallystick.server.checking import verification
+from tallystick.server.checking.group import Group
+from tallystick.server.checking.verification import Check, Verifier
 from tallystick.server.errors import ApiError
-from tallystick.server.group import Group
-from tallystick.server.models import Person
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.verification import Check, Verifier
+from tallystick.server.store.models import Person
+from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
 
@@ -48,7 +48,7 @@ def test_one_check_that_cannot_be_judged_spoils_no_other(server, monkeypatch):
         return real(check, caller)
 
     monkeypatch.setattr(verification, "_question", question)
-    monkeypatch.setattr("tallystick.server.group.FIRST_PAUSE_S", 60)  # it must not wait
+    monkeypatch.setattr("tallystick.server.checking.group.FIRST_PAUSE_S", 60)  # it must not wait
     token = hash_token(server.service.token.reveal().decode())
     checks = [
         Check(token, user, None, (code,))

@@ -11,9 +11,9 @@ from authlib.integrations.httpx_client import OAuth2Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from tallystick.server import oidc
-from tallystick.server.console import opened
-from tallystick.server.running import running_in_thread
+from tallystick.server.services import oidc
+from tallystick.server.serving.running import running_in_thread
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
 CALLBACK = "https://service.example/callback"

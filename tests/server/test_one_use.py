@@ -7,8 +7,8 @@ import re
 
 from sqlalchemy import select
 
-from tallystick.server.console import opened
-from tallystick.server.models_login import Attempt, HelpRequest
+from tallystick.server.store.models_login import Attempt, HelpRequest
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
 

@@ -17,14 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, RefusedError
-from tallystick.server import keys, logs, operations
-from tallystick.server.cli import server as command
-from tallystick.server.console import opened
-from tallystick.server.database import Database
-from tallystick.server.doctor import examine
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.operating import operations
+from tallystick.server.operating.cli import server as command
+from tallystick.server.operating.doctor import examine
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving import logs
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
+from tallystick.server.store import keys
+from tallystick.server.store.database import Database
+from tallystick.server.store.opened import opened
 
 
 def ask(url: str, service, code: str) -> str:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.server.otp import find, find_pair, hotp
+from tallystick.server.rules.otp import find, find_pair, hotp
 
 RFC_SEED = b"12345678901234567890"
 RFC_CODES = [

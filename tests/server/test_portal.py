@@ -7,11 +7,11 @@ import re
 import httpx
 import pytest
 
-from tallystick.server import firms, people
-from tallystick.server.console import opened
-from tallystick.server.otp import hotp
-from tallystick.server.policy import FirmPolicy
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.portal import staff, staff_cards
+from tallystick.server.rules.otp import hotp
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
 
 
@@ -153,7 +153,7 @@ def test_sending_is_limited(portal):
 def register_card(portal, container_class, serial="A1"):
     import secrets
 
-    from tallystick.server.running import add_credential
+    from tallystick.server.serving.running import add_credential
 
     seed = secrets.token_bytes(20)
     station = add_credential(portal.settings, "station", f"station {serial}")
@@ -412,7 +412,7 @@ def test_firms_are_apart(portal, container_class):
     for path in (f"/people/{victim}", f"/people/{victim}/unlock", f"/people/{victim}/help/ask"):
         assert boss.get("/").post(path, role="user").page.status_code == 404, path
     assert "A1" in boss.get("/cards").page.text
-    from tallystick.server.running import add_credential
+    from tallystick.server.serving.running import add_credential
 
     intruder = add_credential(portal.settings, "admin", "x", firm="other")
     headers = {"authorization": f"Bearer {intruder.token.reveal().decode()}"}

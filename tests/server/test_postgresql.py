@@ -18,16 +18,17 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
-from tallystick.server import audit, operations, schema
-from tallystick.server.console import opened
-from tallystick.server.database import Database
-from tallystick.server.housekeeping import sweep
-from tallystick.server.models import Card
-from tallystick.server.models_login import Factor
-from tallystick.server.otp import hotp
-from tallystick.server.running import running, running_in_thread, start
+from tallystick.server.operating import operations
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
-from tallystick.tools.campaign.server import run
+from tallystick.server.store import audit, schema
+from tallystick.server.store.database import Database
+from tallystick.server.store.housekeeping import sweep
+from tallystick.server.store.models import Card
+from tallystick.server.store.models_login import Factor
+from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.server.same_code import run
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_portal import register_card
 from tests.server.test_process import enrol

@@ -17,9 +17,9 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from tallystick.server.cli import server as command
-from tallystick.server.otp import hotp
-from tallystick.server.running import running, start
+from tallystick.server.operating.cli import server as command
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import running, start
 
 
 def headers(credential) -> dict[str, str]:

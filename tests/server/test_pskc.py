@@ -15,10 +15,10 @@ from cryptography.x509.oid import NameOID
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
-from tallystick.server.containers import Container, Opening, Weakness
 from tallystick.server.errors import ApiError
-from tallystick.server.intake import read_entries
-from tallystick.server.judge import Generator
+from tallystick.server.rules.judge import Generator
+from tallystick.server.stock.containers import Container, Opening, Weakness
+from tallystick.server.stock.intake import read_entries
 
 NOW = 1_800_000_000
 HOTP = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"

@@ -16,9 +16,9 @@ from pyrad import packet
 from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
-from tallystick.server.otp import hotp
-from tallystick.server.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
-from tallystick.server.running import running_in_thread
+from tallystick.server.rules.otp import hotp
+from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
+from tallystick.server.serving.running import running_in_thread
 from tallystick.server.state import open_state
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_portal import register_card

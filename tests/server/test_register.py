@@ -8,8 +8,8 @@ import sqlite3
 
 import pytest
 
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential
 
 SEED = secrets.token_bytes(20)
 OTHER = secrets.token_bytes(20)

@@ -10,9 +10,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from tallystick.server import schema
-from tallystick.server.database import Database
-from tallystick.server.models_login import Factor
+from tallystick.server.store import schema
+from tallystick.server.store.database import Database
+from tallystick.server.store.models_login import Factor
 
 
 @pytest.fixture

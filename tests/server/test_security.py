@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tallystick.server.app import create_app
-from tallystick.server.credentials import Role
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.accounts.credentials import Role
+from tallystick.server.serving.app import create_app
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tests.server.portal_driver import PASSWORD, Browser
 
@@ -132,9 +132,9 @@ def test_every_answer_has_its_headers(server):
 def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost_passwords):
     """The quickest of nine password checks differ by less than a fifth: argon2 runs either way, and
     whatever else the machine does only adds to it."""
-    from tallystick.server import firms, passwords, people
-    from tallystick.server.console import opened
-    from tallystick.server.policy import FirmPolicy, PersonRole
+    from tallystick.server.accounts import firms, passwords, people
+    from tallystick.server.accounts.policy import FirmPolicy, PersonRole
+    from tallystick.server.store.opened import opened
 
     with opened(server.settings) as parts, parts.database.write() as connection:
         person_id = people.add(
@@ -159,7 +159,7 @@ def test_a_name_that_exists_takes_as_long_as_one_that_does_not(server, full_cost
 
 def test_recovery_takes_as_long_for_any_name(server):
     """More is done for a name that exists; the answer waits until that does not show."""
-    from tallystick.server import recovery
+    from tallystick.server.signing_in import recovery
     from tests.server.portal_driver import Portal
 
     url = str(server.client.base_url).rstrip("/")

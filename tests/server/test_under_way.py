@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from tallystick.server import login, people, recovery
-from tallystick.server.console import opened
+from tallystick.server.accounts import people
+from tallystick.server.signing_in import login, recovery
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
 
 NEW = "another good one"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.server.console import opened
-from tallystick.server.credentials import hash_token
-from tallystick.server.database import StaleError
-from tallystick.server.otp import hotp
-from tallystick.server.running import add_credential
-from tallystick.server.settings import CodePolicy
-from tallystick.server.verification import Check, Verifier
+from tallystick.server.accounts.credentials import hash_token
+from tallystick.server.checking.verification import Check, Verifier
+from tallystick.server.rules.judge import CodePolicy
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential
+from tallystick.server.store.database import StaleError
+from tallystick.server.store.opened import opened
 
 CARD = {"method": "card", "serial": "1000000001"}
 

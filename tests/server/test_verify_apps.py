@@ -13,12 +13,12 @@ import httpx
 import pyotp
 import pytest
 
-from tallystick.server import firms
-from tallystick.server.audit import check as check_audit
-from tallystick.server.console import opened
-from tallystick.server.otp import hotp
-from tallystick.server.policy import MethodKind
-from tallystick.server.running import add_credential, running_in_thread
+from tallystick.server.accounts import firms
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import add_credential, running_in_thread
+from tallystick.server.store.audit import check as check_audit
+from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_portal import register_card

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.card import Card
+from tallystick.emulator.devices.card import Card
 from tallystick.tools.bench import fresh
 from tallystick.tools.bench.station import Station, station
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tallystick.common.errors import RefusedError
-from tallystick.emulator.card import Card
+from tallystick.emulator.devices.card import Card
 from tallystick.tools.bench import fresh
 from tallystick.tools.bench.station import Station
 

@@ -92,7 +92,7 @@ def test_every_command_printed_is_one_of_ours(page):
 
 
 def test_the_heaps_in_the_documents_are_those_committed():
-    heaps = json.loads((ROOT / "tallystick/tools/image/heap.json").read_text())
+    heaps = json.loads((ROOT / "tools/image/heap.json").read_text())
     most = {board: max(paths.values()) for board, paths in heaps.items()}
     stm, pico = heaps["nucleo_l476rg"], heaps["pico"]
     text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.common.errors import TallyError
 from tallystick.common.identity import Identity, kdf3
-from tallystick.emulator.card import Card
+from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card import oath
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import select

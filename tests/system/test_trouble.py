@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.card import Card
+from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
 from tallystick.provisioning.card.issuer import IssuerSession

@@ -131,7 +131,7 @@ def test_the_example_of_another_firmware_passes(pytester: pytest.Pytester):
 @pytest.mark.parametrize("backend", ["emulator", "resident"])
 def test_where_firmware_runs(pytester: pytest.Pytester, backend: str):
     pytester.makepyfile(f"""
-        from tallystick.emulator.resident import ResidentLink
+        from tallystick.emulator.interpreter.resident import ResidentLink
 
         def test_a_press(card):
             card.personalise()

@@ -10,7 +10,7 @@ from typing import Any
 
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.parts.r503 import R503, settle
-from tallystick.emulator.serial_port import PseudoTerminal
+from tallystick.emulator.serving.serial_port import PseudoTerminal
 
 
 class StandaloneSensor:

@@ -9,8 +9,8 @@ from fido2.ctap2 import ClientPin
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 
 from tallystick import __version__
-from tallystick.emulator.hand import Hand
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.hand import Hand
+from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.r503 import R503
 from tallystick.tools.image.build import build, write
 from tests.emulator.reader.rig import PIN, Rig

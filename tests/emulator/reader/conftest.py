@@ -7,8 +7,8 @@ import pytest
 from fido2.ctap2 import ClientPin
 
 from tallystick import __version__
-from tallystick.emulator.image import Image
-from tallystick.tools.campaign.reader_sensor import ScriptedSensor
+from tallystick.emulator.devices.image import Image
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.image.build import build, write
 from tests.emulator.reader.rig import PIN, Rig
 

@@ -191,7 +191,7 @@ def main(arguments: list[str]) -> None:
     from fido2.ctap2 import ClientPin
 
     from tallystick import __version__
-    from tallystick.emulator.image import Image
+    from tallystick.emulator.devices.image import Image
     from tallystick.tools.image.build import build, write
     from tests.emulator.reader.rig import PIN, Rig
 

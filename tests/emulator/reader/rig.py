@@ -13,10 +13,10 @@ from fido2.hid import CtapHidDevice
 from fido2.server import Fido2Server
 
 from tallystick.common.reader_identity import ReaderIdentity
-from tallystick.emulator.image import Image
-from tallystick.emulator.reader import Reader
-from tallystick.tools.campaign.reader_host import DESCRIPTOR, Connection
-from tallystick.tools.campaign.reader_sensor import ScriptedSensor
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.reader import Reader
+from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 
 PIN = "2468"
 IDENTITY = ReaderIdentity.development("TR00000001").encode()

@@ -20,15 +20,15 @@ from fido2.hid.base import CtapHidConnection
 
 from tallystick.common.errors import TallyError
 from tallystick.common.reader_identity import ReaderIdentity
-from tallystick.emulator import hid_uhid
-from tallystick.emulator.hand import FINGERS, Hand
-from tallystick.emulator.hid_udp import UdpHid
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.hand import FINGERS, Hand
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.parts.r503 import R503
-from tallystick.emulator.reader import Reader
-from tallystick.emulator.reader_control import ReaderControlServer
-from tallystick.emulator.reader_service import ReaderService
-from tallystick.tools.campaign.reader_host import DESCRIPTOR
+from tallystick.emulator.serving import hid_uhid
+from tallystick.emulator.serving.hid_udp import UdpHid
+from tallystick.emulator.serving.reader_control import ReaderControlServer
+from tallystick.emulator.serving.reader_service import ReaderService
+from tallystick.tools.campaign.reader.host import DESCRIPTOR
 from tests.emulator.reader.rig import PIN
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -10,7 +10,7 @@ from fido2.ctap import CtapError
 from fido2.ctap2 import ClientPin
 from fido2.ctap2.pin import PinProtocolV2
 
-from tallystick.tools.campaign.reader_sensor import ScriptedSensor
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tests.emulator.reader.conftest import Life
 from tests.emulator.reader.fuzz import Fuzzer
 from tests.emulator.reader.rig import PIN, Rig

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.emulator.boards import BOARDS, READERS
-from tallystick.emulator.card import Card
-from tallystick.emulator.device import FirmwareCrashError
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.folder import from_folder
 

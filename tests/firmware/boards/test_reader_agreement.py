@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 
 from tallystick.emulator.boards import READERS
-from tallystick.emulator.device import FirmwareCrashError
-from tallystick.emulator.reader import Reader
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.emulator.devices.reader import Reader
 from tallystick.tools.image.folder import from_folder
 from tests.firmware.boards.test_agreement import FIRMWARE, PATTERN, PROBE, marked, uses_of_board
 

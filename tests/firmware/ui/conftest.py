@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tallystick.emulator import frames
-from tallystick.emulator.frames import Frame, Palette
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.ssd1306 import Ssd1306
+from tallystick.emulator.seeing import frames
+from tallystick.emulator.seeing.frames import Frame, Palette
 
 # MicroPython's side: wires that print what passes over them, and one program a line from stdin.
 SERVER = """

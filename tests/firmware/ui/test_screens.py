@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tallystick.common.identity import qr_rows
-from tallystick.emulator.reading import read_code
+from tallystick.emulator.seeing.reading import read_code
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.server.console import opened
-from tallystick.server.running import running_in_thread
+from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.store.opened import opened
 from tests.server.chromium import first_password, make, sign_in, sign_out
 from tests.system.reader.emulated import EmulatedReader
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator import hid_uhid
+from tallystick.emulator.serving import hid_uhid
 
 _TALLY = Path(sys.executable).with_name("tally")
 _COMMAND = [str(_TALLY), "emulate", "reader", "--usb", "--control", "0", "--json"]

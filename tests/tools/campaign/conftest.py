@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import Workshop
 
 
 @cache

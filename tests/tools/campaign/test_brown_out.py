@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.emulator.card import Card
-from tallystick.emulator.mcu import State
+from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.devices.card import Card
 from tallystick.tools.bench.fresh import card as fresh_card
-from tallystick.tools.campaign.flash_state import FlashState
-from tallystick.tools.campaign.oracle import Oracle
-from tallystick.tools.campaign.rig import SEEDS
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.card.oracle import Oracle
+from tallystick.tools.campaign.card.rig import SEEDS
+from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.engine.flash_state import FlashState
 
 
 def weaken(card: Card) -> None:

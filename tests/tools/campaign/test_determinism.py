@@ -14,9 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 RUN = """
 import hashlib, json, sys
-from tallystick.tools.campaign.explore import explore, record
-from tallystick.tools.campaign.scenarios import REGISTRY
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.engine.explore import explore, record
+from tallystick.tools.campaign.card.scenarios import REGISTRY
+from tallystick.tools.campaign.card.workshop import Workshop
 
 board, seed = sys.argv[1], int(sys.argv[2])
 workshop = Workshop.of(board)

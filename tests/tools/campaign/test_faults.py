@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.parts.nor_flash import FlashOperation, FlashTiming, NorFlash
-from tallystick.tools.campaign import faults
-from tallystick.tools.campaign.flash_state import PIECE, FlashRange, FlashState
+from tallystick.tools.campaign.engine import faults
+from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 
 TIMING = FlashTiming(256, 640, 4096, 45_000, 1, 1, 1000)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.campaign.oracle import Oracle, ViolationError, codes
+from tallystick.tools.campaign.card.oracle import Oracle, codes
+from tallystick.tools.campaign.engine.subject import ViolationError
 
 RFC4226 = b"12345678901234567890"
 SEEDS = {"A": RFC4226, "B": b"another seed, 20 byte"}

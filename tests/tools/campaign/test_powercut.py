@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import ExitCode
-from tallystick.tools.campaign import powercut, scenarios
-from tallystick.tools.campaign.animals import Animal, Patch
+from tallystick.tools.campaign.card import scenarios
+from tallystick.tools.campaign.card.workshop import Workshop
 from tallystick.tools.campaign.cli import campaign
-from tallystick.tools.campaign.engine import Campaign, Plan, Progress
-from tallystick.tools.campaign.workshop import Workshop
+from tallystick.tools.campaign.commands import powercut
+from tallystick.tools.campaign.engine.animal import Animal, Patch
+from tallystick.tools.campaign.engine.campaign import Campaign, Plan, Progress
 
 ALL = tuple(scenarios.REGISTRY)
 

@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.tools.campaign.cli import campaign
-from tallystick.tools.campaign.engine import Campaign, Plan
-from tallystick.tools.campaign.explore import record
-from tallystick.tools.campaign.oracle import ViolationError
-from tallystick.tools.campaign.reader_oracle import Known, Oracle, State, Tries
-from tallystick.tools.campaign.reader_scenarios import REGISTRY
-from tallystick.tools.campaign.reader_workshop import ReaderWorkshop
-from tallystick.tools.campaign.replay import Replay
-from tallystick.tools.campaign.subjects import find
+from tallystick.tools.campaign.commands.replay import Replay
+from tallystick.tools.campaign.commands.subjects import find
+from tallystick.tools.campaign.engine.campaign import Campaign, Plan
+from tallystick.tools.campaign.engine.explore import record
+from tallystick.tools.campaign.engine.subject import ViolationError
+from tallystick.tools.campaign.reader.oracle import Known, Oracle, State, Tries
+from tallystick.tools.campaign.reader.scenarios import REGISTRY
+from tallystick.tools.campaign.reader.workshop import ReaderWorkshop
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.campaign.reader_heap import KIB, Heaps
+from tallystick.tools.bench.reader_heap import KIB, Heaps
 
 SLACK = 2  # KiB: where things come to lie differs from run to run
 HUNGRIEST = {"reader-delete-at-wrap": 119, "reader-blobs": 112, "reader-register": 109}

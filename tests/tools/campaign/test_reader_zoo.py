@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from tallystick.tools.campaign.reader_animals import ANIMALS
-from tallystick.tools.campaign.zoo import find, hunt
+from tallystick.tools.campaign.commands.zoo import find, hunt
+from tallystick.tools.campaign.reader.animals import ANIMALS
 
 # name → (scenario, power cuts of the shortest reproduction). No cut: wrong already without one.
 CAUGHT = {

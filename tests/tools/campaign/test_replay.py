@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.campaign import replay as replaying
+from tallystick.tools.campaign.card.workshop import Workshop
 from tallystick.tools.campaign.cli import campaign
-from tallystick.tools.campaign.explore import explore, record
-from tallystick.tools.campaign.replay import Replay
-from tallystick.tools.campaign.shrink import shrink, weight
-from tallystick.tools.campaign.workshop import Workshop
-from tallystick.tools.campaign.zoo import find
+from tallystick.tools.campaign.commands import replay as replaying
+from tallystick.tools.campaign.commands.replay import Replay
+from tallystick.tools.campaign.commands.zoo import find
+from tallystick.tools.campaign.engine.explore import explore, record
+from tallystick.tools.campaign.engine.shrink import shrink, weight
 from tests.tools.campaign.conftest import workshop_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.campaign.wear import AIM, BOARDS, committed, measure
+from tallystick.tools.campaign.commands.wear import AIM, BOARDS, committed, measure
 
 
 @pytest.mark.slow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.campaign.animals import ANIMALS
-from tallystick.tools.campaign.zoo import find, hunt
+from tallystick.tools.campaign.card.animals import ANIMALS
+from tallystick.tools.campaign.commands.zoo import find, hunt
 
 # name → (scenario, power cuts of the shortest reproduction). No cut: the firmware is wrong already
 # without one.

@@ -10,8 +10,8 @@ import pytest
 
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.emulator import boards
-from tallystick.emulator.card import Card
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.scp03 import SecureChannel

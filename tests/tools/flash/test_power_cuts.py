@@ -11,8 +11,8 @@ import pytest
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS
 from tallystick.tools import firmware
-from tallystick.tools.campaign.update import run
-from tallystick.tools.campaign.update_rig import UpdateRig
+from tallystick.tools.campaign.update.cuts import run
+from tallystick.tools.campaign.update.rig import UpdateRig
 
 FIRMWARE = Path(__file__).parents[3] / "firmware"
 EVERY_KIND = {"a", "b", "n", "p", "s", "t", "w", "x"}

@@ -18,7 +18,7 @@ from PIL import Image as Picture
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS, READERS, find
 from tallystick.emulator.boards.board import FLASH_BASE
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.image import Image
 from tallystick.tools import uf2
 from tallystick.tools.image import memory, sizes
 from tallystick.tools.image.build import build, write

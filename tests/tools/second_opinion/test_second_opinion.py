@@ -17,8 +17,8 @@ import pytest
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.emulator.probe import Probe
-from tallystick.emulator.reading import read_code
+from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.seeing.reading import read_code
 from tallystick.tools.bench.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs, opinion

@@ -1,0 +1,1 @@
+"""The microcontroller: pins, clock, peripherals, and what is seen of them."""

@@ -1,0 +1,549 @@
+"""The chip: runs a firmware process against the parts around it, in virtual time.
+
+The firmware process does something, says what, and (for what needs an answer) waits; this side
+charges the time, changes the parts and answers. A wait is the only place where time passes without
+CPU work, and the only place where the outside can act. One thread, no locks: a run is a function of
+its seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from tallystick.emulator import coverage
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chip.peripherals import Peripherals
+from tallystick.emulator.chip.pins import Edge, Pins
+from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.clock import Clock
+from tallystick.emulator.interpreter import link, micropython
+from tallystick.emulator.interpreter.link import (
+    SILENCE_S,
+    Link,
+    LinkClosedError,
+    LinkSilentError,
+    Message,
+    Op,
+)
+from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
+from tallystick.emulator.parts.rp2040 import Rp2040
+from tallystick.emulator.parts.rp2350 import Rp2350
+from tallystick.emulator.parts.stm32l4 import FACTORY_WORDS, Stm32L4
+from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.parts.usb import UsbDevice
+
+if TYPE_CHECKING:
+    from tallystick.emulator.parts.supply import Supply
+
+_USB = 0xFE  # among the pins that fired: a USB transfer is over (port/usb_device.py)
+_COMMON_MODULES = ("time", "machine", "os", "select", "hashlib", "cryptolib", "vfs_board")
+
+
+def _no_load(ua: float) -> None:
+    """Nobody asks what the chip draws."""
+
+
+class State(StrEnum):
+    """Of the chip. Only `RUNNING` has a process."""
+
+    OFF = "off"
+    RUNNING = "running"
+    ASLEEP = "asleep"  # the lowest power state: wakes as after reset
+    CRASHED = "crashed"  # an exception reached the top of the firmware
+
+
+class Mcu:
+    """Give it input pins with `set_input`, hang parts on `pins.on_output`, and `run` it."""
+
+    def __init__(
+        self, board: Board, flash: NorFlash, clock: Clock, rng: random.Random, trace: Trace
+    ) -> None:
+        self.board = board
+        self.flash = flash
+        self.clock = clock
+        self.trace = trace
+        self.uart = Uart()
+        self.usb = UsbDevice(clock, self._usb_event)
+        self.state = State.OFF
+        self.crash = ""  # the firmware's traceback
+        self.boots = 0
+        self.cpu_us = 0  # CPU time that has been charged
+        self.port_heap = 0  # bytes of the heap that the port's own modules take
+        self.supply: Supply | None = None
+        self._load: Callable[[float], None] = _no_load
+        self._load_asleep: Callable[[float], None] = _no_load
+        self._load_flash: Callable[[float], None] = _no_load
+        self.on_brown_out: Callable[[], None] | None = None
+        self.in_reset = False  # held there by the supervisor, after a brown-out
+        self._failed_starts = 0
+        self.probes: list[Probe] = []
+        self.pins = Pins()
+        self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
+        self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
+        self.family: Rp2040 | Stm32L4 = (
+            Rp2350(random.Random(rng.randbytes(16)))
+            if board.chip == "rp2350"
+            else Rp2040()
+            if board.chip == "rp2040"
+            else Stm32L4(flash, self.program, self.erase)
+        )
+        self._watch = (0, 0)
+        self.forkable = False
+        self.held = False  # at the look that `hold_at_look` asked for
+        self.unwind_next = False  # in place of the next answer, see `Link.unwind`
+        self._chip = self._describe()
+        self._rng = rng
+        self._unique_id = rng.randbytes(16)
+        self._link: Link | None = None
+        self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
+        self._wait: tuple[int, int] | None = None  # deadline µs, mask
+        self._handlers: dict[int, Callable[[Message], None]] = {
+            **Peripherals(self).handlers,
+            Op.NOW: self._now,
+            Op.WAIT: self._begin_wait,
+            Op.PIN_SET: self._pin_set,
+            Op.PIN_IRQ: self._pin_irq,
+            Op.OFF: self._off,
+            Op.RESET: self._reset,
+            Op.RESET_CAUSE: self._reset_cause,
+            Op.RANDOM: self._random,
+            Op.CRASH: self._crashed,
+            Op.HEAP: self._heap,
+            Op.LOOK: self._look,
+        }
+
+    # -- power ---------------------------------------------------------------------------------
+
+    def feed_from(self, supply: Supply) -> None:
+        """Its loads "chip", "chip asleep" and "flash" (what a program or an erase takes beyond the
+        chip's own current) are this one's.
+        """
+        self.supply = supply
+        self._load = supply.load("chip")
+        self._load_asleep = supply.load("chip asleep")
+        self._load_flash = supply.load("flash")
+
+    def power_on(self) -> None:
+        if self.state is State.OFF:
+            self.family.power_up()
+            self.flash.power_up(self._rng)
+            self.trace.add(self.clock.now, "power", "on")
+            self._boot()
+
+    def power_off(self) -> None:
+        """At once, as when a cell is pulled."""
+        self.in_reset = False
+        if self.state is not State.OFF:
+            self.trace.add(self.clock.now, "power", "off")
+            self._stop(State.OFF)
+
+    def _describe(self) -> micropython.Chip:
+        board = self.board
+        config: dict[str, Any] = {
+            "flash_size": board.flash_size,
+            "counters": coverage.room(),
+            "fs_base": board.storage.address,
+            "fs_size": board.storage.size,
+            "mapped": board.mapped,
+            "modules": [*_COMMON_MODULES, *board.modules],
+            "built_in": board.built_in,
+            "costs": {
+                **{name: dict(costs) for name, costs in board.costs.items()},
+                "flash": {"us_per_256": board.read_us_per_256},
+                "guard": {"us_per_256": board.import_us_per_256},
+            },
+            "watch": self._watch,
+            "factory_words": list(FACTORY_WORDS.items()) if board.chip == "stm32l4" else [],
+        }
+        heap = board.heap + PORT_HEAP + (coverage.HEAP if coverage.room() else 0)
+        return micropython.Chip(json.dumps(config), heap, board.flash_size + coverage.room())
+
+    def reseed(self, rng: random.Random) -> None:
+        """From now on random numbers, and weak bits of the flash, come from `rng`."""
+        self._rng = rng
+
+    def hold_at_look(self, first: int, end: int) -> None:
+        """From now on a start is held (`held`) where the firmware first reads a flash address from
+        `first` to `end`: what it did up to there cannot depend on what is there. `release` lets it
+        go on; `emulator/snapshot.py` starts it there again and again.
+        """
+        self._watch = (first, end)
+        self.forkable = end > first
+        self._chip = self._describe()
+
+    def release(self) -> None:
+        """Lets a held firmware go on."""
+        if self.held:
+            self.held = False
+            self.answer()
+
+    def _look(self, message: Message) -> None:
+        self.held = True
+
+    @property
+    def link(self) -> Link | None:
+        """To the firmware's process; None when there is none."""
+        return self._link
+
+    @link.setter
+    def link(self, value: Link | None) -> None:
+        self._link = value
+
+    @property
+    def console(self) -> int:
+        """Descriptor of the file that takes what the firmware prints."""
+        return self._console
+
+    def _boot(self) -> None:
+        self.pins.reset()
+        self.uart.configure(0)
+        self.boots += 1
+        self.state = State.RUNNING
+        self._show_state("running")
+        self._load_asleep(0.0)
+        self._load(self.board.currents.run)
+        self.charge(self.board.boot_us)
+        try:
+            self.check_voltage("chip")
+        except PowerLostError:
+            self._stop(State.OFF)
+            return
+        self._failed_starts = 0
+        self._link = self._chip.start(self.flash.shared, self._console, forkable=self.forkable)
+
+    def _supervise(self) -> None:
+        """A while after a brown-out: the load is gone, and the cell may have come back."""
+        if not self.in_reset or self.state is not State.OFF or self.supply is None:
+            return
+        self.in_reset = False
+        back = self.supply.voltage_mv() >= self.board.brown_out_mv + _HYSTERESIS_MV
+        if back and self._failed_starts < _STARTS:
+            self._failed_starts += 1
+            self.trace.add(self.clock.now, "power", "reset", "after a brown-out")
+            self.family.power_up()
+            self.flash.power_up(self._rng)
+            self._boot()
+
+    def close(self) -> None:
+        self.power_off()
+        os.close(self._console)
+
+    def _stop(self, state: State) -> None:
+        self.pins.release()
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+            self.read_console()
+        self._wait = None
+        self.held = False
+        self.flash.sagging = None
+        self.state = state
+        self._show_state("deep sleep" if state is State.ASLEEP else str(state))
+        self._load(0.0)
+        self._load_asleep(self.board.currents.deep_sleep if state is State.ASLEEP else 0.0)
+        self.usb.power_down()
+        self.pins.reset()
+        self.uart.configure(0)
+
+    def read_console(self) -> None:
+        """What the firmware printed. A traceback means that an exception reached its top."""
+        size = os.fstat(self._console).st_size
+        if size:
+            text = os.pread(self._console, size, 0).decode(errors="replace")
+            os.ftruncate(self._console, 0)
+            os.lseek(self._console, 0, os.SEEK_SET)
+            self.trace.add(self.clock.now, "chip", "console", text.strip().splitlines()[-1])
+            self.crash = text
+
+    # -- the run loop --------------------------------------------------------------------------
+
+    def run(self, until_us: int, stop: Callable[[], bool] | None = None) -> None:
+        """Runs until virtual time `until_us` (or until `stop()` says so, asked after every
+        step). A firmware that is at work then goes on to its next wait, for `_BUSY_US` at most.
+        """
+        self._run(until_us, stop)
+        if self.supply is not None:
+            self.supply.settle()
+
+    def _run(self, until_us: int, stop: Callable[[], bool] | None) -> None:
+        while not self.held and not (stop is not None and stop()):
+            if self.state is State.RUNNING and self._wait is None:
+                if self.clock.now > until_us + _BUSY_US:
+                    return
+                self._step()
+                continue
+            due = self.clock.next_event()
+            if self._wait is not None and (due is None or self._wait[0] <= due):
+                due = self._wait[0]
+            if due is None or due > until_us:
+                self.pass_time(until_us - self.clock.now)
+                return
+            self.pass_time(due - self.clock.now)
+            if self._wait is not None and self.clock.now >= self._wait[0]:
+                self._end_wait(0)
+
+    def settle(self) -> None:
+        """Runs until the firmware waits (or has no process), without letting time pass in waits;
+        for `_BUSY_US` at most."""
+        limit = self.clock.now + _BUSY_US
+        while self.state is State.RUNNING and self._wait is None and not self.held:
+            if self.clock.now > limit:
+                break
+            self._step()
+        if self.supply is not None:
+            self.supply.settle()
+
+    @property
+    def wait_deadline(self) -> int | None:
+        """Virtual time (µs) at which the firmware's present wait ends by itself; None when not
+        waiting.
+        """
+        return self._wait[0] if self._wait else None
+
+    def _step(self) -> None:
+        assert self._link is not None
+        try:
+            message = self._link.receive()
+        except LinkSilentError:
+            self._stop(State.CRASHED)
+            self.crash = f"The firmware touched no hardware for {SILENCE_S} s: an endless loop."
+            return
+        except LinkClosedError:
+            self._stop(State.CRASHED)
+            self.crash = self.crash or "MicroPython ended without a word."
+            return
+        if message.cpu_us:
+            self.charge(message.cpu_us)
+        try:
+            self._handlers[message.op](message)
+        except PowerLostError:
+            self.trace.add(
+                self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}"
+            )
+            self._stop(State.OFF)
+        except LinkClosedError:
+            self._stop(State.CRASHED)
+
+    def charge(self, cpu_us: int) -> None:
+        """The chip works for so long."""
+        self.cpu_us += cpu_us
+        self.pass_time(cpu_us)
+
+    def pass_time(self, duration_us: int) -> None:
+        """Time goes on while the chip works; what is due meanwhile happens at its own instant."""
+        end = self.clock.now + duration_us
+        while (due := self.clock.next_event()) is not None and due <= end:
+            self._advance(due)
+            self.clock.run_due()
+        self._advance(end)
+
+    def _advance(self, time_us: int) -> None:
+        duration = time_us - self.clock.now
+        if duration > 0:
+            if self.supply is not None:
+                self.supply.draw(duration)
+            self.clock.now = time_us
+
+    def answer(self, value: int = 0, data: bytes = b"") -> None:
+        assert self._link is not None
+        if self.unwind_next:
+            self.unwind_next = False
+            self._link.unwind()
+            return
+        levels = self.pins.levels if self.flash.can_fail else self.pins.levels_when_sure
+        self._link.answer(self.clock.now, levels, len(self.uart.received), value, data)
+
+    # -- waits and pins ------------------------------------------------------------------------
+
+    def _show_pin(self, pin: int, level: int) -> None:
+        for probe in self.probes:
+            probe.pin(self.clock.now, pin, level)
+
+    def _show_state(self, state: str) -> None:
+        for probe in self.probes:
+            probe.state(self.clock.now, state)
+
+    def tell_bus(self, name: str, data: bytes, byte_us: float) -> None:
+        """Instruments hear of `data` on a bus, its last byte now."""
+        for probe in self.probes:
+            probe.bus(self.clock.now, name, data, byte_us)
+
+    def _begin_wait(self, message: Message) -> None:
+        mask = message.arg
+        light = bool(mask & link.SLEEP_LIGHT)
+        self._load(self.board.currents.light_sleep if light else self.board.currents.idle)
+        self._wait = (self.clock.now + message.value, mask)
+        self._show_state("light sleep" if light else "waiting")
+        if light:
+            self.family.light_sleep(message.value)
+            self.uart.detuned = self.family.detunes_uart
+        fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self.pins.fired
+        if fired or (mask & link.WAKE_UART and self.uart.received):
+            self._end_wait(1)
+
+    def _end_wait(self, woken: int) -> None:
+        assert self._wait is not None
+        light = self._wait[1] & link.SLEEP_LIGHT
+        self._wait = None
+        self._show_state("running")
+        self._load(self.board.currents.run)
+        if light:
+            self.pass_time(self.board.wake_us)
+        try:
+            self.check_voltage("chip")
+        except PowerLostError:
+            self._stop(State.OFF)
+            return
+        self.answer(woken, self.pins.take_fired())
+
+    def set_input(self, pin: int, level: int) -> None:
+        """The outside drives a pin: may fire an interrupt, end a wait, or wake the chip."""
+        edge = self.pins.drive(pin, level)
+        if edge is None:
+            return
+        self._show_pin(pin, level)
+        if edge is Edge.NONE:
+            return
+        self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
+        if self.state is State.ASLEEP:
+            if self.family.wakes(pin, level):
+                self.family.reset(from_deep_sleep=True)
+                self._boot()
+        elif edge is Edge.FIRED:
+            self._fire(pin, link.WAKE_PIN)
+
+    def _fire(self, pin: int, wake: int) -> None:
+        self.pins.fire(pin)
+        if self._wait is not None and self._wait[1] & wake:
+            self._end_wait(1)
+
+    def feed_uart(self, data: bytes) -> None:
+        """Bytes arrive on the serial line."""
+        for probe in self.probes:
+            probe.serial(self.clock.now, data, to_card=True)
+        self.tell_bus("serial_to_card", data, self.uart.byte_us())
+        asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
+        self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
+        if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
+            self._end_wait(1)
+
+    def _usb_event(self) -> None:
+        self._fire(_USB, link.WAKE_USB)
+
+    # -- requests of the firmware --------------------------------------------------------------
+
+    def _now(self, message: Message) -> None:
+        self.answer()  # every answer carries the time
+
+    def _pin_set(self, message: Message) -> None:
+        pin, level = message.arg, message.value
+        self._show_pin(pin, level)
+        self.pins.put(pin, level)
+
+    def _pin_irq(self, message: Message) -> None:
+        self.pins.ask(message.arg, message.value)
+
+    def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
+        """Where the cell gives way under this load, the operation stops half-way."""
+        self._load_flash(current_ua)
+        self.pass_time(duration_us)
+        try:
+            self.check_voltage("flash")
+        except PowerLostError:
+            self.flash.sagging = self._rng
+        self._load_flash(0.0)
+
+    def check_voltage(self, load: str) -> None:
+        """Raises PowerLostError when the cell gives way under what draws on it at this moment,
+        `load` (chip, flash or display) included. The supervisor then resets the chip, and lets it
+        start again when the voltage is back."""
+        if self.supply is None or self.supply.docked:
+            return
+        bounces = load in self.supply.bounces
+        if bounces or not self.supply.holds(self.board.brown_out_mv):
+            mv = 0 if bounces else self.supply.voltage_mv()
+            self.supply.bounces.discard(load)
+            self._load_flash(0.0)
+            self.trace.add(self.clock.now, "power", "brown-out", f"{mv} mV")
+            self.in_reset = True
+            self.clock.after(_SUPERVISOR_US, self._supervise)
+            if self.on_brown_out is not None:
+                self.on_brown_out()
+            raise PowerLostError
+
+    def program(self, address: int, data: bytes) -> bool:
+        timing = self.flash.timing
+        duration_us = timing.program_us * (len(data) // timing.program_unit)
+        for probe in self.probes:
+            probe.flash(self.clock.now, "program", address, len(data), duration_us)
+        self._work_on_flash(duration_us, timing.program_ua)
+        if not self.trace.off:
+            self.trace.add(self.clock.now, "flash", "program", f"{address:#x} {len(data)}")
+        return self.flash.program(address, data)
+
+    def erase(self, address: int) -> bool:
+        timing = self.flash.timing
+        for probe in self.probes:
+            probe.flash(self.clock.now, "erase", address, timing.sector, timing.erase_us)
+        self._work_on_flash(timing.erase_us, timing.erase_ua)
+        self.trace.add(self.clock.now, "flash", "erase", f"{address:#x}")
+        return self.flash.erase(address)
+
+    def _off(self, message: Message) -> None:
+        self.trace.add(self.clock.now, "chip", "deep sleep")
+        self._stop(State.ASLEEP)
+        lasts_us, boots = self.family.standby_us(), self.boots
+        if lasts_us is not None:
+            self.clock.after(lasts_us, lambda: self._wake_by_itself(boots))
+
+    def _wake_by_itself(self, boots: int) -> None:
+        """A timer left armed, or a floating pin, ends the deep sleep that began after `boots`."""
+        if self.state is State.ASLEEP and self.boots == boots:
+            self.trace.add(self.clock.now, "chip", "woke by itself")
+            self.family.reset(from_deep_sleep=True)
+            self._boot()
+
+    def _reset(self, message: Message) -> None:
+        self.trace.add(self.clock.now, "chip", "reset")
+        self._stop(State.ASLEEP)
+        self.family.reset(from_deep_sleep=False)
+        self._boot()
+
+    def _reset_cause(self, message: Message) -> None:
+        self.answer(self.family.cause)
+
+    def _random(self, message: Message) -> None:
+        if message.arg:
+            self.answer(0, self._unique_id[: message.value])
+        else:
+            self.answer(0, self._rng.randbytes(message.value))
+
+    def _crashed(self, message: Message) -> None:
+        """An exception in the port itself, or in a main.py that lets it through."""
+        self._stop(State.CRASHED)
+        self.crash = message.data.decode(errors="replace")
+        self.trace.add(self.clock.now, "chip", "crash", self.crash.strip().splitlines()[-1])
+
+    def _heap(self, message: Message) -> None:
+        self.port_heap = message.value
+
+
+# The supervisor: from a brown-out to its look at the voltage, which must be so much above the
+# threshold (STM32L476 data sheet: BOR hysteresis 100 mV; it holds reset for 250 µs and more). Of a
+# cell that cannot carry the chip so many starts are run, then it lies there until it is touched.
+_SUPERVISOR_US = 1_000
+_HYSTERESIS_MV = 100
+_STARTS = 20
+
+# Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
+_BUSY_US = 30_000_000
+
+# The port's own modules live in the same heap as the firmware; this much is given on top of the
+# board's. `tests/emulator` measures what they take and compares.
+PORT_HEAP = 33 * 1024 + 512

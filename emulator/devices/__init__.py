@@ -1,0 +1,1 @@
+"""Whole devices: a board with its parts, an image in its flash, and hands to use it."""

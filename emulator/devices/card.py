@@ -1,0 +1,197 @@
+"""An emulated card: a board with its parts, and the verbs of somebody who holds it.
+
+    card = Card(Image.load(path), identity=Identity.derive("TS00000001", 20260101).encode(), seed=1)
+    card.power_on()
+    card.press()
+    print(card.read_code())
+
+One thread. Nothing happens but in a call; a call returns when the firmware waits for the outside.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.devices.device import MS, Device
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.button import Button
+from tallystick.emulator.parts.cells import CELLS, CellType
+from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
+from tallystick.emulator.parts.flash_memory import FlashPool
+from tallystick.emulator.parts.memory_lcd import MemoryLcd
+from tallystick.emulator.parts.ssd1306 import Ssd1306
+from tallystick.emulator.parts.supply import Supply
+from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
+from tallystick.emulator.seeing.reading import read_code
+
+_LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
+
+
+class Card(Device):
+    """`identity` is the per-card segment. `seed` fixes every random choice of the run."""
+
+    start_again = "Power the card off and on to start it again."
+
+    def __init__(
+        self,
+        image: Image,
+        *,
+        identity: bytes = b"",
+        seed: int = 0,
+        cell: CellType | None = None,
+        temperature_c: float = ROOM_C,
+        trace: Trace | None = None,
+        pool: FlashPool | None = None,
+    ) -> None:
+        rng = random.Random(seed)
+        super().__init__(image, identity, rng, trace, pool)
+        board = self.board
+        self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
+        self.supply = supply = Supply(self.cell, _LOADS)
+        self.display = self._wire_display(supply.load("display"))
+        self._button_load = supply.load("button")
+        self.button = Button(self.clock, random.Random(rng.randbytes(16)), self._button_moves)
+        supply.load("leakage")(board.currents.leakage)
+        self.mcu.feed_from(supply)
+        self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
+        self.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
+
+    def _button_moves(self, level: int) -> None:
+        self._button_load(self.board.currents.button if level else 0.0)
+        self.mcu.set_input(self.board.button_pin, level ^ 1 ^ self.board.button_active)
+
+    def _wire_display(self, load: Callable[[float], None]) -> MemoryLcd | Ssd1306:
+        board = self.board
+        if board.display == "memory_lcd":
+            outputs = self.mcu.pins.on_output
+            lcd = MemoryLcd(clock_us=lambda: self.clock.now, on_current=load)
+            if board.display_power_pin >= 0:
+                outputs[board.display_power_pin] = lambda level: lcd.power(bool(level))
+            outputs[board.display_select_pin] = lcd.spi_select
+            self.mcu.on_spi[board.display_bus] = lcd.spi_write
+            return lcd
+        oled = Ssd1306(on_current=load)
+        self.mcu.on_i2c[board.display_bus] = oled.i2c_write
+        return oled
+
+    def close(self) -> None:
+        self.mcu.close()  # which the instruments still see
+        for probe in self.mcu.probes:
+            probe.close()
+        self.flash.close()
+
+    def attach(self, probe: Probe) -> None:
+        """Connects an instrument. It is closed with the card."""
+        self.mcu.probes.append(probe)
+        self.supply.listener = self._tell_current
+
+    def detach(self, probe: Probe) -> None:
+        """Disconnects an instrument, which writes what it has left."""
+        self.mcu.probes.remove(probe)
+        probe.close()
+
+    def _tell_current(self, duration_us: int, currents_ua: list[float]) -> None:
+        for probe in self.mcu.probes:
+            probe.current(self.clock.now, duration_us, currents_ua)
+
+    # -- power and time ------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Inserts the cell: runs until the firmware sleeps or waits for the outside."""
+        self.display.power(self.board.display_power_pin < 0)
+        self.mcu.power_on()
+        self.settle()
+
+    def power_off(self) -> None:
+        """Pulls the cell."""
+        self.mcu.power_off()
+        self.display.power(False)
+
+    def settle(self, limit_ms: int = 300) -> None:
+        """Runs up to `limit_ms` of virtual time, less when the firmware waits for longer than that
+        or sleeps. Raises FirmwareCrashError."""
+        end = self.clock.now + limit_ms * MS
+        while self.clock.now < end:
+            self.mcu.settle()
+            self.after_run()
+            due = self.next_time()
+            if due is None or due > end:
+                return
+            self.mcu.run(due)
+        self.mcu.settle()
+        self.after_run()
+
+    def on_power_lost(self) -> None:
+        self.display.power(False)
+
+    def advance(self, until_us: int, wall_s: float) -> bool:
+        """Lets virtual time pass until `until_us`, for at most `wall_s` of wall time. True when
+        there. Raises FirmwareCrashError."""
+        end = time.monotonic() + wall_s
+        self.mcu.run(until_us, stop=lambda: time.monotonic() >= end)
+        self.mcu.settle()
+        self.after_run()
+        return self.clock.now >= until_us
+
+    def set_cell_mv(self, mv: int | None) -> None:
+        """Pins the cell's open-circuit voltage, or (None) gives it back to the discharge curve.
+        Below the brown-out voltage the card loses power, as when the cell is pulled."""
+        self.cell.fixed_mv = mv
+        if not self.supply.docked and self.supply.voltage_mv() < self.board.brown_out_mv:
+            self.power_off()
+
+    # -- the person ----------------------------------------------------------------------------
+
+    def press(self, ms: int = 120) -> None:
+        """Presses the button for `ms`, lets go, and waits for the screen to settle."""
+        self.button.push()
+        self.clock.after(ms * MS, self.button.release)
+        self.run_for(ms)
+        self.settle()
+
+    def hold_down(self) -> None:
+        """Presses the button and keeps it down."""
+        self.button.push()
+        self.settle()
+
+    def let_go(self) -> None:
+        self.button.release()
+        self.settle()
+
+    def frame(self) -> Frame:
+        """What is on the glass."""
+        return Frame(self.display.width, self.display.height, bytes(self.display.pixels))
+
+    @property
+    def palette(self) -> Palette:
+        return MEMORY_LCD if self.board.display == "memory_lcd" else OLED
+
+    def read_code(self) -> str | None:
+        """The code on the glass, read from its pixels; None when there is none."""
+        return read_code(self.frame())
+
+    # -- the dock ------------------------------------------------------------------------------
+
+    def dock(self, on_send: Callable[[bytes], None] | None = None) -> None:
+        """Puts the card on the contacts; bytes that it sends go to `on_send`."""
+        self.mcu.uart.on_send = on_send
+        self.supply.docked = True
+        self.mcu.set_input(self.board.dock_pin, self.board.dock_active)
+        self.settle()
+
+    def undock(self) -> None:
+        self.mcu.uart.on_send = None
+        self.supply.docked = False
+        self.mcu.set_input(self.board.dock_pin, 1 ^ self.board.dock_active)
+        self.settle()
+
+    def send(self, data: bytes) -> None:
+        """Bytes to the card, taking the time of the wire."""
+        self.mcu.run(self.clock.now + round(len(data) * self.mcu.uart.byte_us()))
+        self.mcu.feed_uart(data)
+        self.mcu.settle()
+        self.after_run()

@@ -1,0 +1,100 @@
+"""What a card and a reader have in common: a chip with its flash on a clock, and the verbs of
+time. One thread; nothing happens but in a call."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Self
+
+from tallystick.common.errors import TallyError
+from tallystick.emulator.chip.mcu import Mcu, State
+from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.clock import Clock
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.flash_memory import FlashPool
+from tallystick.emulator.parts.nor_flash import NorFlash
+
+MS = 1000  # µs
+
+
+class FirmwareCrashError(TallyError):
+    """An exception reached the top of the firmware. `what` ends with MicroPython's traceback."""
+
+
+class Device:
+    """`identity` is the per-device segment, `rng` every random choice of the run. `pool` has the
+    flash memory that devices of a fleet share."""
+
+    start_again = ""  # what to do after a crash
+
+    def __init__(
+        self,
+        image: Image,
+        identity: bytes,
+        rng: random.Random,
+        trace: Trace | None,
+        pool: FlashPool | None = None,
+    ) -> None:
+        self.image = image
+        self.board = board = image.board
+        self.clock = Clock()
+        self.trace = Trace() if trace is None else trace
+        self.flash = NorFlash(board.flash_size, board.flash_timing, pool=pool)
+        if pool is None:
+            for address, data in image.segments:
+                self.flash.load(address, data)
+        if identity:
+            self.flash.load(board.identity.address, identity)
+        self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.mcu.close()
+        self.flash.close()
+
+    @property
+    def powered(self) -> bool:
+        return self.mcu.state is not State.OFF or self.mcu.in_reset
+
+    def next_time(self) -> int | None:
+        """Virtual time (µs) at which something happens by itself; None when nothing will."""
+        times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
+        return min(times) if times else None
+
+    def run_for(self, ms: float) -> None:
+        """Lets `ms` of virtual time pass. Raises FirmwareCrashError."""
+        self.run_to(self.clock.now + round(ms * MS))
+
+    def run_to(self, time_us: int) -> None:
+        """Lets virtual time pass until `time_us`. Raises FirmwareCrashError."""
+        self.mcu.run(time_us)
+        self.mcu.settle()
+        self.after_run()
+
+    def run_until(self, done: Callable[[], bool], limit_ms: int = 60_000) -> bool:
+        """Runs until `done()`, at most `limit_ms` of virtual time. True when done."""
+        self.mcu.run(self.clock.now + limit_ms * MS, stop=done)
+        self.after_run()
+        return done()
+
+    def after_run(self) -> None:
+        """What a run has led to is done here. Raises FirmwareCrashError."""
+        self.mcu.read_console()
+        if self.mcu.crash:
+            text, self.mcu.crash = self.mcu.crash, ""
+            raise FirmwareCrashError(
+                f"The firmware stopped with an exception:\n{text.strip()}",
+                kept="The flash is as it was at that instant.",
+                todo=self.start_again,
+            )
+        if not self.powered:
+            self.on_power_lost()
+
+    def on_power_lost(self) -> None:
+        """The chip has no power: what hangs on the same supply has none either."""

@@ -1,0 +1,397 @@
+"""MicroPython inside this process, on a stack of its own: no fork, no pipe, and a start in the time
+that it takes to copy its memory.
+
+For programs that run firmware and do little else (a campaign, a battery's life): a firmware that
+crashes MicroPython itself ends the process, and nothing else runs in it while firmware works.
+`enabled` chooses it; `micropython.Chip.start` then uses it where it can.
+
+All that MicroPython remembers lies in three places: its static variables, its heap, and the stack
+it runs on. They are copied out for a checkpoint and back in to go on from there. Several chips take
+turns with the one set of static variables. A turn is a call of `swapcontext` on either side; on
+MicroPython's it is a function object that is laid out in the mailbox, by hand, in the layout of
+`mp_obj_fun_builtin_fixed_t`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tallystick.common.errors import ExitCode
+from tallystick.emulator.interpreter import link
+from tallystick.emulator.interpreter.link import (
+    ANSWER,
+    HEADER,
+    Link,
+    LinkClosedError,
+    LinkSilentError,
+    Message,
+    start_words,
+)
+
+if TYPE_CHECKING:
+    from tallystick.emulator.parts.flash_memory import FlashMemory
+
+_STACK = 256 * 1024  # bytes; MicroPython itself stops at 80,000
+_CONTEXT = 8192  # bytes; glibc's ucontext_t takes 936 on x86-64, 4,560 on aarch64
+_CONTEXT_FIELDS = 8  # bytes: where uc_link and uc_stack lie in it, on both
+_BLOCK = 32  # bytes: the collector's unit
+_REGISTERS = 5  # 8-byte words: after those
+
+# The mailbox. `port/link.py` has the same table.
+_SWAP = 0  # the function object
+_POSTED = 16  # bytes that the chip has posted, 4; an address in its heap, 8
+_HEAD = 32  # the answer's header
+_DATA = 64  # the answer's data
+_DATA_ROOM = 65536
+_OUT = _DATA + _DATA_ROOM  # what the chip has posted
+_OUT_ROOM = 67584
+_MAILBOX = _OUT + _OUT_ROOM
+
+
+class _Library:
+    """MicroPython's shared library, with what is needed of its insides."""
+
+    def __init__(self, path: Path) -> None:
+        self._dll = ctypes.CDLL(str(path))
+        self.main = self._address("micropython_unix_main")
+        self.builtin_type = self._address("mp_type_fun_builtin_2")
+        self.consoles = [self._address(f"mp_sys_{name}_obj") + 8 for name in ("stdout", "stderr")]
+        self.statics = _writable(path, self._address("mp_state_ctx"))
+        self.pristine = ctypes.string_at(*self.statics)
+        c = ctypes.CDLL(None)
+        c.getcontext.argtypes = [ctypes.c_void_p]
+        c.swapcontext.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        c.makecontext.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]
+        c.sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+        self.c = c
+        self.swap = c.swapcontext
+        self.swap_address = ctypes.cast(c.swapcontext, ctypes.c_void_p).value
+        self.interrupt = ctypes.CFUNCTYPE(None)(self._address("mp_sched_keyboard_interrupt"))
+
+    def _address(self, name: str) -> int:
+        return ctypes.addressof(ctypes.c_char.in_dll(self._dll, name))
+
+
+def _writable(path: Path, inside: int) -> tuple[int, int]:
+    """Address and size of the writable memory of a loaded ELF file that holds `inside`, without the
+    part that is read-only once it is loaded."""
+    image = path.read_bytes()
+    (offset,) = struct.unpack_from("<Q", image, 32)
+    size, count = struct.unpack_from("<HH", image, 54)
+    headers = [struct.unpack_from("<IIQQQQQQ", image, offset + n * size) for n in range(count)]
+    base = _base(path)
+    read_only = max(
+        (base + at + room for kind, _, _, at, _, _, room, _ in headers if kind == 0x6474E552),
+        default=0,
+    )  # PT_GNU_RELRO
+    for kind, flags, _offset, address, _physical, _stored, room, _align in headers:
+        begin, end = base + address, base + address + room
+        if kind == 1 and flags & 2 and begin <= inside < end:
+            begin = max(begin, read_only)
+            return begin, end - begin
+    raise LookupError
+
+
+def _base(path: Path) -> int:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if line.endswith(str(path.resolve())):
+            return int(line.partition("-")[0], 16)
+    raise LookupError
+
+
+@cache
+def _library() -> _Library | None:
+    found = importlib.util.find_spec("micropython_run")
+    if found is None or found.origin is None:
+        return None
+    try:
+        return _Library(Path(found.origin))
+    except (OSError, ValueError, AttributeError, LookupError, struct.error):
+        return None  # another C library, or a MicroPython that was linked in another way
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What MicroPython remembers at a turn. It goes back into the interpreter it was taken of."""
+
+    statics: bytes
+    heap: bytes
+    stack: bytes
+    stack_at: int
+    context: bytes
+
+
+Kind = tuple[str, int, str]
+"""Settings for `port/boot.py`, JSON; heap, bytes; folder of the port."""
+
+
+class Interpreter:
+    """One MicroPython. It begins, and is taken back to, where the chip is held in reset."""
+
+    _live: Interpreter | None = None  # whose static variables are in place
+
+    def __init__(self, library: _Library, kind: Kind) -> None:
+        config, heap, port = kind
+        self._library = library
+        self._stack = mmap.mmap(-1, 2 * _CONTEXT + _STACK)
+        self._stack_at = ctypes.addressof(ctypes.c_char.from_buffer(self._stack))
+        self._mailbox = mmap.mmap(-1, _MAILBOX)
+        self._mailbox_at = ctypes.addressof(ctypes.c_char.from_buffer(self._mailbox))
+        self._chip = self._stack_at  # the context that the chip is left in
+        self._host = self._stack_at + _CONTEXT
+        self._statics = ctypes.create_string_buffer(library.pristine, library.statics[1])
+        self.view = memoryview(self._mailbox)
+        self._start(config.encode(), heap, port)
+        self._heap = (self._find_heap(heap), heap)
+        self._origin = self.checkpoint()
+
+    def _start(self, config: bytes, heap: int, port: str) -> None:
+        library, c = self._library, self._library.c
+        struct.pack_into("<QQ", self.view, _SWAP, library.builtin_type, library.swap_address)
+        struct.pack_into("<i", self.view, _HEAD, len(config))
+        self.view[_DATA : _DATA + len(config)] = config
+        way = (self._mailbox_at, self._chip, self._host)
+        words = start_words(port, heap, "mailbox", *way)
+        self._argv = (ctypes.c_char_p * (len(words) + 1))(*[word.encode() for word in words], None)
+        c.getcontext(self._chip)
+        ends_in = struct.pack("<Q", self._host)
+        stack = struct.pack("<QQQ", self._stack_at + 2 * _CONTEXT, 0, _STACK)
+        ctypes.memmove(self._chip + _CONTEXT_FIELDS, ends_in + stack, 32)
+        count = ctypes.c_long(len(words))
+        c.makecontext(
+            self._chip, library.main, 2, count, ctypes.c_void_p(ctypes.addressof(self._argv))
+        )
+        ctrl_c = ctypes.create_string_buffer(256)
+        c.sigaction(signal.SIGINT, None, ctrl_c)
+        self.turn()
+        c.sigaction(signal.SIGINT, ctrl_c, None)  # it is not the firmware's
+
+    def _find_heap(self, size: int) -> int:
+        """Where its objects are: the collector keeps the addresses of beginning and end."""
+        (inside,) = struct.unpack_from("<Q", self.view, _POSTED + 8)
+        statics = memoryview(ctypes.string_at(*self._library.statics))
+        words = set(statics.cast("Q"))
+        found = [w for w in words if w <= inside < w + size and (w + size) & -_BLOCK in words]
+        (begin,) = found
+        return begin
+
+    def turn(self) -> None:
+        """Runs MicroPython until it asks for something, or has posted more than it has room for.
+        Raises LinkSilentError when it had to be interrupted."""
+        self._come_alive()
+        _watchdog.watch()
+        self._library.swap(self._host, self._chip)
+        if _watchdog.rest():
+            raise LinkSilentError
+
+    def _come_alive(self) -> None:
+        live = Interpreter._live
+        if live is self:
+            return
+        place, size = self._library.statics
+        if live is not None:
+            ctypes.memmove(live._statics, place, size)
+        ctypes.memmove(place, self._statics, size)
+        Interpreter._live = self
+
+    def posted(self) -> int:
+        """Bytes that wait in the mailbox."""
+        return int.from_bytes(self.view[_POSTED : _POSTED + 4], "little")
+
+    def checkpoint(self) -> Checkpoint:
+        self._come_alive()
+        stack_end = self._stack_at + len(self._stack)
+        words = struct.unpack(f"<{_CONTEXT // 8}Q", ctypes.string_at(self._chip, _CONTEXT))
+        # The stack pointer is among them, and nothing below it is needed.
+        low = self._stack_at + 2 * _CONTEXT
+        deepest = min(word for word in words[_REGISTERS:] if low < word < stack_end)
+        return Checkpoint(
+            ctypes.string_at(*self._library.statics),
+            ctypes.string_at(*self._heap),
+            ctypes.string_at(deepest, stack_end - deepest),
+            deepest,
+            ctypes.string_at(self._chip, _CONTEXT),
+        )
+
+    def go_back(self, checkpoint: Checkpoint | None = None) -> None:
+        """To the checkpoint, or to where the chip is held in reset."""
+        if checkpoint is None:
+            checkpoint = self._origin
+        self._come_alive()
+        ctypes.memmove(self._library.statics[0], checkpoint.statics, len(checkpoint.statics))
+        ctypes.memmove(self._heap[0], checkpoint.heap, len(checkpoint.heap))
+        ctypes.memmove(checkpoint.stack_at, checkpoint.stack, len(checkpoint.stack))
+        ctypes.memmove(self._chip, checkpoint.context, _CONTEXT)
+
+    def print_to(self, fd: int) -> None:
+        """From now on what the firmware prints goes to the file `fd`."""
+        self._come_alive()
+        for place in self._library.consoles:
+            ctypes.c_int.from_address(place).value = fd
+
+
+class _Watchdog:
+    """Interrupts a firmware that runs for `SILENCE_S` without touching its hardware."""
+
+    def __init__(self) -> None:
+        self._since = 0.0  # of the turn under way
+        self._interrupts = 0
+        self._thread: threading.Thread | None = None
+
+    def watch(self) -> None:
+        self._since = time.monotonic()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="silence", daemon=True)
+            self._thread.start()
+
+    def rest(self) -> bool:
+        """True when the turn was interrupted."""
+        self._since = 0.0
+        interrupts, self._interrupts = self._interrupts, 0
+        return interrupts > 0
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(link.SILENCE_S / 60)
+            library, silence = _library(), time.monotonic() - self._since
+            if not self._since or silence < link.SILENCE_S or library is None:
+                continue
+            self._interrupts += 1
+            library.interrupt()  # as Ctrl-C at MicroPython's prompt: KeyboardInterrupt
+            if self._interrupts > _PATIENCE:
+                sys.stderr.write("The firmware loops for ever and cannot be interrupted.\n")
+                os._exit(ExitCode.FAILED)
+
+
+_PATIENCE = 20  # interrupts
+
+
+class ResidentLink(Link):
+    """To an interpreter of this process. `idle`: where that goes when the link ends."""
+
+    def __init__(self, interpreter: Interpreter, idle: list[Interpreter] | None) -> None:
+        self._interpreter: Interpreter | None = interpreter
+        self._idle = idle
+        self._view = interpreter.view
+        self._at = self._end = 0
+
+    def receive(self) -> Message:
+        at, view = self._at, self._view
+        if at == self._end:
+            if self._interpreter is None:
+                raise LinkClosedError
+            self._interpreter.turn()
+            at = _OUT
+            self._end = at + self._interpreter.posted()
+            if at == self._end:
+                raise LinkClosedError
+        op, arg, length, value, cpu_us = HEADER.unpack_from(view, at)
+        at += HEADER.size
+        self._at = at + length
+        return Message(op, arg, value, cpu_us, bytes(view[at : self._at]) if length else b"")
+
+    def answer(
+        self, now_us: int, levels: bytes, received: int, value: int = 0, data: bytes = b""
+    ) -> None:
+        view = self._view
+        ANSWER.pack_into(view, _HEAD, value, len(data), now_us, levels, received)
+        if data:
+            view[_DATA : _DATA + len(data)] = data
+
+    def special(self, kind: int, data: bytes) -> None:
+        self._view[_DATA : _DATA + len(data)] = data
+        ANSWER.pack_into(self._view, _HEAD, len(data), kind, 0, b"", 0)
+
+    def hold(self) -> ResidentHold:
+        """The firmware waits for an answer, and can be taken back to this point. Ends this link."""
+        assert self._interpreter is not None
+        assert self._idle is not None
+        interpreter, self._interpreter = self._interpreter, None
+        return ResidentHold(interpreter, self._idle)
+
+    def close(self) -> None:
+        if self._interpreter is not None and self._idle is not None:
+            self._idle.append(self._interpreter)
+        self._interpreter = None
+
+
+class ResidentHold:
+    """A firmware that waits for an answer, as often as one likes."""
+
+    def __init__(self, interpreter: Interpreter, idle: list[Interpreter]) -> None:
+        self._interpreter = interpreter
+        self._idle = idle
+        self._checkpoint = interpreter.checkpoint()
+
+    def start(self, flash: FlashMemory, console_fd: int) -> ResidentLink:
+        """It goes on from there; what it began before must have ended. The flash is the same."""
+        self._interpreter.go_back(self._checkpoint)
+        self._interpreter.print_to(console_fd)
+        return ResidentLink(self._interpreter, None)
+
+    def close(self) -> None:
+        self._idle.append(self._interpreter)
+
+
+_watchdog = _Watchdog()
+_idle: defaultdict[Kind, list[Interpreter]] = defaultdict(list)
+
+
+class _Residence:
+    """MicroPython keeps something for each thread: only the one that began with it can go on."""
+
+    def __init__(self) -> None:
+        self.open = False
+        self._thread = 0
+
+    def is_here(self) -> bool:
+        self._thread = self._thread or threading.get_ident()
+        return self._thread == threading.get_ident()
+
+
+_residence = _Residence()
+
+
+@contextmanager
+def enabled() -> Iterator[None]:
+    """Firmware that this thread starts meanwhile runs inside this process, where that is possible:
+    in the first thread that asks, with the MicroPython of the package, without coverage."""
+    if not _residence.is_here():
+        yield
+        return
+    before, _residence.open = _residence.open, True
+    try:
+        yield
+    finally:
+        _residence.open = before
+
+
+def start(kind: Kind, flash_address: int, console_fd: int) -> ResidentLink | None:
+    """None where it has not been enabled, and where this is not possible."""
+    if not _residence.open or not _residence.is_here():
+        return None
+    library = _library()
+    if library is None:
+        return None
+    idle = _idle[kind]
+    interpreter = idle.pop() if idle else Interpreter(library, kind)
+    interpreter.go_back()
+    interpreter.print_to(console_fd)
+    started = ResidentLink(interpreter, idle)
+    started.answer(flash_address, b"", 0)
+    return started

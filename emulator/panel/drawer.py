@@ -1,0 +1,221 @@
+"""The panel's drawer for engineers: cell, faults, clock, current, flash and events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nicegui import ui
+
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.instruments.flash_map import COLOURS, sectors
+from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+
+if TYPE_CHECKING:
+    from tallystick.emulator.panel.page import Panel
+
+_WINDOW_S = 40.0
+_EVENTS = 200
+_SLOW_EVERY = 10  # ticks between two looks at the flash map
+_SPEEDS = {0: "pause", 1: "× 1", 10: "× 10", 1000: "× 1000"}
+_NOT_SHOWN = ("firmware of the port", "free")
+
+
+class Drawer:
+    """`act` runs something on the card's thread."""
+
+    def __init__(self, panel: Panel, act: Callable[[Callable[[Card], Any]], Any]) -> None:
+        self._panel = panel
+        self._act = act
+        self._ticks = 0
+        self._seen_events = 0
+
+    def build(self) -> None:
+        self._clock()
+        self._cell()
+        self._faults()
+        self._current()
+        self._flash()
+        self._events()
+
+    def _sheet(self, title: str) -> ui.column:
+        sheet = ui.column().classes("sheet")
+        with sheet:
+            ui.html(f"<h2>{title}</h2>", sanitize=False)
+        return sheet
+
+    def _clock(self) -> None:
+        with self._sheet("Clock"), ui.element("div").classes("row"):
+            ui.toggle(_SPEEDS, value=self._panel.speed).bind_value(self._panel, "speed").props(
+                "no-caps unelevated toggle-color=chosen toggle-text-color=chosen "
+                'aria-label="Clock speed"'
+            ).mark("speed")
+            ui.button(
+                "step 1 s", on_click=lambda: self._act(lambda card: card.run_for(1000))
+            ).props("outline no-caps")
+            self._time = ui.label().classes("value")
+
+    def _cell(self) -> None:
+        with self._sheet("Cell"):
+            with ui.element("div").classes("row"):
+                self._slider = (
+                    ui.slider(min=0, max=100, value=0, step=1, on_change=self._drain)
+                    .props('label aria-label="Part of the cell that is used, percent"')
+                    .classes("grow")
+                )
+                self._depth = ui.label().classes("value")
+            with ui.element("div").classes("row"):
+                self._pull = ui.button("Pull the cell", on_click=self._swap).props(
+                    "outline no-caps"
+                )
+                self._used = ui.label().classes("value")
+
+    def _faults(self) -> None:
+        with self._sheet("Faults"), ui.element("div").classes("row"):
+            ui.label("Power at the next flash write:").classes("value w-full")
+            for phase in Phase:
+                ui.button(f"cut {phase} it", on_click=lambda p=phase: self._cut(p)).props(
+                    "outline no-caps color=negative"
+                )
+            ui.switch("line noise", on_change=self._noise).mark("noise")
+
+    def _current(self) -> None:
+        with self._sheet(f"Current in µA, last {_WINDOW_S:g} s"):
+            axis = {
+                "axisLabel": {"fontSize": 11, ":color": _style("soft")},
+                "axisLine": {"show": False, "onZero": False},
+                "axisTick": {"show": False},
+                "splitLine": {"lineStyle": {":color": _style("line")}},
+            }
+            self._chart = (
+                ui.echart(
+                    {
+                        "animation": False,
+                        "grid": {"left": 58, "right": 12, "top": 10, "bottom": 26},
+                        "xAxis": {"type": "value", "min": -_WINDOW_S, "max": 0, **axis},
+                        "yAxis": {"type": "log", "min": 0.1, "max": 100_000, **axis},
+                        "series": [
+                            {
+                                "type": "line", "showSymbol": False, "data": [],
+                                "lineStyle": {"width": 1.5, ":color": _style("accent")},
+                                "areaStyle": {"opacity": 0.12, ":color": _style("accent")},
+                            }
+                        ],
+                    }
+                )
+                .style("height:190px;width:100%")
+                .props('role="img" aria-label="Current over time, µA, logarithmic"')
+            )  # fmt: skip
+
+    def _flash(self) -> None:
+        with self._sheet("Flash and its wear"):
+            self._map = ui.html("", sanitize=False).classes("w-full")
+            uses = self._act(
+                lambda card: {one.use: None for one in sectors(card.board, card.flash)}
+            )
+            legend = "".join(
+                f'<span><i style="background:{COLOURS[use]}"></i>{use}</span>'
+                for use in uses or ()
+                if use not in _NOT_SHOWN
+            )
+            ui.html(f'<div class="legend">{legend}</div>', sanitize=False)
+            self._wear = ui.label().classes("value")
+
+    def _events(self) -> None:
+        with self._sheet("Events, newest first; time in s"):
+            self._log = (
+                ui.element("pre")
+                .classes("events")
+                .props('tabindex=0 role="log" aria-label="Events, newest first"')
+            )
+
+    # -- what an engineer does -----------------------------------------------------------------
+
+    def _drain(self, event: Any) -> None:
+        self._act(lambda card: card.cell.set_depth(event.value / 100))
+
+    def _swap(self) -> None:
+        self._act(lambda card: card.power_off() if card.powered else card.power_on())
+
+    def _cut(self, phase: Phase) -> None:
+        def arm(card: Card) -> None:
+            flash = card.flash
+
+            def plan(operation: FlashOperation) -> Cut:
+                flash.fault_plan = None
+                half = len(operation.new) // 2
+                return Cut(phase, content=operation.new[:half] + operation.old[half:])
+
+            flash.fault_plan = plan
+
+        self._act(arm)
+        ui.notify(f"The power will go {phase} the next flash write.")
+
+    def _noise(self, event: Any) -> None:
+        self._panel.service.noise = 0.01 if event.value else 0.0
+
+    # -- what is seen --------------------------------------------------------------------------
+
+    def look(self, card: Card) -> dict[str, Any]:
+        self._ticks += 1
+        seen: dict[str, Any] = {
+            "now_us": card.clock.now,
+            "depth": card.cell.depth,
+            "used_uah": card.cell.used_uah,
+            "powered": card.powered,
+            "points": self._panel.meter.window(card.clock.now, _WINDOW_S),
+            "events": list(card.trace.events)[-_EVENTS:],
+        }
+        if self._ticks % _SLOW_EVERY == 1:
+            seen["sectors"] = sectors(card.board, card.flash)
+        return seen
+
+    def show(self, seen: dict[str, Any]) -> None:
+        self._time.set_text(f"{seen['now_us'] / 1_000_000:,.1f} s")
+        self._depth.set_text(f"{seen['depth']:.0%} used")
+        self._used.set_text(f"{seen['used_uah']:,.2f} µAh taken")
+        self._pull.set_text("Pull the cell" if seen["powered"] else "Insert a cell")
+        if not self._chart.visible:
+            return
+        self._chart.options["series"][0]["data"] = [list(point) for point in seen["points"]]
+        self._chart.update()
+        events = seen["events"]
+        if len(events) != self._seen_events or self._seen_events == _EVENTS:
+            self._seen_events = len(events)
+            lines = [
+                f"{event.time_us / 1_000_000:9.4f}  {event.source:8}  {event.kind} {event.detail}"
+                for event in reversed(events)
+            ]
+            self._log.clear()
+            with self._log:
+                ui.html("", sanitize=False).set_content(_escaped("\n".join(lines)))
+        if "sectors" in seen:
+            self._draw_map(seen["sectors"])
+
+    def _draw_map(self, every: list[Any]) -> None:
+        cells = []
+        for one in every:
+            if one.use not in _NOT_SHOWN:
+                mix = round(15 + 85 * one.used)
+                colour = f"color-mix(in srgb,{COLOURS[one.use]} {mix}%,var(--line))"
+                title = (
+                    f"{one.address:#x} {one.use}: {one.used:.0%} full, erased {one.erases} times"
+                )
+                cells.append(f'<i style="background:{colour}" title="{title}"></i>')
+        self._map.set_content(
+            f'<div class="map" role="img" aria-label="Flash map">{"".join(cells)}</div>'
+        )
+        worst = max(every, key=lambda one: one.erases)
+        self._wear.set_text(
+            f"most worn: {worst.use} at {worst.address:#x}, {worst.wear:.3%} of its life"
+        )
+
+
+def _style(name: str) -> str:
+    """JavaScript that gives a colour of the sheet's. The browser evaluates it at every update, for
+    a canvas does not follow the page from light to dark."""
+    return f"getComputedStyle(document.body).getPropertyValue('--{name}')"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")

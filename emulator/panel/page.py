@@ -1,0 +1,236 @@
+"""The panel's page: the card itself, and what it says of its state."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+from nicegui import ui
+
+from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.panel.drawer import Drawer
+from tallystick.emulator.panel.meter import Meter
+from tallystick.emulator.panel.style import CSS
+
+_T = TypeVar("_T")
+
+_TICK_S = 0.1
+_WORDS = {
+    State.OFF: "no cell",
+    State.RUNNING: "awake",
+    State.ASLEEP: "asleep",
+    State.CRASHED: "stopped by an exception",
+}
+
+
+_NO_ENTRY = """<!doctype html><html lang=en><meta charset=utf-8><title>No entry</title>
+<meta name=viewport content="width=device-width,initial-scale=1">
+<style>:root { color-scheme:light dark; } body { font:16px/1.5 system-ui,sans-serif;
+max-width:34rem; margin:3rem auto; padding:0 1rem; } code { font-family:ui-monospace,monospace; }
+</style><main><h1>No entry</h1><p>Open the address that <code>tally emulate card --panel</code>
+printed; it has the token.</p></main>"""
+
+
+class Holder(Protocol):
+    """Who holds the card that a panel shows, and lets others reach it."""
+
+    card: Card
+    noise: float  # part of the bytes to the card that arrive changed
+
+    @property
+    def flowing(self) -> bool:
+        """Virtual time goes on with real time."""
+
+    def call(self, action: Callable[[Card], _T]) -> _T:
+        """Runs `action(card)` in the card's own thread; returns what it returns or raises."""
+
+
+class Panel:
+    """Mounted into the control interface; `path` carries the token that lets a browser in."""
+
+    def __init__(self, service: Holder, serial: str) -> None:
+        self.service = service
+        self.serial = serial
+        self.token = secrets.token_urlsafe(16)
+        self.meter = Meter()
+        self.speed = 1  # virtual seconds a second; 0 is paused
+        self._looked_at = time.monotonic()
+        service.card.attach(self.meter)
+
+    @property
+    def path(self) -> str:
+        return f"/panel?token={self.token}"
+
+    def due_ms(self) -> float:
+        """Virtual time since a browser last looked, at most a tick's. Each of several windows, and
+        one that was closed a moment ago, passes its part of it: none makes time go faster."""
+        before, self._looked_at = self._looked_at, time.monotonic()
+        return 1000 * self.speed * min(_TICK_S, self._looked_at - before)
+
+    def mount(self, app: FastAPI) -> None:
+        panel = self
+
+        @ui.page("/panel", title=f"Card {self.serial}", favicon="🪪", response_timeout=20)
+        def show(token: str = "") -> HTMLResponse | None:
+            if not secrets.compare_digest(token.encode(), panel.token.encode()):
+                return HTMLResponse(_NO_ENTRY, 403)
+            View(panel).build()
+            return None
+
+        ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)
+
+
+class View:
+    """One browser's page."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        self._service = panel.service
+        self._frame = ""
+        self._spoken = ""
+        self._drawer = Drawer(panel, self._act)
+
+    def build(self) -> None:
+        ui.add_css(CSS)
+        ui.colors(primary="#0b6bcb", negative="#b3261e")
+        with ui.column().classes("page"):
+            self._top()
+            self._desk = ui.element("div").classes("desk open")
+            with self._desk:
+                self._stage()
+                with (
+                    ui.element("section")
+                    .classes("drawer")
+                    .props('aria-label="For engineers"') as box
+                ):
+                    self._drawer.build()
+        self._box = box
+        ui.timer(_TICK_S, self._tick)
+
+    def _top(self) -> None:
+        board = self._service.card.board
+        with ui.element("header").classes("top"):
+            ui.html(f"<h1>Card {self._panel.serial}</h1>", sanitize=False)
+            ui.label(f"emulated {board.name}, cell {self._service.card.cell.kind.name}").classes(
+                "facts"
+            )
+            ui.space()
+            self._opener = (
+                ui.button("Engineer's drawer", on_click=self._toggle)
+                .props("outline no-caps aria-expanded=true")
+                .mark("drawer")
+            )
+
+    def _toggle(self) -> None:
+        self._box.set_visibility(not self._box.visible)
+        self._desk.classes(toggle="open")
+        self._opener.props(f"aria-expanded={str(self._box.visible).lower()}")
+
+    def _stage(self) -> None:
+        card = self._service.card
+        with ui.element("section").classes("stage").props('aria-label="The card"'):
+            with ui.element("div").classes("card"):
+                ui.label("TALLYSTICK").classes("brand")
+                ui.label(self._panel.serial).classes("serial")
+                flat = " flat" if card.display.height < card.display.width else ""
+                with ui.element("div").classes(f"glass{flat}"):
+                    self._glass = ui.element("img").props('alt="The display"').mark("glass")
+                self._button = (
+                    ui.button("press", color=None)
+                    .classes("press")
+                    .props('unelevated no-caps aria-label="Card button"')
+                ).mark("press")
+                self._button.on("pointerdown", self._down, [])
+                for event in ("pointerup", "pointerleave", "pointercancel", "blur"):
+                    self._button.on(event, self._up, [])
+                self._button.on("keydown.space", self._down, ["repeat"])
+                self._button.on("keydown.enter", self._down, ["repeat"])
+                self._button.on("keyup.space", self._up, [])
+                self._button.on("keyup.enter", self._up, [])
+            with ui.element("div").classes("state"):
+                self._chips = [ui.label().classes("chip") for _ in range(4)]
+            ui.label("Hold the button for two seconds to see serial number and version.").classes(
+                "hint"
+            )
+            self._live = ui.label().classes("spoken").props('role="status" aria-live="polite"')
+
+    # -- what a person does --------------------------------------------------------------------
+
+    def _act(self, action: Callable[[Card], Any]) -> Any:
+        """Runs on the card's own thread. A crash is told, and shows in the state."""
+        try:
+            return self._service.call(action)
+        except Exception as error:
+            ui.notify(str(error).strip().splitlines()[-1], type="negative", multi_line=True)
+            return None
+
+    def _down(self, event: Any) -> None:
+        if isinstance(event.args, dict) and event.args.get("repeat"):
+            return
+        self._button.classes(add="down")
+        self._act(lambda card: None if card.button.down else card.hold_down())
+
+    def _up(self, _event: Any) -> None:
+        self._button.classes(remove="down")
+        self._act(lambda card: card.let_go() if card.button.down else None)
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        due_ms = self._panel.due_ms()
+
+        def step(card: Card) -> dict[str, Any]:
+            if due_ms and not self._service.flowing:
+                card.run_for(due_ms)
+            return self._look(card)
+
+        seen = self._act(step) or self._act(self._look)
+        if seen is not None:
+            self._show(seen)
+
+    def _look(self, card: Card) -> dict[str, Any]:
+        frame = card.frame()
+        digest = frame.sha256()
+        seen: dict[str, Any] = {
+            "frame": digest,
+            "state": card.mcu.state,
+            "docked": card.supply.docked,
+            "mv": card.supply.voltage_mv() if card.powered else 0,
+            "ua": card.supply.current_ua() if card.powered else 0.0,
+            "code": card.read_code() if digest != self._frame else None,
+            "blank": frame.blank,
+            **self._drawer.look(card),
+        }
+        if digest != self._frame:
+            seen["png"] = frame.png(scale=3, palette=card.palette, margin=3)
+        return seen
+
+    def _show(self, seen: dict[str, Any]) -> None:
+        if "png" in seen:
+            data = base64.b64encode(seen["png"]).decode()
+            words = f"code {' '.join(seen['code'])}" if seen["code"] else "a message"
+            said = "The display is dark." if seen["blank"] else f"The display shows {words}."
+            self._glass.props(f'src="data:image/png;base64,{data}" alt="{said}"')
+            if said != self._spoken:
+                self._spoken = said
+                self._live.set_text(said)
+            self._frame = seen["frame"]
+        ua = seen["ua"]
+        for chip, words in zip(
+            self._chips,
+            (
+                _WORDS[seen["state"]],
+                "serial connected" if seen["docked"] else "serial not connected",
+                f"cell {seen['mv'] / 1000:.2f} V" if seen["mv"] else "cell out",
+                f"{ua / 1000:.2f} mA" if ua >= 1000 else f"{ua:.2f} µA",
+            ),
+            strict=True,
+        ):
+            chip.set_text(words)
+        self._drawer.show(seen)

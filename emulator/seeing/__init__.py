@@ -1,0 +1,1 @@
+"""What a display shows, as pixels, text and pictures."""

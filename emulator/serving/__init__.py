@@ -1,0 +1,1 @@
+"""Devices to the outside: serial ports, USB, HTTP."""

@@ -1,0 +1,196 @@
+"""The control interface: HTTP on 127.0.0.1, documented by its own page.
+
+Requests that change anything must be JSON and must not come from a page of another origin, so that
+a web page open on the same computer cannot press the button.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from tallystick import __version__
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.serving.local_only import protect
+from tallystick.emulator.serving.local_server import LocalServer, url_of
+from tallystick.emulator.serving.openapi_page import page
+from tallystick.emulator.serving.serial_port import listen
+from tallystick.emulator.serving.service import Service
+
+
+class _Body(BaseModel):
+    """Takes no field that is not there, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+if TYPE_CHECKING:
+    from tallystick.emulator.panel.page import Panel
+
+
+class ButtonAction(_Body):
+    """A press lasts `ms` milliseconds of virtual time; `down` and `up` leave the button there."""
+
+    action: Literal["press", "down", "up"] = "press"
+    ms: Annotated[int, Field(ge=1, le=120_000)] = 120
+
+
+class Power(_Body):
+    """Insert or pull the cell."""
+
+    on: bool
+
+
+class CellVoltage(_Body):
+    """Open-circuit voltage of the cell in mV; null gives it back to its own discharge curve."""
+
+    mv: Annotated[int, Field(ge=0, le=5000)] | None
+
+
+class ClockStep(_Body):
+    """`advance_ms` is in ms of virtual time; what the card does meanwhile is done at once."""
+
+    advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
+
+
+def state(card: Card, crash: str) -> dict[str, Any]:
+    """The card as one JSON object. Times in ms of virtual time, voltages in mV."""
+    frame = card.frame()
+    return {
+        "board": card.board.name,
+        "version": card.image.version,
+        "state": str(card.mcu.state),
+        "powered": card.powered,
+        "clock_ms": card.clock.now // 1000,
+        "button": "down" if card.button.down else "up",
+        "docked": card.supply.docked,
+        "cell_mv": card.supply.voltage_mv(),
+        "cell_used_uah": round(card.cell.used_uah, 3),
+        "boots": card.mcu.boots,
+        "flash_operations": card.flash.operations,
+        "display": {
+            "width": frame.width, "height": frame.height, "blank": frame.blank,
+            "frame": card.display.frames, "sha256": frame.sha256(),
+            "errors": list(card.display.errors),
+        },
+        "crash": crash,
+    }  # fmt: skip
+
+
+def create_app(service: Service) -> FastAPI:
+    app = FastAPI(
+        title="Tallystick emulated card",
+        version=__version__,
+        description="Hold a card in your hands: see its display, press its button, pull its cell.",
+        docs_url=None,
+        redoc_url=None,
+    )
+
+    protect(app)
+
+    def changed(action: Callable[[Card], object]) -> dict[str, Any]:
+        def act(card: Card) -> dict[str, Any]:
+            action(card)
+            return state(card, service.crash)
+
+        return service.call(act)
+
+    @app.get("/state", summary="The card now")
+    def get_state() -> dict[str, Any]:
+        """Times in ms of virtual time, voltages in mV, charge in µAh."""
+        return service.call(lambda card: state(card, service.crash))
+
+    @app.get("/display", summary="What is on the glass", response_model=None)
+    def get_display(
+        format: Literal["png", "text", "json"] = "png",
+        scale: Annotated[int, Query(ge=1, le=16)] = 4,
+    ) -> Response:
+        """A picture, the same in Braille characters, or its rows and the code that is read off
+        them. `scale`: pixels of the picture for one of the display."""
+        frame, palette, code = service.call(lambda c: (c.frame(), c.palette, c.read_code()))
+        if format == "png":
+            return Response(frame.png(scale=scale, palette=palette), media_type="image/png")
+        if format == "text":
+            return Response(frame.text() + "\n", media_type="text/plain; charset=utf-8")
+        rows = [
+            "".join(
+                "#" if p else "." for p in frame.pixels[y * frame.width : (y + 1) * frame.width]
+            )
+            for y in range(frame.height)
+        ]
+        return JSONResponse(
+            {
+                "width": frame.width,
+                "height": frame.height,
+                "blank": frame.blank,
+                "code": code,
+                "sha256": frame.sha256(),
+                "rows": rows,
+            }
+        )
+
+    @app.post("/button", summary="Press, hold or release the button")
+    def post_button(body: ButtonAction) -> dict[str, Any]:
+        actions: dict[str, Callable[[Card], None]] = {
+            "press": lambda card: card.press(body.ms),
+            "down": Card.hold_down,
+            "up": Card.let_go,
+        }
+        return changed(actions[body.action])
+
+    @app.post("/power", summary="Insert or pull the cell")
+    def post_power(body: Power) -> dict[str, Any]:
+        return changed(Card.power_on if body.on else Card.power_off)
+
+    @app.post("/cell", summary="Set the cell's voltage")
+    def post_cell(body: CellVoltage) -> dict[str, Any]:
+        return changed(lambda card: card.set_cell_mv(body.mv))
+
+    @app.post("/clock", summary="Let virtual time pass")
+    def post_clock(body: ClockStep) -> dict[str, Any]:
+        service.advance(body.advance_ms)
+        return get_state()
+
+    @app.get("/trace", summary="Events so far, as JSON lines", response_model=None)
+    def get_trace() -> Response:
+        lines = service.call(lambda card: card.trace.json_lines())
+        return Response(lines, media_type="application/x-ndjson")
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
+    return app
+
+
+def _panel(service: Service, serial: str) -> Panel:
+    try:
+        from tallystick.emulator.panel.page import Panel  # noqa: PLC0415 (an optional extra)
+    except ImportError as error:
+        raise BadInputError(
+            "The panel needs NiceGUI, which is not installed.",
+            kept="The card was not started.",
+            todo="pip install 'tallystick[panel]'",
+        ) from error
+    return Panel(service, serial)
+
+
+class ControlServer(LocalServer):
+    """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
+
+    def __init__(self, service: Service, port: int, *, panel_for: str | None = None) -> None:
+        """panel_for: the card's serial number, when its panel is wanted as well."""
+        listener = listen(port)
+        app = create_app(service)
+        self.panel_url = ""
+        if panel_for is not None:
+            panel = _panel(service, panel_for)
+            panel.mount(app)
+            self.panel_url = url_of(listener) + panel.path
+        super().__init__(app, listener, lifespan=panel_for is not None)

@@ -1,0 +1,151 @@
+"""`tally station`: provision cards over a serial port."""
+
+from __future__ import annotations
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import TallyError
+from tallystick.common.groups import Group
+from tallystick.provisioning.batch import Batch
+from tallystick.provisioning.bench import Bench
+from tallystick.provisioning.card.pcsc import SCHEME, readers
+from tallystick.provisioning.commands.audit import audit
+from tallystick.provisioning.commands.batch import BatchView, summary_json
+from tallystick.provisioning.commands.card import one_card, outcome_json, print_outcome
+from tallystick.provisioning.commands.ceremony import rekey
+from tallystick.provisioning.commands.console import console
+from tallystick.provisioning.commands.desk import desk
+from tallystick.provisioning.commands.foreign import foreign
+from tallystick.provisioning.commands.keys import enroll, keys
+from tallystick.provisioning.commands.labels import labels
+from tallystick.provisioning.commands.options import (
+    BenchOptions,
+    bench_options,
+    digits_option,
+    user_option,
+)
+from tallystick.provisioning.commands.recovery import reconcile, resume
+from tallystick.provisioning.journal import State
+from tallystick.provisioning.ports import PortSource, source_for
+from tallystick.provisioning.steps import Plan
+
+
+@click.group(cls=Group)
+def station() -> None:
+    """Provision cards over a serial port."""
+
+
+station.add_command(keys)
+station.add_command(enroll)
+station.add_command(resume)
+station.add_command(reconcile)
+station.add_command(audit)
+station.add_command(desk)
+station.add_command(console)
+station.add_command(foreign)
+station.add_command(rekey)
+station.add_command(labels)
+
+
+@station.command()
+@click.option("--port", metavar="DEV", help="Serial port, pty, or URL such as socket://…")
+@user_option
+@digits_option
+@click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
+@click.option("--reseed", is_flag=True, help="Give a card in service a new seed; asks for presses.")
+@click.option("--confirm", is_flag=True, help="Have a person check button and display.")
+@click.option("--min-version", default="0.1.0", show_default=True, help="Oldest firmware to take.")
+@click.option(
+    "--batch",
+    default="single",
+    show_default=True,
+    metavar="NAME",
+    help="Name of the batch.",
+)
+@click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
+@click.option("--count", type=click.IntRange(1), help="How many cards the batch shall have.")
+@bench_options
+@json_option
+def provision(
+    *,
+    port: str | None,
+    user: str | None,
+    digits: int,
+    serial: str | None,
+    reseed: bool,
+    confirm: bool,
+    min_version: str,
+    batch: str,
+    ports: str | None,
+    count: int | None,
+    station: BenchOptions,
+    as_json: bool,
+) -> None:
+    """Give cards their keys and seeds, check them, register them, put them in service.
+
+    One card with --port; a batch with --batch, --count and --ports.
+    """
+    if (port is None) == (ports is None):
+        raise click.UsageError("Give either --port, or --ports with --batch and --count.")
+    plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
+    with station.open() as bench:
+        if port is not None:
+            print_outcome(one_card(bench, port, plan, confirm=confirm), as_json)
+            return
+        if count is None or user is not None or serial is not None or confirm:
+            raise click.UsageError(
+                "A batch needs --count, and takes no --user, --serial or --confirm."
+            )
+        _many_cards(bench, source_for(str(ports)), plan, count, as_json)
+
+
+@station.command()
+@json_option
+def ports(as_json: bool) -> None:
+    """List the serial ports and PC/SC readers of this computer."""
+    from serial.tools.list_ports import comports
+
+    found = [{"port": port.device, "description": port.description} for port in comports()]
+    found += [{"port": f"{SCHEME}{name}", "description": "PC/SC reader"} for name in readers()]
+    if as_json:
+        print_json(found)
+        return
+    for entry in found:
+        out().print(f"{entry['port']}  {entry['description']}", markup=False)
+    if not found:
+        err().print("no serial port found; an emulated card prints its own (`tally emulate card`)")
+
+
+def _many_cards(bench: Bench, source: PortSource, plan: Plan, count: int, as_json: bool) -> None:
+    bench.registry.check()
+    finished = {State.LOCKED, State.LABELLED}
+    already = sum(record.state in finished for record in bench.journal.batch(plan.batch))
+    view = BatchView()
+    summary = view.run(Batch(bench.provisioner(plan), source, count, view, already=already))
+    if as_json:
+        cards = [outcome_json(outcome) for outcome in summary.outcomes]
+        print_json(summary_json(plan.batch, summary, cards))
+    else:
+        out().print(
+            f"batch {plan.batch}: {len(summary.outcomes)} cards in service now, "
+            f"{already} before, {summary.missing} missing, {len(summary.failures)} failures, "
+            f"{summary.elapsed_s:.0f} s",
+            markup=False,
+        )
+    if summary.missing:
+        raise TallyError(
+            f"Batch {plan.batch} is not complete: {summary.missing} cards are missing.",
+            kept="The cards that are finished, and the journal of those that are not.",
+            todo="Run the same command again; it goes on where it stopped.",
+        )
+
+
+def _version(text: str) -> tuple[int, int, int]:
+    try:
+        major, minor, patch = (int(part) for part in text.split("."))
+    except ValueError:
+        raise click.BadParameter(
+            "must be three numbers, as 1.2.3", param_hint="--min-version"
+        ) from None
+    return major, minor, patch

@@ -1,0 +1,1 @@
+"""Subcommands of `tally station`, one module a subject."""

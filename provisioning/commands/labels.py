@@ -1,0 +1,97 @@
+"""`tally station labels`: labels for cards or a batch."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from tallystick.common.console import err
+from tallystick.common.errors import BadInputError
+from tallystick.common.identity import check_serial
+from tallystick.provisioning.commands.options import journal_option
+from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.labels import pdf, svg, zpl
+from tallystick.provisioning.labels.layout import STOCKS, Drawing, Stock, draw
+
+FORMATS = ("svg", "pdf", "zpl")
+
+
+@click.command()
+@click.argument("serials", nargs=-1)
+@click.option("--batch", metavar="NAME", help="The finished cards of a batch.")
+@click.option(
+    "--stock",
+    "stock_name",
+    type=click.Choice(list(STOCKS)),
+    default="50x25",
+    help="Size of the labels in mm, or columns and rows on A4.",
+)
+@click.option("--caption", default="", help="A short line above the serial number.")
+@click.option("--dpi", type=click.Choice(["203", "300"]), default="203", help="Of a ZPL printer.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="FILE.svg, FILE.pdf or FILE.zpl.",
+)
+@journal_option
+def labels(
+    *,
+    serials: tuple[str, ...],
+    batch: str | None,
+    stock_name: str,
+    caption: str,
+    dpi: str,
+    output: Path,
+    journal: Path,
+) -> None:
+    """Write labels for SERIALS or a batch: text, Code 128 and QR code of the serial number."""
+    stock = STOCKS[stock_name]
+    kind = output.suffix.lstrip(".")
+    if kind not in FORMATS:
+        raise BadInputError(
+            f"{output} is none of the formats that labels come in.",
+            todo="End its name in .svg, .pdf or .zpl.",
+        )
+    with closing(Journal(journal)) as book:
+        finished = [r for r in book.batch(batch) if r.state in _FINISHED] if batch else []
+        wanted = [check_serial(serial) for serial in serials] + [r.serial for r in finished]
+        if not wanted:
+            raise BadInputError(
+                "There is no card to make a label for.",
+                todo="Name serial numbers, or a --batch that has finished cards.",
+            )
+        dot = zpl.dot_mm(int(dpi)) if kind == "zpl" else None
+        drawings = [draw(serial, stock, caption, dot=dot) for serial in wanted]
+        written = _write(drawings, stock, kind, int(dpi), output)
+        for record in finished:
+            if record.state is State.LOCKED:
+                book.finish(record, State.LABELLED)
+    names = ", ".join(str(path) for path in written)
+    err().print(f"{len(drawings)} labels in {names}", markup=False)
+
+
+_FINISHED = (State.LOCKED, State.LABELLED)
+
+
+def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:
+    if kind == "pdf":
+        output.write_bytes(pdf.write(drawings, stock))
+    elif kind == "zpl":
+        output.write_text(zpl.write(drawings, dpi))
+    else:
+        return _write_svg(drawings, stock, output)
+    return [output]
+
+
+def _write_svg(drawings: list[Drawing], stock: Stock, output: Path) -> list[Path]:
+    """An SVG has one page, so that more than that takes several files."""
+    written = []
+    pages = svg.pages(drawings, stock)
+    for number, page in enumerate(pages, 1):
+        path = output if len(pages) == 1 else output.with_stem(f"{output.stem}-{number}")
+        path.write_text(svg.write(page, stock))
+        written.append(path)
+    return written

@@ -1,0 +1,1 @@
+"""Who there is: firms, people, rights, passwords, factors, sessions, and what a firm allows."""

@@ -1,0 +1,128 @@
+"""Passwords: argon2id, a length policy, and a list of breached ones."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import Connection, select, update
+
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.models import Person
+
+MAX_LENGTH = 256
+# RFC 9106's second recommended option: 64 MiB, three passes; one lane, so that one log-in does
+# not take every core.
+HASHER = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
+
+
+class BreachList(Protocol):
+    """Tells whether a password is known to attackers."""
+
+    def has(self, password: str) -> bool: ...
+
+
+class SmallBreachList:
+    """The passwords that every guesser tries first. A firm's own list file adds to it."""
+
+    COMMON = frozenset(
+        {
+            "password",
+            "password1",
+            "password123",
+            "passwordpassword",
+            "123456789012",
+            "1234567890123",
+            "qwertyuiop12",
+            "qwerty123456",
+            "administrator",
+            "letmeinletmein",
+            "iloveyou1234",
+            "welcome12345",
+            "changeme1234",
+        }
+    )
+
+    def has(self, password: str) -> bool:
+        return password.lower() in self.COMMON
+
+
+class HashListFile:
+    """A sorted file of upper-case SHA-1 hashes, one a line, `:count` after it or not: the form in
+    which lists of breached passwords are published. Searched by bisection, never loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def has(self, password: str) -> bool:
+        wanted = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper().encode()
+        with self._path.open("rb") as file:
+            low, high = 0, file.seek(0, 2)
+            while low < high:
+                middle = (low + high) // 2
+                file.seek(max(0, middle - 1))
+                if middle:
+                    file.readline()
+                line = file.readline()[:40]
+                if line and line < wanted:
+                    low = middle + 1
+                else:
+                    high = middle
+            file.seek(max(0, low - 1))
+            if low:
+                file.readline()
+            return file.readline()[:40] == wanted
+
+
+def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachList) -> None:
+    """Raises ApiError (422) for a password that policy, or good sense, refuses."""
+    problem = ""
+    if len(password) < policy.password_min_length:
+        problem = f"has fewer than {policy.password_min_length} characters"
+    elif len(password) > MAX_LENGTH:
+        problem = f"has more than {MAX_LENGTH} characters"
+    elif login.lower() in password.lower():
+        problem = "contains the login name"
+    elif len(set(password)) < 5 or breached.has(password):
+        problem = "is one that guessers try early"
+    if problem:
+        raise ApiError(
+            422,
+            "bad-password",
+            f"The new password {problem}.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another one: a few random words are good.",
+        )
+
+
+def hash_new(password: str) -> str:
+    """Takes tens of milliseconds on purpose: do it outside a transaction."""
+    return HASHER.hash(password)
+
+
+def store(connection: Connection, person_id: int, hashed: str) -> None:
+    connection.execute(update(Person).where(Person.id == person_id).values(password_hash=hashed))
+
+
+def stored_hash(connection: Connection, person_id: int) -> str | None:
+    return connection.scalar(select(Person.password_hash).where(Person.id == person_id))
+
+
+def matches(stored: str | None, password: str) -> bool:
+    """Compare; takes the same time when there is no such person or no password."""
+    try:
+        HASHER.verify(stored or nobody(), password[:MAX_LENGTH])
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None
+
+
+@lru_cache(maxsize=1)
+def nobody() -> str:
+    """What is compared with when there is nothing to compare with."""
+    return HASHER.hash("nobody's password")

@@ -1,0 +1,157 @@
+"""People of a firm: find, make, list, change. Every function runs in its caller's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.models import Person
+
+
+@dataclass(frozen=True)
+class Known:
+    """A person, without the password's hash. enrolled: has, or had, a second factor."""
+
+    id: int
+    firm_id: int
+    login: str
+    role: PersonRole
+    email: str | None
+    disabled: bool
+    has_password: bool
+    enrolled: bool
+    created_at: int
+
+
+def ensure(connection: Connection, firm_id: int, login: str, now: float) -> int:
+    """The id of the person with this login, made known if new."""
+    query = select(Person.id).where(Person.firm_id == firm_id, Person.login == login)
+    known = connection.scalar(query)
+    if known is not None:
+        return known
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(Person), _new_row(firm_id, login, PersonRole.USER, now))
+    except IntegrityError:  # another worker was first
+        pass
+    return connection.execute(query).scalar_one()
+
+
+def add(
+    connection: Connection,
+    *,
+    firm_id: int,
+    login: str,
+    role: PersonRole,
+    email: str | None,
+    now: float,
+) -> int:
+    """Make a person. Raises ApiError (409) when the login is taken."""
+    row = _new_row(firm_id, login, role, now) | {"email": email}
+    try:
+        made = connection.execute(insert(Person).returning(Person.id), row)
+    except IntegrityError:
+        raise ApiError(
+            409,
+            "duplicate-login",
+            f"{login!r} is known already.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another login name.",
+        ) from None
+    return int(made.scalar_one())
+
+
+def by_login(connection: Connection, firm_id: int, login: str) -> Known:
+    """Raises ApiError (404)."""
+    found = find(connection, firm_id, login)
+    if found is None:
+        raise no_such_person()
+    return found
+
+
+def find(connection: Connection, firm_id: int, login: str, *, lock: bool = False) -> Known | None:
+    query = _query().where(Person.firm_id == firm_id, Person.login == login)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return _known(row) if row is not None else None
+
+
+def get(connection: Connection, firm_id: int, person_id: int) -> Known:
+    """Raises ApiError (404) also for a person of another firm."""
+    query = _query().where(Person.firm_id == firm_id, Person.id == person_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise no_such_person()
+    return _known(row)
+
+
+def search(connection: Connection, firm_id: int, text: str, *, limit: int = 100) -> list[Known]:
+    """People whose login contains the text, by login."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    query = (
+        _query()
+        .where(Person.firm_id == firm_id, Person.login.ilike(f"%{escaped}%", escape="\\"))
+        .order_by(Person.login)
+        .limit(limit)
+    )
+    return [_known(row) for row in connection.execute(query)]
+
+
+def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:
+    """Set columns. Raises ApiError (404)."""
+    changed = connection.execute(
+        update(Person).where(Person.firm_id == firm_id, Person.id == person_id).values(**values)
+    )
+    if changed.rowcount != 1:
+        raise no_such_person()
+
+
+def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
+    """From now on a password alone does not sign this person in."""
+    connection.execute(
+        update(Person)
+        .where(Person.id == person_id, Person.enrolled_at.is_(None))
+        .values(enrolled_at=int(now))
+    )
+
+
+def no_such_person() -> ApiError:
+    return ApiError(
+        404,
+        "no-such-user",
+        "There is no such user in this firm.",
+        kept=NOTHING_CHANGED,
+        todo="Check the login name.",
+    )
+
+
+def _query() -> Any:
+    return select(*Person.__table__.columns)
+
+
+def _known(row: AnyRow) -> Known:
+    return Known(
+        id=row.id,
+        firm_id=row.firm_id,
+        login=row.login,
+        role=PersonRole(row.role),
+        email=row.email,
+        disabled=row.disabled_at is not None,
+        has_password=row.password_hash is not None,
+        enrolled=row.enrolled_at is not None,
+        created_at=row.created_at,
+    )
+
+
+def _new_row(firm_id: int, login: str, role: PersonRole, now: float) -> dict[str, Any]:
+    return {
+        "firm_id": firm_id,
+        "login": login,
+        "role": role.value,
+        "created_at": int(now),
+    }

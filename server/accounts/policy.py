@@ -1,0 +1,147 @@
+"""A firm's policy: one validated value, stored as JSON with the firm."""
+
+from __future__ import annotations
+
+import re
+from datetime import time
+from enum import StrEnum
+from functools import lru_cache
+from typing import Annotated
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from sqlalchemy import Connection, select
+
+from tallystick.server.rules.judge import CodePolicy
+from tallystick.server.store.models import Firm
+
+
+class MethodKind(StrEnum):
+    """The five second factors."""
+
+    CARD = "card"
+    TOTP = "totp"
+    SMS = "sms"
+    EMAIL = "email"
+    WEBAUTHN = "webauthn"
+
+
+class PersonRole(StrEnum):
+    """What a person may do in the portal. Each role's rights: `accounts.rights`."""
+
+    USER = "user"
+    SUPPORT = "support"
+    ADMINISTRATOR = "administrator"
+    AUDITOR = "auditor"
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class FirmPolicy(BaseModel):
+    """Everything that a firm decides for itself. Times in the unit that the name ends with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # methods
+    methods: frozenset[MethodKind] = frozenset(MethodKind)
+    recovery_methods: frozenset[MethodKind] = frozenset(
+        {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
+    )
+    minimum_methods: Annotated[int, Field(ge=0, le=5)] = 1
+    recommended_methods: Annotated[int, Field(ge=1, le=5)] = 2
+    # codes of cards and authenticator apps
+    look_ahead: Annotated[int, Field(ge=1, le=50)] = 10
+    look_back: Annotated[int, Field(ge=1, le=50)] = 10
+    resync_window: Annotated[int, Field(ge=0, le=1000)] = 100
+    totp_steps_around: Annotated[int, Field(ge=0, le=5)] = 1
+    # guesses
+    max_failures: Annotated[int, Field(ge=3, le=50)] = 10
+    lockout_s: Annotated[int, Field(ge=1, le=86400)] = 60
+    lockout_max_s: Annotated[int, Field(ge=60, le=7 * 86400)] = 4 * 3600
+    lockout_lifted_by: frozenset[PersonRole] = frozenset(
+        {PersonRole.SUPPORT, PersonRole.ADMINISTRATOR}
+    )
+    # codes that are sent
+    sent_code_digits: Annotated[int, Field(ge=6, le=10)] = 6
+    sent_code_life_s: Annotated[int, Field(ge=60, le=900)] = 300
+    sent_code_tries: Annotated[int, Field(ge=1, le=10)] = 3
+    sends_per_person_per_hour: Count = 6
+    sends_per_address_per_hour: Count = 6
+    sends_per_source_per_hour: Count = 60
+    # passwords, sessions
+    password_min_length: Annotated[int, Field(ge=8, le=128)] = 12
+    password_max_failures: Annotated[int, Field(ge=3, le=100)] = 10
+    remember_device_days: Annotated[int, Field(ge=0, le=90)] = 0
+    session_hours: Annotated[int, Field(ge=1, le=720)] = 12
+    session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    # the working day
+    time_zone: str = "UTC"
+    day_ends: time = time(18, 0)
+    loan_max_hours: Annotated[int, Field(ge=1, le=744)] = 24
+
+    @field_serializer(
+        "methods", "recovery_methods", "lockout_lifted_by", when_used="json", return_type=list[str]
+    )
+    def in_order(self, values: frozenset[StrEnum]) -> list[str]:
+        return sorted(value.value for value in values)
+
+    @field_validator("time_zone")
+    @classmethod
+    def known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone of the IANA database") from None
+        return name
+
+    @model_validator(mode="after")
+    def fits_together(self) -> FirmPolicy:
+        if self.minimum_methods > len(self.methods):
+            raise ValueError("minimum_methods is larger than the number of methods allowed")
+        if MethodKind.WEBAUTHN in self.recovery_methods:
+            # Asking for a key by name alone would tell which keys an account has.
+            raise ValueError("a security key cannot recover a password; it serves for signing in")
+        if self.lockout_max_s < self.lockout_s:
+            raise ValueError("lockout_max_s is shorter than lockout_s")
+        if PersonRole.USER in self.lockout_lifted_by:
+            raise ValueError("users cannot lift their own lock-out")
+        return self
+
+    def codes(self) -> CodePolicy:
+        """The part that judging a card's code needs."""
+        return CodePolicy(
+            look_ahead=self.look_ahead,
+            look_back=self.look_back,
+            resync_window=self.resync_window,
+            steps_around=self.totp_steps_around,
+            max_failures=self.max_failures,
+            lockout_s=self.lockout_s,
+            lockout_max_s=self.lockout_max_s,
+        )
+
+
+@lru_cache(maxsize=1024)
+def parse(text: str) -> FirmPolicy:
+    """A stored policy. Fields that it lacks have their defaults."""
+    return FirmPolicy.model_validate_json(text or "{}")
+
+
+@lru_cache(maxsize=1024)
+def code_policy(text: str) -> CodePolicy:
+    """The code policy of a stored policy (parsed once: it is on the fast path)."""
+    return parse(text).codes()
+
+
+def of_firm(connection: Connection, firm_id: int) -> FirmPolicy:
+    return parse(connection.execute(select(Firm.policy).where(Firm.id == firm_id)).scalar_one())
+
+
+FIRM_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

@@ -1,0 +1,211 @@
+"""Who is signed in: sessions that can be listed and ended, and remembered devices."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tallystick.server.accounts.people import Known, get
+from tallystick.server.accounts.policy import FirmPolicy, parse
+from tallystick.server.store.models import Firm, Person
+from tallystick.server.store.models_login import (
+    Attempt,
+    OidcCode,
+    RememberedDevice,
+    SentCode,
+    Session,
+)
+
+SEEN_STEP_S = 60
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A live session. amr: methods used (RFC 8176). proved_at: when a second factor was last shown
+    in it. Times in seconds since 1970."""
+
+    id: int
+    person: Known
+    policy: FirmPolicy
+    firm: str
+    amr: tuple[str, ...]
+    created_at: int
+    proved_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A session as its owner sees it."""
+
+    id: int
+    browser: str
+    source: str
+    amr: str
+    created_at: int
+    seen_at: int
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """How a browser's token is stored."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def open_session(
+    connection: Connection,
+    *,
+    person: Known,
+    policy: FirmPolicy,
+    amr: tuple[str, ...],
+    browser: str,
+    source: str,
+    now: float,
+) -> str:
+    """→ the token for the browser's cookie."""
+    token = new_token()
+    connection.execute(
+        insert(Session),
+        {
+            "token_hash": digest(token),
+            "firm_id": person.firm_id,
+            "person_id": person.id,
+            "amr": ",".join(amr),
+            "browser": browser[:255],
+            "source": source[:64],
+            "created_at": int(now),
+            "seen_at": int(now),
+            "expires_at": int(now) + policy.session_hours * 3600,
+            "proved_at": int(now) if "mfa" in amr else None,
+        },
+    )
+    return token
+
+
+def current(connection: Connection, token: str, firm_id: int, now: float) -> SignedIn | None:
+    """The live session of a token, in this firm only."""
+    row = connection.execute(
+        select(Session.id, Session.person_id, Session.amr, Session.created_at)
+        .add_columns(Session.seen_at, Session.expires_at, Session.proved_at)
+        .add_columns(Firm.policy, Firm.name)
+        .join(Firm, Firm.id == Session.firm_id)
+        .where(Session.token_hash == digest(token), Session.firm_id == firm_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    policy = parse(row.policy)
+    idle_end = row.seen_at + policy.session_idle_minutes * 60
+    if int(now) >= min(row.expires_at, idle_end):
+        return None
+    person = get(connection, firm_id, row.person_id)
+    if person.disabled:
+        return None
+    amr = tuple(row.amr.split(","))
+    return SignedIn(row.id, person, policy, row.name, amr, row.created_at, row.proved_at)
+
+
+def touch(connection: Connection, session_id: int, now: float) -> None:
+    """Note that the session is used (at most once a minute)."""
+    connection.execute(
+        update(Session)
+        .where(Session.id == session_id, Session.seen_at <= int(now) - SEEN_STEP_S)
+        .values(seen_at=int(now))
+    )
+
+
+def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...], now: float) -> None:
+    """The user has proved himself by further methods in this session."""
+    names = ",".join(dict.fromkeys((*session.amr, *amr, "mfa")))
+    connection.execute(
+        update(Session).where(Session.id == session.id).values(amr=names, proved_at=int(now))
+    )
+
+
+def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:
+    rows = connection.execute(
+        select(Session.id, Session.browser, Session.source, Session.amr)
+        .add_columns(Session.created_at, Session.seen_at)
+        .where(Session.person_id == person_id, Session.expires_at > int(now))
+        .order_by(Session.seen_at.desc(), Session.id.desc())
+    )
+    return [Listed(*row) for row in rows]
+
+
+def end(connection: Connection, person_id: int, session_id: int) -> None:
+    """End one session of a person; one that is not there is as good as ended."""
+    mine = select(Session.id).where(Session.id == session_id, Session.person_id == person_id)
+    connection.execute(delete(OidcCode).where(OidcCode.session_id.in_(mine)))
+    connection.execute(
+        delete(Session).where(Session.id == session_id, Session.person_id == person_id)
+    )
+
+
+def end_all(connection: Connection, person_id: int, *, but: int | None = None) -> None:
+    """End a person's sessions, and sign-ins and recoveries that are under way; forget his
+    devices."""
+    # First: whoever has one of these locked may be about to make a session of it.
+    under_way = (Attempt.person_id == person_id) & Attempt.purpose.in_(("login", "recovery"))
+    hashes = select(Attempt.token_hash).where(under_way)
+    connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
+    connection.execute(delete(Attempt).where(under_way))
+    ended = Session.person_id == person_id
+    if but is not None:
+        ended &= Session.id != but
+    connection.execute(
+        delete(OidcCode).where(OidcCode.session_id.in_(select(Session.id).where(ended)))
+    )
+    connection.execute(delete(Session).where(ended))
+    connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
+
+
+def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float) -> None:
+    """A policy that is stricter than before holds for what was opened under the old one, too."""
+    longest = policy.session_hours * 3600
+    connection.execute(
+        update(Session)
+        .where(Session.firm_id == firm_id, Session.expires_at > Session.created_at + longest)
+        .values(expires_at=Session.created_at + longest)
+    )
+    until = int(now) + policy.remember_device_days * 86400
+    of_firm = select(Person.id).where(Person.firm_id == firm_id)
+    connection.execute(
+        update(RememberedDevice)
+        .where(RememberedDevice.person_id.in_(of_firm), RememberedDevice.expires_at > until)
+        .values(expires_at=until)
+    )
+
+
+def remember_device(
+    connection: Connection, person_id: int, policy: FirmPolicy, now: float
+) -> str | None:
+    """→ a token for the browser's cookie, or None where policy forbids it."""
+    if policy.remember_device_days == 0:
+        return None
+    token = new_token()
+    connection.execute(
+        insert(RememberedDevice),
+        {
+            "token_hash": digest(token),
+            "person_id": person_id,
+            "expires_at": int(now) + policy.remember_device_days * 86400,
+        },
+    )
+    return token
+
+
+def is_remembered(
+    connection: Connection, person_id: int, policy: FirmPolicy, token: str, now: float
+) -> bool:
+    if policy.remember_device_days == 0 or not token:
+        return False
+    expires_at = connection.scalar(
+        select(RememberedDevice.expires_at).where(
+            RememberedDevice.token_hash == digest(token), RememberedDevice.person_id == person_id
+        )
+    )
+    return expires_at is not None and expires_at > int(now)

@@ -1,0 +1,173 @@
+"""Cards: what stations register and assign."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from tallystick.server.accounts.credentials import Caller, Role, station_psk
+from tallystick.server.api.access import ServerState, only
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.loans import holding
+from tallystick.server.loans.holding import CardStatus
+from tallystick.server.state import State
+from tallystick.server.stock import cards
+from tallystick.server.stock.containers import Container, Opening
+from tallystick.server.stock.intake import read_entries
+
+router = APIRouter(prefix="/v1/cards", tags=["cards"])
+
+Station = Annotated[Caller, Depends(only(Role.STATION))]
+Admin = Annotated[Caller, Depends(only(Role.ADMIN))]
+StationOrAdmin = Annotated[Caller, Depends(only(Role.STATION, Role.ADMIN))]
+DeskOrAdmin = Annotated[Caller, Depends(only(Role.DESK, Role.ADMIN))]
+AnyOfThese = Annotated[Caller, Depends(only(Role.STATION, Role.DESK, Role.ADMIN))]
+Serial = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+
+
+class RegisteredCard(BaseModel):
+    serial: str
+    status: str
+    digits: int
+    moving_factor: int
+
+
+class Registration(BaseModel):
+    cards: list[RegisteredCard]
+
+
+class CardView(BaseModel):
+    serial: str
+    type: str
+    status: str
+    user: str | None
+    loan_until: int | None
+    overdue_user: str | None
+    overdue_since: int | None
+    registered_by: str
+    registered_at: int
+    digits: int
+    moving_factor: int
+
+
+class AssignmentRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    user: Login
+
+
+class StatusRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    status: CardStatus
+
+
+CONTAINER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/pskc+xml": {"schema": {"type": "string"}}},
+    }
+}
+
+
+@router.post("", status_code=201, openapi_extra=CONTAINER_BODY)
+async def register(
+    request: Request, response: Response, state: ServerState, caller: Station
+) -> Registration:
+    """Register every card of a PSKC container (AES-128-CBC under the station's pre-shared key,
+    HMAC-SHA1 MAC), or none. 200 instead of 201 when all were registered before."""
+    container = await _body(request, state.settings.container_limit)
+    answers = await run_in_threadpool(_register, state, caller, container)
+    if all(answer["status"] == cards.ALREADY_REGISTERED for answer in answers):
+        response.status_code = 200
+    return Registration(cards=[RegisteredCard(**answer) for answer in answers])
+
+
+def _register(state: State, caller: Caller, container: bytes) -> list[dict[str, Any]]:
+    with state.database.read() as connection:
+        psk = station_psk(connection, state.ring, caller.id)
+    entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
+    psk.wipe()
+    with state.database.write() as connection:
+        answers = cards.register(connection, state.ring, caller, entries, state.now())
+    for entry in entries:
+        entry.seed.wipe()
+    return answers
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise ApiError(
+                413,
+                "container-too-large",
+                f"The container is larger than {limit // 1024} KiB.",
+                kept="None of the container was registered.",
+                todo="Split it.",
+            )
+    return bytes(body)
+
+
+@router.get("/{serial}")
+def show(serial: Serial, state: ServerState, caller: AnyOfThese) -> CardView:
+    """One card. A station sees the cards that it registered."""
+    with state.database.read() as connection:
+        return CardView(**cards.describe(connection, caller, serial, state.now()))
+
+
+@router.delete("/{serial}", status_code=204)
+def remove(serial: Serial, state: ServerState, caller: StationOrAdmin) -> None:
+    """Delete a card; its counter stays as a tombstone."""
+    with state.database.write() as connection:
+        cards.remove(connection, state.ring, caller, serial, state.now())
+
+
+@router.put("/{serial}/assignment")
+def assign(
+    serial: Serial, body: AssignmentRequest, state: ServerState, caller: StationOrAdmin
+) -> CardView:
+    """Give an unassigned card to a user."""
+    with state.database.write() as connection:
+        view = holding.assign(
+            connection, state.ring, caller, serial, login=body.user, now=state.now()
+        )
+    return CardView(**view)
+
+
+@router.delete("/{serial}/assignment")
+def take_back(serial: Serial, state: ServerState, caller: Admin) -> CardView:
+    """End an assignment or a loan."""
+    with state.database.write() as connection:
+        view = holding.take_back(connection, state.ring, caller, serial, now=state.now())
+    return CardView(**view)
+
+
+@router.put("/{serial}/status")
+def set_status(
+    serial: Serial, body: StatusRequest, state: ServerState, caller: DeskOrAdmin
+) -> CardView:
+    """Report a card lost, found again, or (administrators) retire it."""
+    if body.status is CardStatus.RETIRED and caller.role is not Role.ADMIN:
+        raise ApiError(
+            403,
+            "wrong-role",
+            "A desk retires a card only with a code of it.",
+            kept=NOTHING_CHANGED,
+            todo="POST to the card's retirement.",
+        )
+    with state.database.write() as connection:
+        view = holding.set_status(
+            connection, state.ring, caller, serial, status=body.status, now=state.now()
+        )
+    return CardView(**view)
+
+
+@router.post("/{serial}/unlock", status_code=204)
+def unlock(serial: Serial, state: ServerState, caller: Admin) -> None:
+    """Lift a lock-out."""
+    with state.database.write() as connection:
+        holding.unlock(connection, state.ring, caller, serial, now=state.now())

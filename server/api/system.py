@@ -1,0 +1,48 @@
+"""Health, and who am I."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from tallystick import __version__
+from tallystick.server import metrics
+from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.api.access import ServerState, only
+from tallystick.server.store import schema
+
+router = APIRouter(prefix="/v1", tags=["system"])
+
+
+class Health(BaseModel):
+    status: str
+    version: str
+
+
+class Self(BaseModel):
+    id: str
+    role: Role
+    name: str
+
+
+@router.get("/health")
+def health(state: ServerState) -> Health:
+    """Is the server up, and does its database answer?"""
+    with state.database.read() as connection:
+        schema.revision(connection)
+    return Health(status="ok", version=__version__)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics_text(_: Annotated[Caller, Depends(only(Role.MONITOR, Role.ADMIN))]) -> Response:
+    """Prometheus metrics of all workers."""
+    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+
+
+@router.get("/whoami")
+def whoami(caller: Annotated[Caller, Depends(only(*Role))]) -> Self:
+    """The credential that this request carries."""
+    return Self(id=caller.id, role=caller.role, name=caller.name)

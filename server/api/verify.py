@@ -1,0 +1,96 @@
+"""Verify codes: what services ask. The path that must be fast."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.api.access import state_of, token_hash
+from tallystick.server.checking.verification import Check
+from tallystick.server.rules.judge import Reason
+
+router = APIRouter(prefix="/v1", tags=["verification"])
+
+Code = Annotated[str, Field(pattern=r"^[0-9]{6,8}$")]
+User = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Serial = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class _Subject(BaseModel):
+    """Whose code: exactly one of user and serial."""
+
+    model_config = ConfigDict(extra="forbid")
+    user: User = None
+    serial: Serial = None
+
+    @model_validator(mode="after")
+    def one_subject(self) -> _Subject:
+        if (self.user is None) == (self.serial is None):
+            raise ValueError("give either user or serial")
+        return self
+
+
+class VerifyRequest(_Subject):
+    code: Code
+
+
+class ResynchroniseRequest(_Subject):
+    codes: tuple[Code, Code]
+
+    @model_validator(mode="after")
+    def same_length(self) -> ResynchroniseRequest:
+        if len(self.codes[0]) != len(self.codes[1]):
+            raise ValueError("both codes have the same number of digits")
+        return self
+
+
+class VerifyAnswer(BaseModel):
+    accepted: bool
+    reason: Reason
+    method: MethodKind | None
+    serial: str | None
+
+
+class ThrottledAnswer(BaseModel):
+    reason: Reason
+    retry_after_s: int
+
+
+ANSWERS = {429: {"model": ThrottledAnswer}}
+
+
+@router.post("/verify", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
+async def verify(body: VerifyRequest, request: Request) -> Response:
+    """Is this the next code of the card, or of one of the user's cards or authenticator apps? A
+    right code is right once."""
+    return await _answer(request, body, (body.code,))
+
+
+@router.post("/resynchronise", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
+async def resynchronise(body: ResynchroniseRequest, request: Request) -> Response:
+    """Find a card that was pressed too often again, by two successive codes (RFC 4226 7.4)."""
+    return await _answer(request, body, body.codes)
+
+
+async def _answer(request: Request, subject: _Subject, codes: tuple[str, ...]) -> Response:
+    check = Check(token_hash(request), subject.user, subject.serial, codes)
+    outcome = await state_of(request).group.check(check)
+    if outcome.reason is Reason.THROTTLED:
+        wait = outcome.retry_after_s
+        return JSONResponse(
+            {"reason": outcome.reason, "retry_after_s": wait},
+            status_code=429,
+            headers={"retry-after": str(wait)},
+        )
+    return JSONResponse(
+        {
+            "accepted": outcome.accepted,
+            "reason": outcome.reason,
+            "method": outcome.method,
+            "serial": outcome.serial,
+        }
+    )

@@ -1,0 +1,161 @@
+"""Group commit: checks that arrive together are judged in one durable transaction.
+
+A durable commit costs a write to the disk. One thread of the worker takes whatever checks have
+arrived, judges them in one transaction, commits, and only then answers. While it commits, the
+next ones gather. Each check is still a compare-and-set statement of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.server import metrics
+from tallystick.server.checking.verification import Check, Outcome, Verifier
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.database import (
+    IN_THE_WAY,
+    MAX_TRIES,
+    READ_ONLY,
+    Database,
+    StaleError,
+    is_away,
+)
+
+MAX_BATCH = 64
+MAX_QUEUE = 4096
+# How long checks wait for a database that has gone, as in a failover, before they are refused.
+RECONNECT_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
+
+log = logging.getLogger(__name__)
+
+Waiting = tuple[Check, "asyncio.Future[Outcome]", asyncio.AbstractEventLoop]
+
+
+class Group:
+    """A queue of checks and the thread that works it off."""
+
+    def __init__(self, database: Database, verifier: Verifier, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._clock = clock
+        self._queue: deque[Waiting] = deque()
+        self._arrived = threading.Condition()
+        self._closing = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
+        self._thread.start()
+
+    async def check(self, check: Check) -> Outcome:
+        """The outcome, committed. Raises ApiError."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        with self._arrived:
+            if self._closing or len(self._queue) >= MAX_QUEUE:
+                raise _busy()
+            self._queue.append((check, future, loop))
+            self._arrived.notify()
+        return await future
+
+    def close(self) -> None:
+        """Answer what has arrived, then stop."""
+        with self._arrived:
+            self._closing = True
+            self._arrived.notify()
+        self._stopped.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._arrived:
+                while not self._queue and not self._closing:
+                    self._arrived.wait()
+                if not self._queue:
+                    return
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            self._answer(batch, self._each_or_all([check for check, _, _ in batch]))
+
+    def _each_or_all(self, checks: list[Check]) -> list[Outcome | ApiError]:
+        """A check that cannot be judged at all fails alone: it holds up and spoils no other."""
+        try:
+            return self._judge(checks)
+        except Exception as error:
+            self._verifier.chain.reopen()
+            if len(checks) > 1:
+                return [answer for check in checks for answer in self._each_or_all([check])]
+            log.error("a check failed: %s", type(error).__name__)
+            return [_failed()]
+
+    def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
+        metrics.BATCH_SIZE.observe(len(checks))
+        stale, waited, pause = 0, 0.0, FIRST_PAUSE_S
+        while stale < MAX_TRIES and waited < RECONNECT_S:
+            if stale or waited:
+                metrics.RETRIES.inc()
+            began = time.perf_counter()
+            try:
+                with self._database.write() as connection:
+                    answers = self._verifier.run(connection, checks, self._clock())
+                self._verifier.chain.commit()
+            except StaleError:
+                self._verifier.chain.rollback()
+                stale += 1
+            except DBAPIError as error:
+                if not _may_pass(error):
+                    raise
+                log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
+                self._verifier.chain.reopen()
+                if self._stopped.wait(pause):
+                    break
+                waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
+                for answer in answers:
+                    reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
+                    metrics.CHECKS.labels(reason).inc()
+                return answers
+        return [_busy() for _ in checks]
+
+    def _answer(self, batch: list[Waiting], answers: list[Outcome | ApiError]) -> None:
+        def deliver() -> None:
+            for (_, future, _), answer in zip(batch, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, ApiError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+
+        batch[0][2].call_soon_threadsafe(deliver)
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same batch may go well in a moment."""
+    return is_away(error) or getattr(error.orig, "sqlstate", None) in (*IN_THE_WAY, READ_ONLY)
+
+
+def _busy() -> ApiError:
+    return ApiError(
+        503,
+        "busy",
+        "The server cannot take the check now.",
+        kept=NOTHING_CHANGED,
+        todo="Try again in a moment.",
+    )
+
+
+def _failed() -> ApiError:
+    return ApiError(
+        500,
+        "internal",
+        "The check failed inside the server.",
+        kept="Nothing was changed; the code was not accepted.",
+        todo="See the server's log.",
+    )

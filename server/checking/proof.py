@@ -1,0 +1,37 @@
+"""Proof that a card is in somebody's hand: its next code, or two successive ones, judged whoever
+holds the card. Counter and failures are stored in the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.checking.tokens import CardToken, move
+from tallystick.server.rules.judge import Judgement
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.keys import KeyRing
+
+
+def judge_card(
+    connection: Connection,
+    ring: KeyRing,
+    row: AnyRow,
+    codes: tuple[str, ...],
+    policy: FirmPolicy,
+    now: float,
+) -> Judgement:
+    """Judge the codes of the card in `row` (all its columns, read in this transaction).
+
+    Raises StaleError when the card is no longer as it was read.
+    """
+    moves: list[dict[str, object]] = []
+    card = CardToken(row, moves)
+    verdict = card.judge(ring, codes, policy.codes(), int(now))
+    card.store(connection, verdict.state, used_at=None)  # the desk is not its user
+    move(connection, moves)
+    return verdict
+
+
+def has_length(row: AnyRow, codes: tuple[str, ...]) -> bool:
+    """Whether every code has the card's number of digits."""
+    return all(c.isascii() and c.isdigit() and len(c) == row.digits for c in codes)

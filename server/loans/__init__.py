@@ -1,0 +1,1 @@
+"""Cards that change hands: assigned, claimed, lent for a day, taken back."""

@@ -1,0 +1,348 @@
+"""Who holds a card: assigned for good, lent for a while, taken back, lost, retired.
+
+A loan is one row with its end in it. At that second of the server's clock it is over: nothing has
+to run for that. The row stays, so that an overdue card is known, until the card is returned, lent
+again (which proves that it is back), assigned or retired.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.credentials import Caller
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.checking.proof import has_length, judge_card
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages import notices
+from tallystick.server.rules.judge import Reason, Verdict
+from tallystick.server.stock.cards import REGISTERED, describe, find, live
+from tallystick.server.store import rates
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.models import Assignment, Card
+
+CLAIMS_PER_HOUR = 20
+UNLOCKS_PER_DAY = 10  # each gives as many guesses as policy allows: no endless supply of them
+
+
+class CardStatus(StrEnum):
+    """registered: in use, or ready for it. lost: verifies nothing, and may be found again.
+    retired: verifies nothing for good, and belongs to nobody."""
+
+    REGISTERED = REGISTERED
+    LOST = "lost"
+    RETIRED = "retired"
+
+
+def assign(
+    connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, login: str, now: float
+) -> dict[str, Any]:
+    """Give the card to a user, made known here if new. Again to the same user: no change.
+
+    Raises ApiError: 404; 409 when another user holds it, or it is lost or retired.
+    """
+    row = find(connection, caller, serial, lock=True)
+    must_be_in_service(row)
+    must_be_valid(row, now)
+    person_id = people.ensure(connection, caller.firm_id, login, now)
+    held = holder(connection, row.id, now)
+    if held is not None and (held.person_id != person_id or held.expires_at is not None):
+        raise held_already(serial)
+    if held is None:
+        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
+        note(connection, ring, caller, "card-assigned", serial, now, to=login)
+        tell(connection, ring, caller, person_id, f"card {serial} was assigned to you", now)
+    return describe(connection, caller, serial, now)
+
+
+def lend(
+    connection: Connection,
+    ring: KeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    login: str,
+    policy: FirmPolicy,
+    now: float,
+    until: int | None = None,
+) -> dict[str, Any]:
+    """Lend a card that nobody holds, until a second given (since 1970) or the end of the firm's
+    working day. One call does all of it, or nothing.
+
+    Raises ApiError: 404 for card or user; 409 when somebody holds it; 422 for an end in the past
+    or further off than policy allows.
+    """
+    row = find(connection, caller, serial, lock=True)
+    person_id, end = loan_terms(connection, row, login=login, policy=policy, now=now, until=until)
+    hand_over(connection, caller, row.id, person_id, now=now, expires_at=end)
+    note(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
+    tell(connection, ring, caller, person_id, f"card {serial} was lent to you", now)
+    return describe(connection, caller, serial, now)
+
+
+def loan_terms(
+    connection: Connection,
+    row: AnyRow,
+    *,
+    login: str,
+    policy: FirmPolicy,
+    now: float,
+    until: int | None,
+) -> tuple[int, int]:
+    """Whether the card may be lent so: to which person (id), and until when. Raises as `lend`."""
+    must_be_in_service(row)
+    must_be_valid(row, now)
+    person = people.by_login(connection, row.firm_id, login)
+    if person.disabled:
+        raise ApiError(
+            409,
+            "user-disabled",
+            f"The account of {login} is disabled.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator may enable it again.",
+        )
+    if holder(connection, row.id, now) is not None:
+        raise held_already(row.serial)
+    return person.id, loan_end(policy, now, until)
+
+
+def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
+    """The end asked for, or of the working day. Raises ApiError (422) when policy forbids it."""
+    end = until if until is not None else end_of_day(policy, now)
+    if not int(now) < end <= int(now) + policy.loan_max_hours * 3600:
+        raise ApiError(
+            422,
+            "bad-loan",
+            f"A loan ends in the future, within {policy.loan_max_hours} hours.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another end.",
+        )
+    return end
+
+
+def end_of_day(policy: FirmPolicy, now: float) -> int:
+    """The next end of the firm's working day, in seconds since 1970."""
+    zone = ZoneInfo(policy.time_zone)
+    local = datetime.fromtimestamp(now, UTC).astimezone(zone)
+    end = datetime.combine(local.date(), policy.day_ends, zone)
+    if end <= local:
+        end = datetime.combine(local.date() + timedelta(days=1), policy.day_ends, zone)
+    return int(end.timestamp())
+
+
+def take_back(
+    connection: Connection,
+    ring: KeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    now: float,
+    from_person: int | None = None,
+) -> dict[str, Any]:
+    """End an assignment or a loan. A card that nobody holds: no change.
+
+    from_person: only if this person holds it. Raises ApiError (404).
+    """
+    row = find(connection, caller, serial, lock=True)
+    held = holder(connection, row.id, now)
+    if from_person is not None and (held is None or held.person_id != from_person):
+        raise ApiError(404, "no-such-method", "This card is not yours.", kept=NOTHING_CHANGED)
+    gone = connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+    if gone.rowcount:
+        note(connection, ring, caller, "card-taken-back", serial, now)
+    if held is not None and from_person is None:
+        tell(connection, ring, caller, held.person_id, f"card {serial} was taken back", now)
+    return describe(connection, caller, serial, now)
+
+
+def set_status(
+    connection: Connection,
+    ring: KeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    status: CardStatus,
+    now: float,
+) -> dict[str, Any]:
+    """Report a card lost, found again, or retire it (which also takes it back).
+
+    Raises ApiError: 404; 409 for a retired card, which stays so.
+    """
+    row = find(connection, caller, serial, lock=True)
+    if row.status == CardStatus.RETIRED and status is not CardStatus.RETIRED:
+        raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
+    if row.status != status:
+        connection.execute(update(Card).where(Card.id == row.id).values(status=status.value))
+        note(connection, ring, caller, f"card-{status.value}", serial, now)
+        held = holder(connection, row.id, now)
+        if held is not None:
+            word = "found" if status is CardStatus.REGISTERED else status.value
+            what = f"card {serial} was reported {word}"
+            tell(connection, ring, caller, held.person_id, what, now)
+    if status is CardStatus.RETIRED:
+        connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+    return describe(connection, caller, serial, now)
+
+
+def unlock(
+    connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, now: float
+) -> None:
+    """Lift a card's lock-out: its next guess is evaluated at once. Raises ApiError: 404, 429."""
+    row = find(connection, caller, serial, lock=True)
+    rates.take(
+        connection,
+        f"unlock-card|{row.id}",
+        limit=UNLOCKS_PER_DAY,
+        window_s=86400,
+        now=now,
+        what="lock-outs of this card were lifted today",
+    )
+    connection.execute(
+        update(Card).where(Card.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
+    )
+    note(connection, ring, caller, "card-unlocked", serial, now)
+
+
+def claim(
+    connection: Connection,
+    ring: KeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    person_id: int,
+    codes: tuple[str, str],
+    policy: FirmPolicy,
+    now: float,
+) -> Verdict:
+    """A user makes a card that nobody holds his own, by two successive codes of it.
+
+    An unknown card and one that another user holds are answered like a wrong code.
+    Raises ApiError (429), StaleError.
+    """
+    rates.take(
+        connection,
+        f"claim|{person_id}",
+        limit=CLAIMS_PER_HOUR,
+        window_s=3600,
+        now=now,
+        what="tries to enrol a card in this hour",
+    )
+    row = connection.execute(
+        select(*Card.__table__.columns)
+        .where(Card.firm_id == caller.firm_id, Card.serial == serial)
+        .with_for_update()
+    ).one_or_none()
+    usable = row is not None and row.status == REGISTERED and not _expired(row, now)
+    if row is None or not usable or holder(connection, row.id, now) is not None:
+        return Verdict(Reason.WRONG)
+    if not has_length(row, codes):
+        return Verdict(Reason.WRONG)
+    verdict = judge_card(connection, ring, row, codes, policy, now)
+    if verdict.reason is Reason.OK:
+        hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
+        note(connection, ring, caller, "card-claimed", serial, now)
+        connection.execute(update(Card).where(Card.id == row.id).values(last_used_at=int(now)))
+    return Verdict(verdict.reason, verdict.retry_after_s)
+
+
+def holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
+    return connection.execute(
+        select(Assignment.person_id, Assignment.expires_at).where(
+            Assignment.card_id == card_id, live(now)
+        )
+    ).one_or_none()
+
+
+def hand_over(
+    connection: Connection,
+    caller: Caller,
+    card_id: int,
+    person_id: int,
+    *,
+    now: float,
+    expires_at: int | None,
+) -> None:
+    connection.execute(delete(Assignment).where(Assignment.card_id == card_id))
+    connection.execute(
+        insert(Assignment),
+        {
+            "card_id": card_id,
+            "person_id": person_id,
+            "assigned_at": int(now),
+            "assigned_by": caller.id,
+            "expires_at": expires_at,
+        },
+    )
+    people.note_enrolment(connection, person_id, now)
+
+
+def note(
+    connection: Connection,
+    ring: KeyRing,
+    caller: Caller,
+    action: str,
+    serial: str,
+    now: float,
+    **detail: str | int,
+) -> None:
+    act = Act(int(now * 1000), caller.firm_id, caller.id, action, serial, detail)
+    record(connection, ring, [act])
+
+
+def tell(
+    connection: Connection, ring: KeyRing, caller: Caller, person_id: int, what: str, now: float
+) -> None:
+    """A notice to someone about a card of his. what: ends "In your account at FIRM, …"."""
+    firm = firms.by_id(connection, caller.firm_id)
+    notices.notify(
+        connection,
+        ring,
+        firm=firm.name,
+        policy=firm.policy,
+        person=people.get(connection, firm.id, person_id),
+        what=what,
+        now=now,
+    )
+
+
+def must_be_in_service(row: AnyRow) -> None:
+    if row.status != REGISTERED:
+        raise ApiError(
+            409,
+            f"card-{row.status}",
+            f"Card {row.serial} is {row.status}.",
+            kept=NOTHING_CHANGED,
+            todo="Use another card.",
+        )
+
+
+def must_be_valid(row: AnyRow, now: float) -> None:
+    if _expired(row, now):
+        raise ApiError(
+            409,
+            "card-expired",
+            f"The key of card {row.serial} has expired.",
+            kept=NOTHING_CHANGED,
+            todo="Use another card.",
+        )
+
+
+def _expired(row: AnyRow, now: float) -> bool:
+    return row.valid_until is not None and bool(row.valid_until <= int(now))
+
+
+def held_already(serial: str) -> ApiError:
+    return ApiError(
+        409,
+        "already-assigned",
+        f"Card {serial} is assigned to another user, or lent.",
+        kept="The assignment stays as it is.",
+        todo="Take the card back first, or use another card.",
+    )

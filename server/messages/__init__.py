@@ -1,0 +1,1 @@
+"""What is sent to people: the words, the queue, and the ways to SMS and e-mail."""

@@ -1,0 +1,150 @@
+"""Messages to people. They are stored (encrypted) in the transaction that causes them and sent by
+a thread afterwards, so that nobody can tell from an answer's time whether a message went out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.common.errors import TallyError
+from tallystick.server import metrics
+from tallystick.server.messages.gateways import Gateway, Letter
+from tallystick.server.store import housekeeping
+from tallystick.server.store.database import Database
+from tallystick.server.store.keys import Box, KeyRing
+from tallystick.server.store.models_login import Message
+
+log = logging.getLogger(__name__)
+
+SMS, EMAIL = "sms", "email"
+POLL_S = 2.0
+CLAIM_S = 60
+NOTICE_LIFE_S = 3 * 86400
+
+
+def post(
+    connection: Connection,
+    ring: KeyRing,
+    *,
+    firm_id: int,
+    channel: str,
+    letter: Letter,
+    now: float,
+    life_s: int = NOTICE_LIFE_S,
+) -> None:
+    """Store a message to be sent. After `life_s` it is no longer worth sending."""
+    text = json.dumps([letter.to, letter.subject, letter.text]).encode()
+    box = ring.encrypt(text, message_binding(firm_id, channel))
+    connection.execute(
+        insert(Message),
+        {
+            "firm_id": firm_id,
+            "channel": channel,
+            "body_key_id": box.key_id,
+            "body_box": box.blob,
+            "tries": 0,
+            "due_at": int(now),
+            "expires_at": int(now) + life_s,
+        },
+    )
+
+
+class Outbox:
+    """The thread that sends what is due, and sweeps now and then. Several workers share the table:
+    a message is claimed before it is sent, so it goes out once unless a worker dies meanwhile."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: KeyRing,
+        gateways: Mapping[str, Gateway],
+        clock: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._ring = ring
+        self._gateways = gateways
+        self._clock = clock
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something new."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        swept = time.monotonic()
+        while not self._closing:
+            self._wake.wait(POLL_S)
+            self._wake.clear()
+            try:
+                if time.monotonic() - swept > housekeeping.EVERY_S:
+                    swept = time.monotonic()
+                    housekeeping.sweep(self._database, self._clock())
+                while not self._closing and self._send_one():
+                    pass
+            except (DBAPIError, TallyError) as error:
+                log.warning("messages wait: %s", type(error).__name__)
+
+    def _send_one(self) -> bool:
+        """Send the next message that is due. → whether there was one"""
+        now = int(self._clock())
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(Message.id, Message.firm_id, Message.channel, Message.tries)
+                .add_columns(Message.body_key_id, Message.body_box, Message.expires_at)
+                .where(Message.due_at <= now)
+                .order_by(Message.due_at, Message.id)
+                .limit(1)
+            ).one_or_none()
+        if row is None:
+            return False
+        if not self._claim(row.id, row.tries, now):
+            return True
+        gateway = self._gateways.get(row.channel)
+        if gateway is not None and now <= row.expires_at:
+            box = Box(row.body_key_id, row.body_box)
+            to, subject, text = json.loads(
+                self._ring.decrypt(box, message_binding(row.firm_id, row.channel))
+            )
+            try:
+                gateway.send(Letter(to, subject, text))
+            except Exception as error:  # an address that the library refuses must not stop the rest
+                what = error.what if isinstance(error, TallyError) else type(error).__name__
+                log.warning("a message by %s is tried again: %s", row.channel, what)
+                metrics.MESSAGES.labels(row.channel, "failed").inc()
+                return True
+            metrics.MESSAGES.labels(row.channel, "sent").inc()
+        else:
+            log.warning("a message by %s was given up", row.channel)
+            metrics.MESSAGES.labels(row.channel, "given-up").inc()
+        with self._database.write() as connection:
+            connection.execute(delete(Message).where(Message.id == row.id))
+        return True
+
+    def _claim(self, message_id: int, tries: int, now: int) -> bool:
+        """Put the message off, for us or for the next try. → False: another worker has it"""
+        with self._database.write() as connection:
+            claimed = connection.execute(
+                update(Message)
+                .where(Message.id == message_id, Message.tries == tries)
+                .values(tries=tries + 1, due_at=now + CLAIM_S * 2 ** min(tries, 6))
+            )
+        return claimed.rowcount == 1
+
+
+def message_binding(firm_id: int, channel: str) -> str:
+    """What a stored message is bound to (AES-GCM associated data)."""
+    return f"tallystick/message|{firm_id}|{channel}"

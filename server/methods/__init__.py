@@ -1,0 +1,17 @@
+"""The five second factors behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.methods.base import Method
+from tallystick.server.methods.card import CardMethod
+from tallystick.server.methods.sent import EmailMethod, SmsMethod
+from tallystick.server.methods.totp import TotpMethod
+from tallystick.server.methods.webauthn import WebAuthnMethod
+
+METHODS: Mapping[MethodKind, Method] = {
+    method.kind: method
+    for method in (CardMethod(), TotpMethod(), WebAuthnMethod(), SmsMethod(), EmailMethod())
+}

@@ -1,0 +1,98 @@
+"""What a method is: enrol, challenge, verify. Renaming, removing and listing are the same for all.
+
+A verdict is returned, never raised: the caller commits it, so that a wrong guess counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.store.keys import KeyRing
+
+Form = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method works with: one transaction, of one firm, for one browser.
+
+    attempt: hash of the log-in attempt (or session) that codes are bound to. source: the network
+    address that asks. public_url: where browsers find this server. challenge: WebAuthn's, for this
+    attempt.
+    """
+
+    connection: Connection
+    ring: KeyRing
+    policy: FirmPolicy
+    firm_id: int
+    firm: str
+    now: float
+    attempt: bytes
+    source: str
+    public_url: str
+    challenge: bytes = b""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose factor it is."""
+
+    id: int
+    login: str
+    email: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A factor as a person sees it. key: names it in URLs and forms. Times since 1970."""
+
+    key: str
+    kind: MethodKind
+    label: str
+    created_at: int
+    last_used_at: int | None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """An enrolment under way. key: of the factor to be confirmed. show: what the page shows."""
+
+    key: str
+    show: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """One kind of second factor. Raises ApiError for input that cannot be used at all."""
+
+    @property
+    def kind(self) -> MethodKind: ...
+
+    @property
+    def amr(self) -> tuple[str, ...]:
+        """Authentication method references (RFC 8176)."""
+
+    def held(self, context: Context, person: Person) -> list[Held]:
+        """The person's confirmed factors of this kind."""
+
+    def start(self, context: Context, person: Person, form: Form) -> Started:
+        """Begin to enrol."""
+
+    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        """Confirm that the new factor works."""
+
+    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+        """Ask for proof: send a code, make WebAuthn options. → what the page shows"""
+
+    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        """Judge the proof."""
+
+    def rename(self, context: Context, person: Person, key: str, label: str) -> None: ...
+
+    def remove(self, context: Context, person: Person, key: str) -> None: ...

@@ -1,0 +1,180 @@
+"""Codes that are sent: SMS and e-mail. Short-lived, used once, good only for the attempt that
+asked for them, and limited in number per person, address and source."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from sqlalchemy import delete, insert, select, update
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages import outbox
+from tallystick.server.messages.gateways import Letter
+from tallystick.server.methods.base import Context, Form, Person, Started
+from tallystick.server.methods.stored import StoredMethod
+from tallystick.server.rules.judge import Reason, Verdict
+from tallystick.server.store import rates
+from tallystick.server.store.models_login import SentCode
+
+HOUR_S = 3600
+PHONE = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
+EMAIL = re.compile(r"[^\s@\x00-\x1f]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,}")
+
+
+class SentMethod(StoredMethod):
+    """secret: the address. facts: {"shown"}, the address with its middle hidden."""
+
+    channel: ClassVar[str]
+
+    def address(self, person: Person, form: Form) -> str:
+        """The address to enrol. Raises ApiError (422)."""
+        raise NotImplementedError
+
+    def start(self, context: Context, person: Person, form: Form) -> Started:
+        address = self.address(person, form)
+        factor_id = self.create(
+            context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
+        )
+        return Started(str(factor_id), self.challenge(context, person, str(factor_id)))
+
+    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+        """Send a new code; one that was sent before for this attempt is void."""
+        factor = self.factor(context, person, key, lock=True)
+        address = factor.secret(context.ring).decode()
+        self._limit(context, person, address)
+        policy = context.policy
+        code = f"{secrets.randbelow(10**policy.sent_code_digits):0{policy.sent_code_digits}}"
+        _forget(context, factor.id)
+        context.connection.execute(
+            insert(SentCode),
+            {
+                "factor_id": factor.id,
+                "attempt": context.attempt,
+                "code_tag": _tag(context, factor.id, code),
+                "tries": 0,
+                "expires_at": int(context.now) + policy.sent_code_life_s,
+            },
+        )
+        minutes = policy.sent_code_life_s // 60
+        letter = Letter(
+            to=address,
+            subject=f"Your code for {context.firm}",
+            text=f"{code} is your code for {context.firm}. It is good for {minutes} minutes. "
+            "If you did not ask for it, tell your help desk, and give it to nobody.",
+        )
+        outbox.post(
+            context.connection,
+            context.ring,
+            firm_id=context.firm_id,
+            channel=self.channel,
+            letter=letter,
+            now=context.now,
+            life_s=policy.sent_code_life_s,
+        )
+        return {"shown": factor.facts["shown"], "minutes": minutes}
+
+    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        factor = self.factor(context, person, key, lock=True)
+        if wait_s := factor.throttle.wait_s(int(context.now)):
+            return Verdict(Reason.THROTTLED, wait_s)
+        row = context.connection.execute(
+            select(SentCode.code_tag, SentCode.tries, SentCode.expires_at).where(
+                *_of(context, factor.id)
+            )
+        ).one_or_none()
+        if row is None or row.expires_at <= int(context.now):
+            return Verdict(Reason.EXPIRED)
+        code = form.get("code", "").strip().replace(" ", "")
+        if hmac.compare_digest(row.code_tag, _tag(context, factor.id, code)):
+            _forget(context, factor.id)
+            return self.accept(context, factor, factor.position)
+        if row.tries + 1 >= context.policy.sent_code_tries:
+            _forget(context, factor.id)
+        else:
+            context.connection.execute(
+                update(SentCode).where(*_of(context, factor.id)).values(tries=row.tries + 1)
+            )
+        return self.refuse(context, factor)
+
+    def _limit(self, context: Context, person: Person, address: str) -> None:
+        policy = context.policy
+        hashed = context.ring.tag("address", address.encode()).hex()
+        for bucket, limit in (
+            (f"send-person|{person.id}", policy.sends_per_person_per_hour),
+            (f"send-address|{hashed}", policy.sends_per_address_per_hour),
+            (f"send-source|{context.source}", policy.sends_per_source_per_hour),
+        ):
+            rates.take(
+                context.connection,
+                bucket,
+                limit=limit,
+                window_s=HOUR_S,
+                now=context.now,
+                what="codes were sent in this hour",
+            )
+
+
+class SmsMethod(SentMethod):
+    """A code by SMS, to a number that the user has."""
+
+    kind = MethodKind.SMS
+    amr = ("sms",)
+    title = "Text message"
+    channel = outbox.SMS
+
+    def address(self, person: Person, form: Form) -> str:
+        number = re.sub(r"[\s().-]", "", form.get("address", ""))
+        if not PHONE.fullmatch(number):
+            raise _bad_address("a telephone number with its country code, such as +47 …")
+        return number
+
+
+class EmailMethod(SentMethod):
+    """A code by e-mail, to an address outside the firm."""
+
+    kind = MethodKind.EMAIL
+    amr = ("otp",)
+    title = "E-mail"
+    channel = outbox.EMAIL
+
+    def address(self, person: Person, form: Form) -> str:
+        address = form.get("address", "").strip()
+        if not EMAIL.fullmatch(address):
+            raise _bad_address("an e-mail address")
+        return address
+
+
+def hidden(address: str) -> str:
+    """An address that its owner recognises and nobody else learns: a•••@example.com, +47•••89."""
+    if "@" in address:
+        name, domain = address.split("@", 1)
+        return f"{name[0]}•••@{domain}"
+    return f"{address[:3]}•••{address[-2:]}"
+
+
+def _of(context: Context, factor_id: int) -> tuple[Any, Any]:
+    return SentCode.factor_id == factor_id, SentCode.attempt == context.attempt
+
+
+def _forget(context: Context, factor_id: int) -> None:
+    context.connection.execute(delete(SentCode).where(*_of(context, factor_id)))
+
+
+def _tag(context: Context, factor_id: int, code: str) -> bytes:
+    text = f"{factor_id}|{context.attempt.hex()}|{code}"
+    return context.ring.tag("sent-code", text.encode())
+
+
+def _bad_address(wanted: str) -> ApiError:
+    return ApiError(
+        422,
+        "bad-address",
+        f"This is not {wanted}.",
+        kept=NOTHING_CHANGED,
+        todo="Correct it and send it again.",
+    )

@@ -1,0 +1,83 @@
+"""Authenticator app: TOTP (RFC 6238). A code is accepted once; a time step never comes again."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import secrets
+
+import pyotp
+
+from tallystick.server.accounts import factors
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.checking.tokens import APP_DIGITS, APP_STEP_S, AppToken
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.methods.base import Context, Form, Person, Started
+from tallystick.server.methods.stored import StoredMethod
+from tallystick.server.rules.judge import Reason, Verdict
+
+HASHES = {"SHA1": (hashlib.sha1, 20), "SHA256": (hashlib.sha256, 32)}
+
+
+class TotpMethod(StoredMethod):
+    """facts: {"hash"}. position: the last step accepted."""
+
+    kind = MethodKind.TOTP
+    amr = ("otp",)
+    title = "Authenticator app"
+
+    def start(self, context: Context, person: Person, form: Form) -> Started:
+        """show: uri (otpauth://), secret (base32, for typing), qr (SVG)."""
+        name = form.get("hash", "SHA1")
+        if name not in HASHES:
+            raise ApiError(
+                422,
+                "bad-hash",
+                "Authenticator apps are set up with SHA1 or SHA256.",
+                kept=NOTHING_CHANGED,
+                todo="Choose one of them.",
+            )
+        secret = secrets.token_bytes(HASHES[name][1])
+        factor_id = self.create(
+            context, person, form, facts={"hash": name}, secret=secret, position=-1
+        )
+        return Started(str(factor_id), self._show(context, person, secret, name))
+
+    def show_again(self, context: Context, person: Person, key: str) -> Started:
+        """The same QR code, while the factor is not confirmed yet."""
+        factor = self.factor(context, person, key)
+        if factor.confirmed_at is not None:
+            factors.get(context.connection, person.id, 0)
+        secret = factor.secret(context.ring)
+        return Started(key, self._show(context, person, secret, str(factor.facts["hash"])))
+
+    def _show(self, context: Context, person: Person, secret: bytes, name: str) -> dict[str, str]:
+        # Only enrolment draws, and this imports all of XML.
+        import segno  # noqa: PLC0415
+
+        totp = _totp(secret, name)
+        uri = totp.provisioning_uri(name=person.login, issuer_name=context.firm)
+        picture = io.BytesIO()
+        segno.make(uri, micro=False, error="m").save(
+            picture, kind="svg", scale=4, border=4, xmldecl=False, svgns=True, omitsize=False
+        )
+        return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
+
+    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+        app = AppToken(self.factor(context, person, key, lock=True))
+        code = form.get("code", "").strip().replace(" ", "")
+        judged = app.judge(context.ring, (code,), context.policy.codes(), int(context.now))
+        used_at = int(context.now) if judged.reason is Reason.OK else None
+        app.store(context.connection, judged.state, used_at=used_at)
+        return Verdict(judged.reason, judged.retry_after_s)
+
+
+def _totp(secret: bytes, name: str) -> pyotp.TOTP:
+    return pyotp.TOTP(
+        _base32(secret), digits=APP_DIGITS, digest=HASHES[name][0], interval=APP_STEP_S
+    )
+
+
+def _base32(secret: bytes) -> str:
+    return base64.b32encode(secret).decode().rstrip("=")

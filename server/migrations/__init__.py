@@ -1,0 +1,1 @@
+"""Schema changes, run by alembic through `tallystick.server.store.schema`."""

@@ -1,0 +1,236 @@
+"""`tally server`: run and manage the verification server."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.groups import Group
+from tallystick.server.operating.commands.cards import card
+from tallystick.server.operating.commands.operations import audit, backup, doctor, keys, restore
+from tallystick.server.operating.commands.options import (
+    date,
+    db_option,
+    firm_option,
+    key_option,
+    table,
+)
+from tallystick.server.operating.commands.people import firm, oidc, person
+from tallystick.server.settings import Settings, settings_from
+
+
+@click.group(cls=Group)
+def server() -> None:
+    """Run and manage the verification server."""
+
+
+for command in (card, firm, person, oidc, backup, restore, keys, audit, doctor):
+    server.add_command(command)
+
+
+@server.command()
+@db_option
+@key_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="0 chooses a free port.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that answer.",
+)
+@click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
+@json_option
+def run(
+    *,
+    db: str | None,
+    key_file: Path | None,
+    host: str,
+    port: int,
+    workers: int,
+    log_json: bool,
+    as_json: bool,
+) -> None:
+    """Serve the API until interrupted. Prints the URL when it is ready to be used."""
+    from tallystick.server.serving import logs
+    from tallystick.server.serving.running import listen, serve, url_of
+
+    logs.set_up(as_json=log_json)
+    settings = settings_from(db, key_file)
+    sock = listen(host, port)
+    sock.listen(128)
+    url = url_of(sock)
+    if as_json:
+        print_json({"url": url, "db": _shown(settings), "key_file": str(settings.key_file)})
+    else:
+        out().print(url)
+        err().print(f"[dim]database {_shown(settings)}, keys {settings.key_file}; Ctrl-C stops[/]")
+    serve(settings, sock, workers=workers)
+
+
+@server.group()
+def credential() -> None:
+    """Tokens of stations, services and administrators."""
+
+
+@credential.command("add")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["station", "service", "admin", "monitor", "desk"]),
+    required=True,
+    help="What it may do; see docs/server.md.",
+)
+@firm_option("The firm that it is for.")
+@db_option
+@key_option
+@json_option
+def credential_add(
+    *, name: str, role: str, firm_name: str, db: str | None, key_file: Path | None, as_json: bool
+) -> None:
+    """Make a credential. Its token (and a station's pre-shared key) is shown this once."""
+    from tallystick.server.serving.running import add_credential
+
+    made = add_credential(settings_from(db, key_file), role, name, firm=firm_name)
+    shown = {"id": made.id, "role": made.role.value, "token": made.token.reveal().decode()}
+    if made.psk is not None:
+        shown["psk"] = made.psk.reveal().hex()
+    if as_json:
+        print_json(shown)
+        return
+    for label, value in shown.items():
+        out().print(f"{label:>6}  {value}", markup=False)
+    err().print("[dim]Keep the token now: it is not shown again.[/]")
+
+
+@credential.command("list")
+@db_option
+@key_option
+@json_option
+def credential_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Credentials, without their secrets."""
+    from tallystick.server.accounts import credentials
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
+        rows = credentials.list_all(connection)
+    if as_json:
+        print_json(rows)
+        return
+    table(
+        ["id", "role", "name", "made", "revoked"],
+        [
+            [
+                row["id"],
+                row["role"],
+                row["name"],
+                date(row["created_at"]),
+                date(row["revoked_at"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+@credential.command("revoke")
+@click.argument("credential_id", metavar="ID")
+@db_option
+@key_option
+@json_option
+def credential_revoke(
+    credential_id: str, db: str | None, key_file: Path | None, as_json: bool
+) -> None:
+    """Refuse a credential from now on."""
+    from tallystick.server.accounts import credentials
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        credentials.revoke(connection, parts.ring, credential_id, now=time.time(), actor="console")
+    if as_json:
+        print_json({"id": credential_id, "revoked": True})
+    else:
+        out().print(f"{credential_id} is revoked")
+
+
+@server.command()
+@firm_option("The firm whose people log in.")
+@click.option(
+    "--secret-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="File with the secret shared with the clients (at least 16 characters).",
+)
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    default=["127.0.0.1/32"],
+    show_default=True,
+    help="Network whose requests are answered; again for another.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["challenge", "append"]),
+    default="challenge",
+    help="Ask for the code after the password, or take it appended to it.",
+)
+@click.option(
+    "--code-digits",
+    default=6,
+    show_default=True,
+    type=click.IntRange(6, 8),
+    help="Length of an appended code.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=1812, show_default=True, help="0 chooses a free port.")
+@db_option
+@key_option
+def radius(
+    *,
+    firm_name: str,
+    secret_file: Path,
+    clients: tuple[str, ...],
+    mode: str,
+    code_digits: int,
+    host: str,
+    port: int,
+    db: str | None,
+    key_file: Path | None,
+) -> None:
+    """Answer RADIUS requests (PAP) of VPNs until interrupted."""
+    import signal
+    import socket
+
+    from tallystick.common.errors import BadInputError
+    from tallystick.common.secret import Secret
+    from tallystick.server.services.radius import Mode, RadiusServer, RadiusSettings
+    from tallystick.server.state import open_state
+
+    secret = secret_file.read_bytes().strip()
+    if len(secret) < 16:
+        raise BadInputError(
+            "The shared secret has fewer than 16 characters.",
+            todo="Make one: openssl rand -base64 24.",
+        )
+    settings = RadiusSettings(firm_name, Secret(secret), clients, Mode(mode), code_digits)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, port))
+        state = open_state(settings_from(db, key_file))
+        try:
+            answering = RadiusServer(state, settings, sock)
+            signal.signal(signal.SIGTERM, lambda *_: answering.close())
+            signal.signal(signal.SIGINT, lambda *_: answering.close())
+            out().print(f"radius://{host}:{sock.getsockname()[1]}", markup=False)
+            answering.serve()
+        finally:
+            state.close()
+
+
+def _shown(settings: Settings) -> str:
+    from sqlalchemy import make_url
+
+    return make_url(settings.db_url).render_as_string(hide_password=True)

@@ -1,0 +1,1 @@
+"""Subcommands of `tally server`, one module a subject."""

@@ -1,0 +1,230 @@
+"""`tally server backup`, `restore`, `keys`, `audit` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.common.groups import Group
+from tallystick.server.operating.commands.options import db_option, key_option, table
+from tallystick.server.settings import settings_from
+
+if TYPE_CHECKING:
+    from tallystick.server.store.audit import Head
+
+MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[bold red]bad[/]"}
+
+
+@click.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@db_option
+@key_option
+def backup(target: Path, db: str | None, key_file: Path | None) -> None:
+    """Copy the database into a file while the server runs. Back the key file up elsewhere."""
+    from tallystick.server.operating import operations
+    from tallystick.server.store.opened import opened
+
+    settings = settings_from(db, key_file)
+    with opened(settings) as parts:
+        operations.backup(parts.database, target)
+    out().print(f"{target} holds the database", markup=False)
+    err().print(f"[dim]It is of no use without the key file {settings.key_file}.[/]")
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--advance",
+    default=10,
+    show_default=True,
+    type=click.IntRange(0, 1000),
+    help="Move every card's counter on by so many, because codes used since the backup must not "
+    "work again.",
+)
+@click.option(
+    "--counters-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A later SQLite copy of the database: its counters are used instead.",
+)
+@db_option
+@key_option
+@json_option
+def restore(
+    *,
+    source: Path,
+    advance: int,
+    counters_from: Path | None,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Put a backup into an empty database. The server is stopped meanwhile."""
+    from tallystick.server.operating import operations
+    from tallystick.server.store import keys as key_files
+    from tallystick.server.store import schema
+    from tallystick.server.store.database import Database
+
+    settings = settings_from(db, key_file)
+    ring = key_files.load(settings.key_file)
+    database = Database(settings.db_url)
+    try:
+        done = operations.restore(
+            database, source, ring=ring, advance=advance, newer=counters_from, now=time.time()
+        )
+        schema.ensure(database)
+    finally:
+        database.close()
+    if as_json:
+        print_json(done)
+        return
+    out().print(f"{done['cards']} cards are restored")
+    err().print(
+        f"[dim]Counters moved on by {advance}, or were taken from a later copy for "
+        f"{done['counters_from_newer']} cards. A refused user presses again, a few times.[/]"
+    )
+
+
+@click.group(cls=Group)
+def keys() -> None:
+    """The keys that stored seeds and other secrets are encrypted under."""
+
+
+@keys.command("list")
+@db_option
+@key_option
+@json_option
+def keys_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Each key and how many values are under it."""
+    from tallystick.server.operating import operations
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
+        used = operations.use_of_keys(connection)
+        rows = [
+            {"id": key_id, "active": key_id == parts.ring.active, "values": used.get(key_id, 0)}
+            for key_id in parts.ring.key_ids
+        ]
+    if as_json:
+        print_json(rows)
+        return
+    table(
+        ["id", "active", "values"],
+        [[str(row["id"]), "yes" if row["active"] else "", str(row["values"])] for row in rows],
+    )
+
+
+@keys.command("rotate")
+@db_option
+@key_option
+@json_option
+def keys_rotate(db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Make a new key and move everything under it, while the server runs."""
+    from tallystick.server.operating import operations
+    from tallystick.server.store.opened import opened
+
+    settings = settings_from(db, key_file)
+    with opened(settings) as parts:
+        key_id, moved = operations.rotate(parts.database, settings.key_file, now=time.time())
+    if as_json:
+        print_json({"key": key_id, "moved": moved})
+        return
+    out().print(f"{moved} values are under {key_id} now")
+    err().print("[dim]Back the key file up. Old backups need the old keys: retire them late.[/]")
+
+
+@keys.command("retire")
+@click.argument("key_id", metavar="ID")
+@db_option
+@key_option
+def keys_retire(key_id: str, db: str | None, key_file: Path | None) -> None:
+    """Forget an old key that nothing is under any more. Backups made under it become unreadable."""
+    from tallystick.server.operating import operations
+    from tallystick.server.store.opened import opened
+
+    settings = settings_from(db, key_file)
+    with opened(settings) as parts:
+        operations.retire_key(parts.database, settings.key_file, key_id, now=time.time())
+    out().print(f"{key_id} is forgotten", markup=False)
+
+
+@click.group(cls=Group)
+def audit() -> None:
+    """The append-only log of sensitive acts."""
+
+
+@audit.command("check")
+@db_option
+@key_option
+@click.option(
+    "--noted",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="What this command printed before with --json: entries since taken away show, too.",
+)
+@json_option
+def audit_check(db: str | None, key_file: Path | None, noted: Path | None, as_json: bool) -> None:
+    """Recompute every chain. Fails when an entry was changed, inserted or taken out.
+
+    Whoever writes the database can cut the end off a chain: keep what --json prints where he does
+    not write, and compare with it.
+    """
+    from tallystick.server.store import audit as log
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.snapshot() as connection:
+        reports = log.check(connection, parts.ring, _noted(noted) if noted else None)
+    broken = [report for report in reports if report.broken_at is not None]
+    if as_json:
+        print_json([asdict(report) for report in reports])
+    else:
+        entries = sum(report.entries for report in reports)
+        out().print(f"{entries} entries in {len(reports)} chains")
+        for report in broken:
+            out().print(f"[bold red]broken[/] {report.chain} at entry {report.broken_at}")
+    if broken:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _noted(path: Path) -> dict[str, Head]:
+    """Heads of chains, as `audit check --json` printed them. Raises BadInputError."""
+    from tallystick.server.store.audit import Head
+
+    try:
+        chains = [
+            (one["chain"], Head(int(one["entries"]), bytes.fromhex(one["mac"])))
+            for one in json.loads(path.read_text())
+            if one["entries"]
+        ]
+        return dict(chains)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInputError(
+            f"{path} is not what 'tally server audit check --json' prints.",
+            kept="Nothing was checked.",
+            todo="Name the file that its output was kept in.",
+        ) from None
+
+
+@click.command()
+@db_option
+@key_option
+@json_option
+def doctor(db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Look at everything that the server needs. Fails when something is bad."""
+    from tallystick.server.operating.doctor import examine
+
+    findings = list(examine(settings_from(db, key_file)))
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            mark = " " * (4 - len(finding.state)) + MARKS[finding.state]
+            out().print(f"{mark}  {finding.name:{width}}  {finding.detail}")
+    if any(finding.state == "bad" for finding in findings):
+        raise SystemExit(ExitCode.FAILED)

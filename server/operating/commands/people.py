@@ -1,0 +1,224 @@
+"""`tally server firm`, `person` and `oidc`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.groups import Group
+from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
+from tallystick.server.settings import settings_from
+
+
+@click.group(cls=Group)
+def firm() -> None:
+    """Firms that share this server."""
+
+
+@firm.command("add")
+@click.argument("name")
+@db_option
+@key_option
+@json_option
+def firm_add(name: str, db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Make a firm, with the default policy."""
+    from tallystick.server.accounts import firms
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        firm_id = firms.add(connection, parts.ring, name, now=time.time(), actor="console")
+    if as_json:
+        print_json({"id": firm_id, "name": name})
+    else:
+        out().print(f"Firm {name} is made; people sign in at /p/{name}/", markup=False)
+
+
+@firm.command("list")
+@db_option
+@key_option
+@json_option
+def firm_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """The firms."""
+    from tallystick.server.accounts import firms
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
+        known = firms.list_all(connection)
+    if as_json:
+        print_json([{"id": one.id, "name": one.name} for one in known])
+    else:
+        table(["id", "name"], [[str(one.id), one.name] for one in known])
+
+
+@firm.command("policy")
+@click.argument("name")
+@click.option(
+    "--set", "file", type=click.File("r"), help="Put the policy of this JSON file (or -) in force."
+)
+@db_option
+@key_option
+def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> None:
+    """Print a firm's policy as JSON, or put another in force."""
+    from tallystick.server.accounts import firms
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        known = firms.by_name(connection, name)
+        if file is not None:
+            policy = firms.policy_from(file.read())
+            firms.set_policy(
+                connection, parts.ring, known.id, policy, now=time.time(), actor="console"
+            )
+        else:
+            policy = known.policy
+    click.echo(policy.model_dump_json(indent=2))
+
+
+@click.group(cls=Group)
+def person() -> None:
+    """People who sign in to the portal."""
+
+
+@person.command("add")
+@click.argument("login")
+@firm_option("The person's firm.")
+@click.option(
+    "--role",
+    type=click.Choice(["user", "support", "administrator", "auditor"]),
+    default="user",
+    show_default=True,
+    help="What the person may do.",
+)
+@click.option("--email", help="For notices of changes in the account.")
+@db_option
+@key_option
+@json_option
+def person_add(
+    *,
+    login: str,
+    firm_name: str,
+    role: str,
+    email: str | None,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a person. Prints a code, good for a day, to set the first password with."""
+    from tallystick.server.accounts import firms, people
+    from tallystick.server.accounts.policy import PersonRole
+    from tallystick.server.signing_in import recovery
+    from tallystick.server.store.audit import Act, record
+    from tallystick.server.store.opened import opened
+
+    now = time.time()
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        known = firms.by_name(connection, firm_name)
+        people.add(
+            connection,
+            firm_id=known.id,
+            login=login,
+            role=PersonRole(role),
+            email=email,
+            now=now,
+        )
+        act = Act(int(now * 1000), known.id, "console", "person-added", login, {"role": role})
+        record(connection, parts.ring, [act])
+        made = people.by_login(connection, known.id, login)
+        code = recovery.console_help(parts, connection, made, now)
+    _show_code(firm_name, login, code, as_json=as_json)
+
+
+@person.command("code")
+@click.argument("login")
+@firm_option("The person's firm.")
+@db_option
+@key_option
+@json_option
+def person_code(
+    *, login: str, firm_name: str, db: str | None, key_file: Path | None, as_json: bool
+) -> None:
+    """Print a code for someone who cannot sign in, good for a day."""
+    from tallystick.server.accounts import firms, people
+    from tallystick.server.signing_in import recovery
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        known = people.by_login(connection, firms.by_name(connection, firm_name).id, login)
+        code = recovery.console_help(parts, connection, known, time.time())
+    _show_code(firm_name, login, code, as_json=as_json)
+
+
+def _show_code(firm_name: str, login: str, code: str, *, as_json: bool) -> None:
+    path = f"/p/{firm_name}/recover/help"
+    if as_json:
+        print_json({"login": login, "firm": firm_name, "code": code, "path": path})
+        return
+    out().print(f"code  {code}", markup=False)
+    err().print(f"[dim]{login} sets a password with it at {path}, within a day.[/]")
+
+
+@click.group(cls=Group)
+def oidc() -> None:
+    """Services that log people in through OpenID Connect."""
+
+
+@oidc.command("add")
+@click.argument("name")
+@click.option(
+    "--redirect-uri",
+    "redirect_uris",
+    multiple=True,
+    required=True,
+    help="Where people are sent back to; again for another.",
+)
+@firm_option("The firm whose people log in.")
+@db_option
+@key_option
+@json_option
+def oidc_add(
+    *,
+    name: str,
+    redirect_uris: tuple[str, ...],
+    firm_name: str,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Register a service. Its secret is shown this once."""
+    from tallystick.server.accounts import firms
+    from tallystick.server.services import oidc as provider
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        client_id, secret = provider.add_client(
+            connection,
+            parts.ring,
+            firm_id=firms.by_name(connection, firm_name).id,
+            name=name,
+            redirect_uris=list(redirect_uris),
+            now=time.time(),
+            actor="console",
+        )
+    path = f"/p/{firm_name}"
+    if as_json:
+        print_json({"client_id": client_id, "client_secret": secret, "issuer_path": path})
+        return
+    for label, value in (("client id", client_id), ("secret", secret), ("issuer", f"…{path}")):
+        out().print(f"{label:>9}  {value}", markup=False)
+
+
+@oidc.command("rotate")
+@db_option
+@key_option
+def oidc_rotate(db: str | None, key_file: Path | None) -> None:
+    """Sign with a new key; the old one stays published for a day."""
+    from tallystick.server.services import oidc as provider
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        key_id = provider.rotate(connection, parts.ring, now=time.time(), actor="console")
+    out().print(f"{key_id} signs from now on", markup=False)

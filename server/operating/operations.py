@@ -1,0 +1,300 @@
+"""Backup, restore and key rotation: what an operator does to a running server's data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from tallystick.common.errors import BadInputError, RefusedError, TallyError
+from tallystick.server.accounts import factors
+from tallystick.server.accounts.credentials import psk_binding
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.messages.outbox import message_binding
+from tallystick.server.services.oidc import signing_key_binding
+from tallystick.server.stock.cards import seed_binding
+from tallystick.server.store import keys
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.database import AnyRow, Database
+from tallystick.server.store.keys import Box, KeyRing
+from tallystick.server.store.models import Card, Credential
+from tallystick.server.store.models_login import Factor, Message, SigningKey
+
+BATCH = 500
+MAX_STEPS_AROUND = 5  # the most that a policy allows
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+def backup(database: Database, target: Path) -> None:
+    """Copy the database while the server runs: a consistent state, synced to the disk.
+
+    The key file is not part of it; without it the copy is useless to a thief, and to you.
+    Raises BadInputError when the target exists, TallyError when a tool fails.
+    """
+    if target.exists():
+        raise BadInputError(
+            f"{target} exists already.", kept="It was not changed.", todo="Name a new file."
+        )
+    with _draft(target) as draft:
+        if database.is_sqlite:
+            assert database.url.database
+            with (
+                closing(sqlite3.connect(database.url.database)) as source,
+                closing(sqlite3.connect(draft)) as copy,
+            ):
+                source.backup(copy, pages=1000)
+                copy.execute("PRAGMA journal_mode=DELETE")
+        else:
+            _run_tool(database, "pg_dump", "--format=custom", f"--file={draft}", "--dbname={}")
+
+
+def restore(
+    database: Database, source: Path, *, ring: KeyRing, advance: int, newer: Path | None, now: float
+) -> dict[str, int]:
+    """Put a backup in the place of an empty database, and move every counter on.
+
+    Codes that were used after the backup must not work again. `newer` is a later SQLite copy of the
+    same database, damaged elsewhere perhaps: counters are taken from it where they are higher. All
+    others move by `advance`; a card that was used less needs as many more presses.
+    → how many cards there are, and how many counters came from `newer`.
+    Raises BadInputError, RefusedError.
+    """
+    _must_be_empty(database)
+    if database.is_sqlite:
+        if source.read_bytes()[:16] != SQLITE_MAGIC:
+            raise BadInputError(f"{source} is not an SQLite database.", kept="Nothing was changed.")
+        assert database.url.database
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as copy,
+            closing(sqlite3.connect(database.url.database)) as target,
+        ):
+            copy.backup(target)
+    else:
+        _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
+    counters = _counters_of(newer) if newer is not None else {}
+    merged = 0
+    with database.write() as connection:
+        rows = connection.execute(
+            select(Card.id, Card.seed_fingerprint, Card.moving_factor, Card.step_s, Card.drift)
+        ).all()
+        for row in rows:
+            known = counters.get(row.seed_fingerprint)
+            merged += known is not None
+            factor = _moved_on(row, advance, now) if known is None else known
+            connection.execute(
+                update(Card)
+                .where(Card.id == row.id)
+                .values(moving_factor=max(row.moving_factor, factor))
+            )
+        act = Act(int(now * 1000), None, "console", "restored", source.name, {"advance": advance})
+        record(connection, ring, [act])
+    return {"cards": len(rows), "counters_from_newer": merged}
+
+
+def _moved_on(row: AnyRow, advance: int, now: float) -> int:
+    """Past every code that may have been used: of a time-based card, those up to now."""
+    if row.step_s:
+        return int(now) // int(row.step_s) + int(row.drift) + MAX_STEPS_AROUND + 1
+    return int(row.moving_factor) + advance
+
+
+def _must_be_empty(database: Database) -> None:
+    from tallystick.server.store import schema
+
+    with database.read() as connection:
+        if schema.revision(connection) is not None:
+            raise RefusedError(
+                "The database to restore into is not empty.",
+                kept="It was not changed.",
+                todo="Stop the server, move the database away, and name a new one with --db.",
+            )
+
+
+def _counters_of(path: Path) -> dict[bytes, int]:
+    """Seed fingerprint → moving factor, of live and deleted cards."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            return {
+                bytes(fingerprint): int(factor)
+                for table in ("tombstone", "card")
+                for fingerprint, factor in connection.execute(
+                    f"SELECT seed_fingerprint, moving_factor FROM {table}"  # noqa: S608
+                )
+            }
+    except sqlite3.Error as error:
+        raise BadInputError(
+            f"Counters cannot be read from {path}: {error}.",
+            kept="The backup is restored; its counters have not been moved on.",
+            todo="Remove the new database, and restore again without --counters-from.",
+        ) from None
+
+
+@dataclass(frozen=True)
+class EncryptedColumn:
+    """A place where values lie under the server's keys. binding: of a row's value."""
+
+    name: str
+    key_id: InstrumentedAttribute[str] | InstrumentedAttribute[str | None]
+    box: InstrumentedAttribute[bytes] | InstrumentedAttribute[bytes | None]
+    row_id: InstrumentedAttribute[int] | InstrumentedAttribute[str]
+    parts: tuple[InstrumentedAttribute[int] | InstrumentedAttribute[str], ...]
+
+    def binding(self, row: AnyRow) -> str:
+        values = row[3:]
+        if self.name == "seeds":
+            return seed_binding(*values)
+        if self.name == "stations' keys":
+            return psk_binding(*values)
+        if self.name == "factors":
+            firm_id, person_id, kind = values
+            return factors.binding(firm_id, person_id, MethodKind(kind))
+        if self.name == "messages":
+            return message_binding(*values)
+        return signing_key_binding(*values)
+
+
+ENCRYPTED = (
+    EncryptedColumn("seeds", Card.seed_key_id, Card.seed_box, Card.id, (Card.firm_id, Card.serial)),
+    EncryptedColumn(
+        "stations' keys",
+        Credential.psk_key_id,
+        Credential.psk_box,
+        Credential.id,
+        (Credential.id,),
+    ),
+    EncryptedColumn(
+        "factors",
+        Factor.secret_key_id,
+        Factor.secret_box,
+        Factor.id,
+        (Factor.firm_id, Factor.person_id, Factor.kind),
+    ),
+    EncryptedColumn(
+        "messages",
+        Message.body_key_id,
+        Message.body_box,
+        Message.id,
+        (Message.firm_id, Message.channel),
+    ),
+    EncryptedColumn(
+        "signing keys", SigningKey.key_id, SigningKey.key_box, SigningKey.id, (SigningKey.id,)
+    ),
+)
+
+
+def use_of_keys(connection: Connection) -> dict[str, int]:
+    """Key id → how many values are under it."""
+    counts: dict[str, int] = {}
+    for column in ENCRYPTED:
+        rows = connection.execute(
+            select(column.key_id, func.count())
+            .where(column.key_id.is_not(None))
+            .group_by(column.key_id)
+        )
+        for key_id, count in rows:
+            counts[str(key_id)] = counts.get(str(key_id), 0) + count
+    return counts
+
+
+def rotate(database: Database, key_file: Path, *, now: float) -> tuple[str, int]:
+    """Make a new encryption key and move every value under it, a few at a time, while the server
+    runs: its workers read the key file again when they meet the new key. Safe to interrupt and to
+    run again. → the new key's id and how many values moved."""
+    key_id = keys.add_encryption_key(key_file)
+    ring = keys.load(key_file)
+    moved = sum(_reencrypt(database, ring, column) for column in ENCRYPTED)
+    with database.write() as connection:
+        act = Act(int(now * 1000), None, "console", "keys-rotated", key_id, {"values": moved})
+        record(connection, ring, [act])
+    return key_id, moved
+
+
+def finish_rotation(database: Database, key_file: Path) -> int:
+    """Move what is still under an older key, as after an interrupted rotation. → how many"""
+    ring = keys.load(key_file)
+    return sum(_reencrypt(database, ring, column) for column in ENCRYPTED)
+
+
+def retire_key(database: Database, key_file: Path, key_id: str, *, now: float) -> None:
+    """Forget an old key. Raises RefusedError while anything is under it."""
+    with database.write() as connection:
+        count = use_of_keys(connection).get(key_id, 0)
+        if count:
+            raise RefusedError(
+                f"{count} values are still encrypted under {key_id}.",
+                kept="The key stays.",
+                todo="Run 'tally server keys rotate' first.",
+            )
+        ring = keys.load(key_file)
+        act = Act(int(now * 1000), None, "console", "key-retired", key_id)
+        record(connection, ring, [act])
+        keys.remove_encryption_key(key_file, key_id)
+
+
+def _reencrypt(database: Database, ring: KeyRing, column: EncryptedColumn) -> int:
+    moved = 0
+    while True:
+        with database.write() as connection:
+            rows = connection.execute(
+                select(column.row_id, column.key_id, column.box, *column.parts)
+                .where(column.key_id.is_not(None), column.key_id != ring.active)
+                .limit(BATCH)
+            ).all()
+            for row in rows:
+                binding = column.binding(row)
+                old = Box(str(row[1]), bytes(row[2] or b""))
+                box = ring.encrypt(ring.decrypt(old, binding), binding)
+                connection.execute(
+                    update(column.row_id.class_)
+                    .where(column.row_id == row[0], column.box == row[2])
+                    .values({column.key_id.key: box.key_id, column.box.key: box.blob})
+                )
+            moved += len(rows)
+        if len(rows) < BATCH:
+            return moved
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """A private file beside the target that takes its name when it is whole."""
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        yield draft
+        descriptor = os.open(draft, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _run_tool(database: Database, name: str, *arguments: str) -> None:
+    """Run one of PostgreSQL's tools. {} in an argument becomes the connection string (which may
+    name several hosts); the password goes by the environment, for everybody may read arguments."""
+    from psycopg.conninfo import make_conninfo
+
+    path = shutil.which(name)
+    if path is None:
+        raise TallyError(
+            f"{name} is not installed.", kept="Nothing was changed.", todo="Install it."
+        )
+    _, where = database.engine.dialect.create_connect_args(database.url)
+    where.pop("context", None)
+    secret = {"PGPASSWORD": str(where.pop("password"))} if "password" in where else {}
+    words = [word.replace("{}", make_conninfo(**where)) for word in arguments]
+    done = subprocess.run(
+        [path, *words], capture_output=True, text=True, check=False, env={**os.environ, **secret}
+    )
+    if done.returncode:
+        raise TallyError(
+            f"{name} failed: {done.stderr.strip().splitlines()[-1:]}.", kept="See its message."
+        )

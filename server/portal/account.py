@@ -1,0 +1,262 @@
+"""A member's own page: second factors, sessions, password, address for notices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from tallystick.server.accounts import passwords, people, sessions
+from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.notices import notify
+from tallystick.server.methods import METHODS
+from tallystick.server.methods.base import Context, Held
+from tallystick.server.methods.sent import EMAIL
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
+from tallystick.server.signing_in import login, recovery, second
+from tallystick.server.store import rates
+from tallystick.server.store.audit import Act, record
+
+router = APIRouter(prefix="/p/{firm}")
+
+PASSWORD_TRIES = 10
+
+
+@router.get("/")
+def home(member: AMember) -> Response:
+    return show_home(member)
+
+
+def show_home(
+    member: Member, *, error: ApiError | None = None, notice: str | None = None
+) -> Response:
+    visit, session = member.visit, member.session
+    now = visit.state.now()
+    with visit.state.database.read() as connection:
+        held = second.usable(context_for(member, connection), session.person)
+        listed = sessions.of_person(connection, session.person.id, now)
+    kinds = {one.kind for one in held}
+    return visit.render(
+        "home.html",
+        status=error.status if error else 200,
+        error=error,
+        notice=notice,
+        held=held,
+        sessions=listed,
+        missing=max(0, session.policy.recommended_methods - len(kinds)),
+        required=second.too_few(session.policy, held),
+        kinds=[kind for kind in METHODS if kind in session.policy.methods],
+    )
+
+
+def context_for(
+    member: Member, connection: Connection, *, attempt: bytes = b"", challenge: bytes = b""
+) -> Context:
+    visit = member.visit
+    return second.context_of(
+        visit.state,
+        connection,
+        visit.firm.id,
+        visit.firm.name,
+        visit.firm.policy,
+        visit.browser.source,
+        attempt=attempt,
+        challenge=challenge,
+    )
+
+
+@router.post("/methods/{kind}/{key}/rename")
+def rename(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
+    label = form.get("label", "").strip()
+    if not 0 < len(label) <= 64 or not label.isprintable():
+        return show_home(
+            member,
+            error=ApiError(
+                422,
+                "bad-label",
+                "A name has 1 to 64 characters.",
+                kept=NOTHING_CHANGED,
+                todo="Choose another one.",
+            ),
+        )
+    try:
+        with member.visit.state.database.write() as connection:
+            context = context_for(member, connection)
+            METHODS[kind].rename(context, second.as_person(member.session.person), key, label)
+            note_change(member, connection, "method-renamed", kind, "a way to sign in was renamed")
+    except ApiError as error:
+        return show_home(member, error=error)
+    member.visit.state.outbox.wake()
+    return member.visit.go("/")
+
+
+@router.get("/methods/{kind}/{key}/remove")
+def remove_page(member: AFreshMember, kind: MethodKind, key: str) -> Response:
+    """Asks once more: what is removed does not come back."""
+    with member.visit.state.database.read() as connection:
+        held = _held(member, connection, kind, key)
+    return member.visit.render("remove.html", one=held)
+
+
+@router.post("/methods/{kind}/{key}/remove")
+def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Response:
+    """Not below what policy asks for: enrol another one first."""
+    person = member.session.person
+    state = member.visit.state
+    try:
+        with state.database.write() as connection:
+            context = context_for(member, connection)
+            METHODS[kind].remove(context, second.as_person(person), key)
+            if second.too_few(member.session.policy, second.usable(context, person)):
+                raise ApiError(
+                    409,
+                    "too-few-methods",
+                    f"Your firm asks for {member.session.policy.minimum_methods} at least.",
+                    kept="The method stays.",
+                    todo="Enrol another one first.",
+                )
+            note_change(member, connection, "method-removed", kind, "a way to sign in was removed")
+    except ApiError as error:
+        return show_home(member, error=error)
+    state.outbox.wake()
+    return show_home(member, notice="It is removed.")
+
+
+def _held(member: Member, connection: Connection, kind: MethodKind, key: str) -> Held:
+    """One of the member's own methods. Raises ApiError (404)."""
+    context = context_for(member, connection)
+    for held in METHODS[kind].held(context, second.as_person(member.session.person)):
+        if held.key == key:
+            return held
+    raise ApiError(
+        404,
+        "no-such-method",
+        "This method is not enrolled.",
+        kept=NOTHING_CHANGED,
+        todo="Choose one of the methods listed in your account.",
+    )
+
+
+def note_change(
+    member: Member, connection: Connection, action: str, kind: MethodKind, what: str
+) -> None:
+    """Audit a change of methods and tell the user."""
+    _note(member, connection, action, kind=kind.value)
+    tell(member, connection, member.session.person, what)
+
+
+def tell(member: Member, connection: Connection, person: Known, what: str) -> None:
+    """A notice to someone of the member's firm. what: ends "In your account at FIRM, …"."""
+    visit = member.visit
+    notify(
+        connection,
+        visit.state.ring,
+        firm=visit.firm.name,
+        policy=member.session.policy,
+        person=person,
+        what=what,
+        now=visit.state.now(),
+    )
+
+
+def _note(member: Member, connection: Connection, action: str, **detail: str | int) -> None:
+    person, state = member.session.person, member.visit.state
+    actor = f"person:{person.id}"
+    act = Act(int(state.now() * 1000), person.firm_id, actor, action, person.login, detail)
+    record(connection, state.ring, [act])
+
+
+@router.post("/sessions/{session_id}/end")
+def end_session(member: AMember, session_id: int, form: Form) -> Response:
+    with member.visit.state.database.write() as connection:
+        sessions.end(connection, member.session.person.id, session_id)
+    return member.visit.go("/")
+
+
+@router.post("/sessions/end-others")
+def end_others(member: AMember, form: Form) -> Response:
+    with member.visit.state.database.write() as connection:
+        sessions.end_all(connection, member.session.person.id, but=member.session.id)
+    return member.visit.go("/")
+
+
+@router.get("/password")
+def password_page(member: AFreshMember) -> Response:
+    return member.visit.render("password.html")
+
+
+@router.post("/password")
+def change_password(member: AFreshMember, form: Form) -> Response:
+    """Needs the old password, too."""
+    visit, person = member.visit, member.session.person
+    state = visit.state
+    try:
+        with state.database.write() as connection:
+            rates.take(
+                connection,
+                f"own-password|{person.id}",
+                limit=PASSWORD_TRIES,
+                window_s=login.PASSWORD_WINDOW_S,
+                now=state.now(),
+                what="tries",
+            )
+            stored = passwords.stored_hash(connection, person.id)
+        if not passwords.matches(stored, form.get("old", "")):
+            raise ApiError(
+                422,
+                "wrong-password",
+                "The old password is wrong.",
+                kept=NOTHING_CHANGED,
+                todo="Try again.",
+            )
+        new = form.get("password", "")
+        passwords.check_new(new, person.login, member.session.policy, state.breached)
+        hashed = passwords.hash_new(new)
+    except ApiError as error:
+        return visit.render("password.html", status=error.status, error=error)
+    with state.database.write() as connection:
+        recovery.set_password(
+            state,
+            connection,
+            visit.firm.name,
+            member.session.policy,
+            person,
+            hashed,
+            keep_session=member.session.id,
+        )
+    state.outbox.wake()
+    return show_home(member, notice="Your password is changed; other sessions are ended.")
+
+
+@router.get("/address")
+def address_page(member: AFreshMember) -> Response:
+    return member.visit.render("address.html", address=member.session.person.email or "")
+
+
+@router.post("/address")
+def change_address(member: AFreshMember, form: Form) -> Response:
+    """Where notices of changes go. The old address is told of the new one."""
+    visit, person = member.visit, member.session.person
+    state, address = visit.state, form.get("address", "").strip()
+    if address and not EMAIL.fullmatch(address):
+        error = ApiError(
+            422,
+            "bad-address",
+            "This is not an e-mail address.",
+            kept=NOTHING_CHANGED,
+            todo="Correct it and send it again.",
+        )
+        return visit.render("address.html", status=422, error=error, address=address)
+    with state.database.write() as connection:
+        what = "the address for such notices was changed"
+        tell(member, connection, person, what)
+        people.change(connection, person.firm_id, person.id, email=address or None)
+        if address and address != person.email:
+            tell(member, connection, replace(person, email=address), what)
+        _note(member, connection, "address-changed")
+    state.outbox.wake()
+    return visit.go("/")

@@ -1,0 +1,91 @@
+"""The pages that ask for a second factor: to sign in, and again before a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import ApiError
+from tallystick.server.methods.base import Held
+from tallystick.server.portal.web import Form, Visit
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.signing_in.words import refusal
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Who is asked, and in which flow: `second` (signing in) or `prove`. The flow is also where
+    its pages are, and templates go by it. The two calls raise ApiError (401) once it is over."""
+
+    visit: Visit
+    flow: str
+    choices: Callable[[], list[Held]]
+    challenge: Callable[[MethodKind, str], Mapping[str, Any]]
+
+    def choose(self, held: list[Held], *, error: ApiError | None = None) -> Response:
+        """Which one? A card that is the only one is asked for at once."""
+        if error is None and len(held) == 1 and held[0].kind is MethodKind.CARD:
+            return self.visit.go(f"/{self.flow}/card/{held[0].key}")
+        status = error.status if error else 200
+        return self.visit.render(
+            "choose.html", status=status, error=error, held=held, flow=self.flow
+        )
+
+    def ask(self, kind: MethodKind, key: str, *, error: ApiError | None = None) -> Response:
+        """Send a code, or make WebAuthn options, and ask for the proof. Where that cannot be done,
+        the user may choose another factor."""
+        try:
+            show = self.challenge(kind, key)
+        except ApiError as problem:
+            if problem.status == 401:
+                raise
+            return self.choose(self.choices(), error=problem)
+        return self._page(kind, key, show, error)
+
+    def again(self, kind: MethodKind, key: str, verdict: Verdict) -> Response:
+        """Ask once more after a refusal. A code that was sent stays good: no other one is sent."""
+        error = refusal(verdict)
+        if kind in (MethodKind.SMS, MethodKind.EMAIL):
+            return self._page(kind, key, {"shown": "", "minutes": 0}, error)
+        return self.ask(kind, key, error=error)
+
+    def _page(
+        self, kind: MethodKind, key: str, show: Mapping[str, Any], error: ApiError | None
+    ) -> Response:
+        status = error.status if error else 200
+        return self.visit.render(
+            "second.html",
+            status=status,
+            error=error,
+            kind=kind,
+            key=key,
+            show=show,
+            flow=self.flow,
+        )
+
+
+def pages(asking: Callable[..., Asking]) -> APIRouter:
+    """The pages that ask, below the flow's own path. asking: a dependency that tells who it is."""
+    router = APIRouter()
+    asked = Depends(asking)
+
+    @router.get("/card/{key}")
+    def card_page(key: str, asking: Asking = asked) -> Response:
+        """Asking for a card's code sends nothing, so a link is enough."""
+        return asking.ask(MethodKind.CARD, key)
+
+    @router.get("/totp/{key}")
+    def totp_page(key: str, asking: Asking = asked) -> Response:
+        return asking.ask(MethodKind.TOTP, key)
+
+    @router.post("/{kind}/{key}/ask")
+    def ask(kind: MethodKind, key: str, form: Form, asking: Asking = asked) -> Response:
+        """Send a code, or make WebAuthn options."""
+        return asking.ask(kind, key)
+
+    return router

@@ -1,0 +1,147 @@
+"""Enrol a second factor: begin, then prove that it works."""
+
+from __future__ import annotations
+
+import secrets
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from tallystick.server.accounts import sessions
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.accounts.sessions import digest
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.methods import METHODS
+from tallystick.server.methods.base import Started
+from tallystick.server.portal.account import context_for, note_change, show_home
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.signing_in import attempts, second
+from tallystick.server.signing_in.attempts import Purpose, Stage
+from tallystick.server.signing_in.words import refusal
+
+router = APIRouter(prefix="/p/{firm}/enrol")
+
+
+@router.get("/{kind}")
+def start_page(member: AFreshMember, kind: MethodKind) -> Response:
+    _allowed(member, kind)
+    return member.visit.render("enrol_start.html", kind=kind, form={})
+
+
+@router.post("/{kind}")
+def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
+    """Begin. The code, or the WebAuthn challenge, is bound to this session."""
+    _allowed(member, kind)
+    visit, person = member.visit, member.session.person
+    token, challenge = _token(member), secrets.token_bytes(32)
+
+    def work(connection: Connection) -> Started:
+        attempts.begin(
+            connection,
+            firm_id=visit.firm.id,
+            person_id=person.id,
+            purpose=Purpose.ENROL,
+            stage=Stage.CONFIRM,
+            context={"kind": kind.value, "challenge": challenge.hex()},
+            source=visit.browser.source,
+            now=visit.state.now(),
+            token=token,
+        )
+        context = context_for(member, connection, attempt=digest(token), challenge=challenge)
+        return METHODS[kind].start(context, second.as_person(person), form)
+
+    try:
+        started = visit.state.database.run(work)
+    except ApiError as error:
+        return visit.render(
+            "enrol_start.html", status=error.status, error=error, kind=kind, form=form
+        )
+    visit.state.outbox.wake()
+    return _confirm_page(member, kind, started, form)
+
+
+@router.post("/{kind}/{key}/confirm")
+def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
+    _allowed(member, kind)
+    visit, person = member.visit, member.session.person
+    token = _token(member)
+
+    def work(connection: Connection) -> Verdict:
+        under = attempts.find(connection, token, visit.firm.id, Purpose.ENROL, visit.state.now())
+        if under is None or under.context.get("kind") != kind.value:
+            raise second.over()
+        challenge = bytes.fromhex(str(under.context["challenge"]))
+        context = context_for(member, connection, attempt=under.id, challenge=challenge)
+        verdict = METHODS[kind].finish(context, second.as_person(person), key, form)
+        if verdict.accepted:
+            attempts.finish(connection, under)
+            sessions.strengthen(connection, member.session, METHODS[kind].amr, visit.state.now())
+            note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
+        return verdict
+
+    try:
+        verdict = visit.state.database.run(work)
+    except ApiError as error:
+        return visit.render(
+            "enrol_start.html", status=error.status, error=error, kind=kind, form=form
+        )
+    if not verdict.accepted:
+        return _try_again(member, kind, key, verdict, form)
+    visit.state.outbox.wake()
+    return show_home(member, notice="It works, and is enrolled.")
+
+
+def _try_again(
+    member: Member, kind: MethodKind, key: str, verdict: Verdict, form: Form
+) -> Response:
+    """The same page once more; a new WebAuthn challenge needs a new start."""
+    error = refusal(verdict)
+    if kind is MethodKind.WEBAUTHN:
+        return member.visit.render(
+            "enrol_start.html", status=error.status, error=error, kind=kind, form={}
+        )
+    started = Started(key, {"serial": key, "shown": "", "minutes": 0})
+    if kind is MethodKind.TOTP:
+        with member.visit.state.database.read() as connection:
+            started = METHODS[kind].show_again(  # type: ignore[attr-defined]
+                context_for(member, connection), second.as_person(member.session.person), key
+            )
+    return _confirm_page(member, kind, started, form, error=error)
+
+
+def _confirm_page(
+    member: Member,
+    kind: MethodKind,
+    started: Started,
+    form: Form,
+    *,
+    error: ApiError | None = None,
+) -> Response:
+    return member.visit.render(
+        "enrol_confirm.html",
+        status=error.status if error else 200,
+        error=error,
+        kind=kind,
+        key=started.key,
+        show=started.show,
+        label=form.get("label", ""),
+    )
+
+
+def _allowed(member: Member, kind: MethodKind) -> None:
+    """Raises ApiError (403)."""
+    if kind not in member.session.policy.methods:
+        raise ApiError(
+            403,
+            "method-not-allowed",
+            "Your firm does not use this method.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another one.",
+        )
+
+
+def _token(member: Member) -> str:
+    """One enrolment at a time in a session; its token never leaves the server."""
+    return member.visit.state.ring.tag("enrol", str(member.session.id).encode()).hex()

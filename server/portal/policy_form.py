@@ -1,0 +1,138 @@
+"""The policy as a form: groups of fields with words that people understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
+
+METHOD_WORDS = {
+    MethodKind.CARD: "Card",
+    MethodKind.TOTP: "Authenticator app",
+    MethodKind.WEBAUTHN: "Fingerprint reader or security key",
+    MethodKind.SMS: "Text message",
+    MethodKind.EMAIL: "E-mail",
+}
+ROLE_WORDS = {
+    PersonRole.SUPPORT: "Support agents",
+    PersonRole.ADMINISTRATOR: "Administrators",
+    PersonRole.AUDITOR: "Auditors",
+}
+
+# field: label, hint
+GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Methods": {
+        "methods": ("Methods that may be used", ""),
+        "recovery_methods": (
+            "Methods that may recover a password",
+            "Leave out those that a thief of a mailbox or a telephone would have.",
+        ),
+        "minimum_methods": ("Methods that everybody must have", ""),
+        "recommended_methods": ("Methods that people are asked to have", ""),
+    },
+    "Codes of cards and apps": {
+        "look_ahead": ("Look-ahead window, in presses", "How far a card may be ahead."),
+        "look_back": ("Past codes told apart as used, in presses", ""),
+        "resync_window": ("Resynchronisation window, in presses", "Two codes in a row are needed."),
+        "totp_steps_around": ("Clock error allowed to apps, in steps of 30 s", ""),
+    },
+    "Wrong codes": {
+        "max_failures": ("Wrong codes before a pause", ""),
+        "lockout_s": ("First pause, in seconds", "It doubles with each further wrong code."),
+        "lockout_max_s": ("Longest pause, in seconds", ""),
+        "lockout_lifted_by": ("Who may end a pause early", ""),
+    },
+    "Codes that are sent": {
+        "sent_code_digits": ("Digits", ""),
+        "sent_code_life_s": ("Good for, in seconds", ""),
+        "sent_code_tries": ("Tries", ""),
+        "sends_per_person_per_hour": ("Messages to one person in an hour", ""),
+        "sends_per_address_per_hour": ("Messages to one number or address in an hour", ""),
+        "sends_per_source_per_hour": ("Messages asked for from one network address in an hour", ""),
+    },
+    "Passwords and sessions": {
+        "password_min_length": ("Shortest password, in characters", ""),
+        "password_max_failures": ("Wrong passwords in a quarter of an hour", ""),
+        "session_hours": ("Longest session, in hours", ""),
+        "session_idle_minutes": ("A session ends when not used for, in minutes", ""),
+        "remember_device_days": (
+            "A browser may be remembered for, in days",
+            "0: a second factor is asked for every time.",
+        ),
+    },
+    "The working day": {
+        "time_zone": ("Time zone", "As in the IANA database: Europe/Oslo."),
+        "day_ends": ("The day ends at", "Cards lent for the day are free again then."),
+        "loan_max_hours": ("Longest loan, in hours", ""),
+    },
+}
+CHOICES: Mapping[str, Mapping[Any, str]] = {
+    "methods": METHOD_WORDS,
+    "recovery_methods": {k: v for k, v in METHOD_WORDS.items() if k is not MethodKind.WEBAUTHN},
+    "lockout_lifted_by": ROLE_WORDS,
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field as the page shows it. kind: number, text, time or choices."""
+
+    name: str
+    label: str
+    hint: str
+    kind: str
+    value: str
+    least: int | None = None
+    most: int | None = None
+    choices: tuple[tuple[str, str, bool], ...] = ()
+
+
+def fields_of(policy: FirmPolicy, sent: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
+    """Group → its fields, filled in; as they were sent, when that was refused."""
+    return {
+        group: [_as_sent(_field(policy, name, *words), sent) for name, words in fields.items()]
+        for group, fields in GROUPS.items()
+    }
+
+
+def _as_sent(field: Field, sent: Mapping[str, str] | None) -> Field:
+    if sent is None:
+        return field
+    choices = tuple(
+        (value, words, f"{field.name}.{value}" in sent) for value, words, _ in field.choices
+    )
+    return replace(field, value=sent.get(field.name, field.value), choices=choices)
+
+
+def values_of(form: Mapping[str, str]) -> dict[str, Any]:
+    """What a sent form says, to be validated as a policy."""
+    values: dict[str, Any] = {}
+    for fields in GROUPS.values():
+        for name in fields:
+            if name in CHOICES:
+                values[name] = [
+                    choice.value for choice in CHOICES[name] if f"{name}.{choice.value}" in form
+                ]
+            elif name in form:
+                values[name] = form[name].strip()
+    return values
+
+
+def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
+    value = getattr(policy, name)
+    if name in CHOICES:
+        choices = tuple((one.value, words, one in value) for one, words in CHOICES[name].items())
+        return Field(name, label, hint, "choices", "", choices=choices)
+    if name == "day_ends":
+        return Field(name, label, hint, "time", value.strftime("%H:%M"))
+    if not isinstance(value, int):
+        return Field(name, label, hint, "text", str(value))
+    bounds = {
+        key: getattr(rule, key)
+        for rule in FirmPolicy.model_fields[name].metadata
+        for key in ("ge", "le")
+        if hasattr(rule, key)
+    }
+    return Field(name, label, hint, "number", str(value), bounds.get("ge"), bounds.get("le"))

@@ -1,0 +1,54 @@
+"""A second factor once more, before a change in one's own account."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.portal.asking import Asking, pages
+from tallystick.server.portal.web import AMember, Form
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.signing_in import stepup
+
+FLOW = "prove"
+
+router = APIRouter(prefix="/p/{firm}/prove")
+
+
+def asking(member: AMember) -> Asking:
+    """The session is asked."""
+    visit, session = member.visit, member.session
+    return Asking(
+        visit,
+        FLOW,
+        choices=lambda: stepup.choices(visit.state, session, visit.browser),
+        challenge=lambda kind, key: stepup.challenge(
+            visit.state, session, kind, key, visit.browser
+        ),
+    )
+
+
+AnAsking = Annotated[Asking, Depends(asking)]
+
+router.include_router(pages(asking))
+
+
+@router.get("")
+def choose_page(member: AMember, asking: AnAsking, next: str = "") -> Response:
+    visit = member.visit
+    return asking.choose(
+        stepup.begin(visit.state, member.session, visit.browser, visit.safe_next(next))
+    )
+
+
+@router.post("/{kind}/{key}")
+def prove(member: AMember, asking: AnAsking, kind: MethodKind, key: str, form: Form) -> Response:
+    visit = member.visit
+    outcome = stepup.prove(visit.state, member.session, kind, key, form, visit.browser)
+    if isinstance(outcome, Verdict):
+        return asking.again(kind, key, outcome)
+    # A page, not a redirect: see signing in.
+    return visit.render("signed_in.html", go_on=outcome or f"{visit.base}/", flow=FLOW)

@@ -1,0 +1,107 @@
+"""Forgot the password."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import ApiError
+from tallystick.server.portal.web import RECOVERY, AnyVisit, Form, Visit
+from tallystick.server.signing_in import recovery
+from tallystick.server.signing_in.words import refusal
+
+router = APIRouter(prefix="/p/{firm}/recover")
+
+
+@router.get("")
+def start_page(visit: AnyVisit) -> Response:
+    return _start(visit)
+
+
+def _start(visit: Visit, *, error: ApiError | None = None, login: str = "") -> Response:
+    policy = visit.firm.policy
+    kinds = policy.recovery_methods & policy.methods
+    return visit.render(
+        "recover.html",
+        status=error.status if error else 200,
+        error=error,
+        login=login,
+        kinds=[kind for kind in MethodKind if kind in kinds],
+    )
+
+
+@router.post("")
+def start(visit: AnyVisit, form: Form) -> Response:
+    login = form.get("login", "").strip()[:255]
+    try:
+        kind = MethodKind(form.get("kind", ""))
+        token = recovery.start(visit.state, visit.firm.name, login, kind, visit.browser)
+    except ValueError:
+        return _start(visit, login=login)
+    except ApiError as error:
+        return _start(visit, error=error, login=login)
+    response = visit.go(f"/recover/prove?kind={kind.value}")
+    visit.set_cookie(response, RECOVERY, token)
+    return response
+
+
+@router.get("/prove")
+def prove_page(visit: AnyVisit, kind: MethodKind) -> Response:
+    return visit.render("recover_prove.html", kind=kind)
+
+
+@router.post("/prove")
+def prove(visit: AnyVisit, kind: MethodKind, form: Form) -> Response:
+    verdict = recovery.prove(
+        visit.state, visit.firm.name, visit.cookie(RECOVERY), form, visit.browser
+    )
+    if verdict.accepted:
+        return visit.go("/recover/reset")
+    error = refusal(verdict)
+    return visit.render("recover_prove.html", status=error.status, error=error, kind=kind)
+
+
+@router.get("/reset")
+def reset_page(visit: AnyVisit) -> Response:
+    return visit.render("recover_reset.html")
+
+
+@router.post("/reset")
+def reset(visit: AnyVisit, form: Form) -> Response:
+    try:
+        recovery.reset(
+            visit.state,
+            visit.firm.name,
+            visit.cookie(RECOVERY),
+            form.get("password", ""),
+            visit.browser,
+        )
+    except ApiError as error:
+        if error.status == 401:
+            raise
+        return visit.render("recover_reset.html", status=error.status, error=error)
+    response = visit.render(
+        "sign_in.html", login="", next="", notice="Your new password is set. Sign in with it."
+    )
+    visit.drop_cookie(response, RECOVERY)
+    return response
+
+
+@router.get("/help")
+def help_page(visit: AnyVisit) -> Response:
+    return visit.render("recover_help.html", login="")
+
+
+@router.post("/help")
+def help_code(visit: AnyVisit, form: Form) -> Response:
+    login = form.get("login", "").strip()[:255]
+    try:
+        token = recovery.with_help(
+            visit.state, visit.firm.name, login, form.get("code", "")[:40], visit.browser
+        )
+    except ApiError as error:
+        return visit.render("recover_help.html", status=error.status, error=error, login=login)
+    response = visit.go("/recover/reset")
+    visit.set_cookie(response, RECOVERY, token)
+    return response

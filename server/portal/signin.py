@@ -1,0 +1,115 @@
+"""Sign in, the second factor, sign out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from tallystick.server.accounts import sessions
+from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.errors import ApiError
+from tallystick.server.portal.asking import Asking, pages
+from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.signing_in import login
+from tallystick.server.signing_in.login import Pending, Signed
+
+FLOW = "second"
+
+router = APIRouter(prefix="/p/{firm}")
+
+
+@router.get("/sign-in")
+def sign_in_page(visit: AnyVisit, next: str = "", again: str = "") -> Response:
+    """again: also for someone who is signed in, as a service may ask (OpenID Connect, `prompt`)."""
+    if visit.session is not None and not again:
+        return visit.go("/")
+    return visit.render("sign_in.html", login="", next=visit.safe_next(next))
+
+
+@router.post("/sign-in")
+def sign_in(visit: AnyVisit, form: Form) -> Response:
+    name = form.get("login", "").strip()[:255]
+    next_url = visit.safe_next(form.get("next", ""))
+    try:
+        outcome = login.with_password(
+            visit.state, visit.firm.name, name, form.get("password", ""), visit.browser, next_url
+        )
+    except ApiError as error:
+        return visit.render(
+            "sign_in.html", status=error.status, error=error, login=name, next=next_url
+        )
+    if isinstance(outcome, Pending):
+        response = visit.go("/second")
+        visit.set_cookie(response, ATTEMPT, outcome.attempt)
+        return response
+    return _signed(visit, outcome)
+
+
+def asking(visit: AnyVisit) -> Asking:
+    """Whoever has the cookie of an attempt is asked."""
+    state, firm, attempt = visit.state, visit.firm.name, visit.cookie(ATTEMPT)
+    return Asking(
+        visit,
+        FLOW,
+        choices=lambda: login.choices(state, firm, attempt),
+        challenge=lambda kind, key: login.challenge(
+            state, firm, attempt, kind, key, visit.browser.source
+        ),
+    )
+
+
+AnAsking = Annotated[Asking, Depends(asking)]
+
+router.include_router(pages(asking), prefix="/second")
+
+
+@router.get("/second")
+def choose_page(asking: AnAsking) -> Response:
+    return asking.choose(asking.choices())
+
+
+@router.post("/second/{kind}/{key}")
+def prove(visit: AnyVisit, asking: AnAsking, kind: MethodKind, key: str, form: Form) -> Response:
+    outcome = login.with_factor(
+        visit.state,
+        visit.firm.name,
+        visit.cookie(ATTEMPT),
+        kind,
+        key,
+        form,
+        visit.browser,
+        remember=form.get("remember") == "yes",
+    )
+    if isinstance(outcome, Verdict):
+        return asking.again(kind, key, outcome)
+    return _signed(visit, outcome)
+
+
+@router.post("/sign-out")
+def sign_out(member: AMember, form: Form) -> Response:
+    visit = member.visit
+    with visit.state.database.write() as connection:
+        sessions.end(connection, member.session.person.id, member.session.id)
+    response = visit.go("/sign-in")
+    visit.drop_cookie(response, SESSION)
+    return response
+
+
+def _signed(visit: Visit, signed: Signed) -> Response:
+    """On with a new session. The last step is a page, not a redirect: a form may only lead to
+    this site, and the next page may lead on to a service elsewhere."""
+    if visit.session is not None:  # signed in anew: the session before is over
+        with visit.state.database.write() as connection:
+            sessions.end(connection, visit.session.person.id, visit.session.id)
+    go_on = signed.next_url or f"{visit.base}/"
+    response = visit.render("signed_in.html", go_on=go_on, flow=FLOW)
+    visit.set_cookie(response, SESSION, signed.session)
+    visit.drop_cookie(response, ATTEMPT)
+    if signed.device:
+        visit.set_cookie(
+            response, DEVICE, signed.device, days=visit.firm.policy.remember_device_days
+        )
+    return response

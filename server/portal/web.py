@@ -1,0 +1,238 @@
+"""Cookies, forms, and who is asking: what every portal page starts from."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from tallystick.server.accounts import firms, sessions
+from tallystick.server.accounts.firms import KnownFirm
+from tallystick.server.accounts.rights import Right, rights_of
+from tallystick.server.accounts.sessions import SignedIn
+from tallystick.server.api.access import state_of
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.portal.templating import TEMPLATES, page_headers
+from tallystick.server.signing_in import stepup
+from tallystick.server.signing_in.login import Browser
+from tallystick.server.state import State
+
+SESSION, ATTEMPT, RECOVERY, DEVICE, CSRF = (
+    f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "csrf")
+)
+MAX_FIELD = 20_000
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request to a page of one firm."""
+
+    request: Request
+    state: State
+    firm: KnownFirm
+    browser: Browser
+    session: SignedIn | None
+    csrf_cookie: str
+
+    @property
+    def base(self) -> str:
+        return f"/p/{self.firm.name}"
+
+    def cookie(self, name: str) -> str:
+        return self.request.cookies.get(name, "")
+
+    def csrf(self) -> str:
+        """What a form must carry: only this server can make it from the browser's cookie."""
+        return self.state.ring.tag("csrf", self.csrf_cookie.encode()).hex()[:32]
+
+    def rights(self) -> frozenset[Right]:
+        if self.session is None:
+            return frozenset()
+        return rights_of(self.session.person.role, self.session.policy)
+
+    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A page, with what every template may use."""
+        html = TEMPLATES.get_template(template).render(
+            base=self.base,
+            firm_name=self.firm.name,
+            policy=self.firm.policy,
+            zone=self.firm.policy.time_zone,
+            csrf=self.csrf(),
+            session=self.session,
+            rights=self.rights(),
+            path=self.request.url.path,
+            **({"error": None, "notice": None} | values),
+        )
+        response = HTMLResponse(html, status_code=status, headers=page_headers())
+        if self.cookie(CSRF) != self.csrf_cookie:
+            self.set_cookie(response, CSRF, self.csrf_cookie, strict=True)
+        return response
+
+    def go(self, path: str) -> Response:
+        """On to a page of this firm."""
+        return RedirectResponse(self.base + path, status_code=303)
+
+    def set_cookie(
+        self, response: Response, name: str, value: str, *, days: int = 0, strict: bool = False
+    ) -> None:
+        response.set_cookie(
+            name,
+            value,
+            max_age=days * 86400 if days else None,
+            path=self.base,
+            secure=self.state.public_url.startswith("https:"),
+            httponly=True,
+            samesite="strict" if strict else "lax",
+        )
+
+    def drop_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(name, path=self.base)
+
+    def safe_next(self, wanted: str) -> str:
+        """A page of this firm, or nothing: never another site."""
+        ok = wanted.startswith(self.base + "/") and "\\" not in wanted and "//" not in wanted
+        return wanted[:2000] if ok else ""
+
+
+class NeedsSignInError(Exception):
+    """The page is for someone who is signed in."""
+
+    def __init__(self, visit: Visit) -> None:
+        super().__init__("sign-in needed")
+        self.visit = visit
+
+
+class NeedsProofError(Exception):
+    """The page is for someone who has just shown a second factor."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__("proof needed")
+        self.member = member
+
+
+async def send_to_prove(request: Request, error: Exception) -> Response:
+    """A form that was sent too late is filled in again: its page has the same path."""
+    assert isinstance(error, NeedsProofError)
+    enrolled = error.member.session.person.enrolled
+    to = "/prove?next=" if enrolled else "/sign-in?again=yes&next="
+    return error.member.visit.go(to + quote(request.url.path, safe=""))
+
+
+async def send_to_sign_in(request: Request, error: Exception) -> Response:
+    assert isinstance(error, NeedsSignInError)
+    wanted = request.url.path if request.method == "GET" else ""
+    query = f"?next={quote(wanted, safe='')}" if wanted else ""
+    return error.visit.go(f"/sign-in{query}")
+
+
+def visit(request: Request, firm: str) -> Visit:
+    """Anyone. Raises ApiError (404) for an unknown firm."""
+    state = state_of(request)
+    token = request.cookies.get(SESSION, "")
+    now = state.now()
+    with state.database.read() as connection:
+        known = firms.by_name(connection, firm)
+        session = sessions.current(connection, token, known.id, now) if token else None
+    if session is not None:
+        with state.database.write() as connection:
+            sessions.touch(connection, session.id, now)
+    browser = Browser(
+        source=request.client.host if request.client else "",
+        agent=request.headers.get("user-agent", ""),
+        device=request.cookies.get(DEVICE, ""),
+    )
+    csrf = request.cookies.get(CSRF, "") or secrets.token_urlsafe(24)
+    return Visit(request, state, known, browser, session, csrf)
+
+
+AnyVisit = Annotated[Visit, Depends(visit)]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A visit of someone who is signed in."""
+
+    visit: Visit
+    session: SignedIn
+
+
+def member(visit: AnyVisit) -> Member:
+    if visit.session is None:
+        raise NeedsSignInError(visit)
+    return Member(visit, visit.session)
+
+
+AMember = Annotated[Member, Depends(member)]
+
+
+def fresh(member: AMember) -> Member:
+    """A dependency: a member who has shown a second factor (or, without one, his password) in the
+    last minutes. An open browser is not enough to change how its owner signs in."""
+    if not stepup.is_fresh(member.session, member.visit.state.now()):
+        raise NeedsProofError(member)
+    return member
+
+
+AFreshMember = Annotated[Member, Depends(fresh)]
+
+
+def staff(*rights: Right) -> Callable[[Member], Member]:
+    """A dependency: a signed-in member with all of these rights, and with enough second factors
+    enrolled. Raises ApiError (403)."""
+
+    def check(member: AMember) -> Member:
+        if not set(rights) <= member.visit.rights():
+            raise ApiError(
+                403,
+                "no-right",
+                "Your role does not allow this.",
+                kept=NOTHING_CHANGED,
+                todo="Ask an administrator of your firm.",
+            )
+        if "mfa" not in member.session.amr:
+            raise ApiError(
+                403,
+                "needs-second-factor",
+                "Pages of staff need a sign-in with a second factor.",
+                kept=NOTHING_CHANGED,
+                todo="Enrol one, sign out, and sign in again with it.",
+            )
+        return member
+
+    return check
+
+
+async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
+    """The fields of a form that this site made. Raises ApiError: 403 when it did not, 422."""
+    fetched_by = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    own = urlsplit(visit.state.public_url)
+    foreign = origin is not None and urlsplit(origin).netloc not in (
+        own.netloc,
+        request.headers.get("host", ""),
+    )
+    fields = await request.form(max_files=0, max_fields=50, max_part_size=MAX_FIELD)
+    values = {name: value for name, value in fields.items() if isinstance(value, str)}
+    if any(len(value) > MAX_FIELD for value in values.values()):
+        raise ApiError(422, "too-long", "A field is too long.", kept=NOTHING_CHANGED)
+    if any("\0" in value for value in values.values()):
+        raise ApiError(422, "not-text", "A field has a NUL in it.", kept=NOTHING_CHANGED)
+    genuine = hmac.compare_digest(values.get("csrf", "").encode(), visit.csrf().encode())
+    if not genuine or foreign or fetched_by not in ("same-origin", "none"):
+        raise ApiError(
+            403,
+            "foreign-form",
+            "This form was not sent from this site, or is too old.",
+            kept=NOTHING_CHANGED,
+            todo="Go back, reload the page, and try again. Your browser has to allow cookies.",
+        )
+    return values
+
+
+Form = Annotated[Mapping[str, str], Depends(form)]

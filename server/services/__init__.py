@@ -1,0 +1,1 @@
+"""Services that log people in here: OpenID Connect and RADIUS."""

@@ -1,0 +1,430 @@
+"""OpenID Connect provider: authorisation code flow with PKCE, one issuer a firm.
+
+Only what is safe and needed: confidential clients, exact redirect URIs, S256 challenges, codes that
+work once, ID tokens signed with RS256 (joserfc). OpenID Connect Core 1.0, RFC 7636, RFC 9700.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tallystick.server.accounts.sessions import SignedIn
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.keys import Box, KeyRing
+from tallystick.server.store.models import Person
+from tallystick.server.store.models_login import OidcClient, OidcCode, Session, SigningKey
+
+if TYPE_CHECKING:  # joserfc is imported where it is used: a server's start does not wait for it
+    from joserfc.jwk import RSAKey
+
+CODE_LIFE_S = 60
+TOKEN_LIFE_S = 300
+KEPT_AFTER_ROTATION_S = 86400
+ALGORITHM = "RS256"
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+MAX_TEXT = 255
+
+
+@dataclass(frozen=True)
+class Client:
+    """A registered service."""
+
+    id: str
+    firm_id: int
+    name: str
+    redirect_uris: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AuthRequest:
+    """A valid authorisation request."""
+
+    client: Client
+    redirect_uri: str
+    scope: str
+    state: str
+    nonce: str
+    challenge: str
+
+
+class RequestError(Exception):
+    """An error that goes back to the client by redirect (RFC 6749 4.1.2.1)."""
+
+    def __init__(self, redirect_uri: str, state: str, error: str, description: str) -> None:
+        super().__init__(description)
+        values = {"error": error, "error_description": description}
+        if state:
+            values["state"] = state
+        self.url = with_query(redirect_uri, values)
+
+
+class TokenError(Exception):
+    """An error of the token endpoint (RFC 6749 5.2)."""
+
+    def __init__(self, error: str, status: int = 400) -> None:
+        super().__init__(error)
+        self.error = error
+        self.status = status
+
+
+def add_client(
+    connection: Connection,
+    ring: KeyRing,
+    *,
+    firm_id: int,
+    name: str,
+    redirect_uris: list[str],
+    now: float,
+    actor: str,
+) -> tuple[str, str]:
+    """→ client id and secret; the secret is shown once. Raises ApiError: 422, 409."""
+    for uri in redirect_uris:
+        parts = urlsplit(uri)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        secure = parts.scheme == "https" or (parts.scheme == "http" and local)
+        if not secure or not parts.hostname or parts.fragment or re.search(r"\s", uri):
+            raise ApiError(
+                422,
+                "bad-redirect-uri",
+                f"{uri} cannot be a redirect URI.",
+                kept=NOTHING_CHANGED,
+                todo="Use https (http only for this machine), without a fragment.",
+            )
+    client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+    try:
+        connection.execute(
+            insert(OidcClient),
+            {
+                "id": client_id,
+                "firm_id": firm_id,
+                "name": name,
+                "secret_hash": hashlib.sha256(secret.encode()).digest(),
+                "redirect_uris": "\n".join(redirect_uris),
+            },
+        )
+    except IntegrityError:
+        raise ApiError(
+            409,
+            "duplicate-name",
+            f"A service named {name!r} exists already.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another name.",
+        ) from None
+    record(connection, ring, [Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id)])
+    return client_id, secret
+
+
+def check_request(connection: Connection, firm_id: int, query: dict[str, str]) -> AuthRequest:
+    """Raises ApiError (400) where nothing may be redirected, else RequestError."""
+    client = find_client(connection, firm_id, query.get("client_id", ""))
+    uri = query.get("redirect_uri", "")
+    if client is None or uri not in client.redirect_uris:
+        raise ApiError(
+            400,
+            "bad-client",
+            "The service that sent you here is not registered, or sent a wrong address.",
+            kept=NOTHING_CHANGED,
+            todo="Tell the people who run that service.",
+        )
+    state = query.get("state", "")
+
+    def problem(error: str, description: str) -> RequestError:
+        return RequestError(uri, state[:MAX_TEXT], error, description)
+
+    if any(len(query.get(name, "")) > MAX_TEXT for name in ("state", "nonce", "scope")):
+        raise problem("invalid_request", "state, nonce and scope have at most 255 characters")
+    if query.get("response_type") != "code":
+        raise problem("unsupported_response_type", "only response_type=code is offered")
+    if query.get("response_mode", "query") != "query":
+        raise problem("invalid_request", "only response_mode=query is offered")
+    scope = query.get("scope", "")
+    if "openid" not in scope.split():
+        raise problem("invalid_scope", "scope lacks openid")
+    challenge = query.get("code_challenge", "")
+    if query.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(challenge):
+        raise problem("invalid_request", "PKCE with code_challenge_method=S256 is required")
+    return AuthRequest(client, uri, scope, state, query.get("nonce", ""), challenge)
+
+
+def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, now: float) -> str:
+    """→ where the browser goes: the redirect URI with a code that works once, within a minute."""
+    code = secrets.token_urlsafe(32)
+    connection.execute(delete(OidcCode).where(OidcCode.expires_at <= int(now)))
+    connection.execute(
+        insert(OidcCode),
+        {
+            "code_hash": _digest(code),
+            "client_id": request.client.id,
+            "session_id": session.id,
+            "redirect_uri": request.redirect_uri,
+            "scope": request.scope,
+            "nonce": request.nonce,
+            "challenge": request.challenge,
+            "expires_at": int(now) + CODE_LIFE_S,
+        },
+    )
+    values = {"code": code} | ({"state": request.state} if request.state else {})
+    return with_query(request.redirect_uri, values)
+
+
+def redeem(
+    connection: Connection,
+    ring: KeyRing,
+    *,
+    issuer: str,
+    firm_id: int,
+    form: dict[str, str],
+    credentials: tuple[str, str],
+    now: float,
+) -> dict[str, Any] | TokenError:
+    """Token endpoint. → the token response, or an error after which the transaction is committed
+    all the same: a code is spent by the first valid client that sends it, whatever else is wrong.
+    Raises TokenError where nothing was changed."""
+    from joserfc import jwt  # noqa: PLC0415
+
+    client = _authenticate(connection, firm_id, *credentials)
+    if form.get("grant_type") != "authorization_code":
+        raise TokenError("unsupported_grant_type")
+    row = connection.execute(
+        delete(OidcCode)
+        .where(OidcCode.code_hash == _digest(form.get("code", "")))
+        .returning(*OidcCode.__table__.columns)
+    ).one_or_none()
+    verifier = form.get("code_verifier", "")
+    if (
+        row is None
+        or row.expires_at <= int(now)
+        or row.client_id != client.id
+        or row.redirect_uri != form.get("redirect_uri")
+        or not VERIFIER.fullmatch(verifier)
+        or not hmac.compare_digest(_s256(verifier), row.challenge)
+    ):
+        return TokenError("invalid_grant")
+    session = connection.execute(
+        select(Session.id, Session.amr, Session.created_at, Person.id.label("person"))
+        .add_columns(Person.login, Person.email)
+        .join(Person, Person.id == Session.person_id)
+        .where(Session.id == row.session_id, Session.firm_id == firm_id)
+    ).one_or_none()
+    if session is None:
+        return TokenError("invalid_grant")
+    key = _signing_key(connection, ring, now)
+    amr = session.amr.split(",")
+    times = {"iat": int(now), "exp": int(now) + TOKEN_LIFE_S}
+    subject = subject_of(ring, firm_id, session.person)
+    header = {"alg": ALGORITHM, "kid": key.kid}
+    access = jwt.encode(
+        header | {"typ": "at+jwt"},
+        {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.id}
+        | {"client_id": client.id, "scope": row.scope}
+        | times,
+        key,
+    )
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "aud": client.id,
+        "sub": subject,
+        "auth_time": session.created_at,
+        "amr": amr,
+        "acr": "mfa" if "mfa" in amr else "pwd",
+        "at_hash": _half_hash(access),
+    } | times
+    if row.nonce:
+        claims["nonce"] = row.nonce
+    claims |= _profile(row.scope, session.login, session.email)
+    act = Act(int(now * 1000), firm_id, f"person:{session.person}", "oidc-signed-in", client.id)
+    record(connection, ring, [act])
+    return {
+        "access_token": access,
+        "token_type": "Bearer",
+        "expires_in": TOKEN_LIFE_S,
+        "scope": row.scope,
+        "id_token": jwt.encode(header, claims, key),
+    }
+
+
+def user_info(
+    connection: Connection, ring: KeyRing, *, issuer: str, firm_id: int, token: str, now: float
+) -> dict[str, Any]:
+    """The claims about the user of an access token whose session still lives.
+
+    Raises TokenError (401).
+    """
+    from joserfc import jwt  # noqa: PLC0415
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import KeySet  # noqa: PLC0415
+
+    keys = KeySet([key for _, key in _keys(connection, ring, now)])
+    try:
+        claims = jwt.decode(token, keys, algorithms=[ALGORITHM]).claims
+    except (JoseError, ValueError):
+        raise TokenError("invalid_token", 401) from None
+    good = (
+        claims.get("iss") == issuer
+        and claims.get("aud") == f"{issuer}/userinfo"
+        and int(claims.get("exp", 0)) > now
+    )
+    row = None
+    if good:
+        row = connection.execute(
+            select(Person.id, Person.login, Person.email)
+            .join(Session, Session.person_id == Person.id)
+            .where(Session.id == claims["sid"], Session.firm_id == firm_id)
+        ).one_or_none()
+    if row is None:
+        raise TokenError("invalid_token", 401)
+    subject = subject_of(ring, firm_id, row.id)
+    if subject != claims.get("sub"):
+        raise TokenError("invalid_token", 401)
+    return {"sub": subject} | _profile(str(claims["scope"]), row.login, row.email)
+
+
+def discovery(issuer: str) -> dict[str, Any]:
+    """OpenID Connect Discovery 1.0, section 3."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/oidc/authorize",
+        "token_endpoint": f"{issuer}/oidc/token",
+        "userinfo_endpoint": f"{issuer}/oidc/userinfo",
+        "jwks_uri": f"{issuer}/oidc/jwks",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "scopes_supported": ["openid", "profile", "email"],
+        "claims_supported": ["sub", "preferred_username", "email", "acr", "amr", "auth_time"],
+        "acr_values_supported": ["mfa", "pwd"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": False,
+    }
+
+
+def public_keys(connection: Connection, ring: KeyRing, now: float) -> dict[str, Any]:
+    """The JWKS: the key that signs now, and those that signed until a day ago."""
+    _signing_key(connection, ring, now)
+    keys = [key.as_dict(private=False) for _, key in _keys(connection, ring, now)]
+    return {"keys": [one | {"use": "sig", "alg": ALGORITHM} for one in keys]}
+
+
+def rotate(connection: Connection, ring: KeyRing, *, now: float, actor: str) -> str:
+    """Sign with a new key from now on; the old one stays published for a day. → its id"""
+    connection.execute(
+        update(SigningKey).where(SigningKey.retired_at.is_(None)).values(retired_at=int(now))
+    )
+    key_id = _make_key(connection, ring, now)
+    record(connection, ring, [Act(int(now * 1000), None, actor, "signing-key-made", key_id)])
+    return key_id
+
+
+def find_client(connection: Connection, firm_id: int, client_id: str) -> Client | None:
+    row = connection.execute(
+        select(OidcClient.id, OidcClient.firm_id, OidcClient.name, OidcClient.redirect_uris).where(
+            OidcClient.id == client_id, OidcClient.firm_id == firm_id
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Client(row.id, row.firm_id, row.name, tuple(row.redirect_uris.split("\n")))
+
+
+def subject_of(ring: KeyRing, firm_id: int, person_id: int) -> str:
+    """The person's name towards services: stable, and says nothing."""
+    return ring.tag("oidc-subject", f"{firm_id}|{person_id}".encode()).hex()[:32]
+
+
+def with_query(uri: str, values: dict[str, str]) -> str:
+    return uri + ("&" if "?" in uri else "?") + urlencode(values)
+
+
+def _authenticate(connection: Connection, firm_id: int, client_id: str, secret: str) -> Client:
+    client = find_client(connection, firm_id, client_id)
+    stored = connection.scalar(select(OidcClient.secret_hash).where(OidcClient.id == client_id))
+    right = hmac.compare_digest(stored or bytes(32), _digest(secret))
+    if client is None or not right:
+        raise TokenError("invalid_client", 401)
+    return client
+
+
+def _profile(scope: str, login: str, email: str | None) -> dict[str, Any]:
+    scopes = scope.split()
+    claims: dict[str, Any] = {}
+    if "profile" in scopes:
+        claims["preferred_username"] = login
+    if "email" in scopes and email:
+        claims["email"] = email
+    return claims
+
+
+def _signing_key(connection: Connection, ring: KeyRing, now: float) -> RSAKey:
+    """The key that signs now; made when there is none."""
+    for retired_at, key in _keys(connection, ring, now):
+        if retired_at is None:
+            return key
+    _make_key(connection, ring, now)
+    return _signing_key(connection, ring, now)
+
+
+def _make_key(connection: Connection, ring: KeyRing, now: float) -> str:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
+    key_id = f"sk-{secrets.token_hex(6)}"
+    key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
+    box = ring.encrypt(key.as_pem(private=True), signing_key_binding(key_id))
+    connection.execute(
+        insert(SigningKey),
+        {"id": key_id, "key_id": box.key_id, "key_box": box.blob, "created_at": int(now)},
+    )
+    return key_id
+
+
+def _keys(connection: Connection, ring: KeyRing, now: float) -> list[tuple[int | None, RSAKey]]:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415
+
+    rows = connection.execute(
+        select(*SigningKey.__table__.columns)
+        .where(
+            SigningKey.retired_at.is_(None)
+            | (SigningKey.retired_at > int(now) - KEPT_AFTER_ROTATION_S)
+        )
+        .order_by(SigningKey.created_at.desc(), SigningKey.id)
+    )
+    keys: list[tuple[int | None, RSAKey]] = []
+    for row in rows:
+        pem = ring.decrypt(Box(row.key_id, row.key_box), signing_key_binding(row.id))
+        keys.append((row.retired_at, RSAKey.import_key(pem, {"kid": row.id})))
+    return keys
+
+
+def signing_key_binding(key_id: str) -> str:
+    """What a stored signing key is bound to (AES-GCM associated data)."""
+    return f"tallystick/signing-key|{key_id}"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _s256(verifier: str) -> str:
+    return _base64url(hashlib.sha256(verifier.encode()).digest())
+
+
+def _half_hash(token: str) -> str:
+    return _base64url(hashlib.sha256(token.encode()).digest()[:16])
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")

@@ -1,0 +1,1 @@
+"""The process: the HTTP application, its limits and logs, one worker or several."""

@@ -1,0 +1,153 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import DataError, DBAPIError
+from starlette.exceptions import HTTPException
+
+from tallystick import __version__
+from tallystick.server import portal
+from tallystick.server.api import cards, credentials, desk, imports, system, verify
+from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
+from tallystick.server.portal.errors import error_page, wants_page
+from tallystick.server.serving.headers import SecurityHeaders
+from tallystick.server.serving.limits import BodyLimit
+from tallystick.server.settings import Settings
+from tallystick.server.state import open_state
+from tallystick.server.store.database import is_away
+from tallystick.server.store.keys import BoxError
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The server for these settings. Its parts open with the ASGI lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.server = open_state(settings)
+        try:
+            yield
+        finally:
+            app.state.server.close()
+
+    app = FastAPI(
+        title="Tallystick server",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    # Routes are tried in order: the one that must be fast comes first.
+    for module in (verify, system, desk, imports, cards, credentials):
+        app.include_router(module.router, responses=ERROR_ANSWERS)
+    portal.install(app)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(BoxError, _box_error)
+    app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(OverflowError, _unusable)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(SecurityHeaders)
+    return app
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    if wants_page(request):
+        return error_page(request, error)
+    headers = {"www-authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
+    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+
+
+async def _box_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BoxError)
+    unreadable = ApiError(500, "unreadable", error.what, kept=error.kept, todo=error.todo)
+    if wants_page(request):
+        return error_page(request, unreadable)
+    return JSONResponse(unreadable.body(), status_code=500)
+
+
+async def _database_error(request: Request, error: Exception) -> Response:
+    """The database has gone away, or is busy: that is no fault of the request's."""
+    assert isinstance(error, DBAPIError)
+    if isinstance(error, DataError):
+        return await _unusable(request, error)
+    if not is_away(error):
+        return await _internal_error(request, error)
+    log.warning("the database does not answer: %s", type(error.orig).__name__)
+    answer = ApiError(
+        503,
+        "busy",
+        "The database does not answer now.",
+        kept="What the request asked for was done wholly or not at all.",
+        todo="Look at what is there now, and try again in a moment.",
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=503, headers={"retry-after": "2"})
+
+
+async def _unusable(request: Request, error: Exception) -> Response:
+    """A number that no column holds, or a NUL in a text: no such thing is stored."""
+    answer = ApiError(
+        422,
+        "invalid-request",
+        "The request has a number that is too large, or a character that is not text.",
+        kept=NOTHING_CHANGED,
+        todo="Correct it and send it again.",
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=422)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    # Names of fields and rules only: the values may be codes.
+    problems = "; ".join(f"{_field(problem)}: {problem['msg']}" for problem in error.errors())
+    answer = ApiError(
+        422,
+        "invalid-request",
+        f"The request is not valid: {problems}.",
+        kept=NOTHING_CHANGED,
+        todo="See /v1/openapi.json for what this call takes.",
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=422)
+
+
+def _field(problem: dict[str, Any]) -> str:
+    return ".".join(str(part) for part in problem["loc"] if part != "body") or "body"
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    answer = ApiError(error.status_code, code, str(error.detail), kept=NOTHING_CHANGED)
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _internal_error(request: Request, error: Exception) -> Response:
+    log.error("unexpected %s", type(error).__name__)
+    answer = ApiError(
+        500, "internal", "The request failed inside the server.", todo="See the server's log."
+    )
+    if wants_page(request):
+        return error_page(request, answer)
+    return JSONResponse(answer.body(), status_code=500)

@@ -1,0 +1,209 @@
+"""Run the server: in this process for `tally server run`, or in a child for tests and the demo."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+
+from tallystick.common.errors import BadInputError, TallyError
+from tallystick.server.accounts import credentials, firms
+from tallystick.server.accounts.credentials import NewCredential, Role
+from tallystick.server.serving import logs
+from tallystick.server.serving.prefork import prefork
+from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_from
+from tallystick.server.store.opened import opened
+
+START_TIMEOUT_S = 20.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 lets the system choose. Raises BadInputError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise BadInputError(
+            f"The server cannot listen on {host} port {port}: {error.strerror}.",
+            todo="Choose another --port (0 lets the system choose).",
+        ) from None
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
+    """Serve until SIGINT or SIGTERM; requests under way are answered first.
+
+    Raises KeyFileError or SchemaError before anything is served.
+    """
+    settings = _with_public_url(settings, sock)
+    with opened(settings):
+        pass  # keys are made and the schema is migrated once, before any worker starts
+    if workers == 1:
+        _serve_here(settings, sock)
+        return
+    with tempfile.TemporaryDirectory(prefix="tally-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        # Imported after that, and before the fork: once, into memory that the workers share.
+        importlib.import_module("tallystick.server.serving.app")
+        gc.collect()
+        gc.freeze()
+        prefork(workers, lambda: _serve_here(settings, sock))
+
+
+def _serve_here(settings: Settings, sock: socket.socket) -> None:
+    uvicorn.Server(_config(settings)).run(sockets=[sock])
+
+
+def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
+    """Where nothing else was said, browsers on this machine are served. WebAuthn wants a name."""
+    if settings.public_url:
+        return settings
+    return replace(settings, public_url=url_of(sock).replace("127.0.0.1", "localhost"))
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    # Imported late: the metrics library decides at import whether there are several workers.
+    from tallystick.server.serving.app import create_app  # noqa: PLC0415
+
+    return uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+@contextmanager
+def running_in_thread(settings: Settings) -> Iterator[str]:
+    """A server in a thread of this process, so that a test can move its clock. → its URL"""
+    with listen("127.0.0.1", 0) as sock:
+        sock.listen(128)
+        server = uvicorn.Server(_config(_with_public_url(settings, sock)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+        thread.start()
+        try:
+            yield url_of(sock)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server process that someone else started. url has no trailing slash."""
+
+    url: str
+    settings: Settings
+    process: subprocess.Popen[str]
+
+    def add_credential(self, role: Role | str, name: str) -> NewCredential:
+        """Make a credential straight in the database, as `tally server credential add` does."""
+        return add_credential(self.settings, role, name)
+
+    def stop(self) -> None:
+        """Let it finish what is under way. One that has ended already: nothing."""
+        self.process.send_signal(signal.SIGTERM)
+        self._wait()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self._wait()
+
+    def _wait(self) -> None:
+        self.process.wait(timeout=10)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def add_credential(
+    settings: Settings, role: Role | str, name: str, *, firm: str = "default"
+) -> NewCredential:
+    """Make a credential. Migrates the database if needed. Raises ApiError, KeyFileError."""
+    with opened(settings) as parts, parts.database.write() as connection:
+        return credentials.add(
+            connection,
+            parts.ring,
+            role=Role(role),
+            name=name,
+            now=settings.clock(),
+            actor="console",
+            firm_id=firms.by_name(connection, firm).id,
+        )
+
+
+@contextmanager
+def running(
+    folder: Path | None = None, *, db: str | None = None, workers: int = 1
+) -> Iterator[RunningServer]:
+    """A real server on a free port of 127.0.0.1, in a process of its own, stopped at the end.
+
+    Give a folder for an SQLite database in it, or a database URL.
+    Raises TallyError when it does not start.
+    """
+    url = db or f"sqlite:///{(folder or Path.cwd()) / 'server.db'}"
+    settings = settings_from(url, (folder / "server.keys") if folder else None)
+    server = start(settings, workers=workers)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:
+    """Start a server process and wait until it answers. The caller stops it."""
+    command = [sys.executable, "-m", "tallystick.server.serving.running", str(workers), str(port)]
+    # By the environment: everybody may read a process's arguments.
+    named = {ENV_DB: settings.db_url, ENV_KEY_FILE: str(settings.key_file)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **named}
+    )
+    assert process.stdout
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    url = process.stdout.readline().strip() if ready else ""
+    if not url:
+        process.kill()
+        process.wait()
+        raise TallyError("The server process did not start.", todo="Its error is above.")
+    return RunningServer(url, settings, process)
+
+
+def _main(arguments: list[str]) -> None:
+    workers, port = arguments
+    sock = listen("127.0.0.1", int(port))
+    # Connections queue on the socket from here on, so the URL can be used at once.
+    sock.listen(128)
+    sys.stdout.write(url_of(sock) + "\n")
+    sys.stdout.flush()
+    logs.set_up(as_json=False)
+    serve(settings_from(None), sock, workers=int(workers))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

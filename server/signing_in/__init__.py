@@ -1,0 +1,1 @@
+"""An attempt to get in, step by step: password, second factor, recovery."""

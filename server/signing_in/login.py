@@ -1,0 +1,260 @@
+"""Logging in: a password, then a second factor. What a browser learns says nothing about whether
+an account exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tallystick.server.accounts import firms, passwords, people, sessions
+from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.methods import METHODS
+from tallystick.server.methods.base import Context, Form, Held
+from tallystick.server.rules.judge import Verdict
+from tallystick.server.signing_in import attempts
+from tallystick.server.signing_in.attempts import Purpose, Stage, Under
+from tallystick.server.signing_in.second import (
+    ask,
+    challenge_of,
+    context_of,
+    none_usable,
+    over,
+    prove,
+    usable,
+)
+from tallystick.server.state import State
+from tallystick.server.store import rates
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.keys import KeyRing
+
+PASSWORD_WINDOW_S = 900
+TRIES_PER_SOURCE = 100
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Who is asking. device: the token of a remembered device, or ''."""
+
+    source: str
+    agent: str
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Signed in. session, device: tokens for cookies."""
+
+    session: str
+    device: str | None
+    next_url: str
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A second factor is asked for. attempt: token for a cookie."""
+
+    attempt: str
+
+
+def with_password(
+    state: State, firm_name: str, login: str, password: str, browser: Browser, next_url: str
+) -> Signed | Pending:
+    """First step. Raises ApiError: 401 for a wrong name or password (which of them is not said),
+    429 after too many tries for this name or from this source, 403 when only the help desk can
+    help."""
+    bucket = state.database.run(lambda c: _count_try(state, c, firm_name, login, browser))
+    with state.database.read() as connection:
+        firm = firms.by_name(connection, firm_name)
+        person = people.find(connection, firm.id, login)
+        stored = passwords.stored_hash(connection, person.id) if person else None
+    right = passwords.matches(stored, password)
+    if not right or person is None or person.disabled:
+        with state.database.write() as connection:
+            _audit(connection, state, firm.id, "password-wrong", person.id if person else None)
+        raise _wrong()
+
+    def proceed(connection: Connection) -> Signed | Pending:
+        # Judging took a while: what was judged may have been changed meanwhile.
+        person = people.find(connection, firm.id, login, lock=True)
+        if person is None or person.disabled:
+            raise _wrong()
+        if passwords.stored_hash(connection, person.id) != stored:
+            raise _wrong()
+        rates.clear(connection, bucket)
+        context = context_of(state, connection, firm.id, firm.name, firm.policy, browser.source)
+        if not usable(context, person) and person.enrolled:
+            raise none_usable()
+        remembered = sessions.is_remembered(
+            connection, person.id, firm.policy, browser.device, context.now
+        )
+        if not person.enrolled or remembered:
+            return _sign_in(state, connection, person, firm.policy, ("pwd",), browser, next_url)
+        token = attempts.begin(
+            connection,
+            firm_id=firm.id,
+            person_id=person.id,
+            purpose=Purpose.LOGIN,
+            stage=Stage.SECOND,
+            context={"next": next_url},
+            source=browser.source,
+            now=context.now,
+        )
+        return Pending(token)
+
+    return state.database.run(proceed)
+
+
+def choices(state: State, firm_name: str, token: str) -> list[Held]:
+    """The second factors to choose from. Raises ApiError (401) when the attempt is over."""
+
+    def work(connection: Connection) -> list[Held]:
+        context, person, _ = _second(state, connection, firm_name, token, "")
+        return usable(context, person)
+
+    return state.database.run(work)
+
+
+def challenge(
+    state: State, firm_name: str, token: str, kind: MethodKind, key: str, source: str
+) -> Mapping[str, Any]:
+    """Ask for the proof of one factor: send a code, make WebAuthn options. → what to show"""
+
+    def work(connection: Connection) -> Mapping[str, Any]:
+        context, person, under = _second(state, connection, firm_name, token, source)
+        return ask(context, person, under, kind, key)
+
+    shown = state.database.run(work)
+    state.outbox.wake()
+    return shown
+
+
+def with_factor(
+    state: State,
+    firm_name: str,
+    token: str,
+    kind: MethodKind,
+    key: str,
+    form: Form,
+    browser: Browser,
+    *,
+    remember: bool,
+) -> Signed | Verdict:
+    """Second step. → signed in, or why not. Raises ApiError (401) when the attempt is over."""
+
+    def work(connection: Connection) -> Signed | Verdict:
+        context, person, under = _second(state, connection, firm_name, token, browser.source)
+        verdict = prove(context, person, under, kind, key, form)
+        if not verdict.accepted:
+            return verdict
+        amr = ("pwd", *METHODS[kind].amr, "mfa")
+        next_url = str(under.context.get("next", ""))
+        return _sign_in(
+            state, connection, person, context.policy, amr, browser, next_url, remember=remember
+        )
+
+    return state.database.run(work)
+
+
+def password_bucket(ring: KeyRing, firm_id: int, login: str) -> str:
+    """The bucket that counts tries for a name, whether or not there is such a person."""
+    return f"password|{ring.tag('login', f'{firm_id}|{login}'.encode()).hex()}"
+
+
+def _count_try(
+    state: State, connection: Connection, firm_name: str, login: str, browser: Browser
+) -> str:
+    firm = firms.by_name(connection, firm_name)
+    bucket = password_bucket(state.ring, firm.id, login)
+    for name, limit in (
+        (f"password-source|{browser.source}"[:120], TRIES_PER_SOURCE),
+        (bucket, firm.policy.password_max_failures),
+    ):
+        rates.take(
+            connection,
+            name,
+            limit=limit,
+            window_s=PASSWORD_WINDOW_S,
+            now=state.now(),
+            what="tries to sign in",
+        )
+    return bucket
+
+
+def _second(
+    state: State, connection: Connection, firm_name: str, token: str, source: str
+) -> tuple[Context, Known, Under]:
+    firm = firms.by_name(connection, firm_name)
+    under = attempts.find(connection, token, firm.id, Purpose.LOGIN, state.now())
+    if under is None or under.stage is not Stage.SECOND or under.person_id is None:
+        raise over()
+    context = context_of(
+        state,
+        connection,
+        firm.id,
+        firm.name,
+        firm.policy,
+        source,
+        attempt=under.id,
+        challenge=challenge_of(under),
+    )
+    person = people.get(connection, firm.id, under.person_id)
+    if person.disabled:
+        raise over()
+    return context, person, under
+
+
+def _sign_in(
+    state: State,
+    connection: Connection,
+    person: Known,
+    policy: FirmPolicy,
+    amr: tuple[str, ...],
+    browser: Browser,
+    next_url: str,
+    *,
+    remember: bool = False,
+) -> Signed:
+    now = state.now()
+    token = sessions.open_session(
+        connection,
+        person=person,
+        policy=policy,
+        amr=amr,
+        browser=browser.agent,
+        source=browser.source,
+        now=now,
+    )
+    device = sessions.remember_device(connection, person.id, policy, now) if remember else None
+    _audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr))
+    return Signed(token, device, next_url)
+
+
+def _audit(
+    connection: Connection,
+    state: State,
+    firm_id: int,
+    action: str,
+    person_id: int | None,
+    **detail: str | int,
+) -> None:
+    actor = f"person:{person_id}" if person_id is not None else "unknown"
+    record(
+        connection,
+        state.ring,
+        [Act(int(state.now() * 1000), firm_id, actor, action, actor, detail)],
+    )
+
+
+def _wrong() -> ApiError:
+    return ApiError(
+        401,
+        "wrong-password",
+        "The name or the password is wrong.",
+        kept=NOTHING_CHANGED,
+        todo="Try again, or use “Forgot your password?”.",
+    )

@@ -1,0 +1,1 @@
+"""The cards a firm has, and the containers that they come in."""

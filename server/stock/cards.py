@@ -1,0 +1,271 @@
+"""Cards: register, describe, assign, delete. Every function runs in its caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, delete, insert, or_, select
+
+from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
+from tallystick.server.rules.judge import CodeState, Generator
+from tallystick.server.rules.throttle import Throttle
+from tallystick.server.stock.intake import CardSeed
+from tallystick.server.store.audit import Act, record
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.models import Assignment, Card, Person, Tombstone
+
+T = TypeVar("T")
+
+REGISTERED = "registered"
+ALREADY_REGISTERED = "already-registered"
+LOOKUP_CHUNK = 500  # bound parameters in one statement
+
+
+def seed_binding(firm_id: int, serial: str) -> str:
+    """What a stored seed is bound to (AES-GCM associated data)."""
+    return f"tallystick/seed|{firm_id}|{serial}"
+
+
+def register(
+    connection: Connection, ring: KeyRing, caller: Caller, entries: Sequence[CardSeed], now: float
+) -> list[dict[str, Any]]:
+    """Register all entries or none. → per entry serial, status, digits, moving_factor.
+
+    The same serial with the same seed by the same station is `already-registered` and unchanged.
+    A seed that was here before starts no lower than where it stopped.
+    Raises ApiError (409) for a serial with another seed, or a seed with another serial.
+    """
+    prints = {entry.serial: ring.fingerprint(entry.seed.reveal()) for entry in entries}
+    cards = _cards_like(connection, caller.firm_id, prints)
+    graves = _graves(connection, list(prints.values()))
+    answers: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    problems: list[tuple[int, str | None, ApiError]] = []
+    for number, entry in enumerate(entries, start=1):
+        fingerprint = prints[entry.serial]
+        known, grave = cards.by_serial.get(entry.serial), graves.get(fingerprint)
+        if known is not None:
+            if known.seed_fingerprint != fingerprint or known.registered_by != caller.id:
+                problems.append((number, entry.serial, _duplicate_serial(entry.serial)))
+            answers.append(_answer(entry, ALREADY_REGISTERED, known.moving_factor))
+            continue
+        foreign_grave = grave is not None and not _same(grave, caller, entry)
+        if fingerprint in cards.fingerprints or foreign_grave:
+            problems.append((number, entry.serial, _duplicate_seed(entry.serial)))
+        factor = max(entry.moving_factor, grave.moving_factor if grave is not None else 0)
+        rows.append(_row(ring, caller, entry, fingerprint=fingerprint, factor=factor, now=now))
+        answers.append(_answer(entry, REGISTERED, factor))
+    if problems:
+        raise entry_problems(problems)
+    if rows:
+        connection.execute(insert(Card), rows)
+        acts = [
+            Act(int(now * 1000), caller.firm_id, caller.id, "card-registered", row["serial"])
+            for row in rows
+        ]
+        record(connection, ring, acts)
+    return answers
+
+
+def describe(connection: Connection, caller: Caller, serial: str, now: float) -> dict[str, Any]:
+    """A card as the API shows it. Stations see what they registered. Raises ApiError (404)."""
+    row = find(connection, caller, serial)
+    held = connection.execute(
+        select(Person.login, Assignment.expires_at)
+        .join(Assignment, Assignment.person_id == Person.id)
+        .where(Assignment.card_id == row.id)
+    ).one_or_none()
+    return view(row, held.login if held else None, held.expires_at if held else None, now)
+
+
+def view(row: AnyRow, login: str | None, expires_at: int | None, now: float) -> dict[str, Any]:
+    """A card as the API shows it. login, expires_at: of its assignment row, if it has one."""
+    over = expires_at is not None and expires_at <= int(now)
+    return {
+        "serial": row.serial,
+        "type": "totp" if row.step_s else "hotp",
+        "status": row.status,
+        "user": None if over else login,
+        "loan_until": None if over else expires_at,
+        "overdue_user": login if over else None,
+        "overdue_since": expires_at if over else None,
+        "registered_by": row.registered_by,
+        "registered_at": row.registered_at,
+        "digits": row.digits,
+        "moving_factor": row.moving_factor,
+    }
+
+
+def remove(connection: Connection, ring: KeyRing, caller: Caller, serial: str, now: float) -> None:
+    """Delete the card and its seed; serial, seed fingerprint and counter stay as a tombstone.
+
+    Raises ApiError: 404; 409 when a station asks for a card that a user has used.
+    """
+    row = find(connection, caller, serial, lock=True)
+    if caller.role is Role.STATION and row.last_used_at is not None:
+        raise ApiError(
+            409,
+            "card-in-use",
+            f"Card {serial} has been used to log in.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator may delete it.",
+        )
+    connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+    connection.execute(delete(Card).where(Card.id == row.id))
+    connection.execute(delete(Tombstone).where(Tombstone.seed_fingerprint == row.seed_fingerprint))
+    connection.execute(
+        insert(Tombstone),
+        {
+            "seed_fingerprint": row.seed_fingerprint,
+            "firm_id": caller.firm_id,
+            "serial": serial,
+            "moving_factor": row.moving_factor,
+            "deleted_at": int(now),
+        },
+    )
+    record(
+        connection,
+        ring,
+        [Act(int(now * 1000), caller.firm_id, caller.id, "card-deleted", serial)],
+    )
+
+
+def live(now: float) -> Any:
+    """SQL condition: the assignment holds at this second of the server's clock."""
+    return or_(Assignment.expires_at.is_(None), Assignment.expires_at > int(now))
+
+
+def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = False) -> AnyRow:
+    query = select(*Card.__table__.columns).where(
+        Card.firm_id == caller.firm_id, Card.serial == serial
+    )
+    if caller.role is Role.STATION:
+        query = query.where(Card.registered_by == caller.id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise not_found(serial)
+    return row
+
+
+def staff(person_id: int, firm_id: int, name: str) -> Caller:
+    """A person of the firm who acts on cards in the portal, as the caller of these functions."""
+    return Caller(f"person:{person_id}", firm_id, Role.ADMIN, name, "")
+
+
+def state_of(row: AnyRow) -> CodeState:
+    """What judging a card's code reads of its row."""
+    throttle = Throttle(row.failures, row.lockout_s, row.blocked_until)
+    return CodeState(row.moving_factor, throttle, row.drift)
+
+
+def generator_of(row: AnyRow) -> Generator:
+    """How the card of a row makes its codes."""
+    return Generator(row.algorithm, row.step_s)
+
+
+class _Known:
+    """Cards that share a serial (in the firm) or a seed (anywhere) with new entries."""
+
+    def __init__(self) -> None:
+        self.by_serial: dict[str, AnyRow] = {}
+        self.fingerprints: set[bytes] = set()
+
+
+def _cards_like(connection: Connection, firm_id: int, prints: dict[str, bytes]) -> _Known:
+    known = _Known()
+    columns = (
+        Card.firm_id,
+        Card.serial,
+        Card.seed_fingerprint,
+        Card.moving_factor,
+        Card.registered_by,
+    )
+    for chunk in _chunks(list(prints.items())):
+        serials, fingerprints = zip(*chunk, strict=True)
+        same = or_(
+            (Card.firm_id == firm_id) & Card.serial.in_(serials),
+            Card.seed_fingerprint.in_(fingerprints),
+        )
+        for row in connection.execute(select(*columns).where(same)):
+            known.fingerprints.add(row.seed_fingerprint)
+            if row.firm_id == firm_id:
+                known.by_serial[row.serial] = row
+    return known
+
+
+def _graves(connection: Connection, fingerprints: list[bytes]) -> dict[bytes, AnyRow]:
+    graves: dict[bytes, AnyRow] = {}
+    for chunk in _chunks(fingerprints):
+        query = select(
+            Tombstone.seed_fingerprint,
+            Tombstone.firm_id,
+            Tombstone.serial,
+            Tombstone.moving_factor,
+        ).where(Tombstone.seed_fingerprint.in_(chunk))
+        graves |= {row.seed_fingerprint: row for row in connection.execute(query)}
+    return graves
+
+
+def _chunks(items: list[T]) -> list[list[T]]:
+    return [items[i : i + LOOKUP_CHUNK] for i in range(0, len(items), LOOKUP_CHUNK)]
+
+
+def _same(grave: AnyRow, caller: Caller, entry: CardSeed) -> bool:
+    return bool(grave.firm_id == caller.firm_id and grave.serial == entry.serial)
+
+
+def _row(
+    ring: KeyRing, caller: Caller, entry: CardSeed, *, fingerprint: bytes, factor: int, now: float
+) -> dict[str, Any]:
+    box = ring.encrypt(entry.seed.reveal(), seed_binding(caller.firm_id, entry.serial))
+    return {
+        "firm_id": caller.firm_id,
+        "serial": entry.serial,
+        "status": REGISTERED,
+        "digits": entry.digits,
+        "moving_factor": factor,
+        "seed_key_id": box.key_id,
+        "seed_box": box.blob,
+        "seed_fingerprint": fingerprint,
+        "registered_by": caller.id,
+        "registered_at": int(now),
+        "failures": 0,
+        "lockout_s": 0,
+        "blocked_until": 0,
+        "algorithm": entry.generator.algorithm,
+        "step_s": entry.generator.step_s,
+        "drift": entry.drift,
+        "valid_until": entry.valid_until,
+    }
+
+
+def _answer(entry: CardSeed, status: str, factor: int) -> dict[str, Any]:
+    return {
+        "serial": entry.serial,
+        "status": status,
+        "digits": entry.digits,
+        "moving_factor": factor,
+    }
+
+
+def _duplicate_serial(serial: str) -> ApiError:
+    return ApiError(
+        409,
+        "duplicate-serial",
+        f"Serial {serial} is registered already, with another seed or by another station.",
+        kept="The registered card was not changed; none of the container was registered.",
+        todo="If the card was wiped on purpose, delete the old registration first.",
+    )
+
+
+def _duplicate_seed(serial: str) -> ApiError:
+    return ApiError(
+        409,
+        "duplicate-seed",
+        f"The seed of {serial} belongs, or belonged, to another card.",
+        kept="None of the container was registered.",
+        todo="Make a new seed for this card: two cards must never share one.",
+    )

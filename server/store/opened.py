@@ -1,0 +1,35 @@
+"""What the command line needs of the server: its keys and its database, opened and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tallystick.server.settings import Settings
+from tallystick.server.store import keys, schema
+from tallystick.server.store.database import Database
+from tallystick.server.store.keys import KeyRing
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Keys and database."""
+
+    ring: KeyRing
+    database: Database
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Parts]:
+    """Open what the settings name, migrating the database if needed.
+
+    Raises KeyFileError, SchemaError.
+    """
+    ring = keys.load_or_create(settings.key_file)
+    database = Database(settings.db_url)
+    try:
+        schema.ensure(database)
+        yield Parts(ring, database)
+    finally:
+        database.close()

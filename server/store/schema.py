@@ -1,0 +1,70 @@
+"""Bring the database to the schema that this version of the server works with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+from tallystick.common.errors import RefusedError
+from tallystick.server.store.database import Database
+
+HEAD = "0003"
+MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
+
+
+class SchemaError(RefusedError):
+    """The database has a schema that this version cannot use."""
+
+
+def ensure(database: Database) -> None:
+    """Migrate up to HEAD if needed. Safe when several processes start at once.
+
+    Raises SchemaError when the database is of a later version.
+    """
+    with database.read() as connection:
+        if revision(connection) == HEAD:
+            return
+    migrate(database, HEAD)
+
+
+def migrate(database: Database, target: str) -> None:
+    """Migrate up or down to a revision (`base` is the empty database), all or nothing."""
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": MIGRATION_LOCK})
+        current = revision(connection)
+        if current is not None and current > HEAD:
+            raise SchemaError(
+                f"The database has schema {current}; this version knows up to {HEAD}.",
+                kept="The database was not changed.",
+                todo="Run the newer version of Tallystick, or restore an older backup.",
+            )
+        _run(connection, current, target)
+
+
+def revision(connection: Connection) -> str | None:
+    """The database's schema revision; None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def alembic_config(connection: Connection) -> Any:
+    # Imported here: it costs 0.2 s, and is needed only when there is something to migrate.
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _run(connection: Connection, current: str | None, target: str) -> None:
+    if current == target:
+        return
+    from alembic import command  # noqa: PLC0415
+
+    down = target == "base" or (current is not None and target < current)
+    (command.downgrade if down else command.upgrade)(alembic_config(connection), target)

@@ -1,1 +1,0 @@
-"""Schema changes, run by alembic through `tallystick.server.schema`."""

@@ -1,0 +1,130 @@
+"""`tally battery`: how long a cell lasts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from tallystick.common import console
+from tallystick.common.errors import BadInputError
+from tallystick.common.identity import Identity
+from tallystick.common.paths import OUTPUT_FILE
+from tallystick.emulator import boards
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.cells import CELLS
+from tallystick.emulator.parts.coin_cell import ROOM_C
+from tallystick.tools.battery import plot as plots
+from tallystick.tools.battery.life import live
+from tallystick.tools.battery.report import Report
+from tallystick.tools.bench.fresh import image as fresh_image
+from tallystick.tools.bench.fresh import one_core
+from tallystick.tools.personalise import personalise
+
+
+@click.command()
+@click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
+@click.option(
+    "--cell", type=click.Choice(list(CELLS), case_sensitive=False),
+    help="What feeds the card (default: the board's own).",
+)  # fmt: skip
+@click.option(
+    "--presses-per-day",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="How much the card is used.",
+)
+@click.option(
+    "--years", type=click.FloatRange(0.002, 30), default=5.0, show_default=True,
+    help="How long to run it; less when the cell is empty before.",
+)  # fmt: skip
+@click.option(
+    "--temperature",
+    type=click.FloatRange(-20, 60),
+    default=ROOM_C,
+    show_default=True,
+    help="Of card and cell, °C.",
+)
+@click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
+@click.option("--plot", type=OUTPUT_FILE, help="Draw the life: .svg or .png.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@console.json_option
+def battery(
+    board: str | None,
+    cell: str | None,
+    presses_per_day: int,
+    years: float,
+    temperature: float,
+    image: Path | None,
+    plot: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Run the firmware through years of presses on a cell, and say where the charge went.
+
+    Nothing is skipped: every press boots the image, commits to flash, shows a code and sleeps, and
+    every part's current is integrated in virtual time.
+    """
+    if plot is not None and plot.suffix not in plots.FORMATS:
+        raise BadInputError(
+            f"{plot} is neither .svg nor .png.", todo="Name the picture with one of these endings."
+        )
+    boot = Image.load(image, board) if image else fresh_image(board or boards.DEFAULT)
+    kind = CELLS[(cell or boot.board.cell).upper()]
+    with (
+        one_core(),
+        Card(
+            boot,
+            identity=Identity.derive("TS00000001", 20260101).encode(),
+            seed=seed,
+            cell=kind,
+            temperature_c=temperature,
+        ) as card,
+    ):
+        card.power_on()
+        personalise(card)
+        with console.progress(disable=as_json) as progress:
+            task = progress.add_task("days", total=round(years * 365.25))
+            life = live(
+                card, presses_per_day, years, seed=seed, on_day=lambda _: progress.advance(task)
+            )
+    report = Report(boot.board, kind, temperature, presses_per_day, life)
+    if plot is not None:
+        plots.draw(report, plot)
+    if as_json:
+        console.print_json(report.as_dict())
+    else:
+        _show(report, plot)
+
+
+def _show(report: Report, plot: Path | None) -> None:
+    out = console.out()
+    figures = report.as_dict()
+    low, high = figures["years_band"]
+    out.print(
+        f"[bold]{figures['years']} years[/] ({low} to {high}) on a {report.cell.title}, "
+        f"{report.presses_per_day} presses a day, {report.temperature_c:g} °C"
+    )
+    out.print(
+        f"[dim]limit: {figures['limit']}; run: {figures['simulated_years']:.2f} years, "
+        f"{figures['presses']} presses, {figures['wall_seconds']} s[/]\n"
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "share", "µAh", "µAh a press, beyond sleep"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, share in sorted(figures["share"].items(), key=lambda item: -item[1]):
+        press = figures["press_uah"].get(part)
+        table.add_row(
+            part, f"{share:.1%}", f"{figures['used_uah'][part]:,.0f}",
+            "" if press is None else f"{press:.4f}",
+        )  # fmt: skip
+    out.print(table)
+    out.print(f"\n{figures['uah_per_press']:.3f} µAh a press, {figures['sleep_ua']} µA asleep")
+    last = figures["last_code_years"] if figures["exhausted"] else None
+    for name, value in (("first low", figures["first_low_years"]), ("last code", last)):
+        out.print(f"{name}: {'not within this run' if value is None else f'{value:.2f} years'}")
+    if plot is not None:
+        out.print(f"plot: {plot}")

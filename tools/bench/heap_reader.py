@@ -1,0 +1,132 @@
+"""What a reader goes through, with python-fido2 (of the development group) as its host and the
+emulated R503 as its sensor."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from fido2.ctap import CtapError
+from fido2.ctap2.base import Ctap2
+from fido2.ctap2.bio import CaptureError, FPBioEnrollment
+from fido2.ctap2.blob import LargeBlobs
+from fido2.ctap2.credman import CredentialManagement
+from fido2.ctap2.pin import ClientPin
+from fido2.hid import CtapHidDevice
+from fido2.hid.base import CtapHidConnection, HidDescriptor
+
+from tallystick import __version__
+from tallystick.common.errors import TallyError
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.devices.hand import Hand
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.reader import Reader
+from tallystick.emulator.parts.r503 import R503
+from tallystick.tools.image.build import build, write
+
+_DESCRIPTOR = HidDescriptor("emulated", 0x1209, 0x0001, 64, 64, "Tallystick reader", None)
+_PIN = "2468"
+_FINGER = "right-thumb"
+_CREDENTIALS = 8
+_BLOB = 1_000  # bytes
+_PING = 7_609  # the longest message, CTAP 2.1, 11.2.4
+_SAMPLES = 20  # of an enrolment, at most
+_TURNS, _TURN_MS, _UP_MS = 60, 1_000, 300
+
+
+class Host(CtapHidConnection):
+    """A computer and a thumb at a reader that is plugged in, in virtual time. While the reader's
+    light asks for a finger and none is there, the thumb is laid down."""
+
+    def __init__(self, reader: Reader) -> None:
+        sensor = R503(reader.clock, seed=1)
+        reader.plug_sensor(sensor)
+        self._reader = reader
+        self._hand = Hand(reader.clock, sensor)
+        reader.power_on()
+
+    def write_packet(self, data: bytes) -> None:
+        self._reader.write_report(data)
+
+    def read_packet(self) -> bytes:
+        reports = self._reader.reports
+        for _ in range(_TURNS):
+            self._reader.run_until(lambda: bool(reports) or self._wanted(), limit_ms=10_000)
+            if reports:
+                return reports.popleft()
+            if self._wanted():
+                self._hand.press(_FINGER, after_ms=_UP_MS)
+                self._reader.run_for(_TURN_MS)
+        raise ConnectionError("nothing came")
+
+    def close(self) -> None:
+        """The bus stays."""
+
+    def _wanted(self) -> bool:
+        return self._reader.led and self._hand.down is None
+
+    def device(self) -> CtapHidDevice:
+        return CtapHidDevice(_DESCRIPTOR, self)
+
+    def ctap(self) -> Ctap2:
+        return Ctap2(self.device())
+
+
+def _everything(host: Host) -> None:
+    """PIN, finger, credentials of one relying party, log-in, management, large blobs, the longest
+    message."""
+    pin = ClientPin(host.ctap())
+    pin.set_pin(_PIN)
+    token = pin.get_pin_token(_PIN, ClientPin.PERMISSION.BIO_ENROLL)
+    enroller = FPBioEnrollment(pin.ctap, pin.protocol, token).enroll()
+    for _ in range(_SAMPLES):
+        with suppress(CaptureError):  # the thumb lay badly, or too long: once more
+            if enroller.capture() is not None:
+                break
+    ctap = host.ctap()
+    for number in range(_CREDENTIALS):
+        user = b"user-%02d" % number
+        ctap.make_credential(
+            os.urandom(32),
+            {"id": "example.com", "name": "Example"},
+            {"id": user, "name": user.decode(), "displayName": user.decode().title()},
+            [{"type": "public-key", "alg": -7}],
+            options={"rk": True, "uv": True},
+        )
+    ctap.get_assertion("example.com", os.urandom(32), options={"uv": True})
+    token = pin.get_pin_token(_PIN, ClientPin.PERMISSION.CREDENTIAL_MGMT)
+    management = CredentialManagement(pin.ctap, pin.protocol, token)
+    party = management.enumerate_rps()[0]
+    management.enumerate_creds(party[CredentialManagement.RESULT.RP_ID_HASH])
+    token = pin.get_pin_token(_PIN, ClientPin.PERMISSION.LARGE_BLOB_WRITE)
+    LargeBlobs(pin.ctap, pin.protocol, token).put_blob(b"k" * 32, os.urandom(_BLOB))
+    message = os.urandom(_PING)
+    if host.device().ping(message) != message:
+        raise ConnectionError("the reader did not send back what it got")
+
+
+PATHS: dict[str, Callable[[Host], None]] = {"everything without unplugging it": _everything}
+
+
+@cache
+def _image(board: str) -> Image:
+    with tempfile.TemporaryDirectory() as folder:
+        return Image.load(write(build("reader", board, __version__), Path(folder))["bin"])
+
+
+def works(board: str, path: Callable[[Host], None], heap: int) -> bool:
+    """Whether a path works with a heap of so many bytes."""
+    image = _image(board)
+    image = replace(image, board=replace(image.board, heap=heap))
+    identity = ReaderIdentity.development("TR00000001").encode()
+    with Reader(image, identity=identity, seed=1) as reader:
+        try:
+            path(Host(reader))
+        except (CtapError, ConnectionError, TallyError):
+            return False
+    return True

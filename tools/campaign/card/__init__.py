@@ -1,0 +1,1 @@
+"""The card under the campaign: scenarios, judgement, and broken firmwares to be caught."""

@@ -1,0 +1,1 @@
+"""Subcommands of `tally campaign` that cut the power."""

@@ -1,0 +1,113 @@
+"""`tally campaign zoo`: is every broken firmware caught?"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import asdict, dataclass
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import BadInputError, ExitCode
+from tallystick.emulator import boards
+from tallystick.tools.campaign.card.animals import ANIMALS
+from tallystick.tools.campaign.commands.subjects import registry, share, subject
+from tallystick.tools.campaign.engine.animal import Animal
+from tallystick.tools.campaign.engine.campaign import Campaign, Plan
+from tallystick.tools.campaign.engine.shrink import shrink
+from tallystick.tools.campaign.engine.subject import Subject, ViolationError
+from tallystick.tools.campaign.reader import animals as reader_animals
+
+ALL = (*ANIMALS, *reader_animals.ANIMALS)
+_NAME = max(len(animal.name) for animal in ALL)
+
+
+@dataclass(frozen=True)
+class Caught:
+    """One animal. reproduction: the line that replays the shortest failure; cuts and operations:
+    how long it is."""
+
+    name: str
+    sentence: str
+    caught: bool
+    scenario: str = ""
+    kind: str = ""
+    reproduction: str = ""
+    cuts: int = 0
+    operations: int = 0
+    what: str = ""
+
+
+def hunt(animal: Animal, seed: int = 1) -> Caught:
+    """Looks for the animal, in its own scenarios first, then in all others."""
+    with animal.firmware() as root:
+        tested = subject(animal.board, root)
+    there = registry(boards.find(animal.board).device)
+    order = dict.fromkeys((*animal.scenarios, *there))
+    for depth in (1, 2):
+        for name in order:
+            found = _look(animal, tested, name, depth, seed)
+            if found is not None:
+                return found
+    return Caught(animal.name, animal.sentence, False)
+
+
+def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
+    plan = Plan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
+    try:
+        result = Campaign(plan, tested).run(0, until=lambda so_far: bool(so_far.violations))
+    except ViolationError as error:  # not even the start of the scenario is reached
+        line = f"{animal.board}/{name}/{seed}"
+        return Caught(animal.name, animal.sentence, True, name, error.kind, line, what=str(error))
+    if not result.violations:
+        return None
+    best = shrink(tested, result.violations[0]["line"])
+    return Caught(
+        animal.name, animal.sentence, True, name, best.kind, best.line, best.cuts,
+        best.operations, best.what.splitlines()[0],
+    )  # fmt: skip
+
+
+def find(name: str) -> Animal:
+    """Raises BadInputError."""
+    for animal in ALL:
+        if animal.name == name:
+            return animal
+    raise BadInputError(f"There is no {name!r} in the zoo.", todo="tally campaign zoo --list")
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@click.option("--list", "listing", is_flag=True, help="List the animals.")
+@json_option
+def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> None:
+    """Break the firmware on purpose, in known ways: the campaign must catch every one."""
+    animals = [find(name) for name in names] or list(ALL)
+    if listing:
+        for animal in animals:
+            out().print(f"{animal.name:<{_NAME}}  {animal.sentence}")
+        return
+    jobs = min(jobs or len(os.sched_getaffinity(0)), len(animals))
+    context = multiprocessing.get_context("spawn")
+    rows: list[Caught] = []
+    with context.Pool(jobs) as pool:
+        for row in pool.imap(hunt, animals):
+            rows.append(row)
+            if not as_json:
+                err().print(f"{len(rows)}/{len(animals)}  {_line(row)}")
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    escaped = [row.name for row in rows if not row.caught]
+    if not as_json:
+        caught = len(rows) - len(escaped)
+        out().print(f"{caught} of {len(rows)} caught" + (f"; not: {escaped}" if escaped else ""))
+    if escaped:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _line(row: Caught) -> str:
+    if not row.caught:
+        return f"[red]not caught[/] {row.name}"
+    return f"{row.name:<{_NAME}}  {row.scenario}, {row.cuts} cuts: {row.what}"

@@ -1,0 +1,1 @@
+"""Enumeration of faults: states, workers, sites, and the way back to a single one."""

@@ -1,0 +1,52 @@
+"""The zoo: firmwares broken on purpose, each by a small patch. What ships must not be one of them;
+what the campaign must do is catch every one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tallystick.common.errors import BadInputError
+from tallystick.tools import firmware
+
+
+@dataclass(frozen=True)
+class Patch:
+    """In `file` (of firmware/), `old`, which is there once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Animal:
+    """`scenarios`: where it is looked for first."""
+
+    name: str
+    sentence: str
+    patches: tuple[Patch, ...]
+    scenarios: tuple[str, ...] = ("press",)
+    board: str = "pico"
+
+    @contextmanager
+    def firmware(self) -> Iterator[Path]:
+        """A firmware folder with this animal in it. Raises BadInputError when it does not fit any
+        more."""
+        with TemporaryDirectory() as name:
+            root = Path(name) / "firmware"
+            shutil.copytree(firmware.root(), root, ignore=shutil.ignore_patterns("__pycache__"))
+            for patch in self.patches:
+                file = root / patch.file
+                text = file.read_text()
+                if text.count(patch.old) != 1:
+                    raise BadInputError(
+                        f"The zoo's {self.name} does not fit {patch.file} any more.",
+                        todo="Write its patch anew, in `animals.py` of its device.",
+                    )
+                file.write_text(text.replace(patch.old, patch.new))
+            yield root

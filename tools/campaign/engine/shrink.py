@@ -1,0 +1,70 @@
+"""The shortest way to a failure: fewer cuts, cleaner cuts, earlier operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallystick.tools.campaign.engine import faults
+from tallystick.tools.campaign.engine.explore import explore, record, split
+from tallystick.tools.campaign.engine.subject import Node, Subject, ViolationError
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """`line` replays it. operations: changes of flash until the last cut; cuts: power cuts."""
+
+    line: str
+    cuts: int
+    operations: int
+    kind: str
+    what: str
+
+
+def weight(path: tuple[str, ...]) -> tuple[int, int, int]:
+    """Less is shorter."""
+    steps = [split(step) for step in path]
+    torn = sum(not faults.clean(variant) for _, variant in steps)
+    return len(path), torn, sum(index for index, _ in steps)
+
+
+_ALL = 1 << 20  # cuts of a recovery: all that a campaign may have drawn from
+
+
+def shrink(subject: Subject, line: str) -> Reproduction:
+    """The shortest reproduction in the scenario of `line`. Raises ValueError when the line itself
+    does not fail any more."""
+    board, name, seed_text, *path = line.split("/")
+    seed = int(seed_text)
+    scenario = subject.scenario(name)
+    rig = subject.rig(scenario.start)
+    try:
+        try:
+            recorded = record(subject, rig, scenario, seed)
+        except ViolationError as error:
+            return Reproduction(f"{board}/{name}/{seed}", 0, 0, error.kind, str(error))
+        candidates = sorted(recorded.nodes, key=lambda node: weight(node.path))
+        first = tuple(path)
+        for node in candidates:
+            if len(first) == 1 and weight(node.path) > weight(first):
+                break
+            outcome = explore(subject, rig, node, scenario, seed, deeper=0)
+            if outcome.violation is not None:
+                return _told(board, seed, node, outcome.violation)
+        parent = next(node for node in recorded.nodes if node.path == first[:1])
+        while True:
+            outcome = explore(subject, rig, parent, scenario, seed, deeper=_ALL)
+            if outcome.violation is not None:
+                return _told(board, seed, parent, outcome.violation)
+            step = first[: len(parent.path) + 1]
+            found = [node for node in outcome.children if node.path == step]
+            if not found:
+                raise ValueError(line)
+            parent = found[0]
+    finally:
+        rig.close()
+
+
+def _told(board: str, seed: int, node: Node, violation: tuple[str, str]) -> Reproduction:
+    line = "/".join((board, node.scenario, str(seed), *node.path))
+    operations = sum(split(step)[0] + 1 for step in node.path)
+    return Reproduction(line, len(node.path), operations, *violation)

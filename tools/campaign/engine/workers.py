@@ -1,0 +1,146 @@
+"""The processes that explore states, without threads, each on a processor of its own.
+
+MicroPython runs inside them (`emulator/interpreter/resident.py`): a firmware that makes it crash
+takes the worker with it. That one is replaced, and what it had in hand is handed back.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Self
+
+from tallystick.emulator.interpreter import resident
+from tallystick.tools.campaign.engine.explore import Outcome, explore
+from tallystick.tools.campaign.engine.subject import Node, Rig, Subject
+
+
+@dataclass(frozen=True)
+class Task:
+    """One state to explore. left: cuts that may still follow. deeper: how many states of a further
+    cut to work out."""
+
+    node: Node
+    left: int
+    deeper: int
+
+
+Chunk = list[Task]
+
+
+class Explorer:
+    """Rigs of one process, one for each start."""
+
+    def __init__(self, subject: Subject, seed: int) -> None:
+        self._subject = subject
+        self._seed = seed
+        self._rigs: dict[str, Rig] = {}
+
+    def explore(self, chunk: Chunk) -> list[Outcome]:
+        return [self._explore(task.node, task.deeper) for task in chunk]
+
+    def _explore(self, node: Node, deeper: int) -> Outcome:
+        scenario = self._subject.scenario(node.scenario)
+        if scenario.start not in self._rigs:
+            self._rigs[scenario.start] = self._subject.rig(scenario.start)
+            self._rigs[scenario.start].device.trace.off = True
+        rig = self._rigs[scenario.start]
+        return explore(self._subject, rig, node, scenario, self._seed, deeper=deeper)
+
+    def close(self) -> None:
+        for rig in self._rigs.values():
+            rig.close()
+
+
+def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None:
+    """A worker: takes chunks until it is given None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the master says when to stop
+    os.sched_setaffinity(0, {processor})
+    gc.freeze()
+    gc.set_threshold(50_000)  # states are values: there is next to nothing to collect
+    explorer = Explorer(subject, seed)
+    try:
+        with resident.enabled():
+            while (chunk := pipe.recv()) is not None:
+                pipe.send(explorer.explore(chunk))
+    finally:
+        explorer.close()
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    processor: int
+
+
+class Workers:
+    """`with Workers(…)`: give chunks while there is somebody `idle`, and take what comes back."""
+
+    def __init__(self, count: int, subject: Subject, seed: int) -> None:
+        self._subject = subject
+        self._seed = seed
+        self._busy: dict[Connection, tuple[_Worker, Chunk]] = {}
+        processors = sorted(os.sched_getaffinity(0))
+        self._processes: list[BaseProcess] = []
+        self._idle = [self._start(processors[at % len(processors)]) for at in range(count)]
+
+    def _start(self, processor: int) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        arguments = (theirs, processor, self._subject, self._seed)
+        process = context.Process(target=_work, args=arguments, daemon=True)
+        process.start()
+        self._processes.append(process)
+        theirs.close()
+        return _Worker(process, ours, processor)
+
+    @property
+    def idle(self) -> bool:
+        return bool(self._idle)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._busy)
+
+    def give(self, chunk: Chunk) -> None:
+        worker = self._idle.pop()
+        self._busy[worker.pipe] = (worker, chunk)
+        worker.pipe.send(chunk)
+
+    def take(self) -> Iterator[tuple[Chunk, list[Outcome] | None]]:
+        """Waits. Chunks, and what came of their states; None of a chunk that its worker did not
+        survive."""
+        for ready in wait(list(self._busy)):
+            assert isinstance(ready, Connection)
+            worker, chunk = self._busy.pop(ready)
+            try:
+                outcomes = ready.recv()
+            except EOFError:
+                worker.process.join()
+                outcomes = None
+                worker = self._start(worker.processor)
+            self._idle.append(worker)
+            yield chunk, outcomes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for worker in self._idle:
+            worker.pipe.send(None)
+        for process in self._processes:
+            process.join(1)
+            process.terminate()

@@ -1,0 +1,1 @@
+"""The server under load that looks for an accept too many."""

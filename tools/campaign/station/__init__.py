@@ -1,0 +1,1 @@
+"""Station, card and server killed while they provision."""

@@ -1,0 +1,1 @@
+"""Power cuts during an update in the field."""

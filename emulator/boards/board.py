@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
@@ -85,6 +85,8 @@ class Board:
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
     import_us_per_256: int  # CPU time to make a module of 256 bytes of bytecode
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
+    # Likewise: what the board's definition for MicroPython says (pins, buses, clocks).
+    port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase
     # sector of each holds its header, the rest its file system) and the boot record.
     boot: Region | None = None

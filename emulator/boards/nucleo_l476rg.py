@@ -23,7 +23,7 @@ BOARD = Board(
     device="card",
     chip="stm32l4",
     heap=64 * 1024,
-    modules=("stm", "uctypes_stm"),
+    modules=("machine_stm32", "stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -52,7 +52,7 @@ BOARD = Board(
     display_bus=1,
     display_select_pin=0x16,
     display_power_pin=0x15,
-    cell_channel=254,
+    cell_channel=256,
     uart=1,
     currents=Currents(
         run=8_000, idle=2_500, light_sleep=6.6, deep_sleep=0.35, button=75, leakage=0.1
@@ -67,5 +67,12 @@ BOARD = Board(
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},
         "time": {"stops_in_light_sleep": 1},
         "machine": {"has_rtc_registers": 1},
+    },
+    port={
+        "machine_stm32": {
+            "pins": ("A0", "A5", "A7", "A9", "A10", "B5", "B6", "C5"),
+            "buses": {"SPI": (1,), "UART": (1,), "I2C": ()},
+            "pclk_hz": 80_000_000,
+        },
     },
 )

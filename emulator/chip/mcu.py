@@ -155,6 +155,7 @@ class Mcu:
             "built_in": board.built_in,
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
+                **{name: dict(settings) for name, settings in board.port.items()},
                 "flash": {"us_per_256": board.read_us_per_256},
                 "guard": {"us_per_256": board.import_us_per_256},
             },

@@ -44,7 +44,7 @@ class Peripherals:
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
         mcu.pass_time(_ADC_US)
-        if message.arg != mcu.board.cell_channel:
+        if message.value != mcu.board.cell_channel:
             mcu.answer(0)  # nothing is connected there
             return
         mv = 3000 if mcu.supply is None else mcu.supply.voltage_mv()

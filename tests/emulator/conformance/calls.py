@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.emulator.boards import find
-from tallystick.emulator.image import Image
+from tallystick.emulator.devices.image import Image
 from tallystick.tools.image.folder import from_folder
 
 HERE = Path(__file__).parent
@@ -86,10 +86,14 @@ def run():
             names[name] = __import__(name)
         except ImportError as error:
             said.append("! %s: %s\\n" % (name, error))
+    mute = False
     for number, call in enumerate(CALLS):
         said.append("%d\\n" % number)
+        mute = mute or "lightsleep(" in call or ".deinit()" in call
         one(call)
-        if "line" not in call:
+        if call.startswith("line = "):
+            mute = False
+        if not mute and "line" not in call:
             flush()
     flush()
     put("\\nend\\n")

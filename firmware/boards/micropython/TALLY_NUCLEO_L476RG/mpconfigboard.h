@@ -8,18 +8,31 @@
 #define MICROPY_HW_UART1_TX (pin_A9)
 #define MICROPY_HW_UART1_RX (pin_A10)
 
-// 80 MHz: MSI at 4 MHz, times 40, by 2.
+// 26 MHz: MSI at 4 MHz, times 26, by 4. That is as fast as voltage range 2 allows (RM0351, 5.1.8), where
+// an instruction takes the least charge and the peak that a thin cell has to carry is a third. On the
+// dock the firmware goes to 80 MHz by itself.
 #define MICROPY_HW_CLK_PLLM (1)
-#define MICROPY_HW_CLK_PLLN (40)
+#define MICROPY_HW_CLK_PLLN (26)
 #define MICROPY_HW_CLK_PLLP (RCC_PLLP_DIV7)
-#define MICROPY_HW_CLK_PLLQ (RCC_PLLQ_DIV2)
-#define MICROPY_HW_CLK_PLLR (RCC_PLLR_DIV2)
-#define MICROPY_HW_FLASH_LATENCY (FLASH_LATENCY_4)
+#define MICROPY_HW_CLK_PLLQ (RCC_PLLQ_DIV4)
+#define MICROPY_HW_CLK_PLLR (RCC_PLLR_DIV4)
+#define MICROPY_HW_FLASH_LATENCY (FLASH_LATENCY_3)
+// The port starts a second PLL for USB, at a frequency that range 2 forbids, and again after every
+// Stop: nothing here needs it, the random number generator runs from MSI.
+#define MICROPY_BOARD_EARLY_INIT() \
+    do { \
+        __HAL_RCC_RNG_CONFIG(RCC_RNGCLKSOURCE_MSI); \
+        __HAL_RCC_PLLSAI1_DISABLE(); \
+        HAL_PWREx_ControlVoltageScaling(PWR_REGULATOR_VOLTAGE_SCALE2); \
+    } while (0)
+#define MICROPY_BOARD_LEAVE_STOP __HAL_RCC_PLLSAI1_DISABLE();
 
 #define MICROPY_HW_ENABLE_RNG (1)
 #define MICROPY_HW_ENABLE_RTC (1)
-// The chip's own 32 kHz times a light sleep. A crystal would have to run all the time.
+// The chip's own 32 kHz (LSI) times a light sleep, in steps of 4 ms: a crystal would take seconds to
+// start after every sleep, or run all the time.
 #define MICROPY_HW_RTC_USE_LSE (0)
+#define RTC_SYNCH_PREDIV (249)
 
 // No prompt and no drive, on any line: UART1 is the card's own, and a switch held at the reset would
 // start the port's safe mode.
@@ -42,3 +55,6 @@
 
 // machine.lightsleep is Stop 2, not the port's Stop 1 (RM0351, 5.3.8): every pin still wakes.
 #define HAL_PWR_EnterSTOPMode(regulator, entry) HAL_PWREx_EnterSTOP2Mode(entry)
+// machine.deepsleep is Shutdown (RM0351, 5.3.10). Where an interrupt that waits keeps the chip from
+// it, the port goes on to Standby, which ends in the same way.
+#define MICROPY_BOARD_ENTER_STANDBY HAL_PWREx_EnterSHUTDOWNMode();

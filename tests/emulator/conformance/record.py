@@ -1,0 +1,47 @@
+"""Runs the conformance script under MicroPython itself, on chips that are emulated instruction by
+instruction.
+
+    python -m tests.emulator.conformance.record FOLDER [BOARD …]
+
+writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pico2.uf2`,
+`nucleo_l476rg.hex` (docs/boards.md says how they are built).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tallystick.emulator.boards import find
+from tallystick.tools.second_opinion.chip import SecondChip
+from tallystick.tools.second_opinion.firmware import read_firmware
+from tests.emulator.conformance.calls import SCRIPTS, run_until_end
+
+CHIPS: dict[str, tuple[str, Callable[..., Any]]] = {"pico": ("pico.uf2", SecondChip)}
+"""Board → the name of its MicroPython, and the chip that runs it."""
+
+
+def firmware_file(folder: Path, board: str) -> Path | None:
+    path = folder / CHIPS[board][0]
+    return path if path.is_file() else None
+
+
+def on_the_chip(board: str, firmware: Path) -> str:
+    script = SCRIPTS[board]
+    segments = read_firmware(firmware, find(board))
+    chip = CHIPS[board][1](find(board), [*segments, *script.image().segments])
+    return script.transcript(run_until_end(chip.sent, chip.run))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for board in sys.argv[2:] or CHIPS:
+        firmware = firmware_file(folder, board)
+        if firmware is not None:
+            SCRIPTS[board].recorded.write_text(on_the_chip(board, firmware))
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 a
 from tallystick.emulator.boards.board import Board, Currents, Region
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
-_CPU_SCALE = 80 / 125 / 0.72  # work a second, beside the board that was measured
+_CPU_SCALE = 26 / 125 / 0.72  # work a second, beside the board that was measured
 
 
 def _us(at_125_mhz: float) -> int:
@@ -66,13 +66,15 @@ BOARD = Board(
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},
         "time": {"stops_in_light_sleep": 1},
-        "machine": {"has_rtc_registers": 1},
+        # LSI's 32 kHz, of which the port counts 32,768 to a second.
+        "machine": {"has_rtc_registers": 1, "light_ms": 1024},
     },
     port={
         "machine_stm32": {
             "pins": ("A0", "A5", "A7", "A9", "A10", "B5", "B6", "C5"),
             "buses": {"SPI": (1,), "UART": (1,), "I2C": ()},
-            "pclk_hz": 80_000_000,
+            "pclk_hz": 26_000_000,
         },
+        "link": {"clock_mhz": 26},
     },
 )

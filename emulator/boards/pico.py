@@ -18,7 +18,10 @@ BOARD = Board(
     device="card",
     chip="rp2040",
     heap=64 * 1024,
-    modules=("machine_rp2", "rp2",),
+    modules=(
+        "machine_rp2",
+        "rp2",
+    ),
     flash_size=2 * 1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=256,

@@ -91,7 +91,7 @@ class Mcu:
             if board.chip == "rp2350"
             else Rp2040()
             if board.chip == "rp2040"
-            else Stm32L4(flash, self.program, self.erase)
+            else Stm32L4(flash, self.program, self.erase, self.supply_mv)
         )
         self._watch = (0, 0)
         self.forkable = False
@@ -128,6 +128,10 @@ class Mcu:
         self._load = supply.load("chip")
         self._load_asleep = supply.load("chip asleep")
         self._load_flash = supply.load("flash")
+
+    def supply_mv(self) -> int:
+        """What the chip runs from at this moment."""
+        return 3000 if self.supply is None else self.supply.voltage_mv()
 
     def power_on(self) -> None:
         if self.state is State.OFF:

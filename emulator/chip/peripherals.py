@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tallystick.emulator.chip.mcu import Mcu
 
 _ADC_US = 20
-_CLOCK_HZ = {"rp2040": 125_000_000, "rp2350": 150_000_000, "stm32l4": 80_000_000}
+_CLOCK_HZ = {"rp2040": 125_000_000, "rp2350": 150_000_000, "stm32l4": 26_000_000}
 
 
 class Peripherals:
@@ -47,8 +47,7 @@ class Peripherals:
         if message.value != mcu.board.cell_channel:
             mcu.answer(0)  # nothing is connected there
             return
-        mv = 3000 if mcu.supply is None else mcu.supply.voltage_mv()
-        mcu.answer(mcu.family.adc(mv))
+        mcu.answer(mcu.family.adc(mcu.supply_mv()))
 
     # -- buses ---------------------------------------------------------------------------------
 

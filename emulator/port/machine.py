@@ -13,6 +13,8 @@ WDT_RESET = const(3)
 # words: a pin's number by its name, the buses that the board has, how an SPI's clock comes out.
 pin_number = None
 edges = None  # of a trigger: 4 falling, 8 rising
+irq_of = None  # what irq() answers
+closed_write = None  # what write() answers of a UART that is closed; None: nothing
 adc_channel = None
 check_bus = None
 spi_clock = None
@@ -56,7 +58,7 @@ class Pin:
             trigger = Pin.IRQ_FALLING | Pin.IRQ_RISING
         time._handlers[self._n] = (handler, self) if handler else None
         link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
-        return self
+        return irq_of(self)
 
 
 _driven = {}  # output pins: the level of each
@@ -97,7 +99,9 @@ class SPI:
 
     def write(self, buf):
         buf = memoryview(buf)
-        link.charge(len(buf) * 8000000 // self._baud)
+        if not buf:
+            raise OSError(5)
+        link.charged += len(buf) * 8000000 // self._baud
         link.post(link.OP_SPI_WRITE, self._n, self._baud, buf)
 
     def deinit(self):
@@ -169,20 +173,25 @@ class UART:
         if isinstance(buf, str):
             buf = buf.encode()
         buf = memoryview(buf)
-        link.charge(len(buf) * 10000000 // self._baud)
+        if not self._baud:
+            return closed_write and closed_write(buf)
+        link.charged += len(buf) * 10000000 // self._baud
         link.post(link.OP_UART_WRITE, self._n, 0, buf)
         return len(buf)
 
     def deinit(self):
+        self._baud = 0
         link.post(link.OP_UART_CONFIG, self._n, 0)
 
 
 # Set by boot.py: whether this chip has an STM32's real-time clock. Its time registers follow from
 # the clock alone, so they are worked out on this side, without a turn on the pipe.
 has_rtc_registers = 0
+light_ms = 1000  # what a light sleep makes of a millisecond, µs
 factory_words = {}  # and what stands in its system memory
 _RTC_TR = const(0x40002800)
 _RTC_SSR = const(0x40002828)
+_RCC_PLLCFGR = const(0x4002100C)
 
 # Its flash controller: two words that can only go well go as one, and the status register needs no
 # turn after them.
@@ -248,10 +257,11 @@ def _watch_flash(address, value):
 
 
 def _rtc(address):
-    """TR: hours, minutes and seconds in BCD. SSR: 256ths of a second, counting down."""
+    """TR: hours, minutes and seconds in BCD. SSR: steps of 4 ms, counting down, as the board's
+    header sets them (RTC_SYNCH_PREDIV)."""
     us = link.now_us()
     if address == _RTC_SSR:
-        return 255 - us % 1000000 * 256 // 1000000
+        return 249 - us % 1000000 // 4000
     seconds = us // 1000000 % 86400
     value = 0
     for part in (seconds // 3600, seconds // 60 % 60, seconds % 60):
@@ -303,6 +313,9 @@ class _Registers:
             elif _FLASH_KEYR <= address <= _FLASH_CR:
                 _pass_first()
                 _watch_flash(address, value)
+            elif address == _RCC_PLLCFGR:
+                # MSI (4 MHz) × PLLN / PLLR. What MicroPython takes for the clock of a bus stays.
+                link.set_clock(4 * (value >> 8 & 127) / (2 * (value >> 25 & 3) + 2))
         _post_register(self._size, address, value)
 
 
@@ -314,7 +327,7 @@ mem32 = _Registers(4)
 def lightsleep(ms=None):
     if ms is None:
         raise NotImplementedError("lightsleep() without a time-out cannot be woken on this port")
-    time.wait(ms * 1000, time.SLEEP_LIGHT | time.WAKE_PIN)
+    time.wait(ms * light_ms, time.SLEEP_LIGHT | time.WAKE_PIN)
 
 
 def deepsleep(ms=0):

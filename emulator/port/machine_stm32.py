@@ -11,12 +11,12 @@ pclk_hz = 0  # what SPI1 is clocked from
 
 machine.HARD_RESET = 2
 machine.DEEPSLEEP_RESET = 4
-machine.SOFT_RESET = 5
+machine.SOFT_RESET = 0
 machine.ADC.CORE_VREF = 256
 machine.ADC.CORE_TEMP = 257
 machine.ADC.CORE_VBAT = 258
-machine.Pin.IRQ_RISING = 0x110000
-machine.Pin.IRQ_FALLING = 0x210000
+machine.Pin.IRQ_RISING = 0x10110000
+machine.Pin.IRQ_FALLING = 0x10210000
 
 
 def pin_number(name):
@@ -29,8 +29,6 @@ def pin_number(name):
 
 
 def check_bus(kind, bus, pins):
-    if isinstance(bus, str):
-        bus = int(bus[-1]) if bus[:-1] == kind else -1
     if bus not in buses[kind]:
         raise ValueError("%s(%s) doesn't exist" % (kind, bus))
     if any(pin is not None for pin in pins):
@@ -48,11 +46,21 @@ def spi_clock(hz):
 
 
 def adc_channel(channel):
-    if channel in (256, 257, 258):
+    if isinstance(channel, int):
         return channel
-    raise ValueError("Pin does not have ADC capabilities")
+    pin = channel if isinstance(channel, machine.Pin) else machine.Pin(channel)
+    number = pin._n
+    if number > 7 and number not in _ADC_PINS:
+        name = "%s%d" % (chr(65 + (number >> 4)), number & 15)
+        raise ValueError("Pin(%s) does not have ADC capabilities" % name)
+    return number
 
 
+_ADC_PINS = (0x10, 0x11, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25)  # beside A0 to A7
+
+
+machine.irq_of = lambda pin: None
+machine.closed_write = None
 machine.edges = lambda trigger: trigger >> 13 & 8 | trigger >> 15 & 4
 machine.pin_number = pin_number
 machine.check_bus = check_bus

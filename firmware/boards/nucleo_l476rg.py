@@ -74,6 +74,12 @@ _SYSTICK_LOAD = const(0xE000E014)
 _DAY_MS = const(86400000)
 
 _VREFINT_CAL = const(0x1FFF75AA)
+_ADC_ISR = const(0x50040000)
+_ADC_CR = const(0x50040008)
+_ADC_SMPR1 = const(0x50040014)
+_ADC_SQR1 = const(0x50040030)
+_ADC_DR = const(0x50040040)
+_ADC_CCR = const(0x50040308)
 
 _frame = bytearray(128 * 18 + 2)  # set aside before imports scatter the heap
 _button = Pin("A0", Pin.IN, Pin.PULL_DOWN)
@@ -193,7 +199,7 @@ def serial():
         _poller = select.poll()
         _poller.register(_uart, select.POLLIN)
     if not _fast and _dock.value():
-        _spi()
+        _display_bus()
         _set_clock(40, 0, 1, 4, 5)
     return _uart
 
@@ -239,7 +245,7 @@ def _set_wait_states(wait_states: int) -> None:
         pass
 
 
-def _spi():
+def _display_bus():
     global _bus
     if _bus is None:
         _bus = SPI(1, baudrate=1000000)
@@ -250,12 +256,23 @@ def display():
     from lib.memory_lcd import MemoryLcd
 
     Pin("B5", Pin.OUT, value=1)
-    return MemoryLcd(_spi(), Pin("B6", Pin.OUT, value=0), buffer=_frame)
+    return MemoryLcd(_display_bus(), Pin("B6", Pin.OUT, value=0), buffer=_frame)
 
 
 def cell_mv() -> int:
     """The supply is the cell: measured against the internal reference (calibrated at 3.0 V)."""
-    raw = ADC(ADC.CORE_VREF).read_u16() >> 4
+    ADC(ADC.CORE_VREF).read_u16()  # turns both on, and reads another channel (MicroPython 1.28)
+    stm.mem32[_ADC_SMPR1] = 6  # 247.5 clocks: 4 µs at least (DS10198, embedded reference)
+    stm.mem32[_ADC_SQR1] = 0
+    stm.mem32[_ADC_CR] = stm.mem32[_ADC_CR] | 4  # ADSTART
+    while not stm.mem32[_ADC_ISR] & 4:  # EOC
+        pass
+    raw = stm.mem32[_ADC_DR]
+    stm.mem32[_ADC_CR] = stm.mem32[_ADC_CR] | 2  # ADDIS: it would draw in Stop mode, too
+    while stm.mem32[_ADC_CR] & 1:
+        pass
+    stm.mem32[_ADC_CR] = 1 << 29  # DEEPPWD
+    stm.mem32[_ADC_CCR] = 0
     return 3000 * stm.mem16[_VREFINT_CAL] // (raw or 1)
 
 

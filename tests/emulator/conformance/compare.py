@@ -27,6 +27,23 @@ MEANT = (
         "gc.collect()", _ALL,
         "MicroPython for a desktop says how many objects went; firmware does not look",
     ),
+    Meant(
+        "machine.SPI(1, baudrate=1000000, firstbit=machine.SPI.LSB)", ("nucleo_l476rg",),
+        "no display of ours wants it: refused rather than emulated wrongly",
+    ),
+    Meant(
+        'machine.Pin("GP15", machine.Pin.IN, machine.Pin.PULL_UP).value()', ("pico2",),
+        "nothing is wired there on a reader: pulls of such pins are not modelled",
+    ),
+    Meant(
+        'i2c.writeto(0x30, b"a")', ("pico",),
+        "the other emulator's bus does not tell an address that nobody answers, and times out; "
+        "the port raises EIO for PICO_ERROR_GENERIC",
+    ),
+    Meant(
+        'i2c.writeto(0x3C, b"\\x00\\xe3")', ("pico",),
+        "the other emulator's bus is still in the time-out before",
+    ),
 )  # fmt: skip
 
 

@@ -27,9 +27,9 @@ GIVEN = os.environ.get("TALLY_SECOND_FIRMWARE", "")
 
 def on_ours(board: str) -> str:
     script = SCRIPTS[board]
-    device = Reader if board == "pico2" else Card
+    device, extra = (Reader, {"identity": bytes(512)}) if board == "pico2" else (Card, {})
     sent = bytearray()
-    with device(script.image(), seed=1) as card:
+    with device(script.image(), seed=1, **extra) as card:
         card.mcu.uart.on_send = sent.extend
         card.power_on()
         return script.transcript(run_until_end(sent, card.run_for))

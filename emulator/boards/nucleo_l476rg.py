@@ -1,11 +1,14 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
 contact on PC5 (WKUP5), cell measured through the internal reference, panel fed from PB5.
 
-Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
-run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
-150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
+Figures: STM32L476xx data sheet (DS10198), typical at 25 °C and 3.0 V; docs/battery.md names the
+section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 mA; Sleep 0.92 mA
+and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double word 82 µs,
+page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
 CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
-by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
+by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46). An
+instruction-level STM32L476 agrees with the sum for a press within 2 %. Of each second that a code is
+up it counts 52,000 instructions, most of them bytecode that no call charges: `wake_us` has them.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -55,13 +58,13 @@ BOARD = Board(
     cell_channel=256,
     uart=1,
     currents=Currents(
-        run=8_000, idle=2_500, light_sleep=6.6, deep_sleep=0.35, button=75, leakage=0.1
+        run=3_140, idle=1_180, light_sleep=1.5, deep_sleep=0.064, button=75, leakage=0.1
     ),
     cell="CARD25",
     brown_out_mv=1_710,
-    boot_us=_us(13_500),
-    wake_us=150,
-    import_us_per_256=_us(890),
+    boot_us=9_500,
+    wake_us=2_350,
+    import_us_per_256=_us(1_005),
     costs={
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},
@@ -75,6 +78,6 @@ BOARD = Board(
             "buses": {"SPI": (1,), "UART": (1,), "I2C": ()},
             "pclk_hz": 26_000_000,
         },
-        "link": {"clock_mhz": 26},
+        "link": {"clock_mhz": 26, "_CALL_US": _us(20), "_LOOK_US": _us(13)},
     },
 )

@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable
 
+from tallystick.emulator.chip.mcu import State
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.device import MS, Device
@@ -28,6 +29,7 @@ from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.seeing.reading import read_code
 
+_ANSWER_MS = 5_000  # a press that woke the slowest chip has been answered by then
 _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
@@ -147,11 +149,20 @@ class Card(Device):
     # -- the person ----------------------------------------------------------------------------
 
     def press(self, ms: int = 120) -> None:
-        """Presses the button for `ms`, lets go, and waits for the screen to settle."""
+        """Presses the button for `ms`, lets go, and waits for the screen to settle: of a card that
+        slept as long as its chip takes to say something, or to sleep again.
+        """
+        asleep = self.mcu.state is State.ASLEEP
         self.button.push()
         self.clock.after(ms * MS, self.button.release)
         self.run_for(ms)
         self.settle()
+        if asleep:
+            self.run_until(self._has_answered, _ANSWER_MS)
+            self.settle()
+
+    def _has_answered(self) -> bool:
+        return self.mcu.state is not State.RUNNING or not self.frame().blank
 
     def hold_down(self) -> None:
         """Presses the button and keeps it down."""

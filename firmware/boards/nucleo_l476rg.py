@@ -97,7 +97,7 @@ def _edge(_pin):
 
 def start() -> int:
     """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
-    gc.threshold(12288)  # code is executed in flash here: there is little to scatter the heap
+    gc.threshold(32768)  # code is executed in flash here: there is little to scatter the heap
     stm.mem32[_RCC_APB1ENR1] = stm.mem32[_RCC_APB1ENR1] | 1 << 10 | 1 << 28
     stm.mem32[_PWR_CR1] = stm.mem32[_PWR_CR1] | 1 << 8
     left = stm.mem32[_BACKUP0]

@@ -12,9 +12,11 @@ TICK_MS = const(1000)  # also the longest time a memory LCD may go without an in
 def keep(display, ms: int, button=None, each_tick=None) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
-    each_tick(left_ms) redraws something. Returns the button's event, 0 when time was up.
+    each_tick(left_ms) redraws something, at every other tick: drawing costs more than an inversion.
+    Returns the button's event, 0 when time was up.
     """
     begin = board.ticks_ms()
+    draws = False
     while not board.docked():
         left = ms - ticks_diff(board.ticks_ms(), begin)
         if left <= 0:
@@ -26,8 +28,9 @@ def keep(display, ms: int, button=None, each_tick=None) -> int:
             event = button.wait(step)
             if event:
                 return event
-        display.vcom(each_tick is None)
-        if each_tick:
+        draws = each_tick is not None and not draws
+        display.vcom(not draws)
+        if draws:
             each_tick(ms - ticks_diff(board.ticks_ms(), begin))
     return 0
 

@@ -8,7 +8,7 @@ page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
 CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
 by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46). An
 instruction-level STM32L476 agrees with the sum for a press within 2 %. Of each second that a code is
-up it counts 52,000 instructions, most of them bytecode that no call charges: `wake_us` has them.
+up it counts 58,000 instructions, most of them bytecode that no call charges: `wake_us` has them.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region
@@ -63,7 +63,7 @@ BOARD = Board(
     cell="CARD25",
     brown_out_mv=1_710,
     boot_us=9_500,
-    wake_us=2_350,
+    wake_us=2_200,
     import_us_per_256=_us(1_005),
     costs={
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},

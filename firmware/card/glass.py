@@ -9,14 +9,14 @@ MESSAGE_MS = const(4000)
 TICK_MS = const(1000)  # also the longest time a memory LCD may go without an inversion
 
 
-def keep(display, ms: int, button=None, each_tick=None) -> int:
+def keep(display, ms: int, button=None, each_third=None) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
-    each_tick(left_ms) redraws something, at every other tick: drawing costs more than an inversion.
+    each_third(left_ms) redraws something at every third tick: drawing costs more than an inversion.
     Returns the button's event, 0 when time was up.
     """
     begin = board.ticks_ms()
-    draws = False
+    ticks = 0
     while not board.docked():
         left = ms - ticks_diff(board.ticks_ms(), begin)
         if left <= 0:
@@ -28,10 +28,11 @@ def keep(display, ms: int, button=None, each_tick=None) -> int:
             event = button.wait(step)
             if event:
                 return event
-        draws = each_tick is not None and not draws
+        ticks += 1
+        draws = each_third is not None and ticks % 3 == 0
         display.vcom(not draws)
         if draws:
-            each_tick(ms - ticks_diff(board.ticks_ms(), begin))
+            each_third(ms - ticks_diff(board.ticks_ms(), begin))
     return 0
 
 

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
+.PHONY: boards campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -57,6 +57,13 @@ format: setup ## Let ruff rewrite the sources
 
 image: setup ## Build the card's firmware image into build/, and measure the heap it needs
 	$(BIN)/tally image build --device card --heap
+
+boards: setup ## Build MicroPython for the boards from TALLY_MICROPYTHON_SRC, beside the flash map
+	@if [ -n "$$TALLY_MICROPYTHON_SRC" ]; then \
+		$(BIN)/python -m tallystick.tools.image.board_builds "$$TALLY_MICROPYTHON_SRC" build/micropython; \
+	else \
+		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/boards.md)"; \
+	fi
 
 campaign: setup ## Cut the power everywhere, in every way (about twenty minutes on two cores)
 	$(BIN)/tally campaign powercut --scenario all --depth 3

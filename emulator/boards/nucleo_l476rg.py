@@ -6,9 +6,10 @@ section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 
 and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double word 82 µs,
 page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
 CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
-by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46). An
-instruction-level STM32L476 agrees with the sum for a press within 2 %. Of each second that a code is
-up it counts 58,000 instructions, most of them bytecode that no call charges: `wake_us` has them.
+by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46); imports
+are set so that a press takes what an instruction-level STM32L476 counts. Of each second that a code
+is up that one counts 58,000 instructions, most of them bytecode that no call charges: `wake_us` has
+them.
 """
 
 from tallystick.emulator.boards.board import Board, Currents, Region

@@ -27,8 +27,8 @@ class CellType:
     capacity_at: Curve  # usable fraction over temperature in °C
 
 
-# Li/MnO2 is flat until four fifths are used, then falls. Fitted to measured CR2032: 2.94 V at a tenth
-# of the depth, 27 Ω at nine tenths (docs/battery.md).
+# Li/MnO2 is flat until four fifths are used, then falls. Fitted to a measured CR2032: 2.94 V at a
+# tenth of the depth, 27 Ω at nine tenths (docs/battery.md).
 _MANGANESE_MV = (
     (0.0, 3200.0),
     (0.03, 3020.0),

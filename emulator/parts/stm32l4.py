@@ -44,8 +44,8 @@ FACTORY_WORDS = {_VREFINT_CAL: _CALIBRATION}
 """Words of system memory, which never change."""
 # As the board's MicroPython leaves them: 26 MHz from the PLL, voltage range 2.
 _AT_START = {
-    _RCC_CR: 0x63 | _PLLON, _RCC_CFGR: 3, _RCC_PLLCFGR: 26 << 8 | 1 << 25, _CR1: 2 << 9, _ACR: 0x703,
-    _ADC_CR: _DEEPPWD,
+    _RCC_CR: 0x63 | _PLLON, _RCC_CFGR: 3, _RCC_PLLCFGR: 26 << 8 | 1 << 25, _CR1: 2 << 9,
+    _ACR: 0x703, _ADC_CR: _DEEPPWD,
 }  # fmt: skip
 # Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 PC13, WKUP4 PA2, WKUP5 PC5.
 _WAKE_PINS = {0x00: 0, 0x2D: 1, 0x02: 3, 0x25: 4}
@@ -123,12 +123,15 @@ class Stm32L4:
         if _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
             at = address - _FLASH_BASE
             return int.from_bytes(self._flash.memory[at : at + 4], "little")
+        return self._register(address)
+
+    def _register(self, address: int) -> int:
         value = self._registers.get(address, 0)
         if address == _RCC_CR:
-            return value & ~_PLLRDY | (_PLLRDY if value & _PLLON else 0)
-        if address == _RCC_CFGR:
-            return value & ~12 | (value & 3) << 2  # SWS follows SW
-        if address == _ADC_DR:
+            value = value & ~_PLLRDY | (_PLLRDY if value & _PLLON else 0)
+        elif address == _RCC_CFGR:
+            value = value & ~12 | (value & 3) << 2  # SWS follows SW
+        elif address == _ADC_DR:
             self._registers[_ADC_ISR] = 0
         return value
 

@@ -9,11 +9,11 @@ area, written through the flash controller (RM0351, chapter 3): they are covered
 protection.
 
 Asleep the chip is shut down (RM0351, 5.3.10): two wake-up pins, their pulls and the backup
-registers are all that is left, no clock runs, and it wakes as after power-on. So what it was is told
-by a mark in two backup registers, each the complement of the other; anything else is a cold start.
-There is no brown-out reset in that state, and none is missed: nothing runs that could go wrong, and
-the supervisor is back before the first instruction. A reset by the pin NRST asleep looks like a
-knock on the button.
+registers are all that is left, no clock runs, and it wakes as after power-on. So what it was is
+told by a mark in two backup registers, each the complement of the other; anything else is a cold
+start. There is no brown-out reset in that state, and none is missed: nothing runs that could go
+wrong, and the supervisor is back before the first instruction. A reset by the pin NRST asleep looks
+like a knock on the button.
 Light sleep is Stop 2, in which the port's millisecond tick stands still: time asleep is taken from
 the real-time clock, which runs from LSI (32 kHz, within a few per cent). A press runs at 26 MHz in
 voltage range 2; on the dock, which feeds the card, it is 80 MHz in range 1.

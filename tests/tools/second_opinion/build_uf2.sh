@@ -16,7 +16,8 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Ori
     'Label: Debian' | head -n 1)
 [ -n "$mirror" ] || { echo "apt knows no Debian mirror: run apt-get update first" >&2; exit 1; }
 
-# A list of packages of its own: what this machine installs does not change.
+# A list of packages of its own, and none of this machine's settings for apt: what it installs does
+# not change, and what other tools have added to /etc/apt does not matter.
 apt=$folder/apt
 mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/sources"
 cat > "$apt/sources/debian.sources" <<END
@@ -31,9 +32,15 @@ Dir::State::lists "$apt/lists";
 Dir::Cache "$apt/cache";
 Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$apt/sources";
+Dir::Etc::parts "/dev/null";
+Dir::Etc::main "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
 Acquire::Languages "none";
 APT::Sandbox::User "root";
 END
+# The way to the mirror stays: proxies and certificates.
+apt-config dump | grep '^Acquire::https\{0,1\}:' >> "$apt/apt.conf" || true
 export APT_CONFIG="$apt/apt.conf"
 cd "$folder"
 apt-get update -q

@@ -46,6 +46,7 @@ class USBDevice:
         if value and not self._active:
             if not self._callbacks:
                 raise OSError(22)
+            self._active = True
             time._handlers[_EVENT] = (self._events, None)
             opened, _, control, _ = self._callbacks
             if opened:
@@ -56,10 +57,10 @@ class USBDevice:
                 link.OP_USB_ACTIVE, 1, 0, b"".join(len(p).to_bytes(2, "little") + p for p in parts)
             )
         elif self._active and not value:
+            self._active = False
             if self._callbacks[1]:
                 self._callbacks[1]()
             link.post(link.OP_USB_ACTIVE, 0)
-        self._active = bool(value)
         return before
 
     def submit_xfer(self, endpoint, buffer):

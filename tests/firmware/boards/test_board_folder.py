@@ -148,21 +148,8 @@ def test_make_boards_says_when_it_builds_nothing(tmp_path):
 
 
 def test_sizes_are_told_beside_the_flash_map():
-    assert str(board_builds.Build("pico", 300_000, 655_360)).split() == (
-        [
-            "pico",
-            "300,000",
-            "of",
-            "655,360",
-            "bytes",
-            "(355,360",
-            "left",
-            "before",
-            "its",
-            "areas",
-            "begin)",
-        ]
-    )
+    told = " ".join(str(board_builds.Build("pico", 300_000, 655_360)).split())
+    assert told == "pico 300,000 of 655,360 bytes (355,360 left before its areas begin)"
     assert board_builds.limit("pico") == find("pico").storage.address
 
 

@@ -6,16 +6,19 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign coverage fuzz-reader help setup packages pythons demo test lint format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage docs fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-$(STAMP): pyproject.toml
+# What is installed stands in requirements/, each version with its hashes. Our own package is built
+# with what is installed then (no isolation), so that nothing unlisted comes in.
+LOCKED := $(BIN)/pip install --quiet --require-hashes -r
+$(STAMP): pyproject.toml requirements/setup.txt requirements/clients.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet -e '.[all]' --group dev
-	$(BIN)/pip install --quiet --no-deps --group clients
+	$(LOCKED) requirements/setup.txt
+	$(LOCKED) requirements/clients.txt --no-deps
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(STAMP) ## Make .venv with everything in it
@@ -30,21 +33,48 @@ demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
 test: setup packages pythons lint ## Lint, then every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
 STUBS := $(VENV)/stubs
-$(STUBS)/.installed: | $(STAMP)
-	$(BIN)/pip install --quiet --upgrade --target $(STUBS)/rp2 'micropython-rp2-stubs>=1.28,<2'
-	$(BIN)/pip install --quiet --upgrade --target $(STUBS)/stm32 'micropython-stm32-stubs>=1.28,<2'
+$(STUBS)/.installed: requirements/stubs-rp2.txt requirements/stubs-stm32.txt | $(STAMP)
+	$(LOCKED) requirements/stubs-rp2.txt --upgrade --target $(STUBS)/rp2
+	$(LOCKED) requirements/stubs-stm32.txt --upgrade --target $(STUBS)/stm32
 	@touch $@
 
-lint: setup $(STUBS)/.installed ## Style, types, import arrows, what the boards' MicroPython has
+lint: setup papers $(STUBS)/.installed ## Papers, style, types (firmware: by its boards' stubs), import arrows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m tallystick.tools.image.ports $(STUBS)
+	$(BIN)/python -m tallystick.tools.image.ports $(STUBS) .mypy_cache/firmware
+
+papers: setup ## Requirements, licences, change fragments, commit subjects
+	$(BIN)/python -m tallystick.tools.upkeep.locks --check
+	$(BIN)/python -m tallystick.tools.upkeep.licences --check
+	$(BIN)/python -m tallystick.tools.upkeep.fragments
+	$(BIN)/python -m tallystick.tools.upkeep.subjects
+
+upgrade: setup ## Lock the newest versions that pyproject.toml allows, install them, list their licences
+	$(BIN)/python -m tallystick.tools.upkeep.locks
+	$(MAKE) setup
+	$(BIN)/python -m tallystick.tools.upkeep.licences
+
+hooks: setup ## Have git call `make lint` before a commit, and check its subject
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type commit-msg
+
+changelog: setup ## Gather changes/ into CHANGELOG.md, under the version of tallystick/__init__.py
+	$(BIN)/towncrier build --yes
+
+release: setup ## Wheel, sources, images of all boards, checksums and notes, of the last commit, into dist/
+	$(BIN)/python -m tallystick.tools.upkeep.release $(if $(KEY),--key $(KEY)) $(if $(PASSPHRASE_FILE),--passphrase-file $(PASSPHRASE_FILE))
+
+fresh: ## Both commands of the README on a bare Debian 12 and 13 (root; DEBIAN=13, FRESH_ARGS=tests/server)
+	@DEBIAN="$(DEBIAN)" FRESH_ARGS="$(FRESH_ARGS)" FRESH_KEEP="$(FRESH_KEEP)" $(PYTHON) .ci/fresh.py
+
+docs: setup ## The documents as a site, in build/site: searched without a server, links checked
+	$(BIN)/python -m tallystick.cli.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits
@@ -62,7 +92,7 @@ boards: setup ## Build MicroPython for the boards from TALLY_MICROPYTHON_SRC, be
 	@if [ -n "$$TALLY_MICROPYTHON_SRC" ]; then \
 		$(BIN)/python -m tallystick.tools.image.board_builds "$$TALLY_MICROPYTHON_SRC" build/micropython; \
 	else \
-		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/boards.md)"; \
+		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/reference/boards.md)"; \
 	fi
 
 campaign: setup ## Cut the power everywhere, in every way (about twenty minutes on two cores)

@@ -35,7 +35,7 @@ _FIELDS = ("number", "at", "who", "act", "subject", "detail", "previous")
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LogVerdict:
     """What the verifier found. problems: in words, with line numbers from 1."""
 
     entries: int
@@ -61,7 +61,7 @@ def export(database: sqlite3.Connection) -> Iterator[str]:
         yield json.dumps(dict(zip((*_FIELDS, "hash"), row, strict=True)), ensure_ascii=False)
 
 
-def verify(lines: Iterable[str], head: str | None = None) -> Verdict:
+def verify(lines: Iterable[str], head: str | None = None) -> LogVerdict:
     """Check exported lines without the station. head: the last hash, as noted elsewhere."""
     problems: list[str] = []
     previous, count = START, 0
@@ -82,7 +82,7 @@ def verify(lines: Iterable[str], head: str | None = None) -> Verdict:
         previous = said
     if head is not None and head != previous:
         problems.append("the last line is not the one that was noted: the end is missing or new")
-    return Verdict(count, previous, tuple(problems))
+    return LogVerdict(count, previous, tuple(problems))
 
 
 def _hash(entry: dict[str, object]) -> str:

@@ -16,7 +16,7 @@ from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ports import PortSource
 from tallystick.provisioning.steps import Outcome, Provisioner
 
@@ -28,7 +28,7 @@ REST_S = 1.0  # of a port that could not be opened
 class Listener(Protocol):
     """What a batch tells while it runs; called from several threads."""
 
-    def step(self, port: str, state: State, serial: str) -> None: ...
+    def step(self, port: str, state: CardState, serial: str) -> None: ...
     def press(self, port: str) -> None: ...
     def finished(self, port: str, outcome: Outcome) -> None: ...
     def failed(self, port: str, serial: str, error: TallyError) -> None: ...
@@ -36,7 +36,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Failure:
+class CardFailure:
     """A card that was not finished, or whose port failed."""
 
     port: str
@@ -51,7 +51,7 @@ class Summary:
     wanted: int
     already: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[CardFailure] = field(default_factory=list)
     elapsed_s: float = 0.0
 
     @property
@@ -152,7 +152,7 @@ class Batch:
         """Take one card through its steps; returns its serial number as far as known."""
         serial = ""
 
-        def report(state: State, found: str) -> None:
+        def report(state: CardState, found: str) -> None:
             nonlocal serial
             serial = found
             self._listener.step(port, state, found)
@@ -163,7 +163,7 @@ class Batch:
             outcome = self._provisioner.provision(connection, report, waiting)
         except TallyError as error:
             with self._lock:
-                self.summary.failures.append(Failure(port, serial, error))
+                self.summary.failures.append(CardFailure(port, serial, error))
             self._listener.failed(port, serial, error)
         finally:
             with self._lock:

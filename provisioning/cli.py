@@ -8,7 +8,6 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import TallyError
 from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.pcsc import SCHEME, readers
 from tallystick.provisioning.commands.audit import audit
 from tallystick.provisioning.commands.batch import BatchView, summary_json
@@ -26,8 +25,10 @@ from tallystick.provisioning.commands.options import (
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.credential import CodeKind
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ports import PortSource, source_for
+from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import Plan
 
 
@@ -88,16 +89,16 @@ def provision(
     """
     if (port is None) == (ports is None):
         raise click.UsageError("Give either --port, or --ports with --batch and --count.")
-    plan = Plan(digits, user, batch, reseed, serial, _version(min_version))
-    with station.open() as bench:
+    plan = Plan(CodeKind(digits), user, batch, reseed, serial, _version(min_version))
+    with station.open() as ready:
         if port is not None:
-            print_outcome(one_card(bench, port, plan, confirm=confirm), as_json)
+            print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)
             return
         if count is None or user is not None or serial is not None or confirm:
             raise click.UsageError(
                 "A batch needs --count, and takes no --user, --serial or --confirm."
             )
-        _many_cards(bench, source_for(str(ports)), plan, count, as_json)
+        _many_cards(ready, source_for(str(ports)), plan, count, as_json)
 
 
 @station.command()
@@ -117,12 +118,14 @@ def ports(as_json: bool) -> None:
         err().print("no serial port found; an emulated card prints its own (`tally emulate card`)")
 
 
-def _many_cards(bench: Bench, source: PortSource, plan: Plan, count: int, as_json: bool) -> None:
-    bench.registry.check()
-    finished = {State.LOCKED, State.LABELLED}
-    already = sum(record.state in finished for record in bench.journal.batch(plan.batch))
+def _many_cards(
+    ready: ReadyStation, source: PortSource, plan: Plan, count: int, as_json: bool
+) -> None:
+    ready.registry.check()
+    finished = {CardState.LOCKED, CardState.LABELLED}
+    already = sum(record.state in finished for record in ready.journal.batch(plan.batch))
     view = BatchView()
-    summary = view.run(Batch(bench.provisioner(plan), source, count, view, already=already))
+    summary = view.run(Batch(ready.provisioner(plan), source, count, view, already=already))
     if as_json:
         cards = [outcome_json(outcome) for outcome in summary.outcomes]
         print_json(summary_json(plan.batch, summary, cards))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pskc import PSKC
 from pskc.key import EncryptedValue
 
+from tallystick.provisioning.credential import CodeKind, Hash
 from tallystick.provisioning.custody.interface import Custody, Seed
 
 MANUFACTURER = "Tallystick"
@@ -27,7 +28,7 @@ def build(
     custody: Custody,
     seed: Seed,
     serial: str,
-    digits: int,
+    kind: CodeKind,
     moving_factor: int,
     *,
     manufacturer: str = MANUFACTURER,
@@ -49,9 +50,9 @@ def build(
         serial=serial,
         id=serial,
         algorithm=HOTP_PROFILE,
-        algorithm_suite="SHA1",
+        algorithm_suite=kind.hash.value,
         response_encoding="DECIMAL",
-        response_length=digits,
+        response_length=kind.digits,
         counter=moving_factor,
     )
     # pskc's property takes an EncryptedValue, although its annotation does not say so
@@ -66,7 +67,7 @@ class Parts:
     """What a container that `build` made says. sealed: the encrypted seed."""
 
     serial: str
-    digits: int
+    kind: CodeKind
     moving_factor: int
     sealed: bytes
 
@@ -76,9 +77,10 @@ def parts(container: bytes) -> Parts:
     (key,) = PSKC(io.BytesIO(container)).keys
     sealed = key.__dict__["_secret"]  # the property would decrypt, which custody has to do
     assert key.serial is not None and key.response_length is not None and key.counter is not None
-    return Parts(key.serial, key.response_length, key.counter, sealed.cipher_value)
+    kind = CodeKind(key.response_length, Hash(key.algorithm_suite or Hash.SHA1))
+    return Parts(key.serial, kind, key.counter, sealed.cipher_value)
 
 
-def journal_context(serial: str, digits: int, container: bytes) -> bytes:
+def journal_context(serial: str, container: bytes) -> bytes:
     """What a seed in the journal is bound to: its card and its container."""
-    return f"{serial}|{digits}|".encode() + hashlib.sha256(container).digest()
+    return f"{serial}|{parts(container).kind.digits}|".encode() + hashlib.sha256(container).digest()

@@ -18,13 +18,13 @@ from tallystick.provisioning import container
 from tallystick.provisioning.card import tlv
 from tallystick.provisioning.card.connection import (
     CardRefusedError,
-    Command,
+    CommandApdu,
     StatusWord,
     Transmitter,
 )
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.oath import (
-    HOTP_SHA1,
+    HOTP,
     INS_PUT,
     TAG_KEY,
     TAG_NAME,
@@ -32,8 +32,9 @@ from tallystick.provisioning.card.oath import (
     Selected,
     select_oath,
 )
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import Custody, Seed
-from tallystick.provisioning.journal import Journal, Record, State
+from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
@@ -59,7 +60,7 @@ class Wanted:
     touch: codes only after a touch. replace: an account of the same name may be overwritten."""
 
     serial: str | None = None
-    digits: int = 6
+    kind: CodeKind = SIX_DIGITS
     user: str | None = None
     touch: bool = True
     replace: bool = False
@@ -84,7 +85,7 @@ class Foreign:
 
     custody: Custody
     registry: Registry
-    journal: Journal
+    journal: StationJournal
     server_url: str
 
     def provision(
@@ -109,7 +110,7 @@ class Foreign:
             raise BadInputError(f"The serial number {serial} is too long for an account's name.")
         touch = wanted.touch and applet.version >= TOUCH_SINCE
         record = self._admit(OathSession(device), serial, account, wanted)
-        resumed = record.state is not State.AUTHENTIC
+        resumed = record.state is not CardState.AUTHENTIC
         self.journal.note("seed sent unprotected", serial, "to a foreign OATH applet")
         try:
             record = self._seed_and_verify(device, record, account, touch, wanted, touch_now)
@@ -118,14 +119,14 @@ class Foreign:
             error.todo = "Put the device back, and repeat the command: it gets the same seed."
             raise
         registered = self._register(device, record, account)
-        self.journal.finish(self.journal.advance(record, State.REGISTERED), State.LOCKED)
+        self.journal.finish(self.journal.advance(record, CardState.REGISTERED), CardState.LOCKED)
         if wanted.user is not None and registered.user != wanted.user:
             registered = self._assign(record, wanted.user)
         version = ".".join(map(str, applet.version))
-        digits = record.digits or wanted.digits
+        digits = record.digits or wanted.kind.digits
         return Done(serial, account, version, touch, digits, registered, resumed)
 
-    def _admit(self, session: OathSession, serial: str, account: str, wanted: Wanted) -> Record:
+    def _admit(self, session: OathSession, serial: str, account: str, wanted: Wanted) -> CardRecord:
         record = self.journal.open_run(serial)
         if record is not None:
             if record.batch != BATCH or record.server != self.server_url:
@@ -152,31 +153,31 @@ class Foreign:
     def _seed_and_verify(
         self,
         device: Transmitter,
-        record: Record,
+        record: CardRecord,
         account: str,
         touch: bool,
         wanted: Wanted,
         touch_now: Callable[[], None],
-    ) -> Record:
-        verified = record.state in (State.VERIFIED, State.REGISTERED)
+    ) -> CardRecord:
+        verified = record.state in (CardState.VERIFIED, CardState.REGISTERED)
         if verified and any(entry.name == account for entry in OathSession(device).list()):
             return record
         if record.container is None:
             seed = self.custody.new_seed(record.serial, secrets.token_bytes(32))
-            record = self._keep(record, seed, wanted.digits)
+            record = self._keep(record, seed, wanted.kind)
         assert record.container is not None and record.seed is not None
-        context = container.journal_context(record.serial, record.digits or 6, record.container)
+        context = container.journal_context(record.serial, record.container)
         seed = self.custody.reopen_seed(record.seed, context)
-        digits = record.digits or wanted.digits
+        kind = container.parts(record.container).kind
         try:
-            self._put(device, account, record.container, digits, touch)
-            record = self.journal.advance(record, State.SEEDED)
+            self._put(device, account, record.container, touch)
+            record = self.journal.advance(record, CardState.SEEDED)
         except CardRefusedError as refused:
             seed.wipe()
             self.journal.fail(record, refused.what)
             raise
         try:
-            expected = seed.codes(0, CODES_COMPARED, digits)
+            expected = seed.codes(0, CODES_COMPARED, kind)
         finally:
             seed.wipe()
         given = []
@@ -190,31 +191,31 @@ class Foreign:
                 todo="Put it aside: it is faulty, or not what it says.",
             )
             raise self._take_back(device, record, account, error)
-        return self.journal.advance(record, State.VERIFIED)
+        return self.journal.advance(record, CardState.VERIFIED)
 
-    def _keep(self, record: Record, seed: Seed, digits: int) -> Record:
+    def _keep(self, record: CardRecord, seed: Seed, kind: CodeKind) -> CardRecord:
         """Have the seed in the journal before it is on the device."""
         try:
             sealed = container.build(
-                self.custody, seed, record.serial, digits, CODES_COMPARED, manufacturer=BATCH
+                self.custody, seed, record.serial, kind, CODES_COMPARED, manufacturer=BATCH
             )
-            context = container.journal_context(record.serial, digits, sealed)
-            return self.journal.keep_seed(record, sealed, seed.for_journal(context), digits)
+            context = container.journal_context(record.serial, sealed)
+            return self.journal.keep_seed(record, sealed, seed.for_journal(context), kind.digits)
         finally:
             seed.wipe()
 
-    def _put(
-        self, device: Transmitter, account: str, sealed: bytes, digits: int, touch: bool
-    ) -> None:
-        with self.custody.open_for_export(container.parts(sealed).sealed) as secret:
+    def _put(self, device: Transmitter, account: str, sealed: bytes, touch: bool) -> None:
+        made = container.parts(sealed)
+        head = bytes((HOTP[made.kind.hash], made.kind.digits))
+        with self.custody.open_for_export(made.sealed) as seed:
             data = tlv.encode(TAG_NAME, account.encode())
-            data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + secret.reveal())
+            data += tlv.encode(TAG_KEY, head + seed.reveal())
             if touch:
                 data += bytes((TAG_PROPERTY, REQUIRE_TOUCH))  # this one has no length
-            response = device.transmit(Command(0, INS_PUT, data=data))
+            response = device.transmit(CommandApdu(0, INS_PUT, data=data))
         response.require("take its seed", kept="It has no seed of this station.")
 
-    def _register(self, device: Transmitter, record: Record, account: str) -> Registered:
+    def _register(self, device: Transmitter, record: CardRecord, account: str) -> Registered:
         assert record.container is not None
         try:
             return self.registry.register(record.serial, record.container)
@@ -225,7 +226,7 @@ class Foreign:
             error.todo = "When the server is back, repeat the command."
             raise
 
-    def _assign(self, record: Record, user: str) -> Registered:
+    def _assign(self, record: CardRecord, user: str) -> Registered:
         try:
             return self.registry.assign(record.serial, user)
         except RegistryRefusedError as error:
@@ -233,7 +234,7 @@ class Foreign:
             raise
 
     def _take_back(
-        self, device: Transmitter, record: Record, account: str, error: TallyError
+        self, device: Transmitter, record: CardRecord, account: str, error: TallyError
     ) -> TallyError:
         """Delete the account from the device, close the run, and return `error` saying so."""
         try:

@@ -15,11 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.formats import NewerStateError
 from tallystick.provisioning import audit
 
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE cards (
     id INTEGER PRIMARY KEY,
     serial TEXT NOT NULL,
@@ -41,7 +40,12 @@ CREATE INDEX cards_by_batch ON cards (batch, id);
 """
 
 
-class State(StrEnum):
+# What brings a journal from each version of its tables to the next; never changed, only added to.
+_MIGRATIONS = (_FIRST + audit.SCHEMA,)
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+
+class CardState(StrEnum):
     """How far a card is: the last step that is known to be complete.
 
     A card in `keyed` with a container may have the seed already; one in `verified` may be
@@ -60,14 +64,14 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Record:
+class CardRecord:
     """One run of one card. container: encrypted PSKC, seed: the same sealed for
     this station; both until the card is finished."""
 
     id: int
     serial: str
     batch: str
-    state: State
+    state: CardState
     digits: int | None
     user: str | None
     reseed: bool
@@ -105,13 +109,16 @@ class JournalWriteError(TallyError):
         )
 
 
-class Journal:
+class StationJournal:
     """Safe for several threads; one connection, one transaction a step."""
 
     def __init__(
         self, path: Path, *, who: str | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        """who: whose acts these are, for the audit log; the operating system's user if None."""
+        """who: whose acts these are, for the audit log; the operating system's user if None.
+
+        Raises BadInputError, NewerStateError.
+        """
         self._now = now
         self._who = who or getpass.getuser()
         self._lock = threading.Lock()
@@ -122,6 +129,9 @@ class Journal:
                 path, isolation_level=None, check_same_thread=False, timeout=10
             )
             self._prepare()
+        except NewerStateError:
+            self._database.close()
+            raise
         except (OSError, sqlite3.Error) as error:
             raise BadInputError(
                 f"The station's journal {path} cannot be used: {error}.",
@@ -130,17 +140,24 @@ class Journal:
 
     def _prepare(self) -> None:
         run = self._database.execute
+        self._refuse_newer()
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=FULL")
         run("PRAGMA secure_delete=ON")
         with self._transaction():
-            (version,) = run("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _statements(_SCHEMA + audit.SCHEMA):
+            version = self._refuse_newer()
+            for migration in _MIGRATIONS[version:]:
+                for statement in _statements(migration):
                     run(statement)
+            if version < SCHEMA_VERSION:
                 run(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError("it was written by another version of Tallystick")
+
+    def _refuse_newer(self) -> int:
+        """→ the version of the file's tables; 0: none yet"""
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise NewerStateError("The station's journal", version, SCHEMA_VERSION)
+        return int(version)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -163,25 +180,25 @@ class Journal:
         except sqlite3.OperationalError as error:
             raise JournalWriteError(str(error)) from None
 
-    def open_run(self, serial: str) -> Record | None:
+    def open_run(self, serial: str) -> CardRecord | None:
         """The unfinished run of a card, if there is one."""
         return self._one("serial = ? AND state NOT IN ('locked', 'labelled', 'failed')", serial)
 
-    def latest(self, serial: str) -> Record | None:
+    def latest(self, serial: str) -> CardRecord | None:
         return self._one("serial = ?", serial)
 
-    def unfinished(self) -> list[Record]:
+    def unfinished(self) -> list[CardRecord]:
         """Every unfinished run, oldest first."""
         return self._many("state NOT IN ('locked', 'labelled', 'failed')")
 
-    def latest_of_each(self) -> list[Record]:
+    def latest_of_each(self) -> list[CardRecord]:
         """The last run of every card."""
         return self._many("id IN (SELECT max(id) FROM cards GROUP BY serial)")
 
-    def batch(self, name: str) -> list[Record]:
+    def batch(self, name: str) -> list[CardRecord]:
         return self._many("batch = ?", name)
 
-    def search(self, text: str, limit: int) -> list[Record]:
+    def search(self, text: str, limit: int) -> list[CardRecord]:
         """Runs whose serial number, batch, user or state has `text` in it, newest first."""
         part = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         condition = " OR ".join(
@@ -207,7 +224,7 @@ class Journal:
 
     def begin(
         self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False
-    ) -> Record:
+    ) -> CardRecord:
         """Start a run in `authentic`. reseed: the card may be registered with an older seed."""
         now = self._now()
         with self._step():
@@ -215,7 +232,7 @@ class Journal:
                 "INSERT INTO cards"
                 " (serial, batch, state, server, user, reseed, began_at, changed_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (serial, batch, State.AUTHENTIC, server, user, reseed, now, now),
+                (serial, batch, CardState.AUTHENTIC, server, user, reseed, now, now),
             )
             row = cursor.lastrowid
             wanted = ", also in place of an older seed" if reseed else ""
@@ -223,22 +240,24 @@ class Journal:
         assert row is not None
         return self._by_id(row)
 
-    def advance(self, record: Record, state: State) -> Record:
+    def advance(self, record: CardRecord, state: CardState) -> CardRecord:
         return self._update(record, f"card {state}", "state = ?", state)
 
-    def keep_seed(self, record: Record, container: bytes, seed: bytes, digits: int) -> Record:
+    def keep_seed(
+        self, record: CardRecord, container: bytes, seed: bytes, digits: int
+    ) -> CardRecord:
         """Keep the container and the sealed seed, before the seed goes to the card."""
         return self._update(
             record,
             "seed made",
             "state = ?, container = ?, seed = ?, digits = ?",
-            State.KEYED,
+            CardState.KEYED,
             container,
             seed,
             digits,
         )
 
-    def finish(self, record: Record, state: State) -> Record:
+    def finish(self, record: CardRecord, state: CardState) -> CardRecord:
         """End a run that succeeded; its container is overwritten."""
         return self._update(
             record,
@@ -247,13 +266,13 @@ class Journal:
             state,
         )
 
-    def fail(self, record: Record, reason: str) -> Record:
+    def fail(self, record: CardRecord, reason: str) -> CardRecord:
         """End a run that will not be continued; its container is overwritten."""
         return self._update(
             record,
             "card failed",
             "state = ?, container = NULL, seed = NULL, reason = ?",
-            State.FAILED,
+            CardState.FAILED,
             reason,
         )
 
@@ -274,7 +293,9 @@ class Journal:
     def _audit(self, act: str, subject: str, detail: str = "") -> None:
         audit.append(self._database, self._now(), self._who, act, subject, detail)
 
-    def _update(self, record: Record, act: str, assignments: str, *values: object) -> Record:
+    def _update(
+        self, record: CardRecord, act: str, assignments: str, *values: object
+    ) -> CardRecord:
         with self._step():
             self._database.execute(
                 f"UPDATE cards SET {assignments}, changed_at = ? WHERE id = ?",  # noqa: S608
@@ -283,12 +304,12 @@ class Journal:
             self._audit(act, record.serial)
         return self._by_id(record.id)
 
-    def _by_id(self, row: int) -> Record:
+    def _by_id(self, row: int) -> CardRecord:
         record = self._one("id = ?", row)
         assert record is not None
         return record
 
-    def _many(self, condition: str, *values: object) -> list[Record]:
+    def _many(self, condition: str, *values: object) -> list[CardRecord]:
         with self._lock:
             rows = self._database.execute(
                 f"SELECT {_COLUMNS} FROM cards WHERE {condition} ORDER BY id",  # noqa: S608
@@ -296,7 +317,7 @@ class Journal:
             ).fetchall()
         return [_record(row) for row in rows]
 
-    def _one(self, condition: str, value: object) -> Record | None:
+    def _one(self, condition: str, value: object) -> CardRecord | None:
         with self._lock:
             row = self._database.execute(
                 f"SELECT {_COLUMNS} FROM cards WHERE {condition} ORDER BY id DESC",  # noqa: S608
@@ -315,8 +336,8 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _record(row: tuple[object, ...]) -> Record:
+def _record(row: tuple[object, ...]) -> CardRecord:
     values = list(row)
-    values[3] = State(str(values[3]))
+    values[3] = CardState(str(values[3]))
     values[6] = bool(values[6])
-    return Record(*values)  # type: ignore[arg-type]
+    return CardRecord(*values)  # type: ignore[arg-type]

@@ -12,21 +12,23 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.journal import Journal, Record, State
+from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
 
 
-def finish_without_card(journal: Journal, registry: Registry, server_url: str) -> list[Record]:
+def finish_without_card(
+    journal: StationJournal, registry: Registry, server_url: str
+) -> list[CardRecord]:
     """Register what is verified; returns the runs that need their card in the dock.
 
     Raises what the registry raises; what was finished before that stays finished.
     """
     waiting = []
     for record in journal.unfinished():
-        if record.state is State.VERIFIED and record.server == server_url:
+        if record.state is CardState.VERIFIED and record.server == server_url:
             assert record.container is not None
             registry.register(record.serial, record.container)
-            record = journal.advance(record, State.REGISTERED)  # noqa: PLW2901
+            record = journal.advance(record, CardState.REGISTERED)  # noqa: PLW2901
         waiting.append(record)
     return waiting
 
@@ -41,7 +43,7 @@ class CardAtHand:
 
 
 @dataclass
-class Finding:
+class Discrepancy:
     """One disagreement. repair is None when a person has to decide or act otherwise."""
 
     serial: str
@@ -65,7 +67,7 @@ class Reconciliation:
         self,
         custody: Custody,
         registry: Registry,
-        journal: Journal,
+        journal: StationJournal,
         server_url: str,
         connection: CardConnection | None = None,
     ) -> None:
@@ -75,7 +77,7 @@ class Reconciliation:
         self._server_url = server_url
         self._connection = connection
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Discrepancy]:
         """Every disagreement; asks the server about each card of the journal."""
         found = []
         for record in self._journal.latest_of_each():
@@ -90,64 +92,69 @@ class Reconciliation:
                 found.append(finding)
         return found
 
-    def _journal_and_server(self, record: Record, server: Registered | None) -> Finding | None:
-        if record.state in (State.VERIFIED, State.REGISTERED) and server is None:
-            return Finding(
+    def _journal_and_server(
+        self, record: CardRecord, server: Registered | None
+    ) -> Discrepancy | None:
+        if record.state in (CardState.VERIFIED, CardState.REGISTERED) and server is None:
+            return Discrepancy(
                 record.serial,
                 "the card has a seed that the server does not have",
                 "register it with the container in the journal",
                 lambda: self._register(record),
             )
-        if record.state is State.FAILED and server is not None:
-            return Finding(
+        if record.state is CardState.FAILED and server is not None:
+            return Discrepancy(
                 record.serial,
                 "the server has a seed, but the run of its card was given up",
                 "withdraw it from the server",
                 lambda: self._registry.withdraw(record.serial),
             )
-        if record.state in (State.LOCKED, State.LABELLED) and server is None:
-            return Finding(
+        if record.state in (CardState.LOCKED, CardState.LABELLED) and server is None:
+            return Discrepancy(
                 record.serial,
                 "the card is in service, but the server does not know it",
                 "put it in the dock and run `tally station provision --reseed`, or retire it",
             )
-        if record.state in (State.AUTHENTIC, State.KEYED, State.SEEDED) and server is not None:
-            return Finding(
+        if (
+            record.state in (CardState.AUTHENTIC, CardState.KEYED, CardState.SEEDED)
+            and server is not None
+        ):
+            return Discrepancy(
                 record.serial,
                 "the card is half-way here, but registered from elsewhere",
                 "put it in the dock and run `tally station resume`: its seed is taken back",
             )
         return None
 
-    def _card_and_server(self, card: CardAtHand, server: Registered | None) -> Finding | None:
+    def _card_and_server(self, card: CardAtHand, server: Registered | None) -> Discrepancy | None:
         if self._journal.open_run(card.serial) is not None:
             return None  # `resume` finishes it
         if server is not None and not card.credentials:
-            return Finding(
+            return Discrepancy(
                 card.serial,
                 "the server has a seed that the card lacks",
                 "withdraw it from the server",
                 lambda: self._registry.withdraw(card.serial),
             )
         if server is None and card.credentials and card.life_cycle is LifeCycle.INITIALIZED:
-            return Finding(
+            return Discrepancy(
                 card.serial,
                 "the card has a seed that neither server nor journal knows",
                 "delete it from the card",
                 lambda: self._delete(card),
             )
         if server is None and card.credentials and card.life_cycle is LifeCycle.SECURED:
-            return Finding(
+            return Discrepancy(
                 card.serial,
                 "the card is in service, but the server does not know it",
                 "put it in the dock and run `tally station provision --reseed`, or retire it",
             )
         return None
 
-    def _register(self, record: Record) -> None:
+    def _register(self, record: CardRecord) -> None:
         assert record.container is not None
         self._registry.register(record.serial, record.container)
-        self._journal.advance(record, State.REGISTERED)
+        self._journal.advance(record, CardState.REGISTERED)
 
     def _delete(self, card: CardAtHand) -> None:
         assert self._connection is not None
@@ -160,7 +167,7 @@ class Reconciliation:
             channel.close()
 
 
-def repair(finding: Finding) -> TallyError | None:
+def repair(finding: Discrepancy) -> TallyError | None:
     """Do a finding's repair; returns the error that kept it from being done."""
     assert finding.repair is not None
     try:

@@ -1,5 +1,5 @@
 """Where finished cards are registered, and the project's server as such a place:
-docs/protocols.md, section 4."""
+docs/reference/protocols.md, section 4."""
 
 from __future__ import annotations
 

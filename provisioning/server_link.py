@@ -1,4 +1,4 @@
-"""HTTP to the project's server: docs/protocols.md, section 4.
+"""HTTP to the project's server: docs/reference/protocols.md, section 4.
 
 Every failure is either a refusal (the server decided, nothing was stored) or an unknown outcome
 (no answer came), because what was under way is treated differently in the two cases.

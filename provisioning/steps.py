@@ -24,8 +24,9 @@ from tallystick.provisioning.card.issuer import (
 from tallystick.provisioning.card.oath import OathSession, put_hotp, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
-from tallystick.provisioning.journal import Journal, Record, State
+from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
@@ -37,18 +38,18 @@ CARD_ENTROPY = 31
 ATTEMPTS = 3
 
 DOING = {
-    State.SEEN: "authenticating",
-    State.AUTHENTIC: "giving keys",
-    State.KEYED: "giving a seed",
-    State.SEEDED: "comparing two codes",
-    State.VERIFIED: "registering",
-    State.REGISTERED: "putting in service",
-    State.LOCKED: "done: take the card out",
-    State.FAILED: "taking the seed back",
+    CardState.SEEN: "authenticating",
+    CardState.AUTHENTIC: "giving keys",
+    CardState.KEYED: "giving a seed",
+    CardState.SEEDED: "comparing two codes",
+    CardState.VERIFIED: "registering",
+    CardState.REGISTERED: "putting in service",
+    CardState.LOCKED: "done: take the card out",
+    CardState.FAILED: "taking the seed back",
 }
 """What is being done to a card that has come so far, in words."""
 
-Report = Callable[[State, str], None]
+Report = Callable[[CardState, str], None]
 """(state reached, serial number) of the card under way."""
 
 
@@ -56,7 +57,7 @@ Report = Callable[[State, str], None]
 class Plan:
     """What is wanted of every card of a run."""
 
-    digits: int = 6
+    kind: CodeKind = SIX_DIGITS
     user: str | None = None
     batch: str = "single"
     reseed: bool = False
@@ -106,7 +107,7 @@ class Provisioner:
 
     custody: Custody
     registry: Registry
-    journal: Journal
+    journal: StationJournal
     plan: Plan
     server_url: str
     clock: Callable[[], float] = field(default=time.monotonic)
@@ -181,11 +182,11 @@ class CardRun:
             todo="Put it back in the dock and run `tally station resume`.",
         )
 
-    def _note(self, state: State) -> None:
+    def _note(self, state: CardState) -> None:
         self._report(state, self._serial)
 
     def _authenticate(self) -> _Card:
-        self._note(State.SEEN)
+        self._note(CardState.SEEN)
         select_oath(self._connection)
         channel = SecureChannel.open(self._connection, self._custody.channel_keys)
         try:
@@ -205,7 +206,7 @@ class CardRun:
                 todo="Put the card with the right label in the dock.",
             )
         self._serial = serial
-        self._note(State.SEEN)
+        self._note(CardState.SEEN)
         version = IssuerSession(channel).version()  # inside the channel, so nobody can fake it
         self._check_version(version)
         life_cycle = LifeCycle.OP_READY
@@ -222,7 +223,7 @@ class CardRun:
                 todo="Flash newer firmware, or lower --min-version.",
             )
 
-    def _admit(self, card: _Card) -> Record:
+    def _admit(self, card: _Card) -> CardRecord:
         """The card's run in the journal; decides before anything is written to the card."""
         record = self._journal.open_run(card.serial)
         if record is not None and record.server != self._server_url:
@@ -247,11 +248,11 @@ class CardRun:
                 self._plan.user,
                 reseed=self._plan.reseed,
             )
-        if record.reseed and record.state is State.AUTHENTIC:
+        if record.reseed and record.state is CardState.AUTHENTIC:
             self._withdraw_old(record)
-        elif self._resumed and record.state not in (State.VERIFIED, State.REGISTERED):
+        elif self._resumed and record.state not in (CardState.VERIFIED, CardState.REGISTERED):
             self._refuse_registered(card, record)
-        self._note(State.AUTHENTIC)
+        self._note(CardState.AUTHENTIC)
         return record
 
     def _refuse_finished(self, card: _Card) -> None:
@@ -283,7 +284,7 @@ class CardRun:
                 todo="Run `tally station resume` where it was begun, or withdraw it on the server.",
             )
 
-    def _withdraw_old(self, record: Record) -> None:
+    def _withdraw_old(self, record: CardRecord) -> None:
         """Take the card's old seed from the server, before it gets a new one."""
         if self._registry.lookup(record.serial) is None:
             return
@@ -294,7 +295,7 @@ class CardRun:
             error.kept = f"Card {record.serial} keeps its seed, and the server keeps it, too."
             raise
 
-    def _refuse_registered(self, card: _Card, record: Record) -> None:
+    def _refuse_registered(self, card: _Card, record: CardRecord) -> None:
         """A run that has not come to registration, of a serial number that the server has."""
         if self._registry.lookup(card.serial) is None:
             return
@@ -314,7 +315,7 @@ class CardRun:
             self._check_new_keys(card)
             if card.life_cycle is LifeCycle.OP_READY:
                 card.life_cycle = LifeCycle.INITIALIZED
-        self._note(State.KEYED)
+        self._note(CardState.KEYED)
 
     def _check_new_keys(self, card: _Card) -> None:
         same = card.diversification_data.decode() == card.serial
@@ -325,25 +326,24 @@ class CardRun:
                 todo="Put it aside: its flash may be faulty.",
             )
 
-    def _seed_and_verify(self, card: _Card, record: Record) -> Record:
-        if record.state in (State.VERIFIED, State.REGISTERED) and self._has_seed(card):
+    def _seed_and_verify(self, card: _Card, record: CardRecord) -> CardRecord:
+        if record.state in (CardState.VERIFIED, CardState.REGISTERED) and self._has_seed(card):
             return record
         if record.container is None:
             entropy = IssuerSession(card.channel).get_challenge(CARD_ENTROPY)
             seed = self._custody.new_seed(card.serial, entropy)
             record = self._keep(card.serial, record, seed)
         else:
-            assert record.seed is not None and record.digits is not None
-            context = container.journal_context(card.serial, record.digits, record.container)
+            assert record.seed is not None
+            context = container.journal_context(card.serial, record.container)
             seed = self._custody.reopen_seed(record.seed, context)
-        digits = record.digits or self._plan.digits
+        assert record.container is not None
+        made = container.parts(record.container)
         try:
-            self._put(card, seed, digits)
-            record = self._journal.advance(record, State.SEEDED)
-            self._note(State.SEEDED)
-            assert record.container is not None
-            used = container.parts(record.container).moving_factor
-            expected = seed.codes(0, used, digits)
+            self._put(card, seed, made.kind)
+            record = self._journal.advance(record, CardState.SEEDED)
+            self._note(CardState.SEEDED)
+            expected = seed.codes(0, made.moving_factor, made.kind)
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
@@ -353,25 +353,25 @@ class CardRun:
         anew with the same serial number."""
         return any(entry.name == card.serial for entry in OathSession(card.channel).list())
 
-    def _keep(self, serial: str, record: Record, seed: Seed) -> Record:
+    def _keep(self, serial: str, record: CardRecord, seed: Seed) -> CardRecord:
         """Have the seed in the journal before it is on the card."""
-        digits = self._plan.digits
+        kind = self._plan.kind
         codes = CODES_COMPARED + (self._plan.confirm is not None)
-        sealed = container.build(self._custody, seed, serial, digits, codes)
-        context = container.journal_context(serial, digits, sealed)
-        return self._journal.keep_seed(record, sealed, seed.for_journal(context), digits)
+        sealed = container.build(self._custody, seed, serial, kind, codes)
+        context = container.journal_context(serial, sealed)
+        return self._journal.keep_seed(record, sealed, seed.for_journal(context), kind.digits)
 
-    def _put(self, card: _Card, seed: Seed, digits: int) -> None:
+    def _put(self, card: _Card, seed: Seed, kind: CodeKind) -> None:
         try:
-            put_hotp(card.channel, card.serial, seed, digits, self._waiting)
+            put_hotp(card.channel, card.serial, seed, kind, self._waiting)
         except CardRefusedError as error:
             if error.sw != StatusWord.NO_SPACE:
                 raise
             # a credential of another name that no server knows: nobody can miss it
             OathSession(card.channel).reset(self._waiting)
-            put_hotp(card.channel, card.serial, seed, digits, self._waiting)
+            put_hotp(card.channel, card.serial, seed, kind, self._waiting)
 
-    def _compare(self, card: _Card, record: Record, expected: list[str]) -> Record:
+    def _compare(self, card: _Card, record: CardRecord, expected: list[str]) -> CardRecord:
         """Have every code that the container takes for used: the first two over the line, and the
         third, where a person confirms button and display, from the display."""
         session = OathSession(card.channel)
@@ -391,8 +391,8 @@ class CardRun:
                 todo="Provision it again; if its display or button is faulty, put it aside.",
             )
             raise self._take_back(card, record, error)
-        record = self._journal.advance(record, State.VERIFIED)
-        self._note(State.VERIFIED)
+        record = self._journal.advance(record, CardState.VERIFIED)
+        self._note(CardState.VERIFIED)
         return record
 
     def _confirmed(self, serial: str, expected: str) -> bool:
@@ -403,7 +403,7 @@ class CardRun:
             for _ in range(TYPING_TRIES)
         )
 
-    def _register(self, card: _Card, record: Record) -> tuple[Record, Registered]:
+    def _register(self, card: _Card, record: CardRecord) -> tuple[CardRecord, Registered]:
         assert record.container is not None
         try:
             registered = self._registry.register(card.serial, record.container)
@@ -415,13 +415,13 @@ class CardRun:
                 kept=f"Card {card.serial} has its seed, and the journal has it encrypted.",
                 todo="When the server is back, run `tally station resume`.",
             ) from None
-        if record.state is not State.REGISTERED:
-            record = self._journal.advance(record, State.REGISTERED)
-        self._note(State.REGISTERED)
+        if record.state is not CardState.REGISTERED:
+            record = self._journal.advance(record, CardState.REGISTERED)
+        self._note(CardState.REGISTERED)
         return record, registered
 
     def _assign(
-        self, card: _Card, record: Record, registered: Registered
+        self, card: _Card, record: CardRecord, registered: Registered
     ) -> tuple[Registered, TallyError | None]:
         """Assign to the user, if one is wanted. A refusal does not keep the card from service."""
         if record.user is None or registered.user == record.user:
@@ -434,13 +434,13 @@ class CardRun:
                 error.what, error.code, kept=kept, todo=error.todo or "Assign it on the server."
             )
 
-    def _lock(self, card: _Card, record: Record) -> None:
+    def _lock(self, card: _Card, record: CardRecord) -> None:
         if card.life_cycle is not LifeCycle.SECURED:
             IssuerSession(card.channel).set_status(LifeCycle.SECURED)
-        self._journal.finish(record, State.LOCKED)
-        self._note(State.LOCKED)
+        self._journal.finish(record, CardState.LOCKED)
+        self._note(CardState.LOCKED)
 
-    def _take_back(self, card: _Card, record: Record, error: TallyError) -> TallyError:
+    def _take_back(self, card: _Card, record: CardRecord, error: TallyError) -> TallyError:
         """Delete the seed from the card, close the run, and return `error` saying so."""
         try:
             OathSession(card.channel).delete(card.serial, self._waiting)
@@ -448,11 +448,11 @@ class CardRun:
             if refused.sw != StatusWord.NO_SUCH_CREDENTIAL:
                 raise
         self._journal.fail(record, error.what)
-        self._note(State.FAILED)
+        self._note(CardState.FAILED)
         error.kept = f"Card {card.serial} has no seed (it was deleted); the server has none of it."
         return error
 
-    def _outcome(self, card: _Card, record: Record, registered: Registered) -> Outcome:
+    def _outcome(self, card: _Card, record: CardRecord, registered: Registered) -> Outcome:
         keys = self._custody.firm_keys(card.key_version, card.diversification_data)
         values = (key.check_value.hex() for key in keys)
         return Outcome(
@@ -460,7 +460,7 @@ class CardRun:
             firmware=card.version,
             key_version=card.key_version,
             check_values=dict(zip(KEY_NAMES, values, strict=True)),
-            digits=record.digits or self._plan.digits,
+            digits=record.digits or self._plan.kind.digits,
             server=registered,
             resumed=self._resumed,
             wire_bytes=self._connection.wire_bytes,

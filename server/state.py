@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.server.accounts.passwords import BreachList, HashListFile, SmallBreachList
-from tallystick.server.checking.group import Group
+from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import gateway_from
@@ -13,17 +13,17 @@ from tallystick.server.messages.outbox import Outbox
 from tallystick.server.settings import Settings
 from tallystick.server.store import keys, schema
 from tallystick.server.store.database import Database
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 
 @dataclass(frozen=True)
-class State:
+class ServerState:
     """Settings, keys, database and the verification queue."""
 
     settings: Settings
-    ring: KeyRing
+    ring: ServerKeyRing
     database: Database
-    group: Group
+    group: GroupCommit
     outbox: Outbox
     breached: BreachList
     public_url: str
@@ -37,10 +37,10 @@ class State:
         self.database.close()
 
 
-def open_state(settings: Settings) -> State:
+def open_state(settings: Settings) -> ServerState:
     """Load or make the keys, migrate the database, start the verification thread.
 
-    Raises KeyFileError, SchemaError.
+    Raises KeyFileError, NewerStateError.
     """
     database = Database(settings.db_url)
     ring = keys.load_or_create(settings.key_file)
@@ -50,11 +50,11 @@ def open_state(settings: Settings) -> State:
         for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
         if url
     }
-    return State(
+    return ServerState(
         settings,
         ring,
         database,
-        Group(database, Verifier(ring), settings.clock),
+        GroupCommit(database, Verifier(ring), settings.clock),
         Outbox(database, ring, gateways, settings.clock),
         HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
         settings.public_url,

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.boards.board import Board
 
-# What the boards' MicroPython has, as far as firmware may use it.
-_BUILT_IN = {
-    "rp2040": {"rp2"},
-    "rp2350": {"rp2"},
-    "stm32l4": {"stm"},
-}
 # A board names its display's driver; the boot stage never shows anything.
 _DISPLAYS = ("lib/memory_lcd.py", "lib/ssd1306.py")
-_BUILT_IN_ALL = {
+# What every board's MicroPython has, as far as firmware may use it.
+_BUILT_IN = {
     "array", "binascii", "collections", "cryptolib", "errno", "framebuf", "gc", "hashlib", "io",
     "machine", "micropython", "os", "select", "struct", "sys", "time", "uctypes", "vfs",
 }  # fmt: skip
@@ -40,7 +36,8 @@ def rooted(folder: Path) -> Iterator[None]:
 
 
 def root() -> Path:
-    """The firmware's source folder: in a checkout, or shipped inside the installed package."""
+    """The firmware's source folder: in a checkout, or shipped inside the installed package.
+    Raises BadInputError."""
     if _root is not None:
         return _root
     package = Path(__file__).parents[1]
@@ -60,37 +57,40 @@ class Source:
     target: str
 
 
-def sources(device: str, board: str, chip: str) -> list[Source]:
+def sources(device: str, board: Board, *, typed: bool = False) -> list[Source]:
     """Every module that the device's `main.py` reaches through imports, sorted by target.
 
-    Raises BadInputError for an import that neither the firmware nor the board's MicroPython has.
+    typed: also those that only a type checker reads. Raises BadInputError for an import that
+    neither the firmware nor the board's MicroPython has.
     """
     if device == "reader":
-        return _reached("main.py", [root() / "reader", root()], board, chip, set())
+        return _reached("main.py", [root() / "reader", root()], board, set(), typed)
     if device != "card":
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."
         )
-    return _reached("main.py", [root()], board, chip, {"booted"})
+    return _reached("main.py", [root()], board, {"booted"}, typed)
 
 
-def boot_sources(board: str, chip: str) -> list[Source]:
+def boot_sources(board: Board, *, typed: bool = False) -> list[Source]:
     """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
-    found = _reached("boot.py", [root() / "boot", root()], board, chip, set())
+    found = _reached("boot.py", [root() / "boot", root()], board, set(), typed)
     return [source for source in found if source.target not in _DISPLAYS]
 
 
 def _reached(
-    entry: str, folders: list[Path], board: str, chip: str, given: set[str]
+    entry: str, folders: list[Path], board: Board, given: set[str], typed: bool
 ) -> list[Source]:
     """Sources reached from `entry`. Modules are looked for in `folders`, in this order; `given` are
     there already when it starts."""
-    board_file = root() / "boards" / f"{board}.py"
+    board_file = root() / "boards" / f"{board.name}.py"
     if not board_file.is_file():
         raise BadInputError(
-            f"There is no firmware for board {board!r}.", todo="See firmware/boards."
+            f"There is no firmware for board {board.name!r}.", todo="See firmware/boards."
         )
-    built_in = _BUILT_IN_ALL | _BUILT_IN[chip] | given
+    built_in = _BUILT_IN | board.chip.own_modules | given
+    if typed:
+        built_in |= {"typing", "_mpy_shed"}
     found: dict[str, Source] = {}
     todo = [(folders[0] / entry, entry)]
     while todo:
@@ -98,7 +98,7 @@ def _reached(
         if target in found:
             continue
         found[target] = Source(path, target)
-        for module in _imports(path):
+        for module in _imports(path, typed):
             name = f"{module.replace('.', '/')}.py"
             file = next((f / name for f in folders if (f / name).is_file()), None)
             top = module.split(".")[0]
@@ -110,18 +110,19 @@ def _reached(
                 todo.append((file, name))
             elif not any((folder / top).is_dir() for folder in folders):
                 raise BadInputError(
-                    f"{path.name} imports {module}, which {board}'s MicroPython does not have.",
+                    f"{path.name} imports {module}, which the MicroPython of {board.name} does not "
+                    "have.",
                     todo="Import only what the board's port declares.",
                 )
     return [found[target] for target in sorted(found)]
 
 
-def _imports(path: Path) -> set[str]:
-    """Names imported anywhere in the file, except under TYPE_CHECKING."""
+def _imports(path: Path, typed: bool) -> set[str]:
+    """Names imported anywhere in the file, under TYPE_CHECKING only when `typed`."""
     names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if not typed and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for other in node.orelse:
                 visit(other)
             return
@@ -133,5 +134,5 @@ def _imports(path: Path) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text(), str(path)))
+    visit(ast.parse(path.read_text(encoding="utf-8"), str(path)))
     return names

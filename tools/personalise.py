@@ -10,7 +10,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card import tlv
-from tallystick.provisioning.card.connection import CardConnection, Command
+from tallystick.provisioning.card.connection import CardConnection, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.oath import (
     HOTP_SHA1,
@@ -44,6 +44,6 @@ def personalise_over(
     channel = SecureChannel.open(connection, custody.channel_keys)
     data = tlv.encode(TAG_NAME, serial.encode())
     data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + seed.reveal())
-    channel.transmit(Command(0, INS_PUT, data=data)).require("take the seed")
+    channel.transmit(CommandApdu(0, INS_PUT, data=data)).require("take the seed")
     channel.close()
     custody.close()

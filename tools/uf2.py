@@ -1,12 +1,10 @@
-"""UF2, the drag-and-drop format of RP2 boards (Microsoft's UF2 specification)."""
+"""UF2, the drag-and-drop format of boot ROMs (Microsoft's UF2 specification)."""
 
 from __future__ import annotations
 
 import struct
 
 MAGIC = b"UF2\n"
-FAMILY_RP2040 = 0xE48BFF56
-FAMILY_ABSOLUTE = 0xE48BFF57  # RP2350: written where it says (data sheet, section 5.5.3)
 _HEAD = "<8I"
 _START, _SECOND, _END = 0x0A324655, 0x9E5D5157, 0x0AB16F30
 _NOT_MAIN_FLASH = 0x1

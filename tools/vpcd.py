@@ -45,7 +45,7 @@ class VirtualReader:
             raise UnreachableError(
                 f"No vpcd listens on {where[0]}:{where[1]}: {error.strerror or error}.",
                 kept="The card was not started.",
-                todo="Install vsmartcard-vpcd and start pcscd; see docs/emulator.md.",
+                todo="Install vsmartcard-vpcd and start pcscd; see docs/guides/emulator.md.",
             ) from None
         self._socket.settimeout(None)
         self._port = port

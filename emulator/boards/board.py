@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.chips import CHIPS
+from tallystick.emulator.chips.chip import Chip
 from tallystick.emulator.parts.nor_flash import FlashTiming
-
-FLASH_BASE = {"rp2040": 0x10000000, "rp2350": 0x10000000, "stm32l4": 0x08000000}
-"""Where a chip sees its flash."""
-
-# Of MicroPython 1.28 with "extra features", as both ports are built for these boards.
-_BUILT_IN = (
-    " __main__ _asyncio array binascii builtins cmath collections cryptolib deflate errno framebuf "
-    "gc hashlib heapq io json machine math micropython os platform random re select struct sys "
-    "time uctypes vfs "
-)
-_BUILT_IN_MORE = {"rp2040": "_thread ", "rp2350": "_thread ", "stm32l4": ""}
 
 
 @dataclass(frozen=True)
@@ -49,11 +41,11 @@ class Board:
     """One board. Pins are numbers as `port/machine.py` makes them. Flash addresses are offsets from
     the start of the chip's flash."""
 
+    device: ClassVar[Literal["card", "reader"]]
     name: str
-    device: Literal["card", "reader"]
-    chip: Literal["rp2040", "rp2350", "stm32l4"]
+    chip: Chip
     heap: int  # bytes that firmware may use
-    modules: tuple[str, ...]  # of the port, beyond those every chip has
+    modules: tuple[str, ...] = ()  # of `emulator/port`, beyond the chip's
     flash_size: int
     flash_timing: FlashTiming
     storage: Region  # what the board's MicroPython gives to its block device
@@ -64,22 +56,11 @@ class Board:
     image_format: Literal["littlefs", "romfs"] = "littlefs"
     identity: Region
     journal: Region
-    button_pin: int = -1  # this and the next eleven are a card's
-    button_active: int = 0  # level while pressed
-    dock_pin: int = -1
-    dock_active: int = 0
-    display: Literal["memory_lcd", "ssd1306"] = "memory_lcd"
-    display_bus: int = -1
-    display_select_pin: int = -1  # memory LCD: chip select; SSD1306: not used
-    display_power_pin: int = -1  # feeds the display; -1: it always has power
-    cell_channel: int = -1  # ADC channel
-    touch_pin: int = -1  # a reader's: the sensor's touch output
-    touch_active: int = 0
-    led_pin: int = -1  # on while the reader waits for a finger
     uart: int
     currents: Currents
-    cell: str = ""  # the design's own, see parts/cells.py
-    brown_out_mv: int = 0  # below it the chip stops
+    # Of firmware/boards/micropython, with its start-up code: a build of MicroPython of its own;
+    # else the one that is named after its port.
+    start_folder: str = ""
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
@@ -93,15 +74,74 @@ class Board:
     slots: tuple[Region, ...] = ()
     record: Region | None = None
 
+    def __post_init__(self) -> None:
+        if self.chip not in CHIPS.values():
+            name = getattr(self.chip, "name", self.chip)
+            raise BadInputError(
+                f"Board {self.name} has a chip {name!r}, of which there is no record.",
+                kept="Nothing was started.",
+                todo=f"Write emulator/chips/{name}.py and name it in chips/__init__.py, or use "
+                f"one of: {', '.join(CHIPS)}.",
+            )
+
     @property
-    def built_in(self) -> str:
-        """Modules that are built into the board's MicroPython, as far as that of the emulator has
-        them too, a space around each. The others are refused."""
-        return _BUILT_IN + _BUILT_IN_MORE[self.chip]
+    def storage_address(self) -> int:
+        """Where the chip sees the storage area."""
+        return self.chip.flash_base + self.storage.address
 
     @property
     def mapped(self) -> tuple[int, int] | None:
         """Where the chip sees the storage area, and its size: of a board that mounts it there."""
         if self.image_format == "romfs":
-            return FLASH_BASE[self.chip] + self.storage.address, self.storage.size
+            return self.storage_address, self.storage.size
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardBoard(Board):
+    """What hangs on a card's pins. `_active`: the level while pressed, while docked."""
+
+    device = "card"
+    button_pin: int
+    button_active: int
+    dock_pin: int
+    dock_active: int
+    display: Literal["memory_lcd", "ssd1306"]
+    display_bus: int
+    display_select_pin: int = -1  # memory LCD: chip select; SSD1306: not used
+    display_power_pin: int = -1  # feeds the display; -1: it always has power
+    cell_channel: int  # ADC channel
+    cell: str  # the design's own, see parts/cells.py
+    brown_out_mv: int  # below it the chip stops
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderBoard(Board):
+    """What hangs on a reader's pins. USB feeds it."""
+
+    device = "reader"
+    touch_pin: int  # the sensor's touch output
+    touch_active: int  # its level while a finger lies there
+    led_pin: int  # on while the reader waits for a finger
+
+
+def card_board(board: Board) -> CardBoard:
+    """The board, which must be a card's. Raises BadInputError."""
+    if not isinstance(board, CardBoard):
+        raise _other_device(board, "card")
+    return board
+
+
+def reader_board(board: Board) -> ReaderBoard:
+    """The board, which must be a reader's. Raises BadInputError."""
+    if not isinstance(board, ReaderBoard):
+        raise _other_device(board, "reader")
+    return board
+
+
+def _other_device(board: Board, wanted: str) -> BadInputError:
+    return BadInputError(
+        f"{board.name} is a {board.device}'s board, not a {wanted}'s.",
+        kept="Nothing was started.",
+        todo=f"Use a {wanted}'s board, and an image built for it.",
+    )

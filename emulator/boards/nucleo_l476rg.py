@@ -1,18 +1,19 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
 contact on PC5 (WKUP5), cell measured through the internal reference, panel fed from PB5.
 
-Figures: STM32L476xx data sheet (DS10198), typical at 25 °C and 3.0 V; docs/battery.md names the
-section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 mA; Sleep 0.92 mA
-and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double word 82 µs,
-page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
-CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/numbers.md): by clock, and
-by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46); imports
-are set so that a press takes what an instruction-level STM32L476 counts. Of each second that a code
-is up that one counts 58,000 instructions, most of them bytecode that no call charges: `wake_us` has
-them.
+Figures: STM32L476xx data sheet (DS10198), typical at 25 °C and 3.0 V; docs/findings/battery.md
+names the section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 mA; Sleep
+0.92 mA and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double
+word 82 µs, page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
+CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/findings/numbers.md): by
+clock, and by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46);
+imports are set so that a press takes what an instruction-level STM32L476 counts. Of each second
+that a code is up that one counts 58,000 instructions, most of them bytecode that no call charges:
+`wake_us` has them.
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.chips import stm32l4
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
 _CPU_SCALE = 26 / 125 / 0.72  # work a second, beside the board that was measured
@@ -22,12 +23,10 @@ def _us(at_125_mhz: float) -> int:
     return round(at_125_mhz / _CPU_SCALE)
 
 
-BOARD = Board(
+BOARD = CardBoard(
     name="nucleo_l476rg",
-    device="card",
-    chip="stm32l4",
+    chip=stm32l4.CHIP,
     heap=64 * 1024,
-    modules=("machine_stm32", "stm", "uctypes_stm"),
     flash_size=1024 * 1024,
     flash_timing=FlashTiming(
         program_unit=8,
@@ -63,6 +62,7 @@ BOARD = Board(
     ),
     cell="CARD25",
     brown_out_mv=1_710,
+    start_folder="TALLY_NUCLEO_L476RG",
     boot_us=9_500,
     wake_us=2_200,
     import_us_per_256=_us(1_005),

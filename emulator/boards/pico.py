@@ -2,55 +2,39 @@
 GP14, cell on ADC3 through the board's divider by three.
 
 Figures: RP2040 data sheet and Pico data sheet (run about 24 mA at 125 MHz, lightsleep about 1.3 mA
-with the board's regulator), W25Q16JV data sheet (256-byte page 0.4 ms typical, 4 KiB sector erase
-45 ms, 100,000 cycles); CPU costs measured on an instruction-level RP2040 under MicroPython 1.26.1
-(docs/numbers.md).
+with the board's regulator); CPU costs measured on an instruction-level RP2040 under MicroPython
+1.26.1 (docs/findings/numbers.md).
 """
 
-from tallystick.emulator.boards.board import Board, Currents, Region
-from tallystick.emulator.parts.nor_flash import FlashTiming
+from tallystick.emulator.boards.board import CardBoard, Currents, Region
+from tallystick.emulator.boards.w25q import SECTOR, TIMING
+from tallystick.emulator.chips import rp2040
 
 _STORAGE = 0xA0000  # 2 MiB of flash, the last 1408 KiB for storage
-_SECTOR = 4096
 
-BOARD = Board(
+BOARD = CardBoard(
     name="pico",
-    device="card",
-    chip="rp2040",
+    chip=rp2040.CHIP,
     heap=64 * 1024,
-    modules=(
-        "machine_rp2",
-        "rp2",
-    ),
     flash_size=2 * 1024 * 1024,
-    flash_timing=FlashTiming(
-        program_unit=256,
-        program_us=640,
-        sector=_SECTOR,
-        erase_us=45_000,
-        program_ua=15_000,
-        erase_ua=15_000,
-        endurance=100_000,
-    ),
-    storage=Region(_STORAGE, 352 * _SECTOR),
-    storage_block=_SECTOR,
-    file_system=Region(_STORAGE, 333 * _SECTOR),
-    boot=Region(_STORAGE, 20 * _SECTOR),
+    flash_timing=TIMING,
+    storage=Region(_STORAGE, 352 * SECTOR),
+    storage_block=SECTOR,
+    file_system=Region(_STORAGE, 333 * SECTOR),
+    boot=Region(_STORAGE, 20 * SECTOR),
     slots=(
-        Region(_STORAGE + 20 * _SECTOR, 150 * _SECTOR),
-        Region(_STORAGE + 170 * _SECTOR, 150 * _SECTOR),
+        Region(_STORAGE + 20 * SECTOR, 150 * SECTOR),
+        Region(_STORAGE + 170 * SECTOR, 150 * SECTOR),
     ),
-    record=Region(_STORAGE + 333 * _SECTOR, 2 * _SECTOR),
-    identity=Region(_STORAGE + 335 * _SECTOR, _SECTOR),
-    journal=Region(_STORAGE + 336 * _SECTOR, 16 * _SECTOR),
+    record=Region(_STORAGE + 333 * SECTOR, 2 * SECTOR),
+    identity=Region(_STORAGE + 335 * SECTOR, SECTOR),
+    journal=Region(_STORAGE + 336 * SECTOR, 16 * SECTOR),
     button_pin=15,
     button_active=0,
     dock_pin=14,
     dock_active=1,
     display="ssd1306",
     display_bus=0,
-    display_select_pin=-1,
-    display_power_pin=-1,
     cell_channel=29,
     uart=0,
     currents=Currents(

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from tallystick.emulator.boards import pico
 from tallystick.emulator.boards.board import Region
+from tallystick.emulator.chips import rp2350
 
 _STORAGE = 0x100000  # 4 MiB of flash, the last 3 MiB for storage
 _MOVED = _STORAGE - pico.BOARD.storage.address
@@ -23,7 +24,7 @@ def _moved(region: Region | None) -> Region:
 BOARD = replace(
     pico.BOARD,
     name="pico2_card",
-    chip="rp2350",
+    chip=rp2350.CHIP,
     flash_size=4 * 1024 * 1024,
     storage=Region(_STORAGE, 768 * 4096),
     file_system=_moved(pico.BOARD.file_system),

@@ -32,9 +32,6 @@ from tallystick.emulator.interpreter.link import (
     Op,
 )
 from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
-from tallystick.emulator.parts.rp2040 import Rp2040
-from tallystick.emulator.parts.rp2350 import Rp2350
-from tallystick.emulator.parts.stm32l4 import FACTORY_WORDS, Stm32L4
 from tallystick.emulator.parts.uart import Uart
 from tallystick.emulator.parts.usb import UsbDevice
 
@@ -49,7 +46,7 @@ def _no_load(ua: float) -> None:
     """Nobody asks what the chip draws."""
 
 
-class State(StrEnum):
+class ChipState(StrEnum):
     """Of the chip. Only `RUNNING` has a process."""
 
     OFF = "off"
@@ -70,12 +67,13 @@ class Mcu:
         self.trace = trace
         self.uart = Uart()
         self.usb = UsbDevice(clock, self._usb_event)
-        self.state = State.OFF
+        self.state = ChipState.OFF
         self.crash = ""  # the firmware's traceback
         self.boots = 0
         self.cpu_us = 0  # CPU time that has been charged
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
+        self._brown_out_mv = 0  # of the supply
         self._load: Callable[[float], None] = _no_load
         self._load_asleep: Callable[[float], None] = _no_load
         self._load_flash: Callable[[float], None] = _no_load
@@ -85,19 +83,14 @@ class Mcu:
         self.probes: list[Probe] = []
         self.pins = Pins()
         self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
+        self.on_adc: dict[int, Callable[[], int]] = {}  # by channel: mV of the cell
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
-        self.family: Rp2040 | Stm32L4 = (
-            Rp2350(random.Random(rng.randbytes(16)))
-            if board.chip == "rp2350"
-            else Rp2040()
-            if board.chip == "rp2040"
-            else Stm32L4(flash, self.program, self.erase, self.supply_mv)
-        )
+        self.registers = board.chip.registers(flash, self.program, self.erase, rng, self.supply_mv)
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for
         self.unwind_next = False  # in place of the next answer, see `Link.unwind`
-        self._chip = self._describe()
+        self._launcher = self._describe()
         self._rng = rng
         self._unique_id = rng.randbytes(16)
         self._link: Link | None = None
@@ -120,11 +113,12 @@ class Mcu:
 
     # -- power ---------------------------------------------------------------------------------
 
-    def feed_from(self, supply: Supply) -> None:
+    def feed_from(self, supply: Supply, brown_out_mv: int) -> None:
         """Its loads "chip", "chip asleep" and "flash" (what a program or an erase takes beyond the
-        chip's own current) are this one's.
+        chip's own current) are this one's. Below `brown_out_mv` the chip stops.
         """
         self.supply = supply
+        self._brown_out_mv = brown_out_mv
         self._load = supply.load("chip")
         self._load_asleep = supply.load("chip asleep")
         self._load_flash = supply.load("flash")
@@ -134,8 +128,8 @@ class Mcu:
         return 3000 if self.supply is None else self.supply.voltage_mv()
 
     def power_on(self) -> None:
-        if self.state is State.OFF:
-            self.family.power_up()
+        if self.state is ChipState.OFF:
+            self.registers.power_up()
             self.flash.power_up(self._rng)
             self.trace.add(self.clock.now, "power", "on")
             self._boot()
@@ -143,11 +137,11 @@ class Mcu:
     def power_off(self) -> None:
         """At once, as when a cell is pulled."""
         self.in_reset = False
-        if self.state is not State.OFF:
+        if self.state is not ChipState.OFF:
             self.trace.add(self.clock.now, "power", "off")
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
 
-    def _describe(self) -> micropython.Chip:
+    def _describe(self) -> micropython.Launcher:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
@@ -155,8 +149,8 @@ class Mcu:
             "fs_base": board.storage.address,
             "fs_size": board.storage.size,
             "mapped": board.mapped,
-            "modules": [*_COMMON_MODULES, *board.modules],
-            "built_in": board.built_in,
+            "modules": [*_COMMON_MODULES, *board.chip.port_modules, *board.modules],
+            "built_in": board.chip.built_in,
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
                 **{name: dict(settings) for name, settings in board.port.items()},
@@ -164,10 +158,10 @@ class Mcu:
                 "guard": {"us_per_256": board.import_us_per_256},
             },
             "watch": self._watch,
-            "factory_words": list(FACTORY_WORDS.items()) if board.chip == "stm32l4" else [],
+            "factory_words": list(board.chip.factory_words.items()),
         }
         heap = board.heap + PORT_HEAP + (coverage.HEAP if coverage.room() else 0)
-        return micropython.Chip(json.dumps(config), heap, board.flash_size + coverage.room())
+        return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
 
     def reseed(self, rng: random.Random) -> None:
         """From now on random numbers, and weak bits of the flash, come from `rng`."""
@@ -180,7 +174,7 @@ class Mcu:
         """
         self._watch = (first, end)
         self.forkable = end > first
-        self._chip = self._describe()
+        self._launcher = self._describe()
 
     def release(self) -> None:
         """Lets a held firmware go on."""
@@ -209,7 +203,7 @@ class Mcu:
         self.pins.reset()
         self.uart.configure(0)
         self.boots += 1
-        self.state = State.RUNNING
+        self.state = ChipState.RUNNING
         self._show_state("running")
         self._load_asleep(0.0)
         self._load(self.board.currents.run)
@@ -217,21 +211,21 @@ class Mcu:
         try:
             self.check_voltage("chip")
         except PowerLostError:
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
             return
         self._failed_starts = 0
-        self._link = self._chip.start(self.flash.shared, self._console, forkable=self.forkable)
+        self._link = self._launcher.start(self.flash.shared, self._console, forkable=self.forkable)
 
     def _supervise(self) -> None:
         """A while after a brown-out: the load is gone, and the cell may have come back."""
-        if not self.in_reset or self.state is not State.OFF or self.supply is None:
+        if not self.in_reset or self.state is not ChipState.OFF or self.supply is None:
             return
         self.in_reset = False
-        back = self.supply.voltage_mv() >= self.board.brown_out_mv + _HYSTERESIS_MV
+        back = self.supply.voltage_mv() >= self._brown_out_mv + _HYSTERESIS_MV
         if back and self._failed_starts < _STARTS:
             self._failed_starts += 1
             self.trace.add(self.clock.now, "power", "reset", "after a brown-out")
-            self.family.power_up()
+            self.registers.power_up()
             self.flash.power_up(self._rng)
             self._boot()
 
@@ -239,7 +233,7 @@ class Mcu:
         self.power_off()
         os.close(self._console)
 
-    def _stop(self, state: State) -> None:
+    def _stop(self, state: ChipState) -> None:
         self.pins.release()
         if self._link is not None:
             self._link.close()
@@ -249,9 +243,9 @@ class Mcu:
         self.held = False
         self.flash.sagging = None
         self.state = state
-        self._show_state("deep sleep" if state is State.ASLEEP else str(state))
+        self._show_state("deep sleep" if state is ChipState.ASLEEP else str(state))
         self._load(0.0)
-        self._load_asleep(self.board.currents.deep_sleep if state is State.ASLEEP else 0.0)
+        self._load_asleep(self.board.currents.deep_sleep if state is ChipState.ASLEEP else 0.0)
         self.usb.power_down()
         self.pins.reset()
         self.uart.configure(0)
@@ -278,7 +272,7 @@ class Mcu:
 
     def _run(self, until_us: int, stop: Callable[[], bool] | None) -> None:
         while not self.held and not (stop is not None and stop()):
-            if self.state is State.RUNNING and self._wait is None:
+            if self.state is ChipState.RUNNING and self._wait is None:
                 if self.clock.now > until_us + _BUSY_US:
                     return
                 self._step()
@@ -297,7 +291,7 @@ class Mcu:
         """Runs until the firmware waits (or has no process), without letting time pass in waits;
         for `_BUSY_US` at most."""
         limit = self.clock.now + _BUSY_US
-        while self.state is State.RUNNING and self._wait is None and not self.held:
+        while self.state is ChipState.RUNNING and self._wait is None and not self.held:
             if self.clock.now > limit:
                 break
             self._step()
@@ -316,11 +310,11 @@ class Mcu:
         try:
             message = self._link.receive()
         except LinkSilentError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
             self.crash = f"The firmware touched no hardware for {SILENCE_S} s: an endless loop."
             return
         except LinkClosedError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
             self.crash = self.crash or "MicroPython ended without a word."
             return
         if message.cpu_us:
@@ -331,9 +325,9 @@ class Mcu:
             self.trace.add(
                 self.clock.now, "power", "cut", f"flash operation {self.flash.operations - 1}"
             )
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
         except LinkClosedError:
-            self._stop(State.CRASHED)
+            self._stop(ChipState.CRASHED)
 
     def charge(self, cpu_us: int) -> None:
         """The chip works for so long."""
@@ -386,8 +380,8 @@ class Mcu:
         self._wait = (self.clock.now + message.value, mask)
         self._show_state("light sleep" if light else "waiting")
         if light:
-            self.family.light_sleep(message.value)
-            self.uart.detuned = self.family.detunes_uart
+            self.registers.light_sleep(message.value)
+            self.uart.detuned = self.registers.detunes_uart
         fired = mask & (link.WAKE_PIN | link.WAKE_USB) and self.pins.fired
         if fired or (mask & link.WAKE_UART and self.uart.received):
             self._end_wait(1)
@@ -403,7 +397,7 @@ class Mcu:
         try:
             self.check_voltage("chip")
         except PowerLostError:
-            self._stop(State.OFF)
+            self._stop(ChipState.OFF)
             return
         self.answer(woken, self.pins.take_fired())
 
@@ -416,9 +410,9 @@ class Mcu:
         if edge is Edge.NONE:
             return
         self.trace.add(self.clock.now, f"pin {pin:#04x}", "rise" if level else "fall")
-        if self.state is State.ASLEEP:
-            if self.family.wakes(pin, level):
-                self.family.reset(from_deep_sleep=True)
+        if self.state is ChipState.ASLEEP:
+            if self.registers.wakes(pin, level):
+                self.registers.reset(from_deep_sleep=True)
                 self._boot()
         elif edge is Edge.FIRED:
             self._fire(pin, link.WAKE_PIN)
@@ -434,7 +428,7 @@ class Mcu:
             probe.serial(self.clock.now, data, to_card=True)
         self.tell_bus("serial_to_card", data, self.uart.byte_us())
         asleep = self._wait is not None and self._wait[1] & link.SLEEP_LIGHT
-        self.uart.feed(data, listening=self.state is State.RUNNING and not asleep)
+        self.uart.feed(data, listening=self.state is ChipState.RUNNING and not asleep)
         if self._wait is not None and self._wait[1] & link.WAKE_UART and self.uart.received:
             self._end_wait(1)
 
@@ -471,7 +465,7 @@ class Mcu:
         if self.supply is None or self.supply.docked:
             return
         bounces = load in self.supply.bounces
-        if bounces or not self.supply.holds(self.board.brown_out_mv):
+        if bounces or not self.supply.holds(self._brown_out_mv):
             mv = 0 if bounces else self.supply.voltage_mv()
             self.supply.bounces.discard(load)
             self._load_flash(0.0)
@@ -502,26 +496,26 @@ class Mcu:
 
     def _off(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "deep sleep")
-        self._stop(State.ASLEEP)
-        lasts_us, boots = self.family.standby_us(), self.boots
+        self._stop(ChipState.ASLEEP)
+        lasts_us, boots = self.registers.standby_us(), self.boots
         if lasts_us is not None:
             self.clock.after(lasts_us, lambda: self._wake_by_itself(boots))
 
     def _wake_by_itself(self, boots: int) -> None:
         """A timer left armed, or a floating pin, ends the deep sleep that began after `boots`."""
-        if self.state is State.ASLEEP and self.boots == boots:
+        if self.state is ChipState.ASLEEP and self.boots == boots:
             self.trace.add(self.clock.now, "chip", "woke by itself")
-            self.family.reset(from_deep_sleep=True)
+            self.registers.reset(from_deep_sleep=True)
             self._boot()
 
     def _reset(self, message: Message) -> None:
         self.trace.add(self.clock.now, "chip", "reset")
-        self._stop(State.ASLEEP)
-        self.family.reset(from_deep_sleep=False)
+        self._stop(ChipState.ASLEEP)
+        self.registers.reset(from_deep_sleep=False)
         self._boot()
 
     def _reset_cause(self, message: Message) -> None:
-        self.answer(self.family.cause)
+        self.answer(self.registers.cause)
 
     def _random(self, message: Message) -> None:
         if message.arg:
@@ -531,7 +525,7 @@ class Mcu:
 
     def _crashed(self, message: Message) -> None:
         """An exception in the port itself, or in a main.py that lets it through."""
-        self._stop(State.CRASHED)
+        self._stop(ChipState.CRASHED)
         self.crash = message.data.decode(errors="replace")
         self.trace.add(self.clock.now, "chip", "crash", self.crash.strip().splitlines()[-1])
 

@@ -4,23 +4,56 @@ and is answered where an answer is due."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chip.probe import Probe
+from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.chips.chip import FlashController, Registers
+from tallystick.emulator.clock import Clock
 from tallystick.emulator.interpreter.link import Message, Op
-from tallystick.emulator.parts.stm32l4 import Stm32L4
-
-if TYPE_CHECKING:
-    from tallystick.emulator.chip.mcu import Mcu
+from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.emulator.parts.uart import Uart
+from tallystick.emulator.parts.usb import UsbDevice
 
 _ADC_US = 20
-_CLOCK_HZ = {"rp2040": 125_000_000, "rp2350": 150_000_000, "stm32l4": 26_000_000}
+
+
+class RunningChip(Protocol):
+    """What peripherals need of the chip that they are in: the parts, and its time and power."""
+
+    board: Board
+    flash: NorFlash
+    clock: Clock
+    trace: Trace
+    uart: Uart
+    usb: UsbDevice
+    registers: Registers
+    probes: list[Probe]
+    on_adc: dict[int, Callable[[], int]]
+    on_spi: dict[int, Callable[[bytes, int], None]]
+    on_i2c: dict[int, Callable[[int, bytes], bool]]
+
+    def answer(self, value: int = 0, data: bytes = b"") -> None: ...
+
+    def charge(self, cpu_us: int) -> None: ...
+
+    def pass_time(self, duration_us: int) -> None: ...
+
+    def check_voltage(self, load: str) -> None: ...
+
+    def tell_bus(self, name: str, data: bytes, byte_us: float) -> None: ...
+
+    def program(self, address: int, data: bytes) -> bool: ...
+
+    def erase(self, address: int) -> bool: ...
 
 
 class Peripherals:
     """`handlers` has a method for every operation that is not the chip's own business (waits,
     power, the end of the firmware)."""
 
-    def __init__(self, mcu: Mcu) -> None:
+    def __init__(self, mcu: RunningChip) -> None:
         self._mcu = mcu
         self.handlers: dict[int, Callable[[Message], None]] = {
             Op.ADC: self._adc,
@@ -44,10 +77,8 @@ class Peripherals:
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
         mcu.pass_time(_ADC_US)
-        if message.value != mcu.board.cell_channel:
-            mcu.answer(0)  # nothing is connected there
-            return
-        mcu.answer(mcu.family.adc(mcu.supply_mv()))
+        cell_mv = mcu.on_adc.get(message.value)  # None: nothing is connected there
+        mcu.answer(0 if cell_mv is None else mcu.registers.adc(cell_mv()))
 
     # -- buses ---------------------------------------------------------------------------------
 
@@ -100,16 +131,16 @@ class Peripherals:
         self._mcu.answer(0, self._mcu.flash.memory[message.value : message.value + length])
 
     def _reg_get(self, message: Message) -> None:
-        value = self._mcu.family.read(message.value)
+        value = self._mcu.registers.read(message.value)
         self._mcu.answer(value - (1 << 32) if value >= 1 << 31 else value)
 
     def _reg_set(self, message: Message) -> None:
-        self._mcu.family.write(message.value, int.from_bytes(message.data, "little"))
+        self._mcu.registers.write(message.value, int.from_bytes(message.data, "little"))
 
     def _flash_words(self, message: Message) -> None:
         """Units of two words, `arg` µs between one and the next."""
-        chip = self._mcu.family
-        assert isinstance(chip, Stm32L4)
+        chip = self._mcu.registers
+        assert isinstance(chip, FlashController)
         for at in range(0, len(message.data), 8):
             if at:
                 self._mcu.charge(message.arg)
@@ -117,7 +148,7 @@ class Peripherals:
 
     def _freq(self, message: Message) -> None:
         if not message.value:
-            self._mcu.answer(_CLOCK_HZ[self._mcu.board.chip])
+            self._mcu.answer(self._mcu.board.chip.clock_hz)
 
     # -- USB -----------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ import random
 import time
 from collections.abc import Callable
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.boards.board import CardBoard, card_board
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.device import MS, Device
@@ -34,7 +35,12 @@ _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
 class Card(Device):
-    """`identity` is the per-card segment. `seed` fixes every random choice of the run."""
+    """`identity` is the per-card segment. `seed` fixes every random choice of the run.
+
+    Raises BadInputError for an image of another device's board.
+    """
+
+    board: CardBoard
 
     start_again = "Power the card off and on to start it again."
 
@@ -49,16 +55,18 @@ class Card(Device):
         trace: Trace | None = None,
         pool: FlashPool | None = None,
     ) -> None:
+        board = card_board(image.board)
         rng = random.Random(seed)
         super().__init__(image, identity, rng, trace, pool)
-        board = self.board
+        self.board = board
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
         self.supply = supply = Supply(self.cell, _LOADS)
         self.display = self._wire_display(supply.load("display"))
         self._button_load = supply.load("button")
         self.button = Button(self.clock, random.Random(rng.randbytes(16)), self._button_moves)
         supply.load("leakage")(board.currents.leakage)
-        self.mcu.feed_from(supply)
+        self.mcu.feed_from(supply, board.brown_out_mv)
+        self.mcu.on_adc[board.cell_channel] = supply.voltage_mv
         self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
         self.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
 
@@ -152,7 +160,7 @@ class Card(Device):
         """Presses the button for `ms`, lets go, and waits for the screen to settle: of a card that
         slept as long as its chip takes to say something, or to sleep again.
         """
-        asleep = self.mcu.state is State.ASLEEP
+        asleep = self.mcu.state is ChipState.ASLEEP
         self.button.push()
         self.clock.after(ms * MS, self.button.release)
         self.run_for(ms)
@@ -162,7 +170,7 @@ class Card(Device):
             self.settle()
 
     def _has_answered(self) -> bool:
-        return self.mcu.state is not State.RUNNING or not self.frame().blank
+        return self.mcu.state is not ChipState.RUNNING or not self.frame().blank
 
     def hold_down(self) -> None:
         """Presses the button and keeps it down."""

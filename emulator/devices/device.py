@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Self
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import TallyError
-from tallystick.emulator.chip.mcu import Mcu, State
+from tallystick.emulator.chip.mcu import ChipState, Mcu
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.image import Image
@@ -22,7 +22,7 @@ class FirmwareCrashError(TallyError):
     """An exception reached the top of the firmware. `what` ends with MicroPython's traceback."""
 
 
-class Device:
+class Device(Closing):
     """`identity` is the per-device segment, `rng` every random choice of the run. `pool` has the
     flash memory that devices of a fleet share."""
 
@@ -48,19 +48,13 @@ class Device:
             self.flash.load(board.identity.address, identity)
         self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
-
     def close(self) -> None:
         self.mcu.close()
         self.flash.close()
 
     @property
     def powered(self) -> bool:
-        return self.mcu.state is not State.OFF or self.mcu.in_reset
+        return self.mcu.state is not ChipState.OFF or self.mcu.in_reset
 
     def next_time(self) -> int | None:
         """Virtual time (µs) at which something happens by itself; None when nothing will."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import TypeVar
 
+from tallystick.common.closing import Closing
 from tallystick.common.identity import Identity
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
@@ -26,7 +26,7 @@ _FILES_SPARE = 256
 _EVENTS_EACH = 200  # the last ones, of its trace
 
 
-class Fleet:
+class Fleet(Closing):
     """`count` factory-fresh cards with serial numbers in sequence. Times in µs of virtual time."""
 
     def __init__(self, image: Image, count: int, *, first: int = 1, seed: int = 0) -> None:
@@ -45,17 +45,6 @@ class Fleet:
             )
             self.cards.append(card)
             self.with_card(card, Card.power_on)
-
-    def __enter__(self) -> Fleet:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         for card in self.cards:
@@ -83,14 +72,14 @@ class Fleet:
 
     def processes(self) -> int:
         """Firmware processes that exist now."""
-        return sum(card.mcu.state is State.RUNNING for card in self.cards)
+        return sum(card.mcu.state is ChipState.RUNNING for card in self.cards)
 
     def _bring_up(self, card: Card) -> None:
         if card.clock.now < self.now_us:
             card.run_to(self.now_us)
 
     def _look_after(self, card: Card) -> None:
-        if card.mcu.state is State.RUNNING:
+        if card.mcu.state is ChipState.RUNNING:
             self._awake[card] = None
         else:
             self._awake.pop(card, None)

@@ -11,7 +11,7 @@ from intelhex import HexRecordError, IntelHex
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 
 _UF2_MAGIC = b"UF2\n\x57\x51\x5d\x9e"
 
@@ -52,9 +52,9 @@ class Image:
         data = path.read_bytes()
         _check(path, data, manifest)
         if path.suffix == ".hex":
-            segments = _from_hex(path, FLASH_BASE[target.chip])
+            segments = _from_hex(path, target.chip.flash_base)
         elif data.startswith(_UF2_MAGIC[:4]):
-            segments = from_uf2(path, data, FLASH_BASE[target.chip])
+            segments = from_uf2(path, data, target.chip.flash_base)
         else:
             segments = [(target.file_system.address, data)]
         for address, part in segments:
@@ -78,7 +78,7 @@ def _manifest(path: Path) -> dict[str, object]:
     if not beside.is_file():
         return {}
     try:
-        content = json.loads(beside.read_text())
+        content = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInputError(f"{beside} is not JSON.", todo="Build the image again.") from error
     return content if isinstance(content, dict) else {}
@@ -108,7 +108,8 @@ def _from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
 
 
 def from_uf2(path: Path, data: bytes, base: int) -> list[tuple[int, bytes]]:
-    """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification)."""
+    """512-byte blocks, each with 256 bytes of payload and its address (UF2 specification).
+    Raises BadInputError."""
     parts: list[tuple[int, bytes]] = []
     for at in range(0, len(data), 512):
         block = data[at : at + 512]

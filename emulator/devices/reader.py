@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from tallystick.emulator.boards.board import ReaderBoard, reader_board
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.device import Device
@@ -43,7 +44,10 @@ class Reader(Device):
     """`identity` is the per-reader segment. `seed` fixes every random choice of the run.
 
     reports: what the reader has sent to the host, 64 bytes each, unless `on_report` takes them.
+    Raises BadInputError for an image of another device's board.
     """
+
+    board: ReaderBoard
 
     start_again = "Unplug the reader and plug it in again."
 
@@ -56,7 +60,9 @@ class Reader(Device):
         seed: int = 0,
         trace: Trace | None = None,
     ) -> None:
+        board = reader_board(image.board)
         super().__init__(image, identity, random.Random(seed), trace)
+        self.board = board
         self.reports: deque[bytes] = deque()
         self.on_report: Callable[[bytes], None] = self.reports.append
         self.mcu.usb.on_report = self._from_usb

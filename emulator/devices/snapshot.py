@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import Device
 from tallystick.emulator.interpreter import micropython
@@ -43,7 +43,7 @@ class Snapshot:
         mcu.hold_at_look(0, 0)  # later starts run through
         self._device = device
         self._hold = micropython.hold(mcu.link)
-        self._parts = (mcu, mcu.pins, mcu.uart, mcu.family, device.clock, *parts)
+        self._parts = (mcu, mcu.pins, mcu.uart, mcu.registers, device.clock, *parts)
         self._values = [values(part) for part in self._parts]
         mcu.link = None  # it stays as it is
 
@@ -57,7 +57,7 @@ class Snapshot:
                 setattr(part, name, copy.copy(value))
         mcu.crash = ""
         mcu.link = self._hold.start(device.flash.shared, mcu.console)
-        mcu.state = State.RUNNING
+        mcu.state = ChipState.RUNNING
         mcu.held = True
         mcu.release()
 

@@ -1,5 +1,5 @@
 """Synthetic fingers, their impressions on the sensor, and the matcher that tells them apart.
 
-`docs/fingerprints.md` says how they are made, how they compare with real prints, and what they are
+`fingerprints.md` says how they are made, how they compare with real prints, and what they are
 not fit for.
 """

@@ -1,4 +1,4 @@
-"""Score thresholds. `tally fingerprints measure` measures them; see docs/fingerprints.md."""
+"""Score thresholds. `tally fingerprints measure` measures them; see findings/fingerprints.md."""
 
 from __future__ import annotations
 

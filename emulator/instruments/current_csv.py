@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 
 HEADER = "Timestamp(ms),Current(uA),D0-D7"
@@ -17,7 +17,7 @@ HEADER = "Timestamp(ms),Current(uA),D0-D7"
 class CurrentCsv(Probe):
     """D0 button, D1 dock, D2 display select, D3 display power; D0 is written first."""
 
-    def __init__(self, path: Path, board: Board) -> None:
+    def __init__(self, path: Path, board: CardBoard) -> None:
         self._file = path.open("w", encoding="ascii")
         self._file.write(HEADER + "\n")
         pins = (board.button_pin, board.dock_pin, board.display_select_pin, board.display_power_pin)

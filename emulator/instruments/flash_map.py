@@ -86,7 +86,9 @@ def write(board: Board, flash: NorFlash, path: Path) -> None:
     check(path)
     every = sectors(board, flash)
     if path.suffix == ".json":
-        path.write_text(json.dumps([asdict(one) for one in every], indent=1) + "\n")
+        path.write_text(
+            json.dumps([asdict(one) for one in every], indent=1) + "\n", encoding="utf-8"
+        )
         return
     _draw(board, every, path)
 

@@ -9,14 +9,14 @@ from typing import Any
 from vcd import VCDWriter
 from vcd.writer import Variable, VarValue
 
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.chip.probe import Probe
 
 
 class Vcd(Probe):
     """Writes `path` as the run goes; a file cut short still opens. Timescale 1 µs."""
 
-    def __init__(self, path: Path, board: Board) -> None:
+    def __init__(self, path: Path, board: CardBoard) -> None:
         self._file = path.open("w", encoding="ascii")
         self._writer = VCDWriter(
             self._file, timescale="1 us", comment=f"{board.name}, virtual time", date="",

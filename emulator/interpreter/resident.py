@@ -3,7 +3,7 @@ that it takes to copy its memory.
 
 For programs that run firmware and do little else (a campaign, a battery's life): a firmware that
 crashes MicroPython itself ends the process, and nothing else runs in it while firmware works.
-`enabled` chooses it; `micropython.Chip.start` then uses it where it can.
+`enabled` chooses it; `micropython.Launcher.start` then uses it where it can.
 
 All that MicroPython remembers lies in three places: its static variables, its heap, and the stack
 it runs on. They are copied out for a checkpoint and back in to go on from there. Several chips take
@@ -108,7 +108,7 @@ def _writable(path: Path, inside: int) -> tuple[int, int]:
 
 
 def _base(path: Path) -> int:
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         if line.endswith(str(path.resolve())):
             return int(line.partition("-")[0], 16)
     raise LookupError

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nicegui import ui
 
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.instruments.flash_map import COLOURS, sectors
+from tallystick.emulator.panel.panel import Panel
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-
-if TYPE_CHECKING:
-    from tallystick.emulator.panel.page import Panel
 
 _WINDOW_S = 40.0
 _EVENTS = 200

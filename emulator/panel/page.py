@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import base64
 import secrets
-import time
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from nicegui import ui
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.panel.drawer import Drawer
-from tallystick.emulator.panel.meter import Meter
+from tallystick.emulator.panel.panel import TICK_S, Panel
 from tallystick.emulator.panel.style import CSS
 
-_T = TypeVar("_T")
-
-_TICK_S = 0.1
 _WORDS = {
-    State.OFF: "no cell",
-    State.RUNNING: "awake",
-    State.ASLEEP: "asleep",
-    State.CRASHED: "stopped by an exception",
+    ChipState.OFF: "no cell",
+    ChipState.RUNNING: "awake",
+    ChipState.ASLEEP: "asleep",
+    ChipState.CRASHED: "stopped by an exception",
 }
 
 
@@ -37,53 +33,17 @@ max-width:34rem; margin:3rem auto; padding:0 1rem; } code { font-family:ui-monos
 printed; it has the token.</p></main>"""
 
 
-class Holder(Protocol):
-    """Who holds the card that a panel shows, and lets others reach it."""
+def mount(panel: Panel, app: FastAPI) -> None:
+    """Puts the panel's page into the control interface."""
 
-    card: Card
-    noise: float  # part of the bytes to the card that arrive changed
+    @ui.page("/panel", title=f"Card {panel.serial}", favicon="🪪", response_timeout=20)
+    def show(token: str = "") -> HTMLResponse | None:
+        if not secrets.compare_digest(token.encode(), panel.token.encode()):
+            return HTMLResponse(_NO_ENTRY, 403)
+        View(panel).build()
+        return None
 
-    @property
-    def flowing(self) -> bool:
-        """Virtual time goes on with real time."""
-
-    def call(self, action: Callable[[Card], _T]) -> _T:
-        """Runs `action(card)` in the card's own thread; returns what it returns or raises."""
-
-
-class Panel:
-    """Mounted into the control interface; `path` carries the token that lets a browser in."""
-
-    def __init__(self, service: Holder, serial: str) -> None:
-        self.service = service
-        self.serial = serial
-        self.token = secrets.token_urlsafe(16)
-        self.meter = Meter()
-        self.speed = 1  # virtual seconds a second; 0 is paused
-        self._looked_at = time.monotonic()
-        service.card.attach(self.meter)
-
-    @property
-    def path(self) -> str:
-        return f"/panel?token={self.token}"
-
-    def due_ms(self) -> float:
-        """Virtual time since a browser last looked, at most a tick's. Each of several windows, and
-        one that was closed a moment ago, passes its part of it: none makes time go faster."""
-        before, self._looked_at = self._looked_at, time.monotonic()
-        return 1000 * self.speed * min(_TICK_S, self._looked_at - before)
-
-    def mount(self, app: FastAPI) -> None:
-        panel = self
-
-        @ui.page("/panel", title=f"Card {self.serial}", favicon="🪪", response_timeout=20)
-        def show(token: str = "") -> HTMLResponse | None:
-            if not secrets.compare_digest(token.encode(), panel.token.encode()):
-                return HTMLResponse(_NO_ENTRY, 403)
-            View(panel).build()
-            return None
-
-        ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)
+    ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)
 
 
 class View:
@@ -111,7 +71,7 @@ class View:
                 ):
                     self._drawer.build()
         self._box = box
-        ui.timer(_TICK_S, self._tick)
+        ui.timer(TICK_S, self._tick)
 
     def _top(self) -> None:
         board = self._service.card.board

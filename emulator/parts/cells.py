@@ -1,7 +1,7 @@
 """Cells that a card may have, as tables of their data sheets' curves.
 
 Voltages and resistances are read off discharge and pulse curves of common makers at 20 °C; the
-spread between makers and batches is `tolerance`. docs/battery.md says where each figure comes from.
+spread between makers and batches is `tolerance`. battery.md says where each figure comes from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CellType:
 
 
 # Li/MnO2 is flat until four fifths are used, then falls. Fitted to a measured CR2032: 2.94 V at a
-# tenth of the depth, 27 Ω at nine tenths (docs/battery.md).
+# tenth of the depth, 27 Ω at nine tenths (docs/findings/battery.md).
 _MANGANESE_MV = (
     (0.0, 3200.0),
     (0.03, 3020.0),

@@ -6,18 +6,18 @@ limits that the manual states (version 1.2.2), on the virtual clock.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from tallystick.emulator.clock import Clock
-from tallystick.emulator.fingerprints.impression import Pixels, Press, impression, usual_press
+from tallystick.emulator.fingerprints.impression import Press, usual_press
 from tallystick.emulator.fingerprints.master import Master
-from tallystick.emulator.fingerprints.matcher import Matcher, shared_matcher
-from tallystick.emulator.parts.r503_commands import Commands, Data, Reply
+from tallystick.emulator.fingerprints.matcher import Matcher
+from tallystick.emulator.parts.r503_commands import Commands, DataPacket, Reply
 from tallystick.emulator.parts.r503_flash import SensorFlash
 from tallystick.emulator.parts.r503_packets import Packet, PacketReader, Pid, encode
+from tallystick.emulator.parts.r503_state import Resting, SensorState
 
 START_US = 50_000  # from power-on to the byte 55
 READY = b"\x55"
@@ -29,23 +29,6 @@ ACTIVE_UA = 20_000
 STANDBY_UA = 2  # the touch circuit alone
 
 _CANCEL = 0x30
-
-
-class Resting:
-    """A finger on the sensor. `image` is the same for as long as it stays."""
-
-    def __init__(self, master: Master, press: Press, landed_us: int, seed: int) -> None:
-        self.master = master
-        self.press = press
-        self.landed_us = landed_us  # skin meets glass
-        self._seed = seed
-        self._image: Pixels | None = None
-
-    def image(self) -> Pixels:
-        if self._image is None:
-            rng = np.random.default_rng(self._seed)
-            self._image = impression(self.master, self.press, rng)
-        return self._image
 
 
 class R503:
@@ -72,18 +55,13 @@ class R503:
         self.clock = clock
         self.on_send = on_send
         self.on_touch = on_touch
-        self.flash = flash if flash is not None else SensorFlash()
-        self._matcher = matcher
-        self.test_mode = test_mode
-        self.touch = False
+        self.state = SensorState(clock, flash, matcher, seed, self._reset, test_mode=test_mode)
         self.powered = False
-        self.finger: Resting | None = None
-        self.commands = Commands(self)
+        self.commands = Commands(self.state)
         self._np = np.random.default_rng((0x503, seed))
-        self.random = random.Random(seed)
         self._reader = PacketReader()
         self._waiting: list[Packet] = []
-        self._job: Iterator[int | Reply | Data] | None = None
+        self._job: Iterator[int | Reply | DataPacket] | None = None
         self._epoch = 0  # counts power-ups, resets and cancels: older events are void
         self._ready = False
         self._heard_us = 0
@@ -103,11 +81,11 @@ class R503:
         if press is None:
             press = usual_press(self._np, master.traits)
         landed = self.clock.now + creep_ms * 1000
-        self.finger = Resting(master, press, landed, int(self._np.integers(1 << 32)))
+        self.state.finger = Resting(master, press, landed, int(self._np.integers(1 << 32)))
         self._feel(True)
 
     def lift(self) -> None:
-        self.finger = None
+        self.state.finger = None
         self._feel(False)
 
     def current_ua(self) -> int:
@@ -115,9 +93,17 @@ class R503:
         return ACTIVE_UA if self.powered else STANDBY_UA
 
     @property
-    def matcher(self) -> Matcher:
-        """Made when it is first needed."""
-        return self._matcher if self._matcher is not None else shared_matcher()
+    def flash(self) -> SensorFlash:
+        """What it keeps without power."""
+        return self.state.flash
+
+    @flash.setter
+    def flash(self, value: SensorFlash) -> None:
+        self.state.flash = value
+
+    @property
+    def touch(self) -> bool:
+        return self.state.touch
 
     @property
     def baud(self) -> int:
@@ -131,7 +117,7 @@ class R503:
 
     def _feel(self, touched: bool) -> None:
         if touched != self.touch:
-            self.touch = touched
+            self.state.touch = touched
             if self.on_touch:
                 self.on_touch(touched)
 
@@ -173,7 +159,7 @@ class R503:
             self.clock.after(step, lambda: self._step(epoch))
             return
         pid = Pid.ACKNOWLEDGE
-        if isinstance(step, Data):
+        if isinstance(step, DataPacket):
             pid = Pid.END_OF_DATA if step.last else Pid.DATA
         self._send(encode(self.flash.address, pid, step.payload), epoch)
 
@@ -188,15 +174,11 @@ class R503:
 
     # power and reset
 
-    def restart(self) -> None:
-        """SoftReset: as after power-on."""
-        self._reset()
-
     def _reset(self) -> None:
         self._stop()
         self._ready = False
         self._reader.clear()
-        self.commands = Commands(self)
+        self.commands = Commands(self.state)
         if self.powered:
             epoch = self._epoch
             self.clock.after(START_US, lambda: self._started(epoch))
@@ -223,4 +205,4 @@ def settle(clock: Clock) -> None:
         clock.run_due()
 
 
-__all__ = ["R503", "Resting", "SensorFlash", "settle"]
+__all__ = ["R503", "SensorFlash", "settle"]

@@ -6,15 +6,12 @@ They yield µs, or an acknowledge as (confirmation code, further bytes).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
 
 from tallystick.emulator.fingerprints.levels import THRESHOLDS
 from tallystick.emulator.parts.r503_codes import Confirm
 from tallystick.emulator.parts.r503_flash import CAPACITY
 from tallystick.emulator.parts.r503_memory import WRITE_US, Memory
-
-if TYPE_CHECKING:
-    from tallystick.emulator.parts.r503 import R503
+from tallystick.emulator.parts.r503_state import SensorState
 
 SAMPLES = 6
 FINGER_WAIT_US = 10_000_000
@@ -28,27 +25,27 @@ STEP_IMAGE, STEP_FEATURES, STEP_SEARCH = 0x01, 0x02, 0x03
 Step = int | tuple[int, tuple[int, ...]]
 
 
-def enroll(module: R503, memory: Memory, arguments: bytes) -> Iterator[Step]:
+def enroll(state: SensorState, memory: Memory, arguments: bytes) -> Iterator[Step]:
     """Six samples, one template. Arguments: page, overwrite, allow duplicates, report steps,
     lift."""
     page, overwrite, duplicates, report, lift = arguments
     if page >= CAPACITY:
         yield Confirm.BAD_PAGE, (STEP_IMAGE, page)
         return
-    if page in module.flash.templates and not overwrite:
-        full = len(module.flash.templates) >= CAPACITY
+    if page in state.flash.templates and not overwrite:
+        full = len(state.flash.templates) >= CAPACITY
         yield Confirm.FULL if full else Confirm.BAD_PAGE, (STEP_IMAGE, page)
         return
     memory.forget_samples()
     for sample in range(SAMPLES):
-        if sample and lift and not (yield from _lifted(module)):
+        if sample and lift and not (yield from _lifted(state)):
             yield Confirm.TIME_OUT, (2 * sample + 1, page)
             return
-        step, confirm = yield from _sample(module, memory, sample, report, page)
+        step, confirm = yield from _sample(state, memory, sample, report, page)
         if confirm is not Confirm.OK:
             yield confirm, (step, page)
             return
-    found = yield from memory.find(SAMPLES, 0, CAPACITY, THRESHOLDS[module.flash.level])
+    found = yield from memory.find(SAMPLES, 0, CAPACITY, THRESHOLDS[state.flash.level])
     if found is not None and found[0] != page and not duplicates:
         yield Confirm.EXISTS, (STEP_EXISTS, page)
         return
@@ -61,16 +58,16 @@ def enroll(module: R503, memory: Memory, arguments: bytes) -> Iterator[Step]:
     if report:
         yield Confirm.OK, (STEP_MERGE, page)
     yield WRITE_US
-    module.flash.templates[page] = memory.buffers[1]
+    state.flash.templates[page] = memory.buffers[1]
     yield Confirm.OK, (STEP_STORE, page)
 
 
 def _sample(
-    module: R503, memory: Memory, sample: int, report: int, page: int
+    state: SensorState, memory: Memory, sample: int, report: int, page: int
 ) -> Generator[Step, None, tuple[int, Confirm]]:
     """One image and its features; a poor one is taken again. (step, confirmation code)."""
     image_step, features_step = 2 * sample + 1, 2 * sample + 2
-    until = module.clock.now + FINGER_WAIT_US
+    until = state.clock.now + FINGER_WAIT_US
     while True:
         confirm = yield from memory.capture()
         if confirm is Confirm.OK and not memory.is_poor():
@@ -81,34 +78,34 @@ def _sample(
                 if report:
                     yield Confirm.OK, (features_step, page)
                 return features_step, confirm
-        if module.clock.now >= until:
+        if state.clock.now >= until:
             poor = confirm not in (Confirm.NO_FINGER, Confirm.CAPTURE)
             return (features_step, Confirm.FEW_FEATURES) if poor else (image_step, Confirm.TIME_OUT)
 
 
-def _lifted(module: R503) -> Generator[int, None, bool]:
-    until = module.clock.now + FINGER_WAIT_US
-    while module.touch:
-        if module.clock.now >= until:
+def _lifted(state: SensorState) -> Generator[int, None, bool]:
+    until = state.clock.now + FINGER_WAIT_US
+    while state.touch:
+        if state.clock.now >= until:
             return False
         yield POLL_US
     return True
 
 
-def identify(module: R503, memory: Memory, arguments: bytes) -> Iterator[Step]:
+def identify(state: SensorState, memory: Memory, arguments: bytes) -> Iterator[Step]:
     """One finger, found or not. Arguments: level, start and count (one or two bytes each), report
     steps, number of wrong fingers before giving up."""
     wide = (len(arguments) - 3) // 2
-    level = arguments[0] if arguments[0] in THRESHOLDS else module.flash.level
+    level = arguments[0] if arguments[0] in THRESHOLDS else state.flash.level
     start = int.from_bytes(arguments[1 : 1 + wide], "big")
     count = int.from_bytes(arguments[1 + wide : 1 + 2 * wide], "big")
     report, tries = arguments[-2], max(1, arguments[-1])
     nothing = (0, 0, 0, 0)
-    if not module.flash.templates:
+    if not state.flash.templates:
         yield Confirm.LIBRARY_EMPTY, (STEP_IMAGE, *nothing)
         return
     for left in reversed(range(tries)):
-        confirm = yield from _look(module, memory)
+        confirm = yield from _look(state, memory)
         if confirm is not Confirm.OK:
             yield confirm, (STEP_IMAGE, *nothing)
             return
@@ -125,16 +122,16 @@ def identify(module: R503, memory: Memory, arguments: bytes) -> Iterator[Step]:
                 return
             confirm = Confirm.NOT_FOUND
         if left:
-            yield from _lifted(module)
+            yield from _lifted(state)
     step = STEP_SEARCH if confirm is Confirm.NOT_FOUND else STEP_FEATURES
     yield confirm, (step, *nothing)
 
 
-def _look(module: R503, memory: Memory) -> Generator[int, None, Confirm]:
-    until = module.clock.now + FINGER_WAIT_US
+def _look(state: SensorState, memory: Memory) -> Generator[int, None, Confirm]:
+    until = state.clock.now + FINGER_WAIT_US
     while True:
         confirm = yield from memory.capture()
         if confirm is Confirm.OK:
             return confirm
-        if module.clock.now >= until:
+        if state.clock.now >= until:
             return Confirm.TIME_OUT

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from tallystick.emulator.fingerprints.impression import SIZE
 from tallystick.emulator.fingerprints.levels import THRESHOLDS
@@ -18,9 +17,7 @@ from tallystick.emulator.parts.r503_codes import ANSWER_SIZE, ARGUMENT_SIZES, Co
 from tallystick.emulator.parts.r503_flash import CAPACITY
 from tallystick.emulator.parts.r503_memory import BUFFERS, SEARCH_US, WRITE_US, Memory
 from tallystick.emulator.parts.r503_packets import Packet, Pid
-
-if TYPE_CHECKING:
-    from tallystick.emulator.parts.r503 import R503
+from tallystick.emulator.parts.r503_state import SensorState
 
 _OPEN = {Code.ECHO, Code.HANDSHAKE, Code.VFY_PWD, Code.CANCEL}  # answered before the password came
 _BAUDS = (1, 2, 4, 6, 12)
@@ -40,14 +37,14 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Data:
+class DataPacket:
     """One data packet, or the last one."""
 
     payload: bytes
     last: bool
 
 
-Job = Iterator[int | Reply | Data]
+Job = Iterator[int | Reply | DataPacket]
 
 
 def _word(data: bytes) -> int:
@@ -57,10 +54,10 @@ def _word(data: bytes) -> int:
 class Commands:
     """All commands of one power-up."""
 
-    def __init__(self, module: R503) -> None:
-        self._module = module
-        self.memory = Memory(module)
-        self._verified = module.flash.password == 0
+    def __init__(self, state: SensorState) -> None:
+        self._state = state
+        self.memory = Memory(state)
+        self._verified = state.flash.password == 0
         self._passed = False  # the latest comparison matched
         self._download: tuple[int, bytearray] | None = None  # buffer (0: the image), data so far
         self.light: tuple[int, int, int, int] | None = None
@@ -104,7 +101,7 @@ class Commands:
     def _refusal(self, packet: Packet, code: int) -> Confirm | None:
         if not packet.intact or packet.pid != Pid.COMMAND:
             return Confirm.PACKET
-        if packet.address != self._module.flash.address:
+        if packet.address != self._state.flash.address:
             return Confirm.ADDRESS
         if code not in self._table:
             return Confirm.UNSUPPORTED
@@ -135,7 +132,7 @@ class Commands:
         one, two = self.memory.buffers.get(1), self.memory.buffers.get(2)
         yield SEARCH_US
         score = self.memory.compare(one, two) if one and two else 0
-        self._passed = score >= THRESHOLDS[self._module.flash.level]
+        self._passed = score >= THRESHOLDS[self._state.flash.level]
         if self._passed:
             yield Reply(Confirm.OK, score.to_bytes(2, "big"))
         else:
@@ -143,7 +140,7 @@ class Commands:
 
     def _search(self, arguments: bytes) -> Job:
         buffer, start, count = arguments[0], _word(arguments[1:3]), _word(arguments[3:5])
-        threshold = THRESHOLDS[self._module.flash.level]
+        threshold = THRESHOLDS[self._state.flash.level]
         found = yield from self.memory.find(buffer, start, count, threshold)
         self._passed = found is not None
         if found is None:
@@ -152,11 +149,11 @@ class Commands:
             yield Reply(Confirm.OK, found[0].to_bytes(2, "big") + found[1].to_bytes(2, "big"))
 
     def _auto_enroll(self, arguments: bytes) -> Job:
-        for step in r503_auto.enroll(self._module, self.memory, arguments):
+        for step in r503_auto.enroll(self._state, self.memory, arguments):
             yield Reply(step[0], bytes(step[1])) if isinstance(step, tuple) else step
 
     def _auto_identify(self, arguments: bytes) -> Job:
-        for step in r503_auto.identify(self._module, self.memory, arguments):
+        for step in r503_auto.identify(self._state, self.memory, arguments):
             yield Reply(step[0], bytes(step[1])) if isinstance(step, tuple) else step
 
     # the library
@@ -170,12 +167,12 @@ class Commands:
             yield Reply(Confirm.EMPTY_TEMPLATE)
         else:
             yield WRITE_US
-            self._module.flash.templates[page] = template
+            self._state.flash.templates[page] = template
             yield Reply(Confirm.OK)
 
     def _load(self, arguments: bytes) -> Job:
         buffer, page = arguments[0], _word(arguments[1:3])
-        template = self._module.flash.templates.get(page)
+        template = self._state.flash.templates.get(page)
         if page >= CAPACITY or buffer not in BUFFERS:
             yield Reply(Confirm.BAD_PAGE)
         elif template is None:
@@ -190,18 +187,18 @@ class Commands:
             yield Reply(Confirm.BAD_PAGE)
             return
         for page in range(start, start + count):
-            if page in self._module.flash.templates:
+            if page in self._state.flash.templates:
                 yield WRITE_US
-                del self._module.flash.templates[page]
+                del self._state.flash.templates[page]
         yield Reply(Confirm.OK)
 
     def _empty(self, _: bytes) -> Job:
         yield WRITE_US
-        self._module.flash.templates.clear()
+        self._state.flash.templates.clear()
         yield Reply(Confirm.OK)
 
     def _template_num(self, _: bytes) -> Job:
-        yield Reply(Confirm.OK, len(self._module.flash.templates).to_bytes(2, "big"))
+        yield Reply(Confirm.OK, len(self._state.flash.templates).to_bytes(2, "big"))
 
     def _read_index_table(self, arguments: bytes) -> Job:
         """256 pages, least significant bit first."""
@@ -209,30 +206,30 @@ class Commands:
             yield Reply(Confirm.BAD_PAGE)
             return
         first = 256 * arguments[0]
-        bits = sum(1 << page - first for page in self._module.flash.templates if page >= first)
+        bits = sum(1 << page - first for page in self._state.flash.templates if page >= first)
         yield Reply(Confirm.OK, (bits & ((1 << 256) - 1)).to_bytes(32, "little"))
 
     # images and templates out and in: the test mode
 
     def _up_char(self, arguments: bytes) -> Job:
         data = self.memory.packed_template(arguments[0])
-        if not self._module.test_mode or data is None:
+        if not self._state.test_mode or data is None:
             yield Reply(Confirm.UPLOAD_TEMPLATE)
             return
         yield Reply(Confirm.OK)
         yield from self._packets(data)
 
     def _up_image(self, _: bytes) -> Job:
-        if not self._module.test_mode or self.memory.image is None:
+        if not self._state.test_mode or self.memory.image is None:
             yield Reply(Confirm.UPLOAD_IMAGE)
             return
         yield Reply(Confirm.OK)
         yield from self._packets(self.memory.packed_image())
 
     def _packets(self, data: bytes) -> Job:
-        size = 32 << self._module.flash.packet_code
+        size = 32 << self._state.flash.packet_code
         for at in range(0, len(data), size):
-            yield Data(data[at : at + size], last=at + size >= len(data))
+            yield DataPacket(data[at : at + size], last=at + size >= len(data))
 
     def _down_char(self, arguments: bytes) -> Job:
         yield from self._expect(arguments[0])
@@ -241,7 +238,7 @@ class Commands:
         yield from self._expect(0)
 
     def _expect(self, buffer: int) -> Job:
-        if not self._module.test_mode or (buffer and buffer not in BUFFERS):
+        if not self._state.test_mode or (buffer and buffer not in BUFFERS):
             yield Reply(Confirm.RECEIVE)
             return
         self._download = (buffer, bytearray())
@@ -273,16 +270,16 @@ class Commands:
         yield WRITE_US
         if register == 4:
             yield Reply(Confirm.OK)  # still at the old baud rate
-            self._module.flash.baud_n = value
+            self._state.flash.baud_n = value
             return
         if register == 5:
-            self._module.flash.level = value
+            self._state.flash.level = value
         else:
-            self._module.flash.packet_code = value
+            self._state.flash.packet_code = value
         yield Reply(Confirm.OK)
 
     def _read_sys_para(self, _: bytes) -> Job:
-        flash = self._module.flash
+        flash = self._state.flash
         status = self._passed << 1 | self._verified << 2 | (self.memory.image is not None) << 3
         words = (status | self.memory.hint << 8, 0, CAPACITY, flash.level)
         extra = b"".join(word.to_bytes(2, "big") for word in words)
@@ -292,16 +289,16 @@ class Commands:
 
     def _set_pwd(self, arguments: bytes) -> Job:
         yield WRITE_US
-        self._module.flash.password = _word(arguments)
+        self._state.flash.password = _word(arguments)
         yield Reply(Confirm.OK)
 
     def _vfy_pwd(self, arguments: bytes) -> Job:
-        self._verified = _word(arguments) == self._module.flash.password
+        self._verified = _word(arguments) == self._state.flash.password
         yield Reply(Confirm.OK if self._verified else Confirm.WRONG_PASSWORD)
 
     def _set_addr(self, arguments: bytes) -> Job:
         yield WRITE_US
-        self._module.flash.address = _word(arguments)
+        self._state.flash.address = _word(arguments)
         yield Reply(Confirm.OK)  # under the new address, as the manual has it
 
     # the rest
@@ -318,7 +315,7 @@ class Commands:
         yield Reply(Confirm.OK)
 
     def _random(self, _: bytes) -> Job:
-        yield Reply(Confirm.OK, self._module.random.randbytes(4))
+        yield Reply(Confirm.OK, self._state.random.randbytes(4))
 
     def _aura_led(self, arguments: bytes) -> Job:
         control, speed, colour, times = arguments
@@ -341,4 +338,4 @@ class Commands:
 
     def _soft_reset(self, _: bytes) -> Job:
         yield Reply(Confirm.OK)
-        self._module.restart()
+        self._state.restart()

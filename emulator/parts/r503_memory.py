@@ -4,7 +4,6 @@ with them. Operations that take time are generators of µs; power may go at each
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from tallystick.emulator.fingerprints.matcher import TEMPLATE_LIMIT, minutiae_co
 from tallystick.emulator.fingerprints.quality import Quality, measure
 from tallystick.emulator.parts.r503_codes import Confirm
 from tallystick.emulator.parts.r503_flash import Template
-
-if TYPE_CHECKING:
-    from tallystick.emulator.parts.r503 import R503
+from tallystick.emulator.parts.r503_state import SensorState
 
 # The manual's limits in µs, but for those marked.
 IMAGE_US = 200_000
@@ -38,8 +35,8 @@ _FAULTS = {
 class Memory:
     """`hint`: placement of the latest image when the finger lay off the middle, 0 otherwise."""
 
-    def __init__(self, module: R503) -> None:
-        self._module = module
+    def __init__(self, state: SensorState) -> None:
+        self._state = state
         self._quality: Quality | None = None
         self._samples: dict[int, bytes] = {}  # taken since the last merge
         self.image: Pixels | None = None
@@ -50,11 +47,11 @@ class Memory:
         """Takes the image of a finger that lies still on the glass for the whole exposure."""
         self.image = self._quality = None
         self.hint = 0
-        before, started = self._module.finger, self._module.clock.now
+        before, started = self._state.finger, self._state.clock.now
         yield IMAGE_US
         if before is None or started < before.landed_us:
             return Confirm.NO_FINGER
-        if self._module.finger is not before:
+        if self._state.finger is not before:
             return Confirm.CAPTURE
         image = before.image()
         quality = measure(image)
@@ -77,7 +74,7 @@ class Memory:
             return Confirm.NO_IMAGE
         image, quality = self.image, self._quality
         yield FEATURE_US
-        template = self._module.matcher.extract(image)
+        template = self._state.matcher.extract(image)
         confirm = _FAULTS[feedback.fault(quality, minutiae_count(template))]
         if confirm is Confirm.OK:
             self.buffers[buffer] = (template,)
@@ -89,7 +86,7 @@ class Memory:
         samples = tuple(self._samples[buffer] for buffer in sorted(self._samples))
         self._samples.clear()
         yield MERGE_US
-        if not of_one_finger(samples, self._module.matcher):
+        if not of_one_finger(samples, self._state.matcher):
             return Confirm.MERGE
         self.buffers = {1: samples, 2: samples}
         return Confirm.OK
@@ -99,7 +96,7 @@ class Memory:
 
     def compare(self, probe: Template, reference: Template) -> int:
         """Best score of any pair of samples."""
-        score = self._module.matcher.score
+        score = self._state.matcher.score
         return max(score(one, other) for one in probe for other in reference)
 
     def find(
@@ -110,7 +107,7 @@ class Memory:
         probe = self.buffers.get(buffer)
         pages = {
             page: template
-            for page, template in self._module.flash.templates.items()
+            for page, template in self._state.flash.templates.items()
             if start <= page < start + count
         }
         yield SEARCH_US * max(1, len(pages))

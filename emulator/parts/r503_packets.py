@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 HEADER = b"\xef\x01"
-OVERHEAD = 11  # bytes of a packet besides its payload
 MAX_PAYLOAD = 256
 
 

@@ -38,7 +38,7 @@ _HORIZONTAL, _VERTICAL, _PAGE = 0, 1, 2
 
 
 @dataclass
-class _Registers:
+class _DisplayRegisters:
     """Values after reset (data sheet, sections 8.5 and 9)."""
 
     on: bool = False
@@ -75,7 +75,7 @@ class Ssd1306:
     height = ROWS
 
     def __post_init__(self) -> None:
-        self._registers = _Registers()
+        self._registers = _DisplayRegisters()
         self._ram = bytearray(COLUMNS * PAGES)
         self._powered = True
         self._pending: list[int] = []
@@ -116,7 +116,7 @@ class Ssd1306:
         """Switch the supply: registers and RAM are lost with it."""
         if on != self._powered:
             self._powered = on
-            self._registers = _Registers()
+            self._registers = _DisplayRegisters()
             self._ram = bytearray(COLUMNS * PAGES)
             self._pending.clear()
             self._changed = True
@@ -177,7 +177,7 @@ class Ssd1306:
             self._next_place(r)
         self._changed = True
 
-    def _next_place(self, r: _Registers) -> None:
+    def _next_place(self, r: _DisplayRegisters) -> None:
         if r.mode == _PAGE:
             r.column = (r.column + 1) % COLUMNS
             return

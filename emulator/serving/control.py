@@ -7,7 +7,7 @@ a web page open on the same computer cannot press the button.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tallystick import __version__
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.card import Card
+from tallystick.emulator.panel.panel import Panel
 from tallystick.emulator.serving.local_only import protect
 from tallystick.emulator.serving.local_server import LocalServer, url_of
 from tallystick.emulator.serving.openapi_page import page
@@ -27,10 +28,6 @@ class _Body(BaseModel):
     """Takes no field that is not there, and no value of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-if TYPE_CHECKING:
-    from tallystick.emulator.panel.page import Panel
 
 
 class ButtonAction(_Body):
@@ -169,16 +166,19 @@ def create_app(service: Service) -> FastAPI:
     return app
 
 
-def _panel(service: Service, serial: str) -> Panel:
+def _mount_panel(service: Service, serial: str, app: FastAPI) -> str:
+    """The panel's path, with the token that lets a browser in. Raises BadInputError."""
     try:
-        from tallystick.emulator.panel.page import Panel  # noqa: PLC0415 (an optional extra)
+        from tallystick.emulator.panel.page import mount  # noqa: PLC0415 (an optional extra)
     except ImportError as error:
         raise BadInputError(
             "The panel needs NiceGUI, which is not installed.",
             kept="The card was not started.",
             todo="pip install 'tallystick[panel]'",
         ) from error
-    return Panel(service, serial)
+    panel = Panel(service, serial)
+    mount(panel, app)
+    return panel.path
 
 
 class ControlServer(LocalServer):
@@ -190,7 +190,5 @@ class ControlServer(LocalServer):
         app = create_app(service)
         self.panel_url = ""
         if panel_for is not None:
-            panel = _panel(service, panel_for)
-            panel.mount(app)
-            self.panel_url = url_of(listener) + panel.path
+            self.panel_url = url_of(listener) + _mount_panel(service, panel_for, app)
         super().__init__(app, listener, lifespan=panel_for is not None)

@@ -28,6 +28,15 @@ from machine import ADC, SPI, UART, Pin
 from micropython import const
 from uctypes import bytearray_at
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from select import poll
+
+    from vfs import VfsRom
+
+    from typed.board import Display, Flash, Serial
+    from typed.kinds import Readable, Ticks, Writable
+
 NAME = "nucleo_l476rg"
 HEAP = 65536  # bytes that MicroPython must give, see card/selftest.py
 
@@ -84,14 +93,14 @@ _ADC_CCR = const(0x50040308)
 _frame = bytearray(128 * 18 + 2)  # set aside before imports scatter the heap
 _button = Pin("A0", Pin.IN, Pin.PULL_DOWN)
 _dock = Pin("C5", Pin.IN, Pin.PULL_DOWN)
-_uart = None
-_poller = None
-_bus = None
+_uart: "UART | None" = None
+_poller: "poll | None" = None
+_bus: "SPI | None" = None
 _fast = False
 _asleep_ms = 0  # spent in Stop mode since start
 
 
-def _edge(_pin):
+def _edge(_pin: "Pin") -> None:
     """Only there to end a light sleep."""
 
 
@@ -152,16 +161,18 @@ def _rtc_ms() -> int:
     return ((hours * 60 + minutes) * 60 + seconds) * 1000 + (249 - (parts & 255)) * 4
 
 
-def ticks_ms() -> int:
+def ticks_ms() -> "Ticks":
     """Like `time.ticks_ms`, and it goes on in light sleep."""
     return time.ticks_add(time.ticks_ms(), _asleep_ms)
 
 
 def button() -> int:
+    """1 while the button is down, else 0."""
     return _button.value()
 
 
 def docked() -> int:
+    """1 while the card lies in its dock, else 0."""
     return _dock.value()
 
 
@@ -171,19 +182,21 @@ def wait(ms: int) -> None:
     if _dock.value():
         # The UART does not run in Stop mode, and the dock feeds the card.
         serial()
+        assert _poller is not None  # as `serial` left it
         _poller.poll(ms if ms < 20 else 20)
         return
     if _fast:
         _set_clock(26, 1, 2, 3, 0)
-    before, awake = _rtc_ms(), time.ticks_ms()
+    before, began = _rtc_ms(), time.ticks_ms()
     machine.lightsleep(ms * 125 >> 7)  # the port counts on 32,768 Hz
-    awake = time.ticks_diff(time.ticks_ms(), awake)
+    awake = time.ticks_diff(time.ticks_ms(), began)
     asleep = (_rtc_ms() - before) % _DAY_MS - awake
     if asleep > 0:
         _asleep_ms += asleep
 
 
-def serial():
+def serial() -> "Serial":
+    """The line to the station, 115200 baud, made when it is first needed."""
     global _uart, _poller
     if _uart is None:
         import select
@@ -245,14 +258,15 @@ def _set_wait_states(wait_states: int) -> None:
         pass
 
 
-def _display_bus():
+def _display_bus() -> "SPI":
     global _bus
     if _bus is None:
         _bus = SPI(1, baudrate=1000000)
     return _bus
 
 
-def display():
+def display() -> "Display":
+    """The display, set up. Its driver is imported here: most of the time it is not needed."""
     from lib.memory_lcd import MemoryLcd
 
     Pin("B5", Pin.OUT, value=1)
@@ -277,12 +291,14 @@ def cell_mv() -> int:
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def identity() -> bytes:
+    """The factory's segment, 134 bytes; 0xFF where nothing was written."""
     return bytes(bytearray_at(_FLASH_BASE + _IDENTITY, 134))
 
 
@@ -292,14 +308,14 @@ class _Pages:
     SECTOR = 2048
     UNIT = 8
 
-    def __init__(self, first, count):
+    def __init__(self, first: int, count: int) -> None:
         self.SECTORS = count
         self._first = first
 
-    def read(self, address, buf):
+    def read(self, address: int, buf: "Writable") -> None:
         buf[:] = bytearray_at(_FLASH_BASE + self._first + address, len(buf))
 
-    def is_blank(self, sector):
+    def is_blank(self, sector: int) -> bool:
         page = memoryview(bytearray_at(_FLASH_BASE + self._first + sector * 2048, 2048))
         half = 1024
         while half >= 8:  # each half is as the other one, down to eight bytes
@@ -308,7 +324,7 @@ class _Pages:
             half >>= 1
         return page[:8] == b"\xff" * 8
 
-    def program(self, address, buf):
+    def program(self, address: int, buf: "Readable") -> None:
         at = _FLASH_BASE + self._first + address
         self._unlock()
         try:
@@ -324,7 +340,7 @@ class _Pages:
         finally:
             self._lock()
 
-    def erase(self, sector):
+    def erase(self, sector: int) -> None:
         page = (self._first >> 11) + sector
         self._unlock()
         try:
@@ -340,15 +356,15 @@ class _Pages:
             stm.mem32[stm.FLASH + stm.FLASH_ACR] = acr & ~(1 << 10) | 1 << 12
             stm.mem32[stm.FLASH + stm.FLASH_ACR] = acr
 
-    def _unlock(self):
+    def _unlock(self) -> None:
         stm.mem32[stm.FLASH + stm.FLASH_SR] = 0xC3FB  # clear old errors
         stm.mem32[stm.FLASH + stm.FLASH_KEYR] = 0x45670123
         stm.mem32[stm.FLASH + stm.FLASH_KEYR] = 0xCDEF89AB
 
-    def _lock(self):
+    def _lock(self) -> None:
         stm.mem32[stm.FLASH + stm.FLASH_CR] = 1 << 31
 
-    def _finish(self):
+    def _finish(self) -> None:
         while True:
             status = stm.mem32[stm.FLASH + stm.FLASH_SR]
             if not status & 1 << 16:  # BSY
@@ -357,20 +373,22 @@ class _Pages:
             raise OSError(5)
 
 
-def journal():
+def journal() -> "Flash":
+    """Where the card's state is kept."""
     return _Pages(_JOURNAL, 24)
 
 
-def boot_record():
+def boot_record() -> "Flash":
+    """Where the boot record is kept: lib/slots.py."""
     return _Pages(_RECORD, 2)
 
 
-def slot(n: int):
+def slot(n: int) -> "Flash":
     """A slot as pages, to be written: the header's first, then the file system's."""
     return _Pages(_SLOT_B if n else _SLOT_A, _SLOT_PAGES)
 
 
-def slot_system(n: int):
+def slot_system(n: int) -> "VfsRom":
     """The file system of a slot, to be mounted: bytecode is executed where it lies. Raises OSError
     when there is none.
     """

@@ -6,12 +6,21 @@ this chip's deep sleep: "off" is light sleep until an edge (about 1.3 mA), then 
 for a coin cell.
 """
 
-from time import ticks_ms  # noqa: F401
+from time import ticks_ms as ticks_ms  # noqa: PLC0414 (so that a board may export it)
 
 import machine
 import rp2
 from machine import ADC, I2C, UART, Pin
 from micropython import const
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from select import poll
+
+    from vfs import VfsLfs2
+
+    from typed.board import Display, Flash, Serial
+    from typed.kinds import Readable, Writable
 
 NAME = "pico"
 HEAP = 65536  # bytes that MicroPython must give, see card/selftest.py
@@ -39,17 +48,17 @@ _frame = bytearray(1025)  # set aside before imports scatter the heap
 _button = Pin(15, Pin.IN, Pin.PULL_UP)
 _dock = Pin(14, Pin.IN, Pin.PULL_DOWN)
 _storage = rp2.Flash()
-_uart = None
-_poller = None
+_uart: "UART | None" = None
+_poller: "poll | None" = None
 
 
-def _edge(_pin):
+def _edge(_pin: "Pin") -> None:
     """Only there to end a light sleep."""
 
 
 def start() -> int:
     """Why the card runs: COLD, or BUTTON or DOCK with the flags given to `off`."""
-    marker = machine.mem32[scratch]
+    marker: int = machine.mem32[scratch]
     machine.mem32[scratch] = 0
     _button.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
     _dock.irq(_edge, Pin.IRQ_RISING | Pin.IRQ_FALLING)
@@ -78,10 +87,12 @@ def off(flags: int) -> None:
 
 
 def button() -> int:
+    """True while the button is down."""
     return not _button.value()
 
 
 def docked() -> int:
+    """1 while the card lies in its dock, else 0."""
     return _dock.value()
 
 
@@ -89,6 +100,7 @@ def wait(ms: int) -> None:
     """Up to `ms`, less on an edge of the button or the dock, or (docked) on a byte."""
     if _dock.value():
         serial()
+        assert _poller is not None  # as `serial` left it
         _poller.poll(ms if ms < 20 else 20)
     else:
         global _uart
@@ -96,7 +108,8 @@ def wait(ms: int) -> None:
         machine.lightsleep(ms)
 
 
-def serial():
+def serial() -> "Serial":
+    """The line to the station, 115200 baud, made when it is first needed."""
     global _uart, _poller
     if _uart is None:
         import select
@@ -107,23 +120,29 @@ def serial():
     return _uart
 
 
-def display():
+def display() -> "Display":
+    """The display, set up. Its driver is imported here: most of the time it is not needed. Raises
+    OSError when none answers.
+    """
     from lib.ssd1306 import Ssd1306
 
     return Ssd1306(I2C(0, scl=Pin(5), sda=Pin(4), freq=400000), buffer=_frame)
 
 
 def cell_mv() -> int:
+    """Millivolts of the supply, under the load of the running chip."""
     return ADC(29).read_u16() * 9900 >> 16
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def identity() -> bytes:
+    """The factory's segment, 134 bytes; 0xFF where nothing was written."""
     segment = bytearray(134)
     _storage.readblocks(_IDENTITY_BLOCK, segment, 0)
     return bytes(segment)
@@ -137,34 +156,36 @@ class _Sectors:
     SECTOR = 4096
     UNIT = 256
 
-    def __init__(self, first, count):
+    def __init__(self, first: int, count: int) -> None:
         self.SECTORS = count
         self._first = first
 
-    def read(self, address, buf):
+    def read(self, address: int, buf: "Writable") -> None:
         _storage.readblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
 
-    def program(self, address, buf):
+    def program(self, address: int, buf: "Readable") -> None:
         _storage.writeblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
 
-    def erase(self, sector):
+    def erase(self, sector: int) -> None:
         _storage.ioctl(6, self._first + sector)
 
 
-def journal():
+def journal() -> "Flash":
+    """Where the card's state is kept."""
     return _Sectors(_JOURNAL_BLOCK, 16)
 
 
-def boot_record():
+def boot_record() -> "Flash":
+    """Where the boot record is kept: lib/slots.py."""
     return _Sectors(_RECORD_BLOCK, 2)
 
 
-def slot(n: int):
+def slot(n: int) -> "Flash":
     """A slot as sectors, to be written: the header's first, then the file system's."""
     return _Sectors(_SLOT_B if n else _SLOT_A, _SLOT_BLOCKS)
 
 
-def slot_system(n: int):
+def slot_system(n: int) -> "VfsLfs2":
     """The file system of a slot, to be mounted. Raises OSError when there is none.
 
     Its caches, and that of every open file, are four times `readsize`: 256 bytes, as the image was
@@ -174,7 +195,7 @@ def slot_system(n: int):
 
     first = _SLOT_B if n else _SLOT_A
     device = rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
-    return VfsLfs2(device, readsize=64, progsize=64, lookahead=16)
+    return VfsLfs2(device, readsize=64, progsize=64, lookahead=16)  # type: ignore[abstract]  # only in the stubs
 
 
 def restart() -> None:

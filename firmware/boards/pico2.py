@@ -13,6 +13,14 @@ import rp2
 from machine import UART, Pin
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from select import poll
+
+    from lib.usbhid import UsbHid
+    from typed.board import Flash, Hid, Serial
+    from typed.kinds import Readable, Writable
+
 NAME = "pico2"
 
 _SECTOR = const(4096)
@@ -23,9 +31,9 @@ _OTP_RANDOM = const(0x40130008)  # two rows of 16 bits a word
 _storage = rp2.Flash()
 _touch = Pin(6, Pin.IN, Pin.PULL_UP)
 _led = Pin(25, Pin.OUT)
-_uart = None
-_hid = None
-_poller = None
+_uart: "UART | None" = None
+_hid: "UsbHid | None" = None
+_poller: "poll | None" = None
 
 
 class _Wake(io.IOBase):
@@ -35,7 +43,7 @@ class _Wake(io.IOBase):
 
     moved = False
 
-    def ioctl(self, request, flags):
+    def ioctl(self, request: int, flags: int) -> int:
         if request == 3:
             return flags & 1 if self.moved or _hid is not None and _hid.any() else 0
         return -1
@@ -44,7 +52,7 @@ class _Wake(io.IOBase):
 _wake = _Wake()
 
 
-def _edge(_pin) -> None:
+def _edge(_pin: "Pin") -> None:
     _wake.moved = True
 
 
@@ -54,10 +62,12 @@ def cold() -> bool:
 
 
 def restart() -> None:
+    """As after power-on; never returns."""
     machine.reset()
 
 
-def sensor_uart():
+def sensor_uart() -> "Serial":
+    """The line to the sensor, 57600 baud, started when first asked for."""
     global _uart
     if _uart is None:
         _uart = UART(1, 57600, tx=Pin(4), rx=Pin(5), rxbuf=128)
@@ -66,7 +76,7 @@ def sensor_uart():
     return _uart
 
 
-def hid():
+def hid() -> "Hid":
     """The USB interface, started."""
     global _hid
     from lib.usbhid import UsbHid
@@ -89,25 +99,30 @@ def _set_poller() -> None:
 
 def wait(ms: int) -> None:
     """Up to `ms`, less when a report or a byte arrives or the touch output moves."""
+    assert _poller is not None  # the program starts with `hid`
     _poller.poll(ms)
     _wake.moved = False
 
 
 def touched() -> bool:
+    """Whether a finger lies on the sensor."""
     return not _touch.value()
 
 
 def led(on: bool) -> None:
+    """The board's light."""
     _led.value(on)
 
 
 def random(n: int) -> bytes:
+    """n bytes of the chip's random number generator."""
     from os import urandom
 
     return urandom(n)
 
 
 def root() -> bytes:
+    """The chip's own key, 16 bytes."""
     # A word comes with its sign, which an int in bytes has not.
     words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
     return b"".join([word.to_bytes(4, "little") for word in words])
@@ -127,15 +142,16 @@ class _Flash:
     SECTOR = 4096
     UNIT = 256
 
-    def read(self, address, buf):
+    def read(self, address: int, buf: "Writable") -> None:
         _storage.readblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
 
-    def program(self, address, buf):
+    def program(self, address: int, buf: "Readable") -> None:
         _storage.writeblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
 
-    def erase(self, sector):
+    def erase(self, sector: int) -> None:
         _storage.ioctl(6, _RECORDS_BLOCK + sector)
 
 
-def records():
+def records() -> "Flash":
+    """Where the reader's records are kept."""
     return _Flash()

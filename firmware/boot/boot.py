@@ -8,7 +8,7 @@ except BaseException as error:
     import sys
 
     sys.print_exception(error)
-    # The interactive prompt would be a way to the secret: sleep instead of falling through to it.
+    # The interactive prompt would be a way to the seed: sleep instead of falling through to it.
     import board
 
     board.off(0)

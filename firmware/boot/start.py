@@ -45,5 +45,6 @@ def run() -> None:
     # The slot has modules of the same names, which may be newer.
     for name in list(sys.modules):
         if name.split(".")[0] in ("start", "board", "boards", "lib"):
-            sys.modules[name] = None  # a deleted entry keeps its value alive
+            # A deleted entry keeps its value alive: first None, then gone.
+            sys.modules[name] = None  # type: ignore[assignment]  # for a moment
             sys.modules.pop(name)

@@ -11,6 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from card.store import Store
+    from lib.scp03 import Session
+
+    class Applet(Protocol):
+        """A module that executes commands."""
+
+        def process(self, card: "Applets", command: Command) -> bytes: ...
+
+    class Selectable(Protocol):
+        """A module that answers SELECT, too."""
+
+        def select(self, card: "Applets") -> bytes: ...
+
     class Terminal(Protocol):
         """What commands may ask of the rest of the card."""
 
@@ -36,10 +49,10 @@ class Applets:
     secure: whether the command in hand came through the open session.
     """
 
-    def __init__(self, store, terminal: "Terminal"):
+    def __init__(self, store: "Store", terminal: "Terminal") -> None:
         self.store = store
         self.terminal = terminal
-        self.session = None
+        self.session: "Session | None" = None
         self.secure = False
         self._oath = False  # which applet is selected
         self._command = Command()
@@ -75,33 +88,37 @@ class Applets:
         self._rest = b""
 
     def need_keys(self) -> None:
-        """Refuse a command that came outside a session with the keys in use."""
+        """Refuse a command from outside a session with the keys in use. Raises Refused(6982)."""
         if not self.secure:
             raise Refused(wire.SW_SECURITY)
 
     def need_firm_keys(self) -> None:
-        """Refuse a command that came outside a session with the firm's keys."""
+        """Refuse a command from outside a session with the firm's keys. Raises Refused(6982)."""
         self.need_keys()
         if self.store.kvn == wire.KVN_TRANSPORT:
             raise Refused(wire.SW_SECURITY)
 
     def need_press(self) -> None:
-        """Wait for the button; refuse the command when no press comes."""
+        """Wait for the button; refuse the command when no press comes. Raises Refused(6985)."""
         if not self.terminal.press():
             raise Refused(wire.SW_CONDITIONS)
 
     def need_power(self) -> None:
-        """Refuse to change the memory when the cell may not last until it is done."""
+        """Refuse to change the memory when the cell may not last until it is done. Raises
+        Refused(6985).
+        """
         if self.terminal.cell()[1] == wire.CELL_CRITICAL:
             raise Refused(wire.SW_CONDITIONS)
 
     def need_consent(self) -> None:
-        """A card in service changes its keys or its credential only with a press."""
+        """A card in service changes its keys or its credential only with a press. Raises
+        Refused(6985).
+        """
         self.need_power()
         if self.store.life_cycle >= wire.SECURED:
             self.need_press()
 
-    def _process(self, apdu):
+    def _process(self, apdu: memoryview) -> bytes:
         command = self._command
         command.parse(apdu)
         cla, ins = command.cla, command.ins
@@ -123,7 +140,7 @@ class Applets:
             answer = self._dispatch(command)
         return self._part(answer + b"\x90\x00", command.limit)
 
-    def _process_secure(self, apdu, command):
+    def _process_secure(self, apdu: memoryview, command: Command) -> bytes:
         """A command with secure messaging. A wrong C-MAC ends the session."""
         session = self.session
         issuer = command.cla & wire.CLA_GP != 0
@@ -147,8 +164,9 @@ class Applets:
             self.close()  # it was opened with keys that are no longer valid
         return self._part(answer, 0x10000 if command.head > 5 else 0x100)
 
-    def _dispatch(self, command):
+    def _dispatch(self, command: Command) -> bytes:
         ins = command.ins
+        applet: "Applet"
         if command.cla & wire.CLA_GP and (ins == wire.INS_INSTALL or ins == wire.INS_LOAD):
             from card import update as applet  # not through the issuer: it makes room for these
         elif command.cla & wire.CLA_GP and ins == wire.INS_SELF_TEST:
@@ -161,8 +179,9 @@ class Applets:
             raise Refused(wire.SW_INSTRUCTION)
         return applet.process(self, command)
 
-    def _select(self, command):
+    def _select(self, command: Command) -> bytes:
         aid = bytes(command.data)
+        applet: "Selectable"
         if command.p2:
             raise Refused(wire.SW_P1P2)
         if aid == wire.AID_OATH:
@@ -175,7 +194,7 @@ class Applets:
         self._oath = aid == wire.AID_OATH
         return applet.select(self)
 
-    def _initialize_update(self, command):
+    def _initialize_update(self, command: Command) -> bytes:
         from lib.scp03 import Session
 
         store = self.store
@@ -193,7 +212,7 @@ class Applets:
         head = bytes((store.kvn, wire.SCP_VERSION, wire.SCP_I))
         return store.serial + head + challenge + session.card_cryptogram
 
-    def _part(self, answer, limit):
+    def _part(self, answer: bytes, limit: int) -> bytes:
         """As much of the answer as the limit allows; the rest waits for GET RESPONSE."""
         size = len(answer) - 2
         if size < 0:

@@ -10,13 +10,8 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Board(Protocol):
-        def button(self) -> int: ...
-        def wait(self, ms: int) -> None: ...
-        def ticks_ms(self) -> int: ...
-
+    from typed.board import Button as Board
+    from typed.kinds import Ticks
 
 NONE = const(0)  # nothing happened in the time given
 PRESS = const(1)  # pressed and released
@@ -54,13 +49,13 @@ class Button:
                 return NONE
             self._board.wait(min(left, self._until_change(now)))
 
-    def _sample(self, now: int) -> None:
+    def _sample(self, now: "Ticks") -> None:
         level = bool(self._board.button())
         if level != self._level:
             self._level = level
             self._since = now
 
-    def _event(self, now: int) -> int:
+    def _event(self, now: "Ticks") -> int:
         if self._level != self.down:
             if ticks_diff(now, self._since) < _DEBOUNCE_MS:
                 return NONE
@@ -80,7 +75,7 @@ class Button:
                 return STUCK
         return NONE
 
-    def _until_change(self, now: int) -> int:
+    def _until_change(self, now: "Ticks") -> int:
         """Milliseconds until time alone can bring an event."""
         if self._level != self.down:
             return _DEBOUNCE_MS - ticks_diff(now, self._since)

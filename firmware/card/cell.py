@@ -17,11 +17,7 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Board(Protocol):
-        def cell_mv(self) -> int: ...
-
+    from typed.board import Cell as Board
 
 NORMAL = const(0)
 LOW = const(1)

@@ -9,19 +9,7 @@ from micropython import const
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Display(Protocol):
-        """What MemoryLcd and Ssd1306 have in common."""
-
-        width: int
-        height: int
-        ink: int
-        paper: int
-        fb: framebuf.FrameBuffer
-
-        def show(self, y0: int = 0, y1: "int | None" = None) -> None: ...
-
+    from typed.board import Display
 
 #     a
 #   f   b

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from card.identity import Identity
     from card.store import Store
+    from typed.board import Display
+    from typed.kinds import NotYet
 
 
 _INVERT_MS = const(900)  # a memory LCD may go without for a second
@@ -23,12 +25,12 @@ class _Dock:
 
     def __init__(self, store: "Store") -> None:
         self._store = store
-        self._display = None
+        self._display: "Display | None" = None
         self._code_up = False  # a press meanwhile must not move the counter again
-        self._since = 0
-        self._inverted = 0
+        self._since: "NotYet" = 0
+        self._inverted: "NotYet" = 0
 
-    def _glass(self):
+    def _glass(self) -> "Display":
         if self._display is None:
             self._display = board.display()
         self._since = self._inverted = board.ticks_ms()
@@ -40,7 +42,7 @@ class _Dock:
         from card import screens
 
         store = self._store
-        if not store.secret:
+        if not store.seed:
             screens.message(self._glass(), "NO KEY", "not in service")
         elif cell.measure(board, store.cell_state)[1] == cell.CRITICAL:
             screens.message(self._glass(), "CELL EMPTY", "replace card")

@@ -5,11 +5,23 @@ from time import ticks_diff
 import board
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from card.button import Button
+    from typed.board import Display
+
 MESSAGE_MS = const(4000)
 TICK_MS = const(1000)  # also the longest time a memory LCD may go without an inversion
 
 
-def keep(display, ms: int, button=None, each_third=None) -> int:
+def keep(
+    display: "Display",
+    ms: int,
+    button: "Button | None" = None,
+    each_third: "Callable[[int], None] | None" = None,
+) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
     each_third(left_ms) redraws something at every third tick: drawing costs more than an inversion.

@@ -1,16 +1,21 @@
-"""GlobalPlatform issuer functions: docs/protocols.md, 3.1."""
+"""GlobalPlatform issuer functions: docs/reference/protocols.md, 3.1."""
 
 from lib import tlv, wire
 from lib.apdu import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from card.applets import Applets
+    from lib.apdu import Command
 
-def select(card) -> bytes:
+
+def select(card: "Applets") -> bytes:
     """The answer of SELECT."""
     security = tlv.item(0xA5, tlv.item(0x9F65, b"\xff"))
     return tlv.item(0x6F, tlv.item(0x84, wire.AID_ISSUER) + security)
 
 
-def process(card, command) -> bytes:
+def process(card: "Applets", command: "Command") -> bytes:
     """Execute one command; the answer without its status word. Raises Refused."""
     ins = command.ins
     if command.cla & wire.CLA_GP == 0:
@@ -26,7 +31,7 @@ def process(card, command) -> bytes:
     raise Refused(wire.SW_INSTRUCTION)
 
 
-def _get_challenge(card, command):
+def _get_challenge(card: "Applets", command: "Command") -> bytes:
     if command.p1 or command.p2:
         raise Refused(wire.SW_P1P2)
     if command.data or not 1 <= command.le <= 32:
@@ -34,7 +39,7 @@ def _get_challenge(card, command):
     return card.terminal.random(command.le)
 
 
-def _get_data(card, tag):
+def _get_data(card: "Applets", tag: int) -> bytes:
     store = card.store
     if tag == wire.DATA_SERIAL:
         return store.serial
@@ -65,7 +70,7 @@ def _get_data(card, tag):
     raise Refused(wire.SW_NO_DATA)
 
 
-def _put_key(card, command):
+def _put_key(card: "Applets", command: "Command") -> bytes:
     """Replace the key set, whole or not at all."""
     card.need_keys()
     store = card.store
@@ -90,7 +95,7 @@ def _put_key(card, command):
     return bytes(answer)
 
 
-def _take_key(dek, data, at, key):
+def _take_key(dek: bytes, data: memoryview, at: int, key: memoryview) -> int:
     """Decrypt the key block at `at` into key, check it; returns where the next block starts."""
     from cryptolib import aes
 
@@ -111,7 +116,7 @@ def _take_key(dek, data, at, key):
     return end
 
 
-def _set_status(card, command):
+def _set_status(card: "Applets", command: "Command") -> bytes:
     """Move the life cycle on. Asking for the state that is reached already changes nothing."""
     card.need_firm_keys()
     store = card.store
@@ -124,13 +129,13 @@ def _set_status(card, command):
         raise Refused(wire.SW_CONDITIONS)
     card.need_power()
     if state == wire.TERMINATED:
-        store.commit(life_cycle=state, keys=bytes(48), name=b"", secret=b"")
+        store.commit(life_cycle=state, keys=bytes(48), name=b"", seed=b"")
     elif state > store.life_cycle:
         store.commit(life_cycle=state)
     return b""
 
 
-def _get_status(card, command):
+def _get_status(card: "Applets", command: "Command") -> bytes:
     if command.p1 != 0x80 or command.p2 & ~0x02:
         raise Refused(wire.SW_P1P2)
     if command.data and bytes(command.data) not in (b"\x4f\x00", b"\x4f\x08" + wire.AID_ISSUER):

@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from card.store import Store
+    from typed.board import Card
+
 _APDU_MAX = const(512)
 _IDLE_MS = const(1000)
 _DEBOUNCE_MS = const(20)
@@ -24,8 +27,8 @@ _EXTEND_EVERY_MS = const(2000)
 
 
 def serve(
-    board,
-    store,
+    board: "Card",
+    store: "Store",
     on_press: "Callable[[], None]",
     cell: "Callable[[], tuple[int, int]]",
     on_wait: "Callable[[bool], None] | None" = None,
@@ -54,8 +57,14 @@ def serve(
 class _Line:
     """The docked card; also what the applets know as their terminal."""
 
-    def __init__(self, board, store):
-        self.on_press = self.cell = self.on_wait = self.on_idle = None
+    on_press: "Callable[[], None]"
+    cell: "Callable[[], tuple[int, int]]"
+    on_wait: "Callable[[bool], None] | None"
+    on_idle: "Callable[[], int] | None"
+
+    def __init__(self, board: "Card", store: "Store") -> None:
+        # `serve` sets them at once.
+        self.on_press = self.cell = self.on_wait = self.on_idle = None  # type: ignore[assignment]
         self._board = board
         self._uart = board.serial()
         self._bytes = memoryview(bytearray(64))
@@ -66,7 +75,7 @@ class _Line:
         self._applets = Applets(store, self)
         self.ending = False
 
-    def serve(self):
+    def serve(self) -> None:
         board = self._board
         while board.docked() and not self.ending:
             self._listen()
@@ -77,28 +86,28 @@ class _Line:
             wait = (self.on_idle() if self.on_idle else 0) or _IDLE_MS
             self._sleep(wait)
 
-    def close(self):
+    def close(self) -> None:
         """Undocked: what the session and the buffers hold is forgotten."""
         self._applets.reset()
         self._wipe(0, _APDU_MAX)
 
     # What the applets may ask for.
 
-    def random(self, n):
+    def random(self, n: int) -> bytes:
         return self._board.random(n)
 
-    def board_name(self):
+    def board_name(self) -> str:
         return self._board.NAME
 
-    def restart(self):
+    def restart(self) -> None:
         """Have the card start again, once the command in hand is answered."""
         self.ending = True
 
-    def extend(self):
+    def extend(self) -> None:
         """Ask the station for time: what follows takes longer than the block waiting time."""
         self._t1.extend(_EXTENSION)
 
-    def press(self):
+    def press(self) -> bool:
         """Wait for a press; False when none comes in time, or the station or the dock is gone."""
         if self.on_wait:
             self.on_wait(True)
@@ -108,7 +117,7 @@ class _Line:
             if self.on_wait:
                 self.on_wait(False)
 
-    def _wait_for_press(self):
+    def _wait_for_press(self) -> bool:
         board = self._board
         begin = extended = board.ticks_ms()
         self._down = True  # a button that is held already does not count: it must come up first
@@ -127,13 +136,13 @@ class _Line:
             self._listen()
         return False
 
-    def _pressed(self):
+    def _pressed(self) -> bool:
         """Whether the button went down since it was last looked at, and not in a bounce."""
         before = self._down
         self._down = down = bool(self._board.button())
         return down and not before and self._stays_down()
 
-    def _stays_down(self):
+    def _stays_down(self) -> bool:
         """Whether the button is down for longer than it may bounce."""
         board = self._board
         begin = board.ticks_ms()
@@ -146,7 +155,7 @@ class _Line:
             left = _DEBOUNCE_MS - ticks_diff(board.ticks_ms(), begin)
         return True
 
-    def _execute(self):
+    def _execute(self) -> None:
         t1 = self._t1
         size = t1.size
         answer = self._applets.process(t1.take())
@@ -157,33 +166,34 @@ class _Line:
             self._wipe(t1.size, size)
         collect()
 
-    def _wipe(self, begin, end):
+    def _wipe(self, begin: int, end: int) -> None:
         apdu = self._apdu
         for i in range(begin, end):
             apdu[i] = 0
 
-    def _listen(self):
+    def _listen(self) -> None:
         """Take in what has come, and notice when the line has fallen silent."""
         board = self._board
         n = self._uart.any()
         while n and not self._t1.ready:
-            n = self._uart.readinto(self._bytes, min(n, len(self._bytes)))
+            # Never None: `any` says that bytes are there.
+            n = self._uart.readinto(self._bytes, min(n, len(self._bytes)))  # type: ignore[assignment]
             self._heard = board.ticks_ms()
             self._t1.feed(self._bytes[:n])
             n = self._uart.any()
         if self._t1.partial and self._silence() >= wire.CHARACTER_TIMEOUT_MS:
             self._t1.quiet()
 
-    def _silence(self):
+    def _silence(self) -> int:
         return ticks_diff(self._board.ticks_ms(), self._heard)
 
-    def _sleep(self, ms):
+    def _sleep(self, ms: int) -> None:
         if self._t1.partial:
             ms = min(ms, max(1, wire.CHARACTER_TIMEOUT_MS - self._silence()))
         if not self._uart.any():
             self._board.wait(ms)
 
-    def _send(self, block):
+    def _send(self, block: memoryview) -> None:
         n = self._uart.any()
         while n:  # half duplex: see T1.feed
             self._uart.readinto(self._bytes, min(n, len(self._bytes)))

@@ -10,9 +10,14 @@ from lib import wire
 from lib.apdu import Refused
 from lib.slots import Record
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from card.applets import Applets
+    from lib.apdu import Command
+
 _DIGEST = const(16)  # where in the header: SHA-256 of the file system
 
-current = None  # stays when a line fails: the station goes on where it was
+current: "_Loading | None" = None  # stays when a line fails: the station goes on where it was
 
 
 def begin(signed: bytes, size: int) -> None:
@@ -24,7 +29,7 @@ def begin(signed: bytes, size: int) -> None:
     current = _Loading(signed, size, 1 - booted.slot)
 
 
-def process(card, command) -> bytes:
+def process(card: "Applets", command: "Command") -> bytes:
     """LOAD, and INSTALL to switch. Raises Refused, OSError."""
     if command.ins == wire.INS_LOAD:
         return _load(command.data)
@@ -36,7 +41,7 @@ def process(card, command) -> bytes:
 class _Loading:
     """`next`: offset in the file system."""
 
-    def __init__(self, signed, size, slot):
+    def __init__(self, signed: bytes, size: int, slot: int) -> None:
         self.signed = signed
         self.slot = slot
         self.size = size
@@ -44,13 +49,13 @@ class _Loading:
         self._flash = board.slot(slot)
         self._erased = 0  # sectors, the header's counted
 
-    def _erase_to(self, end):
+    def _erase_to(self, end: int) -> None:
         sector = self._flash.SECTOR
         while self._erased * sector < sector + end:
             self._flash.erase(self._erased)
             self._erased += 1
 
-    def take(self, offset, data):
+    def take(self, offset: int, data: memoryview) -> None:
         unit = self._flash.UNIT
         end = offset + len(data)
         if offset < self.next or offset % unit or len(data) % unit or end > self.size:
@@ -59,7 +64,7 @@ class _Loading:
         self._flash.program(self._flash.SECTOR + offset, data)
         self.next = end
 
-    def whole(self):
+    def whole(self) -> bool:
         """Whether flash now holds what was signed."""
         self._erase_to(self.size)
         digest = sha256()
@@ -70,11 +75,11 @@ class _Loading:
             digest.update(part)
         return digest.digest() == self.signed[_DIGEST : _DIGEST + 32]
 
-    def finish(self):
+    def finish(self) -> None:
         self._flash.program(0, self.signed + b"\xff" * (-len(self.signed) % self._flash.UNIT))
 
 
-def _load(data):
+def _load(data: memoryview) -> bytes:
     if not current:
         raise Refused(wire.SW_CONDITIONS)
     if not 4 < len(data) <= 4 + wire.LOAD_MAX:
@@ -83,7 +88,7 @@ def _load(data):
     return b""
 
 
-def _switch(card):
+def _switch(card: "Applets") -> bytes:
     """The image is whole: it runs from the next start, which comes at once, on trial."""
     global current
     loading = current

@@ -1,10 +1,17 @@
-"""The OATH applet, the published YKOATH commands for one HOTP credential (docs/protocols.md)."""
+"""The OATH applet, the published YKOATH commands for one HOTP credential (protocols.md)."""
 
 from lib import tlv, wire
 from lib.apdu import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from card.applets import Applets
+    from card.store import Store
+    from lib.apdu import Command
+    from typed.kinds import Readable
 
-def select(card) -> bytes:
+
+def select(card: "Applets") -> bytes:
     """The answer of SELECT."""
     from hashlib import sha256
 
@@ -12,7 +19,7 @@ def select(card) -> bytes:
     return tlv.item(wire.TAG_VERSION, wire.OATH_VERSION) + tlv.item(wire.TAG_NAME, salt)
 
 
-def process(card, command) -> bytes:
+def process(card: "Applets", command: "Command") -> bytes:
     """Execute one command; the answer without its status word. Raises Refused."""
     ins = command.ins
     if ins == wire.INS_CALCULATE:
@@ -30,7 +37,7 @@ def process(card, command) -> bytes:
     raise Refused(wire.SW_INSTRUCTION)
 
 
-def _put(card, command):
+def _put(card: "Applets", command: "Command") -> bytes:
     """Store the credential, whole or not at all."""
     card.need_keys()
     _need(command.p1 == 0 and command.p2 == 0, wire.SW_P1P2)
@@ -49,14 +56,14 @@ def _put(card, command):
     card.need_consent()
     store.commit(
         name=name,
-        secret=bytes(key[2:]),
+        seed=bytes(key[2:]),
         digits=key[1],
         moving_factor=int.from_bytes(moving_factor, "big"),
     )
     return b""
 
 
-def _delete(card, command):
+def _delete(card: "Applets", command: "Command") -> bytes:
     card.need_keys()
     _need(command.p1 == 0 and command.p2 == 0, wire.SW_P1P2)
     fields = _fields(command.data)
@@ -67,7 +74,7 @@ def _delete(card, command):
     return b""
 
 
-def _reset(card, command):
+def _reset(card: "Applets", command: "Command") -> bytes:
     card.need_keys()
     _need(command.p1 == 0xDE and command.p2 == 0xAD, wire.SW_P1P2)
     card.need_consent()
@@ -75,13 +82,13 @@ def _reset(card, command):
     return b""
 
 
-def _list(card, command):
+def _list(card: "Applets", command: "Command") -> bytes:
     _need(command.p1 == 0 and command.p2 == 0, wire.SW_P1P2)
     name = card.store.name
     return tlv.item(wire.TAG_NAME_LIST, bytes((wire.HOTP_SHA1,)) + name) if name else b""
 
 
-def _calculate_all(card, command):
+def _calculate_all(card: "Applets", command: "Command") -> bytes:
     """A HOTP credential is named, never calculated: that would move its factor."""
     _need(command.p1 == 0 and command.p2 <= 1, wire.SW_P1P2)
     fields = _fields(command.data)
@@ -92,7 +99,7 @@ def _calculate_all(card, command):
     return tlv.item(wire.TAG_NAME, store.name) + tlv.item(wire.TAG_HOTP, bytes((store.digits,)))
 
 
-def _calculate(card, command):
+def _calculate(card: "Applets", command: "Command") -> bytes:
     """One code, for a press; inside the firm's session a card that is being provisioned gives it
     without one, so that a fixture can verify codes."""
     _need(command.p1 == 0 and command.p2 <= 1, wire.SW_P1P2)
@@ -115,13 +122,13 @@ def _calculate(card, command):
     return tlv.item(wire.TAG_TRUNCATED, bytes((digits,)) + code.to_bytes(4, "big"))
 
 
-def _erase(store):
-    store.commit(name=b"", secret=b"", moving_factor=0)
+def _erase(store: "Store") -> None:
+    store.commit(name=b"", seed=b"", moving_factor=0)
 
 
-def _fields(data, bare=-1):
+def _fields(data: memoryview, bare: int = -1) -> "dict[int, memoryview]":
     """The items of a command by tag; each at most once."""
-    fields = {}
+    fields: "dict[int, memoryview]" = {}
     try:
         for tag, value in tlv.items(data, bare):
             _need(tag not in fields)
@@ -131,11 +138,11 @@ def _fields(data, bare=-1):
     return fields
 
 
-def _need(condition, sw=wire.SW_DATA):
+def _need(condition: "bool | Readable", sw: int = wire.SW_DATA) -> None:
     if not condition:
         raise Refused(sw)
 
 
-def _need_credential(store, name):
+def _need_credential(store: "Store", name: "Readable") -> None:
     _need(name, wire.SW_DATA)
     _need(store.name and store.name == bytes(name), wire.SW_NO_CREDENTIAL)

@@ -15,7 +15,7 @@ from card import cell, digits
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
-    from card.digits import Display
+    from typed.board import Display
 
 _TALL = const(128)
 _FONT = const(8)

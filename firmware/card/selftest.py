@@ -7,8 +7,14 @@ import booted
 from lib import wire
 from lib.apdu import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from card.applets import Applets
+    from lib.apdu import Command
+    from typed.board import Flash
 
-def process(card, command) -> bytes:
+
+def process(card: "Applets", command: "Command") -> bytes:
     """The answer without its status word. Raises Refused, with SW_FLASH when flash is bad."""
     if card.store.life_cycle >= wire.SECURED:
         card.need_firm_keys()
@@ -34,7 +40,7 @@ def process(card, command) -> bytes:
     raise Refused(wire.SW_P1P2)
 
 
-def _pattern():
+def _pattern() -> bytes:
     """A frame, a checkerboard of 8 pixels and the diagonals: every line and column is used."""
     display = board.display()
     fb, ink = display.fb, display.ink
@@ -50,7 +56,7 @@ def _pattern():
     return b""
 
 
-def _flash():
+def _flash() -> bytes:
     """Erase, read, program and read the last sector of the slot that does not run."""
     flash = board.slot(1 - booted.slot)
     sector = flash.SECTORS - 1
@@ -69,14 +75,14 @@ def _flash():
     return b""
 
 
-def _expect(flash, begin, piece, value):
+def _expect(flash: "Flash", begin: int, piece: bytearray, value: int) -> None:
     for at in range(0, flash.SECTOR, 256):
         flash.read(begin + at, piece)
         if piece != bytes((value,)) * 256:
             raise Refused(wire.SW_FLASH)
 
 
-def _heap():
+def _heap() -> bytes:
     """Bytes of heap that MicroPython gives, bytes that the firmware needs: 4 + 4."""
     import gc
 

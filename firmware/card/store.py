@@ -1,8 +1,8 @@
 """What the card remembers: one state, written whole at every change.
 
 State (200 bytes, little endian): format (1) ‖ life cycle (1) ‖ key version (1) ‖ cell state (1) ‖
-moving factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ secret length (1)
-‖ name length (1) ‖ keys ENC, MAC, DEK (48) ‖ secret (64) ‖ name (64).
+moving factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ seed length (1)
+‖ name length (1) ‖ keys ENC, MAC, DEK (48) ‖ seed (64) ‖ name (64).
 """
 
 import struct
@@ -13,8 +13,26 @@ from lib.journal import Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
     from card.identity import Identity
-    from lib.journal import Flash
+    from typed.board import Flash
+
+    class WithCode(TypedDict, total=False):
+        """What may change together with the moving factor."""
+
+        cell_state: int
+
+    class Changes(WithCode, total=False):
+        life_cycle: int
+        kvn: int
+        moving_factor: int
+        presses: int
+        digits: int
+        keys: bytes
+        seed: bytes
+        name: bytes
+
 
 OP_READY = const(0x01)
 INITIALIZED = const(0x07)
@@ -30,7 +48,7 @@ _JUMP = const(9)
 _FORMAT = const(1)
 _SIZE = const(200)
 _HEAD = "<BBBBQIIBBBB48s"
-_SECRET = const(72)
+_SEED = const(72)
 _NAME = const(136)
 
 
@@ -58,18 +76,18 @@ class Store:
 
     def _set(
         self,
-        life_cycle,
-        kvn,
-        cell_state,
-        moving_factor,
-        presses,
-        cold_starts,
-        dead,
-        digits,
-        keys,
-        secret,
-        name,
-    ):
+        life_cycle: int,
+        kvn: int,
+        cell_state: int,
+        moving_factor: int,
+        presses: int,
+        cold_starts: int,
+        dead: int,
+        digits: int,
+        keys: bytes,
+        seed: bytes,
+        name: bytes,
+    ) -> None:
         self.life_cycle = life_cycle
         self.kvn = kvn
         self.cell_state = cell_state
@@ -79,16 +97,16 @@ class Store:
         self._dead = dead
         self.digits = digits
         self.keys = keys
-        self.secret = secret
+        self.seed = seed
         self.name = name
 
     def _decode(self, state: bytes) -> None:
-        (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, secret, name, keys) = (
-            struct.unpack(_HEAD, state[:_SECRET])
+        (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, seed, name, keys) = (
+            struct.unpack(_HEAD, state[:_SEED])
         )
         self._set(
             life_cycle, kvn, cell, factor, presses, cold, dead, digits, keys,
-            state[_SECRET : _SECRET + secret], state[_NAME : _NAME + name],
+            state[_SEED : _SEED + seed], state[_NAME : _NAME + name],
         )  # fmt: skip
 
     def _encode(self) -> bytearray:
@@ -97,22 +115,20 @@ class Store:
         struct.pack_into(
             _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state,
             self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,
-            len(self.secret), len(self.name), self.keys,
+            len(self.seed), len(self.name), self.keys,
         )  # fmt: skip
-        state[_SECRET : _SECRET + len(self.secret)] = self.secret
+        state[_SEED : _SEED + len(self.seed)] = self.seed
         state[_NAME : _NAME + len(self.name)] = self.name
         return state
 
     def _write(self) -> None:
         self._journal.append(self._encode())
 
-    def commit(self, **changes) -> None:
+    def commit(self, **changes: "Unpack[Changes]") -> None:
         """Writes all changes as one record. Raises OSError when flash fails: nothing has
-        changed. A secret or the firm's keys that give way to others leave flash altogether.
+        changed. A seed or the firm's keys that give way to others leave flash altogether.
         """
-        forget = (self.secret and "secret" in changes) or (
-            self.kvn != TRANSPORT and "keys" in changes
-        )
+        forget = (self.seed and "seed" in changes) or (self.kvn != TRANSPORT and "keys" in changes)
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
             setattr(self, name, value)
@@ -129,26 +145,26 @@ class Store:
         finally:
             self._dead = min(255, self._dead + self._journal.dead - before)
 
-    def _take(self, **changes) -> int:
+    def _take(self, **changes: "Unpack[WithCode]") -> int:
         factor = self.moving_factor
         self.commit(moving_factor=factor + 1, presses=self.presses + 1, **changes)
         return factor
 
-    def take_code(self, **changes) -> str:
+    def take_code(self, **changes: "Unpack[WithCode]") -> str:
         """Moves the counter on in flash (with other changes), and only then computes the old
         value's code.
         """
         from lib import hotp  # before the commit: what fails here costs no code
 
         factor = self._take(**changes)
-        return hotp.code(self.secret, factor, self.digits)
+        return hotp.code(self.seed, factor, self.digits)
 
     def take_hmac(self) -> bytes:
         """Like `take_code`, the whole HMAC (20 bytes)."""
         from lib import hotp
 
         factor = self._take()
-        return hotp.full(self.secret, factor)
+        return hotp.full(self.seed, factor)
 
     def wear(self) -> "tuple[int, int]":
         """(largest erase count of a sector, slots and sectors that failed)."""

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from card.identity import Identity
     from card.store import Store
+    from typed.board import Display
 
 _FIRST_EVENT_MS = const(2000)
 _CODE_MS = const(30000)
@@ -38,11 +39,11 @@ def answer(store: "Store", identity: "Identity") -> int:
         display.off()
 
 
-def _show_code(display, button, store: "Store") -> int:
+def _show_code(display: "Display", button: "buttons.Button", store: "Store") -> int:
     _, state = cell.measure(board, store.cell_state)
     if state == cell.CRITICAL:
         _message(display, "CELL EMPTY", "replace card")
-    elif not store.secret:
+    elif not store.seed:
         _message(display, "NO KEY", "not in service")
     else:
         try:
@@ -54,12 +55,12 @@ def _show_code(display, button, store: "Store") -> int:
     return state
 
 
-def _message(display, title: str, line: str) -> None:
+def _message(display: "Display", title: str, line: str) -> None:
     screens.message(display, title, line)
     glass.keep(display, glass.MESSAGE_MS)
 
 
-def _keep_code(display, button, code: str, state: int) -> None:
+def _keep_code(display: "Display", button: "buttons.Button", code: str, state: int) -> None:
     """For its time, whatever the button does: presses in a wallet must not move the counter."""
     total = _CODE_LOW_MS if state == cell.LOW else _CODE_MS
     begin = board.ticks_ms()
@@ -75,7 +76,9 @@ def _keep_code(display, button, code: str, state: int) -> None:
         left = total - ticks_diff(board.ticks_ms(), begin)
 
 
-def _show_info(display, button, store: "Store", identity: "Identity") -> int:
+def _show_info(
+    display: "Display", button: "buttons.Button", store: "Store", identity: "Identity"
+) -> int:
     from card.version import VERSION
 
     mv, state = cell.measure(board, store.cell_state)

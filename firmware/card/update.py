@@ -1,4 +1,4 @@
-"""A new image for the slot that does not run: docs/updates.md. Here is what comes before a byte of
+"""A new image for the slot that does not run: updates.md. Here is what comes before a byte of
 it is stored, `card.loading` has the rest.
 
 The header comes first, with its signature: nothing is erased for an image that will not be taken.
@@ -15,12 +15,18 @@ from lib import wire
 from lib.apdu import Refused
 from lib.slots import Record
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from card.applets import Applets
+    from lib.apdu import Command
+    from typed.kinds import Readable
+
 _BOARD = const(48)  # where in the header, 16 bytes
 _NOT_BELOW = const(10)  # security version, 2 bytes
 _SIZE = const(12)  # of the file system, 4 bytes
 
 
-def process(card, command) -> bytes:
+def process(card: "Applets", command: "Command") -> bytes:
     """INSTALL and LOAD; the answer without its status word. Raises Refused."""
     card.need_firm_keys()
     if command.p2:
@@ -42,24 +48,24 @@ def running() -> bytes:
     return state + _floor(record).to_bytes(4, "big") + _header()
 
 
-def _header():
+def _header() -> bytearray:
     header = bytearray(wire.IMAGE_HEADER)
     board.slot(booted.slot).read(0, header)
     return header
 
 
-def _not_below(header):
+def _not_below(header: "Readable") -> int:
     return int.from_bytes(header[_NOT_BELOW : _NOT_BELOW + 2], "little")
 
 
-def _floor(record):
+def _floor(record: Record) -> int:
     """No image below this security version: the one that came from the factory counts too."""
     header = _header()
     own = _not_below(header) if header[:4] == wire.IMAGE_MAGIC else 0
     return max(record.floor, own if record.state == wire.CONFIRMED else 0)
 
 
-def _begin(card, signed):
+def _begin(card: "Applets", signed: bytes) -> bytes:
     """Check the header and its signature; answers where to go on, 4 bytes."""
     if "card.loading" in sys.modules:
         from card import loading
@@ -77,7 +83,7 @@ def _begin(card, signed):
     return bytes(4)
 
 
-def _check(signed, record):
+def _check(signed: bytes, record: Record) -> None:
     size = int.from_bytes(signed[_SIZE : _SIZE + 4], "little")
     room = board.slot(0)
     name = board.NAME.encode()
@@ -95,7 +101,7 @@ def _check(signed, record):
         raise Refused(wire.SW_CONDITIONS)
 
 
-def _signed(card, signed):
+def _signed(card: "Applets", signed: bytes) -> bool:
     """Whether the signature is one of the key that this card trusts."""
     from lib.unload import unload
 
@@ -106,12 +112,12 @@ def _signed(card, signed):
     from lib.ed25519 import verify
 
     good = verify(PUBLIC_KEY, X, signed[: wire.IMAGE_HEADER], signed[wire.IMAGE_HEADER :])
-    verify = None
+    verify = None  # type: ignore[assignment]  # lets the module go
     unload("lib.ed25519", "lib.sha512", "card.trust")
     return good
 
 
-def _confirm():
+def _confirm() -> bytes:
     """The image on trial has served an authenticated command: it stays."""
     record = Record(board.boot_record())
     if record.slot != booted.slot:

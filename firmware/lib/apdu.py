@@ -6,14 +6,14 @@ from lib import wire
 class Refused(Exception):
     """The command is refused with a status word."""
 
-    def __init__(self, sw: int):
+    def __init__(self, sw: int) -> None:
         self.sw = sw
 
 
 class Command:
     """One command, parsed in place: `data` is a view of the buffer that it came in."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.cla = self.ins = self.p1 = self.p2 = 0
         self.data = memoryview(b"")
         self.le = 0  # as asked for; 0: not given
@@ -40,7 +40,7 @@ class Command:
         else:
             raise Refused(wire.SW_LENGTH)
 
-    def _set(self, apdu, head, end, le_size):
+    def _set(self, apdu: memoryview, head: int, end: int, le_size: int) -> None:
         """Data from head to end, then Le of le_size bytes or nothing."""
         size = len(apdu)
         self.head = head

@@ -5,6 +5,10 @@ refused.
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.kinds import Item, Readable
+
 _DEPTH = const(4)
 
 
@@ -12,7 +16,7 @@ class InvalidError(Exception):
     """Not canonical CBOR."""
 
 
-def decode(data):
+def decode(data: "Readable") -> "Item":
     """The value in `data` (bytes, memoryview), which holds nothing else. Raises InvalidError."""
     value, end = _item(data, 0, _DEPTH)
     if end != len(data):
@@ -20,12 +24,7 @@ def decode(data):
     return value
 
 
-def decode_prefix(data):
-    """(value, bytes taken) of the first value in `data`. Raises InvalidError."""
-    return _item(data, 0, _DEPTH)
-
-
-def _head(data, at):
+def _head(data: "Readable", at: int) -> "tuple[int, int, int]":
     """(major type, argument, end). Raises InvalidError."""
     if at >= len(data):
         raise InvalidError
@@ -46,7 +45,7 @@ def _head(data, at):
     return first >> 5, value, end
 
 
-def _item(data, at, depth):
+def _item(data: "Readable", at: int, depth: int) -> "tuple[Item, int]":
     major, value, at = _head(data, at)
     if major == 0:
         return value, at
@@ -58,7 +57,7 @@ def _item(data, at, depth):
             raise InvalidError
         content = bytes(data[at:end])
         if major == 3:
-            content = _text(content)
+            return _text(content), end
         return content, end
     if major == 7:
         if 20 <= value <= 22:
@@ -85,7 +84,7 @@ def _item(data, at, depth):
     return pairs, at
 
 
-def _text(content):
+def _text(content: bytes) -> str:
     """UTF-8 (RFC 3629). MicroPython's own decoder lets overlong forms and surrogates pass."""
     follow = 0
     low, high = 0x80, 0xBF
@@ -112,14 +111,14 @@ def _text(content):
     return str(content, "utf-8")
 
 
-def encode(value) -> bytes:
+def encode(value: "Item") -> bytes:
     """Canonical CBOR of None, bool, int, bytes, str, list and dict."""
     out = bytearray()
     _put(out, value)
     return bytes(out)
 
 
-def _put_head(out, major, value):
+def _put_head(out: bytearray, major: int, value: int) -> None:
     if value < 24:
         out.append(major << 5 | value)
         return
@@ -128,7 +127,7 @@ def _put_head(out, major, value):
     out.extend(value.to_bytes(1 << (info - 24), "big"))
 
 
-def _put(out, value):
+def _put(out: bytearray, value: "Item") -> None:
     if value is None:
         out.append(0xF6)
     elif value is True or value is False:
@@ -154,5 +153,5 @@ def _put(out, value):
         out.extend(value)
 
 
-def _first(pair):
+def _first(pair: "tuple[bytes, Item]") -> bytes:
     return pair[0]

@@ -3,12 +3,16 @@
 from cryptolib import aes
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.kinds import Readable
+
 _ECB = const(1)
 _CBC = const(2)
 _ZERO = bytes(16)
 
 
-def cmac(key: bytes, *parts: bytes) -> bytes:
+def cmac(key: "Readable", *parts: "Readable") -> bytes:
     """The 16-byte MAC of the parts, joined. key: 16 or 32 bytes."""
     size = 0
     for part in parts:
@@ -31,7 +35,7 @@ def cmac(key: bytes, *parts: bytes) -> bytes:
     return bytes(message[last:])
 
 
-def same(a: bytes, b: bytes) -> bool:
+def same(a: "Readable", b: "Readable") -> bool:
     """Whether a equals b, in time that depends on the lengths alone."""
     if len(a) != len(b):
         return False

@@ -10,6 +10,12 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typed.kinds import NotYet, Readable
+
 REPORT = const(64)
 LONGEST = const(7609)
 
@@ -38,7 +44,9 @@ class Channels:
     None.
     """
 
-    def __init__(self, send, version) -> None:
+    def __init__(
+        self, send: "Callable[[bytearray], None]", version: "tuple[int, int, int]"
+    ) -> None:
         self._send = send
         self._version = version
         self._out = bytearray(REPORT)
@@ -49,15 +57,15 @@ class Channels:
         self._size = 0
         self._got = 0
         self._sequence = 0
-        self._deadline = 0
+        self._deadline: "NotYet" = 0
         self._orphan = False  # the channel of the command under way no longer waits for its answer
-        self.request = None
+        self.request: "tuple[int, memoryview] | None" = None
         self.cancelled = False
-        self.on_wink = None
+        self.on_wink: "Callable[[], None] | None" = None
 
     # -- in ------------------------------------------------------------------------------------
 
-    def receive(self, report) -> None:
+    def receive(self, report: "Readable") -> None:
         """Takes one report of 64 bytes."""
         channel = int.from_bytes(report[:4], "big")
         if not report[4] & 0x80:
@@ -91,7 +99,7 @@ class Channels:
             self._sequence = 0
             self._take(report, 7)
 
-    def _continue(self, channel, report) -> None:
+    def _continue(self, channel: int, report: "Readable") -> None:
         if channel != self._current or self.request is not None:
             return  # stray: silence
         if report[4] != self._sequence:
@@ -101,7 +109,7 @@ class Channels:
         self._sequence += 1
         self._take(report, 5)
 
-    def _take(self, report, start) -> None:
+    def _take(self, report: "Readable", start: int) -> None:
         count = min(REPORT - start, self._size - self._got)
         self._buffer[self._got : self._got + count] = report[start : start + count]
         self._got += count
@@ -120,7 +128,7 @@ class Channels:
         elif self._command != CBOR:
             self.refuse(_INVALID_COMMAND)
 
-    def _initialize(self, channel, size, report) -> None:
+    def _initialize(self, channel: int, size: int, report: "Readable") -> None:
         if size != 8:
             self._fail(channel, _INVALID_LENGTH)
             return
@@ -154,7 +162,7 @@ class Channels:
 
     # -- out -----------------------------------------------------------------------------------
 
-    def reply(self, data) -> None:
+    def reply(self, data: "Readable") -> None:
         """Answers the message under way (unless it was abandoned), which ends it."""
         self._finish(self._command, data)
 
@@ -162,7 +170,7 @@ class Channels:
         """Answers with a CTAPHID error."""
         self._finish(_ERROR, bytes((code,)))
 
-    def _finish(self, command, data) -> None:
+    def _finish(self, command: int, data: "Readable") -> None:
         if self.request is None:
             return
         channel = self._current
@@ -177,10 +185,10 @@ class Channels:
         if self.request is not None and not self._orphan:
             self._packets(self._current, _KEEPALIVE, bytes((status,)))
 
-    def _fail(self, channel, code) -> None:
+    def _fail(self, channel: int, code: int) -> None:
         self._packets(channel, _ERROR, bytes((code,)))
 
-    def _packets(self, channel, command, data) -> None:
+    def _packets(self, channel: int, command: int, data: "Readable") -> None:
         size = len(data)
         head = channel.to_bytes(4, "big") + bytes((0x80 | command, size >> 8, size & 0xFF))
         at = 0

@@ -8,6 +8,12 @@ from micropython import const
 
 from lib.sha512 import sha512
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Point: TypeAlias = tuple[int, int, int, int]
+
 _P = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFED
 _L = 0x1000000000000000000000000000000014DEF9DEA2F79CD65812631A5CF5D3ED
 _D2 = 0x2406D9DC56DFFCE7198E80F2EEF3D13000E0149A8283B156EBD69B9426B2F159  # 2 × d
@@ -35,7 +41,7 @@ def verify(public_key: bytes, x: int, message: bytes, signature: bytes) -> bool:
     return _encoded(_sum_of_products(s, base, k, minus_a)) == r
 
 
-def _sum_of_products(s, b, k, a):
+def _sum_of_products(s: int, b: "Point", k: int, a: "Point") -> "Point":
     """s × b + k × a, by doubling and adding for both at once."""
     both = _add(a, b)
     point = (0, 1, 1, 0)
@@ -51,7 +57,7 @@ def _sum_of_products(s, b, k, a):
     return point
 
 
-def _add(p, q):
+def _add(p: "Point", q: "Point") -> "Point":
     x1, y1, z1, t1 = p
     x2, y2, z2, t2 = q
     a = (y1 - x1) * (y2 - x2) % _P
@@ -65,7 +71,7 @@ def _add(p, q):
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
 
 
-def _double(p):
+def _double(p: "Point") -> "Point":
     x, y, z, _ = p
     a = x * x % _P
     b = y * y % _P
@@ -76,7 +82,7 @@ def _double(p):
     return e * f % _P, g * h % _P, f * g % _P, e * h % _P
 
 
-def _encoded(p):
+def _encoded(p: "Point") -> bytes:
     inverse = pow(p[2], _P - 2, _P)
     y = bytearray((p[1] * inverse % _P).to_bytes(32, "little"))
     if p[0] * inverse % _P & 1:

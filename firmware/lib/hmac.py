@@ -2,10 +2,14 @@
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.kinds import NewHash, Readable
+
 _BLOCK = const(64)
 
 
-def digest(new, key: bytes, message: bytes) -> bytes:
+def digest(new: "NewHash", key: "Readable", message: "Readable") -> bytes:
     """HMAC(key, message). new: hashlib.sha1 or hashlib.sha256 (hash objects serve once)."""
     if len(key) > _BLOCK:
         key = new(key).digest()

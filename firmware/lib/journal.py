@@ -2,7 +2,7 @@
 
 Every record holds the whole state, so one record is one transaction. Records are appended in slots
 of 256 bytes; the newest valid one is the state. When a sector is full the next one in the ring is
-erased, always immediately before its first use. docs/powercuts.md has the argument; in short:
+erased, always immediately before its first use. findings/powercuts.md has the argument; in short:
 
 - A record is valid when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
 - The slot after the last written one may have been touched by a program that was cut and still read
@@ -23,23 +23,7 @@ from micropython import const
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Flash(Protocol):
-        """`SECTORS` sectors of `SECTOR` bytes, programmed in multiples of `UNIT` bytes. May have
-        `is_blank(sector) -> bool`."""
-
-        SECTORS: int
-        SECTOR: int
-        UNIT: int
-
-        def read(self, address: int, buf: "bytearray | memoryview") -> None: ...
-        def program(self, address: int, buf: "bytearray | memoryview") -> None:
-            """Raises OSError when the chip reports a failure."""
-
-        def erase(self, sector: int) -> None:
-            """Raises OSError when the chip reports a failure."""
-
+    from typed.board import Flash
 
 SLOT = const(256)
 _HEAD = const(12)

@@ -20,6 +20,14 @@ from micropython import const
 from lib import hmac
 from lib.p256_table import TABLE
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from typed.kinds import Pause, Random, Readable
+
+    Point: TypeAlias = tuple[int, int, int]
+
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
@@ -36,7 +44,7 @@ class InvalidError(Exception):
     """A point that is not on the curve, or a number out of range."""
 
 
-def _number(data) -> int:
+def _number(data: "Readable") -> int:
     return int.from_bytes(data, "big")
 
 
@@ -45,7 +53,7 @@ def scalar(data: bytes) -> int:
     return _number(data) % (N - 1) + 1
 
 
-def _double(x, y, z):
+def _double(x: int, y: int, z: int) -> "Point":
     zz = z * z % P
     yy = y * y % P
     xyy = x * yy % P
@@ -54,7 +62,7 @@ def _double(x, y, z):
     return x3, (slope * (4 * xyy - x3) - 8 * yy * yy) % P, 2 * y * z % P
 
 
-def _add_affine(x1, y1, z1, x2, y2):
+def _add_affine(x1: int, y1: int, z1: int, x2: int, y2: int) -> "Point":
     """Sum of two different points, the second with Z = 1."""
     zz = z1 * z1 % P
     h = (x2 * zz - x1) % P
@@ -66,7 +74,7 @@ def _add_affine(x1, y1, z1, x2, y2):
     return x3, (r * (v - x3) - y1 * hhh) % P, z1 * h % P
 
 
-def _add(x1, y1, z1, x2, y2, z2):
+def _add(x1: int, y1: int, z1: int, x2: int, y2: int, z2: int) -> "Point":
     """Sum of two different points."""
     z2z2 = z2 * z2 % P
     x, y, z = _add_affine(x1 * z2z2 % P, y1 * z2 * z2z2 % P, z1, x2, y2)
@@ -80,7 +88,7 @@ def _blinded(k: int, random: bytes, bits: int) -> bytes:
     return ((k >> 1) | 1 << (bits - 1)).to_bytes(36, "little")
 
 
-def _base_times(k: int, random: bytes, pause):
+def _base_times(k: int, random: bytes, pause: "Pause | None") -> "Point":
     """k·G. random: 36 bytes."""
     digits = _blinded(k, random[:4], _TEETH * _COLUMNS)
     z = _number(random[4:]) % (P - 1) + 1
@@ -100,17 +108,18 @@ def _base_times(k: int, random: bytes, pause):
             point = _add_affine(*_double(*point), x, y)
         if pause is not None:
             pause()
+    assert point is not None  # there are columns
     return point
 
 
-def _affine(x, y, z):
+def _affine(x: int, y: int, z: int) -> "tuple[int, int]":
     inverse = pow(z, P - 2, P)  # pow(z, -1, P) is not there
     square = inverse * inverse % P
     return x * square % P, y * square * inverse % P
 
 
-def public_key(private: int, urandom, pause=None) -> bytes:
-    """X ‖ Y, 64 bytes."""
+def public_key(private: int, urandom: "Random", pause: "Pause | None" = None) -> bytes:
+    """X ‖ Y, 64 bytes. `urandom(n)` gives random bytes; `pause` is called often."""
     x, y = _affine(*_base_times(private, urandom(36), pause))
     return x.to_bytes(32, "big") + y.to_bytes(32, "big")
 
@@ -124,9 +133,11 @@ def _nonce(private: int, digest: bytes, entropy: bytes) -> int:
     return scalar(hmac.digest(sha256, seed, b"\x01") + hmac.digest(sha256, seed, b"\x02")[:16])
 
 
-def sign(private: int, digest: bytes, urandom, pause=None) -> "tuple[int, int]":
-    """ECDSA over a 32-byte digest: (r, s). `urandom(n)` gives random bytes; `pause` is called
-    often.
+def sign(
+    private: int, digest: bytes, urandom: "Random", pause: "Pause | None" = None
+) -> "tuple[int, int]":
+    """ECDSA over a 32-byte digest (FIPS 186-5, 6.4): (r, s). `urandom(n)` gives random bytes;
+    `pause` is called often. Raises InvalidError once in 2^255 signatures.
     """
     k = _nonce(private, digest, urandom(32))
     x, _ = _affine(*_base_times(k, urandom(36), pause))
@@ -153,7 +164,7 @@ def der(r: int, s: int) -> bytes:
     return bytes((0x30, len(body))) + body
 
 
-def shared_x(private: int, peer: bytes, urandom, pause=None) -> bytes:
+def shared_x(private: int, peer: bytes, urandom: "Random", pause: "Pause | None" = None) -> bytes:
     """X (32 bytes) of private · peer. peer: X ‖ Y. Raises InvalidError for a bad point."""
     x, y = _number(peer[:32]), _number(peer[32:])
     if len(peer) != 64 or x >= P or y >= P or (y * y - x * x * x + 3 * x - B) % P:
@@ -179,4 +190,5 @@ def shared_x(private: int, peer: bytes, urandom, pause=None) -> bytes:
             total = _add(*_double(*_double(*_double(*_double(*total)))), x, y, z)
         if pause is not None:
             pause()
+    assert total is not None  # there are windows
     return _affine(*total)[0].to_bytes(32, "big")

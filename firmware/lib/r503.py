@@ -8,6 +8,11 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.board import Serial
+    from typed.kinds import Wait
+
 # What the module answers.
 GOOD = const(0x00)
 NO_FINGER = const(0x02)
@@ -37,7 +42,7 @@ class SensorError(Exception):
 class R503:
     """uart: any, readinto, write. wait(ms): at most `ms`, less when bytes arrive."""
 
-    def __init__(self, uart, wait) -> None:
+    def __init__(self, uart: "Serial", wait: "Wait") -> None:
         self._uart = uart
         self._wait = wait
         self._buffer = bytearray(_LONGEST)
@@ -103,9 +108,11 @@ class R503:
     # -- commands ------------------------------------------------------------------------------
 
     def verify_password(self, password: int) -> int:
+        """VfyPwd: opens the module; its confirmation code. Raises SensorError."""
         return self._command(b"\x13" + password.to_bytes(4, "big"), _TURN_MS)[0]
 
     def set_password(self, password: int) -> int:
+        """SetPwd: its confirmation code. Raises SensorError."""
         return self._command(b"\x12" + password.to_bytes(4, "big"), _TURN_MS)[0]
 
     def parameters(self) -> "tuple[int, int]":
@@ -116,11 +123,11 @@ class R503:
         return answer[1] << 8 | answer[2], answer[5] << 8 | answer[6]
 
     def capture(self) -> int:
-        """GetImageEx."""
+        """GetImageEx; its confirmation code. Raises SensorError."""
         return self._ask(0x28)
 
     def extract(self, buffer: int) -> int:
-        """Img2Tz into buffer 1..6."""
+        """Img2Tz into buffer 1..6; its confirmation code. Raises SensorError."""
         return self._ask(0x02, buffer)
 
     def search(self, capacity: int) -> int:
@@ -131,17 +138,21 @@ class R503:
         return answer[1] << 8 | answer[2]
 
     def merge(self) -> int:
-        """RegModel: uses the samples up, so it is not asked twice."""
+        """RegModel: uses the samples up, so it is not asked twice. Its confirmation code. Raises
+        SensorError.
+        """
         return self._command(b"\x05", _WORK_MS, 1)[0]
 
     def store(self, page: int) -> int:
+        """Store: the merged template into a page; its confirmation code. Raises SensorError."""
         return self._ask(0x06, 1, page >> 8, page & 0xFF)
 
     def delete(self, page: int) -> int:
+        """DeletChar, of one page; its confirmation code. Raises SensorError."""
         return self._ask(0x0C, page >> 8, page & 0xFF, 0, 1)
 
     def pages(self) -> bytes:
-        """Which of the first 256 pages are taken: 32 bytes, lowest bit first."""
+        """Which of the first 256 pages are taken: 32 bytes, low bit first. Raises SensorError."""
         answer = self._command(b"\x1f\x00", _TURN_MS)
         if answer[0] != GOOD or len(answer) < 33:
             raise SensorError

@@ -1,7 +1,7 @@
 """Keyed records on NOR flash: a log over a ring of sectors that no power cut can hurt.
 
 Every record is one change of one key, and one commit: it is there, or it is not. Records are
-appended in whole pages of 256 bytes; the newest valid one of a key is its value. docs/reader.md has
+appended in whole pages of 256 bytes; the newest valid one of a key is its value. reader.md has
 the argument; in short:
 
 - A record counts when its CRC-32 and 4 bytes of its SHA-256 agree; one flipped bit is mended.
@@ -32,7 +32,10 @@ from lib.journal import DamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from lib.journal import Flash
+    from collections.abc import Iterator
+
+    from typed.board import Flash
+    from typed.kinds import Pause, Readable
 
 PAGE = const(256)
 LONGEST = const(2816)  # bytes of a payload
@@ -59,9 +62,9 @@ class Records:
         self._pages = flash.SECTOR // PAGE
         self._page = bytearray(PAGE)
         self._blank = b"\xff" * PAGE
-        self._index = {}  # key → page of its living record
-        self._ring = []  # sectors in use, the oldest first
-        self._bad = []  # sectors that cannot be erased
+        self._index: "dict[int, int]" = {}  # key → page of its living record
+        self._ring: "list[int]" = []  # sectors in use, the oldest first
+        self._bad: "list[int]" = []  # sectors that cannot be erased
         self._next = 0  # next page of the newest sector
         self._sequence = 0
         self._floor = 0
@@ -85,7 +88,7 @@ class Records:
             if not self._no_more_than_first():
                 raise DamagedError
             return False
-        seen = {}
+        seen: "dict[int, int]" = {}
         for _, sector in reversed(ages):
             found = list(self._in_sector(sector))
             for sequence, floor, key, size, page in reversed(found):
@@ -119,7 +122,7 @@ class Records:
                 return False
         return True
 
-    def _in_sector(self, sector: int):
+    def _in_sector(self, sector: int) -> "Iterator[tuple[int, int, int, int, int]]":
         """(sequence, floor, key, size, page) of every whole record, in the order of pages."""
         page = 0
         while page < self._pages:
@@ -161,7 +164,7 @@ class Records:
         return -1
 
     def get(self, key: int) -> "bytes | None":
-        """The value of a key."""
+        """The value of a key. Raises OSError when it can no longer be read."""
         if key not in self._index:
             return None
         record = self._whole(self._index[key])
@@ -169,7 +172,7 @@ class Records:
             raise OSError(_EIO)
         return bytes(record[_HEAD : _HEAD + _parse(record)[3]])
 
-    def peek(self, key: int, size: int) -> "memoryview | None":
+    def peek(self, key: int, size: int) -> "Readable | None":
         """First bytes (at most 200) of a value, unchecked, until the next call: for searching."""
         if key not in self._index:
             return None
@@ -182,21 +185,21 @@ class Records:
 
     # -- writing -------------------------------------------------------------------------------
 
-    def put(self, key: int, payload) -> None:
+    def put(self, key: int, payload: "Readable") -> None:
         """Gives a key a value, whole or not at all. Raises OSError: then nothing has changed."""
         self._prepare()
         self._index[key] = self._append(key, len(payload), payload)
 
     def delete(self, key: int) -> None:
-        """Takes a key's value away, as `put`."""
+        """Takes a key's value away, as `put`. Raises OSError: then nothing has changed."""
         if key in self._index:
             self._prepare()
             self._append(key, _DELETED, b"")
             del self._index[key]
 
-    def restart(self, key: int, payload) -> None:
+    def restart(self, key: int, payload: "Readable") -> None:
         """As `put`, and in the same commit every other key loses its value. `settle` comes before
-        it, `scrub` after it.
+        it, `scrub` after it. Raises OSError: then nothing has changed.
         """
         floor = self._floor
         self._floor = self._sequence + 1
@@ -209,7 +212,7 @@ class Records:
         self._index = {key: page}
         self._ring = [page // self._pages]
 
-    def scrub(self, pause=None) -> None:
+    def scrub(self, pause: "Pause | None" = None) -> None:
         """Erases whatever no living record is in. Raises OSError when a sector cannot be erased."""
         failed = False
         for sector in range(self._flash.SECTORS):
@@ -302,7 +305,7 @@ class Records:
         except OSError:
             self.failures += 1
 
-    def _append(self, key: int, size: int, payload) -> int:
+    def _append(self, key: int, size: int, payload: "Readable") -> int:
         """Writes a record and reads it back; the page where it begins. Raises OSError when none
         takes it.
         """
@@ -348,7 +351,7 @@ class Records:
         except OSError:
             self.failures += 1  # then the long record is copied at the next start
 
-    def _written(self, page: int, record) -> bool:
+    def _written(self, page: int, record: bytearray) -> bool:
         try:
             self._flash.program(page * PAGE, record)
         except OSError:
@@ -389,7 +392,7 @@ def _pages_for(length: int) -> int:
     return (_HEAD + length + _CHECK + PAGE - 1) // PAGE
 
 
-def _parse(record) -> "tuple[int, int, int, int]":
+def _parse(record: bytearray) -> "tuple[int, int, int, int]":
     """(sequence, floor, key, size)."""
     return (
         int.from_bytes(record[:4], "little"),
@@ -399,7 +402,7 @@ def _parse(record) -> "tuple[int, int, int, int]":
     )
 
 
-def _mended(record, end: int) -> bool:
+def _mended(record: bytearray, end: int) -> bool:
     """True when a record is whole, or was but for one bit, which is mended."""
     body = memoryview(record)[:end]
     off = crc32(body) ^ int.from_bytes(record[end : end + 4], "little")

@@ -10,6 +10,11 @@ from lib import wire
 from lib.apdu import Refused
 from lib.cmac import cmac, same
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from lib.apdu import Command
+    from typed.kinds import Readable
+
 _ECB = const(1)
 _CBC = const(2)
 _MAC = const(8)
@@ -22,7 +27,7 @@ _S_MAC = const(0x06)
 _S_RMAC = const(0x07)
 
 
-def kdf(key: bytes, constant: int, bits: int, context: bytes) -> bytes:
+def kdf(key: "Readable", constant: int, bits: int, context: bytes) -> bytes:
     """NIST SP 800-108 counter mode with CMAC (Amendment D, 4.1.5); bits at most 128."""
     label = bytes((0, constant, 0, bits >> 8, bits & 0xFF, 1))
     return cmac(key, bytes(10), label, context)[: bits // 8]
@@ -34,7 +39,7 @@ class Session:
     open: the host has proved that it has the keys.
     """
 
-    def __init__(self, keys: bytes, host_challenge: bytes, card_challenge: bytes):
+    def __init__(self, keys: bytes, host_challenge: "Readable", card_challenge: bytes) -> None:
         """keys: ENC, MAC and DEK, 48 bytes."""
         context = bytes(host_challenge) + card_challenge
         self.open = False
@@ -46,14 +51,14 @@ class Session:
         self._host_cryptogram = kdf(self._mac, _HOST_CRYPTOGRAM, 0x40, context)
         self.card_cryptogram = kdf(self._mac, _CARD_CRYPTOGRAM, 0x40, context)
 
-    def authenticate(self, apdu: memoryview, command) -> None:
+    def authenticate(self, apdu: memoryview, command: "Command") -> None:
         """EXTERNAL AUTHENTICATE: open the channel, or raise Refused."""
         cryptogram = self._verified(apdu, command)
         if not same(cryptogram, self._host_cryptogram):
             raise Refused(wire.SW_NOT_AUTHENTICATED)
         self.open = True
 
-    def unwrap(self, apdu: memoryview, command) -> None:
+    def unwrap(self, apdu: memoryview, command: "Command") -> None:
         """Check the C-MAC and decrypt command.data in place; raises Refused(6988)."""
         data = self._verified(apdu, command)
         self._counter += 1
@@ -83,7 +88,7 @@ class Session:
             for i in range(16):
                 secret[i] = 0
 
-    def _verified(self, apdu, command) -> memoryview:
+    def _verified(self, apdu: memoryview, command: "Command") -> memoryview:
         """command.data without its C-MAC, which was right; the chain moves on."""
         size = len(command.data) - _MAC
         if size < 0:

@@ -20,7 +20,7 @@ def sha512(data: bytes) -> bytes:
     return b"".join([word.to_bytes(8, "big") for word in state])
 
 
-def _constants():
+def _constants() -> "tuple[list[bytearray], list[int]]":
     """Round constants, 8 bytes each, eight in a piece: a scattered heap has room for those. And the
     initial state."""
     k = [bytearray(64) for _ in range(_ROUNDS // 8)]
@@ -39,7 +39,7 @@ def _constants():
     return k, state
 
 
-def _root(n, degree):
+def _root(n: int, degree: int) -> int:
     """The whole part of the root, by Newton's method from above."""
     x = 1 << (208 // degree)
     while True:
@@ -49,11 +49,11 @@ def _root(n, degree):
         x = y
 
 
-def _rotated(x, n):
+def _rotated(x: int, n: int) -> int:
     return (x >> n | x << (64 - n)) & _MASK
 
 
-def _block(state, block, k):
+def _block(state: "list[int]", block: bytes, k: "list[bytearray]") -> "list[int]":
     w = [int.from_bytes(block[i : i + 8], "big") for i in range(0, 128, 8)]
     a, b, c, d, e, f, g, h = state
     for i in range(_ROUNDS):

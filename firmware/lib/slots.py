@@ -16,9 +16,7 @@ from lib.journal import DamagedError, Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from lib.journal import Flash
+    from typed.board import Flash, Slots
 
 _FORMAT = const(1)
 _SIZE = const(8)
@@ -49,7 +47,7 @@ class Record:
         self.floor = floor
 
 
-def choose(board: "Any") -> int:
+def choose(board: "Slots") -> int:
     """The slot to run now. Notes that a trial begins, or that it is over without success."""
     try:
         record = Record(board.boot_record())

@@ -1,4 +1,4 @@
-"""The card's end of the T=1 block protocol, ISO/IEC 7816-3 clause 11; profile in docs/protocols.md.
+"""The card's end of the T=1 block protocol, ISO/IEC 7816-3 clause 11; profile in protocols.md.
 
 It knows no line and no clock: bytes go in through feed(), blocks come out through the `send`
 callable, and the owner of the line calls quiet() when the character time-out has passed in silence.
@@ -7,6 +7,10 @@ callable, and the owner of the line calls quiet() when the character time-out ha
 from micropython import const
 
 from lib import wire
+
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BLOCK = const(254 + 5)
 
@@ -34,7 +38,7 @@ class T1:
     size: bytes of the buffer that hold the command, or as much of it as has come.
     """
 
-    def __init__(self, apdu: bytearray, send):
+    def __init__(self, apdu: bytearray, send: "Callable[[memoryview], None]") -> None:
         """apdu: where commands are put together. send: called with a view of each block."""
         self._apdu = memoryview(apdu)
         self._send = send
@@ -45,7 +49,7 @@ class T1:
         self._sent = False  # a block was sent since feed() was called
         self._reset()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self.size = 0
         self._overflow = False  # the command was longer than the buffer
         self.ready = False

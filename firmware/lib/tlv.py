@@ -1,7 +1,11 @@
 """BER-TLV as ISO/IEC 7816-4 uses it: a strict reader for one-byte tags, and a writer."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def items(data: memoryview, bare: int = -1):
+
+def items(data: memoryview, bare: int = -1) -> "Iterator[tuple[int, memoryview]]":
     """Yield (tag, value) for each item of data, values as views of it.
 
     bare: a tag whose value is the one byte after it, without a length (YKOATH's property).
@@ -40,7 +44,7 @@ def item(tag: int, value: bytes) -> bytes:
     return bytes(head) + value
 
 
-def _length(data: memoryview, at: int) -> tuple:
+def _length(data: memoryview, at: int) -> "tuple[int, int]":
     """The length that stands at `at`, and where its value starts."""
     first = data[at] if at < len(data) else 0xFF
     if first < 0x80:

@@ -10,7 +10,7 @@ def unload(*names: str) -> None:
         if name in sys.modules:
             package, _, module = name.partition(".")
             # A deleted entry keeps its value alive: first None, then gone.
-            sys.modules[name] = None
+            sys.modules[name] = None  # type: ignore[assignment]  # for a moment
             sys.modules.pop(name)
             setattr(sys.modules[package], module, None)
             delattr(sys.modules[package], module)

@@ -7,6 +7,12 @@ from time import sleep_ms
 
 from micropython import const
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from machine import USBDevice
+
+    from typed.kinds import Readable
+
 _REPORT = const(64)
 _OUT = const(0x01)
 _IN = const(0x81)
@@ -32,7 +38,7 @@ _CONFIGURATION = (
 class UsbHid:
     """device: machine.USBDevice."""
 
-    def __init__(self, device) -> None:
+    def __init__(self, device: "USBDevice") -> None:
         self._device = device
         self._incoming = bytearray(_REPORT)
         self._queue = [bytearray(_REPORT) for _ in range(_QUEUE)]
@@ -45,14 +51,14 @@ class UsbHid:
         """Appears on the bus."""
         device = self._device
         device.active(False)
-        device.builtin_driver = device.BUILTIN_NONE
+        device.builtin_driver = device.BUILTIN_NONE  # type: ignore[attr-defined]  # stubs lack it
         device.config(
             _DEVICE, _CONFIGURATION, ["", "Tallystick", "Tallystick reader"],
             self._opened, self._closed, self._control, self._transferred,
         )  # fmt: skip
         device.active(True)
 
-    def _opened(self, _descriptor) -> None:
+    def _opened(self, _descriptor: memoryview) -> None:
         self._open = True
         self._sending = self._armed = False
         self._arm()
@@ -60,7 +66,7 @@ class UsbHid:
     def _closed(self) -> None:
         self._open = self._armed = self._sending = False
 
-    def _control(self, stage, request):
+    def _control(self, stage: int, request: memoryview) -> "bool | bytes":
         """GET_DESCRIPTOR of the interface, SET_IDLE; the rest is refused."""
         kind, code = request[0], request[1]
         if stage != 1:
@@ -71,7 +77,7 @@ class UsbHid:
             return _HID
         return kind == 0x21 and code == 0x0A and b""
 
-    def _transferred(self, endpoint, _result, count) -> None:
+    def _transferred(self, endpoint: int, _result: int, count: int) -> None:
         if endpoint == _IN:
             self._sending = False
             return
@@ -88,9 +94,10 @@ class UsbHid:
             self._device.submit_xfer(_OUT, self._incoming)
 
     def any(self) -> int:
+        """Reports of 64 bytes that wait to be read."""
         return self._count
 
-    def read(self, report) -> bool:
+    def read(self, report: bytearray) -> bool:
         """Puts the next report into `report` (64 bytes). False when there is none."""
         if not self._count:
             return False
@@ -100,7 +107,7 @@ class UsbHid:
         self._arm()
         return True
 
-    def write(self, report) -> None:
+    def write(self, report: "Readable") -> None:
         """Sends 64 bytes; waits while the host takes the one before. Lost when it does not, for a
         second.
         """

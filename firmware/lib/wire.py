@@ -1,4 +1,4 @@
-"""What the card and whoever talks to it must agree on: docs/protocols.md, sections 2 and 3.
+"""What the card and whoever talks to it must agree on: reference/protocols.md, sections 2 and 3.
 
 Numbers and byte strings only, so that the host's tests can read this file with any Python.
 """
@@ -81,7 +81,7 @@ SECRET_MAX = const(64)
 DIGITS_MIN = const(6)
 DIGITS_MAX = const(8)
 
-# Update in the field: docs/updates.md
+# Update in the field: docs/reference/updates.md
 INSTALL_LOAD = const(0x02)
 INSTALL_SWITCH = const(0x0C)
 INSTALL_CONFIRM = const(0x40)
@@ -91,7 +91,7 @@ IMAGE_CARD = const(1)
 IMAGE_HEADER = const(64)
 IMAGE_SIGNATURE = const(64)
 LOAD_MAX = const(256)
-# Bring-up: docs/boards.md
+# Bring-up: docs/reference/boards.md
 TEST_DARK = const(0)
 TEST_PATTERN = const(1)
 TEST_BUTTON = const(2)

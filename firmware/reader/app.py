@@ -14,6 +14,17 @@ from reader.store import Store
 from reader.token import Token
 from reader.user import User
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reader.bio import Enrolment
+    from reader.login import Pending
+    from typed.board import Reader as Board
+    from typed.kinds import Map, Ticks
+
+    _board: Board = board  # has all that a reader's board must
+
 _KEEPALIVE_MS = 100
 
 
@@ -32,21 +43,25 @@ class Reader:
         version = (NUMBER >> 16 & 0xFF, NUMBER >> 8 & 0xFF, NUMBER & 0xFF)
         self._channels = ctaphid.Channels(self._hid.write, version)
         self._channels.on_wink = self._wink
-        self._winked = None  # ticks of a wink that still shows
+        self._winked: "Ticks | None" = None  # ticks of a wink that still shows
         self._status = 1
-        self._spoke = 0  # ticks of the last keep-alive
+        self._spoke = self._started  # ticks of the last keep-alive
         try:
             self.store = Store(board.records(), board.root(), self.urandom)
         except (DamagedError, OSError):
-            self.store = None
+            # No handler runs before a reset has made it: `_execute`.
+            self.store = None  # type: ignore[assignment]
         self.token = Token(self.urandom)
         self.agreement = KeyAgreement(self.urandom, self.pause)
         self.user = User(board, self)
         self.wrong_pins = 0  # in a row, since power came
-        self.pending = None  # assertions that can still be asked for
-        self.listing = (0, [])  # sub-command that goes on with an enumeration, slots left
-        self.enrolment = None
-        self.blob = None  # large-blob array being written
+        self.pending: "Pending | None" = None  # assertions that can still be asked for
+        self.listing: "tuple[int, list[int]]" = (
+            0,
+            [],
+        )  # sub-command that goes on with an enumeration, slots left
+        self.enrolment: "Enrolment | None" = None
+        self.blob: "bytes | None" = None  # large-blob array being written
         self.blob_length = 0
 
     # -- time ----------------------------------------------------------------------------------
@@ -131,6 +146,7 @@ class Reader:
     # -- commands ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        assert self._channels.request is not None
         _, message = self._channels.request
         self._spoke = ticks_ms()
         self._status = 1
@@ -147,7 +163,7 @@ class Reader:
             answer = bytes((ctap.OTHER,))
         self._channels.reply(answer)
 
-    def _execute(self, command: int, body) -> bytes:
+    def _execute(self, command: int, body: memoryview) -> bytes:
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
         if self.store is not None:
@@ -158,10 +174,16 @@ class Reader:
             command = ctap.BIO_ENROLLMENT
         elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
             command = ctap.CREDENTIAL_MANAGEMENT
+        # What goes on from an earlier command does so only while nothing else is asked for: its
+        # slots may hold other credentials by then.
+        if command not in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION):
+            self.pending = None
+        if command not in (ctap.GET_INFO, ctap.CREDENTIAL_MANAGEMENT):
+            self.listing = (0, [])
         answer = self._without_request(command) if not body else self._with_request(command, body)
         return cbor.encode(answer) if answer else b""
 
-    def _without_request(self, command: int) -> dict:
+    def _without_request(self, command: int) -> "Map":
         if command == ctap.GET_INFO:
             from reader import info
 
@@ -179,7 +201,7 @@ class Reader:
             raise Refused(ctap.MISSING_PARAMETER)
         raise Refused(ctap.INVALID_COMMAND)
 
-    def _with_request(self, command: int, body) -> dict:
+    def _with_request(self, command: int, body: memoryview) -> "Map":
         if command in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION, ctap.SELECTION, ctap.RESET):
             raise Refused(ctap.INVALID_LENGTH)
         if command not in _HANDLED:
@@ -189,7 +211,7 @@ class Reader:
             raise Refused(ctap.UNEXPECTED_TYPE)
         return _handler(command)(self, request)
 
-    def _reset(self) -> dict:
+    def _reset(self) -> "Map":
         """authenticatorReset: soon after power-up, and with a touch."""
         self._close_window()
         if not self._window:
@@ -213,7 +235,7 @@ _HANDLED = (
 )  # fmt: skip
 
 
-def _handler(command: int):
+def _handler(command: int) -> "Callable[[Reader, Map], Map]":
     """Imported when first needed, which keeps start-up short."""
     if command == ctap.MAKE_CREDENTIAL:
         from reader.register import handle
@@ -233,4 +255,5 @@ def _handler(command: int):
 
 
 def run() -> None:
+    """Never returns."""
     Reader().run()

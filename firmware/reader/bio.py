@@ -11,6 +11,12 @@ from lib import cbor, ctap
 from reader import consent, protocol
 from reader.refused import Refused
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
 _BEGIN = const(1)
 _NEXT = const(2)
 _CANCEL = const(3)
@@ -32,7 +38,7 @@ class Enrolment:
         self.samples = 0
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
     if request.get(6) is True:
         return {1: 1}
@@ -75,7 +81,7 @@ def handle(reader, request: dict) -> dict:
     return {}
 
 
-def _authorize(reader, request: dict, command: int, parameters) -> None:
+def _authorize(reader: "Reader", request: "Map", command: int, parameters: "Map | None") -> None:
     signature = request.get(5)
     if signature is None:
         raise Refused(ctap.PUAT_REQUIRED)
@@ -93,14 +99,14 @@ def _finger(identifier: bytes) -> int:
     return identifier[1] if len(identifier) == 2 and identifier[0] == 0x54 else -1
 
 
-def _list(store) -> dict:
+def _list(store: "Store") -> "Map":
     fingers = store.fingers()
     if not fingers:
         raise Refused(ctap.INVALID_OPTION)
     return {7: [{1: _identifier(finger), 2: store.finger_name(finger)} for finger in fingers]}
 
 
-def _begin(reader, parameters) -> dict:
+def _begin(reader: "Reader", parameters: "Map | None") -> "Map":
     reader.enrolment = None
     taken = reader.store.fingers()
     reader.user.ensure_sensor()
@@ -115,10 +121,11 @@ def _begin(reader, parameters) -> dict:
     return answer
 
 
-def _sample(reader, parameters) -> dict:
+def _sample(reader: "Reader", parameters: "Map | None") -> "Map":
     """Waits for the finger and takes one sample; after the last one the sensor stores."""
     wait = _TIMEOUT_MS if parameters is None else consent.optional(parameters, 3, int, _TIMEOUT_MS)
     enrolment, user = reader.enrolment, reader.user
+    assert enrolment is not None
     try:
         status = user.take_sample(enrolment.samples, max(1000, min(wait, ctap.TOUCH_MS)))
     except Refused:

@@ -6,10 +6,15 @@ from lib import ctap
 from reader import consent, protocol
 from reader.refused import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from typed.kinds import Map
+
 _FRAGMENT = ctap.MAX_MESSAGE - 64
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     offset = consent.need(request, 3, int)
     size = consent.optional(request, 1, int, None)
@@ -23,10 +28,11 @@ def handle(reader, request: dict) -> dict:
         if size < 0 or offset > len(array):
             raise Refused(ctap.INVALID_PARAMETER)
         return {1: array[offset : offset + size]}
+    assert part is not None  # as size is not there
     return _set(reader, request, offset, part)
 
 
-def _set(reader, request: dict, offset: int, part: bytes) -> dict:
+def _set(reader: "Reader", request: "Map", offset: int, part: bytes) -> "Map":
     length = consent.optional(request, 4, int, None)
     if len(part) > _FRAGMENT:
         raise Refused(ctap.INVALID_LENGTH)

@@ -7,11 +7,17 @@ from reader import consent, protocol
 from reader.refused import Refused
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
 _ALWAYS_UV = const(2)
 _MIN_PIN = const(3)
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     command = consent.need(request, 1, int)
     parameters = consent.optional(request, 2, dict, None)
@@ -32,7 +38,7 @@ def handle(reader, request: dict) -> dict:
     return _set_min_pin(store, {} if parameters is None else parameters)
 
 
-def _set_min_pin(store, parameters: dict) -> dict:
+def _set_min_pin(store: "Store", parameters: "Map") -> "Map":
     """The least length only grows; a PIN that is too short now must be changed."""
     length = consent.optional(parameters, 1, int, store.min_pin)
     force = consent.optional(parameters, 3, bool, False)

@@ -7,8 +7,18 @@ from reader import protocol
 from reader.refused import Refused
 from reader.store import ALWAYS_UV
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
 
-def need(request: dict, key, kind):
+    from reader.app import Reader
+    from typed.kinds import Item, Map
+
+    T = TypeVar("T")
+    D = TypeVar("D")
+
+
+def need(request: "Map", key: "Item", kind: "type[T]") -> "T":
     """A parameter that must be there and of a type. Raises Refused."""
     value = request.get(key)
     if value is None:
@@ -16,38 +26,40 @@ def need(request: dict, key, kind):
     return of_type(value, kind)
 
 
-def of_type(value, kind):
+def of_type(value: "Item", kind: "type[T]") -> "T":
     """Raises Refused."""
     if not isinstance(value, kind) or kind is int and isinstance(value, bool):
         raise Refused(ctap.UNEXPECTED_TYPE)
     return value
 
 
-def optional(request: dict, key, kind, default):
+def optional(request: "Map", key: "Item", kind: "type[T]", default: "D") -> "T | D":
     """Raises Refused."""
     value = request.get(key)
     return default if value is None else of_type(value, kind)
 
 
-def options(value: dict) -> "tuple[bool | None, bool | None, bool | None]":
+def options(value: "Map") -> "tuple[bool | None, bool | None, bool | None]":
     """(rk, up, uv), None where the platform does not say. Raises Refused."""
     for flag in value.values():
         of_type(flag, bool)
-    return value.get("rk"), value.get("up"), value.get("uv")
+    # All were looked at above.
+    return value.get("rk"), value.get("up"), value.get("uv")  # type: ignore[return-value]
 
 
-def descriptors(items: list) -> "list[bytes]":
+def descriptors(items: "list[Item]") -> "list[bytes]":
     """Identifiers in a list of PublicKeyCredentialDescriptor. Raises Refused."""
     found = []
     for item in items:
         of_type(item, dict)
+        assert isinstance(item, dict)
         identifier = need(item, "id", bytes)
         if need(item, "type", str) == "public-key":
             found.append(identifier)
     return found
 
 
-def probe(reader, signature) -> None:
+def probe(reader: "Reader", signature: "bytes | None") -> None:
     """An empty pinUvAuthParam asks for a touch, to see which of several readers is meant. Raises
     Refused.
     """
@@ -57,7 +69,13 @@ def probe(reader, signature) -> None:
 
 
 def verified(
-    reader, rp_id: str, data_hash: bytes, signature, version, uv: bool, permission: int
+    reader: "Reader",
+    rp_id: str,
+    data_hash: bytes,
+    signature: "bytes | None",
+    version: "Item",
+    uv: bool,
+    permission: int,
 ) -> bool:
     """Whether the user is verified: by the token, or here and now by a finger. Raises Refused."""
     if signature is not None:
@@ -71,7 +89,7 @@ def verified(
     return True
 
 
-def wants_uv(reader, uv, signature) -> bool:
+def wants_uv(reader: "Reader", uv: "bool | None", signature: "bytes | None") -> bool:
     """The uv option, after what this reader is able and told to do. Raises Refused."""
     able = reader.user.can_verify()
     if signature is not None:
@@ -85,7 +103,7 @@ def wants_uv(reader, uv, signature) -> bool:
     return bool(uv)
 
 
-def ensure_present(reader, by_finger: bool) -> None:
+def ensure_present(reader: "Reader", by_finger: bool) -> None:
     """The user's presence: the finger just now, the token's, or a touch. Raises Refused."""
     if not by_finger and not reader.token.present():
         reader.user.touch()
@@ -102,7 +120,7 @@ def authenticator_data(
     return rp_hash + bytes((flags,)) + count.to_bytes(4, "big") + attested + extensions
 
 
-def count_signature(reader) -> int:
+def count_signature(reader: "Reader") -> int:
     """The next signature counter, which is in flash before anything is signed with it."""
     count = reader.store.signatures + 1
     reader.store.commit(signatures=count)
@@ -110,4 +128,5 @@ def count_signature(reader) -> int:
 
 
 def hash_of(rp_id: str) -> bytes:
+    """SHA-256 of a relying party's id: rpIdHash (WebAuthn 6.1), 32 bytes."""
     return sha256(rp_id.encode()).digest()

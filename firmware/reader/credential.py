@@ -14,6 +14,13 @@ from micropython import const
 from lib import ctap, p256
 from reader.seal import equal
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reader.store import Store
+    from typed.kinds import Map
+
 _FORMAT = const(1)
 ID_SIZE = const(50)
 
@@ -23,6 +30,7 @@ _PROTECT_SHIFT = const(1)  # credProtect, 1..3, in bits 1 and 2
 
 
 def flags_of(resident: bool, protect: int, blob: bool) -> int:
+    """The byte of flags. protect: credProtect, 1..3."""
     return (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
 
 
@@ -51,29 +59,33 @@ class Credential:
 
     @property
     def protect(self) -> int:
+        """credProtect, 1..3 (CTAP 2.1, 12.1)."""
         return self.flags >> _PROTECT_SHIFT & 3
 
     def _bound(self) -> bytes:
         return self.rp_hash + self.nonce + bytes((self.flags,))
 
-    def identifier(self, store) -> bytes:
+    def identifier(self, store: "Store") -> bytes:
+        """50 bytes, as the module says."""
         mac = store.derive(b"id", self._bound())[:16]
         return bytes((_FORMAT,)) + self.nonce + bytes((self.flags,)) + mac
 
-    def private(self, store) -> int:
+    def private(self, store: "Store") -> int:
+        """The private key: a number in 1..N−1 (lib/p256.py)."""
         bound = self._bound()
         return p256.scalar(store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16])
 
-    def secret(self, store, with_uv: bool) -> bytes:
-        """For hmac-secret."""
+    def secret(self, store: "Store", with_uv: bool) -> bytes:
+        """For hmac-secret: 32 bytes, of two kinds (CTAP 2.1, 12.5)."""
         return store.derive(b"hmac-uv" if with_uv else b"hmac", self._bound())
 
-    def blob_key(self, store) -> bytes:
+    def blob_key(self, store: "Store") -> bytes:
+        """The large-blob key, 32 bytes (CTAP 2.1, 12.3)."""
         return store.derive(b"blob", self._bound())
 
-    def user(self, whole: bool) -> dict:
+    def user(self, whole: bool) -> "Map":
         """PublicKeyCredentialUserEntity; only the id unless `whole`."""
-        entity = {"id": self.user_id}
+        entity: "Map" = {"id": self.user_id}
         if whole and self.name:
             entity["name"] = self.name
         if whole and self.display_name:
@@ -81,6 +93,7 @@ class Credential:
         return entity
 
     def encode(self) -> bytes:
+        """What is stored of it, as the module says: 73 to 329 bytes."""
         out = self.nonce + bytes((self.flags,)) + self.made.to_bytes(4, "little") + self.rp_hash
         for part in (
             self.user_id,
@@ -92,7 +105,8 @@ class Credential:
         return out
 
 
-def stored(store, slot: int) -> Credential:
+def stored(store: "Store", slot: int) -> Credential:
+    """The credential in a slot. Raises journal.DamagedError, OSError."""
     data = store.credential(slot)
     found = Credential(data[37:69], data[:32], data[32])
     found.slot = slot
@@ -108,24 +122,28 @@ def stored(store, slot: int) -> Credential:
     return found
 
 
-def resident(store, rp_hash: bytes):
-    """A relying party's credentials, one by one: a hundred do not fit into RAM at once."""
+def resident(store: "Store", rp_hash: bytes) -> "Iterator[Credential]":
+    """A relying party's credentials, one by one: a hundred do not fit into RAM at once. Raises
+    journal.DamagedError, OSError.
+    """
     for slot in store.slots_of(rp_hash):
         found = stored(store, slot)
         if found.rp_hash == rp_hash:
             yield found
 
 
-def newest_first(store, rp_hash: bytes, most: int) -> "list[int]":
-    """Slots of a relying party's credentials whose credProtect is at most `most`."""
+def newest_first(store: "Store", rp_hash: bytes, most: int) -> "list[int]":
+    """Slots of a relying party's credentials whose credProtect is at most `most`. Raises
+    journal.DamagedError, OSError.
+    """
     found = [(-one.made, one.slot) for one in resident(store, rp_hash) if one.protect <= most]
     found.sort()
     return [slot for _, slot in found]
 
 
-def identified(store, rp_hash: bytes, identifier) -> "Credential | None":
+def identified(store: "Store", rp_hash: bytes, identifier: bytes) -> "Credential | None":
     """The credential of an identifier, if it is one of ours, of this relying party, and not
-    deleted.
+    deleted. Raises journal.DamagedError, OSError.
     """
     if len(identifier) != ID_SIZE or identifier[0] != _FORMAT:
         return None

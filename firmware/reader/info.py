@@ -4,8 +4,14 @@ from lib import ctap
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 from reader.version import NUMBER
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from typed.kinds import Map
 
-def answer(reader) -> dict:
+
+def answer(reader: "Reader") -> "Map":
+    """What the reader is and is able to do now; little when its memory is damaged."""
     store = reader.store
     if store is None:
         return {1: ["FIDO_2_1"], 3: reader.identity.aaguid, 5: ctap.MAX_MESSAGE}

@@ -7,11 +7,28 @@ from lib import cbor, ctap, hmac, p256
 from reader import consent, credential, protocol
 from reader.refused import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
+    Salted: TypeAlias = tuple[protocol.Secret, bytes]
+
 
 class Pending:
     """What is left of an assertion with several credentials. since: ticks in ms."""
 
-    def __init__(self, slots, data_hash, flags, extensions, secret) -> None:
+    def __init__(
+        self,
+        slots: "list[int]",
+        data_hash: bytes,
+        flags: int,
+        extensions: "Map",
+        secret: "Salted | None",
+    ) -> None:
         self.slots = slots
         self.data_hash = data_hash
         self.flags = flags
@@ -20,15 +37,14 @@ class Pending:
         self.since = ticks_ms()
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     store = reader.store
-    reader.pending = None
     rp_id = consent.need(request, 1, str)
     data_hash = consent.need(request, 2, bytes)
-    allowed = request.get(3)
+    allowed = consent.optional(request, 3, list, None)
     if allowed is not None:
-        allowed = consent.descriptors(consent.of_type(allowed, list))
+        allowed = consent.descriptors(allowed)
     extensions = consent.optional(request, 4, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 5, dict, {}))
     signature = consent.optional(request, 6, bytes, None)
@@ -56,7 +72,7 @@ def handle(reader, request: dict) -> dict:
     return answer
 
 
-def next_one(reader) -> dict:
+def next_one(reader: "Reader") -> "Map":
     """Raises Refused."""
     pending = reader.pending
     if pending is None or ticks_diff(ticks_ms(), pending.since) >= ctap.NEXT_ASSERTION_MS:
@@ -71,7 +87,9 @@ def next_one(reader) -> dict:
     )
 
 
-def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
+def _applicable(
+    store: "Store", rp_hash: bytes, allowed: "list[bytes] | None", by_user: bool
+) -> "tuple[credential.Credential, list[int]]":
     """The credential to use, and the slots of others, newest first. Raises Refused when there is
     none.
     """
@@ -79,7 +97,7 @@ def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
         slots = credential.newest_first(store, rp_hash, 3 if by_user else 1)
         if slots:
             return credential.stored(store, slots[0]), slots[1:]
-        allowed = ()
+        allowed = []
     for identifier in allowed:
         one = credential.identified(store, rp_hash, identifier)
         if one is not None and (by_user or one.protect < 3):
@@ -87,12 +105,13 @@ def _applicable(store, rp_hash: bytes, allowed, by_user: bool):
     raise Refused(ctap.NO_CREDENTIALS)
 
 
-def _hmac_secret(reader, extensions: dict, up: bool):
+def _hmac_secret(reader: "Reader", extensions: "Map", up: bool) -> "Salted | None":
     """(shared secret, salts) when asked for. Raises Refused."""
     asked = extensions.get("hmac-secret")
     if asked is None:
         return None
     consent.of_type(asked, dict)
+    assert isinstance(asked, dict)
     if not up:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     version = protocol.check_version(asked.get(4, 1))
@@ -105,9 +124,17 @@ def _hmac_secret(reader, extensions: dict, up: bool):
     return shared, salts
 
 
-def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool) -> dict:
+def _assertion(
+    reader: "Reader",
+    one: credential.Credential,
+    data_hash: bytes,
+    flags: int,
+    extensions: "Map",
+    secret: "Salted | None",
+    several: bool,
+) -> "Map":
     store = reader.store
-    output = {}
+    output: "Map" = {}
     if secret is not None:
         shared, salts = secret
         key = one.secret(store, bool(flags & ctap.UV))
@@ -120,7 +147,11 @@ def _assertion(reader, one, data_hash, flags, extensions, secret, several: bool)
     data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(one.private(store), digest, reader.urandom, reader.pause)
-    answer = {1: {"id": one.identifier(store), "type": "public-key"}, 2: data, 3: p256.der(r, s)}
+    answer: "Map" = {
+        1: {"id": one.identifier(store), "type": "public-key"},
+        2: data,
+        3: p256.der(r, s),
+    }
     if one.slot >= 0:
         answer[4] = one.user(several and bool(flags & ctap.UV))
     if extensions.get("largeBlobKey") is True and one.flags & credential.BLOB:

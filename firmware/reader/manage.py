@@ -6,6 +6,11 @@ from lib import cbor, ctap, p256
 from reader import consent, credential, protocol
 from reader.refused import Refused
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from typed.kinds import Map
+
 _METADATA = const(1)
 _RPS_BEGIN = const(2)
 _RPS_NEXT = const(3)
@@ -15,7 +20,7 @@ _DELETE = const(6)
 _UPDATE = const(7)
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
     command = consent.need(request, 1, int)
     if command in (_RPS_NEXT, _CREDENTIALS_NEXT):
@@ -46,7 +51,7 @@ def handle(reader, request: dict) -> dict:
     return _update(reader, one, consent.need(parameters, 3, dict))
 
 
-def _authorize(reader, request: dict, command: int, parameters) -> None:
+def _authorize(reader: "Reader", request: "Map", command: int, parameters: "Map | None") -> None:
     signature = request.get(4)
     if signature is None:
         raise Refused(ctap.PUAT_REQUIRED)
@@ -56,18 +61,18 @@ def _authorize(reader, request: dict, command: int, parameters) -> None:
     reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.CM)
 
 
-def _any_party(reader) -> None:
+def _any_party(reader: "Reader") -> None:
     """A token for one relying party is not for a look at all of them."""
     if reader.token.rp_id is not None:
         raise Refused(ctap.PIN_AUTH_INVALID)
 
 
-def _only(reader, rp_hash: bytes) -> None:
+def _only(reader: "Reader", rp_hash: bytes) -> None:
     if reader.token.rp_id is not None and consent.hash_of(reader.token.rp_id) != rp_hash:
         raise Refused(ctap.PIN_AUTH_INVALID)
 
 
-def _list_parties(reader) -> dict:
+def _list_parties(reader: "Reader") -> "Map":
     """One credential of each relying party stands for it."""
     slots, seen = [], []
     for slot in reader.store.slots():
@@ -83,12 +88,12 @@ def _list_parties(reader) -> dict:
     return answer
 
 
-def _party(reader, slot: int) -> dict:
+def _party(reader: "Reader", slot: int) -> "Map":
     one = credential.stored(reader.store, slot)
     return {3: {"id": one.rp_id}, 4: one.rp_hash}
 
 
-def _list_credentials(reader, rp_hash: bytes) -> dict:
+def _list_credentials(reader: "Reader", rp_hash: bytes) -> "Map":
     _only(reader, rp_hash)
     slots = credential.newest_first(reader.store, rp_hash, 3)
     if not slots:
@@ -99,11 +104,11 @@ def _list_credentials(reader, rp_hash: bytes) -> dict:
     return answer
 
 
-def _credential(reader, slot: int) -> dict:
+def _credential(reader: "Reader", slot: int) -> "Map":
     store = reader.store
     one = credential.stored(store, slot)
     public = p256.public_key(one.private(store), reader.urandom, reader.pause)
-    answer = {
+    answer: "Map" = {
         6: one.user(True),
         7: {"id": one.identifier(store), "type": "public-key"},
         8: {1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]},
@@ -114,7 +119,7 @@ def _credential(reader, slot: int) -> dict:
     return answer
 
 
-def _named(reader, descriptor: dict):
+def _named(reader: "Reader", descriptor: "Map") -> credential.Credential:
     """The stored credential of a descriptor. Raises Refused."""
     identifier = consent.need(descriptor, "id", bytes)
     for slot in reader.store.slots():
@@ -125,7 +130,7 @@ def _named(reader, descriptor: dict):
     raise Refused(ctap.NO_CREDENTIALS)
 
 
-def _update(reader, one, user: dict) -> dict:
+def _update(reader: "Reader", one: credential.Credential, user: "Map") -> "Map":
     if consent.need(user, "id", bytes) != one.user_id:
         raise Refused(ctap.INVALID_PARAMETER)
     one.name = credential.cut(consent.optional(user, "name", str, ""))

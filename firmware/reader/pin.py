@@ -15,6 +15,12 @@ from reader.refused import Refused
 from reader.seal import equal
 from reader.store import FORCE_PIN_CHANGE
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Map
+
 _RETRIES = const(1)
 _KEY_AGREEMENT = const(2)
 _SET = const(3)
@@ -28,7 +34,7 @@ _MC_GA = const(3)
 _KNOWN = const(0x3F)
 
 
-def handle(reader, request: dict) -> dict:
+def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
     command = request.get(2)
     if command is None:
@@ -40,6 +46,7 @@ def handle(reader, request: dict) -> dict:
         return {5: store.uv_retries}
     if command not in (_KEY_AGREEMENT, _SET, _CHANGE, _TOKEN, _UV_TOKEN, _PIN_TOKEN):
         raise Refused(ctap.INVALID_SUBCOMMAND)
+    assert isinstance(command, int)
     version = protocol.check_version(request.get(1))
     if command == _KEY_AGREEMENT:
         return {1: reader.agreement.cose()}
@@ -50,17 +57,17 @@ def handle(reader, request: dict) -> dict:
     return _token(reader, version, command, request)
 
 
-def _need(request: dict, *keys):
+def _need(request: "Map", *keys: int) -> "list[bytes]":
     values = [request.get(key) for key in keys]
     if None in values:
         raise Refused(ctap.MISSING_PARAMETER)
     for key, value in zip(keys, values):
         if key != 3 and not isinstance(value, bytes):
             raise Refused(ctap.UNEXPECTED_TYPE)
-    return values
+    return values  # type: ignore[return-value]  # `agree` looks at the one of 3
 
 
-def _set(reader, version, request) -> dict:
+def _set(reader: "Reader", version: int, request: "Map") -> "Map":
     peer, signature, encrypted = _need(request, 3, 4, 5)
     if reader.store.pin_length:
         raise Refused(ctap.PIN_AUTH_INVALID)
@@ -71,7 +78,7 @@ def _set(reader, version, request) -> dict:
     return {}
 
 
-def _new_pin(store, padded: bytes) -> bytes:
+def _new_pin(store: "Store", padded: bytes) -> bytes:
     """The PIN, checked against the policy. Raises Refused."""
     if len(padded) != 64:
         raise Refused(ctap.INVALID_PARAMETER)
@@ -88,7 +95,7 @@ def _characters(pin: bytes) -> int:
     return sum(1 for byte in pin if byte & 0xC0 != 0x80)
 
 
-def _write(store, pin: bytes) -> None:
+def _write(store: "Store", pin: bytes) -> None:
     store.commit(
         pin_check=store.check_of_pin(sha256(pin).digest()[:16]),
         pin_length=_characters(pin),
@@ -98,7 +105,7 @@ def _write(store, pin: bytes) -> None:
     )
 
 
-def _check_open(reader) -> None:
+def _check_open(reader: "Reader") -> None:
     """Raises Refused when no PIN may be tried now."""
     if not reader.store.pin_length:
         raise Refused(ctap.PIN_NOT_SET)
@@ -108,7 +115,7 @@ def _check_open(reader) -> None:
         raise Refused(ctap.PIN_AUTH_BLOCKED)
 
 
-def _compare(reader, secret, encrypted) -> None:
+def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> None:
     """Tries a PIN: costs a retry, in flash, before it is looked at. Raises Refused."""
     store = reader.store
     store.commit(pin_retries=store.pin_retries - 1)
@@ -125,7 +132,7 @@ def _compare(reader, secret, encrypted) -> None:
     store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES)
 
 
-def _change(reader, version, request) -> dict:
+def _change(reader: "Reader", version: int, request: "Map") -> "Map":
     peer, signature, encrypted, hash_encrypted = _need(request, 3, 4, 5, 6)
     _check_open(reader)
     store = reader.store
@@ -141,7 +148,7 @@ def _change(reader, version, request) -> dict:
     return {}
 
 
-def _permissions(reader, command, request) -> "tuple[int, str | None]":
+def _permissions(reader: "Reader", command: int, request: "Map") -> "tuple[int, str | None]":
     """What the token is to be good for. Raises Refused."""
     permissions, rp_id = request.get(9), request.get(10)
     if command == _TOKEN:
@@ -161,7 +168,7 @@ def _permissions(reader, command, request) -> "tuple[int, str | None]":
     return permissions, rp_id
 
 
-def _token(reader, version, command, request) -> dict:
+def _token(reader: "Reader", version: int, command: int, request: "Map") -> "Map":
     permissions, rp_id = _permissions(reader, command, request)
     store = reader.store
     if command == _UV_TOKEN:

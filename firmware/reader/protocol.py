@@ -9,6 +9,10 @@ from lib import ctap, hmac, p256
 from reader.refused import Refused
 from reader.seal import equal
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.kinds import Item, Map, Pause, Random
+
 _CBC = const(2)
 
 
@@ -24,11 +28,11 @@ class Secret:
             self._mac = hmac.digest(sha256, extract, b"CTAP2 HMAC key\x01")
             self._cipher = hmac.digest(sha256, extract, b"CTAP2 AES key\x01")
 
-    def verify(self, message: bytes, signature) -> None:
+    def verify(self, message: bytes, signature: bytes) -> None:
         """Raises Refused(PIN_AUTH_INVALID)."""
         verify(self.version, self._mac, message, signature)
 
-    def encrypt(self, data: bytes, urandom) -> bytes:
+    def encrypt(self, data: bytes, urandom: "Random") -> bytes:
         """data: whole blocks."""
         if self.version == 1:
             return aes(self._cipher, _CBC, bytes(16)).encrypt(data)
@@ -45,46 +49,49 @@ class Secret:
         return aes(self._cipher, _CBC, iv).decrypt(data)
 
 
-def verify(version: int, key: bytes, message: bytes, signature) -> None:
+def verify(version: int, key: bytes, message: bytes, signature: bytes) -> None:
     """Raises Refused(PIN_AUTH_INVALID)."""
     expected = hmac.digest(sha256, key, message)
     if not equal(expected[:16] if version == 1 else expected, signature):
         raise Refused(ctap.PIN_AUTH_INVALID)
 
 
-def check_version(version) -> int:
+def check_version(version: "Item") -> int:
     """Raises Refused."""
     if version is None:
         raise Refused(ctap.MISSING_PARAMETER)
     if version not in (1, 2):
         raise Refused(ctap.INVALID_PARAMETER)
+    assert isinstance(version, int)
     return version
 
 
 class KeyAgreement:
     """A key pair of this power-up, made when idle; a wrong PIN makes it anew."""
 
-    def __init__(self, urandom, pause) -> None:
+    def __init__(self, urandom: "Random", pause: "Pause") -> None:
         self._urandom = urandom
         self._pause = pause
         self._private = 0
         self._public = b""
 
     def renew(self) -> None:
+        """Forgets the key pair; `prepare` makes another."""
         self._private = 0
 
     def prepare(self) -> None:
+        """Makes the key pair, if there is none: work for an idle moment."""
         if not self._private:
             private = p256.scalar(self._urandom(48))
             self._public = p256.public_key(private, self._urandom, self._pause)
             self._private = private
 
-    def cose(self) -> dict:
+    def cose(self) -> "Map":
         """The public key, as COSE_Key with the algorithm that CTAP names."""
         self.prepare()
         return {1: 2, 3: -25, -1: 1, -2: self._public[:32], -3: self._public[32:]}
 
-    def agree(self, version: int, peer) -> Secret:
+    def agree(self, version: int, peer: "Item") -> Secret:
         """With a platform's COSE_Key. Raises Refused."""
         if not isinstance(peer, dict):
             raise Refused(ctap.UNEXPECTED_TYPE)

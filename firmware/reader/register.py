@@ -6,8 +6,14 @@ from lib import cbor, ctap, p256
 from reader import consent, credential
 from reader.refused import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from reader.store import Store
+    from typed.kinds import Item, Map
 
-def handle(reader, request: dict) -> dict:
+
+def handle(reader: "Reader", request: "Map") -> "Map":
     """Raises Refused."""
     store = reader.store
     data_hash = consent.need(request, 1, bytes)
@@ -53,7 +59,7 @@ def handle(reader, request: dict) -> dict:
         made.name = credential.cut(name)
         made.display_name = credential.cut(display_name)
         _keep(store, made)
-    output = {}
+    output: "Map" = {}
     if "credProtect" in extensions:
         output["credProtect"] = protect
     if hmac_secret:
@@ -61,17 +67,18 @@ def handle(reader, request: dict) -> dict:
     return _answer(reader, made, flags, data_hash, output)
 
 
-def _check_algorithms(parameters: list) -> None:
+def _check_algorithms(parameters: "list[Item]") -> None:
     usable = False
     for item in parameters:
         consent.of_type(item, dict)
+        assert isinstance(item, dict)
         kind, algorithm = consent.need(item, "type", str), consent.need(item, "alg", int)
         usable = usable or kind == "public-key" and algorithm == -7
     if not usable:
         raise Refused(ctap.UNSUPPORTED_ALGORITHM)
 
 
-def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
+def _extensions(extensions: "Map", rk: "bool | None") -> "tuple[int, bool, bool]":
     """(credProtect, hmac-secret, largeBlobKey). Raises Refused."""
     protect = consent.optional(extensions, "credProtect", int, 1)
     if not 1 <= protect <= 3:
@@ -82,7 +89,7 @@ def _extensions(extensions: dict, rk) -> "tuple[int, bool, bool]":
     return protect, consent.optional(extensions, "hmac-secret", bool, False), blob
 
 
-def _keep(store, made) -> None:
+def _keep(store: "Store", made: credential.Credential) -> None:
     """Stores a resident credential; one of the same user and relying party is replaced in the same
     commit.
     """
@@ -99,7 +106,9 @@ def _keep(store, made) -> None:
     store.put_credential(slot, made.rp_hash, made.encode())
 
 
-def _answer(reader, made, flags: int, data_hash: bytes, output: dict) -> dict:
+def _answer(
+    reader: "Reader", made: credential.Credential, flags: int, data_hash: bytes, output: "Map"
+) -> "Map":
     store = reader.store
     count = consent.count_signature(reader)
     identifier = made.identifier(store)
@@ -110,8 +119,8 @@ def _answer(reader, made, flags: int, data_hash: bytes, output: dict) -> dict:
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
-    statement = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
-    answer = {1: "packed", 2: data, 3: statement}
+    statement: "Map" = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
+    answer: "Map" = {1: "packed", 2: data, 3: statement}
     if made.flags & credential.BLOB:
         answer[5] = made.blob_key(store)
     return answer

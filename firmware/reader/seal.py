@@ -12,11 +12,15 @@ from micropython import const
 
 from lib import hmac
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typed.kinds import Random, Readable
+
 _CBC = const(2)
 _MAC = const(16)
 
 
-def equal(a, b) -> bool:
+def equal(a: "Readable", b: "Readable") -> bool:
     """Compares in a time that depends on the lengths only."""
     if len(a) != len(b):
         return False
@@ -31,7 +35,9 @@ class DamagedError(Exception):
 
 
 class Seal:
-    def __init__(self, root: bytes, urandom) -> None:
+    """Seals and opens. root: the chip's own key, 16 bytes."""
+
+    def __init__(self, root: bytes, urandom: "Random") -> None:
         self._cipher = hmac.digest(sha256, root, b"tallystick reader: records, encryption")
         self._mac = hmac.digest(sha256, root, b"tallystick reader: records, authentication")
         self._urandom = urandom
@@ -47,7 +53,7 @@ class Seal:
         body = open_part + iv + aes(self._cipher, _CBC, iv).encrypt(padded)
         return body + self._check(key, body)
 
-    def _check(self, key: int, body) -> bytes:
+    def _check(self, key: int, body: bytes) -> bytes:
         return hmac.digest(sha256, self._mac, b"record" + key.to_bytes(2, "big") + body)[:_MAC]
 
     def open(self, key: int, sealed: bytes, open_size: int = 0) -> bytes:

@@ -16,6 +16,24 @@ from lib.records import Records
 from reader import seal
 from reader.refused import Refused
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from typing import TypedDict, Unpack
+
+    from typed.board import Flash
+    from typed.kinds import Pause, Random
+
+    class Changes(TypedDict, total=False):
+        flags: int
+        pin_retries: int
+        uv_retries: int
+        min_pin: int
+        pin_length: int
+        signatures: int
+        made: int
+        pin_check: bytes
+
+
 _STATE = const(0)
 _BLOBS = const(1)
 _CREDENTIALS = const(0x100)
@@ -34,7 +52,7 @@ _NO_BLOBS = b"\x80\x76\xbe\x8b\x52\x8d\x00\x75\xf7\xaa\xe9\x8d\x6f\xa5\x7a\x6d\x
 class Store:
     """Attributes are the state in flash; `commit` is the only way to change them."""
 
-    def __init__(self, flash, root: bytes, urandom, anew: bool = False) -> None:
+    def __init__(self, flash: "Flash", root: bytes, urandom: "Random", anew: bool = False) -> None:
         """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
         fails. anew: after that; all is new, and nothing of what was there is believed again.
         """
@@ -53,10 +71,7 @@ class Store:
             self._write()
             self._ready = True
             return
-        sealed = self._records.get(_STATE)
-        if sealed is None:
-            raise DamagedError
-        self._decode(self._open(_STATE, sealed))
+        self._decode(self._open(_STATE, self._records.get(_STATE)))
 
     def _begin_anew(self) -> None:
         """Raises OSError: then it is still damaged."""
@@ -89,7 +104,9 @@ class Store:
             if self.flags & SCRUB:
                 self._scrub(None)
 
-    def _open(self, key, sealed, open_size=0):
+    def _open(self, key: int, sealed: "bytes | None", open_size: int = 0) -> bytes:
+        if sealed is None:
+            raise DamagedError
         try:
             return self._seal.open(key, sealed, open_size)
         except seal.DamagedError:
@@ -128,7 +145,7 @@ class Store:
     def _write(self) -> None:
         self._records.put(_STATE, self._encode())
 
-    def commit(self, **changes) -> None:
+    def commit(self, **changes: "Unpack[Changes]") -> None:
         """Writes all changes as one record. Raises OSError: then nothing has changed."""
         old = {name: getattr(self, name) for name in changes}
         for name, value in changes.items():
@@ -141,10 +158,13 @@ class Store:
             raise
 
     def flag(self, mask: int, on: bool) -> None:
+        """One bit of `flags` on or off. Raises OSError: then nothing has changed."""
         self.commit(flags=self.flags | mask if on else self.flags & ~mask)
 
-    def reset(self, pause) -> None:
-        """All is new in one commit; then what was there is erased. The sensor stays paired."""
+    def reset(self, pause: "Pause") -> None:
+        """All is new in one commit; then what was there is erased. The sensor stays paired. Raises
+        OSError: then nothing has changed.
+        """
         paired, old = self.flags & PAIRED, self._encode()
         self._fresh()
         self.flags = SCRUB | paired
@@ -155,7 +175,7 @@ class Store:
             raise
         self._scrub(pause)
 
-    def _scrub(self, pause) -> None:
+    def _scrub(self, pause: "Pause | None") -> None:
         try:
             self._records.scrub(pause)
         except OSError:
@@ -164,16 +184,20 @@ class Store:
 
     # -- secrets -------------------------------------------------------------------------------
 
-    def derive(self, label: bytes, data) -> bytes:
+    def derive(self, label: bytes, data: bytes) -> bytes:
         """32 bytes out of the master secret."""
         return hmac.digest(sha256, self._master, label + data)
 
     def check_of_pin(self, pin_hash: bytes) -> bytes:
+        """32 bytes to compare a PIN with. pin_hash: the first 16 of its SHA-256 (CTAP 2.1,
+        6.5.5.5).
+        """
         return self.derive(b"pin", pin_hash)
 
     # -- credentials ---------------------------------------------------------------------------
 
     def slots(self) -> "list[int]":
+        """Slots that hold a credential, sorted."""
         return self._records.keys(_CREDENTIALS, _CREDENTIALS + ctap.MAX_CREDENTIALS)
 
     def slots_of(self, rp_hash: bytes) -> "list[int]":
@@ -194,35 +218,46 @@ class Store:
         return ctap.MAX_CREDENTIALS - len(self.slots())
 
     def credential(self, slot: int) -> bytes:
-        """Its encoding, see reader/credential.py. Raises journal.DamagedError."""
+        """Its encoding, see reader/credential.py. Raises journal.DamagedError, OSError."""
         return self._open(slot, self._records.get(slot), 8)
 
     def put_credential(self, slot: int, rp_hash: bytes, encoded: bytes) -> None:
+        """Fills a slot, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(slot, self._seal.close(slot, encoded, self._seal.tag(rp_hash)))
 
     def delete(self, slot: int) -> None:
-        """Of a credential or a finger."""
+        """Of a credential or a finger, in one commit. Raises OSError: then nothing has changed."""
         self._records.delete(slot)
 
     # -- fingers: the number of a finger is its page in the sensor -------------------------------
 
     def fingers(self) -> "list[int]":
+        """Numbers of the fingers that count, sorted."""
         return [key - _FINGERS for key in self._records.keys(_FINGERS, _FINGERS + ctap.MAX_FINGERS)]
 
     def finger_name(self, finger: int) -> str:
+        """At most 64 bytes of UTF-8. Raises journal.DamagedError, OSError."""
         return self._open(_FINGERS + finger, self._records.get(_FINGERS + finger)).decode()
 
     def put_finger(self, finger: int, name: str) -> None:
+        """A finger counts from here on, or has another name. Raises OSError: then nothing has
+        changed.
+        """
         self._records.put(_FINGERS + finger, self._seal.close(_FINGERS + finger, name.encode()))
 
     def delete_finger(self, finger: int) -> None:
+        """It no longer counts. Raises OSError: then nothing has changed."""
         self._records.delete(_FINGERS + finger)
 
     # -- large blobs ---------------------------------------------------------------------------
 
     def blobs(self) -> bytes:
+        """The large-blob array (CTAP 2.1, 6.10), at most 2048 bytes. Raises journal.DamagedError,
+        OSError.
+        """
         sealed = self._records.get(_BLOBS)
         return _NO_BLOBS if sealed is None else self._open(_BLOBS, sealed)
 
     def put_blobs(self, data: bytes) -> None:
+        """A new large-blob array, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(_BLOBS, self._seal.close(_BLOBS, data))

@@ -8,13 +8,17 @@ from lib import ctap
 from reader import protocol
 from reader.refused import Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typed.kinds import Item, NotYet, Random
+
 
 class Token:
     """At most one is in use. Times are in milliseconds of this power-up."""
 
-    def __init__(self, urandom) -> None:
+    def __init__(self, urandom: "Random") -> None:
         self._urandom = urandom
-        self._since = 0
+        self._since: "NotYet" = 0
         self.reset()
 
     def reset(self) -> None:
@@ -23,7 +27,7 @@ class Token:
         self._version = 0  # 0: not in use
         self._used = False
         self.permissions = 0
-        self.rp_id = None
+        self.rp_id: "str | None" = None
         self._present = False
 
     def issue(self, version: int, permissions: int, rp_id: "str | None", present: bool) -> bytes:
@@ -50,7 +54,7 @@ class Token:
         """The user was there, at most 30 s ago."""
         return self._present and self._age() < ctap.TOUCH_MS
 
-    def verify(self, version: int, message: bytes, signature, permission: int) -> None:
+    def verify(self, version: int, message: bytes, signature: "Item", permission: int) -> None:
         """Raises Refused(PIN_AUTH_INVALID), also without the permission."""
         self.tick()
         if not self._version or version != self._version or not isinstance(signature, bytes):

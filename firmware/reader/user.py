@@ -12,6 +12,12 @@ from lib import ctap, r503
 from reader.refused import Refused
 from reader.store import PAIRED
 
+TYPE_CHECKING = const(0)
+if TYPE_CHECKING:
+    from reader.app import Reader
+    from typed.board import Touch
+    from typed.kinds import Ticks
+
 _MISSING = const(0)
 _READY = const(1)
 _FOREIGN = const(2)  # another module than the one that holds the enrolled fingers
@@ -38,12 +44,12 @@ class User:
 
     samples = 6
 
-    def __init__(self, board, reader) -> None:
+    def __init__(self, board: "Touch", reader: "Reader") -> None:
         self._board = board
         self._reader = reader
         self._sensor = r503.R503(board.sensor_uart(), reader.wait)
         self._state = _MISSING
-        self._tried = None
+        self._tried: "Ticks | None" = None
         self._capacity = 0
         self._held = False  # a finger lies there that has had its say
 
@@ -128,7 +134,7 @@ class User:
 
     # -- touch ---------------------------------------------------------------------------------
 
-    def _wait_until(self, touched: bool, deadline: int) -> bool:
+    def _wait_until(self, touched: bool, deadline: "Ticks") -> bool:
         """False when the deadline passes first. Raises Refused when the platform gives up."""
         while self._board.touched() != touched:
             left = ticks_diff(deadline, ticks_ms())
@@ -139,7 +145,7 @@ class User:
             self.listen()
         return True
 
-    def _await_finger(self, deadline: int) -> bool:
+    def _await_finger(self, deadline: "Ticks") -> bool:
         """Waits for a finger that was not there when the command, or the try before, ended."""
         if self._held and not self._wait_until(False, deadline):
             return False

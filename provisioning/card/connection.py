@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol, Self
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import RefusedError
-from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.link import ByteLink, SerialLink
 from tallystick.provisioning.card.t1 import T1, Waiting
 
@@ -20,7 +20,7 @@ MAX_RESPONSE = 65_536
 
 
 class StatusWord(IntEnum):
-    """Status words of docs/protocols.md, section 3. Unknown values are kept as they are."""
+    """Status words of reference/protocols.md, section 3. Unknown values are kept as they are."""
 
     OK = 0x9000
     FLASH_FAILURE = 0x6581
@@ -79,7 +79,7 @@ class CardRefusedError(RefusedError):
 
 
 @dataclass(frozen=True)
-class Command:
+class CommandApdu:
     """A command APDU. le: None for no answer data, up to 256 for short, 65,536 for extended."""
 
     cla: int
@@ -123,7 +123,7 @@ def whole(first: Response, send: Callable[[bytes], Response], remaining_ins: int
     """The answer that begins with `first`, put together: 61xx says that more is waiting."""
     response, data = first, first.data
     while response.sw >> 8 == 0x61 and len(data) <= MAX_RESPONSE:
-        response = send(Command(0, remaining_ins, le=response.sw & 0xFF).encode())
+        response = send(CommandApdu(0, remaining_ins, le=response.sw & 0xFF).encode())
         data += response.data
     return Response(data, response.sw)
 
@@ -131,7 +131,7 @@ def whole(first: Response, send: Callable[[bytes], Response], remaining_ins: int
 class Transmitter(Protocol):
     """Whatever carries commands: the plain connection or a secure channel."""
 
-    def transmit(self, command: Command, waiting: Waiting | None = None) -> Response: ...
+    def transmit(self, command: CommandApdu, waiting: Waiting | None = None) -> Response: ...
 
 
 class CardConnection(Closing):
@@ -166,14 +166,14 @@ class CardConnection(Closing):
         return self.t1.sent + self.t1.received
 
     def send(self, apdu: bytes, waiting: Waiting | None = None) -> Response:
-        """One exchange of raw APDUs."""
+        """One exchange of raw APDUs. Raises CardRefusedError."""
         self.apdus += 1
         raw = self.t1.exchange(apdu, waiting)
         if len(raw) < 2:
             raise CardRefusedError("answer with a status word", StatusWord.INTERNAL)
         return Response(raw[:-2], int.from_bytes(raw[-2:], "big"))
 
-    def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
+    def transmit(self, command: CommandApdu, waiting: Waiting | None = None) -> Response:
         return whole(self.send(command.encode(), waiting), self.send, self.remaining_ins)
 
     def close(self) -> None:

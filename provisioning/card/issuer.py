@@ -1,4 +1,4 @@
-"""Issuer functions of the card: docs/protocols.md, section 3.1 (GlobalPlatform Card
+"""Issuer functions of the card: docs/reference/protocols.md, section 3.1 (GlobalPlatform Card
 Specification v2.3, chapter 11)."""
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from enum import IntEnum
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import check_serial
 from tallystick.provisioning.card import tlv
-from tallystick.provisioning.card.connection import Command, Transmitter
+from tallystick.provisioning.card.connection import CommandApdu, Transmitter
 from tallystick.provisioning.card.t1 import Waiting
 
 AID = bytes.fromhex("A000000151000000")
 TRANSPORT_KEYS = 0xFF
-MAX_CHALLENGE = 32
 
 _KEY_TYPE_AES = 0x88
 _P2_MULTIPLE_KEYS = 0x81  # three keys from identifier 1 on
 
 
-class Data(IntEnum):
+class DataObject(IntEnum):
     """Tags of GET DATA."""
 
     SERIAL = 0xDF20
@@ -60,7 +59,7 @@ class FirmwareVersion:
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellReading:
     """The card's coin cell. loaded_mv: millivolts under the load of the running card."""
 
     loaded_mv: int
@@ -104,10 +103,10 @@ def parse_life_cycle(data: bytes) -> LifeCycle:
         raise BadInputError("The card's life cycle is unknown to this station.") from None
 
 
-def _parse_cell(data: bytes) -> Cell:
+def _parse_cell(data: bytes) -> CellReading:
     if len(data) != 3 or data[2] > CellState.CRITICAL:
         raise BadInputError("The card's cell report is malformed.")
-    return Cell(int.from_bytes(data[:2], "big"), CellState(data[2]))
+    return CellReading(int.from_bytes(data[:2], "big"), CellState(data[2]))
 
 
 def _parse_wear(data: bytes) -> Wear:
@@ -119,7 +118,7 @@ def _parse_wear(data: bytes) -> Wear:
 
 def select(transmitter: Transmitter, aid: bytes = AID) -> bytes:
     """Select an applet by its identifier; returns its answer."""
-    return transmitter.transmit(Command(0, 0xA4, 4, 0, aid)).require("select the applet")
+    return transmitter.transmit(CommandApdu(0, 0xA4, 4, 0, aid)).require("select the applet")
 
 
 class IssuerSession:
@@ -128,37 +127,37 @@ class IssuerSession:
     def __init__(self, transmitter: Transmitter) -> None:
         self._transmitter = transmitter
 
-    def get_data(self, tag: Data) -> bytes:
-        command = Command(0x80, 0xCA, tag >> 8, tag & 0xFF)
+    def get_data(self, tag: DataObject) -> bytes:
+        command = CommandApdu(0x80, 0xCA, tag >> 8, tag & 0xFF)
         return self._transmitter.transmit(command).require(f"tell its {tag.name.lower()}")
 
     def serial(self) -> str:
-        return parse_serial(self.get_data(Data.SERIAL))
+        return parse_serial(self.get_data(DataObject.SERIAL))
 
     def version(self) -> FirmwareVersion:
-        return parse_version(self.get_data(Data.VERSION))
+        return parse_version(self.get_data(DataObject.VERSION))
 
     def life_cycle(self) -> LifeCycle:
-        return parse_life_cycle(self.get_data(Data.LIFE_CYCLE))
+        return parse_life_cycle(self.get_data(DataObject.LIFE_CYCLE))
 
-    def cell(self) -> Cell:
-        return _parse_cell(self.get_data(Data.CELL))
+    def cell(self) -> CellReading:
+        return _parse_cell(self.get_data(DataObject.CELL))
 
     def wear(self) -> Wear:
         """Only inside a secure channel."""
-        return _parse_wear(self.get_data(Data.WEAR))
+        return _parse_wear(self.get_data(DataObject.WEAR))
 
     def key_versions(self) -> dict[int, int]:
-        """Key identifier → key version, of the set in use."""
-        template = tlv.first(self.get_data(Data.KEY_INFORMATION), 0xE0)
+        """Key identifier → key version, of the set in use. Raises BadInputError."""
+        template = tlv.first(self.get_data(DataObject.KEY_INFORMATION), 0xE0)
         entries = [value for tag, value in tlv.decode(template) if tag == 0xC0]
         if any(len(entry) < 2 for entry in entries):
             raise BadInputError("The card's key information is malformed.")
         return {entry[0]: entry[1] for entry in entries}
 
     def get_challenge(self, size: int) -> bytes:
-        """`size` (1 to 32) random bytes made by the card."""
-        command = Command(0x00, 0x84, le=size)
+        """`size` (1 to 32) random bytes made by the card. Raises BadInputError."""
+        command = CommandApdu(0x00, 0x84, le=size)
         data = self._transmitter.transmit(command).require("give random bytes")
         if len(data) != size:
             raise BadInputError("The card gave fewer random bytes than were asked for.")
@@ -178,11 +177,11 @@ class IssuerSession:
         for key in keys:
             data += bytes((_KEY_TYPE_AES, len(key.ciphertext))) + key.ciphertext
             data += bytes((len(key.check_value),)) + key.check_value
-        command = Command(0x80, 0xD8, 0, _P2_MULTIPLE_KEYS, data)
+        command = CommandApdu(0x80, 0xD8, 0, _P2_MULTIPLE_KEYS, data)
         answer = self._transmitter.transmit(command, waiting).require("take its new keys")
         if answer != bytes((key_version,)) + b"".join(key.check_value for key in keys):
             raise BadInputError("The card confirmed other keys than it was sent.")
 
     def set_status(self, state: LifeCycle) -> None:
-        command = Command(0x80, 0xF0, 0x80, state)
+        command = CommandApdu(0x80, 0xF0, 0x80, state)
         self._transmitter.transmit(command).require(f"enter life cycle {state.name}")

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import serial
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import NoDeviceError
-from tallystick.provisioning.card.closing import Closing
 
 BAUD = 115_200
 

@@ -7,11 +7,12 @@ from enum import IntEnum
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.card import tlv
-from tallystick.provisioning.card.connection import Command, Transmitter
+from tallystick.provisioning.card.connection import CommandApdu, Transmitter
 from tallystick.provisioning.card.issuer import select
 from tallystick.provisioning.card.keys import Sealed
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
+from tallystick.provisioning.credential import CodeKind, Hash
 
 AID = bytes.fromhex("A0000005272101")
 TAG_NAME = 0x71
@@ -21,6 +22,7 @@ TAG_CHALLENGE = 0x74
 TAG_TRUNCATED = 0x76
 TAG_VERSION = 0x79
 HOTP_SHA1 = 0x11
+HOTP = {Hash.SHA1: HOTP_SHA1, Hash.SHA256: 0x12, Hash.SHA512: 0x13}  # YKOATH, PUT
 
 INS_PUT = 0x01
 INS_DELETE = 0x02
@@ -29,7 +31,7 @@ INS_LIST = 0xA1
 INS_CALCULATE = 0xA2
 
 
-class Kind(IntEnum):
+class OathKind(IntEnum):
     """Kind of a credential, high nibble of its type byte."""
 
     HOTP = 0x10
@@ -46,11 +48,11 @@ class Selected:
 
 
 @dataclass(frozen=True)
-class Credential:
+class OathCredential:
     """One entry of LIST."""
 
     name: str
-    kind: Kind
+    kind: OathKind
     hash_id: int
 
 
@@ -64,7 +66,8 @@ def parse_select(data: bytes) -> Selected:
 
 
 def parse_code(data: bytes) -> str:
-    """The code in a truncated response: digits, then 31 bits big endian (RFC 4226, 5.3)."""
+    """The code in a truncated response: digits, then 31 bits big endian (RFC 4226, 5.3).
+    Raises BadInputError."""
     value = tlv.first(data, TAG_TRUNCATED)
     if len(value) != 5 or not 6 <= value[0] <= 8:
         raise BadInputError("The card's code is malformed.")
@@ -72,9 +75,9 @@ def parse_code(data: bytes) -> str:
     return str(number % 10 ** value[0]).zfill(value[0])
 
 
-def _parse_entry(value: bytes) -> Credential:
+def _parse_entry(value: bytes) -> OathCredential:
     try:
-        return Credential(value[1:].decode(), Kind(value[0] & 0xF0), value[0] & 0x0F)
+        return OathCredential(value[1:].decode(), OathKind(value[0] & 0xF0), value[0] & 0x0F)
     except (IndexError, ValueError):
         raise BadInputError("The card's list of credentials is malformed.") from None
 
@@ -90,24 +93,24 @@ class OathSession:
     def __init__(self, transmitter: Transmitter) -> None:
         self._transmitter = transmitter
 
-    def list(self) -> list[Credential]:
-        data = self._transmitter.transmit(Command(0, INS_LIST)).require("list its credentials")
+    def list(self) -> list[OathCredential]:
+        data = self._transmitter.transmit(CommandApdu(0, INS_LIST)).require("list its credentials")
         return [_parse_entry(value) for tag, value in tlv.decode(data) if tag == TAG_NAME_LIST]
 
     def calculate(self, name: str, waiting: Waiting | None = None) -> str:
         """The next code; the card moves its moving factor first. Outside provisioning it waits
         for a press: 30 s, `waiting.keepalive` meanwhile."""
         data = tlv.encode(TAG_NAME, name.encode()) + tlv.encode(TAG_CHALLENGE, b"")
-        command = Command(0, INS_CALCULATE, 0, 1, data)
+        command = CommandApdu(0, INS_CALCULATE, 0, 1, data)
         return parse_code(self._transmitter.transmit(command, waiting).require("give a code"))
 
     def delete(self, name: str, waiting: Waiting | None = None) -> None:
-        command = Command(0, INS_DELETE, data=tlv.encode(TAG_NAME, name.encode()))
+        command = CommandApdu(0, INS_DELETE, data=tlv.encode(TAG_NAME, name.encode()))
         self._transmitter.transmit(command, waiting).require("delete its credential")
 
     def reset(self, waiting: Waiting | None = None) -> None:
         """Delete every credential; keys and life cycle stay."""
-        command = Command(0, INS_RESET, 0xDE, 0xAD)
+        command = CommandApdu(0, INS_RESET, 0xDE, 0xAD)
         self._transmitter.transmit(command, waiting).require("delete its credentials")
 
 
@@ -115,11 +118,11 @@ def put_hotp(
     channel: SecureChannel,
     name: str,
     seed: Sealed,
-    digits: int,
+    kind: CodeKind,
     waiting: Waiting | None = None,
 ) -> None:
-    """Store a HOTP-SHA-1 credential with moving factor 0, replacing one of the same name."""
+    """Store a HOTP credential with moving factor 0, replacing one of the same name."""
     head = tlv.encode(TAG_NAME, name.encode())
-    head += bytes((TAG_KEY, seed.size + 2, HOTP_SHA1, digits))
-    command = Command(0, INS_PUT, data=head)
+    head += bytes((TAG_KEY, seed.size + 2, HOTP[kind.hash], kind.digits))
+    command = CommandApdu(0, INS_PUT, data=head)
     channel.transmit_sealed(command, seed, waiting=waiting).require("take its seed")

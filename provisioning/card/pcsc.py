@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import BadInputError, NoDeviceError
-from tallystick.provisioning.card.closing import Closing
 from tallystick.provisioning.card.connection import (
     INS_SEND_REMAINING,
-    Command,
+    CommandApdu,
     Response,
     whole,
 )
@@ -43,7 +43,7 @@ class PcscConnection(Closing):
                 f"There is no card in the reader {reader!r}.", todo="Put one in, and repeat it."
             ) from None
 
-    def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
+    def transmit(self, command: CommandApdu, waiting: Waiting | None = None) -> Response:
         return whole(self._send(command.encode()), self._send, INS_SEND_REMAINING)
 
     def _send(self, apdu: bytes) -> Response:

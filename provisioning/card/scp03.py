@@ -13,7 +13,7 @@ from tallystick.common.errors import RefusedError
 from tallystick.provisioning.card.connection import (
     MAX_SHORT_DATA,
     CardConnection,
-    Command,
+    CommandApdu,
     Response,
     StatusWord,
 )
@@ -28,7 +28,6 @@ _PSEUDO_RANDOM = 0x10  # bit of the parameter i: a sequence counter ends the ans
 
 DERIVE_CARD_CRYPTOGRAM = 0x00
 DERIVE_HOST_CRYPTOGRAM = 0x01
-DERIVE_CARD_CHALLENGE = 0x02
 DERIVE_S_ENC = 0x04
 DERIVE_S_MAC = 0x06
 DERIVE_S_RMAC = 0x07
@@ -112,7 +111,7 @@ class SecureChannel:
         is malformed, CardRefusedError when it refuses, and what `derive` raises.
         """
         challenge = host_challenge or secrets.token_bytes(8)
-        answer = connection.transmit(Command(0x80, 0x50, key_version, 0, challenge)).require(
+        answer = connection.transmit(CommandApdu(0x80, 0x50, key_version, 0, challenge)).require(
             "open a secure channel"
         )
         update = InitializeUpdate.parse(answer)
@@ -136,14 +135,14 @@ class SecureChannel:
                 todo="Check that it is your firm's card and that this is the right key file.",
             )
         host = self._keys.mac(derivation_message(DERIVE_HOST_CRYPTOGRAM, 64, context))[:MAC_SIZE]
-        command = self._sign(Command(0x84, 0x82, LEVEL, 0, host))
+        command = self._sign(CommandApdu(0x84, 0x82, LEVEL, 0, host))
         data = self.connection.transmit(command).require(
             "accept this station", kept="Nothing was written to it."
         )
         if data:
             raise SecureChannelError("The card's answer to EXTERNAL AUTHENTICATE carries data.")
 
-    def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
+    def transmit(self, command: CommandApdu, waiting: Waiting | None = None) -> Response:
         """Send a command through the channel.
 
         Raises SecureChannelError for a missing or wrong R-MAC, and for data without one.
@@ -153,7 +152,11 @@ class SecureChannel:
         return self._exchange(command, data, waiting)
 
     def transmit_sealed(
-        self, command: Command, secret: Sealed, after: bytes = b"", waiting: Waiting | None = None
+        self,
+        command: CommandApdu,
+        secret: Sealed,
+        after: bytes = b"",
+        waiting: Waiting | None = None,
     ) -> Response:
         """Send a command whose data is command.data ‖ secret ‖ after."""
         iv = self._next_iv()
@@ -174,21 +177,23 @@ class SecureChannel:
         self._counter += 1
         return self._keys.encrypt_block(self._counter.to_bytes(BLOCK, "big"))
 
-    def _exchange(self, command: Command, data: bytes, waiting: Waiting | None) -> Response:
-        wrapped = Command(command.cla | 0x04, command.ins, command.p1, command.p2, data, command.le)
+    def _exchange(self, command: CommandApdu, data: bytes, waiting: Waiting | None) -> Response:
+        wrapped = CommandApdu(
+            command.cla | 0x04, command.ins, command.p1, command.p2, data, command.le
+        )
         try:
             return self._unwrap(self.connection.transmit(self._sign(wrapped), waiting))
         except BaseException:
             self.close()  # the two sides may no longer agree on counter and chain
             raise
 
-    def _sign(self, command: Command) -> Command:
+    def _sign(self, command: CommandApdu) -> CommandApdu:
         """Append the C-MAC, and make the whole MAC the next chaining value."""
         size = len(command.data) + MAC_SIZE
         lc = bytes((size,)) if size <= MAX_SHORT_DATA else b"\0" + size.to_bytes(2, "big")
         self._chain = self._keys.mac(self._chain + command.header + lc + command.data)
         signed = command.data + self._chain[:MAC_SIZE]
-        return Command(command.cla, command.ins, command.p1, command.p2, signed, command.le)
+        return CommandApdu(command.cla, command.ins, command.p1, command.p2, signed, command.le)
 
     def _unwrap(self, response: Response) -> Response:
         data = response.data

@@ -1,5 +1,5 @@
 """T=1 block protocol, interface device side: ISO/IEC 7816-3, clause 11, in the profile of
-docs/protocols.md, section 2 (CRC-16, 254-byte fields from the start, S(RESYNCH) to begin)."""
+reference/protocols.md, section 2 (CRC-16, 254-byte fields from the start, S(RESYNCH) to begin)."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tallystick.common.errors import RefusedError
 from tallystick.common.groups import Group
 from tallystick.provisioning.audit import verify as check
 from tallystick.provisioning.commands.options import journal_option
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 
 
 @click.group(cls=Group)
@@ -58,5 +58,5 @@ def verify(file: TextIO | None, head: str | None, journal: Path, as_json: bool) 
 
 
 def _lines(path: Path) -> list[str]:
-    with closing(Journal(path)) as journal:
+    with closing(StationJournal(path)) as journal:
         return journal.audit_log()

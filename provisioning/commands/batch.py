@@ -16,7 +16,7 @@ from rich.text import Text
 from tallystick.common.console import err
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.batch import Batch, Summary
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.steps import DOING, Outcome
 
 
@@ -58,7 +58,7 @@ class BatchView:
         except KeyboardInterrupt:  # cards under way were finished by Batch.run
             return batch.summary
 
-    def step(self, port: str, state: State, serial: str) -> None:
+    def step(self, port: str, state: CardState, serial: str) -> None:
         self._set(port, serial=serial, doing=DOING[state], style="")
 
     def press(self, port: str) -> None:
@@ -67,7 +67,7 @@ class BatchView:
     def finished(self, port: str, outcome: Outcome) -> None:
         with self._lock:
             self._ports.setdefault(port, _Port()).done += 1
-        self._set(port, doing=DOING[State.LOCKED], style="green")
+        self._set(port, doing=DOING[CardState.LOCKED], style="green")
         if not self._console.is_terminal:
             self._console.print(
                 f"{port}: card {outcome.serial} is in service", markup=False, highlight=False

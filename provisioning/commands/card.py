@@ -8,22 +8,22 @@ from typing import Any
 import click
 
 from tallystick.common.console import err, out, print_json
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import DOING, Outcome, Plan
 
 
-def one_card(bench: Bench, port: str, plan: Plan, *, confirm: bool = False) -> Outcome:
+def one_card(ready: ReadyStation, port: str, plan: Plan, *, confirm: bool = False) -> Outcome:
     """confirm: have a person check button and display."""
     with _Progress() as progress:
         if confirm:
             plan = replace(plan, confirm=progress.ask)
-        bench.registry.check()  # before anything is written to the card
+        ready.registry.check()  # before anything is written to the card
         with CardConnection.open(port) as connection:
             waiting = Waiting(keepalive=progress.press)
-            return bench.provisioner(plan).provision(connection, progress.step, waiting)
+            return ready.provisioner(plan).provision(connection, progress.step, waiting)
 
 
 class _Progress:
@@ -40,7 +40,7 @@ class _Progress:
     def __exit__(self, *exc: object) -> None:
         self._status.stop()
 
-    def step(self, state: State, serial: str) -> None:
+    def step(self, state: CardState, serial: str) -> None:
         self._serial = serial
         self._status.update(f"{serial or 'card'}: {DOING[state]}")
 

@@ -98,7 +98,7 @@ def restore(
         raise click.UsageError("Give --share-file twice, or not at all.")
     if not backup_file.exists():
         raise BadInputError(f"There is no backup {backup_file}.")
-    texts = [path.read_text() for path in share_files] or [
+    texts = [path.read_text(encoding="utf-8") for path in share_files] or [
         click.prompt(f"Share {number}", hide_input=True, err=True) for number in (1, 2)
     ]
     restored = ceremony.restore(backup_file.read_bytes(), (texts[0], texts[1]))
@@ -153,4 +153,4 @@ def _write_protocol(
 ) -> None:
     when = time.strftime("%Y-%m-%d %H:%M:%S %z")
     text = ceremony.protocol(act, when, people, SoftwareCustody(ring).describe(), notes)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`tally station console`: the page for whoever stands at the bench."""
+"""`tally station console`: the page for whoever stands at the docks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def console(
             todo="Install it with `pip install 'tallystick[console]'`.",
         ) from None
     with (
-        station.open() as bench,
+        station.open() as ready,
         app.listen(listen_port) as sock,
     ):
         address = f"http://127.0.0.1:{sock.getsockname()[1]}/"
@@ -58,4 +58,4 @@ def console(
             print_json({"url": address})
         else:
             err().print(f"open {address} in a browser; stop with Ctrl-C")
-        app.serve(bench, sock, operator_file, ports, show_pass, any_user=any_local_user)
+        app.serve(ready, sock, operator_file, ports, show_pass, any_user=any_local_user)

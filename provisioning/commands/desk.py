@@ -29,7 +29,7 @@ from tallystick.provisioning.desk import operator
 from tallystick.provisioning.desk.client import Desk, DeskCard, Where, check_code
 from tallystick.provisioning.desk.until import in_words, parse_until
 from tallystick.provisioning.desk.wipe import retire_and_wipe
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 
 code_option = click.option(
     "--code",
@@ -57,7 +57,7 @@ class DeskOptions:
     @contextmanager
     def signed_in(self) -> Iterator[_Session]:
         credential = operator.load(self.operator_file)
-        with closing(Journal(self.journal)) as journal, closing(Desk(credential)) as server:
+        with closing(StationJournal(self.journal)) as journal, closing(Desk(credential)) as server:
             yield _Session(server, journal, credential.id, self.as_json)
 
 
@@ -257,7 +257,7 @@ class _Session:
     what is done there cannot go unnoted here."""
 
     server: Desk
-    journal: Journal
+    journal: StationJournal
     operator: str
     as_json: bool
 

@@ -16,6 +16,7 @@ from tallystick.provisioning.commands.options import (
     digits_option,
     user_option,
 )
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.foreign import UNPROTECTED, Foreign, Wanted
 
 
@@ -52,10 +53,10 @@ def foreign(
             kept="Nothing was written to it.",
             todo="Add --accept-unprotected.",
         )
-    wanted = Wanted(serial, digits, user, touch, replace)
-    with station.open() as bench:
-        bench.registry.check()  # before anything is written to the device
-        work = Foreign(bench.custody, bench.registry, bench.journal, bench.server_url)
+    wanted = Wanted(serial, CodeKind(digits), user, touch, replace)
+    with station.open() as ready:
+        ready.registry.check()  # before anything is written to the device
+        work = Foreign(ready.custody, ready.registry, ready.journal, ready.server_url)
         with _open(port) as device:
             done = work.provision(device, wanted, lambda: console.print("touch the device now"))
     if as_json:

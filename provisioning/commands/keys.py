@@ -101,7 +101,7 @@ def enroll(*, url: str, credential: Any, ring: KeyOptions, journal: Path, as_jso
 
 def _factory_master(path: Path | None) -> bytes:
     if path is not None:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     else:
         text = click.prompt("Factory master (32 hex digits)", hide_input=True, err=True)
     try:

@@ -11,7 +11,7 @@ from tallystick.common.console import err
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import check_serial
 from tallystick.provisioning.commands.options import journal_option
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pdf, svg, zpl
 from tallystick.provisioning.labels.layout import STOCKS, Drawing, Stock, draw
 
@@ -55,7 +55,7 @@ def labels(
             f"{output} is none of the formats that labels come in.",
             todo="End its name in .svg, .pdf or .zpl.",
         )
-    with closing(Journal(journal)) as book:
+    with closing(StationJournal(journal)) as book:
         finished = [r for r in book.batch(batch) if r.state in _FINISHED] if batch else []
         wanted = [check_serial(serial) for serial in serials] + [r.serial for r in finished]
         if not wanted:
@@ -67,20 +67,20 @@ def labels(
         drawings = [draw(serial, stock, caption, dot=dot) for serial in wanted]
         written = _write(drawings, stock, kind, int(dpi), output)
         for record in finished:
-            if record.state is State.LOCKED:
-                book.finish(record, State.LABELLED)
+            if record.state is CardState.LOCKED:
+                book.finish(record, CardState.LABELLED)
     names = ", ".join(str(path) for path in written)
     err().print(f"{len(drawings)} labels in {names}", markup=False)
 
 
-_FINISHED = (State.LOCKED, State.LABELLED)
+_FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
 def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:
     if kind == "pdf":
         output.write_bytes(pdf.write(drawings, stock))
     elif kind == "zpl":
-        output.write_text(zpl.write(drawings, dpi))
+        output.write_text(zpl.write(drawings, dpi), encoding="utf-8")
     else:
         return _write_svg(drawings, stock, output)
     return [output]
@@ -92,6 +92,6 @@ def _write_svg(drawings: list[Drawing], stock: Stock, output: Path) -> list[Path
     pages = svg.pages(drawings, stock)
     for number, page in enumerate(pages, 1):
         path = output if len(pages) == 1 else output.with_stem(f"{output.stem}-{number}")
-        path.write_text(svg.write(page, stock))
+        path.write_text(svg.write(page, stock), encoding="utf-8")
         written.append(path)
     return written

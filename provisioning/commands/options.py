@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from tallystick.provisioning.bench import SERVER, Bench, open_bench
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import KeyStore, key_store
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.ready import SERVER, ReadyStation, open_station
 from tallystick.provisioning.settings import (
     default_journal,
     default_keys,
@@ -139,8 +139,8 @@ class BenchOptions:
     passphrase_file: Path | None
     journal: Path
 
-    def open(self) -> AbstractContextManager[Bench]:
-        return open_bench(self.url, self.keys, self.passphrase_file, self.journal, self.registry)
+    def open(self) -> AbstractContextManager[ReadyStation]:
+        return open_station(self.url, self.keys, self.passphrase_file, self.journal, self.registry)
 
 
 key_options = together(KeyOptions, "ring", keys_option, passphrase_option)
@@ -157,5 +157,5 @@ bench_options = together(
 
 def note(path: Path, act: str, subject: str, detail: str = "") -> None:
     """Put an act into the audit log of the journal."""
-    with closing(Journal(path)) as journal:
+    with closing(StationJournal(path)) as journal:
         journal.note(act, subject, detail)

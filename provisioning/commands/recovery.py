@@ -12,7 +12,12 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.commands.card import one_card, print_outcome
 from tallystick.provisioning.commands.options import BenchOptions, bench_options
 from tallystick.provisioning.foreign import BATCH as FOREIGN
-from tallystick.provisioning.recovery import Finding, Reconciliation, finish_without_card, repair
+from tallystick.provisioning.recovery import (
+    Discrepancy,
+    Reconciliation,
+    finish_without_card,
+    repair,
+)
 from tallystick.provisioning.steps import Plan
 
 
@@ -22,8 +27,8 @@ from tallystick.provisioning.steps import Plan
 @json_option
 def resume(*, port: str | None, station: BenchOptions, as_json: bool) -> None:
     """Finish cards that stopped half-way, with the same seeds."""
-    with station.open() as bench:
-        records = bench.journal.unfinished()
+    with station.open() as ready:
+        records = ready.journal.unfinished()
         if not records:
             if as_json:
                 print_json([])
@@ -31,10 +36,10 @@ def resume(*, port: str | None, station: BenchOptions, as_json: bool) -> None:
             return
         if port is not None:
             plan = Plan(only=frozenset(record.serial for record in records))
-            print_outcome(one_card(bench, port, plan), as_json)
+            print_outcome(one_card(ready, port, plan), as_json)
             return
-        bench.registry.check()
-        waiting = finish_without_card(bench.journal, bench.registry, bench.server_url)
+        ready.registry.check()
+        waiting = finish_without_card(ready.journal, ready.registry, ready.server_url)
         if as_json:
             print_json([{"serial": record.serial, "state": record.state} for record in waiting])
         for record in () if as_json else waiting:
@@ -54,17 +59,17 @@ def resume(*, port: str | None, station: BenchOptions, as_json: bool) -> None:
 @json_option
 def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bool) -> None:
     """Compare journal, server and the card at hand, and repair with consent."""
-    with station.open() as bench:
-        bench.registry.check()
+    with station.open() as ready:
+        ready.registry.check()
         with CardConnection.open(port) if port is not None else nullcontext() as connection:
             reconciliation = Reconciliation(
-                bench.custody, bench.registry, bench.journal, bench.server_url, connection
+                ready.custody, ready.registry, ready.journal, ready.server_url, connection
             )
             findings = reconciliation.findings()
             for finding in findings:
                 _offer(finding, yes=yes, ask=not as_json)
                 if finding.repaired:
-                    bench.journal.note("repaired", finding.serial, finding.problem)
+                    ready.journal.note("repaired", finding.serial, finding.problem)
     if as_json:
         print_json([_as_json(finding) for finding in findings])
     elif not findings:
@@ -78,7 +83,7 @@ def reconcile(*, port: str | None, yes: bool, station: BenchOptions, as_json: bo
         )
 
 
-def _offer(finding: Finding, *, yes: bool, ask: bool) -> None:
+def _offer(finding: Discrepancy, *, yes: bool, ask: bool) -> None:
     console = err()
     console.print(f"card {finding.serial}: {finding.problem}", markup=False)
     if finding.repair is None:
@@ -90,7 +95,7 @@ def _offer(finding: Finding, *, yes: bool, ask: bool) -> None:
     console.print("  [green]repaired[/]" if error is None else f"  [red]not repaired:[/] {error}")
 
 
-def _as_json(finding: Finding) -> dict[str, str | bool]:
+def _as_json(finding: Discrepancy) -> dict[str, str | bool]:
     return {
         "serial": finding.serial,
         "problem": finding.problem,

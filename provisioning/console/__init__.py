@@ -1,1 +1,1 @@
-"""The station's console: a page on this computer for whoever stands at the bench."""
+"""The station's console: a page on this computer for whoever stands at the docks."""

@@ -1,4 +1,4 @@
-"""What a person at the bench should do next, from the picture of a batch."""
+"""What a person at the docks should do next, from the picture of a batch."""
 
 from __future__ import annotations
 

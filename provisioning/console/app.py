@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import signal
 import socket
 from collections.abc import Callable
@@ -15,51 +14,22 @@ from fastapi.responses import PlainTextResponse, Response
 from nicegui import ui
 
 from tallystick.common.errors import BadInputError
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.console.batch_page import BatchPage
+from tallystick.provisioning.console.console import Console
 from tallystick.provisioning.console.desk_page import DeskPage
-from tallystick.provisioning.console.gate import Gate, Session
+from tallystick.provisioning.console.gate import Gate
 from tallystick.provisioning.console.guard import Guard, token_in
 from tallystick.provisioning.console.peer import same_user
 from tallystick.provisioning.console.record_pages import AuditPage, HistoryPage
 from tallystick.provisioning.console.shell import MAX_SCAN, Page
 from tallystick.provisioning.console.sign_in import routes
-from tallystick.provisioning.console.workshop import FINISHED, Workshop
-from tallystick.provisioning.desk import operator
-from tallystick.provisioning.desk.client import Desk
+from tallystick.provisioning.console.workshop import FINISHED
 from tallystick.provisioning.labels import pdf
 from tallystick.provisioning.labels.layout import STOCKS, draw
+from tallystick.provisioning.ready import ReadyStation
 
 LABELS = "a4-3x8"
 FAVICON = "🪪"
-
-
-class Console:
-    """What its pages share. ports: suggested for a batch."""
-
-    def __init__(self, bench: Bench, gate: Gate, operator_file: Path, ports: str) -> None:
-        self.bench = bench
-        self.journal = bench.journal
-        self.gate = gate
-        self.ports = ports
-        self.workshop = Workshop(bench)
-        self.who = getpass.getuser()
-        self._operator_file = operator_file
-        self._kept: Desk | None = None
-
-    def desk(self, session: Session) -> Desk | None:
-        """Acts with the credential given in this session, or with the one kept on this computer;
-        None where there is neither. Raises BadInputError for a file that others may read."""
-        if session.desk is not None:
-            return session.desk
-        if self._kept is None and self._operator_file.exists():
-            self._kept = Desk(operator.load(self._operator_file))
-        return self._kept
-
-    def close(self) -> None:
-        self.workshop.close()
-        if self._kept is not None:
-            self._kept.close()
 
 
 def create_app(console: Console) -> FastAPI:
@@ -124,7 +94,7 @@ def listen(port: int) -> socket.socket:
 
 
 def serve(
-    bench: Bench,
+    ready: ReadyStation,
     sock: socket.socket,
     operator_file: Path,
     ports: str,
@@ -134,7 +104,7 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; cards under way are finished."""
     gate = Gate(show_pass)
-    console = Console(bench, gate, operator_file, ports)
+    console = Console(ready, gate, operator_file, ports)
     port = sock.getsockname()[1]
     guard = Guard(create_app(console), gate, port, (lambda *_: True) if any_user else same_user)
     config = uvicorn.Config(

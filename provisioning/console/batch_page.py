@@ -9,8 +9,17 @@ from nicegui import ui
 
 from tallystick.provisioning.console.advice import advise
 from tallystick.provisioning.console.code_forms import CodeForms
-from tallystick.provisioning.console.shell import Cell, Page, button, heading, prose, table, when
+from tallystick.provisioning.console.shell import (
+    Page,
+    TableCell,
+    button,
+    heading,
+    prose,
+    table,
+    when,
+)
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.steps import DOING, Plan
 
 TICK_S = 0.2
@@ -105,12 +114,12 @@ class BatchPage:
                 ("Batch", "In service", "Stopped half-way", "Last change"),
                 [
                     (
-                        Cell(batch.name, link=f"/history?q={quote(batch.name)}"),
-                        Cell(str(batch.finished)),
-                        Cell(
+                        TableCell(batch.name, link=f"/history?q={quote(batch.name)}"),
+                        TableCell(str(batch.finished)),
+                        TableCell(
                             str(batch.open) if batch.open else "", chip="warn" if batch.open else ""
                         ),
-                        Cell(when(batch.changed_at)),
+                        TableCell(when(batch.changed_at)),
                     )
                     for batch in known
                 ],
@@ -126,7 +135,7 @@ class BatchPage:
         confirm, reseed = bool(self._confirm.value), bool(self._reseed.value)
         if reseed and not await self._consent():
             return
-        plan = Plan(digits=digits, batch=name, reseed=reseed)
+        plan = Plan(CodeKind(digits), batch=name, reseed=reseed)
         started = await self._page.act(
             lambda: self._workshop.start(plan, count, ports, confirm=confirm)
         )

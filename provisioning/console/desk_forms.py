@@ -176,7 +176,7 @@ class CardForms:
                         todo="Put the right card into the dock, or scan the one that is in it.",
                     )
                 retire_and_wipe(
-                    connection, self._page.console.bench.custody, self._desk, waiting=waiting
+                    connection, self._page.console.ready.custody, self._desk, waiting=waiting
                 )
             self._note("card wiped", "retired on the server")
 

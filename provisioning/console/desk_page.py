@@ -10,7 +10,7 @@ from nicegui import run, ui
 
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.console.desk_forms import CardForms
-from tallystick.provisioning.console.shell import Cell, Page, button, heading, table
+from tallystick.provisioning.console.shell import Page, TableCell, button, heading, table
 from tallystick.provisioning.desk import operator
 from tallystick.provisioning.desk.client import Desk, DeskCard, Operator, Where
 from tallystick.provisioning.desk.until import in_words
@@ -80,7 +80,7 @@ class DeskPage:
                 button("Sign in at the desk", enter, "main-act")
 
     def _take(self, text: str) -> None:
-        desk = Desk(operator.parse(self._page.console.bench.server_url, text))
+        desk = Desk(operator.parse(self._page.console.ready.server_url, text))
         try:
             desk.operator()
         except TallyError:
@@ -192,12 +192,12 @@ class DeskPage:
             table(f"Cards: {self._list.value}", heads, [_row(card) for card in cards[:SHOWN]])
 
 
-def _row(card: DeskCard) -> list[Cell]:
-    first = Cell(card.serial, "mono", link=f"/desk?card={quote(card.serial)}")
+def _row(card: DeskCard) -> list[TableCell]:
+    first = TableCell(card.serial, "mono", link=f"/desk?card={quote(card.serial)}")
     if card.where is Where.POOL:
         return [first]
     user, ends = card.user or card.overdue_user or "", card.loan_until or card.overdue_since
-    return [first, Cell(user), Cell(in_words(ends) if ends else "")]
+    return [first, TableCell(user), TableCell(in_words(ends) if ends else "")]
 
 
 def _sentence(card: DeskCard) -> str:

@@ -24,7 +24,7 @@ SESSION_S = 12 * 3600
 
 
 @dataclass
-class Session:
+class BrowserSession:
     """One browser. desk: acts with the credential that somebody gave here, if anybody did."""
 
     began: float
@@ -44,7 +44,7 @@ class Gate:
         self._pass = ""
         self._until = 0.0
         self._guesses = 0
-        self._sessions: dict[bytes, Session] = {}
+        self._sessions: dict[bytes, BrowserSession] = {}
 
     def offer(self) -> None:
         """Have a pass that serves: the one shown last, or a new one."""
@@ -67,31 +67,31 @@ class Gate:
             return None
         token = secrets.token_urlsafe(32)
         now = self._now()
-        self._sessions[_digest(token)] = Session(now, now)
+        self._sessions[_digest(token)] = BrowserSession(now, now)
         return token
 
-    def session(self, token: str | None) -> Session | None:
+    def session(self, token: str | None) -> BrowserSession | None:
         """The live session of a token."""
         session = self._sessions.get(_digest(token)) if token else None
         if session is None or self.ended(session):
             return None
         return session
 
-    def touch(self, session: Session) -> bool:
+    def touch(self, session: BrowserSession) -> bool:
         """A person did something: the session lives on. False when it is over."""
         if self.ended(session):
             return False
         session.used = self._now()
         return True
 
-    def ended(self, session: Session) -> bool:
+    def ended(self, session: BrowserSession) -> bool:
         """Whether it is over; what it held is then forgotten."""
         now = self._now()
         if session.over or now - session.used > IDLE_S or now - session.began > SESSION_S:
             self.leave(session)
         return session.over
 
-    def leave(self, session: Session) -> None:
+    def leave(self, session: BrowserSession) -> None:
         session.over = True
         if session.desk is not None:
             session.desk.close()

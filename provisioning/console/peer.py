@@ -17,7 +17,7 @@ def uid_of_peer(peer: tuple[str, int], here: tuple[str, int], table: Path = TABL
     """The user id that owns the socket with the local address `peer` and the remote one `here`
     (IPv4 address and port). None when there is no such connection."""
     local, remote = _kernel_form(*peer), _kernel_form(*here)
-    for line in table.read_text().splitlines()[1:]:
+    for line in table.read_text(encoding="utf-8").splitlines()[1:]:
         fields = line.split()
         if fields[1:4] == [local, remote, _ESTABLISHED]:
             return int(fields[7])

@@ -9,12 +9,12 @@ from urllib.parse import quote
 from nicegui import ui
 
 from tallystick.provisioning import audit
-from tallystick.provisioning.console.shell import Cell, Page, table, when
-from tallystick.provisioning.journal import Record, State
+from tallystick.provisioning.console.shell import Page, TableCell, table, when
+from tallystick.provisioning.journal import CardRecord, CardState
 
 LIMIT = 200
-_CHIPS = {State.LOCKED: "good", State.LABELLED: "good", State.FAILED: "bad"}
-_WORDS = {State.LOCKED: "in service", State.LABELLED: "in service, labelled"}
+_CHIPS = {CardState.LOCKED: "good", CardState.LABELLED: "good", CardState.FAILED: "bad"}
+_WORDS = {CardState.LOCKED: "in service", CardState.LABELLED: "in service, labelled"}
 
 
 class HistoryPage:
@@ -49,17 +49,17 @@ class HistoryPage:
                 ui.label(f"The newest {LIMIT} are shown: search for others.").classes("soft small")
 
 
-def _history_row(record: Record) -> list[Cell]:
+def _history_row(record: CardRecord) -> list[TableCell]:
     state = _WORDS.get(record.state, record.state.value)
     open_run = record.state not in _CHIPS
     note = record.reason or ("Put it into a dock: a batch finishes it." if open_run else "")
     return [
-        Cell(record.serial, "mono", link=f"/desk?card={quote(record.serial)}"),
-        Cell(state, chip=_CHIPS.get(record.state, "warn")),
-        Cell(record.batch),
-        Cell(record.user or ""),
-        Cell(when(record.changed_at)),
-        Cell(note),
+        TableCell(record.serial, "mono", link=f"/desk?card={quote(record.serial)}"),
+        TableCell(state, chip=_CHIPS.get(record.state, "warn")),
+        TableCell(record.batch),
+        TableCell(record.user or ""),
+        TableCell(when(record.changed_at)),
+        TableCell(note),
     ]
 
 
@@ -119,15 +119,15 @@ class AuditPage:
             )
 
 
-def _audit_row(entry: dict[str, Any]) -> list[Cell]:
+def _audit_row(entry: dict[str, Any]) -> list[TableCell]:
     return [
-        Cell(str(entry["number"])),
-        Cell(when(float(entry["at"]))),
-        Cell(str(entry["who"])),
-        Cell(str(entry["act"])),
-        Cell(str(entry["subject"]), "mono"),
-        Cell(str(entry["detail"])),
-        Cell(str(entry["hash"])[:12], "mono hash"),
+        TableCell(str(entry["number"])),
+        TableCell(when(float(entry["at"]))),
+        TableCell(str(entry["who"])),
+        TableCell(str(entry["act"])),
+        TableCell(str(entry["subject"]), "mono"),
+        TableCell(str(entry["detail"])),
+        TableCell(str(entry["hash"])[:12], "mono hash"),
     ]
 
 

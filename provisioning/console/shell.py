@@ -7,18 +7,15 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nicegui import run, ui
 
 from tallystick.common.errors import TallyError
-from tallystick.provisioning.console.gate import Session
+from tallystick.provisioning.console.console import Console
+from tallystick.provisioning.console.gate import BrowserSession
 from tallystick.provisioning.console.guard import SIGN_IN
 from tallystick.provisioning.console.style import CSS
-
-if TYPE_CHECKING:
-    from tallystick.provisioning.console.app import Console
 
 PAGES = (("/", "Batch"), ("/desk", "Desk"), ("/history", "History"), ("/audit", "Audit"))
 MAX_SCAN = 64
@@ -35,7 +32,7 @@ document.addEventListener('keydown', (event) => {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """text, and how it looks. html: already safe."""
 
     text: str
@@ -55,7 +52,7 @@ class Cell:
 class Page:
     """One browser's view of one page. `with page.frame("Desk"): …` builds it."""
 
-    def __init__(self, console: Console, session: Session) -> None:
+    def __init__(self, console: Console, session: BrowserSession) -> None:
         self.console = console
         self.session = session
         self._messages: ui.element | None = None
@@ -168,7 +165,7 @@ def button(text: str, on_click: Callable[[], object | Awaitable[object]], kind: 
     return ui.button(text, on_click=on_click, color=None).props("unelevated no-caps").classes(kind)
 
 
-def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[TableCell]]) -> None:
     """A plain table: what a screen reader and a printer know best."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body = "".join(f"<tr>{''.join(cell.html() for cell in row)}</tr>" for row in rows)

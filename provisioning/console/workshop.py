@@ -10,21 +10,21 @@ from enum import StrEnum
 
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.provisioning.batch import Batch, Summary
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.console.questions import Question, Questions
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ports import source_for
+from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import Outcome, Plan
 
 STEPS = (
-    State.AUTHENTIC,
-    State.KEYED,
-    State.SEEDED,
-    State.VERIFIED,
-    State.REGISTERED,
-    State.LOCKED,
+    CardState.AUTHENTIC,
+    CardState.KEYED,
+    CardState.SEEDED,
+    CardState.VERIFIED,
+    CardState.REGISTERED,
+    CardState.LOCKED,
 )
-FINISHED = (State.LOCKED, State.LABELLED)
+FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
 class Mood(StrEnum):
@@ -53,7 +53,7 @@ class Tile:
     mood: Mood = Mood.EMPTY
     serial: str = ""
     step: int = 0
-    state: State = State.SEEN
+    state: CardState = CardState.SEEN
     done: int = 0
     failed: int = 0
 
@@ -108,8 +108,8 @@ class _Run:
 class Workshop:
     """At most one batch at a time. Implements batch.Listener."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, ready: ReadyStation) -> None:
+        self._ready = ready
         self._lock = threading.Lock()
         self._run: _Run | None = None
         self.questions = Questions()
@@ -125,18 +125,18 @@ class Workshop:
                 raise BadInputError(
                     f"Batch {self._run.plan.batch} is under way.", todo="Stop it first."
                 )
-            self._bench.registry.check()
-            known = self._bench.journal.batch(plan.batch)
+            self._ready.registry.check()
+            known = self._ready.journal.batch(plan.batch)
             already = sum(record.state in FINISHED for record in known)
             source = source_for(ports)
-            batch = Batch(self._bench.provisioner(plan), source, count, self, already=already)
+            batch = Batch(self._ready.provisioner(plan), source, count, self, already=already)
             thread = threading.Thread(target=self._work, name="batch", daemon=True)
             self._run = _Run(batch, plan, thread, time.monotonic())
             self._run.tiles = {port: Tile(port) for port in source.ports()}
         detail = [f"{count} cards", f"ports {ports}"]
         detail += ["new seeds for cards in service"] if plan.reseed else []
         detail += ["button and display are checked"] if confirm else []
-        self._bench.journal.note("batch begun", plan.batch, ", ".join(detail))
+        self._ready.journal.note("batch begun", plan.batch, ", ".join(detail))
         thread.start()
 
     def stop(self) -> None:
@@ -183,7 +183,7 @@ class Workshop:
         assert run is not None
         try:
             summary: Summary = run.batch.run()
-            self._bench.journal.note(
+            self._ready.journal.note(
                 "batch ended",
                 run.plan.batch,
                 f"{len(summary.outcomes)} cards in service, {summary.missing} missing",
@@ -205,8 +205,8 @@ class Workshop:
 
     # -- batch.Listener: from the threads of the ports -------------------------------------------
 
-    def step(self, port: str, state: State, serial: str) -> None:
-        if state is State.FAILED:
+    def step(self, port: str, state: CardState, serial: str) -> None:
+        if state is CardState.FAILED:
             return  # `failed` follows, with the reason
         step = STEPS.index(state) + 1 if state in STEPS else 0
         self._set(port, mood=Mood.WORKING, serial=serial, step=step, state=state)
@@ -230,7 +230,7 @@ class Workshop:
         self._set(port, mood=Mood.FAILED, serial=serial, failed=failed)
 
     def empty(self, port: str) -> None:
-        self._set(port, mood=Mood.EMPTY, serial="", step=0, state=State.SEEN)
+        self._set(port, mood=Mood.EMPTY, serial="", step=0, state=CardState.SEEN)
 
     def _set(self, port: str, **changes: object) -> None:
         with self._lock:

@@ -18,10 +18,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.formats import number_of
 from tallystick.provisioning.custody.interface import KeyDescription
 from tallystick.provisioning.custody.keyfile import KeyRing, ring_from_json, ring_to_json
 
 FORMAT = b"tallystick station backup 1\n"
+_FIRST_LINE = 64  # bytes, at most
 SHARE_SIZE = 32
 _CHECK_SIZE = 3
 _GROUP = 7
@@ -50,13 +52,14 @@ def back_up(ring: KeyRing) -> Backup:
 
 def restore(content: bytes, shares: tuple[str, str]) -> KeyRing:
     """The ring in a backup. Raises BadInputError for a mistyped share, two of the same, and shares
-    or a file that do not belong together."""
+    or a file that do not belong together; NewerStateError for a later format."""
     (number, first), (other, second) = (read_share(share) for share in shares)
     if number == other:
         raise BadInputError(
             f"Share {number} was given twice.", todo="Both people have to give their own."
         )
-    if not content.startswith(FORMAT):
+    first_line = content[:_FIRST_LINE].partition(b"\n")[0].decode("ascii", "replace")
+    if number_of(first_line, FORMAT.decode().strip(), "The backup") is None:
         raise BadInputError("The file is no backup of a station's keys.")
     nonce, sealed = content[len(FORMAT) : len(FORMAT) + 12], content[len(FORMAT) + 12 :]
     try:

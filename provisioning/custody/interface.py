@@ -11,6 +11,7 @@ from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import WrappedKey
 from tallystick.provisioning.card.keys import ChannelKeys, Sealed
 from tallystick.provisioning.card.scp03 import InitializeUpdate
+from tallystick.provisioning.credential import CodeKind
 
 KEY_NAMES = ("enc", "mac", "dek")
 
@@ -56,7 +57,7 @@ class ServerCredential:
 class Seed(Sealed, Protocol):
     """The secret of one card."""
 
-    def codes(self, first: int, count: int, digits: int) -> list[str]:
+    def codes(self, first: int, count: int, kind: CodeKind) -> list[str]:
         """`count` successive HOTP codes from moving factor `first` on."""
 
     def for_server(self) -> bytes:
@@ -78,10 +79,6 @@ class Custody(Protocol):
     @property
     def firm_version(self) -> int:
         """Version (01 to 7F) of the firm's current key set."""
-
-    @property
-    def seed_size(self) -> int:
-        """Bytes in a new seed."""
 
     @property
     def exports_seeds(self) -> bool:

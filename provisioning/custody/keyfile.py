@@ -44,7 +44,7 @@ class KeyRing:
 
     @classmethod
     def create(cls, transport_master: bytes) -> KeyRing:
-        """A new ring with a random firm master, version 01."""
+        """A new ring with a random firm master, version 01. Raises BadInputError."""
         if len(transport_master) != MASTER_SIZE:
             raise BadInputError("The factory master must be 16 bytes, that is 32 hex digits.")
         development = transport_master == DEVELOPMENT_MASTER

@@ -32,6 +32,7 @@ from tallystick.provisioning.card.scp03 import (
     InitializeUpdate,
     derivation_message,
 )
+from tallystick.provisioning.credential import CodeKind, Hash
 from tallystick.provisioning.custody.interface import (
     KeyDescription,
     ServerCredential,
@@ -91,7 +92,6 @@ class Pkcs11Custody:
     """Implements custody.interface.Custody over a token. Safe for several threads: one session,
     one operation at a time."""
 
-    seed_size = SEED_SIZE
     exports_seeds = False
 
     def __init__(self, uri: Uri, pin: str) -> None:
@@ -378,6 +378,13 @@ class Pkcs11ChannelKeys:
                 key.destroy()
 
 
+_HMAC = {
+    Hash.SHA1: Mechanism.SHA_1_HMAC,
+    Hash.SHA256: Mechanism.SHA256_HMAC,
+    Hash.SHA512: Mechanism.SHA512_HMAC,
+}
+
+
 class Pkcs11Seed:
     """A seed inside the module. Implements custody.interface.Seed."""
 
@@ -387,16 +394,16 @@ class Pkcs11Seed:
         self._custody = custody
         self.handle = handle
 
-    def codes(self, first: int, count: int, digits: int) -> list[str]:
-        return [self._code(factor, digits) for factor in range(first, first + count)]
+    def codes(self, first: int, count: int, kind: CodeKind) -> list[str]:
+        return [self._code(factor, kind) for factor in range(first, first + count)]
 
-    def _code(self, factor: int, digits: int) -> str:
+    def _code(self, factor: int, kind: CodeKind) -> str:
         """RFC 4226, section 5.3; pyotp would need the seed's bytes."""
         with self._custody.locked():
-            mac = self.handle.sign(factor.to_bytes(8, "big"), mechanism=Mechanism.SHA_1_HMAC)
+            mac = self.handle.sign(factor.to_bytes(8, "big"), mechanism=_HMAC[kind.hash])
         at = mac[-1] & 0x0F
         number = int.from_bytes(mac[at : at + 4], "big") & 0x7FFF_FFFF
-        return str(number % 10**digits).zfill(digits)
+        return str(number % 10**kind.digits).zfill(kind.digits)
 
     def for_server(self) -> bytes:
         return self._custody.wrap_for_server(self.handle)

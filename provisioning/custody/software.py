@@ -18,6 +18,7 @@ from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
 from tallystick.provisioning.card.scp03 import BLOCK, InitializeUpdate
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
     SoftwareSealed,
@@ -48,8 +49,9 @@ class SoftwareSeed(SoftwareSealed):
     def reveal(self) -> bytes:
         return self._value.reveal()
 
-    def codes(self, first: int, count: int, digits: int) -> list[str]:
-        hotp = pyotp.HOTP(base64.b32encode(self.reveal()).decode(), digits=digits)
+    def codes(self, first: int, count: int, kind: CodeKind) -> list[str]:
+        key = base64.b32encode(self.reveal()).decode()
+        hotp = pyotp.HOTP(key, digits=kind.digits, digest=kind.hash.function)
         return [hotp.at(factor) for factor in range(first, first + count)]
 
     def for_server(self) -> bytes:
@@ -65,7 +67,6 @@ class SoftwareSeed(SoftwareSealed):
 class SoftwareCustody:
     """Implements custody.interface.Custody over a key ring."""
 
-    seed_size = SEED_SIZE
     exports_seeds = True
 
     def __init__(self, ring: KeyRing) -> None:

@@ -1,4 +1,4 @@
-"""The server's desk calls (docs/protocols.md, section 4). Each is one request and one transaction:
+"""The server's desk calls (protocols.md, section 4). Each is one request and one transaction:
 it was done as a whole, or nothing was."""
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.formats import number_of
 from tallystick.common.secret import Secret
 from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.server_link import checked_url
 
+FORMAT = "tallystick desk operator 1"
 ROLES = ("desk", "admin")
 
 
@@ -49,6 +51,7 @@ def named(credential: ServerCredential, name: str) -> ServerCredential:
 def save(path: Path, credential: ServerCredential) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     value = {
+        "format": FORMAT,
         "url": credential.url,
         "id": credential.id,
         "token": credential.token.reveal().decode(),
@@ -57,10 +60,14 @@ def save(path: Path, credential: ServerCredential) -> None:
 
 
 def load(path: Path) -> ServerCredential:
-    """Raises BadInputError when nobody is signed in, or others may read the file."""
+    """Raises BadInputError when nobody is signed in, or others may read the file; NewerStateError
+    for one of a later format."""
     try:
         mode = path.stat().st_mode
         value = json.loads(path.read_bytes())
+        # Those of the first release name no format.
+        if number_of(value.get("format", FORMAT), FORMAT, f"The credential {path}") is None:
+            raise ValueError
         credential = ServerCredential(
             checked_url(str(value["url"])), str(value["id"]), Secret(str(value["token"]).encode())
         )
@@ -69,7 +76,7 @@ def load(path: Path) -> ServerCredential:
             "Nobody is signed in at this desk.",
             todo="Run `tally station desk sign-in --server URL --credential FILE`.",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadInputError(
             f"{path} does not hold an operator's credential.",
             todo="Run `tally station desk sign-in` again.",

@@ -9,7 +9,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning import container
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.registries.dialects import Entry, dialect
+from tallystick.provisioning.registries.dialects import TokenEntry, dialect
 from tallystick.provisioning.registries.files import DialectFile, PskcFolder
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import Registry
@@ -23,7 +23,7 @@ def registry_for(text: str, custody: Custody) -> Registry:
     """Raises BadInputError, also for products that take no HOTP."""
     kind, _, where = text.partition(":")
     if kind == "pskc" and where:
-        return PskcFolder(Path(where), _digits_and_factor)
+        return PskcFolder(Path(where), container.parts)
     chosen = dialect(kind)  # may have to say that the product takes no HOTP
     if not custody.exports_seeds:
         raise BadInputError(
@@ -43,15 +43,10 @@ class ContainerReader:
     def __init__(self, custody: Custody) -> None:
         self._custody = custody
 
-    def __call__(self, sealed_container: bytes) -> Entry:
+    def __call__(self, sealed_container: bytes) -> TokenEntry:
         parts = container.parts(sealed_container)
         seed = self._custody.open_for_export(parts.sealed)
-        return Entry(parts.serial, seed, parts.digits, parts.moving_factor)
-
-
-def _digits_and_factor(sealed_container: bytes) -> tuple[int, int]:
-    parts = container.parts(sealed_container)
-    return parts.digits, parts.moving_factor
+        return TokenEntry(parts.serial, seed, parts.kind, parts.moving_factor)
 
 
 def _privacyidea(url: str, custody: Custody) -> PrivacyIdea:

@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
+from tallystick.provisioning.credential import CodeKind
 
 MANUFACTURER = "Tallystick"
 
 
 @dataclass(frozen=True)
-class Entry:
+class TokenEntry:
     """One card. moving_factor: of the next code that the card gives."""
 
     serial: str
     seed: Secret = field(repr=False)
-    digits: int
+    kind: CodeKind
     moving_factor: int
     user: str | None = None
+
+    @property
+    def digits(self) -> int:
+        return self.kind.digits
 
     @property
     def hex(self) -> str:
@@ -33,17 +38,16 @@ class Dialect:
     """A line format. serial_at: how to find a line's serial number again."""
 
     name: str
-    line: Callable[[Entry], str]
+    line: Callable[[TokenEntry], str]
     serial_of: Callable[[str], str]
-    keeps_counter: bool = True
-    digits: tuple[int, ...] = (6, 8)
+    kinds: tuple[CodeKind, ...] = (CodeKind(6), CodeKind(8))
 
 
 def _first(separator: str) -> Callable[[str], str]:
     return lambda line: line.split(separator, 1)[0].strip()
 
 
-def _keycloak(entry: Entry) -> str:
+def _keycloak(entry: TokenEntry) -> str:
     credential = {
         "subType": "hotp",
         "digits": entry.digits,
@@ -63,7 +67,7 @@ def _keycloak(entry: Entry) -> str:
     )
 
 
-def _users_file(entry: Entry) -> str:
+def _users_file(entry: TokenEntry) -> str:
     """pam_oath: type, user, PIN (none), secret, moving factor."""
     return f"HOTP/E/{entry.digits} {entry.user or entry.serial} - {entry.hex} {entry.moving_factor}"
 
@@ -80,7 +84,6 @@ DIALECTS = {
             "linotp",
             lambda e: f"{e.serial}, {e.hex}, hotp, {e.digits}",
             _first(","),
-            keeps_counter=False,
         ),
         Dialect(
             "multiotp",
@@ -89,11 +92,17 @@ DIALECTS = {
         ),
         Dialect("duo", lambda e: f"{e.serial},{e.hex},{e.moving_factor}", _first(",")),
         Dialect(
-            "pingid", lambda e: f"{e.serial},{e.hex},{e.moving_factor}", _first(","), digits=(6,)
+            "pingid",
+            lambda e: f"{e.serial},{e.hex},{e.moving_factor}",
+            _first(","),
+            kinds=(CodeKind(6),),
         ),
         Dialect("keycloak", _keycloak, lambda line: str(json.loads(line)["userLabel"])),
         Dialect(
-            "pam_oath", _users_file, lambda line: (line.split() + [""] * 2)[1], digits=(6, 7, 8)
+            "pam_oath",
+            _users_file,
+            lambda line: (line.split() + [""] * 2)[1],
+            kinds=(CodeKind(6), CodeKind(7), CodeKind(8)),
         ),
     )
 }

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.provisioning.container import Parts
 from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.registries.dialects import Dialect, Entry
+from tallystick.provisioning.registries.dialects import Dialect, TokenEntry
 from tallystick.provisioning.registry import DuplicateSerialError, Registered
 from tallystick.provisioning.server_link import RegistryRefusedError
 
-EntryReader = Callable[[bytes], Entry]
+EntryReader = Callable[[bytes], TokenEntry]
 """Opens a container (custody decrypts its seed)."""
 
 
@@ -32,10 +33,10 @@ def _duplicate(serial: str, where: Path) -> DuplicateSerialError:
 class PskcFolder:
     """One encrypted container a card: `SERIAL.pskcxml`. Implements Registry."""
 
-    def __init__(self, folder: Path, digits_of: Callable[[bytes], tuple[int, int]]) -> None:
-        """digits_of: (digits, moving factor) of a container."""
+    def __init__(self, folder: Path, parts_of: Callable[[bytes], Parts]) -> None:
+        """parts_of: reads a container."""
         self._folder = folder
-        self._digits_of = digits_of
+        self._parts_of = parts_of
 
     def check(self) -> None:
         try:
@@ -47,7 +48,8 @@ class PskcFolder:
         return self._folder / f"{serial}.pskcxml"
 
     def _card(self, serial: str, container: bytes, status: str) -> Registered:
-        return Registered(serial, status, *self._digits_of(container))
+        made = self._parts_of(container)
+        return Registered(serial, status, made.kind.digits, made.moving_factor)
 
     def lookup(self, serial: str) -> Registered | None:
         path = self._path(serial)
@@ -92,9 +94,11 @@ class DialectFile:
 
     def register(self, serial: str, container: bytes) -> Registered:
         entry = self._read(container)
-        if entry.digits not in self._dialect.digits:
+        if entry.kind not in self._dialect.kinds:
             raise RegistryRefusedError(
-                f"{self._dialect.name} takes no cards with {entry.digits} digits.", "digits"
+                f"{self._dialect.name} takes no cards with {entry.digits} digits and "
+                f"{entry.kind.hash}.",
+                "digits",
             )
         line = self._dialect.line(entry)
         status = "registered"
@@ -123,7 +127,7 @@ class DialectFile:
 
     def _lines(self) -> dict[str, str]:
         try:
-            text = self._path.read_text() if self._path.exists() else ""
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
             return {self._dialect.serial_of(line): line for line in text.splitlines() if line}
         except (OSError, ValueError, KeyError, TypeError):
             raise BadInputError(

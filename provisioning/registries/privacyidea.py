@@ -80,7 +80,7 @@ class PrivacyIdea:
             serial=entry.serial,
             manufacturer=MANUFACTURER,
             algorithm=HOTP_PROFILE,
-            algorithm_suite="SHA1",
+            algorithm_suite=entry.kind.hash.value,
             response_encoding="DECIMAL",
             response_length=entry.digits,
             counter=entry.moving_factor,

@@ -20,8 +20,8 @@ from tallystick.common.secret import Secret
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import Box, KeyRing
-from tallystick.server.store.models import Credential, Firm
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.models import CredentialRow, Firm
 
 DEFAULT_FIRM = 1
 PSK_SIZE = 16
@@ -32,16 +32,16 @@ MAX_TOKEN_LENGTH = 128
 # Built once: putting a statement together takes longer than running it.
 _BY_TOKEN = (
     select(
-        Credential.token_hash,
-        Credential.id,
-        Credential.firm_id,
-        Credential.role,
-        Credential.name,
-        Credential.revoked_at,
+        CredentialRow.token_hash,
+        CredentialRow.id,
+        CredentialRow.firm_id,
+        CredentialRow.role,
+        CredentialRow.name,
+        CredentialRow.revoked_at,
         Firm.policy,
     )
-    .join(Firm, Firm.id == Credential.firm_id)
-    .where(Credential.token_hash.in_(bindparam("hashes", expanding=True)))
+    .join(Firm, Firm.id == CredentialRow.firm_id)
+    .where(CredentialRow.token_hash.in_(bindparam("hashes", expanding=True)))
 )
 
 
@@ -78,7 +78,7 @@ class NewCredential:
 
 def add(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     role: Role,
     name: str,
@@ -93,7 +93,7 @@ def add(
     box = ring.encrypt(psk.reveal(), psk_binding(credential_id)) if psk else None
     try:
         connection.execute(
-            insert(Credential),
+            insert(CredentialRow),
             {
                 "id": credential_id,
                 "firm_id": firm_id,
@@ -169,10 +169,12 @@ def unknown_credential() -> ApiError:
     )
 
 
-def station_psk(connection: Connection, ring: KeyRing, credential_id: str) -> Secret:
+def station_psk(connection: Connection, ring: ServerKeyRing, credential_id: str) -> Secret:
     """The pre-shared key that a station's containers are encrypted under."""
     row = connection.execute(
-        select(Credential.psk_key_id, Credential.psk_box).where(Credential.id == credential_id)
+        select(CredentialRow.psk_key_id, CredentialRow.psk_box).where(
+            CredentialRow.id == credential_id
+        )
     ).one()
     return Secret(ring.decrypt(Box(row.psk_key_id, row.psk_box), psk_binding(credential_id)))
 
@@ -180,20 +182,20 @@ def station_psk(connection: Connection, ring: KeyRing, credential_id: str) -> Se
 def list_all(connection: Connection, firm_id: int | None = None) -> list[dict[str, Any]]:
     """Credentials without anything secret, oldest first."""
     query = select(
-        Credential.id,
-        Credential.role,
-        Credential.name,
-        Credential.created_at,
-        Credential.revoked_at,
-    ).order_by(Credential.created_at, Credential.id)
+        CredentialRow.id,
+        CredentialRow.role,
+        CredentialRow.name,
+        CredentialRow.created_at,
+        CredentialRow.revoked_at,
+    ).order_by(CredentialRow.created_at, CredentialRow.id)
     if firm_id is not None:
-        query = query.where(Credential.firm_id == firm_id)
+        query = query.where(CredentialRow.firm_id == firm_id)
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
 def revoke(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     credential_id: str,
     *,
     now: float,
@@ -204,11 +206,11 @@ def revoke(
 
     Raises ApiError (404).
     """
-    wanted = Credential.id == credential_id
+    wanted = CredentialRow.id == credential_id
     if firm_id is not None:
-        wanted &= Credential.firm_id == firm_id
+        wanted &= CredentialRow.firm_id == firm_id
     row = connection.execute(
-        select(Credential.firm_id, Credential.revoked_at).where(wanted).with_for_update()
+        select(CredentialRow.firm_id, CredentialRow.revoked_at).where(wanted).with_for_update()
     ).one_or_none()
     if row is None:
         raise ApiError(
@@ -220,7 +222,7 @@ def revoke(
         )
     if row.revoked_at is not None:
         return
-    connection.execute(update(Credential).where(wanted).values(revoked_at=int(now)))
+    connection.execute(update(CredentialRow).where(wanted).values(revoked_at=int(now)))
     record(
         connection,
         ring,

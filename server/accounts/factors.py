@@ -14,7 +14,7 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.store.database import AnyRow, StaleError
-from tallystick.server.store.keys import Box, KeyRing
+from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import Factor, SentCode
 
 
@@ -36,7 +36,7 @@ class Enrolled:
     box: Box | None
     external_id: bytes | None
 
-    def secret(self, ring: KeyRing) -> bytes:
+    def secret(self, ring: ServerKeyRing) -> bytes:
         """Raises BoxError."""
         assert self.box is not None
         return ring.decrypt(self.box, binding(self.firm_id, self.person_id, self.kind))
@@ -49,7 +49,7 @@ def binding(firm_id: int, person_id: int, kind: MethodKind) -> str:
 
 def create(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     firm_id: int,
     person_id: int,

@@ -15,7 +15,7 @@ from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import FIRM_NAME, FirmPolicy, parse
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Firm
 
 
@@ -28,7 +28,7 @@ class KnownFirm:
     policy: FirmPolicy
 
 
-def add(connection: Connection, ring: KeyRing, name: str, *, now: float, actor: str) -> int:
+def add(connection: Connection, ring: ServerKeyRing, name: str, *, now: float, actor: str) -> int:
     """Make a firm with the default policy. Raises ApiError: 422 bad name, 409 taken."""
     if not FIRM_NAME.fullmatch(name):
         raise ApiError(
@@ -103,7 +103,7 @@ def policy_from(source: str | Mapping[str, Any]) -> FirmPolicy:
 
 def set_policy(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     firm_id: int,
     policy: FirmPolicy,
     *,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.store.models import Person
+from tallystick.server.store.models import PersonRow
 
 MAX_LENGTH = 256
 # RFC 9106's second recommended option: 64 MiB, three passes; one lane, so that one log-in does
@@ -106,11 +106,13 @@ def hash_new(password: str) -> str:
 
 
 def store(connection: Connection, person_id: int, hashed: str) -> None:
-    connection.execute(update(Person).where(Person.id == person_id).values(password_hash=hashed))
+    connection.execute(
+        update(PersonRow).where(PersonRow.id == person_id).values(password_hash=hashed)
+    )
 
 
 def stored_hash(connection: Connection, person_id: int) -> str | None:
-    return connection.scalar(select(Person.password_hash).where(Person.id == person_id))
+    return connection.scalar(select(PersonRow.password_hash).where(PersonRow.id == person_id))
 
 
 def matches(stored: str | None, password: str) -> bool:

@@ -11,11 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.models import Person
+from tallystick.server.store.models import PersonRow
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor."""
 
     id: int
@@ -31,13 +31,13 @@ class Known:
 
 def ensure(connection: Connection, firm_id: int, login: str, now: float) -> int:
     """The id of the person with this login, made known if new."""
-    query = select(Person.id).where(Person.firm_id == firm_id, Person.login == login)
+    query = select(PersonRow.id).where(PersonRow.firm_id == firm_id, PersonRow.login == login)
     known = connection.scalar(query)
     if known is not None:
         return known
     try:
         with connection.begin_nested():
-            connection.execute(insert(Person), _new_row(firm_id, login, PersonRole.USER, now))
+            connection.execute(insert(PersonRow), _new_row(firm_id, login, PersonRole.USER, now))
     except IntegrityError:  # another worker was first
         pass
     return connection.execute(query).scalar_one()
@@ -55,7 +55,7 @@ def add(
     """Make a person. Raises ApiError (409) when the login is taken."""
     row = _new_row(firm_id, login, role, now) | {"email": email}
     try:
-        made = connection.execute(insert(Person).returning(Person.id), row)
+        made = connection.execute(insert(PersonRow).returning(PersonRow.id), row)
     except IntegrityError:
         raise ApiError(
             409,
@@ -67,7 +67,7 @@ def add(
     return int(made.scalar_one())
 
 
-def by_login(connection: Connection, firm_id: int, login: str) -> Known:
+def by_login(connection: Connection, firm_id: int, login: str) -> KnownPerson:
     """Raises ApiError (404)."""
     found = find(connection, firm_id, login)
     if found is None:
@@ -75,28 +75,32 @@ def by_login(connection: Connection, firm_id: int, login: str) -> Known:
     return found
 
 
-def find(connection: Connection, firm_id: int, login: str, *, lock: bool = False) -> Known | None:
-    query = _query().where(Person.firm_id == firm_id, Person.login == login)
+def find(
+    connection: Connection, firm_id: int, login: str, *, lock: bool = False
+) -> KnownPerson | None:
+    query = _query().where(PersonRow.firm_id == firm_id, PersonRow.login == login)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return _known(row) if row is not None else None
 
 
-def get(connection: Connection, firm_id: int, person_id: int) -> Known:
+def get(connection: Connection, firm_id: int, person_id: int) -> KnownPerson:
     """Raises ApiError (404) also for a person of another firm."""
-    query = _query().where(Person.firm_id == firm_id, Person.id == person_id)
+    query = _query().where(PersonRow.firm_id == firm_id, PersonRow.id == person_id)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise no_such_person()
     return _known(row)
 
 
-def search(connection: Connection, firm_id: int, text: str, *, limit: int = 100) -> list[Known]:
+def search(
+    connection: Connection, firm_id: int, text: str, *, limit: int = 100
+) -> list[KnownPerson]:
     """People whose login contains the text, by login."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     query = (
         _query()
-        .where(Person.firm_id == firm_id, Person.login.ilike(f"%{escaped}%", escape="\\"))
-        .order_by(Person.login)
+        .where(PersonRow.firm_id == firm_id, PersonRow.login.ilike(f"%{escaped}%", escape="\\"))
+        .order_by(PersonRow.login)
         .limit(limit)
     )
     return [_known(row) for row in connection.execute(query)]
@@ -105,7 +109,9 @@ def search(connection: Connection, firm_id: int, text: str, *, limit: int = 100)
 def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:
     """Set columns. Raises ApiError (404)."""
     changed = connection.execute(
-        update(Person).where(Person.firm_id == firm_id, Person.id == person_id).values(**values)
+        update(PersonRow)
+        .where(PersonRow.firm_id == firm_id, PersonRow.id == person_id)
+        .values(**values)
     )
     if changed.rowcount != 1:
         raise no_such_person()
@@ -114,8 +120,8 @@ def change(connection: Connection, firm_id: int, person_id: int, **values: Any) 
 def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
     """From now on a password alone does not sign this person in."""
     connection.execute(
-        update(Person)
-        .where(Person.id == person_id, Person.enrolled_at.is_(None))
+        update(PersonRow)
+        .where(PersonRow.id == person_id, PersonRow.enrolled_at.is_(None))
         .values(enrolled_at=int(now))
     )
 
@@ -131,11 +137,11 @@ def no_such_person() -> ApiError:
 
 
 def _query() -> Any:
-    return select(*Person.__table__.columns)
+    return select(*PersonRow.__table__.columns)
 
 
-def _known(row: AnyRow) -> Known:
-    return Known(
+def _known(row: AnyRow) -> KnownPerson:
+    return KnownPerson(
         id=row.id,
         firm_id=row.firm_id,
         login=row.login,

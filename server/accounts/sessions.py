@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.server.accounts.people import Known, get
+from tallystick.server.accounts.people import KnownPerson, get
 from tallystick.server.accounts.policy import FirmPolicy, parse
-from tallystick.server.store.models import Firm, Person
+from tallystick.server.store.models import Firm, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
     OidcCode,
     RememberedDevice,
     SentCode,
-    Session,
+    SessionRow,
 )
 
 SEEN_STEP_S = 60
@@ -28,7 +28,7 @@ class SignedIn:
     in it. Times in seconds since 1970."""
 
     id: int
-    person: Known
+    person: KnownPerson
     policy: FirmPolicy
     firm: str
     amr: tuple[str, ...]
@@ -60,7 +60,7 @@ def digest(token: str) -> bytes:
 def open_session(
     connection: Connection,
     *,
-    person: Known,
+    person: KnownPerson,
     policy: FirmPolicy,
     amr: tuple[str, ...],
     browser: str,
@@ -70,7 +70,7 @@ def open_session(
     """→ the token for the browser's cookie."""
     token = new_token()
     connection.execute(
-        insert(Session),
+        insert(SessionRow),
         {
             "token_hash": digest(token),
             "firm_id": person.firm_id,
@@ -90,11 +90,11 @@ def open_session(
 def current(connection: Connection, token: str, firm_id: int, now: float) -> SignedIn | None:
     """The live session of a token, in this firm only."""
     row = connection.execute(
-        select(Session.id, Session.person_id, Session.amr, Session.created_at)
-        .add_columns(Session.seen_at, Session.expires_at, Session.proved_at)
+        select(SessionRow.id, SessionRow.person_id, SessionRow.amr, SessionRow.created_at)
+        .add_columns(SessionRow.seen_at, SessionRow.expires_at, SessionRow.proved_at)
         .add_columns(Firm.policy, Firm.name)
-        .join(Firm, Firm.id == Session.firm_id)
-        .where(Session.token_hash == digest(token), Session.firm_id == firm_id)
+        .join(Firm, Firm.id == SessionRow.firm_id)
+        .where(SessionRow.token_hash == digest(token), SessionRow.firm_id == firm_id)
     ).one_or_none()
     if row is None:
         return None
@@ -112,8 +112,8 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
 def touch(connection: Connection, session_id: int, now: float) -> None:
     """Note that the session is used (at most once a minute)."""
     connection.execute(
-        update(Session)
-        .where(Session.id == session_id, Session.seen_at <= int(now) - SEEN_STEP_S)
+        update(SessionRow)
+        .where(SessionRow.id == session_id, SessionRow.seen_at <= int(now) - SEEN_STEP_S)
         .values(seen_at=int(now))
     )
 
@@ -122,26 +122,28 @@ def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...], 
     """The user has proved himself by further methods in this session."""
     names = ",".join(dict.fromkeys((*session.amr, *amr, "mfa")))
     connection.execute(
-        update(Session).where(Session.id == session.id).values(amr=names, proved_at=int(now))
+        update(SessionRow).where(SessionRow.id == session.id).values(amr=names, proved_at=int(now))
     )
 
 
 def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:
     rows = connection.execute(
-        select(Session.id, Session.browser, Session.source, Session.amr)
-        .add_columns(Session.created_at, Session.seen_at)
-        .where(Session.person_id == person_id, Session.expires_at > int(now))
-        .order_by(Session.seen_at.desc(), Session.id.desc())
+        select(SessionRow.id, SessionRow.browser, SessionRow.source, SessionRow.amr)
+        .add_columns(SessionRow.created_at, SessionRow.seen_at)
+        .where(SessionRow.person_id == person_id, SessionRow.expires_at > int(now))
+        .order_by(SessionRow.seen_at.desc(), SessionRow.id.desc())
     )
     return [Listed(*row) for row in rows]
 
 
 def end(connection: Connection, person_id: int, session_id: int) -> None:
     """End one session of a person; one that is not there is as good as ended."""
-    mine = select(Session.id).where(Session.id == session_id, Session.person_id == person_id)
+    mine = select(SessionRow.id).where(
+        SessionRow.id == session_id, SessionRow.person_id == person_id
+    )
     connection.execute(delete(OidcCode).where(OidcCode.session_id.in_(mine)))
     connection.execute(
-        delete(Session).where(Session.id == session_id, Session.person_id == person_id)
+        delete(SessionRow).where(SessionRow.id == session_id, SessionRow.person_id == person_id)
     )
 
 
@@ -153,13 +155,13 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     hashes = select(Attempt.token_hash).where(under_way)
     connection.execute(delete(SentCode).where(SentCode.attempt.in_(hashes)))
     connection.execute(delete(Attempt).where(under_way))
-    ended = Session.person_id == person_id
+    ended = SessionRow.person_id == person_id
     if but is not None:
-        ended &= Session.id != but
+        ended &= SessionRow.id != but
     connection.execute(
-        delete(OidcCode).where(OidcCode.session_id.in_(select(Session.id).where(ended)))
+        delete(OidcCode).where(OidcCode.session_id.in_(select(SessionRow.id).where(ended)))
     )
-    connection.execute(delete(Session).where(ended))
+    connection.execute(delete(SessionRow).where(ended))
     connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
 
 
@@ -167,12 +169,14 @@ def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float
     """A policy that is stricter than before holds for what was opened under the old one, too."""
     longest = policy.session_hours * 3600
     connection.execute(
-        update(Session)
-        .where(Session.firm_id == firm_id, Session.expires_at > Session.created_at + longest)
-        .values(expires_at=Session.created_at + longest)
+        update(SessionRow)
+        .where(
+            SessionRow.firm_id == firm_id, SessionRow.expires_at > SessionRow.created_at + longest
+        )
+        .values(expires_at=SessionRow.created_at + longest)
     )
     until = int(now) + policy.remember_device_days * 86400
-    of_firm = select(Person.id).where(Person.firm_id == firm_id)
+    of_firm = select(PersonRow.id).where(PersonRow.firm_id == firm_id)
     connection.execute(
         update(RememberedDevice)
         .where(RememberedDevice.person_id.in_(of_firm), RememberedDevice.expires_at > until)

@@ -1,1 +1,1 @@
-"""HTTP: one module a resource. Wire contract: docs/protocols.md, section 4."""
+"""HTTP: one module a resource. Wire contract: docs/reference/protocols.md, section 4."""

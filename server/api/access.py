@@ -16,19 +16,19 @@ from tallystick.server.accounts.credentials import (
     unknown_credential,
 )
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 
 SCHEME = "bearer "
 
 
-def state_of(request: Request) -> State:
+def state_of(request: Request) -> ServerState:
     """The server's parts."""
     state = request.app.state.server
-    assert isinstance(state, State)
+    assert isinstance(state, ServerState)
     return state
 
 
-ServerState = Annotated[State, Depends(state_of)]
+AState = Annotated[ServerState, Depends(state_of)]
 
 
 def token_hash(request: Request) -> bytes:

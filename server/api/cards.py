@@ -9,11 +9,11 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from tallystick.server.accounts.credentials import Caller, Role, station_psk
-from tallystick.server.api.access import ServerState, only
+from tallystick.server.api.access import AState, only
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.loans.holding import CardStatus
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
 from tallystick.server.stock.containers import Container, Opening
 from tallystick.server.stock.intake import read_entries
@@ -74,7 +74,7 @@ CONTAINER_BODY: dict[str, Any] = {
 
 @router.post("", status_code=201, openapi_extra=CONTAINER_BODY)
 async def register(
-    request: Request, response: Response, state: ServerState, caller: Station
+    request: Request, response: Response, state: AState, caller: Station
 ) -> Registration:
     """Register every card of a PSKC container (AES-128-CBC under the station's pre-shared key,
     HMAC-SHA1 MAC), or none. 200 instead of 201 when all were registered before."""
@@ -85,7 +85,7 @@ async def register(
     return Registration(cards=[RegisteredCard(**answer) for answer in answers])
 
 
-def _register(state: State, caller: Caller, container: bytes) -> list[dict[str, Any]]:
+def _register(state: ServerState, caller: Caller, container: bytes) -> list[dict[str, Any]]:
     with state.database.read() as connection:
         psk = station_psk(connection, state.ring, caller.id)
     entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
@@ -113,14 +113,14 @@ async def _body(request: Request, limit: int) -> bytes:
 
 
 @router.get("/{serial}")
-def show(serial: Serial, state: ServerState, caller: AnyOfThese) -> CardView:
+def show(serial: Serial, state: AState, caller: AnyOfThese) -> CardView:
     """One card. A station sees the cards that it registered."""
     with state.database.read() as connection:
         return CardView(**cards.describe(connection, caller, serial, state.now()))
 
 
 @router.delete("/{serial}", status_code=204)
-def remove(serial: Serial, state: ServerState, caller: StationOrAdmin) -> None:
+def remove(serial: Serial, state: AState, caller: StationOrAdmin) -> None:
     """Delete a card; its counter stays as a tombstone."""
     with state.database.write() as connection:
         cards.remove(connection, state.ring, caller, serial, state.now())
@@ -128,7 +128,7 @@ def remove(serial: Serial, state: ServerState, caller: StationOrAdmin) -> None:
 
 @router.put("/{serial}/assignment")
 def assign(
-    serial: Serial, body: AssignmentRequest, state: ServerState, caller: StationOrAdmin
+    serial: Serial, body: AssignmentRequest, state: AState, caller: StationOrAdmin
 ) -> CardView:
     """Give an unassigned card to a user."""
     with state.database.write() as connection:
@@ -139,7 +139,7 @@ def assign(
 
 
 @router.delete("/{serial}/assignment")
-def take_back(serial: Serial, state: ServerState, caller: Admin) -> CardView:
+def take_back(serial: Serial, state: AState, caller: Admin) -> CardView:
     """End an assignment or a loan."""
     with state.database.write() as connection:
         view = holding.take_back(connection, state.ring, caller, serial, now=state.now())
@@ -147,9 +147,7 @@ def take_back(serial: Serial, state: ServerState, caller: Admin) -> CardView:
 
 
 @router.put("/{serial}/status")
-def set_status(
-    serial: Serial, body: StatusRequest, state: ServerState, caller: DeskOrAdmin
-) -> CardView:
+def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """Report a card lost, found again, or (administrators) retire it."""
     if body.status is CardStatus.RETIRED and caller.role is not Role.ADMIN:
         raise ApiError(
@@ -167,7 +165,7 @@ def set_status(
 
 
 @router.post("/{serial}/unlock", status_code=204)
-def unlock(serial: Serial, state: ServerState, caller: Admin) -> None:
+def unlock(serial: Serial, state: AState, caller: Admin) -> None:
     """Lift a lock-out."""
     with state.database.write() as connection:
         holding.unlock(connection, state.ring, caller, serial, now=state.now())

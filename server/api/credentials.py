@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import Caller, Role
-from tallystick.server.api.access import ServerState, only
+from tallystick.server.api.access import AState, only
 
 router = APIRouter(prefix="/v1/credentials", tags=["credentials"])
 
@@ -45,7 +45,7 @@ class CredentialList(BaseModel):
 
 
 @router.post("", status_code=201, response_model_exclude_none=True)
-def add(body: NewCredentialRequest, state: ServerState, caller: Admin) -> NewCredentialAnswer:
+def add(body: NewCredentialRequest, state: AState, caller: Admin) -> NewCredentialAnswer:
     """Make a credential in the administrator's firm."""
     with state.database.write() as connection:
         made = credentials.add(
@@ -66,7 +66,7 @@ def add(body: NewCredentialRequest, state: ServerState, caller: Admin) -> NewCre
 
 
 @router.get("")
-def show(state: ServerState, caller: Admin) -> CredentialList:
+def show(state: AState, caller: Admin) -> CredentialList:
     """The firm's credentials, revoked ones too."""
     with state.database.read() as connection:
         rows = credentials.list_all(connection, caller.firm_id)
@@ -74,7 +74,7 @@ def show(state: ServerState, caller: Admin) -> CredentialList:
 
 
 @router.delete("/{credential_id}", status_code=204)
-def revoke(credential_id: CredentialId, state: ServerState, caller: Admin) -> None:
+def revoke(credential_id: CredentialId, state: AState, caller: Admin) -> None:
     """Refuse the credential from now on."""
     with state.database.write() as connection:
         credentials.revoke(

@@ -11,12 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import parse
-from tallystick.server.api.access import ServerState
+from tallystick.server.api.access import AState
 from tallystick.server.api.cards import CardView, DeskOrAdmin, Login, Serial
 from tallystick.server.errors import ApiError
 from tallystick.server.loans import desk
-from tallystick.server.loans.desk import Where
-from tallystick.server.state import State
+from tallystick.server.loans.desk import Whereabouts
 
 router = APIRouter(prefix="/v1", tags=["desk"])
 
@@ -81,9 +80,9 @@ class PersonList(BaseModel):
 
 @router.get("/cards")
 def list_cards(
-    state: ServerState,
+    state: AState,
     caller: DeskOrAdmin,
-    where: Where | None = None,
+    where: Whereabouts | None = None,
     q: Text = "",
     after: Text = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
@@ -104,7 +103,7 @@ def list_cards(
 
 @router.get("/people")
 def list_people(
-    state: ServerState,
+    state: AState,
     caller: DeskOrAdmin,
     q: Text = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
@@ -116,7 +115,7 @@ def list_people(
 
 
 @router.post("/cards/{serial}/loan")
-def lend(serial: Serial, body: LoanRequest, state: ServerState, caller: DeskOrAdmin) -> CardView:
+def lend(serial: Serial, body: LoanRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """Lend a card that nobody holds, for the day or until a given second."""
     return _done(
         state,
@@ -130,9 +129,7 @@ def lend(serial: Serial, body: LoanRequest, state: ServerState, caller: DeskOrAd
 
 
 @router.post("/cards/{serial}/return")
-def give_back(
-    serial: Serial, body: ReturnRequest, state: ServerState, caller: DeskOrAdmin
-) -> CardView:
+def give_back(serial: Serial, body: ReturnRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """End a loan, also one that is overdue."""
     return _done(
         state,
@@ -145,7 +142,7 @@ def give_back(
 
 @router.post("/cards/{serial}/replacement")
 def replace(
-    serial: Serial, body: ReplacementRequest, state: ServerState, caller: DeskOrAdmin
+    serial: Serial, body: ReplacementRequest, state: AState, caller: DeskOrAdmin
 ) -> CardView:
     """Report a card lost and hand another to its holder. → the new card"""
     return _done(
@@ -161,7 +158,7 @@ def replace(
 
 @router.post("/cards/{serial}/resynchronisation")
 def resynchronise(
-    serial: Serial, body: ResynchronisationRequest, state: ServerState, caller: DeskOrAdmin
+    serial: Serial, body: ResynchronisationRequest, state: AState, caller: DeskOrAdmin
 ) -> CardView:
     """Find a drifted card again by two successive codes, whoever holds it."""
     return _done(
@@ -174,9 +171,7 @@ def resynchronise(
 
 
 @router.post("/cards/{serial}/retirement")
-def retire(
-    serial: Serial, body: RetirementRequest, state: ServerState, caller: DeskOrAdmin
-) -> CardView:
+def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """Retire a card for good."""
     return _done(
         state,
@@ -192,7 +187,7 @@ def _codes(codes: list[str] | None) -> tuple[str, ...] | None:
 
 
 def _done(
-    state: State,
+    state: AState,
     caller: Caller,
     serial: str,
     act: Callable[..., dict[str, Any] | ApiError],

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tallystick.common.secret import Secret
-from tallystick.server.api.access import ServerState
+from tallystick.server.api.access import AState
 from tallystick.server.api.cards import Admin, RegisteredCard
 from tallystick.server.stock import cards
 from tallystick.server.stock.containers import Container, Opening, Weakness, refuse
@@ -37,9 +37,7 @@ class Import(BaseModel):
 
 
 @router.post("/import", status_code=201)
-def import_cards(
-    body: ImportRequest, response: Response, state: ServerState, caller: Admin
-) -> Import:
+def import_cards(body: ImportRequest, response: Response, state: AState, caller: Admin) -> Import:
     """Register every card of a PSKC container, HOTP or TOTP, or none. 200 instead of 201 when all
     were registered before."""
     opening = Opening(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tallystick import __version__
 from tallystick.server import metrics
 from tallystick.server.accounts.credentials import Caller, Role
-from tallystick.server.api.access import ServerState, only
+from tallystick.server.api.access import AState, only
 from tallystick.server.store import schema
 
 router = APIRouter(prefix="/v1", tags=["system"])
@@ -29,7 +29,7 @@ class Self(BaseModel):
 
 
 @router.get("/health")
-def health(state: ServerState) -> Health:
+def health(state: AState) -> Health:
     """Is the server up, and does its database answer?"""
     with state.database.read() as connection:
         schema.revision(connection)

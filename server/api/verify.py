@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.api.access import state_of, token_hash
-from tallystick.server.checking.verification import Check
+from tallystick.server.checking.verification import CodeCheck
 from tallystick.server.rules.judge import Reason
 
 router = APIRouter(prefix="/v1", tags=["verification"])
@@ -77,7 +77,7 @@ async def resynchronise(body: ResynchroniseRequest, request: Request) -> Respons
 
 
 async def _answer(request: Request, subject: _Subject, codes: tuple[str, ...]) -> Response:
-    check = Check(token_hash(request), subject.user, subject.serial, codes)
+    check = CodeCheck(token_hash(request), subject.user, subject.serial, codes)
     outcome = await state_of(request).group.check(check)
     if outcome.reason is Reason.THROTTLED:
         wait = outcome.retry_after_s

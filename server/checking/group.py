@@ -17,7 +17,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.server import metrics
-from tallystick.server.checking.verification import Check, Outcome, Verifier
+from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import (
     IN_THE_WAY,
@@ -36,10 +36,10 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 
 log = logging.getLogger(__name__)
 
-Waiting = tuple[Check, "asyncio.Future[Outcome]", asyncio.AbstractEventLoop]
+Waiting = tuple[CodeCheck, "asyncio.Future[CodeOutcome]", asyncio.AbstractEventLoop]
 
 
-class Group:
+class GroupCommit:
     """A queue of checks and the thread that works it off."""
 
     def __init__(self, database: Database, verifier: Verifier, clock: Callable[[], float]) -> None:
@@ -53,10 +53,10 @@ class Group:
         self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
         self._thread.start()
 
-    async def check(self, check: Check) -> Outcome:
+    async def check(self, check: CodeCheck) -> CodeOutcome:
         """The outcome, committed. Raises ApiError."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
+        future: asyncio.Future[CodeOutcome] = loop.create_future()
         with self._arrived:
             if self._closing or len(self._queue) >= MAX_QUEUE:
                 raise _busy()
@@ -82,7 +82,7 @@ class Group:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
             self._answer(batch, self._each_or_all([check for check, _, _ in batch]))
 
-    def _each_or_all(self, checks: list[Check]) -> list[Outcome | ApiError]:
+    def _each_or_all(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         """A check that cannot be judged at all fails alone: it holds up and spoils no other."""
         try:
             return self._judge(checks)
@@ -93,7 +93,7 @@ class Group:
             log.error("a check failed: %s", type(error).__name__)
             return [_failed()]
 
-    def _judge(self, checks: list[Check]) -> list[Outcome | ApiError]:
+    def _judge(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
         stale, waited, pause = 0, 0.0, FIRST_PAUSE_S
         while stale < MAX_TRIES and waited < RECONNECT_S:
@@ -123,7 +123,7 @@ class Group:
                 return answers
         return [_busy() for _ in checks]
 
-    def _answer(self, batch: list[Waiting], answers: list[Outcome | ApiError]) -> None:
+    def _answer(self, batch: list[Waiting], answers: list[CodeOutcome | ApiError]) -> None:
         def deliver() -> None:
             for (_, future, _), answer in zip(batch, answers, strict=True):
                 if future.done():

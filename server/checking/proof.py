@@ -9,12 +9,12 @@ from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.checking.tokens import CardToken, move
 from tallystick.server.rules.judge import Judgement
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 
 def judge_card(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     row: AnyRow,
     codes: tuple[str, ...],
     policy: FirmPolicy,

@@ -20,8 +20,8 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Judgement, Reason, judge
 from tallystick.server.stock.cards import REGISTERED, generator_of, seed_binding, state_of
 from tallystick.server.store.database import AnyRow, StaleError
-from tallystick.server.store.keys import Box, KeyRing
-from tallystick.server.store.models import Assignment, Card, Person
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor
 
 APP_STEP_S = 30
@@ -29,7 +29,7 @@ APP_DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Question:
+class CodeQuestion:
     """Whose codes (a user's or a card's), in which firm, judged by which rules; methods: of which
     kinds of token."""
 
@@ -41,7 +41,7 @@ class Question:
     methods: frozenset[MethodKind]
 
 
-class Token(ABC):
+class OathToken(ABC):
     """Makes codes. state: as this transaction has left it so far."""
 
     method: ClassVar[MethodKind]
@@ -51,7 +51,7 @@ class Token(ABC):
 
     @abstractmethod
     def judge(
-        self, ring: KeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
+        self, ring: ServerKeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
     ) -> Judgement:
         """Changes nothing. Raises BoxError."""
 
@@ -61,7 +61,7 @@ class Token(ABC):
         there. Raises StaleError when the token is no longer as it was judged."""
 
 
-class CardToken(Token):
+class CardToken(OathToken):
     """A card in service, with its holder."""
 
     method = MethodKind.CARD
@@ -76,7 +76,7 @@ class CardToken(Token):
         self._used_at = row.last_used_at
 
     def judge(
-        self, ring: KeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
+        self, ring: ServerKeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
     ) -> Judgement:
         if wait_s := self.state.throttle.wait_s(now):
             return Judgement(Reason.THROTTLED, self.state, wait_s)
@@ -108,7 +108,7 @@ class CardToken(Token):
         self.state = state
 
 
-class AppToken(Token):
+class AppToken(OathToken):
     """A confirmed authenticator app. Its moving factor is the time step after the last accepted
     one. A telephone's clock is right: it does not drift, and two codes do not resynchronise it."""
 
@@ -121,7 +121,7 @@ class AppToken(Token):
         self.state = CodeState(factor.position + 1, factor.throttle)
 
     def judge(
-        self, ring: KeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
+        self, ring: ServerKeyRing, codes: tuple[str, ...], policy: CodePolicy, now: int
     ) -> Judgement:
         if wait_s := self.state.throttle.wait_s(now):
             return Judgement(Reason.THROTTLED, self.state, wait_s)
@@ -152,48 +152,48 @@ class AppToken(Token):
 # Statements of the fast path are built once: that takes longer than running them.
 _HELD = (
     select(
-        Card.id,
-        Card.firm_id,
-        Card.serial,
-        Card.digits,
-        Card.seed_key_id,
-        Card.seed_box,
-        Card.moving_factor,
-        Card.failures,
-        Card.lockout_s,
-        Card.blocked_until,
-        Card.last_used_at,
-        Card.algorithm,
-        Card.step_s,
-        Card.drift,
-        Person.login,
+        CardRow.id,
+        CardRow.firm_id,
+        CardRow.serial,
+        CardRow.digits,
+        CardRow.seed_key_id,
+        CardRow.seed_box,
+        CardRow.moving_factor,
+        CardRow.failures,
+        CardRow.lockout_s,
+        CardRow.blocked_until,
+        CardRow.last_used_at,
+        CardRow.algorithm,
+        CardRow.step_s,
+        CardRow.drift,
+        PersonRow.login,
     )
-    .join(Assignment, Assignment.card_id == Card.id)
-    .join(Person, Person.id == Assignment.person_id)
+    .join(Assignment, Assignment.card_id == CardRow.id)
+    .join(PersonRow, PersonRow.id == Assignment.person_id)
     .where(
-        Card.status == REGISTERED,
-        or_(Card.valid_until.is_(None), Card.valid_until > bindparam("now")),
+        CardRow.status == REGISTERED,
+        or_(CardRow.valid_until.is_(None), CardRow.valid_until > bindparam("now")),
         or_(Assignment.expires_at.is_(None), Assignment.expires_at > bindparam("now")),
-        Person.disabled_at.is_(None),
+        PersonRow.disabled_at.is_(None),
     )
-    .order_by(Card.id)
-    .with_for_update(of=Card)
+    .order_by(CardRow.id)
+    .with_for_update(of=CardRow)
 )
 _PERSON = (
-    Person.firm_id.in_(bindparam("firms", expanding=True)),
-    Person.login.in_(bindparam("names", expanding=True)),
+    PersonRow.firm_id.in_(bindparam("firms", expanding=True)),
+    PersonRow.login.in_(bindparam("names", expanding=True)),
 )
 _CARDS_BY_USER = _HELD.where(*_PERSON)
 _CARDS_BY_SERIAL = _HELD.where(
-    Card.firm_id.in_(bindparam("firms", expanding=True)),
-    Card.serial.in_(bindparam("names", expanding=True)),
+    CardRow.firm_id.in_(bindparam("firms", expanding=True)),
+    CardRow.serial.in_(bindparam("names", expanding=True)),
 )
 _APPS_BY_USER = (
-    select(*Factor.__table__.columns, Person.login)
-    .join(Person, Person.id == Factor.person_id)
+    select(*Factor.__table__.columns, PersonRow.login)
+    .join(PersonRow, PersonRow.id == Factor.person_id)
     .where(
         *_PERSON,
-        Person.disabled_at.is_(None),
+        PersonRow.disabled_at.is_(None),
         Factor.kind == MethodKind.TOTP.value,
         Factor.confirmed_at.is_not(None),
     )
@@ -201,12 +201,12 @@ _APPS_BY_USER = (
     .with_for_update(of=Factor)
 )
 _MOVE = (
-    update(Card)
+    update(CardRow)
     .where(
-        Card.id == bindparam("card"),
-        Card.moving_factor == bindparam("seen_factor"),
-        Card.failures == bindparam("seen_failures"),
-        Card.blocked_until == bindparam("seen_blocked_until"),
+        CardRow.id == bindparam("card"),
+        CardRow.moving_factor == bindparam("seen_factor"),
+        CardRow.failures == bindparam("seen_failures"),
+        CardRow.blocked_until == bindparam("seen_blocked_until"),
     )
     .values(
         moving_factor=bindparam("factor"),
@@ -231,10 +231,12 @@ class Tokens:
     the order of their ids) in one statement for cards of users, one for cards by serial number, one
     for apps."""
 
-    def __init__(self, connection: Connection, questions: Sequence[Question], now: float) -> None:
+    def __init__(
+        self, connection: Connection, questions: Sequence[CodeQuestion], now: float
+    ) -> None:
         self._moves: list[dict[str, object]] = []
         self._by_id: dict[int, CardToken] = {}
-        self._by_user: defaultdict[tuple[int, str], list[Token]] = defaultdict(list)
+        self._by_user: defaultdict[tuple[int, str], list[OathToken]] = defaultdict(list)
         self._by_serial: dict[tuple[int, str], CardToken] = {}
         firms = {question.firm_id for question in questions}
         serials = {one.serial for one in questions if one.serial is not None}
@@ -267,9 +269,9 @@ class Tokens:
         move(connection, self._moves)
         self._moves.clear()
 
-    def of(self, question: Question) -> list[Token]:
+    def of(self, question: CodeQuestion) -> list[OathToken]:
         """Those that may answer the question; two codes are for cards, which may have drifted."""
-        found: list[Token] = []
+        found: list[OathToken] = []
         if question.user is not None:
             found += self._by_user[question.firm_id, question.user]
         elif card := self._by_serial.get((question.firm_id, question.serial or "")):
@@ -278,5 +280,5 @@ class Tokens:
         return [token for token in found if token.method in kinds]
 
 
-def _users(questions: Iterable[Question]) -> set[str]:
+def _users(questions: Iterable[CodeQuestion]) -> set[str]:
     return {question.user for question in questions if question.user is not None}

@@ -13,15 +13,15 @@ from sqlalchemy import Connection
 
 from tallystick.server.accounts.credentials import Caller, Role, authenticate_all
 from tallystick.server.accounts.policy import MethodKind, code_policy, parse
-from tallystick.server.checking.tokens import Question, Tokens
+from tallystick.server.checking.tokens import CodeQuestion, Tokens
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.judge import Reason
 from tallystick.server.store.audit import Act, WorkerChain
-from tallystick.server.store.keys import BoxError, KeyRing
+from tallystick.server.store.keys import BoxError, ServerKeyRing
 
 
 @dataclass(frozen=True)
-class Check:
+class CodeCheck:
     """One request: whose code (a user's or a card's), and one code or two successive ones."""
 
     token_hash: bytes
@@ -31,7 +31,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CodeOutcome:
     """reason `throttled` is answered with 429 and retry_after_s; all others with 200. method,
     serial: of the token that was judged; an app has no serial number."""
 
@@ -48,21 +48,21 @@ class Outcome:
 class Verifier:
     """Judges batches. One per worker thread: it owns the worker's audit chain."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: ServerKeyRing) -> None:
         self._ring = ring
         self.chain = WorkerChain(ring)
 
     def run(
-        self, connection: Connection, checks: Sequence[Check], now: float
-    ) -> list[Outcome | ApiError]:
+        self, connection: Connection, checks: Sequence[CodeCheck], now: float
+    ) -> list[CodeOutcome | ApiError]:
         """Judge the checks in order. Outcomes hold once the caller's transaction is committed.
 
         Raises StaleError when the transaction must be rolled back and run again.
         """
         callers = authenticate_all(connection, {check.token_hash for check in checks})
-        answers: list[Outcome | ApiError] = []
-        wanted: list[tuple[Check, Caller] | ApiError] = []
-        answer: Outcome | ApiError
+        answers: list[CodeOutcome | ApiError] = []
+        wanted: list[tuple[CodeCheck, Caller] | ApiError] = []
+        answer: CodeOutcome | ApiError
         for check in checks:
             try:
                 wanted.append((check, _service(callers[check.token_hash].caller())))
@@ -82,16 +82,16 @@ class Verifier:
                 answers.append(_unreadable(unreadable))
                 continue
             answers.append(answer)
-            if isinstance(answer, Outcome):
+            if isinstance(answer, CodeOutcome):
                 acts.append(_act(check, caller, answer, now))
         tokens.store(connection)
         self.chain.append(connection, acts, int(now * 1000))
         return answers
 
 
-def _question(check: Check, caller: Caller) -> Question:
+def _question(check: CodeCheck, caller: Caller) -> CodeQuestion:
     policy = parse(caller.policy)
-    return Question(
+    return CodeQuestion(
         caller.firm_id,
         check.user,
         check.serial,
@@ -102,8 +102,8 @@ def _question(check: Check, caller: Caller) -> Question:
 
 
 def ask(
-    connection: Connection, ring: KeyRing, question: Question, now: float
-) -> Outcome | ApiError:
+    connection: Connection, ring: ServerKeyRing, question: CodeQuestion, now: float
+) -> CodeOutcome | ApiError:
     """Judge one question in the caller's transaction. Raises StaleError, BoxError."""
     tokens = Tokens(connection, [question], now)
     answer = _answer(connection, ring, tokens, question, int(now))
@@ -112,11 +112,11 @@ def ask(
 
 
 def _answer(
-    connection: Connection, ring: KeyRing, tokens: Tokens, question: Question, now: int
-) -> Outcome | ApiError:
+    connection: Connection, ring: ServerKeyRing, tokens: Tokens, question: CodeQuestion, now: int
+) -> CodeOutcome | ApiError:
     held = tokens.of(question)
     if not held:
-        return Outcome(Reason.NO_CARD)
+        return CodeOutcome(Reason.NO_CARD)
     fitting = [token for token in held if all(len(c) == token.digits for c in question.codes)]
     if not fitting:
         return _wrong_length(held[0].digits)
@@ -127,7 +127,7 @@ def _answer(
     elif verdict.reason is not Reason.REPLAYED:
         for other, failed in judged:
             other.store(connection, failed.state, used_at=None)
-    return Outcome(verdict.reason, token.method, token.serial, verdict.retry_after_s)
+    return CodeOutcome(verdict.reason, token.method, token.serial, verdict.retry_after_s)
 
 
 # Of a user's several tokens, the most favourable verdict is the answer.
@@ -166,7 +166,7 @@ def _unreadable(error: BoxError) -> ApiError:
     return ApiError(500, "seed-unreadable", error.what, kept=error.kept, todo=error.todo)
 
 
-def _act(check: Check, caller: Caller, outcome: Outcome, now: float) -> Act:
+def _act(check: CodeCheck, caller: Caller, outcome: CodeOutcome, now: float) -> Act:
     action = "resynchronised" if len(check.codes) == 2 else "verified"
     detail: dict[str, str | int] = {"reason": outcome.reason.value}
     if check.user is not None:

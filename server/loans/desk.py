@@ -22,14 +22,14 @@ from tallystick.server.rules.judge import Judgement, Reason
 from tallystick.server.stock.cards import describe, find, view
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import KeyRing
-from tallystick.server.store.models import Assignment, Card, Person
+from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import Assignment, CardRow, PersonRow
 
 Codes = tuple[str, ...]
 Answer = dict[str, Any] | ApiError
 
 
-class Where(StrEnum):
+class Whereabouts(StrEnum):
     """Where cards are. pool: in service and with nobody. overdue: lent, and the loan is over."""
 
     POOL = "pool"
@@ -44,7 +44,7 @@ def listed(
     connection: Connection,
     caller: Caller,
     *,
-    where: Where | None,
+    where: Whereabouts | None,
     text: str,
     after: str,
     limit: int,
@@ -52,11 +52,11 @@ def listed(
 ) -> list[dict[str, Any]]:
     """Cards by serial number. text: part of the serial number or of the holder's login."""
     query = (
-        select(*Card.__table__.columns, Person.login, Assignment.expires_at)
-        .outerjoin(Assignment, Assignment.card_id == Card.id)
-        .outerjoin(Person, Person.id == Assignment.person_id)
-        .where(Card.firm_id == caller.firm_id, Card.serial > after)
-        .order_by(Card.serial)
+        select(*CardRow.__table__.columns, PersonRow.login, Assignment.expires_at)
+        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
+        .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
+        .where(CardRow.firm_id == caller.firm_id, CardRow.serial > after)
+        .order_by(CardRow.serial)
         .limit(limit)
     )
     if where is not None:
@@ -64,23 +64,23 @@ def listed(
     if text:
         part = f"%{_escaped(text)}%"
         query = query.where(
-            Card.serial.ilike(part, escape="\\") | Person.login.ilike(part, escape="\\")
+            CardRow.serial.ilike(part, escape="\\") | PersonRow.login.ilike(part, escape="\\")
         )
     return [view(row, row.login, row.expires_at, now) for row in connection.execute(query)]
 
 
-_IN_SERVICE = Card.status == CardStatus.REGISTERED.value
-_CONDITIONS: dict[Where, Any] = {
-    Where.POOL: lambda now: and_(_IN_SERVICE, Assignment.card_id.is_(None)),
-    Where.LENT: lambda now: and_(_IN_SERVICE, Assignment.expires_at > now),
-    Where.OVERDUE: lambda now: and_(
-        Card.status != CardStatus.RETIRED.value, Assignment.expires_at <= now
+_IN_SERVICE = CardRow.status == CardStatus.REGISTERED.value
+_CONDITIONS: dict[Whereabouts, Any] = {
+    Whereabouts.POOL: lambda now: and_(_IN_SERVICE, Assignment.card_id.is_(None)),
+    Whereabouts.LENT: lambda now: and_(_IN_SERVICE, Assignment.expires_at > now),
+    Whereabouts.OVERDUE: lambda now: and_(
+        CardRow.status != CardStatus.RETIRED.value, Assignment.expires_at <= now
     ),
-    Where.ASSIGNED: lambda now: and_(
+    Whereabouts.ASSIGNED: lambda now: and_(
         _IN_SERVICE, Assignment.card_id.is_not(None), Assignment.expires_at.is_(None)
     ),
-    Where.LOST: lambda now: Card.status == CardStatus.LOST.value,
-    Where.RETIRED: lambda now: Card.status == CardStatus.RETIRED.value,
+    Whereabouts.LOST: lambda now: CardRow.status == CardStatus.LOST.value,
+    Whereabouts.RETIRED: lambda now: CardRow.status == CardStatus.RETIRED.value,
 }
 
 
@@ -90,7 +90,7 @@ def _escaped(text: str) -> str:
 
 def lend(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -111,7 +111,7 @@ def lend(
 
 def give_back(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -147,7 +147,7 @@ def give_back(
 
 def replace(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     lost: str,
     *,
@@ -203,7 +203,7 @@ def replace(
 
 def resynchronise(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -222,7 +222,7 @@ def resynchronise(
 
 def retire(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -241,7 +241,7 @@ def retire(
 
 def _prove(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     row: AnyRow,
     codes: Codes | None,

@@ -25,8 +25,8 @@ from tallystick.server.stock.cards import REGISTERED, describe, find, live
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import KeyRing
-from tallystick.server.store.models import Assignment, Card
+from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import Assignment, CardRow
 
 CLAIMS_PER_HOUR = 20
 UNLOCKS_PER_DAY = 10  # each gives as many guesses as policy allows: no endless supply of them
@@ -42,7 +42,13 @@ class CardStatus(StrEnum):
 
 
 def assign(
-    connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, login: str, now: float
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    login: str,
+    now: float,
 ) -> dict[str, Any]:
     """Give the card to a user, made known here if new. Again to the same user: no change.
 
@@ -64,7 +70,7 @@ def assign(
 
 def lend(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -139,7 +145,7 @@ def end_of_day(policy: FirmPolicy, now: float) -> int:
 
 def take_back(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -164,7 +170,7 @@ def take_back(
 
 def set_status(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -179,7 +185,7 @@ def set_status(
     if row.status == CardStatus.RETIRED and status is not CardStatus.RETIRED:
         raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
     if row.status != status:
-        connection.execute(update(Card).where(Card.id == row.id).values(status=status.value))
+        connection.execute(update(CardRow).where(CardRow.id == row.id).values(status=status.value))
         note(connection, ring, caller, f"card-{status.value}", serial, now)
         held = holder(connection, row.id, now)
         if held is not None:
@@ -192,7 +198,7 @@ def set_status(
 
 
 def unlock(
-    connection: Connection, ring: KeyRing, caller: Caller, serial: str, *, now: float
+    connection: Connection, ring: ServerKeyRing, caller: Caller, serial: str, *, now: float
 ) -> None:
     """Lift a card's lock-out: its next guess is evaluated at once. Raises ApiError: 404, 429."""
     row = find(connection, caller, serial, lock=True)
@@ -205,14 +211,14 @@ def unlock(
         what="lock-outs of this card were lifted today",
     )
     connection.execute(
-        update(Card).where(Card.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
+        update(CardRow).where(CardRow.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
     )
     note(connection, ring, caller, "card-unlocked", serial, now)
 
 
 def claim(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     serial: str,
     *,
@@ -235,8 +241,8 @@ def claim(
         what="tries to enrol a card in this hour",
     )
     row = connection.execute(
-        select(*Card.__table__.columns)
-        .where(Card.firm_id == caller.firm_id, Card.serial == serial)
+        select(*CardRow.__table__.columns)
+        .where(CardRow.firm_id == caller.firm_id, CardRow.serial == serial)
         .with_for_update()
     ).one_or_none()
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
@@ -248,7 +254,9 @@ def claim(
     if verdict.reason is Reason.OK:
         hand_over(connection, caller, row.id, person_id, now=now, expires_at=None)
         note(connection, ring, caller, "card-claimed", serial, now)
-        connection.execute(update(Card).where(Card.id == row.id).values(last_used_at=int(now)))
+        connection.execute(
+            update(CardRow).where(CardRow.id == row.id).values(last_used_at=int(now))
+        )
     return Verdict(verdict.reason, verdict.retry_after_s)
 
 
@@ -285,7 +293,7 @@ def hand_over(
 
 def note(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     caller: Caller,
     action: str,
     serial: str,
@@ -297,7 +305,12 @@ def note(
 
 
 def tell(
-    connection: Connection, ring: KeyRing, caller: Caller, person_id: int, what: str, now: float
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    person_id: int,
+    what: str,
+    now: float,
 ) -> None:
     """A notice to someone about a card of his. what: ends "In your account at FIRM, …"."""
     firm = firms.by_id(connection, caller.firm_id)

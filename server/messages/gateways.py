@@ -61,7 +61,7 @@ class FileSink:
     def send(self, letter: Letter) -> None:
         line = json.dumps({"to": letter.to, "subject": letter.subject, "text": letter.text})
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

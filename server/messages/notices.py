@@ -8,20 +8,20 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from tallystick.server.accounts import factors
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 
 def notify(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     firm: str,
     policy: FirmPolicy,
-    person: Known,
+    person: KnownPerson,
     what: str,
     now: float,
 ) -> None:

@@ -17,8 +17,8 @@ from tallystick.server import metrics
 from tallystick.server.messages.gateways import Gateway, Letter
 from tallystick.server.store import housekeeping
 from tallystick.server.store.database import Database
-from tallystick.server.store.keys import Box, KeyRing
-from tallystick.server.store.models_login import Message
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.models_login import MessageRow
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ NOTICE_LIFE_S = 3 * 86400
 
 def post(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     firm_id: int,
     channel: str,
@@ -42,7 +42,7 @@ def post(
     text = json.dumps([letter.to, letter.subject, letter.text]).encode()
     box = ring.encrypt(text, message_binding(firm_id, channel))
     connection.execute(
-        insert(Message),
+        insert(MessageRow),
         {
             "firm_id": firm_id,
             "channel": channel,
@@ -62,7 +62,7 @@ class Outbox:
     def __init__(
         self,
         database: Database,
-        ring: KeyRing,
+        ring: ServerKeyRing,
         gateways: Mapping[str, Gateway],
         clock: Callable[[], float],
     ) -> None:
@@ -103,10 +103,10 @@ class Outbox:
         now = int(self._clock())
         with self._database.read() as connection:
             row = connection.execute(
-                select(Message.id, Message.firm_id, Message.channel, Message.tries)
-                .add_columns(Message.body_key_id, Message.body_box, Message.expires_at)
-                .where(Message.due_at <= now)
-                .order_by(Message.due_at, Message.id)
+                select(MessageRow.id, MessageRow.firm_id, MessageRow.channel, MessageRow.tries)
+                .add_columns(MessageRow.body_key_id, MessageRow.body_box, MessageRow.expires_at)
+                .where(MessageRow.due_at <= now)
+                .order_by(MessageRow.due_at, MessageRow.id)
                 .limit(1)
             ).one_or_none()
         if row is None:
@@ -131,15 +131,15 @@ class Outbox:
             log.warning("a message by %s was given up", row.channel)
             metrics.MESSAGES.labels(row.channel, "given-up").inc()
         with self._database.write() as connection:
-            connection.execute(delete(Message).where(Message.id == row.id))
+            connection.execute(delete(MessageRow).where(MessageRow.id == row.id))
         return True
 
     def _claim(self, message_id: int, tries: int, now: int) -> bool:
         """Put the message off, for us or for the next try. → False: another worker has it"""
         with self._database.write() as connection:
             claimed = connection.execute(
-                update(Message)
-                .where(Message.id == message_id, Message.tries == tries)
+                update(MessageRow)
+                .where(MessageRow.id == message_id, MessageRow.tries == tries)
                 .values(tries=tries + 1, due_at=now + CLAIM_S * 2 ** min(tries, 6))
             )
         return claimed.rowcount == 1

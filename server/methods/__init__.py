@@ -15,3 +15,9 @@ METHODS: Mapping[MethodKind, Method] = {
     method.kind: method
     for method in (CardMethod(), TotpMethod(), WebAuthnMethod(), SmsMethod(), EmailMethod())
 }
+
+
+def at_hand(kind: MethodKind) -> bool:
+    """A device in the user's hand makes its codes: to ask for one sends nothing."""
+    method = METHODS[kind]
+    return method.typed and not method.sends

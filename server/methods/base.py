@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 Form = Mapping[str, str]
 
@@ -28,7 +28,7 @@ class Context:
     """
 
     connection: Connection
-    ring: KeyRing
+    ring: ServerKeyRing
     policy: FirmPolicy
     firm_id: int
     firm: str
@@ -40,7 +40,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Person:
+class Owner:
     """Whose factor it is."""
 
     id: int
@@ -75,24 +75,47 @@ class Method(Protocol):
     def kind(self) -> MethodKind: ...
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+
+    @property
+    def hint(self) -> str:
+        """How one proves it, in a sentence."""
+
+    @property
+    def typed(self) -> bool:
+        """The proof is a code that can be typed anywhere, also where there is no browser."""
+
+    @property
+    def sends(self) -> bool:
+        """A challenge sends a message, which stays good when an answer to it was wrong."""
+
+    @property
+    def handed_out(self) -> bool:
+        """The firm lends it and takes it back; its user cannot make a new one."""
+
+    @property
     def amr(self) -> tuple[str, ...]:
         """Authentication method references (RFC 8176)."""
 
-    def held(self, context: Context, person: Person) -> list[Held]:
+    def held(self, context: Context, person: Owner) -> list[Held]:
         """The person's confirmed factors of this kind."""
 
-    def start(self, context: Context, person: Person, form: Form) -> Started:
+    def start(self, context: Context, person: Owner, form: Form) -> Started:
         """Begin to enrol."""
 
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """Confirm that the new factor works."""
 
-    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+    def show_again(self, context: Context, person: Owner, key: str) -> Started | None:
+        """What the page shows when the confirmation was refused; None: a new start is needed."""
+
+    def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """Ask for proof: send a code, make WebAuthn options. → what the page shows"""
 
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """Judge the proof."""
 
-    def rename(self, context: Context, person: Person, key: str, label: str) -> None: ...
+    def rename(self, context: Context, person: Owner, key: str, label: str) -> None: ...
 
-    def remove(self, context: Context, person: Person, key: str) -> None: ...
+    def remove(self, context: Context, person: Owner, key: str) -> None: ...

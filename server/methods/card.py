@@ -9,13 +9,13 @@ from sqlalchemy import or_, select, update
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.checking import verification
-from tallystick.server.checking.tokens import Question
+from tallystick.server.checking.tokens import CodeQuestion
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
-from tallystick.server.methods.base import Context, Form, Held, Person, Started
+from tallystick.server.methods.base import Context, Form, Held, Owner, Started
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.stock import cards
-from tallystick.server.store.models import Assignment, Card
+from tallystick.server.store.models import Assignment, CardRow
 
 
 class CardMethod:
@@ -24,19 +24,23 @@ class CardMethod:
     kind = MethodKind.CARD
     amr = ("otp", "hwk")
     title = "Card"
+    hint = "Press the button on your card and type the code that it shows."
+    typed = True
+    sends = False
+    handed_out = True
 
-    def held(self, context: Context, person: Person) -> list[Held]:
+    def held(self, context: Context, person: Owner) -> list[Held]:
         rows = context.connection.execute(
-            select(Card.serial, Card.last_used_at, Assignment.assigned_at)
+            select(CardRow.serial, CardRow.last_used_at, Assignment.assigned_at)
             .add_columns(Assignment.expires_at, Assignment.label)
-            .join(Assignment, Assignment.card_id == Card.id)
+            .join(Assignment, Assignment.card_id == CardRow.id)
             .where(
                 Assignment.person_id == person.id,
-                Card.status == cards.REGISTERED,
-                or_(Card.valid_until.is_(None), Card.valid_until > int(context.now)),
+                CardRow.status == cards.REGISTERED,
+                or_(CardRow.valid_until.is_(None), CardRow.valid_until > int(context.now)),
                 cards.live(context.now),
             )
-            .order_by(Card.serial)
+            .order_by(CardRow.serial)
         )
         return [
             Held(
@@ -50,12 +54,15 @@ class CardMethod:
             for row in rows
         ]
 
-    def start(self, context: Context, person: Person, form: Form) -> Started:
+    def start(self, context: Context, person: Owner, form: Form) -> Started:
         """The user types the serial number of a card in his hand."""
         serial = form.get("serial", "").strip()
         return Started(serial, {"serial": serial})
 
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def show_again(self, context: Context, person: Owner, key: str) -> Started:
+        return Started(key, {"serial": key})
+
+    def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """Two successive codes prove that the card is in the user's hand. An unknown card, and one
         that another user has, are refused with the same words as a wrong code."""
         codes = (form.get("code", "").strip(), form.get("second_code", "").strip())
@@ -70,10 +77,10 @@ class CardMethod:
             now=context.now,
         )
 
-    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+    def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         return {"serial": key}
 
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """One code, or two successive ones to resynchronise."""
         codes = tuple(
             form[name].strip().replace(" ", "")
@@ -84,7 +91,7 @@ class CardMethod:
             return Verdict(Reason.WRONG)
         if len({len(code) for code in codes}) != 1:
             return Verdict(Reason.WRONG)
-        question = Question(
+        question = CodeQuestion(
             context.firm_id,
             person.login,
             None,
@@ -97,9 +104,10 @@ class CardMethod:
             return Verdict(Reason.WRONG)
         return Verdict(answer.reason, answer.retry_after_s)
 
-    def rename(self, context: Context, person: Person, key: str, label: str) -> None:
-        """The name goes with the assignment: the next holder sees the serial number again."""
-        mine = select(Card.id).where(Card.firm_id == context.firm_id, Card.serial == key)
+    def rename(self, context: Context, person: Owner, key: str, label: str) -> None:
+        """The name goes with the assignment: the next holder sees the serial number again.
+        Raises ApiError."""
+        mine = select(CardRow.id).where(CardRow.firm_id == context.firm_id, CardRow.serial == key)
         changed = context.connection.execute(
             update(Assignment)
             .where(Assignment.person_id == person.id, Assignment.card_id.in_(mine))
@@ -114,7 +122,7 @@ class CardMethod:
                 todo="Choose one of the methods listed.",
             )
 
-    def remove(self, context: Context, person: Person, key: str) -> None:
+    def remove(self, context: Context, person: Owner, key: str) -> None:
         """Give the card back."""
         holding.take_back(
             context.connection,

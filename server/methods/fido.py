@@ -30,7 +30,7 @@ _BAD = (WebAuthnException, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
-class Registered:
+class RegisteredKey:
     """A checked registration. public_key: COSE. attestation: its format, recorded, not required."""
 
     credential_id: bytes
@@ -70,7 +70,7 @@ def registration_options(
 
 def check_registration(
     public_url: str, response: dict[str, Any], challenge: bytes
-) -> Registered | None:
+) -> RegisteredKey | None:
     """None when anything about the answer is wrong."""
     try:
         checked = verify_registration_response(
@@ -82,7 +82,7 @@ def check_registration(
         )
     except _BAD:
         return None
-    return Registered(
+    return RegisteredKey(
         checked.credential_id,
         checked.credential_public_key,
         checked.sign_count,

@@ -15,7 +15,7 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
-from tallystick.server.methods.base import Context, Form, Person, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.store import rates
@@ -30,19 +30,23 @@ class SentMethod(StoredMethod):
     """secret: the address. facts: {"shown"}, the address with its middle hidden."""
 
     channel: ClassVar[str]
+    sends = True
 
-    def address(self, person: Person, form: Form) -> str:
+    def address(self, person: Owner, form: Form) -> str:
         """The address to enrol. Raises ApiError (422)."""
         raise NotImplementedError
 
-    def start(self, context: Context, person: Person, form: Form) -> Started:
+    def start(self, context: Context, person: Owner, form: Form) -> Started:
         address = self.address(person, form)
         factor_id = self.create(
             context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
         )
         return Started(str(factor_id), self.challenge(context, person, str(factor_id)))
 
-    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+    def show_again(self, context: Context, person: Owner, key: str) -> Started:
+        return Started(key, {"shown": "", "minutes": 0})
+
+    def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """Send a new code; one that was sent before for this attempt is void."""
         factor = self.factor(context, person, key, lock=True)
         address = factor.secret(context.ring).decode()
@@ -78,7 +82,7 @@ class SentMethod(StoredMethod):
         )
         return {"shown": factor.facts["shown"], "minutes": minutes}
 
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         factor = self.factor(context, person, key, lock=True)
         if wait_s := factor.throttle.wait_s(int(context.now)):
             return Verdict(Reason.THROTTLED, wait_s)
@@ -101,7 +105,7 @@ class SentMethod(StoredMethod):
             )
         return self.refuse(context, factor)
 
-    def _limit(self, context: Context, person: Person, address: str) -> None:
+    def _limit(self, context: Context, person: Owner, address: str) -> None:
         policy = context.policy
         hashed = context.ring.tag("address", address.encode()).hex()
         for bucket, limit in (
@@ -124,10 +128,11 @@ class SmsMethod(SentMethod):
 
     kind = MethodKind.SMS
     amr = ("sms",)
-    title = "Text message"
+    title = default_label = "Text message"
+    hint = "Get a code by text message."
     channel = outbox.SMS
 
-    def address(self, person: Person, form: Form) -> str:
+    def address(self, person: Owner, form: Form) -> str:
         number = re.sub(r"[\s().-]", "", form.get("address", ""))
         if not PHONE.fullmatch(number):
             raise _bad_address("a telephone number with its country code, such as +47 …")
@@ -139,10 +144,11 @@ class EmailMethod(SentMethod):
 
     kind = MethodKind.EMAIL
     amr = ("otp",)
-    title = "E-mail"
+    title = default_label = "E-mail"
+    hint = "Get a code by e-mail."
     channel = outbox.EMAIL
 
-    def address(self, person: Person, form: Form) -> str:
+    def address(self, person: Owner, form: Form) -> str:
         address = form.get("address", "").strip()
         if not EMAIL.fullmatch(address):
             raise _bad_address("an e-mail address")

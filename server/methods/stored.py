@@ -11,7 +11,7 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Held, Person
+from tallystick.server.methods.base import Context, Form, Held, Owner
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.rules.throttle import Limits, Throttle
 
@@ -24,8 +24,13 @@ class StoredMethod(ABC):
     kind: ClassVar[MethodKind]
     amr: ClassVar[tuple[str, ...]]
     title: ClassVar[str]
+    hint: ClassVar[str]
+    typed: ClassVar[bool] = True
+    sends: ClassVar[bool] = False
+    handed_out: ClassVar[bool] = False
+    default_label: ClassVar[str]
 
-    def held(self, context: Context, person: Person) -> list[Held]:
+    def held(self, context: Context, person: Owner) -> list[Held]:
         return [
             Held(str(f.id), f.kind, f.label, f.created_at, f.last_used_at)
             for f in factors.of_person(context.connection, person.id)
@@ -35,7 +40,7 @@ class StoredMethod(ABC):
     def create(
         self,
         context: Context,
-        person: Person,
+        person: Owner,
         form: Form,
         *,
         facts: Mapping[str, Any],
@@ -59,27 +64,27 @@ class StoredMethod(ABC):
         )
 
     @abstractmethod
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """Judge the proof."""
 
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         """The first proof confirms it."""
         verdict = self.verify(context, person, key, form)
         if verdict.accepted:
             factors.confirm(context.connection, person.id, int(key), context.now)
         return verdict
 
-    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+    def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         self.factor(context, person, key)
         return {}
 
-    def rename(self, context: Context, person: Person, key: str, label: str) -> None:
+    def rename(self, context: Context, person: Owner, key: str, label: str) -> None:
         factors.rename(context.connection, person.id, self.factor(context, person, key).id, label)
 
-    def remove(self, context: Context, person: Person, key: str) -> None:
+    def remove(self, context: Context, person: Owner, key: str) -> None:
         factors.remove(context.connection, person.id, self.factor(context, person, key).id)
 
-    def factor(self, context: Context, person: Person, key: str, *, lock: bool = False) -> Enrolled:
+    def factor(self, context: Context, person: Owner, key: str, *, lock: bool = False) -> Enrolled:
         """Raises ApiError (404) also for a factor of another kind or person."""
         number = int(key) if re.fullmatch(r"[0-9]{1,15}", key) else 0
         factor = factors.get(context.connection, person.id, number, lock=lock)
@@ -110,8 +115,8 @@ class StoredMethod(ABC):
         return Verdict(Reason.WRONG)
 
     def label(self, form: Form) -> str:
-        """The name that the user gives, or the method's own."""
-        label = form.get("label", "").strip() or self.title
+        """The name that the user gives, or the method's own. Raises ApiError."""
+        label = form.get("label", "").strip() or self.default_label
         if not LABEL.fullmatch(label):
             raise ApiError(
                 422,

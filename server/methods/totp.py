@@ -13,7 +13,7 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.checking.tokens import APP_DIGITS, APP_STEP_S, AppToken
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Person, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 
@@ -25,10 +25,11 @@ class TotpMethod(StoredMethod):
 
     kind = MethodKind.TOTP
     amr = ("otp",)
-    title = "Authenticator app"
+    title = default_label = "Authenticator app"
+    hint = "Type the code that your authenticator app shows."
 
-    def start(self, context: Context, person: Person, form: Form) -> Started:
-        """show: uri (otpauth://), secret (base32, for typing), qr (SVG)."""
+    def start(self, context: Context, person: Owner, form: Form) -> Started:
+        """show: uri (otpauth://), secret (base32, for typing), qr (SVG). Raises ApiError."""
         name = form.get("hash", "SHA1")
         if name not in HASHES:
             raise ApiError(
@@ -44,7 +45,7 @@ class TotpMethod(StoredMethod):
         )
         return Started(str(factor_id), self._show(context, person, secret, name))
 
-    def show_again(self, context: Context, person: Person, key: str) -> Started:
+    def show_again(self, context: Context, person: Owner, key: str) -> Started:
         """The same QR code, while the factor is not confirmed yet."""
         factor = self.factor(context, person, key)
         if factor.confirmed_at is not None:
@@ -52,7 +53,7 @@ class TotpMethod(StoredMethod):
         secret = factor.secret(context.ring)
         return Started(key, self._show(context, person, secret, str(factor.facts["hash"])))
 
-    def _show(self, context: Context, person: Person, secret: bytes, name: str) -> dict[str, str]:
+    def _show(self, context: Context, person: Owner, secret: bytes, name: str) -> dict[str, str]:
         # Only enrolment draws, and this imports all of XML.
         import segno  # noqa: PLC0415
 
@@ -64,7 +65,7 @@ class TotpMethod(StoredMethod):
         )
         return {"uri": uri, "secret": _base32(secret), "qr": picture.getvalue().decode()}
 
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         app = AppToken(self.factor(context, person, key, lock=True))
         code = form.get("code", "").strip().replace(" ", "")
         judged = app.judge(context.ring, (code,), context.policy.codes(), int(context.now))

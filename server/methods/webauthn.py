@@ -9,7 +9,7 @@ from typing import Any
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods.base import Context, Form, Person, Started
+from tallystick.server.methods.base import Context, Form, Owner, Started
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 
@@ -22,9 +22,12 @@ class WebAuthnMethod(StoredMethod):
 
     kind = MethodKind.WEBAUTHN
     amr = ("hwk", "user")
-    title = "Security key"
+    title = "Fingerprint reader or security key"
+    hint = "Touch the reader, or your key."
+    typed = False
+    default_label = "Security key"
 
-    def start(self, context: Context, person: Person, form: Form) -> Started:
+    def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: options, JSON for navigator.credentials.create."""
         from tallystick.server.methods import fido  # noqa: PLC0415
 
@@ -43,7 +46,10 @@ class WebAuthnMethod(StoredMethod):
         )
         return Started(NEW, {"options": options})
 
-    def finish(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def show_again(self, context: Context, person: Owner, key: str) -> None:
+        """Its challenge is used up."""
+
+    def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         from tallystick.server.methods import fido  # noqa: PLC0415
 
         made = fido.check_registration(context.public_url, _response(form), context.challenge)
@@ -68,7 +74,7 @@ class WebAuthnMethod(StoredMethod):
         factors.confirm(context.connection, person.id, factor_id, context.now)
         return Verdict(Reason.OK)
 
-    def challenge(self, context: Context, person: Person, key: str) -> Mapping[str, Any]:
+    def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """show: options, JSON for navigator.credentials.get."""
         from tallystick.server.methods import fido  # noqa: PLC0415
 
@@ -79,7 +85,7 @@ class WebAuthnMethod(StoredMethod):
         )
         return {"options": options}
 
-    def verify(self, context: Context, person: Person, key: str, form: Form) -> Verdict:
+    def verify(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
         from tallystick.server.methods import fido  # noqa: PLC0415
 
         factor = self.factor(context, person, key, lock=True)

@@ -83,7 +83,7 @@ def credential() -> None:
     "--role",
     type=click.Choice(["station", "service", "admin", "monitor", "desk"]),
     required=True,
-    help="What it may do; see docs/server.md.",
+    help="What it may do; see docs/reference/server.md.",
 )
 @firm_option("The firm that it is for.")
 @db_option

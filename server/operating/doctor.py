@@ -17,7 +17,7 @@ from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
 from tallystick.server.store import audit, keys, schema
 from tallystick.server.store.database import Database
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3
@@ -25,7 +25,7 @@ DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smpp": 2775, "http": 80, "https": 44
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing looked at. state: ok, note (works, but think of it) or bad."""
 
     name: str
@@ -33,7 +33,7 @@ class Finding:
     detail: str
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings) -> Iterator[DoctorFinding]:
     """Look at each thing in turn; one that is bad does not stop the others."""
     database = Database(settings.db_url)
     try:
@@ -43,7 +43,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
         fresh = False
     if fresh:
         database.close()
-        yield Finding("database", "note", "empty: the first start makes the schema, and the keys")
+        yield DoctorFinding(
+            "database", "note", "empty: the first start makes the schema, and the keys"
+        )
     else:
         yield from _stored(settings, database)
     yield _try("disk", lambda: _disk(settings))
@@ -52,7 +54,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _try(name, lambda name=name, url=url: _gateway(name, url))  # type: ignore[misc]
 
 
-def _stored(settings: Settings, database: Database) -> Iterator[Finding]:
+def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:
     """What a database in use has to fulfil."""
     ring = _ring(settings)
     yield ring[0]
@@ -68,34 +70,36 @@ def _stored(settings: Settings, database: Database) -> Iterator[Finding]:
         database.close()
 
 
-def _try(name: str, check: Callable[[], Finding]) -> Finding:
+def _try(name: str, check: Callable[[], DoctorFinding]) -> DoctorFinding:
     try:
         return check()
     except TallyError as error:
-        return Finding(name, "bad", str(error))
+        return DoctorFinding(name, "bad", str(error))
     except (SQLAlchemyError, OSError) as error:
-        return Finding(name, "bad", type(error).__name__)
+        return DoctorFinding(name, "bad", type(error).__name__)
 
 
-def _ring(settings: Settings) -> tuple[Finding, KeyRing | None]:
+def _ring(settings: Settings) -> tuple[DoctorFinding, ServerKeyRing | None]:
     try:
         ring = keys.load(settings.key_file)
     except TallyError as error:
-        return Finding("key file", "bad", str(error)), None
+        return DoctorFinding("key file", "bad", str(error)), None
     mode = stat.S_IMODE(settings.key_file.stat().st_mode)
     detail = f"{settings.key_file}, mode {mode:o}, keys {', '.join(ring.key_ids)}"
-    return Finding("key file", "ok", f"{detail}, active {ring.active}"), ring
+    return DoctorFinding("key file", "ok", f"{detail}, active {ring.active}"), ring
 
 
-def _database(database: Database) -> Finding:
+def _database(database: Database) -> DoctorFinding:
     with database.read() as connection:
         revision = schema.revision(connection)
     if revision == schema.HEAD:
-        return Finding("database", "ok", f"schema {revision}")
-    return Finding("database", "note", f"schema {revision}; the server migrates to {schema.HEAD}")
+        return DoctorFinding("database", "ok", f"schema {revision}")
+    return DoctorFinding(
+        "database", "note", f"schema {revision}; the server migrates to {schema.HEAD}"
+    )
 
 
-def _durability(database: Database) -> Finding:
+def _durability(database: Database) -> DoctorFinding:
     with database.read() as connection:
         if database.is_sqlite:
             journal = connection.execute(text("PRAGMA journal_mode")).scalar()
@@ -108,61 +112,65 @@ def _durability(database: Database) -> Finding:
             good = "off" not in values.values()
             detail = ", ".join(f"{name} {value}" for name, value in values.items())
     state = "ok" if good else "bad"
-    return Finding("durability", state, detail if good else f"{detail}: used codes may come back")
+    return DoctorFinding(
+        "durability", state, detail if good else f"{detail}: used codes may come back"
+    )
 
 
-def _encrypted(database: Database, ring: KeyRing | None) -> Finding:
+def _encrypted(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
     with database.read() as connection:
         used = operations.use_of_keys(connection)
     if ring is None:
-        return Finding("encrypted values", "bad", "not readable without the key file")
+        return DoctorFinding("encrypted values", "bad", "not readable without the key file")
     missing = sorted(set(used) - set(ring.key_ids))
     if missing:
-        return Finding("encrypted values", "bad", f"the key file lacks {', '.join(missing)}")
+        return DoctorFinding("encrypted values", "bad", f"the key file lacks {', '.join(missing)}")
     old = {key_id: count for key_id, count in used.items() if key_id != ring.active}
     if old:
-        return Finding(
+        return DoctorFinding(
             "encrypted values",
             "note",
             f"{sum(old.values())} under older keys: run 'tally server keys rotate'",
         )
-    return Finding("encrypted values", "ok", f"{sum(used.values())} under {ring.active}")
+    return DoctorFinding("encrypted values", "ok", f"{sum(used.values())} under {ring.active}")
 
 
-def _audit(database: Database, ring: KeyRing | None) -> Finding:
+def _audit(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
     if ring is None:
-        return Finding("audit log", "bad", "not checkable without the key file")
+        return DoctorFinding("audit log", "bad", "not checkable without the key file")
     with database.snapshot() as connection:
         reports = audit.check(connection, ring)
     broken = [report for report in reports if report.broken_at is not None]
     if broken:
         where = ", ".join(f"{report.chain} at {report.broken_at}" for report in broken[:5])
-        return Finding("audit log", "bad", f"changed or incomplete: chain {where}")
+        return DoctorFinding("audit log", "bad", f"changed or incomplete: chain {where}")
     entries = sum(report.entries for report in reports)
-    return Finding("audit log", "ok", f"{entries} entries in {len(reports)} chains")
+    return DoctorFinding("audit log", "ok", f"{entries} entries in {len(reports)} chains")
 
 
-def _disk(settings: Settings) -> Finding:
+def _disk(settings: Settings) -> DoctorFinding:
     free = shutil.disk_usage(settings.key_file.parent).free
     state = "ok" if free > LOW_DISK_BYTES else "bad"
-    return Finding("disk", state, f"{free // 1024**2} MiB free")
+    return DoctorFinding("disk", state, f"{free // 1024**2} MiB free")
 
 
-def _public_url(settings: Settings) -> Finding:
+def _public_url(settings: Settings) -> DoctorFinding:
     url = settings.public_url
     if not url:
-        return Finding("public URL", "note", "not set: browsers on this machine only")
+        return DoctorFinding("public URL", "note", "not set: browsers on this machine only")
     if urlsplit(url).scheme != "https":
-        return Finding("public URL", "note", f"{url} is not https: cookies travel in clear")
-    return Finding("public URL", "ok", url)
+        return DoctorFinding("public URL", "note", f"{url} is not https: cookies travel in clear")
+    return DoctorFinding("public URL", "ok", url)
 
 
-def _gateway(name: str, url: str) -> Finding:
+def _gateway(name: str, url: str) -> DoctorFinding:
     if not url:
-        return Finding(name, "note", "none: this method cannot be used")
+        return DoctorFinding(name, "note", "none: this method cannot be used")
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return Finding(name, "note", f"messages go to the file {parts.path}: for development only")
+        return DoctorFinding(
+            name, "note", f"messages go to the file {parts.path}: for development only"
+        )
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S):
-        return Finding(name, "ok", f"{parts.scheme}://{parts.hostname}:{port} answers")
+        return DoctorFinding(name, "ok", f"{parts.scheme}://{parts.hostname}:{port} answers")

@@ -24,9 +24,9 @@ from tallystick.server.stock.cards import seed_binding
 from tallystick.server.store import keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
-from tallystick.server.store.keys import Box, KeyRing
-from tallystick.server.store.models import Card, Credential
-from tallystick.server.store.models_login import Factor, Message, SigningKey
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.models import CardRow, CredentialRow
+from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
 
 BATCH = 500
 MAX_STEPS_AROUND = 5  # the most that a policy allows
@@ -57,7 +57,13 @@ def backup(database: Database, target: Path) -> None:
 
 
 def restore(
-    database: Database, source: Path, *, ring: KeyRing, advance: int, newer: Path | None, now: float
+    database: Database,
+    source: Path,
+    *,
+    ring: ServerKeyRing,
+    advance: int,
+    newer: Path | None,
+    now: float,
 ) -> dict[str, int]:
     """Put a backup in the place of an empty database, and move every counter on.
 
@@ -83,15 +89,21 @@ def restore(
     merged = 0
     with database.write() as connection:
         rows = connection.execute(
-            select(Card.id, Card.seed_fingerprint, Card.moving_factor, Card.step_s, Card.drift)
+            select(
+                CardRow.id,
+                CardRow.seed_fingerprint,
+                CardRow.moving_factor,
+                CardRow.step_s,
+                CardRow.drift,
+            )
         ).all()
         for row in rows:
             known = counters.get(row.seed_fingerprint)
             merged += known is not None
             factor = _moved_on(row, advance, now) if known is None else known
             connection.execute(
-                update(Card)
-                .where(Card.id == row.id)
+                update(CardRow)
+                .where(CardRow.id == row.id)
                 .values(moving_factor=max(row.moving_factor, factor))
             )
         act = Act(int(now * 1000), None, "console", "restored", source.name, {"advance": advance})
@@ -162,13 +174,19 @@ class EncryptedColumn:
 
 
 ENCRYPTED = (
-    EncryptedColumn("seeds", Card.seed_key_id, Card.seed_box, Card.id, (Card.firm_id, Card.serial)),
+    EncryptedColumn(
+        "seeds",
+        CardRow.seed_key_id,
+        CardRow.seed_box,
+        CardRow.id,
+        (CardRow.firm_id, CardRow.serial),
+    ),
     EncryptedColumn(
         "stations' keys",
-        Credential.psk_key_id,
-        Credential.psk_box,
-        Credential.id,
-        (Credential.id,),
+        CredentialRow.psk_key_id,
+        CredentialRow.psk_box,
+        CredentialRow.id,
+        (CredentialRow.id,),
     ),
     EncryptedColumn(
         "factors",
@@ -179,13 +197,17 @@ ENCRYPTED = (
     ),
     EncryptedColumn(
         "messages",
-        Message.body_key_id,
-        Message.body_box,
-        Message.id,
-        (Message.firm_id, Message.channel),
+        MessageRow.body_key_id,
+        MessageRow.body_box,
+        MessageRow.id,
+        (MessageRow.firm_id, MessageRow.channel),
     ),
     EncryptedColumn(
-        "signing keys", SigningKey.key_id, SigningKey.key_box, SigningKey.id, (SigningKey.id,)
+        "signing keys",
+        SigningKeyRow.key_id,
+        SigningKeyRow.key_box,
+        SigningKeyRow.id,
+        (SigningKeyRow.id,),
     ),
 )
 
@@ -239,7 +261,7 @@ def retire_key(database: Database, key_file: Path, key_id: str, *, now: float) -
         keys.remove_encryption_key(key_file, key_id)
 
 
-def _reencrypt(database: Database, ring: KeyRing, column: EncryptedColumn) -> int:
+def _reencrypt(database: Database, ring: ServerKeyRing, column: EncryptedColumn) -> int:
     moved = 0
     while True:
         with database.write() as connection:
@@ -292,7 +314,12 @@ def _run_tool(database: Database, name: str, *arguments: str) -> None:
     secret = {"PGPASSWORD": str(where.pop("password"))} if "password" in where else {}
     words = [word.replace("{}", make_conninfo(**where)) for word in arguments]
     done = subprocess.run(
-        [path, *words], capture_output=True, text=True, check=False, env={**os.environ, **secret}
+        [path, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **secret},
+        encoding="utf-8",
     )
     if done.returncode:
         raise TallyError(

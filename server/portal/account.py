@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from tallystick.server.accounts import passwords, people, sessions
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.notices import notify
@@ -149,7 +149,7 @@ def note_change(
     tell(member, connection, member.session.person, what)
 
 
-def tell(member: Member, connection: Connection, person: Known, what: str) -> None:
+def tell(member: Member, connection: Connection, person: KnownPerson, what: str) -> None:
     """A notice to someone of the member's firm. what: ends "In your account at FIRM, …"."""
     visit = member.visit
     notify(

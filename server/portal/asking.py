@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
+from tallystick.server.methods import METHODS, at_hand
 from tallystick.server.methods.base import Held
 from tallystick.server.portal.web import Form, Visit
 from tallystick.server.rules.judge import Verdict
@@ -50,7 +51,7 @@ class Asking:
     def again(self, kind: MethodKind, key: str, verdict: Verdict) -> Response:
         """Ask once more after a refusal. A code that was sent stays good: no other one is sent."""
         error = refusal(verdict)
-        if kind in (MethodKind.SMS, MethodKind.EMAIL):
+        if METHODS[kind].sends:
             return self._page(kind, key, {"shown": "", "minutes": 0}, error)
         return self.ask(kind, key, error=error)
 
@@ -74,14 +75,12 @@ def pages(asking: Callable[..., Asking]) -> APIRouter:
     router = APIRouter()
     asked = Depends(asking)
 
-    @router.get("/card/{key}")
-    def card_page(key: str, asking: Asking = asked) -> Response:
-        """Asking for a card's code sends nothing, so a link is enough."""
-        return asking.ask(MethodKind.CARD, key)
-
-    @router.get("/totp/{key}")
-    def totp_page(key: str, asking: Asking = asked) -> Response:
-        return asking.ask(MethodKind.TOTP, key)
+    @router.get("/{kind}/{key}")
+    def page(kind: MethodKind, key: str, asking: Asking = asked) -> Response:
+        """Where asking sends nothing, a link is enough."""
+        if not at_hand(kind):
+            return asking.choose(asking.choices())
+        return asking.ask(kind, key)
 
     @router.post("/{kind}/{key}/ask")
     def ask(kind: MethodKind, key: str, form: Form, asking: Asking = asked) -> Response:

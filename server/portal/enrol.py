@@ -96,18 +96,16 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
 def _try_again(
     member: Member, kind: MethodKind, key: str, verdict: Verdict, form: Form
 ) -> Response:
-    """The same page once more; a new WebAuthn challenge needs a new start."""
+    """The same page once more, or where that cannot be, the one before it."""
     error = refusal(verdict)
-    if kind is MethodKind.WEBAUTHN:
+    with member.visit.state.database.read() as connection:
+        started = METHODS[kind].show_again(
+            context_for(member, connection), second.as_person(member.session.person), key
+        )
+    if started is None:
         return member.visit.render(
             "enrol_start.html", status=error.status, error=error, kind=kind, form={}
         )
-    started = Started(key, {"serial": key, "shown": "", "minutes": 0})
-    if kind is MethodKind.TOTP:
-        with member.visit.state.database.read() as connection:
-            started = METHODS[kind].show_again(  # type: ignore[attr-defined]
-                context_for(member, connection), second.as_person(member.session.person), key
-            )
     return _confirm_page(member, kind, started, form, error=error)
 
 

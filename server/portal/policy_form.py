@@ -7,14 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
+from tallystick.server.methods import METHODS
 
-METHOD_WORDS = {
-    MethodKind.CARD: "Card",
-    MethodKind.TOTP: "Authenticator app",
-    MethodKind.WEBAUTHN: "Fingerprint reader or security key",
-    MethodKind.SMS: "Text message",
-    MethodKind.EMAIL: "E-mail",
-}
+METHOD_WORDS = {kind: METHODS[kind].title for kind in MethodKind}
 ROLE_WORDS = {
     PersonRole.SUPPORT: "Support agents",
     PersonRole.ADMINISTRATOR: "Administrators",

@@ -14,7 +14,7 @@ from tallystick.server.portal.asking import Asking, pages
 from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import login
-from tallystick.server.signing_in.login import Pending, Signed
+from tallystick.server.signing_in.login import PendingSignIn, Signed
 
 FLOW = "second"
 
@@ -41,7 +41,7 @@ def sign_in(visit: AnyVisit, form: Form) -> Response:
         return visit.render(
             "sign_in.html", status=error.status, error=error, login=name, next=next_url
         )
-    if isinstance(outcome, Pending):
+    if isinstance(outcome, PendingSignIn):
         response = visit.go("/second")
         visit.set_cookie(response, ATTEMPT, outcome.attempt)
         return response

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection, select
 
 from tallystick.server.accounts import factors, firms, people, sessions
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.accounts.rights import Right
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -157,7 +157,9 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
     return member.visit.go(f"/people/{person_id}")
 
 
-def _tell_of_changes(member: Member, connection: Connection, old: Known, new: Known) -> None:
+def _tell_of_changes(
+    member: Member, connection: Connection, old: KnownPerson, new: KnownPerson
+) -> None:
     """A notice for each change, to the address before and the one after."""
     changes = [
         words

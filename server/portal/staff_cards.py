@@ -15,7 +15,7 @@ from tallystick.server.loans import holding
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.stock import cards
-from tallystick.server.store.models import Assignment, Card, Person
+from tallystick.server.store.models import Assignment, CardRow, PersonRow
 
 router = APIRouter(prefix="/p/{firm}/cards")
 
@@ -36,16 +36,16 @@ def _cards(
 ) -> Response:
     visit = member.visit
     query = (
-        select(Card.serial, Card.status, Card.last_used_at, Card.blocked_until)
-        .add_columns(Person.login, Assignment.expires_at)
-        .outerjoin(Assignment, Assignment.card_id == Card.id)
-        .outerjoin(Person, Person.id == Assignment.person_id)
-        .where(Card.firm_id == visit.firm.id)
-        .order_by(Card.serial)
+        select(CardRow.serial, CardRow.status, CardRow.last_used_at, CardRow.blocked_until)
+        .add_columns(PersonRow.login, Assignment.expires_at)
+        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
+        .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
+        .where(CardRow.firm_id == visit.firm.id)
+        .order_by(CardRow.serial)
         .limit(PAGE)
     )
     if q:
-        query = query.where((Card.serial == q) | (Person.login == q))
+        query = query.where((CardRow.serial == q) | (PersonRow.login == q))
     with visit.state.database.read() as connection:
         rows = connection.execute(query).all()
     return visit.render(

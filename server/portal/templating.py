@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from tallystick.server.methods import METHODS, at_hand
+
 # Everything comes from this server; no inline script or style; nobody may frame a page.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
@@ -44,3 +46,5 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.globals["local_time"] = local_time
+TEMPLATES.globals["methods"] = METHODS
+TEMPLATES.globals["at_hand"] = at_hand

@@ -21,7 +21,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.templating import TEMPLATES, page_headers
 from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 
 SESSION, ATTEMPT, RECOVERY, DEVICE, CSRF = (
     f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "csrf")
@@ -34,7 +34,7 @@ class Visit:
     """One request to a page of one firm."""
 
     request: Request
-    state: State
+    state: ServerState
     firm: KnownFirm
     browser: Browser
     session: SignedIn | None

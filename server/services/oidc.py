@@ -21,9 +21,9 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.keys import Box, KeyRing
-from tallystick.server.store.models import Person
-from tallystick.server.store.models_login import OidcClient, OidcCode, Session, SigningKey
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.models import PersonRow
+from tallystick.server.store.models_login import OidcClient, OidcCode, SessionRow, SigningKeyRow
 
 if TYPE_CHECKING:  # joserfc is imported where it is used: a server's start does not wait for it
     from joserfc.jwk import RSAKey
@@ -81,7 +81,7 @@ class TokenError(Exception):
 
 def add_client(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     firm_id: int,
     name: str,
@@ -181,7 +181,7 @@ def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, 
 
 def redeem(
     connection: Connection,
-    ring: KeyRing,
+    ring: ServerKeyRing,
     *,
     issuer: str,
     firm_id: int,
@@ -213,10 +213,10 @@ def redeem(
     ):
         return TokenError("invalid_grant")
     session = connection.execute(
-        select(Session.id, Session.amr, Session.created_at, Person.id.label("person"))
-        .add_columns(Person.login, Person.email)
-        .join(Person, Person.id == Session.person_id)
-        .where(Session.id == row.session_id, Session.firm_id == firm_id)
+        select(SessionRow.id, SessionRow.amr, SessionRow.created_at, PersonRow.id.label("person"))
+        .add_columns(PersonRow.login, PersonRow.email)
+        .join(PersonRow, PersonRow.id == SessionRow.person_id)
+        .where(SessionRow.id == row.session_id, SessionRow.firm_id == firm_id)
     ).one_or_none()
     if session is None:
         return TokenError("invalid_grant")
@@ -256,7 +256,13 @@ def redeem(
 
 
 def user_info(
-    connection: Connection, ring: KeyRing, *, issuer: str, firm_id: int, token: str, now: float
+    connection: Connection,
+    ring: ServerKeyRing,
+    *,
+    issuer: str,
+    firm_id: int,
+    token: str,
+    now: float,
 ) -> dict[str, Any]:
     """The claims about the user of an access token whose session still lives.
 
@@ -279,9 +285,9 @@ def user_info(
     row = None
     if good:
         row = connection.execute(
-            select(Person.id, Person.login, Person.email)
-            .join(Session, Session.person_id == Person.id)
-            .where(Session.id == claims["sid"], Session.firm_id == firm_id)
+            select(PersonRow.id, PersonRow.login, PersonRow.email)
+            .join(SessionRow, SessionRow.person_id == PersonRow.id)
+            .where(SessionRow.id == claims["sid"], SessionRow.firm_id == firm_id)
         ).one_or_none()
     if row is None:
         raise TokenError("invalid_token", 401)
@@ -313,17 +319,17 @@ def discovery(issuer: str) -> dict[str, Any]:
     }
 
 
-def public_keys(connection: Connection, ring: KeyRing, now: float) -> dict[str, Any]:
+def public_keys(connection: Connection, ring: ServerKeyRing, now: float) -> dict[str, Any]:
     """The JWKS: the key that signs now, and those that signed until a day ago."""
     _signing_key(connection, ring, now)
     keys = [key.as_dict(private=False) for _, key in _keys(connection, ring, now)]
     return {"keys": [one | {"use": "sig", "alg": ALGORITHM} for one in keys]}
 
 
-def rotate(connection: Connection, ring: KeyRing, *, now: float, actor: str) -> str:
+def rotate(connection: Connection, ring: ServerKeyRing, *, now: float, actor: str) -> str:
     """Sign with a new key from now on; the old one stays published for a day. → its id"""
     connection.execute(
-        update(SigningKey).where(SigningKey.retired_at.is_(None)).values(retired_at=int(now))
+        update(SigningKeyRow).where(SigningKeyRow.retired_at.is_(None)).values(retired_at=int(now))
     )
     key_id = _make_key(connection, ring, now)
     record(connection, ring, [Act(int(now * 1000), None, actor, "signing-key-made", key_id)])
@@ -341,7 +347,7 @@ def find_client(connection: Connection, firm_id: int, client_id: str) -> Client 
     return Client(row.id, row.firm_id, row.name, tuple(row.redirect_uris.split("\n")))
 
 
-def subject_of(ring: KeyRing, firm_id: int, person_id: int) -> str:
+def subject_of(ring: ServerKeyRing, firm_id: int, person_id: int) -> str:
     """The person's name towards services: stable, and says nothing."""
     return ring.tag("oidc-subject", f"{firm_id}|{person_id}".encode()).hex()[:32]
 
@@ -369,7 +375,7 @@ def _profile(scope: str, login: str, email: str | None) -> dict[str, Any]:
     return claims
 
 
-def _signing_key(connection: Connection, ring: KeyRing, now: float) -> RSAKey:
+def _signing_key(connection: Connection, ring: ServerKeyRing, now: float) -> RSAKey:
     """The key that signs now; made when there is none."""
     for retired_at, key in _keys(connection, ring, now):
         if retired_at is None:
@@ -378,29 +384,31 @@ def _signing_key(connection: Connection, ring: KeyRing, now: float) -> RSAKey:
     return _signing_key(connection, ring, now)
 
 
-def _make_key(connection: Connection, ring: KeyRing, now: float) -> str:
+def _make_key(connection: Connection, ring: ServerKeyRing, now: float) -> str:
     from joserfc.jwk import RSAKey  # noqa: PLC0415
 
     key_id = f"sk-{secrets.token_hex(6)}"
     key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
     box = ring.encrypt(key.as_pem(private=True), signing_key_binding(key_id))
     connection.execute(
-        insert(SigningKey),
+        insert(SigningKeyRow),
         {"id": key_id, "key_id": box.key_id, "key_box": box.blob, "created_at": int(now)},
     )
     return key_id
 
 
-def _keys(connection: Connection, ring: KeyRing, now: float) -> list[tuple[int | None, RSAKey]]:
+def _keys(
+    connection: Connection, ring: ServerKeyRing, now: float
+) -> list[tuple[int | None, RSAKey]]:
     from joserfc.jwk import RSAKey  # noqa: PLC0415
 
     rows = connection.execute(
-        select(*SigningKey.__table__.columns)
+        select(*SigningKeyRow.__table__.columns)
         .where(
-            SigningKey.retired_at.is_(None)
-            | (SigningKey.retired_at > int(now) - KEPT_AFTER_ROTATION_S)
+            SigningKeyRow.retired_at.is_(None)
+            | (SigningKeyRow.retired_at > int(now) - KEPT_AFTER_ROTATION_S)
         )
-        .order_by(SigningKey.created_at.desc(), SigningKey.id)
+        .order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.id)
     )
     keys: list[tuple[int | None, RSAKey]] = []
     for row in rows:

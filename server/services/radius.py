@@ -24,14 +24,14 @@ from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import firms, sessions
-from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
+from tallystick.server.methods import METHODS, at_hand
 from tallystick.server.methods.base import Held
 from tallystick.server.rules.judge import Reason
 from tallystick.server.signing_in import login, second
-from tallystick.server.signing_in.login import Browser, Pending, Signed
+from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed
 from tallystick.server.signing_in.words import refusal
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RadiusSettings:
 
 
 @dataclass(frozen=True)
-class Reply:
+class RadiusReply:
     """code: Access-Accept, -Reject or -Challenge. state: goes with a challenge."""
 
     code: int
@@ -74,7 +74,7 @@ class Reply:
 class RadiusServer:
     """Answers on a bound UDP socket until `close()`."""
 
-    def __init__(self, state: State, settings: RadiusSettings, sock: socket.socket) -> None:
+    def __init__(self, state: ServerState, settings: RadiusSettings, sock: socket.socket) -> None:
         self._state = state
         self._settings = settings
         self._sock = sock
@@ -139,7 +139,7 @@ class RadiusServer:
             answer["Session-Timeout"] = CHALLENGE_TIMEOUT_S
         return bytes(answer.ReplyPacket())
 
-    def _judge(self, request: Any, peer: str) -> Reply:
+    def _judge(self, request: Any, peer: str) -> RadiusReply:
         name = _text(request, "User-Name")
         encrypted = request.get("User-Password")
         if not name or not encrypted:
@@ -156,7 +156,7 @@ class RadiusServer:
         except ApiError as error:
             return _reject(error.what)
 
-    def _appended(self, name: str, secret: str, browser: Browser) -> Reply:
+    def _appended(self, name: str, secret: str, browser: Browser) -> RadiusReply:
         digits = self._settings.code_digits
         password, code = secret[:-digits], secret[-digits:]
         if not code.isdigit() or not code.isascii() or not password:
@@ -167,13 +167,13 @@ class RadiusServer:
         if self._too_few(outcome.attempt):
             return _reject("Enrol another second factor first.")
         for held in login.choices(self._state, self._settings.firm, outcome.attempt):
-            if held.kind in (MethodKind.CARD, MethodKind.TOTP) and code:
+            if at_hand(held.kind) and code:
                 reply = self._prove(outcome.attempt, held, code, browser)
                 if reply.code == packet.AccessAccept:
                     return reply
         return _reject("That was not right.")
 
-    def _challenge(self, name: str, password: str, browser: Browser) -> Reply:
+    def _challenge(self, name: str, password: str, browser: Browser) -> RadiusReply:
         outcome = self._password(name, password, browser)
         if isinstance(outcome, Signed):
             return self._without_second(outcome)
@@ -182,7 +182,7 @@ class RadiusServer:
         held = self._first(outcome.attempt)
         if held is None:
             return _reject("None of your methods works here.")
-        if held.kind in (MethodKind.SMS, MethodKind.EMAIL):
+        if METHODS[held.kind].sends:
             login.challenge(
                 self._state,
                 self._settings.firm,
@@ -194,9 +194,9 @@ class RadiusServer:
             asked = "Type the code that was sent to you."
         else:
             asked = f"Type the code of: {held.label}."
-        return Reply(packet.AccessChallenge, asked, outcome.attempt.encode())
+        return RadiusReply(packet.AccessChallenge, asked, outcome.attempt.encode())
 
-    def _second(self, attempt: str, code: str, browser: Browser) -> Reply:
+    def _second(self, attempt: str, code: str, browser: Browser) -> RadiusReply:
         held = self._first(attempt)
         if held is None:
             return _reject("None of your methods works here.")
@@ -205,7 +205,7 @@ class RadiusServer:
     def _first(self, attempt: str) -> Held | None:
         """The first of the user's methods that a terminal can be used with."""
         held = login.choices(self._state, self._settings.firm, attempt)
-        return next((one for one in held if one.kind is not MethodKind.WEBAUTHN), None)
+        return next((one for one in held if METHODS[one.kind].typed), None)
 
     def _too_few(self, attempt: str) -> bool:
         """Whether the user lacks methods that policy asks for."""
@@ -214,10 +214,10 @@ class RadiusServer:
             policy = firms.by_name(connection, self._settings.firm).policy
         return second.too_few(policy, held) > 0
 
-    def _password(self, name: str, password: str, browser: Browser) -> Signed | Pending:
+    def _password(self, name: str, password: str, browser: Browser) -> Signed | PendingSignIn:
         return login.with_password(self._state, self._settings.firm, name, password, browser, "")
 
-    def _prove(self, attempt: str, held: Held, code: str, browser: Browser) -> Reply:
+    def _prove(self, attempt: str, held: Held, code: str, browser: Browser) -> RadiusReply:
         outcome = login.with_factor(
             self._state,
             self._settings.firm,
@@ -230,17 +230,17 @@ class RadiusServer:
         )
         if isinstance(outcome, Signed):
             self._end(outcome)
-            return Reply(packet.AccessAccept)
+            return RadiusReply(packet.AccessAccept)
         return _reject(refusal(outcome).what if outcome.reason is not Reason.OK else "")
 
-    def _without_second(self, signed: Signed) -> Reply:
+    def _without_second(self, signed: Signed) -> RadiusReply:
         """The password was right and no second factor is enrolled: that opens no VPN, unless
         policy asks for none."""
         self._end(signed)
         with self._state.database.read() as connection:
             policy = firms.by_name(connection, self._settings.firm).policy
         if policy.minimum_methods == 0:
-            return Reply(packet.AccessAccept)
+            return RadiusReply(packet.AccessAccept)
         return _reject("Enrol a second factor first.")
 
     def _end(self, signed: Signed) -> None:
@@ -286,5 +286,5 @@ def _text(request: Any, name: str) -> str:
     return str(values[0]) if values else ""
 
 
-def _reject(message: str) -> Reply:
-    return Reply(packet.AccessReject, message)
+def _reject(message: str) -> RadiusReply:
+    return RadiusReply(packet.AccessReject, message)

@@ -54,7 +54,7 @@ def url_of(sock: socket.socket) -> str:
 def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first.
 
-    Raises KeyFileError or SchemaError before anything is served.
+    Raises KeyFileError or NewerStateError before anything is served.
     """
     settings = _with_public_url(settings, sock)
     with opened(settings):
@@ -177,12 +177,12 @@ def running(
 
 
 def start(settings: Settings, *, workers: int = 1, port: int = 0) -> RunningServer:
-    """Start a server process and wait until it answers. The caller stops it."""
+    """Start a server process and wait until it answers. The caller stops it. Raises TallyError."""
     command = [sys.executable, "-m", "tallystick.server.serving.running", str(workers), str(port)]
     # By the environment: everybody may read a process's arguments.
     named = {ENV_DB: settings.db_url, ENV_KEY_FILE: str(settings.key_file)}
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **named}
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **named}, encoding="utf-8"
     )
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)

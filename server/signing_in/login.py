@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tallystick.server.accounts import firms, passwords, people, sessions
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
@@ -27,10 +27,10 @@ from tallystick.server.signing_in.second import (
     prove,
     usable,
 )
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 PASSWORD_WINDOW_S = 900
 TRIES_PER_SOURCE = 100
@@ -55,15 +55,15 @@ class Signed:
 
 
 @dataclass(frozen=True)
-class Pending:
+class PendingSignIn:
     """A second factor is asked for. attempt: token for a cookie."""
 
     attempt: str
 
 
 def with_password(
-    state: State, firm_name: str, login: str, password: str, browser: Browser, next_url: str
-) -> Signed | Pending:
+    state: ServerState, firm_name: str, login: str, password: str, browser: Browser, next_url: str
+) -> Signed | PendingSignIn:
     """First step. Raises ApiError: 401 for a wrong name or password (which of them is not said),
     429 after too many tries for this name or from this source, 403 when only the help desk can
     help."""
@@ -78,7 +78,7 @@ def with_password(
             _audit(connection, state, firm.id, "password-wrong", person.id if person else None)
         raise _wrong()
 
-    def proceed(connection: Connection) -> Signed | Pending:
+    def proceed(connection: Connection) -> Signed | PendingSignIn:
         # Judging took a while: what was judged may have been changed meanwhile.
         person = people.find(connection, firm.id, login, lock=True)
         if person is None or person.disabled:
@@ -104,12 +104,12 @@ def with_password(
             source=browser.source,
             now=context.now,
         )
-        return Pending(token)
+        return PendingSignIn(token)
 
     return state.database.run(proceed)
 
 
-def choices(state: State, firm_name: str, token: str) -> list[Held]:
+def choices(state: ServerState, firm_name: str, token: str) -> list[Held]:
     """The second factors to choose from. Raises ApiError (401) when the attempt is over."""
 
     def work(connection: Connection) -> list[Held]:
@@ -120,7 +120,7 @@ def choices(state: State, firm_name: str, token: str) -> list[Held]:
 
 
 def challenge(
-    state: State, firm_name: str, token: str, kind: MethodKind, key: str, source: str
+    state: ServerState, firm_name: str, token: str, kind: MethodKind, key: str, source: str
 ) -> Mapping[str, Any]:
     """Ask for the proof of one factor: send a code, make WebAuthn options. → what to show"""
 
@@ -134,7 +134,7 @@ def challenge(
 
 
 def with_factor(
-    state: State,
+    state: ServerState,
     firm_name: str,
     token: str,
     kind: MethodKind,
@@ -160,13 +160,13 @@ def with_factor(
     return state.database.run(work)
 
 
-def password_bucket(ring: KeyRing, firm_id: int, login: str) -> str:
+def password_bucket(ring: ServerKeyRing, firm_id: int, login: str) -> str:
     """The bucket that counts tries for a name, whether or not there is such a person."""
     return f"password|{ring.tag('login', f'{firm_id}|{login}'.encode()).hex()}"
 
 
 def _count_try(
-    state: State, connection: Connection, firm_name: str, login: str, browser: Browser
+    state: ServerState, connection: Connection, firm_name: str, login: str, browser: Browser
 ) -> str:
     firm = firms.by_name(connection, firm_name)
     bucket = password_bucket(state.ring, firm.id, login)
@@ -186,8 +186,8 @@ def _count_try(
 
 
 def _second(
-    state: State, connection: Connection, firm_name: str, token: str, source: str
-) -> tuple[Context, Known, Under]:
+    state: ServerState, connection: Connection, firm_name: str, token: str, source: str
+) -> tuple[Context, KnownPerson, Under]:
     firm = firms.by_name(connection, firm_name)
     under = attempts.find(connection, token, firm.id, Purpose.LOGIN, state.now())
     if under is None or under.stage is not Stage.SECOND or under.person_id is None:
@@ -209,9 +209,9 @@ def _second(
 
 
 def _sign_in(
-    state: State,
+    state: ServerState,
     connection: Connection,
-    person: Known,
+    person: KnownPerson,
     policy: FirmPolicy,
     amr: tuple[str, ...],
     browser: Browser,
@@ -236,7 +236,7 @@ def _sign_in(
 
 def _audit(
     connection: Connection,
-    state: State,
+    state: ServerState,
     firm_id: int,
     action: str,
     person_id: int | None,

@@ -13,7 +13,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tallystick.server.accounts import firms, passwords, people, sessions
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.accounts.rights import RIGHTS
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -25,12 +25,12 @@ from tallystick.server.signing_in import attempts
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.login import Browser, password_bucket
 from tallystick.server.signing_in.second import as_person, audit_verdict, context_of, over, usable
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import KeyRing
-from tallystick.server.store.models import Person
+from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
 
 EVENED_S = 0.1
@@ -56,7 +56,7 @@ class CodeMaker(Protocol):
     """What making a help code needs of the server."""
 
     @property
-    def ring(self) -> KeyRing: ...
+    def ring(self) -> ServerKeyRing: ...
 
 
 def evened(work: Callable[P, T]) -> Callable[P, T]:
@@ -75,7 +75,9 @@ def evened(work: Callable[P, T]) -> Callable[P, T]:
 
 
 @evened
-def start(state: State, firm_name: str, login: str, kind: MethodKind, browser: Browser) -> str:
+def start(
+    state: ServerState, firm_name: str, login: str, kind: MethodKind, browser: Browser
+) -> str:
     """Begin with the kind of factor that the user says he has. A code is sent if there is such a
     factor; the answer is the same if not. → token for a cookie. Raises ApiError (429, 422)."""
 
@@ -131,7 +133,7 @@ def start(state: State, firm_name: str, login: str, kind: MethodKind, browser: B
 
 
 @evened
-def prove(state: State, firm_name: str, token: str, form: Form, browser: Browser) -> Verdict:
+def prove(state: ServerState, firm_name: str, token: str, form: Form, browser: Browser) -> Verdict:
     """Judge the code. After TRIES_PER_ATTEMPT wrong ones the attempt is over, whoever it is for.
     Raises ApiError (401) when it is over."""
 
@@ -160,7 +162,7 @@ def prove(state: State, firm_name: str, token: str, form: Form, browser: Browser
     return state.database.run(work)
 
 
-def reset(state: State, firm_name: str, token: str, password: str, browser: Browser) -> None:
+def reset(state: ServerState, firm_name: str, token: str, password: str, browser: Browser) -> None:
     """Set the new password, end all sessions, tell the user. Raises ApiError: 401, 422."""
     with state.database.write() as connection:
         context, under, person = _under(state, connection, firm_name, token, browser.source)
@@ -182,11 +184,11 @@ def reset(state: State, firm_name: str, token: str, password: str, browser: Brow
 
 
 def set_password(
-    state: State,
+    state: ServerState,
     connection: Connection,
     firm: str,
     policy: FirmPolicy,
-    person: Known,
+    person: KnownPerson,
     hashed: str,
     *,
     keep_session: int | None = None,
@@ -216,7 +218,9 @@ def set_password(
     )
 
 
-def ask_help(state: State, connection: Connection, asker: Known, person: Known) -> int:
+def ask_help(
+    state: ServerState, connection: Connection, asker: KnownPerson, person: KnownPerson
+) -> int:
     """A member of staff asks for a recovery. Another one has to agree. → number of the request"""
     if asker.id == person.id:
         raise _not_alone()
@@ -225,7 +229,7 @@ def ask_help(state: State, connection: Connection, asker: Known, person: Known) 
     return request_id
 
 
-def console_help(state: CodeMaker, connection: Connection, person: Known, now: float) -> str:
+def console_help(state: CodeMaker, connection: Connection, person: KnownPerson, now: float) -> str:
     """A code made at the server's console, by someone who could read the database anyway."""
     request_id = _new_request(connection, person, person, int(now) + CONSOLE_LIFE_S)
     act = Act(int(now * 1000), person.firm_id, "console", "help-code-made", person.login)
@@ -233,7 +237,9 @@ def console_help(state: CodeMaker, connection: Connection, person: Known, now: f
     return _make_code(state, connection, request_id)
 
 
-def agree_help(state: State, connection: Connection, other: Known, request_id: int) -> None:
+def agree_help(
+    state: ServerState, connection: Connection, other: KnownPerson, request_id: int
+) -> None:
     """A second member of staff agrees. Raises ApiError: 404; 403 for the one who asked, for the
     person himself, and when the person has rights that neither of the two has."""
     request = _request(state, connection, other.firm_id, request_id)
@@ -255,7 +261,9 @@ def agree_help(state: State, connection: Connection, other: Known, request_id: i
     _note(state, connection, other, "help-agreed", helped.login)
 
 
-def collect_help(state: State, connection: Connection, asker: Known, request_id: int) -> str:
+def collect_help(
+    state: ServerState, connection: Connection, asker: KnownPerson, request_id: int
+) -> str:
     """The one who asked gets the code to read out, once the other has agreed. → the code, shown
     once; a second call makes a new one."""
     request = _request(state, connection, asker.firm_id, request_id)
@@ -277,7 +285,7 @@ def _make_code(state: CodeMaker, connection: Connection, request_id: int) -> str
 
 
 @evened
-def with_help(state: State, firm_name: str, login: str, code: str, browser: Browser) -> str:
+def with_help(state: ServerState, firm_name: str, login: str, code: str, browser: Browser) -> str:
     """The user enters the code that he was told. → token for a cookie, at the stage of setting a
     password. Raises ApiError: 401 for anything wrong, 429."""
 
@@ -294,10 +302,10 @@ def with_help(state: State, firm_name: str, login: str, code: str, browser: Brow
         )
         row = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.tries, HelpRequest.person_id)
-            .join(Person, Person.id == HelpRequest.person_id)
+            .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                Person.login == login,
+                PersonRow.login == login,
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
                 HelpRequest.expires_at > int(now),
@@ -337,8 +345,8 @@ def with_help(state: State, firm_name: str, login: str, code: str, browser: Brow
 
 
 def _under(
-    state: State, connection: Connection, firm_name: str, token: str, source: str
-) -> tuple[Context, Under, Known | None]:
+    state: ServerState, connection: Connection, firm_name: str, token: str, source: str
+) -> tuple[Context, Under, KnownPerson | None]:
     firm = firms.by_name(connection, firm_name)
     under = attempts.find(connection, token, firm.id, Purpose.RECOVERY, state.now())
     if under is None:
@@ -354,13 +362,13 @@ def _under(
     return context, under, person
 
 
-def _first_of_kind(context: Context, person: Known | None, kind: MethodKind) -> Held | None:
+def _first_of_kind(context: Context, person: KnownPerson | None, kind: MethodKind) -> Held | None:
     if person is None:
         return None
     return next((held for held in usable(context, person) if held.kind is kind), None)
 
 
-def _send_if_allowed(context: Context, person: Known, held: Held) -> None:
+def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
     """Too many messages are no reason to answer differently: then none is sent. A part of a
     person's messages only: anybody can begin recoveries, and must not use up those for sign-ins."""
     try:
@@ -378,7 +386,9 @@ def _send_if_allowed(context: Context, person: Known, held: Held) -> None:
         return
 
 
-def _new_request(connection: Connection, asker: Known, person: Known, expires_at: int) -> int:
+def _new_request(
+    connection: Connection, asker: KnownPerson, person: KnownPerson, expires_at: int
+) -> int:
     """→ its number. An older one for this person is void."""
     connection.execute(delete(HelpRequest).where(HelpRequest.person_id == person.id))
     made = connection.execute(
@@ -394,7 +404,7 @@ def _new_request(connection: Connection, asker: Known, person: Known, expires_at
     return int(made.scalar_one())
 
 
-def _request(state: State, connection: Connection, firm_id: int, request_id: int) -> AnyRow:
+def _request(state: ServerState, connection: Connection, firm_id: int, request_id: int) -> AnyRow:
     row = connection.execute(
         select(HelpRequest.person_id, HelpRequest.asked_by, HelpRequest.agreed_by)
         .where(
@@ -413,7 +423,9 @@ def _code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
     return state.ring.tag("help-code", f"{request_id}|{code}".encode())
 
 
-def _note(state: State, connection: Connection, actor: Known, action: str, subject: str) -> None:
+def _note(
+    state: ServerState, connection: Connection, actor: KnownPerson, action: str, subject: str
+) -> None:
     act = Act(int(state.now() * 1000), actor.firm_id, f"person:{actor.id}", action, subject)
     record(connection, state.ring, [act])
 

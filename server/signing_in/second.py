@@ -9,19 +9,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from tallystick.server.accounts.people import Known
+from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
-from tallystick.server.methods.base import Context, Form, Held, Person
+from tallystick.server.methods.base import Context, Form, Held, Owner
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts
 from tallystick.server.signing_in.attempts import Stage, Under
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 from tallystick.server.store.audit import Act, record
 
 
-def usable(context: Context, person: Known) -> list[Held]:
+def usable(context: Context, person: KnownPerson) -> list[Held]:
     """The person's factors that policy allows, the strongest kind first."""
     return [
         held
@@ -37,7 +37,7 @@ def too_few(policy: FirmPolicy, held: list[Held]) -> int:
 
 
 def context_of(
-    state: State,
+    state: ServerState,
     connection: Connection,
     firm_id: int,
     firm: str,
@@ -67,7 +67,7 @@ def challenge_of(under: Under) -> bytes:
 
 
 def ask(
-    context: Context, person: Known, under: Under, kind: MethodKind, key: str
+    context: Context, person: KnownPerson, under: Under, kind: MethodKind, key: str
 ) -> Mapping[str, Any]:
     """Ask for the proof of one factor: send a code, make WebAuthn options. → what to show"""
     held = _chosen(context, person, kind, key)
@@ -79,7 +79,7 @@ def ask(
 
 
 def prove(
-    context: Context, person: Known, under: Under, kind: MethodKind, key: str, form: Form
+    context: Context, person: KnownPerson, under: Under, kind: MethodKind, key: str, form: Form
 ) -> Verdict:
     """Judge the proof of one factor. The attempt is over when it is accepted; a WebAuthn challenge
     is used up either way."""
@@ -94,11 +94,11 @@ def prove(
     return verdict
 
 
-def as_person(person: Known) -> Person:
-    return Person(person.id, person.login, person.email)
+def as_person(person: KnownPerson) -> Owner:
+    return Owner(person.id, person.login, person.email)
 
 
-def audit_verdict(context: Context, person: Known, held: Held, verdict: Verdict) -> None:
+def audit_verdict(context: Context, person: KnownPerson, held: Held, verdict: Verdict) -> None:
     record(
         context.connection,
         context.ring,
@@ -135,7 +135,7 @@ def none_usable() -> ApiError:
     )
 
 
-def _chosen(context: Context, person: Known, kind: MethodKind, key: str) -> Held:
+def _chosen(context: Context, person: KnownPerson, kind: MethodKind, key: str) -> Held:
     for held in usable(context, person):
         if (held.kind, held.key) == (kind, key):
             return held

@@ -26,7 +26,7 @@ from tallystick.server.signing_in.second import (
     usable,
 )
 from tallystick.server.signing_in.second import prove as prove_second
-from tallystick.server.state import State
+from tallystick.server.state import ServerState
 
 FRESH_S = 300
 
@@ -38,7 +38,7 @@ def is_fresh(session: SignedIn, now: float) -> bool:
     return shown_at is not None and now - shown_at < FRESH_S
 
 
-def begin(state: State, session: SignedIn, browser: Browser, next_url: str) -> list[Held]:
+def begin(state: ServerState, session: SignedIn, browser: Browser, next_url: str) -> list[Held]:
     """→ the factors to choose from. Without a next_url, one given before in this session stays.
     Raises ApiError (403) when there is no factor."""
 
@@ -70,7 +70,7 @@ def begin(state: State, session: SignedIn, browser: Browser, next_url: str) -> l
     return state.database.run(work)
 
 
-def choices(state: State, session: SignedIn, browser: Browser) -> list[Held]:
+def choices(state: ServerState, session: SignedIn, browser: Browser) -> list[Held]:
     """The factors to choose from. Raises ApiError (401) when it is over."""
 
     def work(connection: Connection) -> list[Held]:
@@ -82,7 +82,7 @@ def choices(state: State, session: SignedIn, browser: Browser) -> list[Held]:
 
 
 def challenge(
-    state: State, session: SignedIn, kind: MethodKind, key: str, browser: Browser
+    state: ServerState, session: SignedIn, kind: MethodKind, key: str, browser: Browser
 ) -> Mapping[str, Any]:
     """Ask for the proof of one factor. → what to show. Raises ApiError (401) when it is over."""
 
@@ -97,7 +97,7 @@ def challenge(
 
 
 def prove(
-    state: State, session: SignedIn, kind: MethodKind, key: str, form: Form, browser: Browser
+    state: ServerState, session: SignedIn, kind: MethodKind, key: str, form: Form, browser: Browser
 ) -> str | Verdict:
     """→ where to go on to, or why not. Raises ApiError (401) when it is over."""
 
@@ -114,7 +114,7 @@ def prove(
 
 
 def _context(
-    state: State, connection: Connection, session: SignedIn, source: str, under: Under | None
+    state: ServerState, connection: Connection, session: SignedIn, source: str, under: Under | None
 ) -> Context:
     return context_of(
         state,
@@ -128,7 +128,7 @@ def _context(
     )
 
 
-def _under(state: State, connection: Connection, session: SignedIn) -> Under:
+def _under(state: ServerState, connection: Connection, session: SignedIn) -> Under:
     under = attempts.find(
         connection, _token(state, session), session.person.firm_id, Purpose.PROVE, state.now()
     )
@@ -137,6 +137,6 @@ def _under(state: State, connection: Connection, session: SignedIn) -> Under:
     return under
 
 
-def _token(state: State, session: SignedIn) -> str:
+def _token(state: ServerState, session: SignedIn) -> str:
     """One at a time in a session; it never leaves the server."""
     return state.ring.tag("prove", str(session.id).encode()).hex()

@@ -14,8 +14,8 @@ from tallystick.server.rules.throttle import Throttle
 from tallystick.server.stock.intake import CardSeed
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.keys import KeyRing
-from tallystick.server.store.models import Assignment, Card, Person, Tombstone
+from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import Assignment, CardRow, PersonRow, Tombstone
 
 T = TypeVar("T")
 
@@ -30,7 +30,11 @@ def seed_binding(firm_id: int, serial: str) -> str:
 
 
 def register(
-    connection: Connection, ring: KeyRing, caller: Caller, entries: Sequence[CardSeed], now: float
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    entries: Sequence[CardSeed],
+    now: float,
 ) -> list[dict[str, Any]]:
     """Register all entries or none. → per entry serial, status, digits, moving_factor.
 
@@ -61,7 +65,7 @@ def register(
     if problems:
         raise entry_problems(problems)
     if rows:
-        connection.execute(insert(Card), rows)
+        connection.execute(insert(CardRow), rows)
         acts = [
             Act(int(now * 1000), caller.firm_id, caller.id, "card-registered", row["serial"])
             for row in rows
@@ -74,8 +78,8 @@ def describe(connection: Connection, caller: Caller, serial: str, now: float) ->
     """A card as the API shows it. Stations see what they registered. Raises ApiError (404)."""
     row = find(connection, caller, serial)
     held = connection.execute(
-        select(Person.login, Assignment.expires_at)
-        .join(Assignment, Assignment.person_id == Person.id)
+        select(PersonRow.login, Assignment.expires_at)
+        .join(Assignment, Assignment.person_id == PersonRow.id)
         .where(Assignment.card_id == row.id)
     ).one_or_none()
     return view(row, held.login if held else None, held.expires_at if held else None, now)
@@ -99,7 +103,9 @@ def view(row: AnyRow, login: str | None, expires_at: int | None, now: float) -> 
     }
 
 
-def remove(connection: Connection, ring: KeyRing, caller: Caller, serial: str, now: float) -> None:
+def remove(
+    connection: Connection, ring: ServerKeyRing, caller: Caller, serial: str, now: float
+) -> None:
     """Delete the card and its seed; serial, seed fingerprint and counter stay as a tombstone.
 
     Raises ApiError: 404; 409 when a station asks for a card that a user has used.
@@ -114,7 +120,7 @@ def remove(connection: Connection, ring: KeyRing, caller: Caller, serial: str, n
             todo="An administrator may delete it.",
         )
     connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
-    connection.execute(delete(Card).where(Card.id == row.id))
+    connection.execute(delete(CardRow).where(CardRow.id == row.id))
     connection.execute(delete(Tombstone).where(Tombstone.seed_fingerprint == row.seed_fingerprint))
     connection.execute(
         insert(Tombstone),
@@ -139,11 +145,11 @@ def live(now: float) -> Any:
 
 
 def find(connection: Connection, caller: Caller, serial: str, *, lock: bool = False) -> AnyRow:
-    query = select(*Card.__table__.columns).where(
-        Card.firm_id == caller.firm_id, Card.serial == serial
+    query = select(*CardRow.__table__.columns).where(
+        CardRow.firm_id == caller.firm_id, CardRow.serial == serial
     )
     if caller.role is Role.STATION:
-        query = query.where(Card.registered_by == caller.id)
+        query = query.where(CardRow.registered_by == caller.id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise not_found(serial)
@@ -177,17 +183,17 @@ class _Known:
 def _cards_like(connection: Connection, firm_id: int, prints: dict[str, bytes]) -> _Known:
     known = _Known()
     columns = (
-        Card.firm_id,
-        Card.serial,
-        Card.seed_fingerprint,
-        Card.moving_factor,
-        Card.registered_by,
+        CardRow.firm_id,
+        CardRow.serial,
+        CardRow.seed_fingerprint,
+        CardRow.moving_factor,
+        CardRow.registered_by,
     )
     for chunk in _chunks(list(prints.items())):
         serials, fingerprints = zip(*chunk, strict=True)
         same = or_(
-            (Card.firm_id == firm_id) & Card.serial.in_(serials),
-            Card.seed_fingerprint.in_(fingerprints),
+            (CardRow.firm_id == firm_id) & CardRow.serial.in_(serials),
+            CardRow.seed_fingerprint.in_(fingerprints),
         )
         for row in connection.execute(select(*columns).where(same)):
             known.fingerprints.add(row.seed_fingerprint)
@@ -218,7 +224,13 @@ def _same(grave: AnyRow, caller: Caller, entry: CardSeed) -> bool:
 
 
 def _row(
-    ring: KeyRing, caller: Caller, entry: CardSeed, *, fingerprint: bytes, factor: int, now: float
+    ring: ServerKeyRing,
+    caller: Caller,
+    entry: CardSeed,
+    *,
+    fingerprint: bytes,
+    factor: int,
+    now: float,
 ) -> dict[str, Any]:
     box = ring.encrypt(entry.seed.reveal(), seed_binding(caller.firm_id, entry.serial))
     return {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import AuditEntry, AuditHead
 
 MAIN = "main"
@@ -54,7 +54,7 @@ class Head:
 class WorkerChain:
     """The chain of one process. Not shared between threads. `commit()` after the database has."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: ServerKeyRing) -> None:
         self._ring = ring
         self.name = ""
         self._head: Head | None = None
@@ -87,7 +87,7 @@ class WorkerChain:
         self._head = self._pending = None
 
 
-def record(connection: Connection, ring: KeyRing, acts: Iterable[Act]) -> None:
+def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:
     """Append to the main chain, in the caller's transaction."""
     row = connection.execute(
         select(AuditHead.number, AuditHead.mac).where(AuditHead.chain == MAIN).with_for_update()
@@ -96,7 +96,7 @@ def record(connection: Connection, ring: KeyRing, acts: Iterable[Act]) -> None:
 
 
 def _write(
-    connection: Connection, ring: KeyRing, chain: str, head: Head, acts: Sequence[Act]
+    connection: Connection, ring: ServerKeyRing, chain: str, head: Head, acts: Sequence[Act]
 ) -> Head:
     rows: list[dict[str, object]] = []
     number, mac = head.number, head.mac
@@ -146,7 +146,7 @@ class ChainReport:
 
 
 def check(
-    connection: Connection, ring: KeyRing, noted: Mapping[str, Head] | None = None
+    connection: Connection, ring: ServerKeyRing, noted: Mapping[str, Head] | None = None
 ) -> list[ChainReport]:
     """Recompute every chain from its start and compare it with its head.
 
@@ -176,7 +176,7 @@ def check(
 
 
 def _check_chain(
-    connection: Connection, ring: KeyRing, chain: str, head: Head, noted: Head | None
+    connection: Connection, ring: ServerKeyRing, chain: str, head: Head, noted: Head | None
 ) -> ChainReport:
     mac, number = START, 0
     columns = [column for column in AuditEntry.__table__.columns if column.name != "mac"]

@@ -11,10 +11,10 @@ from tallystick.server.store.models_login import (
     Attempt,
     HelpRequest,
     OidcCode,
-    Rate,
+    RateRow,
     RememberedDevice,
     SentCode,
-    Session,
+    SessionRow,
 )
 
 EVERY_S = 600.0
@@ -25,14 +25,14 @@ def sweep(database: Database, now: float) -> None:
     past = int(now)
     with database.write() as connection:
         over = select(Attempt.token_hash).where(Attempt.expires_at <= past)
-        ended = select(Session.id).where(Session.expires_at <= past)
+        ended = select(SessionRow.id).where(SessionRow.expires_at <= past)
         for statement in (
             delete(SentCode).where((SentCode.expires_at <= past) | SentCode.attempt.in_(over)),
             delete(Attempt).where(Attempt.expires_at <= past),
             delete(OidcCode).where((OidcCode.expires_at <= past) | OidcCode.session_id.in_(ended)),
-            delete(Session).where(Session.expires_at <= past),
+            delete(SessionRow).where(SessionRow.expires_at <= past),
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
             delete(HelpRequest).where(HelpRequest.expires_at <= past),
-            delete(Rate).where(Rate.ends_at <= past),
+            delete(RateRow).where(RateRow.ends_at <= past),
         ):
             connection.execute(statement)

@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.formats import number_of
 from tallystick.common.secret import Secret
 
 FORMAT = "tallystick-server-keys/1"
@@ -46,7 +47,7 @@ class Box:
     blob: bytes
 
 
-class KeyRing:
+class ServerKeyRing:
     """Encrypts, decrypts and fingerprints. Holds key objects; shows none of them.
 
     With a path, the file is read again when it has changed, so that a running server follows a
@@ -135,7 +136,7 @@ class KeyRing:
         return hmac.digest(self._audit.reveal(), previous + entry, hashlib.sha256)
 
 
-def load_or_create(path: Path) -> KeyRing:
+def load_or_create(path: Path) -> ServerKeyRing:
     """Read the key file, or make it (0600, synced) when there is none.
 
     Raises KeyFileError when it is damaged or others may read it.
@@ -145,7 +146,7 @@ def load_or_create(path: Path) -> KeyRing:
     return load(path)
 
 
-def load(path: Path) -> KeyRing:
+def load(path: Path) -> ServerKeyRing:
     """Read the key file. Raises KeyFileError."""
     return _parse(_read_private(path), path)
 
@@ -163,7 +164,8 @@ def add_encryption_key(path: Path) -> str:
 
 
 def remove_encryption_key(path: Path, key_id: str) -> None:
-    """Forget a key that nothing is encrypted under any more (the caller has made sure)."""
+    """Forget a key that nothing is encrypted under any more (the caller has made sure).
+    Raises KeyFileError."""
     document = json.loads(_read_private(path))
     if key_id == document["active"]:
         raise KeyFileError(f"Key {key_id!r} is the active one.", kept="It stays.")
@@ -204,7 +206,7 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
@@ -221,7 +223,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _read_private(path: Path) -> str:
     try:
-        with path.open() as file:
+        with path.open(encoding="utf-8") as file:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_IMODE(mode) & 0o077:
                 raise KeyFileError(
@@ -238,21 +240,21 @@ def _read_private(path: Path) -> str:
         ) from None
 
 
-def _parse(text: str, path: Path | None = None) -> KeyRing:
+def _parse(text: str, path: Path | None = None) -> ServerKeyRing:
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
+        if number_of(document["format"], FORMAT, "The server's key file") is None:
             raise ValueError
         encryption = {key_id: _decode(value) for key_id, value in document["encryption"].items()}
         fingerprint, audit = _decode(document["fingerprint"]), _decode(document["audit"])
         active = str(document["active"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise KeyFileError(
-            "The key file is damaged, or of another version.",
+            "The key file is damaged, or is none.",
             kept="Nothing was changed.",
             todo="Restore it from your backup: without it, no stored seed can be read.",
         ) from None
-    return KeyRing(active, encryption, fingerprint, audit, path)
+    return ServerKeyRing(active, encryption, fingerprint, audit, path)
 
 
 def _decode(value: str) -> Secret:

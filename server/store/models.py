@@ -23,7 +23,7 @@ class Firm(Base):
     policy: Mapped[str] = mapped_column(Text)
 
 
-class Credential(Base):
+class CredentialRow(Base):
     """A bearer token of a station, service or administrator. Only its hash is kept."""
 
     __tablename__ = "credential"
@@ -41,7 +41,7 @@ class Credential(Base):
     __table_args__ = (UniqueConstraint("firm_id", "name"),)
 
 
-class Person(Base):
+class PersonRow(Base):
     """Someone who logs in. `login` is unique within the firm.
 
     password_hash: argon2id in its own format, or None: no password was set yet. enrolled_at: when
@@ -63,7 +63,7 @@ class Person(Base):
     __table_args__ = (UniqueConstraint("firm_id", "login"),)
 
 
-class Card(Base):
+class CardRow(Base):
     """A card that the server can verify: HOTP, or TOTP (step_s > 0).
 
     moving_factor: the next one expected (a time step for TOTP); it only grows. algorithm: sha1,

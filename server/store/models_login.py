@@ -74,7 +74,7 @@ class SentCode(Base):
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
-class Rate(Base):
+class RateRow(Base):
     """How often something happened in the window of time that ends at ends_at."""
 
     __tablename__ = "rate"
@@ -84,7 +84,7 @@ class Rate(Base):
     count: Mapped[int]
 
 
-class Message(Base):
+class MessageRow(Base):
     """A message to be sent: the body is encrypted, and the row is deleted once it is sent."""
 
     __tablename__ = "message"
@@ -99,7 +99,7 @@ class Message(Base):
     expires_at: Mapped[int] = mapped_column(BigInteger)
 
 
-class Session(Base):
+class SessionRow(Base):
     """Someone who is signed in with one browser. amr: methods used (RFC 8176), comma-separated.
     proved_at: when a second factor was last shown in it."""
 
@@ -172,7 +172,7 @@ class OidcCode(Base):
     expires_at: Mapped[int] = mapped_column(BigInteger)
 
 
-class SigningKey(Base):
+class SigningKeyRow(Base):
     """A key that ID tokens are signed with. The newest signs; older ones stay published."""
 
     __tablename__ = "signing_key"

@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from tallystick.server.settings import Settings
 from tallystick.server.store import keys, schema
 from tallystick.server.store.database import Database
-from tallystick.server.store.keys import KeyRing
+from tallystick.server.store.keys import ServerKeyRing
 
 
 @dataclass(frozen=True)
-class Parts:
+class Opened:
     """Keys and database."""
 
-    ring: KeyRing
+    ring: ServerKeyRing
     database: Database
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[Parts]:
+def opened(settings: Settings) -> Iterator[Opened]:
     """Open what the settings name, migrating the database if needed.
 
-    Raises KeyFileError, SchemaError.
+    Raises KeyFileError, NewerStateError.
     """
     ring = keys.load_or_create(settings.key_file)
     database = Database(settings.db_url)
     try:
         schema.ensure(database)
-        yield Parts(ring, database)
+        yield Opened(ring, database)
     finally:
         database.close()

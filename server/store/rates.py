@@ -6,7 +6,7 @@ from sqlalchemy import Connection, case, delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.store.models_login import Rate
+from tallystick.server.store.models_login import RateRow
 
 
 def take(
@@ -19,15 +19,15 @@ def take(
     """
     ends_at = (int(now) // window_s + 1) * window_s
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    fresh = insert(Rate).values(bucket=bucket, ends_at=ends_at, count=1)
+    fresh = insert(RateRow).values(bucket=bucket, ends_at=ends_at, count=1)
     count = connection.execute(
         fresh.on_conflict_do_update(
-            index_elements=[Rate.bucket],
+            index_elements=[RateRow.bucket],
             set_={
                 "ends_at": ends_at,
-                "count": case((Rate.ends_at == ends_at, Rate.count + 1), else_=1),
+                "count": case((RateRow.ends_at == ends_at, RateRow.count + 1), else_=1),
             },
-        ).returning(Rate.count)
+        ).returning(RateRow.count)
     ).scalar_one()
     if count > limit:
         raise ApiError(
@@ -41,4 +41,4 @@ def take(
 
 def clear(connection: Connection, bucket: str) -> None:
     """Start counting anew."""
-    connection.execute(delete(Rate).where(Rate.bucket == bucket))
+    connection.execute(delete(RateRow).where(RateRow.bucket == bucket))

@@ -7,21 +7,17 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from tallystick.common.errors import RefusedError
+from tallystick.common.formats import NewerStateError
 from tallystick.server.store.database import Database
 
 HEAD = "0003"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 
-class SchemaError(RefusedError):
-    """The database has a schema that this version cannot use."""
-
-
 def ensure(database: Database) -> None:
     """Migrate up to HEAD if needed. Safe when several processes start at once.
 
-    Raises SchemaError when the database is of a later version.
+    Raises NewerStateError when the database is of a later version.
     """
     with database.read() as connection:
         if revision(connection) == HEAD:
@@ -30,17 +26,14 @@ def ensure(database: Database) -> None:
 
 
 def migrate(database: Database, target: str) -> None:
-    """Migrate up or down to a revision (`base` is the empty database), all or nothing."""
+    """Migrate up or down to a revision (`base` is the empty database), all or nothing.
+    Raises NewerStateError."""
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": MIGRATION_LOCK})
         current = revision(connection)
         if current is not None and current > HEAD:
-            raise SchemaError(
-                f"The database has schema {current}; this version knows up to {HEAD}.",
-                kept="The database was not changed.",
-                todo="Run the newer version of Tallystick, or restore an older backup.",
-            )
+            raise NewerStateError("The database", current, HEAD)
         _run(connection, current, target)
 
 

@@ -3,7 +3,6 @@ only when asked for, so that `tally --help` is instant."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import Any, NoReturn
@@ -13,6 +12,7 @@ import click
 from tallystick import __version__
 from tallystick.common.console import print_error
 from tallystick.common.errors import BadInputError, ExitCode, TallyError
+from tallystick.common.groups import LazyGroup
 
 # name → (module, attribute, one-line help shown without importing the module)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -53,26 +53,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="tally")
 def tally() -> None:
     """Make, test, provision and support hardware one-time-password devices."""

@@ -27,6 +27,7 @@ from tallystick.emulator.instruments.events import EventLog
 from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.serving.service import Service
+from tallystick.tools import options
 from tallystick.tools.image.build import build, write
 from tallystick.tools.personalise import personalise
 from tallystick.tools.vpcd import VirtualReader
@@ -47,7 +48,7 @@ emulate.add_command(reader)
 
 @emulate.command()
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
-@click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
+@options.emulated_board
 @click.option(
     "--serial",
     help="Serial number, 10 characters (default: as in --flash or --identity, or TS00000001).",
@@ -67,7 +68,7 @@ emulate.add_command(reader)
     "--seeded", is_flag=True, help="Put in the published test seed, so that presses give codes."
 )
 @click.option("--panel", is_flag=True, help="A page that shows the card; its address is printed.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @click.option(
     "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
 )

@@ -17,6 +17,7 @@ import click
 from tallystick.common import console
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.emulator import boards
+from tallystick.tools import options
 
 if TYPE_CHECKING:
     from tallystick.emulator.devices.image import Image
@@ -42,7 +43,7 @@ _PORT = click.IntRange(0, 65535)
     "--usb", is_flag=True, help="A device for unmodified programs: uhid, or for COMMAND only."
 )
 @click.option("--control", type=_PORT, help="HTTP control interface and panel; 0 chooses.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @click.option("--flash", type=_FILE, help="Keep reader and sensor in this file, and FILE.sensor.")
 @click.option("--real-time", is_flag=True, help="The sensor takes as long as a real one.")
 @console.json_option

@@ -9,13 +9,30 @@ class ExitCode(IntEnum):
     """Exit status of `tally`. The values are public: scripts depend on them."""
 
     OK = 0
-    FAILED = 1  # the work ran and did not succeed (a violation found, a code refused)
-    USAGE = 2  # the command line is wrong (click's own value)
-    BAD_INPUT = 3  # a file, image, container or argument value is not acceptable
-    NO_DEVICE = 4  # no card or reader answered, or it vanished
-    REFUSED = 5  # a device or server said no (keys, policy, life cycle, duplicate)
-    UNREACHABLE = 6  # a server could not be reached
-    INTERRUPTED = 130  # stopped by the user
+    FAILED = 1
+    USAGE = 2  # click's own value
+    BAD_INPUT = 3
+    NO_DEVICE = 4
+    REFUSED = 5
+    UNREACHABLE = 6
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """What it says, for a person."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "the work is done",
+    ExitCode.FAILED: "the work ran and did not succeed: a violation found, a code refused",
+    ExitCode.USAGE: "the command line is wrong",
+    ExitCode.BAD_INPUT: "a file, image, container or value is not acceptable",
+    ExitCode.NO_DEVICE: "no card or reader answered, or it went away",
+    ExitCode.REFUSED: "a device or server said no: keys, policy, life cycle, duplicate",
+    ExitCode.UNREACHABLE: "a server could not be reached",
+    ExitCode.INTERRUPTED: "stopped by the user",
+}
 
 
 class TallyError(Exception):

@@ -1,8 +1,14 @@
-"""Groups of commands whose help is never cut off."""
+"""Groups of commands: help that is never cut off, and commands imported when they are asked for."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from typing import Any
+
 import click
+
+from tallystick.common import examples
 
 _WHOLE = 1000  # characters: no first sentence is as long
 
@@ -23,3 +29,35 @@ class Group(click.Group):
                     if command is not None and not command.hidden
                 ]
             )
+
+
+class LazyGroup(click.Group):
+    """Its commands are imported on first use, so that its own help is instant, and listed when
+    their module is there.
+
+    table: name → (module, attribute, one-line help). path: the group's own, without `tally`."""
+
+    def __init__(
+        self, *args: Any, table: dict[str, tuple[str, str, str]], path: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+        self._path = path
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [
+            name for name, (module, _, _) in self._table.items() if importlib.util.find_spec(module)
+        ]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._table:
+            return None
+        module, attribute, _ = self._table[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        examples.show(command, f"{self._path} {cmd_name}".strip())
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self._table[name][2]) for name in self.list_commands(ctx)])

@@ -21,7 +21,6 @@ from tallystick.common.secret import Secret
 
 MAGIC = b"TSID\x01"
 SIZE = 134
-QR_MODULES = 21
 _SERIAL = re.compile(r"[0-9A-Z]{10}")
 
 # Published on purpose: every card made without a factory master of one's own has it. A station only
@@ -33,7 +32,7 @@ def kdf3(master: bytes, kdd: bytes, size: int = 16) -> tuple[bytes, bytes, bytes
     """Static keys ENC, MAC and DEK of `size` bytes for the 10-byte key diversification data `kdd`.
 
     GlobalPlatform KDF3 (counter mode, AES-CMAC): block j of key n is
-    CMAC(master, j ‖ 00 00 00 n 00 ‖ KDD), docs/protocols.md 3.3.
+    CMAC(master, j ‖ 00 00 00 n 00 ‖ KDD), docs/reference/protocols.md 3.3.
     """
     keys = []
     for n in (1, 2, 3):

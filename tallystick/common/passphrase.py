@@ -19,7 +19,7 @@ def read_passphrase(path: Path | None, variable: str, what: str, *, confirm: boo
     """
     if path is not None:
         try:
-            return path.read_text().rstrip("\r\n")
+            return path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise BadInputError(f"The passphrase file cannot be read: {error}.") from None
     if (value := os.environ.get(variable)) is not None:

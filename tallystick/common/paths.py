@@ -1,8 +1,12 @@
-"""Types of command-line options that are files."""
+"""Types of command-line options that are files, and where files lie that nobody named."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import click
@@ -21,6 +25,33 @@ class _OutputFile(click.Path):
         if not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}.", param, ctx)
         return path
+
+
+def cache_folder() -> Path:
+    """Where files are kept that can be made again (XDG base directories).
+
+    Some users have no home that they may write to, in containers of CI for example: they get a
+    folder of this process, which goes with it.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "tallystick"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return _of_this_process()
+    return folder if os.access(folder, os.W_OK) else _of_this_process()
+
+
+@cache
+def _of_this_process() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tally-"))
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # not a process that was forked
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 OUTPUT_FILE = _OutputFile(path_type=Path, dir_okay=False, writable=True)

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.formats import number_of
 
 COST = {"time": 3, "memory_kib": 65_536, "lanes": 4}
 # A manipulated file must not exhaust the computer.
@@ -42,7 +43,7 @@ def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> b
     command that makes one.
 
     Raises BadInputError for a wrong passphrase, a damaged or changed file, or one that others may
-    read.
+    read; NewerStateError for a later format.
     """
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -50,10 +51,12 @@ def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> b
                 f"Others may read the {name} {path}.", todo=f"Run `chmod 600 {path}`."
             )
         header = json.loads(path.read_bytes())
+        if number_of(header["format"], form, f"The {name} {path}") is None:
+            raise BadInputError(f"{path} is no {name}.", kept="It was not changed.")
         sealed, nonce = base64.b64decode(header.pop("sealed")), base64.b64decode(header["nonce"])
         kdf = header["kdf"]
-        if header["format"] != form or kdf["name"] != "argon2id":
-            raise BadInputError(f"{path} is no {name} of this version of Tallystick.")
+        if kdf["name"] != "argon2id":
+            raise ValueError
         if not all(0 < kdf[cost] <= most for cost, most in _MOST.items()):
             raise ValueError
         key = _stretch(passphrase, kdf)

@@ -49,7 +49,7 @@ class Golden:
     def _read(self) -> dict[str, dict[str, str]]:
         if not self._file.is_file():
             return {}
-        content: dict[str, dict[str, str]] = json.loads(self._file.read_text())
+        content: dict[str, dict[str, str]] = json.loads(self._file.read_text(encoding="utf-8"))
         return content
 
     def _keep(self, name: str, digest: str) -> None:
@@ -57,7 +57,7 @@ class Golden:
             content = self._read()
             content.setdefault(self._test, {})[name] = digest
             part = self._file.with_suffix(".part")
-            part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+            part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             part.replace(self._file)
 
     # -- pictures ------------------------------------------------------------------------------
@@ -73,13 +73,13 @@ class Golden:
             )
             for y in range(frame.height)
         )
-        (folder / f"{digest}.txt").write_text(rows + "\n")
+        (folder / f"{digest}.txt").write_text(rows + "\n", encoding="utf-8")
 
     def _accepted_frame(self, digest: str | None) -> Frame | None:
         path = self._artefacts / "golden" / f"{digest}.txt"
         if digest is None or not path.is_file():
             return None
-        rows = path.read_text().split()
+        rows = path.read_text(encoding="utf-8").split()
         pixels = bytes(1 if mark == "#" else 0 for row in rows for mark in row)
         return Frame(len(rows[0]), len(rows), pixels)
 
@@ -108,7 +108,8 @@ class Golden:
             f"<!doctype html><meta charset=utf-8><title>{escape(name)}</title>"
             "<style>body{font:16px system-ui;margin:2rem;color-scheme:light dark}"
             "div{display:flex;gap:2rem;flex-wrap:wrap}figure{margin:0}img{image-rendering:pixelated}"
-            f"</style><h1>{escape(name)}</h1><p>{escape(self._test)}</p><div>{''.join(figures)}</div>\n"
+            f"</style><h1>{escape(name)}</h1><p>{escape(self._test)}</p><div>{''.join(figures)}</div>\n",
+            encoding="utf-8",
         )
         return page
 
@@ -121,7 +122,7 @@ def safe(name: str) -> str:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Several workers accept screens of one file."""
-    with path.with_suffix(".lock").open("w") as lock:
+    with path.with_suffix(".lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     path.with_suffix(".lock").unlink(missing_ok=True)

@@ -15,7 +15,7 @@ class Hands(Protocol):
         """The card was taken off the dock: let it go to sleep."""
 
 
-class Person:
+class PersonAtTerminal:
     """Asks whoever sits at the terminal. Skips the test when nobody does."""
 
     def __init__(self, config: pytest.Config) -> None:

@@ -12,11 +12,11 @@ import pytest
 if TYPE_CHECKING:
     from tallystick.emulator.devices.image import Image
     from tallystick.server.serving.running import RunningServer
-    from tallystick.testing.bench import Bench
     from tallystick.testing.cards import CardUnderTest, EmulatedCard
+    from tallystick.testing.devices import DevicesUnderTest
     from tallystick.testing.station import StationUnderTest
 
-_BENCH = pytest.StashKey["Bench"]()
+_DEVICES = pytest.StashKey["DevicesUnderTest"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,16 +71,16 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, Any, Any]:
     report = yield
-    bench = item.stash.get(_BENCH, None)
-    if bench is not None and call.when == "call" and report.failed:
-        report.sections.append(("tallystick", bench.keep(item.nodeid)))
+    devices = item.stash.get(_DEVICES, None)
+    if devices is not None and call.when == "call" and report.failed:
+        report.sections.append(("tallystick", devices.keep(item.nodeid)))
     return report
 
 
 @pytest.fixture(scope="session")
 def tally_image(request: pytest.FixtureRequest) -> Image:
     """The image that emulated cards boot."""
-    from tallystick.testing.bench import image_for
+    from tallystick.testing.devices import image_for
 
     config = request.config
     return image_for(
@@ -91,20 +91,20 @@ def tally_image(request: pytest.FixtureRequest) -> Image:
 
 
 @pytest.fixture
-def tally_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+def tally_devices(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DevicesUnderTest]:
     """Makes and closes what a test holds in its hands."""
-    from tallystick.testing.bench import Bench
+    from tallystick.testing.devices import DevicesUnderTest
 
-    bench = Bench(request, tmp_path)
-    request.node.stash[_BENCH] = bench
-    yield bench
-    bench.close()
+    devices = DevicesUnderTest(request, tmp_path)
+    request.node.stash[_DEVICES] = devices
+    yield devices
+    devices.close()
 
 
 @pytest.fixture
-def blank_card(tally_bench: Bench) -> CardUnderTest:
+def blank_card(tally_devices: DevicesUnderTest) -> CardUnderTest:
     """A powered card fresh from the factory, with development keys."""
-    return tally_bench.card()
+    return tally_devices.card()
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def card(blank_card: CardUnderTest) -> CardUnderTest:
 
 
 @pytest.fixture
-def fleet(tally_bench: Bench) -> Callable[[int], list[EmulatedCard]]:
+def fleet(tally_devices: DevicesUnderTest) -> Callable[[int], list[EmulatedCard]]:
     """`fleet(10)`: ten factory-fresh emulated cards, serial numbers in sequence."""
-    return tally_bench.fleet
+    return tally_devices.fleet
 
 
 @pytest.fixture(scope="session")

@@ -55,4 +55,4 @@ class SarifReport:
             "runs": [{"tool": {"driver": driver}, "results": self._results}],
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text(json.dumps(content, indent=2) + "\n")
+        self._path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

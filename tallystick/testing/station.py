@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
 from tallystick.server.serving.running import RunningServer
@@ -26,13 +27,13 @@ class StationUnderTest:
     server: RunningServer
     _custody: SoftwareCustody
     _registry: TallyServer
-    _journal: Journal
+    _journal: StationJournal
 
     def provision(
         self, card: CardUnderTest, *, user: str | None = None, digits: int = 6
     ) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
-        plan = Plan(digits=digits, user=user)
+        plan = Plan(CodeKind(digits), user=user)
         work = Provisioner(self._custody, self._registry, self._journal, plan, self.server.url)
         with card.docked() as connection:
             return work.provision(connection, lambda _state, _serial: None)
@@ -58,7 +59,7 @@ def station_at(server: RunningServer, folder: Path) -> Iterator[StationUnderTest
     )
     custody = SoftwareCustody(ring)
     registry = TallyServer(custody.server())
-    journal = Journal(folder / name / "station.journal")
+    journal = StationJournal(folder / name / "station.journal")
     try:
         yield StationUnderTest(server, custody, registry, journal)
     finally:

@@ -12,6 +12,7 @@ import pytest
 
 from tallystick.common import sealed
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.common.formats import NewerStateError
 from tallystick.common.passphrase import read_passphrase
 
 PLAIN = b"sixteen and more bytes that nobody may read"
@@ -65,8 +66,8 @@ def _kdf(**changes: Any) -> Callable[[dict[str, Any]], None]:
         (lambda value: value.update(nonce=""), "was changed"),
         (lambda value: value.pop("nonce"), "damaged"),
         (lambda value: value.update(kdf=None), "damaged"),
-        (lambda value: value.update(format="test 2"), "this version"),
-        (_kdf(name="scrypt"), "this version"),
+        (lambda value: value.update(format="other 1"), "is no test file"),
+        (_kdf(name="scrypt"), "damaged"),
         (_kdf(salt="AAAA"), "damaged"),
         (_kdf(salt=7), "damaged"),
         (_kdf(lanes=2), "was changed"),
@@ -86,6 +87,12 @@ def test_what_was_changed_does_not_open(
     change(value)
     path = write(tmp_path / "file", json.dumps(value).encode())
     with pytest.raises(BadInputError, match=sentence):
+        opened(path, "pass")
+
+
+def test_a_file_of_a_newer_version_is_told_as_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "file", sealed.seal(PLAIN, "pass", {"format": "test 2"}))
+    with pytest.raises(NewerStateError, match="its format is 2, this one knows up to 1"):
         opened(path, "pass")
 
 

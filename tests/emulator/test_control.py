@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +16,8 @@ from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, 
 from tallystick.emulator.serving.service import Service
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
+from tests.emulator.sockets import listening
 
 
 class Running:
@@ -197,8 +197,5 @@ def test_the_page_reads_as_it_was_meant(running: Running) -> None:
 
 
 def test_ports_are_only_for_this_computer(running: Running) -> None:
-    number = str(running.http.base_url.port)
-    listening = subprocess.run(["ss", "-ltn"], capture_output=True, text=True, check=False).stdout
-    for line in listening.splitlines():
-        if f":{number} " in line:
-            assert f"127.0.0.1:{number}" in line
+    assert running.http.base_url.port is not None
+    assert listening(running.http.base_url.port) == ["127.0.0.1"]

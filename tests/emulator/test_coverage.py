@@ -17,7 +17,7 @@ from tallystick.tools.coverage import collect
 from tallystick.tools.coverage.instrument import Table
 
 PRESS = """
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 with card("nucleo_l476rg") as device:
     device.power_on()

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.parts.cells import CARD25, CELLS, CR2032, interpolate
 from tallystick.emulator.parts.coin_cell import CoinCell
 from tallystick.tools.battery.life import live, says_low
 from tallystick.tools.battery.plot import draw
 from tallystick.tools.battery.report import Report
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 
 BUDGET = Path(__file__).with_name("energy_budget.json")
@@ -59,7 +59,7 @@ def test_all_charge_is_somebodys(device):
 
 def test_asleep_the_panel_has_no_power(device):
     device.run_for(60_000)
-    assert device.mcu.state is State.ASLEEP
+    assert device.mcu.state is ChipState.ASLEEP
     currents = dict(zip(device.supply.names, device.supply.currents_ua(), strict=True))
     assert currents["display"] == 0
     assert sum(currents.values()) == pytest.approx(0.164)

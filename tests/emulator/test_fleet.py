@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import FlashTiming, NorFlash
-from tallystick.tools.bench.fresh import card, image
+from tallystick.tools.fresh import card, image
 from tallystick.tools.personalise import personalise
 
 HOUR_MS = 3_600_000
@@ -32,7 +32,7 @@ def test_sleeping_cards_have_no_process_and_their_cells_drain_all_the_same():
         assert fleet.processes() == 0
         for one in fleet:
             fleet.with_card(one, lambda device: None)
-            assert one.mcu.state is State.ASLEEP
+            assert one.mcu.state is ChipState.ASLEEP
             assert one.clock.now == fleet.now_us
             used = one.supply.used_uah
             assert used["chip asleep"] > 0.064 * 24.9

@@ -11,7 +11,7 @@ from tallystick.emulator.chip.mcu import PORT_HEAP
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.interpreter import micropython, resident
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.image.folder import from_folder
 
 # A firmware's only way to say something without a serial line: an exception.

@@ -35,9 +35,9 @@ def run(source: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_card_is_made_personalised_and_pressed_without_any_extra():
     done = run(
-        "import tallystick.cli.emulate, tallystick.testing.bench, tallystick.testing.plugin\n"
+        "import tallystick.cli.emulate, tallystick.testing.devices, tallystick.testing.plugin\n"
         "import tallystick.tools.battery.cli\n"
-        "from tallystick.tools.bench.fresh import card\n"
+        "from tallystick.tools.fresh import card\n"
         "from tallystick.tools.personalise import personalise\n"
         "with card('nucleo_l476rg') as device:\n"
         "    device.power_on(); personalise(device); device.press()\n"

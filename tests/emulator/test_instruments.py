@@ -14,7 +14,7 @@ from tallystick.emulator.instruments import flash_map
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import HEADER, CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import RFC4226_SEED, personalise
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tallystick.emulator.interpreter import micropython
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 
 # A program of its own, started anew at every power-on, as a distribution's micropython is.

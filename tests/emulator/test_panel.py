@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +12,12 @@ from importlib.resources import files
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
-playwright = pytest.importorskip("playwright.sync_api")
+from tests import needs
 
 KEEP = os.environ.get("TALLY_SCREENSHOTS", "")  # a folder for pictures, to look at
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")
+pytestmark = needs.chromium.mark
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
 
 
@@ -41,8 +40,8 @@ def panel() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as driver:
+        browser = needs.launch(driver)
         yield browser
         browser.close()
 

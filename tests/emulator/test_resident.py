@@ -10,13 +10,13 @@ from contextlib import nullcontext
 import pytest
 
 from tallystick.common.identity import Identity
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.snapshot import CardSnapshot
 from tallystick.emulator.interpreter import micropython, resident
 from tallystick.emulator.interpreter.link import PipeLink
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.image.folder import from_folder
 
 BOARDS = ["nucleo_l476rg", "pico", "pico2_card"]
@@ -80,7 +80,7 @@ def life_beside(one: Card, other: Card) -> str:
 
     def both() -> None:
         other.run_for(1)
-        if other.mcu.state is State.ASLEEP or other.next_time() is None:
+        if other.mcu.state is ChipState.ASLEEP or other.next_time() is None:
             other.power_off()
             other.power_on()
         step()

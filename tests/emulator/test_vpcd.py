@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,17 +14,17 @@ import pytest
 
 from tallystick.common.errors import BadInputError
 from tallystick.tools.vpcd import ATR, DEFAULT_PORT, parse_address
+from tests import needs
+from tests.emulator.sockets import listening
 
-DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
-SOCKET = Path("/run/pcscd/pcscd.comm")
+SOCKET = "/run/pcscd/pcscd.comm"
+IN_ITS_OWN_MOUNT = """
+mkdir -p /run/pcscd && mount -t tmpfs tmpfs /run/pcscd || exit
+pcscd --help | grep -q disable-polkit && set -- --disable-polkit "$@"
+exec pcscd --foreground "$@"
+"""
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
 OATH = "00A4040007A0000005272101"
-
-missing = [name for name in ("pcscd", "opensc-tool") if shutil.which(name) is None]
-needs_pcsc = pytest.mark.skipif(
-    bool(missing) or not DRIVER.exists() or os.geteuid() != 0,
-    reason="needs root and: apt-get install pcscd vsmartcard-vpcd opensc",
-)
 
 
 def test_the_atr_says_t1_and_who_it_is():
@@ -55,39 +53,41 @@ def test_without_a_vpcd_the_command_says_what_to_install(tmp_path):
     assert "vsmartcard-vpcd" in done.stderr
 
 
-def listens(port: int) -> bool:
-    """Without a connection: that would be a card. State 0A, proc_pid_net(5)."""
-    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
-    text = "".join(file.read_text() for file in tables if file.exists())
-    rows = [row.split() for row in text.splitlines()]
-    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
-
-
 @pytest.fixture
-def reader(tmp_path):
-    """pcscd of this test's own, with one virtual reader; gives its port."""
+def reader(tmp_path, monkeypatch):
+    """pcscd of this test's own, with one virtual reader; gives its port.
+
+    It binds to a fixed socket, so it gets a mount there that nobody else sees, and the programs of
+    this test reach it by way of its process. Newer ones ask polkit about each client, which a bare
+    machine does not have.
+    """
+    needs.own_mounts.or_skip()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = tmp_path / "reader.conf"
     config.write_text(
         f'FRIENDLYNAME "Tally test"\nDEVICENAME /dev/null:0x{port:X}\n'
-        f"LIBPATH {DRIVER}\nCHANNELID 0x{port:X}\n"
+        f"LIBPATH {needs.VPCD}\nCHANNELID 0x{port:X}\n"
     )
-    if SOCKET.exists():
-        pytest.skip("another pcscd is running on this machine")
-    command = ["pcscd", "--foreground", "--config", str(config)]
-    daemon = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(500):
-        if SOCKET.exists() and listens(port):
-            break
-        assert daemon.poll() is None
-        time.sleep(0.02)
-    yield port
-    daemon.terminate()
-    daemon.wait(10)
+    daemon = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", IN_ITS_OWN_MOUNT, "sh", "--config", str(config)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    comm = Path(f"/proc/{daemon.pid}/root{SOCKET}")
+    monkeypatch.setenv("PCSCLITE_CSOCK_NAME", str(comm))
+    try:
+        deadline = time.monotonic() + 30
+        while not (comm.exists() and listening(port)):
+            assert daemon.poll() is None, "pcscd did not start"
+            assert time.monotonic() < deadline, "pcscd does not listen"
+            time.sleep(0.02)
+        yield port
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
 
 
-@needs_pcsc
+@needs.pcsc.mark
 def test_a_standard_card_tool_talks_to_the_card(reader):
     port = reader
     card = subprocess.Popen(

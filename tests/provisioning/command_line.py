@@ -69,19 +69,19 @@ def empty_server(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, empty_server: Path, cheap_passphrases: None):
+def own_station(tmp_path: Path, empty_server: Path, cheap_passphrases: None):
     for file in empty_server.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
         (tmp_path / file.name).chmod(0o600)
     settings = settings_from(f"sqlite:///{tmp_path / 'server.db'}")
-    made = add_credential(settings, "station", "bench")
+    made = add_credential(settings, "station", "first")
     token, psk = made.token.reveal().decode(), made.psk.reveal().hex()
     credential = json.dumps({"id": made.id, "role": "station", "token": token, "psk": psk})
     with running_in_thread(settings) as url:
-        bench = Station(tmp_path, settings, url, token, psk)
-        bench.ok("keys", "create", "--development")
-        bench.ok("enroll", "--server", url, "--credential", "-", input=credential)
-        yield bench
+        own_station = Station(tmp_path, settings, url, token, psk)
+        own_station.ok("keys", "create", "--development")
+        own_station.ok("enroll", "--server", url, "--credential", "-", input=credential)
+        yield own_station
 
 
 @pytest.fixture

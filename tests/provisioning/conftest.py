@@ -11,11 +11,11 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
-from tests.provisioning.command_line import bench, cheap_passphrases, empty_server, free_url
+from tallystick.provisioning.journal import StationJournal
+from tests.provisioning.command_line import cheap_passphrases, empty_server, free_url, own_station
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
-__all__ = ["bench", "cheap_passphrases", "empty_server", "free_url"]
+__all__ = ["cheap_passphrases", "empty_server", "free_url", "own_station"]
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PSK = "000102030405060708090a0b0c0d0e0f"
@@ -28,13 +28,13 @@ def scp03_vectors() -> dict[str, Any]:
 
 
 @pytest.fixture
-def card() -> MemoryCard:
+def memory_card() -> MemoryCard:
     return MemoryCard()
 
 
 @pytest.fixture
-def link(card: MemoryCard) -> MemoryLink:
-    return MemoryLink(card)
+def link(memory_card: MemoryCard) -> MemoryLink:
+    return MemoryLink(memory_card)
 
 
 def make_ring() -> KeyRing:
@@ -52,7 +52,7 @@ def custody() -> SoftwareCustody:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Any:
-    journal = Journal(tmp_path / "journal.db")
+    journal = StationJournal(tmp_path / "journal.db")
     yield journal
     journal.close()
 

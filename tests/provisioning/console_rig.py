@@ -1,5 +1,5 @@
-"""A bench as in a firm: a server process, emulated cards behind real ptys, the console as a process
-of its own, and its terminal."""
+"""A station as in a firm: a server process, emulated cards behind real ptys, the console as a
+process of its own, and its terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.store import key_store
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.serving.running import RunningServer, running
@@ -99,7 +99,7 @@ class Rig:
     def _provision(self, port: str) -> None:
         custody = key_store(str(self.folder / "keys.json")).open(PASSPHRASE)
         registry = TallyServer(custody.server())
-        journal = Journal(self.folder / "journal.db")
+        journal = StationJournal(self.folder / "journal.db")
         try:
             with CardConnection.open(port) as connection:
                 work = Provisioner(custody, registry, journal, Plan(), self.server.url)
@@ -146,10 +146,10 @@ class Rig:
 
 
 @contextmanager
-def bench(folder: Path) -> Iterator[Rig]:
+def station_in_a_firm(folder: Path) -> Iterator[Rig]:
     with ExitStack() as stack:
         server = stack.enter_context(running(folder))
-        station = server.add_credential("station", "bench")
+        station = server.add_credential("station", "first")
         desk = server.add_credential("desk", "Ann").token.reveal().decode()
         admin = server.add_credential("admin", "boss").token.reveal().decode()
         env = environment(folder)

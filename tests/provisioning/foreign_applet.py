@@ -9,7 +9,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from tallystick.common.errors import NoDeviceError
-from tallystick.provisioning.card.connection import Command, Response
+from tallystick.provisioning.card.connection import CommandApdu, Response
 from tallystick.provisioning.card.t1 import Waiting
 
 AID = bytes.fromhex("A0000005272101")
@@ -145,7 +145,7 @@ class Plain:
     def __init__(self, applet: ForeignApplet) -> None:
         self.applet = applet
 
-    def transmit(self, command: Command, waiting: Waiting | None = None) -> Response:
+    def transmit(self, command: CommandApdu, waiting: Waiting | None = None) -> Response:
         data = b""
         apdu = command.encode()
         while True:
@@ -153,7 +153,7 @@ class Plain:
             data += raw[:-2]
             if raw[-2] != 0x61:
                 return Response(data, int.from_bytes(raw[-2:], "big"))
-            apdu = Command(0, 0xA5, le=0).encode()
+            apdu = CommandApdu(0, 0xA5, le=0).encode()
 
 
 def code(applet: ForeignApplet, account: str) -> str:

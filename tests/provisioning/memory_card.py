@@ -1,4 +1,4 @@
-"""A card in memory for unit tests of the station: the wire contract of docs/protocols.md written a
+"""A card in memory for unit tests of the station: the wire contract of protocols.md written a
 second time, in plain Python, with places to break it. What the real firmware does is tested against
 the emulator."""
 
@@ -63,7 +63,7 @@ class MemoryCard:
     life_cycle: int = 1
     keys: tuple[bytes, bytes, bytes] = ()
     name: bytes = b""
-    secret: bytes = b""
+    seed: bytes = b""
     digits: int = 0
     factor: int = 0
     pressed: bool = True
@@ -182,7 +182,7 @@ class MemoryCard:
                 raise Refused("6985")
             self.life_cycle = p2
             if p2 == 0xFF:
-                self.name = self.secret = b""
+                self.name = self.seed = b""
                 self.keys = (bytes(16),) * 3
             return b""
         if cla == 0 and self.oath:
@@ -239,17 +239,17 @@ class MemoryCard:
                 raise Refused("6A84")
             self._need(secure)
             key = fields[0x73]
-            self.name, self.digits, self.secret, self.factor = name, key[1], key[2:], 0
+            self.name, self.digits, self.seed, self.factor = name, key[1], key[2:], 0
             return b""
         if ins == 0x04:
             self._need(secure)
-            self.name = self.secret = b""
+            self.name = self.seed = b""
             return b""
         if not self.name or name != self.name:
             raise Refused("6984")
         if ins == 0x02:
             self._need(secure)
-            self.name = self.secret = b""
+            self.name = self.seed = b""
             return b""
         if ins == 0xA2:
             free = self.life_cycle == 7 and secure and self.kvn != 0xFF
@@ -263,7 +263,7 @@ class MemoryCard:
     def code(self, factor: int) -> str:
         import base64
 
-        key = base64.b32encode(self.secret).decode()
+        key = base64.b32encode(self.seed).decode()
         return pyotp.HOTP(key, digits=self.digits).at(factor)
 
 

@@ -1,4 +1,4 @@
-"""The server's contract (docs/protocols.md, section 4) in memory, with places to fail."""
+"""The server's contract (docs/reference/protocols.md, section 4) in memory, with places to fail."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tallystick.common.errors import RefusedError
 from tallystick.provisioning.audit import SCHEMA, append, export, verify
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.cli import station
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryLink
@@ -91,10 +91,10 @@ def test_the_table_is_append_only(journal):
             journal._database.execute(statement)
 
 
-def test_a_card_leaves_its_trace_and_no_secret(card, custody, tmp_path):
-    journal = Journal(tmp_path / "j.db", who="ada", now=lambda: 5.0)
+def test_a_card_leaves_its_trace_and_no_secret(memory_card, custody, tmp_path):
+    journal = StationJournal(tmp_path / "j.db", who="ada", now=lambda: 5.0)
     provisioner = Provisioner(custody, MemoryRegistry(), journal, Plan(), URL)
-    provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+    provisioner.provision(CardConnection(MemoryLink(memory_card)), lambda s, n: None)
     lines = journal.audit_log()
     journal.close()
     acts = [json.loads(line)["act"] for line in lines]
@@ -107,12 +107,12 @@ def test_a_card_leaves_its_trace_and_no_secret(card, custody, tmp_path):
         "card locked",
     ]
     assert {json.loads(line)["who"] for line in lines} == {"ada"}
-    assert card.secret.hex() not in "".join(lines)
+    assert memory_card.seed.hex() not in "".join(lines)
 
 
 def test_commands(tmp_path):
     path = tmp_path / "j.db"
-    journal = Journal(path)
+    journal = StationJournal(path)
     journal.note("keys created", "keys.json")
     journal.note("enrolled", "http://localhost")
     journal.close()

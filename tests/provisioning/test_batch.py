@@ -10,7 +10,7 @@ from tallystick.common.errors import NoDeviceError
 from tallystick.provisioning import batch as module
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ports import FixedPorts, MatchingPorts, UsbPorts, source_for
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests.provisioning.conftest import URL
@@ -18,7 +18,7 @@ from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
 
 
-class Bench:
+class Docks:
     """Ports with a stack of cards each: taking a finished card out puts the next one in."""
 
     def __init__(self, stacks: dict[str, list[MemoryCard]]) -> None:
@@ -86,9 +86,9 @@ def registry():
 
 @pytest.fixture
 def start(custody, registry, journal):
-    def make(bench, count, already=0):
+    def make(docks, count, already=0):
         provisioner = Provisioner(custody, registry, journal, Plan(batch="b"), URL)
-        return Batch(provisioner, bench, count, bench, already=already, open_card=bench.open)
+        return Batch(provisioner, docks, count, docks, already=already, open_card=docks.open)
 
     return make
 
@@ -100,53 +100,53 @@ def cards(first, count):
 def test_forty_cards_on_eight_ports(start, registry, journal):
     stacks = {f"p{n}": cards(10 * n, 5) for n in range(8)}
     everything = [card for stack in stacks.values() for card in stack]
-    summary = start(Bench(stacks), 40).run()
+    summary = start(Docks(stacks), 40).run()
     assert len(summary.outcomes) == 40 and not summary.missing and not summary.failures
-    assert len({card.secret for card in everything}) == 40
-    assert registry.seeds == {card.serial: card.secret for card in everything}
-    assert {record.state for record in journal.batch("b")} == {State.LOCKED}
+    assert len({card.seed for card in everything}) == 40
+    assert registry.seeds == {card.serial: card.seed for card in everything}
+    assert {record.state for record in journal.batch("b")} == {CardState.LOCKED}
 
 
 def test_never_more_than_wanted(start, registry):
     stacks = {f"p{n}": cards(10 * n, 5) for n in range(4)}
-    summary = start(Bench(stacks), 7).run()
+    summary = start(Docks(stacks), 7).run()
     assert len(summary.outcomes) == 7 == len(registry.seeds)
 
 
 def test_cards_of_earlier_runs_count(start):
-    summary = start(Bench({"p": cards(0, 5)}), 10, already=8).run()
+    summary = start(Docks({"p": cards(0, 5)}), 10, already=8).run()
     assert len(summary.outcomes) == 2 and not summary.missing
 
 
 def test_a_bad_card_does_not_end_the_batch(start, registry):
     stack = cards(0, 4)
     stack[1].keys, stack[1].spoilt = (bytes(16),) * 3, True
-    summary = start(Bench({"p": stack}), 3).run()
+    summary = start(Docks({"p": stack}), 3).run()
     assert len(summary.outcomes) == 3
     (failure,) = summary.failures
     assert "does not prove" in failure.error.what
 
 
 def test_a_slow_port_holds_up_no_other(start):
-    bench = Bench({"slow": cards(0, 1), "quick": cards(10, 5)})
-    bench.hold.clear()
-    batch = start(bench, 6)
+    docks = Docks({"slow": cards(0, 1), "quick": cards(10, 5)})
+    docks.hold.clear()
+    batch = start(docks, 6)
 
     def release(port, outcome):
-        bench.events.append((port, outcome.serial))
+        docks.events.append((port, outcome.serial))
         if outcome.serial == "TS00000014":
-            bench.hold.set()
+            docks.hold.set()
 
-    bench.finished = release
+    docks.finished = release
     summary = batch.run()
     assert len(summary.outcomes) == 6
     assert summary.outcomes[-1].serial == "TS00000000"
 
 
 def test_a_port_that_comes_later(start):
-    bench = Bench({"p": []})
-    batch = start(bench, 1)
-    timer = threading.Timer(0.05, lambda: bench.stacks.__setitem__("late", cards(5, 1)))
+    docks = Docks({"p": []})
+    batch = start(docks, 1)
+    timer = threading.Timer(0.05, lambda: docks.stacks.__setitem__("late", cards(5, 1)))
     timer.start()
     summary = batch.run()
     timer.join()
@@ -154,27 +154,27 @@ def test_a_port_that_comes_later(start):
 
 
 def test_stop_finishes_the_card_under_way(start, registry):
-    bench = Bench({"p": cards(0, 5)})
-    batch = start(bench, 5)
+    docks = Docks({"p": cards(0, 5)})
+    batch = start(docks, 5)
 
     def stop(port, state, serial):
-        if state is State.KEYED:
+        if state is CardState.KEYED:
             batch.stop.set()
 
-    bench.step = stop
+    docks.step = stop
     summary = batch.run()
     assert len(summary.outcomes) == 1 == len(registry.seeds)
 
 
 def test_a_fault_of_the_program_ends_the_batch(start):
-    bench = Bench({"p": cards(0, 5)})
+    docks = Docks({"p": cards(0, 5)})
 
     def fail(port, state, serial):
         raise ZeroDivisionError
 
-    bench.step = fail
+    docks.step = fail
     with pytest.raises(ZeroDivisionError):
-        start(bench, 5).run()
+        start(docks, 5).run()
 
 
 def test_port_sources(tmp_path):
@@ -197,7 +197,7 @@ def test_a_card_that_fails_fails_once_while_it_is_in_the_dock(start, provision_o
     card = MemoryCard(keys=keys) if keys else provision_one(MemoryCard())
     looks = []
 
-    class Dock(Bench):
+    class Dock(Docks):
         def open(self, port):
             return CardConnection(MemoryLink(card))
 
@@ -205,8 +205,8 @@ def test_a_card_that_fails_fails_once_while_it_is_in_the_dock(start, provision_o
             super().failed(port, serial, error)
             card.before = looks.append
 
-    bench = Dock({"a": [card]})
-    batch = start(bench, 1)
+    docks = Dock({"a": [card]})
+    batch = start(docks, 1)
     thread = threading.Thread(target=batch.run)
     thread.start()
     for _ in range(500):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import uvicorn
 
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.server_link import IDLE_S, OutcomeUnknownError, ServerLink
 from tallystick.tools.campaign.station.crashes import run
 from tallystick.tools.campaign.station.rate import measure
@@ -28,13 +28,13 @@ def notes_afterwards(monkeypatch):
 
     def keep(self, record, container, seed, digits):
         kept[record.id] = replace(
-            record, container=container, seed=seed, digits=digits, state=State.KEYED
+            record, container=container, seed=seed, digits=digits, state=CardState.KEYED
         )
         return kept[record.id]
 
-    monkeypatch.setattr(Journal, "keep_seed", keep)
+    monkeypatch.setattr(StationJournal, "keep_seed", keep)
     monkeypatch.setattr(
-        Journal, "advance", lambda self, record, state: replace(kept[record.id], state=state)
+        StationJournal, "advance", lambda self, record, state: replace(kept[record.id], state=state)
     )
 
 

@@ -90,30 +90,30 @@ def test_changed_backup():
 
 
 @pytest.fixture
-def rotated(card, journal):
+def rotated(memory_card, journal):
     """A card in service, and the custody after a rotation."""
     ring = make_ring()
     registry = MemoryRegistry()
     provisioner = Provisioner(SoftwareCustody(ring), registry, journal, Plan(), URL)
-    provisioner.provision(CardConnection(MemoryLink(card)), lambda s, n: None)
+    provisioner.provision(CardConnection(MemoryLink(memory_card)), lambda s, n: None)
     assert ring.rotate() == 2
     return SoftwareCustody(ring)
 
 
-def test_a_card_follows_a_rotation(card, rotated):
-    seed, keys = card.secret, card.keys
-    connection = CardConnection(MemoryLink(card))
+def test_a_card_follows_a_rotation(memory_card, rotated):
+    seed, keys = memory_card.seed, memory_card.keys
+    connection = CardConnection(MemoryLink(memory_card))
     done = rekey(connection, rotated)
     assert (done.before, done.after) == (1, 2)
-    assert card.kvn == 2 and card.keys != keys and card.secret == seed
+    assert memory_card.kvn == 2 and memory_card.keys != keys and memory_card.seed == seed
     assert rekey(connection, rotated).before == 2
 
 
-def test_rekeying_a_card_in_service_needs_a_press(card, rotated):
-    card.pressed, keys = False, card.keys
+def test_rekeying_a_card_in_service_needs_a_press(memory_card, rotated):
+    memory_card.pressed, keys = False, memory_card.keys
     with pytest.raises(RefusedError, match="no press came"):
-        rekey(CardConnection(MemoryLink(card)), rotated)
-    assert card.keys == keys and card.kvn == 1
+        rekey(CardConnection(MemoryLink(memory_card)), rotated)
+    assert memory_card.keys == keys and memory_card.kvn == 1
 
 
 def test_new_cards_get_the_new_version(make_card, rotated, journal):
@@ -136,7 +136,7 @@ def test_versions_end():
         ring.rotate()
 
 
-def test_commands(tmp_path, monkeypatch, card):
+def test_commands(tmp_path, monkeypatch, memory_card):
     monkeypatch.setitem(sealed.COST, "memory_kib", 64)
     env = {
         "TALLY_STATION_PASSPHRASE": PASSPHRASE,
@@ -182,13 +182,13 @@ def test_commands(tmp_path, monkeypatch, card):
     assert same(keyfile.load(again, PASSPHRASE), ring)
     for version, key in ring.firm.items():
         assert key.reveal().hex() not in text, version
-    card.kvn, card.life_cycle = 1, 0x0F
+    memory_card.kvn, memory_card.life_cycle = 1, 0x0F
     from tallystick.common.identity import kdf3
 
-    card.keys = kdf3(ring.firm[1].reveal(), card.serial.encode())
-    with PtyCard(card) as line:
+    memory_card.keys = kdf3(ring.firm[1].reveal(), memory_card.serial.encode())
+    with PtyCard(memory_card) as line:
         done = json.loads(run("rekey", "--port", line.port, "--json").stdout)
-    assert done == {"serial": card.serial, "before": 1, "after": 2}
+    assert done == {"serial": memory_card.serial, "before": 1, "after": 2}
     acts = [json.loads(line)["act"] for line in run("audit", "export").stdout.splitlines()]
     assert acts == [
         "keys created",

@@ -17,7 +17,7 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card import t1
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody import keyfile
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.server.accounts import credentials
 from tallystick.server.serving.running import add_credential
 from tallystick.server.store.opened import opened
@@ -28,19 +28,19 @@ from tests.provisioning.pty_card import PtyCard
 pytestmark = pytest.mark.usefixtures("cheap_passphrases")
 
 
-def test_provision(bench, card):
-    with PtyCard(card) as line:
-        value = bench.ok("provision", "--port", line.port, "--user", "ada", "--digits", "8")
-    assert value["serial"] == card.serial and value["digits"] == 8
+def test_provision(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        value = own_station.ok("provision", "--port", line.port, "--user", "ada", "--digits", "8")
+    assert value["serial"] == memory_card.serial and value["digits"] == 8
     assert value["server"] == {"status": "registered", "user": "ada"}
     assert value["key_version"] == "01" and set(value["check_values"]) == {"enc", "mac", "dek"}
     assert value["apdus"] == 12 and value["wire_bytes"] == 711
-    known = bench.card(card.serial).json()
+    known = own_station.card(memory_card.serial).json()
     assert (known["user"], known["digits"], known["moving_factor"]) == ("ada", 8, 2)
-    service = add_credential(bench.settings, "service", "login")
+    service = add_credential(own_station.settings, "service", "login")
     answer = httpx.post(
-        f"{bench.url}/v1/verify",
-        json={"user": "ada", "code": card.code(card.factor)},
+        f"{own_station.url}/v1/verify",
+        json={"user": "ada", "code": memory_card.code(memory_card.factor)},
         headers={"Authorization": f"Bearer {service.token.reveal().decode()}"},
     )
     assert answer.json()["accepted"], answer.json()
@@ -74,137 +74,149 @@ def test_an_option_that_commands_share_is_one_option():
         assert len(ways) > 1 and all(way == ways[0] for way in ways), name
 
 
-def test_in_words(bench, card):
-    with PtyCard(card) as line:
-        result = bench.run("provision", "--port", line.port)
-    assert f"card {card.serial} is in service" in result.stdout
+def test_in_words(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        result = own_station.run("provision", "--port", line.port)
+    assert f"card {memory_card.serial} is in service" in result.stdout
 
 
-def test_already_provisioned_then_reseeded(bench, card):
-    with PtyCard(card) as line:
-        bench.ok("provision", "--port", line.port)
-        old = card.secret
-        error = bench.fails(RefusedError, "provision", "--port", line.port)
-        assert "already in service" in error.what and card.secret == old
-        bench.ok("provision", "--port", line.port, "--reseed")
-    assert card.secret != old
-    assert bench.card(card.serial).json()["moving_factor"] == 2
+def test_already_provisioned_then_reseeded(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        own_station.ok("provision", "--port", line.port)
+        old = memory_card.seed
+        error = own_station.fails(RefusedError, "provision", "--port", line.port)
+        assert "already in service" in error.what and memory_card.seed == old
+        own_station.ok("provision", "--port", line.port, "--reseed")
+    assert memory_card.seed != old
+    assert own_station.card(memory_card.serial).json()["moving_factor"] == 2
 
 
-def test_duplicate_serial_of_another_station(bench, card):
-    with PtyCard(card) as line:
-        bench.ok("provision", "--port", line.port)
-    other = add_credential(bench.settings, "station", "other")
+def test_duplicate_serial_of_another_station(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        own_station.ok("provision", "--port", line.port)
+    other = add_credential(own_station.settings, "station", "other")
     value = {
         "id": other.id,
         "role": "station",
         "token": other.token.reveal().decode(),
         "psk": other.psk.reveal().hex(),
     }
-    bench.ok("enroll", "--server", bench.url, "--credential", "-", input=json.dumps(value))
-    twin = MemoryCard(serial=card.serial)
+    own_station.ok(
+        "enroll", "--server", own_station.url, "--credential", "-", input=json.dumps(value)
+    )
+    twin = MemoryCard(serial=memory_card.serial)
     with PtyCard(twin) as line:
-        error = bench.fails(RefusedError, "provision", "--port", line.port)
-    assert "deleted" in error.kept and not twin.secret
+        error = own_station.fails(RefusedError, "provision", "--port", line.port)
+    assert "deleted" in error.kept and not twin.seed
 
 
-def test_revoked_credential(bench, card):
-    with opened(bench.settings) as parts, parts.database.write() as connection:
+def test_revoked_credential(own_station, memory_card):
+    with opened(own_station.settings) as parts, parts.database.write() as connection:
         (row,) = credentials.list_all(connection)
         credentials.revoke(connection, parts.ring, row["id"], now=1.0, actor="test")
-    with PtyCard(card) as line:
-        error = bench.fails(RefusedError, "provision", "--port", line.port)
+    with PtyCard(memory_card) as line:
+        error = own_station.fails(RefusedError, "provision", "--port", line.port)
     assert "credential" in error.what and "enroll" in error.todo
-    assert card.kvn == 0xFF and not card.commands
+    assert memory_card.kvn == 0xFF and not memory_card.commands
 
 
-def test_server_down(bench, card, free_url):
-    value = {"id": "x", "role": "station", "token": bench.token, "psk": bench.psk}
-    bench.ok("enroll", "--server", free_url, "--credential", "-", input=json.dumps(value))
-    with PtyCard(card) as line:
-        error = bench.fails(UnreachableError, "provision", "--port", line.port)
-    assert "No server answers" in error.what and not card.commands
+def test_server_down(own_station, memory_card, free_url):
+    value = {"id": "x", "role": "station", "token": own_station.token, "psk": own_station.psk}
+    own_station.ok("enroll", "--server", free_url, "--credential", "-", input=json.dumps(value))
+    with PtyCard(memory_card) as line:
+        error = own_station.fails(UnreachableError, "provision", "--port", line.port)
+    assert "No server answers" in error.what and not memory_card.commands
 
 
-def test_port_vanishes_and_resume(bench, card):
-    with PtyCard(card) as line:
-        card.after = lambda number: line.unplug() if number == 8 else None
-        error = bench.fails(NoDeviceError, "provision", "--port", line.port)
-    assert card.serial in error.kept and "resume" in error.todo
-    assert bench.card(card.serial).status_code == 404
-    seed = card.secret
-    card.after = None
-    card.power_on()
-    with PtyCard(card) as line:
-        value = bench.ok("resume", "--port", line.port)
-    assert value["resumed"] and card.secret == seed
-    assert bench.card(card.serial).status_code == 200
-    assert bench.ok("resume", "--port", "x") == [], "a second time there is nothing to do"
+def test_port_vanishes_and_resume(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        memory_card.after = lambda number: line.unplug() if number == 8 else None
+        error = own_station.fails(NoDeviceError, "provision", "--port", line.port)
+    assert memory_card.serial in error.kept and "resume" in error.todo
+    assert own_station.card(memory_card.serial).status_code == 404
+    seed = memory_card.seed
+    memory_card.after = None
+    memory_card.power_on()
+    with PtyCard(memory_card) as line:
+        value = own_station.ok("resume", "--port", line.port)
+    assert value["resumed"] and memory_card.seed == seed
+    assert own_station.card(memory_card.serial).status_code == 200
+    assert own_station.ok("resume", "--port", "x") == [], "a second time there is nothing to do"
 
 
-def test_no_card_on_the_port(bench, monkeypatch):
+def test_no_card_on_the_port(own_station, monkeypatch):
     import os
     import pty
 
     monkeypatch.setattr(t1, "BLOCK_WAITING_S", 0.01)
     master, slave = pty.openpty()
     try:
-        error = bench.fails(NoDeviceError, "provision", "--port", os.ttyname(slave))
+        error = own_station.fails(NoDeviceError, "provision", "--port", os.ttyname(slave))
     finally:
         os.close(master)
         os.close(slave)
     assert "No card answered" in error.what
 
 
-def test_no_such_port(bench):
-    error = bench.fails(NoDeviceError, "provision", "--port", "/dev/ttyNONE7")
+def test_no_such_port(own_station):
+    error = own_station.fails(NoDeviceError, "provision", "--port", "/dev/ttyNONE7")
     assert "no such port" in error.what and "ports" in error.todo
-    error = bench.fails(NoDeviceError, "provision", "--port", "bogus://x")
+    error = own_station.fails(NoDeviceError, "provision", "--port", "bogus://x")
     assert "cannot be opened" in error.what
 
 
-def test_wrong_keys(bench, make_card):
+def test_wrong_keys(own_station, make_card):
     stranger = make_card(keys=(bytes(16),) * 3)
     with PtyCard(stranger) as line:
-        error = bench.fails(RefusedError, "provision", "--port", line.port)
+        error = own_station.fails(RefusedError, "provision", "--port", line.port)
     assert "does not prove" in error.what and "Nothing was written" in error.kept
 
 
-def test_another_server_than_enrolled(bench):
-    error = bench.fails(BadInputError, "provision", "--port", "x", "--server", "http://127.0.0.1:1")
+def test_another_server_than_enrolled(own_station):
+    error = own_station.fails(
+        BadInputError, "provision", "--port", "x", "--server", "http://127.0.0.1:1"
+    )
     assert "enrolled with" in error.what
 
 
-def test_plain_http_over_the_network_is_refused(bench):
-    value = json.dumps({"id": "x", "role": "station", "token": "t", "psk": bench.psk})
-    result = bench.run("enroll", "--server", "http://example.org", "--credential", "-", input=value)
+def test_plain_http_over_the_network_is_refused(own_station):
+    value = json.dumps({"id": "x", "role": "station", "token": "t", "psk": own_station.psk})
+    result = own_station.run(
+        "enroll", "--server", "http://example.org", "--credential", "-", input=value
+    )
     assert "not encrypted" in str(result.exception)
 
 
-def test_secrets_are_in_no_output(bench, card, caplog):
+def test_secrets_are_in_no_output(own_station, memory_card, caplog):
     caplog.set_level(t1.TRAFFIC)
-    with PtyCard(card) as line:
-        shown = bench.run("keys", "show").output
-        result = bench.run("provision", "--port", line.port, "--json")
-        error = bench.run("provision", "--port", line.port)
-    ring = keyfile.load(bench.folder / "keys.json", PASSPHRASE)
+    with PtyCard(memory_card) as line:
+        shown = own_station.run("keys", "show").output
+        result = own_station.run("provision", "--port", line.port, "--json")
+        error = own_station.run("provision", "--port", line.port)
+    ring = keyfile.load(own_station.folder / "keys.json", PASSPHRASE)
     firm = ring.firm[1].reveal()
-    hidden = [card.secret, *card.keys, firm, DEVELOPMENT_MASTER, bytes.fromhex(bench.psk)]
+    hidden = [
+        memory_card.seed,
+        *memory_card.keys,
+        firm,
+        DEVELOPMENT_MASTER,
+        bytes.fromhex(own_station.psk),
+    ]
     said = "".join([shown, result.output, error.output, caplog.text, repr(ring), repr(error)])
     said += "".join(traceback.format_exception(error.exception))
     assert any(record.levelno == t1.TRAFFIC for record in caplog.records)
     for secret in hidden:
         assert secret.hex() not in said.lower() and repr(secret) not in said
-    assert bench.token not in said
-    journal = (bench.folder / "journal.db").read_bytes()
-    assert card.secret not in journal and card.secret.hex().encode() not in journal
+    assert own_station.token not in said
+    journal = (own_station.folder / "journal.db").read_bytes()
+    assert memory_card.seed not in journal and memory_card.seed.hex().encode() not in journal
 
 
-def test_journal_keeps_no_container_of_a_finished_card(bench, card):
-    with PtyCard(card) as line:
-        bench.ok("provision", "--port", line.port)
-    journal = Journal(bench.folder / "journal.db")
-    assert journal.latest(card.serial).container is None
+def test_journal_keeps_no_container_of_a_finished_card(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        own_station.ok("provision", "--port", line.port)
+    journal = StationJournal(own_station.folder / "journal.db")
+    assert journal.latest(memory_card.serial).container is None
     journal.close()
 
 
@@ -268,34 +280,36 @@ def test_traffic_is_logged_below_debug():
     assert t1.TRAFFIC < logging.DEBUG
 
 
-def test_resume_and_reconcile_commands(bench, card):
-    with PtyCard(card) as line:
-        card.after = lambda number: line.unplug() if number == 10 else None
-        bench.fails(NoDeviceError, "provision", "--port", line.port)
-    card.after = None
-    card.power_on()
-    (waiting,) = bench.ok("resume")
-    assert waiting == {"serial": card.serial, "state": "seeded"}
-    with PtyCard(card) as line:
-        bench.ok("resume", "--port", line.port)
-        assert bench.ok("reconcile", "--port", line.port) == []
-    headers = {"Authorization": f"Bearer {bench.token}"}
-    httpx.delete(f"{bench.url}/v1/cards/{card.serial}", headers=headers).raise_for_status()
-    result = bench.run("reconcile", "--json", "--yes")
+def test_resume_and_reconcile_commands(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        memory_card.after = lambda number: line.unplug() if number == 10 else None
+        own_station.fails(NoDeviceError, "provision", "--port", line.port)
+    memory_card.after = None
+    memory_card.power_on()
+    (waiting,) = own_station.ok("resume")
+    assert waiting == {"serial": memory_card.serial, "state": "seeded"}
+    with PtyCard(memory_card) as line:
+        own_station.ok("resume", "--port", line.port)
+        assert own_station.ok("reconcile", "--port", line.port) == []
+    headers = {"Authorization": f"Bearer {own_station.token}"}
+    httpx.delete(
+        f"{own_station.url}/v1/cards/{memory_card.serial}", headers=headers
+    ).raise_for_status()
+    result = own_station.run("reconcile", "--json", "--yes")
     (finding,) = json.loads(result.stdout)
     assert "does not know it" in finding["problem"] and not finding["can_repair"]
     assert result.exception is not None
 
 
-def test_batch_command(bench, make_card):
+def test_batch_command(own_station, make_card):
     cards = [make_card(serial=f"TS0000000{n}") for n in range(3)]
     lines = [PtyCard(card) for card in cards]
     try:
         ports = ",".join(line.port for line in lines)
-        value = bench.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
+        value = own_station.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
         assert (value["done"], value["missing"], value["failures"]) == (3, 0, [])
         assert {card["serial"] for card in value["cards"]} == {card.serial for card in cards}
-        again = bench.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
+        again = own_station.ok("provision", "--ports", ports, "--batch", "june", "--count", "3")
         assert (again["done"], again["cards"]) == (3, [])
     finally:
         for line in lines:

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
-from tallystick.provisioning.bench import Bench
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.console import gate as gates
 from tallystick.provisioning.console import workshop as workshops
@@ -26,8 +25,10 @@ from tallystick.provisioning.console.peer import TABLE, same_user, uid_of_peer
 from tallystick.provisioning.console.questions import Question, Questions
 from tallystick.provisioning.console.shell import prose
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import TYPING_TRIES, Plan
+from tests import needs
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
@@ -224,7 +225,7 @@ class TestGuard:
             assert asked.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="Linux tells whose a connection is")
+@needs.linux.mark
 def test_the_kernel_tells_whose_connection_it_is(tmp_path):
     with socket.socket() as server, socket.socket() as client:
         server.bind(("127.0.0.1", 0))
@@ -297,13 +298,13 @@ class TestAdvice:
         assert "fault" in advise(picture(running=False, fault="disk full")).text
 
 
-class Benches:
+class Docks:
     """A workshop with cards in memory on ports by name."""
 
     def __init__(self, custody, journal, monkeypatch) -> None:
         self.cards: dict[str, MemoryCard] = {}
         self.registry = MemoryRegistry()
-        self.workshop = Workshop(Bench(custody, self.registry, journal, URL))
+        self.workshop = Workshop(ReadyStation(custody, self.registry, journal, URL))
 
         def open_card(port: str) -> CardConnection:
             if port not in self.cards:
@@ -318,8 +319,8 @@ class Benches:
 
 
 @pytest.fixture
-def benches(custody, journal, monkeypatch):
-    made = Benches(custody, journal, monkeypatch)
+def docks(custody, journal, monkeypatch):
+    made = Docks(custody, journal, monkeypatch)
     yield made
     made.workshop.close()
 
@@ -386,36 +387,36 @@ class TestQuestions:
 
 
 class TestWorkshop:
-    def test_a_batch_to_its_end(self, benches, journal):
-        benches.cards = {name: MemoryCard(serial=f"TS0000000{name}") for name in "12"}
-        assert benches.workshop.picture() is None
-        benches.workshop.start(Plan(batch="june"), 2, "1,2")
-        seen = join(benches.workshop)
+    def test_a_batch_to_its_end(self, docks, journal):
+        docks.cards = {name: MemoryCard(serial=f"TS0000000{name}") for name in "12"}
+        assert docks.workshop.picture() is None
+        docks.workshop.start(Plan(batch="june"), 2, "1,2")
+        seen = join(docks.workshop)
         assert (seen.done, seen.complete, seen.troubles) == (2, True, ())
         assert [tile.done for tile in seen.tiles] == [1, 1]
-        assert len(benches.registry.seeds) == 2
+        assert len(docks.registry.seeds) == 2
         assert [batch.finished for batch in journal.batches(5)] == [2]
         acts = [line for line in journal.audit_log() if "batch " in line]
         assert "batch begun" in acts[0] and "batch ended" in acts[-1]
 
-    def test_one_at_a_time_and_stopped(self, benches):
-        benches.workshop.start(Plan(batch="june"), 2, "nowhere")
+    def test_one_at_a_time_and_stopped(self, docks):
+        docks.workshop.start(Plan(batch="june"), 2, "nowhere")
         with pytest.raises(BadInputError):
-            benches.workshop.start(Plan(batch="july"), 2, "nowhere")
-        benches.workshop.stop()
-        assert join(benches.workshop).done == 0
+            docks.workshop.start(Plan(batch="july"), 2, "nowhere")
+        docks.workshop.stop()
+        assert join(docks.workshop).done == 0
 
-    def test_a_card_that_fails_is_told_of(self, benches):
-        benches.cards = {"a": MemoryCard(keys=(bytes(16),) * 3)}
-        benches.workshop.start(Plan(batch="june"), 1, "a")
+    def test_a_card_that_fails_is_told_of(self, docks):
+        docks.cards = {"a": MemoryCard(keys=(bytes(16),) * 3)}
+        docks.workshop.start(Plan(batch="june"), 1, "a")
         for _ in range(500):
-            if benches.workshop.picture().troubles:
+            if docks.workshop.picture().troubles:
                 break
-            benches.workshop._run.thread.join(0.01)
-        (trouble,) = benches.workshop.picture().troubles
+            docks.workshop._run.thread.join(0.01)
+        (trouble,) = docks.workshop.picture().troubles
         assert isinstance(trouble.error, RefusedError)
-        assert benches.workshop.picture().tiles[0].mood is Mood.FAILED
-        benches.workshop.stop()
+        assert docks.workshop.picture().tiles[0].mood is Mood.FAILED
+        docks.workshop.stop()
 
     @staticmethod
     def asked(workshop: Workshop) -> Question:
@@ -425,9 +426,9 @@ class TestWorkshop:
             workshop._run.thread.join(0.01)
         raise AssertionError("nothing is asked")
 
-    def test_button_and_display_are_checked(self, benches, journal):
-        card = benches.cards["a"] = MemoryCard()
-        workshop = benches.workshop
+    def test_button_and_display_are_checked(self, docks, journal):
+        card = docks.cards["a"] = MemoryCard()
+        workshop = docks.workshop
         workshop.start(Plan(batch="june"), 1, "a", confirm=True)
         question = self.asked(workshop)
         assert workshop.picture().tiles[0].mood is Mood.TYPE and workshop.picture().confirm
@@ -443,45 +444,45 @@ class TestWorkshop:
         assert "button and display are checked" in begun and "new seeds" not in begun
         assert card.code(2) not in "".join(journal.audit_log())
 
-    def test_a_display_that_shows_nothing(self, benches):
-        card = benches.cards["a"] = MemoryCard()
-        benches.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
-        benches.workshop.questions.give_up(self.asked(benches.workshop))
-        benches.workshop.stop()
-        (trouble,) = join(benches.workshop).troubles
-        assert "on the display" in trouble.error.what and not card.secret
-        assert benches.registry.seeds == {}
+    def test_a_display_that_shows_nothing(self, docks):
+        card = docks.cards["a"] = MemoryCard()
+        docks.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
+        docks.workshop.questions.give_up(self.asked(docks.workshop))
+        docks.workshop.stop()
+        (trouble,) = join(docks.workshop).troubles
+        assert "on the display" in trouble.error.what and not card.seed
+        assert docks.registry.seeds == {}
 
-    def test_a_console_that_ends_leaves_a_card_to_be_resumed(self, benches, journal):
-        benches.cards["a"] = MemoryCard()
-        benches.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
-        self.asked(benches.workshop)
-        benches.workshop.close()
-        (trouble,) = join(benches.workshop).troubles
+    def test_a_console_that_ends_leaves_a_card_to_be_resumed(self, docks, journal):
+        docks.cards["a"] = MemoryCard()
+        docks.workshop.start(Plan(batch="june"), 1, "a", confirm=True)
+        self.asked(docks.workshop)
+        docks.workshop.close()
+        (trouble,) = join(docks.workshop).troubles
         assert "resume" in trouble.error.todo
-        assert [record.state for record in journal.unfinished()] == [State.SEEDED]
+        assert [record.state for record in journal.unfinished()] == [CardState.SEEDED]
 
-    def test_cards_in_service_get_new_seeds_only_when_it_is_chosen(self, benches, journal):
-        card = benches.cards["a"] = MemoryCard()
-        benches.workshop.start(Plan(batch="june"), 1, "a")
-        join(benches.workshop)
-        old = card.secret
-        benches.workshop.start(Plan(batch="july", reseed=True), 1, "a")
-        seen = join(benches.workshop)
+    def test_cards_in_service_get_new_seeds_only_when_it_is_chosen(self, docks, journal):
+        card = docks.cards["a"] = MemoryCard()
+        docks.workshop.start(Plan(batch="june"), 1, "a")
+        join(docks.workshop)
+        old = card.seed
+        docks.workshop.start(Plan(batch="july", reseed=True), 1, "a")
+        seen = join(docks.workshop)
         assert (seen.done, seen.reseed, seen.confirm) == (1, True, False)
-        assert card.secret != old and benches.registry.seeds == {card.serial: card.secret}
+        assert card.seed != old and docks.registry.seeds == {card.serial: card.seed}
         lines = [line for line in journal.audit_log() if "july" in line]
         assert "new seeds for cards in service" in lines[0]
         assert "also in place of an older seed" in lines[1]
 
-    def test_a_server_that_is_away_begins_nothing(self, benches):
+    def test_a_server_that_is_away_begins_nothing(self, docks):
         def away(call: str) -> None:
             raise TallyError("No server answers.")
 
-        benches.registry.before = away
+        docks.registry.before = away
         with pytest.raises(TallyError):
-            benches.workshop.start(Plan(batch="june"), 1, "a")
-        assert benches.workshop.picture() is None
+            docks.workshop.start(Plan(batch="june"), 1, "a")
+        assert docks.workshop.picture() is None
 
 
 def test_prose_is_escaped_and_code_is_code():
@@ -491,7 +492,7 @@ def test_prose_is_escaped_and_code_is_code():
 def test_history_is_searched_literally(journal):
     for number, batch in enumerate(("june", "ju%e")):
         record = journal.begin(f"TS0000000{number}", batch, URL, "ada")
-        journal.finish(record, State.LOCKED)
+        journal.finish(record, CardState.LOCKED)
     assert [record.batch for record in journal.search("ju%", 10)] == ["ju%e"]
     assert len(journal.search("", 10)) == 2 and len(journal.search("ada", 1)) == 1
     assert journal.search("_S000", 10) == []

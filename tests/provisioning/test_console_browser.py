@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from importlib.resources import files
@@ -11,14 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
-from tests.provisioning.console_rig import Rig, bench
+from tests import needs
+from tests.provisioning.console_rig import Rig, station_in_a_firm
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
+    needs.chromium.mark,
 ]
 SHOTS = os.environ.get("TALLY_SCREENSHOTS")
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
@@ -31,14 +30,14 @@ AXE_IN_DIALOG = "axe.run({include: ['[role=dialog]']})"  # what is behind it is 
 
 @pytest.fixture(scope="module")
 def rig(tmp_path_factory) -> Iterator[Rig]:
-    with bench(tmp_path_factory.mktemp("bench")) as rig:
+    with station_in_a_firm(tmp_path_factory.mktemp("station")) as rig:
         yield rig
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as driver:
+        browser = needs.launch(driver)
         yield browser
         browser.close()
 
@@ -153,7 +152,7 @@ def test_nobody_comes_in_without_the_pass(rig, browser):
     assert httpx.get(f"{rig.url}/_nicegui_ws/{token}").status_code == 401
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@needs.root.mark
 @pytest.mark.parametrize(("user", "status"), [(0, "200"), (65534, "403")])
 def test_another_user_of_this_computer_gets_not_even_the_sign_in_page(rig, user, status):
     port = rig.url.rsplit(":", 1)[1]

@@ -42,25 +42,31 @@ def text_of(credential) -> str:
 
 
 @pytest.fixture
-def desk(bench, card, make_card):
+def desk(own_station, memory_card, make_card):
     """Two spares in service, a user with a card of her own, and Ann at the desk."""
-    bench.spares = [card, make_card(serial="TS00000002")]
-    bench.own = make_card(serial="TS00000009")
-    container = Container(bytes.fromhex(bench.psk))
-    for known in (*bench.spares, bench.own):
-        known.secret, known.digits = Secret.random(20).reveal(), 6
-        container.add(known.serial, known.secret)
-    station = {"Authorization": f"Bearer {bench.token}"}
-    content = container.bytes(bench.folder)
+    own_station.spares = [memory_card, make_card(serial="TS00000002")]
+    own_station.own = make_card(serial="TS00000009")
+    container = Container(bytes.fromhex(own_station.psk))
+    for known in (*own_station.spares, own_station.own):
+        known.seed, known.digits = Secret.random(20).reveal(), 6
+        container.add(known.serial, known.seed)
+    station = {"Authorization": f"Bearer {own_station.token}"}
+    content = container.bytes(own_station.folder)
     xml = station | {"Content-Type": "application/pskc+xml"}
-    httpx.post(f"{bench.url}/v1/cards", content=content, headers=xml).raise_for_status()
-    assignment = f"{bench.url}/v1/cards/{bench.own.serial}/assignment"
+    httpx.post(f"{own_station.url}/v1/cards", content=content, headers=xml).raise_for_status()
+    assignment = f"{own_station.url}/v1/cards/{own_station.own.serial}/assignment"
     httpx.put(assignment, json={"user": "ada"}, headers=station).raise_for_status()
-    bench.ann = add_credential(bench.settings, "desk", "Ann")
-    bench.ok(
-        "desk", "sign-in", "--server", bench.url, "--credential", "-", input=text_of(bench.ann)
+    own_station.ann = add_credential(own_station.settings, "desk", "Ann")
+    own_station.ok(
+        "desk",
+        "sign-in",
+        "--server",
+        own_station.url,
+        "--credential",
+        "-",
+        input=text_of(own_station.ann),
     )
-    return bench
+    return own_station
 
 
 def press(card) -> str:
@@ -223,7 +229,7 @@ def test_retire_and_wipe_by_the_command(desk, make_card):
     with PtyCard(spare) as line:
         gone = desk.ok("desk", "retire", "--port", line.port)
     assert gone == {"serial": spare.serial, "already": False, "known": True}
-    assert not spare.secret and spare.life_cycle == 0xFF
+    assert not spare.seed and spare.life_cycle == 0xFF
     assert where(desk, "retired") == [spare.serial]
 
 
@@ -280,7 +286,7 @@ def image(tmp_path_factory) -> Image:
 
 
 @pytest.fixture
-def in_service(image, custody, journal):
+def card_in_service(image, custody, journal):
     """An emulated card in service, and the seed that it was given."""
     registry = MemoryRegistry()
     with emulated_card(image) as device:
@@ -296,57 +302,57 @@ def pressing(device) -> Waiting:
     return Waiting(keepalive=device.press)
 
 
-def test_the_firmware_wipes_its_seed_and_its_keys(in_service, custody):
+def test_the_firmware_wipes_its_seed_and_its_keys(card_in_service, custody):
     server = Server()
-    assert in_service.seed in bytes(in_service.flash.memory)
-    connection = CardConnection(in_service.link)
-    done = retire_and_wipe(connection, custody, server, waiting=pressing(in_service))
+    assert card_in_service.seed in bytes(card_in_service.flash.memory)
+    connection = CardConnection(card_in_service.link)
+    done = retire_and_wipe(connection, custody, server, waiting=pressing(card_in_service))
     assert (done.serial, done.already, done.known) == ("TS00000001", False, True)
     assert len(server.codes) == 1 and len(server.codes[0]) == 1
-    assert in_service.seed not in bytes(in_service.flash.memory)
-    in_service.link.close()
-    in_service.press()
-    assert in_service.read_code() is None
+    assert card_in_service.seed not in bytes(card_in_service.flash.memory)
+    card_in_service.link.close()
+    card_in_service.press()
+    assert card_in_service.read_code() is None
     # And again: nothing more is done.
-    again = retire_and_wipe(CardConnection(EmulatedLink(in_service)), custody, server)
+    again = retire_and_wipe(CardConnection(EmulatedLink(card_in_service)), custody, server)
     assert again.already and len(server.codes) == 1
 
 
-def test_no_press_no_wipe(in_service, custody):
+def test_no_press_no_wipe(card_in_service, custody):
     server = Server()
     with pytest.raises(RefusedError) as refused:
-        retire_and_wipe(CardConnection(in_service.link), custody, server)
+        retire_and_wipe(CardConnection(card_in_service.link), custody, server)
     assert refused.value.kept == "Nothing was changed." and server.codes == []
 
 
-def test_a_server_that_refuses_leaves_the_card(in_service, custody):
+def test_a_server_that_refuses_leaves_the_card(card_in_service, custody):
     server = Server()
     server.refuse = RegistryRefusedError("no", "409", reason="wrong-code")
     with pytest.raises(RegistryRefusedError):
         retire_and_wipe(
-            CardConnection(in_service.link), custody, server, waiting=pressing(in_service)
+            CardConnection(card_in_service.link), custody, server, waiting=pressing(card_in_service)
         )
-    in_service.link.close()
-    in_service.press()
-    assert in_service.read_code() is not None
+    card_in_service.link.close()
+    card_in_service.press()
+    assert card_in_service.read_code() is not None
 
 
-def test_a_drifted_card_gives_a_second_code(card, custody, journal):
+def test_a_drifted_card_gives_a_second_code(memory_card, custody, journal):
     Provisioner(custody, MemoryRegistry(), journal, Plan(), URL).provision(
-        CardConnection(MemoryLink(card)), lambda s, n: None
+        CardConnection(MemoryLink(memory_card)), lambda s, n: None
     )
     server = Server()
     server.refuse = RegistryRefusedError("drifted", "409", reason="card-drifted")
-    expected = [card.code(2), card.code(3)]
-    retire_and_wipe(CardConnection(MemoryLink(card)), custody, server)
+    expected = [memory_card.code(2), memory_card.code(3)]
+    retire_and_wipe(CardConnection(MemoryLink(memory_card)), custody, server)
     assert server.codes == [expected[:1], expected]
 
 
-def test_a_card_that_goes_away_before_the_wipe(card, custody, journal):
+def test_a_card_that_goes_away_before_the_wipe(memory_card, custody, journal):
     Provisioner(custody, MemoryRegistry(), journal, Plan(), URL).provision(
-        CardConnection(MemoryLink(card)), lambda s, n: None
+        CardConnection(MemoryLink(memory_card)), lambda s, n: None
     )
-    server, link = Server(), MemoryLink(card)
+    server, link = Server(), MemoryLink(memory_card)
     retire = server.retire
 
     def retire_and_unplug(serial, codes):
@@ -356,23 +362,23 @@ def test_a_card_that_goes_away_before_the_wipe(card, custody, journal):
     server.retire = retire_and_unplug
     with pytest.raises(NoDeviceError) as gone:
         retire_and_wipe(CardConnection(link), custody, server)
-    assert "has retired it" in gone.value.kept and card.secret
-    done = retire_and_wipe(CardConnection(MemoryLink(card)), custody, Server())
-    assert not done.already and not card.secret
+    assert "has retired it" in gone.value.kept and memory_card.seed
+    done = retire_and_wipe(CardConnection(MemoryLink(memory_card)), custody, Server())
+    assert not done.already and not memory_card.seed
 
 
-def test_a_card_that_the_server_does_not_know_is_wiped_all_the_same(card, custody, journal):
+def test_a_card_that_the_server_does_not_know_is_wiped_all_the_same(memory_card, custody, journal):
     Provisioner(custody, MemoryRegistry(), journal, Plan(), URL).provision(
-        CardConnection(MemoryLink(card)), lambda s, n: None
+        CardConnection(MemoryLink(memory_card)), lambda s, n: None
     )
-    done = retire_and_wipe(CardConnection(MemoryLink(card)), custody, Server(known=False))
-    assert not done.known and not card.secret
+    done = retire_and_wipe(CardConnection(MemoryLink(memory_card)), custody, Server(known=False))
+    assert not done.known and not memory_card.seed
 
 
-def test_a_card_with_its_factory_keys_is_left_alone(card, custody):
+def test_a_card_with_its_factory_keys_is_left_alone(memory_card, custody):
     with pytest.raises(RefusedError) as refused:
-        retire_and_wipe(CardConnection(MemoryLink(card)), custody, Server())
-    assert "factory keys" in refused.value.what and card.life_cycle == 1
+        retire_and_wipe(CardConnection(MemoryLink(memory_card)), custody, Server())
+    assert "factory keys" in refused.value.what and memory_card.life_cycle == 1
 
 
 def test_no_secret_of_the_operator_in_a_repr():

@@ -15,10 +15,11 @@ from tallystick.common.identity import DEVELOPMENT_MASTER, kdf3
 from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card import connection as apdu
 from tallystick.provisioning.card import issuer, oath, t1
-from tallystick.provisioning.card.connection import CardConnection, Command
+from tallystick.provisioning.card.connection import CardConnection, CommandApdu
 from tallystick.provisioning.card.issuer import CellState, IssuerSession
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.t1 import Waiting
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.tools.image.build import build, write
 from tests.provisioning.conftest import URL
@@ -60,7 +61,7 @@ def codes(custody, seed, first, count=1):
     from tallystick.common.secret import Secret
     from tallystick.provisioning.custody.software import SoftwareSeed
 
-    return SoftwareSeed(Secret(seed), custody).codes(first, count, 6)
+    return SoftwareSeed(Secret(seed), custody).codes(first, count, SIX_DIGITS)
 
 
 def test_provisioned_card_shows_the_next_code(device, registry, custody, provision):
@@ -152,7 +153,7 @@ def test_seed_needs_the_channel(device):
     connection = CardConnection(EmulatedLink(device))
     select_oath(connection)
     put = bytes.fromhex("710474657374731611063132333435363738393031323334353637383930")
-    response = connection.transmit(Command(0, oath.INS_PUT, data=put))
+    response = connection.transmit(CommandApdu(0, oath.INS_PUT, data=put))
     assert response.sw == apdu.StatusWord.SECURITY_NOT_SATISFIED
 
 
@@ -245,8 +246,8 @@ def test_host_and_firmware_agree():
         assert wire[f"S_{name.name}"] == name
     for name in ("PUT", "DELETE", "RESET", "LIST", "CALCULATE"):
         assert wire[f"INS_{name}"] == getattr(oath, f"INS_{name}")
-    for tag in issuer.Data:
-        key = "KEYS" if tag is issuer.Data.KEY_INFORMATION else tag.name
+    for tag in issuer.DataObject:
+        key = "KEYS" if tag is issuer.DataObject.KEY_INFORMATION else tag.name
         assert wire[f"DATA_{key}"] == tag
     for name in ("OP_READY", "INITIALIZED", "SECURED", "TERMINATED"):
         assert wire[name] == issuer.LifeCycle[name]

@@ -11,8 +11,9 @@ from yubikit.oath import OathSession as StockSession
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.provisioning.card import pcsc
 from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.foreign import Foreign, Wanted
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tests.provisioning.conftest import URL
 from tests.provisioning.foreign_applet import ForeignApplet, Plain, code
@@ -84,13 +85,16 @@ def test_the_stock_client_takes_the_stand_in_for_an_applet(applet):
 
 
 def test_a_foreign_applet_in_service(applet, provision, registry, journal):
-    done = provision(applet, user="ada", digits=8)
+    done = provision(applet, user="ada", kind=CodeKind(8))
     assert (done.serial, done.account, done.applet_version) == (SERIAL, ACCOUNT, "5.4.3")
     assert done.touch and applet.touches == 2 and not done.resumed
     stored = applet.accounts[ACCOUNT.encode()]
     assert registry.seeds == {SERIAL: stored.key} and len(stored.key) == 20
     assert registry.users == {SERIAL: "ada"} and stored.factor == 2 and stored.digits == 8
-    assert journal.latest(SERIAL).state is State.LOCKED and journal.latest(SERIAL).container is None
+    assert (
+        journal.latest(SERIAL).state is CardState.LOCKED
+        and journal.latest(SERIAL).container is None
+    )
     assert any("seed sent unprotected" in line for line in journal.audit_log())
     # What the stock client then shows is what the server expects next.
     session = StockSession(StockConnection(applet))
@@ -127,11 +131,11 @@ def test_a_locked_applet_is_left_alone(provision, registry):
     assert 0x01 not in applet.seen and registry.calls == []
 
 
-def test_a_card_of_ours_is_not_treated_as_foreign(card, custody, registry, journal):
-    connection = CardConnection(MemoryLink(card))
+def test_a_card_of_ours_is_not_treated_as_foreign(memory_card, custody, registry, journal):
+    connection = CardConnection(MemoryLink(memory_card))
     with pytest.raises(RefusedError, match="a card of ours"):
         Foreign(custody, registry, journal, URL).provision(connection, Wanted())
-    assert not card.secret and not journal.unfinished()
+    assert not memory_card.seed and not journal.unfinished()
 
 
 def test_no_applet_at_all(provision):
@@ -180,7 +184,7 @@ def test_a_device_that_goes_away_anywhere_is_finished_with_the_same_seed(
         kept = journal.open_run(SERIAL)
         going.gone = False
         done = provision(going)
-        assert kept is None or done.resumed == (kept.state is not State.AUTHENTIC)
+        assert kept is None or done.resumed == (kept.state is not CardState.AUTHENTIC)
     stored = going.accounts[ACCOUNT.encode()]
     assert registry.seeds == {SERIAL: stored.key} and stored.factor == 2
     assert not journal.unfinished()
@@ -211,12 +215,14 @@ def test_keys_in_a_module_send_no_seed_in_the_clear(applet, registry, journal):
     assert applet.seen == []
 
 
-def test_the_command_asks_for_consent(bench):
-    error = bench.fails(RefusedError, "foreign", "--port", "/dev/none", "--json")
+def test_the_command_asks_for_consent(own_station):
+    error = own_station.fails(RefusedError, "foreign", "--port", "/dev/none", "--json")
     assert "no consent" in error.what
-    said = bench.run("foreign", "--port", "/dev/none", input="n\n")
+    said = own_station.run("foreign", "--port", "/dev/none", input="n\n")
     assert "in the clear" in said.stderr and "genuine" in said.stderr
-    error = bench.fails(NoDeviceError, "foreign", "--port", "/dev/none", "--accept-unprotected")
+    error = own_station.fails(
+        NoDeviceError, "foreign", "--port", "/dev/none", "--accept-unprotected"
+    )
     assert "no such port" in error.what
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import random
 import secrets
 
-from tallystick.provisioning.card.connection import CardConnection, Command, Response
-from tallystick.provisioning.card.issuer import Data
+from tallystick.provisioning.card.connection import CardConnection, CommandApdu, Response
+from tallystick.provisioning.card.issuer import DataObject
 from tallystick.provisioning.card.scp03 import SecureChannel, SecureChannelError
 from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
 COUNT = 10_000
-TAGS = (Data.SERIAL, Data.VERSION, Data.CELL, Data.WEAR, Data.LIFE_CYCLE)
+TAGS = (
+    DataObject.SERIAL,
+    DataObject.VERSION,
+    DataObject.CELL,
+    DataObject.WEAR,
+    DataObject.LIFE_CYCLE,
+)
 
 
 class Attacker:
@@ -85,7 +91,7 @@ ATTACKS = (
 
 def read(channel, rng):
     tag = rng.choice(TAGS)
-    return channel.transmit(Command(0x80, 0xCA, tag >> 8, tag & 0xFF))
+    return channel.transmit(CommandApdu(0x80, 0xCA, tag >> 8, tag & 0xFF))
 
 
 def open_channel(card, rng):

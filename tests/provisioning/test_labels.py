@@ -14,7 +14,7 @@ from PIL import Image
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.cli import station
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pdf, svg, zpl
 from tallystick.provisioning.labels.layout import STOCKS, Stock, draw
 
@@ -123,10 +123,10 @@ def test_only_a_serial_number_gets_on_a_label():
 @pytest.mark.parametrize("kind", ["svg", "pdf", "zpl"])
 def test_command_marks_the_batch_as_labelled(tmp_path, kind):
     path = tmp_path / "journal.db"
-    journal = Journal(path)
+    journal = StationJournal(path)
     for serial in SERIALS[:2]:
         record = journal.begin(serial, "june", "http://localhost", None)
-        journal.finish(record, State.LOCKED)
+        journal.finish(record, CardState.LOCKED)
     journal.begin(SERIALS[2], "june", "http://localhost", None)
     output = tmp_path / f"labels.{kind}"
     arguments = ["labels", "--batch", "june", "--output", str(output), "--journal", str(path)]
@@ -134,9 +134,9 @@ def test_command_marks_the_batch_as_labelled(tmp_path, kind):
     assert result.exit_code == 0, result.exception
     states = {record.serial: record.state for record in journal.batch("june")}
     assert states == {
-        SERIALS[0]: State.LABELLED,
-        SERIALS[1]: State.LABELLED,
-        SERIALS[2]: State.AUTHENTIC,
+        SERIALS[0]: CardState.LABELLED,
+        SERIALS[1]: CardState.LABELLED,
+        SERIALS[2]: CardState.AUTHENTIC,
     }
     journal.close()
     assert list(tmp_path.glob(f"labels*.{kind}"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.provisioning.card import issuer, oath, tlv
-from tallystick.provisioning.card.connection import Command, Response, StatusWord
+from tallystick.provisioning.card.connection import CommandApdu, Response, StatusWord
 from tallystick.provisioning.card.scp03 import InitializeUpdate, SecureChannelError, _unpad, pad
 
 TAGS = st.one_of(
@@ -82,7 +82,7 @@ def parsed(apdu):
     st.one_of(st.none(), st.integers(1, 256), st.integers(257, 65_536)),
 )
 def test_commands(data, le):
-    command = Command(0x00, 0xA4, 0x04, 0x00, data, le)
+    command = CommandApdu(0x00, 0xA4, 0x04, 0x00, data, le)
     assert parsed(command.encode()) == (command.header, data, le)
 
 
@@ -109,5 +109,5 @@ def test_unknown_status_words_are_kept(sw):
 
 def test_neither_commands_nor_answers_show_their_data():
     secret = b"12345678901234567890"
-    for thing in (Command(0, 1, data=secret), Response(secret, 0x9000)):
+    for thing in (CommandApdu(0, 1, data=secret), Response(secret, 0x9000)):
         assert "1234567890" not in repr(thing) and secret.hex() not in repr(thing)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,22 +21,21 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
 
-MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
-MODULE = next((path for path in MODULES if Path(path).exists()), "")
+MODULE = next((path for path in needs.SOFTHSM if Path(path).exists()), "")
 PIN = "1234"
-pytestmark = pytest.mark.skipif(
-    not MODULE or not shutil.which("softhsm2-util"), reason="Debian package softhsm2 is missing"
-)
+pytestmark = needs.softhsm.mark
 
 
 @pytest.fixture(scope="session")
@@ -92,10 +90,10 @@ def provision(hsm, journal, registry):
     return run
 
 
-def test_a_card(card, registry, provision):
-    outcome = provision(card)
-    assert card.life_cycle == 0x0F and len(card.secret) == 32
-    assert registry.seeds == {card.serial: card.secret}
+def test_a_card(memory_card, registry, provision):
+    outcome = provision(memory_card)
+    assert memory_card.life_cycle == 0x0F and len(memory_card.seed) == 32
+    assert registry.seeds == {memory_card.serial: memory_card.seed}
     assert outcome.apdus == 12
 
 
@@ -111,16 +109,16 @@ def test_same_session_keys_as_software(hsm, custody):
     inside.close()
 
 
-def test_resume_with_the_same_seed(card, registry, journal, provision):
+def test_resume_with_the_same_seed(memory_card, registry, journal, provision):
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
-        provision(card)
-    seed = card.secret
-    card.power_on()
-    assert provision(card).resumed and registry.seeds == {card.serial: seed}
+        provision(memory_card)
+    seed = memory_card.seed
+    memory_card.power_on()
+    assert provision(memory_card).resumed and registry.seeds == {memory_card.serial: seed}
 
 
-def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provision):
+def test_resume_before_the_seed_was_on_the_card(memory_card, registry, journal, provision):
     class Killed(BaseException):
         pass
 
@@ -128,24 +126,28 @@ def test_resume_before_the_seed_was_on_the_card(card, registry, journal, provisi
         if number == 8:
             raise Killed
 
-    card.before = kill
+    memory_card.before = kill
     with pytest.raises(Killed):
-        provision(card)
-    card.before = None
-    card.power_on()
-    assert provision(card).resumed and registry.seeds == {card.serial: card.secret}
+        provision(memory_card)
+    memory_card.before = None
+    memory_card.power_on()
+    assert provision(memory_card).resumed and registry.seeds == {
+        memory_card.serial: memory_card.seed
+    }
 
 
 def test_a_moved_or_changed_seed_does_not_open(hsm):
     seed = hsm.new_seed("TS00000001", bytes(31))
     sealed = seed.for_journal(b"context")
-    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, 6) == seed.codes(0, 2, 6)
+    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, SIX_DIGITS) == seed.codes(
+        0, 2, SIX_DIGITS
+    )
     for bad, context in ((sealed, b"other"), (sealed[:-1] + b"\0", b"context"), (b"", b"context")):
         with pytest.raises(BadInputError, match="was changed"):
             hsm.reopen_seed(bad, context)
 
 
-def test_no_value_can_be_read(hsm, card, registry, provision):
+def test_no_value_can_be_read(hsm, memory_card, registry, provision):
     """Every secret key object on the token is sensitive; only what must be wrapped may be."""
     seed = hsm.new_seed("TS00000001", bytes(31))
     objects = [*hsm._masters.values(), seed.handle]
@@ -210,7 +212,7 @@ class _AnyRegistry(MemoryRegistry):
 def _station(line, uri: Uri, count: int, journal: Path) -> None:
     """The child: provisions `count` cards that live in the other process."""
     custody = Pkcs11Custody(uri, PIN)
-    provisioner = Provisioner(custody, _AnyRegistry(), Journal(journal), Plan(), URL)
+    provisioner = Provisioner(custody, _AnyRegistry(), StationJournal(journal), Plan(), URL)
     for _ in range(count):
         line.sendall(b"next")
         provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)
@@ -293,7 +295,7 @@ def test_no_seed_is_left_in_the_process(token, tmp_path, planted):
         _serve_cards(ours, cards)
         assert len(cards) == count
         # what this process has in memory was made after the fork: the child has no copy of it
-        halves = {card.secret[:16] for card in cards}
+        halves = {card.seed[:16] for card in cards}
         assert len(halves) == count
         if planted:
             halves.add(DEVELOPMENT_MASTER)  # a constant of the program: certainly there

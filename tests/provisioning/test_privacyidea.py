@@ -19,11 +19,13 @@ from tallystick.common.errors import UnreachableError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.registries.choose import ContainerReader
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
@@ -33,7 +35,7 @@ START_S = 60
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not VENV, reason="TALLY_TEST_PRIVACYIDEA names no environment"),
+    needs.privacyidea.mark,
 ]
 
 CONFIGURATION = """
@@ -124,7 +126,7 @@ def accepted(server, serial, code):
 @pytest.mark.parametrize("digits", [6, 8])
 def test_a_card_logs_in(server, provision, digits):
     card = MemoryCard(serial=f"PI0000000{digits}")
-    outcome = provision(card, digits=digits)
+    outcome = provision(card, kind=CodeKind(digits))
     assert (outcome.server.digits, outcome.server.moving_factor) == (digits, 2)
     assert not accepted(server, card.serial, card.code(1)), "a code of the station's check"
     assert accepted(server, card.serial, card.code(2))
@@ -136,7 +138,7 @@ def test_loading_again_never_sets_the_counter_back(server, registry, custody):
     container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
     seed = ContainerReader(custody)(container).seed
     assert registry.register(serial, container).status == "registered"
-    card = MemoryCard(serial=serial, secret=seed.reveal(), digits=6)
+    card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
     assert accepted(server, serial, card.code(3))
     assert registry.register(serial, container).status == "already-registered"
     assert not accepted(server, serial, card.code(3))
@@ -159,7 +161,7 @@ def test_a_used_token_without_our_mark_is_left_alone(server, registry, custody):
     container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
     registry._load(container)
     seed = ContainerReader(custody)(container).seed
-    card = MemoryCard(serial=serial, secret=seed.reveal(), digits=6)
+    card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
     assert accepted(server, serial, card.code(2))
     with pytest.raises(DuplicateSerialError):
         registry.register(serial, container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.journal import State
+from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.recovery import Reconciliation, finish_without_card, repair
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -38,37 +38,37 @@ def look(custody, journal, registry):
 
 
 @pytest.fixture
-def stopped(card, registry, provision):
+def stopped(memory_card, registry, provision):
     """A card whose registration got no answer."""
     registry.before = FailOnce("register", timeout())
     with pytest.raises(OutcomeUnknownError):
-        provision(card)
-    return card
+        provision(memory_card)
+    return memory_card
 
 
 def test_registration_needs_no_card(stopped, registry, journal, provision):
     (record,) = finish_without_card(journal, registry, URL)
-    assert record.state is State.REGISTERED
-    assert registry.seeds == {stopped.serial: stopped.secret} and stopped.life_cycle == 7
+    assert record.state is CardState.REGISTERED
+    assert registry.seeds == {stopped.serial: stopped.seed} and stopped.life_cycle == 7
     provision(stopped, only=frozenset([stopped.serial]))
     assert stopped.life_cycle == 0x0F and not journal.unfinished()
 
 
 def test_another_servers_runs_are_left_alone(stopped, registry, journal):
     (record,) = finish_without_card(journal, registry, "http://localhost:1")
-    assert record.state is State.VERIFIED and not registry.seeds
+    assert record.state is CardState.VERIFIED and not registry.seeds
 
 
-def test_agreement(card, provision, look):
-    provision(card)
-    assert look(card) == []
+def test_agreement(memory_card, provision, look):
+    provision(memory_card)
+    assert look(memory_card) == []
 
 
 def test_unregistered_seed(stopped, registry, look):
     (finding,) = look(stopped)
     assert "does not have" in finding.problem
     assert repair(finding) is None and finding.repaired
-    assert registry.seeds == {stopped.serial: stopped.secret} and look(stopped) == []
+    assert registry.seeds == {stopped.serial: stopped.seed} and look(stopped) == []
 
 
 def test_repair_that_fails_says_why(stopped, registry, look):
@@ -77,34 +77,34 @@ def test_repair_that_fails_says_why(stopped, registry, look):
     assert isinstance(repair(finding), OutcomeUnknownError) and not finding.repaired
 
 
-def test_server_lost_a_card_in_service(card, registry, provision, look):
-    provision(card)
+def test_server_lost_a_card_in_service(memory_card, registry, provision, look):
+    provision(memory_card)
     registry.seeds.clear()
-    (finding,) = look(card)
+    (finding,) = look(memory_card)
     assert "does not know it" in finding.problem and finding.repair is None
     assert "--reseed" in finding.advice
 
 
-def test_seed_that_nobody_knows(card, registry, journal, provision, look):
-    provision(card)
+def test_seed_that_nobody_knows(memory_card, registry, journal, provision, look):
+    provision(memory_card)
     registry.seeds.clear()
-    card.life_cycle = 7
+    memory_card.life_cycle = 7
     journal._database.execute("DELETE FROM cards")
-    (finding,) = look(card)
+    (finding,) = look(memory_card)
     assert "neither server nor journal" in finding.problem
-    assert repair(finding) is None and not card.secret and look(card) == []
+    assert repair(finding) is None and not memory_card.seed and look(memory_card) == []
 
 
-def test_seed_that_the_card_lacks(card, registry, journal, provision, look):
-    provision(card)
-    card.name = card.secret = b""
-    (finding,) = look(card)
+def test_seed_that_the_card_lacks(memory_card, registry, journal, provision, look):
+    provision(memory_card)
+    memory_card.name = memory_card.seed = b""
+    (finding,) = look(memory_card)
     assert "the card lacks" in finding.problem
     assert repair(finding) is None and not registry.seeds
 
 
 def test_given_up_but_registered(stopped, registry, journal, look):
-    registry.seeds[stopped.serial] = stopped.secret
+    registry.seeds[stopped.serial] = stopped.seed
     journal.fail(journal.open_run(stopped.serial), "given up")
     (finding,) = look()
     assert "given up" in finding.problem
@@ -113,7 +113,7 @@ def test_given_up_but_registered(stopped, registry, journal, look):
 
 
 def test_half_way_here_but_registered_elsewhere(stopped, registry, journal, look):
-    journal.advance(journal.open_run(stopped.serial), State.SEEDED)
+    journal.advance(journal.open_run(stopped.serial), CardState.SEEDED)
     registry.seeds[stopped.serial] = b"another card's seed!"
     (finding,) = look()
     assert "elsewhere" in finding.problem and finding.repair is None

@@ -15,17 +15,19 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build, parts
+from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.registries.choose import ContainerReader, registry_for
-from tallystick.provisioning.registries.dialects import DIALECTS, Entry, dialect
+from tallystick.provisioning.registries.dialects import DIALECTS, TokenEntry, dialect
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tests import needs
 from tests.provisioning.conftest import PSK, URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
-ENTRY = Entry("TS00000001", Secret(SEED), 6, 2, "ada")
+ENTRY = TokenEntry("TS00000001", Secret(SEED), SIX_DIGITS, 2, "ada")
 
 GOLDEN = {
     "privacyidea": f"TS00000001, {HEX}, hotp, 6, 2",
@@ -51,7 +53,7 @@ def test_keycloak():
 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_the_serial_number_is_found_again(name):
-    entry = Entry("TS00000001", Secret(SEED), 6, 2)
+    entry = TokenEntry("TS00000001", Secret(SEED), SIX_DIGITS, 2)
     assert dialect(name).serial_of(dialect(name).line(entry)) == "TS00000001"
 
 
@@ -91,13 +93,13 @@ def test_cards_into_a_file(provision, tmp_path, name):
     assert len(lines) == 3 and path.stat().st_mode & 0o777 == 0o600
     for card, line in zip(cards, lines, strict=True):
         assert dialect(name).serial_of(line) == card.serial
-        assert name == "keycloak" or card.secret.hex() in line
+        assert name == "keycloak" or card.seed.hex() in line
 
 
 def test_file_registration_is_idempotent(custody, tmp_path):
     registry = registry_for(f"duo:{tmp_path}/cards.csv", custody)
-    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
-    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", 6, 2)
+    first = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
+    other = build(custody, custody.new_seed("TS00000001", b""), "TS00000001", SIX_DIGITS, 2)
     assert registry.register("TS00000001", first).status == "registered"
     assert registry.register("TS00000001", first).status == "already-registered"
     with pytest.raises(DuplicateSerialError):
@@ -109,10 +111,10 @@ def test_file_registration_is_idempotent(custody, tmp_path):
         registry.assign("TS00000001", "ada")
 
 
-def test_digits_that_a_product_does_not_take(provision, card, tmp_path):
+def test_digits_that_a_product_does_not_take(provision, memory_card, tmp_path):
     with pytest.raises(RegistryRefusedError, match="no cards with 7 digits"):
-        provision(f"duo:{tmp_path}/cards.csv", card, digits=7)
-    assert not card.secret
+        provision(f"duo:{tmp_path}/cards.csv", memory_card, kind=CodeKind(7))
+    assert not memory_card.seed
 
 
 def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
@@ -123,51 +125,51 @@ def test_a_file_that_is_something_else_is_not_touched(custody, tmp_path):
     assert path.read_text() == "not json\n"
 
 
-def test_pskc_folder_is_read_by_python_pskc(provision, card, custody, tmp_path):
-    provision(f"pskc:{tmp_path}/out", card, digits=8)
-    document = PSKC(str(tmp_path / "out" / f"{card.serial}.pskcxml"))
+def test_pskc_folder_is_read_by_python_pskc(provision, memory_card, custody, tmp_path):
+    provision(f"pskc:{tmp_path}/out", memory_card, kind=CodeKind(8))
+    document = PSKC(str(tmp_path / "out" / f"{memory_card.serial}.pskcxml"))
     document.encryption.key = bytes.fromhex(PSK)
     (key,) = document.keys
-    assert key.check() and key.secret == card.secret
-    assert (key.serial, key.counter, key.response_length) == (card.serial, 2, 8)
+    assert key.check() and key.secret == memory_card.seed
+    assert (key.serial, key.counter, key.response_length) == (memory_card.serial, 2, 8)
     assert key.algorithm_suite == "SHA1" and key.response_encoding == "DECIMAL"
     registry = registry_for(f"pskc:{tmp_path}/out", custody)
-    other = build(custody, custody.new_seed(card.serial, b""), card.serial, 6, 2)
+    other = build(
+        custody, custody.new_seed(memory_card.serial, b""), memory_card.serial, SIX_DIGITS, 2
+    )
     with pytest.raises(DuplicateSerialError):
-        registry.register(card.serial, other)
+        registry.register(memory_card.serial, other)
 
 
 def test_parts_of_a_container(custody):
     seed = custody.new_seed("TS00000001", b"")
-    container = build(custody, seed, "TS00000001", 7, 5)
+    container = build(custody, seed, "TS00000001", CodeKind(7), 5)
     found = parts(container)
-    assert (found.serial, found.digits, found.moving_factor) == ("TS00000001", 7, 5)
+    assert (found.serial, found.kind, found.moving_factor) == ("TS00000001", CodeKind(7), 5)
     assert ContainerReader(custody)(container).seed.reveal() == seed.reveal()
     assert seed.reveal() not in container
     assert PSKC(io.BytesIO(container)).encryption.key_name == "station-1"
 
 
 def liboath():
-    name = ctypes.util.find_library("oath")
-    if name is None:
-        pytest.skip("Debian package liboath0 is missing")
-    library = ctypes.CDLL(name)
+    needs.liboath.or_skip()
+    library = ctypes.CDLL(ctypes.util.find_library("oath"))
     library.oath_init()
     return library
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_pam_oath_reads_its_users_file(provision, card, tmp_path, digits):
+def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits):
     """liboath, which pam_oath is made of, accepts the card's next codes, each once."""
     library = liboath()
     path = tmp_path / "users.oath"
-    provision(f"pam_oath:{path}", card, digits=digits)
+    provision(f"pam_oath:{path}", memory_card, kind=CodeKind(digits))
 
     def accepted(code):
         answer = library.oath_authenticate_usersfile(
-            str(path).encode(), card.serial.encode(), code.encode(), 5, None, None
+            str(path).encode(), memory_card.serial.encode(), code.encode(), 5, None, None
         )
         return answer == 0
 
-    assert accepted(card.code(2)) and not accepted(card.code(2))
-    assert accepted(card.code(4)) and not accepted(card.code(3))
+    assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+    assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import CardConnection, Command, Response
-from tallystick.provisioning.card.issuer import Data, IssuerSession
+from tallystick.provisioning.card.connection import CardConnection, CommandApdu, Response
+from tallystick.provisioning.card.issuer import DataObject, IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannel, SecureChannelError
 from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
@@ -35,15 +35,15 @@ class Script:
         return self.steps.pop(0)
 
 
-def parse(apdu: bytes) -> Command:
+def parse(apdu: bytes) -> CommandApdu:
     """A short command in hex as our Command."""
     if len(apdu) == 4:
-        return Command(*apdu)
+        return CommandApdu(*apdu)
     if len(apdu) == 5:
-        return Command(*apdu[:4], le=apdu[4] or 256)
+        return CommandApdu(*apdu[:4], le=apdu[4] or 256)
     size = apdu[4]
     le = None if len(apdu) == 5 + size else apdu[-1] or 256
-    return Command(*apdu[:4], apdu[5 : 5 + size], le)
+    return CommandApdu(*apdu[:4], apdu[5 : 5 + size], le)
 
 
 def open_from(vector, monkeypatch, answers):
@@ -111,7 +111,7 @@ def test_oath_put_as_a_stock_client_sends_it(scp03_vectors):
     plain = HEX(vector["put_plain"])
     assert script.sent[1] == vector["external_authenticate"]
     at = plain.index(Key().reveal())
-    command = Command(0, 1, data=plain[5:at])
+    command = CommandApdu(0, 1, data=plain[5:at])
     assert channel.transmit_sealed(command, Key(), plain[at + 20 :]) == Response(b"", 0x9000)
     assert script.sent[2] == vector["put_wrapped"]
 
@@ -145,23 +145,23 @@ def card_channel(card: MemoryCard):
     return channel, connection
 
 
-def test_a_session_with_a_card(card):
-    channel, _ = card_channel(card)
+def test_a_session_with_a_card(memory_card):
+    channel, _ = card_channel(memory_card)
     session = IssuerSession(channel)
-    assert session.serial() == card.serial
+    assert session.serial() == memory_card.serial
     assert str(session.version()) == "0.1.0"
-    assert session.get_challenge(31) == card.challenges(32)[:31]
+    assert session.get_challenge(31) == memory_card.challenges(32)[:31]
     assert session.key_versions() == {1: 0xFF, 2: 0xFF, 3: 0xFF}
     assert session.wear().dead_sectors == 1
 
 
-def test_wrong_keys_are_refused_before_anything_is_sent(card):
-    connection = CardConnection(MemoryLink(card))
+def test_wrong_keys_are_refused_before_anything_is_sent(memory_card):
+    connection = CardConnection(MemoryLink(memory_card))
     with pytest.raises(SecureChannelError, match="does not prove"):
         SecureChannel.open(
             connection, lambda _u, context: SoftwareChannelKeys(bytes(16), bytes(16), context)
         )
-    assert [command[1] for command in card.commands] == [0x50]
+    assert [command[1] for command in memory_card.commands] == [0x50]
 
 
 class Tamper:
@@ -186,7 +186,7 @@ def tampered_channel():
 
 
 def read_wear(channel):
-    return channel.transmit(Command(0x80, 0xCA, Data.WEAR >> 8, Data.WEAR & 0xFF))
+    return channel.transmit(CommandApdu(0x80, 0xCA, DataObject.WEAR >> 8, DataObject.WEAR & 0xFF))
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_a_replayed_answer():
 def test_answers_in_another_order():
     channel, tamper = tampered_channel()
     read_wear(channel)
-    channel.transmit(Command(0x80, 0xCA, Data.CELL >> 8, Data.CELL & 0xFF))
+    channel.transmit(CommandApdu(0x80, 0xCA, DataObject.CELL >> 8, DataObject.CELL & 0xFF))
     tamper.replace = lambda genuine: tamper.recorded[1]
     with pytest.raises(SecureChannelError):
-        channel.transmit(Command(0x80, 0xCA, Data.CELL >> 8, Data.CELL & 0xFF))
+        channel.transmit(CommandApdu(0x80, 0xCA, DataObject.CELL >> 8, DataObject.CELL & 0xFF))
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])

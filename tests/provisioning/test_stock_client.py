@@ -22,7 +22,8 @@ from tallystick.common.identity import DEVELOPMENT_MASTER, kdf3
 from tallystick.provisioning.card.pcsc import PcscConnection, readers
 from tallystick.provisioning.foreign import Foreign, Wanted
 from tallystick.tools.vpcd import ATR
-from tests.emulator.test_vpcd import needs_pcsc, reader
+from tests import needs
+from tests.emulator.test_vpcd import reader
 from tests.provisioning.conftest import URL
 from tests.provisioning.foreign_applet import ForeignApplet
 from tests.provisioning.memory_registry import MemoryRegistry
@@ -30,8 +31,8 @@ from tests.provisioning.memory_registry import MemoryRegistry
 __all__ = ["reader"]
 FOLDER = os.environ.get("TALLY_TEST_YKMAN", "")
 pytestmark = [
-    needs_pcsc,
-    pytest.mark.skipif(not FOLDER, reason="`make stock-client` installs ykman and runs this"),
+    needs.pcsc.mark,
+    needs.ykman.mark,
 ]
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # RFC 4226, appendix D, in base 32
 SERIAL = "TS00000001"
@@ -122,7 +123,6 @@ def in_the_reader(applet: ForeignApplet, port: int) -> Iterator[None]:
 def test_the_station_provisions_a_foreign_applet_and_the_stock_client_reads_it(
     reader, custody, journal
 ):
-    pytest.importorskip("smartcard")
     applet, registry = ForeignApplet(), MemoryRegistry()
     with in_the_reader(applet, reader):
         for _ in range(100):

@@ -17,6 +17,7 @@ import httpx
 import psycopg
 import pytest
 from argon2 import PasswordHasher
+from playwright.sync_api import sync_playwright
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
@@ -26,10 +27,12 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.store.opened import opened
+from tests import needs
 from tests.server.portal_driver import Browser, Portal
 
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 NOON = 1_800_000_000.0
+FILES = ("server.db", "server.keys")
 
 
 @dataclass
@@ -166,15 +169,38 @@ def clock() -> Clock:
 
 @pytest.fixture
 def settings(template: Path, tmp_path: Path, clock: Clock) -> Settings:
-    for name in ("server.db", "server.keys"):
+    for name in FILES:
         shutil.copy(template / name, tmp_path / name)
     return replace(settings_from(f"sqlite:///{tmp_path / 'server.db'}"), clock=clock)
 
 
+@dataclass
+class Enrolled:
+    """A folder with a server's files, and the credentials that its database knows."""
+
+    folder: Path
+    credentials: dict[str, NewCredential]
+
+
+@pytest.fixture(scope="session")
+def enrolled(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Enrolled:
+    """The template once more, with a station, a service and an administrator's script."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    for name in FILES:
+        shutil.copy(template / name, folder / name)
+    settings = replace(settings_from(f"sqlite:///{folder / 'server.db'}"), clock=Clock())
+    roles = ("station", "service", "admin")
+    return Enrolled(folder, {role: add_credential(settings, role, role) for role in roles})
+
+
 @pytest.fixture
-def server(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Server]:
-    made = {role: add_credential(settings, role, role) for role in ("station", "service", "admin")}
-    with running_in_thread(settings) as url, httpx.Client(base_url=url) as client:
+def server(
+    enrolled: Enrolled, settings: Settings, clock: Clock, tmp_path: Path
+) -> Iterator[Server]:
+    for name in FILES:
+        shutil.copy(enrolled.folder / name, tmp_path / name)
+    made = enrolled.credentials
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
         yield Server(client, settings, clock, tmp_path, **made)
 
 
@@ -215,12 +241,9 @@ def portal(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Portal]
 @pytest.fixture
 def page(portal_url: str) -> Iterator[Any]:
     """A page of a real Chromium. Errors of scripts, and what the CSP refuses, fail the test."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("needs Chromium (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    needs.chromium.or_skip()
+    with sync_playwright() as driver:
+        browser = needs.launch(driver)
         context = browser.new_context(base_url=portal_url)
         context.set_default_timeout(10_000)
         page = context.new_page()
@@ -237,11 +260,8 @@ def page(portal_url: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def postgresql_tools() -> dict[str, str]:
-    names = ("initdb", "pg_ctl", "createdb", "pg_basebackup")
-    tools = {name: shutil.which(name) for name in names}
-    if not all(tools.values()):
-        pytest.skip(f"needs PostgreSQL ({', '.join(names)} on the path)")
-    return {name: str(path) for name, path in tools.items()}
+    needs.postgresql.or_skip()
+    return {name: str(needs.program(name)) for name in needs.POSTGRESQL}
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ class Browser:
     opened: ClassVar[list[httpx.Client]] = []
 
     def __init__(self, url: str, firm: str = "default") -> None:
-        self.http = httpx.Client(base_url=url, follow_redirects=True)
+        self.http = httpx.Client(base_url=url, follow_redirects=True, timeout=60)
         self.opened.append(self.http)
         self.base = f"/p/{firm}"
         self.page: httpx.Response

@@ -10,7 +10,7 @@ import pytest
 from tallystick.server.accounts import sessions
 from tallystick.server.rules.otp import hotp
 from tallystick.server.signing_in.stepup import FRESH_S
-from tallystick.server.store.models_login import Session
+from tallystick.server.store.models_login import SessionRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
 from tests.server.test_portal import register_card
@@ -281,7 +281,7 @@ def test_signing_in_again_ends_the_session_before(portal):
     with opened(portal.settings) as parts, parts.database.read() as connection:
         from sqlalchemy import func, select
 
-        assert connection.scalar(select(func.count()).select_from(Session)) == 1
+        assert connection.scalar(select(func.count()).select_from(SessionRow)) == 1
 
 
 def test_not_below_what_policy_asks_for(portal):

@@ -23,7 +23,7 @@ from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.serving.running import running_in_thread
-from tallystick.server.store.models_login import Message
+from tallystick.server.store.models_login import MessageRow
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
@@ -243,7 +243,7 @@ def test_the_outbox_sends_once_and_keeps_nothing(settings, clock, smtp):
             box.close()
         assert len(smtp.handler.got) == 1
         with parts.database.read() as connection:
-            assert connection.scalar(select(func.count()).select_from(Message)) == 0
+            assert connection.scalar(select(func.count()).select_from(MessageRow)) == 0
 
 
 def test_a_failed_message_is_tried_again_later(settings, clock):
@@ -277,7 +277,7 @@ def test_a_failed_message_is_tried_again_later(settings, clock):
         box.close()
         assert failing.tries == 2
         with parts.database.read() as connection:
-            assert connection.scalar(select(Message.tries)) == 2
+            assert connection.scalar(select(MessageRow.tries)) == 2
 
 
 def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_path):

@@ -13,7 +13,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.store import keys
-from tallystick.server.store.keys import Box, BoxError, KeyFileError, KeyRing
+from tallystick.server.store.keys import Box, BoxError, KeyFileError, ServerKeyRing
 
 
 def test_made_once_private_and_read_again(tmp_path: Path):
@@ -88,7 +88,7 @@ def test_nothing_shows_a_key(tmp_path: Path):
 
 @given(st.binary(max_size=100), st.text(max_size=20))
 def test_round_trip(plaintext: bytes, row: str):
-    ring = KeyRing("k1", {"k1": Secret(bytes(32))}, Secret(bytes(32)), Secret(bytes(32)))
+    ring = ServerKeyRing("k1", {"k1": Secret(bytes(32))}, Secret(bytes(32)), Secret(bytes(32)))
     assert ring.decrypt(ring.encrypt(plaintext, row), row) == plaintext
 
 

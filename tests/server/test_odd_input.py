@@ -11,13 +11,13 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from tallystick.server.accounts.credentials import hash_token
 from tallystick.server.checking import verification
-from tallystick.server.checking.group import Group
-from tallystick.server.checking.verification import Check, Verifier
+from tallystick.server.checking.group import GroupCommit
+from tallystick.server.checking.verification import CodeCheck, Verifier
 from tallystick.server.errors import ApiError
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
-from tallystick.server.store.models import Person
+from tallystick.server.store.models import PersonRow
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
@@ -51,7 +51,7 @@ def test_one_check_that_cannot_be_judged_spoils_no_other(server, monkeypatch):
     monkeypatch.setattr("tallystick.server.checking.group.FIRST_PAUSE_S", 60)  # it must not wait
     token = hash_token(server.service.token.reveal().decode())
     checks = [
-        Check(token, user, None, (code,))
+        CodeCheck(token, user, None, (code,))
         for user, code in (
             ("ann", hotp(seed, 0, 6)),
             ("poison", "123456"),
@@ -59,7 +59,7 @@ def test_one_check_that_cannot_be_judged_spoils_no_other(server, monkeypatch):
         )
     ]
     with opened(server.settings) as parts:
-        group = Group(parts.database, Verifier(parts.ring), server.clock)
+        group = GroupCommit(parts.database, Verifier(parts.ring), server.clock)
         answers = group._each_or_all(checks)
         group.close()
     assert [getattr(one, "reason", None) for one in answers] == ["ok", None, "ok"]
@@ -135,6 +135,6 @@ def test_an_error_of_the_database_shows_no_values(portal):
         pytest.raises(IntegrityError) as caught,
         parts.database.write() as connection,
     ):
-        connection.execute(insert(Person), row)
+        connection.execute(insert(PersonRow), row)
     assert "INSERT" in str(caught.value)
     assert "a secret" not in str(caught.value)

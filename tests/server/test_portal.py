@@ -416,7 +416,7 @@ def test_firms_are_apart(portal, container_class):
 
     intruder = add_credential(portal.settings, "admin", "x", firm="other")
     headers = {"authorization": f"Bearer {intruder.token.reveal().decode()}"}
-    with httpx.Client(base_url=portal.url, headers=headers) as http:
+    with httpx.Client(base_url=portal.url, headers=headers, timeout=60) as http:
         assert http.get("/v1/cards/A1").status_code == 404
         assert http.delete("/v1/cards/A1").status_code == 404
         assert http.put("/v1/cards/A1/assignment", json={"user": "eve"}).status_code == 404

@@ -25,7 +25,7 @@ from tallystick.server.settings import settings_from
 from tallystick.server.store import audit, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
-from tallystick.server.store.models import Card
+from tallystick.server.store.models import CardRow
 from tallystick.server.store.models_login import Factor
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.same_code import run
@@ -294,7 +294,7 @@ def test_a_standby_takes_over(replicated, tmp_path: Path, container_class):
         assert set(registrar.acknowledged) <= {one["id"] for one in listed["credentials"]}
         assert len(registrar.acknowledged) > 3
         with opened(live.settings) as parts, parts.database.read() as connection:
-            rows = connection.execute(select(Card.serial, Card.moving_factor)).all()
+            rows = connection.execute(select(CardRow.serial, CardRow.moving_factor)).all()
             broken = [r for r in audit.check(connection, parts.ring) if r.broken_at is not None]
         factors = {row.serial: row.moving_factor for row in rows}
         assert all(factors[user.name] > max(user.accepted) for user in users)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,14 +19,11 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.state import open_state
+from tests import needs
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_portal import register_card
 
 SECRET = secrets.token_hex(16)
-RADCLIENT = shutil.which("radclient")
-needs_radclient = pytest.mark.skipif(
-    RADCLIENT is None, reason="needs radclient (apt-get install freeradius-utils)"
-)
 
 
 class Vpn:
@@ -43,7 +39,7 @@ class Vpn:
             for name, value in attributes.items()
         ).replace("'", '"')
         done = subprocess.run(
-            [RADCLIENT, "-x", "-r", "1", "-t", "5", f"127.0.0.1:{self.port}", "auth", SECRET],
+            ["radclient", "-x", "-r", "1", "-t", "5", f"127.0.0.1:{self.port}", "auth", SECRET],
             input=f"{lines}\nMessage-Authenticator = 0x00\n",
             capture_output=True,
             text=True,
@@ -112,7 +108,7 @@ def seed(portal, container_class) -> bytes:
     return seed
 
 
-@needs_radclient
+@needs.radclient.mark
 def test_password_then_challenge(vpn, seed):
     asked = vpn.radclient(User_Name="ann", User_Password=PASSWORD)
     assert "Access-Challenge" in asked
@@ -126,7 +122,7 @@ def test_password_then_challenge(vpn, seed):
     assert "Access-Reject" in again  # the attempt is over
 
 
-@needs_radclient
+@needs.radclient.mark
 @pytest.mark.parametrize("mode", [Mode.APPEND])
 def test_code_appended_to_the_password(vpn, seed):
     ask = lambda secret: vpn.radclient(User_Name="ann", User_Password=secret)  # noqa: E731
@@ -137,7 +133,7 @@ def test_code_appended_to_the_password(vpn, seed):
     assert "Access-Reject" in ask(PASSWORD + hotp(seed, 2, 6))
 
 
-@needs_radclient
+@needs.radclient.mark
 def test_without_a_second_factor_there_is_no_vpn(vpn, portal):
     portal.person("bob")
     assert "Access-Reject" in vpn.radclient(User_Name="bob", User_Password=PASSWORD)
@@ -145,7 +141,7 @@ def test_without_a_second_factor_there_is_no_vpn(vpn, portal):
     assert "Received Access-Accept" in vpn.radclient(User_Name="bob", User_Password=PASSWORD)
 
 
-@needs_radclient
+@needs.radclient.mark
 def test_a_code_by_sms(vpn, portal):
     portal.person("ann")
     browser = Browser(portal.url).sign_in("ann").get("/enrol/sms")

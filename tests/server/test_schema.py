@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
+from tallystick.common.formats import NewerStateError
 from tallystick.server.store import schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.models_login import Factor
@@ -49,7 +50,7 @@ def test_a_database_of_the_future_is_left_alone(database):
     schema.ensure(database)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(schema.SchemaError, match="9999"):
+    with pytest.raises(NewerStateError, match="9999"):
         schema.ensure(database)
 
 

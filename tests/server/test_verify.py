@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.server.accounts.credentials import hash_token
-from tallystick.server.checking.verification import Check, Verifier
+from tallystick.server.checking.verification import CodeCheck, Verifier
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
@@ -208,9 +208,9 @@ def test_a_swapped_seed_does_not_open(server):
     assert server.reason(hotp(mine, 0, 6), user="mallory") == "ok"
 
 
-def batch(server, *codes: str) -> list[Check]:
+def batch(server, *codes: str) -> list[CodeCheck]:
     token = hash_token(server.service.token.reveal().decode())
-    return [Check(token, user, None, (code,)) for user, code in zip("aab", codes, strict=False)]
+    return [CodeCheck(token, user, None, (code,)) for user, code in zip("aab", codes, strict=False)]
 
 
 @pytest.fixture

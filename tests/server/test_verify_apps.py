@@ -62,7 +62,7 @@ def service(settings, clock, tmp_path) -> Iterator[Service]:
     sink = f"file://{tmp_path / 'sent.jsonl'}"
     settings = replace(settings, sms=sink, smtp=sink)
     credential = add_credential(settings, "service", "vpn")
-    with running_in_thread(settings) as url, httpx.Client() as client:
+    with running_in_thread(settings) as url, httpx.Client(timeout=60) as client:
         made = Service(url, settings, clock, tmp_path)
         made.client, made.headers = client, bearer(credential)
         yield made

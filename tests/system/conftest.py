@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.bench.station import Station, station
 
 
@@ -18,7 +18,7 @@ def home(tmp_path: Path) -> Iterator[Station]:
 
 
 @pytest.fixture(params=["nucleo_l476rg", "pico"])
-def card(request: pytest.FixtureRequest) -> Iterator[Card]:
+def emulated_card(request: pytest.FixtureRequest) -> Iterator[Card]:
     """A card fresh from the factory, powered."""
     with fresh.card(request.param) as device:
         device.power_on()

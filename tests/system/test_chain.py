@@ -5,7 +5,7 @@ import pytest
 
 from tallystick.common.errors import RefusedError
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.bench.station import Station
 
 
@@ -46,98 +46,104 @@ def press(card: Card) -> str:
 
 
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_codes_of_every_length(home: Station, portal: Portal, card: Card, digits: int) -> None:
-    home.provision(card, user="alice", digits=digits)
+def test_codes_of_every_length(
+    home: Station, portal: Portal, emulated_card: Card, digits: int
+) -> None:
+    home.provision(emulated_card, user="alice", digits=digits)
     for _ in range(3):
-        code = press(card)
+        code = press(emulated_card)
         assert len(code) == digits
         assert portal.verify("alice", code)["accepted"] is True
         assert portal.verify("alice", code)["reason"] == "replayed"
 
 
-def test_a_press_while_a_code_is_up_shows_the_same_code(home: Station, card: Card) -> None:
-    home.provision(card)
-    card.press()
-    first = card.read_code()
-    moved = card.flash.operations
+def test_a_press_while_a_code_is_up_shows_the_same_code(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
+    emulated_card.press()
+    first = emulated_card.read_code()
+    moved = emulated_card.flash.operations
     for _ in range(4):
-        card.press()
-        assert card.read_code() == first
-    assert card.flash.operations == moved
+        emulated_card.press()
+        assert emulated_card.read_code() == first
+    assert emulated_card.flash.operations == moved
 
 
 def test_presses_in_a_wallet_stay_inside_the_window(
-    home: Station, portal: Portal, card: Card
+    home: Station, portal: Portal, emulated_card: Card
 ) -> None:
-    home.provision(card, user="alice")
+    home.provision(emulated_card, user="alice")
     for _ in range(8):
-        press(card)
-    assert portal.verify("alice", press(card))["accepted"] is True
+        press(emulated_card)
+    assert portal.verify("alice", press(emulated_card))["accepted"] is True
 
 
-def test_resynchronisation_with_two_codes(home: Station, portal: Portal, card: Card) -> None:
-    home.provision(card, user="alice")
+def test_resynchronisation_with_two_codes(
+    home: Station, portal: Portal, emulated_card: Card
+) -> None:
+    home.provision(emulated_card, user="alice")
     for _ in range(40):
-        press(card)
-    assert portal.verify("alice", press(card))["accepted"] is False
-    codes = [press(card), press(card)]
+        press(emulated_card)
+    assert portal.verify("alice", press(emulated_card))["accepted"] is False
+    codes = [press(emulated_card), press(emulated_card)]
     assert portal.resynchronise("alice", codes)["accepted"] is True
-    assert portal.verify("alice", press(card))["accepted"] is True
+    assert portal.verify("alice", press(emulated_card))["accepted"] is True
 
 
-def test_codes_go_on_after_the_cell_was_pulled(home: Station, portal: Portal, card: Card) -> None:
-    home.provision(card, user="alice")
-    seen = {press(card)}
+def test_codes_go_on_after_the_cell_was_pulled(
+    home: Station, portal: Portal, emulated_card: Card
+) -> None:
+    home.provision(emulated_card, user="alice")
+    seen = {press(emulated_card)}
     for _ in range(5):
-        card.power_off()
-        card.power_on()
-        code = press(card)
+        emulated_card.power_off()
+        emulated_card.power_on()
+        code = press(emulated_card)
         assert code not in seen
         seen.add(code)
         assert portal.verify("alice", code)["accepted"] is True
 
 
-def test_a_knock_costs_nothing(home: Station, card: Card) -> None:
-    home.provision(card)
-    operations, boots = card.flash.operations, card.mcu.boots
-    card.press(4)
-    card.run_for(2_000)
-    assert card.frame().blank
-    assert card.flash.operations == operations
-    assert card.mcu.boots <= boots + 2
+def test_a_knock_costs_nothing(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
+    operations, boots = emulated_card.flash.operations, emulated_card.mcu.boots
+    emulated_card.press(4)
+    emulated_card.run_for(2_000)
+    assert emulated_card.frame().blank
+    assert emulated_card.flash.operations == operations
+    assert emulated_card.mcu.boots <= boots + 2
 
 
-def test_a_stuck_button_costs_one_wake(home: Station, card: Card) -> None:
-    home.provision(card)
-    operations, boots = card.flash.operations, card.mcu.boots
-    card.hold_down()
-    card.run_for(2 * 86_400_000)
-    assert card.frame().blank
-    assert card.flash.operations == operations
-    assert card.mcu.boots <= boots + 1
-    card.let_go()
-    card.run_for(5_000)
-    assert card.mcu.boots <= boots + 2
-    press(card)
+def test_a_stuck_button_costs_one_wake(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
+    operations, boots = emulated_card.flash.operations, emulated_card.mcu.boots
+    emulated_card.hold_down()
+    emulated_card.run_for(2 * 86_400_000)
+    assert emulated_card.frame().blank
+    assert emulated_card.flash.operations == operations
+    assert emulated_card.mcu.boots <= boots + 1
+    emulated_card.let_go()
+    emulated_card.run_for(5_000)
+    assert emulated_card.mcu.boots <= boots + 2
+    press(emulated_card)
 
 
-def test_low_and_critical_cell(home: Station, card: Card) -> None:
-    home.provision(card)
+def test_low_and_critical_cell(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
     # The Pico draws 24 mA where the card's chip draws 8: its cell looks emptier under load.
-    card.cell.fixed_mv = 2_800 if card.board.name == "pico" else 2_550
-    card.press()
-    code = card.read_code()
+    emulated_card.cell.fixed_mv = 2_800 if emulated_card.board.name == "pico" else 2_550
+    emulated_card.press()
+    code = emulated_card.read_code()
     assert code is not None
-    card.run_for(12_000)
-    assert card.frame().blank, "a low cell shows a code for a shorter time"
-    operations = card.flash.operations
-    card.cell.fixed_mv = 2_450 if card.board.name == "pico" else 2_250
-    card.press()
-    assert card.read_code() is None and not card.frame().blank
-    card.run_for(10_000)
-    assert card.flash.operations == operations, "an empty cell moves nothing"
-    card.cell.fixed_mv = 3_000
-    assert press(card) != code
+    emulated_card.run_for(12_000)
+    assert emulated_card.frame().blank, "a low cell shows a code for a shorter time"
+    operations = emulated_card.flash.operations
+    emulated_card.cell.fixed_mv = 2_450 if emulated_card.board.name == "pico" else 2_250
+    emulated_card.press()
+    assert emulated_card.read_code() is None and not emulated_card.frame().blank
+    emulated_card.run_for(10_000)
+    assert emulated_card.flash.operations == operations, "an empty cell moves nothing"
+    emulated_card.cell.fixed_mv = 3_000
+    assert press(emulated_card) != code
 
 
 def test_a_second_card_with_the_same_serial_number_is_refused(home: Station) -> None:
@@ -151,70 +157,76 @@ def test_a_second_card_with_the_same_serial_number_is_refused(home: Station) -> 
         assert second.read_code() is None, "the second card must not keep a seed"
 
 
-def test_a_card_in_service_is_not_provisioned_again(home: Station, card: Card) -> None:
-    home.provision(card)
-    before = press(card)
+def test_a_card_in_service_is_not_provisioned_again(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
+    before = press(emulated_card)
     with pytest.raises(RefusedError):
-        home.provision(card)
-    assert press(card) != before
+        home.provision(emulated_card)
+    assert press(emulated_card) != before
 
 
-def test_a_press_on_the_dock_shows_a_code_once(home: Station, portal: Portal, card: Card) -> None:
-    card.dock()
-    card.press()
-    assert card.read_code() is None and not card.frame().blank, "a card without a key says so"
-    card.undock()
-    home.provision(card, user="alice")
-    card.dock()
-    card.press()
-    code = card.read_code()
+def test_a_press_on_the_dock_shows_a_code_once(
+    home: Station, portal: Portal, emulated_card: Card
+) -> None:
+    emulated_card.dock()
+    emulated_card.press()
+    assert emulated_card.read_code() is None and not emulated_card.frame().blank, (
+        "a card without a key says so"
+    )
+    emulated_card.undock()
+    home.provision(emulated_card, user="alice")
+    emulated_card.dock()
+    emulated_card.press()
+    code = emulated_card.read_code()
     assert code is not None
-    moved = card.flash.operations
-    card.press()
-    assert card.read_code() == code and card.flash.operations == moved
-    card.run_for(31_000)
-    assert card.frame().blank
-    card.press()
-    assert card.read_code() != code
-    card.undock()
-    assert card.frame().blank
+    moved = emulated_card.flash.operations
+    emulated_card.press()
+    assert emulated_card.read_code() == code and emulated_card.flash.operations == moved
+    emulated_card.run_for(31_000)
+    assert emulated_card.frame().blank
+    emulated_card.press()
+    assert emulated_card.read_code() != code
+    emulated_card.undock()
+    assert emulated_card.frame().blank
     assert portal.verify("alice", code)["accepted"] is True
 
 
 def test_the_way_back_from_an_empty_cell_is_higher_than_the_way_there(
-    home: Station, card: Card
+    home: Station, emulated_card: Card
 ) -> None:
-    home.provision(card)
-    sag = 290 if card.board.name == "pico" else 100  # mV that the chip takes from a fresh cell
-    card.cell.fixed_mv = 2_280 + sag
-    card.press()
-    assert card.read_code() is None and not card.frame().blank
-    card.run_for(10_000)
-    card.cell.fixed_mv = 2_400 + sag
-    card.press()
-    assert card.read_code() is None, "a rested cell is still an empty one"
-    card.run_for(10_000)
-    card.cell.fixed_mv = 2_900 + sag
-    press(card)
+    home.provision(emulated_card)
+    sag = (
+        290 if emulated_card.board.name == "pico" else 100
+    )  # mV that the chip takes from a fresh cell
+    emulated_card.cell.fixed_mv = 2_280 + sag
+    emulated_card.press()
+    assert emulated_card.read_code() is None and not emulated_card.frame().blank
+    emulated_card.run_for(10_000)
+    emulated_card.cell.fixed_mv = 2_400 + sag
+    emulated_card.press()
+    assert emulated_card.read_code() is None, "a rested cell is still an empty one"
+    emulated_card.run_for(10_000)
+    emulated_card.cell.fixed_mv = 2_900 + sag
+    press(emulated_card)
 
 
-def test_asleep_the_card_wakes_for_nothing(home: Station, card: Card) -> None:
-    home.provision(card)
-    press(card)
-    boots = card.mcu.boots
-    card.run_for(86_400_000)
-    assert card.mcu.boots == boots
+def test_asleep_the_card_wakes_for_nothing(home: Station, emulated_card: Card) -> None:
+    home.provision(emulated_card)
+    press(emulated_card)
+    boots = emulated_card.mcu.boots
+    emulated_card.run_for(86_400_000)
+    assert emulated_card.mcu.boots == boots
 
 
 def test_a_hold_or_a_press_while_a_code_is_up_changes_neither_the_code_nor_its_time(
-    home: Station, card: Card
+    home: Station, emulated_card: Card
 ) -> None:
-    home.provision(card)
-    card.press()
-    code = card.read_code()
+    home.provision(emulated_card)
+    emulated_card.press()
+    code = emulated_card.read_code()
     for ms in (1_700, 120, 120):
-        card.run_for(6_000)
-        card.press(ms)
-        assert card.read_code() == code
-    card.run_for(11_000)
-    assert card.frame().blank
+        emulated_card.run_for(6_000)
+        emulated_card.press(ms)
+        assert emulated_card.read_code() == code
+    emulated_card.run_for(11_000)
+    assert emulated_card.frame().blank

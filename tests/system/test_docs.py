@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,14 @@ import click
 import pytest
 
 from tallystick.cli import tally
+from tests.tools.campaign.test_reader_heap import HUNGRIEST
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    ROOT / "firmware" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}.*\n|\n(?= {4}))+)")
@@ -95,18 +101,30 @@ def test_the_heaps_in_the_documents_are_those_committed():
     heaps = json.loads((ROOT / "tools/image/heap.json").read_text())
     most = {board: max(paths.values()) for board, paths in heaps.items()}
     stm, pico = heaps["nucleo_l476rg"], heaps["pico"]
-    text = (ROOT / "docs/boards.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/boards.md").read_text(encoding="utf-8")
     for row in (
         f"| {most['nucleo_l476rg']} KiB (STM32L4), {most['pico']} (Pico), "
         f"{most['pico2_card']} (Pico 2) |",
-        f"| heap of a reader | 140 KiB | {most['pico2']} KiB |",
         f"| heap for provisioning | {stm['provisioning']} KiB | {pico['provisioning']} KiB |",
         f"| heap for a press | {stm['a press without a key']} KiB "
         f"| {pico['a press without a key']} KiB |",
     ):
         assert row in text
-    reader = (ROOT / "docs/reader.md").read_text(encoding="utf-8")
+    reader = (ROOT / "docs/reference/reader.md").read_text(encoding="utf-8")
     assert f"; {most['pico2']} by everything in one go" in reader
+    found = re.search(r"At most (\d+) KiB are needed", reader)
+    assert found and int(found[1]) >= max(most["pico2"], *HUNGRIEST.values())
+    assert f"| heap of a reader | 140 KiB | {found[1]} KiB, by a reader that is full |" in text
+
+
+def test_every_page_that_is_named_is_there():
+    """In code, comments and words of commands, wherever they say docs/…."""
+    named = subprocess.run(
+        ["git", "grep", "-IoE", r"docs/[a-z0-9/-]+\.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    gone = [one for one in named if not (ROOT / one.rpartition(":")[2]).exists()]
+    assert len(named) > 50 and gone == []
 
 
 def test_a_wrong_command_would_be_found():

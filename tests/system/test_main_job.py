@@ -1,6 +1,7 @@
 """The main job as a user runs it: one command, real processes, a real serial port, real HTTP."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,16 @@ from tallystick.emulator import boards
 CARD_BOARDS = [name for name, board in boards.BOARDS.items() if board.device == "card"]
 
 
-def tally(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+# A locale whose characters are ASCII's. Without the other two, Python takes UTF-8 for it.
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def tally(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tallystick.cli", *words]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
+        command, cwd=cwd, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("board", CARD_BOARDS)
@@ -34,7 +40,7 @@ def test_demo(board: str, tmp_path: Path) -> None:
 
 
 def test_demo_leaves_no_process_and_no_secret(tmp_path: Path) -> None:
-    done = tally("demo", "--json", cwd=tmp_path)
+    done = tally("demo", "--json", cwd=tmp_path, **ASCII)
     assert done.returncode == 0, done.stderr
     folder = str(tmp_path)
     running = [
@@ -53,6 +59,16 @@ def _link(path: Path) -> str:
         return str(path.readlink())
     except OSError:
         return ""
+
+
+@pytest.mark.parametrize("device", ["card", "reader"])
+def test_an_image_is_the_same_in_every_locale(device: str, tmp_path: Path) -> None:
+    for name, locale in (("ascii", ASCII), ("utf-8", {"PYTHONUTF8": "1"})):
+        words = ["image", "build", "--device", device, "--out", name]
+        done = tally(*words, cwd=tmp_path, **locale)
+        assert done.returncode == 0, done.stderr
+    image = f"{device}.bin"
+    assert (tmp_path / "ascii" / image).read_bytes() == (tmp_path / "utf-8" / image).read_bytes()
 
 
 def test_unknown_board_is_a_clear_error(tmp_path: Path) -> None:

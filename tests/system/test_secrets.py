@@ -16,7 +16,7 @@ from tallystick.provisioning.card.issuer import select
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.bench.station import Station
 from tallystick.tools.docked import DockedLink
 

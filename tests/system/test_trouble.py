@@ -14,7 +14,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.tools.bench import fresh
+from tallystick.tools import fresh
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.personalise import RFC4226_SEED, personalise, personalise_over
 
@@ -49,7 +49,7 @@ def worn_out(card: Card) -> Iterator[None]:
     def fail(operation: FlashOperation) -> Failure | None:
         if not region.address <= operation.address < region.address + region.size:
             return None
-        return Failure(operation.old, reported=card.board.chip == "stm32l4")
+        return Failure(operation.old, reported=card.board.chip.reports_flash_errors)
 
     card.flash.fault_plan, card.flash.can_fail = fail, True
     yield
@@ -57,10 +57,10 @@ def worn_out(card: Card) -> Iterator[None]:
 
 
 @pytest.fixture
-def mine(card: Card) -> Card:
+def mine(emulated_card: Card) -> Card:
     """In service: the seed of RFC 4226, next code 0."""
-    personalise(card)
-    return card
+    personalise(emulated_card)
+    return emulated_card
 
 
 @pytest.mark.parametrize("board", ["nucleo_l476rg", "pico"])

@@ -12,25 +12,27 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.cells import CELLS
 from tallystick.emulator.parts.coin_cell import ROOM_C
+from tallystick.tools import options
 from tallystick.tools.battery import plot as plots
 from tallystick.tools.battery.compare import OFF, Comparison, compare
 from tallystick.tools.battery.life import live
 from tallystick.tools.battery.prediction import predict
 from tallystick.tools.battery.report import Report
 from tallystick.tools.battery.traces import read_trace
-from tallystick.tools.bench.fresh import image as fresh_image
-from tallystick.tools.bench.fresh import one_core
+from tallystick.tools.fresh import image as fresh_image
+from tallystick.tools.fresh import one_core
 from tallystick.tools.personalise import personalise
 
 _DARK_MS = 60_000
 
 
 @click.group(invoke_without_command=True)
-@click.option("--board", help=f"One of {', '.join(boards.BOARDS)} (default: {boards.DEFAULT}).")
+@options.emulated_board
 @click.option(
     "--cell", type=click.Choice(list(CELLS), case_sensitive=False),
     help="What feeds the card (default: the board's own).",
@@ -55,7 +57,7 @@ _DARK_MS = 60_000
 )
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option("--plot", type=OUTPUT_FILE, help="Draw the life: .svg or .png.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @console.json_option
 @click.pass_context
 def battery(
@@ -82,7 +84,7 @@ def battery(
             f"{plot} is neither .svg nor .png.", todo="Name the picture with one of these endings."
         )
     boot = Image.load(image, board) if image else fresh_image(board or boards.DEFAULT)
-    kind = CELLS[(cell or boot.board.cell).upper()]
+    kind = CELLS[(cell or card_board(boot.board).cell).upper()]
     with (
         one_core(),
         Card(

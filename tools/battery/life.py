@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.interpreter import resident
 from tallystick.emulator.seeing.frames import Frame
@@ -145,7 +145,7 @@ def _press(card: Card, ms: int, life: Life, press_uah: list[float]) -> None:
 def _settle(card: Card) -> None:
     began = card.clock.now
     card.run_for(_SETTLED_MS)
-    while card.mcu.state is State.RUNNING and card.clock.now - began < 600_000_000:
+    while card.mcu.state is ChipState.RUNNING and card.clock.now - began < 600_000_000:
         card.run_for(1000)
 
 

@@ -97,6 +97,6 @@ def _shares(canvas: Canvas, report: Report) -> None:
         canvas.text((left + 20, y), f"{part}  {share:.1%}  {used:,.0f} µAh", _INK)
     canvas.text(
         (_LEFT - 46, _HEIGHT - 18),
-        "Every press run on the firmware; currents, cell and spreads: docs/battery.md",
+        "Every press run on the firmware; currents, cell and spreads: docs/findings/battery.md",
         _SOFT, size=11,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tallystick.emulator.boards.board import Board
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.devices.card import Card
 from tallystick.tools.battery.traces import Floats, Trace
@@ -42,7 +42,7 @@ def predict(card: Card, press_ms: int) -> Prediction:
     card.attach(steps)
     card.run_for(_BEFORE_MS)
     card.press(press_ms)
-    card.run_until(lambda: card.mcu.state is State.ASLEEP, _LIMIT_MS)
+    card.run_until(lambda: card.mcu.state is ChipState.ASLEEP, _LIMIT_MS)
     card.run_for(_AFTER_MS)
     loads = dict(zip(card.supply.names, np.array(steps.rows).T, strict=True))
     parts = _parts(card.board, loads)

@@ -10,7 +10,7 @@ from tallystick.emulator.boards.board import Board
 from tallystick.emulator.parts.cells import CellType
 from tallystick.tools.battery.life import Life
 
-# How far the charge of each part may be off, as a fraction: (less, more). See docs/battery.md.
+# How far the charge of each part may be off, as a fraction: (less, more). See findings/battery.md.
 SPREAD = {
     "chip": (0.25, 0.45),
     "chip asleep": (0.5, 0.6),
@@ -73,7 +73,7 @@ class Report:
         return {part: used / total for part, used in self.life.used_uah.items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """Years, µAh, seconds of wall time; see docs/battery.md."""
+        """Years, µAh, seconds of wall time; see docs/findings/battery.md."""
         low, high = self.band()
         life = self.life
         asleep = self.board.currents.deep_sleep + self.board.currents.leakage

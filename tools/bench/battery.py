@@ -6,8 +6,8 @@ from typing import Any
 
 from tallystick.emulator import boards
 from tallystick.tools.battery.life import live
-from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
+from tallystick.tools.fresh import card, one_core
 from tallystick.tools.personalise import personalise
 
 DAYS = 30

@@ -12,9 +12,9 @@ from typing import Any
 
 from tallystick.emulator import boards
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
+from tallystick.tools.fresh import card, one_core
 
 ROUNDS = 30
 

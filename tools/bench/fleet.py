@@ -11,17 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.bench.fresh import image
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
+from tallystick.tools.fresh import image
 
 CARDS = 1000
 PRESSES = 10_000
 WORKERS = 2
-_BOARD = "nucleo_l476rg"
+_BOARD = boards.DEFAULT
 _WARM_UP = 90_000_000  # added to serial numbers
 
 
@@ -36,7 +37,7 @@ def measure(cards: int = CARDS, presses: int = PRESSES) -> list[dict[str, Any]]:
                 *command, str(number * cards // WORKERS + 1), str(cards // WORKERS),
                 str(presses // WORKERS), str(processors[number % len(processors)]),
             ],
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, text=True, encoding="utf-8",
         )
         for number in range(WORKERS)
     ]  # fmt: skip
@@ -58,7 +59,7 @@ def _mean(results: list[dict[str, Any]], key: str) -> float:
 
 def _resident_kib() -> float:
     """Of this process, its shared memory included (proc_pid_statm(5), resident pages)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 

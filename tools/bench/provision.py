@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any
 
 from tallystick.emulator import boards
-from tallystick.tools.bench.fresh import card, one_core
 from tallystick.tools.bench.row import row
 from tallystick.tools.bench.station import station
+from tallystick.tools.fresh import card, one_core
 
 CARDS = 15
 BITS_A_BYTE, BAUD = 10, 115_200

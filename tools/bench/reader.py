@@ -14,10 +14,11 @@ from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 
 from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator import boards
 from tallystick.emulator.devices.reader import Reader
-from tallystick.tools.bench.fresh import image, one_core
-from tallystick.tools.bench.heap_reader import Host
 from tallystick.tools.bench.row import row
+from tallystick.tools.fresh import image, one_core
+from tallystick.tools.heap.reader_paths import Host
 
 LOG_INS = 40
 _PARTY, _PIN = "example.com", "2468"
@@ -26,7 +27,7 @@ _PARTY, _PIN = "example.com", "2468"
 def measure() -> list[dict[str, Any]]:
     """getAssertion with user verification by finger: wall time, and the reader's own."""
     identity = ReaderIdentity.development("TR00000001").encode()
-    with one_core(), Reader(image("pico2"), identity=identity, seed=1) as reader:
+    with one_core(), Reader(image(boards.DEFAULT_READER), identity=identity, seed=1) as reader:
         host = Host(reader)
         ctap = _in_service(host)
         wall, own = [], []

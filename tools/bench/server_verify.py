@@ -27,7 +27,8 @@ from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import Assignment, Card, Person
+from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.tools import options
 
 CLIENTS = 4
 CHECKS_EACH = 750
@@ -103,16 +104,16 @@ def _fill(server: RunningServer, cards: int) -> None:
     for start in range(0, cards, FILL_BATCH):
         numbers = range(start, min(cards, start + FILL_BATCH))
         with database.write() as connection:
-            connection.execute(insert(Person), [_person_row(number) for number in numbers])
+            connection.execute(insert(PersonRow), [_person_row(number) for number in numbers])
             connection.execute(
-                insert(Card), [_card_row(number, station.id, box) for number in numbers]
+                insert(CardRow), [_card_row(number, station.id, box) for number in numbers]
             )
             connection.execute(
                 insert(Assignment).from_select(
                     ["card_id", "person_id", "assigned_at", "assigned_by"],
-                    select(Card.id, Person.id, literal(0), literal("bench"))
-                    .join(Person, Person.login == Card.serial)
-                    .where(Card.serial.in_([f"f{number:09}" for number in numbers])),
+                    select(CardRow.id, PersonRow.id, literal(0), literal("bench"))
+                    .join(PersonRow, PersonRow.login == CardRow.serial)
+                    .where(CardRow.serial.in_([f"f{number:09}" for number in numbers])),
                 )
             )
     database.close()
@@ -222,7 +223,7 @@ def _request(token: Secret, number: int, code: str) -> bytes:
 
 def _family(pid: int) -> list[int]:
     """A process and its children (proc(5))."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     return [pid, *map(int, children)]
 
 
@@ -231,14 +232,14 @@ def _cpu_s(pid: int) -> float:
     14 and 15)."""
     ticks = 0
     for one in _family(pid):
-        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _resident_bytes(pid: int) -> int:
     """A process's part of the memory (proportional set size, proc(5)): shared pages count once."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return 0
@@ -246,7 +247,7 @@ def _resident_bytes(pid: int) -> int:
 
 @click.command()
 @click.option("--db", help="An empty database (default: SQLite in a new folder).")
-@click.option("--workers", default=1, show_default=True)
+@options.workers(1)
 @click.option("--clients", default=CLIENTS, show_default=True)
 @click.option("--cards", default=0, show_default=True, help="Other cards in the database.")
 def main(*, db: str | None, workers: int, clients: int, cards: int) -> None:

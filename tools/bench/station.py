@@ -12,9 +12,10 @@ from pathlib import Path
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
 from tallystick.server.serving.running import RunningServer, running
@@ -28,11 +29,11 @@ class Station:
     server: RunningServer
     custody: SoftwareCustody
     registry: TallyServer
-    journal: Journal
+    journal: StationJournal
 
     def provision(self, card: Card, *, user: str | None = None, digits: int = 6) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
-        plan = Plan(digits=digits, user=user)
+        plan = Plan(CodeKind(digits), user=user)
         provisioner = Provisioner(self.custody, self.registry, self.journal, plan, self.server.url)
         with CardConnection(DockedLink(card)) as connection:
             return provisioner.provision(connection, lambda _state, _serial: None)
@@ -56,7 +57,7 @@ def station(folder: Path) -> Iterator[Station]:
         ring.enroll(parse_credential(server.url, body))
         custody = SoftwareCustody(ring)
         registry = TallyServer(custody.server())
-        journal = Journal(folder / "station.journal")
+        journal = StationJournal(folder / "station.journal")
         try:
             yield Station(server, custody, registry, journal)
         finally:

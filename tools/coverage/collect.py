@@ -18,7 +18,7 @@ def collect(folder: Path) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
     Raises BadInputError when nothing was measured.
     """
     tables = {
-        int(path.stem.removeprefix("table-")): json.loads(path.read_text())
+        int(path.stem.removeprefix("table-")): json.loads(path.read_text(encoding="utf-8"))
         for path in folder.glob("table-*.json")
     }
     statements: dict[str, set[int]] = {}
@@ -55,7 +55,7 @@ def write(folder: Path, data: Path, lcov: Path | None) -> None:
     content.add_lines({path: sorted(executed.get(path, set())) for path in statements})
     content.write()
     if lcov is not None:
-        lcov.write_text(_lcov(statements, executed))
+        lcov.write_text(_lcov(statements, executed), encoding="utf-8")
 
 
 def _lcov(statements: dict[str, set[int]], executed: dict[str, set[int]]) -> str:

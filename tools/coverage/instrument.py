@@ -37,7 +37,7 @@ class Table:
     def write(self, folder: Path) -> None:
         """Keeps the table beside the counters."""
         part = folder / f"table-{self.number}.part"
-        part.write_text(json.dumps(self.statements))
+        part.write_text(json.dumps(self.statements), encoding="utf-8")
         part.replace(part.with_suffix(".json"))
 
 

@@ -13,11 +13,12 @@ from rich.table import Table
 from tallystick.common import console
 from tallystick.common.errors import ExitCode
 from tallystick.emulator import boards
+from tallystick.tools import options
 from tallystick.tools.demo.story import Story
 
 
 @click.command()
-@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board to emulate.")
+@options.one_board("Board to emulate.")
 @click.option("--user", default="alice", show_default=True, help="Who gets the card.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("build"), show_default=True,
@@ -40,7 +41,7 @@ def demo(board: str, user: str, out: Path, as_json: bool) -> None:
         story.provision()
         story.press_and_log_in()
     summary = {**story.facts, "seconds": round(time.monotonic() - began, 2)}
-    (out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     if as_json:
         console.print_json(summary)
     else:

@@ -11,14 +11,15 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
 
 from tallystick.common import console
+from tallystick.common.closing import Closing
 from tallystick.common.errors import TallyError
 from tallystick.emulator.boards import find
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.seeing.card_picture import draw
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame
 from tallystick.emulator.seeing.reading import read_code
@@ -30,13 +31,13 @@ class DemoError(TallyError):
     """A step of the demo did not do what it should."""
 
 
-class Story:
+class Story(Closing):
     """`facts` collects what demo.json holds. Everything is kept under `folder`."""
 
     def __init__(self, folder: Path, board: str, user: str, *, quiet: bool) -> None:
         self.facts: dict[str, Any] = {"board": board, "serial": SERIAL, "user": user}
         self._folder = folder
-        self._board = find(board)
+        self._board = card_board(find(board))
         self._user = user
         self._console = console.err()
         self._quiet = quiet
@@ -51,15 +52,7 @@ class Story:
         self._database = f"sqlite:///{folder / 'server.db'}"
         self._server = self._control = self._port = self._token = ""
 
-    def __enter__(self) -> Story:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for child in reversed(self._children):
             child.terminate()
         for child in self._children:
@@ -128,7 +121,7 @@ class Story:
             self._database,
             "--json",
         )
-        (self._folder / "station.json").write_text(json.dumps(station))
+        (self._folder / "station.json").write_text(json.dumps(station), encoding="utf-8")
         self._token = service["token"]
         child = self._spawn("server", "run", "--db", self._database, "--port", "0")
         assert child.stdout is not None
@@ -216,6 +209,7 @@ class Story:
             capture_output=True,
             text=True,
             check=False,
+            encoding="utf-8",
         )
         if done.returncode:
             raise DemoError(
@@ -226,11 +220,11 @@ class Story:
         return result
 
     def _spawn(self, *words: str) -> subprocess.Popen[str]:
-        log = (self._folder / f"{words[0]}.log").open("w")
+        log = (self._folder / f"{words[0]}.log").open("w", encoding="utf-8")
         with log:
             child = subprocess.Popen(
                 self._command(*words),
-                env=self._environment, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=self._environment, stdout=subprocess.PIPE, stderr=log, encoding="utf-8",
             )  # fmt: skip
         self._children.append(child)
         return child

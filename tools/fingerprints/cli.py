@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rich.table import Table
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
-from tallystick.common.paths import OUTPUT_FILE
+from tallystick.common.paths import OUTPUT_FILE, cache_folder
 
 SUMMARY = Path(__file__).with_name("summary.json")
 
@@ -66,16 +65,17 @@ def measure(
     The defaults take about 20 minutes of one core. What is done is kept in the user's cache folder:
     a run that was stopped goes on where it was.
     """
-    from tallystick.tools.fingerprints.measurement import Plan, run
+    from tallystick.tools.fingerprints.measurement import TrialPlan, run
     from tallystick.tools.fingerprints.summary import summarise
 
-    plan = Plan(first_seed, fingers, logins, probes)
+    plan = TrialPlan(first_seed, fingers, logins, probes)
+    cache = cache_folder() / "fingerprints"
     with progress(disable=as_json) as bar:
         tasks = {name: bar.add_task(name, total=fingers) for name in ("fingers", "impostors")}
-        scores = run(plan, _cache(), lambda stage, done: bar.update(tasks[stage], completed=done))
+        scores = run(plan, cache, lambda stage, done: bar.update(tasks[stage], completed=done))
     result = summarise(plan, scores)
     if summary:
-        summary.write_text(json.dumps(result, indent=1) + "\n")
+        summary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if plot:
         _draw(result, plot)
     _show(result, as_json)
@@ -86,7 +86,7 @@ def measure(
 @json_option
 def show(plot: Path | None, as_json: bool) -> None:
     """The measurement that this version's thresholds rest on."""
-    result = json.loads(SUMMARY.read_text())
+    result = json.loads(SUMMARY.read_text(encoding="utf-8"))
     if plot:
         _draw(result, plot)
     _show(result, as_json)
@@ -125,11 +125,6 @@ def _draw(result: dict[str, Any], path: Path) -> None:
             todo="Install it with `pip install 'tallystick[plots]'` and run this again.",
         ) from error
     draw(result, path)
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "tallystick" / "fingerprints"
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.emulator.fingerprints.matcher import Matcher, NbisMatcher
-from tallystick.tools.fingerprints.population import Subject, observe
+from tallystick.tools.fingerprints.population import FingerOwner, observe
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """`probes` of every finger's first tries are compared with every other finger's template."""
 
     first_seed: int = 2_000_000
@@ -39,11 +39,11 @@ class Impostors:
 
 @dataclass(frozen=True)
 class Scores:
-    subjects: list[Subject]
+    subjects: list[FingerOwner]
     impostors: list[Impostors]
 
 
-def run(plan: Plan, cache: Path, tick: Callable[[str, int], None]) -> Scores:
+def run(plan: TrialPlan, cache: Path, tick: Callable[[str, int], None]) -> Scores:
     """Measures what the cache does not have yet. `tick(stage, done)` hears of progress."""
     matcher = NbisMatcher()
     cache.mkdir(parents=True, exist_ok=True)
@@ -65,11 +65,11 @@ def _sources() -> str:
 
 
 def _subjects(
-    plan: Plan, path: Path, matcher: Matcher, tick: Callable[[str, int], None]
-) -> Iterator[Subject]:
+    plan: TrialPlan, path: Path, matcher: Matcher, tick: Callable[[str, int], None]
+) -> Iterator[FingerOwner]:
     known = [_subject(line) for line in _lines(path)]
     yield from known
-    with path.open("a") as out:
+    with path.open("a", encoding="utf-8") as out:
         for k in range(len(known), plan.fingers):
             subject = observe(plan.first_seed + k, plan.logins, plan.probes, matcher)
             _append(out, _plain(subject))
@@ -78,7 +78,7 @@ def _subjects(
 
 
 def _impostors(
-    subjects: list[Subject],
+    subjects: list[FingerOwner],
     path: Path,
     matcher: Matcher,
     tick: Callable[[str, int], None],
@@ -88,7 +88,7 @@ def _impostors(
         for line in _lines(path)
     ]
     yield from known
-    with path.open("a") as out:
+    with path.open("a", encoding="utf-8") as out:
         for k in range(len(known), len(subjects)):
             best: Counter[int] = Counter()
             single: Counter[int] = Counter()
@@ -123,7 +123,7 @@ def _append(out: Any, value: dict[str, Any]) -> None:
     out.flush()
 
 
-def _plain(subject: Subject) -> dict[str, Any]:
+def _plain(subject: FingerOwner) -> dict[str, Any]:
     value = asdict(subject)
     value["probes"] = [b64encode(probe).decode() for probe in subject.probes]
     if subject.template is not None:
@@ -131,8 +131,8 @@ def _plain(subject: Subject) -> dict[str, Any]:
     return value
 
 
-def _subject(line: dict[str, Any]) -> Subject:
+def _subject(line: dict[str, Any]) -> FingerOwner:
     line["probes"] = [b64decode(probe) for probe in line["probes"]]
     if line["template"] is not None:
         line["template"] = tuple(b64decode(sample) for sample in line["template"])
-    return Subject(**line)
+    return FingerOwner(**line)

@@ -27,7 +27,7 @@ ENOUGH = 150  # a score that no threshold comes near: no further try is needed
 
 
 @dataclass
-class Subject:
+class FingerOwner:
     """One finger. `template` is None when it could not be enrolled. `logins` has the best score
     over the template's samples for each try, -1 when no features came out of the image. `single`
     has the scores of log-in images against the first enrolled sample. `probes` are features of
@@ -43,11 +43,11 @@ class Subject:
     probes: list[bytes] = field(default_factory=list)
 
 
-def observe(seed: int, logins: int, probes: int, matcher: Matcher) -> Subject:
+def observe(seed: int, logins: int, probes: int, matcher: Matcher) -> FingerOwner:
     """Enrols the finger of this seed and logs in `logins` times, always with the same result."""
     master = make_master(seed)
     rng = np.random.default_rng((0x10C1, seed))
-    subject = Subject(seed, str(master.traits.pattern))
+    subject = FingerOwner(seed, str(master.traits.pattern))
     _enrol(subject, master, rng, matcher)
     if subject.template is not None:
         for _ in range(logins):
@@ -55,7 +55,9 @@ def observe(seed: int, logins: int, probes: int, matcher: Matcher) -> Subject:
     return subject
 
 
-def _enrol(subject: Subject, master: Master, rng: np.random.Generator, matcher: Matcher) -> None:
+def _enrol(
+    subject: FingerOwner, master: Master, rng: np.random.Generator, matcher: Matcher
+) -> None:
     samples: list[bytes] = []
     while subject.presses < MOST_PRESSES:
         subject.presses += 1
@@ -71,7 +73,7 @@ def _enrol(subject: Subject, master: Master, rng: np.random.Generator, matcher: 
 
 
 def _log_in(
-    subject: Subject,
+    subject: FingerOwner,
     template: tuple[bytes, ...],
     master: Master,
     rng: np.random.Generator,

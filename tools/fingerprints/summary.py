@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from tallystick.emulator.fingerprints.levels import FALSE_MATCH_RATES, THRESHOLDS
-from tallystick.tools.fingerprints.measurement import Plan, Scores
-from tallystick.tools.fingerprints.population import Subject
+from tallystick.tools.fingerprints.measurement import Scores, TrialPlan
+from tallystick.tools.fingerprints.population import FingerOwner
 from tallystick.tools.fingerprints.statistics import cluster_interval, exact_interval
 
 HIGHEST = 120  # thresholds of the curve go up to here
 
 
-def summarise(plan: Plan, scores: Scores) -> dict[str, Any]:
+def summarise(plan: TrialPlan, scores: Scores) -> dict[str, Any]:
     """Everything that the documentation quotes, as plain JSON."""
     enrolled = [subject for subject in scores.subjects if subject.template is not None]
     best = sum((Counter(each.best) for each in scores.impostors), Counter[int]())
@@ -38,7 +38,7 @@ def summarise(plan: Plan, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _level(level: int, scores: Scores, enrolled: list[Subject]) -> dict[str, Any]:
+def _level(level: int, scores: Scores, enrolled: list[FingerOwner]) -> dict[str, Any]:
     """False matches a pair, and refused log-ins with one try and with three."""
     least = THRESHOLDS[level]
     matches = [sum(n for s, n in each.best.items() if s >= least) for each in scores.impostors]
@@ -88,7 +88,7 @@ def _single(genuine: Any, impostor: Counter[int]) -> dict[str, Any]:
     }
 
 
-def _point(threshold: int, best: Counter[int], enrolled: list[Subject]) -> list[float]:
+def _point(threshold: int, best: Counter[int], enrolled: list[FingerOwner]) -> list[float]:
     """[threshold, false match rate, refused with one try, refused with three]."""
     logins = [login for subject in enrolled for login in subject.logins]
     return [

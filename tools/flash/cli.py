@@ -17,7 +17,7 @@ from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
 from tallystick.tools.flash.repl import ReplTarget, ports
-from tallystick.tools.flash.tray import Outcome, Tally, flash_one
+from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 
@@ -29,7 +29,7 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--board", help="Board you mean to flash; refused when the image is for another.")
 @click.option("--device", type=click.Choice(["card", "reader"]), help="Device you mean to make.")
 @click.option("--port", help="Serial port with a MicroPython prompt, or auto.")
-@click.option("--drive", help="Drive of an RP2 boot ROM, or auto.")
+@click.option("--drive", help="Drive of a boot ROM that takes UF2 files, or auto.")
 @click.option("--program", type=click.Choice(["openocd", "dfu-util"]), help="Write with this.")
 @click.option("--public-key", help="Key the image must be signed with: 64 hex digits, or a file.")
 @click.option("--development", is_flag=True, help="Accept the published development key.")
@@ -98,7 +98,7 @@ def _advance(bar: Progress) -> Callable[[int, int], None]:
     return lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total)
 
 
-def _tell(outcome: Outcome, tally: Tally, tray: bool, as_json: bool) -> None:
+def _tell(outcome: FlashOutcome, tally: Tally, tray: bool, as_json: bool) -> None:
     show = console.err()
     if outcome.result == "failed":
         show.print(f"[bold red]failed[/] board {outcome.number}: {outcome.error}")

@@ -11,7 +11,6 @@ from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import Header
 
 INFORMATION = "INFO_UF2.TXT"
-_BOARDS = {"rp2040": "RPI-RP2", "rp2350": "RP2350"}
 _PLACES = ("/media", "/run/media", "/Volumes", "/mnt")
 _STEP = 64 * 1024
 
@@ -42,7 +41,7 @@ class DriveTarget:
             )
 
     def identify(self) -> str:
-        text = (self._folder / INFORMATION).read_text(errors="replace")
+        text = (self._folder / INFORMATION).read_text(errors="replace", encoding="utf-8")
         for line in text.splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "Board-ID":
@@ -50,11 +49,11 @@ class DriveTarget:
         return "a board without a Board-ID"
 
     def expected(self, board: Board) -> str:
-        if board.chip not in _BOARDS:
+        if not board.chip.drive:
             raise RefusedError(
                 f"{board.name} takes no UF2 files.", todo="Use --program openocd or dfu-util."
             )
-        return _BOARDS[board.chip]
+        return board.chip.drive
 
     def headers(self, board: Board) -> list[Header]:
         return []

@@ -1,6 +1,6 @@
 """The update in the field: an image into a card's second slot, over the serial line, inside SCP03.
 
-docs/updates.md has the commands and the argument. The card checks everything itself; what is
+reference/updates.md has the commands and the argument. The card checks everything itself; what is
 checked here spares a person a refusal after a minute of waiting.
 """
 
@@ -13,7 +13,7 @@ from enum import IntEnum
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.provisioning.card.connection import (
     CardConnection,
-    Command,
+    CommandApdu,
     Response,
     Transmitter,
 )
@@ -95,7 +95,7 @@ class Update:
 
 def running(transmitter: Transmitter) -> Running:
     """What the card runs; needs no secure channel."""
-    command = Command(0x80, 0xCA, _DATA_IMAGE >> 8, _DATA_IMAGE & 0xFF)
+    command = CommandApdu(0x80, 0xCA, _DATA_IMAGE >> 8, _DATA_IMAGE & 0xFF)
     return Running.parse(transmitter.transmit(command).require("tell which image it runs"))
 
 
@@ -173,7 +173,7 @@ def _send(
         chunk = content[at : at + CHUNK]
         # Erased flash is FF already.
         if at >= start and chunk.strip(b"\xff"):
-            command = Command(0x80, INS_LOAD, 0, 0, at.to_bytes(4, "big") + chunk)
+            command = CommandApdu(0x80, INS_LOAD, 0, 0, at.to_bytes(4, "big") + chunk)
             channel.transmit(command).require("store a part of the update")
         progress(min(len(content), at + CHUNK), len(content))
     _install(channel, P1_SWITCH).require(
@@ -184,4 +184,4 @@ def _send(
 def _install(
     channel: SecureChannel, p1: int, data: bytes = b"", waiting: Waiting | None = None
 ) -> Response:
-    return channel.transmit(Command(0x80, INS_INSTALL, p1, 0, data), waiting)
+    return channel.transmit(CommandApdu(0x80, INS_INSTALL, p1, 0, data), waiting)

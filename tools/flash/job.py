@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import FLASH_BASE, Board, Region
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.image.header import Header
 from tallystick.tools.image.verify import Verified
 
@@ -40,7 +40,7 @@ class Job:
     @property
     def address(self) -> int:
         """Of `data`, as the chip sees it."""
-        return FLASH_BASE[self.board.chip] + self.board.storage.address
+        return self.board.storage_address
 
 
 class Target(Protocol):

@@ -9,14 +9,11 @@ import tempfile
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import SIZE, Header
 from tallystick.tools.image.outputs import intel_hex
 
-_CONFIG = {"stm32l4": ("interface/stlink.cfg", "target/stm32l4x.cfg")}
-_DBGMCU_IDCODE = 0xE0042000  # RM0351, section 48.6.1; 0x415: STM32L475, L476, L486
-_DEVICES = {"stm32l4": "device id 0x415"}
 _TIMEOUT_S = 180
 # As ST's boot ROMs name it over USB: `@Internal Flash  /0x08000000/512*0002Kg`, `04*016Kg,01*064Kg`
 _LAYOUT = re.compile(r"@Internal Flash\s*/0x08000000/([^\s\"]+)")
@@ -42,13 +39,13 @@ class OpenOcdTarget:
 
     def __init__(self, board: Board) -> None:
         self._program = require("openocd")
-        self._chip = board.chip
-        if board.chip not in _CONFIG:
+        if board.chip.openocd is None:
             raise RefusedError(f"{board.name} is not written with OpenOCD here.")
-        self.name = "OpenOCD " + _CONFIG[board.chip][0].split("/")[1].removesuffix(".cfg")
+        self._way = board.chip.openocd
+        self.name = "OpenOCD " + self._way.interface.split("/")[1].removesuffix(".cfg")
 
     def identify(self) -> str:
-        output = self._run(f"mdw {_DBGMCU_IDCODE:#x}")
+        output = self._run(f"mdw {self._way.identity_register:#x}")
         match = _MDW.search(output)
         if match is None:
             raise NoDeviceError(
@@ -57,23 +54,21 @@ class OpenOcdTarget:
         return f"device id {int(match[1], 16) & 0xFFF:#x}"
 
     def expected(self, board: Board) -> str:
-        return _DEVICES[board.chip]
+        return f"device id {self._way.identity:#x}"
 
     def headers(self, board: Board) -> list[Header]:
         found = []
         with tempfile.TemporaryDirectory() as folder:
             for number, slot in enumerate(board.slots):
                 path = Path(folder) / f"slot{number}"
-                self._run(
-                    f"dump_image {{{path}}} {FLASH_BASE[board.chip] + slot.address:#x} {SIZE}"
-                )
+                self._run(f"dump_image {{{path}}} {board.chip.flash_base + slot.address:#x} {SIZE}")
                 header = Header.decode(path.read_bytes() if path.is_file() else b"")
                 if header is not None:
                     found.append(header)
         return found
 
     def write(self, job: Job, progress: Progress) -> None:
-        base = FLASH_BASE[job.board.chip]
+        base = job.board.chip.flash_base
         commands = []
         if job.erased is not None:
             commands.append(f"flash erase_address {base + job.erased.address:#x} {job.erased.size}")
@@ -99,31 +94,31 @@ class OpenOcdTarget:
     def close(self) -> None: ...
 
     def _run(self, *commands: str, halted: bool = True) -> str:
-        interface, target = _CONFIG[self._chip]
         script = ["init", *(["reset halt"] if halted else []), *commands, "exit"]
-        arguments = [self._program, "-f", interface, "-f", target]
+        arguments = [self._program, "-f", self._way.interface, "-f", self._way.target]
         for command in script:
             arguments += ["-c", command]
         return _call(arguments)
 
 
 class DfuTarget:
-    """Implements job.Target for the STM32 boot ROM over USB (AN2606, AN3156)."""
+    """Implements job.Target for the boot ROM of ST's chips over USB (AN2606, AN3156)."""
 
     read_back = True
 
     def __init__(self, board: Board) -> None:
         self._program = require("dfu-util")
         self.name = "DFU 0483:df11"
-        if board.chip != "stm32l4":
+        if not board.chip.dfu:
             raise RefusedError(f"{board.name} has no DFU boot ROM.", todo="Use --drive.")
 
     def identify(self) -> str:
-        """The boot ROM does not name its chip, but the layout of its flash."""
+        """The boot ROM does not name its chip, but the layout of its flash.
+        Raises NoDeviceError."""
         layout = _LAYOUT.search(_call([self._program, "-l", "-d", "0483:df11"]))
         if layout is None:
             raise NoDeviceError(
-                "No boot ROM of an STM32 answers on USB.", todo="Set BOOT0 and reset the board."
+                "No boot ROM of ST's answers on USB.", todo="Set BOOT0 and reset the board."
             )
         return ", ".join(
             f"{int(count)} pages of {int(size) * (1024 if kilo else 1)} bytes"
@@ -137,7 +132,7 @@ class DfuTarget:
     def headers(self, board: Board) -> list[Header]:
         found = []
         for slot in board.slots:
-            data = self._upload(FLASH_BASE[board.chip] + slot.address, SIZE)
+            data = self._upload(board.chip.flash_base + slot.address, SIZE)
             header = Header.decode(data)
             if header is not None:
                 found.append(header)
@@ -195,7 +190,7 @@ def _parts(job: Job) -> list[tuple[int, bytes]]:
     """(address, content) of what flash must hold afterwards: a blank boot record, and the image."""
     parts = [(job.address, job.data)]
     if job.erased is not None:
-        address = FLASH_BASE[job.board.chip] + job.erased.address
+        address = job.board.chip.flash_base + job.erased.address
         parts.insert(0, (address, b"\xff" * job.erased.size))
     return parts
 
@@ -203,7 +198,12 @@ def _parts(job: Job) -> list[tuple[int, bytes]]:
 def _call(arguments: list[str]) -> str:
     try:
         result = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            arguments,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         raise NoDeviceError(f"{Path(arguments[0]).name} did not end in {_TIMEOUT_S} s.") from None

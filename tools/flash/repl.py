@@ -20,7 +20,6 @@ from tallystick.emulator.boards.board import Board
 from tallystick.tools.flash.job import Job, Progress
 from tallystick.tools.image.header import SIZE, Header
 
-_CHIPS = {"rp2040": "with RP2040", "rp2350": "with RP2350"}  # in os.uname().machine
 _PIECE = 4096
 _MICROPYTHON_VENDORS = (0x2E8A, 0xF055)  # Raspberry Pi; MicroPython on other boards
 _HELPERS = """
@@ -71,7 +70,7 @@ class ReplTarget:
         return str(self._eval("__import__('os').uname().machine"))
 
     def expected(self, board: Board) -> str:
-        if board.chip not in _CHIPS:
+        if not board.chip.prompt:
             raise RefusedError(
                 f"{board.name} is not flashed through MicroPython's prompt: the MicroPython that "
                 "its firmware needs opens none, and the prompt of another does not reach the boot "
@@ -79,7 +78,7 @@ class ReplTarget:
                 kept="Nothing was written to the board.",
                 todo="Use --program openocd or --program dfu-util.",
             )
-        return _CHIPS[board.chip]
+        return board.chip.prompt
 
     def headers(self, board: Board) -> list[Header]:
         self._prepare()

@@ -14,7 +14,7 @@ from tallystick.tools.flash.job import Job, Progress, Target, check
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FlashOutcome:
     """One board. `result`: "verified", "written" (where it cannot be read back) or "failed".
     `compared`: its security version was known, and is not above the image's."""
 
@@ -35,9 +35,9 @@ class Outcome:
 class Tally:
     good: int = 0
     failed: int = 0
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[FlashOutcome] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: FlashOutcome) -> None:
         self.outcomes.append(outcome)
         if outcome.result == "failed":
             self.failed += 1
@@ -55,7 +55,7 @@ def flash_one(
     other: bool = False,
     progress: Progress = lambda done, total: None,
     log: Path | None = None,
-) -> Outcome:
+) -> FlashOutcome:
     """Checks, writes, reads back, restarts. Never raises a TallyError: the outcome has it."""
     begin = time.monotonic()
     name, says, result, error = "", "", "failed", ""
@@ -74,7 +74,7 @@ def flash_one(
             target.close()
     except TallyError as failure:
         error = str(failure)
-    outcome = Outcome(
+    outcome = FlashOutcome(
         number=len(tally.outcomes) + 1,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         target=name,
@@ -89,6 +89,6 @@ def flash_one(
     )
     tally.add(outcome)
     if log is not None:
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
     return outcome

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.emulator import coverage
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.tools import firmware
 from tallystick.tools.image import filesystem, outputs
-from tallystick.tools.image.compile import TRUST_MODULE, VERSION_MODULE, compile_all
+from tallystick.tools.image.built import Built
+from tallystick.tools.image.compile import (
+    READER_VERSION_MODULE,
+    TRUST_MODULE,
+    VERSION_MODULE,
+    compile_all,
+)
 from tallystick.tools.image.header import Header, parse_version
 from tallystick.tools.image.keys import SigningKey, point_x
-
-
-@dataclass(frozen=True)
-class Built:
-    """`flash` is what is written from the start of the storage area on: the boot stage, then the
-    first slot with its signed header. Boards without slots have one file system there, and no
-    header. `files` and `boot_files`: path in the file system → content."""
-
-    board: Board
-    device: str
-    version: str
-    security: int
-    flash: bytes
-    files: dict[str, bytes]
-    boot_files: dict[str, bytes]
-    file_system: bytes
-    header: bytes
-    key: SigningKey
-
-    @property
-    def address(self) -> int:
-        """Where `flash` goes, as the chip sees it."""
-        return FLASH_BASE[self.board.chip] + self.board.storage.address
-
-    @property
-    def bytecode_size(self) -> int:
-        """Bytes of .mpy in the slot; the boot stage is not counted."""
-        return sum(len(data) for name, data in self.files.items() if name.endswith(".mpy"))
-
-    @property
-    def boot_size(self) -> int:
-        return sum(len(data) for data in self.boot_files.values())
 
 
 def build(
@@ -67,9 +40,10 @@ def build(
     numbers = parse_version(version)
     replaced = {
         VERSION_MODULE: f"VERSION = {numbers}\n",
+        READER_VERSION_MODULE: f"NUMBER = {hex(int.from_bytes(bytes(numbers)))}\n",
         TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
-    sources = firmware.sources(device, board.name, board.chip)
+    sources = firmware.sources(device, board)
     files = compile_all(sources, replaced=replaced, readable=readable, covered=coverage.folder())
     if not board.slots:
         content = filesystem.pack(files, board, room=board.storage.size, what="The image")
@@ -83,7 +57,7 @@ def build(
         content, device=device, board=board.name, version=version, security=security
     ).encode()
     header = plain + key.sign(plain)
-    boot_files = compile_all(firmware.boot_sources(board.name, board.chip), replaced={})
+    boot_files = compile_all(firmware.boot_sources(board), replaced={})
     flash = _boot(board, boot_files).ljust(slot.address - board.storage.address, b"\xff")
     flash += header.ljust(sector, b"\xff") + content
     return Built(

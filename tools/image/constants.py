@@ -18,7 +18,7 @@ _IMPORT = re.compile(r"^(\s*)from lib import (?P<names>[\w, ]+)$", re.MULTILINE)
 def table(path: Path) -> dict[str, str]:
     """Constant name → literal, read without running the file."""
     values: dict[str, str] = {}
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             value = node.value
             if isinstance(value, ast.Call):  # const(...)

@@ -27,7 +27,9 @@ def from_folder(folder: Path, board_name: str) -> Image:
         if name in _RUN_AS_SOURCE:
             files[name] = path.read_bytes()
         else:
-            files[name.removesuffix(".py") + ".mpy"] = compile_text(path.read_text(), name)
+            files[name.removesuffix(".py") + ".mpy"] = compile_text(
+                path.read_text(encoding="utf-8"), name
+            )
     content = filesystem.pack(
         files, board, room=board.storage.size, what=f"The firmware in {folder}"
     )

@@ -3,7 +3,7 @@
 64 bytes, little endian, then 64 bytes of signature over them:
 `TSIM` (4) ‖ format 1 (1) ‖ device (1: card, 2: reader) ‖ version major, minor, patch (3) ‖ 0 (1) ‖
 security version (2) ‖ size of the file system (4) ‖ its SHA-256 (32) ‖ board's name, zeros (16).
-`firmware/card/update.py` reads it; docs/updates.md has the reasons.
+`firmware/card/update.py` reads it; docs/reference/updates.md has the reasons.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import BOARDS, find
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
@@ -17,7 +17,7 @@ from tallystick.tools.image.merge import read_parts
 
 
 @dataclass(frozen=True)
-class Found:
+class InspectedImage:
     """`header` of the first slot, None where there is none. `files`: path → bytes of that slot's
     file system. signed_by: "development", "another key" or "" without a header."""
 
@@ -29,7 +29,7 @@ class Found:
     areas: list[Area]
 
 
-def inspect(path: Path, board_name: str | None = None) -> Found:
+def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
     """Reads .bin, .hex, .uf2 or .update. Raises BadInputError."""
     if path.suffix == ".update":
         return _update(path)
@@ -39,7 +39,7 @@ def inspect(path: Path, board_name: str | None = None) -> Found:
     else:
         image = Image.load(path, board_name)
         board = image.board
-        parts = [(FLASH_BASE[board.chip] + at, data) for at, data in image.segments]
+        parts = [(board.chip.flash_base + at, data) for at, data in image.segments]
     return _found(board, dict(parts))
 
 
@@ -54,19 +54,19 @@ def _guess(parts: list[tuple[int, bytes]]) -> Board | None:
     return None
 
 
-def _update(path: Path) -> Found:
+def _update(path: Path) -> InspectedImage:
     data = path.read_bytes()
     header = Header.decode(data)
     if header is None:
         raise BadInputError(f"{path} is not an update file.")
     board = find(header.board)
-    address = FLASH_BASE[board.chip] + board.slots[0].address
+    address = board.chip.flash_base + board.slots[0].address
     sector = board.flash_timing.sector
     signed, content = data[: SIZE + SIGNATURE_SIZE], data[SIZE + SIGNATURE_SIZE :]
     return _found(board, {address: signed.ljust(sector, b"\xff") + content})
 
 
-def _found(board: Board, flash: dict[int, bytes]) -> Found:
+def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
     header, signed_by, files, boot_files = None, "", {}, {}
     if board.slots:
         slot, sector = board.slots[0], board.flash_timing.sector
@@ -85,7 +85,7 @@ def _found(board: Board, flash: dict[int, bytes]) -> Found:
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
         files = _sizes(content, board, board.storage.size)
-    return Found(board, header, signed_by, files, boot_files, areas(board, flash))
+    return InspectedImage(board, header, signed_by, files, boot_files, areas(board, flash))
 
 
 def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:
@@ -95,7 +95,7 @@ def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:
 
 def _read(board: Board, flash: dict[int, bytes], address: int, size: int) -> bytes:
     """A range of the flash, blank where the image writes nothing."""
-    begin = FLASH_BASE[board.chip] + address
+    begin = board.chip.flash_base + address
     out = bytearray(b"\xff" * size)
     for start, data in flash.items():
         low, high = max(start, begin), min(start + len(data), begin + size)

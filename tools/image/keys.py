@@ -129,7 +129,7 @@ def read_public(text: str) -> bytes:
     """A public key from 64 hex digits, or from a key file of that name. Raises BadInputError."""
     path = Path(text)
     try:
-        digits = json.loads(path.read_text())["public"] if path.is_file() else text
+        digits = json.loads(path.read_text(encoding="utf-8"))["public"] if path.is_file() else text
         value = bytes.fromhex(digits)
     except (ValueError, KeyError, TypeError):
         value = b""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +39,7 @@ class Area:
 
 def areas(board: Board, flash: dict[int, bytes]) -> list[Area]:
     """The areas of a board, by address. `flash`: chip address → content of an image."""
-    base = FLASH_BASE[board.chip]
+    base = board.chip.flash_base
     rows = [("identity", board.identity, "serial number, transport keys")]
     if board.journal.size:
         rows.append(("journal", board.journal, "seed, keys, moving factor"))

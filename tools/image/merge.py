@@ -8,12 +8,13 @@ from pathlib import Path
 from intelhex import HexRecordError, IntelHex
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chips import CHIPS
 from tallystick.tools import uf2
 from tallystick.tools.image.outputs import intel_hex
 
-# A block that tools put into RP2350 files because of erratum E10 of that chip: not content.
-_RP2350_E10 = 0x10FFFF00
+# Where some tools put a block that is no content.
+_PADDING = {chip.uf2_padding for chip in CHIPS.values()}
 
 Parts = list[tuple[int, bytes]]
 """(address as the chip sees it, content)"""
@@ -27,7 +28,7 @@ def read_parts(path: Path) -> Parts:
         raise BadInputError(f"{path} cannot be read: {error.strerror}.") from None
     if data.startswith(uf2.MAGIC):
         try:
-            return [part for part in uf2.decode(data) if part[0] != _RP2350_E10]
+            return [part for part in uf2.decode(data) if part[0] not in _PADDING]
         except ValueError as error:
             raise BadInputError(
                 f"{path} is damaged: {error}.", todo="Download or copy it again."
@@ -51,7 +52,7 @@ def merge(board: Board, base: Parts, image: Parts, identity: bytes = b"") -> byt
     Raises BadInputError when MicroPython reaches into an area that is ours, when it is not there
     where the chip starts, or when parts overlap.
     """
-    start = FLASH_BASE[board.chip]
+    start = board.chip.flash_base
     ours = [board.identity, board.journal, board.storage]
     if board.record is not None:
         ours.append(board.record)
@@ -69,7 +70,7 @@ def merge(board: Board, base: Parts, image: Parts, identity: bytes = b"") -> byt
                     f"This MicroPython reaches {end:#x}, into an area of the firmware that begins "
                     f"at {start + region.address:#x}.",
                     kept="Nothing was written.",
-                    todo="Take the MicroPython that docs/boards.md names, or move the flash map.",
+                    todo="Take the MicroPython that boards.md names, or move the flash map.",
                 )
     if not any(address <= start < address + len(data) for address, data in base):
         raise BadInputError(

@@ -8,23 +8,19 @@ import io
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from intelhex import IntelHex
 
-from tallystick.emulator.boards.board import FLASH_BASE
 from tallystick.tools import uf2
 from tallystick.tools.image import sbom
-
-if TYPE_CHECKING:
-    from tallystick.tools.image.build import Built
+from tallystick.tools.image.built import Built
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 # Before the manifest when it is signed: a signature over one kind of thing must not fit another.
 SIGNED_AS = b"tallystick manifest 1\0"
 _FORMAT = 1
-_FAMILIES = {"rp2040": uf2.FAMILY_RP2040, "rp2350": uf2.FAMILY_ABSOLUTE}
 
 
 def write(built: Built, folder: Path) -> dict[str, Path]:
@@ -35,7 +31,7 @@ def write(built: Built, folder: Path) -> dict[str, Path]:
         "bin": (f"{stem}.bin", built.flash),
         "hex": (f"{stem}.hex", intel_hex([(built.address, built.flash)])),
     }
-    family = _FAMILIES.get(built.board.chip)
+    family = built.board.chip.uf2_family
     if family is not None:
         contents["uf2"] = (f"{stem}.uf2", uf2.encode_parts(_parts(built), family))
     if built.header:
@@ -57,7 +53,7 @@ def _parts(built: Built) -> list[tuple[int, bytes]]:
     parts = [(built.address, built.flash)]
     record = built.board.record
     if record is not None:
-        parts.append((FLASH_BASE[built.board.chip] + record.address, b"\xff" * record.size))
+        parts.append((built.board.chip.flash_base + record.address, b"\xff" * record.size))
     return parts
 
 
@@ -84,7 +80,7 @@ def _manifest(built: Built, files: dict[str, bytes]) -> dict[str, Any]:
         "format": _FORMAT,
         "device": built.device,
         "board": built.board.name,
-        "chip": built.board.chip,
+        "chip": built.board.chip.name,
         "version": built.version,
         "security_version": built.security,
         "address": built.address,

@@ -16,6 +16,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.reader_identity import AAGUID, AAGUID_EXTENSION, ReaderIdentity
 from tallystick.common.secret import Secret
+from tallystick.tools import options
 from tallystick.tools.image.cards import running_numbers
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -84,13 +85,7 @@ def write_segments(
 
 @click.command()
 @click.option("--first", required=True, help="First of a run of serial numbers: TR00000001.")
-@click.option(
-    "--count",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Length of the run.",
-)
+@options.run_length
 @click.option("--attestation-key", type=_file, help="The batch's P-256 key, PEM.")
 @click.option("--attestation-certificate", type=_file, help="Its certificate, PEM.")
 @click.option("--development", is_flag=True, help="Take the published development batch.")

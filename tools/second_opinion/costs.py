@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import firmware
@@ -53,7 +53,7 @@ def compare_costs(uf2: Path, board_name: str) -> list[Cost]:
     """Runs the measuring program on both. Raises BadInputError for what is no MicroPython for the
     board, without rp2040py, or when the program does not get to its end.
     """
-    board = find(board_name)
+    board = card_board(find(board_name))
     segments = read_firmware(uf2, board)
     image = measuring_image(board)
     other = _measured(uf2, SecondChip(board, [*segments, *image.segments]))
@@ -84,8 +84,10 @@ def measuring_image(board: Board) -> Image:
         folder = Path(name)
         (folder / "lib").mkdir()
         modules = [f"lib.{module}" for module in MODULES]
-        (folder / "main.py").write_text(MAIN.format(uart=board.uart, modules=modules))
-        (folder / "costs.py").write_text(COSTS)
+        (folder / "main.py").write_text(
+            MAIN.format(uart=board.uart, modules=modules), encoding="utf-8"
+        )
+        (folder / "costs.py").write_text(COSTS, encoding="utf-8")
         for module in MODULES:
             shutil.copy(sources / f"{module}.py", folder / "lib")
         return from_folder(folder, board.name)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards.board import FLASH_BASE, Board
+from tallystick.emulator.boards.board import Board
 from tallystick.emulator.devices.image import from_uf2
 
-_FAMILIES = {"rp2040": 0xE48BFF56}
 _FAMILY_FLAG = 0x2000  # the block names the chip that it is for (UF2 specification)
 
 
@@ -24,11 +23,11 @@ def read_firmware(path: Path, board: Board) -> list[tuple[int, bytes]]:
             todo=f"Download the .uf2 for the board {board.name} from MicroPython's own site.",
         )
     data = path.read_bytes()
-    segments = from_uf2(path, data, FLASH_BASE[board.chip])
+    segments = from_uf2(path, data, board.chip.flash_base)
     for at in range(0, len(data), 512):
         flags = int.from_bytes(data[at + 8 : at + 12], "little")
         family = int.from_bytes(data[at + 28 : at + 32], "little")
-        if flags & _FAMILY_FLAG and family != _FAMILIES[board.chip]:
+        if flags & _FAMILY_FLAG and family != board.chip.uf2_family:
             raise BadInputError(
                 f"{path} is for another chip (family {family:08x}).",
                 todo=f"Use the MicroPython for the board {board.name}.",

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion.chip import SecondChip
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tallystick.tools.second_opinion.parts import CardMarks, ChipMarks, Part, side_by_side
 
-BOARD = "pico"
+BOARD = boards.KIT
 _START_MS, _CODE_MS, _DARK_MS = 3_000, 10_000, 60_000
 
 

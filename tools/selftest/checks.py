@@ -1,4 +1,4 @@
-"""The checks of a card, one after another, over its serial line: docs/boards.md."""
+"""The checks of a card, one after another, over its serial line: docs/reference/boards.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Protocol
 from tallystick.common.errors import RefusedError, TallyError
 from tallystick.provisioning.card.connection import (
     CardConnection,
-    Command,
+    CommandApdu,
     Response,
     StatusWord,
     Transmitter,
@@ -35,7 +35,7 @@ _CHALLENGES = 64
 _CELL_MV = (2_000, 3_700)  # what a board can say of a cell or a bench supply
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -46,13 +46,13 @@ class Check:
     """One check and what it found. `detail` never holds a secret."""
 
     name: str
-    verdict: Verdict
+    verdict: CheckVerdict
     detail: str
     seconds: float
 
 
 @dataclass(frozen=True)
-class Board:
+class TestedBoard:
     """What was tested. image: of the firmware that runs, None when its slot says nothing."""
 
     serial: str
@@ -62,18 +62,18 @@ class Board:
 
     @property
     def good(self) -> bool:
-        return all(check.verdict is not Verdict.FAILED for check in self.checks)
+        return all(check.verdict is not CheckVerdict.FAILED for check in self.checks)
 
     @property
     def summary(self) -> str:
         """For a person: a test that was partly skipped does not say that all has passed."""
         if not self.good:
             return "failed"
-        skipped = [check.name for check in self.checks if check.verdict is Verdict.SKIPPED]
+        skipped = [check.name for check in self.checks if check.verdict is CheckVerdict.SKIPPED]
         return f"passed, without {' and '.join(skipped)}" if skipped else "passed"
 
 
-class Person(Protocol):
+class Tester(Protocol):
     """Somebody who looks and presses."""
 
     def sees(self, what: str) -> bool:
@@ -83,16 +83,16 @@ class Person(Protocol):
         """Ask for a press; called again while the card waits."""
 
 
-Finding = tuple[Verdict, str]
+Finding = tuple[CheckVerdict, str]
 
 
 def run(
     connection: CardConnection,
-    person: Person | None,
+    person: Tester | None,
     *,
     transmitter: Transmitter | None = None,
     on_check: Callable[[Check], None] = lambda check: None,
-) -> Board:
+) -> TestedBoard:
     """All checks. person: None skips those that need one. transmitter: a secure channel of the
     firm, for a card in service. A check that fails does not end the others. Raises RefusedError
     for a card in service without such a channel."""
@@ -111,15 +111,15 @@ def run(
         try:
             verdict, detail = check()
         except TallyError as error:
-            verdict, detail = Verdict.FAILED, error.what
+            verdict, detail = CheckVerdict.FAILED, error.what
         checks.append(Check(name, verdict, detail, round(time.monotonic() - begin, 2)))
         on_check(checks[-1])
-    return Board(serial, version, running(connection).header, checks)
+    return TestedBoard(serial, version, running(connection).header, checks)
 
 
 class _Tester:
     def __init__(
-        self, transmitter: Transmitter, session: IssuerSession, person: Person | None
+        self, transmitter: Transmitter, session: IssuerSession, person: Tester | None
     ) -> None:
         self._transmitter = transmitter
         self._session = session
@@ -134,60 +134,60 @@ class _Tester:
         yield "heap", self._heap
 
     def _ask(self, part: int, waiting: Waiting | None = None) -> Response:
-        return self._transmitter.transmit(Command(0x80, INS_SELF_TEST, part), waiting)
+        return self._transmitter.transmit(CommandApdu(0x80, INS_SELF_TEST, part), waiting)
 
     def _display(self) -> Finding:
         self._ask(PATTERN).require("show its test pattern")
         try:
             if self._person is None:
-                return Verdict.SKIPPED, "shown; nobody looked"
+                return CheckVerdict.SKIPPED, "shown; nobody looked"
             if self._person.sees("a frame, a checkerboard and both diagonals, without gaps"):
-                return Verdict.PASSED, "frame, checkerboard and diagonals seen"
-            return Verdict.FAILED, "the pattern is not as it should be"
+                return CheckVerdict.PASSED, "frame, checkerboard and diagonals seen"
+            return CheckVerdict.FAILED, "the pattern is not as it should be"
         finally:
             self._ask(DARK).require("clear its display")
 
     def _button(self) -> Finding:
         if self._person is None:
-            return Verdict.SKIPPED, "nobody to press it"
+            return CheckVerdict.SKIPPED, "nobody to press it"
         response = self._ask(BUTTON, Waiting(self._person.press))
         if response.sw == StatusWord.CONDITIONS_NOT_SATISFIED:
-            return Verdict.FAILED, "no press came within 30 s"
+            return CheckVerdict.FAILED, "no press came within 30 s"
         response.require("read its button")
-        return Verdict.PASSED, "pressed and let go"
+        return CheckVerdict.PASSED, "pressed and let go"
 
     def _cell(self) -> Finding:
         cell = self._session.cell()
         detail = f"{cell.loaded_mv} mV under load"
         low, high = _CELL_MV
         if not low <= cell.loaded_mv <= high:
-            return Verdict.FAILED, f"{detail}: outside {low} to {high} mV"
+            return CheckVerdict.FAILED, f"{detail}: outside {low} to {high} mV"
         if cell.state is CellState.CRITICAL:
-            return Verdict.FAILED, f"{detail}: critical"
-        return Verdict.PASSED, detail
+            return CheckVerdict.FAILED, f"{detail}: critical"
+        return CheckVerdict.PASSED, detail
 
     def _flash(self) -> Finding:
         response = self._ask(FLASH)
         if response.sw == StatusWord.CONDITIONS_NOT_SATISFIED:
-            return Verdict.SKIPPED, "only on a card that holds nothing yet"
+            return CheckVerdict.SKIPPED, "only on a card that holds nothing yet"
         if response.sw == StatusWord.FLASH_FAILURE:
-            return Verdict.FAILED, "a sector does not keep what is written to it"
+            return CheckVerdict.FAILED, "a sector does not keep what is written to it"
         response.require("test its flash")
-        return Verdict.PASSED, "one sector erased, written and read, 55 and AA"
+        return CheckVerdict.PASSED, "one sector erased, written and read, 55 and AA"
 
     def _randomness(self) -> Finding:
         samples = [self._session.get_challenge(_CHALLENGE) for _ in range(_CHALLENGES)]
         fault = randomness_fault(samples)
         if fault:
-            return Verdict.FAILED, fault
+            return CheckVerdict.FAILED, fault
         size = _CHALLENGE * _CHALLENGES
-        return Verdict.PASSED, f"{size} bytes without a sign of a stuck or repeating source"
+        return CheckVerdict.PASSED, f"{size} bytes without a sign of a stuck or repeating source"
 
     def _heap(self) -> Finding:
         data = self._ask(HEAP).require("tell its heap")
         total, needed = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:], "big")
         detail = f"{total:,} bytes given, {needed:,} needed"
-        return (Verdict.PASSED if total >= needed else Verdict.FAILED), detail
+        return (CheckVerdict.PASSED if total >= needed else CheckVerdict.FAILED), detail
 
 
 def randomness_fault(samples: list[bytes]) -> str:

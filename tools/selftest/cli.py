@@ -20,14 +20,14 @@ from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.selftest import checks, report
 
 _COLOURS = {
-    checks.Verdict.PASSED: "green",
-    checks.Verdict.FAILED: "bold red",
-    checks.Verdict.SKIPPED: "dim",
+    checks.CheckVerdict.PASSED: "green",
+    checks.CheckVerdict.FAILED: "bold red",
+    checks.CheckVerdict.SKIPPED: "dim",
 }
 
 
 class AtTheTerminal:
-    """Implements checks.Person with whoever runs the command."""
+    """Implements checks.Tester with whoever runs the command."""
 
     def __init__(self) -> None:
         self._asked = False

@@ -7,7 +7,7 @@ from html import escape
 from string import Template
 from xml.etree import ElementTree as ET
 
-from tallystick.tools.selftest.checks import Board, Verdict
+from tallystick.tools.selftest.checks import CheckVerdict, TestedBoard
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -53,7 +53,7 @@ _DIGEST = "Image, SHA-256"
 _CLASS = {_DIGEST: ' class="digest"'}
 
 
-def page(board: Board, *, port: str, time: datetime) -> str:
+def page(board: TestedBoard, *, port: str, time: datetime) -> str:
     """One HTML page, A4, complete in itself."""
     facts = {"Firmware": str(board.version)}
     if board.image is not None:
@@ -64,7 +64,7 @@ def page(board: Board, *, port: str, time: datetime) -> str:
     return Template(_PAGE).substitute(
         serial=escape(board.serial),
         summary=board.summary,
-        verdict=Verdict.PASSED if board.good else Verdict.FAILED,
+        verdict=CheckVerdict.PASSED if board.good else CheckVerdict.FAILED,
         facts="\n".join(
             f"  <dt>{name}</dt><dd{_CLASS.get(name, '')}>{escape(value)}</dd>"
             for name, value in facts.items()
@@ -77,18 +77,18 @@ def page(board: Board, *, port: str, time: datetime) -> str:
     )
 
 
-def junit(board: Board, *, time: datetime) -> bytes:
+def junit(board: TestedBoard, *, time: datetime) -> bytes:
     """JUnit XML: one suite, a case a check."""
-    count = dict.fromkeys(Verdict, 0)
+    count = dict.fromkeys(CheckVerdict, 0)
     for check in board.checks:
         count[check.verdict] += 1
     suite = ET.Element(
         "testsuite",
         name=f"selftest.{board.serial}",
         tests=str(len(board.checks)),
-        failures=str(count[Verdict.FAILED]),
+        failures=str(count[CheckVerdict.FAILED]),
         errors="0",
-        skipped=str(count[Verdict.SKIPPED]),
+        skipped=str(count[CheckVerdict.SKIPPED]),
         time=f"{sum(check.seconds for check in board.checks):.2f}",
         timestamp=time.isoformat(timespec="seconds"),
         hostname=board.version.board,
@@ -107,9 +107,9 @@ def junit(board: Board, *, time: datetime) -> bytes:
             name=check.name,
             time=f"{check.seconds:.2f}",
         )
-        if check.verdict is Verdict.FAILED:
+        if check.verdict is CheckVerdict.FAILED:
             ET.SubElement(case, "failure", message=check.detail)
-        elif check.verdict is Verdict.SKIPPED:
+        elif check.verdict is CheckVerdict.SKIPPED:
             ET.SubElement(case, "skipped", message=check.detail)
         else:
             ET.SubElement(case, "system-out").text = check.detail

@@ -71,7 +71,7 @@ def import_(
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise BadInputError(f"{file} is not text.", kept="Nothing was registered.") from None
 

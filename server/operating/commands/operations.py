@@ -198,7 +198,7 @@ def _noted(path: Path) -> dict[str, Head]:
     try:
         chains = [
             (one["chain"], Head(int(one["entries"]), bytes.fromhex(one["mac"])))
-            for one in json.loads(path.read_text())
+            for one in json.loads(path.read_text(encoding="utf-8"))
             if one["entries"]
         ]
         return dict(chains)

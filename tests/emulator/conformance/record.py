@@ -4,7 +4,7 @@ instruction.
     python -m tests.emulator.conformance.record FOLDER [BOARD …]
 
 writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pico2.uf2`,
-`nucleo_l476rg.hex` (docs/boards.md says how they are built).
+`nucleo_l476rg.hex` (docs/reference/boards.md says how they are built).
 """
 
 from __future__ import annotations

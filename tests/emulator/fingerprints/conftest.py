@@ -6,17 +6,17 @@ from tests.emulator.fingerprints.host import Host
 
 
 @pytest.fixture
-def clock():
+def virtual_clock():
     return Clock()
 
 
 @pytest.fixture
-def module(clock):
-    return R503(clock, seed=1)
+def module(virtual_clock):
+    return R503(virtual_clock, seed=1)
 
 
 @pytest.fixture
-def host(module, clock):
-    host = Host(module, clock)
+def host(module, virtual_clock):
+    host = Host(module, virtual_clock)
     host.power_up()
     return host

@@ -1,5 +1,5 @@
 """A host at the other end of the module's wire, in virtual time, and the driver's rules of
-docs/fingerprints.md, section 2."""
+docs/findings/fingerprints.md, section 2."""
 
 from __future__ import annotations
 

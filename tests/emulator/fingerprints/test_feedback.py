@@ -37,8 +37,8 @@ def test_all_behaviours_are_expected():
 
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("master", [THUMB, INDEX], ids=["thumb", "index"])
-def test_behaviour_leads_to_its_feedback(host, module, clock, name, master):
-    act(module, clock, master, name)
+def test_behaviour_leads_to_its_feedback(host, module, virtual_clock, name, master):
+    act(module, virtual_clock, master, name)
     assert host.take_sample(1) == EXPECTED[name]
 
 
@@ -46,11 +46,11 @@ def test_no_activity(host):
     assert host.take_sample(1) == driver.NO_ACTIVITY
 
 
-def test_no_lift_and_lift(host, module, clock):
+def test_no_lift_and_lift(host, module, virtual_clock):
     module.present(THUMB, Press())
     assert host.take_sample(1) == 0
     assert host.await_lift() == driver.NO_LIFT
-    clock.after(500_000, module.lift)
+    virtual_clock.after(500_000, module.lift)
     assert host.await_lift() == 0
 
 
@@ -79,8 +79,8 @@ def test_full(host, module):
     assert enrol(host, module, [INDEX] * 6) == driver.FULL
 
 
-def test_without_the_hint_a_driver_says_poor(host, module, clock):
+def test_without_the_hint_a_driver_says_poor(host, module, virtual_clock):
     """A real module leaves the high byte of its status register 0."""
     host.hint = lambda: 0
-    act(module, clock, THUMB, "left")
+    act(module, virtual_clock, THUMB, "left")
     assert host.take_sample(1) == driver.POOR

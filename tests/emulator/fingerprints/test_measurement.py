@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from tallystick.emulator.fingerprints.levels import FALSE_MATCH_RATES, THRESHOLDS
 from tallystick.tools.fingerprints import measurement, population
 from tallystick.tools.fingerprints.cli import SUMMARY, fingerprints
-from tallystick.tools.fingerprints.measurement import Plan, run
+from tallystick.tools.fingerprints.measurement import TrialPlan, run
 from tallystick.tools.fingerprints.statistics import cluster_interval, exact_interval
 from tallystick.tools.fingerprints.summary import summarise
 
-PLAN = Plan(first_seed=50, fingers=3, logins=1, probes=1)
+PLAN = TrialPlan(first_seed=50, fingers=3, logins=1, probes=1)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class TestCommand:
 
 
 class TestPublishedFigures:
-    """What docs/fingerprints.md promises, held to the committed measurement."""
+    """What docs/findings/fingerprints.md promises, held to the committed measurement."""
 
     @pytest.fixture
     def result(self):

@@ -37,12 +37,12 @@ def enrol(host, master, page, samples=3):
 
 
 class TestTime:
-    def test_start_takes_50_ms(self, clock, module):
-        host = Host(module, clock)
+    def test_start_takes_50_ms(self, virtual_clock, module):
+        host = Host(module, virtual_clock)
         module.power(True)
         host.send(Code.HANDSHAKE)  # not heard: the module is starting
         assert host.run(lambda: bool(host.heard))
-        assert (bytes(host.heard), clock.now) == (b"\x55", 50_000)
+        assert (bytes(host.heard), virtual_clock.now) == (b"\x55", 50_000)
         host.wait(1_000_000)
         assert bytes(host.heard) == b"\x55"
 
@@ -81,8 +81,8 @@ class TestTime:
         assert host.run(lambda: len(host.packets) == 2)
         assert [len(packet.payload) for packet in host.packets] == [1, 3]
 
-    def test_current(self, clock):
-        module = R503(clock)
+    def test_current(self, virtual_clock):
+        module = R503(virtual_clock)
         assert module.current_ua() == 2
         module.power(True)
         assert module.current_ua() == 20_000
@@ -221,9 +221,9 @@ class TestFlash:
 
 
 class TestFingers:
-    def test_touch_is_felt_with_the_power_off(self, clock):
+    def test_touch_is_felt_with_the_power_off(self, virtual_clock):
         felt = []
-        module = R503(clock, on_touch=felt.append)
+        module = R503(virtual_clock, on_touch=felt.append)
         module.present(THUMB)
         module.lift()
         module.lift()
@@ -249,10 +249,12 @@ class TestFingers:
 
         assert run() == run()
 
-    def test_lifting_and_returning_during_the_exposure_is_no_image(self, host, module, clock):
+    def test_lifting_and_returning_during_the_exposure_is_no_image(
+        self, host, module, virtual_clock
+    ):
         module.present(THUMB, Press())
-        clock.after(50_000, module.lift)
-        clock.after(60_000, lambda: module.present(THUMB, Press()))
+        virtual_clock.after(50_000, module.lift)
+        virtual_clock.after(60_000, lambda: module.present(THUMB, Press()))
         assert host.ask(Code.GEN_IMG).confirm == Confirm.CAPTURE
 
     def test_gen_img_takes_a_poor_image_and_get_image_ex_does_not(self, host, module):

@@ -204,6 +204,32 @@ def test_credential_management(rig: Rig) -> None:
         rig.log_in([made], listed=True)
 
 
+def test_an_assertion_goes_on_only_as_long_as_nothing_else_was_asked(rig: Rig) -> None:
+    for user in (b"anna", b"bert"):
+        rig.register(user)
+    ctap = rig.ctap()
+    first = ctap.get_assertion("example.com", b"\0" * 32, on_keepalive=rig.pressing())
+    assert first.number_of_credentials == 2
+    management = rig.management()
+    for entry in management.enumerate_creds(rig.server.rp.id_hash):
+        management.delete_cred(entry[7])
+    with pytest.raises(CtapError) as refused:
+        ctap.get_next_assertion()
+    assert refused.value.code == CtapError.ERR.NOT_ALLOWED
+    assert rig.ctap().info.options["clientPin"]
+
+
+def test_a_list_goes_on_only_as_long_as_nothing_else_was_asked(rig: Rig) -> None:
+    for user in (b"anna", b"bert"):
+        rig.register(user)
+    management = rig.management()
+    management.enumerate_creds_begin(rig.server.rp.id_hash)
+    rig.register(b"carl")
+    with pytest.raises(CtapError) as refused:
+        management.enumerate_creds_next()
+    assert refused.value.code == CtapError.ERR.NOT_ALLOWED
+
+
 def test_fingers_named_listed_removed(rig: Rig) -> None:
     rig.enrol("index")
     client_pin, token = rig.token(PERMISSION.BIO_ENROLL)

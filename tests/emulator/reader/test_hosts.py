@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
 import subprocess
@@ -17,6 +16,7 @@ from fido2.ctap2 import ClientPin, Ctap2
 from fido2.ctap2.bio import FPBioEnrollment
 from fido2.hid import CtapHidDevice
 from fido2.hid.base import CtapHidConnection
+from playwright.sync_api import sync_playwright
 
 from tallystick.common.errors import TallyError
 from tallystick.common.reader_identity import ReaderIdentity
@@ -29,9 +29,8 @@ from tallystick.emulator.serving.hid_udp import UdpHid
 from tallystick.emulator.serving.reader_control import ReaderControlServer
 from tallystick.emulator.serving.reader_service import ReaderService
 from tallystick.tools.campaign.reader.host import DESCRIPTOR
+from tests import needs
 from tests.emulator.reader.rig import PIN
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 class UdpConnection(CtapHidConnection):
@@ -83,7 +82,7 @@ def running(reader_image: Image) -> Iterator[Running]:
 
 def test_enrolled_and_verified_over_udp_with_real_prints(running: Running) -> None:
     """A finger pressed through the control interface, an image, minutiae, a match."""
-    http = httpx.Client(base_url=running.url)
+    http = httpx.Client(base_url=running.url, timeout=60)
     device = running.device()
     ctap = Ctap2(device)
     client_pin = ClientPin(ctap)
@@ -108,7 +107,7 @@ def test_enrolled_and_verified_over_udp_with_real_prints(running: Running) -> No
 
 
 def test_state_power_touch_and_cable(running: Running) -> None:
-    with httpx.Client(base_url=running.url) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         state = http.get("/state").json()
         assert state["powered"] and state["sensor"] and not state["waits_for_finger"]
         assert not http.post("/power", json={"on": False}).json()["powered"]
@@ -120,7 +119,7 @@ def test_state_power_touch_and_cable(running: Running) -> None:
 
 
 def test_wrong_fingers_and_foreign_pages_are_refused(running: Running) -> None:
-    with httpx.Client(base_url=running.url) as http:
+    with httpx.Client(base_url=running.url, timeout=60) as http:
         refused = http.post("/finger", json={"finger": "nose"})
         assert refused.status_code == 500
         assert "nose" in refused.json()["error"]["what"]
@@ -147,14 +146,13 @@ _WORDS_ON_FINGERS = """() => [...document.querySelectorAll("svg text")].filter(w
 }).map(words => words.textContent)"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)")
+@needs.chromium.mark
 def test_a_finger_pressed_on_the_panel(running: Running) -> None:
     """In a browser, by keyboard, while a command waits for a touch."""
-    playwright = pytest.importorskip("playwright.sync_api")
     device = running.device()
     waiting = threading.Thread(target=lambda: Ctap2(device).selection())
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with sync_playwright() as driver:
+        browser = needs.launch(driver)
         page = browser.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))

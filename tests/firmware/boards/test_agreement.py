@@ -1,6 +1,6 @@
 """Firmware and emulator agree on every card board: pins, flash map, heap. A probe runs the board's
 own file on emulated hardware and says what it sees; a new board is under test once it is in the
-emulator's table (docs/porting.md)."""
+emulator's table (docs/guides/porting.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.boards import BOARDS, READERS
+from tallystick.emulator.boards import ALL, BOARDS
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.tools.image import filesystem
@@ -174,7 +174,7 @@ def test_display_serial_line_and_cell(board, probe):
 
 def test_every_board_is_in_both_places():
     kept = {path.stem for path in (FIRMWARE / "boards").glob("*.py")}
-    assert kept == set(BOARDS) | set(READERS)
+    assert kept == set(ALL)
 
 
 def test_time_that_loading_takes_is_not_forgotten(board):
@@ -227,14 +227,15 @@ def uses_of_board(folders):
 
 def test_the_board_has_what_the_firmware_asks_for(board, probe):
     used = set(uses_of_board([FIRMWARE / "card", FIRMWARE / "boot"]))
-    assert used <= ASKED_FOR, "docs/porting.md lists what a board has: add to both"
+    assert used <= ASKED_FOR, "docs/guides/porting.md lists what a board has: add to both"
     body = f"seen = [name for name in {sorted(ASKED_FOR)!r} if not hasattr(board, name)]"
     assert probe(body)[0] == []
 
 
 def test_the_porting_guide_names_tests_and_functions_that_exist():
-    guide = (FIRMWARE.parent / "docs" / "porting.md").read_text()
-    here = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    guide = (FIRMWARE.parent / "docs" / "guides" / "porting.md").read_text()
+    folders = (Path(__file__).parent, FIRMWARE.parent / "tests" / "house")
+    here = "".join(path.read_text() for one in folders for path in one.glob("test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", guide))
     assert named and all(f"def {name}(" in here for name in named)
     section = guide.split("## What a card's board file has")[1].split("## Steps")[0]
@@ -243,6 +244,6 @@ def test_the_porting_guide_names_tests_and_functions_that_exist():
 
 
 def test_every_board_is_in_the_page_of_boards():
-    page = (FIRMWARE.parent / "docs" / "boards.md").read_text()
-    for name in BOARDS | READERS:
+    page = (FIRMWARE.parent / "docs" / "reference" / "boards.md").read_text()
+    for name in ALL:
         assert f"`{name}`" in page

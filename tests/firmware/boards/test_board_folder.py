@@ -129,7 +129,7 @@ def test_micropython_ends_where_the_boards_own_areas_begin():
 
 
 def test_the_documents_name_files_and_options_that_are_there():
-    page = (ROOT / "docs/boards.md").read_text()
+    page = (ROOT / "docs/reference/boards.md").read_text()
     section = page.split("## MicroPython for a board")[1].split("\n## ")[0]
     options = defines() | make_variables()
     for name in re.findall(r"`(MICROPY_\w+|RTC_\w+|HAL_\w+)`", section):

@@ -60,39 +60,39 @@ def machine_of(device: Device, geometry: tuple[int, int, int]) -> type[RuleBased
             choices = [self.kept, *([{**self.kept, **wanted}] if wanted else [])]
             matching = [one for one in choices if self._same(found, one)]
             assert matching, (found, choices)
-            if wanted and "secret" in wanted and matching[0] is not self.kept:
+            if wanted and "seed" in wanted and matching[0] is not self.kept:
                 self.next, self.cuts = 0, 1
             self.kept = {**matching[0], "moving_factor": found["moving_factor"]}
             assert self.next <= found["moving_factor"] <= self.next + self.cuts
 
         @staticmethod
         def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-            names = ("life_cycle", "kvn", "digits", "keys", "secret", "name")
+            names = ("life_cycle", "kvn", "digits", "keys", "seed", "name")
             return all(found[name] == wanted[name] for name in names)
 
         def _commit(self, wanted: dict[str, Any], cut: int, mask: bytes) -> None:
-            old_seed = self.kept["secret"]
+            old_seed = self.kept["seed"]
             if device.commit(wanted, cut, mask.hex()) == "cut":
                 self.cuts += 1
                 self._start(wanted)
                 return
             self.kept = {**self.kept, **wanted}
-            if "secret" in wanted:
+            if "seed" in wanted:
                 self.next, self.cuts = 0, 0
-                if old_seed and old_seed != wanted["secret"]:
+                if old_seed and old_seed != wanted["seed"]:
                     assert not device.in_flash(old_seed)
 
         @rule(cut=CUTS, mask=MASKS)
         def put_seed(self, cut: int, mask: bytes) -> None:
             self.seeds += 1  # as a station makes them: none comes twice
             seed = hashlib.sha256(str(self.seeds).encode()).digest()[:20]
-            wanted = {"secret": seed.hex(), "name": b"name".hex(), "moving_factor": 0, "digits": 6}
+            wanted = {"seed": seed.hex(), "name": b"name".hex(), "moving_factor": 0, "digits": 6}
             self._commit(wanted, cut, mask)
 
-        @precondition(lambda self: self.kept["secret"])
+        @precondition(lambda self: self.kept["seed"])
         @rule(cut=CUTS, mask=MASKS)
         def delete_seed(self, cut: int, mask: bytes) -> None:
-            self._commit({"secret": "", "name": "", "moving_factor": 0}, cut, mask)
+            self._commit({"seed": "", "name": "", "moving_factor": 0}, cut, mask)
 
         @rule(keys=st.binary(min_size=48, max_size=48), kvn=st.integers(1, 3), cut=CUTS, mask=MASKS)
         def put_keys(self, keys: bytes, kvn: int, cut: int, mask: bytes) -> None:
@@ -102,7 +102,7 @@ def machine_of(device: Device, geometry: tuple[int, int, int]) -> type[RuleBased
         def set_life_cycle(self, life_cycle: int, cut: int, mask: bytes) -> None:
             self._commit({"life_cycle": life_cycle}, cut, mask)
 
-        @precondition(lambda self: self.kept["secret"])
+        @precondition(lambda self: self.kept["seed"])
         @rule(cut=CUTS, mask=MASKS)
         def press(self, cut: int, mask: bytes) -> None:
             code = device.take_code(cut, mask.hex())
@@ -110,7 +110,7 @@ def machine_of(device: Device, geometry: tuple[int, int, int]) -> type[RuleBased
                 self.cuts += 1
                 self._start()
                 return
-            seed = bytes.fromhex(self.kept["secret"])
+            seed = bytes.fromhex(self.kept["seed"])
             allowed = range(self.next, self.next + self.cuts + 1)
             factor = next((one for one in allowed if code_of(seed, one) == code), None)
             assert factor is not None, f"a code that was shown, or too far on from {self.next}"

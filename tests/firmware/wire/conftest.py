@@ -195,13 +195,13 @@ def firm_keys() -> bytes:
 
 
 @pytest.fixture
-def in_life_cycle(card: PipeCard) -> Callable[..., PipeCard]:
+def in_life_cycle(pipe_card: PipeCard) -> Callable[..., PipeCard]:
     """Puts the card, with firm keys and a credential, in a life cycle."""
 
     def put(life_cycle: int, **fields: Any) -> PipeCard:
-        credential = {"name": b"TS00000001".hex(), "secret": b"12345678901234567890".hex()}
-        card.reset(life_cycle=life_cycle, kvn=1, keys=FIRM_KEYS.hex(), **credential, **fields)
-        return card
+        credential = {"name": b"TS00000001".hex(), "seed": b"12345678901234567890".hex()}
+        pipe_card.reset(life_cycle=life_cycle, kvn=1, keys=FIRM_KEYS.hex(), **credential, **fields)
+        return pipe_card
 
     return put
 
@@ -217,7 +217,7 @@ def card_process(micropython: Any) -> Iterator[PipeCard]:
 
 
 @pytest.fixture
-def card(card_process: PipeCard) -> PipeCard:
+def pipe_card(card_process: PipeCard) -> PipeCard:
     """A card as from the factory, docked. Property tests call card.reset() for each example."""
     card_process.reset()
     return card_process

@@ -45,12 +45,12 @@ PAIRS = {
     "TAG_TRUNCATED": oath.TAG_TRUNCATED,
     "TAG_VERSION": oath.TAG_VERSION,
     "HOTP_SHA1": oath.HOTP_SHA1,
-    "DATA_SERIAL": issuer.Data.SERIAL,
-    "DATA_VERSION": issuer.Data.VERSION,
-    "DATA_CELL": issuer.Data.CELL,
-    "DATA_WEAR": issuer.Data.WEAR,
-    "DATA_LIFE_CYCLE": issuer.Data.LIFE_CYCLE,
-    "DATA_KEYS": issuer.Data.KEY_INFORMATION,
+    "DATA_SERIAL": issuer.DataObject.SERIAL,
+    "DATA_VERSION": issuer.DataObject.VERSION,
+    "DATA_CELL": issuer.DataObject.CELL,
+    "DATA_WEAR": issuer.DataObject.WEAR,
+    "DATA_LIFE_CYCLE": issuer.DataObject.LIFE_CYCLE,
+    "DATA_KEYS": issuer.DataObject.KEY_INFORMATION,
     "OP_READY": issuer.LifeCycle.OP_READY,
     "INITIALIZED": issuer.LifeCycle.INITIALIZED,
     "SECURED": issuer.LifeCycle.SECURED,
@@ -81,7 +81,7 @@ def test_station_agrees(name):
     assert getattr(WIRE, name) == PAIRS[name]
 
 
-@pytest.mark.parametrize("part", [issuer.Data, issuer.LifeCycle, issuer.CellState, t1.SType])
+@pytest.mark.parametrize("part", [issuer.DataObject, issuer.LifeCycle, issuer.CellState, t1.SType])
 def test_no_member_is_left_out(part):
     compared = set(PAIRS.values())
     assert all(member in compared for member in part)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.provisioning.card.connection import CardRefusedError, Command
+from tallystick.provisioning.card.connection import CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import (
     AID,
     IssuerSession,
@@ -26,12 +26,12 @@ def put_key_data(keys: tuple[WrappedKey, ...], kvn: int = 1, head: bytes = b"\x8
     return bytes((kvn,)) + b"".join(blocks)
 
 
-def sw_of(channel, command: Command) -> int:
+def sw_of(channel, command: CommandApdu) -> int:
     return channel.transmit(command).sw
 
 
-def test_public_data(card):
-    session = IssuerSession(card.connection())
+def test_public_data(pipe_card):
+    session = IssuerSession(pipe_card.connection())
     assert session.serial() == "TS00000001"
     version = session.version()
     assert (str(version), version.board) == ("0.1.0", "pipes")
@@ -39,37 +39,37 @@ def test_public_data(card):
     assert (cell.loaded_mv, cell.state) == (2900, 0)
     assert session.life_cycle() is LifeCycle.OP_READY
     assert session.key_versions() == {1: 0xFF, 2: 0xFF, 3: 0xFF}
-    assert card.transmit("80cadf2100")[0] == b"\0\1\0pipes"
+    assert pipe_card.transmit("80cadf2100")[0] == b"\0\1\0pipes"
 
 
-def test_select(card):
+def test_select(pipe_card):
     answer = bytes.fromhex("6F108408A000000151000000A5049F6501FF")
-    connection = card.connection()
+    connection = pipe_card.connection()
     assert select(connection, AID) == answer
-    assert card.transmit("00a4040000") == (answer, 0x9000)
-    assert card.transmit("00a4040005a000000003") == (b"", 0x6A82)
-    assert card.transmit("00a4040c00") == (b"", 0x6A86)
+    assert pipe_card.transmit("00a4040000") == (answer, 0x9000)
+    assert pipe_card.transmit("00a4040005a000000003") == (b"", 0x6A82)
+    assert pipe_card.transmit("00a4040c00") == (b"", 0x6A86)
 
 
-def test_get_status(card):
+def test_get_status(pipe_card):
     template = bytes.fromhex("E30E4F08A0000001510000009F700101")
     for command in ("80f28000024f00", "80f28002024f0000", "80f28000"):
-        assert card.transmit(command) == (template, 0x9000)
-    assert card.transmit("80f24000024f00")[1] == 0x6A86
-    assert card.transmit("80f28000024f01")[1] == 0x6A88
+        assert pipe_card.transmit(command) == (template, 0x9000)
+    assert pipe_card.transmit("80f24000024f00")[1] == 0x6A86
+    assert pipe_card.transmit("80f28000024f01")[1] == 0x6A88
 
 
-def test_challenges_differ(card):
-    session = IssuerSession(card.connection())
+def test_challenges_differ(pipe_card):
+    session = IssuerSession(pipe_card.connection())
     seen = {session.get_challenge(32) for _ in range(5)}
     assert len(seen) == 5
     for le in ("", "00", "21"):
-        assert card.transmit(f"00840000{le}")[1] == 0x6700
+        assert pipe_card.transmit(f"00840000{le}")[1] == 0x6700
 
 
-def test_wear_needs_the_channel(card, open_channel):
-    assert card.transmit("80cadf23")[1] == 0x6982
-    wear = IssuerSession(open_channel(card)).wear()
+def test_wear_needs_the_channel(pipe_card, open_channel):
+    assert pipe_card.transmit("80cadf23")[1] == 0x6982
+    wear = IssuerSession(open_channel(pipe_card)).wear()
     assert (wear.presses, wear.largest_erase_count) == (0, 17)
     assert (wear.cold_starts, wear.dead_sectors) == (3, 1)
 
@@ -91,28 +91,28 @@ def test_wear_needs_the_channel(card, open_channel):
         ("8050020008" + "00" * 8, 0x6A88),
     ],
 )
-def test_refusals(card, apdu, sw):
-    assert card.transmit(apdu) == (b"", sw)
+def test_refusals(pipe_card, apdu, sw):
+    assert pipe_card.transmit(apdu) == (b"", sw)
 
 
-def test_issuer_commands_under_the_oath_applet(card):
-    connection = card.connection()
+def test_issuer_commands_under_the_oath_applet(pipe_card):
+    connection = pipe_card.connection()
     select_oath(connection)
     assert IssuerSession(connection).serial() == "TS00000001"
 
 
 @pytest.mark.parametrize("head", [b"\x88\x10", b"\x88\x11\x10"])
-def test_put_key(card, open_channel, head):
-    channel = open_channel(card)
+def test_put_key(pipe_card, open_channel, head):
+    channel = open_channel(pipe_card)
     keys = wrapped(b"\x40\x41\x42\x43\x44\x45\x46\x47\x48\x49\x4a\x4b\x4c\x4d\x4e\x4f")
-    answer = channel.transmit(Command(0x80, 0xD8, 0, 0x81, put_key_data(keys, head=head)))
+    answer = channel.transmit(CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(keys, head=head)))
     assert answer.require("") == b"\x01" + b"".join(key.check_value for key in keys)
-    after = card.inspect()
+    after = pipe_card.inspect()
     assert (after["keys"], after["kvn"], after["life_cycle"]) == (NEW_KEYS.hex(), 1, 7)
     assert after["commits"] == [["keys", "kvn", "life_cycle"]]
     # The session of the old keys is over; the new ones open the next.
-    assert sw_of(channel, Command(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
-    assert IssuerSession(open_channel(card, NEW_KEYS, 1)).key_versions() == {1: 1, 2: 1, 3: 1}
+    assert sw_of(channel, CommandApdu(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
+    assert IssuerSession(open_channel(pipe_card, NEW_KEYS, 1)).key_versions() == {1: 1, 2: 1, 3: 1}
 
 
 def damage(data: bytes) -> dict[str, bytes]:
@@ -133,40 +133,40 @@ def damage(data: bytes) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", damage(put_key_data(wrapped(bytes(16)))))
-def test_put_key_of_bad_data_changes_nothing(card, open_channel, name):
-    channel = open_channel(card)
+def test_put_key_of_bad_data_changes_nothing(pipe_card, open_channel, name):
+    channel = open_channel(pipe_card)
     data = damage(put_key_data(wrapped(bytes(range(0x40, 0x50)))))[name]
-    before = card.inspect()
-    assert sw_of(channel, Command(0x80, 0xD8, 0, 0x81, data)) == 0x6A80
-    assert card.inspect() == before
+    before = pipe_card.inspect()
+    assert sw_of(channel, CommandApdu(0x80, 0xD8, 0, 0x81, data)) == 0x6A80
+    assert pipe_card.inspect() == before
     IssuerSession(channel).wear()  # and the session goes on
 
 
-def test_put_key_outside_the_channel(card):
+def test_put_key_outside_the_channel(pipe_card):
     data = put_key_data(wrapped(bytes(range(0x40, 0x50))))
-    assert card.transmit("80d80081" + f"{len(data):02x}" + data.hex())[1] == 0x6982
+    assert pipe_card.transmit("80d80081" + f"{len(data):02x}" + data.hex())[1] == 0x6982
 
 
 @pytest.mark.parametrize(("p1", "p2"), [(0x02, 0x81), (0, 0x01), (0, 0x82)])
-def test_put_key_of_a_part(card, open_channel, p1, p2):
+def test_put_key_of_a_part(pipe_card, open_channel, p1, p2):
     data = put_key_data(wrapped(bytes(range(0x40, 0x50))))
-    assert sw_of(open_channel(card), Command(0x80, 0xD8, p1, p2, data)) == 0x6A86
+    assert sw_of(open_channel(pipe_card), CommandApdu(0x80, 0xD8, p1, p2, data)) == 0x6A86
 
 
-def test_put_key_when_flash_fails(card, open_channel):
-    channel = open_channel(card)
-    card.evaluate("setattr(store, 'broken', True)")
-    before = card.inspect()
+def test_put_key_when_flash_fails(pipe_card, open_channel):
+    channel = open_channel(pipe_card)
+    pipe_card.evaluate("setattr(store, 'broken', True)")
+    before = pipe_card.inspect()
     data = put_key_data(wrapped(bytes(range(0x40, 0x50))))
-    assert sw_of(channel, Command(0x80, 0xD8, 0, 0x81, data)) == 0x6581
-    assert card.inspect() == before
+    assert sw_of(channel, CommandApdu(0x80, 0xD8, 0, 0x81, data)) == 0x6581
+    assert pipe_card.inspect() == before
     IssuerSession(channel).wear()
 
 
 def test_put_key_in_service_needs_a_press(in_life_cycle, open_channel, firm_keys):
     card = in_life_cycle(0x0F)
     channel = open_channel(card, firm_keys)
-    command = Command(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]), kvn=2))
+    command = CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]), kvn=2))
     begin = card.now
     assert sw_of(channel, command) == 0x6985
     assert card.now - begin >= 30_000
@@ -184,7 +184,7 @@ STATES = (0x01, 0x07, 0x0F, 0xFF)
 @pytest.mark.parametrize("wanted", [*STATES, 0x00, 0x03, 0x7F])
 def test_life_cycle_never_goes_down(in_life_cycle, open_channel, firm_keys, now, wanted):
     card = in_life_cycle(now)
-    sw = sw_of(open_channel(card, firm_keys), Command(0x80, 0xF0, 0x80, wanted))
+    sw = sw_of(open_channel(card, firm_keys), CommandApdu(0x80, 0xF0, 0x80, wanted))
     after = card.inspect()
     assert after["life_cycle"] == (wanted if sw == 0x9000 else now)
     assert after["life_cycle"] >= now
@@ -194,11 +194,11 @@ def test_life_cycle_never_goes_down(in_life_cycle, open_channel, firm_keys, now,
         assert sw == 0x6A80
 
 
-def test_life_cycle_needs_firm_keys(card, open_channel):
-    assert card.transmit("80f0800f")[1] == 0x6982
+def test_life_cycle_needs_firm_keys(pipe_card, open_channel):
+    assert pipe_card.transmit("80f0800f")[1] == 0x6982
     for state in STATES:
-        assert sw_of(open_channel(card), Command(0x80, 0xF0, 0x80, state)) == 0x6982
-    assert card.inspect()["commits"] == []
+        assert sw_of(open_channel(pipe_card), CommandApdu(0x80, 0xF0, 0x80, state)) == 0x6982
+    assert pipe_card.inspect()["commits"] == []
 
 
 def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
@@ -206,7 +206,7 @@ def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
     channel = open_channel(card, firm_keys)
     IssuerSession(channel).set_status(LifeCycle.TERMINATED)
     after = card.inspect()
-    assert (after["secret"], after["name"], after["keys"]) == ("", "", "00" * 48)
+    assert (after["seed"], after["name"], after["keys"]) == ("", "", "00" * 48)
     for keys in (firm_keys, bytes(48)):
         with pytest.raises(CardRefusedError) as refused:
             open_channel(card, keys)
@@ -214,10 +214,10 @@ def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
     assert card.transmit("80cadf24") == (b"\xff", 0x9000)
 
 
-def test_a_card_without_keys_opens_no_channel(card):
+def test_a_card_without_keys_opens_no_channel(pipe_card):
     """It has not been to the factory."""
-    card.reset(keys="")
-    assert card.transmit("8050000008" + "00" * 8) == (b"", 0x6985)
+    pipe_card.reset(keys="")
+    assert pipe_card.transmit("8050000008" + "00" * 8) == (b"", 0x6985)
 
 
 def test_a_critical_cell_moves_nothing(in_life_cycle, open_channel, firm_keys):
@@ -225,34 +225,34 @@ def test_a_critical_cell_moves_nothing(in_life_cycle, open_channel, firm_keys):
     card.evaluate("state.update({'cell': (2200, 2, 2700)})")
     channel = open_channel(card, firm_keys)
     commands = [
-        Command(0x80, 0xF0, 0x80, 0x0F),
-        Command(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]))),
+        CommandApdu(0x80, 0xF0, 0x80, 0x0F),
+        CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(firm_keys[32:]))),
     ]
     select_oath(card.connection())
     channel = open_channel(card, firm_keys)
-    commands.append(Command(0, 0x04, 0xDE, 0xAD))
-    commands.append(Command(0, 0xA2, 0, 1, b"\x71\x0aTS00000001\x74\x00"))
+    commands.append(CommandApdu(0, 0x04, 0xDE, 0xAD))
+    commands.append(CommandApdu(0, 0xA2, 0, 1, b"\x71\x0aTS00000001\x74\x00"))
     assert [sw_of(channel, command) for command in commands] == [0x6985] * 4
     assert card.inspect()["commits"] == []
 
 
-def test_answers_in_parts(card):
+def test_answers_in_parts(pipe_card):
     """Le smaller than the answer: the rest comes with GET RESPONSE, or SEND REMAINING."""
-    assert card.transmit("80cadf2004") == (b"TS00", 0x6106)
-    assert card.transmit("00c0000004") == (b"0000", 0x6102)
-    assert card.transmit("00a50000") == (b"01", 0x9000)
-    assert card.transmit("00a50000") == (b"", 0x6985)
-    assert card.transmit("80cadf2004") == (b"TS00", 0x6106)
-    card.transmit("80cadf24")
-    assert card.transmit("00c0000004") == (b"", 0x6985)
+    assert pipe_card.transmit("80cadf2004") == (b"TS00", 0x6106)
+    assert pipe_card.transmit("00c0000004") == (b"0000", 0x6102)
+    assert pipe_card.transmit("00a50000") == (b"01", 0x9000)
+    assert pipe_card.transmit("00a50000") == (b"", 0x6985)
+    assert pipe_card.transmit("80cadf2004") == (b"TS00", 0x6106)
+    pipe_card.transmit("80cadf24")
+    assert pipe_card.transmit("00c0000004") == (b"", 0x6985)
     # extended, case 2
-    assert card.transmit("80cadf20000003") == (b"TS0", 0x6107)
+    assert pipe_card.transmit("80cadf20000003") == (b"TS0", 0x6107)
 
 
-def test_undocking_ends_everything(card, open_channel):
-    channel = open_channel(card)
-    select_oath(card.connection())
-    channel = open_channel(card)
-    card.dock_again()
-    assert sw_of(channel, Command(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
-    assert card.transmit("00a10000")[1] == 0x6D00  # the issuer is selected
+def test_undocking_ends_everything(pipe_card, open_channel):
+    channel = open_channel(pipe_card)
+    select_oath(pipe_card.connection())
+    channel = open_channel(pipe_card)
+    pipe_card.dock_again()
+    assert sw_of(channel, CommandApdu(0x80, 0xCA, 0xDF, 0x23)) == 0x6982
+    assert pipe_card.transmit("00a10000")[1] == 0x6D00  # the issuer is selected

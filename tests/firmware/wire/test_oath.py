@@ -1,26 +1,26 @@
-"""The OATH applet: the table of docs/protocols.md, and the credentials that it must not take."""
+"""The OATH applet: the table of protocols.md, and the credentials that it must not take."""
 
 import pytest
 
-from tallystick.provisioning.card.connection import Command
+from tallystick.provisioning.card.connection import CommandApdu
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.t1 import Waiting
 
 NAME = b"\x71\x0aTS00000001"
 KEY = b"\x73\x16\x11\x06" + b"12345678901234567890"
-CALCULATE = Command(0, 0xA2, 0, 1, NAME + b"\x74\x00")
+CALCULATE = CommandApdu(0, 0xA2, 0, 1, NAME + b"\x74\x00")
 CODES = ("755224", "287082", "359152", "969429")
 
 
-def put(data: bytes) -> Command:
-    return Command(0, 0x01, 0, 0, data)
+def put(data: bytes) -> CommandApdu:
+    return CommandApdu(0, 0x01, 0, 0, data)
 
 
 @pytest.fixture
-def oath(card, open_channel):
+def oath(pipe_card, open_channel):
     """A secure channel to the OATH applet of a factory-fresh card."""
-    select_oath(card.connection())
-    return open_channel(card)
+    select_oath(pipe_card.connection())
+    return open_channel(pipe_card)
 
 
 @pytest.fixture
@@ -35,38 +35,38 @@ def firm(in_life_cycle, open_channel, firm_keys):
     return opening
 
 
-def test_select(card):
-    answer = select_oath(card.connection())
+def test_select(pipe_card):
+    answer = select_oath(pipe_card.connection())
     assert answer.version == (5, 7, 0)
     assert not answer.locked
-    card.dock_again()
-    assert select_oath(card.connection()) == answer  # the identifier stays
+    pipe_card.dock_again()
+    assert select_oath(pipe_card.connection()) == answer  # the identifier stays
 
 
-def test_put_list_delete(card, oath):
+def test_put_list_delete(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY + b"\x78\x02" + b"\x7a\x04\0\0\1\0")).sw == 0x9000
-    after = card.inspect()
-    assert bytes.fromhex(after["secret"]) == b"12345678901234567890"
+    after = pipe_card.inspect()
+    assert bytes.fromhex(after["seed"]) == b"12345678901234567890"
     assert (after["digits"], after["moving_factor"]) == (6, 256)
-    assert after["commits"] == [["digits", "moving_factor", "name", "secret"]]
+    assert after["commits"] == [["digits", "moving_factor", "name", "seed"]]
     (entry,) = OathSession(oath).list()
     assert entry.name == "TS00000001"
-    assert card.transmit("00a10000") == (b"\x72\x0b\x11TS00000001", 0x9000)
-    everything = card.transmit("00a400010a7408" + "00" * 8)
+    assert pipe_card.transmit("00a10000") == (b"\x72\x0b\x11TS00000001", 0x9000)
+    everything = pipe_card.transmit("00a400010a7408" + "00" * 8)
     assert everything == (b"\x71\x0aTS00000001\x77\x01\x06", 0x9000)
     OathSession(oath).delete("TS00000001")
-    after = card.inspect()
-    assert (after["name"], after["secret"]) == ("", "")
-    assert card.transmit("00a10000") == (b"", 0x9000)
-    assert card.transmit("00a400010a7408" + "00" * 8) == (b"", 0x9000)
+    after = pipe_card.inspect()
+    assert (after["name"], after["seed"]) == ("", "")
+    assert pipe_card.transmit("00a10000") == (b"", 0x9000)
+    assert pipe_card.transmit("00a400010a7408" + "00" * 8) == (b"", 0x9000)
 
 
-def test_put_replaces_its_own_name_only(card, oath):
+def test_put_replaces_its_own_name_only(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY)).sw == 0x9000
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x6A84
     assert oath.transmit(put(NAME + b"\x73\x12\x11\x08" + b"k" * 16)).sw == 0x9000
-    after = card.inspect()
-    assert (after["secret"], after["digits"]) == ((b"k" * 16).hex(), 8)
+    after = pipe_card.inspect()
+    assert (after["seed"], after["digits"]) == ((b"k" * 16).hex(), 8)
     OathSession(oath).reset()
     assert oath.transmit(put(b"\x71\x05other" + KEY)).sw == 0x9000
 
@@ -94,21 +94,21 @@ def test_put_replaces_its_own_name_only(card, oath):
         NAME + b"\x73\x16\x11\x09" + b"k" * 20,
     ],
 )
-def test_put_of_bad_data_changes_nothing(card, oath, data):
-    before = card.inspect()
+def test_put_of_bad_data_changes_nothing(pipe_card, oath, data):
+    before = pipe_card.inspect()
     assert oath.transmit(put(data)).sw == 0x6A80
-    assert card.inspect() == before
+    assert pipe_card.inspect() == before
 
 
 @pytest.mark.parametrize("size", [16, 20, 32, 64])
 @pytest.mark.parametrize("digits", [6, 7, 8])
-def test_sizes(card, oath, size, digits):
+def test_sizes(pipe_card, oath, size, digits):
     key = bytes((0x73, size + 2, 0x11, digits)) + b"k" * size
     assert oath.transmit(put(b"\x71\x40" + b"n" * 64 + key)).sw == 0x9000
-    assert card.inspect()["digits"] == digits
+    assert pipe_card.inspect()["digits"] == digits
 
 
-WRITES = [put(NAME + KEY), Command(0, 0x02, 0, 0, NAME), Command(0, 0x04, 0xDE, 0xAD)]
+WRITES = [put(NAME + KEY), CommandApdu(0, 0x02, 0, 0, NAME), CommandApdu(0, 0x04, 0xDE, 0xAD)]
 
 
 @pytest.mark.parametrize("command", WRITES)
@@ -199,7 +199,7 @@ def test_a_bounce_is_no_consent(in_life_cycle):
     assert card.evaluate("state['presses']") == 0
 
 
-def test_press_is_waived_only_in_the_firms_channel(firm, card, oath):
+def test_press_is_waived_only_in_the_firms_channel(firm, pipe_card, oath):
     provisioned, channel = firm(0x07)
     session = OathSession(channel)
     begin = provisioned.now
@@ -209,7 +209,7 @@ def test_press_is_waived_only_in_the_firms_channel(firm, card, oath):
     assert provisioned.connection().transmit(CALCULATE).sw == 0x6985
 
 
-def test_transport_keys_waive_no_press(card, oath):
+def test_transport_keys_waive_no_press(pipe_card, oath):
     assert oath.transmit(put(NAME + KEY)).sw == 0x9000
     assert oath.transmit(CALCULATE).sw == 0x6985
 
@@ -221,17 +221,17 @@ def test_in_service_the_channel_waives_no_press(firm):
 
 
 def test_full_response_only_while_provisioning(firm):
-    full = Command(0, 0xA2, 0, 0, NAME + b"\x74\x00")
+    full = CommandApdu(0, 0xA2, 0, 0, NAME + b"\x74\x00")
     card, channel = firm(0x07)
     answer = channel.transmit(full).require("")
     assert answer == bytes.fromhex("751506cc93cf18508d94934c64b65d8ba7667fb7cde4b0")
     for life_cycle in (0x01, 0x0F, 0xFF):
         card, channel = firm(life_cycle) if life_cycle != 0xFF else (card, channel)
         if life_cycle == 0xFF:
-            card.reset(life_cycle=0xFF, name="61", secret="61" * 20)
+            card.reset(life_cycle=0xFF, name="61", seed="61" * 20)
             select_oath(card.connection())
             channel = card.connection()
-            full = Command(0, 0xA2, 0, 0, b"\x71\x01a\x74\x00")
+            full = CommandApdu(0, 0xA2, 0, 0, b"\x71\x01a\x74\x00")
         card.press()
         assert channel.transmit(full).sw == 0x6985
         assert card.inspect()["commits"] == []
@@ -253,21 +253,21 @@ def test_calculate_when_flash_fails(firm):
 @pytest.mark.parametrize(
     ("command", "sw"),
     [
-        (Command(0, 0xA2, 0, 1, b"\x71\x01x\x74\x00"), 0x6984),
-        (Command(0, 0xA2, 0, 1, b"\x74\x00"), 0x6A80),
-        (Command(0, 0xA2, 0, 1, NAME + b"\x73\x00"), 0x6A80),
-        (Command(0, 0xA2, 1, 1, NAME), 0x6A86),
-        (Command(0, 0xA2, 0, 2, NAME), 0x6A86),
-        (Command(0, 0xA4, 0, 1, b""), 0x6A80),
-        (Command(0, 0xA4, 1, 1, b"\x74\x00"), 0x6A86),
-        (Command(0, 0xA1, 1, 0), 0x6A86),
-        (Command(0, 0x02, 0, 0, b"\x71\x01x"), 0x6984),
-        (Command(0, 0x02, 0, 0, NAME + NAME), 0x6A80),
-        (Command(0, 0x04, 0, 0), 0x6A86),
-        (Command(0, 0x01, 0, 1, NAME + KEY), 0x6A86),
-        (Command(0, 0x03, 0, 0, b"\x73\x00"), 0x6D00),
-        (Command(0, 0xA3), 0x6D00),
-        (Command(0, 0x05, 0, 0, NAME + NAME), 0x6D00),
+        (CommandApdu(0, 0xA2, 0, 1, b"\x71\x01x\x74\x00"), 0x6984),
+        (CommandApdu(0, 0xA2, 0, 1, b"\x74\x00"), 0x6A80),
+        (CommandApdu(0, 0xA2, 0, 1, NAME + b"\x73\x00"), 0x6A80),
+        (CommandApdu(0, 0xA2, 1, 1, NAME), 0x6A86),
+        (CommandApdu(0, 0xA2, 0, 2, NAME), 0x6A86),
+        (CommandApdu(0, 0xA4, 0, 1, b""), 0x6A80),
+        (CommandApdu(0, 0xA4, 1, 1, b"\x74\x00"), 0x6A86),
+        (CommandApdu(0, 0xA1, 1, 0), 0x6A86),
+        (CommandApdu(0, 0x02, 0, 0, b"\x71\x01x"), 0x6984),
+        (CommandApdu(0, 0x02, 0, 0, NAME + NAME), 0x6A80),
+        (CommandApdu(0, 0x04, 0, 0), 0x6A86),
+        (CommandApdu(0, 0x01, 0, 1, NAME + KEY), 0x6A86),
+        (CommandApdu(0, 0x03, 0, 0, b"\x73\x00"), 0x6D00),
+        (CommandApdu(0, 0xA3), 0x6D00),
+        (CommandApdu(0, 0x05, 0, 0, NAME + NAME), 0x6D00),
     ],
 )
 def test_refusals(firm, command, sw):
@@ -299,7 +299,7 @@ def test_cancelling_the_wait(in_life_cycle):
     card.run(500)
     assert card.inspect()["commits"] == []
     assert card.evaluate("state['presses']") == 1
-    assert card.connection().transmit(Command(0x80, 0xCA, 0xDF, 0x20)).data == b"TS00000001"
+    assert card.connection().transmit(CommandApdu(0x80, 0xCA, 0xDF, 0x20)).data == b"TS00000001"
 
 
 def b_block(apdu: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import Command
+from tallystick.provisioning.card.connection import CommandApdu
 
 PROFILE = settings(max_examples=150, deadline=None)
 
@@ -57,7 +57,7 @@ def test_tlv_bare_property(card_process):
 )
 def test_apdu_round_trip(card_process, header, data, le):
     """The station's encoder, all four cases, short and extended."""
-    apdu = Command(*header, data, le).encode()
+    apdu = CommandApdu(*header, data, le).encode()
     extended = len(data) > 255 or (le or 0) > 256
     head = 4 if not data else 7 if extended else 5
     limit = le or (65536 if extended else 256)
@@ -102,7 +102,7 @@ def test_apdu_of_any_bytes(card_process, apdu):
 )
 def test_any_command_without_keys_changes_nothing(card_process, apdu):
     """No bytes crash the card, and none changes it: there is no session and no press."""
-    card_process.reset(life_cycle=7, kvn=1, name=b"TS00000001".hex(), secret=b"x".hex() * 20)
+    card_process.reset(life_cycle=7, kvn=1, name=b"TS00000001".hex(), seed=b"x".hex() * 20)
     before = card_process.inspect()
     for aid in ("00a4040007a0000005272101", "00a4040000"):
         card_process.transmit(aid)

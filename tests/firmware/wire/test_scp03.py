@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import CardRefusedError, Command
+from tallystick.provisioning.card.connection import CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannelError
 
 PROFILE = settings(max_examples=100, deadline=None)
-SERIAL = Command(0x80, 0xCA, 0xDF, 0x20)
-WEAR = Command(0x80, 0xCA, 0xDF, 0x23)
-PUT = Command(0, 0x01, 0, 0, b"\x71\x04name\x73\x12\x11\x06" + b"k" * 16)
+SERIAL = CommandApdu(0x80, 0xCA, 0xDF, 0x20)
+WEAR = CommandApdu(0x80, 0xCA, 0xDF, 0x23)
+PUT = CommandApdu(0, 0x01, 0, 0, b"\x71\x04name\x73\x12\x11\x06" + b"k" * 16)
 OATH = "00a4040007a0000005272101"
 
 
@@ -23,21 +23,21 @@ class Recorder:
         self.card = card
         self.sent: list[str] = []
 
-    def send(self, channel, command: Command) -> str:
+    def send(self, channel, command: CommandApdu) -> str:
         """The wrapped command in hexadecimal; the channel moves on as if it had been answered."""
         iv = channel._next_iv()
         padded = command.data + b"\x80" + bytes(-(len(command.data) + 1) % 16)
         data = channel._keys.encrypt(iv, padded) if command.data else b""
-        wrapped = Command(command.cla | 4, command.ins, command.p1, command.p2, data)
+        wrapped = CommandApdu(command.cla | 4, command.ins, command.p1, command.p2, data)
         return channel._sign(wrapped).encode().hex()
 
 
 @pytest.fixture
-def session(card, open_channel):
+def session(pipe_card, open_channel):
     """An open channel, and a function that makes its next wrapped command."""
-    card.transmit(OATH)
-    channel = open_channel(card)
-    recorder = Recorder(card)
+    pipe_card.transmit(OATH)
+    channel = open_channel(pipe_card)
+    recorder = Recorder(pipe_card)
     return lambda command: recorder.send(channel, command)
 
 
@@ -71,106 +71,106 @@ def test_a_changed_command_ends_the_session(card_process, open_channel, position
 
 
 @pytest.mark.parametrize("cut", range(8))
-def test_a_cut_mac_is_wrong(card, session, cut):
-    wrapped = bytearray.fromhex(session(Command(0, 0xA1)))
+def test_a_cut_mac_is_wrong(pipe_card, session, cut):
+    wrapped = bytearray.fromhex(session(CommandApdu(0, 0xA1)))
     wrapped[4] = cut
-    assert card.transmit(wrapped[: 5 + cut].hex() if cut else "04a10000")[1] == 0x6988
-    assert dead(card)
+    assert pipe_card.transmit(wrapped[: 5 + cut].hex() if cut else "04a10000")[1] == 0x6988
+    assert dead(pipe_card)
 
 
-def test_a_replayed_command_ends_the_session(card, session):
-    first = session(Command(0x80, 0xCA, 0xDF, 0x20))
-    assert card.transmit(first)[1] == 0x9000
-    assert card.transmit(first) == (b"", 0x6988)
-    assert dead(card)
+def test_a_replayed_command_ends_the_session(pipe_card, session):
+    first = session(CommandApdu(0x80, 0xCA, 0xDF, 0x20))
+    assert pipe_card.transmit(first)[1] == 0x9000
+    assert pipe_card.transmit(first) == (b"", 0x6988)
+    assert dead(pipe_card)
 
 
-def test_a_reordered_command_ends_the_session(card, session):
+def test_a_reordered_command_ends_the_session(pipe_card, session):
     session(SERIAL)
     second = session(PUT)
-    assert card.transmit(second) == (b"", 0x6988)
-    assert dead(card)
+    assert pipe_card.transmit(second) == (b"", 0x6988)
+    assert dead(pipe_card)
 
 
-def test_a_command_of_another_session(card, open_channel):
-    card.transmit(OATH)
-    old = Recorder(card).send(open_channel(card), PUT)
-    open_channel(card)
-    assert card.transmit(old) == (b"", 0x6988)
-    assert dead(card)
+def test_a_command_of_another_session(pipe_card, open_channel):
+    pipe_card.transmit(OATH)
+    old = Recorder(pipe_card).send(open_channel(pipe_card), PUT)
+    open_channel(pipe_card)
+    assert pipe_card.transmit(old) == (b"", 0x6988)
+    assert dead(pipe_card)
 
 
-def test_sessions_end(card, open_channel):
+def test_sessions_end(pipe_card, open_channel):
     """SELECT, INITIALIZE UPDATE, undocking; a select that finds nothing and S(RESYNCH) do not."""
     for end in (OATH, "00a4040000", "8050000008" + "00" * 8, "undock"):
-        card.transmit("00a4040000")
-        channel = open_channel(card)
+        pipe_card.transmit("00a4040000")
+        channel = open_channel(pipe_card)
         assert IssuerSession(channel).wear().presses == 0
-        assert card.transmit("00a4040005a000000003")[1] == 0x6A82
-        card.connection()
+        assert pipe_card.transmit("00a4040005a000000003")[1] == 0x6A82
+        pipe_card.connection()
         assert channel.transmit(WEAR).sw == 0x9000
         if end == "undock":
-            card.dock_again()
+            pipe_card.dock_again()
         else:
-            assert card.transmit(end)[1] == 0x9000
+            assert pipe_card.transmit(end)[1] == 0x9000
         assert channel.transmit(WEAR).sw == 0x6982
 
 
-def test_plain_commands_in_a_session_have_no_rights(card, open_channel):
-    channel = open_channel(card)
-    assert card.transmit("80cadf23") == (b"", 0x6982)
-    assert card.transmit(PUT.encode().hex())[1] == 0x6D00
+def test_plain_commands_in_a_session_have_no_rights(pipe_card, open_channel):
+    channel = open_channel(pipe_card)
+    assert pipe_card.transmit("80cadf23") == (b"", 0x6982)
+    assert pipe_card.transmit(PUT.encode().hex())[1] == 0x6D00
     assert channel.transmit(WEAR).sw == 0x9000
 
 
-def test_wrong_keys(card, open_channel):
+def test_wrong_keys(pipe_card, open_channel):
     with pytest.raises(SecureChannelError):
-        open_channel(card, bytes(48))
+        open_channel(pipe_card, bytes(48))
     # a host that goes on all the same
-    assert card.transmit("8050000008" + "00" * 8)[1] == 0x9000
-    assert card.transmit("8482330010" + "00" * 16) == (b"", 0x6988)
-    assert card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
+    assert pipe_card.transmit("8050000008" + "00" * 8)[1] == 0x9000
+    assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6988)
+    assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
 
 
-def test_a_host_that_knows_the_mac_key_only(card, open_channel):
+def test_a_host_that_knows_the_mac_key_only(pipe_card, open_channel):
     """A right C-MAC over a wrong cryptogram: 6300."""
     from tallystick.provisioning.custody.derivation import SoftwareChannelKeys, aes_cmac
 
     host = bytes(8)
-    answer, _ = card.transmit("8050000008" + host.hex())
+    answer, _ = pipe_card.transmit("8050000008" + host.hex())
     keys = SoftwareChannelKeys(
         bytes(range(0x40, 0x50)), bytes(range(0x40, 0x50)), host + answer[13:21]
     )
     signed = bytes.fromhex("8482330010") + bytes(8)
     mac = keys.mac(bytes(16) + signed)[:8]
     assert aes_cmac(bytes(16), b"") != mac
-    assert card.transmit((signed + mac).hex()) == (b"", 0x6300)
-    assert card.transmit("84cadf2308" + "00" * 8) == (b"", 0x6982)
+    assert pipe_card.transmit((signed + mac).hex()) == (b"", 0x6300)
+    assert pipe_card.transmit("84cadf2308" + "00" * 8) == (b"", 0x6982)
 
 
-def test_key_versions(card, open_channel):
-    open_channel(card, key_version=0xFF)
+def test_key_versions(pipe_card, open_channel):
+    open_channel(pipe_card, key_version=0xFF)
     for version in (0x01, 0x7F, 0xFE):
         with pytest.raises(CardRefusedError) as refused:
-            open_channel(card, key_version=version)
+            open_channel(pipe_card, key_version=version)
         assert refused.value.sw == 0x6A88
 
 
-def test_challenges_are_fresh(card):
-    answers = {card.transmit("8050000008" + "00" * 8)[0] for _ in range(10)}
+def test_challenges_are_fresh(pipe_card):
+    answers = {pipe_card.transmit("8050000008" + "00" * 8)[0] for _ in range(10)}
     assert len(answers) == 10
 
 
 @pytest.mark.parametrize("level", [0x00, 0x01, 0x03, 0x11, 0x13, 0x30, 0xFF])
-def test_only_level_33(card, level):
-    card.transmit("8050000008" + "00" * 8)
-    assert card.transmit(f"8482{level:02x}0010" + "00" * 16) == (b"", 0x6A86)
-    assert card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
+def test_only_level_33(pipe_card, level):
+    pipe_card.transmit("8050000008" + "00" * 8)
+    assert pipe_card.transmit(f"8482{level:02x}0010" + "00" * 16) == (b"", 0x6A86)
+    assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
 
 
-def test_empty_data_padded_or_plain(card, open_channel):
+def test_empty_data_padded_or_plain(pipe_card, open_channel):
     """Some clients encrypt the padding of nothing, some send nothing: both count the command."""
-    channel = open_channel(card)
+    channel = open_channel(pipe_card)
     for _ in range(3):
         assert channel.transmit(SERIAL).require("") == b"TS00000001"
         iv = channel._next_iv()
@@ -179,30 +179,30 @@ def test_empty_data_padded_or_plain(card, open_channel):
         assert response.require("") == b"TS00000001"
 
 
-def test_extended_commands(card, open_channel):
+def test_extended_commands(pipe_card, open_channel):
     """The C-MAC is over Lc as it was sent."""
-    channel = open_channel(card)
-    command = Command(0x80, 0xCA, 0xDF, 0x20, bytes(300))
+    channel = open_channel(pipe_card)
+    command = CommandApdu(0x80, 0xCA, 0xDF, 0x20, bytes(300))
     assert channel.transmit(command).data == b"TS00000001"
     assert channel.transmit(SERIAL).data == b"TS00000001"
 
 
-def test_answers_are_proven_also_when_empty(card, open_channel):
-    card.transmit(OATH)
-    channel = open_channel(card)
+def test_answers_are_proven_also_when_empty(pipe_card, open_channel):
+    pipe_card.transmit(OATH)
+    channel = open_channel(pipe_card)
     assert channel.transmit(PUT).sw == 0x9000  # raises without a right R-MAC
 
 
-def test_errors_do_not_end_the_session(card, open_channel):
-    channel = open_channel(card)
+def test_errors_do_not_end_the_session(pipe_card, open_channel):
+    channel = open_channel(pipe_card)
     for _ in range(3):
-        assert channel.transmit(Command(0x80, 0xCA, 0x12, 0x34)).sw == 0x6A88
+        assert channel.transmit(CommandApdu(0x80, 0xCA, 0x12, 0x34)).sw == 0x6A88
         assert channel.transmit(WEAR).sw == 0x9000
 
 
-def test_an_internal_error_ends_the_session(card, open_channel):
-    channel = open_channel(card)
-    card.evaluate("setattr(store, 'wear', None)")
+def test_an_internal_error_ends_the_session(pipe_card, open_channel):
+    channel = open_channel(pipe_card)
+    pipe_card.evaluate("setattr(store, 'wear', None)")
     assert channel.transmit(WEAR).sw == 0x6F00
     assert channel.transmit(SERIAL).sw == 0x6982
-    card.evaluate("delattr(store, 'wear')")
+    pipe_card.evaluate("delattr(store, 'wear')")

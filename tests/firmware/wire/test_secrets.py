@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.provisioning.card.connection import Command
+from tallystick.provisioning.card.connection import CommandApdu
 from tallystick.provisioning.card.scp03 import SecureChannelError
 
 SECRET = bytes.fromhex("d1c9f0aa7b6e53412c8f90e1b2a3c4d5e6f70819")
@@ -36,7 +36,7 @@ def test_no_answer_holds_a_piece_of_a_secret(
 ):
     card = card_process
     name = b"TS00000001".hex()
-    card.reset(life_cycle=life_cycle, kvn=1, keys=KEYS.hex(), secret=SECRET.hex(), name=name)
+    card.reset(life_cycle=life_cycle, kvn=1, keys=KEYS.hex(), seed=SECRET.hex(), name=name)
     card.transmit("00a4040007a0000005272101")
     transmitter = open_channel(card, KEYS) if secure else card.connection()
     forbidden = pieces(SECRET) + pieces(KEYS)
@@ -51,17 +51,17 @@ def test_no_answer_holds_a_piece_of_a_secret(
     card.to_station = tap
     for command in commands:
         try:
-            answer = transmitter.transmit(Command(*command)).data
+            answer = transmitter.transmit(CommandApdu(*command)).data
         except SecureChannelError:  # ended by SELECT, or the like
             break
         assert not any(piece in answer for piece in forbidden)
     assert not any(piece in wire for piece in forbidden)
 
 
-def test_the_command_buffer_is_wiped(card, open_channel):
+def test_the_command_buffer_is_wiped(pipe_card, open_channel):
     """Decrypted in place, the seed would stay there until a later command is as long."""
-    card.transmit("00a4040007a0000005272101")
-    channel = open_channel(card)
+    pipe_card.transmit("00a4040007a0000005272101")
+    channel = open_channel(pipe_card)
     key = bytes((0x73, len(SECRET) + 2, 0x11, 0x06)) + SECRET
-    assert channel.transmit(Command(0, 1, 0, 0, NAME + key)).sw == 0x9000
-    assert card.evaluate("not any(line._apdu)")
+    assert channel.transmit(CommandApdu(0, 1, 0, 0, NAME + key)).sw == 0x9000
+    assert pipe_card.evaluate("not any(line._apdu)")

@@ -1,4 +1,4 @@
-"""T=1, block by block: ISO/IEC 7816-3 clause 11 in the profile of docs/protocols.md, section 2."""
+"""T=1, block by block: ISO/IEC 7816-3 clause 11 in the profile of protocols.md, section 2."""
 
 import pytest
 
@@ -9,20 +9,20 @@ RESYNCHED = encode(0xE0)
 
 
 @pytest.fixture
-def line(card, digest):
+def line(pipe_card, digest):
     """send(*blocks) → what the card answers; its command handler gives every command back
     reversed."""
-    card.reset(echo=True)
+    pipe_card.reset(echo=True)
 
     def send(*blocks: bytes, wait_s: float = 0.5) -> bytes:
-        card.write(b"".join(blocks))
+        pipe_card.write(b"".join(blocks))
         answer = b""
-        while piece := card.read(wait_s):
+        while piece := pipe_card.read(wait_s):
             answer += piece
         return answer
 
-    send.card = card
-    send.executed = lambda *apdus: card.log == [digest(apdu) for apdu in apdus]
+    send.card = pipe_card
+    send.executed = lambda *apdus: pipe_card.log == [digest(apdu) for apdu in apdus]
     assert send(RESYNCH) == RESYNCHED
     return send
 

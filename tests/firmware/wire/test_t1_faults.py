@@ -172,9 +172,7 @@ def test_the_card_is_found_after_any_noise(card_process, noise, wait):
 def test_calculate_on_a_bad_line(card_process, out, back, press):
     """However bad: at most one code for the press, and one that arrives is the right one."""
     card = card_process
-    card.reset(
-        life_cycle=0x0F, kvn=1, name=b"TS00000001".hex(), secret=b"12345678901234567890".hex()
-    )
+    card.reset(life_cycle=0x0F, kvn=1, name=b"TS00000001".hex(), seed=b"12345678901234567890".hex())
     t1 = T1(card)
     t1.resynchronise()
     assert t1.exchange(bytes.fromhex("00a4040007a0000005272101"))[-2:] == b"\x90\0"

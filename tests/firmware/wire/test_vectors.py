@@ -7,9 +7,9 @@ def test_hotp_rfc4226(micropython, vectors):
     published = vectors("hotp_rfc4226")
     source = f"""
 from lib import hotp
-secret = bytes.fromhex("{published["secret_hex"]}")
-codes = [hotp.code(secret, i, 6) for i in range(10)]
-answer([codes, hotp.full(secret, 0).hex(), hotp.code(secret, 0, 8), hotp.code(secret, 7, 7)])
+seed = bytes.fromhex("{published["secret_hex"]}")
+codes = [hotp.code(seed, i, 6) for i in range(10)]
+answer([codes, hotp.full(seed, 0).hex(), hotp.code(seed, 0, 8), hotp.code(seed, 7, 7)])
 """
     codes, hmac, eight, seven = micropython.run(source)
     assert codes == [entry["code"] for entry in published["hotp"]]
@@ -114,29 +114,29 @@ answer([seen, wiped])
     assert wiped
 
 
-def test_oath_session(card, vectors):
+def test_oath_session(pipe_card, vectors):
     """PUT over SCP03, as another OATH client sends it, byte for byte through the whole stack."""
     published = vectors("scp03")["oath_session"]
-    card.evaluate(f"fix_random('{published['card_challenge']}')")
-    card.transmit("00a4040007a0000005272101")
-    answer, sw = card.transmit(f"8050000008{published['host_challenge']}00")
+    pipe_card.evaluate(f"fix_random('{published['card_challenge']}')")
+    pipe_card.transmit("00a4040007a0000005272101")
+    answer, sw = pipe_card.transmit(f"8050000008{published['host_challenge']}00")
     assert sw == 0x9000
     assert answer[:10] == b"TS00000001"
     assert answer[10:].hex() == f"ff0360{published['card_challenge']}{published['card_cryptogram']}"
-    assert card.transmit(published["external_authenticate"]) == (b"", 0x9000)
-    answer, sw = card.transmit(published["put_wrapped"])
+    assert pipe_card.transmit(published["external_authenticate"]) == (b"", 0x9000)
+    answer, sw = pipe_card.transmit(published["put_wrapped"])
     assert (answer.hex(), sw) == (published["response_mac_only"], 0x9000)
-    stored = card.inspect()
+    stored = pipe_card.inspect()
     assert bytes.fromhex(stored["name"]) == b"corp:CARD0001"
-    assert bytes.fromhex(stored["secret"]) == b"12345678901234567890"
+    assert bytes.fromhex(stored["seed"]) == b"12345678901234567890"
     assert (stored["digits"], stored["moving_factor"]) == (6, 5)
 
 
 @pytest.mark.parametrize("name", ["AES-128, security level 11"])
-def test_other_levels_are_refused(card, vectors, name):
+def test_other_levels_are_refused(pipe_card, vectors, name):
     published = next(entry for entry in vectors("scp03")["sets"] if entry["name"] == name)
     keys = published["K_ENC"] + published["K_MAC"] + published["K_DEK"]
-    card.reset(keys=keys, kvn=0x30, life_cycle=7)
-    card.evaluate(f"fix_random('{published['initialize_update_response'][26:42]}')")
-    card.transmit(published["initialize_update"])
-    assert card.transmit(published["external_authenticate"]) == (b"", 0x6A86)
+    pipe_card.reset(keys=keys, kvn=0x30, life_cycle=7)
+    pipe_card.evaluate(f"fix_random('{published['initialize_update_response'][26:42]}')")
+    pipe_card.transmit(published["initialize_update"])
+    assert pipe_card.transmit(published["external_authenticate"]) == (b"", 0x6A86)

@@ -29,8 +29,8 @@ class Reader(SmartCardConnection):
 
 
 @pytest.fixture(params=[TRANSPORT.USB, TRANSPORT.NFC])
-def reader(card, request):
-    return Reader(card, request.param)
+def reader(pipe_card, request):
+    return Reader(pipe_card, request.param)
 
 
 def parameters(keys: bytes, kvn: int = 0) -> Scp03KeyParams:
@@ -39,8 +39,8 @@ def parameters(keys: bytes, kvn: int = 0) -> Scp03KeyParams:
 
 
 @pytest.mark.parametrize("touch", [False, True])
-def test_put_list_calculate(card, reader, firm_keys, touch):
-    card.reset(life_cycle=7, kvn=1, keys=firm_keys.hex())
+def test_put_list_calculate(pipe_card, reader, firm_keys, touch):
+    pipe_card.reset(life_cycle=7, kvn=1, keys=firm_keys.hex())
     session = OathSession(reader, parameters(firm_keys))
     assert session.version == (5, 7, 0)
     assert not session.locked
@@ -58,22 +58,22 @@ def test_put_list_calculate(card, reader, firm_keys, touch):
     assert session.list_credentials() == []
 
 
-def test_initial_moving_factor(card, reader):
+def test_initial_moving_factor(pipe_card, reader):
     session = OathSession(reader, Scp03KeyParams())  # the transport keys are the well-known ones
     credential = CredentialData(**{**vars(CREDENTIAL), "counter": 9})
     stored = session.put_credential(credential)
-    card.press(after_ms=3_000)
+    pipe_card.press(after_ms=3_000)
     assert session.calculate_code(stored).value == "520489"
 
 
-def test_without_the_channel(card, reader):
+def test_without_the_channel(pipe_card, reader):
     session = OathSession(reader)
     with pytest.raises(ApduError) as refused:
         session.put_credential(CREDENTIAL)
     assert refused.value.sw == 0x6982
     with pytest.raises(ApduError):
         session.reset()
-    assert card.inspect()["commits"] == []
+    assert pipe_card.inspect()["commits"] == []
 
 
 def test_wrong_keys(reader):

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 PIN = "2468"
+TIMEOUT_S = 60  # of a busy machine
 _TALLY = Path(sys.executable).with_name("tally")
 # Tells where umockdev's world is, and holds it until its input ends.
 _HOLD = 'echo "$UMOCKDEV_DIR"; read -r line'
@@ -28,7 +29,7 @@ class EmulatedReader:
 
     def __init__(self, process: subprocess.Popen[str], control: str, world: str) -> None:
         self._process = process
-        self._http = httpx.Client(base_url=control)
+        self._http = httpx.Client(base_url=control, timeout=TIMEOUT_S)
         self.environment = {
             **os.environ, "LD_PRELOAD": "libumockdev-preload.so.0", "UMOCKDEV_DIR": world,
         }  # fmt: skip
@@ -42,7 +43,7 @@ class EmulatedReader:
         return self._http.get("/state").json()
 
     def _press_when_asked(self) -> None:
-        with httpx.Client(base_url=self._http.base_url) as http:
+        with httpx.Client(base_url=self._http.base_url, timeout=TIMEOUT_S) as http:
             while not self._stopping:
                 state = http.get("/state").json()
                 if state["waits_for_finger"] and state["finger"] is None:
@@ -66,9 +67,13 @@ class EmulatedReader:
 
     def run_on_terminal(self, *command: str, answers: dict[str, str]) -> str:
         """A program that asks on its terminal; `answers`: text of the prompt → line. Its output."""
-        pid, terminal = os.forkpty()
-        if pid == 0:
-            os.execvpe(command[0], command, self.environment)
+        # Not forkpty(): this process has threads.
+        terminal, theirs = os.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", *command],
+            stdin=theirs, stdout=theirs, stderr=theirs, env=self.environment,
+        )  # fmt: skip
+        os.close(theirs)
         out, answered, deadline = "", 0, time.monotonic() + 30
         while time.monotonic() < deadline:
             if not select.select([terminal], [], [], 1)[0]:
@@ -85,8 +90,7 @@ class EmulatedReader:
                     answered = len(out)
                     os.write(terminal, line.encode() + b"\n")
         os.close(terminal)
-        _, status = os.waitpid(pid, 0)
-        assert os.waitstatus_to_exitcode(status) == 0, out
+        assert process.wait(10) == 0, out
         return out
 
     def set_pin_and_enrol(self) -> None:

@@ -22,8 +22,10 @@ def test_found_and_described(reader: EmulatedReader) -> None:
     assert "nobioEnroll" in info and "noclientPin" in info
 
 
-def test_pin_finger_credential_and_log_in(in_service: EmulatedReader, tmp_path: Path) -> None:
-    reader = in_service
+def test_pin_finger_credential_and_log_in(
+    reader_in_service: EmulatedReader, tmp_path: Path
+) -> None:
+    reader = reader_in_service
     info = reader.run("fido2-token", "-I", DEVICE)
     assert " bioEnroll" in info and " clientPin" in info and " uv," in info
     challenge = base64.b64encode(os.urandom(32)).decode()
@@ -40,8 +42,8 @@ def test_pin_finger_credential_and_log_in(in_service: EmulatedReader, tmp_path: 
     reader.run("fido2-assert", "-V", "-v", str(tmp_path / "key"), "es256", data=asserted)
 
 
-def test_fingers_and_credentials_managed(in_service: EmulatedReader) -> None:
-    reader = in_service
+def test_fingers_and_credentials_managed(reader_in_service: EmulatedReader) -> None:
+    reader = reader_in_service
     challenge = base64.b64encode(os.urandom(32)).decode()
     reader.run(
         "fido2-cred", "-M", "-r", "-v", DEVICE, "es256",

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pytest
-
-from tallystick.emulator.serving import hid_uhid
+from tests import needs
 
 _TALLY = Path(sys.executable).with_name("tally")
 _COMMAND = [str(_TALLY), "emulate", "reader", "--usb", "--control", "0", "--json"]
 
 
-@pytest.mark.skipif(
-    not hid_uhid.available(),
-    reason="NOT TESTED: no /dev/uhid here that we may write, so the reader was not tried "
-    "as a device of the computer (as root: modprobe uhid)",
-)
-@pytest.mark.skipif(shutil.which("fido2-token") is None, reason="needs fido2-tools")
+@needs.uhid.mark
+@needs.fido2_tools.mark
 def test_every_program_finds_it() -> None:
     with subprocess.Popen(_COMMAND, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -47,9 +40,8 @@ def _listed() -> str:
     return found
 
 
+@needs.no_uhid.mark
 def test_without_it_a_person_is_told_what_to_do() -> None:
-    if hid_uhid.available():
-        pytest.skip("this kernel has /dev/uhid")
     result = subprocess.run(_COMMAND, check=False, capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
     assert "--usb -- CMD" in result.stdout + result.stderr

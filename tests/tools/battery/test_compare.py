@@ -15,7 +15,7 @@ from tallystick.tools.battery.cli import battery
 from tallystick.tools.battery.compare import START, WAKES, compare
 from tallystick.tools.battery.prediction import ASLEEP, LIGHT, RUNNING, predict
 from tallystick.tools.battery.traces import Trace, read_trace
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 
 FOUND_WITHIN = 0.02

@@ -6,19 +6,19 @@ from functools import cache
 
 import pytest
 
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 
 
 @cache
-def workshop_of(board: str) -> Workshop:
-    return Workshop.of(board)
+def workshop_of(board: str) -> CardWorkshop:
+    return CardWorkshop.of(board)
 
 
 @pytest.fixture(params=["pico", "nucleo_l476rg"])
-def workshop(request: pytest.FixtureRequest) -> Workshop:
+def workshop(request: pytest.FixtureRequest) -> CardWorkshop:
     return workshop_of(request.param)
 
 
 @pytest.fixture
-def pico() -> Workshop:
+def pico() -> CardWorkshop:
     return workshop_of("pico")

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.bench.fresh import card as fresh_card
-from tallystick.tools.campaign.card.oracle import Oracle
+from tallystick.tools.campaign.card.oracle import CardOracle
 from tallystick.tools.campaign.card.rig import SEEDS
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.flash_state import FlashState
+from tallystick.tools.fresh import card as fresh_card
 
 
 def weaken(card: Card) -> None:
@@ -28,10 +28,10 @@ def events(card: Card, detail: str) -> int:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_flash_takes_the_cell_down(workshop: Workshop, seed: int) -> None:
+def test_the_flash_takes_the_cell_down(workshop: CardWorkshop, seed: int) -> None:
     known = workshop.base("in service").known
     rig = workshop.rig("in service")
-    rig.restore(FlashState(), Oracle(SEEDS, known), bytes([seed]))
+    rig.restore(FlashState(), CardOracle(SEEDS, known), bytes([seed]))
     rig.start(full=True)
     rig.press()
     weaken(rig.card)
@@ -49,10 +49,10 @@ def test_the_flash_takes_the_cell_down(workshop: Workshop, seed: int) -> None:
 
 
 @pytest.mark.parametrize("load", ["flash", "display"])
-def test_a_contact_bounces_and_the_card_goes_on(workshop: Workshop, load: str) -> None:
+def test_a_contact_bounces_and_the_card_goes_on(workshop: CardWorkshop, load: str) -> None:
     known = workshop.base("in service").known
     rig = workshop.rig("in service")
-    rig.restore(FlashState(), Oracle(SEEDS, known), b"bounce")
+    rig.restore(FlashState(), CardOracle(SEEDS, known), b"bounce")
     rig.start(full=True)
     first = rig.press()
     rig.press_with_bounce(load)
@@ -70,7 +70,7 @@ def test_a_cell_that_cannot_carry_the_chip_is_given_up() -> None:
         card.cell.fixed_mv = 2400  # 1.4 V while it runs, 2.4 V while it does not
         card.press()
         card.run_for(60_000)
-        assert card.mcu.state is State.OFF and not card.powered
+        assert card.mcu.state is ChipState.OFF and not card.powered
         assert 1 < events(card, "after a brown-out") < 50
         card.cell.fixed_ohm = 10.0
         card.power_on()

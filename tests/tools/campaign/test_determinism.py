@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).parents[3]
 RUN = """
 import hashlib, json, sys
@@ -66,12 +68,9 @@ def test_runs_are_equal_also_under_load(board: str) -> None:
     assert hashes(board, 2) != first
 
 
-OTHERS = sorted((ROOT / "build/pythons").glob("3.*/bin/python"))
-
-
-@pytest.mark.skipif(not OTHERS, reason="no other Python is installed here (.ci/pythons)")
+@needs.other_pythons.mark
 @pytest.mark.parametrize("board", ["pico", "nucleo_l476rg"])
 def test_other_pythons_give_the_same(board: str) -> None:
     expected = hashes(board, 1)
-    for python in OTHERS:
+    for python in sorted(needs.OTHER_PYTHONS.glob("3.*/bin/python")):
         assert hashes(board, 1, str(python)) == expected, python

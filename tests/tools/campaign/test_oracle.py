@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.campaign.card.oracle import Oracle, codes
+from tallystick.tools.campaign.card.oracle import CardOracle, codes
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 RFC4226 = b"12345678901234567890"
@@ -13,8 +13,8 @@ SEEDS = {"A": RFC4226, "B": b"another seed, 20 byte"}
 PUBLISHED = ("755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583")
 
 
-def oracle() -> Oracle:
-    one = Oracle(SEEDS)
+def oracle() -> CardOracle:
+    one = CardOracle(SEEDS)
     one.begin(credential="A")
     one.done(credential="A")
     return one

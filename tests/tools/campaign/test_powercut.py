@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import ExitCode
 from tallystick.tools.campaign.card import scenarios
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.commands import powercut
 from tallystick.tools.campaign.engine.animal import Animal, Patch
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan, Progress
+from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan, Progress
 
 ALL = tuple(scenarios.REGISTRY)
 
@@ -24,10 +24,10 @@ ALL = tuple(scenarios.REGISTRY)
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
-def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
+def test_no_cut_hurts(workshop: CardWorkshop, name: str) -> None:
     board = workshop.image.board.name
     sample = 0.06 if board == "pico" else 0.02
-    clean_only = Plan(board, (name,), depth=1, sample=sample)
+    clean_only = CampaignPlan(board, (name,), depth=1, sample=sample)
     result = Campaign(clean_only, workshop).run(0)
     assert result.violations == []
     assert result.scenarios[name]["operations"] > 0
@@ -36,20 +36,22 @@ def test_no_cut_hurts(workshop: Workshop, name: str) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.slow
-def test_no_cut_of_a_recovery_hurts(pico: Workshop) -> None:
-    plan = Plan("pico", ("press", "wipe-and-reseed"), depth=3, sample=0.05, deeper=60, third=20)
+def test_no_cut_of_a_recovery_hurts(pico: CardWorkshop) -> None:
+    plan = CampaignPlan(
+        "pico", ("press", "wipe-and-reseed"), depth=3, sample=0.05, deeper=60, third=20
+    )
     result = Campaign(plan, pico).run(0)
     assert result.violations == []
     assert result.distinct_states > 100
 
 
-def test_the_same_seed_gives_the_same_campaign(pico: Workshop) -> None:
-    plan = Plan("pico", ("press",), depth=1, sample=0.05, seed=7)
+def test_the_same_seed_gives_the_same_campaign(pico: CardWorkshop) -> None:
+    plan = CampaignPlan("pico", ("press",), depth=1, sample=0.05, seed=7)
     first, second = (Campaign(plan, pico) for _ in range(2))
     one, two = first.run(0), second.run(0)
     assert first._seen == second._seen
     assert one.scenarios == two.scenarios
-    assert Campaign(Plan("pico", ("press",), 1, 8, 0.05), pico).run(0).cuts > 0
+    assert Campaign(CampaignPlan("pico", ("press",), 1, 8, 0.05), pico).run(0).cuts > 0
 
 
 class _StopAfter(Progress):
@@ -63,8 +65,8 @@ class _StopAfter(Progress):
 
 
 @pytest.mark.parametrize("jobs", [0, 2])
-def test_a_stopped_campaign_goes_on(pico: Workshop, tmp_path: Path, jobs: int) -> None:
-    plan = Plan("pico", ("press",), depth=1, sample=0.3)
+def test_a_stopped_campaign_goes_on(pico: CardWorkshop, tmp_path: Path, jobs: int) -> None:
+    plan = CampaignPlan("pico", ("press",), depth=1, sample=0.3)
     state = tmp_path / "state.json"
     stopped = Campaign(plan, pico, state)
     result = stopped.run(jobs, _StopAfter(7 if jobs == 0 else 2))
@@ -99,7 +101,7 @@ def test_a_firmware_that_crashes_micropython_is_caught_and_ends_nothing() -> Non
     """It takes a worker's process with it. Its states are a violation each, the others none."""
     with _WILD.firmware() as root:
         result = Campaign(
-            Plan("pico", ("press",), sample=0.3, depth=1), Workshop.of("pico", root)
+            CampaignPlan("pico", ("press",), sample=0.3, depth=1), CardWorkshop.of("pico", root)
         ).run(1)
     kinds = {violation["kind"] for violation in result.violations}
     assert kinds == {"crash"}
@@ -108,10 +110,10 @@ def test_a_firmware_that_crashes_micropython_is_caught_and_ends_nothing() -> Non
     assert all("MicroPython ended" in violation["what"] for violation in result.violations)
 
 
-def test_a_state_file_of_another_plan_is_not_used(pico: Workshop, tmp_path: Path) -> None:
+def test_a_state_file_of_another_plan_is_not_used(pico: CardWorkshop, tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    Campaign(Plan("pico", ("press",), 1, 1, 0.1), pico, state).run(0, _StopAfter(5))
-    other = Campaign(Plan("pico", ("press",), 1, 2, 0.1), pico, state)
+    Campaign(CampaignPlan("pico", ("press",), 1, 1, 0.1), pico, state).run(0, _StopAfter(5))
+    other = Campaign(CampaignPlan("pico", ("press",), 1, 2, 0.1), pico, state)
     result = other.run(0)
     assert other._explored == result.distinct_states
 

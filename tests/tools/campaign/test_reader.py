@@ -14,10 +14,10 @@ from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.commands.replay import Replay
 from tallystick.tools.campaign.commands.subjects import find
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan
+from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
 from tallystick.tools.campaign.engine.explore import record
 from tallystick.tools.campaign.engine.subject import ViolationError
-from tallystick.tools.campaign.reader.oracle import Known, Oracle, State, Tries
+from tallystick.tools.campaign.reader.oracle import KnownReader, ReaderOracle, ReaderState, Tries
 from tallystick.tools.campaign.reader.scenarios import REGISTRY
 from tallystick.tools.campaign.reader.workshop import ReaderWorkshop
 
@@ -30,7 +30,7 @@ def _workshop() -> ReaderWorkshop:
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", REGISTRY)
 def test_no_cut_hurts(name: str) -> None:
-    result = Campaign(Plan("pico2", (name,), depth=1, sample=0.01), _workshop()).run(0)
+    result = Campaign(CampaignPlan("pico2", (name,), depth=1, sample=0.01), _workshop()).run(0)
     assert result.violations == []
     nothing_written = name == "reader-enrol-full"  # the sensor refuses
     assert (result.scenarios[name]["operations"] == 0) == nothing_written
@@ -38,7 +38,7 @@ def test_no_cut_hurts(name: str) -> None:
 
 @pytest.mark.campaign
 def test_no_cut_of_a_recovery_hurts() -> None:
-    plan = Plan("pico2", ("reader-reset-goes-on",), depth=2, sample=0.0, deeper=15)
+    plan = CampaignPlan("pico2", ("reader-reset-goes-on",), depth=2, sample=0.0, deeper=15)
     result = Campaign(plan, _workshop()).run(0)
     assert result.violations == []
     assert result.cuts > 20
@@ -118,12 +118,12 @@ def test_all_are_the_cards_and_the_readers() -> None:
         find("press", ["pico2"])
 
 
-STATE = State((("clientPin", True),), (4, False), b"", True, pin="2468")
-OTHER = State((("clientPin", True),), (6, False), b"", True, pin="2468")
+STATE = ReaderState((("clientPin", True),), (4, False), b"", True, pin="2468")
+OTHER = ReaderState((("clientPin", True),), (6, False), b"", True, pin="2468")
 
 
 def test_a_command_under_way_may_have_happened_or_not_and_the_first_look_decides() -> None:
-    oracle = Oracle(Known((STATE,)))
+    oracle = ReaderOracle(KnownReader((STATE,)))
     oracle.begin(OTHER, 0, 0, "")
     oracle.saw(options=STATE.options)
     oracle.saw(min_pin=(6, False))
@@ -132,7 +132,7 @@ def test_a_command_under_way_may_have_happened_or_not_and_the_first_look_decides
 
 
 def test_what_was_answered_is_done() -> None:
-    oracle = Oracle(Known((STATE,)))
+    oracle = ReaderOracle(KnownReader((STATE,)))
     oracle.begin(OTHER, 0, 0, "")
     oracle.done(OTHER, None, None)
     with pytest.raises(ViolationError):
@@ -149,7 +149,7 @@ def test_tries_are_paid_and_never_come_back() -> None:
 
 
 def test_a_signature_counter_goes_up() -> None:
-    oracle = Oracle(Known(signatures=4))
+    oracle = ReaderOracle(KnownReader(signatures=4))
     oracle.signed(5)
     with pytest.raises(ViolationError, match="signature 5"):
         oracle.signed(5)

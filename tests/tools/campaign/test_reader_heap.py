@@ -1,10 +1,10 @@
-"""The reader's commands work within its board's heap; docs/reader.md has the figures."""
+"""The reader's commands work within its board's heap; docs/reference/reader.md has the figures."""
 
 from __future__ import annotations
 
 import pytest
 
-from tallystick.tools.bench.reader_heap import KIB, Heaps
+from tallystick.tools.heap.reader_commands import KIB, Heaps
 
 SLACK = 2  # KiB: where things come to lie differs from run to run
 HUNGRIEST = {"reader-delete-at-wrap": 119, "reader-blobs": 112, "reader-register": 109}

@@ -9,17 +9,18 @@ import pytest
 from click.testing import CliRunner
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.commands import replay as replaying
 from tallystick.tools.campaign.commands.replay import Replay
 from tallystick.tools.campaign.commands.zoo import find
 from tallystick.tools.campaign.engine.explore import explore, record
+from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.shrink import shrink, weight
 from tests.tools.campaign.conftest import workshop_of
 
 
-def test_a_line_is_reached_in_a_tenth_of_a_second(pico: Workshop) -> None:
+def test_a_line_is_reached_in_a_tenth_of_a_second(pico: CardWorkshop) -> None:
     times = []
     for _ in range(8):
         one = Replay(pico, "pico/press/1/3p44")
@@ -39,7 +40,7 @@ def test_both_sides_of_a_cut_are_shown(line: str) -> None:
     assert result.after
 
 
-def test_before_and_after_are_what_flash_held(pico: Workshop) -> None:
+def test_before_and_after_are_what_flash_held(pico: CardWorkshop) -> None:
     one = Replay(pico, "pico/press/1/3p44")
     result = one.go()
     one.close()
@@ -48,7 +49,7 @@ def test_before_and_after_are_what_flash_held(pico: Workshop) -> None:
     assert len(content) == 88
 
 
-def test_a_cut_in_a_recovery(pico: Workshop) -> None:
+def test_a_cut_in_a_recovery(pico: CardWorkshop) -> None:
     one = Replay(pico, "pico/press/1/3p44/0s4.5/1b")
     result = one.go()
     one.close()
@@ -89,7 +90,7 @@ def test_a_cut_at_rest_reads_weak_bits_anew() -> None:
         "pico/press-at-lap/1/2p176/3f/13a",
     ],
 )
-def test_what_a_campaign_once_found_stays_mended(pico: Workshop, line: str) -> None:
+def test_what_a_campaign_once_found_stays_mended(pico: CardWorkshop, line: str) -> None:
     one = Replay(pico, line)
     result = one.go()
     one.close()
@@ -97,12 +98,25 @@ def test_what_a_campaign_once_found_stays_mended(pico: Workshop, line: str) -> N
 
 
 @pytest.mark.parametrize("line", ["", "pico", "pico/press/x", "pico/nothing/1", "pico/press/1/b"])
-def test_what_is_no_line_is_refused(pico: Workshop, line: str) -> None:
+def test_what_is_no_line_is_refused(pico: CardWorkshop, line: str) -> None:
     with pytest.raises(BadInputError):
         Replay(pico, line).go()
 
 
-def test_an_operation_that_never_comes(pico: Workshop) -> None:
+@pytest.mark.parametrize("line", ["pico/nothing/1", "pico/press/1/b", "pico/press/1/0b"])
+def test_what_does_not_fail_is_not_shrunk(pico: CardWorkshop, line: str) -> None:
+    """Nor what is no line: it was a traceback once."""
+    with pytest.raises(BadInputError, match=r"no line of a campaign|does not fail any more"):
+        shrink(pico, line)
+
+
+def test_a_line_is_what_it_was_made_of() -> None:
+    line = Line.parse(" pico/press/1/3p44/0b\n")
+    assert str(line) == "pico/press/1/3p44/0b"
+    assert line.steps() == [(3, "p44"), (0, "b")]
+
+
+def test_an_operation_that_never_comes(pico: CardWorkshop) -> None:
     one = Replay(pico, "pico/press/1/99b")
     with pytest.raises(BadInputError, match="does not come to"):
         one.go()
@@ -111,7 +125,10 @@ def test_an_operation_that_never_comes(pico: Workshop) -> None:
 
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_prompt_in_the_firmware(
-    pico: Workshop, side: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pico: CardWorkshop,
+    side: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     one = Replay(pico, "pico/press/1/3p44")
     monkeypatch.setattr("sys.stdin", io.StringIO("import board\nboard.NAME\n1 // 0\n\n"))
@@ -124,7 +141,7 @@ def test_a_prompt_in_the_firmware(
 
 def test_a_failure_shrinks_to_the_shortest_one() -> None:
     with find("show-before-commit").firmware() as root:
-        workshop = Workshop.of("pico", root)
+        workshop = CardWorkshop.of("pico", root)
     short = shrink(workshop, "pico/press/1/4xo7.3")
     assert short.cuts == 1
     assert short.kind == "replay"
@@ -132,7 +149,7 @@ def test_a_failure_shrinks_to_the_shortest_one() -> None:
     assert weight(("2b",)) < weight(("2p4",)) < weight(("0b", "0b"))
 
 
-def test_the_command_tells_by_its_exit_status(pico: Workshop) -> None:
+def test_the_command_tells_by_its_exit_status(pico: CardWorkshop) -> None:
     runner = CliRunner()
     good = runner.invoke(campaign, ["replay", "pico/press/1/2a", "--json"])
     assert good.exit_code == 0, good.output

@@ -30,14 +30,14 @@ def board(request):
 
 
 @pytest.fixture
-def card(firm, board):
+def card_in_the_field(firm, board):
     with firm.card(board) as card:
         yield card
 
 
 @pytest.fixture
-def line(card):
-    return CardConnection(DockedLink(card))
+def line(card_in_the_field):
+    return CardConnection(DockedLink(card_in_the_field))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def signed(header: Header, content: bytes, key: SigningKey | None = None) -> Upd
     return Update(header, plain + (key or SigningKey.development()).sign(plain), content)
 
 
-def test_an_update_runs_and_stays(firm, card, line, board):
+def test_an_update_runs_and_stays(firm, card_in_the_field, line, board):
     done = []
     update = firm.update(board, security=3)
     now = install(
@@ -61,19 +61,19 @@ def test_an_update_runs_and_stays(firm, card, line, board):
     assert str(IssuerSession(line).version()) == "0.2.0"
     assert done == sorted(done) and done[-1] == len(update.file_system)
     for _ in range(3):
-        card.power_off()
-        card.power_on()
-    again = CardConnection(DockedLink(card))
+        card_in_the_field.power_off()
+        card_in_the_field.power_on()
+    again = CardConnection(DockedLink(card_in_the_field))
     assert running(again).header == update.header
 
 
-def test_seed_factor_and_keys_are_untouched(firm, card, board):
-    assert press(card) == CODES[0]
-    line = CardConnection(DockedLink(card))
+def test_seed_factor_and_keys_are_untouched(firm, card_in_the_field, board):
+    assert press(card_in_the_field) == CODES[0]
+    line = CardConnection(DockedLink(card_in_the_field))
     install(line, firm.custody.channel_keys, firm.update(board))
     line.close()
-    card.run_for(1000)
-    assert press(card) == CODES[1]
+    card_in_the_field.run_for(1000)
+    assert press(card_in_the_field) == CODES[1]
 
 
 def test_the_second_update_goes_into_the_first_slot(firm, line, board):
@@ -114,20 +114,22 @@ def test_a_card_in_service_asks_for_a_press(firm, board):
     ],
 )
 def test_the_card_itself_refuses_what_is_not_for_it(
-    firm, card, line, board, unchecked, change, why
+    firm, card_in_the_field, line, board, unchecked, change, why
 ):
     update = firm.update(board)
     wrong = signed(replace(update.header, **change), update.file_system)
-    erased = card.flash.operations
+    erased = card_in_the_field.flash.operations
     with pytest.raises(CardRefusedError, match=why):
         install(line, firm.custody.channel_keys, wrong)
-    assert card.flash.operations == erased
+    assert card_in_the_field.flash.operations == erased
     assert running(line).slot == 0
 
 
-def test_another_firms_signature_is_refused_before_anything_is_erased(firm, card, line, board):
+def test_another_firms_signature_is_refused_before_anything_is_erased(
+    firm, card_in_the_field, line, board
+):
     update = firm.update(board)
-    operations = card.flash.operations
+    operations = card_in_the_field.flash.operations
     for key in (OTHER_KEY, None):
         wrong = signed(update.header, update.file_system, key)
         if key is None:  # one bit of the signature
@@ -136,7 +138,7 @@ def test_another_firms_signature_is_refused_before_anything_is_erased(firm, card
             wrong = replace(wrong, signed=bytes(damaged))
         with pytest.raises(RefusedError, match="another signing key"):
             install(line, firm.custody.channel_keys, wrong)
-    assert card.flash.operations == operations
+    assert card_in_the_field.flash.operations == operations
 
 
 def test_a_changed_image_does_not_start(firm, line, board):
@@ -157,11 +159,11 @@ def test_no_way_back_below_the_floor(firm, line, board, unchecked):
     )
 
 
-def test_an_image_that_crashes_is_left_again(firm, card, line, board):
+def test_an_image_that_crashes_is_left_again(firm, card_in_the_field, line, board):
     """The new image is signed, whole, and does not run."""
     from tallystick.tools.image import filesystem
 
-    card_board = card.board
+    card_board = card_in_the_field.board
     room = card_board.slots[0].size - card_board.flash_timing.sector
     content = filesystem.pack(
         {"main.py": b"import board\nboard.off(False)\n"},
@@ -173,25 +175,27 @@ def test_an_image_that_crashes_is_left_again(firm, card, line, board):
     with pytest.raises(Exception, match=r"exception|No card answered|went back"):
         install(line, firm.custody.channel_keys, signed(header, content))
     line.close()
-    card.power_off()
-    card.power_on()
-    again = CardConnection(DockedLink(card))
+    card_in_the_field.power_off()
+    card_in_the_field.power_on()
+    again = CardConnection(DockedLink(card_in_the_field))
     now = running(again)
     assert (now.slot, now.state, now.floor) == (0, SlotState.CONFIRMED, 0)
     again.close()
-    card.run_for(1000)
-    assert press(card) == CODES[0]
+    card_in_the_field.run_for(1000)
+    assert press(card_in_the_field) == CODES[0]
 
 
-def test_a_trial_that_nobody_confirms_is_over_at_the_next_start(firm, card, line, board):
+def test_a_trial_that_nobody_confirms_is_over_at_the_next_start(
+    firm, card_in_the_field, line, board
+):
     channel = field.SecureChannel.open(line, firm.custody.channel_keys)
     field._send(channel, firm.update(board), lambda at, total: None, None)
     line.t1.resynchronise()
     assert (running(line).slot, running(line).state) == (1, SlotState.TRIED)
     line.close()
-    card.run_for(1000)
-    assert press(card) == CODES[0]  # the press is that next start
-    assert running(CardConnection(DockedLink(card))).slot == 0
+    card_in_the_field.run_for(1000)
+    assert press(card_in_the_field) == CODES[0]  # the press is that next start
+    assert running(CardConnection(DockedLink(card_in_the_field))).slot == 0
 
 
 def test_a_card_on_trial_takes_no_other_update(firm, line, board):
@@ -241,7 +245,7 @@ def test_commands_out_of_order_are_refused(firm, line, board):
     for p1 in (field.P1_SWITCH, 0x7F):
         assert field._install(channel, p1).sw in (0x6985, 0x6A86)
     assert field._install(channel, field.P1_CONFIRM).sw == 0x9000  # nothing to do
-    load = field.Command(0x80, field.INS_LOAD, 0, 0, bytes(4) + bytes(8))
+    load = field.CommandApdu(0x80, field.INS_LOAD, 0, 0, bytes(4) + bytes(8))
     assert channel.transmit(load).sw == 0x6985
 
 

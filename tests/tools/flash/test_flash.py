@@ -1,6 +1,6 @@
 """Flashing against stand-ins for the wire: a prompt that speaks raw mode byte by byte, a folder as
 the boot ROM's drive, scripts that record how OpenOCD and dfu-util were called. No board is
-attached; docs/boards.md says what that leaves open."""
+attached; docs/reference/boards.md says what that leaves open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from tallystick.common.errors import NoDeviceError
 from tallystick.emulator.boards import find
-from tallystick.emulator.boards.board import FLASH_BASE
+from tallystick.emulator.chips import rp2040
 from tallystick.tools import uf2
 from tallystick.tools.flash.cli import flash
 from tallystick.tools.flash.drive import DriveTarget, drives
@@ -107,7 +107,7 @@ def test_a_uf2_onto_the_drive(job, drive, tmp_path):
     outcome, _ = run(job, lambda: DriveTarget(drive))
     assert outcome.result == "written"  # the boot ROM tells nothing back
     runs = dict(uf2.decode((drive / "card.uf2").read_bytes()))
-    base = FLASH_BASE["rp2040"]
+    base = rp2040.CHIP.flash_base
     assert runs[job.address][: len(job.data)] == job.data
     assert runs[base + job.board.record.address] == b"\xff" * job.board.record.size
 

@@ -10,7 +10,6 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.identity import DEVELOPMENT_MASTER, SIZE, Identity
 from tallystick.common.secret import Secret
 from tallystick.emulator.boards import BOARDS
-from tallystick.emulator.boards.board import FLASH_BASE
 from tallystick.tools.image.cards import read_csv, read_master, running_numbers, write_segments
 from tallystick.tools.image.cli import image
 
@@ -59,7 +58,7 @@ def test_segments_go_where_the_card_looks(board, tmp_path):
         wanted = Identity.derive(serial, 20260102, MASTER.reveal()).encode()
         assert (tmp_path / "out" / f"{serial}.bin").read_bytes() == wanted
         path = tmp_path / "out" / f"{serial}.hex"
-        address = FLASH_BASE[board.chip] + board.identity.address
+        address = board.chip.flash_base + board.identity.address
         assert IntelHex(str(path)).tobinstr(address, size=SIZE) == wanted
         assert path.stat().st_mode & 0o077 == 0
 

@@ -10,18 +10,21 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from intelhex import IntelHex
 from PIL import Image as Picture
 
+from tallystick.cli import tally
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import BOARDS, READERS, find
-from tallystick.emulator.boards.board import FLASH_BASE
+from tallystick.emulator.boards import ALL, find
+from tallystick.emulator.chips import rp2040
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import uf2
 from tallystick.tools.image import memory, sizes
 from tallystick.tools.image.build import build, write
+from tallystick.tools.image.compile import compile_text
 from tallystick.tools.image.header import SIZE, Header, parse_version
 from tallystick.tools.image.inspect import inspect
 from tallystick.tools.image.keys import SigningKey, is_signed, load, point_x, read_public
@@ -29,7 +32,7 @@ from tallystick.tools.image.merge import merge, read_parts
 from tallystick.tools.image.verify import verify
 
 KEY = SigningKey.of(bytes(range(32)))
-PAIRS = [(device, name) for name, board in (BOARDS | READERS).items() for device in (board.device,)]
+PAIRS = [(device, name) for name, board in ALL.items() for device in (board.device,)]
 
 
 @pytest.fixture(scope="module", params=PAIRS, ids="-".join)
@@ -42,6 +45,12 @@ def built(request):
 def folder(built, tmp_path):
     write(built, tmp_path)
     return tmp_path
+
+
+def test_the_version_asked_for_is_in_the_image(built):
+    module = f"{built.device}/version.py"
+    text = {"card": "VERSION = (1, 2, 3)\n", "reader": "NUMBER = 0x10203\n"}[built.device]
+    assert built.files[module.replace(".py", ".mpy")] == compile_text(text, module)
 
 
 def test_two_folders_and_two_times_give_the_same_bytes(tmp_path, built):
@@ -77,7 +86,7 @@ def _litter(folder, names):
 
 def test_hex_uf2_and_bin_hold_the_same(built, folder):
     images = [Image.load(folder / f"{built.device}.{kind}") for kind in ("bin", "hex")]
-    if built.board.chip.startswith("rp2"):
+    if built.board.chip.uf2_family is not None:
         images.append(Image.load(folder / f"{built.device}.uf2"))
     contents = []
     for image in images:
@@ -93,10 +102,10 @@ def test_hex_uf2_and_bin_hold_the_same(built, folder):
 def test_a_uf2_that_is_dragged_makes_the_boot_record_blank(built, folder):
     """Or a board that was updated in the field would go on with the image in its other slot."""
     file, record = folder / f"{built.device}.uf2", built.board.record
-    assert file.exists() == built.board.chip.startswith("rp2")
+    assert file.exists() == (built.board.chip.uf2_family is not None)
     if record is not None and file.exists():
         runs = dict(uf2.decode(file.read_bytes()))
-        assert runs[FLASH_BASE[built.board.chip] + record.address] == b"\xff" * record.size
+        assert runs[built.board.chip.flash_base + record.address] == b"\xff" * record.size
 
 
 def test_nothing_is_written_outside_the_firmwares_area(built):
@@ -175,11 +184,18 @@ def test_inspect_shows_header_files_and_areas(built, folder):
         assert found.signed_by == "another key"
         assert inspect(folder / f"{built.device}.update").header == found.header
     assert found.files == {name: len(data) for name, data in sorted(built.files.items())}
-    end = FLASH_BASE[built.board.chip]
+    end = built.board.chip.flash_base
     for area in found.areas:
         assert area.address == end and area.size > 0
         end += area.size
-    assert end == FLASH_BASE[built.board.chip] + built.board.flash_size
+    assert end == built.board.chip.flash_base + built.board.flash_size
+
+
+def test_a_picture_that_would_be_no_png_is_refused(built, folder, tmp_path):
+    words = ["image", "inspect", str(folder / f"{built.device}.bin"), "--board", built.board.name]
+    result = CliRunner().invoke(tally, [*words, "--picture", str(tmp_path / "map.svg")])
+    assert isinstance(result.exception, BadInputError) and ".png" in result.exception.todo
+    assert not (tmp_path / "map.svg").exists()
 
 
 def test_the_picture_shows_every_area(built, folder, tmp_path):
@@ -206,9 +222,9 @@ def test_sizes_against_the_committed_figures(built):
 
 def test_micropython_image_and_identity_in_one_hex(built, tmp_path):
     board = built.board
-    base = FLASH_BASE[board.chip]
+    base = board.chip.flash_base
     python = bytes(range(256)) * 64
-    (tmp_path / "base.uf2").write_bytes(uf2.encode(python, base, uf2.FAMILY_RP2040))
+    (tmp_path / "base.uf2").write_bytes(uf2.encode(python, base, rp2040.CHIP.uf2_family))
     identity = b"\x55" * 134
     data = merge(board, read_parts(tmp_path / "base.uf2"), [(built.address, built.flash)], identity)
     (tmp_path / "all.hex").write_bytes(data)
@@ -220,7 +236,7 @@ def test_micropython_image_and_identity_in_one_hex(built, tmp_path):
 
 
 def test_a_micropython_that_reaches_into_our_areas_is_refused(built):
-    base = FLASH_BASE[built.board.chip]
+    base = built.board.chip.flash_base
     first = min(built.board.identity.address, built.board.storage.address)
     for address in (base + first - 4, base + built.board.journal.address):
         with pytest.raises(BadInputError, match="reaches"):
@@ -232,7 +248,7 @@ def test_a_micropython_that_reaches_into_our_areas_is_refused(built):
 def test_a_file_without_micropython_is_refused(built, tmp_path):
     """Else a production programmer would make cards that do not start."""
     (tmp_path / "empty.hex").write_bytes(b"")
-    base = FLASH_BASE[built.board.chip]
+    base = built.board.chip.flash_base
     for parts in (read_parts(tmp_path / "empty.hex"), [(base + 256, bytes(16))]):
         with pytest.raises(BadInputError, match="nothing at"):
             merge(built.board, parts, [(built.address, built.flash)])
@@ -251,7 +267,7 @@ def test_files_that_are_no_images(tmp_path):
 @given(st.binary(min_size=1, max_size=3000), st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
 def test_uf2_there_and_back(data, address):
-    runs = uf2.decode(uf2.encode(data, address, uf2.FAMILY_RP2040))
+    runs = uf2.decode(uf2.encode(data, address, rp2040.CHIP.uf2_family))
     assert [start for start, _ in runs] == [address]
     assert runs[0][1][: len(data)] == data
 

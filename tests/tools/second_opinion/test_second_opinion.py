@@ -16,19 +16,20 @@ from pathlib import Path
 import pytest
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import find
+from tallystick.emulator.boards import BOARDS, KIT
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.tools.bench.fresh import card
+from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 from tallystick.tools.second_opinion import costs, opinion
 from tallystick.tools.second_opinion.chip import SecondChip
 from tallystick.tools.second_opinion.firmware import read_firmware
 from tallystick.tools.second_opinion.parts import DISPLAY, END, FLASH, ChipMarks, Part, side_by_side
+from tests import needs
 from tests.tools.second_opinion.thumb import button_input, flash_commands, i2c, program, uf2
 
 UF2 = os.environ.get("TALLY_RP2040_UF2", "")
-BOARD = find("pico")
+BOARD = BOARDS[KIT]
 ERASE_AT = 0x1FF000
 NO_PIN = 31  # always reads low
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
@@ -195,14 +196,7 @@ def test_a_micropython_that_does_not_run_the_measuring_program_is_a_clear_error(
         costs.compare_costs(path, "pico")
 
 
-needs_micropython = pytest.mark.skipif(
-    not UF2,
-    reason="!! no second opinion: set TALLY_RP2040_UF2 to MicroPython's .uf2 for the Raspberry Pi "
-    "Pico (docs/testing.md says how to get one)",
-)
-
-
-@needs_micropython
+@needs.second_opinion.mark
 def test_what_is_charged_for_is_what_was_measured():
     """Hashes within their overhead; nothing is off by a factor."""
     figures = {cost.name: cost for cost in costs.compare_costs(Path(UF2), "pico")}
@@ -212,7 +206,7 @@ def test_what_is_charged_for_is_what_was_measured():
         assert 0.5 < figures[name].us / figures[name].other_us < 2, name
 
 
-@needs_micropython
+@needs.second_opinion.mark
 def test_both_emulators_give_the_same_codes_and_the_same_journal():
     verdict = opinion.compare(Path(UF2), 3)
     assert verdict.agrees, verdict

@@ -17,7 +17,7 @@ from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.selftest import checks, report
-from tallystick.tools.selftest.checks import Verdict, randomness_fault
+from tallystick.tools.selftest.checks import CheckVerdict, randomness_fault
 from tests.tools.flash.conftest import BOARDS, custody, firm, outputs  # noqa: F401
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -44,28 +44,28 @@ class Hand:
 
 
 @pytest.fixture(params=BOARDS)
-def card(request, firm):  # noqa: F811
+def tested_card(request, firm):  # noqa: F811
     with firm.blank(request.param) as card:
         card.power_on()
         yield card
 
 
 @pytest.fixture
-def line(card):
-    return CardConnection(DockedLink(card))
+def line(tested_card):
+    return CardConnection(DockedLink(tested_card))
 
 
 def verdicts(board):
     return {check.name: check.verdict for check in board.checks}
 
 
-def test_a_good_board_passes(card, line):
-    hand = Hand(card)
+def test_a_good_board_passes(tested_card, line):
+    hand = Hand(tested_card)
     board = checks.run(line, hand)
-    assert board.good and set(verdicts(board).values()) == {Verdict.PASSED}, board.checks
-    assert card.frame().blank  # the pattern is gone
+    assert board.good and set(verdicts(board).values()) == {CheckVerdict.PASSED}, board.checks
+    assert tested_card.frame().blank  # the pattern is gone
     pattern = hand.frames[0]
-    assert board.version.board == card.board.name
+    assert board.version.board == tested_card.board.name
     rows = [
         pattern.pixels[i * pattern.width : (i + 1) * pattern.width] for i in range(pattern.height)
     ]
@@ -76,21 +76,21 @@ def test_a_good_board_passes(card, line):
 def test_unattended_skips_what_needs_a_person(line):
     board = checks.run(line, None)
     assert board.good
-    skipped = {name for name, verdict in verdicts(board).items() if verdict is Verdict.SKIPPED}
+    skipped = {name for name, verdict in verdicts(board).items() if verdict is CheckVerdict.SKIPPED}
     assert skipped == {"display", "button"}
     page = report.page(board, port="/dev/ttyACM0", time=NOON)
     assert ">passed, without display and button<" in page
 
 
-def test_a_dead_display_and_a_dead_button_are_found(card, line):
-    board = checks.run(line, Hand(card, presses=False, sees=False))
+def test_a_dead_display_and_a_dead_button_are_found(tested_card, line):
+    board = checks.run(line, Hand(tested_card, presses=False, sees=False))
     found = verdicts(board)
-    assert found["display"] is found["button"] is Verdict.FAILED
+    assert found["display"] is found["button"] is CheckVerdict.FAILED
     assert not board.good
 
 
-def test_flash_that_fails_is_found(card, line):
-    board = card.board
+def test_flash_that_fails_is_found(tested_card, line):
+    board = tested_card.board
     slot = board.slots[1]
 
     def worn(operation):
@@ -98,34 +98,34 @@ def test_flash_that_fails_is_found(card, line):
             return Failure(operation.old)
         return None
 
-    card.flash.fault_plan, card.flash.can_fail = worn, True
-    assert verdicts(checks.run(line, None))["flash"] is Verdict.FAILED
+    tested_card.flash.fault_plan, tested_card.flash.can_fail = worn, True
+    assert verdicts(checks.run(line, None))["flash"] is CheckVerdict.FAILED
 
 
-def test_flash_that_keeps_a_bit_is_found(card, line):
+def test_flash_that_keeps_a_bit_is_found(tested_card, line):
     """The chip reports success, and the bit is wrong."""
-    slot = card.board.slots[1]
-    program = card.flash.program
+    slot = tested_card.board.slots[1]
+    program = tested_card.flash.program
 
     def bad(address, data):
         good = program(address, data)
-        if address >= slot.end - card.board.flash_timing.sector:
-            card.flash.memory[address] &= 0xFE if data[0] & 1 else 0xFF
+        if address >= slot.end - tested_card.board.flash_timing.sector:
+            tested_card.flash.memory[address] &= 0xFE if data[0] & 1 else 0xFF
         return good
 
-    card.flash.program = bad
-    card.mcu.flash.program = bad
-    assert verdicts(checks.run(line, None))["flash"] is Verdict.FAILED
+    tested_card.flash.program = bad
+    tested_card.mcu.flash.program = bad
+    assert verdicts(checks.run(line, None))["flash"] is CheckVerdict.FAILED
 
 
-def test_the_self_test_touches_no_other_flash(card, line):
-    board = card.board
+def test_the_self_test_touches_no_other_flash(tested_card, line):
+    board = tested_card.board
     sector = board.flash_timing.sector
-    before = bytes(card.flash.memory)
-    checks.run(line, Hand(card))
-    assert bytes(card.flash.memory) == before
+    before = bytes(tested_card.flash.memory)
+    checks.run(line, Hand(tested_card))
+    assert bytes(tested_card.flash.memory) == before
     tested = (board.slots[1].end - sector) // sector
-    assert card.flash.erases.get(tested) == 3
+    assert tested_card.flash.erases.get(tested) == 3
 
 
 def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
@@ -135,17 +135,17 @@ def test_a_card_in_service_is_tested_by_its_firm_only(firm):  # noqa: F811
             checks.run(line, Hand(card))
         assert card.frame().blank
         # The card itself refuses, too.
-        pattern = checks.Command(0x80, checks.INS_SELF_TEST, checks.PATTERN)
+        pattern = checks.CommandApdu(0x80, checks.INS_SELF_TEST, checks.PATTERN)
         assert line.transmit(pattern).sw == 0x6982
         channel = SecureChannel.open(line, firm.custody.channel_keys)
         board = checks.run(line, Hand(card), transmitter=channel)
-        assert verdicts(board)["display"] is Verdict.PASSED
-        assert verdicts(board)["flash"] is Verdict.SKIPPED
+        assert verdicts(board)["display"] is CheckVerdict.PASSED
+        assert verdicts(board)["flash"] is CheckVerdict.SKIPPED
 
 
 def test_an_unknown_part_is_refused(line):
     with pytest.raises(RefusedError, match="6A86"):
-        line.transmit(checks.Command(0x80, checks.INS_SELF_TEST, 0x66)).require("do")
+        line.transmit(checks.CommandApdu(0x80, checks.INS_SELF_TEST, 0x66)).require("do")
 
 
 # -- randomness --------------------------------------------------------------------------------
@@ -180,8 +180,8 @@ def test_broken_sources_are_found(data):
 # -- reports -----------------------------------------------------------------------------------
 
 
-def test_junit_and_page(card, line):
-    board = checks.run(line, Hand(card, presses=False))
+def test_junit_and_page(tested_card, line):
+    board = checks.run(line, Hand(tested_card, presses=False))
     suite = ET.fromstring(report.junit(board, time=NOON)).find("testsuite")
     assert suite.get("tests") == "6" and suite.get("failures") == "1"
     assert (

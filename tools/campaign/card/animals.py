@@ -21,7 +21,7 @@ _CODE = "            code = store.take_code(cell_state=state)\n"
 _KEEP = "            _keep_code(display, button, code, state)\n"
 _SHOW = "            screens.code(display, code, state, 100)\n"
 _PUT = (
-    "    store.commit(\n        name=name,\n        secret=bytes(key[2:]),\n"
+    "    store.commit(\n        name=name,\n        seed=bytes(key[2:]),\n"
     '        digits=key[1],\n        moving_factor=int.from_bytes(moving_factor, "big"),\n    )\n'
 )
 _KEYS = "    store.commit(keys=bytes(keys), kvn=data[0], life_cycle=life_cycle)\n"
@@ -29,7 +29,7 @@ _DAMAGED = "            if self._last_written(sector) >= 0:\n                rai
 _ERASED = "            if sector != home and self._erased(sector):\n"
 _UNCOMMITTED = (
     "            from lib import hotp\n\n"
-    "            code = hotp.code(store.secret, store.moving_factor, store.digits)\n"
+    "            code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
 )
 
 ANIMALS = (
@@ -175,19 +175,19 @@ ANIMALS = (
         ("key-rotation",),
     ),
     Animal(
-        "name-before-secret", "The credential's name is saved, then its secret.",
+        "name-before-seed", "The credential's name is saved, then its seed.",
         (Patch(_OATH, _PUT,
                "    store.commit(name=name, digits=key[1], moving_factor=0)\n"
-               "    store.commit(secret=bytes(key[2:]))\n"),),
+               "    store.commit(seed=bytes(key[2:]))\n"),),
         ("provisioning", "wipe-and-reseed"),
     ),
     Animal(
-        "factor-after-secret", "The new secret is saved, then its moving factor.",
+        "factor-after-seed", "The new seed is saved, then its moving factor.",
         (Patch(_OATH, _PUT,
-               "    store.commit(name=name, secret=bytes(key[2:]), digits=key[1])\n"
+               "    store.commit(name=name, seed=bytes(key[2:]), digits=key[1])\n"
                "    store.commit(moving_factor=0)\n"),
-         Patch(_OATH, "    store.commit(name=b\"\", secret=b\"\", moving_factor=0)\n",
-               "    store.commit(name=b\"\", secret=b\"\")\n")),
+         Patch(_OATH, "    store.commit(name=b\"\", seed=b\"\", moving_factor=0)\n",
+               "    store.commit(name=b\"\", seed=b\"\")\n")),
         ("wipe-and-reseed",),
     ),
     Animal(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tallystick.provisioning.card.issuer import LifeCycle
-from tallystick.tools.campaign.card.oracle import Known
-from tallystick.tools.campaign.card.rig import NO_KEYS, Rig
+from tallystick.tools.campaign.card.oracle import KnownCard
+from tallystick.tools.campaign.card.rig import NO_KEYS, CardRig
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import split
 from tallystick.tools.campaign.engine.flash_state import PIECE
+from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError
 
 
@@ -31,7 +31,7 @@ def cut_at_rest(node: Node) -> bool:
     return len(node.path) == 1 or node.digest[2] % 4 == 0
 
 
-def judge(rig: Rig, kind: str, node: Node) -> None:
+def judge(rig: CardRig, kind: str, node: Node) -> None:
     """Starts the card and looks. Raises ViolationError."""
     try:
         _judge(rig, kind, node)
@@ -42,16 +42,16 @@ def judge(rig: Rig, kind: str, node: Node) -> None:
 
 def _has_nothing_to_lose(node: Node) -> bool:
     """A card that never left the factory's state, with a sector that wore out at its first write:
-    it may say DAMAGED, and does not leave the factory (docs/powercuts.md)."""
-    known, new = node.known, Known()
-    assert isinstance(known, Known)
+    it may say DAMAGED, and does not leave the factory (docs/findings/powercuts.md)."""
+    known, new = node.known, KnownCard()
+    assert isinstance(known, KnownCard)
     untouched = (known.credentials, known.life_cycles, known.keys) == (
         new.credentials, new.life_cycles, new.keys,
     )  # fmt: skip
     return bool(node.flash.worn) and untouched
 
 
-def _judge(rig: Rig, kind: str, node: Node) -> None:
+def _judge(rig: CardRig, kind: str, node: Node) -> None:
     digest = node.digest
     from_all_sides = thorough(node, rig.card.board.flash_timing.program_unit)
     # A cell that comes back and a press later: two starts. A press that wakes a card whose last
@@ -62,7 +62,7 @@ def _judge(rig: Rig, kind: str, node: Node) -> None:
         _second_start(rig)
 
 
-def _look_at(rig: Rig, kind: str, *, at_once: bool) -> None:
+def _look_at(rig: CardRig, kind: str, *, at_once: bool) -> None:
     if kind == "wire":
         rig.start(docked=True)
         _ask(rig)
@@ -75,12 +75,12 @@ def _look_at(rig: Rig, kind: str, *, at_once: bool) -> None:
         _need_code(rig, rig.press_quickly())
 
 
-def _need_code(rig: Rig, code: str | None) -> None:
+def _need_code(rig: CardRig, code: str | None) -> None:
     if code is None and rig.oracle.needs_code():
         raise ViolationError("dead", "a press showed no code")
 
 
-def _ask(rig: Rig) -> str:
+def _ask(rig: CardRig) -> str:
     """What the card says over the wire; returns its key set."""
     rig.oracle.life_cycle(rig.ask_life_cycle())
     keys = rig.key_set()
@@ -89,7 +89,7 @@ def _ask(rig: Rig) -> str:
     return keys
 
 
-def _second_start(rig: Rig) -> None:
+def _second_start(rig: CardRig) -> None:
     """Power off and on, everything through the real reset; then the station finishes its job."""
     rig.stop()
     rig.start(full=True)

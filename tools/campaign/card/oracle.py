@@ -34,7 +34,7 @@ def codes(seed: bytes, digits: int = 6) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownCard:
     """What is known of a card. Sets are sorted tuples, so that equal knowledge is equal.
 
     credentials: names of seeds that may be in it ("": none). life_cycles, keys: likewise.
@@ -49,16 +49,16 @@ class Known:
     server: tuple[tuple[str, int], ...] = ()
     cuts: int = 0
 
-    def after_cut(self) -> Known:
+    def after_cut(self) -> KnownCard:
         return replace(self, cuts=self.cuts + 1)
 
 
-class Oracle:
+class CardOracle:
     """Takes note of what is seen from outside, and raises ViolationError."""
 
-    def __init__(self, seeds: dict[str, bytes], known: Known | None = None) -> None:
+    def __init__(self, seeds: dict[str, bytes], known: KnownCard | None = None) -> None:
         self._seeds = seeds
-        self.known = known or Known()
+        self.known = known or KnownCard()
 
     # -- what the station does -----------------------------------------------------------------
 

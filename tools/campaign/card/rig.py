@@ -11,7 +11,7 @@ from typing import TypeVar
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity, kdf3
 from tallystick.common.secret import Secret
-from tallystick.emulator.chip.mcu import State
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import MS, FirmwareCrashError
 from tallystick.emulator.devices.image import Image
@@ -21,16 +21,17 @@ from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card import oath
-from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, Command
+from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle, WrappedKey
 from tallystick.provisioning.card.scp03 import InitializeUpdate, SecureChannel, SecureChannelError
+from tallystick.provisioning.credential import SIX_DIGITS
 from tallystick.provisioning.custody.derivation import (
     SoftwareChannelKeys,
     SoftwareSealed,
     aes_cbc,
     check_value,
 )
-from tallystick.tools.campaign.card.oracle import Known, Oracle
+from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
 from tallystick.tools.campaign.engine import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
@@ -60,7 +61,7 @@ class _Seed(SoftwareSealed):
         return self._value.reveal()
 
 
-class _Line:
+class _DockLine:
     """A ByteLink to the docked card; waiting lets the card's time pass."""
 
     name = "emulated"
@@ -95,14 +96,14 @@ class _Line:
 
 
 @dataclass
-class Rig:
+class CardRig:
     """One card, used again and again. `on_operation` is told of every flash operation, and may
     answer with a fault."""
 
     image: Image
     card: Card = field(init=False)
     range: FlashRange = field(init=False)
-    oracle: Oracle = field(init=False)
+    oracle: CardOracle = field(init=False)
     on_operation: Callable[[FlashOperation], Fault] | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +113,7 @@ class Rig:
         self.card.mcu.on_brown_out = self._note_cut
         region = self.card.board.journal
         self.range = FlashRange(self.card.flash, region.address, b"\xff" * region.size)
-        self.oracle = Oracle(SEEDS)
+        self.oracle = CardOracle(SEEDS)
         self.worn: frozenset[int] = frozenset()
         self._snapshots: dict[str, CardSnapshot] = {}
         self._rng = random.Random(0)
@@ -123,7 +124,7 @@ class Rig:
         self._seen = b""
         self._dark_glass = bytes(len(self.card.display.pixels))
         self._code: str | None = None
-        self._line = _Line(self.card)
+        self._line = _DockLine(self.card)
         self._connection: CardConnection | None = None
 
     @property
@@ -131,7 +132,7 @@ class Rig:
         return self.card
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownCard:
         return self.oracle.known
 
     def close(self) -> None:
@@ -146,7 +147,7 @@ class Rig:
         """States are told by what differs from `base` from now on."""
         self.range = FlashRange(self.card.flash, self.range.first, base)
 
-    def restore(self, state: FlashState, oracle: Oracle, seed: bytes) -> None:
+    def restore(self, state: FlashState, oracle: CardOracle, seed: bytes) -> None:
         """The card lies there without power, its flash in this state."""
         self.card.mcu.power_off()
         self.card.clock.clear()
@@ -190,7 +191,7 @@ class Rig:
         self._slot = slot if operation.kind == "program" else self._slot
         if fault is None and operation.address & -self.range.flash.timing.sector in self.worn:
             self.oracle.cut()  # what the worn flash left counts like what a cut leaves
-            reported = self.card.board.chip == "stm32l4"  # the others' flash says nothing
+            reported = self.card.board.chip.reports_flash_errors
             return Failure(faults.apply("f", operation).content, reported)
         return fault
 
@@ -246,7 +247,7 @@ class Rig:
             card.run_for(_TO_SLEEP_MS)
             card.cell.fixed_mv = None
             if name == "press":
-                self._asleep = values(card.mcu.family)
+                self._asleep = values(card.mcu.registers)
             card.mcu.hold_at_look(self.range.first, self.range.end)
             card.button.push()
             card.mcu.run(card.clock.now + 100_000)
@@ -322,7 +323,7 @@ class Rig:
         """Like `press` of a card that went to sleep with everything in order, from the point where
         the firmware first looks at the flash, and without waiting for the dark. `slept`: it did,
         although it does not look so because of a shortcut like this one."""
-        asleep = slept or values(self.card.mcu.family) == self._asleep
+        asleep = slept or values(self.card.mcu.registers) == self._asleep
         if "press" not in self._snapshots or not asleep:
             self._run(self.card.press)
             return self.look()
@@ -412,7 +413,7 @@ class Rig:
         """Which of the key sets the card proves to have, by its cryptogram."""
         connection = self.connect()
         challenge = b"campaign"
-        answer = self._talk(lambda: connection.transmit(Command(0x80, 0x50, 0, 0, challenge)))
+        answer = self._talk(lambda: connection.transmit(CommandApdu(0x80, 0x50, 0, 0, challenge)))
         if answer.sw != 0x9000:
             return NO_KEYS
         update = InitializeUpdate.parse(answer.data)
@@ -459,7 +460,7 @@ class Rig:
         """Stores the seed of this name; afterwards its factor is 0."""
         channel = self._oath(keys)
         self.oracle.begin(credential=seed)
-        self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), 6))
+        self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), SIX_DIGITS))
         self.oracle.done(credential=seed)
 
     def delete_seed(self, keys: str, *, reset: bool = False) -> None:
@@ -477,7 +478,9 @@ class Rig:
         """The whole HMAC over the wire: its code is noted like any."""
         channel = self._oath(keys)
         data = b"\x71\x0a" + SERIAL.encode() + b"\x74\x00"
-        response = self._obey(lambda: channel.transmit(Command(0, oath.INS_CALCULATE, 0, 0, data)))
+        response = self._obey(
+            lambda: channel.transmit(CommandApdu(0, oath.INS_CALCULATE, 0, 0, data))
+        )
         value = response.require("calculate")[3:]
         at = value[19] & 15
         number = int.from_bytes(value[at : at + 4], "big") & 0x7FFFFFFF
@@ -517,4 +520,4 @@ class Rig:
     @property
     def asleep(self) -> bool:
         """Dark and waiting for the button: in its lowest power state, or what stands for it."""
-        return self.card.mcu.state in (State.ASLEEP, State.RUNNING) and self._dark()
+        return self.card.mcu.state in (ChipState.ASLEEP, ChipState.RUNNING) and self._dark()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tallystick.provisioning.card.issuer import LifeCycle
-from tallystick.tools.campaign.card.rig import Rig
+from tallystick.tools.campaign.card.rig import CardRig
 
 Start = Literal["factory", "provisioned", "in service", "before wrap", "before lap"]
 Judge = Literal["press", "wire"]
@@ -27,7 +27,7 @@ class Scenario:
     sentence: str
     start: Start
     judge: Judge
-    run: Callable[[Rig], None]
+    run: Callable[[CardRig], None]
 
 
 REGISTRY: dict[str, Scenario] = {}
@@ -38,14 +38,14 @@ def register(scenario: Scenario) -> Scenario:
     return scenario
 
 
-def _first_boot(rig: Rig) -> None:
+def _first_boot(rig: CardRig) -> None:
     rig.start(full=True)
     rig.press()
     rig.stop()
     rig.start(full=True)
 
 
-def provision(rig: Rig) -> None:
+def provision(rig: CardRig) -> None:
     """What the station does to a new card, from its dock to being in service."""
     rig.start(docked=True, full=True)
     rig.put_key("transport", "firm1", LifeCycle.INITIALIZED)
@@ -56,7 +56,7 @@ def provision(rig: Rig) -> None:
     rig.undock()
 
 
-def _rotation(rig: Rig) -> None:
+def _rotation(rig: CardRig) -> None:
     rig.start(docked=True, full=True)
     rig.put_key("firm1", "firm2", LifeCycle.SECURED)
     rig.put_key("firm2", "firm1", LifeCycle.SECURED)
@@ -64,13 +64,13 @@ def _rotation(rig: Rig) -> None:
     rig.press()
 
 
-def _press(rig: Rig) -> None:
+def _press(rig: CardRig) -> None:
     rig.start(full=True)
     for _ in range(3):
         rig.press()
 
 
-def _docked_press(rig: Rig) -> None:
+def _docked_press(rig: CardRig) -> None:
     rig.start(docked=True, full=True)
     rig.connect()
     for _ in range(2):
@@ -78,13 +78,13 @@ def _docked_press(rig: Rig) -> None:
     rig.undock()
 
 
-def _wrap(rig: Rig) -> None:
+def _wrap(rig: CardRig) -> None:
     rig.start(full=True)
     for _ in range(3):
         rig.press()
 
 
-def _reseed(rig: Rig) -> None:
+def _reseed(rig: CardRig) -> None:
     rig.start(docked=True, full=True)
     rig.delete_seed("firm1")
     rig.put_seed("firm1", "B")
@@ -95,14 +95,14 @@ def _reseed(rig: Rig) -> None:
     rig.press()
 
 
-def _terminate(rig: Rig) -> None:
+def _terminate(rig: CardRig) -> None:
     rig.start(docked=True, full=True)
     rig.set_status("firm1", LifeCycle.TERMINATED)
     rig.undock()
     rig.press()
 
 
-def _low_cell(rig: Rig) -> None:
+def _low_cell(rig: CardRig) -> None:
     """On the way down, low, then critical, then a new cell: two changes of the cell's state."""
     cell = rig.card.cell
     try:
@@ -122,7 +122,7 @@ def _low_cell(rig: Rig) -> None:
         cell.fixed_mv = None
 
 
-def _brown_out(rig: Rig) -> None:
+def _brown_out(rig: CardRig) -> None:
     """Under the flash, before anything is shown; under the display, as a code comes up."""
     rig.start(full=True)
     rig.press()

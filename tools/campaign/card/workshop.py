@@ -7,45 +7,45 @@ from pathlib import Path
 
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.card.judge import cut_at_rest, judge
-from tallystick.tools.campaign.card.oracle import Known, Oracle
-from tallystick.tools.campaign.card.rig import SEEDS, Rig
+from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
+from tallystick.tools.campaign.card.rig import SEEDS, CardRig
 from tallystick.tools.campaign.card.scenarios import REGISTRY, Scenario, Start, provision
 from tallystick.tools.campaign.engine.flash_state import FlashState
 from tallystick.tools.campaign.engine.subject import Node, image_under_test
 
 
 @dataclass(frozen=True)
-class Base:
+class CardStart:
     """Content of the journal, and what is known of the card."""
 
     content: bytes
-    known: Known
+    known: KnownCard
 
 
-class Workshop:
+class CardWorkshop:
     """`image`: of the firmware under test. Bases are made when first asked for."""
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self._bases: dict[str, Base] = {}
+        self._bases: dict[str, CardStart] = {}
 
     @classmethod
-    def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> Workshop:
+    def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> CardWorkshop:
         """See `image_under_test`."""
         return cls(image_under_test("card", board, root, readable=readable))
 
-    def base(self, start: Start) -> Base:
+    def base(self, start: Start) -> CardStart:
         if start not in self._bases:
-            rig = Rig(self.image)
+            rig = CardRig(self.image)
             try:
                 self._bases[start] = self._make(rig, start)
             finally:
                 rig.close()
         return self._bases[start]
 
-    def rig(self, start: Start) -> Rig:
+    def rig(self, start: Start) -> CardRig:
         """A rig whose states are told by what differs from this start."""
-        rig = Rig(self.image)
+        rig = CardRig(self.image)
         rig.use_base(self.base(start).content)
         rig.prepare()
         return rig
@@ -53,32 +53,32 @@ class Workshop:
     def scenario(self, name: str) -> Scenario:
         return REGISTRY[name]
 
-    def begin(self, rig: Rig, scenario: Scenario, seed: int) -> None:
+    def begin(self, rig: CardRig, scenario: Scenario, seed: int) -> None:
         known = self.base(scenario.start).known
-        rig.restore(FlashState(), Oracle(SEEDS, known), f"{seed}".encode())
+        rig.restore(FlashState(), CardOracle(SEEDS, known), f"{seed}".encode())
 
-    def resume(self, rig: Rig, node: Node) -> None:
-        assert isinstance(node.known, Known)
-        rig.restore(node.flash, Oracle(SEEDS, node.known), node.digest)
+    def resume(self, rig: CardRig, node: Node) -> None:
+        assert isinstance(node.known, KnownCard)
+        rig.restore(node.flash, CardOracle(SEEDS, node.known), node.digest)
 
-    def judge(self, rig: Rig, scenario: Scenario, node: Node) -> None:
+    def judge(self, rig: CardRig, scenario: Scenario, node: Node) -> None:
         judge(rig, scenario.judge, node)
 
     def cut_at_rest(self, node: Node) -> bool:
         return cut_at_rest(node)
 
-    def _make(self, rig: Rig, start: Start) -> Base:
+    def _make(self, rig: CardRig, start: Start) -> CardStart:
         size = rig.card.board.journal.size
         if start == "factory":
-            return Base(b"\xff" * size, Known())
+            return CardStart(b"\xff" * size, KnownCard())
         if start == "in service":
-            rig.restore(FlashState(), Oracle(SEEDS), b"workshop")
+            rig.restore(FlashState(), CardOracle(SEEDS), b"workshop")
             provision(rig)
             return self._taken(rig)
         before = self.base("in service")
         rig.use_base(before.content)
         rig.prepare()
-        rig.restore(FlashState(), Oracle(SEEDS, before.known), b"workshop")
+        rig.restore(FlashState(), CardOracle(SEEDS, before.known), b"workshop")
         last = [0]
         rig.on_operation = lambda operation: last.__setitem__(0, operation.address)
         rig.start()
@@ -98,7 +98,7 @@ class Workshop:
                 rig.start()  # two
         return self._taken(rig)
 
-    def _taken(self, rig: Rig) -> Base:
+    def _taken(self, rig: CardRig) -> CardStart:
         rig.card.mcu.power_off()
         content = rig.range.flash.memory[rig.range.first : rig.range.end]
-        return Base(content, replace(rig.oracle.known, cuts=0))
+        return CardStart(content, replace(rig.oracle.known, cuts=0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +16,17 @@ from rich.progress import Progress as Bar
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
 from tallystick.emulator.boards import find
-from tallystick.tools.campaign.commands.subjects import BOARDS, share, subject
+from tallystick.tools import options
+from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject
 from tallystick.tools.campaign.commands.subjects import find as find_scenarios
 from tallystick.tools.campaign.engine import sites
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan, Progress, Result
+from tallystick.tools.campaign.engine.campaign import (
+    Campaign,
+    CampaignPlan,
+    CampaignResult,
+    Progress,
+)
+from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.subject import Scenario
 from tallystick.tools.campaign.update import cuts as update
 
@@ -61,15 +67,7 @@ def _bar(*, disable: bool) -> Bar:
 
 @click.command()
 @click.option("--scenario", default="all", show_default=True, help="NAME, NAME,NAME or all.")
-@click.option(
-    "--board",
-    "boards",
-    multiple=True,
-    type=click.Choice(BOARDS),
-    default=BOARDS,
-    show_default=True,
-    help="Only on this board; again for another.",
-)
+@options.some_boards(BOARDS)
 @click.option(
     "--depth",
     default=2,
@@ -77,8 +75,8 @@ def _bar(*, disable: bool) -> Bar:
     type=click.IntRange(1, 3),
     help="Cuts in a row, each in the recovery from the one before.",
 )
-@click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
-@click.option("--seed", default=1, show_default=True, type=int, help="Fixes every random choice.")
+@options.jobs
+@options.seed(1)
 @click.option(
     "--sample",
     default=1.0,
@@ -91,8 +89,8 @@ def _bar(*, disable: bool) -> Bar:
     default=4500,
     show_default=True,
     type=click.IntRange(0),
-    help="States of a second cut, at most, for each scenario and board. Of a reader it is a 45th: "
-    "it takes that much longer to judge.",
+    help="States of a second cut, at most, for each scenario and board. Of a reader it is one in "
+    f"{SLOWER['reader']}: it takes that much longer to judge.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the scenarios.")
 @json_option
@@ -121,7 +119,7 @@ def powercut(
             out().print(f"{one.name:<{_NAME}}  {one.sentence}")
         out().print(f"{UPDATE:<{_NAME}}  A new image over the line (tally campaign update).")
         return
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = options.processes(jobs)
     report: dict[str, Any] = {
         "scenarios": {}, "cuts": 0, "distinct_states": 0, "violations": [],
         "states_per_second": 0.0, "uncut_sites": [], "sites": 0, "cut_elsewhere": {},
@@ -130,8 +128,8 @@ def powercut(
     with _bar(disable=as_json) as bar, _told_to_end():
         for board, there in chosen.items():
             names = tuple(one.name for one in there)
-            third = share(board, Plan.third)
-            plan = Plan(board, names, depth, seed, sample, share(board, deeper), third)
+            third = share(board, CampaignPlan.third)
+            plan = CampaignPlan(board, names, depth, seed, sample, share(board, deeper), third)
             state_file = STATE_FOLDER / f"powercut-{board}.json"
             campaign = Campaign(plan, subject(board), state_file)
             result = campaign.run(jobs, _Shown(bar, board))
@@ -161,7 +159,7 @@ def _told_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.Result:
+def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update.UpdateResult:
     """An image in a slot is no state of the journal: the update has an engine of its own."""
     task = bar.add_task(f"{board} {UPDATE}", total=None, rate="")
 
@@ -173,7 +171,7 @@ def _update(bar: Bar, board: str, sample: float, seed: int, jobs: int) -> update
     return update.run(board, sample=some, seed=seed, jobs=jobs, advance=advance)
 
 
-def _add_update(report: dict[str, Any], result: update.Result) -> None:
+def _add_update(report: dict[str, Any], result: update.UpdateResult) -> None:
     cuts = result.cuts + result.second_cuts
     report["scenarios"][f"{result.board} {UPDATE}"] = {
         "operations": result.operations, "cuts": cuts, "states": cuts,
@@ -186,7 +184,7 @@ def _add_update(report: dict[str, Any], result: update.Result) -> None:
     )
     for violation in result.violations:
         case, _, what = violation.partition(" ")
-        line = f"{result.board}/{UPDATE}/{result.seed}/{case}"
+        line = str(Line(result.board, UPDATE, result.seed, (case,)))
         report["violations"].append({"line": line, "kind": "update", "what": what})
 
 
@@ -202,7 +200,7 @@ def _coverage(
     return sites.uncut(find(board), changes, campaign.phases)
 
 
-def _add(report: dict[str, Any], result: Result) -> None:
+def _add(report: dict[str, Any], result: CampaignResult) -> None:
     for name, counts in result.scenarios.items():
         report["scenarios"][f"{result.board} {name}"] = counts
     report["cuts"] += result.cuts
@@ -220,10 +218,10 @@ def _add(report: dict[str, Any], result: Result) -> None:
 
 def _again(line: str) -> str:
     """The command that shows it once more."""
-    board, name, seed, *path = line.split("/")
-    if name == UPDATE:
-        only = "/".join(path)
-        return f"tally campaign update --board {board} --seed {seed} --only {only}"
+    one = Line.parse(line)
+    if one.scenario == UPDATE:
+        only = "/".join(one.path)
+        return f"tally campaign update --board {one.board} --seed {one.seed} --only {only}"
     return f"tally campaign replay {line}"
 
 

@@ -1,9 +1,4 @@
-"""`tally campaign replay LINE`: back to the instant that a campaign's line names.
-
-    BOARD/SCENARIO/SEED/STEP/STEP…      each step: number of a flash operation, and a fault
-
-The first step is an operation of the scenario, the next ones of the recovery from the cut before.
-"""
+"""`tally campaign replay LINE`: back to the instant that a line (`engine/line`) names."""
 
 from __future__ import annotations
 
@@ -22,8 +17,9 @@ from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign.commands.subjects import subject
 from tallystick.tools.campaign.commands.zoo import find as find_animal
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import cut_states, end_state, explore, split
+from tallystick.tools.campaign.engine.explore import cut_states, end_state, explore
 from tallystick.tools.campaign.engine.flash_state import PIECE
+from tallystick.tools.campaign.engine.line import Line, no_line
 from tallystick.tools.campaign.engine.shrink import shrink as shortest
 from tallystick.tools.campaign.engine.subject import (
     Node,
@@ -59,13 +55,12 @@ class Replay:
     def __init__(self, subject: Subject, line: str) -> None:
         self.line = line
         self.subject = subject
+        named = Line.parse(line)
+        self.path, self.seed, self._steps = named.path, named.seed, named.steps()
         try:
-            _board, name, seed, *self.path = line.strip().split("/")
-            self.seed = int(seed)
-            self.scenario = subject.scenario(name)
-            self._steps = [split(step) for step in self.path]
-        except (ValueError, KeyError):
-            raise _no_line(line) from None
+            self.scenario = subject.scenario(named.scenario)
+        except KeyError:
+            raise no_line(line) from None
         self.rig: Rig = subject.rig(self.scenario.start)
         subject.begin(self.rig, self.scenario, self.seed)  # what it needs is made now
         self.result = Replayed(line)
@@ -104,7 +99,7 @@ class Replay:
             count += 1
             if count - 1 != wanted:
                 return None
-            step = tuple(self.path[:number])
+            step = self.path[:number]
             found.extend(
                 cut_states(rig, self.scenario.name, step, wanted, operation, iter([variant]))
             )
@@ -196,7 +191,7 @@ def _pieces(at: int, content: bytes) -> dict[str, str]:
 
 def prompt(replay: Replay, side: str) -> None:
     """A prompt in the firmware's own process: `before`, where it waits for the answer to the last
-    operation; `after`, where it first waits once it has started again."""
+    operation; `after`, where it first waits once it has started again. Raises BadInputError."""
     device = replay.rig.device
     if side == "before":
         with suppress(_HoldError):
@@ -227,13 +222,6 @@ def prompt(replay: Replay, side: str) -> None:
             out().print(answer, markup=False)
 
 
-def _no_line(line: str) -> BadInputError:
-    return BadInputError(
-        f"{line!r} is no line of a campaign.",
-        todo="It looks like pico/press/1/3p44: copy it whole.",
-    )
-
-
 @click.command()
 @click.argument("line")
 @click.option(
@@ -256,9 +244,7 @@ def replay(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Go to the instant that LINE names, show flash and trace on both sides, and judge."""
-    if line.count("/") < 2:
-        raise _no_line(line)
-    board = line.split("/", maxsplit=1)[0]
+    board = Line.parse(line).board
     if animal is not None:
         with find_animal(animal).firmware() as folder:
             tested = subject(board, folder)

@@ -9,11 +9,11 @@ from typing import Any
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.tools.campaign.card import scenarios
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
-BOARDS = ("pico", "nucleo_l476rg", "pico2")
-_SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
+BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
+SLOWER = {"card": 1, "reader": 20}  # what it takes to judge a state, beside a card's
 
 
 def registry(device: str) -> dict[str, Any]:
@@ -33,12 +33,12 @@ def subject(board: str, root: Path | None = None, *, readable: bool = False) -> 
         from tallystick.tools.campaign.reader.workshop import ReaderWorkshop  # noqa: PLC0415
 
         return ReaderWorkshop.of(board, root, readable=readable)
-    return Workshop.of(board, root, readable=readable)
+    return CardWorkshop.of(board, root, readable=readable)
 
 
 def share(board: str, states: int) -> int:
     """Of so many states of a card, how many to judge of the device on this board."""
-    return -(-states // _SLOWER[boards.find(board).device])
+    return -(-states // SLOWER[boards.find(board).device])
 
 
 def find(names: str, chosen: Iterable[str] = BOARDS) -> dict[str, list[Scenario]]:

@@ -15,19 +15,21 @@ import click
 
 from tallystick.common.console import json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.emulator import boards
 from tallystick.emulator.parts.nor_flash import FlashOperation
-from tallystick.tools.campaign.card.oracle import Oracle
+from tallystick.tools import options
+from tallystick.tools.campaign.card.oracle import CardOracle
 from tallystick.tools.campaign.card.rig import SEEDS
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.engine.flash_state import FlashState
 
 AIM = 1_000_000  # presses
 COMMITTED = Path(__file__).with_name("wear.json")
-BOARDS = ("pico", "nucleo_l476rg")
+BOARDS = (boards.KIT, boards.DEFAULT)
 
 
 @dataclass(frozen=True)
-class Wear:
+class MeasuredWear:
     """endurance: erase cycles of a sector (data sheet). presses_per_erase: measured."""
 
     board: str
@@ -36,9 +38,9 @@ class Wear:
     presses: int
 
 
-def measure(board: str) -> Wear:
+def measure(board: str) -> MeasuredWear:
     """Presses a card until every sector that it uses was erased twice."""
-    workshop = Workshop.of(board)
+    workshop = CardWorkshop.of(board)
     base = workshop.base("before lap")  # what comes next is the second lap
     rig = workshop.rig("before lap")
     erased: dict[int, list[int]] = {}
@@ -49,7 +51,7 @@ def measure(board: str) -> Wear:
             erased.setdefault(operation.address, []).append(presses)
 
     try:
-        rig.restore(FlashState(), Oracle(SEEDS, base.known), b"wear")
+        rig.restore(FlashState(), CardOracle(SEEDS, base.known), b"wear")
         rig.on_operation = note
         rig.start()
         # Codes are not judged here: the oracle's tables end before two laps do.
@@ -61,25 +63,17 @@ def measure(board: str) -> Wear:
         rig.close()
     gaps = [b - a for times in erased.values() for a, b in pairwise(times)]
     endurance = rig.card.board.flash_timing.endurance
-    return Wear(board, endurance, min(gaps), endurance * min(gaps))
+    return MeasuredWear(board, endurance, min(gaps), endurance * min(gaps))
 
 
 def committed() -> dict[str, int]:
     """Board → presses, as last committed."""
-    figures: dict[str, int] = json.loads(COMMITTED.read_text())
+    figures: dict[str, int] = json.loads(COMMITTED.read_text(encoding="utf-8"))
     return figures
 
 
 @click.command()
-@click.option(
-    "--board",
-    "boards",
-    multiple=True,
-    type=click.Choice(BOARDS),
-    default=BOARDS,
-    show_default=True,
-    help="Only on this board.",
-)
+@options.some_boards(BOARDS)
 @json_option
 def wear(*, boards: tuple[str, ...], as_json: bool) -> None:
     """Presses until the first sector wears out: measured, and as last committed."""

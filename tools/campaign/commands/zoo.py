@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from dataclasses import asdict, dataclass
 
 import click
@@ -11,10 +10,12 @@ import click
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator import boards
+from tallystick.tools import options
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.commands.subjects import registry, share, subject
 from tallystick.tools.campaign.engine.animal import Animal
-from tallystick.tools.campaign.engine.campaign import Campaign, Plan
+from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
+from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
 from tallystick.tools.campaign.reader import animals as reader_animals
@@ -54,11 +55,11 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
 
 
 def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
-    plan = Plan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
+    plan = CampaignPlan(animal.board, (name,), depth, seed, deeper=share(animal.board, 1500))
     try:
         result = Campaign(plan, tested).run(0, until=lambda so_far: bool(so_far.violations))
     except ViolationError as error:  # not even the start of the scenario is reached
-        line = f"{animal.board}/{name}/{seed}"
+        line = str(Line(animal.board, name, seed))
         return Caught(animal.name, animal.sentence, True, name, error.kind, line, what=str(error))
     if not result.violations:
         return None
@@ -79,7 +80,7 @@ def find(name: str) -> Animal:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--jobs", default=0, type=click.IntRange(0), help="Processes (0: all processors).")
+@options.jobs
 @click.option("--list", "listing", is_flag=True, help="List the animals.")
 @json_option
 def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> None:
@@ -89,7 +90,7 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
         for animal in animals:
             out().print(f"{animal.name:<{_NAME}}  {animal.sentence}")
         return
-    jobs = min(jobs or len(os.sched_getaffinity(0)), len(animals))
+    jobs = min(options.processes(jobs), len(animals))
     context = multiprocessing.get_context("spawn")
     rows: list[Caught] = []
     with context.Pool(jobs) as pool:

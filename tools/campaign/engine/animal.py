@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator import boards
 from tallystick.tools import firmware
 
 
@@ -31,7 +32,7 @@ class Animal:
     sentence: str
     patches: tuple[Patch, ...]
     scenarios: tuple[str, ...] = ("press",)
-    board: str = "pico"
+    board: str = boards.KIT
 
     @contextmanager
     def firmware(self) -> Iterator[Path]:
@@ -42,11 +43,11 @@ class Animal:
             shutil.copytree(firmware.root(), root, ignore=shutil.ignore_patterns("__pycache__"))
             for patch in self.patches:
                 file = root / patch.file
-                text = file.read_text()
+                text = file.read_text(encoding="utf-8")
                 if text.count(patch.old) != 1:
                     raise BadInputError(
                         f"The zoo's {self.name} does not fit {patch.file} any more.",
                         todo="Write its patch anew, in `animals.py` of its device.",
                     )
-                file.write_text(text.replace(patch.old, patch.new))
+                file.write_text(text.replace(patch.old, patch.new), encoding="utf-8")
             yield root

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import Outcome, Violation, record, split
+from tallystick.tools.campaign.engine.explore import Explored, Violation, record
+from tallystick.tools.campaign.engine.line import Line, split
 from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, ViolationError
 from tallystick.tools.campaign.engine.workers import Chunk, Explorer, Task, Workers
 
@@ -28,7 +29,7 @@ _SAVE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class CampaignPlan:
     """What a campaign does. depth: cuts in a row. sample: part of the torn states to explore at
     depth 1 (clean cuts are always); deeper: states explored a level below that, at most, for each
     scenario; third: for depth 3."""
@@ -43,7 +44,7 @@ class Plan:
 
 
 @dataclass
-class Result:
+class CampaignResult:
     """What `--json` prints, but for what the command adds. cuts: places and ways in which power was
     cut, also where they leave a state that another left."""
 
@@ -70,7 +71,9 @@ class Progress:
 class Campaign:
     """One run of a plan. `state_file`: where to write down what is finished, and to go on from."""
 
-    def __init__(self, plan: Plan, subject: Subject, state_file: Path | None = None) -> None:
+    def __init__(
+        self, plan: CampaignPlan, subject: Subject, state_file: Path | None = None
+    ) -> None:
         self.plan = plan
         self.subject = subject
         self._state_file = state_file
@@ -80,7 +83,7 @@ class Campaign:
         self._queue: deque[tuple[Node, int]] = deque()  # (node, cuts that may still follow)
         self._roots: dict[str, int] = {}  # scenario → states of its first cuts
         self._rng = random.Random(f"{plan.seed} sample")
-        self.result = Result(plan.board, plan.seed, plan.depth, 1)
+        self.result = CampaignResult(plan.board, plan.seed, plan.depth, 1)
         self._explored = 0
         self.phases: dict[tuple[str, int], set[str]] = {}
         """(scenario, operation) → in which phases of it the power was cut."""
@@ -90,8 +93,8 @@ class Campaign:
         jobs: int,
         progress: Progress | None = None,
         *,
-        until: Callable[[Result], bool] = lambda result: False,
-    ) -> Result:
+        until: Callable[[CampaignResult], bool] = lambda result: False,
+    ) -> CampaignResult:
         """`jobs`: worker processes; 0: none, all is done here, and a firmware that makes
         MicroPython itself crash ends this process. `until`: stop as soon as it says so.
         KeyboardInterrupt stops, and keeps what is done."""
@@ -166,7 +169,7 @@ class Campaign:
         return int(parent.digest[3] * plan.deeper < 256 * plan.third)
 
     def _violation(self, scenario: str, path: tuple[str, ...], kind: str, what: str) -> None:
-        line = "/".join((self.plan.board, scenario, str(self.plan.seed), *path))
+        line = str(Line(self.plan.board, scenario, self.plan.seed, path))
         self.result.violations.append(asdict(Violation(line, kind, what)))
 
     # -- running -------------------------------------------------------------------------------
@@ -176,7 +179,7 @@ class Campaign:
         taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
         return [Task(node, left, self._share(node, left)) for node, left in taken]
 
-    def _finish(self, chunk: Chunk, outcomes: list[Outcome]) -> None:
+    def _finish(self, chunk: Chunk, outcomes: list[Explored]) -> None:
         for task, outcome in zip(chunk, outcomes, strict=True):
             self._explored += 1
             self._finished.add(task.node.digest)
@@ -189,7 +192,9 @@ class Campaign:
         rate = self._explored / max(0.001, time.perf_counter() - began)
         progress.at(len(self._seen) - len(self._queue), len(self._seen), rate)
 
-    def _run_here(self, progress: Progress, began: float, until: Callable[[Result], bool]) -> None:
+    def _run_here(
+        self, progress: Progress, began: float, until: Callable[[CampaignResult], bool]
+    ) -> None:
         with resident.enabled(), closing(Explorer(self.subject, self.plan.seed)) as explorer:
             while self._queue and not until(self.result):
                 chunk = self._take(1)
@@ -197,7 +202,7 @@ class Campaign:
                 self._tell(progress, began)
 
     def _run_workers(
-        self, jobs: int, progress: Progress, began: float, until: Callable[[Result], bool]
+        self, jobs: int, progress: Progress, began: float, until: Callable[[CampaignResult], bool]
     ) -> None:
         saved = time.monotonic()
         with Workers(jobs, self.subject, self.plan.seed) as workers:
@@ -213,7 +218,7 @@ class Campaign:
                     saved = time.monotonic()
                     self._save()
 
-    def _explore_apart(self, chunk: Chunk) -> list[Outcome]:
+    def _explore_apart(self, chunk: Chunk) -> list[Explored]:
         """With MicroPython in processes of its own, whose crash is a state's outcome like any."""
         with closing(Explorer(self.subject, self.plan.seed)) as explorer:
             return explorer.explore(chunk)
@@ -235,13 +240,13 @@ class Campaign:
             "finished": base64.b64encode(b"".join(sorted(self._finished))).decode(),
         }
         new = self._state_file.with_suffix(".new")
-        new.write_text(json.dumps(content))
+        new.write_text(json.dumps(content), encoding="utf-8")
         new.replace(self._state_file)
 
     def _load(self) -> None:
         if self._state_file is None or not self._state_file.is_file():
             return
-        content = json.loads(self._state_file.read_text())
+        content = json.loads(self._state_file.read_text(encoding="utf-8"))
         if json.dumps(content["plan"]) != json.dumps(self._key()):
             return
         finished = base64.b64decode(content["finished"])

@@ -21,12 +21,6 @@ from tallystick.tools.campaign.engine.subject import (
 )
 
 
-def split(step: str) -> tuple[int, str]:
-    """A step of a path: number of the operation, and fault."""
-    variant = step.lstrip("0123456789")
-    return int(step[: len(step) - len(variant)]), variant
-
-
 @dataclass(frozen=True)
 class Violation:
     """`line` replays it."""
@@ -37,8 +31,9 @@ class Violation:
 
 
 @dataclass
-class Outcome:
-    """cuts: places and ways in which the power was cut during this run, all of them counted."""
+class Explored:
+    """violation: its kind and what was seen; None when all was well. children: what cuts in this
+    run would leave."""
 
     violation: tuple[str, str] | None
     children: list[Node]
@@ -135,11 +130,11 @@ def explore(
     *,
     deeper: int,
     on_operation: Callable[[int, FlashOperation], Fault] | None = None,
-) -> Outcome:
+) -> Explored:
     """Lets the device of `node` start, and judges it. `deeper`: how many states that further cuts
     would leave to work out; `on_operation` sees each flash operation with its number, and may
     answer with a fault."""
-    outcome = Outcome(None, [])
+    outcome = Explored(None, [])
     resting: list[Node] = []
     subject.resume(rig, node)
     second = _Sample(rig, node, seed, deeper)

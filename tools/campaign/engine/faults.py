@@ -12,7 +12,7 @@
     f       the sector is worn out from now on: half of the bits are done, no more ever will be
 
 <o> is how weak bits read at the next power-up: `o` as ones, `z` as zeros, `m` mixed, by the seed.
-Sources: docs/powercuts.md.
+Sources: docs/findings/powercuts.md.
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick.common.errors import BadInputError
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import explore, record, split
+from tallystick.tools.campaign.engine.explore import explore, record
+from tallystick.tools.campaign.engine.line import Line, no_line, split
 from tallystick.tools.campaign.engine.subject import Node, Subject, ViolationError
 
 
@@ -31,19 +33,25 @@ _ALL = 1 << 20  # cuts of a recovery: all that a campaign may have drawn from
 
 
 def shrink(subject: Subject, line: str) -> Reproduction:
-    """The shortest reproduction in the scenario of `line`. Raises ValueError when the line itself
+    """The shortest reproduction in the scenario of `line`. Raises BadInputError when it is none, or
     does not fail any more."""
-    board, name, seed_text, *path = line.split("/")
-    seed = int(seed_text)
-    scenario = subject.scenario(name)
+    failing = Line.parse(line)
+    board, seed = failing.board, failing.seed
+    failing.steps()
+    try:
+        scenario = subject.scenario(failing.scenario)
+    except KeyError:
+        raise no_line(line) from None
     rig = subject.rig(scenario.start)
     try:
         try:
             recorded = record(subject, rig, scenario, seed)
         except ViolationError as error:
-            return Reproduction(f"{board}/{name}/{seed}", 0, 0, error.kind, str(error))
+            return Reproduction(
+                str(Line(board, failing.scenario, seed)), 0, 0, error.kind, str(error)
+            )
         candidates = sorted(recorded.nodes, key=lambda node: weight(node.path))
-        first = tuple(path)
+        first = failing.path
         for node in candidates:
             if len(first) == 1 and weight(node.path) > weight(first):
                 break
@@ -58,13 +66,16 @@ def shrink(subject: Subject, line: str) -> Reproduction:
             step = first[: len(parent.path) + 1]
             found = [node for node in outcome.children if node.path == step]
             if not found:
-                raise ValueError(line)
+                raise BadInputError(
+                    f"{line} does not fail any more.",
+                    todo="Use the firmware that the line came from.",
+                )
             parent = found[0]
     finally:
         rig.close()
 
 
 def _told(board: str, seed: int, node: Node, violation: tuple[str, str]) -> Reproduction:
-    line = "/".join((board, node.scenario, str(seed), *node.path))
+    line = str(Line(board, node.scenario, seed, node.path))
     operations = sum(split(step)[0] + 1 for step in node.path)
     return Reproduction(line, len(node.path), operations, *violation)

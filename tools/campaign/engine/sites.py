@@ -79,8 +79,8 @@ class Site:
 def static_sites(board: Board) -> set[Site]:
     """Every call, in the modules that are in the board's image, through which flash is changed."""
     trees = {
-        source.target: ast.parse(source.path.read_text())
-        for source in firmware.sources(board.device, board.name, board.chip)
+        source.target: ast.parse(source.path.read_text(encoding="utf-8"))
+        for source in firmware.sources(board.device, board)
         if source.target not in ELSEWHERE[board.device]
     }
     roles = _ROLES[board.device]

@@ -1,6 +1,6 @@
 """What a campaign works on: a device of some kind, its scenarios, and how it is judged after a cut.
 
-The card's is `card.workshop.Workshop`, the fingerprint reader's `reader.workshop.ReaderWorkshop`.
+The card's is `card.workshop.CardWorkshop`, the reader's `reader.workshop.ReaderWorkshop`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Self
 
+from tallystick.common.closing import Closing
 from tallystick.emulator.interpreter import resident
-from tallystick.tools.campaign.engine.explore import Outcome, explore
+from tallystick.tools.campaign.engine.explore import Explored, explore
 from tallystick.tools.campaign.engine.subject import Node, Rig, Subject
 
 
@@ -43,10 +42,10 @@ class Explorer:
         self._seed = seed
         self._rigs: dict[str, Rig] = {}
 
-    def explore(self, chunk: Chunk) -> list[Outcome]:
+    def explore(self, chunk: Chunk) -> list[Explored]:
         return [self._explore(task.node, task.deeper) for task in chunk]
 
-    def _explore(self, node: Node, deeper: int) -> Outcome:
+    def _explore(self, node: Node, deeper: int) -> Explored:
         scenario = self._subject.scenario(node.scenario)
         if scenario.start not in self._rigs:
             self._rigs[scenario.start] = self._subject.rig(scenario.start)
@@ -81,7 +80,7 @@ class _Worker:
     processor: int
 
 
-class Workers:
+class Workers(Closing):
     """`with Workers(…)`: give chunks while there is somebody `idle`, and take what comes back."""
 
     def __init__(self, count: int, subject: Subject, seed: int) -> None:
@@ -115,7 +114,7 @@ class Workers:
         self._busy[worker.pipe] = (worker, chunk)
         worker.pipe.send(chunk)
 
-    def take(self) -> Iterator[tuple[Chunk, list[Outcome] | None]]:
+    def take(self) -> Iterator[tuple[Chunk, list[Explored] | None]]:
         """Waits. Chunks, and what came of their states; None of a chunk that its worker did not
         survive."""
         for ready in wait(list(self._busy)):
@@ -130,15 +129,7 @@ class Workers:
             self._idle.append(worker)
             yield chunk, outcomes
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         for worker in self._idle:
             worker.pipe.send(None)
         for process in self._processes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tallystick.emulator import boards
 from tallystick.tools.campaign.engine.animal import Animal, Patch
 
-BOARD = "pico2"
+BOARD = boards.DEFAULT_READER
 _RECORDS, _STORE = "lib/records.py", "reader/store.py"
 _PIN, _BIO, _CONSENT = "reader/pin.py", "reader/bio.py", "reader/consent.py"
 _REGISTER, _USER = "reader/register.py", "reader/user.py"

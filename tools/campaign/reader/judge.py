@@ -12,10 +12,10 @@ from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
 
 from tallystick.tools.campaign.engine import faults
-from tallystick.tools.campaign.engine.explore import split
 from tallystick.tools.campaign.engine.flash_state import PIECE
+from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError
-from tallystick.tools.campaign.reader.oracle import State
+from tallystick.tools.campaign.reader.oracle import ReaderState
 from tallystick.tools.campaign.reader.rig import FINGER, OTHER_PIN, PIN, ReaderRig, refused
 from tallystick.tools.campaign.reader.scenarios import (
     HASH,
@@ -142,7 +142,7 @@ def _opens(rig: ReaderRig, ctap: Ctap2) -> bool:
     return True
 
 
-def observe(rig: ReaderRig) -> State:
+def observe(rig: ReaderRig) -> ReaderState:
     """All that can be seen with the PIN."""
     ctap, facts = look(rig)
     oracle = rig.oracle
@@ -159,7 +159,7 @@ def observe(rig: ReaderRig) -> State:
                 raise ViolationError(
                     "template", f"templates {sorted(rig.sensor.templates)}, fingers {pages}"
                 )
-    return State(**facts, **more)
+    return ReaderState(**facts, **more)
 
 
 def _enter_pin(rig: ReaderRig, ctap: Ctap2) -> tuple[str, bytes | None, ClientPin]:

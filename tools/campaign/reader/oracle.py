@@ -16,7 +16,7 @@ PIN_TRIES, FINGER_TRIES = 8, 5  # of a reader whose tries are whole
 
 
 @dataclass(frozen=True)
-class State:
+class ReaderState:
     """What can be seen of a reader from outside. None: cannot be seen without a PIN.
 
     options: of getInfo. min_pin: least length, and whether the PIN must be changed. pin: the one
@@ -54,12 +54,12 @@ class Tries:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownReader:
     """states: what the reader may be in. pin, finger: tries left. signatures: the highest counter
     that came with a signature. templates, password: what the sensor holds, which no cut changes.
     """
 
-    states: tuple[State, ...] = ()
+    states: tuple[ReaderState, ...] = ()
     pin: Tries = Tries((PIN_TRIES,), PIN_TRIES)
     finger: Tries = Tries((FINGER_TRIES,), FINGER_TRIES)
     signatures: int = 0
@@ -71,12 +71,14 @@ class Known:
 
 
 @dataclass
-class Oracle:
+class ReaderOracle:
     """Takes note of what is seen, and raises ViolationError."""
 
-    known: Known = field(default_factory=Known)
+    known: KnownReader = field(default_factory=KnownReader)
 
-    def begin(self, after: State | None, wrong_pins: int, wrong_fingers: int, right: str) -> None:
+    def begin(
+        self, after: ReaderState | None, wrong_pins: int, wrong_fingers: int, right: str
+    ) -> None:
         """A command is sent: from now on `after` is possible too. right: `pin` gives all tries
         back, `finger` those of the finger."""
         known = self.known
@@ -90,7 +92,7 @@ class Oracle:
             finger=known.finger.used(wrong_fingers, right=bool(right)),
         )
 
-    def done(self, after: State | None, pin: int | None, finger: int | None) -> None:
+    def done(self, after: ReaderState | None, pin: int | None, finger: int | None) -> None:
         """It was answered. pin, finger: tries that must be left now, where it changes them."""
         known = self.known
         self.known = replace(

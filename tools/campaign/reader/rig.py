@@ -25,7 +25,13 @@ from tallystick.tools.campaign.engine import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
-from tallystick.tools.campaign.reader.oracle import FINGER_TRIES, PIN_TRIES, Known, Oracle, State
+from tallystick.tools.campaign.reader.oracle import (
+    FINGER_TRIES,
+    PIN_TRIES,
+    KnownReader,
+    ReaderOracle,
+    ReaderState,
+)
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 
 PIN, OTHER_PIN, WRONG_PIN = "2468", "97531", "0000"
@@ -73,10 +79,10 @@ class ReaderRig:
         self.worn: frozenset[int] = frozenset()
         self.settled: int | None = None
         self.on_operation: Callable[[FlashOperation], Fault] | None = None
-        self.oracle = Oracle()
+        self.oracle = ReaderOracle()
         self.armed = True  # what happens now is under test
         self.limit = _NO_LIMIT  # operations that are, from now on
-        self.after: State | None = None  # what is seen when the scenario is over
+        self.after: ReaderState | None = None  # what is seen when the scenario is over
         self.old = b""  # content of the records' sectors before the reset that a scenario is about
         self.credential = bytes(64)  # identifier of one that the reader does not store
         self.passed: set[bytes] = set()  # states without power that have been looked at
@@ -95,11 +101,11 @@ class ReaderRig:
         return self.reader
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownReader:
         """With what the sensor holds at this instant."""
         return self.known_of(self.oracle.known)
 
-    def known_of(self, known: Known) -> Known:
+    def known_of(self, known: KnownReader) -> KnownReader:
         """`known`, with what the sensor holds at this instant."""
         templates = tuple(sorted(self.sensor.templates.items()))
         return replace(known, templates=templates, password=self.sensor.password)
@@ -110,7 +116,7 @@ class ReaderRig:
         """States are told by what differs from `base` from now on."""
         self.range = FlashRange(self.reader.flash, self.range.first, base)
 
-    def restore(self, state: FlashState, known: Known, seed: bytes, cuts: int = 0) -> None:
+    def restore(self, state: FlashState, known: KnownReader, seed: bytes, cuts: int = 0) -> None:
         """The reader lies there without power, its flash in this state. What it draws by chance in
         its first start depends on how many cuts came before, and what it does later on `seed`: two
         states that read alike then become equal ones."""
@@ -121,7 +127,7 @@ class ReaderRig:
         reader.trace.events.clear()
         self.range.load(state)
         self.worn = frozenset(self.range.first + at for at in state.worn)
-        self.oracle = Oracle(known)
+        self.oracle = ReaderOracle(known)
         self._rng = random.Random(seed)
         reader.mcu.reseed(random.Random(cuts))
         self.sensor = ScriptedSensor(reader.clock)
@@ -170,7 +176,7 @@ class ReaderRig:
         """From now on a start begins where the firmware first looks at its records, which it
         reaches in the same way every time. Where that cannot be had, all of it is run."""
         mcu = self.reader.mcu
-        self.restore(FlashState(), Known(), b"snapshot")
+        self.restore(FlashState(), KnownReader(), b"snapshot")
         self.sensor.power(True)
         mcu.hold_at_look(self.range.first, self.range.end)
         try:

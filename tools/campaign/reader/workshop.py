@@ -19,7 +19,13 @@ from tallystick.tools.campaign.engine.subject import (
     image_under_test,
 )
 from tallystick.tools.campaign.reader.judge import judge, observe
-from tallystick.tools.campaign.reader.oracle import FINGER_TRIES, PIN_TRIES, Known, State, Tries
+from tallystick.tools.campaign.reader.oracle import (
+    FINGER_TRIES,
+    PIN_TRIES,
+    KnownReader,
+    ReaderState,
+    Tries,
+)
 from tallystick.tools.campaign.reader.rig import FINGER, PIN, WRONG_PIN, ReaderRig, refused
 from tallystick.tools.campaign.reader.scenarios import (
     REGISTRY,
@@ -42,13 +48,13 @@ _ANY_FINGER = Tries(tuple(range(FINGER_TRIES + 1)), FINGER_TRIES)
 
 
 @dataclass(frozen=True)
-class Base:
+class ReaderStart:
     """Content of the records' sectors, what is known of the reader, and the identifier of a
     credential that it does not store. worn: sectors at their end, by address in the range. weak:
     bits that read differently after the next start. old: content before a reset that has begun."""
 
     content: bytes
-    known: Known
+    known: KnownReader
     credential: bytes = bytes(64)
     worn: frozenset[int] = frozenset()
     weak: frozenset[int] = frozenset()
@@ -60,8 +66,8 @@ class ReaderWorkshop:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self._bases: dict[str, Base] = {}
-        self._after: dict[tuple[str, int], State] = {}
+        self._bases: dict[str, ReaderStart] = {}
+        self._after: dict[tuple[str, int], ReaderState] = {}
 
     @classmethod
     def of(cls, board: str, root: Path | None = None, *, readable: bool = False) -> ReaderWorkshop:
@@ -88,7 +94,7 @@ class ReaderWorkshop:
         self._restore(rig, scenario, seed)
 
     def resume(self, rig: ReaderRig, node: Node) -> None:
-        assert isinstance(node.known, Known)
+        assert isinstance(node.known, KnownReader)
         rig.restore(node.flash, node.known, node.digest, len(node.path))
 
     def judge(self, rig: ReaderRig, scenario: Scenario, node: Node) -> None:
@@ -101,7 +107,7 @@ class ReaderWorkshop:
         base = self.base(scenario.start)
         rig.restore(FlashState(weak=base.weak, worn=base.worn), base.known, f"{seed}".encode())
 
-    def _seen_after(self, scenario: Scenario, seed: int) -> State | None:
+    def _seen_after(self, scenario: Scenario, seed: int) -> ReaderState | None:
         """What is seen after the scenario, when nothing is cut."""
         if not scenario.changes:
             return None
@@ -121,7 +127,7 @@ class ReaderWorkshop:
 
     # -- bases ---------------------------------------------------------------------------------
 
-    def base(self, start: Start) -> Base:
+    def base(self, start: Start) -> ReaderStart:
         if start not in self._bases:
             rig = ReaderRig(self.image)
             try:
@@ -130,7 +136,7 @@ class ReaderWorkshop:
                 rig.close()
         return self._bases[start]
 
-    def _make(self, rig: ReaderRig, start: Start) -> Base:
+    def _make(self, rig: ReaderRig, start: Start) -> ReaderStart:
         if start in ("factory", "new", "late sensor"):
             return self._make_new(rig, start)
         if start == "in service":
@@ -141,7 +147,7 @@ class ReaderWorkshop:
             return self._damage(rig, start)
         return self._go_on(rig, start)
 
-    def _go_on(self, rig: ReaderRig, start: Start) -> Base:
+    def _go_on(self, rig: ReaderRig, start: Start) -> ReaderStart:
         """With a reader in service."""
         before = self.base("in service")
         if start == "worn sector":
@@ -155,24 +161,24 @@ class ReaderWorkshop:
             return self._waver(rig)
         return self._cut_reset(rig)
 
-    def _make_new(self, rig: ReaderRig, start: Start) -> Base:
+    def _make_new(self, rig: ReaderRig, start: Start) -> ReaderStart:
         blank = b"\xff" * len(rig.range.base)
-        rig.restore(FlashState(), Known(), b"workshop")
+        rig.restore(FlashState(), KnownReader(), b"workshop")
         if start == "late sensor":
             rig.sensor.fault = lambda _command: True
         rig.start()
         if start == "late sensor":
             ClientPin(rig.ctap()).set_pin(PIN)
             content, known = _content(rig), rig.known
-            return Base(content, replace(known, states=(_learn(rig),)))
+            return ReaderStart(content, replace(known, states=(_learn(rig),)))
         state = _learn(rig)
         if start == "factory":
-            return Base(blank, Known((state,)))
-        return Base(_content(rig), replace(rig.known, states=(state,)))
+            return ReaderStart(blank, KnownReader((state,)))
+        return ReaderStart(_content(rig), replace(rig.known, states=(state,)))
 
-    def _put_into_service(self, rig: ReaderRig) -> Base:
+    def _put_into_service(self, rig: ReaderRig) -> ReaderStart:
         """A PIN, a thumb, three credentials (one is not stored), large blobs, and tries used."""
-        rig.restore(FlashState(), Known(), b"workshop")
+        rig.restore(FlashState(), KnownReader(), b"workshop")
         rig.start()
         ClientPin(rig.ctap()).set_pin(PIN)
         enrol(rig, FINGER)()
@@ -191,9 +197,9 @@ class ReaderWorkshop:
             rig.known, states=(state,), pin=Tries((PIN_TRIES - 2,), PIN_TRIES),
             finger=Tries((FINGER_TRIES - 3,), FINGER_TRIES),
         )  # fmt: skip
-        return Base(_content(rig), known, rig.credential)
+        return ReaderStart(_content(rig), known, rig.credential)
 
-    def _fill_ring(self, rig: ReaderRig, blank_sectors: int) -> Base:
+    def _fill_ring(self, rig: ReaderRig, blank_sectors: int) -> ReaderStart:
         """Until no more than so many sectors have never been used."""
         before = self.base("in service")
         sector = rig.range.flash.timing.sector
@@ -208,9 +214,9 @@ class ReaderWorkshop:
             write()
         state = before.known.states
         known = replace(rig.known, states=state)
-        return Base(_content(rig), known, before.credential)
+        return ReaderStart(_content(rig), known, before.credential)
 
-    def _damage(self, rig: ReaderRig, start: Start) -> Base:
+    def _damage(self, rig: ReaderRig, start: Start) -> ReaderStart:
         """The records of a reader in service, spoiled, or made under another chip's root."""
         before = self.base("in service")
         if start == "damaged":
@@ -223,9 +229,9 @@ class ReaderWorkshop:
                 other.close()
         rig.use_base(content)
         rig.restore(FlashState(), before.known, b"workshop")
-        return Base(content, replace(before.known, states=(_learn(rig),)), before.credential)
+        return ReaderStart(content, replace(before.known, states=(_learn(rig),)), before.credential)
 
-    def _waver(self, rig: ReaderRig) -> Base:
+    def _waver(self, rig: ReaderRig) -> ReaderStart:
         """A finger's removal was cut, and its record reads as whole this time."""
         before = self.base("in service")
         rig.armed = False
@@ -246,9 +252,9 @@ class ReaderWorkshop:
         after = self._seen_after(REGISTRY["reader-remove-finger"], 1)
         assert after is not None
         known = replace(whole, states=(*before.known.states, after))
-        return Base(content, rig.known_of(known), before.credential, weak=state.weak)
+        return ReaderStart(content, rig.known_of(known), before.credential, weak=state.weak)
 
-    def _cut_reset(self, rig: ReaderRig) -> Base:
+    def _cut_reset(self, rig: ReaderRig) -> ReaderStart:
         """Cut when the new state is whole and nothing has been erased."""
         before = self.base("in service")
         begun: list[int] = []
@@ -270,9 +276,9 @@ class ReaderWorkshop:
         content = _content(rig)
         known = rig.known
         rig.restart()
-        return Base(
+        return ReaderStart(
             content,
-            Known((_learn(rig),), templates=known.templates, password=known.password),
+            KnownReader((_learn(rig),), templates=known.templates, password=known.password),
             before.credential,
             old=before.content,
         )
@@ -284,7 +290,7 @@ def _content(rig: ReaderRig, *, running: bool = False) -> bytes:
     return bytes(rig.reader.flash.memory[rig.range.first : rig.range.end])
 
 
-def _learn(rig: ReaderRig) -> State:
+def _learn(rig: ReaderRig) -> ReaderState:
     """What is seen of this reader, as it is."""
     oracle = rig.oracle
     before = oracle.known

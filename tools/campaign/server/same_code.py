@@ -21,6 +21,7 @@ import click
 import httpx
 from pskc import PSKC
 
+from tallystick.common.closing import Closing
 from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import ExitCode
 from tallystick.common.secret import Secret
@@ -28,13 +29,14 @@ from tallystick.server.accounts.credentials import NewCredential
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import RunningServer, running
+from tallystick.tools import options
 
 HOTP_PROFILE = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 LIMIT = CodePolicy().max_failures
 
 
 @dataclass
-class Result:
+class SameCodeResult:
     """double_accepts: rounds in which a code was accepted more than once. lost: rounds in which it
     was accepted by nobody. extra_guesses: guesses evaluated beyond the limit; missing_guesses:
     below it. errors: answers of 5xx, and requests without an answer."""
@@ -78,13 +80,7 @@ class Result:
     type=click.IntRange(0),
     help="Cards that are each guessed at many times at once.",
 )
-@click.option(
-    "--workers",
-    default=4,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Processes of the server.",
-)
+@options.workers(4)
 @click.option(
     "--parallel", default=8, show_default=True, type=click.IntRange(2, 64), help="Requests at once."
 )
@@ -121,14 +117,14 @@ def run(
     parallel: int,
     db: str | None = None,
     on_round: Callable[[], None] = lambda: None,
-) -> Result:
+) -> SameCodeResult:
     """Start a server, run the rounds, stop it. `db` names an empty database."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with running(folder, db=db, workers=workers) as live:
             database = live.settings.db_url.split(":", 1)[0].split("+", 1)[0]
-            result = Result(database, workers, parallel)
+            result = SameCodeResult(database, workers, parallel)
             seeds = {f"c{n:06}": Secret.random(20).reveal() for n in range(guess_rounds + 1)}
             service = _enrol(live, folder, seeds)
             with _Crowd(live.url, service, parallel) as crowd:
@@ -143,7 +139,7 @@ def run(
     return result
 
 
-def _same_code(crowd: _Crowd, result: Result, user: str, code: str) -> None:
+def _same_code(crowd: _Crowd, result: SameCodeResult, user: str, code: str) -> None:
     reasons = crowd.post_all({"user": user, "code": code})
     result.rounds += 1
     result.double_accepts += reasons["ok"] > 1
@@ -151,7 +147,7 @@ def _same_code(crowd: _Crowd, result: Result, user: str, code: str) -> None:
     result.errors += reasons["error"]
 
 
-def _guesses(crowd: _Crowd, result: Result, user: str, code: str) -> None:
+def _guesses(crowd: _Crowd, result: SameCodeResult, user: str, code: str) -> None:
     evaluated = errors = sent = 0
     while sent < LIMIT + crowd.size:
         reasons = crowd.post_all({"user": user, "code": code})
@@ -174,7 +170,7 @@ def _wrong_code(seed: bytes) -> str:
     return next(code for code in (f"{n:06}" for n in range(1000)) if code not in near)
 
 
-class _Crowd:
+class _Crowd(Closing):
     """Clients with open connections that post at the same instant."""
 
     def __init__(self, url: str, service: NewCredential, size: int) -> None:
@@ -186,10 +182,7 @@ class _Crowd:
         self._pool = ThreadPoolExecutor(size)
         self._barrier = threading.Barrier(size)
 
-    def __enter__(self) -> _Crowd:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._pool.shutdown()
         for client in self._clients:
             client.close()

@@ -23,6 +23,7 @@ import httpx
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.card.connection import CardConnection
@@ -31,17 +32,17 @@ from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.server.serving.running import RunningServer, running, start
 from tallystick.tools.campaign.station.rate import Rate, measure
-from tallystick.tools.campaign.station.rig import Rig, Run, run_station
+from tallystick.tools.campaign.station.rig import StationLife, StationRig, run_station
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.image.build import build, write
 
-BOARD = "nucleo_l476rg"
+BOARD = boards.DEFAULT
 RESUMES = 3
 RATE_HELP = "Kill nothing: measure how fast so many cards go through."
 
 
 @dataclass
-class Result:
+class CrashResult:
     """kills: how often something was killed. violations: what the oracle found, each with the
     name of its case, which `--only` replays."""
 
@@ -55,7 +56,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Case:
+class CrashCase:
     """What is killed: "station", "power" or "server"; at which event or write, and what that is;
     then the station again at another event of the next run.
     reseed: the card is in service before, and gets a new seed."""
@@ -125,10 +126,10 @@ def run(
     only: str | None = None,
     limit: int | None = None,
     on_case: Callable[[int], None] = lambda total: None,
-) -> Result:
+) -> CrashResult:
     """Run the campaign. limit: at most so many cases, spread over all of them."""
     began = time.perf_counter()
-    result = Result(seed=seed)
+    result = CrashResult(seed=seed)
     with tempfile.TemporaryDirectory() as name, running(Path(name)) as live:
         campaign = _Campaign(Path(name), live, result)
         try:
@@ -140,7 +141,7 @@ def run(
 
 
 class _Campaign:
-    def __init__(self, folder: Path, live: RunningServer, result: Result) -> None:
+    def __init__(self, folder: Path, live: RunningServer, result: CrashResult) -> None:
         self._folder = folder
         self._live = live
         self._result = result
@@ -188,7 +189,7 @@ class _Campaign:
             self._case(case)
             on_case(len(cases))
 
-    def _undisturbed(self) -> tuple[Run, Run]:
+    def _undisturbed(self) -> tuple[StationLife, StationLife]:
         """A card provisioned, then reseeded, with nothing killed."""
         with self._new_card() as card:
             rig = self._rig()
@@ -212,11 +213,11 @@ class _Campaign:
     def _serial(self) -> str:
         return f"TC{self._cards:08d}"
 
-    def _rig(self) -> Rig:
+    def _rig(self) -> StationRig:
         journal = self._folder / f"journal-{self._cards}.db"
-        return Rig(self._ring, self._live.url, journal, f"user{self._cards}")
+        return StationRig(self._ring, self._live.url, journal, f"user{self._cards}")
 
-    def _case(self, case: Case) -> None:
+    def _case(self, case: CrashCase) -> None:
         self._result.cases += 1
         with self._new_card() as card:
             rig = self._rig()
@@ -229,7 +230,7 @@ class _Campaign:
                 self._finish(case, rig, card)
             self._check_end(case.name, rig, card)
 
-    def _strike(self, case: Case, rig: Rig, card: Card) -> Run:
+    def _strike(self, case: CrashCase, rig: StationRig, card: Card) -> StationLife:
         """Run a station that the case befalls; counts the kill if it came to that."""
         if case.target == "power":
             struck = run_station(rig, card, power_cut=(case.at, case.arrives))
@@ -249,7 +250,7 @@ class _Campaign:
         port = int(self._live.url.rsplit(":", 1)[1])
         self._restarted = start(self._live.settings, port=port)
 
-    def _finish(self, case: Case, rig: Rig, card: Card) -> None:
+    def _finish(self, case: CrashCase, rig: StationRig, card: Card) -> None:
         """What `tally station resume` does, killed once more if the case says so."""
         if case.again is not None:
             self._result.kills += run_station(rig, card, at=case.again).killed
@@ -280,7 +281,7 @@ class _Campaign:
         if self._registered() is not None and not self._look(card).credentials:
             self._violation(case, "the server holds a seed that the card lacks")
 
-    def _check_end(self, case: str, rig: Rig, card: Card) -> None:
+    def _check_end(self, case: str, rig: StationRig, card: Card) -> None:
         seen = self._look(card)
         if seen.life_cycle is not LifeCycle.SECURED or seen.credentials != (self._serial,):
             self._violation(case, f"the card is left in {seen.life_cycle.name}")
@@ -298,7 +299,7 @@ class _Campaign:
             self._violation(case, "the server refuses the code on the card's display")
         self._check_journal(case, rig)
 
-    def _check_journal(self, case: str, rig: Rig) -> None:
+    def _check_journal(self, case: str, rig: StationRig) -> None:
         database = sqlite3.connect(rig.journal)
         try:
             rows = database.execute("SELECT state, container FROM cards").fetchall()
@@ -312,13 +313,15 @@ class _Campaign:
         self._result.violations.append(f"{case}: {what}")
 
 
-def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Iterator[Case]:
+def _cases(
+    whole: StationLife, pairs: int, rng: random.Random, *, reseed: bool
+) -> Iterator[CrashCase]:
     """Every event for the station, every write for the card's power, every request for the
     server; then random pairs."""
     events = list(enumerate(whole.events))
-    station = [Case("station", at, label, reseed=reseed) for at, label in events]
+    station = [CrashCase("station", at, label, reseed=reseed) for at, label in events]
     power = [
-        Case(
+        CrashCase(
             "power",
             at,
             f"{'after' if arrives else 'before'} write {at}",
@@ -331,7 +334,7 @@ def _cases(whole: Run, pairs: int, rng: random.Random, *, reseed: bool) -> Itera
     yield from station
     yield from power
     yield from (
-        Case("server", at, label, reseed=reseed) for at, label in events if " http " in label
+        CrashCase("server", at, label, reseed=reseed) for at, label in events if " http " in label
     )
     for _ in range(pairs):
         yield replace(rng.choice(station + power), again=rng.randrange(1, len(events)))

@@ -19,12 +19,13 @@ from typing import NoReturn
 
 from tallystick.common.errors import TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
+from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal, State
+from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.ports import FixedPorts
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Outcome, Plan, Provisioner
@@ -55,7 +56,7 @@ class Rate:
 class _Silent:
     """Implements batch.Listener."""
 
-    def step(self, port: str, state: State, serial: str) -> None: ...
+    def step(self, port: str, state: CardState, serial: str) -> None: ...
     def press(self, port: str) -> None: ...
     def finished(self, port: str, outcome: Outcome) -> None: ...
     def failed(self, port: str, serial: str, error: TallyError) -> None: ...
@@ -66,7 +67,7 @@ def measure(ports: int, cards: int) -> Rate:
     """Provision `cards` cards on `ports` ports into a server with an SQLite database."""
     with tempfile.TemporaryDirectory() as name, running(Path(name)) as live:
         folder = Path(name)
-        image = Image.load(write(build("card", "nucleo_l476rg", "0.1.0"), folder / "image")["bin"])
+        image = Image.load(write(build("card", boards.DEFAULT, "0.1.0"), folder / "image")["bin"])
         docks = [_dock(image, number) for number in range(ports)]
         try:
             credential = live.add_credential("station", "rate")
@@ -81,7 +82,7 @@ def measure(ports: int, cards: int) -> Rate:
             ring.enroll(parse_credential(live.url, body))
             custody = SoftwareCustody(ring)
             registry = TallyServer(custody.server())
-            journal = Journal(folder / "journal.db")
+            journal = StationJournal(folder / "journal.db")
             provisioner = Provisioner(custody, registry, journal, Plan(batch="rate"), live.url)
             source = FixedPorts([port for port, _ in docks])
             cpu = time.process_time()

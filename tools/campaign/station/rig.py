@@ -23,7 +23,7 @@ from tallystick.provisioning.card.connection import CardConnection, Response
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.provisioning.journal import Journal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -90,7 +90,7 @@ class _Connection(CardConnection):
         return response
 
 
-class _Journal(Journal):
+class _Journal(StationJournal):
     """Tells of each transaction: before it, when all is written, and when it is committed."""
 
     _event: Event = staticmethod(lambda label: None)
@@ -134,7 +134,7 @@ class _Server(TallyServer):
 
 
 @dataclass(frozen=True)
-class Rig:
+class StationRig:
     """What every station process of a campaign shares."""
 
     ring: KeyRing
@@ -163,7 +163,7 @@ class Rig:
 
 
 @dataclass
-class Run:
+class StationLife:
     """One life of a station process. events: labels in order; status: of its end; writes: how often
     it wrote to the card."""
 
@@ -181,13 +181,13 @@ class Run:
 
 
 def run_station(
-    rig: Rig,
+    rig: StationRig,
     card: Card,
     *,
     at: int | str | None = None,
     act: Callable[[], None] | None = None,
     power_cut: tuple[int, bool] | None = None,
-) -> Run:
+) -> StationLife:
     """Fork a station and let it provision `card`.
 
     at: number or name of the event at which the station kills itself, or with `act` does that
@@ -206,14 +206,18 @@ def run_station(
     os.close(told_write)
     writes = _serve(card, ours, power_cut)
     ours.close()
-    with os.fdopen(told_read) as told:
+    with os.fdopen(told_read, encoding="utf-8") as told:
         events = told.read().splitlines()
     _, status = os.waitpid(child, 0)
-    return Run(events, status, writes)
+    return StationLife(events, status, writes)
 
 
 def _be_station(
-    rig: Rig, line: socket.socket, told: int, at: int | str | None, act: Callable[[], None] | None
+    rig: StationRig,
+    line: socket.socket,
+    told: int,
+    at: int | str | None,
+    act: Callable[[], None] | None,
 ) -> NoReturn:
     count = 0
     struck = False

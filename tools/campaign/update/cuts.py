@@ -27,6 +27,7 @@ from rich.progress import Progress, TaskID
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
+from tallystick.tools import options
 from tallystick.tools.campaign.engine import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
 
@@ -36,7 +37,7 @@ _CHUNK = 40
 
 
 @dataclass(frozen=True)
-class Case:
+class CutCase:
     """Power goes at `operation` of the update, as `fault` says (campaign/faults.py); `second`:
     once more, at that operation of the three starts that follow. `whole`: the update is then sent
     again, to its end."""
@@ -51,7 +52,7 @@ class Case:
         return f"{self.operation}/{self.fault}/{self.second}"
 
     @classmethod
-    def parse(cls, name: str) -> Case:
+    def parse(cls, name: str) -> CutCase:
         try:
             operation, fault, second = name.split("/")
             return cls(int(operation), fault, int(second))
@@ -62,7 +63,7 @@ class Case:
 
 
 @dataclass
-class Result:
+class UpdateResult:
     """violations: what the oracle found, each with the case that `--only` replays. faults: how
     often each kind was cut with, by its letter."""
 
@@ -77,7 +78,7 @@ class Result:
     seconds: float = 0.0
     seed: int = 0
 
-    def add(self, other: Result) -> None:
+    def add(self, other: UpdateResult) -> None:
         self.cuts += other.cuts
         self.second_cuts += other.second_cuts
         self.updated_again += other.updated_again
@@ -98,12 +99,12 @@ class Result:
 @click.option(
     "--sample", type=click.IntRange(1), help="So many cuts, at least one of each kind; else all."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes every random choice.")
+@options.seed()
 @click.option("--only", help="One case, as a violation names it; needs --board.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes (default: all processors).")
+@options.jobs
 @json_option
 def update(
-    board: str, sample: int | None, seed: int, only: str | None, jobs: int | None, as_json: bool
+    board: str, sample: int | None, seed: int, only: str | None, jobs: int, as_json: bool
 ) -> None:
     """Power cuts at every flash operation of an update in the field."""
     if only and board == "all":
@@ -118,7 +119,7 @@ def update(
                     sample=sample,
                     seed=seed,
                     only=only,
-                    jobs=jobs or len(os.sched_getaffinity(0)),
+                    jobs=options.processes(jobs),
                     advance=_advance(bar, task),
                 )
             )
@@ -131,8 +132,8 @@ def update(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _one(name: str, rig: UpdateRig) -> Case:
-    case = Case.parse(name)
+def _one(name: str, rig: UpdateRig) -> CutCase:
+    case = CutCase.parse(name)
     if case.operation >= len(rig.operations):
         raise BadInputError(
             f"{name} names operation {case.operation}, and this update has {len(rig.operations)}.",
@@ -145,7 +146,7 @@ def _advance(bar: Progress, task: TaskID) -> Callable[[int, int], None]:
     return lambda done, total: bar.update(task, advance=done, total=total)
 
 
-def _show(result: Result) -> None:
+def _show(result: UpdateResult) -> None:
     out().print(
         f"{result.board}: {result.cuts} cuts in {result.operations} flash operations and "
         f"{result.second_cuts} in what followed, {len(result.violations)} violations; "
@@ -164,11 +165,11 @@ def run(
     only: str | None = None,
     jobs: int = 1,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> Result:
+) -> UpdateResult:
     """The whole campaign on a board, or a sample of it, or one case."""
     begin = time.monotonic()
     rig = _rig(board)
-    result = Result(board, operations=len(rig.operations), seed=seed)
+    result = UpdateResult(board, operations=len(rig.operations), seed=seed)
     cases = [_one(only, rig)] if only else _chosen(list(_cases(rig, seed)), sample, seed)
     chunks = [cases[at : at + _CHUNK] for at in range(0, len(cases), _CHUNK)]
     for part in _done(partial(_explore, board, seed), chunks, jobs):
@@ -179,8 +180,8 @@ def run(
 
 
 def _done(
-    explore: Callable[[list[Case]], Result], chunks: list[list[Case]], jobs: int
-) -> Iterable[Result]:
+    explore: Callable[[list[CutCase]], UpdateResult], chunks: list[list[CutCase]], jobs: int
+) -> Iterable[UpdateResult]:
     if jobs == 1 or len(chunks) == 1:
         yield from map(explore, chunks)
         return
@@ -188,14 +189,14 @@ def _done(
         yield from pool.map(explore, chunks)
 
 
-def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
+def _cases(rig: UpdateRig, seed: int) -> Iterator[CutCase]:
     """Records and headers, which the next start reads, are cut in several ways at each operation.
     The content of the slot that does not run is not read before it is erased: there each operation
     is cut in one way, and one in so many cards takes the whole update again.
     """
     rng = random.Random(seed)
     turns: Counter[str] = Counter()
-    yield Case(0, "b")
+    yield CutCase(0, "b")
     for number, operation in enumerate(rig.operations):
         kinds: dict[str, list[str]] = {}
         for fault in faults.variants(operation, rng):
@@ -207,14 +208,14 @@ def _cases(rig: UpdateRig, seed: int) -> Iterator[Case]:
         turns[operation.kind] += 1 if content else _TORN
         if content:
             fault = rng.choice(kinds[[*torn, "a"][turn % (len(torn) + 1)]])
-            yield Case(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
+            yield CutCase(number, fault, whole=rng.randrange(_AGAIN_EVERY) == 0)
             continue
-        yield Case(number, "a")
+        yield CutCase(number, "a")
         for kind in [torn[(turn + n) % len(torn)] for n in range(min(_TORN, len(torn)))]:
-            yield Case(number, rng.choice(kinds[kind]))
+            yield CutCase(number, rng.choice(kinds[kind]))
 
 
-def _chosen(cases: list[Case], sample: int | None, seed: int) -> list[Case]:
+def _chosen(cases: list[CutCase], sample: int | None, seed: int) -> list[CutCase]:
     """All cases, or so many: one of each kind of fault, then the last, then any."""
     if sample is None or sample >= len(cases):
         return cases
@@ -232,7 +233,7 @@ def _rig(board: str) -> UpdateRig:
         return UpdateRig(board, Path(folder))
 
 
-def _explore(board: str, seed: int, cases: list[Case]) -> Result:
+def _explore(board: str, seed: int, cases: list[CutCase]) -> UpdateResult:
     """In a process of its own, where there are several."""
     with _one_core():
         return _explore_all(_rig(board), seed, cases)
@@ -250,8 +251,8 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
-    result = Result(rig.board)
+def _explore_all(rig: UpdateRig, seed: int, cases: list[CutCase]) -> UpdateResult:
+    result = UpdateResult(rig.board)
     for case in cases:
         rng = random.Random(f"{seed} {case.operation}/{case.fault}")
         found = rig.explore(case.operation, case.fault, rng, second=case.second, whole=case.whole)
@@ -262,7 +263,7 @@ def _explore_all(rig: UpdateRig, seed: int, cases: list[Case]) -> Result:
         kind = case.fault[0]
         result.faults[kind] = result.faults.get(kind, 0) + 1
         if case.second < 0 and found.recovery and not rig.is_content(case.operation):
-            again = Case(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
+            again = CutCase(case.operation, case.fault, rng.randrange(found.recovery), whole=False)
             rng = random.Random(f"{seed} {again.operation}/{again.fault}")
             found = rig.explore(again.operation, again.fault, rng, second=again.second, whole=False)
             result.violations += [f"{again.name} {problem}" for problem in found.problems]

@@ -39,7 +39,7 @@ _SLEEP_MS = 40_000
 
 
 @dataclass
-class Found:
+class FoundCard:
     """recovery: flash operations of the starts after the cut."""
 
     problems: list[str] = field(default_factory=list)
@@ -113,10 +113,10 @@ class UpdateRig:
 
     def explore(
         self, operation: int, fault: str, rng: random.Random, *, second: int = -1, whole: bool
-    ) -> Found:
+    ) -> FoundCard:
         """What does not hold after a cut at `operation`. second: another cut, at that operation of
         the starts that follow. whole: the update is sent again, to its end."""
-        found = Found()
+        found = FoundCard()
         with self._card() as card:
             self._load(card, operation, fault)
             card.mcu.reseed(random.Random(rng.randbytes(8)))
@@ -152,7 +152,7 @@ class UpdateRig:
         card.flash.load(cut.address, left.content)
         card.flash.weak = {cut.address * 8 + bit for bit in left.weak}
 
-    def _problems(self, card: Card, operation: int, whole: bool, found: Found) -> Iterator[str]:
+    def _problems(self, card: Card, operation: int, whole: bool, found: FoundCard) -> Iterator[str]:
         first = self._press(card)
         if first not in self._codes[:3]:
             yield f"shows {first}, not the next code"

@@ -10,7 +10,7 @@ from cut_flash import Flash, PowerCut
 from card.store import Store
 from lib.journal import DamagedError
 
-_BYTES = ("keys", "secret", "name")
+_BYTES = ("keys", "seed", "name")
 _FIELDS = ("life_cycle", "kvn", "moving_factor", "presses", "digits")
 
 

@@ -2,7 +2,7 @@
 
 from lib import hotp
 
-_FIELDS = ("keys", "kvn", "life_cycle", "name", "secret", "digits", "moving_factor", "presses")
+_FIELDS = ("keys", "kvn", "life_cycle", "name", "seed", "digits", "moving_factor", "presses")
 
 
 class Store:
@@ -11,7 +11,7 @@ class Store:
         self.life_cycle = 0x01
         self.kvn = 0xFF
         self.keys = bytes(range(0x40, 0x50)) * 3
-        self.name = self.secret = b""
+        self.name = self.seed = b""
         self.digits = 6
         self.moving_factor = self.presses = 0
         self.cold_starts = 3
@@ -31,10 +31,10 @@ class Store:
 
     def take_code(self):
         moving_factor = self._move()
-        return hotp.code(self.secret, moving_factor, self.digits)
+        return hotp.code(self.seed, moving_factor, self.digits)
 
     def take_hmac(self):
-        return hotp.full(self.secret, self._move())
+        return hotp.full(self.seed, self._move())
 
     def wear(self):
         return 17, 1

@@ -1,0 +1,100 @@
+"""What the emulator, the build of images and the flashing have to know of a chip."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from tallystick.emulator.parts.nor_flash import NorFlash
+
+# Of MicroPython 1.28 with "extra features", as its ports are built for our boards.
+_BUILT_IN = (
+    "__main__ _asyncio array binascii builtins cmath collections cryptolib deflate errno framebuf "
+    "gc hashlib heapq io json machine math micropython os platform random re select struct sys "
+    "time uctypes vfs"
+)
+
+
+class Registers(Protocol):
+    """What is particular to a chip. Addresses as it sees them, values of 32 bits, times in µs."""
+
+    detunes_uart: bool  # light sleep leaves the serial line's clock wrong
+    cause: int  # of the last reset, as `machine.reset_cause` says it
+
+    def power_up(self) -> None: ...
+
+    def reset(self, *, from_deep_sleep: bool) -> None: ...
+
+    def read(self, address: int) -> int: ...
+
+    def write(self, address: int, value: int) -> None: ...
+
+    def light_sleep(self, duration_us: int) -> None: ...
+
+    def standby_us(self) -> int | None: ...
+
+    def wakes(self, pin: int, level: int) -> bool: ...
+
+    def adc(self, cell_mv: int) -> int: ...
+
+
+@runtime_checkable
+class FlashController(Protocol):
+    """Registers of a chip whose firmware programs its flash through them."""
+
+    def double_word(self, address: int, data: bytes) -> None: ...
+
+
+MakeRegisters = Callable[
+    [
+        NorFlash,
+        Callable[[int, bytes], bool],
+        Callable[[int], bool],
+        random.Random,
+        Callable[[], int],
+    ],
+    Registers,
+]
+"""Given the flash, its program and erase with their cost in time, the chip's random numbers, and
+what it runs from at this moment (mV)."""
+
+
+@dataclass(frozen=True)
+class OpenOcd:
+    """How OpenOCD reaches the chip: its two configuration files, and the low twelve bits of the
+    word at `identity_register`, by which the chip is known."""
+
+    interface: str
+    target: str
+    identity_register: int
+    identity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """One chip. A way of flashing that it does not have is empty or None."""
+
+    name: str
+    clock_hz: int
+    registers: MakeRegisters
+    flash_base: int  # where it sees its flash
+    reports_flash_errors: bool  # a program or an erase that failed is said so
+    factory_words: Mapping[int, int] = field(default_factory=dict)  # address → what never changes
+    own_modules: frozenset[str]  # of its port alone, that firmware may import
+    port_modules: tuple[str, ...]  # of `emulator/port`, beyond those that every chip has
+    more_built_in: tuple[str, ...] = ()  # of its port alone, that firmware does not use
+    stubs: str  # the port whose published stubs declare what there is
+    uf2_family: int | None = None
+    uf2_padding: int | None = None  # address of a block in its UF2 files that is no content
+    drive: str = ""  # Board-ID of its boot ROM's drive
+    prompt: str = ""  # in `os.uname().machine` of a MicroPython that opens a prompt
+    openocd: OpenOcd | None = None
+    dfu: bool = False  # its boot ROM answers on USB as ST's do (AN2606)
+
+    @property
+    def built_in(self) -> str:
+        """Modules that are built into its MicroPython, as far as that of the emulator has them too,
+        a space around each. The others are refused."""
+        return f" {' '.join((_BUILT_IN, *self.more_built_in))} "

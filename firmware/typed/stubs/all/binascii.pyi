@@ -1,0 +1,3 @@
+"""What firmware uses of it, with types that the published stubs leave open."""
+
+def crc32(data: bytes | bytearray | memoryview, value: int = ..., /) -> int: ...

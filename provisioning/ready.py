@@ -1,0 +1,61 @@
+"""A station ready for work: its keys opened, its server and its journal at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.custody.interface import Custody
+from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.registries.choose import registry_for
+from tallystick.provisioning.registry import Registry, TallyServer
+from tallystick.provisioning.server_link import checked_url
+from tallystick.provisioning.settings import read_passphrase
+from tallystick.provisioning.steps import Plan, Provisioner
+
+SERVER = "server"
+
+
+@dataclass(frozen=True)
+class ReadyStation:
+    """The parts that the commands work with."""
+
+    custody: Custody
+    registry: Registry
+    journal: StationJournal
+    server_url: str
+
+    def provisioner(self, plan: Plan) -> Provisioner:
+        return Provisioner(self.custody, self.registry, self.journal, plan, self.server_url)
+
+
+@contextmanager
+def open_station(
+    url: str | None,
+    keys: str,
+    passphrase_file: Path | None,
+    journal_path: Path,
+    registry_text: str = SERVER,
+) -> Iterator[ReadyStation]:
+    """Open the keys (the slow part: once a run) and the journal.
+
+    Raises BadInputError, also when `url` is not the server that the station is enrolled with.
+    """
+    with closing(key_store(keys).open(read_passphrase(passphrase_file))) as custody:
+        credential = custody.server()
+        if url is not None and checked_url(url) != credential.url:
+            raise BadInputError(
+                f"This station is enrolled with {credential.url}, not with {url}.",
+                todo="Leave --server out, or run `tally station enroll` for that server.",
+            )
+        if registry_text == SERVER:
+            place, registry = credential.url, cast(Registry, TallyServer(credential))
+        else:
+            place, registry = registry_text, registry_for(registry_text, custody)
+        with closing(registry), closing(StationJournal(journal_path)) as journal:
+            yield ReadyStation(custody, registry, journal, place)

@@ -1,0 +1,153 @@
+"""An example of every command: `--help` shows it, and the command reference."""
+
+from __future__ import annotations
+
+import click
+
+# The command without `tally` → its example, a line each. At most 76 characters a line.
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "demo": ("tally demo --board pico --out demo",),
+    "emulate card": (
+        "tally emulate card --panel --seeded",
+        "tally emulate card --pty --control 0",
+    ),
+    "emulate reader": (
+        "tally emulate reader --control 0",
+        "tally emulate reader --usb -- fido2-token -L",
+    ),
+    "station audit export": ("tally station audit export > audit.jsonl",),
+    "station audit verify": ("tally station audit verify audit.jsonl",),
+    "station console": ("tally station console --server https://otp.example.org",),
+    "station desk cards": ("tally station desk cards --where pool",),
+    "station desk found": ("tally station desk found TS00000042",),
+    "station desk lend": ("tally station desk lend TS00000042 ada --until 17:30",),
+    "station desk lost": ("tally station desk lost TS00000042",),
+    "station desk overdue": ("tally station desk overdue",),
+    "station desk replace": ("tally station desk replace TS00000042 TS00000043",),
+    "station desk resync": ("tally station desk resync TS00000042",),
+    "station desk retire": ("tally station desk retire --port /dev/ttyUSB0",),
+    "station desk return": ("tally station desk return TS00000042",),
+    "station desk sign-in": (
+        "tally station desk sign-in --server https://otp.example.org \\",
+        "    --credential ann.json",
+    ),
+    "station desk sign-out": ("tally station desk sign-out",),
+    "station enroll": (
+        "tally station enroll --server https://otp.example.org \\",
+        "    --credential station.json",
+    ),
+    "station foreign": ("tally station foreign --port 'pcsc:Reader 00' --user ada",),
+    "station keys backup": (
+        "tally station keys backup keys.backup --person ANN --person BOB \\",
+        "    --protocol record.txt",
+    ),
+    "station keys create": (
+        "tally station keys create",
+        "tally station keys create --development    # emulated cards only",
+    ),
+    "station keys restore": ("tally station keys restore keys.backup",),
+    "station keys rotate": ("tally station keys rotate",),
+    "station keys show": ("tally station keys show",),
+    "station labels": (
+        "tally station labels --batch june --stock a4-3x8 --output june.pdf",
+        "tally station labels TS00000042 --output label.svg",
+    ),
+    "station ports": ("tally station ports",),
+    "station provision": (
+        "tally station provision --port /dev/ttyUSB0 --user ada",
+        "tally station provision --batch june --count 40 --ports auto",
+    ),
+    "station reconcile": ("tally station reconcile --port /dev/ttyUSB0",),
+    "station rekey": ("tally station rekey --port /dev/ttyUSB0",),
+    "station resume": ("tally station resume --port /dev/ttyUSB0",),
+    "server audit check": (
+        "tally server audit check --json > heads.json",
+        "tally server audit check --noted heads.json",
+    ),
+    "server backup": ("tally server backup monday.db",),
+    "server card import": (
+        "tally server card import tokens.xml --token-file admin.token \\",
+        "    --passphrase-file passphrase.txt",
+    ),
+    "server credential add": ('tally server credential add --role station "line 1"',),
+    "server credential list": ("tally server credential list",),
+    "server credential revoke": ("tally server credential revoke 3",),
+    "server doctor": ("tally server doctor",),
+    "server firm add": ("tally server firm add acme",),
+    "server firm list": ("tally server firm list",),
+    "server firm policy": (
+        "tally server firm policy acme > acme.json",
+        "tally server firm policy acme --set acme.json",
+    ),
+    "server keys list": ("tally server keys list",),
+    "server keys retire": ("tally server keys retire 1",),
+    "server keys rotate": ("tally server keys rotate",),
+    "server oidc add": ("tally server oidc add wiki --redirect-uri https://wiki.example.org/back",),
+    "server oidc rotate": ("tally server oidc rotate",),
+    "server person add": (
+        "tally server person add boss --role administrator",
+        "tally server person add ada --email ada@example.org",
+    ),
+    "server person code": ("tally server person code ada",),
+    "server radius": ("tally server radius --secret-file radius.secret --client 10.0.0.0/24",),
+    "server restore": (
+        "tally server restore monday.db --db sqlite:///new.db --key-file server.keys",
+    ),
+    "server run": ("tally server run --port 8080",),
+    "image build": (
+        "tally image build --board pico",
+        "tally image build --board pico --version 1.4.0 --key firm.key",
+    ),
+    "image identity": (
+        "tally image identity --board pico --first TS00000001 --count 10 \\",
+        "    --development --out segments",
+    ),
+    "image inspect": ("tally image inspect build/card-pico/card.uf2 --picture map.png",),
+    "image keys create": ("tally image keys create firm.key",),
+    "image keys show": ("tally image keys show firm.key",),
+    "image merge": (
+        "tally image merge build/card-pico --base micropython.uf2 \\",
+        "    --identity segments/TS00000001.hex --public-key firm.key \\",
+        "    --out TS00000001.hex",
+    ),
+    "image readers": (
+        "tally image readers --first TR00000001 --count 10 --development \\",
+        "    --out readers",
+    ),
+    "image verify": ("tally image verify build/card-pico --public-key firm.key",),
+    "battery": ("tally battery --presses-per-day 10 --years 5 --plot life.svg",),
+    "fingerprints draw": ("tally fingerprints draw right-thumb --to sheet.png",),
+    "fingerprints measure": ("tally fingerprints measure --fingers 24",),
+    "fingerprints show": ("tally fingerprints show",),
+    "campaign powercut": (
+        "tally campaign powercut --scenario press --depth 2",
+        "tally campaign powercut --list",
+    ),
+    "campaign replay": ("tally campaign replay pico/press/1/3p44",),
+    "campaign zoo": ("tally campaign zoo --list",),
+    "campaign wear": ("tally campaign wear --board pico",),
+    "campaign update": ("tally campaign update --board pico --only 17/a/-1",),
+    "campaign station": ("tally campaign station --rate 100",),
+    "campaign server": ("tally campaign server --rounds 100",),
+    "flash": ("tally flash build/card-pico --port /dev/ttyACM0 --development",),
+    "selftest": ("tally selftest --port /dev/ttyACM0 --page report.html",),
+    "update": ("tally update build/card-pico --port /dev/ttyACM0 --public-key firm.key",),
+    "coverage": ("tally coverage .hits --lcov firmware.info --fail-under 95",),
+    "second-opinion": ("tally second-opinion RPI_PICO.uf2",),
+    "bench": ("tally bench card heap",),
+}
+
+
+def show(command: click.Command, path: str) -> None:
+    """Puts examples under the help of `command` and of all below it. path: without `tally`."""
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            show(below, f"{path} {name}")
+    elif lines := EXAMPLES.get(path):
+        title = "Example:" if len(commands(lines)) == 1 else "Examples:"
+        command.epilog = "\b\n" + "\n".join((title, *(f"  {line}" for line in lines)))
+
+
+def commands(lines: tuple[str, ...]) -> list[str]:
+    """Command lines, those that go on over several put together."""
+    return "\n".join(lines).replace("\\\n    ", "").split("\n")

@@ -1,0 +1,130 @@
+"""Makes what the fixtures give, and keeps what is left of a failure."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tallystick.common.identity import Identity
+from tallystick.emulator import boards
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.instruments.apdu_log import ApduLog
+from tallystick.emulator.instruments.current_csv import CurrentCsv
+from tallystick.emulator.instruments.vcd import Vcd
+from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
+from tallystick.testing.golden import Golden, safe
+from tallystick.testing.hands import Control, PersonAtTerminal
+from tallystick.tools.fresh import image as build_image
+from tallystick.tools.image.folder import from_folder
+
+_EMULATED = ("emulator", "resident")
+_SERIAL = "serial:"
+
+
+def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Image:
+    """The image named, or one of the firmware in a folder, or the card's own for the board."""
+    if path is not None:
+        return Image.load(path, board)
+    if firmware is not None:
+        return from_folder(firmware, board or boards.DEFAULT)
+    return build_image(board or boards.DEFAULT)
+
+
+class DevicesUnderTest:
+    """One for each test that asks for a card."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        config = request.config
+        self._request = request
+        self._traces = folder if config.getoption("--tally-trace") else None
+        self._artefacts: Path = config.rootpath / config.getoption("--tally-artefacts")
+        self._backend: str = config.getoption("--tally-backend")
+        self._hands: str = config.getoption("--tally-hands")
+        self._cards: list[EmulatedCard] = []
+        self._numbers = itertools.count(1)
+        self._control: Control | None = None
+        node = request.node
+        self._golden = Golden(
+            node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
+            accept=config.getoption("--golden"),
+        )  # fmt: skip
+        if self._backend not in _EMULATED and not self._backend.startswith(_SERIAL):
+            raise pytest.UsageError(
+                f"--tally-backend={self._backend}: use emulator, resident or serial:DEV."
+            )
+
+    def card(self) -> CardUnderTest:
+        if self._backend.startswith(_SERIAL):
+            return self._real_card()
+        return self._emulated_card()
+
+    def fleet(self, count: int) -> list[EmulatedCard]:
+        if self._backend not in _EMULATED:
+            pytest.skip("a fleet is emulated: --tally-backend=emulator")
+        return [self._emulated_card() for _ in range(count)]
+
+    def _emulated_card(self) -> EmulatedCard:
+        image: Image = self._request.getfixturevalue("tally_image")
+        serial = f"TS{next(self._numbers):08}"
+        device = Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=1)
+        if self._traces is not None:
+            device.attach(Vcd(self._traces / f"{serial}.vcd", device.board))
+            device.attach(CurrentCsv(self._traces / f"{serial}-current.csv", device.board))
+            device.attach(ApduLog(self._traces / f"{serial}-apdu.log"))
+        card = EmulatedCard(device, serial, self._golden)
+        self._cards.append(card)
+        device.power_on()
+        return card
+
+    def _real_card(self) -> RealCard:
+        config = self._request.config
+        hands: Control | PersonAtTerminal
+        if self._hands == "ask":
+            hands = PersonAtTerminal(config)
+        else:
+            hands = self._control = Control(self._hands)
+        card = RealCard(self._backend.removeprefix(_SERIAL), hands, self._golden)
+        with card.docked() as connection:
+            card.serial = IssuerSession(connection).serial()
+        return card
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def keep(self, test: str) -> str:
+        """Moves what tells of a failure to the artefacts; returns words for the report."""
+        folder = self._artefacts / safe(test.split("::", 1)[-1])
+        lines = []
+        for card in self._cards:
+            folder.mkdir(parents=True, exist_ok=True)
+            device = card.device
+            (folder / f"{card.serial}.png").write_bytes(device.frame().png(palette=device.palette))
+            lines.append(
+                f"card {card.serial}: {device.mcu.state}, {device.clock.now / 1e6:.3f} s, "
+                f"{device.mcu.boots} starts, {device.flash.operations} flash operations"
+            )
+            if self._traces is not None:
+                (folder / f"{card.serial}-events.jsonl").write_text(
+                    device.trace.json_lines(), encoding="utf-8"
+                )
+        if lines:
+            lines.append(f"kept in {folder}" + ("" if self._traces else " (more: --tally-trace)"))
+        self._close_cards()
+        if self._traces is not None:
+            for file in self._traces.glob("TS*"):
+                shutil.copy(file, folder / file.name)
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        self._close_cards()
+        if self._control is not None:
+            self._control.close()
+
+    def _close_cards(self) -> None:
+        for card in self._cards:
+            card.device.close()
+        self._cards.clear()

@@ -1,0 +1,50 @@
+"""What holds for every test.
+
+A skip that tests/needs.py does not permit is a failure, of a test or of a whole file. Temporary
+files are in memory where there is room: most of what a server and a station do is to wait for a
+disk, and nothing here depends on one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import needs
+
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30  # bytes; a container often has 64 MiB there
+
+
+def pytest_configure() -> None:
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ or "TMPDIR" in os.environ:
+        return
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None  # to be looked up again
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    return _judged((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    return _judged((yield))
+
+
+def _judged(report: Any) -> Any:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _, _, words = report.longrepr
+        refusal = needs.refusal(words.removeprefix("Skipped: "))
+        if refusal:
+            report.outcome = "failed"
+            report.longrepr = refusal
+    return report

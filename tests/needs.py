@@ -1,0 +1,162 @@
+"""What a test may need that not every machine has: the one list of what the suite skips, and why.
+
+A test says so with `needs.chromium.mark`, a fixture with `needs.chromium.or_skip()`; both look for
+the thing itself. For what a Debian package brings, the skip is permitted by somebody else: dpkg
+must say that the package is not installed. Any other skip fails its test (tests/conftest.py): one
+that looked in the wrong place for what is installed would run nowhere, and nobody would see it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from ctypes.util import find_library
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+POSTGRESQL_VERSIONS = Path("/usr/lib/postgresql")
+
+
+def program(name: str) -> str | None:
+    """Where it lies. Debian keeps PostgreSQL's server off the path, and sbin off a user's."""
+    versions = POSTGRESQL_VERSIONS.glob("*/bin")
+    newest = sorted(versions, key=lambda folder: float(folder.parent.name), reverse=True)
+    search = [os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, newest)]
+    return shutil.which(name, path=os.pathsep.join(search))
+
+
+def have(*names: str) -> Callable[[], bool]:
+    return lambda: all(program(name) for name in names)
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def variable(name: str) -> str:
+    return os.environ.get(name, "")
+
+
+@cache
+def missing_packages() -> frozenset[str]:
+    """Those of .ci/packages.txt that this machine does not have; on another system, all."""
+    command = [str(ROOT / ".ci/packages"), "--missing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return frozenset(done.stdout.split())
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that a test needs.
+
+    here: whether the test would find it. packages: the Debian packages that bring it; a skip is
+    permitted while one of them is missing. Without packages, it is while `here` says no.
+    """
+
+    what: str
+    here: Callable[[], bool]
+    packages: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        install = f" (apt-get install {' '.join(self.packages)})" if self.packages else ""
+        return f"needs {self.what}{install}"
+
+    @property
+    def mark(self) -> pytest.MarkDecorator:
+        return pytest.mark.skipif(not self.here(), reason=self.reason)
+
+    def or_skip(self) -> None:
+        if not self.here():
+            pytest.skip(self.reason)
+
+    @property
+    def permitted(self) -> bool:
+        if self.packages:
+            return not missing_packages().isdisjoint(self.packages)
+        return not self.here()
+
+
+def refusal(reason: str) -> str | None:
+    """Why a test may not skip for that reason; None if it may."""
+    need = next((one for one in ALL if one.reason == reason), None)
+    if need is None:
+        return f"This test skips, for a reason that tests/needs.py does not list: {reason}"
+    if need.permitted:
+        return None
+    installed = f"{', '.join(need.packages)} is installed" if need.packages else "it is here"
+    return f"This test skips as it {reason}, but {installed}: it looks in the wrong place."
+
+
+UHID = Path("/dev/uhid")
+VPCD = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
+POSTGRESQL = ("initdb", "pg_ctl", "createdb", "pg_basebackup")
+SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so")
+OTHER_PYTHONS = ROOT / "build/pythons"  # .ci/pythons
+
+# Debian packages.
+chromium = Need(
+    "Chromium", lambda: bool(program("chromium") or program("chromium-browser")), ("chromium",)
+)
+postgresql = Need("PostgreSQL", have(*POSTGRESQL), ("postgresql",))
+radclient = Need("FreeRADIUS' radclient", have("radclient"), ("freeradius-utils",))
+softhsm = Need(
+    "SoftHSM",
+    lambda: bool(program("softhsm2-util")) and any(map(os.path.exists, SOFTHSM)),
+    ("softhsm2",),
+)
+liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
+fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))
+umockdev = Need(
+    "umockdev",
+    have("umockdev-run"),
+    ("umockdev", "gir1.2-umockdev-1.0", "python3-gi"),
+)
+pcsc = Need(
+    "pcscd, its virtual reader and opensc-tool",
+    lambda: have("pcscd", "opensc-tool")() and VPCD.exists(),
+    ("pcscd", "vsmartcard-vpcd", "opensc"),
+)
+
+# This machine, and who runs the tests on it.
+root = Need("root", lambda: os.geteuid() == 0)
+linux = Need("Linux, which tells whose a connection is", Path("/proc/net/tcp").exists)
+uhid = Need(
+    "/dev/uhid, which is not here or not for this user to write (as root: modprobe uhid)",
+    lambda: os.access(UHID, os.R_OK | os.W_OK),
+)
+no_uhid = Need("a kernel without /dev/uhid", lambda: not os.access(UHID, os.R_OK | os.W_OK))
+own_mounts = Need(
+    "root that may make mounts of its own", lambda: _succeeds("unshare", "--mount", "true")
+)
+other_pythons = Need(
+    "another Python on this machine (.ci/pythons)",
+    lambda: any(OTHER_PYTHONS.glob("3.*/bin/python")),
+)
+
+# What somebody has to ask for.
+second_opinion = Need(
+    "TALLY_RP2040_UF2: MicroPython's .uf2 for the Raspberry Pi Pico (docs/guides/testing.md)",
+    lambda: bool(variable("TALLY_RP2040_UF2")),
+)
+ykman = Need(
+    "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
+)
+privacyidea = Need(
+    "`make privacyidea`, which installs it", lambda: bool(variable("TALLY_TEST_PRIVACYIDEA"))
+)
+
+ALL = [one for one in list(globals().values()) if isinstance(one, Need)]
+
+
+def launch(driver: Any, **options: Any) -> Any:
+    """Debian's Chromium, under playwright. Its sandbox refuses to run as root."""
+    path = program("chromium") or program("chromium-browser")
+    return driver.chromium.launch(executable_path=path, args=["--no-sandbox"], **options)

@@ -1,0 +1,61 @@
+"""Every path of every device works within its board's heap, and within what was committed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tallystick.emulator.boards import ALL, BOARDS, READERS
+from tallystick.tools.fresh import one_core
+from tallystick.tools.heap import card_paths, measure, reader_paths
+from tallystick.tools.heap.measure import smallest
+from tallystick.tools.image.heap import KIB, figures
+
+SLACK = 2  # KiB: where things come to lie differs from run to run
+LIMITS = {"card": 64, "reader": 140}  # KiB
+CASES = [(board, path) for board in BOARDS for path in card_paths.PATHS]
+CASES += [(board, path) for board in READERS for path in reader_paths.PATHS]
+
+
+@pytest.fixture(scope="module")
+def home():
+    with one_core(), card_paths.home() as made:
+        yield made
+
+
+@pytest.mark.parametrize(("name", "path"), CASES, ids=lambda value: value.replace(" ", "-"))
+def test_a_path_works_with_what_was_committed(home, name, path):
+    """`python -m tallystick.tools.heap.measure` writes the figures anew: growth is a decision."""
+    board = ALL[name]
+    assert board.heap == LIMITS[board.device] * KIB
+    kept = figures().get(name, {})
+    assert path in kept, "not measured yet: python -m tallystick.tools.heap.measure"
+    committed = kept[path]
+    assert committed * KIB <= board.heap
+    works = measure.paths(board, home)[path]
+    assert works(min(board.heap, (committed + SLACK) * KIB))
+
+
+def test_a_heap_that_is_too_small_is_found(home):
+    """The probe can say no: a card that has run out of memory does not follow its path."""
+    path = "everything in one docking"
+    works = measure.paths(BOARDS["pico"], home)[path]
+    assert not works((figures()["pico"][path] - 8) * KIB)
+
+
+def test_every_figure_is_of_a_path_there_is():
+    kept = {(name, path) for name, paths in figures().items() for path in paths}
+    assert kept == set(CASES)
+
+
+@pytest.mark.parametrize("need", [16, 17, 40, 64, 127])
+def test_the_search_finds_the_smallest(need):
+    asked = []
+
+    def works(size, least):
+        asked.append(size)
+        return size >= least * KIB
+
+    assert smallest(partial(works, least=need), 64) == need
+    assert len(asked) <= 7

@@ -146,6 +146,14 @@ second_opinion = Need(
     "TALLY_RP2040_UF2: MicroPython's .uf2 for the Raspberry Pi Pico (docs/guides/testing.md)",
     lambda: bool(variable("TALLY_RP2040_UF2")),
 )
+chip_firmware = Need(
+    "TALLY_SECOND_FIRMWARE: a folder with pico.uf2, for conformance (docs/reference/boards.md)",
+    lambda: bool(variable("TALLY_SECOND_FIRMWARE")),
+)
+micropython_sources = Need(
+    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/reference/boards.md)",
+    lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
+)
 ykman = Need(
     "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
 )

@@ -17,6 +17,7 @@ import pytest
 
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.reader import Reader
+from tests import needs
 from tests.emulator.conformance.calls import MODULES, SCRIPTS, run_until_end
 from tests.emulator.conformance.compare import MEANT, differences
 from tests.emulator.conformance.record import CHIPS, firmware_file, on_the_chip
@@ -37,18 +38,15 @@ def on_ours(board: str) -> str:
 
 @pytest.mark.parametrize("board", SCRIPTS)
 def test_ours_says_what_micropython_says(board):
-    recorded = SCRIPTS[board].recorded
-    if not recorded.exists():
-        pytest.skip(f"NO TRANSCRIPT of {board}: no instruction-level chip has made one yet")
-    unmeant = differences(board, on_ours(board), recorded.read_text())
+    unmeant = differences(board, on_ours(board), SCRIPTS[board].recorded.read_text())
     assert not unmeant, "\n".join(unmeant)
 
 
+@needs.chip_firmware.mark
 @pytest.mark.parametrize("board", CHIPS)
 def test_the_committed_transcript_is_what_micropython_says(board):
-    firmware = firmware_file(Path(GIVEN), board) if GIVEN else None
-    if firmware is None:
-        pytest.skip("NOT RUN: $TALLY_SECOND_FIRMWARE names no folder with a MicroPython of it")
+    firmware = firmware_file(Path(GIVEN), board)
+    assert firmware is not None, f"{GIVEN} has no {CHIPS[board][0]}"
     assert on_the_chip(board, firmware) == SCRIPTS[board].recorded.read_text()
 
 

@@ -20,7 +20,7 @@ from tests import needs
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "firmware/boards/micropython"
-STM32 = DEFINITIONS / board_builds.STM32
+STM32 = DEFINITIONS / find("nucleo_l476rg").start_folder
 BOARD = find("nucleo_l476rg")
 SOURCES = os.environ.get("TALLY_MICROPYTHON_SRC", "")
 FILES = {

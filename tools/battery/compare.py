@@ -83,7 +83,7 @@ def compare(prediction: Prediction, measured: CurrentTrace) -> Comparison:
         raise BadInputError(
             f"The trace has {len(theirs) // 2} stretches in which the chip runs, the prediction "
             f"{len(ours) // 2}: it is not one press on a card in service, from asleep to asleep.",
-            todo="CurrentTrace one short press, from half a second before it until the glass is dark, "
+            todo="Trace one short press, from half a second before it until the glass is dark, "
             "with a peak range that shows 0.1 µA.",
         )
     ratios = _fit(prediction, ours, measured, theirs)

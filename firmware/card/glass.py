@@ -41,9 +41,9 @@ def keep(
             if event:
                 return event
         ticks += 1
-        draws = each_third is not None and ticks % 3 == 0
-        display.vcom(not draws)
-        if draws:
+        draws = ticks % 3 == 0
+        display.vcom(each_third is None or not draws)
+        if each_third is not None and draws:
             each_third(ms - ticks_diff(board.ticks_ms(), begin))
     return 0
 

@@ -61,6 +61,9 @@ class Board:
     # Of firmware/boards/micropython, with its start-up code: a build of MicroPython of its own;
     # else the one that is named after its port.
     start_folder: str = ""
+    micropython: str = (
+        ""  # the board's name in MicroPython's own port, where no folder of ours has one
+    )
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes

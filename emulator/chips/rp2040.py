@@ -75,6 +75,7 @@ CHIP = Chip(
     port_modules=("machine_rp2", "rp2"),
     more_built_in=("_thread",),
     stubs="rp2",
+    build_options=("-DPICO_NO_PICOTOOL=1",),
     uf2_family=0xE48BFF56,
     drive="RPI-RP2",  # RP2040 data sheet, 2.8.4
     prompt="with RP2040",

@@ -16,7 +16,7 @@ import numpy as np
 
 from tallystick.common.errors import BadInputError
 from tallystick.tools.battery.prediction import ASLEEP, Prediction
-from tallystick.tools.battery.traces import Floats, Trace
+from tallystick.tools.battery.traces import CurrentTrace, Floats
 
 OFF = 0.05
 """A part that is further off than this fraction is named."""
@@ -29,7 +29,7 @@ _PIECE_MS = 2.0
 
 
 @dataclass(frozen=True)
-class Factor:
+class PartFactor:
     """`ratio`: measured over predicted. `uah`: of the press, as predicted; for times what the chip
     takes meanwhile."""
 
@@ -52,10 +52,10 @@ class Comparison:
 
     predicted_uah: float
     measured_uah: float
-    factors: list[Factor]
+    factors: list[PartFactor]
 
     @property
-    def culprit(self) -> Factor | None:
+    def culprit(self) -> PartFactor | None:
         return next((factor for factor in self.factors if factor.off), None)
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Comparison:
         }
 
 
-def compare(prediction: Prediction, measured: Trace) -> Comparison:
+def compare(prediction: Prediction, measured: CurrentTrace) -> Comparison:
     """Raises BadInputError for a trace that is not one press, from asleep to asleep."""
     ours, theirs = _stretches(prediction.trace), _stretches(measured)
     if len(theirs) < 3 or len(ours) != len(theirs):
@@ -89,7 +89,7 @@ def compare(prediction: Prediction, measured: Trace) -> Comparison:
     ratios = _fit(prediction, ours, measured, theirs)
     charge = _charges(prediction, ours)
     factors = [
-        Factor(part, float(ratio), uah)
+        PartFactor(part, float(ratio), uah)
         for part, ratio, uah in zip(prediction.parts, ratios, charge, strict=True)
         if uah > 0
     ]
@@ -98,7 +98,7 @@ def compare(prediction: Prediction, measured: Trace) -> Comparison:
         mine, other = (sum(b - a for a, b in one[chosen]) for one in (ours, theirs))
         if mine > 0:
             uah = sum(_integral(prediction.trace.ms, running, a, b) for a, b in ours[chosen])
-            factors.append(Factor(name, other / mine, uah))
+            factors.append(PartFactor(name, other / mine, uah))
     factors.sort(key=lambda factor: -abs(factor.difference_uah))
     return Comparison(
         _integral(prediction.trace.ms, running, ours[1][0], ours[-1][0]),
@@ -110,7 +110,7 @@ def compare(prediction: Prediction, measured: Trace) -> Comparison:
 Stretch = tuple[float, float]
 
 
-def _stretches(trace: Trace) -> list[Stretch]:
+def _stretches(trace: CurrentTrace) -> list[Stretch]:
     """(From, to) in ms, in turn not running and running; the first and the last are asleep."""
     runs = trace.ua > _RUNS_UA
     edges = np.flatnonzero(runs[1:] != runs[:-1]) + 1
@@ -132,7 +132,7 @@ def _stretches(trace: Trace) -> list[Stretch]:
 
 
 def _fit(
-    prediction: Prediction, ours: list[Stretch], measured: Trace, theirs: list[Stretch]
+    prediction: Prediction, ours: list[Stretch], measured: CurrentTrace, theirs: list[Stretch]
 ) -> Floats:
     """The factor of each part, from the charges of short pieces of the stretches. A stretch counts
     by its time and relative to its own current, so that sleep is fitted as well as work."""

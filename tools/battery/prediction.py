@@ -10,7 +10,7 @@ from tallystick.emulator.boards.board import Board
 from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.devices.card import Card
-from tallystick.tools.battery.traces import Floats, Trace
+from tallystick.tools.battery.traces import CurrentTrace, Floats
 
 ASLEEP, RUNNING, LIGHT = "asleep", "chip running", "chip in light sleep"
 _BEFORE_MS, _AFTER_MS, _LIMIT_MS = 500, 500, 90_000
@@ -21,7 +21,7 @@ class Prediction:
     """`parts_ua` has a row a step of `trace` and a column a part; a row's sum is the trace's."""
 
     parts: tuple[str, ...]
-    trace: Trace
+    trace: CurrentTrace
     parts_ua: Floats
 
 
@@ -49,7 +49,7 @@ def predict(card: Card, press_ms: int) -> Prediction:
     times = np.append(np.array(steps.times), card.clock.now / 1000)
     columns = np.array(list(parts.values())).T
     columns = np.vstack([columns, columns[-1]])
-    return Prediction(tuple(parts), Trace(times - times[0], columns.sum(axis=1)), columns)
+    return Prediction(tuple(parts), CurrentTrace(times - times[0], columns.sum(axis=1)), columns)
 
 
 def _parts(board: Board, loads: dict[str, Floats]) -> dict[str, Floats]:

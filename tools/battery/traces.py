@@ -19,14 +19,14 @@ _CURRENT_UNITS = {"a": 1e6, "amps": 1e6, "ma": 1e3, "ua": 1.0, "µa": 1.0, "na":
 
 
 @dataclass(frozen=True)
-class Trace:
+class CurrentTrace:
     """A row holds until the next. `ms` rises; `ua` is current in µA."""
 
     ms: Floats
     ua: Floats
 
 
-def read_trace(path: Path) -> Trace:
+def read_trace(path: Path) -> CurrentTrace:
     """PPK2's `Timestamp(ms),Current(uA),…`, Joulescope's `#time,current,voltage` and Otii's
     `Timestamp,… current`, whose times are seconds and currents ampere where the header says no
     unit; the first column of each kind counts. Separated by commas, semicolons (then with decimal
@@ -58,7 +58,7 @@ def read_trace(path: Path) -> Trace:
         currents.append(current * current_ua)
     if len(times) < 2:
         raise _bad(path, header + 1, "is followed by fewer than two samples")
-    return Trace(np.array(times), np.array(currents))
+    return CurrentTrace(np.array(times), np.array(currents))
 
 
 def _find_header(path: Path, lines: list[str]) -> tuple[int, str]:

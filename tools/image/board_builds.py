@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError, TallyError
-from tallystick.emulator.boards import find
+from tallystick.emulator.boards import ALL, find
+from tallystick.emulator.boards.board import Board, CardBoard
 from tallystick.tools import firmware
 
 DEFINITIONS = "boards/micropython"
-STM32 = "TALLY_NUCLEO_L476RG"
-_RP2 = {"pico": "RPI_PICO", "pico2": "RPI_PICO2"}
 _TOOLS = ("make", "cmake", "arm-none-eabi-gcc", "arm-none-eabi-objcopy")
 
 
@@ -42,40 +41,39 @@ class Build:
 
 
 def limit(board_name: str) -> int:
-    """Where the first area that is not MicroPython's begins, as an offset in flash."""
+    """Where the first area that is not MicroPython's begins, as an offset in flash. Raises
+    BadInputError for a board that is not there."""
     board = find(board_name)
-    areas = [board.storage, board.identity, board.journal, *board.slots]
-    return min(area.address for area in areas + ([board.record] if board.record else []))
+    areas = [board.storage, board.identity, board.journal]
+    areas += [board.record] if isinstance(board, CardBoard) and board.record else []
+    return min(area.address for area in areas)
 
 
-def build_stm32(sources: Path, folder: Path) -> Build:
-    out = folder / "nucleo_l476rg"
-    definition = firmware.root() / DEFINITIONS / STM32
-    _run(
-        "make", "-C", str(sources / "ports/stm32"), f"BOARD_DIR={definition}", f"BUILD={out}",
-        f"-j{os.cpu_count() or 1}",
-    )  # fmt: skip
-    image = (out / "firmware.bin").stat().st_size
-    return Build("nucleo_l476rg", image, limit("nucleo_l476rg"))
-
-
-def build_rp2(sources: Path, folder: Path, board: str) -> Build:
-    out = folder / board
-    port = sources / "ports/rp2"
-    manifest = firmware.root() / DEFINITIONS / "rp2/manifest.py"
-    name = _RP2[board]
-    _run(
-        "cmake", "-S", str(port), "-B", str(out), "-DPICO_NO_PICOTOOL=1",
-        f"-DMICROPY_BOARD={name}", f"-DMICROPY_BOARD_DIR={port / 'boards' / name}",
-        f"-DMICROPY_FROZEN_MANIFEST={manifest}",
-    )  # fmt: skip
-    _run("cmake", "--build", str(out), "-j", str(os.cpu_count() or 1))
+def build(sources: Path, folder: Path, board: Board) -> Build:
+    """Builds the board's MicroPython. Raises TallyError when a program fails."""
+    out = folder / board.name
+    port = sources / "ports" / board.chip.stubs
+    definition = firmware.root() / DEFINITIONS / (board.start_folder or board.chip.stubs)
     binary = out / "firmware.bin"
-    _run("arm-none-eabi-objcopy", "-O", "binary", str(out / "firmware.elf"), str(binary))
-    return Build(board, binary.stat().st_size, limit(board))
+    if (port / "CMakeLists.txt").is_file():
+        name = board.micropython
+        _run(
+            "cmake", "-S", str(port), "-B", str(out), *board.chip.build_options,
+            f"-DMICROPY_BOARD={name}", f"-DMICROPY_BOARD_DIR={port / 'boards' / name}",
+            f"-DMICROPY_FROZEN_MANIFEST={definition / 'manifest.py'}",
+        )  # fmt: skip
+        _run("cmake", "--build", str(out), "-j", str(os.cpu_count() or 1))
+        _run("arm-none-eabi-objcopy", "-O", "binary", str(out / "firmware.elf"), str(binary))
+    else:
+        _run(
+            "make", "-C", str(port), f"BOARD_DIR={definition}", f"BUILD={out}",
+            f"-j{os.cpu_count() or 1}",
+        )  # fmt: skip
+    return Build(board.name, binary.stat().st_size, limit(board.name))
 
 
 def _run(*command: str) -> None:
+    """Raises TallyError with what the program said last."""
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-2000:]
@@ -86,8 +84,10 @@ def _run(*command: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Raises BadInputError for sources or programs that are not there, and TallyError for a build
+    that fails or does not fit."""
     sources, folder = Path(arguments[0]).resolve(), Path(arguments[1]).resolve()
-    if not (sources / "ports/stm32/Makefile").is_file():
+    if not (sources / "mpy-cross/Makefile").is_file():
         raise BadInputError(
             f"{sources} is no checkout of MicroPython.", todo="Name its top folder."
         )
@@ -100,8 +100,8 @@ def main(arguments: Sequence[str]) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     _run("make", "-C", str(sources / "mpy-cross"), f"-j{os.cpu_count() or 1}")
-    builds = [build_stm32(sources, folder)]
-    builds += [build_rp2(sources, folder, board) for board in _RP2]
+    by_name = {board.micropython: board for board in ALL.values()}  # of equal ones, one
+    builds = [build(sources, folder, board) for board in by_name.values()]
     sys.stdout.write("".join(f"{build}\n" for build in builds))
     if any(build.size > build.limit for build in builds):
         raise TallyError(

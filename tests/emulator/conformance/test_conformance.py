@@ -38,8 +38,7 @@ def on_ours(board: str) -> str:
 
 @pytest.mark.parametrize("board", SCRIPTS)
 def test_ours_says_what_micropython_says(board):
-    recorded = SCRIPTS[board].recorded
-    unmeant = differences(board, on_ours(board), recorded.read_text())
+    unmeant = differences(board, on_ours(board), SCRIPTS[board].recorded.read_text())
     assert not unmeant, "\n".join(unmeant)
 
 
@@ -47,7 +46,7 @@ def test_ours_says_what_micropython_says(board):
 def test_the_committed_transcript_is_what_micropython_says(board):
     needs.second_opinion["pico2" if board == "pico2_card" else board].or_skip()
     firmware = firmware_file(Path(GIVEN), board)
-    assert firmware is not None
+    assert firmware is not None, f"{GIVEN} has no {CHIPS[board]}"
     assert on_the_chip(board, firmware) == SCRIPTS[board].recorded.read_text()
 
 

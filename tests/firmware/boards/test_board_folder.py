@@ -20,7 +20,7 @@ from tests import needs
 
 ROOT = Path(__file__).parents[3]
 DEFINITIONS = ROOT / "firmware/boards/micropython"
-STM32 = DEFINITIONS / board_builds.STM32
+STM32 = DEFINITIONS / find("nucleo_l476rg").start_folder
 BOARD = find("nucleo_l476rg")
 SOURCES = os.environ.get("TALLY_MICROPYTHON_SRC", "")
 FILES = {
@@ -161,10 +161,8 @@ def test_what_is_no_checkout_is_told(tmp_path):
 
 # -- against MicroPython's own sources -----------------------------------------------------------
 
-needs_sources = needs.micropython_sources.mark
 
-
-@needs_sources
+@needs.micropython_sources.mark
 def test_every_file_that_the_ports_make_file_asks_for_is_there():
     text = (Path(SOURCES) / "ports/stm32/Makefile").read_text()
     text = "\n".join(line for line in text.splitlines() if not line.startswith("-include"))
@@ -180,7 +178,7 @@ def test_every_file_that_the_ports_make_file_asks_for_is_there():
     assert [(STM32 / name).is_file() for name in asked_by_hal] == [True]
 
 
-@needs_sources
+@needs.micropython_sources.mark
 def test_every_option_means_something_to_the_port():
     """A misspelt one would be ignored without a word."""
     sources = Path(SOURCES)
@@ -199,7 +197,7 @@ def test_every_option_means_something_to_the_port():
         assert re.search(rf"\b{name}\b", known), name
 
 
-@needs_sources
+@needs.micropython_sources.mark
 def test_what_the_folder_takes_from_the_port_is_there():
     port = Path(SOURCES) / "ports/stm32"
     for value in make_variables().values():

@@ -14,7 +14,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.tools.battery.cli import battery
 from tallystick.tools.battery.compare import START, WAKES, compare
 from tallystick.tools.battery.prediction import ASLEEP, LIGHT, RUNNING, predict
-from tallystick.tools.battery.traces import Trace, read_trace
+from tallystick.tools.battery.traces import CurrentTrace, read_trace
 from tallystick.tools.fresh import card
 from tallystick.tools.personalise import personalise
 
@@ -39,7 +39,7 @@ def made_up(prediction, wrong=(), stretch=1.0, every_ms=0.01, noise_ua=0.0):
     ms = np.arange(0.0, prediction.trace.ms[-1], every_ms)
     sampled = ua[np.searchsorted(prediction.trace.ms, ms, side="right") - 1]
     noise = np.random.default_rng(1).normal(0, noise_ua, len(ms)) if noise_ua else 0.0
-    return Trace(ms * stretch, sampled + noise)
+    return CurrentTrace(ms * stretch, sampled + noise)
 
 
 def factor(comparison, name):
@@ -142,6 +142,6 @@ def test_a_trace_of_something_else_is_refused(prediction):
     half = len(whole.ms) // 2
     for part in (slice(0, half), slice(half, None)):
         with pytest.raises(BadInputError, match="not one press"):
-            compare(prediction, Trace(whole.ms[part], whole.ua[part]))
+            compare(prediction, CurrentTrace(whole.ms[part], whole.ua[part]))
     with pytest.raises(BadInputError, match="not one press"):
-        compare(prediction, Trace(whole.ms, np.full_like(whole.ua, 0.2)))
+        compare(prediction, CurrentTrace(whole.ms, np.full_like(whole.ua, 0.2)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pskc import PSKC
 from pskc.key import EncryptedValue
 
-from tallystick.provisioning.credential import CodeKind, Hash
+from tallystick.provisioning.credential import CodeKind, HmacHash
 from tallystick.provisioning.custody.interface import Custody, Seed
 
 MANUFACTURER = "Tallystick"
@@ -77,7 +77,7 @@ def parts(container: bytes) -> Parts:
     (key,) = PSKC(io.BytesIO(container)).keys
     sealed = key.__dict__["_secret"]  # the property would decrypt, which custody has to do
     assert key.serial is not None and key.response_length is not None and key.counter is not None
-    kind = CodeKind(key.response_length, Hash(key.algorithm_suite or Hash.SHA1))
+    kind = CodeKind(key.response_length, HmacHash(key.algorithm_suite or HmacHash.SHA1))
     return Parts(key.serial, kind, key.counter, sealed.cipher_value)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tallystick.common.errors import BadInputError
 
 
-class Hash(StrEnum):
+class HmacHash(StrEnum):
     """Of the HMAC. The values are the names of RFC 6030's algorithm suites."""
 
     SHA1 = "SHA1"
@@ -21,9 +21,8 @@ class Hash(StrEnum):
 
     @property
     def function(self) -> Callable[..., Any]:
-        return {Hash.SHA1: hashlib.sha1, Hash.SHA256: hashlib.sha256, Hash.SHA512: hashlib.sha512}[
-            self
-        ]
+        function: Callable[..., Any] = getattr(hashlib, self.value.lower())
+        return function
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class CodeKind:
     """
 
     digits: int = 6
-    hash: Hash = Hash.SHA1
+    hash: HmacHash = HmacHash.SHA1
 
     def __post_init__(self) -> None:
         if not 6 <= self.digits <= 8:

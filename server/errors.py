@@ -52,11 +52,18 @@ class ApiError(RefusedError):
         kept: str = "",
         todo: str = "",
         entries: Sequence[EntryProblem] = (),
+        retry_after_s: int = 0,
     ) -> None:
         super().__init__(what, kept=kept, todo=todo)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.code = code
         self.entries = entries
+
+    def headers(self) -> dict[str, str]:
+        """What an answer with this error carries besides its body."""
+        headers = {"www-authenticate": "Bearer"} if self.status == 401 else {}
+        return headers | ({"retry-after": str(self.retry_after_s)} if self.retry_after_s else {})
 
     def body(self) -> dict[str, Any]:
         error: dict[str, Any] = {

@@ -4,12 +4,14 @@ parent process gives them a folder for (PROMETHEUS_MULTIPROC_DIR)."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     generate_latest,
 )
@@ -26,12 +28,27 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+STREAM = Counter("tally_audit_stream", "Entries of the audit log that were streamed.", ["outcome"])
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def exposition() -> bytes:
-    """Everything, in the text format."""
+def exposition(rows: Mapping[str, int], size_bytes: int) -> bytes:
+    """Everything, in the text format. rows: of each table. size_bytes: of the database."""
+    return _counted() + generate_latest(_sizes(rows, size_bytes))
+
+
+def _sizes(rows: Mapping[str, int], size_bytes: int) -> CollectorRegistry:
+    """What the database says is the same for all workers: it is not summed."""
+    registry = CollectorRegistry()
+    tables = Gauge("tally_table_rows", "Rows of each table.", ["table"], registry=registry)
+    for table, count in rows.items():
+        tables.labels(table).set(count)
+    Gauge("tally_database_bytes", "Size of the database.", registry=registry).set(size_bytes)
+    return registry
+
+
+def _counted() -> bytes:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

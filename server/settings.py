@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -23,7 +26,10 @@ class Settings:
     clock: the server's time, seconds since 1970; tests inject their own. public_url: where browsers
     find the server ("" : where it listens). sms, smtp: gateway URLs (`messages.gateways`); "" : no
     such messages. mail_from: sender of e-mail, and of SMS where the gateway takes one. breach_list:
-    a file of breached passwords (`accounts.passwords.HashListFile`)."""
+    a file of breached passwords (`accounts.passwords.HashListFile`). trusted_proxies: networks
+    that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
+    (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
+    ever."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -34,11 +40,20 @@ class Settings:
     mail_from: str = "tallystick@localhost"
     breach_list: Path | None = None
     container_limit: int = 4 * 1024 * 1024
+    trusted_proxies: tuple[str, ...] = ()
+    audit_stream: str = ""
+    audit_days: int = 0
 
 
 def state_folder() -> Path:
     """Where the server keeps its files unless told otherwise (XDG base directories)."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "tallystick"
+
+
+def key_folder() -> Path:
+    """Where key files are unless told otherwise (XDG base directories)."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "tallystick"
 
 
@@ -66,7 +81,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
             todo="Name a file: sqlite:///path/to/file.db.",
         )
     breach_list = os.environ.get("TALLY_SERVER_BREACH_LIST")
-    chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_beside(url.database, url_text)
+    chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_for(url.database, url_text)
     return Settings(
         url_text,
         Path(chosen),
@@ -75,10 +90,43 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         smtp=os.environ.get("TALLY_SERVER_SMTP", ""),
         mail_from=os.environ.get("TALLY_SERVER_MAIL_FROM", "tallystick@localhost"),
         breach_list=Path(breach_list) if breach_list else None,
+        audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
+        audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
+        trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
     )
 
 
-def _key_file_beside(database: str | None, url: str) -> Path:
-    if url.startswith("sqlite") and database:
-        return Path(database).with_suffix(".keys")
-    return state_folder() / "server.keys"
+def _days(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", text.strip()):
+        return int(text)
+    raise BadInputError(
+        f"TALLY_SERVER_AUDIT_DAYS is not a number of days: {text!r}.",
+        kept="The server did not start.",
+        todo="Give a whole number; 0 keeps the audit log for ever.",
+    )
+
+
+def _proxies(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(one.strip())) for one in text.split(",") if one.strip())
+    except ValueError as error:
+        raise BadInputError(
+            f"TALLY_SERVER_TRUSTED_PROXIES is not understood: {error}.",
+            kept="The server did not start.",
+            todo="Name addresses or networks, with commas between: 127.0.0.1,10.0.0.0/24.",
+        ) from None
+
+
+def _key_file_for(database: str | None, url: str) -> Path:
+    """Not beside the database: whoever copies that folder must not have both. Where the two have
+    been together since an older version, they stay so; the doctor says it."""
+    if not (url.startswith("sqlite") and database):
+        return key_folder() / "server.keys"
+    beside = Path(database).with_suffix(".keys")
+    if beside.exists():
+        return beside
+    place = Path(database).absolute()
+    if place == (state_folder() / "server.db").absolute():
+        return key_folder() / "server.keys"
+    mark = hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    return key_folder() / f"{place.stem}-{mark}.keys"

@@ -11,9 +11,12 @@ from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.settings import Settings
-from tallystick.server.store import keys, schema
+from tallystick.server.store import restored, schema
 from tallystick.server.store.database import Database
+from tallystick.server.store.housekeeping import Sweeper
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.opened import ring_of
+from tallystick.server.store.stream import AuditStream, Names, sink_from
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class ServerState:
     outbox: Outbox
     breached: BreachList
     public_url: str
+    sweeper: Sweeper
+    stream: AuditStream
+    names: Names
 
     def now(self) -> float:
         return self.settings.clock()
@@ -34,17 +40,20 @@ class ServerState:
     def close(self) -> None:
         self.group.close()
         self.outbox.close()
+        self.sweeper.close()
+        self.stream.close()
         self.database.close()
 
 
 def open_state(settings: Settings) -> ServerState:
     """Load or make the keys, migrate the database, start the verification thread.
 
-    Raises KeyFileError, NewerStateError.
+    Raises KeyFileError, NewerStateError; RefusedError where a restore was not confirmed.
     """
     database = Database(settings.db_url)
-    ring = keys.load_or_create(settings.key_file)
-    schema.ensure(database)
+    ring = ring_of(settings, database)
+    schema.ensure(database, ring)
+    restored.must_be_confirmed(database)
     gateways = {
         channel: gateway_from(url, sender=settings.mail_from)
         for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
@@ -58,4 +67,7 @@ def open_state(settings: Settings) -> ServerState:
         Outbox(database, ring, gateways, settings.clock),
         HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
         settings.public_url,
+        Sweeper(database, ring, settings.clock, settings.audit_days),
+        AuditStream(database, sink_from(settings.audit_stream) if settings.audit_stream else None),
+        Names(database),
     )

@@ -112,6 +112,9 @@ softhsm = Need(
     lambda: bool(program("softhsm2-util")) and any(map(os.path.exists, SOFTHSM)),
     ("softhsm2",),
 )
+fail2ban = Need("fail2ban", have("fail2ban-regex"), ("fail2ban",))
+ssh_keygen = Need("ssh-keygen", have("ssh-keygen"), ("openssh-client",))
+curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
 fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))
 umockdev = Need(
@@ -142,6 +145,10 @@ other_pythons = Need(
 )
 
 # What somebody has to ask for.
+foreign = Need(
+    "`make foreign`, which fetches the tests of others",
+    lambda: any((ROOT / "build/foreign").glob("fido2-*.tar.gz")),
+)
 FIRMWARE_SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
 
 

@@ -509,6 +509,10 @@ class Mcu:
             self._boot()
 
     def _reset(self, message: Message) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """The firmware starts anew; power stays. What asks for it: the firmware, or a watchdog."""
         self.trace.add(self.clock.now, "chip", "reset")
         self._stop(ChipState.ASLEEP)
         self.registers.reset(from_deep_sleep=False)

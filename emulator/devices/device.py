@@ -24,7 +24,8 @@ class FirmwareCrashError(TallyError):
 
 class Device(Closing):
     """`identity` is the per-device segment, `rng` every random choice of the run. `pool` has the
-    flash memory that devices of a fleet share."""
+    flash memory that devices of a fleet share. kept_in: see `NorFlash`; the image and the identity
+    are written over what the file holds of them."""
 
     start_again = ""  # what to do after a crash
 
@@ -35,12 +36,13 @@ class Device(Closing):
         rng: random.Random,
         trace: Trace | None,
         pool: FlashPool | None = None,
+        kept_in: int | None = None,
     ) -> None:
         self.image = image
         self.board = board = image.board
         self.clock = Clock()
         self.trace = Trace() if trace is None else trace
-        self.flash = NorFlash(board.flash_size, board.flash_timing, pool=pool)
+        self.flash = NorFlash(board.flash_size, board.flash_timing, pool=pool, kept_in=kept_in)
         if pool is None:
             for address, data in image.segments:
                 self.flash.load(address, data)

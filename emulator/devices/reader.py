@@ -41,7 +41,8 @@ class Sensor(Protocol):
 
 
 class Reader(Device):
-    """`identity` is the per-reader segment. `seed` fixes every random choice of the run.
+    """`identity` is the per-reader segment. `seed` fixes every random choice of the run. kept_in:
+    see `NorFlash`.
 
     reports: what the reader has sent to the host, 64 bytes each, unless `on_report` takes them.
     Raises BadInputError for an image of another device's board.
@@ -59,9 +60,10 @@ class Reader(Device):
         sensor_for: Callable[[Clock], Sensor] | None = None,
         seed: int = 0,
         trace: Trace | None = None,
+        kept_in: int | None = None,
     ) -> None:
         board = reader_board(image.board)
-        super().__init__(image, identity, random.Random(seed), trace)
+        super().__init__(image, identity, random.Random(seed), trace, kept_in=kept_in)
         self.board = board
         self.reports: deque[bytes] = deque()
         self.on_report: Callable[[bytes], None] = self.reports.append
@@ -82,6 +84,15 @@ class Reader(Device):
         sensor.on_touch = self._touch
         self.mcu.uart.on_send = self._to_sensor
         sensor.power(self.powered)
+
+    def connect_sensor(self, sensor: Sensor | None) -> None:
+        """The cable is as it was at a bookmark: nothing happens, and both ends know."""
+        for module in (self.sensor, sensor):
+            if module is not None:
+                module.on_send = self._from_sensor if module is sensor else None
+                module.on_touch = self._touch if module is sensor else None
+        self.mcu.uart.on_send = self._to_sensor if sensor is not None else None
+        self.sensor = sensor
 
     def unplug_sensor(self) -> None:
         """Nothing answers any more, and the touch line is pulled up."""

@@ -324,10 +324,46 @@ class ResidentLink(Link):
         interpreter, self._interpreter = self._interpreter, None
         return ResidentHold(interpreter, self._idle)
 
+    def mark(self) -> Mark:
+        """The firmware waits for an answer, and can be taken back to this point."""
+        assert self._interpreter is not None
+        assert self._idle is not None
+        assert self._at == self._end
+        return Mark(self._interpreter, self._interpreter.checkpoint(), self._idle)
+
+    def drop(self) -> None:
+        """What the firmware has posted and nobody has read is void."""
+        self._at = self._end = 0
+
+    def is_of(self, interpreter: Interpreter) -> bool:
+        """Whether this is the link to it, and goes on."""
+        return self._interpreter is interpreter
+
     def close(self) -> None:
         if self._interpreter is not None and self._idle is not None:
             self._idle.append(self._interpreter)
         self._interpreter = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point to go back to, as often as one likes."""
+
+    _interpreter: Interpreter
+    _checkpoint: Checkpoint
+    _idle: list[Interpreter]
+
+    def return_with(self, link: Link | None, console_fd: int) -> ResidentLink:
+        """`link`: the one that goes on, if there is one. That of the firmware at this point."""
+        if isinstance(link, ResidentLink) and link.is_of(self._interpreter):
+            found = link
+            found.drop()
+        else:
+            self._idle.remove(self._interpreter)  # its link was closed
+            found = ResidentLink(self._interpreter, self._idle)
+        self._interpreter.go_back(self._checkpoint)
+        self._interpreter.print_to(console_fd)
+        return found
 
 
 class ResidentHold:

@@ -16,11 +16,18 @@ Pages = dict[int, bytes]
 
 class FlashMemory:
     """`size` bytes, `view` and `fd` to share them, and behind them the counters of an image that
-    measures coverage."""
+    measures coverage. kept: descriptor of a file that is this memory, which gets a copy of it; what
+    the file holds stays unless it is empty."""
 
-    def __init__(self, size: int, content: bytes = b"") -> None:
-        self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
+    def __init__(self, size: int, content: bytes = b"", kept: int | None = None) -> None:
+        self._size, self._kept = size, kept is not None
         counters = coverage.room()
+        if kept is None:
+            self.fd = os.memfd_create("tally-flash", os.MFD_CLOEXEC)
+        else:
+            self.fd = os.dup(kept)
+            if os.fstat(kept).st_size:
+                content = os.pread(kept, size, 0)
         os.ftruncate(self.fd, size + counters)
         self.view = mmap.mmap(self.fd, size)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.view))
@@ -33,6 +40,8 @@ class FlashMemory:
             coverage.keep(self._counters[:])
             self._counters.close()
         self.view.close()
+        if self._kept:
+            os.ftruncate(self.fd, self._size)  # without the counters
         os.close(self.fd)
 
 

@@ -79,7 +79,8 @@ class PowerLostError(Exception):
 @dataclass
 class NorFlash:
     """`size` bytes at address 0. `memory` is shared with firmware processes through `fd`. With a
-    `pool` it begins with the pool's content, and can be put away."""
+    `pool` it begins with the pool's content, and can be put away. kept_in: descriptor of a file
+    that is the memory, so that it holds what is programmed at the instant when it is."""
 
     size: int
     timing: FlashTiming
@@ -90,10 +91,11 @@ class NorFlash:
     weak: set[int] = field(default_factory=set)  # bit numbers, address * 8 + bit
     sagging: random.Random | None = None  # the supply gives way: half of the bits are done
     pool: FlashPool | None = None
+    kept_in: int | None = None
 
     def __post_init__(self) -> None:
         self.kept: Pages = {}  # while it is put away
-        self._shared = None if self.pool else FlashMemory(self.size)
+        self._shared = None if self.pool else FlashMemory(self.size, kept=self.kept_in)
 
     def _memory(self) -> FlashMemory:
         if self._shared is None:

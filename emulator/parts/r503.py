@@ -115,6 +115,14 @@ class R503:
         power-up."""
         return self.commands.light if self.powered else None
 
+    @property
+    def at_work(self) -> bool:
+        """A command runs."""
+        return self._job is not None
+
+    def close(self) -> None:
+        """What it keeps is kept at each change."""
+
     def _feel(self, touched: bool) -> None:
         if touched != self.touch:
             self.state.touch = touched

@@ -59,6 +59,7 @@ def enroll(state: SensorState, memory: Memory, arguments: bytes) -> Iterator[Ste
         yield Confirm.OK, (STEP_MERGE, page)
     yield WRITE_US
     state.flash.templates[page] = memory.buffers[1]
+    state.flash.on_write()
     yield Confirm.OK, (STEP_STORE, page)
 
 

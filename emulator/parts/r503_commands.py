@@ -168,6 +168,7 @@ class Commands:
         else:
             yield WRITE_US
             self._state.flash.templates[page] = template
+            self._state.flash.on_write()
             yield Reply(Confirm.OK)
 
     def _load(self, arguments: bytes) -> Job:
@@ -190,11 +191,13 @@ class Commands:
             if page in self._state.flash.templates:
                 yield WRITE_US
                 del self._state.flash.templates[page]
+                self._state.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _empty(self, _: bytes) -> Job:
         yield WRITE_US
         self._state.flash.templates.clear()
+        self._state.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _template_num(self, _: bytes) -> Job:
@@ -271,11 +274,14 @@ class Commands:
         if register == 4:
             yield Reply(Confirm.OK)  # still at the old baud rate
             self._state.flash.baud_n = value
+            self._state.flash.on_write()
             return
         if register == 5:
             self._state.flash.level = value
+            self._state.flash.on_write()
         else:
             self._state.flash.packet_code = value
+            self._state.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _read_sys_para(self, _: bytes) -> Job:
@@ -290,6 +296,7 @@ class Commands:
     def _set_pwd(self, arguments: bytes) -> Job:
         yield WRITE_US
         self._state.flash.password = _word(arguments)
+        self._state.flash.on_write()
         yield Reply(Confirm.OK)
 
     def _vfy_pwd(self, arguments: bytes) -> Job:
@@ -299,6 +306,7 @@ class Commands:
     def _set_addr(self, arguments: bytes) -> Job:
         yield WRITE_US
         self._state.flash.address = _word(arguments)
+        self._state.flash.on_write()
         yield Reply(Confirm.OK)  # under the new address, as the manual has it
 
     # the rest

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallystick.common.errors import BadInputError
 
 CAPACITY = 200  # fingers
 
+
+def _nobody() -> None:
+    """Nobody keeps it."""
+
+
 Template = tuple[bytes, ...]  # one ISO/IEC 19794-2 record a sample
 
 
 @dataclass
 class SensorFlash:
-    """`templates` by page number. The password does not show in a repr, nor do templates."""
+    """`templates` by page number. The password does not show in a repr, nor do templates. on_write:
+    told after each change that the module makes."""
 
     password: int = field(default=0, repr=False)
     address: int = 0xFFFFFFFF
@@ -23,6 +30,7 @@ class SensorFlash:
     level: int = 3
     packet_code: int = 2  # data packets of 32 << code bytes
     templates: dict[int, Template] = field(default_factory=dict, repr=False)
+    on_write: Callable[[], None] = field(default=_nobody, repr=False, compare=False)
 
     def encode(self) -> bytes:
         """All of it, for a file. It holds biometric data: treat the file as a secret."""

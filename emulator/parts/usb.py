@@ -43,6 +43,11 @@ class UsbDevice:
         self._busy = False
         self._events.clear()
 
+    def forget_transfers(self) -> None:
+        """What is between the two ends, and what the firmware has not fetched, is void."""
+        self._offered.clear()
+        self._events.clear()
+
     def activate(self, on: bool, data: bytes) -> None:
         """data: descriptors, each with its length in front (2, little endian)."""
         found = []

@@ -8,14 +8,21 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from tallystick.common.console import print_error
 from tallystick.common.errors import TallyError
-from tallystick.emulator.devices.device import Device, FirmwareCrashError
+from tallystick.emulator.devices.device import FirmwareCrashError
+
+
+class Closable(Protocol):
+    """A device, or a part that lives by itself."""
+
+    def close(self) -> None: ...
+
 
 T = TypeVar("T")
-D = TypeVar("D", bound=Device)
+D = TypeVar("D", bound=Closable)
 
 
 class DeviceService(Generic[D]):

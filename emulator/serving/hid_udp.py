@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Callable
 
@@ -46,5 +47,30 @@ class UdpHid:
             with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
                 self._socket.sendto(report, self._peer)
 
+    def plug(self, *, plugged: bool) -> None:
+        """Datagrams say nothing of a cable."""
+
     def close(self) -> None:
         self._socket.close()
+
+
+class CabledUdpHid(UdpHid):
+    """With a pipe that tells the other end of the cable (`hid_umockdev.py`): 1 it is plugged in, 0
+    it is not. `cable`: its read end, to be given away. descriptor: the HID report descriptor."""
+
+    def __init__(self, descriptor: bytes) -> None:
+        super().__init__(0)
+        self.descriptor = descriptor
+        self.cable, self._told = os.pipe()
+
+    def given(self) -> None:
+        """A process has the read end. It learns by its end that we have ended."""
+        os.close(self.cable)
+
+    def plug(self, *, plugged: bool) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._told, bytes((plugged,)))
+
+    def close(self) -> None:
+        os.close(self._told)
+        super().close()

@@ -48,6 +48,8 @@ class Uhid:
     """`descriptor` is the HID report descriptor that the firmware gave."""
 
     def __init__(self, name: str, vendor: int, product: int, descriptor: bytes) -> None:
+        self._created = create_event(name, vendor, product, descriptor)
+        self._plugged = True
         try:
             self._fd = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
@@ -55,7 +57,7 @@ class Uhid:
                 f"{DEVICE} cannot be opened: {error.strerror}.",
                 todo="Load the module uhid and get write access, or give a command: --usb -- CMD.",
             ) from error
-        os.write(self._fd, create_event(name, vendor, product, descriptor))
+        os.write(self._fd, self._created)
 
     def fileno(self) -> int:
         return self._fd
@@ -71,8 +73,15 @@ class Uhid:
                 take(report)
 
     def send(self, report: bytes) -> None:
-        os.write(self._fd, input_event(report))
+        if self._plugged:
+            os.write(self._fd, input_event(report))
+
+    def plug(self, *, plugged: bool) -> None:
+        """The device appears, or goes."""
+        if plugged != self._plugged:
+            self._plugged = plugged
+            os.write(self._fd, self._created if plugged else struct.pack("<I", _DESTROY))
 
     def close(self) -> None:
-        os.write(self._fd, struct.pack("<I", _DESTROY))
+        self.plug(plugged=False)
         os.close(self._fd)

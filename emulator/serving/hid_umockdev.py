@@ -3,22 +3,31 @@
 For kernels without /dev/uhid. Run by the system's Python, which has the bindings of umockdev
 (Debian: umockdev, gir1.2-umockdev-1.0, python3-gi); imports nothing of Tallystick.
 
-    python3 hid_umockdev.py UDP_PORT REPORT_DESCRIPTOR_HEX COMMAND [ARGUMENT...]
+    python3 hid_umockdev.py UDP_PORT CABLE_FD REPORT_DESCRIPTOR_HEX COMMAND [ARGUMENT...]
 
 umockdev fakes /sys, udev and the device node, which is a pseudo-terminal. Programs write 65 bytes
-(report number 0, then the report) and read 64; the reports go on as UDP datagrams.
+(report number 0, then the report) and read 64; the reports go on as UDP datagrams. CABLE_FD is the
+read end of a pipe: a byte 1 plugs the reader in, a byte 0 pulls it out. When it ends, so does the
+command, with all that it has started.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import select
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import tty
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _NODE = "/dev/hidraw0"
@@ -31,7 +40,9 @@ _GET_INFO = 0x80084803
 _GET_NAME = 0x80004804  # without its size
 
 _USB = "/devices/pci0000:00/0000:00:14.0/usb1/1-1"
-_HID = f"{_USB}/1-1:1.0/0003:1209:0001.0001"
+_INTERFACE = f"{_USB}/1-1:1.0"
+_HID = f"{_INTERFACE}/0003:1209:0001.0001"
+_DEVICES = (_USB, _INTERFACE, _HID, f"{_HID}/hidraw/hidraw0")
 
 
 def _description(descriptor: bytes) -> str:
@@ -45,7 +56,7 @@ def _description(descriptor: bytes) -> str:
         f"P: {_HID}\nE: SUBSYSTEM=hid\nE: HID_ID=0003:00001209:00000001\nE: HID_NAME={_NAME}\n"
         "E: HID_PHYS=usb-0000:00:14.0-1/input0\nE: HID_UNIQ=\n"
         f"H: report_descriptor={descriptor.hex().upper()}\n\n"
-        f"P: {_HID}/hidraw/hidraw0\nN: hidraw0\nE: SUBSYSTEM=hidraw\nE: DEVNAME={_NODE}\n"
+        f"P: {_HID}/hidraw/hidraw0\nE: SUBSYSTEM=hidraw\nE: DEVNAME={_NODE}\n"
         "E: MAJOR=240\nE: MINOR=0\nA: dev=240:0\\n\n"
     )
 
@@ -67,18 +78,31 @@ def _answer(descriptor: bytes, request: int) -> tuple[int, bytes, int] | None:
     return None
 
 
-def _testbed(descriptor: bytes) -> tuple[Any, int]:
-    """umockdev's world with the device in it, and the other end of its node."""
-    import gi
+class _World:
+    """umockdev's, with the device in it while it is plugged in. `node`: the other end of its node,
+    -1 while there is none."""
 
-    gi.require_version("UMockdev", "1.0")
-    from gi.repository import GLib, UMockdev
+    def __init__(self, descriptor: bytes) -> None:
+        import gi
 
-    testbed = UMockdev.Testbed.new()
-    testbed.add_from_string(_description(descriptor))
+        gi.require_version("UMockdev", "1.0")
+        from gi.repository import GLib, UMockdev
 
-    def on_ioctl(_base: Any, client: Any) -> bool:
-        answer = _answer(descriptor, client.get_request() & 0xFFFFFFFF)
+        self._descriptor = descriptor
+        self._testbed = UMockdev.Testbed.new()
+        self._ioctls = UMockdev.IoctlBase.new()
+        self._ioctls.connect("handle-ioctl", self._on_ioctl)
+        self._held = -1
+        self.node = -1
+        threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
+
+    @property
+    def folder(self) -> str:
+        found: str = self._testbed.get_root_dir()
+        return found
+
+    def _on_ioctl(self, _base: Any, client: Any) -> bool:
+        answer = _answer(self._descriptor, client.get_request() & 0xFFFFFFFF)
         if answer is None:
             return False
         size, content, result = answer
@@ -86,46 +110,184 @@ def _testbed(descriptor: bytes) -> tuple[Any, int]:
         client.complete(result, 0)
         return True
 
-    ioctls = UMockdev.IoctlBase.new()
-    ioctls.connect("handle-ioctl", on_ioctl)
-    testbed.attach_ioctl(_NODE, ioctls)
-    testbed.keep = ioctls
-    threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
-    # Held open, so that the node outlives the programs that open it; raw, so that bytes stay bytes.
-    terminal = Path(testbed.get_root_dir() + _NODE).readlink()
-    node = os.open(terminal, os.O_RDWR | os.O_NOCTTY)
-    tty.setraw(node)
-    return testbed, testbed.get_dev_fd(_NODE)
+    def plug(self) -> None:
+        """The device appears, and udev tells."""
+        if self.node >= 0:
+            return
+        self._testbed.add_from_string(_description(self._descriptor))
+        # Held open, so that the node outlives the programs that open it; raw, so that bytes stay
+        # bytes. umockdev's own nodes cannot come back once they have gone.
+        self.node, self._held = os.openpty()
+        tty.setraw(self._held)
+        terminal = os.ttyname(self._held)
+        for name, target in self._links(terminal):
+            link = Path(self.folder, "dev", name)
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(target)
+        self._testbed.attach_ioctl(_NODE, self._ioctls)
+        self._tell("add", _DEVICES)
+
+    def pull(self) -> None:
+        """It is gone: programs that have it open get an error, and udev tells."""
+        if self.node < 0:
+            return
+        node, self.node = self.node, -1
+        terminal = os.ttyname(self._held)
+        self._tell("remove", reversed(_DEVICES))
+        self._testbed.detach_ioctl(_NODE)
+        for device in reversed(_DEVICES):
+            self._testbed.remove_device("/sys" + device)
+        for name, _ in self._links(terminal):
+            Path(self.folder, "dev", name).unlink(missing_ok=True)
+        os.close(self._held)
+        os.close(node)  # who has it open hears that it hung up
+
+    def _links(self, terminal: str) -> tuple[tuple[str, str], ...]:
+        """In umockdev's /dev: the node, and whose the terminal is."""
+        return (
+            (Path(_NODE).name, terminal),
+            (f".ptymap/{terminal.replace('/', '_')}", "240:0"),
+        )
+
+    def _tell(self, action: str, devices: Any) -> None:
+        for device in devices:
+            self._testbed.uevent("/sys" + device, action)
 
 
-def _bridge(node: int, link: socket.socket) -> None:
-    """Carries reports between the node and the reader, for ever."""
-    written = b""
-    while True:
-        ready = select.select([node, link.fileno()], [], [])[0]
-        if link.fileno() in ready:
-            os.write(node, link.recv(64))
-        if node in ready:
-            written += os.read(node, 4096)
-            while len(written) >= 65:
-                link.send(written[1:65])
-                written = written[65:]
+class _Bridge:
+    """Carries reports between the node and the reader, and the cable's state into the world."""
+
+    def __init__(self, world: _World, link: socket.socket, cable: int) -> None:
+        self._world = world
+        self._link = link
+        self._cable = cable
+        self._written = b""
+
+    def run(self) -> None:
+        """Until the emulator ends."""
+        while True:
+            files = [self._link.fileno(), self._cable]
+            if self._world.node >= 0:
+                files.append(self._world.node)
+            ready = select.select(files, [], [])[0]
+            if self._cable in ready and not self._follow():
+                return
+            if self._link.fileno() in ready:
+                self._to_host()
+            if self._world.node in ready:
+                self._to_reader()
+
+    def _follow(self) -> bool:
+        """The cable; False when nobody holds it any more."""
+        state = os.read(self._cable, 1)
+        if state == b"\x01":
+            self._world.plug()
+        elif state:
+            self._world.pull()
+            self._written = b""
+        return bool(state)
+
+    def _to_host(self) -> None:
+        with contextlib.suppress(ConnectionRefusedError):
+            report = self._link.recv(64)
+            if self._world.node >= 0:
+                os.write(self._world.node, report)
+
+    def _to_reader(self) -> None:
+        self._written += os.read(self._world.node, 4096)
+        while len(self._written) >= 65:
+            with contextlib.suppress(ConnectionRefusedError):
+                self._link.send(self._written[1:65])
+            self._written = self._written[65:]
+
+
+_SUBREAPER, _DEATH_SIGNAL = 36, 1  # linux/prctl.h
+_DIES_WITH_US = "--command"
+
+
+def _become(command: list[str]) -> None:
+    """This process becomes the command, and ends with its parent."""
+    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+    os.execvp(command[0], command)  # noqa: S606 - the person's own command
+
+
+def _descendants() -> list[int]:
+    """Process numbers of all that came from this one and live."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):
+                stat = (
+                    (folder / "stat")
+                    .read_text(encoding="utf-8", errors="replace")
+                    .rpartition(") ")[2]
+                    .split()
+                )
+                if stat[0] != "Z":
+                    parents.setdefault(int(stat[1]), []).append(int(folder.name))
+    found, look = [], [os.getpid()]
+    while look:
+        children = parents.get(look.pop(), [])
+        found += children
+        look += children
+    return found
+
+
+def _end_all() -> None:
+    """Asks what the command has started to end; what does not within two seconds is killed."""
+    deadline = time.monotonic() + 2
+    number = signal.SIGTERM
+    while left := _descendants():
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+        time.sleep(0.05)
+
+
+def _stop_in(folder: str) -> Callable[[int, FrameType | None], None]:
+    """A handler of signals: ends the command, and removes umockdev's folder."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        _end_all()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(128 + number)
+
+    return stop
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    port, descriptor, command = int(arguments[0]), bytes.fromhex(arguments[1]), arguments[2:]
+    port, cable, descriptor = int(arguments[0]), int(arguments[1]), bytes.fromhex(arguments[2])
+    os.set_inheritable(cable, False)
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1)  # what the command leaves behind comes to us
     link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     link.connect(("127.0.0.1", port))
-    testbed, node = _testbed(descriptor)
-    threading.Thread(target=_bridge, args=(node, link), daemon=True).start()
+    world = _World(descriptor)
+    world.plug()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop_in(world.folder))
     environment = {
         **os.environ,
         "LD_PRELOAD": "libumockdev-preload.so.0",
-        "UMOCKDEV_DIR": testbed.get_root_dir(),
+        "UMOCKDEV_DIR": world.folder,
     }
-    return subprocess.run(command, env=environment, check=False).returncode
+    words = [sys.executable, __file__, _DIES_WITH_US, *arguments[3:]]
+    child = subprocess.Popen(words, env=environment)
+
+    def serve() -> None:
+        _Bridge(world, link, cable).run()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=serve, daemon=True).start()
+    status = child.wait()
+    _end_all()
+    shutil.rmtree(world.folder, ignore_errors=True)
+    return status
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == _DIES_WITH_US:
+        _become(sys.argv[2:])
     sys.exit(main(sys.argv[1:]))

@@ -28,6 +28,9 @@ class HidPort(Protocol):
 
     def send(self, report: bytes) -> None: ...
 
+    def plug(self, *, plugged: bool) -> None:
+        """The reader was plugged in or pulled out, which the host sees."""
+
     def close(self) -> None: ...
 
 
@@ -39,6 +42,7 @@ class ReaderService(DeviceService[Reader]):
         self.reader = reader
         self._port = port
         self._real_time = real_time
+        self._plugged = reader.powered
         if port is not None:
             reader.on_report = port.send
 
@@ -50,6 +54,9 @@ class ReaderService(DeviceService[Reader]):
     def turn(self) -> None:
         """Waits for the outside, as long as the firmware waits."""
         reader = self.reader
+        if self._port is not None and self._plugged != reader.powered:
+            self._plugged = reader.powered
+            self._port.plug(plugged=self._plugged)
         due = reader.next_time()
         event = reader.clock.next_event()
         begin = time.monotonic()

@@ -71,11 +71,13 @@ def _item(data: "Readable", at: int, depth: int) -> "tuple[Item, int]":
             item, at = _item(data, at, depth - 1)
             items.append(item)
         return items, at
-    pairs = {}
+    pairs: "dict[Item, Item]" = {}
     last = b""
     for _ in range(value):
         start = at
         key, at = _item(data, at, 0)
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise InvalidError  # True would be found under 1
         encoded = bytes(data[start:at])
         if encoded <= last:
             raise InvalidError

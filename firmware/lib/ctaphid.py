@@ -63,6 +63,11 @@ class Channels:
         self.cancelled = False
         self.on_wink: "Callable[[], None] | None" = None
 
+    @property
+    def channel(self) -> int:
+        """Of the message under way, 0 when there is none."""
+        return self._current
+
     # -- in ------------------------------------------------------------------------------------
 
     def receive(self, report: "Readable") -> None:

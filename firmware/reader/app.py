@@ -1,6 +1,7 @@
 """The reader, from power-up on: serves messages of the USB host, one at a time, for ever."""
 
 import gc
+import sys
 from time import ticks_add, ticks_diff, ticks_ms
 
 import board
@@ -10,6 +11,7 @@ from lib.journal import DamagedError
 from reader.identity import Identity
 from reader.protocol import KeyAgreement
 from reader.refused import Refused
+from reader.sequence import Sequence
 from reader.store import Store
 from reader.token import Token
 from reader.user import User
@@ -17,9 +19,9 @@ from reader.user import User
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from reader.bio import Enrolment
-    from reader.login import Pending
     from typed.board import Reader as Board
     from typed.kinds import Map, Ticks
 
@@ -33,7 +35,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._started = ticks_ms()
-        self._window = board.cold()  # the time in which a reset is allowed
+        cold = board.cold()
+        self._window = cold  # the time in which a reset is allowed
         self.urandom = board.random
         self.identity = Identity(board.identity)
         self._report = bytearray(ctaphid.REPORT)
@@ -53,16 +56,20 @@ class Reader:
             self.store = None  # type: ignore[assignment]
         self.token = Token(self.urandom)
         self.agreement = KeyAgreement(self.urandom, self.pause)
-        self.user = User(board, self)
-        self.wrong_pins = 0  # in a row, since power came
-        self.pending: "Pending | None" = None  # assertions that can still be asked for
-        self.listing: "tuple[int, list[int]]" = (
-            0,
-            [],
-        )  # sub-command that goes on with an enumeration, slots left
         self.enrolment: "Enrolment | None" = None
-        self.blob: "bytes | None" = None  # large-blob array being written
-        self.blob_length = 0
+        self.user = User(board, self)
+        self.wrong_pins = 0 if cold else self._wrong_before()  # in a row, since power came
+        self._sequence: "Sequence | None" = None  # what the next command may go on with
+        self._before: "Sequence | None" = None  # the same, for the command under way
+
+    def _wrong_before(self) -> int:
+        """After a restart of the firmware, which forgot how many wrong PINs there were: when some
+        are missing, power has to go first.
+        """
+        store = self.store
+        if store is None or store.pin_retries == ctap.PIN_RETRIES:
+            return 0
+        return ctap.PIN_RETRIES_IN_A_ROW
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -143,6 +150,32 @@ class Reader:
         board.led(True)
         self._winked = ticks_ms()
 
+    # -- sequences of commands -----------------------------------------------------------------
+
+    @property
+    def channel(self) -> int:
+        """That the command under way came on."""
+        return self._channels.channel
+
+    def begin_sequence(self, kind: int, content: "Any", by_token: bool) -> None:
+        """by_token: a token allowed the command under way."""
+        token = self.token.number if by_token else 0
+        self._sequence = Sequence(kind, self.channel, token, content)
+
+    def take_sequence(self, kind: int) -> "Sequence | None":
+        """What the command before has begun, if the one under way is of this kind and goes on with
+        it. It has ended unless `keep_sequence` says otherwise.
+        """
+        before = self._before
+        self.token.tick()
+        if before is None or not before.goes_on(kind, self.channel, self.token.number):
+            return None
+        return before
+
+    def keep_sequence(self, sequence: Sequence) -> None:
+        sequence.touch()
+        self._sequence = sequence
+
     # -- commands ------------------------------------------------------------------------------
 
     def _serve(self) -> None:
@@ -161,9 +194,18 @@ class Reader:
             answer = bytes((ctap.INVALID_CBOR,))
         except (OSError, DamagedError, MemoryError):
             answer = bytes((ctap.OTHER,))
+        except Exception as error:
+            # A fault of ours. A restart would forget how many wrong PINs there were.
+            sys.print_exception(error)
+            self._sequence = None
+            self.enrolment = None
+            self.token.reset()
+            answer = bytes((ctap.OTHER,))
+        self._before = None
         self._channels.reply(answer)
 
     def _execute(self, command: int, body: memoryview) -> bytes:
+        self._before, self._sequence = self._sequence, None
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
         if self.store is not None:
@@ -174,12 +216,6 @@ class Reader:
             command = ctap.BIO_ENROLLMENT
         elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
             command = ctap.CREDENTIAL_MANAGEMENT
-        # What goes on from an earlier command does so only while nothing else is asked for: its
-        # slots may hold other credentials by then.
-        if command not in (ctap.GET_INFO, ctap.GET_NEXT_ASSERTION):
-            self.pending = None
-        if command not in (ctap.GET_INFO, ctap.CREDENTIAL_MANAGEMENT):
-            self.listing = (0, [])
         answer = self._without_request(command) if not body else self._with_request(command, body)
         return cbor.encode(answer) if answer else b""
 
@@ -224,7 +260,7 @@ class Reader:
         self.token.reset()
         self.agreement.renew()
         self.wrong_pins = 0
-        self.enrolment = self.blob = None
+        self.enrolment = None
         self.user.forget_all()
         return {}
 

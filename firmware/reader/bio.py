@@ -8,7 +8,7 @@ nothing and is deleted at the next start. Removal goes the other way round.
 from micropython import const
 
 from lib import cbor, ctap
-from reader import consent, protocol
+from reader import consent
 from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
@@ -31,10 +31,11 @@ _TIMEOUT_MS = const(10000)
 
 
 class Enrolment:
-    """A finger that is being enrolled: samples taken so far."""
+    """A finger that is being enrolled, on a channel: samples taken so far."""
 
-    def __init__(self, finger: int) -> None:
+    def __init__(self, finger: int, channel: int) -> None:
         self.finger = finger
+        self.channel = channel
         self.samples = 0
 
 
@@ -62,7 +63,11 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         raise Refused(ctap.MISSING_PARAMETER)
     finger = _finger(consent.need(parameters, 1, bytes))
     if command == _NEXT:
-        if reader.enrolment is None or reader.enrolment.finger != finger:
+        enrolment = reader.enrolment
+        if enrolment is None or enrolment.finger != finger or enrolment.channel != reader.channel:
+            raise Refused(ctap.INVALID_PARAMETER)
+        reader.user.ensure_sensor()
+        if reader.enrolment is None:  # the module has started anew, without its samples
             raise Refused(ctap.INVALID_PARAMETER)
         answer = _sample(reader, parameters)
         if not answer[6]:
@@ -82,13 +87,11 @@ def handle(reader: "Reader", request: "Map") -> "Map":
 
 
 def _authorize(reader: "Reader", request: "Map", command: int, parameters: "Map | None") -> None:
-    signature = request.get(5)
-    if signature is None:
-        raise Refused(ctap.PUAT_REQUIRED)
+    signature, version = consent.token_parameters(request, 5, 4)
     message = bytes((1, command))
     if parameters is not None:
         message += cbor.encode(parameters)
-    reader.token.verify(protocol.check_version(request.get(4)), message, signature, ctap.BE)
+    reader.token.verify(version, message, signature, ctap.BE)
 
 
 def _identifier(finger: int) -> bytes:
@@ -115,7 +118,7 @@ def _begin(reader: "Reader", parameters: "Map | None") -> "Map":
             break
     else:
         raise Refused(ctap.FP_DATABASE_FULL)
-    reader.enrolment = Enrolment(finger)
+    reader.enrolment = Enrolment(finger, reader.channel)
     answer = _sample(reader, parameters)
     answer[4] = _identifier(finger)
     return answer

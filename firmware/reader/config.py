@@ -3,14 +3,13 @@
 from micropython import const
 
 from lib import cbor, ctap
-from reader import consent, protocol
+from reader import consent
 from reader.refused import Refused
 from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from reader.app import Reader
-    from reader.store import Store
     from typed.kinds import Map
 
 _ALWAYS_UV = const(2)
@@ -22,27 +21,31 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     command = consent.need(request, 1, int)
     parameters = consent.optional(request, 2, dict, None)
     if command not in (_ALWAYS_UV, _MIN_PIN):
-        raise Refused(ctap.INVALID_SUBCOMMAND)
+        raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
-    signature = request.get(4)
-    if signature is not None or store.pin_length or store.fingers():
-        if signature is None:
-            raise Refused(ctap.PUAT_REQUIRED)
+    if 4 in request or store.pin_length or store.fingers():
+        signature, version = consent.token_parameters(request, 4, 3)
         message = b"\xff" * 32 + bytes((ctap.CONFIG, command))
         if parameters is not None:
             message += cbor.encode(parameters)
-        reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.ACFG)
+        reader.token.verify(version, message, signature, ctap.ACFG)
     if command == _ALWAYS_UV:
         store.flag(ALWAYS_UV, not store.flags & ALWAYS_UV)
         return {}
-    return _set_min_pin(store, {} if parameters is None else parameters)
+    if parameters is None:
+        raise Refused(ctap.MISSING_PARAMETER)
+    return _set_min_pin(reader, parameters)
 
 
-def _set_min_pin(store: "Store", parameters: "Map") -> "Map":
-    """The least length only grows; a PIN that is too short now must be changed."""
+def _set_min_pin(reader: "Reader", parameters: "Map") -> "Map":
+    """The least length only grows; a PIN that is too short now must be changed, and until it is,
+    nothing that the old one opened stays open.
+    """
+    store = reader.store
     length = consent.optional(parameters, 1, int, store.min_pin)
+    parties = consent.optional(parameters, 2, list, None)
     force = consent.optional(parameters, 3, bool, False)
-    if parameters.get(2):
+    if parties:
         raise Refused(ctap.INVALID_PARAMETER)  # no relying party is told the length
     if length < store.min_pin or length > 63:
         raise Refused(ctap.PIN_POLICY_VIOLATION)
@@ -52,4 +55,6 @@ def _set_min_pin(store: "Store", parameters: "Map") -> "Map":
     if force or 0 < store.pin_length < length:
         flags |= FORCE_PIN_CHANGE
     store.commit(min_pin=length, flags=flags)
+    if flags & FORCE_PIN_CHANGE:
+        reader.token.reset()
     return {}

@@ -5,7 +5,7 @@ from hashlib import sha256
 from lib import ctap
 from reader import protocol
 from reader.refused import Refused
-from reader.store import ALWAYS_UV
+from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 def need(request: "Map", key: "Item", kind: "type[T]") -> "T":
     """A parameter that must be there and of a type. Raises Refused."""
-    value = request.get(key)
-    if value is None:
+    if key not in request:
         raise Refused(ctap.MISSING_PARAMETER)
-    return of_type(value, kind)
+    return of_type(request[key], kind)
 
 
 def of_type(value: "Item", kind: "type[T]") -> "T":
@@ -35,16 +34,24 @@ def of_type(value: "Item", kind: "type[T]") -> "T":
 
 def optional(request: "Map", key: "Item", kind: "type[T]", default: "D") -> "T | D":
     """Raises Refused."""
-    value = request.get(key)
-    return default if value is None else of_type(value, kind)
+    return of_type(request[key], kind) if key in request else default
+
+
+def token_parameters(request: "Map", signature_key: int, version_key: int) -> "tuple[bytes, int]":
+    """pinUvAuthParam and pinUvAuthProtocol, which must be there. Raises Refused."""
+    if signature_key not in request:
+        raise Refused(ctap.PUAT_REQUIRED)
+    signature = of_type(request[signature_key], bytes)
+    return signature, protocol.check_version(request, version_key)
 
 
 def options(value: "Map") -> "tuple[bool | None, bool | None, bool | None]":
-    """(rk, up, uv), None where the platform does not say. Raises Refused."""
-    for flag in value.values():
-        of_type(flag, bool)
-    # All were looked at above.
-    return value.get("rk"), value.get("up"), value.get("uv")  # type: ignore[return-value]
+    """(rk, up, uv), None where the platform does not say; others are ignored. Raises Refused."""
+    return (
+        optional(value, "rk", bool, None),
+        optional(value, "up", bool, None),
+        optional(value, "uv", bool, None),
+    )
 
 
 def descriptors(items: "list[Item]") -> "list[bytes]":
@@ -54,18 +61,23 @@ def descriptors(items: "list[Item]") -> "list[bytes]":
         of_type(item, dict)
         assert isinstance(item, dict)
         identifier = need(item, "id", bytes)
+        optional(item, "transports", list, None)
         if need(item, "type", str) == "public-key":
             found.append(identifier)
     return found
 
 
-def probe(reader: "Reader", signature: "bytes | None") -> None:
-    """An empty pinUvAuthParam asks for a touch, to see which of several readers is meant. Raises
-    Refused.
+def token_parameter(
+    reader: "Reader", request: "Map", signature_key: int, version_key: int
+) -> "tuple[bytes | None, int]":
+    """pinUvAuthParam, if there is one, and pinUvAuthProtocol. An empty one asks for a touch, to
+    see which of several readers is meant. Raises Refused.
     """
+    signature = optional(request, signature_key, bytes, None)
     if signature == b"":
         reader.user.touch()
         raise Refused(ctap.PIN_INVALID if reader.store.pin_length else ctap.PIN_NOT_SET)
+    return signature, 0 if signature is None else protocol.check_version(request, version_key)
 
 
 def verified(
@@ -73,40 +85,41 @@ def verified(
     rp_id: str,
     data_hash: bytes,
     signature: "bytes | None",
-    version: "Item",
+    version: int,
     uv: bool,
     permission: int,
 ) -> bool:
     """Whether the user is verified: by the token, or here and now by a finger. Raises Refused."""
     if signature is not None:
-        version = protocol.check_version(version)
         reader.token.verify(version, data_hash, signature, permission)
         reader.token.bind(rp_id)
         return True
     if not uv:
         return False
-    reader.user.verify(ctap.PUAT_REQUIRED if reader.store.pin_length else ctap.OPERATION_DENIED)
+    denied = ctap.PUAT_REQUIRED if reader.store.pin_length else ctap.OPERATION_DENIED
+    reader.user.verify(denied, denied)
     return True
 
 
 def wants_uv(reader: "Reader", uv: "bool | None", signature: "bytes | None") -> bool:
     """The uv option, after what this reader is able and told to do. Raises Refused."""
-    able = reader.user.can_verify()
-    if signature is not None:
+    flags = reader.store.flags
+    if signature is not None or not (uv or flags & ALWAYS_UV):
         return False
-    if uv and not able:
-        raise Refused(ctap.INVALID_OPTION)
-    if reader.store.flags & ALWAYS_UV and not uv:
-        if not able:
-            raise Refused(ctap.PUAT_REQUIRED)
-        return True
-    return bool(uv)
+    if not reader.user.can_verify():
+        raise Refused(ctap.INVALID_OPTION if uv else ctap.PUAT_REQUIRED)
+    if flags & FORCE_PIN_CHANGE:
+        raise Refused(ctap.PUAT_REQUIRED)  # a finger opens nothing before the PIN is a new one
+    return True
 
 
-def ensure_present(reader: "Reader", by_finger: bool) -> None:
-    """The user's presence: the finger just now, the token's, or a touch. Raises Refused."""
-    if not by_finger and not reader.token.present():
-        reader.user.touch()
+def ensure_present(reader: "Reader", by_finger: bool, by_token: bool) -> None:
+    """The user's presence: the finger just now, or that of the token which came with this very
+    request, or a touch. Raises Refused.
+    """
+    if by_finger or by_token and reader.token.present():
+        return
+    reader.user.touch()
 
 
 def authenticator_data(

@@ -9,6 +9,8 @@ relying party ‖ name ‖ display name, each of the last four with its length i
 cut at 64 bytes, between characters.
 """
 
+from hashlib import sha256
+
 from micropython import const
 
 from lib import ctap, p256
@@ -18,6 +20,7 @@ TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reader.app import Reader
     from reader.store import Store
     from typed.kinds import Map
 
@@ -26,12 +29,14 @@ ID_SIZE = const(50)
 
 RESIDENT = const(1)
 BLOB = const(8)  # has a large-blob key
+_EDDSA = const(16)  # its key is of Ed25519, otherwise of P-256
 _PROTECT_SHIFT = const(1)  # credProtect, 1..3, in bits 1 and 2
 
 
-def flags_of(resident: bool, protect: int, blob: bool) -> int:
-    """The byte of flags. protect: credProtect, 1..3."""
-    return (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
+def flags_of(resident: bool, protect: int, blob: bool, algorithm: int) -> int:
+    """The byte of flags. protect: credProtect, 1..3. algorithm: ES256 or EDDSA."""
+    flags = (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
+    return flags | (_EDDSA if algorithm == ctap.EDDSA else 0)
 
 
 def cut(text: str) -> str:
@@ -70,10 +75,34 @@ class Credential:
         mac = store.derive(b"id", self._bound())[:16]
         return bytes((_FORMAT,)) + self.nonce + bytes((self.flags,)) + mac
 
-    def private(self, store: "Store") -> int:
-        """The private key: a number in 1..N−1 (lib/p256.py)."""
+    def _random(self, store: "Store") -> bytes:
+        """48 bytes that its private key is made of."""
         bound = self._bound()
-        return p256.scalar(store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16])
+        return store.derive(b"key1", bound) + store.derive(b"key2", bound)[:16]
+
+    def cose(self, reader: "Reader") -> "Map":
+        """The public key, as COSE_Key (RFC 9052, 7)."""
+        random = self._random(reader.store)
+        if self.flags & _EDDSA:
+            from lib import ed25519_sign
+
+            key = ed25519_sign.scalar(random)
+            public = ed25519_sign.public_key(key, reader.urandom, reader.pause)
+            return {1: 1, 3: ctap.EDDSA, -1: 6, -2: public}
+        public = p256.public_key(p256.scalar(random), reader.urandom, reader.pause)
+        return {1: 2, 3: ctap.ES256, -1: 1, -2: public[:32], -3: public[32:]}
+
+    def sign(self, reader: "Reader", message: bytes) -> bytes:
+        """A signature, in the form that WebAuthn 6.5.5 wants of its algorithm."""
+        random = self._random(reader.store)
+        if self.flags & _EDDSA:
+            from lib import ed25519_sign
+
+            return ed25519_sign.sign(
+                ed25519_sign.scalar(random), message, reader.urandom, reader.pause
+            )
+        digest = sha256(message).digest()
+        return p256.der(*p256.sign(p256.scalar(random), digest, reader.urandom, reader.pause))
 
     def secret(self, store: "Store", with_uv: bool) -> bytes:
         """For hmac-secret: 32 bytes, of two kinds (CTAP 2.1, 12.5)."""

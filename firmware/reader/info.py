@@ -43,7 +43,10 @@ def answer(reader: "Reader") -> "Map":
         7: 16,
         8: 64,
         9: ["usb"],
-        10: [{"alg": -7, "type": "public-key"}],
+        10: [
+            {"alg": ctap.ES256, "type": "public-key"},
+            {"alg": ctap.EDDSA, "type": "public-key"},
+        ],
         11: ctap.MAX_BLOBS,
         12: bool(store.flags & FORCE_PIN_CHANGE),
         13: store.min_pin,

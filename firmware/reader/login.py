@@ -1,11 +1,11 @@
 """authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.1, 6.2 and 6.3)."""
 
 from hashlib import sha256
-from time import ticks_diff, ticks_ms
 
-from lib import cbor, ctap, hmac, p256
+from lib import cbor, ctap, hmac
 from reader import consent, credential, protocol
 from reader.refused import Refused
+from reader.sequence import ASSERTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Pending:
-    """What is left of an assertion with several credentials. since: ticks in ms."""
+    """What is left of an assertion with several credentials."""
 
     def __init__(
         self,
@@ -34,7 +34,6 @@ class Pending:
         self.flags = flags
         self.extensions = extensions
         self.secret = secret
-        self.since = ticks_ms()
 
 
 def handle(reader: "Reader", request: "Map") -> "Map":
@@ -42,46 +41,43 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     store = reader.store
     rp_id = consent.need(request, 1, str)
     data_hash = consent.need(request, 2, bytes)
-    allowed = consent.optional(request, 3, list, None)
-    if allowed is not None:
-        allowed = consent.descriptors(allowed)
+    allowed = consent.descriptors(consent.optional(request, 3, list, []))
     extensions = consent.optional(request, 4, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 5, dict, {}))
-    signature = consent.optional(request, 6, bytes, None)
     if len(data_hash) != 32:
         raise Refused(ctap.INVALID_LENGTH)
     if rk is not None:
         raise Refused(ctap.UNSUPPORTED_OPTION)
     up = up is not False
-    consent.probe(reader, signature)
+    signature, version = consent.token_parameter(reader, request, 6, 7)
+    if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
+        raise Refused(ctap.INVALID_OPTION)
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
-    by_user = consent.verified(
-        reader, rp_id, data_hash, signature, request.get(7), bool(uv), ctap.GA
-    )
+    by_user = consent.verified(reader, rp_id, data_hash, signature, version, bool(uv), ctap.GA)
     one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
     secret = _hmac_secret(reader, extensions, up)
     if up:
-        consent.ensure_present(reader, bool(uv))
+        consent.ensure_present(reader, bool(uv), signature is not None)
         reader.token.spend()
     flags = (ctap.UP if up else 0) | (ctap.UV if by_user else 0)
     answer = _assertion(reader, one, data_hash, flags, extensions, secret, bool(slots))
     if slots:
         answer[5] = len(slots) + 1
-        reader.pending = Pending(slots, data_hash, flags, extensions, secret)
+        pending = Pending(slots, data_hash, flags, extensions, secret)
+        reader.begin_sequence(ASSERTIONS, pending, signature is not None)
     return answer
 
 
 def next_one(reader: "Reader") -> "Map":
     """Raises Refused."""
-    pending = reader.pending
-    if pending is None or ticks_diff(ticks_ms(), pending.since) >= ctap.NEXT_ASSERTION_MS:
-        reader.pending = None
+    sequence = reader.take_sequence(ASSERTIONS)
+    if sequence is None:
         raise Refused(ctap.NOT_ALLOWED)
+    pending: Pending = sequence.content
     one = credential.stored(reader.store, pending.slots.pop(0))
-    pending.since = ticks_ms()
-    if not pending.slots:
-        reader.pending = None
+    if pending.slots:
+        reader.keep_sequence(sequence)
     return _assertion(
         reader, one, pending.data_hash, pending.flags, pending.extensions, pending.secret, True
     )
@@ -107,21 +103,18 @@ def _applicable(
 
 def _hmac_secret(reader: "Reader", extensions: "Map", up: bool) -> "Salted | None":
     """(shared secret, salts) when asked for. Raises Refused."""
-    asked = extensions.get("hmac-secret")
-    if asked is None:
+    if "hmac-secret" not in extensions:
         return None
-    consent.of_type(asked, dict)
-    assert isinstance(asked, dict)
+    asked = consent.of_type(extensions["hmac-secret"], dict)
     if not up:
         raise Refused(ctap.UNSUPPORTED_OPTION)
-    version = protocol.check_version(asked.get(4, 1))
+    version = protocol.check_version(asked, 4, 1)
     encrypted = consent.need(asked, 2, bytes)
     shared = reader.agreement.agree(version, consent.need(asked, 1, dict))
     shared.verify(encrypted, consent.need(asked, 3, bytes))
-    salts = shared.decrypt(encrypted)
-    if len(salts) not in (32, 64):
+    if shared.size(encrypted) not in (32, 64):
         raise Refused(ctap.INVALID_LENGTH)
-    return shared, salts
+    return shared, shared.decrypt(encrypted)
 
 
 def _assertion(
@@ -145,15 +138,14 @@ def _assertion(
     count = consent.count_signature(reader)
     encoded = cbor.encode(output) if output else b""
     data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)
-    digest = sha256(data + data_hash).digest()
-    r, s = p256.sign(one.private(store), digest, reader.urandom, reader.pause)
+    signature = one.sign(reader, data + data_hash)
     answer: "Map" = {
         1: {"id": one.identifier(store), "type": "public-key"},
         2: data,
-        3: p256.der(r, s),
+        3: signature,
     }
     if one.slot >= 0:
         answer[4] = one.user(several and bool(flags & ctap.UV))
-    if extensions.get("largeBlobKey") is True and one.flags & credential.BLOB:
+    if "largeBlobKey" in extensions and one.flags & credential.BLOB:
         answer[7] = one.blob_key(store)
     return answer

@@ -2,9 +2,10 @@
 
 from micropython import const
 
-from lib import cbor, ctap, p256
-from reader import consent, credential, protocol
+from lib import cbor, ctap
+from reader import consent, credential
 from reader.refused import Refused
+from reader.sequence import CREDENTIALS, PARTIES
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -23,13 +24,10 @@ _UPDATE = const(7)
 def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
     command = consent.need(request, 1, int)
-    if command in (_RPS_NEXT, _CREDENTIALS_NEXT):
-        kind, slots = reader.listing
-        if kind != command or not slots:
-            raise Refused(ctap.NOT_ALLOWED)
-        slot = slots.pop(0)
-        return _party(reader, slot) if command == _RPS_NEXT else _credential(reader, slot)
-    reader.listing = (0, [])
+    if command == _RPS_NEXT:
+        return _party(reader, _next(reader, PARTIES))
+    if command == _CREDENTIALS_NEXT:
+        return _credential(reader, _next(reader, CREDENTIALS))
     if not _METADATA <= command <= _UPDATE:
         raise Refused(ctap.INVALID_SUBCOMMAND)
     parameters = consent.optional(request, 2, dict, None)
@@ -51,14 +49,29 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     return _update(reader, one, consent.need(parameters, 3, dict))
 
 
+def _next(reader: "Reader", kind: int) -> int:
+    """The next slot of a list. Raises Refused."""
+    sequence = reader.take_sequence(kind)
+    if sequence is None:
+        raise Refused(ctap.NOT_ALLOWED)
+    slots: "list[int]" = sequence.content
+    slot = slots.pop(0)
+    if slots:
+        reader.keep_sequence(sequence)
+    return slot
+
+
+def _begin(reader: "Reader", kind: int, slots: "list[int]") -> None:
+    if slots:
+        reader.begin_sequence(kind, slots, True)
+
+
 def _authorize(reader: "Reader", request: "Map", command: int, parameters: "Map | None") -> None:
-    signature = request.get(4)
-    if signature is None:
-        raise Refused(ctap.PUAT_REQUIRED)
+    signature, version = consent.token_parameters(request, 4, 3)
     message = bytes((command,))
     if command >= _CREDENTIALS_BEGIN and parameters is not None:
         message += cbor.encode(parameters)
-    reader.token.verify(protocol.check_version(request.get(3)), message, signature, ctap.CM)
+    reader.token.verify(version, message, signature, ctap.CM)
 
 
 def _any_party(reader: "Reader") -> None:
@@ -84,7 +97,7 @@ def _list_parties(reader: "Reader") -> "Map":
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _party(reader, slots[0])
     answer[5] = len(slots)
-    reader.listing = (_RPS_NEXT, slots[1:])
+    _begin(reader, PARTIES, slots[1:])
     return answer
 
 
@@ -100,18 +113,17 @@ def _list_credentials(reader: "Reader", rp_hash: bytes) -> "Map":
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _credential(reader, slots[0])
     answer[9] = len(slots)
-    reader.listing = (_CREDENTIALS_NEXT, slots[1:])
+    _begin(reader, CREDENTIALS, slots[1:])
     return answer
 
 
 def _credential(reader: "Reader", slot: int) -> "Map":
     store = reader.store
     one = credential.stored(store, slot)
-    public = p256.public_key(one.private(store), reader.urandom, reader.pause)
     answer: "Map" = {
         6: one.user(True),
         7: {"id": one.identifier(store), "type": "public-key"},
-        8: {1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]},
+        8: one.cose(reader),
         10: one.protect,
     }
     if one.flags & credential.BLOB:

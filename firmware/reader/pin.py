@@ -10,7 +10,7 @@ from hashlib import sha256
 from micropython import const
 
 from lib import ctap
-from reader import protocol
+from reader import consent, protocol
 from reader.refused import Refused
 from reader.seal import equal
 from reader.store import FORCE_PIN_CHANGE
@@ -31,14 +31,12 @@ _UV_RETRIES = const(7)
 _PIN_TOKEN = const(9)
 
 _MC_GA = const(3)
-_KNOWN = const(0x3F)
+_HASH_SIZE = const(16)  # bytes of a PIN's hash that are compared
 
 
 def handle(reader: "Reader", request: "Map") -> "Map":
     """One sub-command. Raises Refused."""
-    command = request.get(2)
-    if command is None:
-        raise Refused(ctap.MISSING_PARAMETER)
+    command = consent.need(request, 2, int)
     store = reader.store
     if command == _RETRIES:
         return {3: store.pin_retries, 4: reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW}
@@ -46,8 +44,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         return {5: store.uv_retries}
     if command not in (_KEY_AGREEMENT, _SET, _CHANGE, _TOKEN, _UV_TOKEN, _PIN_TOKEN):
         raise Refused(ctap.INVALID_SUBCOMMAND)
-    assert isinstance(command, int)
-    version = protocol.check_version(request.get(1))
+    version = protocol.check_version(request, 1)
     if command == _KEY_AGREEMENT:
         return {1: reader.agreement.cose()}
     if command == _SET:
@@ -58,17 +55,13 @@ def handle(reader: "Reader", request: "Map") -> "Map":
 
 
 def _need(request: "Map", *keys: int) -> "list[bytes]":
-    values = [request.get(key) for key in keys]
-    if None in values:
-        raise Refused(ctap.MISSING_PARAMETER)
-    for key, value in zip(keys, values):
-        if key != 3 and not isinstance(value, bytes):
-            raise Refused(ctap.UNEXPECTED_TYPE)
-    return values  # type: ignore[return-value]  # `agree` looks at the one of 3
+    """Byte strings. Raises Refused."""
+    return [consent.need(request, key, bytes) for key in keys]
 
 
 def _set(reader: "Reader", version: int, request: "Map") -> "Map":
-    peer, signature, encrypted = _need(request, 3, 4, 5)
+    peer = consent.need(request, 3, dict)
+    signature, encrypted = _need(request, 4, 5)
     if reader.store.pin_length:
         raise Refused(ctap.PIN_AUTH_INVALID)
     secret = reader.agreement.agree(version, peer)
@@ -116,13 +109,16 @@ def _check_open(reader: "Reader") -> None:
 
 
 def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> None:
-    """Tries a PIN: costs a retry, in flash, before it is looked at. Raises Refused."""
+    """Tries a PIN: costs a retry, in flash, before it is looked at. What can be no PIN costs none.
+    Raises Refused.
+    """
+    if secret.size(encrypted) != _HASH_SIZE:
+        raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
     store.commit(pin_retries=store.pin_retries - 1)
-    pin_hash = secret.decrypt(encrypted)
-    if len(pin_hash) != 16 or not equal(store.check_of_pin(pin_hash), store.pin_check):
+    reader.wrong_pins += 1  # whatever happens from here on, unless it is right
+    if not equal(store.check_of_pin(secret.decrypt(encrypted)), store.pin_check):
         reader.agreement.renew()
-        reader.wrong_pins += 1
         if not store.pin_retries:
             raise Refused(ctap.PIN_BLOCKED)
         if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
@@ -133,7 +129,8 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
 
 
 def _change(reader: "Reader", version: int, request: "Map") -> "Map":
-    peer, signature, encrypted, hash_encrypted = _need(request, 3, 4, 5, 6)
+    peer = consent.need(request, 3, dict)
+    signature, encrypted, hash_encrypted = _need(request, 4, 5, 6)
     _check_open(reader)
     store = reader.store
     secret = reader.agreement.agree(version, peer)
@@ -150,19 +147,17 @@ def _change(reader: "Reader", version: int, request: "Map") -> "Map":
 
 def _permissions(reader: "Reader", command: int, request: "Map") -> "tuple[int, str | None]":
     """What the token is to be good for. Raises Refused."""
-    permissions, rp_id = request.get(9), request.get(10)
     if command == _TOKEN:
-        if permissions is not None or rp_id is not None:
+        if 9 in request or 10 in request:
             raise Refused(ctap.INVALID_PARAMETER)
         return _MC_GA, None
-    if permissions is None:
-        raise Refused(ctap.MISSING_PARAMETER)
-    if not isinstance(permissions, int) or rp_id is not None and not isinstance(rp_id, str):
-        raise Refused(ctap.UNEXPECTED_TYPE)
+    permissions = consent.need(request, 9, int)
+    rp_id = consent.optional(request, 10, str, None)
     if permissions <= 0:
         raise Refused(ctap.INVALID_PARAMETER)
-    if permissions & ~_KNOWN:
-        raise Refused(ctap.UNAUTHORIZED_PERMISSION)
+    if command == _UV_TOKEN and permissions & ctap.ACFG:
+        raise Refused(ctap.UNAUTHORIZED_PERMISSION)  # no uvAcfg: what the PIN guards, a PIN changes
+    permissions &= ctap.ALL_PERMISSIONS  # others are ignored
     if permissions & _MC_GA and rp_id is None:
         raise Refused(ctap.MISSING_PARAMETER)
     return permissions, rp_id
@@ -172,15 +167,18 @@ def _token(reader: "Reader", version: int, command: int, request: "Map") -> "Map
     permissions, rp_id = _permissions(reader, command, request)
     store = reader.store
     if command == _UV_TOKEN:
-        (peer,) = _need(request, 3)
+        peer = consent.need(request, 3, dict)
         if not reader.user.can_verify():
             raise Refused(ctap.NOT_ALLOWED)
+        if store.flags & FORCE_PIN_CHANGE:
+            raise Refused(ctap.PIN_POLICY_VIOLATION)
         if not store.uv_retries:
             raise Refused(ctap.UV_BLOCKED)
         secret = reader.agreement.agree(version, peer)
         reader.user.verify()
     else:
-        peer, hash_encrypted = _need(request, 3, 6)
+        peer = consent.need(request, 3, dict)
+        (hash_encrypted,) = _need(request, 6)
         _check_open(reader)
         secret = reader.agreement.agree(version, peer)
         _compare(reader, secret, hash_encrypted)

@@ -39,13 +39,18 @@ class Secret:
         iv = urandom(16)
         return iv + aes(self._cipher, _CBC, iv).encrypt(data)
 
+    def size(self, data: bytes) -> int:
+        """Bytes that `decrypt` makes of it, -1 when it is not whole blocks."""
+        size = len(data) - (16 if self.version == 2 else 0)
+        return -1 if size < 16 or size & 15 else size
+
     def decrypt(self, data: bytes) -> bytes:
-        """Raises Refused."""
+        """Raises Refused(PIN_AUTH_INVALID)."""
+        if self.size(data) < 0:
+            raise Refused(ctap.PIN_AUTH_INVALID)
         iv = bytes(16)
         if self.version == 2:
             iv, data = data[:16], data[16:]
-        if len(data) < 16 or len(data) & 15:
-            raise Refused(ctap.INVALID_PARAMETER)
         return aes(self._cipher, _CBC, iv).decrypt(data)
 
 
@@ -56,14 +61,22 @@ def verify(version: int, key: bytes, message: bytes, signature: bytes) -> None:
         raise Refused(ctap.PIN_AUTH_INVALID)
 
 
-def check_version(version: "Item") -> int:
-    """Raises Refused."""
-    if version is None:
+def check_version(request: "Map", key: int, default: "int | None" = None) -> int:
+    """pinUvAuthProtocol. Raises Refused."""
+    version = request.get(key, default)
+    if version is None and key not in request:
         raise Refused(ctap.MISSING_PARAMETER)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise Refused(ctap.UNEXPECTED_TYPE)
     if version not in (1, 2):
         raise Refused(ctap.INVALID_PARAMETER)
     assert isinstance(version, int)
     return version
+
+
+def _is(value: object, number: int) -> bool:
+    """True is not 1 here."""
+    return value == number and not isinstance(value, bool)
 
 
 class KeyAgreement:
@@ -97,10 +110,12 @@ class KeyAgreement:
             raise Refused(ctap.UNEXPECTED_TYPE)
         x, y = peer.get(-2), peer.get(-3)
         if (
-            peer.get(1) != 2
-            or peer.get(-1) != 1
+            not _is(peer.get(1), 2)
+            or not _is(peer.get(-1), 1)
             or not isinstance(x, bytes)
             or not isinstance(y, bytes)
+            or len(x) != 32
+            or len(y) != 32
         ):
             raise Refused(ctap.INVALID_PARAMETER)
         self.prepare()

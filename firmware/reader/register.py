@@ -20,38 +20,41 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     rp = consent.need(request, 2, dict)
     user = consent.need(request, 3, dict)
     rp_id = consent.need(rp, "id", str)
+    consent.optional(rp, "name", str, "")
     user_id = consent.need(user, "id", bytes)
     name = consent.optional(user, "name", str, "")
     display_name = consent.optional(user, "displayName", str, "")
-    _check_algorithms(consent.need(request, 4, list))
+    for entity in (rp, user):
+        consent.optional(entity, "icon", str, "")
+    algorithm = _algorithm(consent.need(request, 4, list))
     excluded = consent.descriptors(consent.optional(request, 5, list, []))
     extensions = consent.optional(request, 6, dict, {})
     rk, up, uv = consent.options(consent.optional(request, 7, dict, {}))
-    signature = consent.optional(request, 8, bytes, None)
+    enterprise = consent.optional(request, 10, int, None)
     if len(data_hash) != 32 or not user_id or len(user_id) > 64:
         raise Refused(ctap.INVALID_LENGTH)
     if up is False:
         raise Refused(ctap.INVALID_OPTION)
-    if request.get(10) is not None:
-        raise Refused(ctap.INVALID_PARAMETER)  # no enterprise attestation
-    consent.probe(reader, signature)
+    signature, version = consent.token_parameter(reader, request, 8, 9)
+    if enterprise is not None:
+        raise Refused(ctap.INVALID_PARAMETER)  # there is none
     protect, hmac_secret, blob = _extensions(extensions, rk)
     uv = consent.wants_uv(reader, uv, signature)
     protected = store.pin_length or store.fingers()
     if rk and protected and signature is None and not uv:
         raise Refused(ctap.PUAT_REQUIRED)
-    by_user = consent.verified(reader, rp_id, data_hash, signature, request.get(9), uv, ctap.MC)
+    by_user = consent.verified(reader, rp_id, data_hash, signature, version, uv, ctap.MC)
     rp_hash = consent.hash_of(rp_id)
     for identifier in excluded:
         known = credential.identified(store, rp_hash, identifier)
         if known is not None and (by_user or known.protect < 3):
-            consent.ensure_present(reader, uv)
+            consent.ensure_present(reader, uv, signature is not None)
             raise Refused(ctap.CREDENTIAL_EXCLUDED)
-    consent.ensure_present(reader, uv)
+    consent.ensure_present(reader, uv, signature is not None)
     reader.token.spend()
     flags = ctap.UP | (ctap.UV if by_user else 0)
     made = credential.Credential(
-        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob)
+        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob, algorithm)
     )
     if rk:
         made.user_id = user_id
@@ -67,15 +70,18 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     return _answer(reader, made, flags, data_hash, output)
 
 
-def _check_algorithms(parameters: "list[Item]") -> None:
-    usable = False
+def _algorithm(parameters: "list[Item]") -> int:
+    """The first one in the platform's list that the reader has. Raises Refused."""
+    found = 0
     for item in parameters:
         consent.of_type(item, dict)
         assert isinstance(item, dict)
         kind, algorithm = consent.need(item, "type", str), consent.need(item, "alg", int)
-        usable = usable or kind == "public-key" and algorithm == -7
-    if not usable:
+        if not found and kind == "public-key" and algorithm in (ctap.ES256, ctap.EDDSA):
+            found = algorithm
+    if not found:
         raise Refused(ctap.UNSUPPORTED_ALGORITHM)
+    return found
 
 
 def _extensions(extensions: "Map", rk: "bool | None") -> "tuple[int, bool, bool]":
@@ -112,14 +118,17 @@ def _answer(
     store = reader.store
     count = consent.count_signature(reader)
     identifier = made.identifier(store)
-    public = p256.public_key(made.private(store), reader.urandom, reader.pause)
-    key = cbor.encode({1: 2, 3: -7, -1: 1, -2: public[:32], -3: public[32:]})
+    key = cbor.encode(made.cose(reader))
     attested = reader.identity.aaguid + len(identifier).to_bytes(2, "big") + identifier + key
     extensions = cbor.encode(output) if output else b""
     data = consent.authenticator_data(made.rp_hash, flags, count, attested, extensions)
     digest = sha256(data + data_hash).digest()
     r, s = p256.sign(reader.identity.attestation_key(), digest, reader.urandom, reader.pause)
-    statement: "Map" = {"alg": -7, "sig": p256.der(r, s), "x5c": [reader.identity.certificate()]}
+    statement: "Map" = {
+        "alg": ctap.ES256,
+        "sig": p256.der(r, s),
+        "x5c": [reader.identity.certificate()],
+    }
     answer: "Map" = {1: "packed", 2: data, 3: statement}
     if made.flags & credential.BLOB:
         answer[5] = made.blob_key(store)

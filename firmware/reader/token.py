@@ -19,10 +19,12 @@ class Token:
     def __init__(self, urandom: "Random") -> None:
         self._urandom = urandom
         self._since: "NotYet" = 0
+        self.number = 0  # of the one in use, since power came; never 0 when there is one
         self.reset()
 
     def reset(self) -> None:
         """A new value that nobody knows."""
+        self.number += 1
         self._value = self._urandom(32)
         self._version = 0  # 0: not in use
         self._used = False

@@ -37,6 +37,7 @@ _NO_LIFT = const(0x0E)
 _AGAIN_MS = const(3000)
 _LIFT_MS = const(3000)
 _SLOW_MS = const(2000)
+_ASK_MS = const(2000)  # while a finger is waited for, the module is asked so often
 
 
 class User:
@@ -55,18 +56,23 @@ class User:
 
     # -- the sensor ----------------------------------------------------------------------------
 
+    def _lost(self) -> None:
+        """The sensor does not answer, or has forgotten what it was at."""
+        self._state = _MISSING
+        self._reader.enrolment = None
+
     def start_sensor(self) -> None:
         """Finds the module and sets it up; what fails is tried again later. Flash may fail, too."""
         self._tried = ticks_ms()
         try:
             self._state = self._connect()
         except (r503.SensorError, OSError):
-            self._state = _MISSING
+            self._lost()
 
     def listen(self) -> None:
         """While no command runs. A module that speaks unasked has started anew and is locked."""
         if self._sensor.unasked():
-            self._state = _MISSING
+            self._lost()
             self._tried = None
 
     def due(self) -> bool:
@@ -107,7 +113,7 @@ class User:
 
     def ensure_sensor(self) -> None:
         """Raises Refused."""
-        if self._state != _READY:
+        if not self._answers():
             self.start_sensor()
         if self._state != _READY:
             raise Refused(ctap.OPERATION_DENIED)
@@ -117,8 +123,17 @@ class User:
         return self._capacity
 
     def can_verify(self) -> bool:
-        """Fingers are enrolled, and their sensor is there."""
-        return self._state == _READY and bool(self._reader.store.fingers())
+        """Fingers are enrolled, and their sensor is there: it is asked."""
+        return bool(self._reader.store.fingers()) and self._answers()
+
+    def _answers(self) -> bool:
+        """A module whose cable was pulled does not, nor does one that has started anew."""
+        try:
+            if self._state == _READY:
+                self._sensor.parameters()
+        except r503.SensorError:
+            self._lost()
+        return self._state == _READY
 
     def forget_finger(self, finger: int) -> None:
         """Best effort: without its record a template counts for nothing, and goes at a start."""
@@ -126,7 +141,7 @@ class User:
             if self._state == _READY:
                 self._sensor.delete(finger)
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
 
     def forget_all(self) -> None:
         """After a reset."""
@@ -135,15 +150,29 @@ class User:
     # -- touch ---------------------------------------------------------------------------------
 
     def _wait_until(self, touched: bool, deadline: "Ticks") -> bool:
-        """False when the deadline passes first. Raises Refused when the platform gives up."""
+        """False when the deadline passes first. Raises Refused when the platform gives up,
+        r503.SensorError when nobody can touch the sensor, because it is not there.
+        """
+        asked = ticks_ms()
         while self._board.touched() != touched:
             left = ticks_diff(deadline, ticks_ms())
             if left <= 0:
                 return False
-            self._reader.wait(left)
+            self._reader.wait(min(left, _ASK_MS))
             self._reader.check_cancelled()
             self.listen()
+            if ticks_diff(ticks_ms(), asked) >= _ASK_MS:
+                self._need_sensor()
+                asked = ticks_ms()
         return True
+
+    def _need_sensor(self) -> None:
+        """Raises r503.SensorError when there is none. The touch of a foreign one is felt, too."""
+        if self._reader.store is None or self._answers():
+            return  # the module of a damaged reader cannot be asked
+        self.start_sensor()
+        if self._state == _MISSING:
+            raise r503.SensorError
 
     def _await_finger(self, deadline: "Ticks") -> bool:
         """Waits for a finger that was not there when the command, or the try before, ended."""
@@ -154,10 +183,14 @@ class User:
 
     def touch(self) -> None:
         """The user's presence: any finger. Raises Refused."""
+        self._reader.enrolment = None
         self._begin()
         try:
+            self._need_sensor()
             if not self._await_finger(ticks_add(ticks_ms(), ctap.TOUCH_MS)):
                 raise Refused(ctap.USER_ACTION_TIMEOUT)
+        except r503.SensorError:
+            raise Refused(ctap.OPERATION_DENIED)
         finally:
             self._end()
 
@@ -201,13 +234,14 @@ class User:
             return GOOD
         return _SKEWED if answer == r503.MESSY else _TOO_SHORT if answer == r503.POOR else _POOR
 
-    def verify(self, denied: int = ctap.UV_INVALID) -> None:
+    def verify(self, denied: int = ctap.UV_INVALID, blocked: int = ctap.UV_BLOCKED) -> None:
         """One of the enrolled fingers, in at most three tries. Raises Refused, with `denied` for a
-        wrong finger.
+        wrong finger, with `blocked` when no tries are left or the sensor fails.
         """
         store = self._reader.store
         if not store.uv_retries:
-            raise Refused(ctap.UV_BLOCKED)
+            raise Refused(blocked)
+        self._reader.enrolment = None  # the sensor has room for one sample of one matter
         deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
         self._begin()
         try:
@@ -224,11 +258,11 @@ class User:
                     return
                 self._light(2, r503.RED, 30, 3)
                 if not store.uv_retries:
-                    raise Refused(ctap.UV_BLOCKED)
+                    raise Refused(blocked)
             raise Refused(denied)
         except r503.SensorError:
-            self._state = _MISSING
-            raise Refused(ctap.UV_BLOCKED)
+            self._lost()
+            raise Refused(blocked)
         finally:
             self._end()
 
@@ -256,7 +290,7 @@ class User:
             self._light(2, r503.BLUE if status == GOOD else r503.RED, 30, 1)
             return status
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)
         finally:
             self._end()
@@ -266,7 +300,7 @@ class User:
         try:
             return self.is_known()
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)
 
     def merge(self, finger: int) -> int:
@@ -281,5 +315,5 @@ class User:
                 raise Refused(ctap.OTHER)
             return GOOD
         except r503.SensorError:
-            self._state = _MISSING
+            self._lost()
             raise Refused(ctap.OPERATION_DENIED)

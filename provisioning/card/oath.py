@@ -12,7 +12,7 @@ from tallystick.provisioning.card.issuer import select
 from tallystick.provisioning.card.keys import Sealed
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.credential import CodeKind, Hash
+from tallystick.provisioning.credential import CodeKind, HmacHash
 
 AID = bytes.fromhex("A0000005272101")
 TAG_NAME = 0x71
@@ -22,7 +22,7 @@ TAG_CHALLENGE = 0x74
 TAG_TRUNCATED = 0x76
 TAG_VERSION = 0x79
 HOTP_SHA1 = 0x11
-HOTP = {Hash.SHA1: HOTP_SHA1, Hash.SHA256: 0x12, Hash.SHA512: 0x13}  # YKOATH, PUT
+HOTP = {HmacHash.SHA1: HOTP_SHA1, HmacHash.SHA256: 0x12, HmacHash.SHA512: 0x13}  # YKOATH, PUT
 
 INS_PUT = 0x01
 INS_DELETE = 0x02

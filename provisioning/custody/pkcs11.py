@@ -32,7 +32,7 @@ from tallystick.provisioning.card.scp03 import (
     InitializeUpdate,
     derivation_message,
 )
-from tallystick.provisioning.credential import CodeKind, Hash
+from tallystick.provisioning.credential import CodeKind, HmacHash
 from tallystick.provisioning.custody.interface import (
     KeyDescription,
     ServerCredential,
@@ -379,9 +379,9 @@ class Pkcs11ChannelKeys:
 
 
 _HMAC = {
-    Hash.SHA1: Mechanism.SHA_1_HMAC,
-    Hash.SHA256: Mechanism.SHA256_HMAC,
-    Hash.SHA512: Mechanism.SHA512_HMAC,
+    HmacHash.SHA1: Mechanism.SHA_1_HMAC,
+    HmacHash.SHA256: Mechanism.SHA256_HMAC,
+    HmacHash.SHA512: Mechanism.SHA512_HMAC,
 }
 
 

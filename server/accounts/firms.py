@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts import sessions
+from tallystick.server.accounts.changes import changed, in_entries
 from tallystick.server.accounts.policy import FIRM_NAME, FirmPolicy, parse
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
@@ -112,24 +112,17 @@ def set_policy(
 ) -> None:
     """Put a policy in force, at once for every worker."""
     old = by_id(connection, firm_id).policy
-    changed = sorted(
-        name for name in FirmPolicy.model_fields if getattr(old, name) != getattr(policy, name)
-    )
+    changes = changed(dict(old), dict(policy))
     connection.execute(
         update(Firm).where(Firm.id == firm_id).values(policy=policy.model_dump_json())
     )
     sessions.shorten(connection, firm_id, policy, now)
+    now_ms = int(now * 1000)
     record(
         connection,
         ring,
         [
-            Act(
-                int(now * 1000),
-                firm_id,
-                actor,
-                "policy-changed",
-                str(firm_id),
-                {"fields": json.dumps(changed)[:800]},
-            )
+            Act(now_ms, firm_id, actor, "policy-changed", str(firm_id), entry)
+            for entry in in_entries(changes)
         ],
     )

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, select, update
 
+from tallystick.server.accounts.hashing import Hashing, at_once
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.models import PersonRow
@@ -101,8 +102,15 @@ def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachLis
 
 
 def hash_new(password: str) -> str:
-    """Takes tens of milliseconds on purpose: do it outside a transaction."""
-    return HASHER.hash(password)
+    """Takes tens of milliseconds on purpose, and its turn: do it outside a transaction.
+    Raises ApiError (503) when too many wait."""
+    return _hashing().run(lambda: HASHER.hash(password))
+
+
+@lru_cache(maxsize=1)
+def _hashing() -> Hashing:
+    """Of this process: made when first needed, for threads do not survive a fork."""
+    return Hashing(at_once())
 
 
 def store(connection: Connection, person_id: int, hashed: str) -> None:
@@ -116,9 +124,10 @@ def stored_hash(connection: Connection, person_id: int) -> str | None:
 
 
 def matches(stored: str | None, password: str) -> bool:
-    """Compare; takes the same time when there is no such person or no password."""
+    """Compare; takes the same time when there is no such person or no password.
+    Raises ApiError (503) when too many wait."""
     try:
-        HASHER.verify(stored or nobody(), password[:MAX_LENGTH])
+        _hashing().run(lambda: HASHER.verify(stored or nobody(), password[:MAX_LENGTH]))
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None

@@ -12,7 +12,7 @@ from tallystick import __version__
 from tallystick.server import metrics
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.api.access import AState, only
-from tallystick.server.store import schema
+from tallystick.server.store import housekeeping, schema
 
 router = APIRouter(prefix="/v1", tags=["system"])
 
@@ -37,9 +37,13 @@ def health(state: AState) -> Health:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics_text(_: Annotated[Caller, Depends(only(Role.MONITOR, Role.ADMIN))]) -> Response:
+def metrics_text(
+    state: AState, _: Annotated[Caller, Depends(only(Role.MONITOR, Role.ADMIN))]
+) -> Response:
     """Prometheus metrics of all workers."""
-    return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+    with state.database.read() as connection:
+        rows, size = housekeeping.rows(connection), housekeeping.size_bytes(connection)
+    return Response(metrics.exposition(rows, size), media_type=metrics.CONTENT_TYPE)
 
 
 @router.get("/whoami")

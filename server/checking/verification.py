@@ -7,7 +7,7 @@ it matches no row, and the whole batch is judged again from what is stored now.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
@@ -18,16 +18,19 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.judge import Reason
 from tallystick.server.store.audit import Act, WorkerChain
 from tallystick.server.store.keys import BoxError, ServerKeyRing
+from tallystick.server.store.origin import Origin, current
 
 
 @dataclass(frozen=True)
 class CodeCheck:
-    """One request: whose code (a user's or a card's), and one code or two successive ones."""
+    """One request: whose code (a user's or a card's), and one code or two successive ones; and from
+    where it came."""
 
     token_hash: bytes
     user: str | None
     serial: str | None
     codes: tuple[str, ...]
+    origin: Origin = field(default_factory=current)
 
 
 @dataclass(frozen=True)
@@ -174,4 +177,6 @@ def _act(check: CodeCheck, caller: Caller, outcome: CodeOutcome, now: float) -> 
     if outcome.method is MethodKind.TOTP:
         detail["method"] = outcome.method.value
     subject = outcome.serial or check.serial or ""
-    return Act(int(now * 1000), caller.firm_id, caller.id, action, subject, detail)
+    # Of services the address is enough: what program they are does not change from check to check.
+    origin = Origin(check.origin.address)
+    return Act(int(now * 1000), caller.firm_id, caller.id, action, subject, detail, origin)

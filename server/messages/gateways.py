@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import smtplib
+import socket
 import ssl
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -15,7 +18,8 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tallystick.common.errors import BadInputError, UnreachableError
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for one answer
+DEADLINE_S = 30.0  # for one message
 MAX_ANSWERS = 10  # of an SMS centre, until the one to our message
 
 
@@ -80,8 +84,11 @@ class HttpGateway:
 
         body = {"to": letter.to, "text": letter.text}
         try:
-            answer = httpx.post(self._url, json=body, headers=self._headers, timeout=TIMEOUT_S)
-            answer.raise_for_status()
+            # The status says it: a body that trickles in is not waited for.
+            with httpx.stream(
+                "POST", self._url, json=body, headers=self._headers, timeout=TIMEOUT_S
+            ) as answer:
+                answer.raise_for_status()
         except httpx.HTTPError as error:
             raise _unreachable("The SMS gateway", error) from None
 
@@ -164,11 +171,8 @@ class SmtpGateway:
         try:
             connection = self._connect()
             try:
-                if self._parts.username:
-                    connection.login(
-                        unquote(self._parts.username), unquote(self._parts.password or "")
-                    )
-                connection.send_message(message)
+                with _at_most(DEADLINE_S, connection.sock):
+                    self._hand_over(connection, message)
             finally:
                 # Once it has the message, how it says good-bye is no reason to send it again.
                 with suppress(OSError, smtplib.SMTPException):
@@ -176,6 +180,11 @@ class SmtpGateway:
                 connection.close()
         except (OSError, smtplib.SMTPException) as error:
             raise _unreachable("The mail server", error) from None
+
+    def _hand_over(self, connection: smtplib.SMTP, message: EmailMessage) -> None:
+        if self._parts.username:
+            connection.login(unquote(self._parts.username), unquote(self._parts.password or ""))
+        connection.send_message(message)
 
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context()
@@ -191,6 +200,24 @@ class SmtpGateway:
             connection.close()
             raise smtplib.SMTPException("no STARTTLS offered")
         return connection
+
+
+@contextmanager
+def _at_most(seconds: float, sock: socket.socket | None) -> Iterator[None]:
+    """Time-outs are for each answer: one that says a little now and then is cut off as a whole."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            if sock is not None:
+                sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _unreachable(what: str, error: Exception) -> UnreachableError:

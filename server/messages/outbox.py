@@ -1,12 +1,11 @@
 """Messages to people. They are stored (encrypted) in the transaction that causes them and sent by
-a thread afterwards, so that nobody can tell from an answer's time whether a message went out."""
+threads afterwards, so that nobody can tell from an answer's time whether a message went out."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -15,7 +14,6 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
 from tallystick.server.messages.gateways import Gateway, Letter
-from tallystick.server.store import housekeeping
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import MessageRow
@@ -25,6 +23,7 @@ log = logging.getLogger(__name__)
 SMS, EMAIL = "sms", "email"
 POLL_S = 2.0
 CLAIM_S = 60
+JOIN_S = 15.0
 NOTICE_LIFE_S = 3 * 86400
 
 
@@ -56,8 +55,9 @@ def post(
 
 
 class Outbox:
-    """The thread that sends what is due, and sweeps now and then. Several workers share the table:
-    a message is claimed before it is sent, so it goes out once unless a worker dies meanwhile."""
+    """Sends what is due, in a thread for each channel: a mail server that hangs holds up no SMS.
+    Several workers share the table: a message is claimed before it is sent, so it goes out once
+    unless a worker dies meanwhile."""
 
     def __init__(
         self,
@@ -66,33 +66,61 @@ class Outbox:
         gateways: Mapping[str, Gateway],
         clock: Callable[[], float],
     ) -> None:
-        self._database = database
-        self._ring = ring
-        self._gateways = gateways
-        self._clock = clock
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
-        self._thread.start()
+        self._channels = [
+            _Channel(channel, database, ring, gateways.get(channel), clock)
+            for channel in (SMS, EMAIL)
+        ]
 
     def wake(self) -> None:
         """There may be something new."""
-        self._wake.set()
+        for channel in self._channels:
+            channel.wake()
 
     def close(self) -> None:
+        for channel in self._channels:
+            channel.stop()
+        for channel in self._channels:
+            channel.join()
+
+
+class _Channel:
+    """One kind of message, and its thread. gateway: None where there is no such way out; then
+    messages are given up."""
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        ring: ServerKeyRing,
+        gateway: Gateway | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._ring = ring
+        self._gateway = gateway
+        self._clock = clock
+        self._wake = threading.Event()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name=f"outbox-{name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def stop(self) -> None:
         self._closing = True
         self._wake.set()
-        self._thread.join()
+
+    def join(self) -> None:
+        """Wait for a message under way, but not for a gateway that hangs."""
+        self._thread.join(JOIN_S)
 
     def _work(self) -> None:
-        swept = time.monotonic()
         while not self._closing:
             self._wake.wait(POLL_S)
             self._wake.clear()
             try:
-                if time.monotonic() - swept > housekeeping.EVERY_S:
-                    swept = time.monotonic()
-                    housekeeping.sweep(self._database, self._clock())
                 while not self._closing and self._send_one():
                     pass
             except (DBAPIError, TallyError) as error:
@@ -105,7 +133,7 @@ class Outbox:
             row = connection.execute(
                 select(MessageRow.id, MessageRow.firm_id, MessageRow.channel, MessageRow.tries)
                 .add_columns(MessageRow.body_key_id, MessageRow.body_box, MessageRow.expires_at)
-                .where(MessageRow.due_at <= now)
+                .where(MessageRow.due_at <= now, MessageRow.channel == self._name)
                 .order_by(MessageRow.due_at, MessageRow.id)
                 .limit(1)
             ).one_or_none()
@@ -113,14 +141,13 @@ class Outbox:
             return False
         if not self._claim(row.id, row.tries, now):
             return True
-        gateway = self._gateways.get(row.channel)
-        if gateway is not None and now <= row.expires_at:
+        if self._gateway is not None and now <= row.expires_at:
             box = Box(row.body_key_id, row.body_box)
             to, subject, text = json.loads(
                 self._ring.decrypt(box, message_binding(row.firm_id, row.channel))
             )
             try:
-                gateway.send(Letter(to, subject, text))
+                self._gateway.send(Letter(to, subject, text))
             except Exception as error:  # an address that the library refuses must not stop the rest
                 what = error.what if isinstance(error, TallyError) else type(error).__name__
                 log.warning("a message by %s is tried again: %s", row.channel, what)

@@ -17,6 +17,7 @@ from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
 from tallystick.server.methods.base import Context, Form, Owner, Started
 from tallystick.server.methods.stored import StoredMethod
+from tallystick.server.rules.addresses import counted_by
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.store import rates
 from tallystick.server.store.models_login import SentCode
@@ -108,10 +109,11 @@ class SentMethod(StoredMethod):
     def _limit(self, context: Context, person: Owner, address: str) -> None:
         policy = context.policy
         hashed = context.ring.tag("address", address.encode()).hex()
+        place = f"{context.firm_id}|{counted_by(context.source)}"
         for bucket, limit in (
             (f"send-person|{person.id}", policy.sends_per_person_per_hour),
             (f"send-address|{hashed}", policy.sends_per_address_per_hour),
-            (f"send-source|{context.source}", policy.sends_per_source_per_hour),
+            (f"send-source|{place}", policy.sends_per_source_per_hour),
         ):
             rates.take(
                 context.connection,

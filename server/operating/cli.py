@@ -10,7 +10,14 @@ import click
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
-from tallystick.server.operating.commands.operations import audit, backup, doctor, keys, restore
+from tallystick.server.operating.commands.operations import (
+    audit,
+    backup,
+    confirm_restore,
+    doctor,
+    keys,
+    restore,
+)
 from tallystick.server.operating.commands.options import (
     date,
     db_option,
@@ -27,7 +34,7 @@ def server() -> None:
     """Run and manage the verification server."""
 
 
-for command in (card, firm, person, oidc, backup, restore, keys, audit, doctor):
+for command in (card, firm, person, oidc, backup, restore, confirm_restore, keys, audit, doctor):
     server.add_command(command)
 
 
@@ -208,8 +215,10 @@ def radius(
     from tallystick.common.errors import BadInputError
     from tallystick.common.secret import Secret
     from tallystick.server.services.radius import Mode, RadiusServer, RadiusSettings
+    from tallystick.server.serving import logs
     from tallystick.server.state import open_state
 
+    logs.set_up(as_json=False)
     secret = secret_file.read_bytes().strip()
     if len(secret) < 16:
         raise BadInputError(

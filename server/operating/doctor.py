@@ -7,9 +7,10 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.common.errors import TallyError
@@ -48,8 +49,10 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
         )
     else:
         yield from _stored(settings, database)
+    yield _apart(settings)
     yield _try("disk", lambda: _disk(settings))
     yield _try("public URL", lambda: _public_url(settings))
+    yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
         yield _try(name, lambda name=name, url=url: _gateway(name, url))  # type: ignore[misc]
 
@@ -87,6 +90,21 @@ def _ring(settings: Settings) -> tuple[DoctorFinding, ServerKeyRing | None]:
     mode = stat.S_IMODE(settings.key_file.stat().st_mode)
     detail = f"{settings.key_file}, mode {mode:o}, keys {', '.join(ring.key_ids)}"
     return DoctorFinding("key file", "ok", f"{detail}, active {ring.active}"), ring
+
+
+def _apart(settings: Settings) -> DoctorFinding:
+    name, folder = "keys and database", settings.key_file.absolute().parent
+    if _place(settings) == folder and settings.db_url.startswith("sqlite"):
+        todo = "whoever copies the folder has both; move the key file, and name it with --key-file"
+        return DoctorFinding(name, "note", f"are both in {folder}: {todo}")
+    return DoctorFinding(name, "ok", "are apart")
+
+
+def _place(settings: Settings) -> Path:
+    """The folder of an SQLite database; of another one, that of the key file."""
+    url = make_url(settings.db_url)
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    return Path(file or settings.key_file).absolute().parent
 
 
 def _database(database: Database) -> DoctorFinding:
@@ -149,7 +167,10 @@ def _audit(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
 
 
 def _disk(settings: Settings) -> DoctorFinding:
-    free = shutil.disk_usage(settings.key_file.parent).free
+    place = _place(settings)
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
     state = "ok" if free > LOW_DISK_BYTES else "bad"
     return DoctorFinding("disk", state, f"{free // 1024**2} MiB free")
 
@@ -161,6 +182,15 @@ def _public_url(settings: Settings) -> DoctorFinding:
     if urlsplit(url).scheme != "https":
         return DoctorFinding("public URL", "note", f"{url} is not https: cookies travel in clear")
     return DoctorFinding("public URL", "ok", url)
+
+
+def _proxies(settings: Settings) -> DoctorFinding:
+    if settings.trusted_proxies:
+        return DoctorFinding("proxies", "ok", f"believed: {', '.join(settings.trusted_proxies)}")
+    if settings.public_url.startswith("https"):
+        detail = "none named: limits count everybody behind a proxy as one"
+        return DoctorFinding("proxies", "note", f"{detail} (TALLY_SERVER_TRUSTED_PROXIES)")
+    return DoctorFinding("proxies", "ok", "none named")
 
 
 def _gateway(name: str, url: str) -> DoctorFinding:

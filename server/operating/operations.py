@@ -19,9 +19,10 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.credentials import psk_binding
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.messages.outbox import message_binding
+from tallystick.server.operating.brought_back import report
 from tallystick.server.services.oidc import signing_key_binding
 from tallystick.server.stock.cards import seed_binding
-from tallystick.server.store import keys
+from tallystick.server.store import keys, restored, schema
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
 from tallystick.server.store.keys import Box, ServerKeyRing
@@ -65,7 +66,8 @@ def restore(
     newer: Path | None,
     now: float,
 ) -> dict[str, int]:
-    """Put a backup in the place of an empty database, and move every counter on.
+    """Put a backup in the place of an empty database, move every counter on, and end what was
+    under way. Nothing is served before `store.restored.confirm`.
 
     Codes that were used after the backup must not work again. `newer` is a later SQLite copy of the
     same database, damaged elsewhere perhaps: counters are taken from it where they are higher. All
@@ -85,12 +87,15 @@ def restore(
             copy.backup(target)
     else:
         _run_tool(database, "pg_restore", "--no-owner", "--dbname={}", str(source))
+    schema.ensure(database, ring)
     counters = _counters_of(newer) if newer is not None else {}
     merged = 0
     with database.write() as connection:
         rows = connection.execute(
             select(
                 CardRow.id,
+                CardRow.firm_id,
+                CardRow.serial,
                 CardRow.seed_fingerprint,
                 CardRow.moving_factor,
                 CardRow.step_s,
@@ -98,7 +103,8 @@ def restore(
             )
         ).all()
         for row in rows:
-            known = counters.get(row.seed_fingerprint)
+            # A copy of an older version may have another fingerprint of the same key.
+            known = counters.get(row.seed_fingerprint, counters.get((row.firm_id, row.serial)))
             merged += known is not None
             factor = _moved_on(row, advance, now) if known is None else known
             connection.execute(
@@ -106,9 +112,12 @@ def restore(
                 .where(CardRow.id == row.id)
                 .values(moving_factor=max(row.moving_factor, factor))
             )
+        done = {"cards": len(rows), "counters_from_newer": merged}
+        facts = {"source": source.name, "at": int(now), "advance": advance}
+        restored.note(connection, report(connection, newer, **facts, **done), now)
         act = Act(int(now * 1000), None, "console", "restored", source.name, {"advance": advance})
         record(connection, ring, [act])
-    return {"cards": len(rows), "counters_from_newer": merged}
+    return done
 
 
 def _moved_on(row: AnyRow, advance: int, now: float) -> int:
@@ -119,8 +128,6 @@ def _moved_on(row: AnyRow, advance: int, now: float) -> int:
 
 
 def _must_be_empty(database: Database) -> None:
-    from tallystick.server.store import schema
-
     with database.read() as connection:
         if schema.revision(connection) is not None:
             raise RefusedError(
@@ -130,17 +137,16 @@ def _must_be_empty(database: Database) -> None:
             )
 
 
-def _counters_of(path: Path) -> dict[bytes, int]:
-    """Seed fingerprint → moving factor, of live and deleted cards."""
+def _counters_of(path: Path) -> dict[bytes | tuple[int, str], int]:
+    """Seed fingerprint, and firm and serial number → moving factor, of live and deleted cards."""
+    counters: dict[bytes | tuple[int, str], int] = {}
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            return {
-                bytes(fingerprint): int(factor)
-                for table in ("tombstone", "card")
-                for fingerprint, factor in connection.execute(
-                    f"SELECT seed_fingerprint, moving_factor FROM {table}"  # noqa: S608
-                )
-            }
+            for table in ("tombstone", "card"):
+                query = f"SELECT seed_fingerprint, firm_id, serial, moving_factor FROM {table}"  # noqa: S608
+                for fingerprint, firm_id, serial, factor in connection.execute(query):
+                    counters[bytes(fingerprint)] = counters[firm_id, serial] = int(factor)
+        return counters
     except sqlite3.Error as error:
         raise BadInputError(
             f"Counters cannot be read from {path}: {error}.",

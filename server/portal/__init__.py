@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from tallystick.server.portal import (
     account,
+    audit,
     enrol,
     oidc,
     prove,
@@ -33,7 +34,7 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signin, recover, prove, account, enrol, oidc, staff, staff_cards):
+    for module in (signin, recover, prove, account, enrol, oidc, audit, staff, staff_cards):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
     app.add_exception_handler(NeedsProofError, send_to_prove)

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 
 from tallystick.server.accounts import passwords, people, sessions
+from tallystick.server.accounts.changes import masked
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -17,7 +18,7 @@ from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
-from tallystick.server.signing_in import login, recovery, second
+from tallystick.server.signing_in import limits, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 
@@ -145,7 +146,7 @@ def note_change(
     member: Member, connection: Connection, action: str, kind: MethodKind, what: str
 ) -> None:
     """Audit a change of methods and tell the user."""
-    _note(member, connection, action, kind=kind.value)
+    note(member, connection, action, kind=kind.value)
     tell(member, connection, member.session.person, what)
 
 
@@ -163,7 +164,8 @@ def tell(member: Member, connection: Connection, person: KnownPerson, what: str)
     )
 
 
-def _note(member: Member, connection: Connection, action: str, **detail: str | int) -> None:
+def note(member: Member, connection: Connection, action: str, **detail: str | int) -> None:
+    """Audit what a member does to his own account."""
     person, state = member.session.person, member.visit.state
     actor = f"person:{person.id}"
     act = Act(int(state.now() * 1000), person.firm_id, actor, action, person.login, detail)
@@ -173,7 +175,11 @@ def _note(member: Member, connection: Connection, action: str, **detail: str | i
 @router.post("/sessions/{session_id}/end")
 def end_session(member: AMember, session_id: int, form: Form) -> Response:
     with member.visit.state.database.write() as connection:
+        listed = sessions.of_person(connection, member.session.person.id, member.visit.state.now())
         sessions.end(connection, member.session.person.id, session_id)
+        ended = next((one for one in listed if one.id == session_id), None)
+        if ended is not None:
+            note(member, connection, "session-ended", of=ended.source)
     return member.visit.go("/")
 
 
@@ -181,6 +187,7 @@ def end_session(member: AMember, session_id: int, form: Form) -> Response:
 def end_others(member: AMember, form: Form) -> Response:
     with member.visit.state.database.write() as connection:
         sessions.end_all(connection, member.session.person.id, but=member.session.id)
+        note(member, connection, "sessions-ended", but="this one")
     return member.visit.go("/")
 
 
@@ -200,7 +207,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 connection,
                 f"own-password|{person.id}",
                 limit=PASSWORD_TRIES,
-                window_s=login.PASSWORD_WINDOW_S,
+                window_s=limits.PASSWORD_WINDOW_S,
                 now=state.now(),
                 what="tries",
             )
@@ -257,6 +264,7 @@ def change_address(member: AFreshMember, form: Form) -> Response:
         people.change(connection, person.firm_id, person.id, email=address or None)
         if address and address != person.email:
             tell(member, connection, replace(person, email=address), what)
-        _note(member, connection, "address-changed")
+        change = f"{masked(person.email)} → {masked(address)}"
+        note(member, connection, "address-changed", address=change)
     state.outbox.wake()
     return visit.go("/")

@@ -21,4 +21,9 @@ def error_page(request: Request, error: ApiError) -> Response:
     html = TEMPLATES.get_template("error.html").render(
         error=error, home=f"{PREFIX}{firm}/", firm_name=firm, title="Not possible"
     )
-    return HTMLResponse(html, status_code=error.status, headers=page_headers())
+    headers = page_headers() | retry_header(error)
+    return HTMLResponse(html, status_code=error.status, headers=headers)
+
+
+def retry_header(error: ApiError | None) -> dict[str, str]:
+    return {"retry-after": str(error.retry_after_s)} if error and error.retry_after_s else {}

@@ -49,7 +49,18 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Passwords and sessions": {
         "password_min_length": ("Shortest password, in characters", ""),
-        "password_max_failures": ("Wrong passwords in a quarter of an hour", ""),
+        "password_max_failures": (
+            "Wrong passwords in a quarter of an hour",
+            "For one name from one network address; ten times as many from all addresses.",
+        ),
+        "sign_in_failures_per_source": (
+            "Failed sign-ins from one network address in a quarter of an hour",
+            "For all names together. Those that succeed do not count.",
+        ),
+        "recoveries_per_source_per_hour": (
+            "Recoveries begun from one network address in an hour",
+            "",
+        ),
         "session_hours": ("Longest session, in hours", ""),
         "session_idle_minutes": ("A session ends when not used for, in minutes", ""),
         "remember_device_days": (

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
+from tallystick.server.portal.account import note
 from tallystick.server.portal.asking import Asking, pages
 from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
 from tallystick.server.rules.judge import Verdict
@@ -93,6 +94,7 @@ def sign_out(member: AMember, form: Form) -> Response:
     visit = member.visit
     with visit.state.database.write() as connection:
         sessions.end(connection, member.session.person.id, member.session.id)
+        note(member, connection, "signed-out")
     response = visit.go("/sign-in")
     visit.drop_cookie(response, SESSION)
     return response

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection, select
 
 from tallystick.server.accounts import factors, firms, people, sessions
+from tallystick.server.accounts.changes import changed, masked
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.accounts.rights import Right
@@ -24,7 +25,6 @@ from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.stock import cards
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.models import AuditEntry
 from tallystick.server.store.models_login import HelpRequest
 
 router = APIRouter(prefix="/p/{firm}")
@@ -36,7 +36,6 @@ HelpsPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.HELP_PEOPL
 LiftsLockout = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.LIFT_LOCKOUT))]
 SeesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY))]
 ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_POLICY))]
-SeesAudit = Annotated[Member, Depends(staff(Right.SEE_AUDIT))]
 
 
 @router.get("/people")
@@ -144,17 +143,27 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
             )
             if disabled:
                 sessions.end_all(connection, person_id)
-            act = _act(
-                member, "person-changed", person.login, role=role.value, disabled=int(disabled)
-            )
+            after = people.get(connection, firm_id, person_id)
+            act = _act(member, "person-changed", person.login, **_changes(person, after))
             record(connection, state.ring, [act])
-            _tell_of_changes(member, connection, person, people.get(connection, firm_id, person_id))
+            _tell_of_changes(member, connection, person, after)
     except ApiError as error:
         if error.status == 404:
             raise
         return _person(member, person_id, error=error)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
+
+
+def _changes(old: KnownPerson, new: KnownPerson) -> dict[str, str]:
+    def facts(person: KnownPerson) -> dict[str, object]:
+        email = masked(person.email)
+        return {"role": person.role.value, "email": email, "disabled": person.disabled}
+
+    changes = changed(facts(old), facts(new))
+    if old.email != new.email:
+        changes["email"] = f"{masked(old.email)} → {masked(new.email)}"
+    return changes
 
 
 def _tell_of_changes(
@@ -279,22 +288,6 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             actor=f"person:{member.session.person.id}",
         )
     return _policy(member, policy, notice="The new policy is in force.")
-
-
-@router.get("/audit")
-def audit_page(member: SeesAudit, before: int = 2**53, q: str = "") -> Response:
-    """The newest first, a page at a time."""
-    query = (
-        select(*AuditEntry.__table__.columns)
-        .where(AuditEntry.firm_id == member.visit.firm.id, AuditEntry.at_ms < min(before, 2**53))
-        .order_by(AuditEntry.at_ms.desc(), AuditEntry.chain, AuditEntry.number.desc())
-        .limit(PAGE)
-    )
-    if q:
-        query = query.where((AuditEntry.subject == q) | (AuditEntry.actor == q))
-    with member.visit.state.database.read() as connection:
-        rows = connection.execute(query).all()
-    return member.visit.render("audit.html", rows=rows, q=q, more=len(rows) == PAGE)
 
 
 def _email(form: Form) -> str | None:

@@ -18,6 +18,7 @@ from tallystick.server.accounts.rights import Right, rights_of
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.portal.errors import retry_header
 from tallystick.server.portal.templating import TEMPLATES, page_headers
 from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
@@ -69,7 +70,8 @@ class Visit:
             path=self.request.url.path,
             **({"error": None, "notice": None} | values),
         )
-        response = HTMLResponse(html, status_code=status, headers=page_headers())
+        headers = page_headers() | retry_header(values.get("error"))
+        response = HTMLResponse(html, status_code=status, headers=headers)
         if self.cookie(CSRF) != self.csrf_cookie:
             self.set_cookie(response, CSRF, self.csrf_cookie, strict=True)
         return response

@@ -12,14 +12,17 @@ import re
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store import origin
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import PersonRow
@@ -71,10 +74,13 @@ class RequestError(Exception):
 
 
 class TokenError(Exception):
-    """An error of the token endpoint (RFC 6749 5.2)."""
+    """An error of the token endpoint (RFC 6749 5.2). A wrong secret or access token (401) is in the
+    audit log."""
 
     def __init__(self, error: str, status: int = 400) -> None:
         super().__init__(error)
+        if status == HTTPStatus.UNAUTHORIZED:
+            origin.note(WRONG_TOKEN)
         self.error = error
         self.status = status
 

@@ -23,7 +23,7 @@ from pyrad import packet
 from pyrad.dictionary import Dictionary
 
 from tallystick.common.secret import Secret
-from tallystick.server.accounts import firms, sessions
+from tallystick.server.accounts import firms, incidents, sessions
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS, at_hand
 from tallystick.server.methods.base import Held
@@ -32,6 +32,7 @@ from tallystick.server.signing_in import login, second
 from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed
 from tallystick.server.signing_in.words import refusal
 from tallystick.server.state import ServerState
+from tallystick.server.store.origin import came_from
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,11 @@ class RadiusServer:
         return self._answered.get(key, lambda: self._decide(request, peer[0]))
 
     def _decide(self, request: Any, peer: str) -> bytes:
-        reply = self._judge(request, peer)
+        source = _text(request, "Calling-Station-Id")[:64] or peer
+        with came_from(source, "RADIUS") as origin:
+            reply = self._judge(request, peer)
+        state, firm = self._state, self._settings.firm
+        incidents.write(state.database, state.ring, origin, firm, state.now())
         answer = request.CreateReply()
         answer.code = reply.code
         answer.add_message_authenticator()

@@ -16,13 +16,18 @@ from starlette.exceptions import HTTPException
 
 from tallystick import __version__
 from tallystick.server import portal
+from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.api import cards, credentials, desk, imports, system, verify
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.portal.errors import error_page, wants_page
+from tallystick.server.rules.addresses import networks
+from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.limits import BodyLimit
+from tallystick.server.serving.queue import SignInQueue
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
+from tallystick.server.store import origin
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 
@@ -59,17 +64,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
+    app.add_middleware(SignInQueue)
     app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
+    app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
+    if error.code in ("unknown-credential", "revoked-credential"):
+        origin.note(WRONG_TOKEN)
     if wants_page(request):
         return error_page(request, error)
-    headers = {"www-authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None
-    return JSONResponse(error.body(), status_code=error.status, headers=headers)
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
 
 
 async def _box_error(request: Request, error: Exception) -> Response:
@@ -94,10 +102,9 @@ async def _database_error(request: Request, error: Exception) -> Response:
         "The database does not answer now.",
         kept="What the request asked for was done wholly or not at all.",
         todo="Look at what is there now, and try again in a moment.",
+        retry_after_s=2,
     )
-    if wants_page(request):
-        return error_page(request, answer)
-    return JSONResponse(answer.body(), status_code=503, headers={"retry-after": "2"})
+    return await _api_error(request, answer)
 
 
 async def _unusable(request: Request, error: Exception) -> Response:

@@ -25,9 +25,11 @@ from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
 from tallystick.server.serving.prefork import prefork
 from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_from
+from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
 
 START_TIMEOUT_S = 20.0
+MOST_CONNECTIONS = 900  # of a worker: below the number of files that a process may usually open
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -54,11 +56,12 @@ def url_of(sock: socket.socket) -> str:
 def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
     """Serve until SIGINT or SIGTERM; requests under way are answered first.
 
-    Raises KeyFileError or NewerStateError before anything is served.
+    Raises KeyFileError, NewerStateError or RefusedError before anything is served.
     """
     settings = _with_public_url(settings, sock)
-    with opened(settings):
-        pass  # keys are made and the schema is migrated once, before any worker starts
+    # Keys are made and the schema is migrated once, before any worker starts.
+    with opened(settings) as parts:
+        restored.must_be_confirmed(parts.database)
     if workers == 1:
         _serve_here(settings, sock)
         return
@@ -85,10 +88,13 @@ def _with_public_url(settings: Settings, sock: socket.socket) -> Settings:
 def _config(settings: Settings) -> uvicorn.Config:
     # Imported late: the metrics library decides at import whether there are several workers.
     from tallystick.server.serving.app import create_app  # noqa: PLC0415
+    from tallystick.server.serving.protocol import BoundedProtocol  # noqa: PLC0415
 
     return uvicorn.Config(
         create_app(settings),
-        http="httptools",
+        http=BoundedProtocol,
+        proxy_headers=False,  # `serving.client` believes those whom settings name, nobody else
+        limit_concurrency=MOST_CONNECTIONS,
         loop="uvloop",
         ws="none",
         lifespan="on",

@@ -16,7 +16,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import attempts
+from tallystick.server.signing_in import attempts, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.second import (
     ask,
@@ -31,9 +31,6 @@ from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
-
-PASSWORD_WINDOW_S = 900
-TRIES_PER_SOURCE = 100
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,7 @@ def with_password(
     right = passwords.matches(stored, password)
     if not right or person is None or person.disabled:
         with state.database.write() as connection:
+            limits.password_failed(connection, firm.id, browser.source, state.now())
             _audit(connection, state, firm.id, "password-wrong", person.id if person else None)
         raise _wrong()
 
@@ -170,18 +168,7 @@ def _count_try(
 ) -> str:
     firm = firms.by_name(connection, firm_name)
     bucket = password_bucket(state.ring, firm.id, login)
-    for name, limit in (
-        (f"password-source|{browser.source}"[:120], TRIES_PER_SOURCE),
-        (bucket, firm.policy.password_max_failures),
-    ):
-        rates.take(
-            connection,
-            name,
-            limit=limit,
-            window_s=PASSWORD_WINDOW_S,
-            now=state.now(),
-            what="tries to sign in",
-        )
+    limits.before_password(connection, firm.policy, firm.id, bucket, browser.source, state.now())
     return bucket
 
 

@@ -21,7 +21,7 @@ from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.signing_in import attempts
+from tallystick.server.signing_in import attempts, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.login import Browser, password_bucket
 from tallystick.server.signing_in.second import as_person, audit_verdict, context_of, over, usable
@@ -36,9 +36,7 @@ from tallystick.server.store.models_login import HelpRequest
 EVENED_S = 0.1
 WINDOW_S = 3600
 CONSOLE_LIFE_S = 86400
-STARTS_PER_NAME = 10
 RECOVERY_SHARE = 2  # of the messages an hour, recoveries get one in so many
-STARTS_PER_SOURCE = 60
 TRIES_PER_ATTEMPT = 5
 HELP_LIFE_S = 3600
 # A code has 59 bits, and tries are counted by source: this is a bound, not what keeps guesses out.
@@ -93,13 +91,9 @@ def start(
                 todo="Choose another one, or ask your help desk.",
             )
         tag = state.ring.tag("login", f"{firm.id}|{login}".encode()).hex()
-        for bucket, limit in (
-            (f"recover-source|{browser.source}"[:120], STARTS_PER_SOURCE),
-            (f"recover|{tag}", STARTS_PER_NAME),
-        ):
-            rates.take(
-                connection, bucket, limit=limit, window_s=WINDOW_S, now=now, what="recoveries"
-            )
+        limits.before_recovery(
+            connection, firm.policy, firm.id, f"recover|{tag}", browser.source, now
+        )
         person = people.find(connection, firm.id, login)
         if person is not None and person.disabled:
             person = None
@@ -122,6 +116,7 @@ def start(
             browser.source,
             attempt=sessions.digest(token),
         )
+        _tried(state, connection, firm.id, person, "recovery-begun", kind=kind.value)
         held = _first_of_kind(context, person, kind)
         if person is not None and held is not None:
             _send_if_allowed(context, person, held)
@@ -150,6 +145,7 @@ def prove(state: ServerState, firm_name: str, token: str, form: Form, browser: B
         if verdict.accepted:
             attempts.advance(connection, under, stage=Stage.RESET, context=under.context)
             return verdict
+        _tried(state, connection, under.firm_id, person, "recovery-wrong", kind=kind.value)
         tries = int(under.context["tries"]) + 1
         if tries >= TRIES_PER_ATTEMPT:
             attempts.finish(connection, under)
@@ -292,14 +288,7 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
     def work(connection: Connection) -> str | None:
         firm = firms.by_name(connection, firm_name)
         now = state.now()
-        rates.take(
-            connection,
-            f"help-source|{browser.source}"[:120],
-            limit=STARTS_PER_SOURCE,
-            window_s=WINDOW_S,
-            now=now,
-            what="tries",
-        )
+        limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
         row = connection.execute(
             select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.tries, HelpRequest.person_id)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
@@ -313,14 +302,22 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             .with_for_update(of=HelpRequest)
         ).one_or_none()
         if row is None:
+            limits.help_code_failed(connection, firm.id, browser.source, now)
+            person = people.find(connection, firm.id, login)
+            _tried(state, connection, firm.id, person, "help-code-wrong")
             return None
         clean = code.upper().replace("-", "").replace(" ", "")
         if not hmac.compare_digest(row.code_tag, _code_tag(state, row.id, clean)):
             connection.execute(
                 update(HelpRequest).where(HelpRequest.id == row.id).values(tries=row.tries + 1)
             )
+            limits.help_code_failed(connection, firm.id, browser.source, now)
+            person = people.find(connection, firm.id, login)
+            _tried(state, connection, firm.id, person, "help-code-wrong")
             return None
         connection.execute(delete(HelpRequest).where(HelpRequest.id == row.id))
+        person = people.find(connection, firm.id, login)
+        _tried(state, connection, firm.id, person, "help-code-used")
         return attempts.begin(
             connection,
             firm_id=firm.id,
@@ -421,6 +418,20 @@ def _request(state: ServerState, connection: Connection, firm_id: int, request_i
 
 def _code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
     return state.ring.tag("help-code", f"{request_id}|{code}".encode())
+
+
+def _tried(
+    state: ServerState,
+    connection: Connection,
+    firm_id: int,
+    person: KnownPerson | None,
+    action: str,
+    **detail: str | int,
+) -> None:
+    """Somebody tries, for a person or for nobody: who it is is not proved."""
+    subject = person.login if person is not None else "unknown"
+    act = Act(int(state.now() * 1000), firm_id, "unknown", action, subject, detail)
+    record(connection, state.ring, [act])
 
 
 def _note(

@@ -42,12 +42,18 @@ def register(
     A seed that was here before starts no lower than where it stopped.
     Raises ApiError (409) for a serial with another seed, or a seed with another serial.
     """
-    prints = {entry.serial: ring.fingerprint(entry.seed.reveal()) for entry in entries}
+    prints = {
+        entry.serial: ring.fingerprint(entry.seed.reveal(), entry.generator.algorithm)
+        for entry in entries
+    }
     cards = _cards_like(connection, caller.firm_id, prints)
-    graves = _graves(connection, list(prints.values()))
+    graves = _old_graves(connection, ring, entries, prints) | _graves(
+        connection, list(prints.values())
+    )
     answers: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     problems: list[tuple[int, str | None, ApiError]] = []
+    new: set[bytes] = set()
     for number, entry in enumerate(entries, start=1):
         fingerprint = prints[entry.serial]
         known, grave = cards.by_serial.get(entry.serial), graves.get(fingerprint)
@@ -57,8 +63,9 @@ def register(
             answers.append(_answer(entry, ALREADY_REGISTERED, known.moving_factor))
             continue
         foreign_grave = grave is not None and not _same(grave, caller, entry)
-        if fingerprint in cards.fingerprints or foreign_grave:
+        if fingerprint in cards.fingerprints or fingerprint in new or foreign_grave:
             problems.append((number, entry.serial, _duplicate_seed(entry.serial)))
+        new.add(fingerprint)
         factor = max(entry.moving_factor, grave.moving_factor if grave is not None else 0)
         rows.append(_row(ring, caller, entry, fingerprint=fingerprint, factor=factor, now=now))
         answers.append(_answer(entry, REGISTERED, factor))
@@ -213,6 +220,23 @@ def _graves(connection: Connection, fingerprints: list[bytes]) -> dict[bytes, An
         ).where(Tombstone.seed_fingerprint.in_(chunk))
         graves |= {row.seed_fingerprint: row for row in connection.execute(query)}
     return graves
+
+
+def _old_graves(
+    connection: Connection,
+    ring: ServerKeyRing,
+    entries: Sequence[CardSeed],
+    prints: dict[str, bytes],
+) -> dict[bytes, AnyRow]:
+    """Tombstones of older versions, by the fingerprint that their seed has today."""
+    if connection.scalar(select(Tombstone.serial).where(Tombstone.as_given == 1).limit(1)) is None:
+        return {}
+    today = {
+        given: prints[entry.serial]
+        for entry in entries
+        for given in ring.fingerprints_as_given(entry.seed.reveal(), entry.generator.algorithm)
+    }
+    return {today[given]: row for given, row in _graves(connection, list(today)).items()}
 
 
 def _chunks(items: list[T]) -> list[list[T]]:

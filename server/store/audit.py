@@ -8,18 +8,24 @@ for verifications, so that workers do not wait for one another; its opening is a
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from tallystick.server.store.database import WRITTEN
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditEntry, AuditHead
+from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
+from tallystick.server.store.origin import Origin, current
 
 MAIN = "main"
 START = bytes(32)
+DETAIL_SIZE = 1000  # characters, of the column
+BROWSER_SIZE = 160
 
 
 # Built once: they are on the fast path.
@@ -33,7 +39,8 @@ _MOVE_HEAD = (
 
 @dataclass(frozen=True)
 class Act:
-    """A sensitive act. detail: short public facts, never a secret or a code."""
+    """A sensitive act. detail: short public facts, never a secret or a code. origin: of the request
+    that is being answered, unless said otherwise."""
 
     at_ms: int
     firm_id: int | None
@@ -41,6 +48,7 @@ class Act:
     action: str
     subject: str
     detail: Mapping[str, str | int] | None = None
+    origin: Origin = field(default_factory=current)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ def _write(
     number, mac = head.number, head.mac
     for act in acts:
         number += 1
-        detail = _text(act.detail)
+        detail = _text(act.detail, act.origin)
         row: dict[str, object] = {
             "chain": chain,
             "number": number,
@@ -122,12 +130,26 @@ def _write(
         {"of": chain, "seen": head.number, "new_number": number, "new_mac": mac},
     )
     assert moved.rowcount == 1, "an audit chain has one writer at a time"
+    connection.info.setdefault(WRITTEN, []).extend(rows)
     return Head(number, mac)
 
 
-def _text(detail: Mapping[str, str | int] | None) -> str:
+def _text(detail: Mapping[str, str | int] | None, origin: Origin) -> str:
+    facts = dict(detail or {})
+    if origin.address:
+        facts["from"] = origin.address
+    text = _json(facts) if facts else ""
+    if origin.browser:
+        # What a browser calls itself is the first thing to go where there is too little room.
+        room = DETAIL_SIZE - len(text) - len(_json({"browser": ""})) - 8
+        longer = _json(facts | {"browser": origin.browser[: max(0, min(room, BROWSER_SIZE))]})
+        text = longer if len(longer) <= DETAIL_SIZE else text
+    return text
+
+
+def _json(facts: Mapping[str, str | int]) -> str:
     # A login name of 255 characters fits the column, whatever its script.
-    return json.dumps(dict(detail), separators=(",", ":"), ensure_ascii=False) if detail else ""
+    return json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
 
 
 def _canonical(row: Mapping[str, object]) -> bytes:
@@ -159,6 +181,7 @@ def check(
         row.chain: Head(row.number, row.mac)
         for row in connection.execute(select(AuditHead.chain, AuditHead.number, AuditHead.mac))
     }
+    starts = _checkpoints(connection)
     opened = connection.scalars(
         select(AuditEntry.subject).where(
             AuditEntry.chain == MAIN, AuditEntry.action == "chain-opened"
@@ -166,9 +189,9 @@ def check(
     )
     # Also entries of chains that nobody opened: whoever can insert rows made them.
     written = connection.scalars(select(AuditEntry.chain).distinct())
-    chains = {MAIN, *heads, *opened, *written, *noted}
+    chains = {MAIN, *heads, *opened, *written, *noted, *starts}
     return [
-        _check_chain(connection, ring, chain, heads[chain], noted.get(chain))
+        _check_chain(connection, ring, chain, heads[chain], noted.get(chain), starts.get(chain))
         if chain in heads
         else ChainReport(chain, 0, "", 1)
         for chain in sorted(chains)
@@ -176,9 +199,19 @@ def check(
 
 
 def _check_chain(
-    connection: Connection, ring: ServerKeyRing, chain: str, head: Head, noted: Head | None
+    connection: Connection,
+    ring: ServerKeyRing,
+    chain: str,
+    head: Head,
+    noted: Head | None,
+    start: PrunedTo | None,
 ) -> ChainReport:
     mac, number = START, 0
+    if start is not None:
+        mac, number = start.mac, start.number
+        known = noted is None or noted.number != number or noted.mac == mac
+        if not hmac.compare_digest(start.seal, _seal(ring, chain, start)) or not known:
+            return ChainReport(chain, number, mac.hex(), number)
     columns = [column for column in AuditEntry.__table__.columns if column.name != "mac"]
     rows = connection.execute(
         select(*columns, AuditEntry.mac)
@@ -197,3 +230,77 @@ def _check_chain(
     cut = noted is not None and noted.number > number
     broken = number + 1 if cut or (number, mac) != (head.number, head.mac) else None
     return ChainReport(chain, number, mac.hex(), broken)
+
+
+@dataclass(frozen=True)
+class PrunedTo:
+    """Where a pruned chain begins: after the entry `number`, whose link is `mac`. at: when it was
+    pruned, seconds since 1970."""
+
+    number: int
+    mac: bytes
+    at: int
+    seal: bytes = b""
+
+
+def prune(
+    connection: Connection, ring: ServerKeyRing, *, before_ms: int, now: float, actor: str
+) -> int:
+    """Delete the entries from before a time, of every chain from its start as far as they reach,
+    and keep a checkpoint that only this server can make. That it was done is an entry itself.
+    → how many entries are gone"""
+    gone = 0
+    starts = _checkpoints(connection)
+    heads = connection.execute(select(AuditHead.chain, AuditHead.number)).all()
+    for chain, head in heads:
+        first_kept = connection.scalar(
+            select(func.min(AuditEntry.number)).where(
+                AuditEntry.chain == chain, AuditEntry.at_ms >= before_ms
+            )
+        )
+        last_gone = (first_kept or head + 1) - 1
+        start = starts[chain].number if chain in starts else 0
+        if last_gone > start:
+            _cut(connection, ring, chain, last_gone, int(now))
+            gone += last_gone - start
+    if gone:
+        detail: dict[str, str | int] = {"entries": gone, "before": _iso(before_ms)}
+        act = Act(int(now * 1000), None, actor, "log-pruned", "audit", detail)
+        record(connection, ring, [act])
+    return gone
+
+
+def _cut(connection: Connection, ring: ServerKeyRing, chain: str, number: int, at: int) -> None:
+    mac = connection.execute(
+        select(AuditEntry.mac).where(AuditEntry.chain == chain, AuditEntry.number == number)
+    ).scalar_one()
+    point = PrunedTo(number, mac, at)
+    connection.execute(delete(AuditCheckpoint).where(AuditCheckpoint.chain == chain))
+    connection.execute(
+        insert(AuditCheckpoint),
+        {
+            "chain": chain,
+            "number": number,
+            "mac": mac,
+            "at": at,
+            "seal": _seal(ring, chain, point),
+        },
+    )
+    connection.execute(
+        delete(AuditEntry).where(AuditEntry.chain == chain, AuditEntry.number <= number)
+    )
+
+
+def _checkpoints(connection: Connection) -> dict[str, PrunedTo]:
+    columns = [column for column in AuditCheckpoint.__table__.columns if column.name != "chain"]
+    rows = connection.execute(select(AuditCheckpoint.chain, *columns))
+    return {row.chain: PrunedTo(row.number, row.mac, row.at, row.seal) for row in rows}
+
+
+def _seal(ring: ServerKeyRing, chain: str, point: PrunedTo) -> bytes:
+    words = json.dumps([chain, point.number, point.at], separators=(",", ":")).encode()
+    return ring.audit_mac(b"checkpoint", point.mac + words)
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")

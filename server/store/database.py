@@ -22,6 +22,7 @@ BUSY_TIMEOUT_S = 15
 MAX_TRIES = 20
 T = TypeVar("T")
 _WRITES = "tally_writes"
+WRITTEN = "tally_acts"  # in `Connection.info`: entries that the transaction has appended
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
@@ -42,6 +43,7 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
         self._writing = self.engine.execution_options(**{_WRITES: True})
         # On SQLite every transaction is that.
         repeatable = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -63,7 +65,16 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that is committed, durably, when the block ends without an exception."""
         with self._writing.begin() as connection:
+            written: list[dict[str, Any]] = []
+            connection.info[WRITTEN] = written
             yield connection
+        for listener in self._listeners:
+            listener(written)
+
+    def listen(self, listener: Callable[[list[dict[str, Any]]], None]) -> None:
+        """Tell of entries of the audit log, once they are committed. The listener is quick, and
+        raises nothing."""
+        self._listeners.append(listener)
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """`work` in a transaction that is committed; again from the start while it is stale, or the

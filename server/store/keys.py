@@ -29,6 +29,7 @@ from tallystick.common.secret import Secret
 FORMAT = "tallystick-server-keys/1"
 KEY_SIZE = 32
 NONCE_SIZE = 12
+BLOCK_SIZE = {"sha1": 64, "sha256": 64, "sha512": 128}
 
 
 class KeyFileError(BadInputError):
@@ -121,8 +122,19 @@ class ServerKeyRing:
                 todo="Check that key file and database belong together; else restore a backup.",
             ) from None
 
-    def fingerprint(self, seed: bytes) -> bytes:
-        """32 bytes that are equal for equal seeds and say nothing without the key."""
+    def fingerprint(self, seed: bytes, algorithm: str = "sha1") -> bytes:
+        """32 bytes that are equal for seeds that make the same codes, and say nothing without the
+        key. algorithm: of the codes (sha1, sha256, sha512)."""
+        return self._print(_as_hmac_sees(seed, algorithm))
+
+    def fingerprints_as_given(self, seed: bytes, algorithm: str = "sha1") -> list[bytes]:
+        """What older versions may have made of a seed that makes the same codes: they took it with
+        the zeros at its end."""
+        short = _as_hmac_sees(seed, algorithm)
+        most = BLOCK_SIZE[algorithm] - len(short)
+        return [self._print(short + bytes(zeros)) for zeros in range(1, most + 1)]
+
+    def _print(self, seed: bytes) -> bytes:
         return hmac.digest(self._fingerprint.reveal(), seed, hashlib.sha256)
 
     def tag(self, purpose: str, data: bytes) -> bytes:
@@ -134,6 +146,14 @@ class ServerKeyRing:
     def audit_mac(self, previous: bytes, entry: bytes) -> bytes:
         """The link of the audit chain: HMAC-SHA-256 over the previous link and the entry."""
         return hmac.digest(self._audit.reveal(), previous + entry, hashlib.sha256)
+
+
+def _as_hmac_sees(seed: bytes, algorithm: str) -> bytes:
+    """A key longer than a block is hashed, a shorter one is filled up with zeros (RFC 2104, 2): so
+    K and K with a zero after it are one key. → the shortest of those that are the same"""
+    if len(seed) > BLOCK_SIZE[algorithm]:
+        seed = hashlib.new(algorithm, seed).digest()
+    return seed.rstrip(b"\0")
 
 
 def load_or_create(path: Path) -> ServerKeyRing:

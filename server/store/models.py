@@ -112,7 +112,8 @@ class Assignment(Base):
 
 
 class Tombstone(Base):
-    """What stays of a deleted card, so that its counter never goes back."""
+    """What stays of a deleted card, so that its counter never goes back. as_given: of an older
+    version, with a fingerprint of the key as it was given, zeros at its end and all."""
 
     __tablename__ = "tombstone"
 
@@ -121,11 +122,13 @@ class Tombstone(Base):
     serial: Mapped[str] = mapped_column(String(64))
     moving_factor: Mapped[int] = mapped_column(BigInteger)
     deleted_at: Mapped[int] = mapped_column(BigInteger)
+    as_given: Mapped[int] = mapped_column(server_default="0")
 
 
 class AuditEntry(Base):
-    """One sensitive act. Append-only (triggers refuse change), linked by `mac` to the one before
-    it in the same chain."""
+    """One sensitive act. Append-only (triggers refuse change, and to delete what is after a
+    checkpoint), linked by `mac` to the one before it in the same chain. detail: JSON, with the
+    address and the browser of whoever did it (`from`, `browser`)."""
 
     __tablename__ = "audit"
 
@@ -150,3 +153,27 @@ class AuditHead(Base):
     chain: Mapped[str] = mapped_column(String(40), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger)
     mac: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class AuditCheckpoint(Base):
+    """Up to which entry a chain was pruned: `mac` is that entry's, and the next one goes on from
+    it. seal: only this server can make it."""
+
+    __tablename__ = "audit_checkpoint"
+
+    chain: Mapped[str] = mapped_column(String(40), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    mac: Mapped[bytes] = mapped_column(LargeBinary(32))
+    at: Mapped[int] = mapped_column(BigInteger)
+    seal: Mapped[bytes] = mapped_column(LargeBinary(32))
+
+
+class RestoreRow(Base):
+    """A backup that was put in this database's place. report: JSON, what it brought back. Nothing
+    is served before somebody has confirmed it."""
+
+    __tablename__ = "restored"
+
+    at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    report: Mapped[str] = mapped_column(Text)
+    confirmed_at: Mapped[int | None] = mapped_column(BigInteger)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tallystick.server.settings import Settings
 from tallystick.server.store import keys, schema
 from tallystick.server.store.database import Database
-from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.keys import KeyFileError, ServerKeyRing
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,24 @@ def opened(settings: Settings) -> Iterator[Opened]:
 
     Raises KeyFileError, NewerStateError.
     """
-    ring = keys.load_or_create(settings.key_file)
     database = Database(settings.db_url)
     try:
-        schema.ensure(database)
+        ring = ring_of(settings, database)
+        schema.ensure(database, ring)
         yield Opened(ring, database)
     finally:
         database.close()
+
+
+def ring_of(settings: Settings, database: Database) -> ServerKeyRing:
+    """The keys of a database; made anew for an empty one only. Raises KeyFileError."""
+    if not settings.key_file.exists():
+        with database.read() as connection:
+            used = schema.revision(connection) is not None
+        if used:
+            raise KeyFileError(
+                f"There is no key file {settings.key_file}, but the database is in use.",
+                kept="No new key was made: it would read nothing of what is stored.",
+                todo="Name the key file that belongs to this database with --key-file.",
+            )
+    return keys.load_or_create(settings.key_file)

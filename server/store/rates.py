@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, case, delete
+from sqlalchemy import Connection, case, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store import origin
 from tallystick.server.store.models_login import RateRow
+from tallystick.server.store.origin import Incident
 
 
 def take(
@@ -17,10 +19,37 @@ def take(
     bucket: at most 120 characters, no personal data in clear. Raises ApiError (429) when `limit`
     was reached; `what` says what there was too much of.
     """
-    ends_at = (int(now) // window_s + 1) * window_s
+    ends_at = _end(now, window_s)
+    count = _count(connection, bucket, ends_at)
+    if count > limit:
+        raise _too_many(bucket, what, ends_at - int(now))
+
+
+def note(connection: Connection, bucket: str, *, window_s: int, now: float) -> int:
+    """Count one event that nothing is refused for, now. → how many there are in this window"""
+    return _count(connection, bucket, _end(now, window_s))
+
+
+def refuse_at(
+    connection: Connection, bucket: str, *, limit: int, window_s: int, now: float, what: str
+) -> None:
+    """Raises ApiError (429) when `limit` was reached; counts nothing."""
+    ends_at = _end(now, window_s)
+    count = connection.scalar(
+        select(RateRow.count).where(RateRow.bucket == bucket, RateRow.ends_at == ends_at)
+    )
+    if count is not None and count >= limit:
+        raise _too_many(bucket, what, ends_at - int(now))
+
+
+def _end(now: float, window_s: int) -> int:
+    return (int(now) // window_s + 1) * window_s
+
+
+def _count(connection: Connection, bucket: str, ends_at: int) -> int:
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     fresh = insert(RateRow).values(bucket=bucket, ends_at=ends_at, count=1)
-    count = connection.execute(
+    return connection.execute(
         fresh.on_conflict_do_update(
             index_elements=[RateRow.bucket],
             set_={
@@ -29,16 +58,22 @@ def take(
             },
         ).returning(RateRow.count)
     ).scalar_one()
-    if count > limit:
-        raise ApiError(
-            429,
-            "too-many",
-            f"Too many {what}.",
-            kept=NOTHING_CHANGED,
-            todo=f"Try again in {ends_at - int(now)} seconds.",
-        )
+
+
+def _too_many(bucket: str, what: str, wait_s: int) -> ApiError:
+    origin.note(Incident(f"{bucket}|refused"[:120], "limit-reached", what))
+    return ApiError(
+        429,
+        "too-many",
+        f"Too many {what}.",
+        kept=NOTHING_CHANGED,
+        todo=f"Try again in {wait_s} seconds.",
+        retry_after_s=wait_s,
+    )
 
 
 def clear(connection: Connection, bucket: str) -> None:
-    """Start counting anew."""
-    connection.execute(delete(RateRow).where(RateRow.bucket == bucket))
+    """Start counting anew, also what is counted apart below this bucket (`BUCKET|…`)."""
+    escaped = bucket.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    below = RateRow.bucket.like(f"{escaped}|%", escape="\\")
+    connection.execute(delete(RateRow).where((RateRow.bucket == bucket) | below))

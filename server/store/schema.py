@@ -9,23 +9,25 @@ from sqlalchemy import Connection, inspect, text
 
 from tallystick.common.formats import NewerStateError
 from tallystick.server.store.database import Database
+from tallystick.server.store.keys import ServerKeyRing
 
-HEAD = "0003"
+HEAD = "0005"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 
-def ensure(database: Database) -> None:
-    """Migrate up to HEAD if needed. Safe when several processes start at once.
+def ensure(database: Database, ring: ServerKeyRing | None = None) -> None:
+    """Migrate up to HEAD if needed. Safe when several processes start at once. ring: a database
+    with cards in it needs it on the way.
 
     Raises NewerStateError when the database is of a later version.
     """
     with database.read() as connection:
         if revision(connection) == HEAD:
             return
-    migrate(database, HEAD)
+    migrate(database, HEAD, ring)
 
 
-def migrate(database: Database, target: str) -> None:
+def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) -> None:
     """Migrate up or down to a revision (`base` is the empty database), all or nothing.
     Raises NewerStateError."""
     with database.write() as connection:
@@ -34,7 +36,7 @@ def migrate(database: Database, target: str) -> None:
         current = revision(connection)
         if current is not None and current > HEAD:
             raise NewerStateError("The database", current, HEAD)
-        _run(connection, current, target)
+        _run(connection, current, target, ring)
 
 
 def revision(connection: Connection) -> str | None:
@@ -44,20 +46,23 @@ def revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def alembic_config(connection: Connection) -> Any:
+def alembic_config(connection: Connection, ring: ServerKeyRing | None = None) -> Any:
     # Imported here: it costs 0.2 s, and is needed only when there is something to migrate.
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
     config.attributes["connection"] = connection
+    config.attributes["ring"] = ring
     return config
 
 
-def _run(connection: Connection, current: str | None, target: str) -> None:
+def _run(
+    connection: Connection, current: str | None, target: str, ring: ServerKeyRing | None
+) -> None:
     if current == target:
         return
     from alembic import command  # noqa: PLC0415
 
     down = target == "base" or (current is not None and target < current)
-    (command.downgrade if down else command.upgrade)(alembic_config(connection), target)
+    (command.downgrade if down else command.upgrade)(alembic_config(connection, ring), target)

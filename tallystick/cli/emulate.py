@@ -12,6 +12,7 @@ import click
 
 from tallystick import __version__
 from tallystick.cli.emulate_reader import reader
+from tallystick.cli.emulate_sensor import sensor
 from tallystick.common import console
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
@@ -44,6 +45,7 @@ def emulate() -> None:
 
 
 emulate.add_command(reader)
+emulate.add_command(sensor)
 
 
 @emulate.command()

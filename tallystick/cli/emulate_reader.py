@@ -20,9 +20,9 @@ from tallystick.emulator import boards
 from tallystick.tools import options
 
 if TYPE_CHECKING:
+    from tallystick.common.reader_identity import ReaderIdentity
     from tallystick.emulator.devices.image import Image
     from tallystick.emulator.devices.reader import Reader
-    from tallystick.emulator.parts.r503 import R503
     from tallystick.emulator.serving.reader_control import ReaderControlServer
     from tallystick.emulator.serving.reader_service import HidPort, ReaderService
 
@@ -32,7 +32,7 @@ _SEGMENT = click.Path(path_type=Path, dir_okay=False, exists=True)
 _PORT = click.IntRange(0, 65535)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command()
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
 @click.option(
     "--serial", default="TR00000001", show_default=True, help="Serial number, 10 characters."
@@ -66,8 +66,8 @@ def reader(
     With --usb and a COMMAND (after --), the command finds the reader as /dev/hidraw0, through
     umockdev. With --usb alone, every program of this computer does, through /dev/uhid.
     """
-    from tallystick.common.reader_identity import ReaderIdentity
     from tallystick.emulator.devices.hand import Hand
+    from tallystick.emulator.devices.kept_files import KeptFiles
     from tallystick.emulator.devices.reader import Reader
     from tallystick.emulator.parts.r503 import R503
     from tallystick.emulator.serving.reader_control import ReaderControlServer
@@ -77,62 +77,93 @@ def reader(
         raise click.UsageError("A command needs --usb: it is the command's device.")
     if usb and hid_udp is not None:
         raise click.UsageError("--usb and --hid-udp are two hosts for one reader: give one.")
+    if command:
+        _check(command)
+    who = _identity(identity, serial)
+    booted = _image(image)
+    kept = KeptFiles(flash, booted.board.flash_size) if flash is not None else None
     cpus = sorted(os.sched_getaffinity(0))
-    segment = identity.read_bytes() if identity else ReaderIdentity.development(serial).encode()
-    device = Reader(_image(image), identity=segment, seed=seed)
-    sensor = R503(device.clock, seed=seed)
-    _load(device, sensor, flash)
+    device = Reader(
+        booted, identity=who.encode(), seed=seed, kept_in=kept.descriptor if kept else None
+    )
+    sensor = R503(device.clock, seed=seed, flash=kept.sensor if kept else None)
     device.plug_sensor(sensor)
     hand = Hand(device.clock, sensor, seed)
     device.power_on()
-    port = _port(device, hid_udp, usb, bool(command))
+    port = _port(device, hid_udp, usb, bool(command), who.serial)
     service = ReaderService(device, port, real_time=real_time)
     server = ReaderControlServer(service, hand, control) if control is not None else None
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: service.stop())
     if server is not None:
         server.start()
-    _announce(device, serial, port, server, as_json)
-    child = _start(command, device, port, service) if command else None
+    _announce(device, who.serial, port, server, as_json)
+    child = _start(command, port, service) if command else None
     # Both sides of the pipe to the firmware take turns; on one core a turn is ten times faster.
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     try:
-        service.run(on_end=lambda: _keep(device, sensor, flash))
+        service.run()
     finally:
         if server is not None:
             server.stop()
         if child is not None:
-            child.terminate()
             sys.exit(child.wait())
 
 
-def _port(device: Reader, hid_udp: int | None, usb: bool, for_command: bool) -> HidPort | None:
-    from tallystick.emulator.serving.hid_udp import UdpHid
+def _identity(path: Path | None, serial: str) -> ReaderIdentity:
+    """Raises BadInputError."""
+    from tallystick.common.reader_identity import ReaderIdentity
+
+    if path is None:
+        return ReaderIdentity.development(serial)
+    try:
+        return ReaderIdentity.decode(path.read_bytes())
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error.what}", kept=error.kept, todo=error.todo) from error
+
+
+def _check(command: tuple[str, ...]) -> None:
+    """Raises TallyError when the command cannot be run, or not with a device of ours."""
+    if shutil.which(command[0]) is None:
+        raise BadInputError(
+            f"There is no program {command[0]!r} to give the reader to.",
+            kept="No reader was started.",
+            todo="Write the command after --, as in --usb -- fido2-token -L.",
+        )
+    if shutil.which("umockdev-run") is None:
+        raise TallyError(
+            "umockdev is not installed, and without it a command has no /dev/hidraw0.",
+            kept="No reader was started.",
+            todo="apt-get install umockdev gir1.2-umockdev-1.0 python3-gi, or use --hid-udp.",
+        )
+
+
+def _port(
+    device: Reader, hid_udp: int | None, usb: bool, for_command: bool, serial: str
+) -> HidPort | None:
+    from tallystick.emulator.serving.hid_udp import CabledUdpHid, UdpHid
     from tallystick.emulator.serving.hid_uhid import Uhid
 
     if usb and not for_command:
         return Uhid("Tallystick reader", 0x1209, 0x0001, device.mcu.usb.descriptors[2])
     if usb:
-        return UdpHid(0)
+        return CabledUdpHid(device.mcu.usb.descriptors[2])
     return UdpHid(hid_udp) if hid_udp is not None else None
 
 
 def _start(
-    command: tuple[str, ...], device: Reader, port: HidPort | None, service: ReaderService
+    command: tuple[str, ...], port: HidPort | None, service: ReaderService
 ) -> subprocess.Popen[bytes]:
-    """The command in umockdev's world; when it ends, so does the reader. Raises TallyError."""
+    """The command in umockdev's world. When one of the two ends, so does the other."""
     from tallystick.emulator.serving import hid_umockdev
-    from tallystick.emulator.serving.hid_udp import UdpHid
+    from tallystick.emulator.serving.hid_udp import CabledUdpHid
 
-    assert isinstance(port, UdpHid)
-    if shutil.which("umockdev-run") is None:
-        raise TallyError(
-            "umockdev is not installed, and without it a command has no /dev/hidraw0.",
-            todo="apt-get install umockdev gir1.2-umockdev-1.0 python3-gi, or use --hid-udp.",
-        )
-    descriptor = device.mcu.usb.descriptors[2].hex()
-    helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__), str(port.port), descriptor]
-    child = subprocess.Popen([*helper, *command])
+    assert isinstance(port, CabledUdpHid)
+    helper = [_PYTHON_OF_THE_SYSTEM, str(hid_umockdev.__file__)]
+    words = [str(port.port), str(port.cable), port.descriptor.hex()]
+    environment = {**os.environ, "LD_PRELOAD": "libumockdev-preload.so.0"}
+    child = subprocess.Popen([*helper, *words, *command], pass_fds=[port.cable], env=environment)
+    port.given()
 
     def wait() -> None:
         child.wait()
@@ -182,36 +213,3 @@ def _image(path: Path | None) -> Image:
     with tempfile.TemporaryDirectory() as folder:
         built = build("reader", boards.DEFAULT_READER, __version__)
         return Image.load(write(built, Path(folder))["bin"])
-
-
-def _load(device: Reader, sensor: R503, path: Path | None) -> None:
-    from tallystick.emulator.parts.r503_flash import SensorFlash
-
-    if path is None or not path.is_file():
-        return
-    content = path.read_bytes()
-    if len(content) != device.board.flash_size:
-        raise BadInputError(
-            f"{path} holds {len(content)} bytes; the flash of {device.board.name} has "
-            f"{device.board.flash_size}.",
-            kept="The file was not touched.",
-            todo="Name another file.",
-        )
-    records = device.board.journal
-    device.flash.load(records.address, content[records.address : records.end])
-    beside = path.with_name(path.name + ".sensor")
-    if beside.is_file():
-        sensor.flash = SensorFlash.decode(beside.read_bytes())
-
-
-def _keep(device: Reader, sensor: R503, path: Path | None) -> None:
-    if path is None:
-        return
-    for target, content in (
-        (path, device.flash.memory[:]),
-        (path.with_name(path.name + ".sensor"), sensor.flash.encode()),
-    ):
-        part = target.with_name(target.name + ".part")
-        part.touch(mode=0o600)
-        part.write_bytes(content)
-        part.replace(target)

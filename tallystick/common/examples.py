@@ -15,6 +15,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally emulate reader --control 0",
         "tally emulate reader --usb -- fido2-token -L",
     ),
+    "emulate sensor": ("tally emulate sensor --pty --control 0",),
     "station audit export": ("tally station audit export > audit.jsonl",),
     "station audit verify": ("tally station audit verify audit.jsonl",),
     "station console": ("tally station console --server https://otp.example.org",),
@@ -60,6 +61,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "station reconcile": ("tally station reconcile --port /dev/ttyUSB0",),
     "station rekey": ("tally station rekey --port /dev/ttyUSB0",),
     "station resume": ("tally station resume --port /dev/ttyUSB0",),
+    "server audit export": ("tally server audit export --format csv > audit.csv",),
+    "server audit fail2ban": ("tally server audit fail2ban > tallystick.conf",),
+    "server audit prune": ("tally server audit prune --days 400",),
+    "server confirm-restore": ("tally server confirm-restore",),
     "server audit check": (
         "tally server audit check --json > heads.json",
         "tally server audit check --noted heads.json",
@@ -122,6 +127,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "campaign powercut": (
         "tally campaign powercut --scenario press --depth 2",
         "tally campaign powercut --list",
+    ),
+    "campaign ctap": (
+        "tally campaign ctap --json",
+        "tally campaign ctap --replay 'A finger-token,B assert-nobody'",
     ),
     "campaign replay": ("tally campaign replay pico/press/1/3p44",),
     "campaign zoo": ("tally campaign zoo --list",),

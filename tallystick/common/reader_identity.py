@@ -29,6 +29,7 @@ from tallystick.common.secret import Secret
 MAGIC = b"TSRD\x01"
 AAGUID = uuid.UUID("7a1157ec-0001-4c4b-9d5f-5449434b2001")  # the model's, for every reader of it
 MAX_CERTIFICATE = 1024
+_HEAD = 65  # bytes before the certificate
 AAGUID_EXTENSION = x509.ObjectIdentifier("1.3.6.1.4.1.45724.1.1.4")  # id-fido-gen-ce-aaguid
 
 # Published on purpose: an attestation with this key proves nothing, and its certificate says so.
@@ -55,6 +56,29 @@ class ReaderIdentity:
             check_serial(serial),
             certificate.public_bytes(Encoding.DER),
             Secret(_DEVELOPMENT_BATCH.to_bytes(32, "big")),
+        )
+
+    @classmethod
+    def decode(cls, segment: bytes) -> ReaderIdentity:
+        """Raises BadInputError when `segment` is not what `encode` makes."""
+        size = int.from_bytes(segment[_HEAD - 2 : _HEAD], "little")
+        end = _HEAD + size
+        if (
+            not segment.startswith(MAGIC)
+            or not 0 < size <= MAX_CERTIFICATE
+            or len(segment) != end + 4
+            or binascii.crc32(segment[:end]) != int.from_bytes(segment[end:], "little")
+        ):
+            raise BadInputError(
+                "This is not a reader's segment.",
+                kept="Nothing was changed.",
+                todo="Make one with tally image readers.",
+            )
+        return cls(
+            check_serial(segment[5:15].decode("ascii", "replace")),
+            segment[_HEAD:end],
+            Secret(segment[31:63]),
+            uuid.UUID(bytes=segment[15:31]),
         )
 
     def encode(self) -> bytes:

@@ -63,7 +63,7 @@ class Station:
 @pytest.fixture(scope="session")
 def empty_server(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("server")
-    with opened(settings_from(f"sqlite:///{folder / 'server.db'}")):
+    with opened(settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys")):
         pass
     return folder
 

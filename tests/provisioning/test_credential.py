@@ -7,14 +7,14 @@ import pytest
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning import container
-from tallystick.provisioning.credential import CodeKind, Hash
+from tallystick.provisioning.credential import CodeKind, HmacHash
 from tallystick.provisioning.custody.software import SoftwareSeed
 
 # RFC 6238, appendix B: moving factor 1, seeds of 20, 32 and 64 bytes
 VECTORS = [
-    (Hash.SHA1, b"12345678901234567890", "94287082"),
-    (Hash.SHA256, b"12345678901234567890123456789012", "46119246"),
-    (Hash.SHA512, (b"1234567890" * 7)[:64], "90693936"),
+    (HmacHash.SHA1, b"12345678901234567890", "94287082"),
+    (HmacHash.SHA256, b"12345678901234567890123456789012", "46119246"),
+    (HmacHash.SHA512, (b"1234567890" * 7)[:64], "90693936"),
 ]
 
 
@@ -25,7 +25,7 @@ def test_codes_of_every_hash_and_length(custody, hash_, seed, code):
         assert SoftwareSeed(Secret(seed), custody).codes(1, 1, kind) == [code[-digits:]]
 
 
-@pytest.mark.parametrize("hash_", Hash)
+@pytest.mark.parametrize("hash_", HmacHash)
 @pytest.mark.parametrize("digits", [6, 7, 8])
 def test_a_container_says_the_kind(custody, hash_, digits):
     seed = SoftwareSeed(Secret.random(20), custody)

@@ -143,7 +143,7 @@ class Server:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database with its keys: copied for each test."""
     folder = tmp_path_factory.mktemp("template")
-    with opened(settings_from(f"sqlite:///{folder / 'server.db'}")):
+    with opened(settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys")):
         pass
     return folder
 

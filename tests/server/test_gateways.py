@@ -19,7 +19,7 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import func, select
 
 from tallystick.common.errors import BadInputError, UnreachableError
-from tallystick.server.messages import outbox
+from tallystick.server.messages import gateways, outbox
 from tallystick.server.messages.gateways import Letter, gateway_from
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.serving.running import running_in_thread
@@ -296,3 +296,66 @@ def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_pa
         notice = message_from_bytes(smtp.handler.got[1]).get_payload(decode=True).decode()
         assert "a way to sign in was added" in notice
         Browser.close_all()
+
+
+def listening(answer: bytes = b"") -> socket.socket:
+    """A mail server that takes a connection, says this much, and then nothing."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                kept.append(connection)
+                connection.sendall(answer)
+        for connection in kept:
+            connection.close()
+
+    kept: list[socket.socket] = []
+    threading.Thread(target=accept, daemon=True).start()
+    return server
+
+
+def test_a_mail_server_that_hangs_holds_up_no_sms(settings, clock, tmp_path):
+    sink = tmp_path / "sms.jsonl"
+    with listening() as hangs, opened(settings) as parts:
+        ways = {
+            outbox.EMAIL: gateway_from(f"smtp://127.0.0.1:{hangs.getsockname()[1]}", sender="x"),
+            outbox.SMS: gateway_from(f"file://{sink}", sender="x"),
+        }
+        with parts.database.write() as connection:
+            for channel in (outbox.EMAIL, outbox.SMS):
+                outbox.post(
+                    connection, parts.ring, firm_id=1, channel=channel, letter=LETTER, now=clock()
+                )
+        sending = Outbox(parts.database, parts.ring, ways, clock)
+        sending.wake()
+        for _ in range(int(gateways.TIMEOUT_S / 2 / 0.02)):  # well before the other one gives up
+            if sink.exists():
+                break
+            threading.Event().wait(0.02)
+        assert LETTER.text in json.loads(sink.read_text())["text"]
+        hangs.shutdown(socket.SHUT_RDWR)
+        sending.close()
+
+
+def test_a_mail_server_that_trickles_is_cut_off(monkeypatch):
+    """Each answer comes in time; all of them together do not."""
+    monkeypatch.setattr(gateways, "DEADLINE_S", 0.3)
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def trickle() -> None:
+        connection, _ = server.accept()
+        with contextlib.suppress(OSError), connection:
+            connection.sendall(b"220 here\r\n")
+            connection.recv(1000)
+            connection.sendall(b"250 here\r\n")
+            connection.recv(1000)
+            while True:  # a long answer to the next word
+                connection.sendall(b"250-x\r\n")
+                threading.Event().wait(0.05)
+
+    threading.Thread(target=trickle, daemon=True).start()
+    gateway = gateway_from(f"smtp://127.0.0.1:{server.getsockname()[1]}", sender="x@x")
+    with server, pytest.raises(UnreachableError):
+        gateway.send(LETTER)

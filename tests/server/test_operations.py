@@ -26,7 +26,9 @@ from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import settings_from
 from tallystick.server.store import keys
 from tallystick.server.store.database import Database
+from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.opened import opened
+from tallystick.server.store.restored import confirm
 
 
 def ask(url: str, service, code: str) -> str:
@@ -58,8 +60,10 @@ def test_codes_used_after_a_backup_do_not_work_after_its_restore(server, tmp_pat
         newer=lost if newer else None,
         now=server.clock(),
     )
-    database.close()
     assert done == {"cards": 1, "counters_from_newer": int(newer)}
+    with database.write() as connection:
+        confirm(connection, keys.load(restored.key_file), server.clock(), "console")
+    database.close()
     with running_in_thread(restored) as url:
         for factor in range(4):
             assert ask(url, server.service, hotp(seed, factor, 6)) != "ok"
@@ -123,6 +127,7 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
     server.card()
     found = {f.name: f.state for f in examine(server.settings)}
     assert found["key file"] == found["database"] == found["audit log"] == "ok"
+    assert found["keys and database"] == "note"  # these lie in one folder
     assert found["encrypted values"] == found["durability"] == "ok"
     server.settings.key_file.chmod(0o644)
     assert {f.name: f.state for f in examine(server.settings)}["key file"] == "bad"
@@ -136,9 +141,35 @@ def test_doctor_finds_what_is_wrong(server, tmp_path):
 
 
 def test_doctor_on_an_empty_database(tmp_path):
-    found = list(examine(settings_from(f"sqlite:///{tmp_path / 'new.db'}")))
+    settings = settings_from(f"sqlite:///{tmp_path / 'new.db'}")
+    found = list(examine(settings))
+    assert {f.name: f.state for f in found}["keys and database"] == "ok"
+    assert settings.key_file.parent != tmp_path and not settings.key_file.exists()
     assert all(finding.state != "bad" for finding in found)
     assert found[0].detail.startswith("empty")
+
+
+def test_each_database_has_keys_of_its_own_apart_from_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    urls = [None, f"sqlite:///{tmp_path / 'a.db'}", f"sqlite:///{tmp_path / 'b' / 'a.db'}"]
+    files = {settings_from(url).key_file for url in urls}
+    assert len(files) == len(urls)
+    assert {file.parent for file in files} == {tmp_path / "config" / "tallystick"}
+    beside = tmp_path / "a.keys"  # as an older version made it
+    keys.load_or_create(beside)
+    assert settings_from(urls[1]).key_file == beside
+
+
+def test_a_database_in_use_gets_no_new_keys(tmp_path):
+    db, first = f"sqlite:///{tmp_path / 'a.db'}", tmp_path / "first.keys"
+    with opened(settings_from(db, first)):
+        pass
+    other = settings_from(db, tmp_path / "other.keys")
+    with pytest.raises(KeyFileError, match="in use") as error, opened(other):
+        pass
+    assert "--key-file" in error.value.todo
+    assert not other.key_file.exists()
 
 
 def test_the_commands(server, tmp_path):
@@ -163,7 +194,7 @@ def test_the_commands(server, tmp_path):
     )
     # The backup was made under k1, which is forgotten: the audit entry can still be written, and
     # the doctor says what is missing.
-    assert restored.exit_code == 0
+    assert restored.exit_code == 0, restored.output
     assert run("doctor", "--db", f"sqlite:///{tmp_path / 'r.db'}").exit_code == 1
 
 

@@ -22,7 +22,7 @@ from tallystick.server.operating import operations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
-from tallystick.server.store import audit, schema
+from tallystick.server.store import audit, housekeeping, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
@@ -336,3 +336,36 @@ def test_a_connection_to_what_became_a_standby_is_left(postgresql):
         assert connection.execute(text("SELECT pg_backend_pid()")).scalar() != first
         connection.execute(text("DELETE FROM rate"))
     database.close()
+
+
+def test_the_log_and_the_bounds_on_postgresql(postgresql, tmp_path: Path, clock):
+    """Pruning has a trigger of its own there; search and sizes have their own SQL."""
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    settings = replace(settings, clock=clock)
+    with running_in_thread(settings) as url:
+        portal = Portal(url, settings, clock, tmp_path)
+        boss = portal.staff("boss", "administrator")
+        for _ in range(12):
+            Browser(url).sign_in("boss", "wrong")
+        lines = boss.get("/audit/export?form=jsonl&q=boss&address=127.0.0.1").page.text
+        assert '"act": "password-wrong"' in lines
+        assert boss.get("/audit?since=2027-01-15&act=limit-reached").page.is_success
+        assert "was refused by a limit" in boss.page.text
+        Browser.close_all()
+    with opened(settings) as parts:
+        with parts.database.read() as connection:
+            counts = housekeeping.rows(connection)
+            entries = connection.execute(text("SELECT count(*) FROM audit")).scalar()
+            assert counts["audit"] == entries
+            assert housekeeping.size_bytes(connection) > 0
+        with pytest.raises(DBAPIError, match="append-only"), parts.database.write() as connection:
+            connection.execute(text("DELETE FROM audit WHERE number = 1"))
+        gone = housekeeping.prune_audit(parts.database, parts.ring, clock() + 10 * 86400, 5)
+        assert gone == entries
+        with parts.database.snapshot() as connection:
+            reports = audit.check(connection, parts.ring)
+            assert reports and not any(one.broken_at for one in reports)
+        schema.migrate(parts.database, "0003")
+        with pytest.raises(DBAPIError, match="append-only"), parts.database.write() as connection:
+            connection.execute(text("DELETE FROM audit"))
+        schema.ensure(parts.database, parts.ring)

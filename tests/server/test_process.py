@@ -139,7 +139,8 @@ def test_a_request_under_way_is_answered_before_the_server_stops(
 
 
 def test_the_command_prints_a_url_that_answers(tmp_path: Path):
-    arguments = ["server", "run", "--db", f"sqlite:///{tmp_path / 'a.db'}", "--port", "0", "--json"]
+    db = ["--db", f"sqlite:///{tmp_path / 'a.db'}", "--key-file", str(tmp_path / "a.keys")]
+    arguments = ["server", "run", *db, "--port", "0", "--json"]
     process = subprocess.Popen(
         [sys.executable, "-c", "from tallystick.cli import main; main()", *arguments],
         stdout=subprocess.PIPE,
@@ -158,7 +159,8 @@ def test_the_command_prints_a_url_that_answers(tmp_path: Path):
 
 
 def test_credentials_from_the_command_line(tmp_path: Path):
-    db = ["--db", f"sqlite:///{tmp_path / 'a.db'}", "--json"]
+    db = ["--db", f"sqlite:///{tmp_path / 'a.db'}", "--key-file", str(tmp_path / "a.keys")]
+    db.append("--json")
     runner = CliRunner()
     made = runner.invoke(command, ["credential", "add", "line 1", "--role", "station", *db])
     made = json.loads(made.stdout)

@@ -84,7 +84,7 @@ def test_each_role_on_each_call(server):
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed")
-    settings = settings_from(f"sqlite:///{folder / 's.db'}")
+    settings = settings_from(f"sqlite:///{folder / 's.db'}", folder / "s.keys")
     tokens = {
         role: f"Bearer {add_credential(settings, role, role).token.reveal().decode()}"
         for role in ("admin", "service", "station", "desk")

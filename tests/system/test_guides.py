@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests import needs
 from tests.system.guide import Block, Reader, blocks
 from tests.system.pictures import IMAGES, screens
 
@@ -17,7 +17,7 @@ FIRST = ("employee", "support", "administrator", "ci", "hardware")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("curl") is None, reason="apt-get install curl"),
+    needs.curl.mark,
 ]
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -41,7 +43,7 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
     assert [p.name for p in site.rglob("*.css") if imports.search(p.read_text())] == []
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")
+@needs.chromium.mark
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_read_and_searched_from_its_folder(site: Path, scheme: str) -> None:
     from playwright.sync_api import sync_playwright

@@ -20,6 +20,11 @@ COMMANDS = {
         "Go to the instant that a campaign's line names.",
     ),
     "zoo": (f"{_HERE}.commands.zoo", "zoo", "Broken firmwares: is each of them caught?"),
+    "ctap": (
+        f"{_HERE}.commands.ctap",
+        "ctap",
+        "Every command of the reader, in every order.",
+    ),
     "wear": (
         f"{_HERE}.commands.wear",
         "wear",

@@ -47,6 +47,7 @@ class Story(Closing):
             **os.environ,
             "TALLY_STATION_KEYS": str(folder / "station.keys"),
             "TALLY_STATION_JOURNAL": str(folder / "station.journal"),
+            "TALLY_SERVER_KEY_FILE": str(folder / "server.keys"),
             "TALLY_STATION_PASSPHRASE": secrets.token_hex(16),
         }
         self._database = f"sqlite:///{folder / 'server.db'}"

@@ -1,4 +1,4 @@
-"""`tally server backup`, `restore`, `keys`, `audit` and `doctor`."""
+"""`tally server backup`, `restore`, `confirm-restore`, `keys`, `audit` and `doctor`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.groups import Group
-from tallystick.server.operating.commands.options import db_option, key_option, table
+from tallystick.server.operating.commands.options import (
+    db_option,
+    firm_option,
+    key_option,
+    table,
+)
 from tallystick.server.settings import settings_from
 
 if TYPE_CHECKING:
@@ -68,7 +73,7 @@ def restore(
     """Put a backup into an empty database. The server is stopped meanwhile."""
     from tallystick.server.operating import operations
     from tallystick.server.store import keys as key_files
-    from tallystick.server.store import schema
+    from tallystick.server.store import restored
     from tallystick.server.store.database import Database
 
     settings = settings_from(db, key_file)
@@ -78,17 +83,72 @@ def restore(
         done = operations.restore(
             database, source, ring=ring, advance=advance, newer=counters_from, now=time.time()
         )
-        schema.ensure(database)
+        with database.read() as connection:
+            report = restored.unconfirmed(connection)
     finally:
         database.close()
     if as_json:
-        print_json(done)
+        print_json(report)
         return
     out().print(f"{done['cards']} cards are restored")
     err().print(
         f"[dim]Counters moved on by {advance}, or were taken from a later copy for "
         f"{done['counters_from_newer']} cards. A refused user presses again, a few times.[/]"
     )
+    show_report(report or {})
+    err().print("Nothing is served before 'tally server confirm-restore'.")
+
+
+@click.command("confirm-restore")
+@click.option("--yes", is_flag=True, help="Do not ask: the report was read already.")
+@db_option
+@key_option
+@json_option
+def confirm_restore(*, yes: bool, db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Say that you have seen what a restore brought back: then the server starts again."""
+    from tallystick.server.store import restored
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts:
+        with parts.database.read() as connection:
+            report = restored.unconfirmed(connection)
+        if report is None:
+            raise BadInputError(
+                "There is no restore that waits to be confirmed.", kept="Nothing was changed."
+            )
+        if not as_json:
+            show_report(report)
+        if not yes and not click.confirm("Is that what may get in again?", err=True):
+            raise click.Abort
+        with parts.database.write() as connection:
+            restored.confirm(connection, parts.ring, time.time(), "console")
+    if as_json:
+        print_json(report | {"confirmed": True})
+    else:
+        out().print("confirmed: the server may start")
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """What came back, and what is otherwise in the later copy."""
+    out().print(f"Backup {report['source']}", markup=False)
+    gone = ", ".join(f"{count} {name}" for name, count in report["dropped"].items() if count)
+    out().print(f"Ended: {gone or 'nothing was under way'}", markup=False)
+    for name, names in report["brought_back"].items():
+        more = report["counts"][name] - len(names)
+        listed = ", ".join(names) + (f" and {more} more" if more else "")
+        out().print(f"May get in again, {name}: {listed or 'none'}", markup=False)
+    if report["differs"] is None:
+        out().print("Nothing is known of what was revoked, barred or lost since the backup.")
+        return
+    out().print("Otherwise in the later copy:" if report["differs"] else "The later copy agrees.")
+    if report["differs"]:
+        table(
+            ["what", "which", "now", "in the later copy"],
+            [
+                [one["kind"], one["name"], one["restored"], one["later"]]
+                for one in report["differs"]
+            ],
+        )
 
 
 @click.group(cls=Group)
@@ -208,6 +268,56 @@ def _noted(path: Path) -> dict[str, Head]:
             kept="Nothing was checked.",
             todo="Name the file that its output was kept in.",
         ) from None
+
+
+@audit.command("export")
+@firm_option("The firm whose entries are wanted.")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True,
+    help="Lines of JSON, or a table.",
+)  # fmt: skip
+@db_option
+@key_option
+def audit_export(*, firm_name: str, form: str, db: str | None, key_file: Path | None) -> None:
+    """Print a firm's entries, the newest first, with names in words."""
+    from tallystick.server.accounts import firms, trail
+    from tallystick.server.store.opened import opened
+    from tallystick.server.store.stream import Names
+
+    with opened(settings_from(db, key_file)) as parts:
+        with parts.database.read() as connection:
+            firm_id = firms.by_name(connection, firm_name).id
+        names = Names(parts.database)
+        for piece in trail.export(parts.database, names, firm_id, trail.Sought(), form):
+            click.echo(piece, nl=False)
+
+
+@audit.command("prune")
+@click.option(
+    "--days", required=True, type=click.IntRange(1, 36500), help="Keep the entries of so many days."
+)
+@db_option
+@key_option
+@json_option
+def audit_prune(*, days: int, db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Delete older entries. A sealed checkpoint stays, so that the rest can still be checked."""
+    from tallystick.server.store import housekeeping
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts:
+        gone = housekeeping.prune_audit(
+            parts.database, parts.ring, time.time(), days, actor="console"
+        )
+    if as_json:
+        print_json({"pruned": gone})
+    else:
+        out().print(f"{gone} entries are gone")
+
+
+@audit.command("fail2ban")
+def audit_fail2ban() -> None:
+    """Print the filter that finds failed sign-ins in the server's log."""
+    click.echo((Path(__file__).parents[1] / "fail2ban.conf").read_text(encoding="utf-8"), nl=False)
 
 
 @click.command()

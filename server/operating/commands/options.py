@@ -22,7 +22,8 @@ db_option = click.option(
 key_option = click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The server's own keys (default: beside an SQLite database). Made at the first start.",
+    help="The server's own keys (default: a file in your configuration "
+    "folder). Made at the first start.",
 )
 
 

@@ -15,6 +15,7 @@ from fido2.ctap2 import ClientPin, Config, LargeBlobs
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.extensions import CredProtectExtension
 from fido2.utils import websafe_decode
+from fido2.webauthn import PublicKeyCredentialParameters, PublicKeyCredentialType
 
 from tallystick.common.reader_identity import AAGUID, development_root
 from tests.emulator.reader.rig import PIN, Rig
@@ -451,3 +452,20 @@ def test_a_hundred_credentials_and_ten_fingers(new_rig: Callable[..., Rig]) -> N
     assert rig.log_in([last], listed=True)
     rig.replug()
     assert rig.log_in([last])
+
+
+@pytest.mark.parametrize("resident", ["required", "discouraged"])
+def test_ed25519(rig: Rig, resident: str) -> None:
+    """EdDSA (-8), when it stands first in the server's list."""
+    rig.server.allowed_algorithms = [
+        PublicKeyCredentialParameters(type=PublicKeyCredentialType.PUBLIC_KEY, alg=alg)
+        for alg in (-999, -8, -7)
+    ]
+    made = rig.register(resident=resident)
+    assert made.credential_data.public_key.ALGORITHM == -8
+    assert rig.log_in([made.credential_data], listed=resident == "discouraged")
+    if resident == "required":
+        management = rig.management()
+        party = management.enumerate_rps()[0]
+        (entry,) = management.enumerate_creds(party[4])
+        assert entry[8] == dict(made.credential_data.public_key)

@@ -8,11 +8,16 @@ from tests import needs
 from tests.system.reader.emulated import EmulatedReader, emulated_reader
 
 
+def need_host() -> None:
+    """Skips where the host's programs are missing."""
+    needs.umockdev.or_skip()
+    needs.fido2_tools.or_skip()
+
+
 @pytest.fixture
 def reader() -> Iterator[EmulatedReader]:
     """As from the factory, with a hand at it that presses the right thumb when asked."""
-    needs.umockdev.or_skip()
-    needs.fido2_tools.or_skip()
+    need_host()
     with emulated_reader() as made:
         yield made
 

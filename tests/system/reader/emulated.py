@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 PIN = "2468"
+DEVICE = "/dev/hidraw0"
 TIMEOUT_S = 60  # of a busy machine
 _TALLY = Path(sys.executable).with_name("tally")
 # Tells where umockdev's world is, and holds it until its input ends.
@@ -98,6 +99,16 @@ class EmulatedReader:
         self.run_on_terminal("fido2-token", "-S", "/dev/hidraw0", answers={"PIN": PIN})
         self.run_on_terminal("fido2-token", "-S", "-e", "/dev/hidraw0", answers={"PIN": PIN})
 
+    def power(self, *, on: bool) -> None:
+        """Plugs it in or pulls it out."""
+        self._http.post("/power", json={"on": on}).raise_for_status()
+
+    def kill(self) -> None:
+        """As kill -9 does."""
+        self._stopping = True
+        self._person.join(5)
+        self._process.kill()
+
     def stop(self) -> None:
         self._stopping = True
         self._person.join(5)
@@ -119,12 +130,12 @@ def _read_until(stream: Any, done: Callable[[str], bool]) -> str:
 
 
 @contextmanager
-def emulated_reader(seed: int = 0) -> Iterator[EmulatedReader]:
+def emulated_reader(seed: int = 0, *options: str) -> Iterator[EmulatedReader]:
     import json
 
     command = [
         str(_TALLY), "emulate", "reader", "--usb", "--control", "0", "--json", "--seed", str(seed),
-        "--", "sh", "-c", _HOLD,
+        *options, "--", "sh", "-c", _HOLD,
     ]  # fmt: skip
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     described = json.loads(_read_until(process.stdout, lambda text: text.endswith("}\n")))

@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = settings_from(f"sqlite:///{tmp_path / 'server.db'}")
+    made = settings_from(f"sqlite:///{tmp_path / 'server.db'}", tmp_path / "server.keys")
     with opened(made):
         return made
 

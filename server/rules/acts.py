@@ -1,0 +1,75 @@
+"""The acts that the audit log knows, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Reads as "WHO … WHOM": ann signed in; boss changed the person bob.
+WORDS: Mapping[str, str] = {
+    "account-made": "made an account by naming it",
+    "address-changed": "changed the address for notices",
+    "card-assigned": "assigned the card",
+    "card-claimed": "claimed the card",
+    "card-deleted": "deleted the card",
+    "card-lent": "lent the card",
+    "card-registered": "registered the card",
+    "card-replaced": "replaced the card",
+    "card-retired": "retired the card",
+    "card-returned": "took the card back",
+    "card-taken-back": "took the card back",
+    "card-unlocked": "ended the pause of the card",
+    "chain-opened": "began a chain of the log",
+    "credential-added": "made the credential",
+    "credential-revoked": "revoked the credential",
+    "desk-refused": "was refused at the desk",
+    "factor-checked": "showed a second factor",
+    "firm-added": "added the firm",
+    "help-agreed": "agreed to a recovery of",
+    "help-asked": "asked for a recovery of",
+    "help-code-made": "had a help code made for",
+    "help-code-used": "used a help code of",
+    "help-code-wrong": "gave a wrong help code for",
+    "key-retired": "forgot the encryption key",
+    "keys-rotated": "made the encryption key",
+    "limit-reached": "was refused by a limit:",
+    "lockout-lifted": "ended the pauses of",
+    "log-exported": "exported the log",
+    "log-pruned": "pruned the log",
+    "method-enrolled": "enrolled a way to sign in",
+    "method-removed": "removed a way to sign in",
+    "method-renamed": "renamed a way to sign in",
+    "oidc-client-added": "added the service",
+    "oidc-signed-in": "signed in to the service",
+    "password-changed": "has a new password:",
+    "password-wrong": "gave a wrong password",
+    "person-added": "added the person",
+    "person-changed": "changed the person",
+    "policy-changed": "changed the policy",
+    "recovery-begun": "began a recovery of",
+    "recovery-wrong": "gave a wrong code in a recovery of",
+    "restore-confirmed": "confirmed what was restored",
+    "restored": "restored the backup",
+    "resynchronised": "resynchronised the card",
+    "session-ended": "ended a session of",
+    "sessions-ended": "signed out everywhere",
+    "signed-in": "signed in",
+    "signed-out": "signed out",
+    "signing-key-made": "made the signing key",
+    "token-wrong": "came with a wrong token",
+    "verified": "asked about a code of",
+}
+
+# What somebody who has no business here does: a line in the log for each.
+FAILURES = frozenset(
+    {"help-code-wrong", "limit-reached", "password-wrong", "recovery-wrong", "token-wrong"}
+)
+
+
+def in_words(act: str) -> str:
+    """An act that has no words yet is readable, too."""
+    return WORDS.get(act) or act.replace("-", " ")
+
+
+def failed(act: str, facts: Mapping[str, object]) -> bool:
+    """Whether an entry tells of a failed try to get in."""
+    return act in FAILURES or (act == "factor-checked" and facts.get("reason") == "wrong")

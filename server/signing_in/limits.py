@@ -1,0 +1,84 @@
+"""How many tries a name and a place have. What counts is failures: an office behind one address may
+sign in as often as it likes, and a stranger's tries do not keep a name's owner out elsewhere."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.rules.addresses import counted_by
+from tallystick.server.store import rates
+
+PASSWORD_WINDOW_S = 900
+HOUR_S = 3600
+RECOVERIES_PER_NAME = 10
+# All places together may guess so many times what one place may: that bounds a botnet, and leaves
+# the name to its owner while one stranger tries.
+ALL_PLACES = 10
+
+
+def before_password(
+    connection: Connection, policy: FirmPolicy, firm_id: int, name: str, source: str, now: float
+) -> None:
+    """Count a try for a name, before it is judged: so T tries are judged, however many come at
+    once. name: the bucket of the name. Raises ApiError (429)."""
+    words = "tries to sign in"
+    rates.refuse_at(
+        connection,
+        _source(firm_id, source),
+        limit=policy.sign_in_failures_per_source,
+        window_s=PASSWORD_WINDOW_S,
+        now=now,
+        what=words,
+    )
+    here = f"{name}|{counted_by(source)}"[:120]
+    for bucket, limit in (
+        (here, policy.password_max_failures),
+        (name, policy.password_max_failures * ALL_PLACES),
+    ):
+        rates.take(connection, bucket, limit=limit, window_s=PASSWORD_WINDOW_S, now=now, what=words)
+
+
+def password_failed(connection: Connection, firm_id: int, source: str, now: float) -> None:
+    """It was wrong, or there is nobody of that name: the place has one try less."""
+    rates.note(connection, _source(firm_id, source), window_s=PASSWORD_WINDOW_S, now=now)
+
+
+def before_recovery(
+    connection: Connection, policy: FirmPolicy, firm_id: int, name: str, source: str, now: float
+) -> None:
+    """name: the bucket of the name. Raises ApiError (429)."""
+    place = counted_by(source)
+    for bucket, limit in (
+        (f"recover-source|{firm_id}|{place}", policy.recoveries_per_source_per_hour),
+        (f"{name}|{place}", RECOVERIES_PER_NAME),
+    ):
+        rates.take(
+            connection, bucket[:120], limit=limit, window_s=HOUR_S, now=now, what="recoveries"
+        )
+
+
+def before_help_code(
+    connection: Connection, policy: FirmPolicy, firm_id: int, source: str, now: float
+) -> None:
+    """Raises ApiError (429) where too many help codes were wrong."""
+    rates.refuse_at(
+        connection,
+        _help(firm_id, source),
+        limit=policy.recoveries_per_source_per_hour,
+        window_s=HOUR_S,
+        now=now,
+        what="tries",
+    )
+
+
+def help_code_failed(connection: Connection, firm_id: int, source: str, now: float) -> None:
+    rates.note(connection, _help(firm_id, source), window_s=HOUR_S, now=now)
+
+
+def _source(firm_id: int, source: str) -> str:
+    return f"password-source|{firm_id}|{counted_by(source)}"[:120]
+
+
+def _help(firm_id: int, source: str) -> str:
+    return f"help-source|{firm_id}|{counted_by(source)}"[:120]

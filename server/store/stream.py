@@ -1,0 +1,305 @@
+"""The audit log as it is written: to syslog (RFC 5424), or to a file. And failed tries to get in as
+lines of the server's own log, whatever is streamed.
+
+A thread sends what is committed. It keeps a bounded number of entries while the receiver is away;
+what is dropped then is counted, and stays in the database: `chain` and `number` show the gap.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.common.errors import BadInputError
+from tallystick.server import metrics
+from tallystick.server.rules.acts import FAILURES, failed, in_words
+from tallystick.server.store.database import Database
+from tallystick.server.store.models import CredentialRow, Firm, PersonRow
+
+log = logging.getLogger(__name__)
+failures = logging.getLogger("tallystick.auth")
+
+Entry = Mapping[str, Any]
+
+KEPT = 10_000
+TIMEOUT_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FACILITY = 10  # authpriv (RFC 5424, 6.2.1)
+NOTICE, WARNING = 5, 4
+SD_ID = "tallystick@32473"  # 32473 is the enterprise number for documentation (RFC 5612)
+PORTS = {"syslog": 514, "syslog+tcp": 601, "syslog+tls": 6514}
+
+
+class Sink(Protocol):
+    """Takes one entry, or raises OSError; then the same one comes again."""
+
+    def send(self, entry: Entry) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def sink_from(url: str) -> Sink:
+    """file:///path; syslog://host[:port] (UDP), syslog+tcp://…, syslog+tls://…, syslog:///dev/log.
+    Raises BadInputError."""
+    parts = urlsplit(url)
+    if parts.scheme == "file" and parts.path:
+        return FileStream(Path(parts.path))
+    if parts.scheme == "syslog" and not parts.hostname and parts.path:
+        return Syslog(parts)
+    if parts.scheme in PORTS and parts.hostname:
+        return Syslog(parts)
+    raise BadInputError(
+        f"The audit log cannot be streamed to {parts.scheme!r}.",
+        todo="Use file:///path, syslog://host, syslog+tcp://host, syslog+tls://host or "
+        "syslog:///dev/log.",
+    )
+
+
+class FileStream:
+    """A line of JSON for each entry. A file that was moved away is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def send(self, entry: Entry) -> None:
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is open between two entries."""
+
+
+class Syslog:
+    """RFC 5424 over UDP (RFC 5426), TCP (RFC 6587, counted), TLS (RFC 5425), or a local socket."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        self._parts = parts
+        self._host = socket.gethostname()[:255] or "-"
+        self._socket: socket.socket | None = None
+
+    def send(self, entry: Entry) -> None:
+        message = syslog_message(entry, self._host)
+        try:
+            if self._socket is None:
+                self._socket = self._connect()
+            if self._counted:
+                message = b"%d " % len(message) + message
+            self._socket.sendall(message)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    @property
+    def _counted(self) -> bool:
+        return self._parts.scheme != "syslog"
+
+    def _connect(self) -> socket.socket:
+        if not self._parts.hostname:
+            local = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            local.connect(self._parts.path)
+            return local
+        where = (self._parts.hostname, self._parts.port or PORTS[self._parts.scheme])
+        if not self._counted:
+            family, kind, number, _, address = socket.getaddrinfo(*where, type=socket.SOCK_DGRAM)[0]
+            datagrams = socket.socket(family, kind, number)
+            datagrams.connect(address)
+            return datagrams
+        stream = socket.create_connection(where, timeout=TIMEOUT_S)
+        if self._parts.scheme == "syslog+tls":
+            context = ssl.create_default_context()
+            return context.wrap_socket(stream, server_hostname=self._parts.hostname)
+        return stream
+
+
+def syslog_message(entry: Entry, host: str) -> bytes:
+    """One entry as RFC 5424 has it: who, what, whom and from where as structured data, and a
+    sentence for people."""
+    severity = WARNING if entry["failed"] else NOTICE
+    wanted = ("chain", "number", "firm", "actor", "act", "subject", "address", "browser")
+    data = " ".join(f'{name}="{_escaped(str(entry[name]))}"' for name in wanted if entry[name])
+    sentence = " ".join(str(entry["sentence"]).split())
+    head = f"<{FACILITY * 8 + severity}>1 {entry['at']} {host} tallystick {os.getpid()}"
+    return f"{head} {entry['act'][:32]} [{SD_ID} {data}] \ufeff{sentence}".encode()
+
+
+def _escaped(value: str) -> str:
+    for char in '\\"]':
+        value = value.replace(char, "\\" + char)
+    return "".join(char if char.isprintable() else " " for char in value)
+
+
+class AuditStream:
+    """Listens to what the database commits, and sends it."""
+
+    def __init__(
+        self, database: Database, sink: Sink | None, *, pause_s: float = FIRST_PAUSE_S
+    ) -> None:
+        self._names = Names(database)
+        self._sink = sink
+        self._pause_s = pause_s
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(KEPT)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="audit-stream", daemon=True)
+        if sink is not None:
+            self._thread.start()
+        database.listen(self.written)
+
+    def written(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Entries were committed. Called in the thread that did it."""
+        for row in rows:
+            _log_failure(row)
+            if self._sink is None:
+                continue
+            try:
+                self._queue.put_nowait(row)
+            except queue.Full:
+                metrics.STREAM.labels("dropped").inc()
+
+    def close(self) -> None:
+        """Send what is there, unless the receiver is away."""
+        self._closing.set()
+        if self._sink is not None:
+            with suppress(queue.Full):
+                self._queue.put_nowait(None)
+            self._thread.join(TIMEOUT_S)
+            self._sink.close()
+
+    def _work(self) -> None:
+        while (row := self._queue.get()) is not None:
+            entry = entry_of(row, self._names)
+            if not self._deliver(entry):
+                return
+
+    def _deliver(self, entry: Entry) -> bool:
+        """→ False: it could not be sent before the end"""
+        assert self._sink is not None
+        pause = self._pause_s
+        while True:
+            try:
+                self._sink.send(entry)
+            except OSError as error:
+                log.warning("the audit log is not streamed now: %s", type(error).__name__)
+                if self._closing.wait(pause):
+                    return False
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                metrics.STREAM.labels("sent").inc()
+                return True
+
+
+def entry_of(row: Mapping[str, Any], names: Names) -> dict[str, Any]:
+    """An entry with names in words, as streams and exports have it."""
+    facts = facts_of(row["detail"])
+    address, browser = facts.pop("from", ""), facts.pop("browser", "")
+    actor, subject = names.of(row["actor"]), names.of(row["subject"], row["action"])
+    at = datetime.fromtimestamp(row["at_ms"] / 1000, UTC)
+    return {
+        "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "chain": row["chain"],
+        "number": row["number"],
+        "firm": names.firm(row["firm_id"]),
+        "actor": actor,
+        "act": row["action"],
+        "subject": subject,
+        "address": address,
+        "browser": browser,
+        "detail": facts,
+        "failed": failed(row["action"], facts),
+        "sentence": sentence(actor, row["action"], subject, address),
+    }
+
+
+def sentence(actor: str, act: str, subject: str, address: object) -> str:
+    """Who did what to whom, and from where."""
+    whom = "" if subject == actor else f" {subject}"
+    return f"{actor} {in_words(act)}{whom}" + (f" from {address}" if address else "")
+
+
+def facts_of(detail: str) -> dict[str, Any]:
+    """An entry's detail."""
+    try:
+        facts = json.loads(detail) if detail else {}
+    except ValueError:
+        return {"detail": detail}
+    return facts if isinstance(facts, dict) else {"detail": detail}
+
+
+class Names:
+    """Who is meant by `person:3`, or by a credential's id. Names do not change: each is looked up
+    once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, str] = {}
+
+    def of(self, text: str, act: str = "") -> str:
+        if act == "policy-changed":
+            return "the policy"
+        if text.startswith("person:") and text[7:].isdecimal():
+            return self._look(
+                text, lambda: select(PersonRow.login).where(PersonRow.id == int(text[7:]))
+            )
+        if len(text) == 15 and text[2] == "-":
+            return self._look(text, lambda: _credential(text))
+        return {"unknown": "somebody", "console": "the console", "server": "the server"}.get(
+            text, text
+        )
+
+    def firm(self, firm_id: int | None) -> str:
+        if firm_id is None:
+            return ""
+        return self._look(f"firm {firm_id}", lambda: select(Firm.name).where(Firm.id == firm_id))
+
+    def _look(self, text: str, query: Callable[[], Any]) -> str:
+        if text not in self._known:
+            try:
+                with self._database.read() as connection:
+                    row = connection.execute(query()).one_or_none()
+            except DBAPIError:
+                return text
+            if len(self._known) > KEPT:
+                self._known.clear()
+            self._known[text] = " ".join(str(value) for value in row) if row else text
+        return self._known[text]
+
+
+def _login(person_id: int) -> Any:
+    return select(PersonRow.login).where(PersonRow.id == person_id)
+
+
+def _credential(credential_id: str) -> Any:
+    return select(CredentialRow.role, CredentialRow.name).where(CredentialRow.id == credential_id)
+
+
+def _log_failure(row: Mapping[str, Any]) -> None:
+    """One line of a form that stays as it is: fail2ban reads it."""
+    if row["action"] not in FAILURES and row["action"] != "factor-checked":
+        return
+    facts = facts_of(row["detail"])
+    if not failed(row["action"], facts):
+        return
+    address = facts.get("from") or "-"
+    failures.warning("failed act=%s from=%s who=%s", row["action"], address, row["actor"])

@@ -1,0 +1,1 @@
+"""Suites that are not ours, run against the emulated reader."""

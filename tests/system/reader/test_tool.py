@@ -1,0 +1,194 @@
+"""The emulated reader as a tool: what a kill leaves, what a pulled cable shows, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import adafruit_fingerprint as ada
+import httpx
+import pytest
+import serial
+from click.testing import CliRunner
+
+from tallystick.cli import tally
+from tallystick.common.errors import BadInputError
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.boards import find
+from tallystick.emulator.devices.kept_files import KeptFiles
+from tests.system.reader.conftest import need_host
+from tests.system.reader.emulated import DEVICE, EmulatedReader, emulated_reader
+
+pytestmark = pytest.mark.slow
+_TALLY = Path(sys.executable).with_name("tally")
+
+
+def _until(true: Callable[[], bool], seconds: float = 15) -> bool:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# -- what is kept ------------------------------------------------------------------------------
+
+
+def test_a_kill_loses_nothing(tmp_path: Path) -> None:
+    need_host()
+    flash = tmp_path / "reader.flash"
+    with emulated_reader(0, "--flash", str(flash)) as reader:
+        reader.set_pin_and_enrol()
+        reader.kill()
+    assert flash.stat().st_size == find("pico2").flash_size
+    with emulated_reader(0, "--flash", str(flash)) as again:
+        information = again.run("fido2-token", "-I", DEVICE)
+    assert " bioEnroll" in information and " clientPin" in information and " uv," in information
+
+
+def test_two_readers_do_not_live_in_one_file(tmp_path: Path) -> None:
+    first = KeptFiles(tmp_path / "flash", 4096)
+    with pytest.raises(BadInputError, match="Another emulator"):
+        KeptFiles(tmp_path / "flash", 4096)
+    os.close(first.descriptor)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--flash", "{}/nowhere/flash", "--hid-udp", "0"], "cannot be opened"),
+        (["--flash", "{}/short", "--hid-udp", "0"], "holds 5 bytes"),
+        (["--flash", "{}/spoiled", "--hid-udp", "0"], "cannot be read"),
+        (["--identity", "/etc/passwd", "--hid-udp", "0"], "not a reader's segment"),
+        (["--identity", "{}/cut", "--hid-udp", "0"], "not a reader's segment"),
+        (["--usb", "--contrl", "0", "--", "true"], "No such option"),
+        (["--usb", "contrl", "0"], "no program 'contrl'"),
+        (["--usb", "--", "no-such-program"], "no program 'no-such-program'"),
+        (["true"], "needs --usb"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(tmp_path: Path, words: list[str], said: str) -> None:
+    (tmp_path / "short").write_bytes(b"short")
+    (tmp_path / "spoiled.sensor").write_bytes(b"{}")
+    (tmp_path / "cut").write_bytes(ReaderIdentity.development("TR00000001").encode()[:-1])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    command = ["emulate", "reader", *(word.format(tmp_path) for word in words)]
+    result = CliRunner().invoke(tally, command)
+    assert result.exit_code != 0
+    assert said in result.output + str(result.exception)
+    for path, content in before.items():
+        assert path.read_bytes() == content
+
+
+def test_a_segment_is_read_back() -> None:
+    identity = ReaderIdentity.development("TR00000007")
+    assert ReaderIdentity.decode(identity.encode()) == identity
+
+
+# -- the cable ---------------------------------------------------------------------------------
+
+
+def test_a_pulled_reader_leaves_the_bus(reader: EmulatedReader) -> None:
+    holds = subprocess.Popen(
+        [sys.executable, "-c", f"import os; os.read(os.open({DEVICE!r}, os.O_RDWR), 64)"],
+        env=reader.environment, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert DEVICE in reader.run("fido2-token", "-L")
+    time.sleep(0.5)
+    reader.power(on=False)
+    assert _until(lambda: DEVICE not in reader.run("fido2-token", "-L"))
+    _, error = holds.communicate(timeout=10)
+    assert b"OSError" in error
+    with pytest.raises(AssertionError, match="FIDO_ERR"):
+        reader.run("fido2-token", "-I", DEVICE)
+    for _ in range(2):
+        reader.power(on=True)
+        assert _until(lambda: DEVICE in reader.run("fido2-token", "-L"))
+        assert "FIDO_2_1" in reader.run("fido2-token", "-I", DEVICE)
+        reader.power(on=False)
+        assert _until(lambda: DEVICE not in reader.run("fido2-token", "-L"))
+
+
+# -- what it starts ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [9, 15, 2])
+def test_what_it_started_ends_with_it(tmp_path: Path, number: int) -> None:
+    need_host()
+    mark = tmp_path / "processes"
+    script = f"sleep 999 & echo $! >> {mark}; (setsid sleep 999 & echo $! >> {mark}); "
+    script += f"echo $$ >> {mark}; wait"
+    process = subprocess.Popen([_TALLY, "emulate", "reader", "--usb", "--", "sh", "-c", script])
+    assert _until(lambda: mark.exists() and len(mark.read_text().split()) == 3, 60)
+    started = [int(word) for word in mark.read_text().split()]
+    process.send_signal(number)
+    process.wait(20)
+    assert _until(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
+
+
+# -- the sensor alone --------------------------------------------------------------------------
+
+
+@contextmanager
+def _sensor(*options: str) -> Iterator[tuple[str, httpx.Client]]:
+    command = [_TALLY, "emulate", "sensor", "--pty", "--control", "0", "--json", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        text = ""
+        while not text.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+        described: dict[str, Any] = json.loads(text)
+        with httpx.Client(base_url=described["control"]) as http:
+            yield described["port"], http
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _press(http: httpx.Client, finger: str) -> None:
+    http.post("/finger", json={"finger": finger, "ms": 5000}).raise_for_status()
+    assert _until(lambda: http.get("/state").json()["touch"])
+
+
+def test_a_host_driver_enrols_on_the_sensor_alone(tmp_path: Path) -> None:
+    kept = ["--flash", str(tmp_path / "sensor.json")]
+    with _sensor(*kept) as (port, http), serial.Serial(port, 57600, timeout=10) as line:
+        time.sleep(0.3)
+        line.reset_input_buffer()
+        host = ada.Adafruit_Fingerprint(line)
+        for slot in range(1, 7):
+            _press(http, "right-thumb")
+            assert host.get_image() == ada.OK
+            assert host.image_2_tz(slot) == ada.OK
+        assert host.create_model() == ada.OK
+        assert host.store_model(7) == ada.OK
+        assert http.get("/state").json()["templates"] == [7]
+    # It was killed.
+    with _sensor(*kept) as (port, http), serial.Serial(port, 57600, timeout=10) as line:
+        time.sleep(0.3)
+        line.reset_input_buffer()
+        host = ada.Adafruit_Fingerprint(line)
+        _press(http, "right-thumb")
+        assert host.get_image() == ada.OK
+        assert host.image_2_tz(1) == ada.OK
+        assert host.finger_search() == ada.OK
+        assert host.finger_id == 7
+
+
+def test_the_sensor_says_where_its_line_is_missing() -> None:
+    result = CliRunner().invoke(tally, ["emulate", "sensor"])
+    assert result.exit_code == 2
+    assert "--pty" in result.output

@@ -1,0 +1,242 @@
+"""What is done to the reader, as letters of an alphabet; each judges what comes of it.
+
+A letter with a channel is called `A assert`, one of the world `replug`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tallystick.tools.campaign.ctap.asking import information, malformed, retries, unknown
+from tallystick.tools.campaign.ctap.basics import (
+    ARRAY,
+    ASSERT,
+    BIO,
+    BLOBS,
+    CLIENT_PIN,
+    CONFIG,
+    EDDSA,
+    ELSEWHERE,
+    HALF,
+    HASH,
+    MAKE,
+    MANAGE,
+    NEW_PIN,
+    NO_BLOB,
+    PARAMETERS,
+    PARTY,
+    PIN,
+    SAMPLES,
+    WAIT_MS,
+    WRONG_PIN,
+    Letter,
+)
+from tallystick.tools.campaign.ctap.fingers import (
+    cancel_enrolment,
+    enrol,
+    fingers,
+    next_sample,
+    remove_finger,
+)
+from tallystick.tools.campaign.ctap.known import (
+    ACFG,
+    ALL,
+    BE,
+    CHANNELS,
+    CM,
+)
+from tallystick.tools.campaign.ctap.managing import (
+    credentials,
+    delete,
+    metadata,
+    next_credential,
+    next_party,
+    parties,
+    rename_user,
+)
+from tallystick.tools.campaign.ctap.pins import (
+    change_pin,
+    finger_token,
+    pin_token,
+    set_pin,
+    short_pin,
+)
+from tallystick.tools.campaign.ctap.signing import assertion, make, next_assertion, reset, select
+from tallystick.tools.campaign.ctap.storing import fragment, minimum, read_blob, toggle_always
+from tallystick.tools.campaign.ctap.world import INDEX, NOBODY, STRANGER, THUMB, CtapWorld
+
+
+def _replug(world: CtapWorld) -> None:
+    world.replug()
+
+
+def _restart(world: CtapWorld) -> None:
+    world.restart()
+
+
+def _wait(world: CtapWorld) -> None:
+    world.wait(WAIT_MS)
+
+
+def _cable(world: CtapWorld) -> None:
+    world.plug_sensor(plugged=not world.known.sensor)
+
+
+def _finger(world: CtapWorld) -> None:
+    world.lie(finger=not world.known.lying)
+
+
+_MALFORMED: dict[str, tuple[int, Any, str, tuple[int, ...]]] = {
+    "true sub-command": (CLIENT_PIN, {2: True}, "8.2", (0x11,)),
+    "text sub-command": (CONFIG, {1: "2"}, "8.2", (0x11,)),
+    "no such configuration": (CONFIG, {1: 0x7F}, "6.11", (0x02,)),
+    "read with a length": (BLOBS, {1: 10, 3: 0, 4: 20}, "6.10.2", (0x02,)),
+    "no offset": (BLOBS, {1: 10}, "6.10.2", (0x02,)),
+    "no hash": (ASSERT, {1: PARTY}, "6.2.2", (0x14,)),
+    "named by a number": (
+        MAKE, {1: HASH, 2: {"id": PARTY, "name": 1}, 3: {"id": b"x"}, 4: PARAMETERS}, "6.1.2",
+        (0x11,),
+    ),
+    "unprotected manager": (MANAGE, {1: 1}, "6.8.2", (0x36,)),
+    "unprotected fingers": (BIO, {1: 1, 2: 4}, "6.7.6", (0x36,)),
+    "key by true": (CLIENT_PIN, bytes.fromhex("a1f501"), "8", (0x11, 0x12)),
+    "no CBOR": (MAKE, b"\xa1\x01", "8", (0x12,)),
+    "empty": (CLIENT_PIN, None, "8.2", (0x14,)),
+}  # fmt: skip
+
+
+Command = Callable[[CtapWorld, str], None]
+
+
+def _do(action: Callable[..., None], *words: Any, **more: Any) -> Command:
+    """What is done on a channel."""
+    return lambda world, channel: action(world, channel, *words, **more)
+
+
+_COMMANDS: dict[str, Command] = {
+    "info": _do(information),
+    "retries": _do(retries),
+    "unknown": _do(unknown),
+    "pin-token": _do(pin_token, ALL, PARTY),
+    "pin-token-any": _do(pin_token, CM | BE | ACFG, None),
+    "wrong-pin": _do(pin_token, CM, None, WRONG_PIN),
+    "short-pin": _do(short_pin),
+    "finger-token": _do(finger_token, ALL & ~ACFG, PARTY),
+    "finger-token-stranger": _do(finger_token, ALL & ~ACFG, PARTY, STRANGER),
+    "finger-token-nobody": _do(finger_token, ALL & ~ACFG, PARTY, NOBODY),
+    "finger-config": _do(finger_token, ACFG, None),
+    "set-pin": _do(set_pin),
+    "change-pin": _do(change_pin, PIN, NEW_PIN),
+    "change-to-same": _do(change_pin, PIN, PIN),
+    "change-wrong": _do(change_pin, WRONG_PIN, NEW_PIN),
+    "assert": _do(assertion, "nothing", INDEX),
+    "assert-nobody": _do(assertion, "nothing", NOBODY),
+    "assert-silent": _do(assertion, "nothing", NOBODY, up=False),
+    "assert-token": _do(assertion, "token", INDEX),
+    "assert-token-nobody": _do(assertion, "token", NOBODY),
+    "assert-finger": _do(assertion, "finger", THUMB),
+    "assert-stranger": _do(assertion, "finger", STRANGER),
+    "assert-elsewhere": _do(assertion, "token", NOBODY, party=ELSEWHERE),
+    "next": _do(next_assertion),
+    "make": _do(make, "nothing", INDEX),
+    "make-nobody": _do(make, "nothing", NOBODY),
+    "make-resident": _do(make, "token", INDEX, user=b"user-3"),
+    "make-ed25519": _do(make, "token", INDEX, user=b"user-6", algorithm=EDDSA),
+    "make-token-nobody": _do(make, "token", NOBODY),
+    "make-unproved": _do(make, "nothing", INDEX, user=b"user-4"),
+    "make-finger": _do(make, "finger", THUMB, user=b"user-5", party=ELSEWHERE),
+    "make-excluded": _do(make, "token", NOBODY, excluded=True),
+    "select": _do(select, INDEX),
+    "select-nobody": _do(select, NOBODY),
+    "reset": _do(reset, INDEX),
+    "reset-nobody": _do(reset, NOBODY),
+    "metadata": _do(metadata),
+    "parties": _do(parties),
+    "next-party": _do(next_party),
+    "credentials": _do(credentials),
+    "next-credential": _do(next_credential),
+    "delete": _do(delete),
+    "rename": _do(rename_user),
+    "enrol": _do(enrol),
+    "enrol-nobody": _do(enrol, NOBODY),
+    "enrol-again": _do(enrol, THUMB),
+    "sample": _do(next_sample),
+    "sample-thumb": _do(next_sample, THUMB),
+    "cancel-enrolment": _do(cancel_enrolment),
+    "fingers": _do(fingers),
+    "remove-finger": _do(remove_finger),
+    "blob": _do(read_blob),
+    "fragment": _do(fragment, 0, ARRAY[:HALF], len(ARRAY)),
+    "fragment-next": _do(fragment, HALF, ARRAY[HALF:]),
+    "fragment-elsewhere": _do(fragment, 7, ARRAY[HALF:]),
+    "fragment-spoiled": _do(fragment, HALF, bytes(len(ARRAY) - HALF)),
+    "always": _do(toggle_always),
+    "force": _do(minimum, None, force=True),
+    "longer": _do(minimum, 6, force=False),
+    "shorter": _do(minimum, 3, force=False),
+    **{
+        name: _do(malformed, command, request, section, *statuses)
+        for name, (command, request, section, statuses) in _MALFORMED.items()
+    },
+}
+
+
+def _on(channel: str, command: Command) -> Letter:
+    return lambda world: command(world, channel)
+
+
+WORLD: dict[str, Letter] = {
+    "replug": _replug, "restart": _restart, "wait": _wait, "cable": _cable, "finger": _finger,
+}  # fmt: skip
+LETTERS: dict[str, Letter] = {
+    **WORLD,
+    **{
+        f"{channel} {name}": _on(channel, command)
+        for channel in CHANNELS
+        for name, command in _COMMANDS.items()
+    },
+}
+
+# For the walk without options: what the sequences, the token and the person's touch are about.
+REDUCED = (
+    "wait", "replug", "A pin-token", "A finger-token", "A assert", "A assert-token-nobody",
+    "A next", "A credentials", "A next-credential", "A delete", "A fragment", "A fragment-next",
+    "A force", "B assert-nobody", "B next", "B next-credential",
+)  # fmt: skip
+# For `--full`: 39 letters, of which all ways of four are 2,374,320 transitions.
+LARGE = (
+    *REDUCED, "restart", "cable", "finger", "A enrol", "A sample", "A reset", "A short-pin",
+    "A wrong-pin", "A finger-token-stranger", "A finger-config", "A assert-finger",
+    "A make-resident", "A make-excluded", "A always", "A longer", "A remove-finger",
+    "B info", "B retries", "B make-nobody", "B finger-token", "B fragment-next", "B sample",
+    "B select",
+)  # fmt: skip
+
+# How often each is drawn for a long way: without a token next to nothing happens.
+CHANCE = {
+    name: 12 if "token" in name and "nobody" not in name else 6 if name.startswith("A") else 3
+    for name in LETTERS
+}
+
+
+def probe(world: CtapWorld) -> None:
+    """What getInfo and the counters of tries say, at the end of a way."""
+    information(world, CHANNELS[1])
+    retries(world, CHANNELS[1])
+
+
+def into_service(world: CtapWorld) -> None:
+    """A PIN, a thumb, and two credentials of one relying party, one of them for verified users
+    only, with a key for large blobs."""
+    channel = CHANNELS[0]
+    world.known = replace(world.known, blob=NO_BLOB)
+    set_pin(world, channel)
+    pin_token(world, channel, BE, None)
+    enrol(world, channel, THUMB)
+    for _ in range(SAMPLES - 1):
+        next_sample(world, channel, THUMB)
+    for user, protect, blob in ((b"user-1", 1, False), (b"user-2", 1, False), (b"user-0", 3, True)):
+        make(world, channel, "finger", THUMB, user=user, protect=protect, blob=blob)
+    world.replug()

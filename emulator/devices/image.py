@@ -97,7 +97,7 @@ def _check(path: Path, data: bytes, manifest: dict[str, object]) -> None:
 
 
 def from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
-    """Intel HEX, whose addresses begin at `base`."""
+    """Intel HEX, whose addresses begin at `base`. Raises BadInputError."""
     try:
         content = IntelHex(str(path))
     except (HexRecordError, ValueError, UnicodeDecodeError) as error:

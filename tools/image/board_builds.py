@@ -74,7 +74,7 @@ def build(sources: Path, folder: Path, board: Board) -> Build:
 
 def _run(*command: str) -> None:
     """Raises TallyError with what the program said last."""
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
     if done.returncode:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise TallyError(

@@ -44,11 +44,20 @@ from tallystick.tools.second_opinion.cortex_system import (
     SysTick,
 )
 from tallystick.tools.second_opinion.register_set import RegisterSet
+from tallystick.tools.second_opinion.schedule import Action, Scheduled
 
-__all__ = ["FIRST_IRQ", "PENDSV", "SVC", "SYSTICK", "ChipError", "Cortex", "Device", "Event"]
+__all__ = [
+    "FIRST_IRQ",
+    "PENDSV",
+    "SVC",
+    "SYSTICK",
+    "ChipError",
+    "Cortex",
+    "Peripheral",
+    "Scheduled",
+]
 
 Model = Literal["cortex-m4", "cortex-m33"]
-Action = Callable[[], None]
 
 _CPUID = {"cortex-m4": 0x410FC241, "cortex-m33": 0x411FD210}
 _WFI, _WFE, _YIELD = 0xBF30, 0xBF20, 0xBF10
@@ -59,23 +68,12 @@ _NO_ADDRESS = 0xFFFFFFFE
 _BIT_BAND = 0x42000000  # of the peripherals
 
 
-class Device(Protocol):
+class Peripheral(Protocol):
     """A peripheral. `offset` is from the address where it was attached, `size` 1, 2 or 4 bytes."""
 
     def read(self, offset: int, size: int) -> int: ...
 
     def write(self, offset: int, size: int, value: int) -> None: ...
-
-
-class Event:
-    """Something that happens at a time (ns), unless it is cancelled."""
-
-    def __init__(self, due_ns: float, action: Action) -> None:
-        self.due_ns = due_ns
-        self.action: Action | None = action
-
-    def cancel(self) -> None:
-        self.action = None
 
 
 class Cortex:
@@ -135,9 +133,9 @@ class Cortex:
         self._refused = False  # an instruction for a coprocessor
         self._broke = False  # BKPT
         self._failure: Exception | None = None  # of a peripheral
-        self._events: list[tuple[float, int, Event]] = []
+        self._events: list[tuple[float, int, Scheduled]] = []
         self._order = count()
-        self._devices: dict[int, tuple[int, Device]] = {}  # address >> 8
+        self._devices: dict[int, tuple[int, Peripheral]] = {}  # address >> 8
         self._windows: set[int] = set()
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self._exception)
         self.uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, self._unmapped)
@@ -186,7 +184,7 @@ class Cortex:
     def word(self, address: int) -> int:
         return int.from_bytes(self.uc.mem_read(address, 4), "little")
 
-    def attach(self, address: int, size: int, device: Device) -> None:
+    def attach(self, address: int, size: int, device: Peripheral) -> None:
         """A peripheral, in steps of 256 bytes. What is in the same 4 KiB and not attached, raises
         ChipError with its address when firmware touches it; so does what was never attached."""
         for page in range(address >> 12, (address + size - 1 >> 12) + 1):
@@ -196,7 +194,7 @@ class Cortex:
         for block in range(address >> 8, address + size >> 8):
             self._devices[block] = (address, device)
 
-    def window(self, address: int, size: int, device: Device) -> None:
+    def window(self, address: int, size: int, device: Peripheral) -> None:
         """A whole range of addresses, in steps of 4 KiB, to one device, which gets whole addresses:
         a bus of its own."""
         self._map(address, size, device.read, device.write)
@@ -248,7 +246,7 @@ class Cortex:
         at, bit = 0x40000000 + (address - _BIT_BAND >> 7 << 2), address >> 2 & 31
         self._write_register(at, 4, self._read_register(at, 4) & ~(1 << bit) | (value & 1) << bit)
 
-    def _device(self, verb: str, address: int) -> tuple[int, Device]:
+    def _device(self, verb: str, address: int) -> tuple[int, Peripheral]:
         found = self._devices.get(address >> 8)
         if found is None:
             raise self.error(f"{verb} {address:#010x}, which this chip does not have")
@@ -349,9 +347,9 @@ class Cortex:
         self._cpu_ns += ns
         self.look()  # what is due may have come nearer
 
-    def after(self, ns: float, action: Action) -> Event:
+    def after(self, ns: float, action: Action) -> Scheduled:
         """Calls `action` in `ns`, between two instructions."""
-        event = Event(self.now_ns + ns, action)
+        event = Scheduled(self.now_ns + ns, action)
         heapq.heappush(self._events, (event.due_ns, next(self._order), event))
         self.look()
         return event

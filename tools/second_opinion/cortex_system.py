@@ -3,12 +3,10 @@ space, cycle counter. See cortex.py, which has the sources."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 from tallystick.common.errors import TallyError
-
-if TYPE_CHECKING:
-    from tallystick.tools.second_opinion.cortex import Cortex, Event
+from tallystick.tools.second_opinion.schedule import Action, Scheduled
 
 SVC, PENDSV, SYSTICK, FIRST_IRQ = 11, 14, 15, 16  # exception numbers
 _FIXED = {2: -2, 3: -1}  # priorities of NMI and HardFault
@@ -21,6 +19,28 @@ class ChipError(TallyError):
     """The program did what this chip does not have: an unknown register, an invalid access."""
 
 
+class Core(Protocol):
+    """What these ask of the core they stand in."""
+
+    hz: float
+    nvic: Nvic
+    on_reset: Action
+
+    @property
+    def now_ns(self) -> float: ...
+
+    @property
+    def cpu_ns(self) -> float: ...
+
+    def look(self) -> None: ...
+
+    def masks(self) -> tuple[bool, int]: ...
+
+    def after(self, ns: float, action: Action) -> Scheduled: ...
+
+    def error(self, what: str) -> ChipError: ...
+
+
 class Nvic:
     """Which exceptions are pending, enabled and active, and which is taken next.
 
@@ -28,7 +48,7 @@ class Nvic:
     again after the handler while the line is held.
     """
 
-    def __init__(self, core: Cortex) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
         self.priority_bits = 0xF0  # those that the chip has
         self.reset()
@@ -143,10 +163,10 @@ def write_priorities(nvic: Nvic, first: int, size: int, value: int) -> None:
 class SysTick:
     """The 24-bit down counter (B3.3). `reference_hz` is its external clock."""
 
-    def __init__(self, core: Cortex) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
         self.reference_hz = 0.0  # 0: there is none, CLKSOURCE reads as one
-        self._event: Event | None = None
+        self._event: Scheduled | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -246,7 +266,7 @@ class SystemControl:
         0x234, 0x238, 0x23C,  # FPU
     }  # fmt: skip
 
-    def __init__(self, core: Cortex, cpuid: int) -> None:
+    def __init__(self, core: Core, cpuid: int) -> None:
         self._core = core
         self._cpuid = cpuid
         self.reset(0)
@@ -318,7 +338,7 @@ class SystemControl:
 class CycleCounter:
     """Of the DWT, what counts cycles (C1.8)."""
 
-    def __init__(self, core: Cortex) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
         self._control = self._offset = 0
 

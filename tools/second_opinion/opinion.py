@@ -12,8 +12,15 @@ from tallystick.tools.fresh import card
 from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.firmware import load_firmware
 from tallystick.tools.second_opinion.ours import Ours
-from tallystick.tools.second_opinion.record import DISPLAY, FLASH, SERIAL, Record, Recorder, Wire
-from tallystick.tools.second_opinion.scenario import STEPS, Rig, act, entropy, station
+from tallystick.tools.second_opinion.record import (
+    DISPLAY,
+    FLASH,
+    SERIAL,
+    Recorder,
+    StepRecord,
+    Wire,
+)
+from tallystick.tools.second_opinion.scenario import STEPS, HeldChip, act, entropy, station
 
 CELL_MV = 3000
 _BAR_ROWS, _BAR_BYTES = 5, 130  # that are sent to redraw the bar, on any display
@@ -34,8 +41,8 @@ class Step:
     """`differences`: what is not the same, a sentence each."""
 
     name: str
-    ours: Record
-    other: Record
+    ours: StepRecord
+    other: StepRecord
     parts: list[Part]
     differences: list[str]
 
@@ -81,7 +88,7 @@ def compare(
             symbols=loaded.symbols,
         )  # fmt: skip
         recorders = [Recorder(ours), Recorder(other)]
-        rigs = [Rig(ours, office), Rig(other, office)]
+        rigs = [HeldChip(ours, office), HeldChip(other, office)]
         for name, step in STEPS[:steps]:
             records = [
                 recorder.take(act(step, rig)) for rig, recorder in zip(rigs, recorders, strict=True)
@@ -92,7 +99,7 @@ def compare(
     return Opinion(board_name, found)
 
 
-def judge(name: str, ours: Record, other: Record) -> Step:
+def judge(name: str, ours: StepRecord, other: StepRecord) -> Step:
     """What both sides did in one step, beside each other."""
     differences = []
     if ours.result != other.result:

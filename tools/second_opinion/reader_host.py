@@ -22,7 +22,7 @@ _SCALAR = 0x5EC0ED09  # the host's key, the same for both
 _IV = bytes(16)
 
 
-class Device(Protocol):
+class ReaderSide(Protocol):
     """A reader, emulated by ours or by the other."""
 
     reports: deque[bytes]
@@ -32,12 +32,12 @@ class Device(Protocol):
     def run_until(self, done: Callable[[], bool], limit_ms: int = ...) -> bool: ...
 
 
-class Connection(CtapHidConnection):
+class TimedConnection(CtapHidConnection):
     """Waiting for a packet lets the reader's time pass. `answers` are what came, without the host's
     own nonce. Of keep-alives only that it asks for a finger, once: how many there are, and whether
     there is one at all while it computes, is a matter of time."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: ReaderSide) -> None:
         self._device = device
         self.answers: list[bytes] = []
 

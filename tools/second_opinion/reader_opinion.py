@@ -35,7 +35,7 @@ _LANDS_MS, _AGAIN_MS = 300, 4_000  # from being asked to the press, from one to 
 
 
 @dataclass(frozen=True)
-class Step:
+class ReaderStep:
     """differs: what is not the same, in words; empty when all is. A CPU time is that of the step,
     waiting for sensor and host not counted."""
 
@@ -54,7 +54,7 @@ class ReaderOpinion:
     """same_random: both drew the same numbers by chance, so that answers and flash are compared
     byte for byte; otherwise by their order, kind and status."""
 
-    steps: list[Step]
+    steps: list[ReaderStep]
     same_random: bool
 
     @property
@@ -63,7 +63,7 @@ class ReaderOpinion:
 
 
 def compare_readers(
-    path: Path, on_step: Callable[[Step], None] | None = None, count: int | None = None
+    path: Path, on_step: Callable[[ReaderStep], None] | None = None, count: int | None = None
 ) -> ReaderOpinion:
     """The first `count` steps. `path`: MicroPython for the board, as ELF file with the symbol
     `mp_hal_get_random` for the same chance.
@@ -73,14 +73,14 @@ def compare_readers(
     """
     firmware = load_firmware(path, find(BOARD))
     with _both(firmware) as (ours, other):
-        steps: list[Step] = []
+        steps: list[ReaderStep] = []
         for name, act in STEPS[:count]:
             results = [_try(act, side) for side in (ours, other)]
             noted, other_noted = ours.take(), other.take()
             differs = differences(noted, other_noted, exact=other.same_random)
             if results[0] != results[1]:
                 differs.append(f"result: {results[0]!r} and {results[1]!r}")
-            steps.append(Step(name, differs, noted.cpu_us, other_noted.cpu_us))
+            steps.append(ReaderStep(name, differs, noted.cpu_us, other_noted.cpu_us))
             if on_step is not None:
                 on_step(steps[-1])
         return ReaderOpinion(steps, other.same_random)

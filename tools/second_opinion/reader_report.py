@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from tallystick.common import console
-from tallystick.tools.second_opinion.reader_opinion import BOARD, ReaderOpinion, Step
+from tallystick.tools.second_opinion.reader_opinion import BOARD, ReaderOpinion, ReaderStep
 
 
 def as_dict(opinion: ReaderOpinion) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def as_dict(opinion: ReaderOpinion) -> dict[str, Any]:
     }
 
 
-def _step_as_dict(step: Step) -> dict[str, Any]:
+def _step_as_dict(step: ReaderStep) -> dict[str, Any]:
     return {
         "name": step.name,
         "agrees": step.agrees,

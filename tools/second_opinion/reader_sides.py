@@ -18,7 +18,7 @@ from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, NorFlash, P
 from tallystick.emulator.parts.r503 import R503
 from tallystick.tools.fresh import image
 from tallystick.tools.second_opinion.firmware import Firmware
-from tallystick.tools.second_opinion.reader_host import Connection
+from tallystick.tools.second_opinion.reader_host import TimedConnection
 from tallystick.tools.second_opinion.rp2350.reader import ChipReader
 
 _SEED = 2350
@@ -53,7 +53,7 @@ class Side(Protocol):
     """One of the two. Its `reports`, `write_report`, `run_until` are a reader's."""
 
     reports: deque[bytes]
-    bus: Connection
+    bus: TimedConnection
     hand: Hand
     cut_in: int | None
 
@@ -99,7 +99,12 @@ class _Notes:
         return Cut(Phase.DURING, operation.new[:half] + operation.old[half:])
 
     def noted(
-        self, bus: Connection, sensor: HeardSensor, flash: NorFlash, board: Board, cpu_us: float
+        self,
+        bus: TimedConnection,
+        sensor: HeardSensor,
+        flash: NorFlash,
+        board: Board,
+        cpu_us: float,
     ) -> Noted:
         region = board.journal
         noted = Noted(
@@ -124,7 +129,7 @@ class OurSide(Reader, _Notes):
         super().__init__(image(board), identity=identity, sensor_for=sensor_for, seed=_SEED)
         self.heard_sensor = made[0]
         self.hand = Hand(self.clock, self.heard_sensor, seed=_SEED)
-        self.bus = Connection(self)
+        self.bus = TimedConnection(self)
         self.flash.fault_plan = self.plan
         self._cpu_us = 0.0
 
@@ -164,7 +169,7 @@ class OtherSide(ChipReader, _Notes):
         super().__init__(board, flash, sensor_for, seed=_SEED, chip_random=chip_random)
         self.heard_sensor = made[0]
         self.hand = Hand(self.clock, self.heard_sensor, seed=_SEED)
-        self.bus = Connection(self)
+        self.bus = TimedConnection(self)
         self.fault_plan = self.plan
         self._given = random.Random(_SEED)
         self._cpu_us = 0.0

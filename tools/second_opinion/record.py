@@ -13,7 +13,7 @@ Wire = list[tuple[str, bytes]]
 
 
 @dataclass
-class Record:
+class StepRecord:
     """Of one step. `errors`: what a data sheet forbids. `wires`: what went over each, in order:
     (what, bytes). `marks`: the firsts of rows of transfers to the display and of writes to flash,
     with the CPU time (µs) from the one before; to END, what is left of the step."""
@@ -84,13 +84,13 @@ class Recorder(Probe):
         else:
             sent.append((what, data))
 
-    def take(self, result: str) -> Record:
+    def take(self, result: str) -> StepRecord:
         """What was done since the last one."""
         chip = self._chip
         ended = chip.cpu_us
         marks = [*self._firsts, (END, ended)]
         befores = [self._cpu_us, *(cpu_us for _, cpu_us in marks)]
-        record = Record(
+        record = StepRecord(
             result=result,
             frame=chip.frame().pixels,
             flash=chip.flash[_first(chip.board) :],

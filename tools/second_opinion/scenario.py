@@ -45,15 +45,15 @@ def entropy(name: str) -> Iterator[int]:
 
 
 @dataclass(frozen=True)
-class Station:
+class SharedStation:
     """One station, asked twice: what it keeps is the same for both chips."""
 
     custody: SoftwareCustody
     update: Update
 
 
-def station(board: str) -> Station:
-    return Station(SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER)), _update(board))
+def station(board: str) -> SharedStation:
+    return SharedStation(SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER)), _update(board))
 
 
 @cache
@@ -62,7 +62,7 @@ def _update(board: str) -> Update:
     return Update.parse(built.header + built.file_system)
 
 
-class Link:
+class ChipLink:
     """A `ByteLink` of the station to a chip in its dock. Waiting lets the chip's time pass."""
 
     name = "chip"
@@ -93,10 +93,10 @@ class Link:
         self._chip.set_dock(False)
 
 
-class Rig:
+class HeldChip:
     """A chip in somebody's hands."""
 
-    def __init__(self, chip: Chip, station: Station) -> None:
+    def __init__(self, chip: Chip, station: SharedStation) -> None:
         self.chip = chip
         self._station = station
         self._challenges = entropy("challenge")
@@ -192,7 +192,7 @@ class Rig:
         return "cut" if done and not self.chip.powered else "no write came"
 
     def _connection(self) -> CardConnection:
-        return CardConnection(Link(self.chip))
+        return CardConnection(ChipLink(self.chip))
 
     def _channel(self, connection: CardConnection) -> SecureChannel:
         keys = self._station.custody.channel_keys
@@ -212,28 +212,28 @@ class Rig:
         return Waiting(press)
 
 
-STEPS: tuple[tuple[str, Callable[[Rig], str]], ...] = (
-    ("start", Rig.start),
-    ("hold", Rig.hold),
-    ("asleep", Rig.dark),
-    ("dock", Rig.dock),
-    ("provisioning", Rig.provision),
-    ("press", Rig.press),
-    ("press while shown", Rig.press_while_shown),
-    ("dark", Rig.dark),
-    ("press, woken", Rig.press),
-    ("dark again", Rig.dark),
-    ("code over the line", Rig.calculate),
-    ("update", Rig.update),
-    ("press, updated", Rig.press),
-    ("dark, updated", Rig.dark),
-    ("power cut in a write", Rig.cut),
-    ("start after the cut", Rig.start),
-    ("press after the cut", Rig.press),
+STEPS: tuple[tuple[str, Callable[[HeldChip], str]], ...] = (
+    ("start", HeldChip.start),
+    ("hold", HeldChip.hold),
+    ("asleep", HeldChip.dark),
+    ("dock", HeldChip.dock),
+    ("provisioning", HeldChip.provision),
+    ("press", HeldChip.press),
+    ("press while shown", HeldChip.press_while_shown),
+    ("dark", HeldChip.dark),
+    ("press, woken", HeldChip.press),
+    ("dark again", HeldChip.dark),
+    ("code over the line", HeldChip.calculate),
+    ("update", HeldChip.update),
+    ("press, updated", HeldChip.press),
+    ("dark, updated", HeldChip.dark),
+    ("power cut in a write", HeldChip.cut),
+    ("start after the cut", HeldChip.start),
+    ("press after the cut", HeldChip.press),
 )
 
 
-def act(step: Callable[[Rig], str], rig: Rig) -> str:
+def act(step: Callable[[HeldChip], str], rig: HeldChip) -> str:
     """What came of it; a refusal is something that came of it."""
     try:
         return step(rig)

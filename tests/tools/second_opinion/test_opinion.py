@@ -17,8 +17,8 @@ from tallystick.tools.second_opinion.firmware import read_firmware
 from tallystick.tools.second_opinion.opinion import judge, side_by_side
 from tallystick.tools.second_opinion.ours import Ours
 from tallystick.tools.second_opinion.programs import run_program
-from tallystick.tools.second_opinion.record import DISPLAY, END, FLASH, SERIAL, Record, Recorder
-from tallystick.tools.second_opinion.scenario import STEPS, Rig, act, entropy, station
+from tallystick.tools.second_opinion.record import DISPLAY, END, FLASH, SERIAL, Recorder, StepRecord
+from tallystick.tools.second_opinion.scenario import STEPS, HeldChip, act, entropy, station
 from tests.tools.second_opinion.assembly import program
 
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
@@ -27,7 +27,7 @@ BASE = 0x08000000
 SLEEPS = program(BASE, "sleep: wfi\nb sleep")  # is no MicroPython, and begins like one
 
 BAR = b"\x80" + bytes(73)
-SAME = Record(
+SAME = StepRecord(
     result="755224",
     frame=bytes(16),
     flash=bytes(16),
@@ -121,7 +121,7 @@ def test_our_own_card_gives_a_second_opinion_on_itself():
     with card("nucleo_l476rg") as one, card("nucleo_l476rg") as two:
         sides = [Ours(device, 3000, entropy("card")) for device in (one, two)]
         recorders = [Recorder(side) for side in sides]
-        rigs = [Rig(side, office) for side in sides]
+        rigs = [HeldChip(side, office) for side in sides]
         results = {}
         for name, step in STEPS:
             records = [

@@ -17,7 +17,7 @@ from tallystick.tools.image.folder import from_folder
 from tallystick.tools.second_opinion import opinion, reader_opinion
 from tallystick.tools.second_opinion.cli import second_opinion
 from tallystick.tools.second_opinion.firmware import load_firmware
-from tallystick.tools.second_opinion.reader_host import Connection
+from tallystick.tools.second_opinion.reader_host import TimedConnection
 from tallystick.tools.second_opinion.reader_opinion import differences
 from tallystick.tools.second_opinion.reader_sides import Noted
 from tallystick.tools.second_opinion.rp2350.card import ChipCard
@@ -196,7 +196,7 @@ def packet(command, data):
 def test_a_hosts_own_nonce_and_keep_alives_are_no_answers():
     init = packet(0x86, b"nonce678" + b"\0\0\0\2rest")
     waits, works = packet(0xBB, b"\2"), packet(0xBB, b"\1")
-    bus = Connection(Bus(works, waits, works, waits, init))
+    bus = TimedConnection(Bus(works, waits, works, waits, init))
     for _ in range(5):
         bus.read_packet()
     assert bus.answers == [waits, init.replace(b"nonce678", bytes(8))]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _ENABLE, _START_ONCE, _READY = 1, 1 << 2, 1 << 8
 _CONVERSION_NS = 2_000  # 96 cycles at 48 MHz
 
 
-class Adc(Block):
+class Adc(RegisterBlock):
     """`sample(channel)` gives the reading, 0 to 4095."""
 
     def __init__(self, core: Cortex) -> None:

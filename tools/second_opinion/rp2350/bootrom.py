@@ -9,7 +9,7 @@ from collections.abc import Callable
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.otp import OtpControl
 from tallystick.tools.second_opinion.rp2350.qspi import FlashChip
-from tallystick.tools.second_opinion.rp2350.registers import Memory
+from tallystick.tools.second_opinion.rp2350.registers import PeripheralMemory
 
 SIZE = 0x8000
 _NO_STACK = 0xF0000000  # what word 0 says: each core sets its own
@@ -25,7 +25,7 @@ _INVALID_ARG = -5
 _LOCKS, _LOCKS_END = 0x80C, 0x82C
 
 
-class BootRam(Memory):
+class BootRam(PeripheralMemory):
     """A kilobyte, and eight locks: reading one takes it, writing it lets go (5.4.4)."""
 
     def __init__(self, core: Cortex) -> None:

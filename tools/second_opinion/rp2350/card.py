@@ -15,7 +15,7 @@ _ADC_CHANNEL, _ADC_STEPS, _ADC_MV = 3, 4096, 3300
 _DIVIDER = 3  # between the cell and its ADC channel, on the board
 
 
-class _Bus:
+class _DisplayBus:
     """The display on its I2C bus; `transfers` are whole ones."""
 
     def __init__(self, display: Ssd1306, on_transfer: Callable[[bytes, float], None]) -> None:
@@ -53,7 +53,7 @@ class ChipCard(ChipBoard):
         if entropy is not None and random_at is not None:
             self.give_random(random_at, lambda size: bytes(islice(entropy, size)))
         self.display = Ssd1306()
-        self.chip.i2cs[board.display_bus].slave = _Bus(self.display, self._shown)
+        self.chip.i2cs[board.display_bus].slave = _DisplayBus(self.display, self._shown)
         self.cell_mv = cell_mv
         self.chip.adc.sample = self._read_cell
         self.set_button(False)

@@ -22,7 +22,7 @@ from tallystick.tools.second_opinion.rp2350.i2c import I2c
 from tallystick.tools.second_opinion.rp2350.otp import Otp, OtpControl, OtpData
 from tallystick.tools.second_opinion.rp2350.pins import Pins
 from tallystick.tools.second_opinion.rp2350.qspi import FlashChip, Qmi, Xip
-from tallystick.tools.second_opinion.rp2350.registers import WORD, Block, Bus
+from tallystick.tools.second_opinion.rp2350.registers import WORD, Bus, RegisterBlock
 from tallystick.tools.second_opinion.rp2350.system import (
     Clocks,
     Powman,
@@ -88,24 +88,24 @@ class Rp2350:
 
     def _put_blocks(self, otp: Otp) -> None:
         core, clocks = self.core, self.clocks
-        psm = Block(core, "PSM", {0x00: 0, 0x04: 0, 0x08: 0})
+        psm = RegisterBlock(core, "PSM", {0x00: 0, 0x04: 0, 0x08: 0})
         psm.reads[0x0C] = lambda: 0x1FFFFFF & ~psm.kept[0x04]
-        io_qspi = Block(core, "IO_QSPI", {4 + 8 * n: 0x1F for n in range(8)})
+        io_qspi = RegisterBlock(core, "IO_QSPI", {4 + 8 * n: 0x1F for n in range(8)})
         for n in range(8):
             io_qspi.reads[8 * n] = lambda: 1 << 9 | 1 << 17  # nothing is selected
-        sysinfo = Block(core, "SYSINFO")
+        sysinfo = RegisterBlock(core, "SYSINFO")
         sysinfo.reads.update({0x00: lambda: _CHIP_ID, 0x04: lambda: 0, 0x08: lambda: 2})
-        tbman = Block(core, "TBMAN")
+        tbman = RegisterBlock(core, "TBMAN")
         tbman.reads[0x00] = lambda: 1  # an ASIC
-        blocks: dict[int, Block] = {
+        blocks: dict[int, RegisterBlock] = {
             0x40000000: sysinfo,
-            0x40008000: Block(core, "SYSCFG", range(0, 0x18, 4)),
+            0x40008000: RegisterBlock(core, "SYSCFG", range(0, 0x18, 4)),
             0x40010000: clocks, 0x40018000: psm, 0x40020000: self.resets, 0x40028000: self.pins,
             0x40030000: io_qspi, 0x40038000: self.pins.pads,
-            0x40040000: Block(core, "PADS_QSPI", dict.fromkeys(range(0, 0x1C, 4), 0x156)),
+            0x40040000: RegisterBlock(core, "PADS_QSPI", dict.fromkeys(range(0, 0x1C, 4), 0x156)),
             0x40048000: Xosc(core), 0x40050000: clocks.pll_sys, 0x40058000: clocks.pll_usb,
-            0x40060000: Block(core, "ACCESSCTRL", range(0, 0xEC, 4)),
-            0x40068000: Block(core, "BUSCTRL", range(0, 0x2C, 4)),
+            0x40060000: RegisterBlock(core, "ACCESSCTRL", range(0, 0xEC, 4)),
+            0x40068000: RegisterBlock(core, "BUSCTRL", range(0, 0x2C, 4)),
             0x40070000: self.uarts[0], 0x40078000: self.uarts[1],
             0x40090000: self.i2cs[0], 0x40098000: self.i2cs[1], 0x400A0000: self.adc,
             0x400B0000: self.timers[0], 0x400B8000: self.timers[1],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _READ, _STOP, _RESTART = 1 << 8, 1 << 9, 1 << 10
 _TX_EMPTY, _TX_ABORT, _STOP_DETECTED, _RX_FULL = 1 << 4, 1 << 6, 1 << 9, 1 << 2
@@ -26,7 +26,7 @@ class Slave(Protocol):
     def read(self, address: int) -> int: ...
 
 
-class I2c(Block):
+class I2c(RegisterBlock):
     def __init__(self, core: Cortex, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
         super().__init__(core, name)
         self._irq = irq

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 ROWS, PAGE = 4096, 64
 _DATA, _RAW, _GUARDED, _RAW_GUARDED = 0x0000, 0x4000, 0x8000, 0xC000
@@ -59,7 +59,7 @@ class Otp:
         self.rows[row] = self.raw(row) | value & _ROW_BITS
 
 
-class OtpControl(Block):
+class OtpControl(RegisterBlock):
     """The controller's registers and its view of the rows, and what the boot ROM does with them."""
 
     flat = True
@@ -117,7 +117,7 @@ class OtpControl(Block):
         return OK
 
 
-class OtpData(Block):
+class OtpData(RegisterBlock):
     """Rows as memory, two ECC rows a word, or a raw row a word (13.1.2)."""
 
     flat = True

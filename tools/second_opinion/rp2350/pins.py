@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
+from tallystick.tools.second_opinion.rp2350.registers import WORD, RegisterBlock
 
 PINS = 48  # registers; the package of a Pico 2 has 30
 _IRQ = 21
@@ -18,7 +18,7 @@ _LOW, _HIGH, _FALL, _RISE = 1, 2, 4, 8
 _EDGES = 0xCCCCCCCC
 
 
-class Pads(Block):
+class Pads(RegisterBlock):
     def __init__(self, core: Cortex, changed: Callable[[], None]) -> None:
         super().__init__(
             core, "PADS_BANK0", dict.fromkeys(range(0x04, 0x04 + 4 * PINS, 4), _PAD_RESET)
@@ -31,7 +31,7 @@ class Pads(Block):
         return self.kept[4 + 4 * pin]
 
 
-class Pins(Block):
+class Pins(RegisterBlock):
     """IO_BANK0. on_output[pin] is told the level that the chip drives."""
 
     def __init__(self, core: Cortex) -> None:
@@ -136,7 +136,7 @@ class Pins(Block):
         self._line()
 
 
-class Ports(Block):
+class Ports(RegisterBlock):
     """SIO: GPIO, the mailbox to core 1, which sleeps for ever, and spinlocks (3.1)."""
 
     flat = True

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _ENABLE, _SELECT = 1, 1 << 2
 _RX_EMPTY, _TX_EMPTY = 1 << 16, 1 << 11
@@ -21,7 +21,7 @@ _ANSWERS = {
 }
 
 
-class Qmi(Block):
+class Qmi(RegisterBlock):
     """Direct mode answers what tells the chip's identity; writing is the boot ROM's."""
 
     def __init__(self, core: Cortex) -> None:
@@ -55,7 +55,7 @@ class Qmi(Block):
         self._received.append(answer[at % len(answer)] if at >= 0 else 0)
 
 
-class Xip(Block):
+class Xip(RegisterBlock):
     """XIP_CTRL, 4.4: the cache, whose effect on time is not modelled."""
 
     def __init__(self, core: Cortex) -> None:

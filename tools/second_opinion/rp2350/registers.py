@@ -11,7 +11,7 @@ _XOR, _SET, _CLEAR = 1, 2, 3  # writes to a peripheral's address + 0x1000, 0x200
 WORD = 0xFFFFFFFF
 
 
-class Block:
+class RegisterBlock:
     """One peripheral. `kept` registers (offset → value after reset) hold what is written; the
     others have a function. Any other register is unknown, and raises ChipError."""
 
@@ -55,7 +55,7 @@ class Block:
         return self.core.error(f"{verb} {self.name} {offset:#05x}, a register that is not here")
 
 
-class Memory(Block):
+class PeripheralMemory(RegisterBlock):
     """A peripheral's own memory: any width, any alignment."""
 
     def __init__(self, core: Cortex, name: str, size: int) -> None:
@@ -75,14 +75,16 @@ class Memory(Block):
 class Bus:
     """`size` bytes from `base`, in which the blocks lie (address → block)."""
 
-    def __init__(self, core: Cortex, base: int, size: int, blocks: Mapping[int, Block]) -> None:
+    def __init__(
+        self, core: Cortex, base: int, size: int, blocks: Mapping[int, RegisterBlock]
+    ) -> None:
         self._core = core
         self._base = base
         self._blocks = blocks
         self._pages = [self._page(address) for address in range(base, base + size, _PAGE)]
         core.window(base, size, self)
 
-    def _page(self, address: int) -> tuple[Block, int, int] | None:
+    def _page(self, address: int) -> tuple[RegisterBlock, int, int] | None:
         """Whose 4 KiB these are, where they begin in it, and as which of four aliases."""
         for granule in (_SPACING, _LARGE):
             block = self._blocks.get(address & -granule)
@@ -92,7 +94,7 @@ class Bus:
                 return block, 0, address >> 12 & 3
         return None
 
-    def _find(self, address: int) -> tuple[Block, int, int]:
+    def _find(self, address: int) -> tuple[RegisterBlock, int, int]:
         offset = address - self._base
         page = self._pages[offset >> 12]
         if page is None:
@@ -102,14 +104,14 @@ class Bus:
 
     def read(self, address: int, width: int) -> int:
         block, at, _ = self._find(address)
-        if isinstance(block, Memory):
+        if isinstance(block, PeripheralMemory):
             return block.read_some(at, width)
         word = block.read(at & ~3)
         return word if width == 4 else word >> 8 * (at & 3) & ((1 << 8 * width) - 1)
 
     def write(self, address: int, width: int, value: int) -> None:
         block, at, alias = self._find(address)
-        if isinstance(block, Memory):
+        if isinstance(block, PeripheralMemory):
             block.write_some(at, alias, width, value)
             return
         if width < 4:  # narrow writes are replicated across the bus (2.1.5)

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _XOSC_HZ, _ROSC_HZ, _LPOSC_HZ = 12_000_000, 11_000_000, 32_768
 _XOSC_STARTS_NS = 1_000_000  # start-up delay that the SDK sets: about 1 ms
 _ENABLE = 1 << 11
 
 
-class Pll(Block):
+class Pll(RegisterBlock):
     """8.6. Locks at once: programs wait for the lock, not for a time."""
 
     def __init__(self, core: Cortex, name: str, changed: Callable[[], None]) -> None:
@@ -38,7 +38,7 @@ class Pll(Block):
         return vco / ((dividers >> 16 & 7) * (dividers >> 12 & 7))
 
 
-class Clocks(Block):
+class Clocks(RegisterBlock):
     """8.1. Offsets of a clock: control, divider, selected."""
 
     REF, SYS, PERI, USB, ADC = 0x30, 0x3C, 0x48, 0x60, 0x6C
@@ -87,7 +87,7 @@ class Clocks(Block):
         return self._divided(sources[self.kept[self.PERI] >> 5 & 7], self.PERI)
 
 
-class Xosc(Block):
+class Xosc(RegisterBlock):
     """8.2. Stable a millisecond after it was turned on."""
 
     def __init__(self, core: Cortex) -> None:
@@ -107,7 +107,7 @@ class Xosc(Block):
         return enabled << 12 | enabled << 31
 
 
-class Rosc(Block):
+class Rosc(RegisterBlock):
     """8.3. Only whether it runs matters here."""
 
     def __init__(self, core: Cortex, bit: Callable[[], int]) -> None:
@@ -117,7 +117,7 @@ class Rosc(Block):
         self.reads[0x20] = bit
 
 
-class Resets(Block):
+class Resets(RegisterBlock):
     """7.5. on_reset[bit] is called as a block goes into reset."""
 
     ALL = 0x1FFFFFFF
@@ -137,7 +137,7 @@ class Resets(Block):
         self._held = self.kept[0x00] = value
 
 
-class Ticks(Block):
+class Ticks(RegisterBlock):
     """8.5: control, cycles and count of processor 0, 1, timer 0, 1, watchdog, RISC-V."""
 
     def __init__(self, core: Cortex) -> None:
@@ -150,7 +150,7 @@ class Ticks(Block):
         return (self.kept[at] & 1) * 3
 
 
-class Watchdog(Block):
+class Watchdog(RegisterBlock):
     """12.9. Counts microseconds down; `on_fire(reason)` when it has, or is triggered."""
 
     TIMER, FORCED = 1, 2
@@ -161,7 +161,7 @@ class Watchdog(Block):
         )
         self.reason = 0
         self._on_fire = on_fire
-        self._due: Event | None = None
+        self._due: Scheduled | None = None
         self._load_us = 0
         self.reads[0x00] = self._control
         self.writes[0x00] = self._controlled
@@ -207,7 +207,7 @@ class Watchdog(Block):
             self._due = self.core.after(self._load_us * 1000, lambda: self._on_fire(self.TIMER))
 
 
-class Powman(Block):
+class Powman(RegisterBlock):
     """6.4, and 12.10 the always-on timer, in milliseconds. Writes carry a password."""
 
     _PASSWORD = 0x5AFE

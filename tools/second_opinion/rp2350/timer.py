@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
-from tallystick.tools.second_opinion.rp2350.registers import WORD, Block
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
+from tallystick.tools.second_opinion.rp2350.registers import WORD, RegisterBlock
 
 _ALARMS = range(4)
 
 
-class Timer(Block):
+class Timer(RegisterBlock):
     """`irq` is the first of its four lines."""
 
     def __init__(self, core: Cortex, name: str, irq: int) -> None:
@@ -18,7 +18,7 @@ class Timer(Block):
         self._irq = irq
         self._latched = 0
         self._raw = 0
-        self._alarms: list[Event | None] = [None] * 4
+        self._alarms: list[Scheduled | None] = [None] * 4
         self.reset()
         self.reads[0x08] = lambda: self._latched
         self.reads[0x0C] = self._low

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _WORDS = 6
 _VALID = 1
 
 
-class Trng(Block):
+class Trng(RegisterBlock):
     """`word` gives 32 random bits."""
 
     def __init__(self, core: Cortex, word: Callable[[], int]) -> None:

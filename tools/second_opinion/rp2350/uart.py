@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
-from tallystick.tools.second_opinion.rp2350.registers import Block
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
+from tallystick.tools.second_opinion.rp2350.registers import RegisterBlock
 
 _DEPTH = 32
 _LEVELS = (4, 8, 16, 24, 28)  # of 32: one eighth, quarter, half, three quarters, seven eighths
@@ -16,7 +16,7 @@ _TIMEOUT_BITS = 32
 _TOLERANCE = 0.04  # between two ends' baud rates: then a byte's last bit is still inside
 
 
-class Uart(Block):
+class Uart(RegisterBlock):
     """on_byte: a byte has left, with the baud rate that it left at."""
 
     def __init__(self, core: Cortex, name: str, irq: int, clock_hz: Callable[[], float]) -> None:
@@ -24,8 +24,8 @@ class Uart(Block):
         self._irq = irq
         self._clock_hz = clock_hz
         self.on_byte: Callable[[int, float], None] = lambda _byte, _baud: None
-        self._sending: Event | None = None
-        self._timeout: Event | None = None
+        self._sending: Scheduled | None = None
+        self._timeout: Scheduled | None = None
         self.reset()
         self.reads.update({0x00: self._take, 0x04: lambda: 0, 0x18: self._flags,
                            0x3C: lambda: self._raw, 0x40: self._masked})  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2350.registers import Block, Memory
+from tallystick.tools.second_opinion.rp2350.registers import PeripheralMemory, RegisterBlock
 
 _IRQ = 14
 _FULL, _AVAILABLE, _STALL, _LENGTH = 1 << 15, 1 << 10, 1 << 11, 0x3FF
@@ -25,7 +25,7 @@ _INT_BUFFERS, _INT_RESET, _INT_SETUP, _INT_SOF, _INT_SUSPEND, _INT_ABORTED = (
 STALLED = b"stalled"
 
 
-class Dpram(Memory):
+class Dpram(PeripheralMemory):
     """The controller's memory; a buffer control that is written is looked at."""
 
     def __init__(self, core: Cortex, on_control: Callable[[int], None]) -> None:
@@ -38,7 +38,7 @@ class Dpram(Memory):
             self._on_control(offset - _BUFFER_CONTROL >> 2)
 
 
-class Usb(Block):
+class Usb(RegisterBlock):
     """Endpoint directions are numbered as in BUFF_STATUS: 2 n for IN, 2 n + 1 for OUT.
 
     on_plug: the pull-up was turned on or off. on_armed: a buffer became available.

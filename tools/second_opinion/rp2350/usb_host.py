@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
 from tallystick.tools.second_opinion.rp2350.usb import STALLED, Usb
 
 _FRAME_NS = 1e6
@@ -54,8 +54,8 @@ class UsbHost:
         self.debounce_ns = _DEBOUNCE_NS  # less is no host that anybody means well with
         self._outgoing: deque[bytes] = deque()
         self._task: Task | None = None
-        self._wake: Event | None = None
-        self._frame: Event | None = None
+        self._wake: Scheduled | None = None
+        self._frame: Scheduled | None = None
         self._first_ns = 0.0  # of the first frame
         device.on_plug = self._plugged
         device.on_armed = self._armed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
 from tallystick.tools.second_opinion.registers import Registers
 from tallystick.tools.second_opinion.stm32l4.clocks import Clocks
 
@@ -33,7 +33,7 @@ class Rtc(Registers):
         self._clocks = clocks
         self._open = open_
         self.on_wakeup: Callable[[bool], None] = lambda level: None
-        self._timer: Event | None = None
+        self._timer: Scheduled | None = None
         clocks.on_change.append(self._retime)
         self._hz = 0.0
         self.on_reset()

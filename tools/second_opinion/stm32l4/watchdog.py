@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tallystick.tools.second_opinion.cortex import Cortex, Event
+from tallystick.tools.second_opinion.cortex import Cortex, Scheduled
 from tallystick.tools.second_opinion.registers import Registers
 from tallystick.tools.second_opinion.stm32l4.clocks import LSI_HZ
 
@@ -19,7 +19,7 @@ class Watchdog(Registers):
     def __init__(self, core: Cortex, on_bite: Callable[[], None]) -> None:
         super().__init__(core, BASE, {_KR: 0, _PR: 0, _RLR: 0xFFF, _SR: 0, _WINR: 0xFFF})
         self._on_bite = on_bite
-        self._event: Event | None = None
+        self._event: Scheduled | None = None
         self._open = self._runs = False
 
     def on_reset(self) -> None:

@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: campaign changelog coverage docs foreign fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage docs foreign fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -93,6 +93,13 @@ format: setup ## Let ruff rewrite the sources
 
 image: setup ## Build the card's firmware image into build/, and measure the heap it needs
 	$(BIN)/tally image build --device card --heap
+
+boards: setup ## Build MicroPython for the boards from TALLY_MICROPYTHON_SRC, beside the flash map
+	@if [ -n "$$TALLY_MICROPYTHON_SRC" ]; then \
+		$(BIN)/python -m tallystick.tools.image.board_builds "$$TALLY_MICROPYTHON_SRC" build/micropython; \
+	else \
+		echo "NOT BUILT: TALLY_MICROPYTHON_SRC names no checkout of MicroPython (docs/reference/boards.md)"; \
+	fi
 
 campaign: setup ## Cut the power in every way, every command in every order, accounts by every actor (hours)
 	$(BIN)/tally campaign powercut --scenario all --depth 3

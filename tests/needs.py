@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Need:
     """
 
     what: str
-    here: Callable[[], bool]
+    here: Callable[[], object]
     packages: tuple[str, ...] = ()
 
     @property
@@ -149,9 +149,26 @@ foreign = Need(
     "`make foreign`, which fetches the tests of others",
     lambda: any((ROOT / "build/foreign").glob("fido2-*.tar.gz")),
 )
-second_opinion = Need(
-    "TALLY_RP2040_UF2: MicroPython's .uf2 for the Raspberry Pi Pico (docs/guides/testing.md)",
-    lambda: bool(variable("TALLY_RP2040_UF2")),
+FIRMWARE_SUFFIXES = (".uf2", ".hex", ".elf", ".bin")
+
+
+def firmware_file(board: str, suffixes: tuple[str, ...] = FIRMWARE_SUFFIXES) -> Path | None:
+    """A MicroPython for the board, of those in the folder TALLY_SECOND_FIRMWARE."""
+    folder = variable("TALLY_SECOND_FIRMWARE")
+    files = (Path(folder) / f"{board}{suffix}" for suffix in suffixes)
+    return next((path for path in files if folder and path.is_file()), None)
+
+
+second_opinion = {
+    board: Need(
+        f"a MicroPython for {board} in the folder TALLY_SECOND_FIRMWARE (docs/guides/testing.md)",
+        partial(firmware_file, board),
+    )
+    for board in ("nucleo_l476rg", "pico", "pico2")
+}
+micropython_sources = Need(
+    "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/reference/boards.md)",
+    lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
 )
 ykman = Need(
     "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
@@ -161,6 +178,7 @@ privacyidea = Need(
 )
 
 ALL = [one for one in list(globals().values()) if isinstance(one, Need)]
+ALL += second_opinion.values()
 
 
 def launch(driver: Any, **options: Any) -> Any:

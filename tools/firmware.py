@@ -58,13 +58,14 @@ class Source:
 
 
 def sources(device: str, board: Board, *, typed: bool = False) -> list[Source]:
-    """Every module that the device's `main.py` reaches through imports, sorted by target.
+    """Every module that the device's `main.py`, or a reader's `boot.py`, reaches through imports,
+    sorted by target.
 
     typed: also those that only a type checker reads. Raises BadInputError for an import that
     neither the firmware nor the board's MicroPython has.
     """
     if device == "reader":
-        return _reached("main.py", [root() / "reader", root()], board, set(), typed)
+        return _reached("boot.py", [root() / "reader", root()], board, set(), typed)
     if device != "card":
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."

@@ -15,6 +15,7 @@ from tallystick.common.identity import Identity
 from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.coin_cell import ROOM_C
 from tallystick.tools.image.build import build, write
 
 
@@ -25,12 +26,19 @@ def image(board: str) -> Image:
         return Image.load(write(build(device, board, __version__), Path(folder))["bin"])
 
 
-def card(board: str, *, heap: int | None = None, serial: str = "TS00000001") -> Card:
+def card(
+    board: str,
+    *,
+    heap: int | None = None,
+    serial: str = "TS00000001",
+    temperature_c: float = ROOM_C,
+) -> Card:
     """A card fresh from the factory; `heap` bytes instead of the board's."""
     boot = image(board)
     if heap is not None:
         boot = replace(boot, board=replace(boot.board, heap=heap))
-    return Card(boot, identity=Identity.derive(serial, 20260101).encode(), seed=1)
+    identity = Identity.derive(serial, 20260101).encode()
+    return Card(boot, identity=identity, seed=1, temperature_c=temperature_c)
 
 
 @contextmanager

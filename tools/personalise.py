@@ -35,13 +35,18 @@ def personalise(card: Card, seed: Secret = RFC4226_SEED, *, digits: int = 6) -> 
 
 
 def personalise_over(
-    connection: CardConnection, seed: Secret = RFC4226_SEED, *, digits: int = 6
+    connection: CardConnection,
+    seed: Secret = RFC4226_SEED,
+    *,
+    digits: int = 6,
+    host_challenge: bytes | None = None,
 ) -> None:
-    """Puts `seed` (16 to 64 bytes) into the card on `connection`; moving factor 0."""
+    """Puts `seed` (16 to 64 bytes) into the card on `connection`; moving factor 0. A run that has
+    to be the same again gives its own `host_challenge` (8 bytes)."""
     custody = SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER))
     select_oath(connection)
     serial = IssuerSession(connection).serial()
-    channel = SecureChannel.open(connection, custody.channel_keys)
+    channel = SecureChannel.open(connection, custody.channel_keys, host_challenge=host_challenge)
     data = tlv.encode(TAG_NAME, serial.encode())
     data += tlv.encode(TAG_KEY, bytes((HOTP_SHA1, digits)) + seed.reveal())
     channel.transmit(CommandApdu(0, INS_PUT, data=data)).require("take the seed")

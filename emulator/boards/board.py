@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.chips import CHIPS
@@ -61,11 +61,16 @@ class Board:
     # Of firmware/boards/micropython, with its start-up code: a build of MicroPython of its own;
     # else the one that is named after its port.
     start_folder: str = ""
+    micropython: str = (
+        ""  # the board's name in MicroPython's own port, where no folder of ours has one
+    )
     boot_us: int  # reset to the first line of main.py
     wake_us: int  # out of light sleep
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
     import_us_per_256: int  # CPU time to make a module of 256 bytes of bytecode
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
+    # Likewise: what the board's definition for MicroPython says (pins, buses, clocks).
+    port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase
     # sector of each holds its header, the rest its file system) and the boot record.
     boot: Region | None = None

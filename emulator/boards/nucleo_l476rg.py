@@ -1,18 +1,22 @@
 """NUCLEO-L476RG (STM32L476RG), the low-power reference: memory LCD, button on PA0 (WKUP1), dock
 contact on PC5 (WKUP5), cell measured through the internal reference, panel fed from PB5.
 
-Figures: STM32L476xx data sheet (DS10198): flash double word 82 µs, page erase 22 ms, 10,000 cycles,
-run about 100 µA/MHz (8 mA at 80 MHz), Stop 1, which machine.lightsleep enters, 6.6 µA, and after it
-150 µs until the PLL runs again; Standby with the wake-up pins about 0.35 µA; pull resistor 40 kΩ.
-CPU costs are scaled from figures measured on an RP2040 at 125 MHz (numbers.md): by clock, and
-by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46).
+Figures: STM32L476xx data sheet (DS10198), typical at 25 °C and 3.0 V; docs/findings/battery.md
+names the section of each. Run from flash at 26 MHz in range 2: 2.88 mA, and the PLL 0.26 mA; Sleep
+0.92 mA and the PLL; Stop 2 with the real-time clock on LSI 1.5 µA; Shutdown 64 nA; flash double
+word 82 µs, page erase 22 ms, 3.4 mA, 10,000 cycles; pull resistor 40 kΩ.
+CPU costs are scaled from figures measured on an RP2040 at 125 MHz (docs/findings/numbers.md): by
+clock, and by what a Cortex-M4 gets done in a cycle beside a Cortex-M0+ (CoreMark/MHz 3.4 and 2.46);
+imports are set so that a press takes what an instruction-level STM32L476 counts. Of each second
+that a code is up that one counts 58,000 instructions, most of them bytecode that no call charges:
+`wake_us` has them.
 """
 
 from tallystick.emulator.boards.board import CardBoard, Currents, Region
 from tallystick.emulator.chips import stm32l4
 from tallystick.emulator.parts.nor_flash import FlashTiming
 
-_CPU_SCALE = 80 / 125 / 0.72  # work a second, beside the board that was measured
+_CPU_SCALE = 26 / 125 / 0.72  # work a second, beside the board that was measured
 
 
 def _us(at_125_mhz: float) -> int:
@@ -51,21 +55,30 @@ BOARD = CardBoard(
     display_bus=1,
     display_select_pin=0x16,
     display_power_pin=0x15,
-    cell_channel=254,
+    cell_channel=256,
     uart=1,
     currents=Currents(
-        run=8_000, idle=2_500, light_sleep=6.6, deep_sleep=0.35, button=75, leakage=0.1
+        run=3_140, idle=1_180, light_sleep=1.5, deep_sleep=0.064, button=75, leakage=0.1
     ),
     cell="CARD25",
     brown_out_mv=1_710,
     start_folder="TALLY_NUCLEO_L476RG",
-    boot_us=_us(13_500),
-    wake_us=150,
-    import_us_per_256=_us(890),
+    boot_us=9_500,
+    wake_us=2_200,
+    import_us_per_256=_us(1_005),
     costs={
         "hashlib": {"sha1_us": _us(40), "sha256_us": _us(70)},
         "cryptolib": {"key_us": _us(61), "block_us": _us(26)},
         "time": {"stops_in_light_sleep": 1},
-        "machine": {"has_rtc_registers": 1},
+        # LSI's 32 kHz, of which the port counts 32,768 to a second.
+        "machine": {"has_rtc_registers": 1, "light_ms": 1024},
+    },
+    port={
+        "machine_stm32": {
+            "pins": ("A0", "A5", "A7", "A9", "A10", "B5", "B6", "C5"),
+            "buses": {"SPI": (1,), "UART": (1,), "I2C": ()},
+            "pclk_hz": 26_000_000,
+        },
+        "link": {"clock_mhz": 26, "_CALL_US": _us(20), "_LOOK_US": _us(13)},
     },
 )

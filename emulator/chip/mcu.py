@@ -85,7 +85,7 @@ class Mcu:
         self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
         self.on_adc: dict[int, Callable[[], int]] = {}  # by channel: mV of the cell
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
-        self.registers = board.chip.registers(flash, self.program, self.erase, rng)
+        self.registers = board.chip.registers(flash, self.program, self.erase, rng, self.supply_mv)
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for
@@ -123,6 +123,10 @@ class Mcu:
         self._load_asleep = supply.load("chip asleep")
         self._load_flash = supply.load("flash")
 
+    def supply_mv(self) -> int:
+        """What the chip runs from at this moment."""
+        return 3000 if self.supply is None else self.supply.voltage_mv()
+
     def power_on(self) -> None:
         if self.state is ChipState.OFF:
             self.registers.power_up()
@@ -149,6 +153,7 @@ class Mcu:
             "built_in": board.chip.built_in,
             "costs": {
                 **{name: dict(costs) for name, costs in board.costs.items()},
+                **{name: dict(settings) for name, settings in board.port.items()},
                 "flash": {"us_per_256": board.read_us_per_256},
                 "guard": {"us_per_256": board.import_us_per_256},
             },
@@ -544,4 +549,4 @@ _BUSY_US = 30_000_000
 
 # The port's own modules live in the same heap as the firmware; this much is given on top of the
 # board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 33 * 1024 + 512
+PORT_HEAP = 38 * 1024

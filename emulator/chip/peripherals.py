@@ -77,7 +77,7 @@ class Peripherals:
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
         mcu.pass_time(_ADC_US)
-        cell_mv = mcu.on_adc.get(message.arg)  # None: nothing is connected there
+        cell_mv = mcu.on_adc.get(message.value)  # None: nothing is connected there
         mcu.answer(0 if cell_mv is None else mcu.registers.adc(cell_mv()))
 
     # -- buses ---------------------------------------------------------------------------------

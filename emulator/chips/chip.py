@@ -48,9 +48,17 @@ class FlashController(Protocol):
 
 
 MakeRegisters = Callable[
-    [NorFlash, Callable[[int, bytes], bool], Callable[[int], bool], random.Random], Registers
+    [
+        NorFlash,
+        Callable[[int, bytes], bool],
+        Callable[[int], bool],
+        random.Random,
+        Callable[[], int],
+    ],
+    Registers,
 ]
-"""Given the flash, its program and erase with their cost in time, and the chip's random numbers."""
+"""Given the flash, its program and erase with their cost in time, the chip's random numbers, and
+what it runs from at this moment (mV)."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Chip:
     port_modules: tuple[str, ...]  # of `emulator/port`, beyond those that every chip has
     more_built_in: tuple[str, ...] = ()  # of its port alone, that firmware does not use
     stubs: str  # the port whose published stubs declare what there is
+    build_options: tuple[str, ...] = ()  # of the port's own build, so that it fetches nothing
     uf2_family: int | None = None
     uf2_padding: int | None = None  # address of a block in its UF2 files that is no content
     drive: str = ""  # Board-ID of its boot ROM's drive

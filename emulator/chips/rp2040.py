@@ -15,7 +15,7 @@ WDT_RESET = 3
 class Rp2040:
     """Scratch registers survive a reset, not a power cycle. No pin ends deep sleep on this chip."""
 
-    detunes_uart = True  # any light sleep leaves the peripheral clock at 125 MHz instead of 48 MHz
+    detunes_uart = True  # light sleep leaves the peripheral clock at the system's, not at 48 MHz
     scratch_address = 0x4005800C  # WATCHDOG_SCRATCH0 (RP2040 data sheet, 4.7.6)
 
     def __init__(self) -> None:
@@ -49,8 +49,10 @@ class Rp2040:
         return False
 
     def adc(self, cell_mv: int) -> int:
-        """Reading (0..65535) of the cell: VSYS over three, against 3.3 V."""
-        return min(65535, cell_mv * 65536 // 9900)
+        """Reading (0..65535) of the cell: VSYS over three, against 3.3 V, in twelve bits of which
+        MicroPython makes sixteen."""
+        raw = min(4095, cell_mv * 4096 // 9900)
+        return raw << 4 | raw >> 8
 
 
 def _registers(
@@ -58,6 +60,7 @@ def _registers(
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Rp2040:
     return Rp2040()
 
@@ -69,9 +72,10 @@ CHIP = Chip(
     flash_base=0x10000000,
     reports_flash_errors=False,
     own_modules=frozenset({"rp2"}),
-    port_modules=("rp2",),
+    port_modules=("machine_rp2", "rp2"),
     more_built_in=("_thread",),
     stubs="rp2",
+    build_options=("-DPICO_NO_PICOTOOL=1",),
     uf2_family=0xE48BFF56,
     drive="RPI-RP2",  # RP2040 data sheet, 2.8.4
     prompt="with RP2040",

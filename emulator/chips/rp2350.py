@@ -19,7 +19,6 @@ _WORDS = 4
 class Rp2350(Rp2040):
     """`rng` gives the chip its random number, once."""
 
-    detunes_uart = False
     scratch_address = 0x400D800C  # RP2350 data sheet, 12.9
 
     def __init__(self, rng: random.Random) -> None:
@@ -38,6 +37,7 @@ def _registers(
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Rp2350:
     return Rp2350(random.Random(rng.randbytes(16)))
 

@@ -1,8 +1,9 @@
 """The STM32L4 (RM0351). What is particular to it: flash controller, wake-up pins and their pulls in
-Standby, the real-time clock's wake-up timer and backup registers, reset causes, VREFINT.
+Shutdown, clocks, the real-time clock and its backup registers, the ADC on the internal reference.
 
 What the chip protects is protected here too: the flash and the clock against writing without their
 keys, the backup registers without DBP and their clocks. Clocks and DBP are off after every reset.
+Shutdown keeps the backup domain and nothing else, and ends as power-on does.
 """
 
 from __future__ import annotations
@@ -14,58 +15,78 @@ from tallystick.emulator.chips.chip import Chip, OpenOcd
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 PWRON_RESET = 1
-SOFT_RESET = 5
-DEEPSLEEP_RESET = 4
+SOFT_RESET = 0
 
 _FLASH = 0x40022000
-_KEYR, _SR, _CR = _FLASH + 0x08, _FLASH + 0x10, _FLASH + 0x14
+_ACR, _KEYR, _SR, _CR = _FLASH, _FLASH + 0x08, _FLASH + 0x10, _FLASH + 0x14
 _PWR = 0x40007000
 _CR1, _CR3, _CR4 = _PWR, _PWR + 0x08, _PWR + 0x0C
-_SR1, _SCR = _PWR + 0x10, _PWR + 0x18
 _PDCR = _PWR + 0x24  # of port A; the next port's is 8 bytes on
 _CR1_DBP, _CR3_APC = 1 << 8, 1 << 10
-_APB1ENR1, _CLOCKS_ON = 0x40021058, 1 << 10 | 1 << 28  # RTCAPBEN, PWREN
+_RCC = 0x40021000
+_RCC_CR, _RCC_CFGR, _RCC_PLLCFGR = _RCC, _RCC + 0x08, _RCC + 0x0C
+_APB1ENR1, _CLOCKS_ON = _RCC + 0x58, 1 << 10 | 1 << 28  # RTCAPBEN, PWREN
+_PLLON, _PLLRDY = 1 << 24, 1 << 25
 _RTC = 0x40002800
 _RTC_CR, _RTC_WPR, _BACKUP, _RTC_END = _RTC + 0x08, _RTC + 0x24, _RTC + 0x50, _RTC + 0xD0
 _RTC_KEYS = (0xCA, 0x53)
-_RTC_WUTE = 1 << 10
+_ADC = 0x50040000
+_ADC_ISR, _ADC_CR, _ADC_SMPR1, _ADC_SQR1 = _ADC, _ADC + 0x08, _ADC + 0x14, _ADC + 0x30
+_ADC_DR, _ADC_CCR = _ADC + 0x40, _ADC + 0x308
+_ADEN, _ADDIS, _ADSTART, _DEEPPWD, _EOC, _VREFEN = 1, 2, 4, 1 << 29, 4, 1 << 22
+_LONG_SAMPLE = 6  # 247.5 clocks, and the shortest that the internal reference takes at 26 MHz
 _FLOATING_US = 900_000  # a pin without a pull wakes the chip every now and then
 _VREFINT_CAL = 0x1FFF75AA  # VREFINT read at 3.0 V, 12 bits
 _FLASH_BASE = 0x08000000
 _KEYS = (0x45670123, 0xCDEF89AB)
 _CR_PG, _CR_PER, _CR_BKER, _CR_STRT, _CR_LOCK = 1, 2, 1 << 11, 1 << 16, 1 << 31
-_SR_EOP, _SR_PROGERR, _SR_WRPERR = 1, 1 << 3, 1 << 4
+_SR_EOP, _SR_PROGERR, _SR_WRPERR, _SR_PGSERR = 1, 1 << 3, 1 << 4, 1 << 7
 _CALIBRATION = 1655
 FACTORY_WORDS = {_VREFINT_CAL: _CALIBRATION}
 """Words of system memory, which never change."""
+# As the board's MicroPython leaves them: 26 MHz from the PLL, voltage range 2.
+_AT_START = {
+    _RCC_CR: 0x63 | _PLLON, _RCC_CFGR: 3, _RCC_PLLCFGR: 26 << 8 | 1 << 25, _CR1: 2 << 9,
+    _ACR: 0x703, _ADC_CR: _DEEPPWD,
+}  # fmt: skip
 # Wake-up pins in the numbering of the port: WKUP1 is PA0, WKUP2 PC13, WKUP4 PA2, WKUP5 PC5.
 _WAKE_PINS = {0x00: 0, 0x2D: 1, 0x02: 3, 0x25: 4}
 
 
 class Stm32L4:
-    """`program` and `erase` are the emulated flash operations with their cost in time."""
+    """`program` and `erase` are the emulated flash operations with their cost in time;
+    `supply_mv` is asked when the ADC converts."""
 
     detunes_uart = False
+    uart_in_light_sleep = False
 
     def __init__(
-        self, flash: NorFlash, program: Callable[[int, bytes], bool], erase: Callable[[int], bool]
+        self,
+        flash: NorFlash,
+        program: Callable[[int, bytes], bool],
+        erase: Callable[[int], bool],
+        supply_mv: Callable[[], int],
     ) -> None:
         self._flash = flash
         self._program = program
         self._erase = erase
+        self._supply_mv = supply_mv
         self.power_up()
 
     def power_up(self) -> None:
         self.cause = PWRON_RESET
-        self._registers: dict[int, int] = {}
-        self._wake_flags = 0
-        self._timer_us = 0  # period of the clock's wake-up timer while it runs
+        self._registers = dict(_AT_START)
         self._reset_flash()
 
     def reset(self, *, from_deep_sleep: bool) -> None:
-        self.cause = DEEPSLEEP_RESET if from_deep_sleep else SOFT_RESET
-        self._registers.pop(_CR1, None)
-        self._registers.pop(_APB1ENR1, None)
+        """Out of Shutdown, or of the firmware's own doing, which leaves PWR's settings alone."""
+        self.cause = PWRON_RESET if from_deep_sleep else SOFT_RESET
+        kept = {
+            address: value
+            for address, value in self._registers.items()
+            if _RTC <= address < _RTC_END or (not from_deep_sleep and _CR1 < address < _PWR + 0x80)
+        }
+        self._registers = _AT_START | kept
         self._reset_flash()
 
     def _reset_flash(self) -> None:
@@ -76,17 +97,15 @@ class Stm32L4:
         self._rtc_keys = 0
 
     def light_sleep(self, duration_us: int) -> None:
-        """The port's `lightsleep(ms)` arms the clock's wake-up timer, and leaves it armed."""
-        self._timer_us = duration_us
+        """The port arms the real-time clock's timer, which stands still in Shutdown."""
 
     def standby_us(self) -> int | None:
-        """How long Standby lasts if nobody does anything (µs); None: for good."""
-        ends = [self._timer_us] if self._timer_us else []
+        """How long Shutdown lasts if nobody does anything (µs); None: for good."""
         enabled = self._registers.get(_CR3, 0)
-        for pin, number in _WAKE_PINS.items():
-            if enabled >> number & 1 and not self._pulled(pin):
-                ends.append(_FLOATING_US)
-        return min(ends, default=None)
+        floating = any(
+            enabled >> number & 1 and not self._pulled(pin) for pin, number in _WAKE_PINS.items()
+        )
+        return _FLOATING_US if floating else None
 
     def _pulled(self, pin: int) -> bool:
         pulls = self._registers.get(_PDCR + 8 * (pin >> 4), 0)
@@ -101,14 +120,22 @@ class Stm32L4:
             return self._sr
         if address == _CR:
             return self._cr
-        if address == _SR1:
-            return self._wake_flags
         if address in FACTORY_WORDS:
             return FACTORY_WORDS[address]
         if _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
             at = address - _FLASH_BASE
             return int.from_bytes(self._flash.memory[at : at + 4], "little")
-        return self._registers.get(address, 0)
+        return self._register(address)
+
+    def _register(self, address: int) -> int:
+        value = self._registers.get(address, 0)
+        if address == _RCC_CR:
+            value = value & ~_PLLRDY | (_PLLRDY if value & _PLLON else 0)
+        elif address == _RCC_CFGR:
+            value = value & ~12 | (value & 3) << 2  # SWS follows SW
+        elif address == _ADC_DR:
+            self._registers[_ADC_ISR] = 0
+        return value
 
     def write(self, address: int, value: int) -> None:
         if address == _KEYR:
@@ -119,12 +146,12 @@ class Stm32L4:
             self._sr &= ~value
         elif address == _CR:
             self._control(value)
-        elif address == _SCR:
-            self._wake_flags &= ~value
         elif _FLASH_BASE <= address < _FLASH_BASE + self._flash.size:
             self._word(address - _FLASH_BASE, value)
         elif _RTC <= address < _RTC_END:
             self._write_rtc(address, value)
+        elif address == _ADC_CR:
+            self._adc_control(value)
         else:
             self._registers[address] = value
 
@@ -136,8 +163,8 @@ class Stm32L4:
             self._rtc_keys = self._rtc_keys + 1 if value == expected else 0
         elif address >= _BACKUP or self._rtc_keys == 2:
             self._registers[address] = value
-            if address == _RTC_CR and not value & _RTC_WUTE:
-                self._timer_us = 0
+
+    # -- flash -----------------------------------------------------------------------------------
 
     def _control(self, value: int) -> None:
         if self._cr & _CR_LOCK:
@@ -152,7 +179,7 @@ class Stm32L4:
     def double_word(self, address: int, data: bytes) -> None:
         """Both halves of 8 bytes of flash are written, one after the other."""
         if self._cr & _CR_LOCK or not self._cr & _CR_PG or self._first_word is not None:
-            self._sr |= _SR_PROGERR
+            self._sr |= _SR_PGSERR
         else:
             good = self._program(address - _FLASH_BASE, data)
             self._sr |= _SR_EOP if good else _SR_PROGERR
@@ -160,7 +187,7 @@ class Stm32L4:
     def _word(self, at: int, value: int) -> None:
         """A double word is programmed when its second half is written (RM0351, 3.3.7)."""
         if self._cr & _CR_LOCK or not self._cr & _CR_PG:
-            self._sr |= _SR_PROGERR
+            self._sr |= _SR_PGSERR
         elif self._first_word is None or at % 8 == 0:
             self._first_word = (at, value)
         else:
@@ -170,20 +197,34 @@ class Stm32L4:
             good = at == first_at + 4 and self._program(first_at, data)
             self._sr |= _SR_EOP if good else _SR_PROGERR
 
+    # -- sleep and the supply --------------------------------------------------------------------
+
     def wakes(self, pin: int, level: int) -> bool:
-        """True when this edge ends Standby: EWUP in PWR_CR3, polarity in PWR_CR4."""
+        """True when this edge ends Shutdown: EWUP in PWR_CR3, polarity in PWR_CR4."""
         number = _WAKE_PINS.get(pin)
         if number is None or not self._registers.get(_CR3, 0) >> number & 1:
             return False
         falling = self._registers.get(_CR4, 0) >> number & 1
-        if level == falling:
-            return False
-        self._wake_flags |= 1 << number
-        return True
+        return level != falling
 
     def adc(self, cell_mv: int) -> int:
-        """Reading (0..65535) of VREFINT while the supply is `cell_mv`: higher as the cell falls."""
-        return min(65535, _CALIBRATION * 16 * 3000 // max(1, cell_mv))
+        """What `ADC(CORE_VREF).read_u16()` leaves behind, and reads: converter and reference are
+        on, but MicroPython 1.28 asks this family's ADC for channel 1, where nothing is."""
+        self._registers |= {_ADC_CR: 1 << 28 | _ADEN, _ADC_CCR: _VREFEN, _ADC_SQR1: 1 << 6}
+        return 0
+
+    def _adc_control(self, value: int) -> None:
+        registers = self._registers
+        if value & _ADSTART and registers[_ADC_CR] & _ADEN:
+            is_reference = (
+                not registers.get(_ADC_SQR1, 0)
+                and registers.get(_ADC_SMPR1, 0) & 7 >= _LONG_SAMPLE
+                and registers.get(_ADC_CCR, 0) & _VREFEN
+            )
+            mv = max(1, self._supply_mv())
+            registers[_ADC_DR] = min(4095, _CALIBRATION * 3000 // mv) if is_reference else 0
+            registers[_ADC_ISR] = _EOC
+        registers[_ADC_CR] = 0 if value & _ADDIS else value & ~_ADSTART
 
 
 def _registers(
@@ -191,19 +232,20 @@ def _registers(
     program: Callable[[int, bytes], bool],
     erase: Callable[[int], bool],
     rng: random.Random,
+    supply_mv: Callable[[], int],
 ) -> Stm32L4:
-    return Stm32L4(flash, program, erase)
+    return Stm32L4(flash, program, erase, supply_mv)
 
 
 CHIP = Chip(
     name="stm32l4",
-    clock_hz=80_000_000,
+    clock_hz=26_000_000,
     registers=_registers,
     flash_base=_FLASH_BASE,
     reports_flash_errors=True,
     factory_words=FACTORY_WORDS,
     own_modules=frozenset({"stm"}),
-    port_modules=("stm", "uctypes_stm"),
+    port_modules=("machine_stm32", "stm", "uctypes_stm"),
     stubs="stm32",
     openocd=OpenOcd(
         "interface/stlink.cfg",

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 from tallystick.emulator.boards.board import CardBoard, card_board
+from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.device import MS, Device
@@ -29,6 +30,7 @@ from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.seeing.reading import read_code
 
+_ANSWER_MS = 5_000  # a press that woke the slowest chip has been answered by then
 _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
@@ -155,11 +157,20 @@ class Card(Device):
     # -- the person ----------------------------------------------------------------------------
 
     def press(self, ms: int = 120) -> None:
-        """Presses the button for `ms`, lets go, and waits for the screen to settle."""
+        """Presses the button for `ms`, lets go, and waits for the screen to settle: of a card that
+        slept as long as its chip takes to say something, or to sleep again.
+        """
+        asleep = self.mcu.state is ChipState.ASLEEP
         self.button.push()
         self.clock.after(ms * MS, self.button.release)
         self.run_for(ms)
         self.settle()
+        if asleep:
+            self.run_until(self._has_answered, _ANSWER_MS)
+            self.settle()
+
+    def _has_answered(self) -> bool:
+        return self.mcu.state is not ChipState.RUNNING or not self.frame().blank
 
     def hold_down(self) -> None:
         """Presses the button and keeps it down."""

@@ -52,7 +52,7 @@ class Image:
         data = path.read_bytes()
         _check(path, data, manifest)
         if path.suffix == ".hex":
-            segments = _from_hex(path, target.chip.flash_base)
+            segments = from_hex(path, target.chip.flash_base)
         elif data.startswith(_UF2_MAGIC[:4]):
             segments = from_uf2(path, data, target.chip.flash_base)
         else:
@@ -96,7 +96,8 @@ def _check(path: Path, data: bytes, manifest: dict[str, object]) -> None:
         )
 
 
-def _from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
+def from_hex(path: Path, base: int) -> list[tuple[int, bytes]]:
+    """Intel HEX, whose addresses begin at `base`. Raises BadInputError."""
     try:
         content = IntelHex(str(path))
     except (HexRecordError, ValueError, UnicodeDecodeError) as error:

@@ -27,14 +27,17 @@ class CellType:
     capacity_at: Curve  # usable fraction over temperature in °C
 
 
-# Li/MnO2 is flat until four fifths are used, then falls.
+# Li/MnO2 is flat until four fifths are used, then falls. Fitted to a measured CR2032: 2.94 V at a
+# tenth of the depth, 27 Ω at nine tenths (docs/findings/battery.md).
 _MANGANESE_MV = (
     (0.0, 3200.0),
-    (0.05, 3050.0),
-    (0.5, 2980.0),
-    (0.8, 2900.0),
-    (0.9, 2750.0),
-    (1.0, 2300.0),
+    (0.03, 3020.0),
+    (0.1, 2940.0),
+    (0.5, 2900.0),
+    (0.8, 2830.0),
+    (0.9, 2730.0),
+    (0.95, 2600.0),
+    (1.0, 2200.0),
 )
 _COIN_AT = ((-20.0, 0.65), (0.0, 0.9), (20.0, 1.0), (60.0, 1.0))
 
@@ -46,7 +49,7 @@ CR2032 = CellType(
     self_discharge_per_year=0.01,
     shelf_years=10.0,
     open_circuit_mv=_MANGANESE_MV,
-    resistance_ohm=((0.0, 12.0), (0.5, 20.0), (0.8, 40.0), (0.9, 80.0), (1.0, 200.0)),
+    resistance_ohm=((0.0, 11.0), (0.5, 15.0), (0.8, 21.0), (0.9, 27.0), (1.0, 100.0)),
     capacity_at=_COIN_AT,
 )
 CR2016 = CellType(
@@ -57,7 +60,7 @@ CR2016 = CellType(
     self_discharge_per_year=0.01,
     shelf_years=10.0,
     open_circuit_mv=_MANGANESE_MV,
-    resistance_ohm=((0.0, 18.0), (0.5, 28.0), (0.8, 55.0), (0.9, 110.0), (1.0, 250.0)),
+    resistance_ohm=((0.0, 17.0), (0.5, 23.0), (0.8, 31.0), (0.9, 40.0), (1.0, 150.0)),
     capacity_at=_COIN_AT,
 )
 # A laminated pouch: a large area makes up for what the thickness costs in resistance, its seam lets

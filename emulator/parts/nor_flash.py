@@ -148,8 +148,8 @@ class NorFlash:
             return False
         old = self.memory[address:end]
         blank = old.count(0xFF) == len(old)
-        if self.timing.once and not blank:
-            return False
+        if self.timing.once and not blank and any(data):
+            return False  # zeros may always follow (RM0351, PROGERR)
         new = data if blank else bytes(a & b for a, b in zip(old, data, strict=True))
         ok = self._apply("program", address, old, new)
         if self.weak and min(self.weak) < end * 8 and max(self.weak) >= address * 8:

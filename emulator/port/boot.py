@@ -59,6 +59,7 @@ def _start(*way):
     # Everything up to here happens once, before the chips are forked from it.
     address = link.wait_for_go()
     if address:
+        flash.address = address
         flash.memory = _shared(address, size)
         if counters:
             coverhits.memory = _shared(address + size, counters)

@@ -4,6 +4,7 @@ erases go to the host, which alone knows the rules and the faults."""
 import link
 
 memory = None  # set by boot.py: a memoryview of the shared memory, or None
+address = 0  # and where it lies
 us_per_256 = 0  # set by boot.py: CPU time to read, and import, 256 bytes of the file system
 
 # Set by boot.py: the host wants to know of the first look at these addresses, where what the

@@ -10,7 +10,10 @@ import link
 import uos
 
 # The port's own, which no firmware sees. They stay with those who have them.
-_PRIVATE = ("boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard")
+_PRIVATE = (
+    "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
+    "machine_stm32",
+)  # fmt: skip
 _built_in = builtins.__import__
 _names = ""
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes

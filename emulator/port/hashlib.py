@@ -9,7 +9,7 @@ sha256_us = 0
 
 
 class _Hash:
-    def __init__(self, inner, us, data):
+    def __init__(self, inner, us, data=b""):
         self._inner = inner
         self._us = us
         self.digest = inner.digest
@@ -22,9 +22,9 @@ class _Hash:
         self._inner.update(data)
 
 
-def sha1(data=b""):
-    return _Hash(uhashlib.sha1(), sha1_us, data)
+def sha1(*data):
+    return _Hash(uhashlib.sha1(), sha1_us, *data)
 
 
-def sha256(data=b""):
-    return _Hash(uhashlib.sha256(), sha256_us, data)
+def sha256(*data):
+    return _Hash(uhashlib.sha256(), sha256_us, *data)

@@ -69,6 +69,9 @@ _words_end = 0  # the address that follows it
 charged = 0  # CPU time since reset, µs
 _told = 0  # as much of it as was posted
 _answered = 0  # as much as there was at the last answer
+clock_mhz = 0  # set by boot.py: what the chip starts with, where it can be changed
+_slow = 256  # what a µs of work takes now, in 256ths
+_part = 0  # of a µs, that is not charged yet
 _looked = False  # at the UART since the last answer, in vain
 _stale = True  # something of unknown duration was posted since
 
@@ -172,8 +175,17 @@ def wait_for_go():
 
 
 def charge(us):
-    global charged
-    charged += us
+    """The CPU works: `us` at the clock that it starts with."""
+    global charged, _part
+    us = us * _slow + _part
+    charged += us >> 8
+    _part = us & 255
+
+
+def set_clock(mhz):
+    """Of a chip that has changed it."""
+    global _slow
+    _slow = int(256 * clock_mhz / mhz)
 
 
 def now_us():

@@ -7,18 +7,17 @@ import link
 from micropython import const
 
 PWRON_RESET = const(1)
-HARD_RESET = const(2)
 WDT_RESET = const(3)
-DEEPSLEEP_RESET = const(4)
-SOFT_RESET = const(5)
-BROWNOUT_RESET = const(6)
 
-
-def pin_number(name):
-    """RP2 pins are numbers, STM32 pins names: 'C13' is port 2, bit 13, so 0x2D."""
-    if isinstance(name, int):
-        return name
-    return (ord(name[0]) - 65) << 4 | int(name[1:])
+# The port's own (machine_rp2.py, machine_stm32.py), which refuses what the port refuses, in its
+# words: a pin's number by its name, the buses that the board has, how an SPI's clock comes out.
+pin_number = None
+edges = None  # of a trigger: 4 falling, 8 rising
+irq_of = None  # what irq() answers
+closed_write = None  # what write() answers of a UART that is closed; None: nothing
+adc_channel = None
+check_bus = None
+spi_clock = None
 
 
 class Pin:
@@ -29,20 +28,21 @@ class Pin:
     ANALOG = 4
     PULL_UP = 1
     PULL_DOWN = 2
-    IRQ_FALLING = 4
-    IRQ_RISING = 8
 
     def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
-        self._n = pin_number(name)
-        self._out = None
+        self._n = name._n if isinstance(name, Pin) else pin_number(name)
         if mode == 1:
             self.value(1 if value else 0)
+        elif mode == 0:
+            _driven.pop(self._n, None)
 
     def value(self, v=None):
         if v is None:
-            return link.level(self._n) if self._out is None else self._out
-        self._out = 1 if v else 0
-        link.post(link.OP_PIN_SET, self._n, 1 if v else 0)
+            driven = _driven.get(self._n)
+            return link.level(self._n) if driven is None else driven
+        v = 1 if v else 0
+        _driven[self._n] = v
+        link.post(link.OP_PIN_SET, self._n, v)
 
     def __call__(self, v=None):
         return self.value(v)
@@ -53,21 +53,23 @@ class Pin:
     def off(self):
         self.value(0)
 
-    def irq(self, handler=None, trigger=12, hard=False):
+    def irq(self, handler=None, trigger=None, hard=False):
+        if trigger is None:
+            trigger = Pin.IRQ_FALLING | Pin.IRQ_RISING
         time._handlers[self._n] = (handler, self) if handler else None
-        link.post(link.OP_PIN_IRQ, self._n, trigger if handler else 0)
+        link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
+        return irq_of(self)
+
+
+_driven = {}  # output pins: the level of each
 
 
 class ADC:
-    CORE_VREF = 254
-    CORE_TEMP = 253
-    CORE_VBAT = 252
-
     def __init__(self, channel):
-        self._n = channel._n if isinstance(channel, Pin) else channel
+        self._n = adc_channel(channel)
 
     def read_u16(self):
-        return link.call(link.OP_ADC, self._n)
+        return link.call(link.OP_ADC, 0, self._n)
 
 
 class SPI:
@@ -77,7 +79,7 @@ class SPI:
     def __init__(
         self,
         bus,
-        baudrate=1000000,
+        baudrate=500000,
         polarity=0,
         phase=0,
         bits=8,
@@ -86,16 +88,20 @@ class SPI:
         mosi=None,
         miso=None,
     ):
+        check_bus("SPI", bus, (sck, mosi, miso))
         if firstbit:
             raise NotImplementedError("LSB")
         self._n = bus
-        self._baud = baudrate
+        self._baud = spi_clock(baudrate)
 
-    def init(self, **kw):
-        self._baud = kw.get("baudrate", self._baud)
+    def __repr__(self):
+        return "SPI(%d, baudrate=%d, polarity=0, phase=0, bits=8)" % (self._n, self._baud)
 
     def write(self, buf):
-        link.charge(len(buf) * 8000000 // self._baud)
+        buf = memoryview(buf)
+        if not buf:
+            raise OSError(5)
+        link.charged += len(buf) * 8000000 // self._baud
         link.post(link.OP_SPI_WRITE, self._n, self._baud, buf)
 
     def deinit(self):
@@ -104,10 +110,12 @@ class SPI:
 
 class I2C:
     def __init__(self, bus, scl=None, sda=None, freq=400000, timeout=50000):
+        check_bus("I2C", bus, (scl, sda))
         self._n = bus
         self._freq = freq
 
     def writeto(self, addr, buf, stop=True):
+        buf = memoryview(buf)
         if not link.call(link.OP_I2C_WRITE, self._n, addr << 24 | self._freq // 1000, buf):
             raise OSError(5)
         return len(buf)
@@ -135,6 +143,7 @@ class UART:
         timeout=0,
         timeout_char=0,
     ):
+        check_bus("UART", bus, (tx, rx))
         self._n = bus
         self.init(baudrate, rxbuf=rxbuf)
 
@@ -146,10 +155,14 @@ class UART:
         return link.received()
 
     def readinto(self, buf, n=None):
-        if n is None:
-            n = len(buf)
+        room = memoryview(buf)
+        if n is None or n > len(room):
+            n = len(room)
+        room[:0] = b""  # refuses what cannot be written to
+        if not n:
+            return 0
         got = link.call(link.OP_UART_READ, self._n, n)
-        link.answer_into(buf)
+        link.answer_into(room)
         return got or None
 
     def read(self, n=256):
@@ -159,20 +172,26 @@ class UART:
     def write(self, buf):
         if isinstance(buf, str):
             buf = buf.encode()
-        link.charge(len(buf) * 10000000 // self._baud)
+        buf = memoryview(buf)
+        if not self._baud:
+            return closed_write and closed_write(buf)
+        link.charged += len(buf) * 10000000 // self._baud
         link.post(link.OP_UART_WRITE, self._n, 0, buf)
         return len(buf)
 
     def deinit(self):
+        self._baud = 0
         link.post(link.OP_UART_CONFIG, self._n, 0)
 
 
 # Set by boot.py: whether this chip has an STM32's real-time clock. Its time registers follow from
 # the clock alone, so they are worked out on this side, without a turn on the pipe.
 has_rtc_registers = 0
+light_ms = 1000  # what a light sleep makes of a millisecond, µs
 factory_words = {}  # and what stands in its system memory
 _RTC_TR = const(0x40002800)
 _RTC_SSR = const(0x40002828)
+_RCC_PLLCFGR = const(0x4002100C)
 
 # Its flash controller: two words that can only go well go as one, and the status register needs no
 # turn after them.
@@ -220,7 +239,7 @@ def _pass_first():
 
 
 def _post_register(size, address, value):
-    link.post_slow(link.OP_REG_SET, size, address, (value & 0xFFFFFFFF).to_bytes(4, "little"))
+    link.post_slow(link.OP_REG_SET, size, address, value.to_bytes(4, "little"))
 
 
 def _watch_flash(address, value):
@@ -231,17 +250,18 @@ def _watch_flash(address, value):
         _programming = _unlocked and value == 1
         _unlocked = _unlocked and value < 0x80000000
         _doubt = not _programming
-    elif not _programming or flash.memory is None:
+    elif not _programming or flash.memory is None or address >= _FLASH_SR:
         _doubt = True
     elif flash.memory[address - _FLASH_BASE] & flash.memory[address - _FLASH_BASE + 3] != 255:
         _doubt = True
 
 
 def _rtc(address):
-    """TR: hours, minutes and seconds in BCD. SSR: 256ths of a second, counting down."""
+    """TR: hours, minutes and seconds in BCD. SSR: steps of 4 ms, counting down, as the board's
+    header sets them (RTC_SYNCH_PREDIV)."""
     us = link.now_us()
     if address == _RTC_SSR:
-        return 255 - us % 1000000 * 256 // 1000000
+        return 249 - us % 1000000 // 4000
     seconds = us // 1000000 % 86400
     value = 0
     for part in (seconds // 3600, seconds // 60 % 60, seconds % 60):
@@ -253,7 +273,21 @@ class _Registers:
     def __init__(self, size):
         self._size = size
 
+    def __repr__(self):
+        return "<%d-bit memory>" % (8 * self._size)
+
+    def _check(self, address):
+        if address & self._size - 1:
+            words = "address %08x is not aligned to %d bytes" % (address, self._size)
+            raise ValueError(words)
+
     def __getitem__(self, address):
+        """An int of 32 bits with its sign, as the boards' MicroPython makes it."""
+        value = self._get(address)
+        return value - (1 << 32) if value >= 1 << 31 else value
+
+    def _get(self, address):
+        self._check(address)
         if has_rtc_registers:
             if address in (_RTC_TR, _RTC_SSR):
                 return _rtc(address)
@@ -268,6 +302,8 @@ class _Registers:
         return link.call(link.OP_REG_GET, self._size, address) & ((1 << 8 * self._size) - 1)
 
     def __setitem__(self, address, value):
+        self._check(address)
+        value &= 0xFFFFFFFF
         if has_rtc_registers:
             if _FLASH_BASE <= address < 0x10000000:
                 if self._size == 4 and _goes_well(address, value):
@@ -277,6 +313,9 @@ class _Registers:
             elif _FLASH_KEYR <= address <= _FLASH_CR:
                 _pass_first()
                 _watch_flash(address, value)
+            elif address == _RCC_PLLCFGR:
+                # MSI (4 MHz) × PLLN / PLLR. What MicroPython takes for the clock of a bus stays.
+                link.set_clock(4 * (value >> 8 & 127) / (2 * (value >> 25 & 3) + 2))
         _post_register(self._size, address, value)
 
 
@@ -288,7 +327,7 @@ mem32 = _Registers(4)
 def lightsleep(ms=None):
     if ms is None:
         raise NotImplementedError("lightsleep() without a time-out cannot be woken on this port")
-    time.wait(ms * 1000, time.SLEEP_LIGHT | time.WAKE_PIN)
+    time.wait(ms * light_ms, time.SLEEP_LIGHT | time.WAKE_PIN)
 
 
 def deepsleep(ms=0):

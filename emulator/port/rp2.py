@@ -11,9 +11,13 @@ _BLOCK = 4096
 
 
 class Flash:
-    def __init__(self, start=0, len=-1):  # noqa: A002
+    def __init__(self, *, start=0, len=-1):  # noqa: A002
+        if len < 0:
+            len = size - start  # noqa: A001
+        if start < 0 or len <= 0 or start + len > size or start % _BLOCK or len % _BLOCK:
+            raise ValueError
         self._base = base + start
-        self._size = size - start if len < 0 else len
+        self._size = len
 
     def readblocks(self, block, buf, offset=0):
         chip = flash
@@ -42,4 +46,4 @@ class Flash:
             return _BLOCK
         if op == 6:
             flash.erase(self._base + arg * _BLOCK, _BLOCK)
-        return 0
+        return 0 if op < 7 else None

@@ -14,10 +14,16 @@ class _Poll:
         self._streams = []
 
     def register(self, file, events=1):
-        (self._uarts if hasattr(file, "any") else self._streams).append(file)
+        if not hasattr(file, "any") and not hasattr(file, "ioctl"):
+            raise OSError("stream operation not supported")
+        files = self._uarts if hasattr(file, "any") else self._streams
+        if file not in files:
+            files.append(file)
 
     def unregister(self, file):
-        (self._uarts if file in self._uarts else self._streams).remove(file)
+        for files in (self._uarts, self._streams):
+            if file in files:
+                files.remove(file)
 
     def poll(self, ms=-1):
         ready = self._ready()

@@ -22,6 +22,8 @@ def ticks_cpu():
 
 
 def ticks_add(ticks, delta):
+    if not -0x20000000 < delta < 0x20000000:
+        raise OverflowError("ticks interval overflow")
     return (ticks + delta) & _PERIOD
 
 
@@ -30,15 +32,16 @@ def ticks_diff(end, start):
 
 
 def sleep_us(us):
-    wait(us, 0)
+    if us > 0:
+        wait(us, 0)
 
 
 def sleep_ms(ms):
-    wait(ms * 1000, 0)
+    sleep_us(ms * 1000)
 
 
 def sleep(seconds):
-    wait(int(seconds * 1000000), 0)
+    sleep_us(int(seconds * 1000000))
 
 
 def time():

@@ -2,6 +2,7 @@
 
 import flash
 import link
+from uctypes import bytearray_at as _bytearray_at  # the real one
 
 FLASH_BASE = 0x08000000
 _copies = []
@@ -14,7 +15,7 @@ def bytearray_at(address, n):
         flash.looked_at(flash.watch_from)
     flash.looked_at(address)
     if flash.memory is not None:
-        return flash.memory[address : address + n]
+        return _bytearray_at(flash.address + address, n)
     if n > 4096:  # a ROMFS image: a copy has to do, of what is used
         n = _romfs_size(address)
     buf = bytearray(n)

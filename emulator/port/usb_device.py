@@ -14,11 +14,11 @@ _EVENT = 0xFE  # among the pins that fired: a transfer is over
 
 
 class USBDevice:
-    BUILTIN_NONE = 0
-    BUILTIN_DEFAULT = 1
+    class BUILTIN_NONE:  # noqa: N801
+        """No serial port beside the firmware's own interface."""
 
     def __init__(self):
-        self.builtin_driver = 1
+        self.builtin_driver = None
         self._callbacks = None
         self._active = False
         self._out = {}
@@ -27,33 +27,46 @@ class USBDevice:
         self,
         desc_dev,
         desc_cfg,
-        desc_strs=None,
+        desc_strs,
         open_itf_cb=None,
         reset_cb=None,
         control_xfer_cb=None,
         xfer_cb=None,
     ):
+        for name, descriptor in (("desc_dev", desc_dev), ("desc_cfg", desc_cfg)):
+            if isinstance(descriptor, int):
+                raise ValueError(name)
         self._descriptors = (bytes(desc_dev), bytes(desc_cfg))
         self._callbacks = (open_itf_cb, reset_cb, control_xfer_cb, xfer_cb)
 
     def active(self, value=None):
+        before = self._active
         if value is None:
-            return self._active
+            return before
         if value and not self._active:
+            if not self._callbacks:
+                raise OSError(22)
+            self._active = True
             time._handlers[_EVENT] = (self._events, None)
+            self._active = True  # before the host opens it: what it opens may be armed
             opened, _, control, _ = self._callbacks
-            opened(memoryview(self._descriptors[1])[9:])
-            report = control(1, memoryview(b"\x81\x06\x00\x22\x00\x00\x00\x01")) or b""
-            parts = self._descriptors + (bytes(report),)
+            if opened:
+                opened(memoryview(self._descriptors[1])[9:])
+            report = control and control(1, memoryview(b"\x81\x06\x00\x22\x00\x00\x00\x01"))
+            parts = self._descriptors + (bytes(report or b""),)
             link.post(
                 link.OP_USB_ACTIVE, 1, 0, b"".join(len(p).to_bytes(2, "little") + p for p in parts)
             )
         elif self._active and not value:
-            self._callbacks[1]()
+            self._active = False
+            if self._callbacks[1]:
+                self._callbacks[1]()
             link.post(link.OP_USB_ACTIVE, 0)
-        self._active = bool(value)
+        return before
 
     def submit_xfer(self, endpoint, buffer):
+        if not self._active:
+            raise OSError(22)
         if endpoint & 0x80:
             link.post(link.OP_USB_SUBMIT, endpoint, 0, buffer)
         else:

@@ -123,7 +123,9 @@ def random(n: int) -> bytes:
 
 def root() -> bytes:
     """The chip's own key, 16 bytes."""
-    return b"".join([machine.mem32[_OTP_RANDOM + 4 * i].to_bytes(4, "little") for i in range(4)])
+    # A word comes with its sign, which an int in bytes has not.
+    words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
+    return b"".join([word.to_bytes(4, "little") for word in words])
 
 
 def identity(offset: int, size: int) -> bytearray:

@@ -20,27 +20,32 @@ def keep(
     display: "Display",
     ms: int,
     button: "Button | None" = None,
-    each_tick: "Callable[[int], None] | None" = None,
+    each_third: "Callable[[int], None] | None" = None,
 ) -> int:
     """Holds the picture for `ms`, or until the button does something or the card is docked.
 
-    each_tick(left_ms) redraws something. Returns the button's event, 0 when time was up.
+    each_third(left_ms) redraws something at every third tick: drawing costs more than an inversion.
+    Returns the button's event, 0 when time was up.
     """
     begin = board.ticks_ms()
+    ticks = 0
     while not board.docked():
         left = ms - ticks_diff(board.ticks_ms(), begin)
         if left <= 0:
             break
-        step = TICK_MS if left > TICK_MS else left
+        step = left % TICK_MS or TICK_MS  # whole seconds: what drawing takes does not add up
         if button is None:
             board.wait(step)
         else:
             event = button.wait(step)
             if event:
                 return event
-        display.vcom(each_tick is None)
-        if each_tick:
-            each_tick(ms - ticks_diff(board.ticks_ms(), begin))
+        ticks += 1
+        if each_third is not None and ticks % 3 == 0:
+            display.vcom(False)
+            each_third(ms - ticks_diff(board.ticks_ms(), begin))
+        else:
+            display.vcom(True)
     return 0
 
 

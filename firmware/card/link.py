@@ -190,8 +190,8 @@ class _Line:
     def _sleep(self, ms: int) -> None:
         if self._t1.partial:
             ms = min(ms, max(1, wire.CHARACTER_TIMEOUT_MS - self._silence()))
-        if not self._uart.any():
-            self._board.wait(ms)
+        if not self._uart.any() and self._board.docked():
+            self._board.wait(ms)  # which would sleep lightly, were it just taken off
 
     def _send(self, block: memoryview) -> None:
         n = self._uart.any()

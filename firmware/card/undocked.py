@@ -67,7 +67,7 @@ def _keep_code(display: "Display", button: "buttons.Button", code: str, state: i
     screens.code(display, code, state, 100)
 
     def tick(left: int) -> None:
-        screens.bar(display, 100 * left // total if left > 0 else 0)
+        screens.bar(display, (100 * left + total // 2) // total if left > 0 else 0)
 
     left = total
     while left > 0 and not board.docked():

@@ -75,7 +75,7 @@ class UsbHid:
             return _REPORT_DESCRIPTOR
         if kind == 0x81 and code == 6 and request[3] == 0x21:
             return _HID
-        return kind == 0x21 and code == 0x0A and b""
+        return kind == 0x21 and code == 0x0A
 
     def _transferred(self, endpoint: int, _result: int, count: int) -> None:
         if endpoint == _IN:

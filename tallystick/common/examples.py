@@ -120,7 +120,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "    --out readers",
     ),
     "image verify": ("tally image verify build/card-pico --public-key firm.key",),
-    "battery": ("tally battery --presses-per-day 10 --years 5 --plot life.svg",),
+    "battery compare": ("tally battery compare trace.csv --board nucleo_l476rg",),
     "fingerprints draw": ("tally fingerprints draw right-thumb --to sheet.png",),
     "fingerprints measure": ("tally fingerprints measure --fingers 24",),
     "fingerprints show": ("tally fingerprints show",),
@@ -146,7 +146,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "selftest": ("tally selftest --port /dev/ttyACM0 --page report.html",),
     "update": ("tally update build/card-pico --port /dev/ttyACM0 --public-key firm.key",),
     "coverage": ("tally coverage .hits --lcov firmware.info --fail-under 95",),
-    "second-opinion": ("tally second-opinion RPI_PICO.uf2",),
+    "second-opinion": (
+        "tally second-opinion RPI_PICO.uf2",
+        "tally second-opinion --board nucleo_l476rg firmware.hex",
+    ),
     "bench": ("tally bench card heap",),
 }
 

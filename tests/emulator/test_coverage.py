@@ -28,7 +28,7 @@ with card("nucleo_l476rg") as device:
 
 
 def test_two_processes_are_merged_into_a_file_that_coverage_reads(tmp_path: Path):
-    for ms in (120, 1700):
+    for ms in (120, 2200):
         subprocess.run(
             [sys.executable, "-c", PRESS.format(ms=ms)],
             env={**os.environ, "TALLY_COVERAGE": str(tmp_path / "hits")},

@@ -62,7 +62,7 @@ def test_asleep_the_panel_has_no_power(device):
     assert device.mcu.state is ChipState.ASLEEP
     currents = dict(zip(device.supply.names, device.supply.currents_ua(), strict=True))
     assert currents["display"] == 0
-    assert sum(currents.values()) == pytest.approx(0.45)
+    assert sum(currents.values()) == pytest.approx(0.164)
 
 
 def test_the_end_of_a_cell_low_first_then_no_code(device):
@@ -84,17 +84,20 @@ def test_the_end_of_a_cell_low_first_then_no_code(device):
     assert low >= 80
 
 
-def test_the_reference_design_lasts_three_to_seven_years_over_the_range_of_use():
-    """From days of the firmware's life; `tally battery` runs all of them."""
-    for presses_per_day in (2, 10, 15):
-        with card("nucleo_l476rg") as device:
+@pytest.mark.parametrize(("presses_per_day", "goal"), [(2, 7), (5, 7), (10, 6), (15, 5)])
+def test_the_reference_design_reaches_its_goals_over_the_range_of_use(presses_per_day, goal):
+    """From days of the firmware's life; `tally battery` runs all of them. In the cold the low end
+    of the band counts."""
+    for degrees in (20.0, 0.0):
+        with card("nucleo_l476rg", temperature_c=degrees) as device:
             device.power_on()
             personalise(device)
             life = live(device, presses_per_day, 3 / 365.25)
-            report = Report(device.board, CARD25, 20.0, presses_per_day, life)
+            report = Report(device.board, CARD25, degrees, presses_per_day, life)
         low, high = report.band()
-        assert 3 <= report.years <= 7, (presses_per_day, report.as_dict())
-        assert low < report.years < high
+        assert round(low, 1) >= 3, (degrees, report.as_dict())
+        assert low <= report.years <= high
+        assert degrees < 20 or report.years >= goal, report.as_dict()
         assert sum(report.share().values()) == pytest.approx(1)
 
 
@@ -141,12 +144,12 @@ def test_a_curve_holds_beyond_its_ends():
 
 def test_the_first_press_without_a_code_ends_the_life(device):
     """The screen that says that the cell is empty is not a code."""
-    device.cell.set_depth(0.9)
+    device.cell.set_depth(0.944)
     life = live(device, 100, 0.5)
     assert life.exhausted
     assert life.codes == life.presses - 1
     assert 1 < life.presses < 300
-    assert 0.9 < life.usable_uah / life.capacity_uah < 0.95
+    assert 0.94 < life.usable_uah / life.capacity_uah < 0.96
 
 
 def test_what_is_left_is_found_by_pressing(device):

@@ -35,7 +35,7 @@ def test_sleeping_cards_have_no_process_and_their_cells_drain_all_the_same():
             assert one.mcu.state is ChipState.ASLEEP
             assert one.clock.now == fleet.now_us
             used = one.supply.used_uah
-            assert used["chip asleep"] > 0.35 * 24.9
+            assert used["chip asleep"] > 0.064 * 24.9
 
 
 def test_asleep_only_what_differs_from_the_image_is_kept():

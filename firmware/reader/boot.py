@@ -1,3 +1,5 @@
+# The reader's program. Between boot.py and main.py MicroPython brings up USB, with a serial port
+# and its prompt: from here it never does, and the host sees a security key or nothing.
 import gc
 
 import micropython

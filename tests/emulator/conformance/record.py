@@ -1,0 +1,53 @@
+"""Runs the conformance script under MicroPython itself, on chips that are emulated instruction by
+instruction.
+
+    python -m tests.emulator.conformance.record FOLDER [BOARD …]
+
+writes `transcripts/`. FOLDER has a MicroPython for each board: `pico.uf2`, `pico2.uf2`,
+`nucleo_l476rg.hex` (docs/reference/boards.md says how they are built).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tallystick.emulator.boards import find
+from tallystick.tools.second_opinion.chips import make
+from tallystick.tools.second_opinion.firmware import read_firmware
+from tallystick.tools.second_opinion.rp2350.board import ChipBoard
+from tests.emulator.conformance.calls import SCRIPTS, run_until_end
+
+CHIPS = {
+    "pico": "pico.uf2",
+    "pico2": "pico2.uf2",
+    "pico2_card": "pico2.uf2",
+    "nucleo_l476rg": "nucleo_l476rg.hex",
+}
+"""Board → the name of its MicroPython, of those that a chip can run."""
+
+
+def firmware_file(folder: Path, board: str) -> Path | None:
+    path = folder / CHIPS[board]
+    return path if path.is_file() else None
+
+
+def on_the_chip(board: str, firmware: Path) -> str:
+    script = SCRIPTS[board]
+    segments = read_firmware(firmware, find(board))
+    flash = [*segments, *script.image().segments]
+    chip = ChipBoard(find(board), flash) if board == "pico2" else make(find(board), flash)
+    chip.power_on()
+    return script.transcript(run_until_end(chip.sent, chip.run))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for board in sys.argv[2:] or CHIPS:
+        firmware = firmware_file(folder, board)
+        if firmware is not None:
+            SCRIPTS[board].recorded.write_text(on_the_chip(board, firmware))
+
+
+if __name__ == "__main__":
+    main()

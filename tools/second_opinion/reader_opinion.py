@@ -1,0 +1,290 @@
+"""The reader's image on our emulator and on an RP2350 that runs instruction by instruction: it
+enumerates, takes a PIN, enrols a finger, registers, logs in, keeps all of it without power, and
+comes through a power cut in the middle of a write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fido2.ctap import CtapError
+from fido2.ctap2.base import Ctap2
+from fido2.ctap2.bio import CaptureError, FPBioEnrollment
+from fido2.ctap2.pin import ClientPin
+from fido2.webauthn import AuthenticatorData
+
+from tallystick.emulator.boards import find
+from tallystick.emulator.fingerprints.fingers import FINGERS
+from tallystick.tools.second_opinion.firmware import load_firmware
+from tallystick.tools.second_opinion.reader_host import client_pin
+from tallystick.tools.second_opinion.reader_sides import Noted, OtherSide, OurSide, Side
+
+BOARD = "pico2"
+_PIN, _OTHER_PIN, _WRONG_PIN = "2468", "97531", "0000"
+_THUMB, _STRANGER = FINGERS[0], FINGERS[6]
+_PARTY = "example.com"
+_PARAMETERS: list[Any] = [{"type": "public-key", "alg": -7}]
+_HASH = bytes(range(32))
+_WAITS_FOR_FINGER = 2  # keep-alive status
+_MOST_SAMPLES = 20
+_PERMISSION = ClientPin.PERMISSION
+_LANDS_MS, _AGAIN_MS = 300, 4_000  # from being asked to the press, from one to the next
+
+
+@dataclass(frozen=True)
+class ReaderStep:
+    """differs: what is not the same, in words; empty when all is. A CPU time is that of the step,
+    waiting for sensor and host not counted."""
+
+    name: str
+    differs: list[str]
+    cpu_us: float
+    other_cpu_us: float
+
+    @property
+    def agrees(self) -> bool:
+        return not self.differs
+
+
+@dataclass(frozen=True)
+class ReaderOpinion:
+    """same_random: both drew the same numbers by chance, so that answers and flash are compared
+    byte for byte; otherwise by their order, kind and status."""
+
+    steps: list[ReaderStep]
+    same_random: bool
+
+    @property
+    def agrees(self) -> bool:
+        return all(step.agrees for step in self.steps)
+
+
+def compare_readers(
+    path: Path, on_step: Callable[[ReaderStep], None] | None = None, count: int | None = None
+) -> ReaderOpinion:
+    """The first `count` steps. `path`: MicroPython for the board, as ELF file with the symbol
+    `mp_hal_get_random` for the same chance.
+
+    Raises BadInputError for what is none, or without unicorn; ChipError when the program does what
+    the chip does not have.
+    """
+    firmware = load_firmware(path, find(BOARD))
+    with _both(firmware) as (ours, other):
+        steps: list[ReaderStep] = []
+        for name, act in STEPS[:count]:
+            results = [_try(act, side) for side in (ours, other)]
+            noted, other_noted = ours.take(), other.take()
+            differs = differences(noted, other_noted, exact=other.same_random)
+            if results[0] != results[1]:
+                differs.append(f"result: {results[0]!r} and {results[1]!r}")
+            steps.append(ReaderStep(name, differs, noted.cpu_us, other_noted.cpu_us))
+            if on_step is not None:
+                on_step(steps[-1])
+        return ReaderOpinion(steps, other.same_random)
+
+
+@contextmanager
+def _both(firmware: Any) -> Iterator[tuple[OurSide, OtherSide]]:
+    ours = OurSide(BOARD)
+    other = OtherSide(ours.board, firmware, ours.chip_random())
+    try:
+        yield ours, other
+    finally:
+        ours.close()
+        other.close()
+
+
+def _try(act: Callable[[Side], object], side: Side) -> object:
+    """What the step found, or what it was refused with."""
+    try:
+        return act(side)
+    except CtapError as error:
+        return str(error.code)
+    except ConnectionError as error:
+        return str(error)
+
+
+def differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
+    """What the two did otherwise, in words. exact: both drew the same by chance."""
+    differs = []
+    answers, other_answers = ours.answers, other.answers
+    if not exact:
+        answers, other_answers = _shapes(answers), _shapes(other_answers)
+    if answers != other_answers:
+        differs.append(_first("answer", answers, other_answers))
+    if ours.sensor != other.sensor:
+        at = next(
+            (n for n, (a, b) in enumerate(zip(ours.sensor, other.sensor, strict=False)) if a != b),
+            min(len(ours.sensor), len(other.sensor)),
+        )
+        differs.append(f"bytes to the sensor, from byte {at}")
+    if ours.flash != other.flash:
+        differs.append(_first("write to flash", ours.flash, other.flash))
+    if exact and ours.content != other.content:
+        differs.append("content of the flash")
+    return differs
+
+
+def _shapes(answers: list[bytes]) -> list[bytes]:
+    """What chance does not change: channel, command or number of each packet, and the status. A
+    signature has not always the same length."""
+    return [answer[:5] + (answer[7:8] if answer[4] & 0x80 else b"") for answer in answers]
+
+
+def _first(what: str, ours: list[Any], other: list[Any]) -> str:
+    for number, (one, two) in enumerate(zip(ours, other, strict=False)):
+        if one != two:
+            return f"{what} {number + 1}: {_shown(one)} and {_shown(two)}"
+    return f"{what}s: {len(ours)} and {len(other)}"
+
+
+def _shown(one: Any) -> str:
+    return one.hex() if isinstance(one, bytes) else f"{one[0]} at {one[1]:#x}"
+
+
+# -- steps -----------------------------------------------------------------------------------------
+
+
+def _start(side: Side) -> object:
+    side.power_on()
+    return side.descriptors()
+
+
+def _info(side: Side) -> object:
+    return side.bus.open().info.aaguid
+
+
+def _set_pin(side: Side) -> object:
+    client_pin(side.bus.open()).set_pin(_PIN)
+    return None
+
+
+def _wrong_pin(side: Side) -> object:
+    client = client_pin(side.bus.open())
+    with suppress(CtapError):
+        client.get_pin_token(_WRONG_PIN, _PERMISSION.GET_ASSERTION, _PARTY)
+    return client.get_pin_retries()
+
+
+def _enrol(side: Side) -> object:
+    client = client_pin(side.bus.open())
+    token = client.get_pin_token(_PIN, _PERMISSION.BIO_ENROLL)
+    enroller = FPBioEnrollment(client.ctap, client.protocol, token).enroll(timeout=8000)
+    said: list[str] = []
+    for _ in range(_MOST_SAMPLES):
+        try:
+            template = enroller.capture(on_keepalive=_pressing(side))
+        except CaptureError as error:
+            said.append(str(error.code))
+            continue
+        said.append("taken")
+        if template is not None:
+            return said, bytes(template)
+    return said
+
+
+def _pressing(side: Side, finger: str = _THUMB) -> Callable[[int], None]:
+    """Presses when the reader asks for a finger, and again when it still does."""
+    next_us = 0
+
+    def on_keepalive(status: int) -> None:
+        nonlocal next_us
+        if status == _WAITS_FOR_FINGER and side.clock.now >= next_us:
+            next_us = side.clock.now + _AGAIN_MS * 1000
+            side.hand.press(finger, after_ms=_LANDS_MS)
+
+    return on_keepalive
+
+
+def _register(side: Side) -> object:
+    ctap = side.bus.open()
+    client, token = _finger_token(side, ctap, _PERMISSION.MAKE_CREDENTIAL)
+    made = ctap.make_credential(
+        _HASH, {"id": _PARTY, "name": "Example"}, {"id": b"user", "name": "user"}, _PARAMETERS,
+        options={"rk": True}, pin_uv_param=client.protocol.authenticate(token, _HASH),
+        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
+    )  # fmt: skip
+    return _flags(made.auth_data)
+
+
+def _log_in(side: Side) -> object:
+    ctap = side.bus.open()
+    client, token = _finger_token(side, ctap, _PERMISSION.GET_ASSERTION)
+    got = ctap.get_assertion(
+        _PARTY, _HASH, pin_uv_param=client.protocol.authenticate(token, _HASH),
+        pin_uv_protocol=client.protocol.VERSION, on_keepalive=_pressing(side),
+    )  # fmt: skip
+    return _flags(got.auth_data), got.user
+
+
+def _strange_finger(side: Side) -> object:
+    client = client_pin(side.bus.open())
+    try:
+        client.get_uv_token(
+            _PERMISSION.GET_ASSERTION, _PARTY, on_keepalive=_pressing(side, _STRANGER)
+        )
+    except CtapError as error:
+        return str(error.code), client.get_uv_retries()
+    return "taken"
+
+
+def _finger_token(
+    side: Side, ctap: Ctap2, permission: ClientPin.PERMISSION
+) -> tuple[ClientPin, bytes]:
+    client = client_pin(ctap)
+    token = client.get_uv_token(permission, _PARTY, on_keepalive=_pressing(side))
+    return client, token
+
+
+def _flags(data: AuthenticatorData) -> tuple[int, int, bytes]:
+    return int(data.flags), data.counter, data.rp_id_hash
+
+
+def _power_cycle(side: Side) -> object:
+    side.power_off()
+    side.power_on()
+    return side.descriptors()
+
+
+def _cut_change(side: Side) -> object:
+    """Power goes in the middle of the second write of a change of PIN."""
+    client = client_pin(side.bus.open())
+    side.cut_in = 2
+    try:
+        client.change_pin(_PIN, _OTHER_PIN)
+    except (ConnectionError, CtapError) as error:
+        said = type(error).__name__
+    else:
+        said = "changed"
+    side.cut_in = None
+    side.power_on()
+    return said
+
+
+def _pin_that_is(side: Side) -> object:
+    client = client_pin(side.bus.open())
+    for pin in (_PIN, _OTHER_PIN):
+        with suppress(CtapError):
+            client.get_pin_token(pin, _PERMISSION.GET_ASSERTION, _PARTY)
+            return pin
+    return None
+
+
+STEPS: tuple[tuple[str, Callable[[Side], object]], ...] = (
+    ("start and enumeration", _start),
+    ("INIT and getInfo", _info),
+    ("first PIN", _set_pin),
+    ("wrong PIN", _wrong_pin),
+    ("finger enrolled", _enrol),
+    ("registration", _register),
+    ("log-in", _log_in),
+    ("another finger", _strange_finger),
+    ("power off and on", _power_cycle),
+    ("log-in after it", _log_in),
+    ("power cut in a change of PIN", _cut_change),
+    ("the PIN that holds", _pin_that_is),
+    ("log-in after the cut", _log_in),
+)

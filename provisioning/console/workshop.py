@@ -40,7 +40,7 @@ class Mood(StrEnum):
 
 def short(port: str) -> str:
     """A port as people say it: ttyUSB0, not /dev/ttyUSB0."""
-    if port.startswith("/dev/"):
+    if port.startswith("/dev/") and not port.startswith("/dev/shm/"):  # memory, not a device
         return port.removeprefix("/dev/")
     return port.rsplit("/", 1)[-1] if port.startswith("/") else port
 

@@ -22,7 +22,7 @@ from tallystick.server.operating import operations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running, running_in_thread, start
 from tallystick.server.settings import settings_from
-from tallystick.server.store import audit, housekeeping, schema
+from tallystick.server.store import audit, housekeeping, keys, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
@@ -49,9 +49,12 @@ def test_migrations_up_down_and_like_the_models(postgresql):
     database.close()
 
 
-def test_the_audit_log_can_only_be_appended_to(postgresql):
+def test_the_audit_log_can_only_be_appended_to(postgresql, tmp_path: Path):
     database = Database(postgresql.new_database())
     schema.ensure(database)
+    with database.write() as connection:
+        ring = keys.load_or_create(tmp_path / "server.keys")
+        audit.record(connection, ring, [audit.Act(0, 1, "ann", "signed-in", "ann")])
     for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit"):
         with pytest.raises(DBAPIError, match="append-only"), database.write() as connection:
             connection.execute(text(statement))

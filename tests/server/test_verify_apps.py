@@ -227,8 +227,8 @@ def test_it_is_in_the_audit_log_without_the_code(service, app):
     service.reason(code)
     lines = service.sql("SELECT actor, subject, detail FROM audit WHERE action = 'verified'")
     assert [line[2] for line in lines] == [
-        '{"reason":"wrong","user":"ann","method":"totp"}',
-        '{"reason":"ok","user":"ann","method":"totp"}',
+        '{"reason":"wrong","user":"ann","method":"totp","from":"127.0.0.1"}',
+        '{"reason":"ok","user":"ann","method":"totp","from":"127.0.0.1"}',
     ]
     everything = str(service.sql("SELECT * FROM audit"))
     assert code not in everything and app.secret not in everything

@@ -18,10 +18,10 @@ RUN = """
 import hashlib, json, sys
 from tallystick.tools.campaign.engine.explore import explore, record
 from tallystick.tools.campaign.card.scenarios import REGISTRY
-from tallystick.tools.campaign.card.workshop import Workshop
+from tallystick.tools.campaign.card.workshop import CardWorkshop
 
 board, seed = sys.argv[1], int(sys.argv[2])
-workshop = Workshop.of(board)
+workshop = CardWorkshop.of(board)
 scenario = REGISTRY["press"]
 rig = workshop.rig(scenario.start)
 frames = hashlib.sha256()

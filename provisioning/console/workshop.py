@@ -40,7 +40,8 @@ class Mood(StrEnum):
 
 def short(port: str) -> str:
     """A port as people say it: ttyUSB0, not /dev/ttyUSB0."""
-    if port.startswith("/dev/") and not port.startswith("/dev/shm/"):  # memory, not a device
+    in_memory = port.startswith("/dev/shm/")  # noqa: S108 (not a device)
+    if port.startswith("/dev/") and not in_memory:
         return port.removeprefix("/dev/")
     return port.rsplit("/", 1)[-1] if port.startswith("/") else port
 

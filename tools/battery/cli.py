@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -19,14 +20,14 @@ from tallystick.emulator.parts.cells import CELLS
 from tallystick.emulator.parts.coin_cell import ROOM_C
 from tallystick.tools import options
 from tallystick.tools.battery import plot as plots
-from tallystick.tools.battery.compare import OFF, Comparison, compare
 from tallystick.tools.battery.life import live
-from tallystick.tools.battery.prediction import predict
 from tallystick.tools.battery.report import Report
-from tallystick.tools.battery.traces import read_trace
 from tallystick.tools.fresh import image as fresh_image
 from tallystick.tools.fresh import one_core
 from tallystick.tools.personalise import personalise
+
+if TYPE_CHECKING:
+    from tallystick.tools.battery.compare import Comparison
 
 _DARK_MS = 60_000
 
@@ -130,6 +131,15 @@ def compare_command(
     """
     if not trace.is_file():
         raise BadInputError(f"There is no trace {trace}.", todo="Name the exported CSV file.")
+    try:  # numpy is of the extra `reader`; a battery's life does without
+        from tallystick.tools.battery.compare import compare
+        from tallystick.tools.battery.prediction import predict
+        from tallystick.tools.battery.traces import read_trace
+    except ModuleNotFoundError as error:
+        raise BadInputError(
+            f"Comparing traces needs {error.name}, which is not installed.",
+            todo="pip install 'tallystick[reader]'",
+        ) from error
     measured = read_trace(trace)
     boot = Image.load(image, board) if image else fresh_image(board)
     identity = Identity.derive("TS00000001", 20260101).encode()
@@ -145,6 +155,8 @@ def compare_command(
 
 
 def _show_comparison(comparison: Comparison) -> None:
+    from tallystick.tools.battery.compare import OFF
+
     out = console.out()
     table = Table(box=None, pad_edge=False)
     for heading in ("part", "measured / predicted", "predicted, µAh", "difference, µAh"):

@@ -33,6 +33,8 @@ class Station:
 
     def provision(self, card: Card, *, user: str | None = None, digits: int = 6) -> Outcome:
         """Docks the card, takes it through every step, and takes it off the dock."""
+        if user is not None:
+            self.server.make_known(user)
         plan = Plan(CodeKind(digits), user=user)
         provisioner = Provisioner(self.custody, self.registry, self.journal, plan, self.server.url)
         with CardConnection(DockedLink(card)) as connection:

@@ -196,7 +196,7 @@ def test_the_way_back_from_an_empty_cell_is_higher_than_the_way_there(
 ) -> None:
     home.provision(emulated_card)
     sag = (
-        290 if emulated_card.board.name == "pico" else 100
+        16 if emulated_card.board.name == "pico" else 2
     )  # mV that the chip takes from a fresh cell
     emulated_card.cell.fixed_mv = 2_280 + sag
     emulated_card.press()

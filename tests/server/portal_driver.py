@@ -154,6 +154,10 @@ class Portal:
         browser = Browser(self.url).sign_in(login)
         totp = self.enrol_totp(browser)
         browser.get("/").post("/sign-out")
+        return self.with_app(browser, login, totp)
+
+    def with_app(self, browser: Browser, login: str, totp: pyotp.TOTP) -> Browser:
+        """Signed in with the password and a code of the app, of which there is one."""
         browser.sign_in(login)
         key = re.search(r"/second/totp/(\d+)", browser.page.text).group(1)
         browser.get(f"/second/totp/{key}")

@@ -199,15 +199,18 @@ def test_mfa_is_not_answered_by_someone_who_has_no_second_factor(portal, client)
 
 
 def test_a_token_of_an_ended_session_stays_dead(portal, client):
-    """Also where the database gives the session's number again."""
-    browser = portal.staff("ann", "user")
+    """Also where the database gives the session's number again, to the same person."""
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    totp = portal.enrol_totp(browser)
+    browser.get("/").post("/sign-out")
+    portal.with_app(browser, "ann", totp)
     token = token_of(client, browser)
     assert info(client, token).status_code == 200
     number = sql(portal, "SELECT max(id) FROM session")
     browser.get("/").post("/sign-out")
     assert info(client, token).status_code == 401
-    Browser(portal.url).sign_in("ann")
-    portal.staff("bob", "user")
+    portal.with_app(browser, "ann", totp)
     assert sql(portal, "SELECT max(id) FROM session") == number
     assert info(client, token).status_code == 401
 

@@ -9,7 +9,8 @@ _RCC_APB1ENR1 = 0x40021058
 _PWR_CR1, _PWR_CR3, _PWR_CR4, _PWR_SCR = 0x40007000, 0x40007008, 0x4000700C, 0x40007018
 _PWR_PDCRA = 0x40007024
 _RTC_CR, _RTC_WPR = 0x40002808, 0x40002824
-_BACKUP = 0x40002850  # RTC_BKP0R: kept in Standby
+_BACKUP, _STARTED = 0x40002850, 0x40002854  # RTC_BKP0R and 1R: kept in Shutdown, not without a cell
+_MARK = 0x50524553
 _SHOWN_MS = 5000
 _LONG_MS = 1500
 
@@ -43,12 +44,12 @@ def show(number):
 
 
 def off():
-    # Without this the timer of the last light sleep would end Standby.
+    # Without this the timer of the last light sleep would end Shutdown.
     stm.mem32[_RTC_WPR] = 0xCA
     stm.mem32[_RTC_WPR] = 0x53
     stm.mem32[_RTC_CR] = stm.mem32[_RTC_CR] & ~(1 << 10 | 1 << 14)
     stm.mem32[_RTC_WPR] = 0xFF
-    # In Standby a pin floats unless it is pulled from here (PA0), and a floating pin wakes us.
+    # In Shutdown a pin floats unless it is pulled from here (PA0), and a floating pin wakes us.
     stm.mem32[_PWR_PDCRA] = stm.mem32[_PWR_PDCRA] | 1
     stm.mem32[_PWR_CR4] = 0
     stm.mem32[_PWR_CR3] = stm.mem32[_PWR_CR3] | 1 << 10 | 1
@@ -57,8 +58,10 @@ def off():
 
 
 open_backup()
-if machine.reset_cause() == machine.DEEPSLEEP_RESET:
+# Shutdown ends as power-on does, in `machine.reset_cause` too: the mark tells the two apart.
+if stm.mem32[_STARTED] == _MARK:
     show(count())
     for _ in range(_SHOWN_MS // 500):
         machine.lightsleep(500)
+stm.mem32[_STARTED] = _MARK
 off()

@@ -68,6 +68,7 @@ class SoftwareCustody:
     """Implements custody.interface.Custody over a key ring."""
 
     exports_seeds = True
+    reopens_seeds = True
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pkcs11
 import pytest
 from click.testing import CliRunner
@@ -23,7 +20,7 @@ from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
-from tallystick.provisioning.cli import station
+from tallystick.provisioning.cli import station as station_command
 from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import (
@@ -36,14 +33,13 @@ from tallystick.provisioning.custody.pkcs11_token import (
     firm_label,
     open_session,
 )
-from tallystick.provisioning.journal import StationJournal
-from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests import needs
 from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
+from tests.provisioning.memory_search import station
 
 MODULE = next((path for path in needs.SOFTHSM if Path(path).exists()), "")
 PIN = "1234"
@@ -381,7 +377,7 @@ def test_commands(tokens, tmp_path):
     env["TALLY_STATION_JOURNAL"] = str(tmp_path / "journal.db")
 
     def run(*arguments, **kwargs):
-        result = CliRunner().invoke(station, [*arguments, "--json"], env=env, **kwargs)
+        result = CliRunner().invoke(station_command, [*arguments, "--json"], env=env, **kwargs)
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
@@ -395,109 +391,17 @@ def test_commands(tokens, tmp_path):
     assert {key["version"] for key in current} == {"FF", "02"}
 
 
-class _AnyRegistry(MemoryRegistry):
-    """Takes every container without opening it: this process must not see a seed."""
-
-    def lookup(self, serial):
-        return None
-
-    def register(self, serial, container):
-        return Registered(serial, "registered", 6, 2)
-
-
-def _station(line, uri: Uri, count: int, journal: Path) -> None:
-    """The child: provisions `count` cards that live in the other process."""
-    custody = Pkcs11Custody(uri, PIN)
-    provisioner = Provisioner(custody, _AnyRegistry(), StationJournal(journal), Plan(), URL)
-    for _ in range(count):
-        line.sendall(b"next")
-        provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)
-    line.sendall(b"done")
-    line.recv(4)  # stay alive to be searched
-
-
-class _Line:
-    name = "line"
-
-    def __init__(self, line):
-        self.line = line
-
-    def write(self, data):
-        self.line.sendall(data)
-
-    def read(self, timeout_s):
-        return self.line.recv(4096) if timeout_s else b""
-
-    def drain(self):
-        pass
-
-
-def _memory(pid: int):
-    """The writable memory of a process, region by region."""
-    process = Path(f"/proc/{pid}")
-    with (process / "maps").open() as maps, (process / "mem").open("rb") as memory:
-        for line in maps:
-            region, rights, *_ = line.split()
-            if rights.startswith("rw"):
-                start, end = (int(part, 16) for part in region.split("-"))
-                memory.seek(start)
-                with suppress(OSError):
-                    yield memory.read(end - start)
-
-
-def _count(piece: bytes, needles: set[bytes]) -> int:
-    """How often one of the 16-byte needles is in a piece of memory."""
-    if len(piece) < 16:
-        return 0
-    first = np.zeros(1 << 16, bool)
-    first[[int.from_bytes(needle[:2], "big") for needle in needles]] = True
-    data = np.frombuffer(piece, np.uint8)
-    candidates = np.flatnonzero(first[data[:-1].astype(np.uint16) << 8 | data[1:]])
-    return sum(piece[at : at + 16] in needles for at in candidates)
-
-
-def _serve_cards(line, cards) -> None:
-    link = None
-    for _ in range(10**7):
-        data = line.recv(4096)
-        if data == b"done" or not data:
-            return
-        if data == b"next":
-            cards.append(MemoryCard(serial=f"TS{len(cards):08d}"))
-            link = MemoryLink(cards[-1])
-            continue
-        link.write(data)
-        while answer := link.read(0):
-            line.sendall(answer)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("planted", [False, True], ids=["clean", "a planted seed is found"])
-def test_no_seed_is_left_in_the_process(token, tmp_path, planted):
-    count = 20 if planted else 1000
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            pkcs11.lib(MODULE).reinitialize()
-            _station(theirs, token, count, tmp_path / "journal.db")
-            status = 0
-        finally:
-            os._exit(status)
-    theirs.close()
-    cards: list[MemoryCard] = []
-    try:
-        _serve_cards(ours, cards)
-        assert len(cards) == count
-        # what this process has in memory was made after the fork: the child has no copy of it
-        halves = {card.seed[:16] for card in cards}
-        assert len(halves) == count
-        if planted:
-            halves.add(DEVELOPMENT_MASTER)  # a constant of the program: certainly there
-        found = sum(_count(piece, halves) for piece in _memory(child))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        ours.close()
-    assert bool(found) == planted
+def test_no_seed_is_left_in_the_process(token, tmp_path):
+    """Nor is the seed of the card under way there, nor a master: they are in the module."""
+    count = 400
+    keys = f"pkcs11:token={token.token}?module-path={token.module}"
+    with station(keys, PIN, tmp_path) as running:
+        for _ in range(count):
+            running.provision()
+        running.provision(lambda card: bool(card.seed))
+        seeds = [card.seed for card in running.cards]
+        assert len(set(seeds)) == count + 1
+        found = running.copies([*seeds, DEVELOPMENT_MASTER])
+    assert found.pop(DEVELOPMENT_MASTER) >= 1  # a constant of the program: what is there is found
+    assert not any(found.values())

@@ -329,17 +329,13 @@ class CardRun:
     def _seed_and_verify(self, card: _Card, record: CardRecord) -> CardRecord:
         if record.state in (CardState.VERIFIED, CardState.REGISTERED) and self._has_seed(card):
             return record
-        if record.container is None:
-            entropy = IssuerSession(card.channel).get_challenge(CARD_ENTROPY)
-            seed = self._custody.new_seed(card.serial, entropy)
-            record = self._keep(card.serial, record, seed)
-        else:
-            assert record.seed is not None
-            context = container.journal_context(card.serial, record.container)
-            seed = self._custody.reopen_seed(record.seed, context)
-        assert record.container is not None
-        made = container.parts(record.container)
+        kept = self._reopened(card, record)
+        seed = kept or self._new_seed(card)
         try:
+            if kept is None:
+                record = self._keep(card.serial, record, seed)
+            assert record.container is not None
+            made = container.parts(record.container)
             self._put(card, seed, made.kind)
             record = self._journal.advance(record, CardState.SEEDED)
             self._note(CardState.SEEDED)
@@ -347,6 +343,23 @@ class CardRun:
         finally:
             seed.wipe()
         return self._compare(card, record, expected)
+
+    def _new_seed(self, card: _Card) -> Seed:
+        entropy = IssuerSession(card.channel).get_challenge(CARD_ENTROPY)
+        return self._custody.new_seed(card.serial, entropy)
+
+    def _reopened(self, card: _Card, record: CardRecord) -> Seed | None:
+        """The seed of the journal. None: there is none yet, or it cannot be opened again; then the
+        server, which may have it, must not keep it."""
+        if record.container is None:
+            return None
+        if self._custody.reopens_seeds:
+            assert record.seed is not None
+            context = container.journal_context(card.serial, record.container)
+            return self._custody.reopen_seed(record.seed, context)
+        if record.state in (CardState.VERIFIED, CardState.REGISTERED):
+            self._withdraw_old(record)
+        return None
 
     def _has_seed(self, card: _Card) -> bool:
         """Whether the card that comes back still has what it had: it may have been reset, or made

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
         def extend(self) -> None:
             """Ask the station for more time."""
 
-        def press(self) -> bool:
-            """Wait for the button, at most PRESS_TIMEOUT_MS."""
+        def press(self, what: str) -> bool:
+            """Wait for the button, at most PRESS_TIMEOUT_MS. what: for what, as the display says
+            it, in at most 15 letters a line."""
+
+        def pause(self) -> None:
+            """Let a second pass before the command is answered."""
 
         def cell(self) -> tuple[int, int]:
             """Millivolts under load, state."""
@@ -55,6 +59,7 @@ class Applets:
         self.session: "Session | None" = None
         self.secure = False
         self._oath = False  # which applet is selected
+        self._wrong = 0  # tries to open a session, since docking or the last that did
         self._command = Command()
         self._rest = b""  # what GET RESPONSE has still to send
 
@@ -87,9 +92,18 @@ class Applets:
         self._oath = False
         self._rest = b""
 
-    def need_keys(self) -> None:
-        """Refuse a command from outside a session with the keys in use. Raises Refused(6982)."""
+    def need_session(self) -> None:
+        """Refuse a command from outside a session with the keys in use, of whatever level. Raises
+        Refused(6982)."""
         if not self.secure:
+            raise Refused(wire.SW_SECURITY)
+
+    def need_keys(self) -> None:
+        """Refuse a command from outside a session with the keys in use in which commands and
+        answers are encrypted and authenticated. Raises Refused(6982)."""
+        self.need_session()
+        session = self.session
+        if session is None or session.level != wire.SCP_LEVEL:
             raise Refused(wire.SW_SECURITY)
 
     def need_firm_keys(self) -> None:
@@ -98,9 +112,9 @@ class Applets:
         if self.store.kvn == wire.KVN_TRANSPORT:
             raise Refused(wire.SW_SECURITY)
 
-    def need_press(self) -> None:
+    def need_press(self, what: str) -> None:
         """Wait for the button; refuse the command when no press comes. Raises Refused(6985)."""
-        if not self.terminal.press():
+        if not self.terminal.press(what):
             raise Refused(wire.SW_CONDITIONS)
 
     def need_power(self) -> None:
@@ -110,13 +124,13 @@ class Applets:
         if self.terminal.cell()[1] == wire.CELL_CRITICAL:
             raise Refused(wire.SW_CONDITIONS)
 
-    def need_consent(self) -> None:
-        """A card in service changes its keys or its credential only with a press. Raises
-        Refused(6985).
+    def need_consent(self, what: str) -> None:
+        """A card in service changes its keys, its credential or its image, and ends, only with a
+        press. Raises Refused(6985).
         """
         self.need_power()
         if self.store.life_cycle >= wire.SECURED:
-            self.need_press()
+            self.need_press(what)
 
     def _process(self, apdu: memoryview) -> bytes:
         command = self._command
@@ -149,9 +163,7 @@ class Applets:
             raise Refused(wire.SW_CONDITIONS if opening else wire.SW_SECURITY)
         try:
             if opening:
-                if command.p1 != wire.SCP_LEVEL or command.p2:
-                    raise Refused(wire.SW_P1P2)
-                session.authenticate(apdu, command)
+                self._open(session, apdu, command)
                 return b"\x90\x00"
             session.unwrap(apdu, command)
         except Refused:
@@ -163,6 +175,17 @@ class Applets:
         if issuer and command.ins == wire.INS_PUT_KEY:
             self.close()  # it was opened with keys that are no longer valid
         return self._part(answer, 0x10000 if command.head > 5 else 0x100)
+
+    def _open(self, session: "Session", apdu: memoryview, command: Command) -> None:
+        """EXTERNAL AUTHENTICATE. Wrong keys are answered later and later, and at last not before
+        the card has been taken out of its dock. Raises Refused."""
+        if command.p1 not in wire.SCP_LEVELS or command.p2:
+            raise Refused(wire.SW_P1P2)
+        self._wrong += 1
+        if self._wrong > wire.SLOW_AFTER:
+            self.terminal.pause()
+        session.authenticate(apdu, command)
+        self._wrong = 0
 
     def _dispatch(self, command: Command) -> bytes:
         ins = command.ins
@@ -201,6 +224,8 @@ class Applets:
         self.close()
         if store.life_cycle == wire.TERMINATED or not store.keys:  # wiped, or never personalised
             raise Refused(wire.SW_CONDITIONS)
+        if self._wrong >= wire.WRONG_MAX:
+            raise Refused(wire.SW_BLOCKED)
         if len(command.data) != 8:
             raise Refused(wire.SW_LENGTH)
         if command.p2:

@@ -47,17 +47,21 @@ class _Dock:
         elif cell.measure(board, store.cell_state)[1] == cell.CRITICAL:
             screens.message(self._glass(), "CELL EMPTY", "replace card")
         elif not self._code_up:
-            code = store.take_code()
-            screens.code(self._glass(), code, store.cell_state, 100)
-            self._code_up = True
+            try:
+                code = store.take_code()
+            except OSError:
+                screens.message(self._glass(), "WORN OUT", "replace card")
+            else:
+                screens.code(self._glass(), code, store.cell_state, 100)
+                self._code_up = True
 
-    def wait(self, waiting: bool) -> None:
-        """A command waits for a press, or has stopped waiting."""
-        if waiting:
+    def wait(self, what: str) -> None:
+        """A command waits for a press: for what. Empty: it has stopped waiting."""
+        if what:
             _make_room()
             from card import screens
 
-            screens.message(self._glass(), "PRESS", "to confirm")
+            screens.message(self._glass(), "PRESS", what)
         else:
             self.dark()
 

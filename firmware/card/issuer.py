@@ -51,23 +51,31 @@ def _get_data(card: "Applets", tag: int) -> bytes:
         loaded, state = card.terminal.cell()
         return loaded.to_bytes(2, "big") + bytes((state,))
     if tag == wire.DATA_WEAR:
-        card.need_keys()
+        card.need_session()
         erases, dead = store.wear()
         counts = (store.presses, erases, store.cold_starts)
         return b"".join([n.to_bytes(4, "big") for n in counts]) + bytes((dead,))
     if tag == wire.DATA_LIFE_CYCLE:
         return bytes((store.life_cycle,))
     if tag == wire.DATA_IMAGE:
-        from card import update
-        from lib.unload import unload
-
-        running = update.running()
-        unload("card.update", "lib.slots")  # anybody may ask, and few go on to update
-        return running
+        return _running_image()
     if tag == wire.DATA_KEYS:
         keys = b"".join([bytes((0xC0, 4, n, store.kvn, wire.KEY_TYPE_AES, 16)) for n in (1, 2, 3)])
         return tlv.item(0xE0, keys)
     raise Refused(wire.SW_NO_DATA)
+
+
+def _running_image() -> bytes:
+    from card import update
+    from lib.journal import DamagedError
+    from lib.unload import unload
+
+    try:
+        return update.running()
+    except DamagedError:
+        raise Refused(wire.SW_FLASH)
+    finally:
+        unload("card.update", "lib.slots")  # anybody may ask, and few go on to update
 
 
 def _put_key(card: "Applets", command: "Command") -> bytes:
@@ -87,7 +95,7 @@ def _put_key(card: "Applets", command: "Command") -> bytes:
         answer += data[at - 3 : at]
     if at != len(data):
         raise Refused(wire.SW_DATA)
-    card.need_consent()
+    card.need_consent("for new keys")
     life_cycle = max(store.life_cycle, wire.INITIALIZED)
     store.commit(keys=bytes(keys), kvn=data[0], life_cycle=life_cycle)
     for i in range(48):
@@ -127,10 +135,11 @@ def _set_status(card: "Applets", command: "Command") -> bytes:
         raise Refused(wire.SW_DATA)
     if state < store.life_cycle:
         raise Refused(wire.SW_CONDITIONS)
-    card.need_power()
     if state == wire.TERMINATED:
+        card.need_consent("to wipe the card")
         store.commit(life_cycle=state, keys=bytes(48), name=b"", seed=b"")
     elif state > store.life_cycle:
+        card.need_power()
         store.commit(life_cycle=state)
     return b""
 

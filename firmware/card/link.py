@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _APDU_MAX = const(512)
 _IDLE_MS = const(1000)
+_PAUSE_MS = const(1000)
 _DEBOUNCE_MS = const(20)
 _EXTENSION = const(3)  # block waiting times that one S(WTX) asks for
 _EXTEND_EVERY_MS = const(2000)
@@ -31,7 +32,7 @@ def serve(
     store: "Store",
     on_press: "Callable[[], None]",
     cell: "Callable[[], tuple[int, int]]",
-    on_wait: "Callable[[bool], None] | None" = None,
+    on_wait: "Callable[[str], None] | None" = None,
     on_idle: "Callable[[], int] | None" = None,
 ) -> bool:
     """Serve the line until the card is taken out of its dock, or is to start again (True).
@@ -39,7 +40,7 @@ def serve(
     on_press: the button was pressed while no command waited for it. The station gets no answer
     until it returns, so it must not take as long as the block waiting time (1 s).
     cell: millivolts under load, state (0, 1, 2).
-    on_wait: True when a command begins to wait for a press, False when that is over.
+    on_wait: for what a command begins to wait for a press; empty when that is over.
     on_idle: called between waits; returns after how many ms it wants to be called again, 0: never.
     """
     line = _Line(board, store)
@@ -59,7 +60,7 @@ class _Line:
 
     on_press: "Callable[[], None]"
     cell: "Callable[[], tuple[int, int]]"
-    on_wait: "Callable[[bool], None] | None"
+    on_wait: "Callable[[str], None] | None"
     on_idle: "Callable[[], int] | None"
 
     def __init__(self, board: "Card", store: "Store") -> None:
@@ -107,15 +108,26 @@ class _Line:
         """Ask the station for time: what follows takes longer than the block waiting time."""
         self._t1.extend(_EXTENSION)
 
-    def press(self) -> bool:
+    def pause(self) -> None:
+        """Let a second pass; the station is told that it takes longer."""
+        board = self._board
+        begin = board.ticks_ms()
+        self.extend()
+        left = _PAUSE_MS
+        while left > 0 and board.docked():
+            self._sleep(left)
+            self._listen()
+            left = _PAUSE_MS - ticks_diff(board.ticks_ms(), begin)
+
+    def press(self, what: str) -> bool:
         """Wait for a press; False when none comes in time, or the station or the dock is gone."""
         if self.on_wait:
-            self.on_wait(True)
+            self.on_wait(what)
         try:
             return self._wait_for_press()
         finally:
             if self.on_wait:
-                self.on_wait(False)
+                self.on_wait("")
 
     def _wait_for_press(self) -> bool:
         board = self._board

@@ -34,6 +34,8 @@ def process(card: "Applets", command: "Command") -> bytes:
         return _delete(card, command)
     if ins == wire.INS_RESET:
         return _reset(card, command)
+    if ins == wire.INS_RENAME:
+        return _rename(card, command)
     raise Refused(wire.SW_INSTRUCTION)
 
 
@@ -53,7 +55,7 @@ def _put(card: "Applets", command: "Command") -> bytes:
     _need(key[0] == wire.HOTP_SHA1 and wire.DIGITS_MIN <= key[1] <= wire.DIGITS_MAX)
     store = card.store
     _need(not store.name or store.name == name, wire.SW_NO_SPACE)
-    card.need_consent()
+    card.need_consent("for a new seed")
     store.commit(
         name=name,
         seed=bytes(key[2:]),
@@ -69,7 +71,7 @@ def _delete(card: "Applets", command: "Command") -> bytes:
     fields = _fields(command.data)
     _need_credential(card.store, fields.pop(wire.TAG_NAME, b""))
     _need(not fields)
-    card.need_consent()
+    card.need_consent("to erase its seed")
     _erase(card.store)
     return b""
 
@@ -77,8 +79,24 @@ def _delete(card: "Applets", command: "Command") -> bytes:
 def _reset(card: "Applets", command: "Command") -> bytes:
     card.need_keys()
     _need(command.p1 == 0xDE and command.p2 == 0xAD, wire.SW_P1P2)
-    card.need_consent()
+    card.need_consent("to erase its seed")
     _erase(card.store)
+    return b""
+
+
+def _rename(card: "Applets", command: "Command") -> bytes:
+    """The old name and the new one, under the same tag."""
+    card.need_keys()
+    _need(command.p1 == 0 and command.p2 == 0, wire.SW_P1P2)
+    try:
+        names = [bytes(value) for tag, value in tlv.items(command.data) if tag == wire.TAG_NAME]
+        whole = len(list(tlv.items(command.data))) == 2
+    except ValueError:
+        raise Refused(wire.SW_DATA)
+    _need(whole and len(names) == 2 and 1 <= len(names[1]) <= wire.NAME_MAX)
+    _need_credential(card.store, names[0])
+    card.need_consent("for a new name")
+    card.store.commit(name=names[1])
     return b""
 
 
@@ -113,7 +131,7 @@ def _calculate(card: "Applets", command: "Command") -> bytes:
     _need(command.p2 == 1 or provisioning, wire.SW_CONDITIONS)
     card.need_power()
     if not (provisioning and card.secure and store.kvn != wire.KVN_TRANSPORT):
-        card.need_press()
+        card.need_press("for a code")
     digits = store.digits
     if command.p2 == 0:
         return tlv.item(wire.TAG_RESPONSE, bytes((digits,)) + store.take_hmac())

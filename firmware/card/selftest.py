@@ -29,7 +29,7 @@ def process(card: "Applets", command: "Command") -> bytes:
         display.off()
         return b""
     if part == wire.TEST_BUTTON:
-        card.need_press()
+        card.need_press("for the test")
         return b""
     if part == wire.TEST_FLASH:
         if card.store.life_cycle != wire.OP_READY:

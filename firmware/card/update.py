@@ -74,7 +74,7 @@ def _begin(card: "Applets", signed: bytes) -> bytes:
             return loading.current.next.to_bytes(4, "big")
         loading.current = None
     _check(signed, Record(board.boot_record()))
-    card.need_consent()
+    card.need_consent("for new firmware")
     if not _signed(card, signed):
         raise Refused(wire.SW_NOT_AUTHENTICATED)
     from card import loading

@@ -1,6 +1,6 @@
-"""The card's side of SCP03, level 33: GlobalPlatform Card Specification v2.3, Amendment D.
+"""The card's side of SCP03: GlobalPlatform Card Specification v2.3, Amendment D.
 
-AES-128, S8 mode. Session keys and the MAC chain are wiped by close().
+AES-128, S8 mode, all levels with a C-MAC. Session keys and the MAC chain are wiped by close().
 """
 
 from cryptolib import aes
@@ -36,13 +36,15 @@ def kdf(key: "Readable", constant: int, bits: int, context: bytes) -> bytes:
 class Session:
     """A secure channel, from INITIALIZE UPDATE to close().
 
-    open: the host has proved that it has the keys.
+    open: the host has proved that it has the keys. level: what it asked for, of its commands and
+    of the answers (Amendment D, 7.1.2).
     """
 
     def __init__(self, keys: bytes, host_challenge: "Readable", card_challenge: bytes) -> None:
         """keys: ENC, MAC and DEK, 48 bytes."""
         context = bytes(host_challenge) + card_challenge
         self.open = False
+        self.level = 0
         self._enc = bytearray(kdf(keys[:16], _S_ENC, 0x80, context))
         self._mac = bytearray(kdf(keys[16:32], _S_MAC, 0x80, context))
         self._rmac = bytearray(kdf(keys[16:32], _S_RMAC, 0x80, context))
@@ -53,9 +55,12 @@ class Session:
 
     def authenticate(self, apdu: memoryview, command: "Command") -> None:
         """EXTERNAL AUTHENTICATE: open the channel, or raise Refused."""
-        cryptogram = self._verified(apdu, command)
-        if not same(cryptogram, self._host_cryptogram):
+        # Of wrong keys both are wrong, and the cryptogram's word says so.
+        if not same(command.data[:8], self._host_cryptogram):
             raise Refused(wire.SW_NOT_AUTHENTICATED)
+        if len(self._verified(apdu, command)) != 8:
+            raise Refused(wire.SW_LENGTH)
+        self.level = command.p1
         self.open = True
 
     def unwrap(self, apdu: memoryview, command: "Command") -> None:
@@ -63,7 +68,7 @@ class Session:
         data = self._verified(apdu, command)
         self._counter += 1
         size = len(data)
-        if size:
+        if size and self.level & wire.SCP_C_DECRYPTION:
             if size % 16:
                 raise Refused(wire.SW_SECURE_MESSAGING)
             aes(self._enc, _CBC, self._icv(0)).decrypt(data, data)
@@ -75,8 +80,10 @@ class Session:
         command.data = data[:size]
 
     def wrap(self, answer: bytes) -> bytes:
-        """The answer of a command that succeeded, encrypted and with its R-MAC."""
-        if answer:
+        """The answer of a command that succeeded; by level encrypted, and with its R-MAC."""
+        if not self.level & wire.SCP_R_MAC:
+            return answer
+        if answer and self.level & wire.SCP_R_ENCRYPTION:
             answer += _PAD[: 16 - len(answer) % 16]
             answer = aes(self._enc, _CBC, self._icv(0x80)).encrypt(answer)
         return answer + cmac(self._rmac, self._chain, answer, b"\x90\x00")[:_MAC]

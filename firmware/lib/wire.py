@@ -8,6 +8,7 @@ from micropython import const
 # Applets
 AID_ISSUER = b"\xa0\x00\x00\x01\x51\x00\x00\x00"
 AID_OATH = b"\xa0\x00\x00\x05\x27\x21\x01"
+# Clients ask for 5.6.3 before they open a secure channel to the applet.
 OATH_VERSION = b"\x05\x07\x00"
 
 # T=1 (ISO/IEC 7816-3, clause 11)
@@ -49,6 +50,7 @@ INS_SELF_TEST = const(0xEE)
 INS_PUT = const(0x01)
 INS_DELETE = const(0x02)
 INS_RESET = const(0x04)
+INS_RENAME = const(0x05)
 INS_LIST = const(0xA1)
 INS_CALCULATE = const(0xA2)
 INS_CALCULATE_ALL = const(0xA4)
@@ -106,6 +108,12 @@ TRIED = const(3)
 SCP_VERSION = const(0x03)
 SCP_I = const(0x60)
 SCP_LEVEL = const(0x33)
+SCP_LEVELS = b"\x01\x03\x11\x13\x33"
+SCP_C_DECRYPTION = const(0x02)
+SCP_R_MAC = const(0x10)
+SCP_R_ENCRYPTION = const(0x20)
+SLOW_AFTER = const(3)
+WRONG_MAX = const(10)
 KEY_TYPE_AES = const(0x88)
 KVN_TRANSPORT = const(0xFF)
 KVN_FIRM_MAX = const(0x7F)
@@ -127,6 +135,7 @@ SW_FLASH = const(0x6581)
 SW_LENGTH = const(0x6700)
 SW_NO_CHAINING = const(0x6884)
 SW_SECURITY = const(0x6982)
+SW_BLOCKED = const(0x6983)
 SW_NO_CREDENTIAL = const(0x6984)
 SW_CONDITIONS = const(0x6985)
 SW_SECURE_MESSAGING = const(0x6988)

@@ -53,7 +53,8 @@ _MEANING = {
     StatusWord.FLASH_FAILURE: "its flash failed; nothing was changed",
     StatusWord.WRONG_LENGTH: "wrong length",
     StatusWord.SECURITY_NOT_SATISFIED: "it asks for a secure channel with the right keys",
-    StatusWord.BLOCKED: "authentication is blocked",
+    StatusWord.BLOCKED: "too many tries with wrong keys; it takes the next ones when it has been "
+    "out of its dock",
     StatusWord.NO_SUCH_CREDENTIAL: "it holds no such credential",
     StatusWord.CONDITIONS_NOT_SATISFIED: "no press came, or its life cycle forbids it",
     StatusWord.SECURE_MESSAGING_INCORRECT: "a message was damaged or forged",

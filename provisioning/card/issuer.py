@@ -182,6 +182,8 @@ class IssuerSession:
         if answer != bytes((key_version,)) + b"".join(key.check_value for key in keys):
             raise BadInputError("The card confirmed other keys than it was sent.")
 
-    def set_status(self, state: LifeCycle) -> None:
+    def set_status(self, state: LifeCycle, waiting: Waiting | None = None) -> None:
+        """waiting: a card in service is wiped with a press only."""
         command = CommandApdu(0x80, 0xF0, 0x80, state)
-        self._transmitter.transmit(command).require(f"enter life cycle {state.name}")
+        response = self._transmitter.transmit(command, waiting)
+        response.require(f"enter life cycle {state.name}")

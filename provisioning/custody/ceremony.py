@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
 from tallystick.provisioning.custody.interface import KeyDescription
-from tallystick.provisioning.custody.keyfile import KeyRing, ring_from_json, ring_to_json
+from tallystick.provisioning.custody.keyfile import KeyRing, ring_from_plain, ring_to_json
 
 FORMAT = b"tallystick station backup 1\n"
 _FIRST_LINE = 64  # bytes, at most
@@ -63,13 +63,13 @@ def restore(content: bytes, shares: tuple[str, str]) -> KeyRing:
         raise BadInputError("The file is no backup of a station's keys.")
     nonce, sealed = content[len(FORMAT) : len(FORMAT) + 12], content[len(FORMAT) + 12 :]
     try:
-        plain = AESGCM(_join(first, second)).decrypt(nonce, sealed, FORMAT)
+        plain = bytearray(AESGCM(_join(first, second)).decrypt(nonce, sealed, FORMAT))
     except (InvalidTag, ValueError):
         raise BadInputError(
             "The two shares do not open this backup, or it was changed.",
             todo="Check that shares and file are from the same ceremony.",
         ) from None
-    return ring_from_json(json.loads(plain))
+    return ring_from_plain(plain)
 
 
 def write_share(number: int, value: bytes) -> str:

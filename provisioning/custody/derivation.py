@@ -16,30 +16,32 @@ from tallystick.provisioning.card.scp03 import (
     derivation_message,
 )
 
+Key = bytes | memoryview
 
-def aes_cmac(key: bytes, message: bytes) -> bytes:
+
+def aes_cmac(key: Key, message: bytes) -> bytes:
     """AES-CMAC, RFC 4493 (and its 192- and 256-bit forms); 16 bytes."""
     mac = CMAC(AES(key))
     mac.update(message)
     return mac.finalize()
 
 
-def aes_cbc(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
+def aes_cbc(key: Key, iv: bytes, plaintext: bytes) -> bytes:
     cipher = Cipher(AES(key), CBC(iv)).encryptor()
     return cipher.update(plaintext) + cipher.finalize()
 
 
-def aes_cbc_decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
+def aes_cbc_decrypt(key: Key, iv: bytes, ciphertext: bytes) -> bytes:
     cipher = Cipher(AES(key), CBC(iv)).decryptor()
     return cipher.update(ciphertext) + cipher.finalize()
 
 
-def aes_block(key: bytes, block: bytes) -> bytes:
+def aes_block(key: Key, block: bytes) -> bytes:
     """AES of a single block (CBC with a zero IV is just that)."""
     return aes_cbc(key, bytes(BLOCK), block)
 
 
-def check_value(key: bytes) -> bytes:
+def check_value(key: Key) -> bytes:
     """Key check value of an AES key: 3 bytes of the encryption of sixteen 01 bytes."""
     return aes_block(key, b"\x01" * BLOCK)[:3]
 

@@ -64,7 +64,8 @@ class Seed(Sealed, Protocol):
         """IV ‖ AES-128-CBC with PKCS #7 padding, under the pre-shared key of the server."""
 
     def for_journal(self, context: bytes) -> bytes:
-        """Sealed for the station's own journal, bound to `context`."""
+        """Sealed for the station's own journal, bound to `context`; empty where the custody
+        reopens none."""
 
     def wipe(self) -> None: ...
 
@@ -84,6 +85,11 @@ class Custody(Protocol):
     def exports_seeds(self) -> bool:
         """Whether `open_for_export` works at all."""
 
+    @property
+    def reopens_seeds(self) -> bool:
+        """Whether `reopen_seed` works at all. Where it does not, a card that stopped before its
+        registration is given another seed."""
+
     def describe(self) -> list[KeyDescription]: ...
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> ChannelKeys:
@@ -100,7 +106,7 @@ class Custody(Protocol):
 
     def reopen_seed(self, sealed: bytes, context: bytes) -> Seed:
         """The seed that `Seed.for_journal` sealed. Raises BadInputError when it was changed, moved
-        to another context, or sealed by another station."""
+        to another context, or sealed by another station; RefusedError where none is reopened."""
 
     def server(self) -> ServerCredential: ...
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ FORMAT = "tallystick station keys 1"
 MASTER_SIZE = 16
 MAX_VERSION = 0x7F
 JOURNAL_KEY_SIZE = 32  # half to wrap seeds, half to bind them to their card
+_HEX_STRING = re.compile(rb'"([0-9a-f]{32,})"')
+_NIBBLES = b"0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,15 @@ class KeyRing:
             )
         return self._server
 
+    def secrets(self) -> list[Secret]:
+        """Every secret in it."""
+        server = self._server
+        others = [] if server is None else [server.token, server.pre_shared_key]
+        return [self.transport_master, self.journal_key, *self.firm.values(), *others]
+
     def wipe(self) -> None:
-        for key in (self.transport_master, self.journal_key, *self.firm.values()):
+        for key in self.secrets():
             key.wipe()
-        if self._server is not None:
-            self._server.token.wipe()
-            self._server.pre_shared_key.wipe()
 
 
 def save(path: Path, ring: KeyRing, passphrase: str, *, replace: bool) -> None:
@@ -104,7 +110,10 @@ def load(path: Path, passphrase: str) -> KeyRing:
     plain = unseal(
         path, passphrase, FORMAT, name="key file of a station", make="tally station keys create"
     )
-    return ring_from_json(json.loads(plain))
+    ring = ring_from_plain(plain)
+    for key in ring.secrets():
+        key.keep_in_memory()
+    return ring
 
 
 def ring_to_json(ring: KeyRing) -> dict[str, Any]:
@@ -127,18 +136,42 @@ def ring_to_json(ring: KeyRing) -> dict[str, Any]:
     }
 
 
-def ring_from_json(value: dict[str, Any]) -> KeyRing:
-    firm = {int(version): Secret(bytes.fromhex(key)) for version, key in value["firm"].items()}
+def ring_from_plain(plain: bytearray) -> KeyRing:
+    """What `ring_to_json` gave, in the clear. The buffer is zeroed: keys go from it into theirs,
+    and Python's strings, which nobody can zero, never have them."""
+    keys = _take_keys(plain)
+    value = json.loads(bytes(plain))
+    plain[:] = bytes(len(plain))
+    firm = {int(version): keys[int(at)] for version, at in value["firm"].items()}
     ring = KeyRing(
-        Secret(bytes.fromhex(value["transport_master"])),
+        keys[int(value["transport_master"])],
         firm,
         value["firm_version"],
         value["development"],
-        Secret(bytes.fromhex(value["journal_key"])),
+        keys[int(value["journal_key"])],
     )
-    if value["server"]:
-        ring.enroll(parse_credential(value["server"]["url"], value["server"]))
+    server = value["server"]
+    if server:
+        token = Secret(server["token"].encode())
+        psk = keys[int(server["psk"])]
+        ring.enroll(ServerSecrets(server["url"], server["id"], server["role"], token, psk))
     return ring
+
+
+def _take_keys(plain: bytearray) -> list[Secret]:
+    """The keys in a JSON text: each string of at least 32 hex digits. In their place the text has
+    their number in the list, with as many digits."""
+    keys: list[Secret] = []
+    for found in list(_HEX_STRING.finditer(plain)):
+        start, end = found.span(1)
+        key = bytearray((end - start) // 2)
+        for at in range(len(key)):
+            high, low = plain[start + 2 * at], plain[start + 2 * at + 1]
+            key[at] = _NIBBLES.index(high) << 4 | _NIBBLES.index(low)
+        plain[start:end] = b"%0*d" % (end - start, len(keys))
+        keys.append(Secret(key))
+        key[:] = bytes(len(key))
+    return keys
 
 
 def parse_credential(url: str, value: Any) -> ServerSecrets:

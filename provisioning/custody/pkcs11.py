@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.secret import Secret
@@ -37,18 +37,19 @@ from tallystick.provisioning.custody.interface import (
     KeyDescription,
     ServerCredential,
     UnknownKeyError,
-    journal_was_changed,
 )
 from tallystick.provisioning.custody.pkcs11_token import (
     AES_BITS,
-    JOURNAL_MAC,
-    JOURNAL_WRAP,
     PRE_SHARED_KEY,
     SERVER,
     TRANSPORT,
+    Constants,
     Uri,
+    find_key,
+    find_token,
     firm_label,
     open_session,
+    read_constants,
     read_data,
 )
 
@@ -89,43 +90,40 @@ def _xor(*blocks: bytes) -> bytes:
 
 
 class Pkcs11Custody:
-    """Implements custody.interface.Custody over a token. Safe for several threads: one session,
-    one operation at a time."""
+    """Implements custody.interface.Custody over a token. Safe for several threads: one operation
+    at a time. The login lasts as long as the custody is open; what belongs to a card lives in a
+    session of its own, and ends with it."""
 
     exports_seeds = False
+    reopens_seeds = False
 
     def __init__(self, uri: Uri, pin: str) -> None:
         """Log in. Raises BadInputError for a wrong PIN, a missing token or missing keys."""
         self._lock = threading.RLock()
-        self._session = open_session(uri, pin)
+        self._token = find_token(uri)
+        self._login = open_session(uri, pin)
         with self.locked():
-            self._masters = self._find_masters()
-            server = read_data(self._session, SERVER)
+            self._constants = self._find_constants()
+            server = read_data(self._login, SERVER)
             self._server = None if server is None else json.loads(server)
 
-    def _find_masters(self) -> dict[int, Any]:
-        masters = {TRANSPORT_KEYS: self._find(TRANSPORT)}
-        for version in range(1, 0x80):
-            key = self._find(firm_label(version))
+    def _find_constants(self) -> dict[int, Constants]:
+        """Per version of the masters on the token."""
+        found = {}
+        for version in (TRANSPORT_KEYS, *range(1, 0x80)):
+            label = _master_label(version)
+            key = find_key(self._login, label)
             if key is not None:
-                masters[version] = key
-        if masters[TRANSPORT_KEYS] is None or len(masters) < 2:
+                found[version] = read_constants(self._login, label) or _encrypted(key)
+        if TRANSPORT_KEYS not in found or len(found) < 2:
             raise BadInputError(
                 "The token holds no station keys.", todo="Run `tally station keys create`."
             )
-        return masters
-
-    def _find(self, label: str) -> Any | None:
-        found = list(
-            self._session.get_objects(
-                {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
-            )
-        )
-        return found[0] if found else None
+        return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else uses the session meanwhile. Module errors become BadInputError."""
+        """Nobody else uses the module meanwhile. Its errors become BadInputError."""
         with self._lock:
             try:
                 yield
@@ -135,75 +133,61 @@ class Pkcs11Custody:
                     todo="Check that it is connected and logged in, then resume.",
                 ) from None
 
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        """A session for one act: what is made in it ends with it."""
+        with self.locked(), self._token.open(rw=True) as session:
+            yield session
+
+    @contextmanager
+    def _session_to_keep(self) -> Iterator[Any]:
+        """A session that its user closes, unless this fails."""
+        with self.locked():
+            session = self._token.open(rw=True)
+            try:
+                yield session
+            except BaseException:
+                session.close()
+                raise
+
     @property
     def firm_version(self) -> int:
-        return max(version for version in self._masters if version != TRANSPORT_KEYS)
+        return max(version for version in self._constants if version != TRANSPORT_KEYS)
 
     def describe(self) -> list[KeyDescription]:
-        with self.locked():
-            return [
-                KeyDescription(
-                    "transport" if version == TRANSPORT_KEYS else "firm",
-                    version,
-                    self._check_value(key).hex(),
-                    version in (TRANSPORT_KEYS, self.firm_version),
-                )
-                for version, key in self._masters.items()
-            ]
+        return [
+            KeyDescription(
+                "transport" if version == TRANSPORT_KEYS else "firm",
+                version,
+                constants.check_value.hex(),
+                version in (TRANSPORT_KEYS, self.firm_version),
+            )
+            for version, constants in self._constants.items()
+        ]
 
-    def _check_value(self, key: Any) -> bytes:
-        value: bytes = key.encrypt(b"\x01" * BLOCK, mechanism=Mechanism.AES_ECB)
-        return value[:3]
-
-    def _master(self, version: int) -> Any:
-        if version not in self._masters:
-            raise UnknownKeyError(version)
-        return self._masters[version]
-
-    def _derive(
-        self, key: Any, message: bytes, template: dict[Attribute, Any], bits: int = AES_BITS
+    def _static(
+        self, session: Any, version: int, name: str, data: bytes, template: dict[Attribute, Any]
     ) -> Any:
-        """The CMAC of `message` (whole blocks) under `key`, as a key object."""
-        subkey = _double(key.encrypt(bytes(BLOCK), mechanism=Mechanism.AES_ECB))
-        chain = bytes(BLOCK)
-        for at in range(0, len(message) - BLOCK, BLOCK):
-            block = _xor(message[at : at + BLOCK], chain)
-            chain = key.encrypt(block, mechanism=Mechanism.AES_ECB)
-        return self._ecb_derive(key, _xor(message[-BLOCK:], chain, subkey), template, bits)
-
-    def _ecb_derive(
-        self,
-        key: Any,
-        data: bytes,
-        template: dict[Attribute, Any],
-        bits: int,
-        kind: KeyType = KeyType.AES,
-    ) -> Any:
-        return key.derive_key(
-            kind,
-            bits,
-            mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
-            mechanism_param=data,
-            template=template,
-        )
-
-    def _static(self, version: int, name: str, data: bytes, template: dict[Attribute, Any]) -> Any:
         """A card's static key by KDF3: its message is just one block."""
+        if version not in self._constants:
+            raise UnknownKeyError(version)
         message = bytes((1, 0, 0, 0, _STATIC[name], 0)) + data
-        return self._derive(self._master(version), message, template)
+        master = _need(session, _master_label(version))
+        subkey = _double(self._constants[version].zeros)
+        return _ecb_derive(master, _xor(message, subkey), template, AES_BITS)
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> Pkcs11ChannelKeys:
-        with self.locked():
-            version, data = update.key_version, update.diversification_data
-            enc = self._static(version, "enc", data, _STATIC_KEY)
-            mac = self._static(version, "mac", data, _STATIC_KEY)
+        version, data = update.key_version, update.diversification_data
+        with self._session_to_keep() as session:
+            enc = self._static(session, version, "enc", data, _STATIC_KEY)
+            mac = self._static(session, version, "mac", data, _STATIC_KEY)
 
             def session_key(static: Any, constant: int, template: dict[Attribute, Any]) -> Any:
-                message = derivation_message(constant, AES_BITS, context)
-                return self._derive(static, message, template)
+                return _derive(static, derivation_message(constant, AES_BITS, context), template)
 
             keys = Pkcs11ChannelKeys(
                 self,
+                session,
                 session_key(enc, DERIVE_S_ENC, _CIPHER_KEY),
                 session_key(mac, DERIVE_S_MAC, _MAC_KEY),
                 session_key(mac, DERIVE_S_RMAC, _MAC_KEY),
@@ -215,67 +199,37 @@ class Pkcs11Custody:
     def firm_keys(
         self, card_version: int, diversification_data: bytes
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
-        with self.locked():
-            dek = self._static(card_version, "dek", diversification_data, _STATIC_KEY | _CIPHER_KEY)
-            try:
-                enc, mac, new_dek = (
-                    self._wrapped(dek, name, diversification_data) for name in _STATIC
-                )
-            finally:
-                dek.destroy()
+        with self._session() as session:
+            template = _STATIC_KEY | _CIPHER_KEY
+            dek = self._static(session, card_version, "dek", diversification_data, template)
+            enc, mac, new_dek = (
+                self._wrapped(session, dek, name, diversification_data) for name in _STATIC
+            )
             return enc, mac, new_dek
 
-    def _wrapped(self, dek: Any, name: str, data: bytes) -> WrappedKey:
+    def _wrapped(self, session: Any, dek: Any, name: str, data: bytes) -> WrappedKey:
         template = _WRAPPABLE | {Attribute.ENCRYPT: True}
-        key = self._static(self.firm_version, name, data, template)
-        try:
-            return WrappedKey(cbc_wrap(dek, bytes(BLOCK), key), self._check_value(key))
-        finally:
-            key.destroy()
+        key = self._static(session, self.firm_version, name, data, template)
+        return WrappedKey(cbc_wrap(dek, bytes(BLOCK), key), _encrypted(key).check_value)
 
     def new_seed(self, serial: str, card_entropy: bytes) -> Pkcs11Seed:
         """A random key of the module, as a pseudo-random function over the card's entropy."""
         data = hashlib.sha256(b"tallystick seed 1 " + serial.encode() + card_entropy).digest()
-        with self.locked():
+        with self._session_to_keep() as session:
             template = _SESSION_ONLY | {Attribute.DERIVE: True}
-            fresh = self._session.generate_key(KeyType.AES, 256, template=template)
-            try:
-                seed = self._ecb_derive(
-                    fresh,
-                    data,
-                    _WRAPPABLE | {Attribute.SIGN: True},
-                    _SEED_BITS,
-                    KeyType.GENERIC_SECRET,
-                )
-            finally:
-                fresh.destroy()
-        return Pkcs11Seed(self, seed)
-
-    def seal(self, seed: Any, context: bytes) -> bytes:
-        """AES key wrap (RFC 3394) ‖ AES-CMAC over it and `context`."""
-        with self.locked():
-            wrapped: bytes = self._need(JOURNAL_WRAP).wrap_key(
-                seed, mechanism=Mechanism.AES_KEY_WRAP
+            fresh = session.generate_key(KeyType.AES, 256, template=template)
+            seed = _ecb_derive(
+                fresh,
+                data,
+                _WRAPPABLE | {Attribute.SIGN: True},
+                _SEED_BITS,
+                KeyType.GENERIC_SECRET,
             )
-            return wrapped + self._journal_mac(wrapped + context)
-
-    def _journal_mac(self, message: bytes) -> bytes:
-        tag: bytes = self._need(JOURNAL_MAC).sign(message, mechanism=Mechanism.AES_CMAC)
-        return tag
+            fresh.destroy()
+            return Pkcs11Seed(self, session, seed)
 
     def reopen_seed(self, sealed: bytes, context: bytes) -> Pkcs11Seed:
-        wrapped, tag = sealed[:-BLOCK], sealed[-BLOCK:]
-        with self.locked():
-            if not secrets.compare_digest(self._journal_mac(wrapped + context), tag):
-                raise journal_was_changed()
-            seed = self._need(JOURNAL_WRAP).unwrap_key(
-                ObjectClass.SECRET_KEY,
-                KeyType.GENERIC_SECRET,
-                wrapped,
-                mechanism=Mechanism.AES_KEY_WRAP,
-                template=_WRAPPABLE | {Attribute.SIGN: True},
-            )
-        return Pkcs11Seed(self, seed)
+        raise _never_in_the_clear()
 
     def server(self) -> ServerCredential:
         if self._server is None:
@@ -289,35 +243,77 @@ class Pkcs11Custody:
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         iv = secrets.token_bytes(BLOCK)
         size = BLOCK - len(plaintext) % BLOCK
-        with self.locked():
-            return iv + cbc(self._need(PRE_SHARED_KEY), iv, plaintext + bytes((size,)) * size)
+        with self._session() as session:
+            key = _need(session, PRE_SHARED_KEY)
+            return iv + cbc(key, iv, plaintext + bytes((size,)) * size)
 
-    def wrap_for_server(self, seed: Any) -> bytes:
+    def wrap_for_server(self, session: Any, seed: Any) -> bytes:
         iv = secrets.token_bytes(BLOCK)
         with self.locked():
-            key = self._need(PRE_SHARED_KEY)
+            key = _need(session, PRE_SHARED_KEY)
             wrapped = cbc_wrap(key, iv, seed)
             return iv + wrapped + cbc(key, wrapped[-BLOCK:], _PADDING)
 
-    def _need(self, label: str) -> Any:
-        key = self._find(label)
-        if key is None:
-            raise BadInputError(
-                f"The token has no key {label!r}.",
-                todo="Run `tally station enroll` or `tally station keys create`.",
-            )
-        return key
-
     def open_for_export(self, sealed: bytes) -> Secret:
-        raise RefusedError(
-            "Seeds never leave the key module in the clear.",
-            kept="The card has no seed that anybody needs.",
-            todo="Use the server, or PSKC containers (--registry pskc:FOLDER).",
-        )
+        raise _never_in_the_clear()
 
     def close(self) -> None:
         with self._lock:
-            self._session.close()
+            self._login.close()
+
+
+def _master_label(version: int) -> str:
+    return TRANSPORT if version == TRANSPORT_KEYS else firm_label(version)
+
+
+def _never_in_the_clear() -> RefusedError:
+    return RefusedError(
+        "Seeds never leave the key module in the clear.",
+        kept="The card has no seed that anybody needs.",
+        todo="Use the server, or PSKC containers (--registry pskc:FOLDER).",
+    )
+
+
+def _need(session: Any, label: str) -> Any:
+    key = find_key(session, label)
+    if key is None:
+        raise BadInputError(
+            f"The token has no key {label!r}.",
+            todo="Run `tally station enroll` or `tally station keys create`.",
+        )
+    return key
+
+
+def _encrypted(key: Any) -> Constants:
+    """Of a key that may encrypt: a card's, or a master of an older ceremony."""
+    zeros = key.encrypt(bytes(BLOCK), mechanism=Mechanism.AES_ECB)
+    return Constants(zeros, key.encrypt(b"\x01" * BLOCK, mechanism=Mechanism.AES_ECB))
+
+
+def _derive(key: Any, message: bytes, template: dict[Attribute, Any]) -> Any:
+    """The CMAC of `message` (whole blocks) under `key`, as a key object."""
+    subkey = _double(key.encrypt(bytes(BLOCK), mechanism=Mechanism.AES_ECB))
+    chain = bytes(BLOCK)
+    for at in range(0, len(message) - BLOCK, BLOCK):
+        block = _xor(message[at : at + BLOCK], chain)
+        chain = key.encrypt(block, mechanism=Mechanism.AES_ECB)
+    return _ecb_derive(key, _xor(message[-BLOCK:], chain, subkey), template, AES_BITS)
+
+
+def _ecb_derive(
+    key: Any,
+    data: bytes,
+    template: dict[Attribute, Any],
+    bits: int,
+    kind: KeyType = KeyType.AES,
+) -> Any:
+    return key.derive_key(
+        kind,
+        bits,
+        mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+        mechanism_param=data,
+        template=template,
+    )
 
 
 def cbc(key: Any, iv: bytes, plaintext: bytes) -> bytes:
@@ -335,8 +331,8 @@ def cbc_wrap(key: Any, iv: bytes, wrapped: Any) -> bytes:
 class Pkcs11ChannelKeys:
     """Session keys inside the module. Implements card.keys.ChannelKeys."""
 
-    def __init__(self, custody: Pkcs11Custody, enc: Any, mac: Any, rmac: Any) -> None:
-        self._custody = custody
+    def __init__(self, custody: Pkcs11Custody, session: Any, enc: Any, mac: Any, rmac: Any) -> None:
+        self._custody, self._session = custody, session
         self._enc, self._mac, self._rmac = enc, mac, rmac
 
     def mac(self, message: bytes) -> bytes:
@@ -374,8 +370,7 @@ class Pkcs11ChannelKeys:
 
     def close(self) -> None:
         with self._custody.locked():
-            for key in (self._enc, self._mac, self._rmac):
-                key.destroy()
+            self._session.close()
 
 
 _HMAC = {
@@ -390,8 +385,8 @@ class Pkcs11Seed:
 
     size = SEED_SIZE
 
-    def __init__(self, custody: Pkcs11Custody, handle: Any) -> None:
-        self._custody = custody
+    def __init__(self, custody: Pkcs11Custody, session: Any, handle: Any) -> None:
+        self._custody, self._session = custody, session
         self.handle = handle
 
     def codes(self, first: int, count: int, kind: CodeKind) -> list[str]:
@@ -406,11 +401,12 @@ class Pkcs11Seed:
         return str(number % 10**kind.digits).zfill(kind.digits)
 
     def for_server(self) -> bytes:
-        return self._custody.wrap_for_server(self.handle)
+        return self._custody.wrap_for_server(self._session, self.handle)
 
     def for_journal(self, context: bytes) -> bytes:
-        return self._custody.seal(self.handle, context)
+        """Nothing: a key that could open it again could open it for anybody who is logged in."""
+        return b""
 
     def wipe(self) -> None:
         with self._custody.locked():
-            self.handle.destroy()
+            self._session.close()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, ObjectClass
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.keyfile import MAX_VERSION, ServerSecrets
@@ -17,21 +19,51 @@ PKCS11_SCHEME = "pkcs11:"
 AES_BITS = 128
 TRANSPORT = "tally transport master"
 PRE_SHARED_KEY = "tally server pre-shared key"
-JOURNAL_WRAP = "tally journal wrapping key"
-JOURNAL_MAC = "tally journal MAC key"
 SERVER = "tally server"
+_BLOCK = 16
+_PROBES = bytes(_BLOCK), b"\x01" * _BLOCK  # what constants of a master are encryptions of
 
+# A right that is not named here is not held, and cannot be given later: neither by changing the
+# object nor by a copy of it.
 _TOKEN_KEY = {
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
     Attribute.EXTRACTABLE: False,
+    Attribute.MODIFIABLE: False,
+    Attribute.COPYABLE: False,
+    Attribute.ENCRYPT: False,
+    Attribute.DECRYPT: False,
+    Attribute.SIGN: False,
+    Attribute.VERIFY: False,
+    Attribute.WRAP: False,
+    Attribute.UNWRAP: False,
+    Attribute.DERIVE: False,
 }
-_MASTER = _TOKEN_KEY | {Attribute.ENCRYPT: True, Attribute.DERIVE: True}
+_MASTER = _TOKEN_KEY | {Attribute.DERIVE: True}
+_READABLE = {
+    Attribute.TOKEN: False,
+    Attribute.SENSITIVE: False,
+    Attribute.EXTRACTABLE: True,
+}
 
 
 def firm_label(version: int) -> str:
     return f"tally firm master {version:02X}"
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What is known of a master since its ceremony, so that nobody needs to encrypt with it: the
+    encryption of sixteen 00 bytes (of which a CMAC takes its subkey, RFC 4493 section 2.3), and of
+    sixteen 01 bytes (of which the check value is the first three)."""
+
+    zeros: bytes
+    ones: bytes
+
+    @property
+    def check_value(self) -> bytes:
+        return self.ones[:3]
 
 
 @dataclass(frozen=True)
@@ -55,11 +87,24 @@ class Uri:
         return cls(unquote(fields["token"]), module)
 
 
+def find_token(uri: Uri) -> Any:
+    """Raises BadInputError."""
+    with _spoken(uri):
+        return pkcs11.lib(uri.module).get_token(token_label=uri.token)
+
+
 def open_session(uri: Uri, pin: str) -> Any:
     """A read-write session on the token, logged in. Raises BadInputError."""
-    try:
-        token = pkcs11.lib(uri.module).get_token(token_label=uri.token)
+    token = find_token(uri)
+    with _spoken(uri):
         return token.open(user_pin=pin, rw=True)
+
+
+@contextmanager
+def _spoken(uri: Uri) -> Iterator[None]:
+    """The module's errors, in words."""
+    try:
+        yield
     except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange):
         raise BadInputError(f"The PIN does not open the token {uri.token!r}.") from None
     except pkcs11.PinLocked:
@@ -90,10 +135,8 @@ def create_keys(uri: Uri, pin: str, factory_master: bytes) -> None:
             )
         _import(session, TRANSPORT, factory_master, _MASTER)
         _generate(session, firm_label(1), _MASTER)
-        _generate(
-            session, JOURNAL_WRAP, _TOKEN_KEY | {Attribute.WRAP: True, Attribute.UNWRAP: True}
-        )
-        _generate(session, JOURNAL_MAC, _TOKEN_KEY | {Attribute.SIGN: True})
+        for label in (TRANSPORT, firm_label(1)):
+            _note_constants(session, label)
 
 
 def rotate(uri: Uri, pin: str) -> int:
@@ -108,7 +151,9 @@ def rotate(uri: Uri, pin: str) -> int:
         ]
         if not versions or versions[-1] == MAX_VERSION:
             raise BadInputError("The token has no firm master to follow, or 7F was reached.")
-        _generate(session, firm_label(versions[-1] + 1), _MASTER)
+        label = firm_label(versions[-1] + 1)
+        _generate(session, label, _MASTER)
+        _note_constants(session, label)
         return versions[-1] + 1
 
 
@@ -123,15 +168,52 @@ def enroll(uri: Uri, pin: str, server: ServerSecrets) -> None:
         template = _TOKEN_KEY | {Attribute.ENCRYPT: True, Attribute.WRAP: True}
         _import(session, PRE_SHARED_KEY, server.pre_shared_key.reveal(), template)
         value = {"url": server.url, "id": server.id, "token": server.token.reveal().decode()}
-        session.create_object(
-            {
-                Attribute.CLASS: ObjectClass.DATA,
-                Attribute.LABEL: SERVER,
-                Attribute.TOKEN: True,
-                Attribute.PRIVATE: True,
-                Attribute.VALUE: json.dumps(value).encode(),
-            }
+        _write_data(session, SERVER, json.dumps(value).encode())
+
+
+def find_key(session: Any, label: str) -> Any | None:
+    """The secret key of that label, in this session."""
+    wanted = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}
+    return next(iter(list(session.get_objects(wanted))), None)
+
+
+def read_constants(session: Any, label: str) -> Constants | None:
+    """Of the master of that label; None: its ceremony was before they were kept."""
+    value = read_data(session, _constants_label(label))
+    return None if value is None else Constants(value[:_BLOCK], value[_BLOCK:])
+
+
+def _note_constants(session: Any, label: str) -> None:
+    """As derived keys that are read and dropped: the master may not encrypt."""
+    master, value = find_key(session, label), b""
+    assert master is not None
+    for probe in _PROBES:
+        derived = master.derive_key(
+            KeyType.GENERIC_SECRET,
+            AES_BITS,
+            mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+            mechanism_param=probe,
+            template=_READABLE,
         )
+        value += derived[Attribute.VALUE]
+        derived.destroy()
+    _write_data(session, _constants_label(label), value)
+
+
+def _constants_label(label: str) -> str:
+    return f"{label}, constants"
+
+
+def _write_data(session: Any, label: str, value: bytes) -> None:
+    session.create_object(
+        {
+            Attribute.CLASS: ObjectClass.DATA,
+            Attribute.LABEL: label,
+            Attribute.TOKEN: True,
+            Attribute.PRIVATE: True,
+            Attribute.VALUE: value,
+        }
+    )
 
 
 def read_data(session: Any, label: str) -> bytes | None:

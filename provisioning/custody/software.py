@@ -68,6 +68,7 @@ class SoftwareCustody:
     """Implements custody.interface.Custody over a key ring."""
 
     exports_seeds = True
+    reopens_seeds = True
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
@@ -83,14 +84,14 @@ class SoftwareCustody:
 
     def _description(self, name: str, version: int, key: Secret) -> KeyDescription:
         current = version in (TRANSPORT_KEYS, self.firm_version)
-        return KeyDescription(name, version, check_value(key.reveal()).hex(), current)
+        return KeyDescription(name, version, check_value(key.view()).hex(), current)
 
-    def _master(self, version: int) -> bytes:
+    def _master(self, version: int) -> memoryview:
         if version == TRANSPORT_KEYS:
-            return self._ring.transport_master.reveal()
+            return self._ring.transport_master.view()
         if version not in self._ring.firm:
             raise UnknownKeyError(version)
-        return self._ring.firm[version].reveal()
+        return self._ring.firm[version].view()
 
     def channel_keys(self, update: InitializeUpdate, context: bytes) -> SoftwareChannelKeys:
         master = self._master(update.key_version)
@@ -127,8 +128,8 @@ class SoftwareCustody:
             raise journal_was_changed()
         return SoftwareSeed(Secret(aes_key_unwrap_with_padding(wrap, wrapped)), self)
 
-    def _journal_keys(self) -> tuple[bytes, bytes]:
-        key = self._ring.journal_key.reveal()
+    def _journal_keys(self) -> tuple[memoryview, memoryview]:
+        key = self._ring.journal_key.view()
         return key[:BLOCK], key[BLOCK:]
 
     def server(self) -> ServerCredential:
@@ -138,11 +139,11 @@ class SoftwareCustody:
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         padder = padding.PKCS7(8 * BLOCK).padder()
         iv = secrets.token_bytes(BLOCK)
-        key = self._ring.require_server().pre_shared_key.reveal()
+        key = self._ring.require_server().pre_shared_key.view()
         return iv + aes_cbc(key, iv, padder.update(plaintext) + padder.finalize())
 
     def open_for_export(self, sealed: bytes) -> Secret:
-        key = self._ring.require_server().pre_shared_key.reveal()
+        key = self._ring.require_server().pre_shared_key.view()
         unpadder = padding.PKCS7(8 * BLOCK).unpadder()
         padded = aes_cbc_decrypt(key, sealed[:BLOCK], sealed[BLOCK:])
         return Secret(unpadder.update(padded) + unpadder.finalize())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.process import shut_in
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.keyfile import KeyRing, ServerSecrets
@@ -88,7 +89,8 @@ class TokenStore:
 
 
 def key_store(where: str) -> KeyStore:
-    """The store that a path or a PKCS #11 URI names."""
+    """The store that a path or a PKCS #11 URI names. From here on the process is shut in."""
+    shut_in()
     if where.startswith(PKCS11_SCHEME):
         return TokenStore(where)
     return FileStore(Path(where))

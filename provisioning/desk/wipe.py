@@ -67,7 +67,7 @@ def retire_and_wipe(
         serial = _in_service(channel)
         if known is None or known.serial != serial or known.where is not Where.RETIRED:
             _retire(channel, serial, desk, known, prove, waiting)
-        _wipe(channel, serial)
+        _wipe(channel, serial, waiting)
     finally:
         channel.close()
     _check(connection, serial)
@@ -118,9 +118,18 @@ def _code(channel: SecureChannel, serial: str, waiting: Waiting | None) -> str:
         raise
 
 
-def _wipe(channel: SecureChannel, serial: str) -> None:
+def _wipe(channel: SecureChannel, serial: str, waiting: Waiting | None) -> None:
+    """With a press of its own: nothing that the card did before was a consent to this."""
     try:
-        IssuerSession(channel).set_status(LifeCycle.TERMINATED)
+        IssuerSession(channel).set_status(LifeCycle.TERMINATED, waiting)
+    except CardRefusedError as error:
+        if error.sw != StatusWord.CONDITIONS_NOT_SATISFIED:
+            raise _not_wiped(serial, error.what) from None
+        raise RefusedError(
+            f"Card {serial} was not wiped: nobody pressed its button when it asked.",
+            kept="The server has retired it: no code of it is accepted any more.",
+            todo="Repeat the command and press. With a broken button, cut the card's chip in two.",
+        ) from None
     except TallyError as error:
         raise _not_wiped(serial, error.what) from None
 

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.formats import number_of
+from tallystick.common.process import shut_in
 from tallystick.common.secret import Secret
 
 FORMAT = "tallystick-server-keys/1"
@@ -167,7 +168,8 @@ def load_or_create(path: Path) -> ServerKeyRing:
 
 
 def load(path: Path) -> ServerKeyRing:
-    """Read the key file. Raises KeyFileError."""
+    """Read the key file. From here on the process is shut in. Raises KeyFileError."""
+    shut_in()
     return _parse(_read_private(path), path)
 
 

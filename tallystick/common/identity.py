@@ -28,7 +28,7 @@ _SERIAL = re.compile(r"[0-9A-Z]{10}")
 DEVELOPMENT_MASTER = bytes.fromhex("404142434445464748494a4b4c4d4e4f")
 
 
-def kdf3(master: bytes, kdd: bytes, size: int = 16) -> tuple[bytes, bytes, bytes]:
+def kdf3(master: bytes | memoryview, kdd: bytes, size: int = 16) -> tuple[bytes, bytes, bytes]:
     """Static keys ENC, MAC and DEK of `size` bytes for the 10-byte key diversification data `kdd`.
 
     GlobalPlatform KDF3 (counter mode, AES-CMAC): block j of key n is

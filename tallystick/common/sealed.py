@@ -22,6 +22,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
 
 COST = {"time": 3, "memory_kib": 65_536, "lanes": 4}
+_TAG_SIZE = 16
 # A manipulated file must not exhaust the computer.
 _MOST = {"time": 64, "memory_kib": 1 << 21, "lanes": 16}
 
@@ -38,9 +39,9 @@ def seal(plain: bytes, passphrase: str, clear: dict[str, Any]) -> bytes:
     return json.dumps({**header, "sealed": _text(sealed)}, indent=2).encode() + b"\n"
 
 
-def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> bytes:
-    """The secret in a file whose `format` is `form`. name: what such a file is called; make: the
-    command that makes one.
+def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> bytearray:
+    """The secret in a file whose `format` is `form`, in a buffer that the caller zeroes. name: what
+    such a file is called; make: the command that makes one.
 
     Raises BadInputError for a wrong passphrase, a damaged or changed file, or one that others may
     read; NewerStateError for a later format.
@@ -69,7 +70,9 @@ def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> b
             f"{path} is no {name}, or it is damaged.", todo="Restore it from its backup."
         ) from None
     try:
-        return AESGCM(key).decrypt(nonce, sealed, _associated(header))
+        plain = bytearray(len(sealed) - _TAG_SIZE)
+        AESGCM(key).decrypt_into(nonce, sealed, _associated(header), plain)
+        return plain
     except (InvalidTag, ValueError):
         raise BadInputError(
             f"The passphrase does not open {path}, or the file was changed.",

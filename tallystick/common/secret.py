@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import secrets
 
+from tallystick.common.process import keep_in_memory
+
 
 class Secret:
-    """Holds secret bytes in a mutable buffer. `reveal()` is the only way to read them.
+    """Holds secret bytes in a mutable buffer. `reveal()` and `view()` are the ways to read them.
 
     repr, str, format, pickle and tracebacks show nothing of the content. `wipe()` zeroes the
     buffer; copies that Python made meanwhile (a bytes passed to a cipher) are out of its reach.
@@ -25,6 +27,14 @@ class Secret:
 
     def reveal(self) -> bytes:
         return bytes(self._buffer)
+
+    def view(self) -> memoryview:
+        """The buffer itself, to be read only, where a copy is not needed: ciphers take it."""
+        return memoryview(self._buffer).toreadonly()
+
+    def keep_in_memory(self) -> bool:
+        """As `process.keep_in_memory`: for a secret that is held for long."""
+        return keep_in_memory(self._buffer)
 
     def wipe(self) -> None:
         for i in range(len(self._buffer)):

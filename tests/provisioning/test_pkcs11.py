@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
-from contextlib import suppress
+import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pkcs11
 import pytest
 from click.testing import CliRunner
-from pkcs11 import Attribute
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, _pkcs11
 
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
-from tallystick.provisioning.cli import station
-from tallystick.provisioning.credential import SIX_DIGITS
+from tallystick.provisioning.cli import station as station_command
+from tallystick.provisioning.custody.interface import UnknownKeyError
 from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
-from tallystick.provisioning.custody.pkcs11_token import Uri, create_keys, enroll
-from tallystick.provisioning.journal import StationJournal
-from tallystick.provisioning.registry import Registered
+from tallystick.provisioning.custody.pkcs11_token import (
+    PRE_SHARED_KEY,
+    TRANSPORT,
+    Uri,
+    create_keys,
+    enroll,
+    find_key,
+    firm_label,
+    open_session,
+)
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
 from tests import needs
 from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
+from tests.provisioning.memory_search import station
 
 MODULE = next((path for path in needs.SOFTHSM if Path(path).exists()), "")
 PIN = "1234"
@@ -109,13 +117,30 @@ def test_same_session_keys_as_software(hsm, custody):
     inside.close()
 
 
-def test_resume_with_the_same_seed(memory_card, registry, journal, provision):
-    registry.before = FailOnce("register", timeout())
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_resume_with_the_same_seed(memory_card, registry, journal, provision, moment):
+    setattr(registry, moment, FailOnce("register", timeout()))
     with pytest.raises(OutcomeUnknownError):
         provision(memory_card)
     seed = memory_card.seed
     memory_card.power_on()
     assert provision(memory_card).resumed and registry.seeds == {memory_card.serial: seed}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_card_that_lost_its_seed_on_the_way_gets_another(
+    memory_card, registry, journal, provision, moment
+):
+    """The journal cannot give the first one again, so the server must not keep it."""
+    setattr(registry, moment, FailOnce("register", timeout()))
+    with pytest.raises(OutcomeUnknownError):
+        provision(memory_card)
+    first = memory_card.seed
+    memory_card.name = memory_card.seed = b""
+    memory_card.power_on()
+    assert provision(memory_card).resumed
+    assert memory_card.seed != first
+    assert registry.seeds == {memory_card.serial: memory_card.seed}
 
 
 def test_resume_before_the_seed_was_on_the_card(memory_card, registry, journal, provision):
@@ -136,27 +161,194 @@ def test_resume_before_the_seed_was_on_the_card(memory_card, registry, journal, 
     }
 
 
-def test_a_moved_or_changed_seed_does_not_open(hsm):
-    seed = hsm.new_seed("TS00000001", bytes(31))
-    sealed = seed.for_journal(b"context")
-    assert hsm.reopen_seed(sealed, b"context").codes(0, 2, SIX_DIGITS) == seed.codes(
-        0, 2, SIX_DIGITS
-    )
-    for bad, context in ((sealed, b"other"), (sealed[:-1] + b"\0", b"context"), (b"", b"context")):
-        with pytest.raises(BadInputError, match="was changed"):
-            hsm.reopen_seed(bad, context)
+def test_the_journal_holds_no_seed(hsm):
+    """A key that opened it again would open it for anybody who is logged in."""
+    assert hsm.new_seed("TS00000001", bytes(31)).for_journal(b"context") == b""
+    with pytest.raises(RefusedError, match="never leave"):
+        hsm.reopen_seed(bytes(48), b"context")
 
 
-def test_no_value_can_be_read(hsm, memory_card, registry, provision):
-    """Every secret key object on the token is sensitive; only what must be wrapped may be."""
+def test_no_value_can_be_read(hsm):
+    """Every secret key object of a card is sensitive; only what must be wrapped may be."""
     seed = hsm.new_seed("TS00000001", bytes(31))
-    objects = [*hsm._masters.values(), seed.handle]
-    objects += [hsm._need(f"tally {name}") for name in ("server pre-shared key",)]
-    for key in objects:
+    update = InitializeUpdate(b"TS00000001", 0xFF, 0x60, bytes(8), bytes(8))
+    channel = hsm.channel_keys(update, bytes(16))
+    for key in (seed.handle, channel._enc, channel._mac, channel._rmac):
         assert key[Attribute.SENSITIVE]
         with pytest.raises(pkcs11.AttributeSensitive):
             key[Attribute.VALUE]
         assert key[Attribute.EXTRACTABLE] == (key is seed.handle)
+
+
+def test_what_is_a_cards_ends_with_it(hsm, memory_card, provision):
+    """Also where a step fails: nothing is left in the module but the token's own objects."""
+    before = _secret_keys(hsm)
+    provision(memory_card)
+    assert _secret_keys(hsm) == before
+    update = InitializeUpdate(b"TS00000002", 0x33, 0x60, bytes(8), bytes(8))
+    with pytest.raises(UnknownKeyError):
+        hsm.channel_keys(update, bytes(16))
+    other = MemoryCard(serial="TS00000003")
+
+    def pulled(number):
+        if number == 9:
+            raise NoDeviceError("The card is gone.")
+
+    other.before = pulled
+    with pytest.raises(NoDeviceError):
+        provision(other)
+    assert _secret_keys(hsm) == before
+
+
+def _secret_keys(hsm) -> list[str]:
+    kind = {Attribute.CLASS: ObjectClass.SECRET_KEY}
+    return sorted(key[Attribute.LABEL] for key in hsm._login.get_objects(kind))
+
+
+# Who is logged in, and is not the station ---------------------------------------------------------
+
+
+@pytest.fixture
+def intruder(token):
+    """A session of somebody who knows the PIN, on a token after its ceremony."""
+    with open_session(token, PIN) as session:
+        yield session
+
+
+ACTS = ("EncryptMixin", "DecryptMixin", "SignMixin", "WrapMixin", "UnwrapMixin")
+
+
+def _token_keys(session) -> list[Any]:
+    """With every act that python-pkcs11 has: it leaves out those to which a key has no right, and
+    here the module is asked."""
+    kind = {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.TOKEN: True}
+    keys = list(session.get_objects(kind))
+    for key in keys:
+        acts = (getattr(_pkcs11, name) for name in ACTS)
+        missing = (act for act in acts if not isinstance(key, act))
+        key.__class__ = type("Bold", (*missing, type(key)), {})
+    return keys
+
+
+def _refused(act: Callable[[], object]) -> bool:
+    try:
+        act()
+    except pkcs11.PKCS11Error as error:
+        return "0x68" in str(error)  # CKR_KEY_FUNCTION_NOT_PERMITTED
+    return False
+
+
+@pytest.fixture
+def own_key(intruder):
+    """A key whose value the intruder knows."""
+    rights = (Attribute.WRAP, Attribute.UNWRAP, Attribute.ENCRYPT, Attribute.DECRYPT)
+    return intruder.create_object(
+        {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}
+        | {Attribute.TOKEN: False, Attribute.VALUE: bytes(16)}
+        | dict.fromkeys(rights, True)
+    )
+
+
+def test_no_key_of_the_token_is_wrapped(intruder, own_key):
+    keys = _token_keys(intruder)
+    assert len(keys) == 3  # two masters and the server's
+    for key in keys:
+        with pytest.raises(pkcs11.PKCS11Error):
+            own_key.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP)
+
+
+def _acts(key) -> dict[str, Callable[[], object]]:
+    readable = {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
+    kind = (ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET, bytes(32))
+    return {
+        "encrypt": lambda: key.encrypt(bytes(16), mechanism=Mechanism.AES_ECB),
+        "decrypt": lambda: key.decrypt(bytes(16), mechanism=Mechanism.AES_ECB),
+        "sign": lambda: key.sign(bytes(16), mechanism=Mechanism.AES_CMAC),
+        "unwrap": lambda: key.unwrap_key(
+            *kind, mechanism=Mechanism.AES_KEY_WRAP, template=readable
+        ),
+    }
+
+
+def test_a_master_derives_and_the_servers_key_encrypts_and_nothing_else(intruder):
+    done = {
+        key[Attribute.LABEL]: {name for name, act in _acts(key).items() if not _refused(act)}
+        for key in _token_keys(intruder)
+    }
+    assert done == {TRANSPORT: set(), firm_label(1): set(), PRE_SHARED_KEY: {"encrypt"}}
+
+
+RIGHTS = (
+    Attribute.ENCRYPT, Attribute.DECRYPT, Attribute.SIGN, Attribute.WRAP, Attribute.UNWRAP,
+    Attribute.DERIVE, Attribute.EXTRACTABLE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("right", RIGHTS)
+def test_no_right_is_given_later(intruder, right):
+    for key in _token_keys(intruder):
+        if right is not Attribute.EXTRACTABLE and key[right]:
+            continue
+        with pytest.raises(pkcs11.PKCS11Error):
+            key[right] = True
+        with pytest.raises(pkcs11.PKCS11Error):
+            key.copy({right: True})
+
+
+def test_a_seed_under_way_is_not_seen_by_another_process(hsm, token):
+    """Session objects are the station's own."""
+    seed = hsm.new_seed("TS00000001", bytes(31))
+    program = f"""
+import pkcs11
+from pkcs11 import Attribute, _pkcs11, ObjectClass
+from tallystick.provisioning.custody.pkcs11_token import Uri, open_session
+with open_session(Uri({token.token!r}, {token.module!r}), {PIN!r}) as session:
+    kind = {{Attribute.CLASS: ObjectClass.SECRET_KEY}}
+    print(len(list(session.get_objects(kind))))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout.strip() == "3", done.stderr
+    seed.wipe()
+
+
+def test_what_a_module_of_2_40_cannot_refuse(intruder):
+    """A derivation's result may be readable: the documents say so."""
+    master = find_key(intruder, firm_label(1))
+    derived = master.derive_key(
+        KeyType.GENERIC_SECRET, 128, mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+        mechanism_param=bytes(16),
+        template={Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False},
+    )  # fmt: skip
+    assert len(derived[Attribute.VALUE]) == 16
+
+
+def test_a_token_of_an_older_ceremony_still_works(tokens, memory_card, registry, journal):
+    """Its masters encrypt, and their constants were not kept."""
+    uri = Uri.parse(tokens())
+    older = {
+        Attribute.TOKEN: True, Attribute.PRIVATE: True, Attribute.SENSITIVE: True,
+        Attribute.EXTRACTABLE: False, Attribute.ENCRYPT: True, Attribute.DERIVE: True,
+    }  # fmt: skip
+    with open_session(uri, PIN) as session:
+        session.create_object(
+            older
+            | {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}
+            | {Attribute.LABEL: TRANSPORT, Attribute.VALUE: DEVELOPMENT_MASTER}
+        )
+        session.generate_key(KeyType.AES, 128, label=firm_label(1), store=True, template=older)
+    enroll(uri, PIN, make_ring().server)
+    with closing(Pkcs11Custody(uri, PIN)) as custody:
+        Provisioner(custody, registry, journal, Plan(), URL).provision(
+            CardConnection(MemoryLink(memory_card)), lambda s, n: None
+        )
+        assert "encrypt" in {
+            name
+            for key in _token_keys(custody._login)
+            for name, act in _acts(key).items()
+            if not _refused(act)
+        }
+    assert registry.seeds == {memory_card.serial: memory_card.seed}
 
 
 def test_wrong_pin(token):
@@ -185,7 +377,7 @@ def test_commands(tokens, tmp_path):
     env["TALLY_STATION_JOURNAL"] = str(tmp_path / "journal.db")
 
     def run(*arguments, **kwargs):
-        result = CliRunner().invoke(station, [*arguments, "--json"], env=env, **kwargs)
+        result = CliRunner().invoke(station_command, [*arguments, "--json"], env=env, **kwargs)
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
@@ -199,109 +391,17 @@ def test_commands(tokens, tmp_path):
     assert {key["version"] for key in current} == {"FF", "02"}
 
 
-class _AnyRegistry(MemoryRegistry):
-    """Takes every container without opening it: this process must not see a seed."""
-
-    def lookup(self, serial):
-        return None
-
-    def register(self, serial, container):
-        return Registered(serial, "registered", 6, 2)
-
-
-def _station(line, uri: Uri, count: int, journal: Path) -> None:
-    """The child: provisions `count` cards that live in the other process."""
-    custody = Pkcs11Custody(uri, PIN)
-    provisioner = Provisioner(custody, _AnyRegistry(), StationJournal(journal), Plan(), URL)
-    for _ in range(count):
-        line.sendall(b"next")
-        provisioner.provision(CardConnection(_Line(line)), lambda s, n: None)
-    line.sendall(b"done")
-    line.recv(4)  # stay alive to be searched
-
-
-class _Line:
-    name = "line"
-
-    def __init__(self, line):
-        self.line = line
-
-    def write(self, data):
-        self.line.sendall(data)
-
-    def read(self, timeout_s):
-        return self.line.recv(4096) if timeout_s else b""
-
-    def drain(self):
-        pass
-
-
-def _memory(pid: int):
-    """The writable memory of a process, region by region."""
-    process = Path(f"/proc/{pid}")
-    with (process / "maps").open() as maps, (process / "mem").open("rb") as memory:
-        for line in maps:
-            region, rights, *_ = line.split()
-            if rights.startswith("rw"):
-                start, end = (int(part, 16) for part in region.split("-"))
-                memory.seek(start)
-                with suppress(OSError):
-                    yield memory.read(end - start)
-
-
-def _count(piece: bytes, needles: set[bytes]) -> int:
-    """How often one of the 16-byte needles is in a piece of memory."""
-    if len(piece) < 16:
-        return 0
-    first = np.zeros(1 << 16, bool)
-    first[[int.from_bytes(needle[:2], "big") for needle in needles]] = True
-    data = np.frombuffer(piece, np.uint8)
-    candidates = np.flatnonzero(first[data[:-1].astype(np.uint16) << 8 | data[1:]])
-    return sum(piece[at : at + 16] in needles for at in candidates)
-
-
-def _serve_cards(line, cards) -> None:
-    link = None
-    for _ in range(10**7):
-        data = line.recv(4096)
-        if data == b"done" or not data:
-            return
-        if data == b"next":
-            cards.append(MemoryCard(serial=f"TS{len(cards):08d}"))
-            link = MemoryLink(cards[-1])
-            continue
-        link.write(data)
-        while answer := link.read(0):
-            line.sendall(answer)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("planted", [False, True], ids=["clean", "a planted seed is found"])
-def test_no_seed_is_left_in_the_process(token, tmp_path, planted):
-    count = 20 if planted else 1000
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            pkcs11.lib(MODULE).reinitialize()
-            _station(theirs, token, count, tmp_path / "journal.db")
-            status = 0
-        finally:
-            os._exit(status)
-    theirs.close()
-    cards: list[MemoryCard] = []
-    try:
-        _serve_cards(ours, cards)
-        assert len(cards) == count
-        # what this process has in memory was made after the fork: the child has no copy of it
-        halves = {card.seed[:16] for card in cards}
-        assert len(halves) == count
-        if planted:
-            halves.add(DEVELOPMENT_MASTER)  # a constant of the program: certainly there
-        found = sum(_count(piece, halves) for piece in _memory(child))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        ours.close()
-    assert bool(found) == planted
+def test_no_seed_is_left_in_the_process(token, tmp_path):
+    """Nor is the seed of the card under way there, nor a master: they are in the module."""
+    count = 400
+    keys = f"pkcs11:token={token.token}?module-path={token.module}"
+    with station(keys, PIN, tmp_path) as running:
+        for _ in range(count):
+            running.provision()
+        running.provision(lambda card: bool(card.seed))
+        seeds = [card.seed for card in running.cards]
+        assert len(set(seeds)) == count + 1
+        found = running.copies([*seeds, DEVELOPMENT_MASTER])
+    assert found.pop(DEVELOPMENT_MASTER) >= 1  # a constant of the program: what is there is found
+    assert not any(found.values())

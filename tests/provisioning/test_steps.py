@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
+from tallystick.provisioning import steps
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannelError
 from tallystick.provisioning.credential import CodeKind
@@ -452,3 +453,36 @@ def test_an_answer_lost_for_good_is_worked_around(memory_card, registry, provisi
     link.to_station = lose
     provision(memory_card, link)
     assert memory_card.life_cycle == 0x0F and consistent(memory_card, registry) and memory_card.seed
+
+
+@pytest.mark.parametrize("where", ["build", "keep_seed", "put", "advance", "codes", "nothing"])
+def test_the_seed_is_zeroed_wherever_a_step_ends(
+    memory_card, custody, provision, journal, monkeypatch, where
+):
+    made = []
+    new_seed = custody.new_seed
+
+    def remembered(*arguments):
+        made.append(new_seed(*arguments))
+        if where == "codes":
+            monkeypatch.setattr(made[-1], "codes", dies)
+        return made[-1]
+
+    def dies(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr(custody, "new_seed", remembered)
+    places = {
+        "build": (steps.container, "build"),
+        "keep_seed": (journal, "keep_seed"),
+        "put": (steps, "put_hotp"),
+        "advance": (journal, "advance"),
+    }
+    if where in places:
+        monkeypatch.setattr(*places[where], dies)
+    if where == "nothing":
+        provision(memory_card)
+    else:
+        with pytest.raises(Killed):
+            provision(memory_card)
+    assert [seed.reveal() for seed in made] == [bytes(20)]

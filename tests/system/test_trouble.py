@@ -12,7 +12,12 @@ import pytest
 
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
-from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
+from tallystick.provisioning.card.connection import (
+    CardConnection,
+    CardRefusedError,
+    CommandApdu,
+    StatusWord,
+)
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.tools import fresh
 from tallystick.tools.docked import DockedLink
@@ -127,3 +132,29 @@ def test_a_seed_that_flash_does_not_take_leaves_the_old_one(mine: Card) -> None:
         assert mine.read_code() == CODES[1]
     mine.run_for(31_000)
     assert press(mine) == CODES[2]
+
+
+def test_a_press_on_the_dock_on_worn_out_flash_says_so_and_skips_none(mine: Card) -> None:
+    assert press(mine) == CODES[0]
+    with CardConnection(DockedLink(mine)) as connection:
+        with worn_out(mine):
+            for _ in range(2):
+                mine.press()
+                assert shows(mine, "worn-out")
+                assert IssuerSession(connection).serial()  # it serves on
+        mine.press()
+        assert mine.read_code() == CODES[1]
+
+
+def test_a_damaged_boot_record_is_told_as_such(mine: Card) -> None:
+    """It runs slot 0, and serves; only what image runs cannot be said."""
+    region = mine.board.record
+    mine.power_off()
+    mine.flash.load(region.address, b"\x0f" * region.size)
+    mine.power_on()
+    mine.run_for(31_000)
+    with CardConnection(DockedLink(mine)) as connection:
+        response = connection.transmit(CommandApdu(0x80, 0xCA, 0xDF, 0x25))
+        assert response.sw == StatusWord.FLASH_FAILURE
+        assert IssuerSession(connection).life_cycle()
+    assert press(mine) == CODES[0]

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.process import shut_in
 from tallystick.common.sealed import seal, unseal
 from tallystick.common.secret import Secret
 
@@ -79,10 +80,14 @@ class SigningKey:
 def load(path: Path, passphrase: str) -> SigningKey:
     """Opens a key file. Raises BadInputError for a wrong passphrase, a damaged or changed file, or
     one that others may read."""
+    shut_in()
     private = unseal(
         path, passphrase, _FORMAT, name="signing key file", make="tally image keys create FILE"
     )
-    return SigningKey.of(private)
+    try:
+        return SigningKey.of(bytes(private))
+    finally:
+        private[:] = bytes(len(private))
 
 
 def public_key(private: bytes) -> bytes:

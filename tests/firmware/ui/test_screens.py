@@ -39,7 +39,8 @@ SCREENS = {
     "worn-out": 'screens.message(D, "WORN OUT", "replace card")',
     "docked": 'screens.message(D, "DOCKED")',
     "connected": 'screens.message(D, "DOCKED", "station connected")',
-    "press": 'screens.message(D, "PRESS", "to confirm")',
+    "press": 'screens.message(D, "PRESS", "for a code")',
+    "press-wipe": 'screens.message(D, "PRESS", "to wipe the card")',
     "locked": 'screens.message(D, "LOCKED FOR GOOD", "this card was wiped")',
 }
 

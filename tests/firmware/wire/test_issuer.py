@@ -12,6 +12,7 @@ from tallystick.provisioning.card.issuer import (
 )
 from tallystick.provisioning.card.oath import select_oath
 from tallystick.provisioning.custody.derivation import aes_cbc, check_value
+from tests.firmware.wire.conftest import FIRM_KEYS
 
 NEW_KEYS = bytes(range(0xA0, 0xD0))
 
@@ -184,6 +185,7 @@ STATES = (0x01, 0x07, 0x0F, 0xFF)
 @pytest.mark.parametrize("wanted", [*STATES, 0x00, 0x03, 0x7F])
 def test_life_cycle_never_goes_down(in_life_cycle, open_channel, firm_keys, now, wanted):
     card = in_life_cycle(now)
+    card.press(after_ms=1_000)
     sw = sw_of(open_channel(card, firm_keys), CommandApdu(0x80, 0xF0, 0x80, wanted))
     after = card.inspect()
     assert after["life_cycle"] == (wanted if sw == 0x9000 else now)
@@ -204,6 +206,7 @@ def test_life_cycle_needs_firm_keys(pipe_card, open_channel):
 def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
     card = in_life_cycle(0x0F)
     channel = open_channel(card, firm_keys)
+    card.press(after_ms=5_000)
     IssuerSession(channel).set_status(LifeCycle.TERMINATED)
     after = card.inspect()
     assert (after["seed"], after["name"], after["keys"]) == ("", "", "00" * 48)
@@ -212,6 +215,39 @@ def test_terminated_is_wiped_for_good(in_life_cycle, open_channel, firm_keys):
             open_channel(card, keys)
         assert refused.value.sw == 0x6985
     assert card.transmit("80cadf24") == (b"\xff", 0x9000)
+
+
+def test_a_card_in_service_ends_with_a_press_only(in_life_cycle, open_channel, firm_keys):
+    card = in_life_cycle(0x0F)
+    channel = open_channel(card, firm_keys)
+    begin, before = card.now, card.inspect()
+    assert sw_of(channel, CommandApdu(0x80, 0xF0, 0x80, 0xFF)) == 0x6985
+    assert card.now - begin >= 30_000
+    assert card.inspect() == before
+
+
+def test_a_card_that_is_being_provisioned_ends_without(in_life_cycle, open_channel, firm_keys):
+    card = in_life_cycle(0x07)
+    assert sw_of(open_channel(card, firm_keys), CommandApdu(0x80, 0xF0, 0x80, 0xFF)) == 0x9000
+    assert card.inspect()["life_cycle"] == 0xFF
+
+
+ASKED = {
+    "for new keys": CommandApdu(0x80, 0xD8, 0, 0x81, put_key_data(wrapped(FIRM_KEYS[32:]), kvn=2)),
+    "for a new seed": CommandApdu(0, 0x01, 0, 0, b"\x71\x0aTS00000001\x73\x16\x11\x06" + bytes(20)),
+    "to erase its seed": CommandApdu(0, 0x04, 0xDE, 0xAD),
+    "for a code": CommandApdu(0, 0xA2, 0, 1, b"\x71\x0aTS00000001\x74\x00"),
+    "to wipe the card": CommandApdu(0x80, 0xF0, 0x80, 0xFF),
+    "for a new name": CommandApdu(0, 0x05, 0, 0, b"\x71\x0aTS00000001\x71\x03new"),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_the_card_says_for_what_it_wants_a_press(in_life_cycle, open_channel, firm_keys, what):
+    card = in_life_cycle(0x0F)
+    select_oath(card.connection())
+    assert sw_of(open_channel(card, firm_keys), ASKED[what]) == 0x6985
+    assert card.evaluate("state['asked']") == what
 
 
 def test_a_card_without_keys_opens_no_channel(pipe_card):

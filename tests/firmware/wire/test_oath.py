@@ -267,7 +267,13 @@ def test_calculate_when_flash_fails(firm):
         (CommandApdu(0, 0x01, 0, 1, NAME + KEY), 0x6A86),
         (CommandApdu(0, 0x03, 0, 0, b"\x73\x00"), 0x6D00),
         (CommandApdu(0, 0xA3), 0x6D00),
-        (CommandApdu(0, 0x05, 0, 0, NAME + NAME), 0x6D00),
+        (CommandApdu(0, 0x05, 0, 0, NAME), 0x6A80),
+        (CommandApdu(0, 0x05, 0, 0, NAME + NAME + NAME), 0x6A80),
+        (CommandApdu(0, 0x05, 0, 0, NAME + b"\x71\x00"), 0x6A80),
+        (CommandApdu(0, 0x05, 0, 0, NAME + b"\x71\x41" + b"n" * 65), 0x6A80),
+        (CommandApdu(0, 0x05, 0, 0, NAME + b"\x74\x01n"), 0x6A80),
+        (CommandApdu(0, 0x05, 0, 0, b"\x71\x01x\x71\x01y"), 0x6984),
+        (CommandApdu(0, 0x05, 1, 0, NAME + NAME), 0x6A86),
     ],
 )
 def test_refusals(firm, command, sw):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from tallystick.provisioning.card.connection import CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.provisioning.card.scp03 import SecureChannelError
+from tallystick.provisioning.card.scp03 import SecureChannelError, derivation_message
+from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
+from tests.firmware.wire.conftest import TRANSPORT_KEYS
 
 PROFILE = settings(max_examples=100, deadline=None)
 SERIAL = CommandApdu(0x80, 0xCA, 0xDF, 0x20)
@@ -128,8 +130,54 @@ def test_wrong_keys(pipe_card, open_channel):
         open_channel(pipe_card, bytes(48))
     # a host that goes on all the same
     assert pipe_card.transmit("8050000008" + "00" * 8)[1] == 0x9000
-    assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6988)
+    assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6300)
     assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
+
+
+def try_wrong_keys(card) -> tuple[int, int]:
+    """→ the status word, and how long it took (ms)"""
+    begin = card.now
+    _, sw = card.transmit("8050000008" + "00" * 8)
+    if sw == 0x9000:
+        _, sw = card.transmit("8482330010" + "00" * 16)
+    return sw, card.now - begin
+
+
+def test_wrong_keys_again_and_again(pipe_card, open_channel):
+    tries = [try_wrong_keys(pipe_card) for _ in range(60)]
+    assert [sw for sw, _ in tries] == [0x6300] * 10 + [0x6983] * 50
+    assert all(ms < 1000 for _, ms in tries[:3])
+    assert all(1000 <= ms < 1500 for _, ms in tries[3:10])
+    with pytest.raises(CardRefusedError, match="out of its dock"):
+        open_channel(pipe_card)
+    assert pipe_card.transmit("80cadf20") == (b"TS00000001", 0x9000)  # what anybody may ask
+    pipe_card.dock_again()
+    open_channel(pipe_card)
+
+
+def test_right_keys_end_the_count(pipe_card, open_channel):
+    for _ in range(4):
+        for _ in range(9):
+            assert try_wrong_keys(pipe_card)[0] == 0x6300
+        open_channel(pipe_card)
+
+
+def test_a_wrong_mac_over_a_right_cryptogram_counts_too(pipe_card, open_channel):
+    """Whoever has only the cryptogram, off another line, gets no further tries either."""
+    for _ in range(10):
+        pipe_card.evaluate("fix_random('0011223344556677')")
+        answer, _ = pipe_card.transmit("8050000008" + "00" * 8)
+        keys = SoftwareChannelKeys(
+            TRANSPORT_KEYS[:16], TRANSPORT_KEYS[16:32], bytes(8) + answer[13:21]
+        )
+        cryptogram = kdf_cryptogram(keys, bytes(8) + answer[13:21])
+        sent = "8482330010" + cryptogram.hex() + "00" * 8
+        assert pipe_card.transmit(sent) == (b"", 0x6988)
+    assert pipe_card.transmit("8050000008" + "00" * 8) == (b"", 0x6983)
+
+
+def kdf_cryptogram(keys: SoftwareChannelKeys, context: bytes) -> bytes:
+    return keys.mac(derivation_message(0x01, 64, context))[:8]
 
 
 def test_a_host_that_knows_the_mac_key_only(pipe_card, open_channel):
@@ -161,11 +209,71 @@ def test_challenges_are_fresh(pipe_card):
     assert len(answers) == 10
 
 
-@pytest.mark.parametrize("level", [0x00, 0x01, 0x03, 0x11, 0x13, 0x30, 0xFF])
-def test_only_level_33(pipe_card, level):
+@pytest.mark.parametrize("level", [0x00, 0x02, 0x10, 0x30, 0x31, 0xFF])
+def test_levels_that_there_are_not(pipe_card, level):
     pipe_card.transmit("8050000008" + "00" * 8)
     assert pipe_card.transmit(f"8482{level:02x}0010" + "00" * 16) == (b"", 0x6A86)
     assert pipe_card.transmit("8482330010" + "00" * 16) == (b"", 0x6985)
+
+
+class LowLevel:
+    """A host that asks for less than level 33, as stock tools begin."""
+
+    def __init__(self, card, level: int) -> None:
+        self.card, self.level = card, level
+        answer, _ = card.transmit("8050000008" + "00" * 8)
+        context = bytes(8) + answer[13:21]
+        self.keys = SoftwareChannelKeys(TRANSPORT_KEYS[:16], TRANSPORT_KEYS[16:32], context)
+        self.chain, self.counter = bytes(16), 0
+        head = bytes((0x84, 0x82, level, 0))
+        assert self.signed(head, kdf_cryptogram(self.keys, context)) == (b"", 0x9000)
+
+    def signed(self, head: bytes, data: bytes) -> tuple[bytes, int]:
+        apdu = head + bytes((len(data) + 8,)) + data
+        self.chain = self.keys.mac(self.chain + apdu)
+        return self.card.transmit((apdu + self.chain[:8]).hex())
+
+    def send(self, head: str, data: bytes = b"") -> tuple[bytes, int]:
+        self.counter += 1
+        if self.level & 2 and data:
+            iv = self.keys.encrypt_block(self.counter.to_bytes(16, "big"))
+            data = self.keys.encrypt(iv, data + b"\x80" + bytes(-(len(data) + 1) % 16))
+        return self.signed(bytes.fromhex(head), data)
+
+
+@pytest.mark.parametrize("level", [0x01, 0x03, 0x11, 0x13])
+def test_a_lower_level_reads_and_changes_nothing(pipe_card, level):
+    host = LowLevel(pipe_card, level)
+    for tag, size in (("df20", 10), ("df23", 13), ("df24", 1), ("00e0", 20)):
+        answer, sw = host.send(f"84ca{tag}")
+        assert (len(answer), sw) == (size + 8 * bool(level & 0x10), 0x9000), tag
+        if level & 0x10:
+            answer, mac = answer[:-8], answer[-8:]
+            assert host.keys.response_mac(host.chain + answer + b"\x90\x00")[:8] == mac
+    status, sw = host.send("84f28000", b"\x4f\x00")
+    assert status[:2] == b"\xe3\x0e" and sw == 0x9000
+    for head, data in (
+        ("84d80081", b"\x01" + bytes(69)),
+        ("84f0800f", b""),
+    ):
+        assert host.send(head, data) == (b"", 0x6982)
+    assert pipe_card.inspect()["commits"] == []
+    assert host.send("84ca" + "df20")[1] == 0x9000  # a refusal does not end the session
+
+
+def test_a_lower_level_takes_no_credential(pipe_card):
+    pipe_card.transmit(OATH)
+    host = LowLevel(pipe_card, 0x01)
+    for head, data in (("04010000", PUT.data), ("04020000", b"\x71\x04name"), ("0404dead", b"")):
+        assert host.send(head, data) == (b"", 0x6982)
+    assert pipe_card.inspect()["commits"] == []
+
+
+@pytest.mark.parametrize("level", [0x01, 0x03, 0x11, 0x13])
+def test_a_lower_level_still_has_its_mac(pipe_card, level):
+    host = LowLevel(pipe_card, level)
+    assert pipe_card.transmit("84cadf2308" + "00" * 8) == (b"", 0x6988)
+    assert host.send("84cadf23") == (b"", 0x6982)
 
 
 def test_empty_data_padded_or_plain(pipe_card, open_channel):

@@ -51,6 +51,10 @@ def test_put_list_calculate(pipe_card, reader, firm_keys, touch):
     assert codes == ["755224", "287082", "359152"]
     assert list(session.calculate_all().values()) == [None]
     assert session.calculate(credential.id, b"").hex() == "66c28227d03a2d5529262ff016a1e6ef76557ece"
+    renamed = session.rename_credential(credential.id, "of another name")
+    assert [entry.id for entry in session.list_credentials()] == [renamed]
+    (credential,) = session.list_credentials()
+    assert session.calculate_code(credential).value == "338314"  # RFC 4226, of moving factor 4
     session.delete_credential(credential.id)
     assert session.list_credentials() == []
     session.put_credential(CREDENTIAL, touch)
@@ -73,6 +77,8 @@ def test_without_the_channel(pipe_card, reader):
     assert refused.value.sw == 0x6982
     with pytest.raises(ApduError):
         session.reset()
+    with pytest.raises(ApduError):
+        session.rename_credential(b"TS00000001", "mine")
     assert pipe_card.inspect()["commits"] == []
 
 

@@ -11,7 +11,7 @@ from lib import apdu as apdus
 from lib import tlv
 
 log = []
-state = {"echo": False, "cell": (2900, 0), "presses": 0, "waits": 0, "peak": 0}
+state = {"echo": False, "cell": (2900, 0), "presses": 0, "waits": 0, "asked": "", "peak": 0}
 real = applets.Applets
 
 
@@ -38,7 +38,7 @@ def reset(echo=False, **fields):
             fields[name] = bytes.fromhex(value)
     board.names["store"].__init__(**fields)
     log.clear()
-    state.update({"echo": echo, "cell": (2900, 0), "presses": 0, "waits": 0})
+    state.update({"echo": echo, "cell": (2900, 0), "presses": 0, "waits": 0, "asked": ""})
     board.fix_random("")
 
 
@@ -77,8 +77,10 @@ def on_press():
     state["presses"] += 1
 
 
-def on_wait(waiting):
-    state["waits"] += waiting
+def on_wait(what):
+    if what:
+        state["waits"] += 1
+        state["asked"] = what
 
 
 link.Applets = Recorder

@@ -1,0 +1,49 @@
+"""What the operating system does for a process that holds secrets: no core dump, no other process
+of the same user that reads its memory, no secret in swap."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from functools import cache
+from typing import Any
+
+_PR_SET_DUMPABLE = 4  # prctl(2)
+_MADV_DONTDUMP = 16  # madvise(2)
+
+
+@cache
+def _libc() -> Any | None:
+    """None where there is no prctl: then only what Python itself offers is done."""
+    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def shut_in() -> None:
+    """From here on no core dump is written, and another process of the same user can neither trace
+    this one nor read its memory. The administrator still can.
+
+    A limit that the system does not take is no error: what else is done stays.
+    """
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError, OSError):
+        pass
+    libc = _libc()
+    if libc is not None:
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def keep_in_memory(buffer: bytearray) -> bool:
+    """Lock the pages of a buffer (they are not written to swap) and leave them out of dumps. The
+    buffer must not change its size. → False: the system did not (RLIMIT_MEMLOCK, not Linux)."""
+    libc = _libc()
+    if libc is None or not buffer:
+        return False
+    start = ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+    first = start - start % mmap.PAGESIZE
+    size = ctypes.c_size_t(start + len(buffer) - first)
+    libc.madvise(ctypes.c_void_p(first), size, _MADV_DONTDUMP)
+    return bool(libc.mlock(ctypes.c_void_p(first), size) == 0)

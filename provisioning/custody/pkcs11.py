@@ -278,6 +278,7 @@ class Pkcs11Custody:
         return Pkcs11Seed(self, seed)
 
     def server(self) -> ServerCredential:
+        """The server this station is enrolled with. Raises BadInputError without one."""
         if self._server is None:
             raise BadInputError(
                 "This station is not enrolled with a server.",
@@ -309,6 +310,7 @@ class Pkcs11Custody:
         return key
 
     def open_for_export(self, sealed: bytes) -> Secret:
+        """Raises RefusedError, always: seeds never leave the key module in the clear."""
         raise RefusedError(
             "Seeds never leave the key module in the clear.",
             kept="The card has no seed that anybody needs.",

@@ -382,6 +382,7 @@ def tell(
 
 
 def must_be_in_service(row: AnyRow) -> None:
+    """Raises ApiError (409) for a card that is lost or retired."""
     if row.status != REGISTERED:
         raise ApiError(
             409,
@@ -393,6 +394,7 @@ def must_be_in_service(row: AnyRow) -> None:
 
 
 def must_be_valid(row: AnyRow, now: float) -> None:
+    """now: seconds since 1970. Raises ApiError (409) for a card whose key has expired."""
     if _expired(row, now):
         raise ApiError(
             409,

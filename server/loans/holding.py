@@ -19,11 +19,11 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.accounts.rights import covers, needs_more_rights, role_of
-from tallystick.server.checking.proof import has_length, judge_card
+from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import notices
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.stock.cards import REGISTERED, describe, find, live
+from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -287,7 +287,7 @@ def claim(
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
     if row is None or not usable or holder(connection, row.id, now) is not None:
         return Verdict(Reason.WRONG)
-    if not has_length(row, codes):
+    if not generator_of(row).fits(codes):
         return Verdict(Reason.WRONG)
     verdict = judge_card(connection, ring, row, codes, policy, now)
     if verdict.reason is Reason.OK:

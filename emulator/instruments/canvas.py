@@ -23,7 +23,7 @@ class Lettering(NamedTuple):
 
 
 class Canvas(ABC):
-    """Coordinates in pixels from the top left, colours as #rrggbb."""
+    """Coordinates, `size` and `width` in pixels from the top left, colours as #rrggbb."""
 
     @abstractmethod
     def box(self, at: Point, size: Point, colour: str) -> None: ...
@@ -52,6 +52,8 @@ class Canvas(ABC):
 
 
 class Svg(Canvas):
+    """A text file. `width` and `height` in pixels."""
+
     def __init__(self, width: int, height: int, title: str) -> None:
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -84,7 +86,7 @@ class Svg(Canvas):
 
 
 class Png(Canvas):
-    """Drawn at twice the size, so that it is sharp on any screen."""
+    """Drawn at twice the size, so that it is sharp on any screen. `width` in pixels of a canvas."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         try:

@@ -77,7 +77,7 @@ CELLS = {cell.name: cell for cell in (CARD25, CR2016, CR2032)}
 
 
 def interpolate(curve: Curve, x: float) -> float:
-    """The curve at `x`; its ends hold beyond them."""
+    """The curve at `x`, in its own units; its ends hold beyond them."""
     if x <= curve[0][0]:
         return curve[0][1]
     for (x0, y0), (x1, y1) in pairwise(curve):

@@ -137,6 +137,7 @@ class Pkcs11Custody:
 
     @property
     def firm_version(self) -> int:
+        """Of the newest firm master, 1 to 7F hexadecimal."""
         return max(version for version in self._masters if version != TRANSPORT_KEYS)
 
     def describe(self) -> list[KeyDescription]:

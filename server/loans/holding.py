@@ -150,7 +150,8 @@ def loan_terms(
 
 
 def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
-    """The end asked for, or of the working day. Raises ApiError (422) when policy forbids it."""
+    """The end asked for, or of the working day, in seconds since 1970. Raises ApiError (422) when
+    policy forbids it."""
     end = until if until is not None else end_of_day(policy, now)
     if not int(now) < end <= int(now) + policy.loan_max_hours * 3600:
         raise ApiError(

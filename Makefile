@@ -38,7 +38,10 @@ foreign: setup ## Fetch the source distributions whose own tests ours run
 demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
-test: setup packages pythons foreign lint ## Lint, then every test
+# What waits for the network or for dpkg runs beside what computes.
+test: ## Lint, then every test
+	@$(MAKE) --no-print-directory -j2 setup packages
+	@$(MAKE) --no-print-directory -j3 pythons foreign lint
 	$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.

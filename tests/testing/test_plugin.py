@@ -103,7 +103,7 @@ def test_the_same_suite_on_a_board(pytester: pytest.Pytester, tmp_path: Path):
         result.assert_outcomes(passed=2, failed=1, skipped=1)  # the screen needs an emulated card
     finally:
         board.send_signal(signal.SIGTERM)
-        board.wait(10)
+        board.wait(60)
         board.stdout.close()
 
 

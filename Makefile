@@ -38,8 +38,11 @@ foreign: setup ## Fetch the source distributions whose own tests ours run
 demo: setup ## The main job, end to end, on an emulated card
 	$(BIN)/tally demo
 
-test: setup packages pythons foreign lint ## Lint, then every test
-	$(BIN)/pytest -n auto $(PYTEST_ARGS)
+# What waits for the network or for dpkg runs beside what computes.
+test: ## Lint, then every test
+	@$(MAKE) --no-print-directory -j2 setup packages
+	@$(MAKE) --no-print-directory -j3 pythons foreign lint
+	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
 STUBS := $(VENV)/stubs
@@ -84,7 +87,7 @@ docs: setup ## The documents as a site, in build/site: searched without a server
 
 coverage: setup ## Which lines of the card's firmware the suite executes; fails under 95 %
 	rm -rf build/hits
-	TALLY_COVERAGE=$(CURDIR)/build/hits $(BIN)/pytest -q -n auto tests/firmware tests/tools/flash tests/tools/selftest tests/system tests/provisioning/test_emulated.py
+	TALLY_COVERAGE=$(CURDIR)/build/hits $(BIN)/pytest -q -n auto --dist worksteal tests/firmware tests/tools/flash tests/tools/selftest tests/system tests/provisioning/test_emulated.py
 	$(BIN)/tally coverage build/hits --data build/.coverage.firmware --lcov build/firmware.info --html build/coverage --only card/ --fail-under 95
 
 format: setup ## Let ruff rewrite the sources

@@ -27,6 +27,7 @@ def folder() -> Path | None:
 
 
 def room() -> int:
+    """Bytes for counters; 0 when nothing is counted."""
     return ROOM if os.environ.get(ENVIRONMENT) else 0
 
 

@@ -46,7 +46,8 @@ class LogVerdict:
 def append(
     database: sqlite3.Connection, at: float, who: str, act: str, subject: str, detail: str = ""
 ) -> str:
-    """Add an entry inside the caller's transaction; returns its hash, the new head."""
+    """Add an entry inside the caller's transaction; returns its hash, the new head. at: seconds
+    since 1970."""
     row = database.execute("SELECT number, hash FROM audit ORDER BY number DESC LIMIT 1").fetchone()
     number, previous = (row[0] + 1, row[1]) if row else (1, START)
     values = (number, at, who, act, subject, detail, previous)

@@ -56,6 +56,7 @@ class Summary:
 
     @property
     def missing(self) -> int:
+        """Cards."""
         return max(0, self.wanted - self.already - len(self.outcomes))
 
     @property

@@ -60,6 +60,7 @@ class TallyServer(ServerLink):
     """The project's own server over HTTP. Implements Registry; safe for several threads."""
 
     def check(self) -> None:
+        """Raises RegistryRefusedError when the credential is no station's, UnreachableError."""
         try:
             self._call("GET", "/v1/health", doing="say that it is well")
             who = self._call("GET", "/v1/whoami", doing="accept this station's credential")

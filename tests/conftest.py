@@ -2,7 +2,8 @@
 
 A skip that tests/needs.py does not permit is a failure, of a test or of a whole file. Temporary
 files are in memory where there is room: most of what a server and a station do is to wait for a
-disk, and nothing here depends on one.
+disk, and nothing here depends on one. No example of a property has a deadline: how long one takes
+is a matter of what else the machine does.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests import needs
+
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 MEMORY = Path("/dev/shm")
 ROOM = 4 << 30  # bytes; a container often has 64 MiB there

@@ -21,6 +21,7 @@ from tallystick.emulator.chip.peripherals import Peripherals
 from tallystick.emulator.chip.pins import Edge, Pins
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.chips.chip import Surroundings
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.interpreter import link, micropython
 from tallystick.emulator.interpreter.link import (
@@ -85,7 +86,9 @@ class Mcu:
         self.on_spi: dict[int, Callable[[bytes, int], None]] = {}  # given the clock (Hz)
         self.on_adc: dict[int, Callable[[], int]] = {}  # by channel: mV of the cell
         self.on_i2c: dict[int, Callable[[int, bytes], bool]] = {}
-        self.registers = board.chip.registers(flash, self.program, self.erase, rng, self.supply_mv)
+        self.registers = board.chip.registers(
+            Surroundings(flash, self.program, self.erase, rng, self.supply_mv)
+        )
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from tallystick.emulator.parts.nor_flash import NorFlash
 
@@ -47,18 +47,15 @@ class FlashController(Protocol):
     def double_word(self, address: int, data: bytes) -> None: ...
 
 
-MakeRegisters = Callable[
-    [
-        NorFlash,
-        Callable[[int, bytes], bool],
-        Callable[[int], bool],
-        random.Random,
-        Callable[[], int],
-    ],
-    Registers,
-]
-"""Given the flash, its program and erase with their cost in time, the chip's random numbers, and
-what it runs from at this moment (mV)."""
+class Surroundings(NamedTuple):
+    """What a chip's registers reach: the flash, its program and erase with their cost in time
+    (→ whether they worked), the chip's random numbers, and what it runs from at this moment."""
+
+    flash: NorFlash
+    program: Callable[[int, bytes], bool]
+    erase: Callable[[int], bool]
+    rng: random.Random
+    supply_mv: Callable[[], int]
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Chip:
 
     name: str
     clock_hz: int
-    registers: MakeRegisters
+    registers: Callable[[Surroundings], Registers]
     flash_base: int  # where it sees its flash
     reports_flash_errors: bool  # a program or an erase that failed is said so
     factory_words: Mapping[int, int] = field(default_factory=dict)  # address → what never changes

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-
 from tallystick.emulator.chips.chip import Chip
-from tallystick.emulator.parts.nor_flash import NorFlash
 
 PWRON_RESET = 1
 WDT_RESET = 3
@@ -55,20 +51,10 @@ class Rp2040:
         return raw << 4 | raw >> 8
 
 
-def _registers(
-    flash: NorFlash,
-    program: Callable[[int, bytes], bool],
-    erase: Callable[[int], bool],
-    rng: random.Random,
-    supply_mv: Callable[[], int],
-) -> Rp2040:
-    return Rp2040()
-
-
 CHIP = Chip(
     name="rp2040",
     clock_hz=125_000_000,
-    registers=_registers,
+    registers=lambda _: Rp2040(),
     flash_base=0x10000000,
     reports_flash_errors=False,
     own_modules=frozenset({"rp2"}),

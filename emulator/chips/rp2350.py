@@ -5,12 +5,10 @@ chip's own (RP2350 data sheet, 13.10: rows 4 to 11, two rows a word at OTP_DATA_
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
 from tallystick.emulator.chips import rp2040
 from tallystick.emulator.chips.rp2040 import Rp2040
-from tallystick.emulator.parts.nor_flash import NorFlash
 
 _OTP_RANDOM = 0x40130008
 _WORDS = 4
@@ -32,21 +30,11 @@ class Rp2350(Rp2040):
         return super().read(address)
 
 
-def _registers(
-    flash: NorFlash,
-    program: Callable[[int, bytes], bool],
-    erase: Callable[[int], bool],
-    rng: random.Random,
-    supply_mv: Callable[[], int],
-) -> Rp2350:
-    return Rp2350(random.Random(rng.randbytes(16)))
-
-
 CHIP = replace(
     rp2040.CHIP,
     name="rp2350",
     clock_hz=150_000_000,
-    registers=_registers,
+    registers=lambda chip: Rp2350(random.Random(chip.rng.randbytes(16))),
     uf2_family=0xE48BFF57,  # "absolute": written where it says (data sheet, section 5.5.3)
     uf2_padding=0x10FFFF00,  # tools put a block there because of erratum E10
     drive="RP2350",

@@ -8,11 +8,7 @@ Shutdown keeps the backup domain and nothing else, and ends as power-on does.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-
-from tallystick.emulator.chips.chip import Chip, OpenOcd
-from tallystick.emulator.parts.nor_flash import NorFlash
+from tallystick.emulator.chips.chip import Chip, OpenOcd, Surroundings
 
 PWRON_RESET = 1
 SOFT_RESET = 0
@@ -54,23 +50,13 @@ _WAKE_PINS = {0x00: 0, 0x2D: 1, 0x02: 3, 0x25: 4}
 
 
 class Stm32L4:
-    """`program` and `erase` are the emulated flash operations with their cost in time;
-    `supply_mv` is asked when the ADC converts."""
-
     detunes_uart = False
-    uart_in_light_sleep = False
 
-    def __init__(
-        self,
-        flash: NorFlash,
-        program: Callable[[int, bytes], bool],
-        erase: Callable[[int], bool],
-        supply_mv: Callable[[], int],
-    ) -> None:
-        self._flash = flash
-        self._program = program
-        self._erase = erase
-        self._supply_mv = supply_mv
+    def __init__(self, chip: Surroundings) -> None:
+        self._flash = chip.flash
+        self._program = chip.program
+        self._erase = chip.erase
+        self._supply_mv = chip.supply_mv
         self.power_up()
 
     def power_up(self) -> None:
@@ -227,20 +213,10 @@ class Stm32L4:
         registers[_ADC_CR] = 0 if value & _ADDIS else value & ~_ADSTART
 
 
-def _registers(
-    flash: NorFlash,
-    program: Callable[[int, bytes], bool],
-    erase: Callable[[int], bool],
-    rng: random.Random,
-    supply_mv: Callable[[], int],
-) -> Stm32L4:
-    return Stm32L4(flash, program, erase, supply_mv)
-
-
 CHIP = Chip(
     name="stm32l4",
     clock_hz=26_000_000,
-    registers=_registers,
+    registers=Stm32L4,
     flash_base=_FLASH_BASE,
     reports_flash_errors=True,
     factory_words=FACTORY_WORDS,

@@ -29,7 +29,7 @@ class Matcher(Protocol):
         """The template of an image; with few or no minutiae when there is little to see."""
 
     def score(self, probe: bytes, reference: bytes) -> int:
-        """Similarity, 0 upwards. Symmetric but for ties inside the matcher."""
+        """Similarity, from 0 upwards. Symmetric but for ties inside the matcher."""
 
 
 def minutiae_count(template: bytes) -> int:

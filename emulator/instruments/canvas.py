@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple
 
 from tallystick.common.errors import BadInputError
 
@@ -12,11 +13,24 @@ Point = tuple[float, float]
 Anchor = Literal["start", "middle", "end"]
 
 
-class Canvas(Protocol):
-    """Coordinates in pixels from the top left, colours as #rrggbb."""
+class Lettering(NamedTuple):
+    """How words look. size: pixels."""
 
+    colour: str
+    size: int
+    anchor: Anchor
+    bold: bool
+
+
+class Canvas(ABC):
+    """Coordinates, `size` and `width` in pixels from the top left, colours as #rrggbb."""
+
+    @abstractmethod
     def box(self, at: Point, size: Point, colour: str) -> None: ...
+
+    @abstractmethod
     def line(self, points: list[Point], colour: str, width: float = 1.0) -> None: ...
+
     def text(
         self,
         at: Point,
@@ -28,11 +42,18 @@ class Canvas(Protocol):
         bold: bool = False,
     ) -> None:
         """`at` is the middle of the line's height, at its start, middle or end."""
+        self._write(at, words, Lettering(colour, size, anchor, bold))
 
+    @abstractmethod
+    def _write(self, at: Point, words: str, look: Lettering) -> None: ...
+
+    @abstractmethod
     def save(self, path: Path) -> None: ...
 
 
-class Svg:
+class Svg(Canvas):
+    """A text file. `width` and `height` in pixels."""
+
     def __init__(self, width: int, height: int, title: str) -> None:
         self._parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -53,28 +74,19 @@ class Svg:
             'stroke-linejoin="round"/>'
         )
 
-    def text(
-        self,
-        at: Point,
-        words: str,
-        colour: str,
-        *,
-        size: int = 13,
-        anchor: Anchor = "start",
-        bold: bool = False,
-    ) -> None:
-        weight = ' font-weight="600"' if bold else ""
+    def _write(self, at: Point, words: str, look: Lettering) -> None:
+        weight = ' font-weight="600"' if look.bold else ""
         self._parts.append(
-            f'<text x="{at[0]:.1f}" y="{at[1] + size * 0.35:.1f}" font-size="{size}" '
-            f'fill="{colour}" text-anchor="{anchor}"{weight}>{escape(words)}</text>'
+            f'<text x="{at[0]:.1f}" y="{at[1] + look.size * 0.35:.1f}" font-size="{look.size}" '
+            f'fill="{look.colour}" text-anchor="{look.anchor}"{weight}>{escape(words)}</text>'
         )
 
     def save(self, path: Path) -> None:
         path.write_text("\n".join([*self._parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
-class Png:
-    """Drawn at twice the size, so that it is sharp on any screen."""
+class Png(Canvas):
+    """Drawn at twice the size, so that it is sharp on any screen. `width` in pixels of a canvas."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         try:
@@ -99,19 +111,11 @@ class Png:
         doubled = [(x * 2, y * 2) for x, y in points]
         self._draw.line(doubled, fill=colour, width=max(1, round(width * 2)), joint="curve")
 
-    def text(
-        self,
-        at: Point,
-        words: str,
-        colour: str,
-        *,
-        size: int = 13,
-        anchor: Anchor = "start",
-        bold: bool = False,
-    ) -> None:
+    def _write(self, at: Point, words: str, look: Lettering) -> None:
+        colour, size = look.colour, look.size
         font = self._font(size * 2)
-        where = {"start": "lm", "middle": "mm", "end": "rm"}[anchor]
-        stroke = 1 if bold else 0
+        where = {"start": "lm", "middle": "mm", "end": "rm"}[look.anchor]
+        stroke = 1 if look.bold else 0
         plain = words.replace("µ", "u")  # the built-in font has no µ: a u gets its stroke
         x, y = at[0] * 2, at[1] * 2
         self._draw.text((x, y), plain, fill=colour, font=font, anchor=where, stroke_width=stroke)

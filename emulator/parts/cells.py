@@ -6,7 +6,7 @@ spread between makers and batches is `tolerance`. battery.md says where each fig
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 Curve = tuple[tuple[float, float], ...]
@@ -39,7 +39,6 @@ _MANGANESE_MV = (
     (0.95, 2600.0),
     (1.0, 2200.0),
 )
-_COIN_AT = ((-20.0, 0.65), (0.0, 0.9), (20.0, 1.0), (60.0, 1.0))
 
 CR2032 = CellType(
     name="CR2032",
@@ -50,18 +49,15 @@ CR2032 = CellType(
     shelf_years=10.0,
     open_circuit_mv=_MANGANESE_MV,
     resistance_ohm=((0.0, 11.0), (0.5, 15.0), (0.8, 21.0), (0.9, 27.0), (1.0, 100.0)),
-    capacity_at=_COIN_AT,
+    capacity_at=((-20.0, 0.65), (0.0, 0.9), (20.0, 1.0), (60.0, 1.0)),
 )
-CR2016 = CellType(
+CR2016 = replace(
+    CR2032,
     name="CR2016",
     title="CR2016 coin cell, 20 × 1.6 mm",
     capacity_mah=90.0,
     tolerance=0.08,
-    self_discharge_per_year=0.01,
-    shelf_years=10.0,
-    open_circuit_mv=_MANGANESE_MV,
     resistance_ohm=((0.0, 17.0), (0.5, 23.0), (0.8, 31.0), (0.9, 40.0), (1.0, 150.0)),
-    capacity_at=_COIN_AT,
 )
 # A laminated pouch: a large area makes up for what the thickness costs in resistance, its seam lets
 # more moisture in than a crimped can.
@@ -81,7 +77,7 @@ CELLS = {cell.name: cell for cell in (CARD25, CR2016, CR2032)}
 
 
 def interpolate(curve: Curve, x: float) -> float:
-    """The curve at `x`; its ends hold beyond them."""
+    """The curve at `x`, in its own units; its ends hold beyond them."""
     if x <= curve[0][0]:
         return curve[0][1]
     for (x0, y0), (x1, y1) in pairwise(curve):

@@ -41,6 +41,7 @@ class CoinCell:
 
     @property
     def fixed_ohm(self) -> float | None:
+        """Resistance in Ω in place of the curve's, or None; `fixed_mv` is the like for mV."""
         return self._fixed_ohm
 
     @fixed_ohm.setter
@@ -67,7 +68,7 @@ class CoinCell:
         return min(1.0, self.used_uah / self.capacity_uah)
 
     def set_depth(self, depth: float) -> None:
-        """As if that part of the capacity had been used already."""
+        """As if that part of the capacity had been used already. depth: 0 (new) to 1 (empty)."""
         self.drawn_uah = depth * self.capacity_uah - self.self_discharged_uah
         self.revision += 1
 

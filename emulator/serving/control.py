@@ -10,46 +10,32 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Response
-from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.responses import JSONResponse
+from pydantic import Field
 
-from tallystick import __version__
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.panel.panel import Panel
-from tallystick.emulator.serving.local_only import protect
+from tallystick.emulator.serving.local_only import Body, Power, add_page, local_app
 from tallystick.emulator.serving.local_server import LocalServer, url_of
-from tallystick.emulator.serving.openapi_page import page
 from tallystick.emulator.serving.serial_port import listen
 from tallystick.emulator.serving.service import Service
 
 
-class _Body(BaseModel):
-    """Takes no field that is not there, and no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class ButtonAction(_Body):
+class ButtonAction(Body):
     """A press lasts `ms` milliseconds of virtual time; `down` and `up` leave the button there."""
 
     action: Literal["press", "down", "up"] = "press"
     ms: Annotated[int, Field(ge=1, le=120_000)] = 120
 
 
-class Power(_Body):
-    """Insert or pull the cell."""
-
-    on: bool
-
-
-class CellVoltage(_Body):
+class CellVoltage(Body):
     """Open-circuit voltage of the cell in mV; null gives it back to its own discharge curve."""
 
     mv: Annotated[int, Field(ge=0, le=5000)] | None
 
 
-class ClockStep(_Body):
+class ClockStep(Body):
     """`advance_ms` is in ms of virtual time; what the card does meanwhile is done at once."""
 
     advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
@@ -80,15 +66,10 @@ def state(card: Card, crash: str) -> dict[str, Any]:
 
 
 def create_app(service: Service) -> FastAPI:
-    app = FastAPI(
-        title="Tallystick emulated card",
-        version=__version__,
-        description="Hold a card in your hands: see its display, press its button, pull its cell.",
-        docs_url=None,
-        redoc_url=None,
+    app = local_app(
+        "Tallystick emulated card",
+        "Hold a card in your hands: see its display, press its button, pull its cell.",
     )
-
-    protect(app)
 
     def changed(action: Callable[[Card], object]) -> dict[str, Any]:
         def act(card: Card) -> dict[str, Any]:
@@ -158,11 +139,7 @@ def create_app(service: Service) -> FastAPI:
         lines = service.call(lambda card: card.trace.json_lines())
         return Response(lines, media_type="application/x-ndjson")
 
-    @app.get("/", include_in_schema=False)
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
-
+    add_page(app, "/", "/docs")
     return app
 
 

@@ -1,5 +1,5 @@
-"""For HTTP interfaces that move devices: only programs on this computer, and no page of another
-origin.
+"""HTTP interfaces that move devices: only for programs on this computer, no page of another origin,
+each documented by a page of its own.
 """
 
 from __future__ import annotations
@@ -8,11 +8,45 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict
 
+from tallystick import __version__
 from tallystick.common.errors import BadInputError, TallyError
+from tallystick.emulator.serving.openapi_page import page
 
 _NAMES = {"127.0.0.1", "localhost", "[::1]"}
+
+
+class Body(BaseModel):
+    """Takes no field that is not there, and no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Power(Body):
+    """Give the device its power, or take it away."""
+
+    on: bool
+
+
+def local_app(title: str, description: str) -> FastAPI:
+    """An interface that is protected (see `protect`); add_page documents it."""
+    app = FastAPI(
+        title=title, version=__version__, description=description, docs_url=None, redoc_url=None
+    )
+    protect(app)
+    return app
+
+
+def add_page(app: FastAPI, *paths: str) -> None:
+    """Serves the page that lists its calls, at each path."""
+
+    def docs() -> HTMLResponse:
+        return HTMLResponse(page(app.openapi()))
+
+    for path in paths:
+        app.get(path, include_in_schema=False)(docs)
 
 
 def protect(app: FastAPI) -> None:

@@ -3,47 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, Field
 
-from tallystick import __version__
-from tallystick.emulator.devices.hand import PRESS_MS, Hand
+from tallystick.emulator.devices.hand import Hand
 from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.panel.reader_panel import panel
-from tallystick.emulator.serving.local_only import protect
+from tallystick.emulator.serving.hand_control import add_hand
+from tallystick.emulator.serving.local_only import Body, Power, add_page, local_app
 from tallystick.emulator.serving.local_server import LocalServer
-from tallystick.emulator.serving.openapi_page import page
 from tallystick.emulator.serving.reader_service import ReaderService
 from tallystick.emulator.serving.serial_port import listen
 
-_Milliseconds = Annotated[int, Field(ge=1, le=120_000)]
 
-
-class FingerPress(BaseModel):
-    """A finger of a person, and how it is pressed: the way, and for how long (virtual time)."""
-
-    finger: str = "right-thumb"
-    person: Annotated[int, Field(ge=0, le=9999)] = 0
-    manner: str = "usual"
-    ms: _Milliseconds | None = None
-
-
-class Touch(BaseModel):
-    """A touch that shows nobody's print."""
-
-    ms: _Milliseconds = PRESS_MS
-
-
-class Power(BaseModel):
-    """Plug the reader in, or pull it out."""
-
-    on: bool
-
-
-class SensorCable(BaseModel):
+class SensorCable(Body):
     """Plug the sensor's cable in, or pull it out."""
 
     plugged: bool
@@ -67,14 +42,10 @@ def state(reader: Reader, hand: Hand, crash: str) -> dict[str, Any]:
 
 
 def create_app(service: ReaderService, hand: Hand) -> FastAPI:
-    app = FastAPI(
-        title="Tallystick emulated reader",
-        version=__version__,
-        description="Hold a reader in your hands: press its sensor, plug it in, pull it out.",
-        docs_url=None,
-        redoc_url=None,
+    app = local_app(
+        "Tallystick emulated reader",
+        "Hold a reader in your hands: press its sensor, plug it in, pull it out.",
     )
-    protect(app)
     sensor = service.reader.sensor
 
     def changed(action: Callable[[Reader], object]) -> dict[str, Any]:
@@ -89,15 +60,7 @@ def create_app(service: ReaderService, hand: Hand) -> FastAPI:
         """Times in ms of virtual time."""
         return service.call(lambda reader: state(reader, hand, service.crash))
 
-    @app.post("/finger", summary="Press a finger on the sensor")
-    def post_finger(body: FingerPress) -> dict[str, Any]:
-        return changed(
-            lambda _: hand.press(body.finger, person=body.person, manner=body.manner, ms=body.ms)
-        )
-
-    @app.post("/touch", summary="Touch the sensor without showing a print")
-    def post_touch(body: Touch) -> dict[str, Any]:
-        return changed(lambda _: hand.touch(body.ms))
+    add_hand(app, hand, changed, "sensor")
 
     @app.post("/power", summary="Plug the reader in or pull it out")
     def post_power(body: Power) -> dict[str, Any]:
@@ -122,10 +85,7 @@ def create_app(service: ReaderService, hand: Hand) -> FastAPI:
     def get_panel() -> HTMLResponse:
         return HTMLResponse(panel())
 
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
-
+    add_page(app, "/docs")
     return app
 
 

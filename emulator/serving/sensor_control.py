@@ -7,15 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
 
-from tallystick import __version__
 from tallystick.emulator.devices.hand import Hand
 from tallystick.emulator.parts.r503 import R503
-from tallystick.emulator.serving.local_only import protect
+from tallystick.emulator.serving.hand_control import add_hand
+from tallystick.emulator.serving.local_only import Power, add_page, local_app
 from tallystick.emulator.serving.local_server import LocalServer
-from tallystick.emulator.serving.openapi_page import page
-from tallystick.emulator.serving.reader_control import FingerPress, Power, Touch
 from tallystick.emulator.serving.sensor_service import SensorService
 from tallystick.emulator.serving.serial_port import listen
 
@@ -33,14 +30,10 @@ def state(sensor: R503, hand: Hand) -> dict[str, Any]:
 
 
 def create_app(service: SensorService, hand: Hand) -> FastAPI:
-    app = FastAPI(
-        title="Tallystick emulated fingerprint sensor",
-        version=__version__,
-        description="Hold a fingerprint module in your hands: press it, unplug it.",
-        docs_url=None,
-        redoc_url=None,
+    app = local_app(
+        "Tallystick emulated fingerprint sensor",
+        "Hold a fingerprint module in your hands: press it, unplug it.",
     )
-    protect(app)
 
     def changed(action: Callable[[R503], object]) -> dict[str, Any]:
         def act(sensor: R503) -> dict[str, Any]:
@@ -54,24 +47,13 @@ def create_app(service: SensorService, hand: Hand) -> FastAPI:
         """`light`: control, speed, colour, times."""
         return service.call(lambda sensor: state(sensor, hand))
 
-    @app.post("/finger", summary="Press a finger on the module")
-    def post_finger(body: FingerPress) -> dict[str, Any]:
-        return changed(
-            lambda _: hand.press(body.finger, person=body.person, manner=body.manner, ms=body.ms)
-        )
-
-    @app.post("/touch", summary="Touch the module without showing a print")
-    def post_touch(body: Touch) -> dict[str, Any]:
-        return changed(lambda _: hand.touch(body.ms))
+    add_hand(app, hand, changed, "module")
 
     @app.post("/power", summary="Plug the module in or pull it out")
     def post_power(body: Power) -> dict[str, Any]:
         return changed(lambda sensor: sensor.power(body.on))
 
-    @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(page(app.openapi()))
-
+    add_page(app, "/docs")
     return app
 
 

@@ -90,12 +90,14 @@ def parse_serial(data: bytes) -> str:
 
 
 def parse_version(data: bytes) -> FirmwareVersion:
+    """Three bytes (major, minor, patch), then text in ASCII. Raises BadInputError for fewer."""
     if len(data) < 3:
         raise BadInputError("The card's version is too short.")
     return FirmwareVersion(data[0], data[1], data[2], data[3:].decode("ascii", "replace"))
 
 
 def parse_life_cycle(data: bytes) -> LifeCycle:
+    """One byte of the card. Raises BadInputError for any other answer."""
     try:
         (value,) = data
         return LifeCycle(value)

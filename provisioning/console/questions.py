@@ -19,6 +19,7 @@ class Question:
 
     @property
     def tries_left(self) -> int:
+        """How many."""
         return TYPING_TRIES - self.wrong
 
 

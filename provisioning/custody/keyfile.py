@@ -73,6 +73,7 @@ class KeyRing:
         self._server = server
 
     def require_server(self) -> ServerSecrets:
+        """The server this station is enrolled with. Raises BadInputError without one."""
         if self._server is None:
             raise BadInputError(
                 "This station is not enrolled with a server.",

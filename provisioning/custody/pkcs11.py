@@ -152,6 +152,7 @@ class Pkcs11Custody:
 
     @property
     def firm_version(self) -> int:
+        """Of the newest firm master, 1 to 7F hexadecimal."""
         return max(version for version in self._constants if version != TRANSPORT_KEYS)
 
     def describe(self) -> list[KeyDescription]:
@@ -229,9 +230,11 @@ class Pkcs11Custody:
             return Pkcs11Seed(self, session, seed)
 
     def reopen_seed(self, sealed: bytes, context: bytes) -> Pkcs11Seed:
+        """Raises RefusedError, always."""
         raise _never_in_the_clear()
 
     def server(self) -> ServerCredential:
+        """The server this station is enrolled with. Raises BadInputError without one."""
         if self._server is None:
             raise BadInputError(
                 "This station is not enrolled with a server.",
@@ -255,6 +258,7 @@ class Pkcs11Custody:
             return iv + wrapped + cbc(key, wrapped[-BLOCK:], _PADDING)
 
     def open_for_export(self, sealed: bytes) -> Secret:
+        """Raises RefusedError, always: seeds never leave the key module in the clear."""
         raise _never_in_the_clear()
 
     def close(self) -> None:

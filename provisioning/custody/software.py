@@ -75,6 +75,7 @@ class SoftwareCustody:
 
     @property
     def firm_version(self) -> int:
+        """Of the newest firm master, 1 to 7F hexadecimal."""
         return self._ring.firm_version
 
     def describe(self) -> list[KeyDescription]:

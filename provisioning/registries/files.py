@@ -39,6 +39,7 @@ class PskcFolder:
         self._parts_of = parts_of
 
     def check(self) -> None:
+        """Raises BadInputError for a folder that cannot be made."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -93,6 +94,8 @@ class DialectFile:
         return None if known is None else Registered(serial, "registered", 0, 0)
 
     def register(self, serial: str, container: bytes) -> Registered:
+        """Adds a line. Raises RegistryRefusedError for a card that the dialect has no words for,
+        DuplicateSerialError for another card of that serial number."""
         entry = self._read(container)
         if entry.kind not in self._dialect.kinds:
             raise RegistryRefusedError(

@@ -55,6 +55,9 @@ class PrivacyIdea:
         return None if token is None else _registered(token, "registered")
 
     def register(self, serial: str, container: bytes) -> Registered:
+        """Loads the container, and marks the token with it. Raises RegistryRefusedError;
+        DuplicateSerialError for a token in use; OutcomeUnknownError when nothing tells what
+        became of it."""
         mark = hashlib.sha256(container).hexdigest()[:32]
         known = self._find(serial)
         if known is not None:

@@ -61,7 +61,8 @@ def create(
     position: int = 0,
     external_id: bytes | None = None,
 ) -> int:
-    """Store a factor that is not confirmed yet; an older unconfirmed one of its kind goes."""
+    """Store a factor that is not confirmed yet; an older unconfirmed one of its kind goes.
+    → its id"""
     stale = select(Factor.id).where(
         Factor.person_id == person_id, Factor.kind == kind.value, Factor.confirmed_at.is_(None)
     )

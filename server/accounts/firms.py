@@ -29,7 +29,7 @@ class KnownFirm:
 
 
 def add(connection: Connection, ring: ServerKeyRing, name: str, *, now: float, actor: str) -> int:
-    """Make a firm with the default policy. Raises ApiError: 422 bad name, 409 taken."""
+    """Make a firm with the default policy. → its id. Raises ApiError: 422 bad name, 409 taken."""
     if not FIRM_NAME.fullmatch(name):
         raise ApiError(
             422,

@@ -21,7 +21,7 @@ NICENESS = 5
 
 
 def at_once() -> int:
-    """As there are cores, within what memory allows. Checks of codes go before them."""
+    """How many: as there are cores, within what memory allows. Checks of codes go before them."""
     return max(2, min(MOST_AT_ONCE, len(os.sched_getaffinity(0)) - 1))
 
 

@@ -65,7 +65,7 @@ def add(
     email: str | None,
     now: float,
 ) -> int:
-    """Make a person. Raises ApiError: 409 when the login is taken, 422 for one too long."""
+    """Make a person. → the id. Raises ApiError: 409 when the login is taken, 422 if too long."""
     if len(canonical(login)) > MAX_LOGIN:
         raise ApiError(
             422,

@@ -56,8 +56,8 @@ class FirmPolicy(BaseModel):
     recovery_methods: frozenset[MethodKind] = frozenset(
         {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
     )
-    minimum_methods: Annotated[int, Field(ge=0, le=6)] = 1
-    recommended_methods: Annotated[int, Field(ge=1, le=6)] = 2
+    minimum_methods: Annotated[int, Field(ge=0, le=len(MethodKind))] = 1
+    recommended_methods: Annotated[int, Field(ge=1, le=len(MethodKind))] = 2
     # codes of cards and authenticator apps
     look_ahead: Annotated[int, Field(ge=1, le=50)] = 10
     look_back: Annotated[int, Field(ge=1, le=50)] = 10

@@ -156,7 +156,8 @@ def take_back(serial: Serial, state: AState, caller: Admin) -> CardView:
 
 @router.put("/{serial}/status")
 def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskOrAdmin) -> CardView:
-    """Report a card lost, found again, or (administrators) retire it."""
+    """Report a card lost, found again, or (administrators) retire it. Raises ApiError: 403 where
+    a desk would retire it."""
     if body.status is CardStatus.RETIRED and caller.role is not Role.ADMIN:
         raise ApiError(
             403,

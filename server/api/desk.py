@@ -131,13 +131,7 @@ def lend(serial: Serial, body: LoanRequest, state: AState, caller: DeskOrAdmin) 
 @router.post("/cards/{serial}/return")
 def give_back(serial: Serial, body: ReturnRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """End a loan, also one that is overdue."""
-    return _done(
-        state,
-        caller,
-        serial,
-        desk.give_back,
-        codes=tuple(body.codes),
-    )
+    return _done(state, caller, serial, desk.give_back, codes=tuple(body.codes))
 
 
 @router.post("/cards/{serial}/replacement")
@@ -146,13 +140,7 @@ def replace(
 ) -> CardView:
     """Report a card lost and hand another to its holder. → the new card"""
     return _done(
-        state,
-        caller,
-        serial,
-        desk.replace,
-        by=body.by,
-        codes=tuple(body.codes),
-        until=body.until,
+        state, caller, serial, desk.replace, by=body.by, codes=tuple(body.codes), until=body.until
     )
 
 
@@ -161,25 +149,13 @@ def resynchronise(
     serial: Serial, body: ResynchronisationRequest, state: AState, caller: DeskOrAdmin
 ) -> CardView:
     """Find a drifted card again by two successive codes, whoever holds it."""
-    return _done(
-        state,
-        caller,
-        serial,
-        desk.resynchronise,
-        codes=tuple(body.codes),
-    )
+    return _done(state, caller, serial, desk.resynchronise, codes=tuple(body.codes))
 
 
 @router.post("/cards/{serial}/retirement")
 def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskOrAdmin) -> CardView:
     """Retire a card for good."""
-    return _done(
-        state,
-        caller,
-        serial,
-        desk.retire,
-        codes=_codes(body.codes),
-    )
+    return _done(state, caller, serial, desk.retire, codes=_codes(body.codes))
 
 
 def _codes(codes: list[str] | None) -> tuple[str, ...] | None:

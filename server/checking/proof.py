@@ -30,8 +30,3 @@ def judge_card(
     card.store(connection, verdict.state, used_at=None)  # the desk is not its user
     move(connection, moves)
     return verdict
-
-
-def has_length(row: AnyRow, codes: tuple[str, ...]) -> bool:
-    """Whether every code has the card's number of digits."""
-    return all(c.isascii() and c.isdigit() and len(c) == row.digits for c in codes)

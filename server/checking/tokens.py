@@ -18,14 +18,22 @@ from tallystick.server.accounts import factors
 from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.rules.judge import CodePolicy, CodeState, Generator, Judgement, Reason, judge
-from tallystick.server.stock.cards import REGISTERED, generator_of, seed_binding, state_of
+from tallystick.server.stock.cards import (
+    GENERATOR,
+    REGISTERED,
+    generator_of,
+    seed_binding,
+    state_of,
+)
 from tallystick.server.store.database import AnyRow, StaleError
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor
 
-APP_STEP_S = 30
-APP_DIGITS = 6
+
+def app_generator(algorithm: str) -> Generator:
+    """What authenticator apps make. algorithm: as their QR codes name it (SHA1, SHA256)."""
+    return Generator(algorithm.lower(), step_s=30, digits=6)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class OathToken(ABC):
 
     method: ClassVar[MethodKind]
     serial: str | None
-    digits: int
+    generator: Generator
     state: CodeState
 
     @abstractmethod
@@ -72,7 +80,7 @@ class CardToken(OathToken):
         self.row = row
         self._moves = moves
         self.serial = row.serial
-        self.digits = row.digits
+        self.generator = generator_of(row)
         self.state = state_of(row)
         self._used_at = row.last_used_at
 
@@ -85,7 +93,7 @@ class CardToken(OathToken):
         seed = ring.decrypt(
             Box(row.seed_key_id, row.seed_box), seed_binding(row.firm_id, row.serial)
         )
-        return judge(seed, self.state, codes, policy, now, generator=generator_of(row))
+        return judge(seed, self.state, codes, policy, now, generator=self.generator)
 
     def store(self, connection: Connection, state: CodeState, *, used_at: int | None) -> None:
         seen = self.state
@@ -115,10 +123,10 @@ class AppToken(OathToken):
 
     method = MethodKind.TOTP
     serial = None
-    digits = APP_DIGITS
 
     def __init__(self, factor: Enrolled) -> None:
         self._factor = factor
+        self.generator = app_generator(str(factor.facts["hash"]))
         self.state = CodeState(factor.position + 1, factor.throttle)
 
     def judge(
@@ -126,13 +134,12 @@ class AppToken(OathToken):
     ) -> Judgement:
         if wait_s := self.state.throttle.wait_s(now):
             return Judgement(Reason.THROTTLED, self.state, wait_s)
-        if not all(c.isascii() and c.isdigit() and len(c) == APP_DIGITS for c in codes):
+        if not self.generator.fits(codes):
             # As typed into a page: a shorter one would be easier to guess.
             throttle = self.state.throttle.after_failure(policy, now)
             return Judgement(Reason.WRONG, replace(self.state, throttle=throttle))
-        generator = Generator(str(self._factor.facts["hash"]).lower(), APP_STEP_S)
         secret = self._factor.secret(ring)
-        verdict = judge(secret, self.state, codes, policy, now, generator=generator)
+        verdict = judge(secret, self.state, codes, policy, now, generator=self.generator)
         if verdict.reason is Reason.RESYNCHRONISE:
             return replace(verdict, reason=Reason.WRONG)
         return replace(verdict, state=replace(verdict.state, drift=0))
@@ -156,7 +163,6 @@ _HELD = (
         CardRow.id,
         CardRow.firm_id,
         CardRow.serial,
-        CardRow.digits,
         CardRow.seed_key_id,
         CardRow.seed_box,
         CardRow.moving_factor,
@@ -164,8 +170,7 @@ _HELD = (
         CardRow.lockout_s,
         CardRow.blocked_until,
         CardRow.last_used_at,
-        CardRow.algorithm,
-        CardRow.step_s,
+        *GENERATOR,
         CardRow.drift,
         PersonRow.login_key,
     )

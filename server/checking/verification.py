@@ -121,9 +121,9 @@ def _answer(
     held = tokens.of(question)
     if not held:
         return CodeOutcome(Reason.NO_CARD)
-    fitting = [token for token in held if all(len(c) == token.digits for c in question.codes)]
+    fitting = [token for token in held if token.generator.fits(question.codes)]
     if not fitting:
-        return _wrong_length(held[0].digits)
+        return _wrong_length(held[0].generator.digits)
     judged = [(one, one.judge(ring, question.codes, question.policy, now)) for one in fitting]
     token, verdict = min(judged, key=lambda pair: _PRECEDENCE.index(pair[1].reason))
     if verdict.reason is Reason.OK:

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, and_, delete, select
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.checking.proof import has_length, judge_card
+from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.rules.judge import Judgement, Reason
-from tallystick.server.stock.cards import describe, find, view
+from tallystick.server.stock.cards import describe, find, generator_of, view
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
@@ -276,8 +276,10 @@ def prove(
     """
     if codes is None and caller.role is Role.ADMIN:
         return None
-    if codes is None or not has_length(row, codes):
-        raise _no_fitting_code(row, codes)
+    if codes is None:
+        raise _no_code(row)
+    if not generator_of(row).fits(codes):
+        raise _wrong_length(row)
     verdict = judge_card(connection, ring, row, codes, policy, now)
     if verdict.reason is Reason.OK:
         return None
@@ -289,21 +291,24 @@ def prove(
     return _refusal(row.serial, verdict)
 
 
-def _no_fitting_code(row: AnyRow, codes: Codes | None) -> ApiError:
-    if codes is None:
-        return ApiError(
-            422,
-            "code-needed",
-            f"This needs a code of card {row.serial}.",
-            kept=NOTHING_CHANGED,
-            todo="Press the card's button and type the code on its display.",
-        )
+def _no_code(row: AnyRow) -> ApiError:
+    return ApiError(
+        422,
+        "code-needed",
+        f"This needs a code of card {row.serial}.",
+        kept=NOTHING_CHANGED,
+        todo="Press the card's button and type the code on its display.",
+    )
+
+
+def _wrong_length(row: AnyRow) -> ApiError:
+    digits = generator_of(row).digits
     return ApiError(
         422,
         "wrong-length",
-        f"The codes of card {row.serial} have {row.digits} digits.",
+        f"The codes of card {row.serial} have {digits} digits.",
         kept="Nothing was changed, nor counted as a guess.",
-        todo=f"Type all {row.digits} digits.",
+        todo=f"Type all {digits} digits.",
     )
 
 

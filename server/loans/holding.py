@@ -19,11 +19,11 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.accounts.rights import covers, needs_more_rights, role_of
-from tallystick.server.checking.proof import has_length, judge_card
+from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import notices
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.stock.cards import REGISTERED, describe, find, live
+from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -150,7 +150,8 @@ def loan_terms(
 
 
 def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
-    """The end asked for, or of the working day. Raises ApiError (422) when policy forbids it."""
+    """The end asked for, or of the working day, in seconds since 1970. Raises ApiError (422) when
+    policy forbids it."""
     end = until if until is not None else end_of_day(policy, now)
     if not int(now) < end <= int(now) + policy.loan_max_hours * 3600:
         raise ApiError(
@@ -287,7 +288,7 @@ def claim(
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
     if row is None or not usable or holder(connection, row.id, now) is not None:
         return Verdict(Reason.WRONG)
-    if not has_length(row, codes):
+    if not generator_of(row).fits(codes):
         return Verdict(Reason.WRONG)
     verdict = judge_card(connection, ring, row, codes, policy, now)
     if verdict.reason is Reason.OK:
@@ -382,6 +383,7 @@ def tell(
 
 
 def must_be_in_service(row: AnyRow) -> None:
+    """Raises ApiError (409) for a card that is lost or retired."""
     if row.status != REGISTERED:
         raise ApiError(
             409,
@@ -393,6 +395,7 @@ def must_be_in_service(row: AnyRow) -> None:
 
 
 def must_be_valid(row: AnyRow, now: float) -> None:
+    """now: seconds since 1970. Raises ApiError (409) for a card whose key has expired."""
     if _expired(row, now):
         raise ApiError(
             409,

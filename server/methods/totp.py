@@ -11,7 +11,7 @@ import pyotp
 
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
-from tallystick.server.checking.tokens import APP_DIGITS, APP_STEP_S, AppToken
+from tallystick.server.checking.tokens import AppToken, app_generator
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
@@ -91,9 +91,9 @@ class TotpMethod(StoredMethod):
 
 
 def _totp(secret: bytes, name: str) -> pyotp.TOTP:
-    return pyotp.TOTP(
-        _base32(secret), digits=APP_DIGITS, digest=HASHES[name][0], interval=APP_STEP_S
-    )
+    made = app_generator(name)
+    digest = HASHES[name][0]
+    return pyotp.TOTP(_base32(secret), digits=made.digits, digest=digest, interval=made.step_s)
 
 
 def _base32(secret: bytes) -> str:

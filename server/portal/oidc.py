@@ -39,7 +39,8 @@ def keys(visit: AnyVisit) -> Response:
 
 @router.get("/oidc/authorize")
 def authorize(visit: AnyVisit) -> Response:  # noqa: PLR0911  (one for each end that it may have)
-    """Send the browser back to the service with a code, after signing in if need be."""
+    """Send the browser back to the service with a code, after signing in if need be. Raises
+    ApiError (403) for a person who has no second factor that the service asks for."""
     query = dict(visit.request.query_params)
     state = visit.state
     with state.database.read() as connection:

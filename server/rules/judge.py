@@ -49,10 +49,21 @@ RESYNC_STEPS = 20
 
 @dataclass(frozen=True)
 class Generator:
-    """How a card makes codes. step_s: seconds of a time step (TOTP); 0: counts presses (HOTP)."""
+    """How codes come of a seed: the hash of the HMAC, seconds of a time step (TOTP; 0: counts
+    presses, HOTP), and how many decimal digits a code has (6 to 8). Whoever passes a credential on
+    passes this on as one value."""
 
     algorithm: str = "sha1"
     step_s: int = 0
+    digits: int = 6
+
+    @property
+    def type(self) -> str:
+        return "totp" if self.step_s else "hotp"
+
+    def fits(self, codes: tuple[str, ...]) -> bool:
+        """Whether they look like codes of it: what does not is no guess."""
+        return all(c.isascii() and c.isdigit() and len(c) == self.digits for c in codes)
 
 
 HOTP = Generator()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, delete, insert, or_, select
@@ -98,7 +99,7 @@ def view(row: AnyRow, login: str | None, expires_at: int | None, now: float) -> 
     over = expires_at is not None and expires_at <= int(now)
     return {
         "serial": row.serial,
-        "type": "totp" if row.step_s else "hotp",
+        "type": generator_of(row).type,
         "status": row.status,
         "user": None if over else login,
         "loan_until": None if over else expires_at,
@@ -176,9 +177,12 @@ def state_of(row: AnyRow) -> CodeState:
     return CodeState(row.moving_factor, throttle, row.drift)
 
 
+GENERATOR = (CardRow.algorithm, CardRow.step_s, CardRow.digits)
+
+
 def generator_of(row: AnyRow) -> Generator:
-    """How the card of a row makes its codes."""
-    return Generator(row.algorithm, row.step_s)
+    """How the card of a row, which has the columns GENERATOR, makes its codes."""
+    return Generator(row.algorithm, row.step_s, row.digits)
 
 
 class _Known:
@@ -263,7 +267,6 @@ def _row(
         "firm_id": caller.firm_id,
         "serial": entry.serial,
         "status": REGISTERED,
-        "digits": entry.digits,
         "moving_factor": factor,
         "seed_key_id": box.key_id,
         "seed_box": box.blob,
@@ -273,8 +276,7 @@ def _row(
         "failures": 0,
         "lockout_s": 0,
         "blocked_until": 0,
-        "algorithm": entry.generator.algorithm,
-        "step_s": entry.generator.step_s,
+        **asdict(entry.generator),
         "drift": entry.drift,
         "valid_until": entry.valid_until,
     }
@@ -284,7 +286,7 @@ def _answer(entry: CardSeed, status: str, factor: int) -> dict[str, Any]:
     return {
         "serial": entry.serial,
         "status": status,
-        "digits": entry.digits,
+        "digits": entry.generator.digits,
         "moving_factor": factor,
     }
 

@@ -36,12 +36,11 @@ MAX_DRIFT = 1000
 
 @dataclass(frozen=True)
 class CardSeed:
-    """One entry of a container. digits: 6 to 8. moving_factor: the next one the card will use (0
+    """One entry of a container. moving_factor: the next one the card will use (0
     for TOTP: the clock decides). drift: in time steps. valid_until: seconds since 1970."""
 
     serial: str
     seed: Secret
-    digits: int
     moving_factor: int
     generator: Generator = HOTP
     drift: int = 0
@@ -76,31 +75,37 @@ def _read_entry(number: int, key: Key, container: Container, now: float) -> Card
     if not SERIAL.fullmatch(serial):
         refuse("bad-serial", f"{where} has no serial number of 1 to 64 letters, digits, '._-'.")
     generator = _generator(where, key, container)
-    if key.response_encoding not in (None, "DECIMAL") or key.response_check:
-        refuse("bad-format", f"{where} has codes that are not plain decimal digits.")
-    digits = key.response_length if key.response_length is not None else 6
-    if not 6 <= digits <= 8:
-        refuse("bad-digits", f"{where} has codes of {digits} digits; 6 to 8 are supported.")
     valid_until = _usable_until(where, key, now)
     seed = _seed(where, key, container)
     if generator.step_s:
         drift = _number(where, container, key, "_time_drift") or 0
         if not -MAX_DRIFT <= drift <= MAX_DRIFT:
             refuse("bad-time", f"{where} has a clock that is {drift} steps off.")
-        return CardSeed(serial, seed, digits, 0, generator, drift, valid_until)
+        return CardSeed(serial, seed, 0, generator, drift, valid_until)
     factor = _number(where, container, key, "_counter")
     if factor is None or not 0 <= factor <= MAX_MOVING_FACTOR:
         refuse("bad-counter", f"{where} has no usable Counter.")
-    return CardSeed(serial, seed, digits, factor, valid_until=valid_until)
+    return CardSeed(serial, seed, factor, generator, valid_until=valid_until)
 
 
 def _generator(where: str, key: Key, container: Container) -> Generator:
-    """HOTP is SHA-1 (RFC 4226); TOTP may be of SHA-1, SHA-256 or SHA-512 (RFC 6238 1.2)."""
+    algorithm, step_s = _algorithm(where, key, container)
+    if key.response_encoding not in (None, "DECIMAL") or key.response_check:
+        refuse("bad-format", f"{where} has codes that are not plain decimal digits.")
+    digits = key.response_length if key.response_length is not None else 6
+    if not 6 <= digits <= 8:
+        refuse("bad-digits", f"{where} has codes of {digits} digits; 6 to 8 are supported.")
+    return Generator(algorithm, step_s, digits)
+
+
+def _algorithm(where: str, key: Key, container: Container) -> tuple[str, int]:
+    """Its hash, and the seconds of a time step (0: HOTP). HOTP is SHA-1 (RFC 4226); TOTP may be of
+    SHA-1, SHA-256 or SHA-512 (RFC 6238 1.2)."""
     suite = SUITE.fullmatch(key.algorithm_suite or "SHA1")
     if key.algorithm in HOTP_PROFILES:
         if suite is None or suite.group(2) != "1":
             refuse("not-hotp", f"{where} uses a hash other than SHA-1.")
-        return HOTP
+        return "sha1", 0
     if container.opening.station:
         refuse("not-hotp", f"{where} is not of the HOTP profile.")
     if key.algorithm not in TOTP_PROFILES:
@@ -110,7 +115,7 @@ def _generator(where: str, key: Key, container: Container) -> Generator:
     step_s = _number(where, container, key, "_time_interval") or 30
     if step_s not in STEPS_S or _number(where, container, key, "_time_offset"):
         refuse("bad-time", f"{where} has no time steps of 30 or 60 seconds since 1970.")
-    return Generator(f"sha{suite.group(2)}", step_s)
+    return f"sha{suite.group(2)}", step_s
 
 
 def _usable_until(where: str, key: Key, now: float) -> int | None:

@@ -31,7 +31,7 @@ class Running:
         self._thread = threading.Thread(target=self._service.run)
         self._thread.start()
         self._server.start()
-        self.http = httpx.Client(base_url=self._server.url, timeout=20)
+        self.http = httpx.Client(base_url=self._server.url, timeout=60)
 
     def stop(self) -> None:
         self.http.close()

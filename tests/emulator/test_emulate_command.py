@@ -30,7 +30,7 @@ def emulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, st
                 break
         yield child, json.loads(text)
         child.terminate()
-        child.wait(20)
+        child.wait(60)
 
 
 def refused(*words: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_nothing_is_left_behind(how: signal.Signals) -> None:
         family = descendants(child.pid)
         assert family, "the firmware runs in processes of its own"
         child.send_signal(how)
-        child.wait(20)
+        child.wait(60)
         assert all(ended(pid) for pid in family)
 
 

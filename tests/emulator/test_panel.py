@@ -34,7 +34,7 @@ def panel() -> Iterator[dict[str, str]]:
         assert lines[-1], "the panel did not start"
     yield json.loads("".join(lines))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
 
 
@@ -67,7 +67,7 @@ def open_page(browser, panel):
 
 
 def status_says(page, words: str) -> None:
-    page.get_by_role("status").filter(has_text=words).wait_for(state="attached", timeout=15_000)
+    page.get_by_role("status").filter(has_text=words).wait_for(state="attached", timeout=60_000)
 
 
 def set_speed(page, name: str) -> None:

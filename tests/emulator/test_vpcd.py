@@ -84,7 +84,7 @@ def reader(tmp_path, monkeypatch):
         yield port
     finally:
         daemon.terminate()
-        daemon.wait(10)
+        daemon.wait(60)
 
 
 @needs.pcsc.mark
@@ -115,5 +115,5 @@ def test_a_standard_card_tool_talks_to_the_card(reader):
         assert atr.stdout.strip() == ATR.hex(":")
     finally:
         card.send_signal(signal.SIGTERM)
-        card.wait(15)
+        card.wait(60)
         card.stdout.close()

@@ -33,5 +33,5 @@ def running(
     process = micropython.start(main, path=path, heap=heap)
     yield Device(process)
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
     process.stdout.close()

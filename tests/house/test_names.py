@@ -19,7 +19,7 @@ TWICE = {
     "InvalidError": "modules of the firmware's library stand alone, each with its own error",
     "MemoryLcd": "the firmware's driver, and the emulated part at its other end",
     "Pins": "as our emulator plays it, and the second opinion's own model of it",
-    "Power": "the same request to a card and to a reader, each described in its own interface",
+    "Power": "a request to an emulated device; the second opinion's own model of a chip's part",
     "R503": "the firmware's driver, and the emulated part at its other end",
     "Reader": "the emulated reader, its firmware, and what that asks of its board",
     "Refused": "a status word of a card, a status byte of a reader: neither image has the other's",

@@ -29,7 +29,7 @@ from tallystick.server.serving.running import RunningServer, running
 
 PASSPHRASE = "correct horse battery staple"
 TALLY = [sys.executable, "-m", "tallystick.cli"]
-WAIT_S = 30
+WAIT_S = 120
 
 
 class Terminal:
@@ -118,7 +118,7 @@ class Rig:
 
     def press(self, serial: str) -> str:
         """Press the button of a card in the hand, read its display, and let that go dark."""
-        with httpx.Client(base_url=self.controls[serial], timeout=20) as card:
+        with httpx.Client(base_url=self.controls[serial], timeout=60) as card:
             card.post("/button", json={"action": "press"}).raise_for_status()
             code = card.get("/display?format=json").json()["code"]
             card.post("/clock", json={"advance_ms": 40_000}).raise_for_status()

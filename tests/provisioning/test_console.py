@@ -355,7 +355,7 @@ class TestQuestions:
         first, typed = self.ask(questions, "a")
         other, _ = self.ask(questions, "b")
         questions.answer(first, "123456")
-        assert typed.get(timeout=5) == "123456"
+        assert typed.get(timeout=60) == "123456"
         questions.answer(first, "654321")  # a slower browser
         assert questions.pending() == (other,)
         again, typed = self.ask(questions, "a")
@@ -364,14 +364,14 @@ class TestQuestions:
         assert again in questions.pending() and typed.empty()
         questions.forget("a")
         questions.answer(again, "1" * 6)
-        typed.get(timeout=5)
+        typed.get(timeout=60)
         questions.close()
 
     def test_who_gives_up_is_not_asked_again(self):
         questions = Questions()
         question, typed = self.ask(questions)
         questions.give_up(question)
-        assert typed.get(timeout=5) == "" and questions.ask("a") == "" == questions.ask("a")
+        assert typed.get(timeout=60) == "" and questions.ask("a") == "" == questions.ask("a")
         questions.forget("a")
         question, _ = self.ask(questions)
         assert question.wrong == 0
@@ -381,7 +381,7 @@ class TestQuestions:
         questions = Questions()
         _, typed = self.ask(questions)
         questions.close()
-        assert isinstance(typed.get(timeout=5), NoDeviceError)
+        assert isinstance(typed.get(timeout=60), NoDeviceError)
         with pytest.raises(NoDeviceError):
             questions.ask("b")
 

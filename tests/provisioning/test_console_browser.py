@@ -44,7 +44,7 @@ def browser() -> Iterator[object]:
 
 def signed_in(rig, browser):
     context = browser.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(rig.url)
     page.get_by_label("Pass").wait_for()

@@ -64,7 +64,7 @@ def emulated(reader) -> Iterator[str]:
         yield json.loads("".join(lines))["control"]
     finally:
         card.send_signal(signal.SIGTERM)
-        card.wait(15)
+        card.wait(60)
         card.stdout.close()
 
 

@@ -245,7 +245,7 @@ def page(portal_url: str) -> Iterator[Any]:
     with sync_playwright() as driver:
         browser = needs.launch(driver)
         context = browser.new_context(base_url=portal_url)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -105,7 +105,7 @@ class Portal:
 
     def code(self, count: int) -> str:
         """The code in the message that is the `count`th of those with a code."""
-        for _ in range(100):
+        for _ in range(1500):
             codes = [re.search(r"\b\d{6}\b", m["text"]) for m in self.messages(count)]
             codes = [found.group() for found in codes if found]
             if len(codes) >= count:
@@ -116,7 +116,7 @@ class Portal:
     def messages(self, count: int = 1) -> list[dict[str, str]]:
         """What the gateways have sent, once there are at least `count` of them."""
         sink = self.folder / "sent.jsonl"
-        for _ in range(100):
+        for _ in range(1500):
             lines = sink.read_text().splitlines() if sink.exists() else []
             if len(lines) >= count:
                 return [json.loads(line) for line in lines]

@@ -281,7 +281,7 @@ def test_two_desks_and_two_workers_on_postgresql(postgresql, tmp_path, container
             serial, desk = job
             body = {"user": "A", "codes": [hotp(seeds[serial], desk, 6)]}
             url = f"{live.url}/v1/cards/{serial}/loan"
-            return httpx.post(url, json=body, headers=desks[desk], timeout=20).status_code
+            return httpx.post(url, json=body, headers=desks[desk], timeout=60).status_code
 
         with ThreadPoolExecutor(4) as pool:
             jobs = [(serial, desk) for serial in seeds for desk in (0, 1)]

@@ -139,7 +139,7 @@ class MessageCentre:
 
     def __enter__(self) -> MessageCentre:
         self._thread.start()
-        assert self._ready.wait(10), "the SMS centre does not start"
+        assert self._ready.wait(60), "the SMS centre does not start"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -238,7 +238,7 @@ def test_the_outbox_sends_once_and_keeps_nothing(settings, clock, smtp):
         boxes = [Outbox(parts.database, parts.ring, {"email": gateway}, clock) for _ in range(2)]
         for box in boxes:
             box.wake()
-        assert smtp.handler.arrived.acquire(timeout=5)
+        assert smtp.handler.arrived.acquire(timeout=60)
         for box in boxes:
             box.close()
         assert len(smtp.handler.got) == 1
@@ -270,10 +270,10 @@ def test_a_failed_message_is_tried_again_later(settings, clock):
             )
         box = Outbox(parts.database, parts.ring, {"sms": failing}, clock)
         box.wake()
-        assert failing.tried.acquire(timeout=5)
+        assert failing.tried.acquire(timeout=60)
         clock.advance(61)
         box.wake()
-        assert failing.tried.acquire(timeout=5)
+        assert failing.tried.acquire(timeout=60)
         box.close()
         assert failing.tries == 2
         with parts.database.read() as connection:
@@ -286,13 +286,13 @@ def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_pa
         Portal(url, settings, clock, tmp_path).person("ann")
         browser = Browser(url).sign_in("ann").get("/enrol/email")
         browser.post("/enrol/email", address="ann@elsewhere.example")
-        assert smtp.handler.arrived.acquire(timeout=10)
+        assert smtp.handler.arrived.acquire(timeout=60)
         text = message_from_bytes(smtp.handler.got[0]).get_payload(decode=True).decode()
         key = re.search(r"/enrol/email/(\d+)/confirm", browser.page.text).group(1)
         code = re.search(r"\b\d{6}\b", text).group()
         browser.post(f"/enrol/email/{key}/confirm", code=code)
         assert "is enrolled" in browser.page.text
-        assert smtp.handler.arrived.acquire(timeout=10)  # the notice of it
+        assert smtp.handler.arrived.acquire(timeout=60)  # the notice of it
         notice = message_from_bytes(smtp.handler.got[1]).get_payload(decode=True).decode()
         assert "a way to sign in was added" in notice
         Browser.close_all()

@@ -158,7 +158,7 @@ class User:
         self.stop = threading.Event()
 
     def work(self, url: str) -> None:
-        with httpx.Client(base_url=url, headers=self.service, timeout=20) as client:
+        with httpx.Client(base_url=url, headers=self.service, timeout=60) as client:
             while not self.stop.is_set():
                 body = {"user": self.name, "code": hotp(self.seed, self.factor, 6)}
                 try:
@@ -197,7 +197,7 @@ def nothing_lost(url: str, users: list[User]) -> None:
         assert max(Counter(user.accepted).values()) == 1
         for factor in user.accepted[-5:]:
             body = {"user": user.name, "code": hotp(user.seed, factor, 6)}
-            answer = httpx.post(f"{url}/v1/verify", json=body, headers=user.service, timeout=20)
+            answer = httpx.post(f"{url}/v1/verify", json=body, headers=user.service, timeout=60)
             assert answer.json()["reason"] == "replayed"
         user.stop.clear()
 
@@ -248,7 +248,7 @@ class Registrar:
         self.stop = threading.Event()
 
     def work(self, url: str) -> None:
-        with httpx.Client(base_url=url, headers=self.admin, timeout=20) as client:
+        with httpx.Client(base_url=url, headers=self.admin, timeout=60) as client:
             for number in itertools.count():
                 if self.stop.is_set():
                     return

@@ -127,7 +127,7 @@ def test_a_request_under_way_is_answered_before_the_server_stops(
             f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
         )
         host, port = live.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(head.encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it is reading the body
             live.process.send_signal(signal.SIGTERM)
@@ -137,7 +137,7 @@ def test_a_request_under_way_is_answered_before_the_server_stops(
             while piece := connection.recv(65536):
                 answer += piece
         assert b'"accepted":true' in answer
-        assert live.process.wait(timeout=10) in (0, -signal.SIGTERM)
+        assert live.process.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
 def test_the_command_prints_a_url_that_answers(tmp_path: Path):
@@ -156,7 +156,7 @@ def test_the_command_prints_a_url_that_answers(tmp_path: Path):
         assert httpx.get(f"{url}/v1/health").json()["status"] == "ok"
     finally:
         process.terminate()
-        assert process.wait(timeout=10) in (0, -15)
+        assert process.wait(timeout=60) in (0, -15)
         process.stdout.close()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nested import LEAN
 from tests.server.broken import BROKEN
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def test_the_page_names_guards_that_there_are():
 @pytest.mark.parametrize(("guard", "cited"), rows(), ids=[guard for guard, _ in rows()])
 def test_a_row_fails_without_its_guard(guard, cited):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.server.broken", "-p",
+        [sys.executable, "-m", "pytest", "-q", "-x", *LEAN, "-p", "tests.server.broken", "-p",
          "no:cacheprovider", *cited[:1]],
         cwd=REPOSITORY, env=os.environ | {"TALLY_BREAK": guard}, capture_output=True, text=True,
         timeout=280, check=False,

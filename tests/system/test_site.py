@@ -58,7 +58,7 @@ def test_it_is_read_and_searched_from_its_folder(site: Path, scheme: str) -> Non
         page.goto((site / "index.html").as_uri())
         page.locator(".md-search__input").click()
         page.keyboard.type("tombstone")
-        page.locator(".md-search-result__link", has_text="Glossary").first.wait_for(timeout=20_000)
+        page.locator(".md-search-result__link", has_text="Glossary").first.wait_for(timeout=60_000)
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert wrong == []

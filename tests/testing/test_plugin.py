@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.nested import LEAN
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "press-counter"
 TALLY = [sys.executable, "-c", "from tallystick.cli import main; main()"]
 
@@ -33,6 +35,12 @@ def test_case(card, case):
     card.press()
     assert case == 1
 """
+
+
+@pytest.fixture(autouse=True)
+def lean(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `pytester`, which discards these options."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(LEAN))
 
 
 @pytest.fixture
@@ -95,7 +103,7 @@ def test_the_same_suite_on_a_board(pytester: pytest.Pytester, tmp_path: Path):
         result.assert_outcomes(passed=2, failed=1, skipped=1)  # the screen needs an emulated card
     finally:
         board.send_signal(signal.SIGTERM)
-        board.wait(10)
+        board.wait(60)
         board.stdout.close()
 
 

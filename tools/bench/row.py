@@ -6,5 +6,5 @@ from typing import Any
 
 
 def row(name: str, value: float, unit: str, aim: str, peer: str = "") -> dict[str, Any]:
-    """One line of a benchmark, as `tally bench --json` prints it."""
+    """One line of a benchmark, as `tally bench --json` prints it. unit: of `value` and `aim`."""
     return {"name": name, "value": value, "unit": unit, "aim": aim, "peer": peer}

@@ -99,6 +99,7 @@ class Story(Closing):
         self._note(f"serial port {self._port}, control {self._control}")
 
     def start_the_server(self) -> None:
+        """With its credentials and a person. Raises DemoError when it does not start."""
         self._say("Start the server")
         station = self._tally(
             "server",
@@ -158,6 +159,7 @@ class Story(Closing):
         )
 
     def press_and_log_in(self) -> None:
+        """Once, and once more with the same code. Raises DemoError when no code can be read."""
         self._say("Press the button, read the code from the pixels, log in")
         self._post("/button", {"action": "press", "ms": 150})
         frame = self._frame()

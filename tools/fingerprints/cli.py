@@ -13,8 +13,17 @@ from tallystick.common.console import json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.common.paths import OUTPUT_FILE, cache_folder
+from tallystick.tools.options import Option
 
 SUMMARY = Path(__file__).with_name("summary.json")
+
+
+_plot = click.option("--plot", type=OUTPUT_FILE, help="Draw the DET curve here (PNG).")
+
+
+def _number(name: str, default: int, least: int, what: str) -> Option:
+    whole = click.IntRange(least)
+    return click.option(name, type=whole, default=default, show_default=True, help=what)
 
 
 @click.group(cls=Group)
@@ -23,33 +32,12 @@ def fingerprints() -> None:
 
 
 @fingerprints.command()
-@click.option(
-    "--fingers",
-    type=click.IntRange(2),
-    default=300,
-    show_default=True,
-    help="How many are enrolled.",
-)
-@click.option(
-    "--logins",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Log-ins with each finger.",
-)
-@click.option(
-    "--probes", type=click.IntRange(1), default=4, show_default=True,
-    help="Images of each finger that are compared with every other finger.",
-)  # fmt: skip
-@click.option(
-    "--first-seed",
-    type=click.IntRange(0),
-    default=2_000_000,
-    show_default=True,
-    help="The first finger's; the next ones follow.",
-)
+@_number("--fingers", 300, 2, "How many are enrolled.")
+@_number("--logins", 10, 1, "Log-ins with each finger.")
+@_number("--probes", 4, 1, "Images of each finger that are compared with every other finger.")
+@_number("--first-seed", 2_000_000, 0, "The first finger's; the next ones follow.")
 @click.option("--summary", type=OUTPUT_FILE, help="Write the figures here.")
-@click.option("--plot", type=OUTPUT_FILE, help="Draw the DET curve here (PNG).")
+@_plot
 @json_option
 def measure(
     fingers: int,
@@ -82,7 +70,7 @@ def measure(
 
 
 @fingerprints.command()
-@click.option("--plot", type=OUTPUT_FILE, help="Draw the DET curve here (PNG).")
+@_plot
 @json_option
 def show(plot: Path | None, as_json: bool) -> None:
     """The measurement that this version's thresholds rest on."""
@@ -94,20 +82,8 @@ def show(plot: Path | None, as_json: bool) -> None:
 
 @fingerprints.command()
 @click.argument("finger_name", metavar="FINGER", default="right-thumb")
-@click.option(
-    "--person",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Whose finger: every number is another person.",
-)
-@click.option(
-    "--to",
-    "path",
-    type=OUTPUT_FILE,
-    required=True,
-    help="Picture to write, PNG.",
-)
+@_number("--person", 0, 0, "Whose finger: every number is another person.")
+@click.option("--to", "path", type=OUTPUT_FILE, required=True, help="Picture to write, PNG.")
 def draw(finger_name: str, person: int, path: Path) -> None:
     """Draw how the sensor sees FINGER (right-thumb …), pressed in each way there is."""
     from tallystick.tools.fingerprints.sheet import sheet
@@ -133,15 +109,8 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         return
     title = f"{result['impostor_pairs']:,} impostor pairs, {result['log_ins']:,} log-ins"
     table = Table(title=title)
-    for heading in (
-        "level",
-        "score",
-        "false match",
-        "at most",
-        "refused, 1 try",
-        "3 tries",
-        "at most",
-    ):
+    headings = "level, score, false match, at most, refused at 1 try, at 3 tries, at most"
+    for heading in headings.split(", "):
         table.add_column(heading, justify="right", no_wrap=True)
     for level in result["levels"]:
         match, three = level["false_match"], level["refused_three_tries"]

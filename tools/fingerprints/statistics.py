@@ -9,7 +9,8 @@ import numpy as np
 
 
 def exact_interval(events: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's two-sided interval for a proportion, trials taken as independent."""
+    """Clopper and Pearson's two-sided interval for a proportion (0 to 1), trials taken as
+    independent. confidence: 0 to 1."""
     if not trials:
         return 0.0, 1.0
     tail = (1 - confidence) / 2
@@ -48,7 +49,7 @@ def cluster_interval(
     events: Sequence[int], trials: Sequence[int], confidence: float = 0.95, draws: int = 4000
 ) -> tuple[float, float]:
     """Bootstrap interval for a proportion when the trials of one finger go together: `events` and
-    `trials` a finger; whole fingers are drawn anew."""
+    `trials` a finger; whole fingers are drawn anew. Proportion and `confidence`: 0 to 1."""
     rng = np.random.default_rng(1)
     hits, counts = np.asarray(events), np.asarray(trials)
     chosen = rng.integers(len(hits), size=(draws, len(hits)))

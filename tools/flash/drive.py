@@ -49,6 +49,7 @@ class DriveTarget:
         return "a board without a Board-ID"
 
     def expected(self, board: Board) -> str:
+        """The drive's Board-ID. Raises RefusedError for a board whose boot ROM has no drive."""
         if not board.chip.drive:
             raise RefusedError(
                 f"{board.name} takes no UF2 files.", todo="Use --program openocd or dfu-util."
@@ -59,6 +60,7 @@ class DriveTarget:
         return []
 
     def write(self, job: Job, progress: Progress) -> None:
+        """Progress in bytes. Raises RefusedError when the drive does not take the file."""
         content = job.folder.read(".uf2")
         try:
             with (self._folder / f"{job.device}.uf2").open("wb") as file:

@@ -53,6 +53,8 @@ class Running:
 
     @classmethod
     def parse(cls, data: bytes) -> Running:
+        """6 bytes (slot, state, floor), then the image's header. Raises BadInputError for any other
+        length."""
         if len(data) != 6 + SIZE:
             raise BadInputError("The card's report on its image is malformed.")
         floor = int.from_bytes(data[2:6], "big")

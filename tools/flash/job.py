@@ -31,6 +31,7 @@ class Job:
 
     @classmethod
     def of(cls, image: Verified) -> Job:
+        """Raises BadInputError for an image larger than the board's area for it."""
         board = find(image.board)
         data = image.read(".bin")
         if len(data) > board.file_system.size:

@@ -45,6 +45,7 @@ class OpenOcdTarget:
         self.name = "OpenOCD " + self._way.interface.split("/")[1].removesuffix(".cfg")
 
     def identify(self) -> str:
+        """The chip's device id, in words. Raises NoDeviceError when the probe sees none."""
         output = self._run(f"mdw {self._way.identity_register:#x}")
         match = _MDW.search(output)
         if match is None:
@@ -146,6 +147,7 @@ class DfuTarget:
             progress(number, 2)
 
     def verify(self, job: Job, progress: Progress) -> None:
+        """Reads both parts back; progress in parts. Raises RefusedError when they differ."""
         for number, (address, data) in enumerate(_parts(job), 1):
             if self._upload(address, len(data)) != data:
                 raise RefusedError(

@@ -70,6 +70,7 @@ class ReplTarget:
         return str(self._eval("__import__('os').uname().machine"))
 
     def expected(self, board: Board) -> str:
+        """What the prompt's `os.uname()` says. Raises RefusedError for a board that opens none."""
         if not board.chip.prompt:
             raise RefusedError(
                 f"{board.name} is not flashed through MicroPython's prompt: the MicroPython that "
@@ -99,6 +100,7 @@ class ReplTarget:
             progress(number * _PIECE, len(pieces) * _PIECE)
 
     def verify(self, job: Job, progress: Progress) -> None:
+        """Has the board hash its pieces; progress in bytes. RefusedError where one differs."""
         pieces = list(_pieces(job))
         for number, (at, piece) in enumerate(pieces, 1):
             if self._eval(f"_h({at},{len(piece)})") != hashlib.sha256(piece).digest():

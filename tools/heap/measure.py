@@ -62,7 +62,7 @@ def _card_works(board: str, home: card_paths.Home, path: card_paths.CardPath) ->
 
 
 def smallest(works: Works, limit: int) -> int:
-    """KiB, by binary search up to twice the limit (KiB)."""
+    """KiB of heap with which it works, by binary search up to twice the limit (KiB)."""
     low, high = _LEAST, 2 * limit
     while low < high:
         middle = (low + high) // 2

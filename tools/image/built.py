@@ -37,4 +37,5 @@ class Built:
 
     @property
     def boot_size(self) -> int:
+        """Bytes of the boot stage."""
         return sum(len(data) for data in self.boot_files.values())

@@ -35,6 +35,7 @@ class Verified:
 
     @property
     def security(self) -> int:
+        """Security version, which never goes back on a device."""
         return int(self.manifest["security_version"])
 
     def read(self, suffix: str) -> bytes:

@@ -7,9 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tallystick.common.console import print_error
-from tallystick.common.errors import BadInputError, TallyError
-from tallystick.tools.upkeep.project import root
+from tallystick.common.errors import BadInputError
+from tallystick.tools.upkeep.project import judged, root
 
 README = "README.md"
 
@@ -56,15 +55,13 @@ def draft(folder: Path, version: str) -> str:
 
 
 def main() -> int:
-    try:
-        found = faults(root())
-        if found:
-            raise BadInputError("\n".join(found), todo="See changes/README.md.")
-        draft(root(), "0.0.0")
-    except TallyError as error:
-        print_error(error)
-        return int(error.exit_code)
-    return 0
+    def found() -> list[str]:
+        wrong = faults(root())
+        if not wrong:
+            draft(root(), "0.0.0")
+        return wrong
+
+    return judged(found, todo="See changes/README.md.")
 
 
 if __name__ == "__main__":

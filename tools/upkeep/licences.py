@@ -19,10 +19,8 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tallystick.common.console import print_error
-from tallystick.common.errors import BadInputError, TallyError
 from tallystick.tools.upkeep import locks
-from tallystick.tools.upkeep.project import root, settings
+from tallystick.tools.upkeep.project import judged, root, settings
 
 PAGE = "docs/reference/licences.md"
 UNKNOWN = "unknown"
@@ -253,16 +251,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="List the licences of what is locked.")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     asked = parser.parse_args()
-    try:
-        wrong = faults(root(), check=asked.check)
-        if wrong:
-            raise BadInputError(
-                "\n".join(wrong), todo="See the tables under tool.tallystick.licences."
-            )
-    except TallyError as error:
-        print_error(error)
-        return int(error.exit_code)
-    return 0
+    todo = "See the tables under tool.tallystick.licences."
+    return judged(lambda: faults(root(), check=asked.check), todo=todo)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tallystick.common.console import print_error
-from tallystick.common.errors import BadInputError, TallyError
-from tallystick.tools.upkeep.project import root
+from tallystick.common.errors import BadInputError
+from tallystick.tools.upkeep.project import judged, root
 
 FOLDER = "requirements"
 OLDEST = "3.11"
@@ -194,15 +193,14 @@ def _asked(project: dict[str, Any], lock: Lock) -> set[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Lock the requirements, or check the locks.")
     parser.add_argument("--check", action="store_true", help="only say what is missing")
-    try:
-        lines = check(root()) if parser.parse_args().check else upgrade(root())
-        if lines and parser.parse_args().check:
-            raise BadInputError("\n".join(lines), todo="Run make upgrade and commit requirements/.")
-    except TallyError as error:
-        print_error(error)
-        return int(error.exit_code)
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    return 0
+    if parser.parse_args().check:
+        return judged(lambda: check(root()), todo="Run make upgrade and commit requirements/.")
+    return judged(_upgraded, todo="")
+
+
+def _upgraded() -> list[str]:
+    sys.stdout.write("".join(f"{line}\n" for line in upgrade(root())))
+    return []
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tallystick.common.errors import BadInputError
+from tallystick.common.console import print_error
+from tallystick.common.errors import BadInputError, TallyError
 
 
 def root() -> Path:
@@ -22,3 +24,14 @@ def settings(folder: Path, tool: str) -> dict[str, Any]:
     with (folder / "pyproject.toml").open("rb") as file:
         found: dict[str, Any] = tomllib.load(file)["tool"]["tallystick"][tool]
     return found
+
+
+def judged(faults: Callable[[], list[str]], *, todo: str) -> int:
+    """Says what a check found, and what to do. → the exit status"""
+    try:
+        if found := faults():
+            raise BadInputError("\n".join(found), todo=todo)
+    except TallyError as error:
+        print_error(error)
+        return int(error.exit_code)
+    return 0

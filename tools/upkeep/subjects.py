@@ -12,9 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tallystick.common.console import print_error
-from tallystick.common.errors import BadInputError, TallyError
-from tallystick.tools.upkeep.project import root, settings
+from tallystick.tools.upkeep.project import judged, root, settings
 
 LIMIT = 72
 
@@ -65,23 +63,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Check the subjects of commits.")
     parser.add_argument("--message", type=Path, help="only this message, for git's commit-msg hook")
     asked = parser.parse_args()
-    try:
-        if asked.message:
-            faults = [fault(of_message(asked.message.read_text(encoding="utf-8")))]
-        else:
-            folder = root()
-            table = settings(folder, "subjects")
-            subjects = since_base(folder, table["base"], table["base-time"])
-            faults = [fault(subject) for subject in subjects or []]
-        faults = [line for line in faults if line]
-        if faults:
-            raise BadInputError(
-                "\n".join(faults), todo="Say what changed in the subject, and why in the body."
-            )
-    except TallyError as error:
-        print_error(error)
-        return int(error.exit_code)
-    return 0
+    todo = "Say what changed in the subject, and why in the body."
+    return judged(lambda: _faults(asked.message), todo=todo)
+
+
+def _faults(message: Path | None) -> list[str]:
+    if message:
+        subjects: list[str] | None = [of_message(message.read_text(encoding="utf-8"))]
+    else:
+        folder = root()
+        table = settings(folder, "subjects")
+        subjects = since_base(folder, table["base"], table["base-time"])
+    return [found for subject in subjects or [] if (found := fault(subject))]
 
 
 if __name__ == "__main__":

@@ -123,7 +123,10 @@ def test_wrong_fingers_and_foreign_pages_are_refused(running: Running) -> None:
         refused = http.post("/finger", json={"finger": "nose"})
         assert refused.status_code == 500
         assert "nose" in refused.json()["error"]["what"]
-        assert http.post("/finger", json={"finger": FINGERS[0], "ms": 0}).status_code == 422
+        for wrong in ({"ms": 0}, {"person": "1"}, {"fingers": FINGERS[1]}):
+            said = http.post("/finger", json={"finger": FINGERS[0], **wrong})
+            assert said.status_code == 422
+            assert next(iter(wrong)) in said.json()["error"]["what"]
         foreign = {"Origin": "https://example.com"}
         assert http.post("/touch", json={}, headers=foreign).status_code == 403
         assert http.post("/touch", content="{}").status_code == 415

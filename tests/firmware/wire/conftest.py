@@ -213,7 +213,7 @@ def card_process(micropython: Any) -> Iterator[PipeCard]:
     yield PipeCard(process)
     process.stdin.close()
     process.stdout.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture

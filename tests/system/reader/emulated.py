@@ -95,7 +95,7 @@ class EmulatedReader:
                     answered = len(out)
                     os.write(terminal, line.encode() + b"\n")
         os.close(terminal)
-        assert process.wait(10) == 0, out
+        assert process.wait(60) == 0, out
         return out
 
     def set_pin_and_enrol(self) -> None:

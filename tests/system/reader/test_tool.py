@@ -130,7 +130,7 @@ def test_what_it_started_ends_with_it(tmp_path: Path, number: int) -> None:
     assert _until(lambda: mark.exists() and len(mark.read_text().split()) == 3, 60)
     started = [int(word) for word in mark.read_text().split()]
     process.send_signal(number)
-    process.wait(20)
+    process.wait(60)
     assert _until(lambda: not any(Path(f"/proc/{one}").exists() for one in started))
 
 

@@ -62,7 +62,7 @@ class Desk:
                 yield json.loads(text)["port"]
             finally:
                 child.terminate()
-                child.wait(20)
+                child.wait(60)
 
 
 @pytest.fixture

@@ -202,7 +202,7 @@ class Town:
         serial, seed = f"C{self.numbers:06}", secrets.token_bytes(20)
         state = self.live.state
         with state.database.write() as connection:
-            entry = CardSeed(serial, Secret(seed), 6, 0)
+            entry = CardSeed(serial, Secret(seed), 0)
             cards.register(connection, state.ring, self.station, [entry], self.live.clock())
         return CardInHand(serial, seed)
 

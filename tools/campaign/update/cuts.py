@@ -8,14 +8,12 @@ keys, and takes the same update once more, to the end.
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
@@ -30,6 +28,7 @@ from tallystick.emulator.boards import BOARDS
 from tallystick.tools import options
 from tallystick.tools.campaign.engine import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
+from tallystick.tools.fresh import one_core
 
 _TORN = 3  # kinds of torn operation that are tried at each place, in turn
 _AGAIN_EVERY = 32  # images half written: after so many one takes the whole update again
@@ -53,6 +52,7 @@ class CutCase:
 
     @classmethod
     def parse(cls, name: str) -> CutCase:
+        """OPERATION/FAULT/SECOND, as a violation names it. Raises BadInputError."""
         try:
             operation, fault, second = name.split("/")
             return cls(int(operation), fault, int(second))
@@ -235,20 +235,8 @@ def _rig(board: str) -> UpdateRig:
 
 def _explore(board: str, seed: int, cases: list[CutCase]) -> UpdateResult:
     """In a process of its own, where there are several."""
-    with _one_core():
+    with one_core():
         return _explore_all(_rig(board), seed, cases)
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Card and station take turns: on one core that costs a tenth of what it costs on two."""
-    before = os.sched_getaffinity(0)
-    cores = sorted(before)
-    os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _explore_all(rig: UpdateRig, seed: int, cases: list[CutCase]) -> UpdateResult:

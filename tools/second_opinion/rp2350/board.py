@@ -151,7 +151,8 @@ class ChipBoard:
     # -- the serial line, and flash ------------------------------------------------------------
 
     def put_on_line(self, data: bytes, baud: float) -> None:
-        """Bytes to the chip, one after the other, behind what is on the line already."""
+        """Bytes to the chip, one after the other, behind what is on the line already. `baud`: bits
+        a second."""
         now = self.core.now_ns
         self._line_ns = max(self._line_ns, now)
         for byte in data:

@@ -132,12 +132,14 @@ class Clocks(Registers):
 
     @property
     def msi(self) -> int:
+        """Hz."""
         control = self.values[_CR]
         index = control >> 4 & 15 if control & 8 else self._start_range
         return _KHZ[min(index, 11)] * 1000 if control & 1 else 0
 
     @property
     def hsi(self) -> int:
+        """Hz."""
         return _HSI_HZ if self.values[_CR] >> 8 & 1 else 0
 
     def _vco(self, register: int, on: int) -> float:
@@ -155,10 +157,12 @@ class Clocks(Registers):
 
     @property
     def sysclk(self) -> float:
+        """Hz."""
         return (self.msi, self.hsi, 0, self._divided(_PLLCFGR, 24, 24))[self.values[_CFGR] & 3]
 
     @property
     def hclk(self) -> float:
+        """Hz, of core and buses."""
         prescaler = self.values[_CFGR] >> 4 & 15
         shift = (1, 2, 3, 4, 6, 7, 8, 9)[prescaler - 8] if prescaler & 8 else 0
         clock = self.sysclk / (1 << shift)
@@ -172,19 +176,22 @@ class Clocks(Registers):
 
     @property
     def pclk1(self) -> float:
+        """Hz."""
         return self._apb(8)
 
     @property
     def pclk2(self) -> float:
+        """Hz."""
         return self._apb(11)
 
     def kernel(self, pclk: float, at: int) -> float:
-        """Of a serial interface, chosen by the two bits `at` in RCC_CCIPR."""
+        """Hz, of a serial interface: `pclk` (Hz) or another, chosen by the two bits `at`
+        in RCC_CCIPR."""
         return (pclk, self.sysclk, self.hsi, 0)[self.values[_CCIPR] >> at & 3]
 
     @property
     def clk48(self) -> float:
-        """Of the random number generator."""
+        """Hz, of the random number generator."""
         sources = (
             0, self._divided(_PLLSAI1CFGR, 26, 20), self._divided(_PLLCFGR, 24, 20), self.msi,
         )  # fmt: skip
@@ -192,13 +199,14 @@ class Clocks(Registers):
 
     @property
     def adc(self) -> float:
-        """Asynchronous clock of the ADC; 0 where there is none."""
+        """Hz, asynchronous clock of the ADC; 0 where there is none."""
         return (0, self._divided(_PLLSAI1CFGR, 26, 24), 0, self.sysclk)[
             self.values[_CCIPR] >> 28 & 3
         ]
 
     @property
     def rtc(self) -> float:
+        """Hz."""
         control = self.values[_BDCR]
         lsi = LSI_HZ if self.values[_CSR] & 1 else 0
         return (0, 0, lsi, 0)[control >> 8 & 3] if control >> 15 & 1 else 0

@@ -54,7 +54,8 @@ class Usart(Registers):
         return self._clock() / divider
 
     def receive(self, byte: int, baud: float) -> None:
-        """A byte came in at this speed. At another than its own it is not what was sent."""
+        """A byte came in at this speed (`baud`: bits a second). At another than its own it is
+        not what was sent."""
         own = self.baud
         if not own or not self.values[_CR1] & _RE:
             self.lost += 1

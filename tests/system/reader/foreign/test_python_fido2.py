@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests import needs
+from tests.nested import LEAN
 from tests.system.reader.foreign.differences import PYTHON_FIDO2
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ def test_device_tests(tmp_path: Path) -> None:
         [
             sys.executable, "-m", "pytest", "-p", _PLUGIN, "tests/device",
             "--controller=http://emulated", f"--junitxml={report}", "--tb=short", "-q",
-            "-p", "no:cacheprovider", "-p", "no:tallystick",
+            "-p", "no:cacheprovider", "-p", "no:tallystick", *LEAN,
         ],
         cwd=folder, capture_output=True, text=True, timeout=280, check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},

@@ -46,6 +46,28 @@ def test_provision(own_station, memory_card):
     assert answer.json()["accepted"], answer.json()
 
 
+def test_a_user_who_is_not_known(own_station, memory_card):
+    """The card is in service all the same; what to do is said, and --new-user does it."""
+    with PtyCard(memory_card) as line:
+        done = own_station.run("provision", "--port", line.port, "--user", "adaa")
+    assert done.exit_code == 1
+    said = json.loads(done.stderr)["error"]
+    assert "There is no such user in this firm." in said["what"]
+    assert "assigned to nobody" in said["kept"] and "--new-user" in said["todo"]
+    assert own_station.card(memory_card.serial).json()["user"] is None
+    other = MemoryCard()
+    with PtyCard(other) as line:
+        value = own_station.ok("provision", "--port", line.port, "--user", "bob", "--new-user")
+    assert value["server"]["user"] == "bob"
+
+
+def test_a_new_user_has_a_name(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        done = own_station.run("provision", "--port", line.port, "--new-user")
+    assert done.exit_code == 2 and "--new-user names nobody" in done.stderr
+    assert own_station.card(memory_card.serial).status_code == 404
+
+
 SHARED = {
     "--journal",
     "--keys",
@@ -54,6 +76,7 @@ SHARED = {
     "--registry",
     "--json",
     "--user",
+    "--new-user",
 }
 
 

@@ -218,11 +218,15 @@ def set_status(
 ) -> dict[str, Any]:
     """Report a card lost, found again, or retire it (which also takes it back).
 
-    Raises ApiError: 404; 409 for a retired card, which stays so.
+    One that is found again is as good as handed out: to someone with more rights it is not, and it
+    recovers nothing before its holder has confirmed it anew. Raises ApiError: 403; 404; 409 for a
+    retired card, which stays so.
     """
     row = find(connection, caller, serial, lock=True)
     if row.status == CardStatus.RETIRED and status is not CardStatus.RETIRED:
         raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
+    if row.status == CardStatus.LOST and status is CardStatus.REGISTERED:
+        _hand_over_again(connection, caller, row)
     if row.status != status:
         connection.execute(update(CardRow).where(CardRow.id == row.id).values(status=status.value))
         note(connection, ring, caller, f"card-{status.value}", serial, now)
@@ -234,6 +238,14 @@ def set_status(
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     return describe(connection, caller, serial, now)
+
+
+def _hand_over_again(connection: Connection, caller: Caller, row: AnyRow) -> None:
+    mine = Assignment.card_id == row.id
+    person_id = connection.scalar(select(Assignment.person_id).where(mine))
+    if person_id is not None:
+        must_cover(caller, people.get(connection, caller.firm_id, person_id))
+        connection.execute(update(Assignment).where(mine).values(confirmed_at=None))
 
 
 def unlock(
@@ -253,6 +265,21 @@ def unlock(
         update(CardRow).where(CardRow.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
     )
     note(connection, ring, caller, "card-unlocked", serial, now)
+
+
+def any_locked(connection: Connection, person_id: int, now: int) -> bool:
+    """Whether a card that somebody holds is."""
+    query = select(CardRow.id).join(Assignment, Assignment.card_id == CardRow.id)
+    query = query.where(Assignment.person_id == person_id, CardRow.blocked_until > now)
+    return connection.scalar(query.limit(1)) is not None
+
+
+def unlock_all_of(connection: Connection, person_id: int) -> None:
+    """Of the cards that somebody holds, whoever has locked them."""
+    held = select(Assignment.card_id).where(Assignment.person_id == person_id)
+    connection.execute(
+        update(CardRow).where(CardRow.id.in_(held)).values(failures=0, lockout_s=0, blocked_until=0)
+    )
 
 
 def claim(

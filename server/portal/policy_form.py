@@ -61,6 +61,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Recoveries begun from one network address in an hour",
             "",
         ),
+        "first_enrolment_days": (
+            "Somebody who never enrolled a second factor has, from his first password, in days",
+            "Then the help desk has to help. 0: without end.",
+        ),
         "session_hours": ("Longest session, in hours", ""),
         "session_idle_minutes": ("A session ends when not used for, in minutes", ""),
         "remember_device_days": (

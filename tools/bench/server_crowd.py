@@ -110,7 +110,7 @@ def _people(server: RunningServer, count: int) -> None:
                 email=None,
                 now=0,
             )
-            passwords.store(connection, person_id, hashed)
+            passwords.store(connection, person_id, hashed, time.time())
 
 
 def _form(url: str) -> tuple[httpx.Client, str]:

@@ -22,10 +22,13 @@ from tallystick.server.portal import enrol, oidc, web
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.services import oidc as provider
 from tallystick.server.services import radius
+from tallystick.server.serving import client
 from tallystick.server.signing_in import attempts, login, recovery, second, stepup, together
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
+from tallystick.server.store import origin
 from tallystick.server.store.models_login import HelpRequest, SessionRow
+from tallystick.server.store.origin import Origin
 
 Patch = tuple[Any, str, Any]  # where, which name, what instead
 
@@ -245,6 +248,14 @@ def _refuse_nothing(*_: object, **__: object) -> ApiError | None:
     return None
 
 
+def _from_nowhere() -> Sequence[Patch]:
+    return [(origin, "Origin", lambda address="", *rest: Origin("", *rest))]
+
+
+def _from_the_proxy() -> Sequence[Patch]:
+    return [(client, "client_of", lambda peer, *_, **__: peer)]
+
+
 ZOO: tuple[BrokenServer, ...] = (
     BrokenServer(
         "recovered-serves",
@@ -400,6 +411,13 @@ ZOO: tuple[BrokenServer, ...] = (
         "no entry of cards that change hands",
         lambda: [(holding, "note", _always(None))],
         ("hand_out",),
+    ),
+    BrokenServer("from-nowhere", "entries have no address", _from_nowhere, ("sign_in",)),
+    BrokenServer(
+        "from-the-proxy",
+        "entries have the address of whatever is in between",
+        _from_the_proxy,
+        ("sign_in",),
     ),
     BrokenServer(
         "silent-sign-in",

@@ -2,7 +2,7 @@
 
 Whoever has a session or an Accept for somebody has shown two independent things of him in this
 attempt: his password (or what recovered it) and another. What was ended never comes back. Every act
-has an entry with who and whom. Those who do everything right get in.
+has an entry with who, what, whom and from where. Those who do everything right get in.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class AccountsModel(RuleBasedStateMachine):
             return
         self._must(surfer.whose() == who.login, f"a right password and {method} were refused")
         self._two_shown(who, method)
-        self._logged("signed-in", f"person:{who.id}", f"person:{who.id}")
-        self._logged("factor-checked", f"person:{who.id}", who.login)
+        self._logged("signed-in", f"person:{who.id}", f"person:{who.id}", surfer)
+        self._logged("factor-checked", f"person:{who.id}", who.login, surfer)
 
     @rule(name=ANYBODY, method=METHODS)
     def vpn_challenge(self, name: str, method: str) -> None:
@@ -191,7 +191,7 @@ class AccountsModel(RuleBasedStateMachine):
         surfer.post("/recover/reset", password=new)
         self._must("new password is set" in surfer.text, "the new password was refused")
         who.password, who.rests_on = new, THINGS[method]
-        self._logged("password-changed", f"person:{who.id}", who.login)
+        self._logged("password-changed", f"person:{who.id}", who.login, surfer)
         thief = self._new().password(who.login, who.password)
         self._show(thief, who, method)
         self._must(thief.whose() == "", f"{method} alone took the account")
@@ -219,11 +219,11 @@ class AccountsModel(RuleBasedStateMachine):
         more = who.role is PersonRole.ADMINISTRATOR
         self._must(not (more and holder), "a card was handed to someone with more rights, alone")
         if more:
-            self._logged("hand-over-asked", f"person:{self._who(agent).id}", who.login)
+            self._logged("hand-over-asked", f"person:{self._who(agent).id}", who.login, staff)
             return
         self._must(holder == who.login, "a card with its code was not handed out")
         action = "card-assigned" if for_good else "card-lent"
-        self._logged(action, f"person:{self._who(agent).id}", card.serial)
+        self._logged(action, f"person:{self._who(agent).id}", card.serial, staff)
         self._recover_by(card, who)
         if for_good:
             return
@@ -274,7 +274,7 @@ class AccountsModel(RuleBasedStateMachine):
         )
         voids = {f"void.{kind}.{key}": "yes" for kind, key in named.items()}
         one.get(page).post(f"{page}/help/ask", reason="lost", **voids)
-        self._logged("help-asked", f"person:{self._who('sue').id}", who.login)
+        self._logged("help-asked", f"person:{self._who('sue').id}", who.login, one)
         number = self._request(two.get(page)) or self._request(one.get(page))
         one.post(f"{page}/help/agree", request=number)
         one.post(f"{page}/help/collect", request=number)
@@ -287,7 +287,7 @@ class AccountsModel(RuleBasedStateMachine):
             return
         if code is None:
             raise AccountViolation("two agents together got no code")
-        self._logged("help-agreed", f"person:{self._who('sam').id}", who.login)
+        self._logged("help-agreed", f"person:{self._who('sam').id}", who.login, two)
         if late:
             self.live.clock.advance(3700)
         user = self._new().get("/recover/help")
@@ -342,7 +342,7 @@ class AccountsModel(RuleBasedStateMachine):
                 who.rests_on = "password"
             return
         self._must(surfer.whose() == "", "a method that staff removed signed in")
-        self._logged("method-removed", f"person:{self._who(agent).id}", who.login)
+        self._logged("method-removed", f"person:{self._who(agent).id}", who.login, staff)
         self.town.settle(name, who.role)
 
     @rule(act=st.sampled_from(["people", "policy", "card"]))
@@ -454,6 +454,11 @@ class AccountsModel(RuleBasedStateMachine):
         for token in getattr(self, "dead_tokens", [])[-2:]:
             self._must(self._user_info(token) == 401, "a token of an ended session works again")
 
+    @invariant()
+    def every_act_says_from_where(self) -> None:
+        nowhere = self.town.from_nowhere() if hasattr(self, "town") else []
+        self._must(not nowhere, f"an entry does not say from where: {nowhere[:1]}")
+
     # ----------------------------------------------------------------------------------------------
 
     def _must(self, held: bool, otherwise: str) -> None:
@@ -478,9 +483,9 @@ class AccountsModel(RuleBasedStateMachine):
             self.vpns[mode] = Vpn(self.town, mode)
         return self.vpns[mode]
 
-    def _logged(self, action: str, actor: str, subject: str) -> None:
-        found = (actor, subject) in self.town.acts(action)
-        self._must(found, f"no entry {action} of {actor} about {subject}")
+    def _logged(self, action: str, actor: str, subject: str, surfer: Surfer) -> None:
+        found = (actor, subject, surfer.address) in self.town.acts(action)
+        self._must(found, f"no entry {action} of {actor} about {subject} from where he is")
 
     def _typed(self, who: Somebody, method: str, letters: int) -> str:
         if method == "totp":

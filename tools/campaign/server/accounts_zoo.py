@@ -248,6 +248,23 @@ def _refuse_nothing(*_: object, **__: object) -> ApiError | None:
     return None
 
 
+def _found_is_as_before() -> Sequence[Patch]:
+    return [(holding, "_hand_over_again", _always(None))]
+
+
+def _agrees_to_anything() -> Sequence[Patch]:
+    real = together.agree
+
+    def whoever(
+        state: Any, connection: Connection, firm: Any, other: Any, number: int, **_: Any
+    ) -> None:
+        mine = HelpRequest.id == number
+        asked = connection.execute(HelpRequest.__table__.select().where(mine)).one()
+        real(state, connection, firm, other, number, helped_id=asked.person_id)
+
+    return [(together, "agree", whoever)]
+
+
 def _from_nowhere() -> Sequence[Patch]:
     return [(origin, "Origin", lambda address="", *rest: Origin("", *rest))]
 
@@ -411,6 +428,30 @@ ZOO: tuple[BrokenServer, ...] = (
         "no entry of cards that change hands",
         lambda: [(holding, "note", _always(None))],
         ("hand_out",),
+    ),
+    BrokenServer(
+        "found-as-before",
+        "a lost card that is found recovers as before",
+        _found_is_as_before,
+        ("lost_and_found",),
+    ),
+    BrokenServer(
+        "agrees-to-anything",
+        "a request is agreed to on any page",
+        _agrees_to_anything,
+        ("agree_elsewhere",),
+    ),
+    BrokenServer(
+        "strangers-lock",
+        "a browser that its owner knows is as any other",
+        lambda: [(second, "_judge_in_spite", _always(None))],
+        ("strangers_lock",),
+    ),
+    BrokenServer(
+        "first-password-for-ever",
+        "a password without a second factor has no end",
+        lambda: [(login, "_waited_too_long", _always(False))],
+        ("newcomer",),
     ),
     BrokenServer("from-nowhere", "entries have no address", _from_nowhere, ("sign_in",)),
     BrokenServer(

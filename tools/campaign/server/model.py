@@ -101,7 +101,8 @@ class AccountsModel(RuleBasedStateMachine):
         if method == "email":
             before = len(self.town.letters(who.mail))
             code, state = vpn.ask(who.login, "email", state)
-        typed = self._typed(who, method, before if method == "email" else 0)
+        sent = code == packet.AccessChallenge
+        typed = self._typed(who, method, before if method == "email" else 0) if sent else "none"
         code, _ = vpn.ask(who.login, typed, state)
         if who.rests_on == THINGS[method]:
             self._must(code == packet.AccessReject, f"{method} recovered it and got an Accept")
@@ -363,6 +364,64 @@ class AccountsModel(RuleBasedStateMachine):
             path = f"/cards/{card.serial}/assign"
             boss.get("/cards").post(path, user=self._who("ann").login, code=card.code())
             self._must(self._holder(card) is None, "a stale session handed out a card")
+
+    @rule(agent=AGENTS, name=ANYBODY)
+    def lost_and_found(self, agent: str, name: str) -> None:
+        """Whoever says that a lost card was found may have stolen it."""
+        who, staff = self._who(name), self._signed_in(agent)
+        if staff is None or agent == name or who.rests_on == "card":
+            return
+        owner = self._new().password(who.login, who.password)
+        self._show(owner, who, "card")  # confirmed, from now on
+        self._must(owner.whose() == who.login, "a right password and card were refused")
+        for what in ("lost", "found"):
+            staff.get("/cards").post(f"/cards/{who.card.serial}/{what}")
+        self._recover_by(who.card, who)
+        self.town.settle(name, who.role)
+
+    @rule(name=st.sampled_from(["ann", "boss"]))
+    def agree_elsewhere(self, name: str) -> None:
+        """The colleague looks at somebody else's page."""
+        who, one, two = self._who(name), self._signed_in("sue"), self._signed_in("sam")
+        if one is None or two is None:
+            return
+        page, elsewhere = f"/people/{who.id}", f"/people/{self._who('bob').id}"
+        one.get(page).post(f"{page}/help/ask", reason="lost")
+        number = self._request(two.get(page))
+        before = len(self.town.acts("help-agreed"))
+        two.get(elsewhere).post(f"{elsewhere}/help/agree", request=number)
+        agreed = len(self.town.acts("help-agreed")) > before
+        self._must(not agreed, "agreed to what another page showed")
+
+    @rule(name=ANYBODY)
+    def strangers_lock(self, name: str) -> None:
+        """They know a login name; its owner has a browser that he has used before."""
+        who, owner = self._who(name), self._signed_in(name)
+        if owner is None or who.rests_on == "telephone":
+            return
+        owner.get("/").post("/sign-out")
+        stranger = self._new().get("/recover")
+        stranger.post("/recover", login=who.login, kind="totp")
+        for _ in range(3):
+            stranger.post("/recover/prove?kind=totp", code="000000")
+        owner.password(who.login, who.password)
+        self._show(owner, who, "totp")
+        self._must(owner.whose() == who.login, "strangers locked the owner out of his browser")
+        self.town.settle(name, who.role)
+
+    @rule(late=st.booleans())
+    def newcomer(self, late: bool) -> None:
+        """Somebody sets his first password, and never enrols anything."""
+        login, code = self.town.newcomer()
+        surfer = self._new().get("/recover/help")
+        surfer.post("/recover/help", login=login, code=code)
+        surfer.post("/recover/reset", password=NEW_PASSWORDS[1])
+        if late:
+            self.live.clock.advance(14 * 86400)
+        surfer = self._new().password(login, NEW_PASSWORDS[1])
+        self._must(
+            (surfer.whose() == login) is not late, "a first password was good at a wrong time"
+        )
 
     # services, sessions -------------------------------------------------------------------------
 

@@ -293,7 +293,8 @@ def claim(
     policy: FirmPolicy,
     now: float,
 ) -> Verdict:
-    """A user makes a card that nobody holds his own, by two successive codes of it.
+    """A user makes a card that nobody holds his own, by two successive codes of it. One that is
+    overdue has to go back to the desk first: whoever borrowed it does not keep it.
 
     An unknown card and one that another user holds are answered like a wrong code.
     Raises ApiError (429), StaleError.
@@ -312,7 +313,7 @@ def claim(
         .with_for_update()
     ).one_or_none()
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
-    if row is None or not usable or holder(connection, row.id, now) is not None:
+    if row is None or not usable or _is_out(connection, row.id):
         return Verdict(Reason.WRONG)
     if not has_length(row, codes):
         return Verdict(Reason.WRONG)
@@ -332,6 +333,12 @@ def holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
             Assignment.card_id == card_id, live(now)
         )
     ).one_or_none()
+
+
+def _is_out(connection: Connection, card_id: int) -> bool:
+    """Somebody holds it, or should have brought it back."""
+    query = select(Assignment.card_id).where(Assignment.card_id == card_id)
+    return connection.scalar(query) is not None
 
 
 def hand_over(

@@ -865,7 +865,8 @@ def test_a_card_is_claimed_with_two_codes_of_it(here, drawer):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["another card's codes", "serial", "held", "lent", "lost", "expired", "firm"]
+    "wrong",
+    ["another card's codes", "serial", "held", "lent", "overdue", "lost", "expired", "firm"],
 )
 def test_what_is_not_claimed(here, drawer, wrong):
     drawer.card("A1", valid_until=int(here.now) + 86400)
@@ -883,6 +884,11 @@ def test_what_is_not_claimed(here, drawer, wrong):
     elif wrong == "lent":
         drawer.lend()
         assert not drawer.claim(name="bob", first=1).accepted
+    elif wrong == "overdue":
+        drawer.lend(until=int(here.now) + 60)
+        here.clock.advance(60)
+        assert not drawer.claim(first=1).accepted  # not by whoever had it, either
+        assert not drawer.claim(name="bob", first=3).accepted
     elif wrong == "lost":
         drawer.status("A1", CardStatus.LOST)
         assert not drawer.claim().accepted

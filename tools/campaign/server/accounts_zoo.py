@@ -436,6 +436,12 @@ ZOO: tuple[BrokenServer, ...] = (
         ("lost_and_found",),
     ),
     BrokenServer(
+        "keeps-the-loan",
+        "an overdue card is claimed by whoever has it",
+        lambda: [(holding, "_is_out", _always(False))],
+        ("keep_the_loan",),
+    ),
+    BrokenServer(
         "agrees-to-anything",
         "a request is agreed to on any page",
         _agrees_to_anything,

@@ -379,6 +379,22 @@ class AccountsModel(RuleBasedStateMachine):
         self._recover_by(who.card, who)
         self.town.settle(name, who.role)
 
+    @rule(name=USERS)
+    def keep_the_loan(self, name: str) -> None:
+        """Who borrowed a card keeps it, and enrols it as his own once the loan is over."""
+        who, card = self._who(name), self.town.new_card()
+        body = {"user": who.login, "codes": [card.code()]}
+        answer = self.town.api(Role.DESK, "POST", f"/cards/{card.serial}/loan", **body)
+        self._must(answer.status_code == 200, "a desk could not lend a card")
+        self.live.clock.advance(2 * 86400)
+        borrower = self._signed_in(name)
+        if borrower is None:
+            return
+        borrower.get("/enrol/card").post("/enrol/card", serial=card.serial)
+        path = f"/enrol/card/{card.serial}/confirm"
+        borrower.post(path, code=card.code(), second_code=card.code())
+        self._must(self._holder(card) is None, "a borrower kept an overdue card")
+
     @rule(name=st.sampled_from(["ann", "boss"]))
     def agree_elsewhere(self, name: str) -> None:
         """The colleague looks at somebody else's page."""

@@ -42,7 +42,7 @@ class AnswerTime:
                 begun = True
                 await send(message)
 
-        work = asyncio.create_task(self._app(scope, receive, in_time))
+        work = asyncio.ensure_future(self._app(scope, receive, in_time))
         try:
             await asyncio.wait({work}, timeout=_limit_s(scope))
         except asyncio.CancelledError:
@@ -71,7 +71,7 @@ def _limit_s(scope: Scope) -> float:
     return ANSWER_S + BODY_S if with_body else ANSWER_S
 
 
-def _note_how_it_ended(work: asyncio.Task[None]) -> None:
+def _note_how_it_ended(work: asyncio.Future[None]) -> None:
     if not work.cancelled() and (error := work.exception()) is not None:
         log.warning("what was not waited for failed: %s", type(error).__name__)
 

@@ -37,6 +37,7 @@ from tallystick.server.state import ServerState, open_state
 from tallystick.server.stock import cards
 from tallystick.server.stock.intake import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
+from tallystick.server.store.origin import came_from
 
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
@@ -228,7 +229,7 @@ class Town:
         self.numbers += 1
         serial, seed = f"C{self.numbers:06}", secrets.token_bytes(20)
         state = self.live.state
-        with state.database.write() as connection:
+        with came_from(self.address(), "station"), state.database.write() as connection:
             entry = CardSeed(serial, Secret(seed), 6, 0)
             cards.register(connection, state.ring, self.station, [entry], self.live.clock())
         return CardInHand(serial, seed)

@@ -298,11 +298,11 @@ def locked(portal):
 
 def test_an_answer_begins_in_time(portal, monkeypatch):
     """As a page and as JSON; and the server goes on."""
-    monkeypatch.setattr(answers, "ANSWER_S", 0.3)
-    monkeypatch.setattr(answers, "BODY_S", 0.0)
     portal.person("ann")
     browser = Browser(portal.url).get("/sign-in")
     with locked(portal):
+        monkeypatch.setattr(answers, "ANSWER_S", 0.3)
+        monkeypatch.setattr(answers, "BODY_S", 0.0)
         browser.post("/sign-in", login="ann", password="correct horse battery")
         assert (browser.page.status_code, browser.page.headers["retry-after"]) == (503, "30")
         assert "did not get it done in time" in browser.page.text
@@ -312,19 +312,19 @@ def test_an_answer_begins_in_time(portal, monkeypatch):
 
 
 def test_so_does_that_of_an_api(server, monkeypatch):
-    monkeypatch.setattr(answers, "ANSWER_S", 0.3)
-    monkeypatch.setattr(answers, "BODY_S", 0.0)
     server.card(user=None)
     with locked(server):
+        monkeypatch.setattr(answers, "ANSWER_S", 0.3)
+        monkeypatch.setattr(answers, "BODY_S", 0.0)
         answer = server.assign("1000000001", "ann")
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too-slow")
 
 
 def test_so_does_that_of_a_check(server, monkeypatch):
     """The code may be used up all the same: the answer says so."""
-    monkeypatch.setattr(group, "ANSWER_S", 0.3)
     seed = server.card()
     with locked(server):
+        monkeypatch.setattr(group, "ANSWER_S", 0.3)
         answer = server.verify(hotp(seed, 0, 6))
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too-slow")
         assert "used up" in answer.json()["error"]["kept"]

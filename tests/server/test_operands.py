@@ -575,9 +575,14 @@ def redeemed(here, service, code: str, firm: int = 1, **changes: str):
 
 
 def test_a_code_is_redeemed_once(here, service):
+    here.session("bob")
     code = issued(here, service, here.session())
-    assert redeemed(here, service, code)["id_token"]
+    token = redeemed(here, service, code)["id_token"]
     assert redeemed(here, service, code).error == "invalid_grant"
+    key = here.write(lambda c: oidc._signing_key(c, here.state.ring, here.now))
+    claims = jwt.decode(token, key, algorithms=["RS256"]).claims
+    assert claims["sub"] == oidc.subject_of(here.state.ring, 1, here.who().id)
+    assert claims["nonce"] == "n"
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign ctap --full
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign wear
-	$(BIN)/tally campaign accounts --full
+	$(BIN)/tally campaign accounts --full --state build/campaign/accounts.json
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000

@@ -22,6 +22,8 @@ from tallystick.provisioning.commands.options import (
     BenchOptions,
     bench_options,
     digits_option,
+    must_name_a_user,
+    new_user_option,
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
@@ -52,6 +54,7 @@ station.add_command(labels)
 @station.command()
 @click.option("--port", metavar="DEV", help="Serial port, pty, or URL such as socket://…")
 @user_option
+@new_user_option
 @digits_option
 @click.option("--serial", metavar="SERIAL", help="Refuse any card but this one (as on its label).")
 @click.option("--reseed", is_flag=True, help="Give a card in service a new seed; asks for presses.")
@@ -72,6 +75,7 @@ def provision(
     *,
     port: str | None,
     user: str | None,
+    new_user: bool,
     digits: int,
     serial: str | None,
     reseed: bool,
@@ -89,7 +93,8 @@ def provision(
     """
     if (port is None) == (ports is None):
         raise click.UsageError("Give either --port, or --ports with --batch and --count.")
-    plan = Plan(CodeKind(digits), user, batch, reseed, serial, _version(min_version))
+    must_name_a_user(user, new_user=new_user)
+    plan = Plan(CodeKind(digits), user, new_user, batch, reseed, serial, _version(min_version))
     with station.open() as ready:
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)

@@ -57,13 +57,15 @@ UNPROTECTED = (
 @dataclass(frozen=True)
 class Wanted:
     """serial: of the device, as the server shall know it; None takes the applet's identifier.
-    touch: codes only after a touch. replace: an account of the same name may be overwritten."""
+    touch: codes only after a touch. replace: an account of the same name may be overwritten.
+    new_user: the user is made known to the server if there is none of this name."""
 
     serial: str | None = None
     kind: CodeKind = SIX_DIGITS
     user: str | None = None
     touch: bool = True
     replace: bool = False
+    new_user: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Foreign:
         registered = self._register(device, record, account)
         self.journal.finish(self.journal.advance(record, CardState.REGISTERED), CardState.LOCKED)
         if wanted.user is not None and registered.user != wanted.user:
-            registered = self._assign(record, wanted.user)
+            registered = self._assign(record, wanted.user, new_user=wanted.new_user)
         version = ".".join(map(str, applet.version))
         digits = record.digits or wanted.kind.digits
         return Done(serial, account, version, touch, digits, registered, resumed)
@@ -226,9 +228,9 @@ class Foreign:
             error.todo = "When the server is back, repeat the command."
             raise
 
-    def _assign(self, record: CardRecord, user: str) -> Registered:
+    def _assign(self, record: CardRecord, user: str, *, new_user: bool) -> Registered:
         try:
-            return self.registry.assign(record.serial, user)
+            return self.registry.assign(record.serial, user, new_user=new_user)
         except RegistryRefusedError as error:
             error.kept = f"The device {record.serial} is in service, assigned to nobody."
             raise

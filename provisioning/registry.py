@@ -16,6 +16,10 @@ from tallystick.provisioning.server_link import (
 )
 
 ATTEMPTS = 3
+NO_SUCH_USER = (
+    "If the name is misspelt, have an administrator assign the card on the server. If the user is "
+    "new, have him added there first, or add --new-user the next time."
+)
 
 
 class DuplicateSerialError(RegistryRefusedError):
@@ -51,7 +55,9 @@ class Registry(Protocol):
     def withdraw(self, serial: str) -> None:
         """Take back a registration. Raises RegistryRefusedError, OutcomeUnknownError."""
 
-    def assign(self, serial: str, user: str) -> Registered: ...
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
+        """new_user: make the user known there if there is none of this name. Raises
+        RegistryRefusedError, OutcomeUnknownError."""
 
     def close(self) -> None: ...
 
@@ -113,13 +119,18 @@ class TallyServer(ServerLink):
     def withdraw(self, serial: str) -> None:
         self._call("DELETE", _card(serial), doing=f"withdraw card {serial}")
 
-    def assign(self, serial: str, user: str) -> Registered:
-        body = self._call(
-            "PUT",
-            f"{_card(serial)}/assignment",
-            doing=f"assign card {serial} to {user}",
-            json={"user": user},
-        )
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
+        try:
+            body = self._call(
+                "PUT",
+                f"{_card(serial)}/assignment",
+                doing=f"assign card {serial} to {user}",
+                json={"user": user, "new_user": new_user},
+            )
+        except RegistryRefusedError as error:
+            if error.reason == "no-such-user":
+                error.todo = NO_SUCH_USER
+            raise
         return _registered(body)
 
 

@@ -55,10 +55,12 @@ Report = Callable[[CardState, str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is wanted of every card of a run."""
+    """What is wanted of every card of a run. new_user: the user is made known to the server if
+    there is none of this name."""
 
     kind: CodeKind = SIX_DIGITS
     user: str | None = None
+    new_user: bool = False
     batch: str = "single"
     reseed: bool = False
     expected_serial: str | None = None
@@ -440,7 +442,9 @@ class CardRun:
         if record.user is None or registered.user == record.user:
             return registered, None
         try:
-            return self._registry.assign(card.serial, record.user), None
+            return self._registry.assign(
+                card.serial, record.user, new_user=self._plan.new_user
+            ), None
         except RegistryRefusedError as error:
             kept = f"Card {card.serial} is registered and in service, assigned to nobody."
             return registered, RegistryRefusedError(

@@ -14,6 +14,8 @@ from tallystick.provisioning.commands.options import (
     BenchOptions,
     bench_options,
     digits_option,
+    must_name_a_user,
+    new_user_option,
     user_option,
 )
 from tallystick.provisioning.credential import CodeKind
@@ -24,6 +26,7 @@ from tallystick.provisioning.foreign import UNPROTECTED, Foreign, Wanted
 @click.option("--port", required=True, metavar="pcsc:READER|DEV", help="Where the device is.")
 @click.option("--serial", metavar="TEXT", help="Its serial number, else the applet's identifier.")
 @user_option
+@new_user_option
 @digits_option
 @click.option("--touch/--no-touch", default=True, help="Codes only after a touch, if it can.")
 @click.option("--replace", is_flag=True, help="Overwrite an account of the same name.")
@@ -35,6 +38,7 @@ def foreign(
     port: str,
     serial: str | None,
     user: str | None,
+    new_user: bool,
     digits: int,
     touch: bool,
     replace: bool,
@@ -43,6 +47,7 @@ def foreign(
     as_json: bool,
 ) -> None:
     """Provision another maker's OATH applet (YKOATH), without a secure channel."""
+    must_name_a_user(user, new_user=new_user)
     console = err()
     console.print("[bold yellow]This device is not protected as a card of ours is:[/]")
     for sentence in UNPROTECTED:
@@ -53,7 +58,7 @@ def foreign(
             kept="Nothing was written to it.",
             todo="Add --accept-unprotected.",
         )
-    wanted = Wanted(serial, CodeKind(digits), user, touch, replace)
+    wanted = Wanted(serial, CodeKind(digits), user, touch, replace, new_user)
     with station.open() as ready:
         ready.registry.check()  # before anything is written to the device
         work = Foreign(ready.custody, ready.registry, ready.journal, ready.server_url)

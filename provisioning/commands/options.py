@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
@@ -67,6 +68,23 @@ registry_option = click.option(
     help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
 )
 user_option = click.option("--user", metavar="NAME", help="Assign it to this user of the server.")
+new_user_option = click.option(
+    "--new-user",
+    is_flag=True,
+    help="Make the --user known to the server if not yet so.",
+)
+
+
+def must_name_a_user(user: str | None, *, new_user: bool) -> None:
+    """Raises BadInputError."""
+    if new_user and user is None:
+        raise BadInputError(
+            "--new-user names nobody.",
+            kept="Nothing was written to any card.",
+            todo="Give the name with --user.",
+        )
+
+
 digits_option = click.option(
     "--digits", type=click.IntRange(6, 8), default=6, show_default=True, help="Digits of a code."
 )

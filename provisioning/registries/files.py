@@ -68,7 +68,7 @@ class PskcFolder:
     def withdraw(self, serial: str) -> None:
         self._path(serial).unlink(missing_ok=True)
 
-    def assign(self, serial: str, user: str) -> Registered:
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
         raise _no_users(serial)
 
     def close(self) -> None:
@@ -122,7 +122,7 @@ class DialectFile:
             if lines.pop(serial, None) is not None:
                 self._write(lines)
 
-    def assign(self, serial: str, user: str) -> Registered:
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
         raise _no_users(serial)
 
     def close(self) -> None:

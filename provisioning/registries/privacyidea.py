@@ -103,7 +103,14 @@ class PrivacyIdea:
     def withdraw(self, serial: str) -> None:
         self._call("DELETE", f"/token/{serial}")
 
-    def assign(self, serial: str, user: str) -> Registered:
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
+        """privacyIDEA has its users from elsewhere: it makes none."""
+        if new_user:
+            raise RegistryRefusedError(
+                "privacyIDEA makes no users: it reads them from its resolvers.",
+                "new-user",
+                todo=f"Add {user} there, and leave out --new-user.",
+            )
         data = {"serial": serial, "user": user}
         if self._realm:
             data["realm"] = self._realm

@@ -171,6 +171,11 @@ def move(
     return replace(factor, position=position, throttle=throttle, last_used_at=used_at)
 
 
+def any_locked(connection: Connection, person_id: int, now: int) -> bool:
+    query = select(Factor.id).where(Factor.person_id == person_id, Factor.blocked_until > now)
+    return connection.scalar(query.limit(1)) is not None
+
+
 def unlock(connection: Connection, person_id: int) -> None:
     """Lift the lock-outs of a person's factors: the next guess is evaluated at once."""
     connection.execute(

@@ -131,9 +131,11 @@ def _is_guessed_early(password: str, login: str) -> bool:
     return bool(found["guesses"] < GUESSES)
 
 
-def store(connection: Connection, person_id: int, hashed: str) -> None:
+def store(connection: Connection, person_id: int, hashed: str, now: float) -> None:
     connection.execute(
-        update(PersonRow).where(PersonRow.id == person_id).values(password_hash=hashed)
+        update(PersonRow)
+        .where(PersonRow.id == person_id)
+        .values(password_hash=hashed, password_at=int(now))
     )
 
 

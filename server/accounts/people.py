@@ -20,7 +20,8 @@ MAX_LOGIN = 255
 @dataclass(frozen=True)
 class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
-    recovered_by: what recovered the password, until something else has signed in with it."""
+    recovered_by: what recovered the password, until something else has signed in with it.
+    password_at: when it was set."""
 
     id: int
     firm_id: int
@@ -32,6 +33,7 @@ class KnownPerson:
     enrolled: bool
     created_at: int
     recovered_by: str | None = None
+    password_at: int | None = None
 
 
 def canonical(login: str) -> str:
@@ -177,6 +179,7 @@ def _known(row: AnyRow) -> KnownPerson:
         enrolled=row.enrolled_at is not None,
         created_at=row.created_at,
         recovered_by=row.recovered_by,
+        password_at=row.password_at,
     )
 
 

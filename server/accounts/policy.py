@@ -82,6 +82,7 @@ class FirmPolicy(BaseModel):
     password_max_failures: Annotated[int, Field(ge=3, le=100)] = 10
     sign_in_failures_per_source: Annotated[int, Field(ge=10, le=100_000)] = 100
     recoveries_per_source_per_hour: Annotated[int, Field(ge=5, le=100_000)] = 60
+    first_enrolment_days: Annotated[int, Field(ge=0, le=365)] = 14
     remember_device_days: Annotated[int, Field(ge=0, le=90)] = 0
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60

@@ -128,21 +128,31 @@ def current(connection: Connection, token: str, firm_id: int, now: float) -> Sig
     )
 
 
-def touch(connection: Connection, session_id: int, now: float) -> None:
+def touch(connection: Connection, session: SignedIn, now: float) -> None:
     """Note that the session is used (at most once a minute)."""
     connection.execute(
         update(SessionRow)
-        .where(SessionRow.id == session_id, SessionRow.seen_at <= int(now) - SEEN_STEP_S)
+        .where(SessionRow.handle == session.handle, SessionRow.seen_at <= int(now) - SEEN_STEP_S)
         .values(seen_at=int(now))
     )
 
 
 def strengthen(connection: Connection, session: SignedIn, amr: tuple[str, ...], now: float) -> None:
-    """The user has proved himself by further methods in this session."""
+    """The user has proved himself by further methods in this session; one that was ended meanwhile
+    stays so, and is no other that has its number now."""
     names = ",".join(dict.fromkeys((*session.amr, *amr, "mfa")))
     connection.execute(
-        update(SessionRow).where(SessionRow.id == session.id).values(amr=names, proved_at=int(now))
+        update(SessionRow)
+        .where(SessionRow.handle == session.handle)
+        .values(amr=names, proved_at=int(now))
     )
+
+
+def is_open(connection: Connection, session: SignedIn) -> bool:
+    """Whether it has not been ended since it was looked up; it is locked until the transaction
+    ends."""
+    query = select(SessionRow.id).where(SessionRow.handle == session.handle).with_for_update()
+    return connection.scalar(query) is not None
 
 
 def of_person(connection: Connection, person_id: int, now: float) -> list[Listed]:

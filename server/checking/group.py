@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.audit import ChainGoneError
 from tallystick.server.store.database import (
     IN_THE_WAY,
     MAX_TRIES,
@@ -30,6 +31,7 @@ from tallystick.server.store.database import (
 
 MAX_BATCH = 64
 MAX_QUEUE = 4096
+ANSWER_S = 60.0  # whoever asks is told by then, whatever the database does
 # How long checks wait for a database that has gone, as in a failover, before they are refused.
 RECONNECT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
@@ -62,7 +64,11 @@ class GroupCommit:
                 raise _busy()
             self._queue.append((check, future, loop))
             self._arrived.notify()
-        return await future
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await future
+        except TimeoutError:
+            raise _too_slow() from None
 
     def close(self) -> None:
         """Answer what has arrived, then stop."""
@@ -104,6 +110,9 @@ class GroupCommit:
                 with self._database.write() as connection:
                     answers = self._verifier.run(connection, checks, self._clock())
                 self._verifier.chain.commit()
+            except ChainGoneError:
+                self._verifier.chain.reopen()
+                stale += 1
             except StaleError:
                 self._verifier.chain.rollback()
                 stale += 1
@@ -148,6 +157,16 @@ def _busy() -> ApiError:
         "The server cannot take the check now.",
         kept=NOTHING_CHANGED,
         todo="Try again in a moment.",
+    )
+
+
+def _too_slow() -> ApiError:
+    return ApiError(
+        503,
+        "too-slow",
+        "The check was not judged in time.",
+        kept="It may be judged yet: a code that is right is used up then.",
+        todo="Try again in a moment with a new code.",
     )
 
 

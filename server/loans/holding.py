@@ -219,11 +219,15 @@ def set_status(
 ) -> dict[str, Any]:
     """Report a card lost, found again, or retire it (which also takes it back).
 
-    Raises ApiError: 404; 409 for a retired card, which stays so.
+    One that is found again is as good as handed out: to someone with more rights it is not, and it
+    recovers nothing before its holder has confirmed it anew. Raises ApiError: 403; 404; 409 for a
+    retired card, which stays so.
     """
     row = find(connection, caller, serial, lock=True)
     if row.status == CardStatus.RETIRED and status is not CardStatus.RETIRED:
         raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
+    if row.status == CardStatus.LOST and status is CardStatus.REGISTERED:
+        _hand_over_again(connection, caller, row)
     if row.status != status:
         connection.execute(update(CardRow).where(CardRow.id == row.id).values(status=status.value))
         note(connection, ring, caller, f"card-{status.value}", serial, now)
@@ -235,6 +239,14 @@ def set_status(
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     return describe(connection, caller, serial, now)
+
+
+def _hand_over_again(connection: Connection, caller: Caller, row: AnyRow) -> None:
+    mine = Assignment.card_id == row.id
+    person_id = connection.scalar(select(Assignment.person_id).where(mine))
+    if person_id is not None:
+        must_cover(caller, people.get(connection, caller.firm_id, person_id))
+        connection.execute(update(Assignment).where(mine).values(confirmed_at=None))
 
 
 def unlock(
@@ -256,6 +268,21 @@ def unlock(
     note(connection, ring, caller, "card-unlocked", serial, now)
 
 
+def any_locked(connection: Connection, person_id: int, now: int) -> bool:
+    """Whether a card that somebody holds is."""
+    query = select(CardRow.id).join(Assignment, Assignment.card_id == CardRow.id)
+    query = query.where(Assignment.person_id == person_id, CardRow.blocked_until > now)
+    return connection.scalar(query.limit(1)) is not None
+
+
+def unlock_all_of(connection: Connection, person_id: int) -> None:
+    """Of the cards that somebody holds, whoever has locked them."""
+    held = select(Assignment.card_id).where(Assignment.person_id == person_id)
+    connection.execute(
+        update(CardRow).where(CardRow.id.in_(held)).values(failures=0, lockout_s=0, blocked_until=0)
+    )
+
+
 def claim(
     connection: Connection,
     ring: ServerKeyRing,
@@ -267,7 +294,8 @@ def claim(
     policy: FirmPolicy,
     now: float,
 ) -> Verdict:
-    """A user makes a card that nobody holds his own, by two successive codes of it.
+    """A user makes a card that nobody holds his own, by two successive codes of it. One that is
+    overdue has to go back to the desk first: whoever borrowed it does not keep it.
 
     An unknown card and one that another user holds are answered like a wrong code.
     Raises ApiError (429), StaleError.
@@ -286,7 +314,7 @@ def claim(
         .with_for_update()
     ).one_or_none()
     usable = row is not None and row.status == REGISTERED and not _expired(row, now)
-    if row is None or not usable or holder(connection, row.id, now) is not None:
+    if row is None or not usable or _is_out(connection, row.id):
         return Verdict(Reason.WRONG)
     if not generator_of(row).fits(codes):
         return Verdict(Reason.WRONG)
@@ -306,6 +334,12 @@ def holder(connection: Connection, card_id: int, now: float) -> AnyRow | None:
             Assignment.card_id == card_id, live(now)
         )
     ).one_or_none()
+
+
+def _is_out(connection: Connection, card_id: int) -> bool:
+    """Somebody holds it, or should have brought it back."""
+    query = select(Assignment.card_id).where(Assignment.card_id == card_id)
+    return connection.scalar(query) is not None
 
 
 def hand_over(

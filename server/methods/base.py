@@ -37,7 +37,8 @@ class Context:
     attempt: hash of the log-in attempt (or session) that codes are bound to. source: the network
     address that asks. public_url: where browsers find this server. challenge: WebAuthn's, for this
     attempt. any_of: kinds of token whose codes are as good as those of the one asked for (None:
-    only its own kind). recovering: nothing is right that may not recover a password.
+    only its own kind). recovering: nothing is right that may not recover a password. known: the
+    name of a browser that its owner has signed in with before, or ''.
     """
 
     connection: Connection
@@ -52,6 +53,7 @@ class Context:
     challenge: bytes = b""
     any_of: frozenset[MethodKind] | None = None
     recovering: bool = False
+    known: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tallystick.server.portal.account import context_for, note_change, show_home
 from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts, second
-from tallystick.server.signing_in.attempts import Purpose, Stage
+from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.words import refusal
 
 router = APIRouter(prefix="/p/{firm}/enrol")
@@ -51,7 +51,12 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
             token=token,
         )
         context = context_for(member, connection, attempt=digest(token), challenge=challenge)
-        return METHODS[kind].start(context, second.as_person(person), form)
+        started = METHODS[kind].start(context, second.as_person(person), form)
+        under = attempts.find(connection, token, visit.firm.id, Purpose.ENROL, visit.state.now())
+        assert under is not None
+        values = dict(under.context) | {"key": started.key}
+        attempts.advance(connection, under, stage=Stage.CONFIRM, context=values)
+        return started
 
     try:
         started = visit.state.database.run(work)
@@ -71,7 +76,9 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
 
     def work(connection: Connection) -> Verdict | None:
         under = attempts.find(connection, token, visit.firm.id, Purpose.ENROL, visit.state.now())
-        if under is None or under.context.get("kind") != kind.value:
+        if under is None or _begun(under) != (kind.value, key):
+            raise second.over()
+        if not sessions.is_open(connection, member.session):
             raise second.over()
         challenge = bytes.fromhex(str(under.context["challenge"]))
         context = context_for(member, connection, attempt=under.id, challenge=challenge)
@@ -97,6 +104,11 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         return _try_again(member, kind, key, verdict, form)
     visit.state.outbox.wake()
     return show_home(member, notice="It works, and is enrolled.")
+
+
+def _begun(under: Under) -> tuple[str, str]:
+    """The kind and the key that this enrolment was begun with."""
+    return str(under.context.get("kind", "")), str(under.context.get("key", ""))
 
 
 def _end_if_enough(member: Member, connection: Connection, verdict: Verdict) -> Verdict | None:

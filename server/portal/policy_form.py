@@ -51,7 +51,8 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "password_min_length": ("Shortest password, in characters", ""),
         "password_max_failures": (
             "Wrong passwords in a quarter of an hour",
-            "For one name from one network address; ten times as many from all addresses.",
+            "For one name from one network address; ten times as many from all addresses. "
+            "A browser that its owner has used before has as many of its own.",
         ),
         "sign_in_failures_per_source": (
             "Failed sign-ins from one network address in a quarter of an hour",
@@ -60,6 +61,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "recoveries_per_source_per_hour": (
             "Recoveries begun from one network address in an hour",
             "",
+        ),
+        "first_enrolment_days": (
+            "Time to enrol a first method, from the first password on, in days",
+            "After it the password alone opens nothing: the help desk gives more. 0: no end.",
         ),
         "session_hours": ("Longest session, in hours", ""),
         "session_idle_minutes": ("A session ends when not used for, in minutes", ""),

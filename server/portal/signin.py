@@ -12,9 +12,18 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
 from tallystick.server.portal.account import note
 from tallystick.server.portal.asking import Asking, pages
-from tallystick.server.portal.web import ATTEMPT, DEVICE, SESSION, AMember, AnyVisit, Form, Visit
+from tallystick.server.portal.web import (
+    ATTEMPT,
+    DEVICE,
+    KNOWN,
+    SESSION,
+    AMember,
+    AnyVisit,
+    Form,
+    Visit,
+)
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import login
+from tallystick.server.signing_in import known, login
 from tallystick.server.signing_in.login import PendingSignIn, Signed
 
 FLOW = "second"
@@ -110,6 +119,8 @@ def _signed(visit: Visit, signed: Signed) -> Response:
     response = visit.render("signed_in.html", go_on=go_on, flow=FLOW)
     visit.set_cookie(response, SESSION, signed.session)
     visit.drop_cookie(response, ATTEMPT)
+    if signed.known:
+        visit.set_cookie(response, KNOWN, signed.known, days=known.DAYS)
     if signed.device:
         visit.set_cookie(
             response, DEVICE, signed.device, days=visit.firm.policy.remember_device_days

@@ -143,6 +143,9 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
             )
             if disabled:
                 sessions.end_all(connection, person_id)
+            if role is not person.role:
+                # Who agreed to help a user did not agree to help an administrator.
+                recovery.forget_requests(connection, person_id)
             after = people.get(connection, firm_id, person_id)
             act = _act(member, "person-changed", person.login, **_changes(person, after))
             record(connection, state.ring, [act])
@@ -307,9 +310,9 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
                 )
                 tell(member, connection, person, "the help desk was asked to recover it for you")
             elif step == "agree":
-                together.agree(state, connection, firm, me, request_id)
+                together.agree(state, connection, firm, me, request_id, helped_id=person.id)
             elif step == "collect":
-                code = together.collect(state, connection, me, request_id)
+                code = together.collect(state, connection, me, request_id, helped_id=person.id)
     except ApiError as error:
         return _person(member, person_id, error=error)
     state.outbox.wake()

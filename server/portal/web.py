@@ -24,8 +24,8 @@ from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
 from tallystick.server.state import ServerState
 
-SESSION, ATTEMPT, RECOVERY, DEVICE, CSRF = (
-    f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "csrf")
+SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF = (
+    f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "known", "csrf")
 )
 MAX_FIELD = 20_000
 
@@ -144,11 +144,12 @@ def visit(request: Request, firm: str) -> Visit:
         session = sessions.current(connection, token, known.id, now) if token else None
     if session is not None:
         with state.database.write() as connection:
-            sessions.touch(connection, session.id, now)
+            sessions.touch(connection, session, now)
     browser = Browser(
         source=request.client.host if request.client else "",
         agent=request.headers.get("user-agent", ""),
         device=request.cookies.get(DEVICE, ""),
+        known=request.cookies.get(KNOWN, ""),
     )
     csrf = request.cookies.get(CSRF, "") or secrets.token_urlsafe(24)
     return Visit(request, state, known, browser, session, csrf)

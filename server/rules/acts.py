@@ -18,6 +18,8 @@ WORDS: Mapping[str, str] = {
     "card-returned": "took the card back",
     "card-taken-back": "took the card back",
     "card-unlocked": "ended the pause of the card",
+    "chain-closed": "pruned a chain of the log wholly:",
+    "chain-goes-on": "goes on with a chain of the log:",
     "chain-opened": "began a chain of the log",
     "credential-added": "made the credential",
     "credential-revoked": "revoked the credential",

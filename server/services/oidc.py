@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.server.accounts import sessions
 from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -216,7 +217,16 @@ def _request_hash(request: AuthRequest) -> bytes:
 
 
 def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, now: float) -> str:
-    """→ where the browser goes: the redirect URI with a code that works once, within a minute."""
+    """→ where the browser goes: the redirect URI with a code that works once, within a minute.
+    Raises ApiError (401) when the session was ended since it was looked up."""
+    if not sessions.is_open(connection, session):
+        raise ApiError(
+            401,
+            "session-over",
+            "You were signed out.",
+            kept=NOTHING_CHANGED,
+            todo="Sign in again.",
+        )
     code = secrets.token_urlsafe(32)
     connection.execute(delete(OidcCode).where(OidcCode.expires_at <= int(now)))
     connection.execute(

@@ -21,6 +21,7 @@ from tallystick.server.api import cards, credentials, desk, imports, system, ver
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
+from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.limits import BodyLimit
@@ -66,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Exception, _internal_error)
     app.add_middleware(SignInQueue)
     app.add_middleware(BodyLimit)
+    app.add_middleware(AnswerTime)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app

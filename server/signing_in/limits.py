@@ -18,11 +18,28 @@ ALL_PLACES = 10
 
 
 def before_password(
-    connection: Connection, policy: FirmPolicy, firm_id: int, name: str, source: str, now: float
+    connection: Connection,
+    policy: FirmPolicy,
+    firm_id: int,
+    name: str,
+    source: str,
+    now: float,
+    known: str = "",
 ) -> None:
     """Count a try for a name, before it is judged: so T tries are judged, however many come at
-    once. name: the bucket of the name. Raises ApiError (429)."""
+    once. name: the bucket of the name. known: the name of a browser that its owner has signed in
+    with before, which has T tries of its own. Raises ApiError (429)."""
     words = "tries to sign in"
+    if known:
+        rates.take(
+            connection,
+            f"{name}|{known}",
+            limit=policy.password_max_failures,
+            window_s=PASSWORD_WINDOW_S,
+            now=now,
+            what=words,
+        )
+        return
     rates.refuse_at(
         connection,
         _source(firm_id, source),

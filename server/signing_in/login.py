@@ -4,7 +4,7 @@ an account exists."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,7 +16,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import attempts, limits
+from tallystick.server.signing_in import attempts, known, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.second import (
     ask,
@@ -38,11 +38,13 @@ from tallystick.server.store.keys import ServerKeyRing
 
 @dataclass(frozen=True)
 class Browser:
-    """Who is asking. device: the token of a remembered device, or ''."""
+    """Who is asking. device: the token of a remembered device, or ''. known: of a browser that
+    somebody has signed in with before, or ''."""
 
     source: str
     agent: str
     device: str = ""
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ PORTAL = Way(Purpose.LOGIN)
 
 @dataclass(frozen=True)
 class Signed:
-    """Signed in. session, device: tokens for cookies; "" where no session is opened."""
+    """Signed in. session, device, known: tokens for cookies; "" where no session is opened."""
 
     session: str
     device: str | None
     next_url: str
+    known: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def with_password(
         context = context_of(state, connection, firm.id, firm.name, firm.policy, browser.source)
         if not askable(context, person) and person.enrolled:
             raise none_usable()
+        if not person.enrolled and _waited_too_long(firm.policy, person, context.now):
+            raise _enrol_too_late()
         remembered = sessions.is_remembered(
             connection, person.id, firm.policy, browser.device, context.now
         )
@@ -180,6 +185,7 @@ def with_factor(
         context, person, under = _second(
             state, connection, firm_name, token, browser.source, PORTAL
         )
+        context = replace(context, known=known_name(state, person, browser))
         verdict = prove(context, person, under, kind, key, form)
         if not verdict.accepted:
             return verdict
@@ -245,8 +251,16 @@ def _count_try(
 ) -> str:
     firm = firms.by_name(connection, firm_name)
     bucket = password_bucket(state.ring, firm.id, login)
-    limits.before_password(connection, firm.policy, firm.id, bucket, browser.source, state.now())
+    known_as = known.name_of(state.ring, firm.id, login, browser.known, state.now())
+    limits.before_password(
+        connection, firm.policy, firm.id, bucket, browser.source, state.now(), known_as
+    )
     return bucket
+
+
+def known_name(state: ServerState, person: KnownPerson, browser: Browser) -> str:
+    """→ the name of the browser, if this person has signed in with it before, else ''"""
+    return known.name_of(state.ring, person.firm_id, person.login, browser.known, state.now())
 
 
 def _second(
@@ -306,7 +320,10 @@ def _sign_in(
         now=now,
     )
     device = sessions.remember_device(connection, person.id, policy, now) if remember else None
-    return Signed(token, device, next_url)
+    if "mfa" not in amr:
+        return Signed(token, device, next_url)
+    known_as = known.token_for(state.ring, person.firm_id, person.login, now)
+    return Signed(token, device, next_url, known_as)
 
 
 def _audit(
@@ -322,6 +339,23 @@ def _audit(
         connection,
         state.ring,
         [Act(int(state.now() * 1000), firm_id, actor, action, actor, detail)],
+    )
+
+
+def _waited_too_long(policy: FirmPolicy, person: KnownPerson, now: float) -> bool:
+    """A password that nobody has put a second factor beside is not good for ever: whoever finds it
+    would enrol his own."""
+    days = policy.first_enrolment_days if policy.minimum_methods else 0
+    return bool(days) and now >= (person.password_at or 0) + days * 86400
+
+
+def _enrol_too_late() -> ApiError:
+    return ApiError(
+        403,
+        "enrol-too-late",
+        "No second factor was enrolled in the time for it.",
+        kept="Your account is as it was; the password alone does not open it any more.",
+        todo="Ask your help desk for a code: you set a new password with it, and have time again.",
     )
 
 

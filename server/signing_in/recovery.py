@@ -265,7 +265,7 @@ def set_password(
 ) -> None:
     """Store a new password (recovered_by: the thing that allowed it); everyone signed in as this
     person is signed out. What could still set another one, or rests on the old one, is void."""
-    passwords.store(connection, person.id, hashed)
+    passwords.store(connection, person.id, hashed, state.now())
     people.change(connection, person.firm_id, person.id, recovered_by=recovered_by)
     forget_requests(connection, person.id)
     sessions.end_all(connection, person.id, but=keep_session)
@@ -438,6 +438,7 @@ def new_request(
     made = connection.execute(
         insert(HelpRequest).returning(HelpRequest.id),
         {
+            "id": new_number(),
             "firm_id": person.firm_id,
             "person_id": person.id,
             "asked_by": asker.id,
@@ -450,6 +451,12 @@ def new_request(
         },
     )
     return int(made.scalar_one())
+
+
+def new_number() -> int:
+    """Of a request. Drawn, and not counted: a colleague agrees to what he has seen, and a number
+    that SQLite gives again would name another request by the time he does."""
+    return secrets.randbelow(10**9 - 1) + 1
 
 
 def forget_requests(connection: Connection, person_id: int) -> None:

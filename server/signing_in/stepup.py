@@ -4,6 +4,7 @@ services that ask for more than a remembered browser."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,7 +17,7 @@ from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
-from tallystick.server.signing_in.login import Browser
+from tallystick.server.signing_in.login import Browser, known_name
 from tallystick.server.signing_in.second import (
     ask,
     askable,
@@ -106,6 +107,7 @@ def prove(
     def work(connection: Connection) -> str | Verdict:
         under = _under(state, connection, session)
         context = _context(state, connection, session, browser.source, under)
+        context = replace(context, known=known_name(state, session.person, browser))
         verdict = prove_second(context, session.person, under, kind, key, form)
         if not verdict.accepted:
             return verdict

@@ -151,6 +151,7 @@ def ask_hand_over(
     made = connection.execute(
         insert(HelpRequest).returning(HelpRequest.id),
         {
+            "id": recovery.new_number(),
             "firm_id": firm.id,
             "person_id": person.id,
             "asked_by": asker.id,
@@ -173,27 +174,23 @@ def agree(
     firm: KnownFirm,
     other: KnownPerson,
     request_id: int,
+    *,
+    helped_id: int,
 ) -> None:
-    """A second member of staff agrees; a card changes hands then. Raises ApiError: 404; 403 for the
-    one who asked, for the person himself, when the one who asked may not ask any more, and when the
-    person has rights that neither of the two has."""
+    """A second member of staff agrees; a card changes hands then. helped_id: whom he was shown.
+    Raises ApiError: 404, also where the request is for somebody else; 403 for the one who asked,
+    for the person himself, when the one who asked may not ask any more, and when the person has
+    rights that neither of the two has."""
     request = _request(state, connection, other.firm_id, request_id)
+    if request.person_id != helped_id:
+        raise _no_such_request()
     if other.id in (request.asked_by, request.person_id) or request.agreed_by is not None:
         raise _not_alone()
     if _RIGHT[request.kind] not in rights_of(other.role, firm.policy):
         raise _not_alone()
     asker = people.get(connection, other.firm_id, request.asked_by)
-    if asker.disabled or _RIGHT[request.kind] not in RIGHTS[asker.role]:
-        raise _not_alone()
     helped = people.get(connection, other.firm_id, request.person_id)
-    if not covers(asker.role, other.role, other=helped.role):
-        raise ApiError(
-            403,
-            "needs-more-rights",
-            f"{helped.login} has rights that neither of you has.",
-            kept=NOTHING_CHANGED,
-            todo="An administrator has to be one of the two.",
-        )
+    _must_still_do(request.kind, asker, other, helped)
     connection.execute(
         update(HelpRequest).where(HelpRequest.id == request_id).values(agreed_by=other.id)
     )
@@ -202,6 +199,21 @@ def agree(
     if request.kind == HAND_OVER:
         _hand_over(state, connection, firm, other, helped, json.loads(request.detail))
         connection.execute(delete(HelpRequest).where(HelpRequest.id == request_id))
+
+
+def _must_still_do(kind: str, asker: KnownPerson, other: KnownPerson, helped: KnownPerson) -> None:
+    """Whether the two may do it now: one of them may have been barred meanwhile, or the person have
+    become more than he was. Raises ApiError (403)."""
+    if any(one.disabled or _RIGHT[kind] not in RIGHTS[one.role] for one in (asker, other)):
+        raise _not_alone()
+    if not covers(asker.role, other.role, other=helped.role):
+        raise ApiError(
+            403,
+            "needs-more-rights",
+            f"{helped.login} has rights that neither of you has.",
+            kept=NOTHING_CHANGED,
+            todo="An administrator has to be one of the two.",
+        )
 
 
 def _hand_over(
@@ -232,15 +244,24 @@ def _hand_over(
     )
 
 
-def collect(state: ServerState, connection: Connection, asker: KnownPerson, request_id: int) -> str:
-    """The one who asked gets the code to read out, once the other has agreed. → the code, shown
-    once; a second call makes a new one."""
+def collect(
+    state: ServerState,
+    connection: Connection,
+    asker: KnownPerson,
+    request_id: int,
+    *,
+    helped_id: int,
+) -> str:
+    """The one who asked gets the code to read out, once the other has agreed, while both still
+    might. → the code, shown once; a second call makes a new one. Raises as `agree`."""
     request = _request(state, connection, asker.firm_id, request_id)
-    if request.kind != recovery.RECOVERY:
+    if request.kind != recovery.RECOVERY or request.person_id != helped_id:
         raise _no_such_request()
     if request.asked_by != asker.id or request.agreed_by is None:
         raise _not_alone()
+    other = people.get(connection, asker.firm_id, request.agreed_by)
     person = people.get(connection, asker.firm_id, request.person_id)
+    _must_still_do(request.kind, asker, other, person)
     _note(state, connection, asker, "help-code-made", person.login)
     return recovery.make_code(state, connection, request_id)
 

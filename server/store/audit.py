@@ -17,12 +17,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from tallystick.server.store.database import WRITTEN
+from tallystick.server.store.database import WRITTEN, StaleError
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
 from tallystick.server.store.origin import Origin, current
 
 MAIN = "main"
+GOES_ON, CLOSED = ("chain-opened", "chain-goes-on"), "chain-closed"  # about workers' chains
 START = bytes(32)
 DETAIL_SIZE = 1000  # characters, of the column
 BROWSER_SIZE = 160
@@ -57,6 +58,11 @@ class Head:
 
     number: int
     mac: bytes
+
+
+class ChainGoneError(StaleError):
+    """The chain is not where its writer left it: it was pruned away, for nothing was written to it
+    for so long. `WorkerChain.reopen` goes on in a new one."""
 
 
 class WorkerChain:
@@ -129,7 +135,8 @@ def _write(
         _MOVE_HEAD,
         {"of": chain, "seen": head.number, "new_number": number, "new_mac": mac},
     )
-    assert moved.rowcount == 1, "an audit chain has one writer at a time"
+    if moved.rowcount != 1:
+        raise ChainGoneError
     connection.info.setdefault(WRITTEN, []).extend(rows)
     return Head(number, mac)
 
@@ -182,14 +189,10 @@ def check(
         for row in connection.execute(select(AuditHead.chain, AuditHead.number, AuditHead.mac))
     }
     starts = _checkpoints(connection)
-    opened = connection.scalars(
-        select(AuditEntry.subject).where(
-            AuditEntry.chain == MAIN, AuditEntry.action == "chain-opened"
-        )
-    )
     # Also entries of chains that nobody opened: whoever can insert rows made them.
     written = connection.scalars(select(AuditEntry.chain).distinct())
-    chains = {MAIN, *heads, *opened, *written, *noted, *starts}
+    chains = {MAIN, *heads, *_named(connection, *GOES_ON), *written, *noted, *starts}
+    chains -= _named(connection, CLOSED) - heads.keys()
     return [
         _check_chain(connection, ring, chain, heads[chain], noted.get(chain), starts.get(chain))
         if chain in heads
@@ -247,27 +250,48 @@ def prune(
     connection: Connection, ring: ServerKeyRing, *, before_ms: int, now: float, actor: str
 ) -> int:
     """Delete the entries from before a time, of every chain from its start as far as they reach,
-    and keep a checkpoint that only this server can make. That it was done is an entry itself.
-    → how many entries are gone"""
-    gone = 0
+    and keep a checkpoint that only this server can make. A worker's chain of which nothing is left
+    goes as a whole. What was done is in the log itself. → how many entries are gone"""
+    gone, acts, at_ms = 0, [], int(now * 1000)
     starts = _checkpoints(connection)
-    heads = connection.execute(select(AuditHead.chain, AuditHead.number)).all()
-    for chain, head in heads:
+    heads = dict(connection.execute(select(AuditHead.chain, AuditHead.number)).tuples().all())
+    for chain in sorted(heads, key=lambda chain: chain != MAIN):
         first_kept = connection.scalar(
             select(func.min(AuditEntry.number)).where(
                 AuditEntry.chain == chain, AuditEntry.at_ms >= before_ms
             )
         )
-        last_gone = (first_kept or head + 1) - 1
+        last_gone = (first_kept or heads[chain] + 1) - 1
         start = starts[chain].number if chain in starts else 0
         if last_gone > start:
             _cut(connection, ring, chain, last_gone, int(now))
             gone += last_gone - start
+        if chain != MAIN and chain not in _named(connection, *GOES_ON):
+            # Its opening went before it: that it is there, or is not any more, has to be said anew.
+            if first_kept is None:
+                _close(connection, chain)
+            act = GOES_ON[1] if first_kept is not None else CLOSED
+            acts.append(Act(at_ms, None, "server", act, chain))
     if gone:
         detail: dict[str, str | int] = {"entries": gone, "before": _iso(before_ms)}
-        act = Act(int(now * 1000), None, actor, "log-pruned", "audit", detail)
-        record(connection, ring, [act])
+        acts.append(Act(at_ms, None, actor, "log-pruned", "audit", detail))
+    if acts:
+        record(connection, ring, acts)
     return gone
+
+
+def _named(connection: Connection, *actions: str) -> set[str]:
+    """The chains that such entries of the main chain are about."""
+    query = select(AuditEntry.subject).where(
+        AuditEntry.chain == MAIN, AuditEntry.action.in_(actions)
+    )
+    return set(connection.scalars(query))
+
+
+def _close(connection: Connection, chain: str) -> None:
+    """Nothing of it is left: neither is its end."""
+    connection.execute(delete(AuditCheckpoint).where(AuditCheckpoint.chain == chain))
+    connection.execute(delete(AuditHead).where(AuditHead.chain == chain))
 
 
 def _cut(connection: Connection, ring: ServerKeyRing, chain: str, number: int, at: int) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 AnyRow = Row[*tuple[Any, ...]]
 
-BUSY_TIMEOUT_S = 15
+BUSY_TIMEOUT_S = 15  # that a transaction waits for another's lock, on either
 MAX_TRIES = 20
 T = TypeVar("T")
 _WRITES = "tally_writes"
@@ -132,6 +132,11 @@ def _postgresql_engine(url: str) -> Engine:
         pool_size=10,
         hide_parameters=True,
     )
+
+    @event.listens_for(engine, "connect")
+    def bound_waits(connection: Any, _record: Any) -> None:
+        connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
+        connection.commit()
 
     @event.listens_for(engine, "handle_error")
     def leave_a_standby(context: ExceptionContext) -> None:

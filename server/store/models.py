@@ -45,8 +45,9 @@ class PersonRow(Base):
     """Someone who logs in. login_key: the login as it is looked up (`people.canonical`), unique
     within the firm.
 
-    password_hash: argon2id in its own format, or None: no password was set yet. enrolled_at: when
-    the first second factor was enrolled; from then on a password alone never signs in.
+    password_hash: argon2id in its own format, or None: no password was set yet. password_at: when
+    it was set. enrolled_at: when the first second factor was enrolled; from then on a password
+    alone never signs in.
     recovered_by: what recovered the password; it does not serve as second factor until something
     else has.
     """
@@ -64,6 +65,7 @@ class PersonRow(Base):
     enrolled_at: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[int] = mapped_column(BigInteger)
     recovered_by: Mapped[str | None] = mapped_column(String(16))
+    password_at: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),

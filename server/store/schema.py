@@ -11,7 +11,7 @@ from tallystick.common.formats import NewerStateError
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 
-HEAD = "0005"
+HEAD = "0006"
 MIGRATION_LOCK = 0x7461_6C6C_79  # any constant: the name of a PostgreSQL advisory lock
 
 
@@ -32,6 +32,7 @@ def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) 
     Raises NewerStateError."""
     with database.write() as connection:
         if not database.is_sqlite:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))  # it takes as long as it takes
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": MIGRATION_LOCK})
         current = revision(connection)
         if current is not None and current > HEAD:

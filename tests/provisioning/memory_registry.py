@@ -57,7 +57,7 @@ class MemoryRegistry:
             raise RegistryRefusedError("no such card", "404")
         self.after("withdraw")
 
-    def assign(self, serial: str, user: str) -> Registered:
+    def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
         self._enter("assign")
         if self.users.setdefault(serial, user) != user:
             raise RegistryRefusedError("assigned to another", "409")

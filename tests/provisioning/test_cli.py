@@ -18,6 +18,7 @@ from tallystick.provisioning.card import t1
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.server_link import RegistryRefusedError
 from tallystick.server.accounts import credentials
 from tallystick.server.serving.running import add_credential
 from tallystick.server.store.opened import opened
@@ -46,6 +47,28 @@ def test_provision(own_station, memory_card):
     assert answer.json()["accepted"], answer.json()
 
 
+def test_a_user_who_is_not_known(own_station, memory_card):
+    """The card is in service all the same; what to do is said, and --new-user does it."""
+    with PtyCard(memory_card) as line:
+        refused = own_station.fails(
+            RegistryRefusedError, "provision", "--port", line.port, "--user", "adaa"
+        )
+    assert "There is no such user in this firm." in refused.what
+    assert "assigned to nobody" in refused.kept and "--new-user" in refused.todo
+    assert own_station.card(memory_card.serial).json()["user"] is None
+    other = MemoryCard("TS00000002")
+    with PtyCard(other) as line:
+        value = own_station.ok("provision", "--port", line.port, "--user", "bob", "--new-user")
+    assert value["server"]["user"] == "bob"
+
+
+def test_a_new_user_has_a_name(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        refused = own_station.fails(BadInputError, "provision", "--port", line.port, "--new-user")
+    assert refused.what == "--new-user names nobody."
+    assert own_station.card(memory_card.serial).status_code == 404
+
+
 SHARED = {
     "--journal",
     "--keys",
@@ -54,6 +77,7 @@ SHARED = {
     "--registry",
     "--json",
     "--user",
+    "--new-user",
 }
 
 

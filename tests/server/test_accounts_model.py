@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from tallystick.common.errors import BadInputError
 from tallystick.tools.campaign.server.accounts import accounts, run
 from tallystick.tools.campaign.server.accounts_zoo import ZOO
 from tallystick.tools.campaign.server.model import AccountsModel
@@ -47,6 +48,19 @@ def test_every_patch_fits_and_is_taken_back():
             inside = [getattr(owner, name) for owner, name, _ in one.patches()]
             assert all(a is not b for a, b in zip(before, inside, strict=True)), one.name
         assert [getattr(owner, name) for owner, name, _ in one.patches()] == before, one.name
+
+
+@pytest.mark.slow
+def test_a_campaign_goes_on_from_where_it_was_stopped(tmp_path):
+    state = tmp_path / "state.json"
+    first = run(steps=1, seed=5, zoo=False, state=state)
+    again = run(steps=first.steps, zoo=False, state=state)
+    assert (again.steps, again.seed) == (first.steps, 5)  # there was nothing left to do
+    further = run(steps=first.steps + 1, zoo=False, state=state)
+    assert further.steps > first.steps and further.seed == 5
+    state.write_text("{}")
+    with pytest.raises(BadInputError):
+        run(steps=1, zoo=False, state=state)
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ def token_of(client, browser) -> str:
 
 def info(client, token: str) -> httpx.Response:
     headers = {"authorization": f"Bearer {token}"}
-    return httpx.get(client.metadata_["userinfo_endpoint"], headers=headers)
+    return httpx.get(client.metadata_["userinfo_endpoint"], headers=headers, timeout=60)
 
 
 def test_a_token_expires(portal, client):

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 import socket
+import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import hashing, passwords
+from tallystick.server.checking import group
 from tallystick.server.errors import ApiError
 from tallystick.server.rules.addresses import client_of, counted_by, networks
-from tallystick.server.serving import protocol
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving import answers, protocol
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import settings_from
+from tallystick.server.store import database, schema
 from tests.server.portal_driver import Browser, Portal
 
 PROXIES = networks(["10.0.0.0/8", "2001:db8:1::/48"])
@@ -275,3 +281,63 @@ def test_https_is_kept_to(settings):
     with running_in_thread(settings) as url:
         assert "strict-transport-security" not in Browser(url).get("/sign-in").page.headers
     Browser.close_all()
+
+
+# what takes too long ------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(portal):
+    """Somebody else writes, and does not come to an end."""
+    path = portal.folder / "server.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_an_answer_begins_in_time(portal, monkeypatch):
+    """As a page and as JSON; and the server goes on."""
+    portal.person("ann")
+    browser = Browser(portal.url).get("/sign-in")
+    with locked(portal):
+        monkeypatch.setattr(answers, "ANSWER_S", 0.3)
+        monkeypatch.setattr(answers, "BODY_S", 0.0)
+        browser.post("/sign-in", login="ann", password="correct horse battery")
+        assert (browser.page.status_code, browser.page.headers["retry-after"]) == (503, "30")
+        assert "did not get it done in time" in browser.page.text
+        assert browser.page.headers["x-content-type-options"] == "nosniff"
+    monkeypatch.undo()
+    assert Browser(portal.url).sign_in("ann").heading == "You are signed in"
+
+
+def test_so_does_that_of_an_api(server, monkeypatch):
+    server.card(user=None)
+    with locked(server):
+        monkeypatch.setattr(answers, "ANSWER_S", 0.3)
+        monkeypatch.setattr(answers, "BODY_S", 0.0)
+        answer = server.assign("1000000001", "ann")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too-slow")
+
+
+def test_so_does_that_of_a_check(server, monkeypatch):
+    """The code may be used up all the same: the answer says so."""
+    seed = server.card()
+    with locked(server):
+        monkeypatch.setattr(group, "ANSWER_S", 0.3)
+        answer = server.verify(hotp(seed, 0, 6))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too-slow")
+        assert "used up" in answer.json()["error"]["kept"]
+    monkeypatch.undo()
+    assert server.reason(hotp(seed, 1, 6)) == "ok"
+
+
+def test_no_lock_of_postgresql_is_waited_for_without_end(postgresql, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 1)
+    waits = database.Database(postgresql.new_database())
+    schema.ensure(waits)
+    with waits.write() as first:
+        first.execute(text("SELECT * FROM audit_head FOR UPDATE"))
+        with pytest.raises(OperationalError, match="lock timeout"), waits.write() as second:
+            second.execute(text("SELECT * FROM audit_head FOR UPDATE"))
+    waits.close()

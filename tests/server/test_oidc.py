@@ -47,7 +47,7 @@ def client(portal):
         code_challenge_method="S256",
     ) as session:
         session.metadata_ = httpx.get(
-            f"{portal.url}/p/default/.well-known/openid-configuration"
+            f"{portal.url}/p/default/.well-known/openid-configuration", timeout=60
         ).json()
         yield session
 

@@ -146,7 +146,7 @@ def test_a_name_that_exists_is_as_much_work_as_one_that_does_not(server, monkeyp
         person_id = people.add(
             connection, firm_id=1, login="ann", role=PersonRole.USER, email=None, now=0
         )
-        passwords.store(connection, person_id, passwords.hash_new(PASSWORD))
+        passwords.store(connection, person_id, passwords.hash_new(PASSWORD), 0)
         policy = FirmPolicy(password_max_failures=100)
         firms.set_policy(connection, parts.ring, 1, policy, now=0, actor="test")
     browser = Browser(str(server.client.base_url)).get("/sign-in")

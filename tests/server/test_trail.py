@@ -511,3 +511,43 @@ def test_a_service_that_checks_has_its_address_in_the_log(server):
 
 def test_a_portal_of_another_firm_is_apart(portal: Portal):
     assert Browser(portal.url, "none").get("/audit").page.status_code == 404
+
+
+def heads_of(server) -> dict[str, audit.Head]:
+    with closing(sqlite3.connect(server.folder / "server.db")) as connection:
+        rows = connection.execute("SELECT chain, number, mac FROM audit_head").fetchall()
+    return {chain: audit.Head(number, mac) for chain, number, mac in rows}
+
+
+def test_a_chain_of_which_nothing_is_left_goes_wholly(server):
+    """Of a worker that has ended, or has nothing to do: the next check begins another chain."""
+    seed = server.card()
+    used(server, range(3), seed)
+    noted = heads_of(server)
+    assert len(noted) == 2
+    server.clock.advance(40 * 86400)
+    assert pruned(server.settings, server.clock(), 30) > 0
+    assert set(heads_of(server)) == {"main"}
+    with closing(sqlite3.connect(server.folder / "server.db")) as connection:
+        assert connection.execute("SELECT chain FROM audit_checkpoint").fetchall() == [("main",)]
+    assert broken(server.settings) == [] and broken(server.settings, noted) == []
+    used(server, range(3, 5), seed)
+    assert len(heads_of(server)) == 2
+    assert broken(server.settings) == []
+
+
+def test_a_chain_that_goes_on_is_missed_though_its_opening_was_pruned(server):
+    seed = server.card()
+    used(server, range(2), seed)
+    server.clock.advance(40 * 86400)
+    used(server, range(2, 4), seed)
+    assert pruned(server.settings, server.clock(), 30) > 0
+    assert broken(server.settings) == []
+    (chain,) = set(heads_of(server)) - {"main"}
+    with closing(sqlite3.connect(server.folder / "server.db")) as connection, connection:
+        connection.execute(
+            "UPDATE audit_checkpoint SET number = 99 WHERE chain = ?", (chain,)
+        )  # so that the triggers let go
+        for table in ("audit", "audit_checkpoint", "audit_head"):
+            connection.execute(f"DELETE FROM {table} WHERE chain = ?", (chain,))
+    assert broken(server.settings) == [chain]

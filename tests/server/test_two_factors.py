@@ -234,7 +234,7 @@ def test_a_colleague_does_not_agree(portal, asked, then):
             portal,
             "UPDATE help_request SET person_id = (SELECT id FROM person WHERE login = 'chief')",
         )
-        assert agree(portal, chief, number) == 403
+        assert agree(portal, chief, person_id(chief, "chief")) == 403
     else:
         change = "role = 'user'" if then == "demoted" else "disabled_at = 1"
         sql(portal, f"UPDATE person SET {change} WHERE login = 'sue'")

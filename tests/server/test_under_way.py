@@ -148,7 +148,7 @@ def test_a_password_that_changes_while_it_is_judged(portal, monkeypatch):
         right = real(stored, password)
         with opened(portal.settings) as parts, parts.database.write() as connection:
             ann = people.by_login(connection, 1, "ann")
-            login.passwords.store(connection, ann.id, login.passwords.hash_new(NEW))
+            login.passwords.store(connection, ann.id, login.passwords.hash_new(NEW), portal.clock())
         return right
 
     monkeypatch.setattr(login.passwords, "matches", matches)

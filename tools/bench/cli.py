@@ -15,6 +15,7 @@ from tallystick.common.errors import ExitCode, TallyError
 BENCHES = {
     "battery": "tallystick.tools.bench.battery",
     "card": "tallystick.tools.bench.card",
+    "crowd": "tallystick.tools.bench.server_crowd",
     "fleet": "tallystick.tools.bench.fleet",
     "heap": "tallystick.tools.bench.heap",
     "install": "tallystick.tools.bench.install",

@@ -5,9 +5,11 @@ The server runs in a thread, on a real database; the model is outside, over HTTP
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import click
 
@@ -47,9 +49,21 @@ class AccountsResult:
 @click.option("--seed", type=click.IntRange(0), help="Do the same again.")
 @click.option("--zoo/--no-zoo", default=True, show_default=True, help="Broken servers, too.")
 @click.option("--db", metavar="URL", help="An empty database (default: SQLite in a new folder).")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that remembers how far it came: the next call goes on from there.",
+)
 @json_option
 def accounts(
-    *, full: bool, steps: int | None, seed: int | None, zoo: bool, db: str | None, as_json: bool
+    *,
+    full: bool,
+    steps: int | None,
+    seed: int | None,
+    zoo: bool,
+    db: str | None,
+    state: Path | None,
+    as_json: bool,
 ) -> None:
     """Take accounts from outside, in every way that the model knows."""
     wanted = steps or (FULL_STEPS if full else QUICK_STEPS)
@@ -61,6 +75,7 @@ def accounts(
             zoo=zoo,
             db=db,
             limit_s=None if full or steps else QUICK_S,
+            state=state,
             on_steps=lambda done: bar.update(task, completed=done),
         )
     if as_json:
@@ -81,10 +96,12 @@ def run(
     db: str | None = None,
     limit_s: float | None = None,
     on_steps: object = None,
+    state: Path | None = None,
 ) -> AccountsResult:
-    """Run the model for `steps` steps, then against the broken servers (animals: of these names
-    only). limit_s: the first part ends in time for the second. Raises BadInputError without
-    hypothesis."""
+    """Run the model against the broken servers (animals: of these names only), then for `steps`
+    steps against the one that ships. limit_s: all of it ends by then. state: where to go on from,
+    and where it is written down after each broken server and each run. Raises BadInputError without
+    hypothesis, and for a file of something else."""
     try:
         import hypothesis  # noqa: F401, PLC0415
     except ImportError:
@@ -98,8 +115,19 @@ def run(
     seed = secrets.randbelow(2**32) if seed is None else seed
     chosen = [one for one in ZOO if zoo and (animals is None or one.name in animals)]
     with live_server(db) as live:
-        result = AccountsResult(live.settings.db_url.split(":", 1)[0].split("+", 1)[0], seed)
-        for animal in chosen:
+        database = live.settings.db_url.split(":", 1)[0].split("+", 1)[0]
+        result = _before(state, database) or AccountsResult(database, seed)
+        spent, seed = result.seconds, result.seed
+
+        def note() -> None:
+            result.seconds = round(spent + time.perf_counter() - began, 1)
+            if state is not None:
+                state.parent.mkdir(parents=True, exist_ok=True)
+                new = state.with_name(state.name + ".new")
+                new.write_text(json.dumps(asdict(result)), encoding="utf-8")
+                new.replace(state)
+
+        for animal in chosen[result.planted :]:
             result.planted += 1
             with animal.let_loose():
                 _, found = _chunk(
@@ -109,6 +137,7 @@ def run(
                 result.caught += 1
             else:
                 result.missed.append(animal.name)
+            note()
         while result.steps < steps:
             if limit_s is not None and time.perf_counter() - began > limit_s:
                 break
@@ -117,10 +146,28 @@ def run(
             if found:
                 result.violations += 1
                 result.found.append(found)
+            note()
             if callable(on_steps):
                 on_steps(result.steps)
-    result.seconds = round(time.perf_counter() - began, 1)
+    note()
     return result
+
+
+def _before(state: Path | None, database: str) -> AccountsResult | None:
+    """What an earlier call has written down. Raises BadInputError."""
+    if state is None or not state.exists():
+        return None
+    try:
+        found = AccountsResult(**json.loads(state.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise BadInputError(
+            f"{state} is no state of this campaign.", todo="Name another file, or delete it."
+        ) from None
+    if found.database != database:
+        raise BadInputError(
+            f"{state} is of a campaign on {found.database}.", todo="Name another file."
+        )
+    return found
 
 
 def _chunk(

@@ -22,10 +22,13 @@ from tallystick.server.portal import enrol, oidc, web
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.services import oidc as provider
 from tallystick.server.services import radius
+from tallystick.server.serving import client
 from tallystick.server.signing_in import attempts, login, recovery, second, stepup, together
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
+from tallystick.server.store import origin
 from tallystick.server.store.models_login import HelpRequest, SessionRow
+from tallystick.server.store.origin import Origin
 
 Patch = tuple[Any, str, Any]  # where, which name, what instead
 
@@ -245,6 +248,31 @@ def _refuse_nothing(*_: object, **__: object) -> ApiError | None:
     return None
 
 
+def _found_is_as_before() -> Sequence[Patch]:
+    return [(holding, "_hand_over_again", _always(None))]
+
+
+def _agrees_to_anything() -> Sequence[Patch]:
+    real = together.agree
+
+    def whoever(
+        state: Any, connection: Connection, firm: Any, other: Any, number: int, **_: Any
+    ) -> None:
+        mine = HelpRequest.id == number
+        asked = connection.execute(HelpRequest.__table__.select().where(mine)).one()
+        real(state, connection, firm, other, number, helped_id=asked.person_id)
+
+    return [(together, "agree", whoever)]
+
+
+def _from_nowhere() -> Sequence[Patch]:
+    return [(origin, "Origin", lambda address="", *rest: Origin("", *rest))]
+
+
+def _from_the_proxy() -> Sequence[Patch]:
+    return [(client, "client_of", lambda peer, *_, **__: peer)]
+
+
 ZOO: tuple[BrokenServer, ...] = (
     BrokenServer(
         "recovered-serves",
@@ -400,6 +428,43 @@ ZOO: tuple[BrokenServer, ...] = (
         "no entry of cards that change hands",
         lambda: [(holding, "note", _always(None))],
         ("hand_out",),
+    ),
+    BrokenServer(
+        "found-as-before",
+        "a lost card that is found recovers as before",
+        _found_is_as_before,
+        ("lost_and_found",),
+    ),
+    BrokenServer(
+        "keeps-the-loan",
+        "an overdue card is claimed by whoever has it",
+        lambda: [(holding, "_is_out", _always(False))],
+        ("keep_the_loan",),
+    ),
+    BrokenServer(
+        "agrees-to-anything",
+        "a request is agreed to on any page",
+        _agrees_to_anything,
+        ("agree_elsewhere",),
+    ),
+    BrokenServer(
+        "strangers-lock",
+        "a browser that its owner knows is as any other",
+        lambda: [(second, "_judge_in_spite", _always(None))],
+        ("strangers_lock",),
+    ),
+    BrokenServer(
+        "first-password-for-ever",
+        "a password without a second factor has no end",
+        lambda: [(login, "_waited_too_long", _always(False))],
+        ("newcomer",),
+    ),
+    BrokenServer("from-nowhere", "entries have no address", _from_nowhere, ("sign_in",)),
+    BrokenServer(
+        "from-the-proxy",
+        "entries have the address of whatever is in between",
+        _from_the_proxy,
+        ("sign_in",),
     ),
     BrokenServer(
         "silent-sign-in",

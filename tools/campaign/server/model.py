@@ -2,7 +2,7 @@
 
 Whoever has a session or an Accept for somebody has shown two independent things of him in this
 attempt: his password (or what recovered it) and another. What was ended never comes back. Every act
-has an entry with who and whom. Those who do everything right get in.
+has an entry with who, what, whom and from where. Those who do everything right get in.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ class AccountsModel(RuleBasedStateMachine):
             return
         self._must(surfer.whose() == who.login, f"a right password and {method} were refused")
         self._two_shown(who, method)
-        self._logged("signed-in", f"person:{who.id}", f"person:{who.id}")
-        self._logged("factor-checked", f"person:{who.id}", who.login)
+        self._logged("signed-in", f"person:{who.id}", f"person:{who.id}", surfer)
+        self._logged("factor-checked", f"person:{who.id}", who.login, surfer)
 
     @rule(name=ANYBODY, method=METHODS)
     def vpn_challenge(self, name: str, method: str) -> None:
@@ -101,7 +101,8 @@ class AccountsModel(RuleBasedStateMachine):
         if method == "email":
             before = len(self.town.letters(who.mail))
             code, state = vpn.ask(who.login, "email", state)
-        typed = self._typed(who, method, before if method == "email" else 0)
+        sent = code == packet.AccessChallenge
+        typed = self._typed(who, method, before if method == "email" else 0) if sent else "none"
         code, _ = vpn.ask(who.login, typed, state)
         if who.rests_on == THINGS[method]:
             self._must(code == packet.AccessReject, f"{method} recovered it and got an Accept")
@@ -191,7 +192,7 @@ class AccountsModel(RuleBasedStateMachine):
         surfer.post("/recover/reset", password=new)
         self._must("new password is set" in surfer.text, "the new password was refused")
         who.password, who.rests_on = new, THINGS[method]
-        self._logged("password-changed", f"person:{who.id}", who.login)
+        self._logged("password-changed", f"person:{who.id}", who.login, surfer)
         thief = self._new().password(who.login, who.password)
         self._show(thief, who, method)
         self._must(thief.whose() == "", f"{method} alone took the account")
@@ -219,11 +220,11 @@ class AccountsModel(RuleBasedStateMachine):
         more = who.role is PersonRole.ADMINISTRATOR
         self._must(not (more and holder), "a card was handed to someone with more rights, alone")
         if more:
-            self._logged("hand-over-asked", f"person:{self._who(agent).id}", who.login)
+            self._logged("hand-over-asked", f"person:{self._who(agent).id}", who.login, staff)
             return
         self._must(holder == who.login, "a card with its code was not handed out")
         action = "card-assigned" if for_good else "card-lent"
-        self._logged(action, f"person:{self._who(agent).id}", card.serial)
+        self._logged(action, f"person:{self._who(agent).id}", card.serial, staff)
         self._recover_by(card, who)
         if for_good:
             return
@@ -274,7 +275,7 @@ class AccountsModel(RuleBasedStateMachine):
         )
         voids = {f"void.{kind}.{key}": "yes" for kind, key in named.items()}
         one.get(page).post(f"{page}/help/ask", reason="lost", **voids)
-        self._logged("help-asked", f"person:{self._who('sue').id}", who.login)
+        self._logged("help-asked", f"person:{self._who('sue').id}", who.login, one)
         number = self._request(two.get(page)) or self._request(one.get(page))
         one.post(f"{page}/help/agree", request=number)
         one.post(f"{page}/help/collect", request=number)
@@ -287,7 +288,7 @@ class AccountsModel(RuleBasedStateMachine):
             return
         if code is None:
             raise AccountViolation("two agents together got no code")
-        self._logged("help-agreed", f"person:{self._who('sam').id}", who.login)
+        self._logged("help-agreed", f"person:{self._who('sam').id}", who.login, two)
         if late:
             self.live.clock.advance(3700)
         user = self._new().get("/recover/help")
@@ -342,7 +343,7 @@ class AccountsModel(RuleBasedStateMachine):
                 who.rests_on = "password"
             return
         self._must(surfer.whose() == "", "a method that staff removed signed in")
-        self._logged("method-removed", f"person:{self._who(agent).id}", who.login)
+        self._logged("method-removed", f"person:{self._who(agent).id}", who.login, staff)
         self.town.settle(name, who.role)
 
     @rule(act=st.sampled_from(["people", "policy", "card"]))
@@ -363,6 +364,80 @@ class AccountsModel(RuleBasedStateMachine):
             path = f"/cards/{card.serial}/assign"
             boss.get("/cards").post(path, user=self._who("ann").login, code=card.code())
             self._must(self._holder(card) is None, "a stale session handed out a card")
+
+    @rule(agent=AGENTS, name=ANYBODY)
+    def lost_and_found(self, agent: str, name: str) -> None:
+        """Whoever says that a lost card was found may have stolen it."""
+        who, staff = self._who(name), self._signed_in(agent)
+        if staff is None or agent == name or who.rests_on == "card":
+            return
+        owner = self._new().password(who.login, who.password)
+        self._show(owner, who, "card")  # confirmed, from now on
+        self._must(owner.whose() == who.login, "a right password and card were refused")
+        for what in ("lost", "found"):
+            staff.get("/cards").post(f"/cards/{who.card.serial}/{what}")
+        self._recover_by(who.card, who)
+        self.town.settle(name, who.role)
+
+    @rule(name=USERS)
+    def keep_the_loan(self, name: str) -> None:
+        """Who borrowed a card keeps it, and enrols it as his own once the loan is over."""
+        who, card = self._who(name), self.town.new_card()
+        body = {"user": who.login, "codes": [card.code()]}
+        answer = self.town.api(Role.DESK, "POST", f"/cards/{card.serial}/loan", **body)
+        self._must(answer.status_code == 200, "a desk could not lend a card")
+        self.live.clock.advance(2 * 86400)
+        borrower = self._signed_in(name)
+        if borrower is None:
+            return
+        borrower.get("/enrol/card").post("/enrol/card", serial=card.serial)
+        path = f"/enrol/card/{card.serial}/confirm"
+        borrower.post(path, code=card.code(), second_code=card.code())
+        self._must(self._holder(card) is None, "a borrower kept an overdue card")
+
+    @rule(name=st.sampled_from(["ann", "boss"]))
+    def agree_elsewhere(self, name: str) -> None:
+        """The colleague looks at somebody else's page."""
+        who, one, two = self._who(name), self._signed_in("sue"), self._signed_in("sam")
+        if one is None or two is None:
+            return
+        page, elsewhere = f"/people/{who.id}", f"/people/{self._who('bob').id}"
+        one.get(page).post(f"{page}/help/ask", reason="lost")
+        number = self._request(two.get(page))
+        before = len(self.town.acts("help-agreed"))
+        two.get(elsewhere).post(f"{elsewhere}/help/agree", request=number)
+        agreed = len(self.town.acts("help-agreed")) > before
+        self._must(not agreed, "agreed to what another page showed")
+
+    @rule(name=ANYBODY)
+    def strangers_lock(self, name: str) -> None:
+        """They know a login name; its owner has a browser that he has used before."""
+        who, owner = self._who(name), self._signed_in(name)
+        if owner is None or who.rests_on == "telephone":
+            return
+        owner.get("/").post("/sign-out")
+        stranger = self._new().get("/recover")
+        stranger.post("/recover", login=who.login, kind="totp")
+        for _ in range(3):
+            stranger.post("/recover/prove?kind=totp", code="000000")
+        owner.password(who.login, who.password)
+        self._show(owner, who, "totp")
+        self._must(owner.whose() == who.login, "strangers locked the owner out of his browser")
+        self.town.settle(name, who.role)
+
+    @rule(late=st.booleans())
+    def newcomer(self, late: bool) -> None:
+        """Somebody sets his first password, and never enrols anything."""
+        login, code = self.town.newcomer()
+        surfer = self._new().get("/recover/help")
+        surfer.post("/recover/help", login=login, code=code)
+        surfer.post("/recover/reset", password=NEW_PASSWORDS[1])
+        if late:
+            self.live.clock.advance(14 * 86400)
+        surfer = self._new().password(login, NEW_PASSWORDS[1])
+        self._must(
+            (surfer.whose() == login) is not late, "a first password was good at a wrong time"
+        )
 
     # services, sessions -------------------------------------------------------------------------
 
@@ -454,6 +529,11 @@ class AccountsModel(RuleBasedStateMachine):
         for token in getattr(self, "dead_tokens", [])[-2:]:
             self._must(self._user_info(token) == 401, "a token of an ended session works again")
 
+    @invariant()
+    def every_act_says_from_where(self) -> None:
+        nowhere = self.town.from_nowhere() if hasattr(self, "town") else []
+        self._must(not nowhere, f"an entry does not say from where: {nowhere[:1]}")
+
     # ----------------------------------------------------------------------------------------------
 
     def _must(self, held: bool, otherwise: str) -> None:
@@ -478,9 +558,9 @@ class AccountsModel(RuleBasedStateMachine):
             self.vpns[mode] = Vpn(self.town, mode)
         return self.vpns[mode]
 
-    def _logged(self, action: str, actor: str, subject: str) -> None:
-        found = (actor, subject) in self.town.acts(action)
-        self._must(found, f"no entry {action} of {actor} about {subject}")
+    def _logged(self, action: str, actor: str, subject: str, surfer: Surfer) -> None:
+        found = (actor, subject, surfer.address) in self.town.acts(action)
+        self._must(found, f"no entry {action} of {actor} about {subject} from where he is")
 
     def _typed(self, who: Somebody, method: str, letters: int) -> str:
         if method == "totp":

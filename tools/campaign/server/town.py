@@ -37,9 +37,11 @@ from tallystick.server.state import ServerState, open_state
 from tallystick.server.stock import cards
 from tallystick.server.stock.intake import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
+from tallystick.server.store.origin import came_from
 
 MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 START = 1_800_000_000.0
+LETTER_S = 30  # that a letter may take on a machine which has much to do
 RADIUS_SECRET = b"between the VPN and the server"
 REDIRECT = "https://service.example/back"
 
@@ -89,6 +91,7 @@ def live_server(db: str | None = None) -> Iterator[Live]:
             clock=clock,
             sms=f"file://{sink}",
             smtp=f"file://{sink}",
+            trusted_proxies=("127.0.0.1",),  # each outsider has an address of his own
         )
         hasher, evened = passwords.HASHER, recovery.EVENED_S
         stack.callback(setattr, passwords, "HASHER", hasher)
@@ -148,9 +151,17 @@ class Town:
     people: dict[str, Somebody] = field(default_factory=dict)
     station: Caller | None = None
     numbers: int = 0
+    addresses: set[str] = field(default_factory=set)
 
     def browser(self) -> Surfer:
-        return Surfer(self.live.url, self.firm)
+        return Surfer(self.live.url, self.firm, self.address())
+
+    def address(self) -> str:
+        """One that nobody has used yet."""
+        self.numbers += 1
+        made = f"10.{self.numbers >> 16}.{self.numbers >> 8 & 255}.{self.numbers & 255}"
+        self.addresses.add(made)
+        return made
 
     def settle(self, name: str, role: PersonRole) -> Somebody:
         """Someone new of this name in the model, with an app, a mailbox and a card."""
@@ -168,7 +179,7 @@ class Town:
                 email=f"{login}@firm.example",
                 now=now,
             )
-            passwords.store(connection, person_id, passwords.hash_new(password))
+            passwords.store(connection, person_id, passwords.hash_new(password), now)
             keys = []
             for kind, facts, secret in (
                 (MethodKind.TOTP, {"hash": "SHA1"}, app.byte_secret()),
@@ -195,13 +206,30 @@ class Town:
             holding.assign(connection, state.ring, admin, card.serial, login=login, now=now)
         return made
 
+    def newcomer(self) -> tuple[str, str]:
+        """→ login of someone new, and the code to set the first password with"""
+        self.numbers += 1
+        login, state = f"new{self.numbers}", self.live.state
+        with state.database.write() as connection:
+            people.add(
+                connection,
+                firm_id=self.firm_id,
+                login=login,
+                role=PersonRole.USER,
+                email=None,
+                now=self.live.clock(),
+            )
+            made = people.by_login(connection, self.firm_id, login)
+            code = recovery.console_help(state, connection, made, self.live.clock())
+        return login, code
+
     def new_card(self) -> CardInHand:
         """One more in the drawer."""
         assert self.station is not None
         self.numbers += 1
         serial, seed = f"C{self.numbers:06}", secrets.token_bytes(20)
         state = self.live.state
-        with state.database.write() as connection:
+        with came_from(self.address(), "station"), state.database.write() as connection:
             entry = CardSeed(serial, Secret(seed), 0)
             cards.register(connection, state.ring, self.station, [entry], self.live.clock())
         return CardInHand(serial, seed)
@@ -213,7 +241,7 @@ class Town:
 
     def mailed_code(self, who: Somebody, before: int) -> str:
         """The code in the newest letter to someone's mailbox, once there are more than `before`."""
-        for _ in range(500):
+        for _ in range(LETTER_S * 250):
             letters = self.letters(who.mail)
             if len(letters) > before:
                 found = re.search(r"\b\d{6}\b", letters[-1])
@@ -231,19 +259,31 @@ class Town:
 
     def api(self, role: Role, method: str, path: str, **body: object) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.tokens[role]}"}
+        headers["x-forwarded-for"] = self.address()
         url = f"{self.live.url}/v1{path}"
         Counted.steps += 1
         return httpx.request(method, url, json=body or None, headers=headers, timeout=60)
 
-    def acts(self, action: str) -> list[tuple[str, str]]:
-        """Who did this to whom in the firm, so far."""
+    def acts(self, action: str) -> list[tuple[str, str, str]]:
+        """Who did this to whom in the firm, so far, and from where."""
         with self.live.state.database.read() as connection:
             rows = connection.execute(
-                select(AuditEntry.actor, AuditEntry.subject).where(
+                select(AuditEntry.actor, AuditEntry.subject, AuditEntry.detail).where(
                     AuditEntry.firm_id == self.firm_id, AuditEntry.action == action
                 )
             )
-            return [(row.actor, row.subject) for row in rows]
+            return [(row.actor, row.subject, _origin(row.detail)) for row in rows]
+
+    def from_nowhere(self) -> list[str]:
+        """Acts of outsiders whose entry does not say from which address of theirs."""
+        with self.live.state.database.read() as connection:
+            rows = connection.execute(
+                select(AuditEntry.actor, AuditEntry.action, AuditEntry.detail).where(
+                    AuditEntry.firm_id == self.firm_id,
+                    AuditEntry.actor.not_in(("console", "model")),
+                )
+            )
+            return [row.action for row in rows if _origin(row.detail) not in self.addresses]
 
     def knows(self, login: str) -> bool:
         with self.live.state.database.read() as connection:
@@ -251,6 +291,10 @@ class Town:
                 PersonRow.firm_id == self.firm_id, PersonRow.login == login
             )
             return connection.scalar(query) is not None
+
+
+def _origin(detail: str) -> str:
+    return str(json.loads(detail or "{}").get("from", ""))
 
 
 def new_town(live: Live, number: int) -> Town:
@@ -310,9 +354,15 @@ def new_town(live: Live, number: int) -> Town:
 class Surfer:
     """A browser without scripts: keeps cookies, follows redirects on the server, fills forms in."""
 
-    def __init__(self, url: str, firm: str) -> None:
+    def __init__(self, url: str, firm: str, address: str) -> None:
         self.base = f"/p/{firm}"
-        self._http = httpx.Client(base_url=url, timeout=60, verify=False)  # noqa: S501  (plain HTTP)
+        self.address = address
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"x-forwarded-for": address},
+            timeout=60,
+            verify=False,  # noqa: S501  (plain HTTP)
+        )
         self._origin = url
         self.status = 0
         self.text = ""
@@ -371,6 +421,7 @@ class Vpn:
     """A network access server of a town, with a RADIUS server of the firm."""
 
     def __init__(self, town: Town, mode: Mode) -> None:
+        self._town = town
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._sock.bind(("127.0.0.1", 0))
         settings = RadiusSettings(town.firm, Secret(RADIUS_SECRET), ("127.0.0.1/32",), mode)
@@ -393,6 +444,7 @@ class Vpn:
         request.add_message_authenticator()
         request["User-Name"] = name
         request["User-Password"] = request.PwCrypt(typed)
+        request["Calling-Station-Id"] = self._town.address()
         if state:
             request["State"] = state
         Counted.steps += 1

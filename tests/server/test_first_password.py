@@ -1,0 +1,77 @@
+"""The password of somebody who never enrolled a second factor: it opens his account for a while."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import text
+
+from tallystick.server.accounts import people
+from tallystick.server.settings import settings_from
+from tallystick.server.store import schema
+from tallystick.server.store.opened import opened
+from tests.server.portal_driver import Browser
+from tests.server.test_two_factors import console_code
+from tests.server.test_under_way import enrolled
+
+DAY_S = 86400
+TOO_LATE = "No second factor was enrolled in the time for it."
+
+
+def test_it_opens_nothing_when_the_time_to_enrol_is_over(portal):
+    portal.person("ann")
+    portal.clock.advance(14 * DAY_S - 60)
+    assert Browser(portal.url).sign_in("ann").heading == "You are signed in"
+    portal.clock.advance(60)
+    late = Browser(portal.url).sign_in("ann")
+    assert (late.page.status_code, late.problem) == (403, TOO_LATE)
+    assert late.get("/").heading == "Sign in"
+
+
+def test_a_wrong_password_does_not_tell_that_it_is_over(portal):
+    portal.person("ann")
+    portal.clock.advance(15 * DAY_S)
+    assert Browser(portal.url).sign_in("ann", "wrong").page.status_code == 401
+
+
+def test_the_help_desk_gives_time_again(portal):
+    portal.person("ann")
+    portal.clock.advance(15 * DAY_S)
+    user = Browser(portal.url).get("/recover/help")
+    user.post("/recover/help", login="ann", code=console_code(portal))
+    user.post("/recover/reset", password="another good one")
+    assert user.sign_in("ann", "another good one").heading == "You are signed in"
+
+
+@pytest.mark.parametrize("policy", [{"first_enrolment_days": 0}, {"minimum_methods": 0}])
+def test_a_firm_may_let_it_be(portal, policy):
+    portal.policy(**policy)
+    portal.person("ann")
+    portal.clock.advance(300 * DAY_S)
+    assert Browser(portal.url).sign_in("ann").heading == "You are signed in"
+
+
+def test_whoever_has_enrolled_has_all_the_time(portal):
+    totp = enrolled(portal)
+    portal.clock.advance(300 * DAY_S)
+    assert portal.with_app(Browser(portal.url), "ann", totp).get("/").heading == "My account"
+
+
+def test_passwords_of_before_have_their_time_from_the_migration_on(tmp_path):
+    """Down and up again, as an old database comes."""
+    began = int(time.time())
+    with opened(settings_from(f"sqlite:///{tmp_path / 'server.db'}")) as parts:
+        with parts.database.write() as connection:
+            for login, hashed in (("ann", "x"), ("bob", None)):
+                people.ensure(connection, 1, login, 0)
+                connection.execute(
+                    text("UPDATE person SET password_hash = :h WHERE login = :l"),
+                    {"h": hashed, "l": login},
+                )
+        schema.migrate(parts.database, "0005")
+        schema.migrate(parts.database, schema.HEAD)
+        with parts.database.read() as connection:
+            found = connection.execute(text("SELECT login, password_at FROM person ORDER BY login"))
+            (_, ann), (_, bob) = found.all()
+    assert began <= ann <= time.time() and bob is None

@@ -124,11 +124,10 @@ def judge(
         return Judgement(Reason.OK, moved, skipped=match - state.moving_factor)
     if find(seed, code, windows.used, generator.algorithm) is not None:
         return Judgement(Reason.REPLAYED, state)
-    failed = _after_failure(state, policy, now)
     drifted = find(seed, code, windows.drifted, generator.algorithm)
-    if drifted is None:
-        return Judgement(Reason.WRONG, failed)
-    return Judgement(Reason.RESYNCHRONISE, failed, skipped=drifted - state.moving_factor)
+    reason = Reason.WRONG if drifted is None else Reason.RESYNCHRONISE
+    skipped = 0 if drifted is None else drifted - state.moving_factor
+    return Judgement(reason, _after_failure(state, policy, now), skipped=skipped)
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ def create_app(console: Console) -> FastAPI:
         BatchPage(page(request)).build()
 
     @ui.page("/desk", favicon=FAVICON, response_timeout=15)
-    async def desk(request: Request, card: str = "") -> None:
-        await DeskPage(page(request), card.strip()[:MAX_SCAN]).build()
+    async def desk(request: Request, card: str = "", person: str = "") -> None:
+        await DeskPage(page(request), card.strip()[:MAX_SCAN], person.strip()[:255]).build()
 
     @ui.page("/history", favicon=FAVICON)
     def history(request: Request, q: str = "") -> None:

@@ -248,11 +248,11 @@ def set_status(
         connection.execute(update(CardRow).where(CardRow.id == row.id).values(status=status.value))
         had = connection.scalar(select(Assignment.person_id).where(Assignment.card_id == row.id))
         of = {} if had is None else {"of": people.get(connection, caller.firm_id, had).login}
-        note(connection, ring, caller, f"card-{status.value}", serial, now, **of, **(facts or {}))
+        act = "found" if status is CardStatus.REGISTERED else status.value
+        note(connection, ring, caller, f"card-{act}", serial, now, **of, **(facts or {}))
         held = holder(connection, row.id, now)
         if held is not None:
-            word = "found" if status is CardStatus.REGISTERED else status.value
-            what = f"card {serial} was reported {word}"
+            what = f"card {serial} was reported {act}"
             tell(connection, ring, caller, held.person_id, what, now)
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))

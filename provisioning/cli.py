@@ -122,6 +122,7 @@ def _many_cards(
     ready: ReadyStation, source: PortSource, plan: Plan, count: int, as_json: bool
 ) -> None:
     ready.registry.check()
+    ready.registry.check_user(plan.user)
     finished = {CardState.LOCKED, CardState.LABELLED}
     already = sum(record.state in finished for record in ready.journal.batch(plan.batch))
     view = BatchView()

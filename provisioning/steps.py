@@ -241,6 +241,7 @@ class CardRun:
                     todo=f"Put one of these in the dock: {', '.join(sorted(self._plan.only))}.",
                 )
             self._refuse_finished(card)
+            self._registry.check_user(self._plan.user)
             record = self._journal.begin(
                 card.serial,
                 self._plan.batch,

@@ -35,7 +35,7 @@ from tallystick.provisioning.desk.client import (
 )
 from tallystick.provisioning.desk.terms import Terms
 from tallystick.provisioning.desk.wipe import retire_and_wipe
-from tallystick.provisioning.desk.words import sentence
+from tallystick.provisioning.desk.words import presses, sentence
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.server_link import RegistryRefusedError
 
@@ -313,7 +313,7 @@ def resync(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) 
     with options.signed_in() as session:
         serial = _scanned(serial)
         card = session.server.resynchronise(serial, _codes(codes, serial, count=2))
-        what = f"in step with the server again; {_presses(card.skipped)}"
+        what = f"in step with the server again; {presses(card.skipped)}"
         session.done(card, "card resynchronised", what)
 
 
@@ -440,7 +440,7 @@ class _Session:
             except click.Abort:  # nobody is there to ask
                 raise error from None
         card = act(codes)
-        err().print(f"in step again: {_presses(card.skipped)}", markup=False, highlight=False)
+        err().print(f"in step again: {presses(card.skipped)}", markup=False, highlight=False)
         return card
 
     def done(self, card: DeskCard, act: str, what: str, told: str = "") -> None:
@@ -463,11 +463,6 @@ def _codes(given: tuple[str, ...], serial: str, count: int = 1) -> list[str]:
         question = f"Press the button of {serial}{again} and type the code on its display"
         codes.append(check_code(click.prompt(question, err=True)))
     return codes
-
-
-def _presses(count: int) -> str:
-    """Of a card found again."""
-    return f"{count} press{'' if count == 1 else 'es'} had not come to the server"
 
 
 def _as_json(card: DeskCard) -> dict[str, Any]:

@@ -66,7 +66,14 @@ registry_option = click.option(
     metavar="WHERE",
     help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
 )
-user_option = click.option("--user", metavar="NAME", help="Assign it to this user of the server.")
+registry_passphrase_option = click.option(
+    "--registry-passphrase-file",
+    type=FILE,
+    help="File with the passphrase of pskc:FOLDER (else $TALLY_REGISTRY_PASSPHRASE, else asked).",
+)
+user_option = click.option(
+    "--user", metavar="NAME", help="Assign it to this user, who must be known."
+)
 digits_option = click.option(
     "--digits", type=click.IntRange(6, 8), default=6, show_default=True, help="Digits of a code."
 )
@@ -135,12 +142,20 @@ class BenchOptions:
 
     url: str | None
     registry: str
+    registry_passphrase_file: Path | None
     keys: str
     passphrase_file: Path | None
     journal: Path
 
     def open(self) -> AbstractContextManager[ReadyStation]:
-        return open_station(self.url, self.keys, self.passphrase_file, self.journal, self.registry)
+        return open_station(
+            self.url,
+            self.keys,
+            self.passphrase_file,
+            self.journal,
+            self.registry,
+            self.registry_passphrase_file,
+        )
 
 
 key_options = together(KeyOptions, "ring", keys_option, passphrase_option)
@@ -149,6 +164,7 @@ bench_options = together(
     "station",
     server_option,
     registry_option,
+    registry_passphrase_option,
     keys_option,
     passphrase_option,
     journal_option,

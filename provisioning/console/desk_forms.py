@@ -18,6 +18,7 @@ from tallystick.provisioning.console.shell import Page, button, heading
 from tallystick.provisioning.desk.client import Desk, DeskCard, Operator, Where, check_reason
 from tallystick.provisioning.desk.terms import PRESETS, Terms
 from tallystick.provisioning.desk.wipe import retire_and_wipe
+from tallystick.provisioning.desk.words import presses
 from tallystick.provisioning.server_link import RegistryRefusedError
 
 USERS = 50
@@ -153,7 +154,7 @@ class CardForms:
 
         def work() -> None:
             back = self._desk.give_back(self._card.serial, codes.given())
-            self._note("card returned", f"in the pool again{_presses(back)}")
+            self._note("card returned", f"to the pool{_presses(back)}")
 
         self._form("Take it back", work, codes)
 
@@ -201,7 +202,7 @@ class CardForms:
 
         def work() -> None:
             new = self._desk.replace(self._card.serial, (by.value or "").strip(), codes.given())
-            self._note("card replaced", f"{new.user} has {new.serial} in its place")
+            self._note("card replaced", f"by {new.serial}, which {new.user} has")
 
         self._form("Replace it", work, codes, by)
 
@@ -211,7 +212,7 @@ class CardForms:
 
         def work() -> None:
             found = self._desk.resynchronise(self._card.serial, codes.given())
-            self._note("card resynchronised", f"in step with the server again{_presses(found)}")
+            self._note("card resynchronised", f"and in step with the server again{_presses(found)}")
 
         self._form("Resynchronise", work, codes, kind="other-act")
 
@@ -221,14 +222,14 @@ class CardForms:
 
         def work() -> None:
             self._desk.set_lost(self._card.serial, lost=True)
-            self._note("card reported lost", "reported lost")
+            self._note("card reported lost", "until it is found")
 
         self._form("Report it lost", work, kind="bad-act")
 
     def _found(self) -> None:
         def work() -> None:
             self._desk.set_lost(self._card.serial, lost=False)
-            self._note("card found", "in service again")
+            self._note("card found", "and in service again")
 
         self._form("It is here again", work)
 
@@ -258,7 +259,7 @@ class CardForms:
                 retire_and_wipe(
                     connection, self._page.console.ready.custody, self._desk, waiting=waiting
                 )
-            self._note("card wiped", "retired on the server")
+            self._note("card wiped", "and retired on the server")
 
         self._form("Retire and wipe", work, None, port, kind="bad-act", finally_=asked.clear)
 
@@ -318,13 +319,13 @@ class CardForms:
         ui.timer(0, search, once=True)
 
     def _note(self, act: str, what: str) -> None:
-        self._said = f"{act.removeprefix('card ')}, {what}"
+        self._said = f"{act.removeprefix('card ')} {what}"
         self._page.console.journal.note(act, self._card.serial, what, by=self._who.id)
 
 
 def _presses(card: DeskCard) -> str:
     """Of a card that was found again."""
-    return f"; {card.skipped} presses had not come to the server" if card.skipped else ""
+    return f"; {presses(card.skipped)}" if card.skipped else ""
 
 
 class _Codes:

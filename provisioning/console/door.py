@@ -53,6 +53,7 @@ class Door:
         with ui.element("section").classes("sheet door").props('aria-label="Sign in at the desk"'):
             heading("Who is at the desk?")
             if seats:
+                ui.label("Press your number, then type your PIN.").classes("soft")
                 with ui.element("div").classes("line"):
                     for number, seat in enumerate(seats, 1):
                         choose = button(

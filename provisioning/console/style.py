@@ -105,6 +105,7 @@ form .q-btn { text-transform:none; font-family:inherit; cursor:pointer; }
 .tile.failed .doing { color:var(--bad); }
 .tile.empty { border-style:dashed; border-color:var(--strong); }
 .tile.empty .doing { color:var(--soft); }
+.sheet p { margin:0; } .sheet p a { text-decoration:underline; }
 .notice { border-radius:12px; padding:12px 16px; border:1px solid var(--line); width:100%;
   background:var(--sheet); display:flex; flex-direction:column; gap:3px; }
 .notice.bad { border-color:var(--bad); background:var(--bad-tint); }

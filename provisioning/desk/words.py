@@ -37,10 +37,15 @@ def sentence(event: Event, terms: Terms) -> str:
     if replaced := detail.get("for"):
         odd.append(f"in place of {replaced}")
     if (skipped := detail.get("skipped")) is not None:
-        odd.append(f"{skipped} presses had not come to the server")
+        odd.append(presses(int(skipped)))
     if (reason := detail.get("without_code")) is not None:
         odd.append(f"without a code: {reason}")
     return "; ".join([said, *odd])
+
+
+def presses(count: int) -> str:
+    """Of a card that was found again."""
+    return f"{count} press{'' if count == 1 else 'es'} had not come to the server"
 
 
 class _Known(dict[str, str]):

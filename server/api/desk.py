@@ -12,7 +12,7 @@ from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import parse
 from tallystick.server.api.access import AState
-from tallystick.server.api.cards import CardView, DeskOrAdmin, Login, Serial
+from tallystick.server.api.cards import AnyOfThese, CardView, DeskOrAdmin, Login, Serial
 from tallystick.server.errors import ApiError
 from tallystick.server.loans import desk, history
 from tallystick.server.loans.desk import Whereabouts
@@ -140,6 +140,11 @@ class PersonView(BaseModel):
     disabled: bool
 
 
+class LoginView(BaseModel):
+    login: str
+    disabled: bool
+
+
 class PersonList(BaseModel):
     people: list[PersonView]
 
@@ -172,6 +177,18 @@ def card_history(serial: Serial, state: AState, caller: DeskOrAdmin) -> CardHist
         card = describe(connection, caller, serial, state.now())
         entries = history.of_card(connection, caller.firm_id, serial)
     return CardHistory(card=CardView(**card), entries=[_entry(one) for one in entries])
+
+
+@router.get("/login")
+def login_known(
+    state: AState,
+    caller: AnyOfThese,
+    login: Annotated[str, Query(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")],
+) -> LoginView:
+    """Whether somebody has this login, before a card is made for her; the nearest ones if not."""
+    with state.database.read() as connection:
+        person = people.meant(connection, caller.firm_id, login)
+    return LoginView(login=person.login, disabled=person.disabled)
 
 
 @router.get("/person")

@@ -27,6 +27,7 @@ ALLOWED = {
     ("GET", "/v1/cards"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/people"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/person"): {Role.DESK, Role.ADMIN},
+    ("GET", "/v1/login"): {Role.STATION, Role.DESK, Role.ADMIN},
     ("GET", "/v1/desk"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/cards/{serial}/history"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/cards/{serial}/assignment"): {Role.DESK, Role.ADMIN},

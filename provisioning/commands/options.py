@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from tallystick.common.passphrase import check_new
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.custody.store import KeyStore, key_store
+from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.ready import SERVER, ReadyStation, open_station
 from tallystick.provisioning.settings import (
@@ -128,7 +129,11 @@ class KeyOptions:
         return key_store(self.keys)
 
     def passphrase(self, *, confirm: bool = False) -> str:
-        return read_passphrase(self.passphrase_file, confirm=confirm)
+        """confirm: a new one. A token counts wrong PINs itself, so that a short one will do."""
+        secret = read_passphrase(self.passphrase_file, confirm=confirm)
+        if confirm and isinstance(self.store(), FileStore):
+            check_new(secret, "the firm's master")
+        return secret
 
     @contextmanager
     def open(self) -> Iterator[Custody]:

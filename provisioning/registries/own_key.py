@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import padding
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
+from tallystick.common.passphrase import check_new
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import WrappedKey
 from tallystick.provisioning.card.keys import ChannelKeys
@@ -28,7 +29,6 @@ from tallystick.provisioning.durable import write_durably
 
 KEY_SIZE = 16
 ITERATIONS = 1_300_000  # of PBKDF2-HMAC-SHA-1, as OWASP has it; no importer is sure to take SHA-2
-MIN_PASSPHRASE = 12
 FOLDER_FORMAT = "tallystick container key 1"
 JOURNAL_FORMAT = "tallystick registry key 1"
 _CONTEXT = b"tallystick registry key|"
@@ -55,7 +55,7 @@ def folder_key(folder: Path, passphrase: str) -> tuple[Secret, Derivation]:
     """
     path = folder / "container-key.json"
     if not path.exists():
-        check_passphrase(passphrase)
+        check_new(passphrase, "seeds")
         derivation = Derivation(secrets.token_bytes(16))
         key = derivation.key(passphrase)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -88,16 +88,6 @@ def folder_key(folder: Path, passphrase: str) -> tuple[Secret, Derivation]:
             todo="Give the one that the folder was begun with, or take a new folder.",
         )
     return key, derivation
-
-
-def check_passphrase(passphrase: str) -> None:
-    """Raises BadInputError for one that is soon guessed."""
-    if len(passphrase) < MIN_PASSPHRASE or len(set(passphrase)) < 5:
-        raise BadInputError(
-            f"A passphrase for containers has at least {MIN_PASSPHRASE} characters.",
-            kept="Nothing was written.",
-            todo="Take four or five words that have nothing to do with one another.",
-        )
 
 
 def journal_key(path: Path, custody: SoftwareCustody) -> Secret:

@@ -21,6 +21,7 @@ from tallystick.provisioning.commands.desk import desk
 from tallystick.provisioning.commands.foreign import foreign
 from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
+from tallystick.provisioning.commands.leaflet import leaflet
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -29,6 +30,7 @@ from tallystick.provisioning.commands.options import (
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
+from tallystick.provisioning.commands.report import report
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
@@ -52,6 +54,8 @@ station.add_command(console)
 station.add_command(foreign)
 station.add_command(rekey)
 station.add_command(labels)
+station.add_command(leaflet)
+station.add_command(report)
 
 
 @station.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import datetime
+from datetime import UTC, datetime
 
 from click.testing import CliRunner
 
@@ -41,8 +41,8 @@ def test_a_batch_as_a_page(tmp_path):
 def test_a_shift_as_a_table(tmp_path):
     shift(tmp_path)
     output = tmp_path / "shift.csv"
-    since = datetime.fromtimestamp(1_789_990_000).strftime("%Y-%m-%d %H:%M")
-    until = datetime.fromtimestamp(1_790_090_000).strftime("%Y-%m-%dT%H:%M")
+    since = datetime.fromtimestamp(1_789_990_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    until = datetime.fromtimestamp(1_790_090_000, UTC).astimezone().strftime("%Y-%m-%dT%H:%M")
     words = ("--since", since, "--until", until, "--output", str(output))
     assert run(tmp_path, *words).exit_code == 0
     rows = list(csv.DictReader(io.StringIO(output.read_text())))

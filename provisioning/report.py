@@ -17,7 +17,8 @@ from tallystick.provisioning.journal import CardRecord, CardState, StationJourna
 FINISHED = (CardState.LOCKED, CardState.LABELLED)
 CSV_HEADS = ("when", "who", "act", "card", "detail")
 _CSS = """body { font:15px/1.45 system-ui,sans-serif; margin:2rem auto; max-width:60rem;
-  padding:0 1rem; color:#1b2430; } h1 { font-size:1.5rem; } h2 { font-size:1.1rem; margin-top:1.6rem; }
+  padding:0 1rem; color:#1b2430; }
+h1 { font-size:1.5rem; } h2 { font-size:1.1rem; margin-top:1.6rem; }
 table { border-collapse:collapse; width:100%; } th, td { text-align:left; vertical-align:top;
   padding:.3rem .8rem .3rem 0; border-bottom:1px solid #cdd4dd; } th { color:#566273; }
 .mono { font-family:ui-monospace,monospace; white-space:nowrap; } .sign { margin-top:3rem; }

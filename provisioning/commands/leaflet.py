@@ -18,8 +18,16 @@ from tallystick.provisioning.labels.leaflet import LANGUAGES, PAPERS, Leaflet, w
 
 @click.command()
 @click.argument("serials", nargs=-1)
-@click.option("--language", type=click.Choice(list(LANGUAGES)), default="en", show_default=True)
-@click.option("--paper", type=click.Choice(list(PAPERS)), default="a6", show_default=True)
+@click.option(
+    "--language",
+    type=click.Choice(list(LANGUAGES)),
+    default="en",
+    show_default=True,
+    help="Of the text.",
+)
+@click.option(
+    "--paper", type=click.Choice(list(PAPERS)), default="a6", show_default=True, help="Its size."
+)
 @click.option("--for-good", is_flag=True, help="For a card of one's own: without a loan's end.")
 @click.option("--firm", default="", help="The firm's name, if not as the server has it.")
 @click.option("--contact", default="", help="Where cards are handed out, if not as it has it.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
@@ -10,7 +13,7 @@ from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.card.pcsc import SCHEME, readers
 from tallystick.provisioning.commands.audit import audit
-from tallystick.provisioning.commands.batch import BatchView, summary_json
+from tallystick.provisioning.commands.batch import BatchView, failure, summary_json
 from tallystick.provisioning.commands.card import one_card, outcome_json, print_outcome
 from tallystick.provisioning.commands.ceremony import rekey
 from tallystick.provisioning.commands.console import console
@@ -18,7 +21,9 @@ from tallystick.provisioning.commands.desk import desk
 from tallystick.provisioning.commands.foreign import foreign
 from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
+from tallystick.provisioning.commands.leaflet import leaflet
 from tallystick.provisioning.commands.options import (
+    FILE,
     BenchOptions,
     bench_options,
     digits_option,
@@ -27,8 +32,10 @@ from tallystick.provisioning.commands.options import (
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
+from tallystick.provisioning.commands.report import report
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import Plan
@@ -49,6 +56,8 @@ station.add_command(console)
 station.add_command(foreign)
 station.add_command(rekey)
 station.add_command(labels)
+station.add_command(leaflet)
+station.add_command(report)
 
 
 @station.command()
@@ -69,6 +78,12 @@ station.add_command(labels)
 )
 @click.option("--ports", metavar="auto|LIST|PATTERN", help="Many cards, on many ports at once.")
 @click.option("--count", type=click.IntRange(1), help="How many cards the batch shall have.")
+@click.option(
+    "--users",
+    "users_file",
+    type=FILE,
+    help="CSV file of logins: a batch with a card for each, all checked before the first.",
+)
 @bench_options
 @json_option
 def provision(
@@ -84,6 +99,7 @@ def provision(
     batch: str,
     ports: str | None,
     count: int | None,
+    users_file: Path | None,
     station: BenchOptions,
     as_json: bool,
 ) -> None:
@@ -99,10 +115,15 @@ def provision(
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)
             return
-        if count is None or user is not None or serial is not None or confirm:
+        if (count is None) == (users_file is None) or user or serial or confirm:
             raise click.UsageError(
-                "A batch needs --count, and takes no --user, --serial or --confirm."
+                "A batch needs --count or --users, and takes no --user, --serial or --confirm."
             )
+        if users_file is not None:
+            people = read_people(users_file)
+            check_people(people, ready.registry.check_user)
+            plan, count = replace(plan, people=CardsForPeople(people)), len(people)
+        assert count is not None
         _many_cards(ready, source_for(str(ports)), plan, count, as_json)
 
 
@@ -127,6 +148,8 @@ def _many_cards(
     ready: ReadyStation, source: PortSource, plan: Plan, count: int, as_json: bool
 ) -> None:
     ready.registry.check()
+    if plan.people is None:
+        ready.registry.check_user(plan.user)
     finished = {CardState.LOCKED, CardState.LABELLED}
     already = sum(record.state in finished for record in ready.journal.batch(plan.batch))
     view = BatchView()
@@ -141,6 +164,8 @@ def _many_cards(
             f"{summary.elapsed_s:.0f} s",
             markup=False,
         )
+        for failed in summary.failures:
+            err().print(failure(failed.port, failed.serial, failed.error))
     if summary.missing:
         raise TallyError(
             f"Batch {plan.batch} is not complete: {summary.missing} cards are missing.",

@@ -9,6 +9,7 @@ import hmac
 import io
 import secrets
 from dataclasses import dataclass
+from typing import Protocol
 
 from pskc import PSKC
 from pskc.key import EncryptedValue
@@ -22,6 +23,7 @@ HOTP_PROFILE = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 _CIPHER = "http://www.w3.org/2001/04/xmlenc#aes128-cbc"
 _MAC = "http://www.w3.org/2000/09/xmldsig#hmac-sha1"
 _MAC_KEY_SIZE = 20
+_PBKDF2 = "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2"
 
 
 def build(
@@ -59,6 +61,30 @@ def build(
     key.secret = EncryptedValue(sealed, value_mac, _CIPHER)  # type: ignore[assignment]
     output = io.BytesIO()
     container.write(output)
+    return output.getvalue()
+
+
+class PassphraseKey(Protocol):
+    """How a container's key comes of a passphrase: PBKDF2 with HMAC-SHA-1, the RFC's default."""
+
+    @property
+    def salt(self) -> bytes: ...
+
+    @property
+    def iterations(self) -> int: ...
+
+
+def with_derivation(key: PassphraseKey, container: bytes) -> bytes:
+    """The container saying how its key comes of a passphrase (RFC 6030, 6.2), so that whoever has
+    that opens it with any importer. The ciphertext stays as it is."""
+    document = PSKC(io.BytesIO(container))
+    derivation = document.encryption.derivation
+    derivation.algorithm = _PBKDF2
+    derivation.pbkdf2_salt = key.salt
+    derivation.pbkdf2_iterations = key.iterations
+    derivation.pbkdf2_key_length = 16
+    output = io.BytesIO()
+    document.write(output)
     return output.getvalue()
 
 

@@ -195,6 +195,10 @@ class StationJournal:
         """The last run of every card."""
         return self._many("id IN (SELECT max(id) FROM cards GROUP BY serial)")
 
+    def runs(self) -> list[CardRecord]:
+        """Every run of every card, oldest first."""
+        return self._many("1")
+
     def batch(self, name: str) -> list[CardRecord]:
         return self._many("batch = ?", name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry, TallyServer
 from tallystick.provisioning.server_link import checked_url
-from tallystick.provisioning.settings import read_passphrase
+from tallystick.provisioning.settings import read_container_passphrase, read_passphrase
 from tallystick.provisioning.steps import Plan, Provisioner
 
 SERVER = "server"
@@ -41,21 +42,31 @@ def open_station(
     passphrase_file: Path | None,
     journal_path: Path,
     registry_text: str = SERVER,
+    registry_passphrase_file: Path | None = None,
 ) -> Iterator[ReadyStation]:
     """Open the keys (the slow part: once a run) and the journal.
 
     Raises BadInputError, also when `url` is not the server that the station is enrolled with.
     """
     with closing(key_store(keys).open(read_passphrase(passphrase_file))) as custody:
-        credential = custody.server()
-        if url is not None and checked_url(url) != credential.url:
-            raise BadInputError(
-                f"This station is enrolled with {credential.url}, not with {url}.",
-                todo="Leave --server out, or run `tally station enroll` for that server.",
-            )
         if registry_text == SERVER:
+            credential = custody.server()
+            if url is not None and checked_url(url) != credential.url:
+                raise BadInputError(
+                    f"This station is enrolled with {credential.url}, not with {url}.",
+                    todo="Leave --server out, or run `tally station enroll` for that server.",
+                )
+            working: Custody = custody
             place, registry = credential.url, cast(Registry, TallyServer(credential))
         else:
-            place, registry = registry_text, registry_for(registry_text, custody)
+            if url is not None:
+                raise BadInputError(
+                    f"With --registry {registry_text} there is no server.",
+                    todo="Leave --server out.",
+                )
+            key_file = journal_path.with_name(f"{journal_path.stem}.registry-key.json")
+            ask = partial(read_container_passphrase, registry_passphrase_file)
+            working, registry = registry_for(registry_text, custody, key_file, ask)
+            place = registry_text
         with closing(registry), closing(StationJournal(journal_path)) as journal:
-            yield ReadyStation(custody, registry, journal, place)
+            yield ReadyStation(working, registry, journal, place)

@@ -3,9 +3,12 @@ docs/reference/protocols.md, section 4."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
+
+import httpx
 
 from tallystick.common.errors import UnreachableError
 from tallystick.provisioning.container import CONTENT_TYPE
@@ -38,11 +41,26 @@ class Registered:
     registered_by: str | None = None
 
 
+def no_such_user(where: str, user: str, near: Sequence[str]) -> RegistryRefusedError:
+    """near: those that may be meant."""
+    return RegistryRefusedError(
+        f"{where} knows no user {user!r}.",
+        "404",
+        kept="Nothing was written to any card.",
+        todo=f"Did you mean {' or '.join(near)}?" if near else "Check the name.",
+        reason="no-such-user",
+    )
+
+
 class Registry(Protocol):
     """Where finished cards are registered."""
 
     def check(self) -> None:
         """Raises UnreachableError or RefusedError when cards could not be registered now."""
+
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        """Whether a card can be given to this user here (None: to nobody), or to one that is to be
+        made known (new_user): asked before anything is written to a card. Raises BadInputError, RegistryRefusedError, UnreachableError."""
 
     def lookup(self, serial: str) -> Registered | None: ...
 
@@ -78,6 +96,16 @@ class TallyServer(ServerLink):
             raise RegistryRefusedError(
                 f"The server knows this credential as {role!r}, not as a station.", "role"
             )
+
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        if user is None or new_user:
+            return
+        query = httpx.QueryParams({"login": user})
+        try:
+            self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
+        except RegistryRefusedError as error:
+            error.kept = "Nothing was written to any card."
+            raise
 
     def lookup(self, serial: str) -> Registered | None:
         try:

@@ -42,7 +42,10 @@ class NoConnectionError(OutcomeUnknownError):
 
 
 class ServerLink:
-    """One credential's way to the server; safe for several threads."""
+    """One credential's way to the server; safe for several threads. renewal: what to do about a
+    credential that the server takes no more."""
+
+    renewal = "Get a new credential and run `tally station enroll` with it."
 
     def __init__(self, credential: ServerCredential, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = checked_url(credential.url)
@@ -87,7 +90,7 @@ class ServerLink:
         body = _object(answer)
         if answer.is_success:
             return body
-        raise _refusal(doing, answer.status_code, body)
+        raise _refusal(doing, answer.status_code, body, self.renewal)
 
 
 def checked_url(url: str) -> str:
@@ -119,14 +122,14 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def _refusal(doing: str, status: int, body: dict[str, Any]) -> RegistryRefusedError:
+def _refusal(doing: str, status: int, body: dict[str, Any], renewal: str) -> RegistryRefusedError:
     error = body.get("error")
     if not isinstance(error, dict):
         error = {}
     what = error.get("what") or f"status {status}"
     todo = str(error.get("todo") or "")
     if status == 401:
-        todo = "Get a new credential and run `tally station enroll` with it."
+        todo = renewal
     return RegistryRefusedError(
         f"The server refused to {doing}: {what}",
         str(status),

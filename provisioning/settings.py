@@ -32,3 +32,11 @@ def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
     there is none of them."""
     what = "the station's keys (or PIN of its token)"
     return passphrase.read_passphrase(path, PHRASE_VARIABLE, what, confirm=confirm)
+
+
+CONTAINER_VARIABLE = "TALLY_REGISTRY_PASSPHRASE"
+
+
+def read_container_passphrase(path: Path | None) -> str:
+    """Of a folder of containers: as `read_passphrase`."""
+    return passphrase.read_passphrase(path, CONTAINER_VARIABLE, "the containers", confirm=True)

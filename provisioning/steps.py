@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from tallystick.common.errors import NoDeviceError, RefusedError, TallyError
@@ -27,6 +28,7 @@ from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
 from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.people import CardsForPeople
 from tallystick.provisioning.registry import Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
@@ -67,6 +69,7 @@ class Plan:
     minimum_version: tuple[int, int, int] = (0, 1, 0)
     only: frozenset[str] | None = None  # serial numbers, when resuming
     confirm: Callable[[str], str] | None = None  # serial → the code that a person reads
+    people: CardsForPeople | None = None  # in place of one user for all
 
 
 @dataclass(frozen=True)
@@ -243,19 +246,26 @@ class CardRun:
                     todo=f"Put one of these in the dock: {', '.join(sorted(self._plan.only))}.",
                 )
             self._refuse_finished(card)
-            record = self._journal.begin(
-                card.serial,
-                self._plan.batch,
-                self._server_url,
-                self._plan.user,
-                reseed=self._plan.reseed,
-            )
+            with self._next_user() as user:
+                self._registry.check_user(user, new_user=self._plan.new_user)
+                record = self._journal.begin(
+                    card.serial,
+                    self._plan.batch,
+                    self._server_url,
+                    user,
+                    reseed=self._plan.reseed,
+                )
         if record.reseed and record.state is CardState.AUTHENTIC:
             self._withdraw_old(record)
         elif self._resumed and record.state not in (CardState.VERIFIED, CardState.REGISTERED):
             self._refuse_registered(card, record)
         self._note(CardState.AUTHENTIC)
         return record
+
+    def _next_user(self) -> AbstractContextManager[str | None]:
+        if self._plan.people is None:
+            return nullcontext(self._plan.user)
+        return self._plan.people.next(self._journal, self._plan.batch)
 
     def _refuse_finished(self, card: _Card) -> None:
         if card.life_cycle is LifeCycle.TERMINATED:

@@ -77,8 +77,7 @@ class BatchView:
         with self._lock:
             self._ports.setdefault(port, _Port()).failed += 1
         self._set(port, doing="failed: take the card out", style="bold red")
-        self._console.print(Text(f"{port} {serial or 'card'}: ", style="bold red"), end="")
-        self._console.print(str(error), markup=False)
+        self._console.print(failure(port, serial, error))
 
     def empty(self, port: str) -> None:
         self._set(port, serial="", doing="put a card in", style="dim")
@@ -111,6 +110,15 @@ class BatchView:
             left,
         )
         return row
+
+
+def failure(port: str, serial: str, error: TallyError) -> Text:
+    """A card that failed, as one piece: a live display is drawn anew after each."""
+    lines = [(f"{port} {serial or 'card'}: ", "bold red"), (error.what, "")]
+    for name, said in (("kept", error.kept), ("next", error.todo)):
+        if said:
+            lines += [(f"\n  {name}: ", "dim"), (said, "")]
+    return Text.assemble(*lines)
 
 
 def summary_json(name: str, summary: Summary, cards: list[dict[str, Any]]) -> dict[str, Any]:

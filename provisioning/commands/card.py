@@ -21,6 +21,7 @@ def one_card(ready: ReadyStation, port: str, plan: Plan, *, confirm: bool = Fals
         if confirm:
             plan = replace(plan, confirm=progress.ask)
         ready.registry.check()  # before anything is written to the card
+        ready.registry.check_user(plan.user)
         with CardConnection.open(port) as connection:
             waiting = Waiting(keepalive=progress.press)
             return ready.provisioner(plan).provision(connection, progress.step, waiting)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +25,39 @@ from tallystick.provisioning.commands.options import (
     together,
 )
 from tallystick.provisioning.desk import operator
-from tallystick.provisioning.desk.client import Desk, DeskCard, Where, check_code
-from tallystick.provisioning.desk.until import in_words, parse_until
+from tallystick.provisioning.desk.client import (
+    Desk,
+    DeskCard,
+    Event,
+    Where,
+    check_code,
+    check_reason,
+)
+from tallystick.provisioning.desk.terms import Terms
 from tallystick.provisioning.desk.wipe import retire_and_wipe
+from tallystick.provisioning.desk.words import presses, sentence
 from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.server_link import RegistryRefusedError
 
 code_option = click.option(
     "--code",
     "codes",
     multiple=True,
     metavar="DIGITS",
-    help="Code on the card's display, else asked. Twice for a card that has drifted.",
+    help="Code on the card's display, else asked. A second one is asked of a drifted card.",
 )
 until_option = click.option(
     "--until",
     "until_text",
     metavar="WHEN",
-    help="17:30, 3h, 2d or 2026-05-01T17:30.",
+    help="today, tomorrow, Monday, 17:30, 5pm, 90m, 2d or 2026-05-01 17:30, in the firm's zone.",
 )
+reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    help="In place of a code: why the card gives none (flat, broken). It is audited.",
+)
+yes_option = click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ desk_options = together(DeskOptions, "options", operator_option, journal_option,
 
 @click.group(cls=Group)
 def desk() -> None:
-    """Spare cards: lend, take back, replace, retire. Each act is one call to the server."""
+    """Spare cards: lend, assign, take back, replace, retire. Each act is one call to the server."""
 
 
 @desk.command("sign-in")
@@ -103,21 +117,26 @@ def sign_out(operator_file: Path) -> None:
 def cards(*, where: str | None, text: str, operator_file: Path, as_json: bool) -> None:
     """The pool, what is lent and to whom, what is overdue, …"""
     with closing(Desk(operator.load(operator_file))) as server:
+        terms = server.terms()
         found = server.cards(Where(where) if where else None, text)
     if as_json:
         print_json([_as_json(card) for card in found])
-        return
+    else:
+        out().print(_table(found, terms) if found else "none")
+
+
+def _table(cards: Sequence[DeskCard], terms: Terms) -> Table:
     table = Table("card", "where", "user", "until", box=None, pad_edge=False)
-    for card in found:
+    for card in cards:
         ends = card.loan_until or card.overdue_since
         table.add_row(
             card.serial,
             card.where.value,
             card.user or card.overdue_user or "",
-            in_words(ends) if ends else "",
+            terms.words(ends) if ends else "",
             style="red" if card.where is Where.OVERDUE else "",
         )
-    out().print(table if found else "none")
+    return table
 
 
 @desk.command("overdue")
@@ -129,6 +148,58 @@ def overdue(context: click.Context, *, operator_file: Path, as_json: bool) -> No
     context.invoke(
         cards, where=Where.OVERDUE.value, text="", operator_file=operator_file, as_json=as_json
     )
+
+
+@desk.command("person")
+@click.argument("name")
+@operator_option
+@json_option
+def person(*, name: str, operator_file: Path, as_json: bool) -> None:
+    """Somebody: the cards that she has, and what became of those that she had.
+
+    NAME: a login, or a part of one login or e-mail address.
+    """
+    with closing(Desk(operator.load(operator_file))) as server:
+        terms = server.terms()
+        found = server.people(name)
+        logins = [one.login for one in found]
+        file = server.person(logins[0] if len(logins) == 1 else name)
+    if as_json:
+        print_json(asdict(file))
+        return
+    account = ", account disabled" if file.person.disabled else ""
+    out().print(f"{file.person.login} {file.person.email or ''}{account}", markup=False)
+    out().print(_table(file.cards, terms) if file.cards else "has no card")
+    _print_events(file.events, terms)
+
+
+@desk.command("card")
+@click.argument("serial", required=False)
+@operator_option
+@json_option
+def card(*, serial: str | None, operator_file: Path, as_json: bool) -> None:
+    """One card, with everything that was done with it."""
+    serial = _scanned(serial)
+    with closing(Desk(operator.load(operator_file))) as server:
+        terms = server.terms()
+        events = server.history(serial)  # refused for a card that nobody knows
+        found = server.card(serial)
+    assert found is not None
+    if as_json:
+        print_json({"card": _as_json(found), "events": [asdict(event) for event in events]})
+        return
+    out().print(_table([found], terms))
+    _print_events(events, terms)
+
+
+def _print_events(events: Sequence[Event], terms: Terms) -> None:
+    if not events:
+        return
+    table = Table("when", "who", "card", "what", box=None, pad_edge=False)
+    for event in events:
+        table.add_row(terms.words(event.at), event.actor, event.card, sentence(event, terms))
+    out().print()
+    out().print(table)
 
 
 @desk.command("lend")
@@ -145,25 +216,60 @@ def lend(
     until_text: str | None,
     options: DeskOptions,
 ) -> None:
-    """Lend a card until the end of the firm's working day, or until WHEN."""
-    until = parse_until(until_text or "day", datetime.now().astimezone())
+    """Lend a card until the end of the firm's working day, or until WHEN.
+
+    The end is shown, with weekday and zone, before the code is asked for, which makes it so.
+    """
+    with options.signed_in() as session:
+        terms = session.server.terms()
+        end = terms.end(until_text or "")
+        serial = _scanned(serial)
+        user = user or click.prompt("User", err=True)
+        err().print(f"until {terms.shown(end)}", markup=False, highlight=False)
+        card = session.proving(
+            serial, codes, lambda given: session.server.lend(serial, user, given, end)
+        )
+        session.done(card, "card lent", f"to {card.user} until {terms.words(card.loan_until or 0)}")
+
+
+@desk.command("assign")
+@click.argument("serial", required=False)
+@click.argument("user", required=False)
+@code_option
+@desk_options
+def assign(
+    *, serial: str | None, user: str | None, codes: tuple[str, ...], options: DeskOptions
+) -> None:
+    """Give a card of the pool to somebody for good."""
     with options.signed_in() as session:
         serial = _scanned(serial)
         user = user or click.prompt("User", err=True)
-        card = session.server.lend(serial, user, _codes(codes, serial), until)
-        ends = in_words(card.loan_until or 0)
-        session.done(card, "card lent", f"to {user} until {ends}")
+        card = session.proving(
+            serial, codes, lambda given: session.server.assign(serial, user, given)
+        )
+        session.done(card, "card assigned", f"assigned to {card.user} for good")
 
 
 @desk.command("return")
 @click.argument("serial", required=False)
 @code_option
+@reason_option
 @desk_options
-def give_back(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) -> None:
-    """Take a lent card back; the code shows that it is this one."""
+def give_back(
+    *, serial: str | None, codes: tuple[str, ...], reason: str | None, options: DeskOptions
+) -> None:
+    """Take a lent card back; the code shows that it is this one.
+
+    A flat or broken card comes back with a --reason in place of the code.
+    """
     with options.signed_in() as session:
         serial = _scanned(serial)
-        card = session.server.give_back(serial, _codes(codes, serial))
+        if reason is not None:
+            why = check_reason(reason)
+            card = session.server.give_back(serial, (), reason=why)
+            session.done(card, "card returned", f"back without a code: {why}")
+            return
+        card = session.proving(serial, codes, lambda given: session.server.give_back(serial, given))
         session.done(card, "card returned", "in the pool again")
 
 
@@ -182,10 +288,16 @@ def replace(
     options: DeskOptions,
 ) -> None:
     """Report the card LOST, and give the card BY to its holder on the same terms."""
-    until = parse_until(until_text, datetime.now().astimezone()) if until_text else None
     with options.signed_in() as session:
+        until = None
+        if until_text:
+            terms = session.server.terms()
+            until = terms.end(until_text)
+            err().print(f"until {terms.shown(until)}", markup=False, highlight=False)
         by = _scanned(by, "Scan the new card")
-        card = session.server.replace(lost, by, _codes(codes, by), until)
+        card = session.proving(
+            by, codes, lambda given: session.server.replace(lost, by, given, until)
+        )
         session.done(card, "card replaced", f"{card.user} has it in place of {lost}")
 
 
@@ -194,11 +306,15 @@ def replace(
 @code_option
 @desk_options
 def resync(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) -> None:
-    """Have the server find a drifted card again, by two successive codes."""
+    """Have the server find a drifted card again, by two successive codes.
+
+    How far it looks is the firm's policy. Every other act finds a drifted card, too.
+    """
     with options.signed_in() as session:
         serial = _scanned(serial)
         card = session.server.resynchronise(serial, _codes(codes, serial, count=2))
-        session.done(card, "card resynchronised", "in step with the server again")
+        what = f"in step with the server again; {presses(card.skipped)}"
+        session.done(card, "card resynchronised", what)
 
 
 @desk.command("lost")
@@ -222,16 +338,59 @@ def found(*, serial: str, options: DeskOptions) -> None:
 
 
 @desk.command("retire")
-@click.option("--port", required=True, metavar="DEV", help="Port of the card that is wiped.")
+@click.argument("serial", required=False)
+@click.option("--port", metavar="DEV", help="Port of the card that is wiped, too.")
 @click.option(
     "--no-code",
     is_flag=True,
-    help="The card's button is broken: an administrator's credential is enough.",
+    help="The card's button is broken: an administrator's credential, or --reason, is enough.",
 )
+@code_option
+@reason_option
+@yes_option
 @key_options
 @desk_options
-def retire(*, port: str, no_code: bool, ring: KeyOptions, options: DeskOptions) -> None:
-    """Retire the card in the dock on the server, and wipe it for good, after a press."""
+def retire(
+    *,
+    serial: str | None,
+    port: str | None,
+    no_code: bool,
+    codes: tuple[str, ...],
+    reason: str | None,
+    yes: bool,
+    ring: KeyOptions,
+    options: DeskOptions,
+) -> None:
+    """Retire a card on the server for good; with --port, wipe the one in the dock as well.
+
+    The card in the dock is asked for a press on its button, which is the consent. One that is flat
+    or broken is retired by its SERIAL number, without --port, for a stated --reason.
+    """
+    why = check_reason(reason) if reason is not None else ""
+    if port is not None:
+        if codes or serial is not None:
+            raise click.UsageError("With --port, the card in the dock gives serial and code.")
+        _wipe(port, ring, options, prove=not (no_code or why), reason=why)
+        return
+    with options.signed_in() as session:
+        serial = _scanned(serial)
+        if not yes and not options.as_json:
+            question = f"Retire card {serial} for good? It can never be used again."
+            click.confirm(question, abort=True, err=True)
+        if why or no_code:
+            gone = session.server.retire(serial, None, reason=why)
+        else:
+            gone = session.proving(
+                serial, codes, lambda given: session.server.retire(serial, given)
+            )
+        told = f"retired for good; its seed is still on it: {_WIPE}"
+        session.done(gone, "card retired", f"without a code: {why}" if why else "for good", told)
+
+
+_WIPE = "wipe it in a dock (--port), or destroy it"
+
+
+def _wipe(port: str, ring: KeyOptions, options: DeskOptions, *, prove: bool, reason: str) -> None:
     told = err()
     with (
         ring.open() as custody,
@@ -240,7 +399,7 @@ def retire(*, port: str, no_code: bool, ring: KeyOptions, options: DeskOptions) 
     ):
         waiting = Waiting(keepalive=lambda: told.print("press the button of the card now"))
         done = retire_and_wipe(
-            connection, custody, session.server, prove=not no_code, waiting=waiting
+            connection, custody, session.server, prove=prove, reason=reason, waiting=waiting
         )
         where = "retired on the server" if done.known else "the server did not know it"
         session.note("card wiped", done.serial, where)
@@ -264,12 +423,32 @@ class _Session:
     def note(self, act: str, serial: str, what: str) -> None:
         self.journal.note(act, serial, what, by=self.operator)
 
-    def done(self, card: DeskCard, act: str, what: str) -> None:
+    def proving(
+        self, serial: str, given: tuple[str, ...], act: Callable[[list[str]], DeskCard]
+    ) -> DeskCard:
+        """Do it with a code of the card; with a second one, when the first shows that it has
+        drifted."""
+        codes = _codes(given, serial)
+        try:
+            return act(codes)
+        except RegistryRefusedError as error:
+            if error.reason != "card-drifted" or len(codes) != 1:
+                raise
+            err().print(error.what, style="yellow", markup=False, highlight=False)
+            try:
+                codes = _codes(tuple(codes), serial, count=2)
+            except click.Abort:  # nobody is there to ask
+                raise error from None
+        card = act(codes)
+        err().print(f"in step again: {presses(card.skipped)}", markup=False, highlight=False)
+        return card
+
+    def done(self, card: DeskCard, act: str, what: str, told: str = "") -> None:
         self.note(act, card.serial, what)
         if self.as_json:
             print_json(_as_json(card))
         else:
-            out().print(f"card {card.serial}: {what}", markup=False)
+            out().print(f"card {card.serial}: {told or what}", markup=False, highlight=False)
 
 
 def _scanned(serial: str | None, question: str = "Scan the card, or type its serial number") -> str:

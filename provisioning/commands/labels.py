@@ -13,7 +13,14 @@ from tallystick.common.identity import check_serial
 from tallystick.provisioning.commands.options import journal_option
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pdf, svg, zpl
-from tallystick.provisioning.labels.layout import STOCKS, Drawing, Stock, draw
+from tallystick.provisioning.labels.layout import (
+    STOCKS,
+    Drawing,
+    Stock,
+    blanks,
+    by_serial,
+    draw,
+)
 
 FORMATS = ("svg", "pdf", "zpl")
 
@@ -29,6 +36,21 @@ FORMATS = ("svg", "pdf", "zpl")
     help="Size of the labels in mm, or columns and rows on A4.",
 )
 @click.option("--caption", default="", help="A short line above the serial number.")
+@click.option("--names", is_flag=True, help="The user of each card in place of the caption.")
+@click.option(
+    "--start",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Place of the first label on a used sheet, row by row.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["serial", "finished"]),
+    default="serial",
+    show_default=True,
+    help="Of a batch. SERIALS come as they are given.",
+)
 @click.option("--dpi", type=click.Choice(["203", "300"]), default="203", help="Of a ZPL printer.")
 @click.option(
     "--output",
@@ -43,6 +65,9 @@ def labels(
     batch: str | None,
     stock_name: str,
     caption: str,
+    names: bool,
+    start: int,
+    order: str,
     dpi: str,
     output: Path,
     journal: Path,
@@ -57,23 +82,34 @@ def labels(
         )
     with closing(StationJournal(journal)) as book:
         finished = [r for r in book.batch(batch) if r.state in _FINISHED] if batch else []
-        wanted = [check_serial(serial) for serial in serials] + [r.serial for r in finished]
+        of_batch = list(dict.fromkeys(r.serial for r in finished))
+        if order == "serial":
+            of_batch = by_serial(of_batch)
+        wanted = [check_serial(serial) for serial in serials] + of_batch
         if not wanted:
             raise BadInputError(
                 "There is no card to make a label for.",
                 todo="Name serial numbers, or a --batch that has finished cards.",
             )
         dot = zpl.dot_mm(int(dpi)) if kind == "zpl" else None
-        drawings = [draw(serial, stock, caption, dot=dot) for serial in wanted]
-        written = _write(drawings, stock, kind, int(dpi), output)
+        drawings = [
+            draw(serial, stock, _user(book, serial) if names else caption, dot=dot)
+            for serial in wanted
+        ]
+        written = _write(blanks(stock, start) + drawings, stock, kind, int(dpi), output)
         for record in finished:
             if record.state is CardState.LOCKED:
                 book.finish(record, CardState.LABELLED)
-    names = ", ".join(str(path) for path in written)
-    err().print(f"{len(drawings)} labels in {names}", markup=False)
+    files = ", ".join(str(path) for path in written)
+    err().print(f"{len(drawings)} labels in {files}", markup=False)
 
 
 _FINISHED = (CardState.LOCKED, CardState.LABELLED)
+
+
+def _user(book: StationJournal, serial: str) -> str:
+    record = book.latest(serial)
+    return (record.user or "") if record is not None else ""
 
 
 def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.passphrase import check_new
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.custody.store import KeyStore, key_store
+from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.ready import SERVER, ReadyStation, open_station
 from tallystick.provisioning.settings import (
@@ -67,7 +68,14 @@ registry_option = click.option(
     metavar="WHERE",
     help="Where cards are registered: server, pskc:FOLDER, privacyidea:URL, or DIALECT:FILE.",
 )
-user_option = click.option("--user", metavar="NAME", help="Assign it to this user of the server.")
+registry_passphrase_option = click.option(
+    "--registry-passphrase-file",
+    type=FILE,
+    help="File with the passphrase of pskc:FOLDER (else $TALLY_REGISTRY_PASSPHRASE, else asked).",
+)
+user_option = click.option(
+    "--user", metavar="NAME", help="Assign it to this user, who must be known."
+)
 new_user_option = click.option(
     "--new-user",
     is_flag=True,
@@ -139,7 +147,11 @@ class KeyOptions:
         return key_store(self.keys)
 
     def passphrase(self, *, confirm: bool = False) -> str:
-        return read_passphrase(self.passphrase_file, confirm=confirm)
+        """confirm: a new one. A token counts wrong PINs itself, so that a short one will do."""
+        secret = read_passphrase(self.passphrase_file, confirm=confirm)
+        if confirm and isinstance(self.store(), FileStore):
+            check_new(secret, "the firm's master")
+        return secret
 
     @contextmanager
     def open(self) -> Iterator[Custody]:
@@ -153,12 +165,20 @@ class BenchOptions:
 
     url: str | None
     registry: str
+    registry_passphrase_file: Path | None
     keys: str
     passphrase_file: Path | None
     journal: Path
 
     def open(self) -> AbstractContextManager[ReadyStation]:
-        return open_station(self.url, self.keys, self.passphrase_file, self.journal, self.registry)
+        return open_station(
+            self.url,
+            self.keys,
+            self.passphrase_file,
+            self.journal,
+            self.registry,
+            self.registry_passphrase_file,
+        )
 
 
 key_options = together(KeyOptions, "ring", keys_option, passphrase_option)
@@ -167,6 +187,7 @@ bench_options = together(
     "station",
     server_option,
     registry_option,
+    registry_passphrase_option,
     keys_option,
     passphrase_option,
     journal_option,

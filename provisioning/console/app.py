@@ -25,7 +25,7 @@ from tallystick.provisioning.console.shell import MAX_SCAN, Page
 from tallystick.provisioning.console.sign_in import routes
 from tallystick.provisioning.console.workshop import FINISHED
 from tallystick.provisioning.labels import pdf
-from tallystick.provisioning.labels.layout import STOCKS, draw
+from tallystick.provisioning.labels.layout import STOCKS, blanks, by_serial, draw
 from tallystick.provisioning.ready import ReadyStation
 
 LABELS = "a4-3x8"
@@ -49,8 +49,8 @@ def create_app(console: Console) -> FastAPI:
         BatchPage(page(request)).build()
 
     @ui.page("/desk", favicon=FAVICON, response_timeout=15)
-    async def desk(request: Request, card: str = "") -> None:
-        await DeskPage(page(request), card.strip()[:MAX_SCAN]).build()
+    async def desk(request: Request, card: str = "", person: str = "") -> None:
+        await DeskPage(page(request), card.strip()[:MAX_SCAN], person.strip()[:255]).build()
 
     @ui.page("/history", favicon=FAVICON)
     def history(request: Request, q: str = "") -> None:
@@ -66,12 +66,17 @@ def create_app(console: Console) -> FastAPI:
         return PlainTextResponse(lines, media_type="application/jsonl")
 
     @app.get("/labels/{batch}.pdf")
-    def labels(batch: str) -> Response:
+    def labels(batch: str, start: int = 1) -> Response:
         records = [r for r in console.journal.batch(batch) if r.state in FINISHED]
         if not records:
             return PlainTextResponse("This batch has no finished card.\n", 404)
         stock = STOCKS[LABELS]
-        made = pdf.write([draw(record.serial, stock, batch) for record in records], stock)
+        try:
+            before = blanks(stock, start)
+        except BadInputError as error:
+            return PlainTextResponse(f"{error}\n", 422)
+        serials = by_serial({record.serial for record in records})
+        made = pdf.write(before + [draw(serial, stock, batch) for serial in serials], stock)
         return Response(made, media_type="application/pdf")
 
     ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)

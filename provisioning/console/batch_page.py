@@ -245,8 +245,12 @@ class BatchPage:
         )
         self._halt_button.set_visibility(picture.running and not picture.stopping)
         self._labels.set_visibility(not picture.running and picture.done > 0)
+        file = f"/labels/{quote(picture.name, safe='')}.pdf"
         self._labels.set_content(
-            f'<a href="/labels/{quote(picture.name, safe="")}.pdf" download>Labels (PDF)</a>'
+            f'<form action="{file}" class="line"><a href="{file}" download>Labels (PDF)</a>'
+            '<label class="small soft">on a used sheet, from place <input name="start" '
+            'type="number" min="1" max="24" value="1" class="place"></label>'
+            '<button class="q-btn other-act">Print from there</button></form>'
         )
 
     def _show_tiles(self, picture: Picture) -> None:

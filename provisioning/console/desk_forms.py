@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from functools import partial
 from html import escape
 
 from nicegui import run, ui
@@ -15,9 +15,10 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.console.shell import Page, button, heading
-from tallystick.provisioning.desk.client import Desk, DeskCard, Operator, Where
-from tallystick.provisioning.desk.until import in_words, parse_until
+from tallystick.provisioning.desk.client import Desk, DeskCard, Operator, Where, check_reason
+from tallystick.provisioning.desk.terms import PRESETS, Terms
 from tallystick.provisioning.desk.wipe import retire_and_wipe
+from tallystick.provisioning.desk.words import presses
 from tallystick.provisioning.server_link import RegistryRefusedError
 
 USERS = 50
@@ -35,20 +36,25 @@ _ENTER = """(event) => {
 
 
 class CardForms:
-    """changed: called when the card is no longer as it was shown."""
+    """same: raises when somebody else is at work by now. changed: called when the card is no longer
+    as it was shown."""
 
     def __init__(
         self,
         page: Page,
         desk: Desk,
         who: Operator,
+        terms: Terms,
         card: DeskCard,
+        same: Callable[[], None],
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._page = page
         self._desk = desk
         self._who = who
+        self._terms = terms
         self._card = card
+        self._same = same
         self._changed = changed
 
     def build(self) -> None:
@@ -63,14 +69,23 @@ class CardForms:
             self._box(self._lend)
         if where is Where.LOST:
             self._box(self._found)
+        if where is Where.RETIRED:
+            with self._more("Wipe it"):
+                self._box(self._wipe)
             return
         with self._more():
+            if where is Where.POOL:
+                self._box(self._assign)
             if where in (Where.LENT, Where.ASSIGNED):
                 self._box(self._replace)
-            if where is not Where.RETIRED:
+            if where is not Where.LOST:
                 self._box(self._resynchronise)
                 self._box(self._lost)
             self._box(self._wipe)
+            self._box(self._retire)
+        if where in (Where.LENT, Where.OVERDUE):
+            with self._more("It gives no code: flat or broken"):
+                self._box(self._give_back_flat)
 
     @staticmethod
     def _box(act: Callable[[], None]) -> None:
@@ -92,27 +107,93 @@ class CardForms:
         card = self._card
         user = ui.input("User").props('outlined list="people" autocomplete="off" autofocus')
         self._people(user)
-        until = ui.input("Until").props("outlined")
-        until.props('hint="Empty: the end of the firm\'s working day. Or 17:30, 3h, 2d"')
+        until = ui.input("Until", on_change=lambda _: show()).props('outlined autocomplete="off"')
+        until.props('hint="Empty: the end of the day. Or 17:30, 5pm, 90m, 2d, Friday 9:00"')
+        with ui.element("div").classes("tabs no-print").props('role="group"') as presets:
+            presets.props('aria-label="Until when"')
+            for preset in PRESETS:
+                button(preset.capitalize(), partial(until.set_value, preset), "other-act")
+        end = ui.label().props('role="status" aria-live="polite"').classes("small")
+        codes = _Codes()
+
+        def show() -> None:
+            try:
+                end.set_text(f"Until {self._terms.shown(self._terms.end(until.value or ''))}")
+            except BadInputError as error:
+                end.set_text(error.what)
+
+        show()
+        ui.timer(30, show)
+
+        def work() -> None:
+            if not (login := (user.value or "").strip()):
+                raise BadInputError("No user was named.", todo="Choose who gets the card.")
+            ends = self._terms.end(until.value or "")
+            lent = self._desk.lend(card.serial, login, codes.given(), ends)
+            what = f"to {lent.user} until {self._terms.words(lent.loan_until or 0)}"
+            self._note("card lent", what + _presses(lent))
+
+        self._form("Lend it", work, codes, user, until)
+
+    def _assign(self) -> None:
+        heading("Assign it for good")
+        user = ui.input("Who gets it").props('outlined list="people" autocomplete="off"')
+        self._people(user)
         codes = _Codes()
 
         def work() -> None:
             if not (login := (user.value or "").strip()):
                 raise BadInputError("No user was named.", todo="Choose who gets the card.")
-            end = parse_until(until.value or "", datetime.now().astimezone())
-            lent = self._desk.lend(card.serial, login, codes.given(), end)
-            self._note("card lent", f"to {login} until {in_words(lent.loan_until or 0)}")
+            hers = self._desk.assign(self._card.serial, login, codes.given())
+            self._note("card assigned", f"to {hers.user} for good{_presses(hers)}")
 
-        self._form("Lend it", work, codes, user, until)
+        self._form("Assign it", work, codes, user, kind="other-act")
 
     def _give_back(self) -> None:
         codes = _Codes(focus=True)
 
         def work() -> None:
-            self._desk.give_back(self._card.serial, codes.given())
-            self._note("card returned", "in the pool again")
+            back = self._desk.give_back(self._card.serial, codes.given())
+            self._note("card returned", f"to the pool{_presses(back)}")
 
         self._form("Take it back", work, codes)
+
+    def _give_back_flat(self) -> None:
+        reason = self._reason()
+
+        def work() -> None:
+            why = check_reason(reason.value or "")
+            self._desk.give_back(self._card.serial, (), reason=why)
+            self._note("card returned", f"without a code: {why}")
+
+        self._form("Take it back without a code", work, None, reason)
+
+    def _reason(self) -> ui.input:
+        reason = ui.input("Why it gives no code").props('outlined autocomplete="off" maxlength=120')
+        reason.props('hint="Flat, broken, … It stands in the audit log under your name."')
+        return reason
+
+    def _retire(self) -> None:
+        heading("Retire it without a dock, for good")
+        ui.label(
+            "For a card that is flat, broken or gone. The server accepts no code of it again. Its "
+            "seed stays on it: destroy it, or wipe it in a dock."
+        ).classes("soft small")
+        reason = self._reason()
+
+        def work() -> None:
+            if not sure.value:
+                raise BadInputError(
+                    f"That card {self._card.serial} is to be retired was not confirmed.",
+                    kept="Nothing was changed.",
+                    todo="Tick that, if it is.",
+                )
+            why = check_reason(reason.value or "")
+            self._desk.retire(self._card.serial, None, reason=why)
+            self._note("card retired", f"without a code: {why}")
+
+        sure = ui.checkbox(f"Card {self._card.serial} can never be used again")
+        self._form("Retire it for good", work, None, reason, kind="bad-act")
 
     def _replace(self) -> None:
         heading(f"Lost? Give {self._card.user} another")
@@ -121,7 +202,7 @@ class CardForms:
 
         def work() -> None:
             new = self._desk.replace(self._card.serial, (by.value or "").strip(), codes.given())
-            self._note("card replaced", f"{new.user} has {new.serial} in its place")
+            self._note("card replaced", f"by {new.serial}, which {new.user} has")
 
         self._form("Replace it", work, codes, by)
 
@@ -130,8 +211,8 @@ class CardForms:
         codes = _Codes(two=True)
 
         def work() -> None:
-            self._desk.resynchronise(self._card.serial, codes.given())
-            self._note("card resynchronised", "in step with the server again")
+            found = self._desk.resynchronise(self._card.serial, codes.given())
+            self._note("card resynchronised", f"and in step with the server again{_presses(found)}")
 
         self._form("Resynchronise", work, codes, kind="other-act")
 
@@ -141,14 +222,14 @@ class CardForms:
 
         def work() -> None:
             self._desk.set_lost(self._card.serial, lost=True)
-            self._note("card reported lost", "reported lost")
+            self._note("card reported lost", "until it is found")
 
         self._form("Report it lost", work, kind="bad-act")
 
     def _found(self) -> None:
         def work() -> None:
             self._desk.set_lost(self._card.serial, lost=False)
-            self._note("card found", "in service again")
+            self._note("card found", "and in service again")
 
         self._form("It is here again", work)
 
@@ -178,7 +259,7 @@ class CardForms:
                 retire_and_wipe(
                     connection, self._page.console.ready.custody, self._desk, waiting=waiting
                 )
-            self._note("card wiped", "retired on the server")
+            self._note("card wiped", "and retired on the server")
 
         self._form("Retire and wipe", work, None, port, kind="bad-act", finally_=asked.clear)
 
@@ -196,11 +277,17 @@ class CardForms:
         """Enter in the last field, or the button, does it; Enter before that goes on."""
         fields = (*fields, *(codes.fields if codes else ()))
 
+        def in_her_name() -> None:
+            self._same()
+            work()
+
         async def go() -> None:
             act.disable()
-            error = await self._page.act(work, f"Card {self._card.serial}: {text.lower()}: done.")
+            self._said = ""
+            error = await self._page.act(in_her_name)
             finally_()
             if error is None:
+                self._page.tell(f"Card {self._card.serial}: {self._said}.")
                 await self._changed()
                 return
             act.enable()
@@ -221,14 +308,24 @@ class CardForms:
                 found = await run.io_bound(self._desk.people, (user.value or "").strip(), USERS)
             except TallyError:
                 return  # the act itself will tell
-            items = "".join(f'<option value="{escape(login)}">' for login in found or ())
+            items = "".join(
+                f'<option value="{escape(one.login)}">{escape(one.email or "")}</option>'
+                for one in found or ()
+                if not one.disabled
+            )
             options.set_content(f'<datalist id="people">{items}</datalist>')
 
         user.on("update:model-value", search, throttle=0.3)
         ui.timer(0, search, once=True)
 
     def _note(self, act: str, what: str) -> None:
+        self._said = f"{act.removeprefix('card ')} {what}"
         self._page.console.journal.note(act, self._card.serial, what, by=self._who.id)
+
+
+def _presses(card: DeskCard) -> str:
+    """Of a card that was found again."""
+    return f"; {presses(card.skipped)}" if card.skipped else ""
 
 
 class _Codes:

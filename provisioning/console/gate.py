@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tallystick.provisioning.desk.client import Desk
+from tallystick.provisioning.console.seats import Seats
 
 ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # nothing that looks like something else
 PASS_LENGTH = 8  # 39 bits, and five guesses
@@ -25,11 +25,13 @@ SESSION_S = 12 * 3600
 
 @dataclass
 class BrowserSession:
-    """One browser. desk: acts with the credential that somebody gave here, if anybody did."""
+    """One browser. seats: who gave a credential here. asked: somebody wants to give one, in place
+    of the one that is kept on this computer."""
 
     began: float
     used: float
-    desk: Desk | None = field(default=None, repr=False)
+    seats: Seats = field(default_factory=Seats, repr=False)
+    asked: bool = False
     over: bool = False
 
 
@@ -67,7 +69,7 @@ class Gate:
             return None
         token = secrets.token_urlsafe(32)
         now = self._now()
-        self._sessions[_digest(token)] = BrowserSession(now, now)
+        self._sessions[_digest(token)] = BrowserSession(now, now, Seats(self._now))
         return token
 
     def session(self, token: str | None) -> BrowserSession | None:
@@ -82,6 +84,7 @@ class Gate:
         if self.ended(session):
             return False
         session.used = self._now()
+        session.seats.touch()
         return True
 
     def ended(self, session: BrowserSession) -> bool:
@@ -93,9 +96,7 @@ class Gate:
 
     def leave(self, session: BrowserSession) -> None:
         session.over = True
-        if session.desk is not None:
-            session.desk.close()
-            session.desk = None
+        session.seats.close()
         self._sessions = {key: one for key, one in self._sessions.items() if one is not session}
 
 

@@ -105,6 +105,9 @@ form .q-btn { text-transform:none; font-family:inherit; cursor:pointer; }
 .tile.failed .doing { color:var(--bad); }
 .tile.empty { border-style:dashed; border-color:var(--strong); }
 .tile.empty .doing { color:var(--soft); }
+.sheet p { margin:0; } .sheet p a { text-decoration:underline; }
+.place { width:4.5em; font:inherit; padding:6px 8px; border:1px solid var(--strong);
+  border-radius:8px; background:var(--ground); color:var(--ink); }
 .notice { border-radius:12px; padding:12px 16px; border:1px solid var(--line); width:100%;
   background:var(--sheet); display:flex; flex-direction:column; gap:3px; }
 .notice.bad { border-color:var(--bad); background:var(--bad-tint); }

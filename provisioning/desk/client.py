@@ -3,16 +3,20 @@ it was done as a whole, or nothing was."""
 
 from __future__ import annotations
 
+import datetime
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.desk.operator import ROLES
+from tallystick.provisioning.desk.terms import Terms
 from tallystick.provisioning.server_link import (
     NoConnectionError,
     OutcomeUnknownError,
@@ -37,7 +41,8 @@ class Where(StrEnum):
 @dataclass(frozen=True)
 class DeskCard:
     """A card as the server knows it. Times in seconds since 1970. overdue_user: who had it when
-    its loan ended, while it has not come back."""
+    its loan ended, while it has not come back. skipped: after an act with a code, the presses
+    before it that the server had not seen."""
 
     serial: str
     status: str
@@ -46,6 +51,7 @@ class DeskCard:
     overdue_user: str | None
     overdue_since: int | None
     digits: int
+    skipped: int = 0
 
     @property
     def where(self) -> Where:
@@ -67,8 +73,48 @@ class Operator:
     role: str
 
 
+@dataclass(frozen=True)
+class Person:
+    login: str
+    email: str | None
+    disabled: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """An act on a card, from the server's audit log. at: seconds since 1970."""
+
+    at: int
+    actor: str
+    act: str
+    card: str
+    detail: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class PersonFile:
+    """Somebody, the cards that she has, and what became of cards of hers, newest first."""
+
+    person: Person
+    cards: list[DeskCard]
+    events: list[Event]
+
+
 class Desk(ServerLink):
     """Acts with an operator's credential."""
+
+    renewal = (
+        "Ask an administrator for a new one; sign in with it at the page, or run "
+        "`tally station desk sign-in`."
+    )
+
+    def _call(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        try:
+            return super()._call(method, path, **how)
+        except OutcomeUnknownError as error:
+            if method == "GET":
+                error.kept = error.kept or "Nothing was changed."
+            raise
 
     def operator(self) -> Operator:
         """Raises RegistryRefusedError for a credential that may not act here."""
@@ -82,6 +128,38 @@ class Desk(ServerLink):
             )
         return Operator(str(who.get("id")), str(who.get("name")), role)
 
+    def terms(self) -> Terms:
+        """The firm's, at this moment."""
+        asked = time.time()
+        body = self._call("GET", "/v1/desk", doing="tell the terms of loans")
+        try:
+            return Terms(
+                firm=str(body["firm"]),
+                contact=str(body["contact"]),
+                zone=ZoneInfo(str(body["time_zone"])),
+                day_ends=datetime.time.fromisoformat(body["day_ends"]),
+                day_end=int(body["day_end"]),
+                loan_max_s=int(body["loan_max_hours"]) * 3600,
+                resync_window=int(body["resync_window"]),
+                without_code_per_day=int(body["without_code_per_day"]),
+                counts={str(where): int(count) for where, count in body["counts"].items()},
+                ahead_s=int(body["now"]) - asked,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise OutcomeUnknownError("The server's answer about loans is malformed.") from None
+        except ZoneInfoNotFoundError:
+            raise BadInputError(
+                f"This computer does not know the firm's time zone {body['time_zone']}.",
+                todo="Install its time zone data (`pip install tzdata`).",
+            ) from None
+
+    def page(self, where: Where | None = None, text: str = "") -> tuple[list[DeskCard], bool]:
+        """The first cards there, by serial number, and whether there are more."""
+        query = {"q": text} | ({"where": where.value} if where else {})
+        path = f"/v1/cards?{httpx.QueryParams(query)}"
+        page = self._call("GET", path, doing="list cards")
+        return [_card(card) for card in page.get("cards", ())], bool(page.get("more"))
+
     def cards(self, where: Where | None = None, text: str = "") -> list[DeskCard]:
         """Every card there, by serial number. text: part of serial number or login."""
         found: list[DeskCard] = []
@@ -94,11 +172,23 @@ class Desk(ServerLink):
             if not page.get("more"):
                 return found
 
-    def people(self, text: str, limit: int = 20) -> list[str]:
-        """Logins that contain the text."""
+    def people(self, text: str, limit: int = 20) -> list[Person]:
+        """People whose login or address contains the text."""
         query = httpx.QueryParams({"q": text, "limit": limit})
         page = self._call("GET", f"/v1/people?{query}", doing="list people")
-        return [str(person["login"]) for person in page.get("people", ())]
+        return [_person(person) for person in page.get("people", ())]
+
+    def person(self, login: str) -> PersonFile:
+        """Raises RegistryRefusedError, with the nearest logins, for somebody unknown."""
+        query = httpx.QueryParams({"login": login})
+        body = self._call("GET", f"/v1/person?{query}", doing=f"show {login}")
+        cards = [_card(card) for card in body.get("cards", ())]
+        return PersonFile(_person(body), cards, _events(body))
+
+    def history(self, serial: str) -> list[Event]:
+        """Of a card; newest first."""
+        path = f"{_path(serial)}/history"
+        return _events(self._call("GET", path, doing=f"show the history of card {serial}"))
 
     def card(self, serial: str) -> DeskCard | None:
         """None for a card that the server does not know."""
@@ -118,10 +208,15 @@ class Desk(ServerLink):
             body["until"] = until
         return self._act(serial, "loan", body, doing=f"lend card {serial} to {user}")
 
-    def give_back(self, serial: str, codes: Sequence[str]) -> DeskCard:
-        return self._act(
-            serial, "return", {"codes": _codes(codes)}, doing=f"take back card {serial}"
-        )
+    def assign(self, serial: str, user: str, codes: Sequence[str]) -> DeskCard:
+        """For good."""
+        body = {"user": user, "codes": _codes(codes)}
+        return self._act(serial, "assignment", body, doing=f"assign card {serial} to {user}")
+
+    def give_back(self, serial: str, codes: Sequence[str], *, reason: str = "") -> DeskCard:
+        """reason: why the card gives no code."""
+        body = _proof(codes, reason)
+        return self._act(serial, "return", body, doing=f"take back card {serial}")
 
     def replace(
         self, lost: str, by: str, codes: Sequence[str], until: int | None = None
@@ -136,9 +231,9 @@ class Desk(ServerLink):
         body = {"codes": _codes(codes)}
         return self._act(serial, "resynchronisation", body, doing=f"resynchronise card {serial}")
 
-    def retire(self, serial: str, codes: Sequence[str] | None) -> DeskCard:
-        """codes: None only for an administrator."""
-        body = {} if codes is None else {"codes": _codes(codes)}
+    def retire(self, serial: str, codes: Sequence[str] | None, *, reason: str = "") -> DeskCard:
+        """reason: why the card gives no code. Neither: only for an administrator."""
+        body = {} if codes is None and not reason else _proof(codes or (), reason)
         return self._act(serial, "retirement", body, doing=f"retire card {serial}")
 
     def set_lost(self, serial: str, *, lost: bool) -> DeskCard:
@@ -178,6 +273,22 @@ def check_code(text: str) -> str:
     return code
 
 
+def check_reason(text: str) -> str:
+    """Why a card gives no code, as typed. Raises BadInputError."""
+    reason = " ".join(text.split())
+    if not 3 <= len(reason) <= 120 or not reason.isprintable():
+        raise BadInputError(
+            "A reason why the card gives no code has 3 to 120 characters.",
+            kept="Nothing was changed.",
+            todo="Say in a word or two what is wrong with it: flat, or button broken.",
+        )
+    return reason
+
+
+def _proof(codes: Sequence[str], reason: str) -> dict[str, Any]:
+    return {"reason": check_reason(reason)} if reason else {"codes": _codes(codes)}
+
+
 def _codes(codes: Sequence[str]) -> list[str]:
     return [check_code(code) for code in codes]
 
@@ -196,6 +307,27 @@ def _card(body: dict[str, Any]) -> DeskCard:
             body["overdue_user"],
             body["overdue_since"],
             int(body["digits"]),
+            int(body.get("skipped") or 0),
         )
     except (KeyError, TypeError, ValueError):
         raise OutcomeUnknownError("The server's answer about a card is malformed.") from None
+
+
+def _person(body: dict[str, Any]) -> Person:
+    try:
+        return Person(str(body["login"]), body.get("email"), bool(body["disabled"]))
+    except (KeyError, TypeError):
+        raise OutcomeUnknownError("The server's answer about a person is malformed.") from None
+
+
+def _events(body: dict[str, Any]) -> list[Event]:
+    try:
+        return [
+            Event(
+                int(one["at"]), str(one["actor"]), str(one["act"]), str(one["card"]),
+                dict(one["detail"]),
+            )
+            for one in body.get("entries", ())
+        ]  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        raise OutcomeUnknownError("The server's answer about a history is malformed.") from None

@@ -23,13 +23,15 @@ from tallystick.provisioning.desk.client import DeskCard, Where
 from tallystick.provisioning.recovery import look_at
 from tallystick.provisioning.server_link import RegistryRefusedError
 
+WIPED_BEFORE = "wiped before; it has no seed"
+
 
 class Retirer(Protocol):
     """What this needs of the server's desk."""
 
     def card(self, serial: str) -> DeskCard | None: ...
 
-    def retire(self, serial: str, codes: Sequence[str] | None) -> DeskCard: ...
+    def retire(self, serial: str, codes: Sequence[str] | None, *, reason: str = "") -> DeskCard: ...
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,30 @@ def retire_and_wipe(
     desk: Retirer,
     *,
     prove: bool = True,
+    reason: str = "",
     waiting: Waiting | None = None,
 ) -> Wiped:
     """Can be repeated after any interruption: whatever is done already is not done again.
 
     prove: have the card give a code after a press on its button (which a card with a broken button
-    cannot; the server then takes an administrator's word). Raises RefusedError, NoDeviceError,
-    UnreachableError; each says what was done.
+    cannot; the server then takes a stated reason, or an administrator's word). Raises
+    RefusedError, NoDeviceError, UnreachableError; each says what was done.
     """
     seen = look_at(connection)
     known = desk.card(seen.serial)
     if seen.life_cycle is LifeCycle.TERMINATED:
         if known is not None and known.where is not Where.RETIRED:
-            desk.retire(seen.serial, None)
+            desk.retire(seen.serial, None, reason=reason or WIPED_BEFORE)
         return Wiped(seen.serial, already=True, known=known is not None)
     select_oath(connection)
     channel = SecureChannel.open(connection, custody.channel_keys)
     try:
         serial = _in_service(channel)
         if known is None or known.serial != serial or known.where is not Where.RETIRED:
-            _retire(channel, serial, desk, known, prove, waiting)
+            # A press is asked for also where the server does not know the card: it is the consent.
+            codes = [_code(channel, serial, waiting)] if prove else None
+            if known is not None:
+                _retire(channel, serial, desk, codes, reason, waiting)
         _wipe(channel, serial, waiting)
     finally:
         channel.close()
@@ -90,16 +96,12 @@ def _retire(
     channel: SecureChannel,
     serial: str,
     desk: Retirer,
-    known: DeskCard | None,
-    prove: bool,
+    codes: list[str] | None,
+    reason: str,
     waiting: Waiting | None,
 ) -> None:
-    """A press is asked for also where the server does not know the card: it is the consent."""
-    codes = [_code(channel, serial, waiting)] if prove else None
-    if known is None:
-        return
     try:
-        desk.retire(serial, codes)
+        desk.retire(serial, codes, reason=reason)
     except RegistryRefusedError as error:
         if error.reason != "card-drifted" or codes is None:
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import segno
@@ -35,6 +37,10 @@ class Stock:
         row, column = divmod(index % (self.columns * self.rows), self.columns)
         return self.left + column * self.width, self.top + row * self.height
 
+    @property
+    def per_page(self) -> int:
+        return self.columns * self.rows
+
 
 A4 = (210.0, 297.0)
 STOCKS = {
@@ -67,6 +73,29 @@ class Drawing:
     height: float
     bars: tuple[tuple[float, float, float, float], ...]
     texts: tuple[Text, ...]
+
+
+def blanks(stock: Stock, start: int) -> list[Drawing]:
+    """What stands before the first label where that comes on the place `start` (from 1, row by row)
+    of a used sheet. Raises BadInputError for a place that the stock does not have."""
+    if not 1 <= start <= stock.per_page:
+        places = f"places 1 to {stock.per_page}" if stock.per_page > 1 else "one label a page"
+        raise BadInputError(
+            f"There is no place {start}: the stock {stock.name} has {places}.",
+            todo="Count row by row, from the top left.",
+        )
+    return [Drawing(stock.width, stock.height, (), ())] * (start - 1)
+
+
+def by_serial(serials: Iterable[str]) -> list[str]:
+    """In the order in which a person counts: 9 before 10."""
+    return sorted(
+        serials,
+        key=lambda serial: [
+            (0, int(part), "") if part.isdigit() else (1, 0, part)
+            for part in re.split(r"(\d+)", serial)
+        ],
+    )
 
 
 def code128_modules(serial: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.provisioning import container
 from tallystick.provisioning.custody.interface import Custody
+from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.registries.dialects import TokenEntry, dialect
 from tallystick.provisioning.registries.files import DialectFile, PskcFolder
+from tallystick.provisioning.registries.own_key import OwnKeyCustody, folder_key, journal_key
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import Registry
 
@@ -19,22 +23,44 @@ SECRET_VARIABLE = "TALLY_PRIVACYIDEA_PASSWORD"  # noqa: S105 (a name, not a pass
 FORMS = "pskc:FOLDER, privacyidea:URL, or DIALECT:FILE as in duo:cards.csv"
 
 
-def registry_for(text: str, custody: Custody) -> Registry:
-    """Raises BadInputError, also for products that take no HOTP."""
+def registry_for(
+    text: str, custody: Custody, key_file: Path, passphrase: Callable[[], str]
+) -> tuple[Custody, Registry]:
+    """The registry, and the custody that closes containers for it. key_file: where the key of
+    containers that only the journal keeps may be. passphrase: asked for where a folder of
+    containers has one.
+
+    No server is asked for, but by keys in a module, which close containers for their server alone.
+    Raises BadInputError, also for products that take no HOTP.
+    """
     kind, _, where = text.partition(":")
     if kind == "pskc" and where:
-        return PskcFolder(Path(where), container.parts)
+        return _folder(Path(where), custody, passphrase)
     chosen = dialect(kind)  # may have to say that the product takes no HOTP
     if not custody.exports_seeds:
         raise BadInputError(
             f"The keys are in a module that gives no seed away, but {kind} needs it in the clear.",
             todo="Use the server, or encrypted containers (--registry pskc:FOLDER).",
         )
-    if kind == "privacyidea" and where.startswith("http"):
-        return _privacyidea(where, custody)
+    web = kind == "privacyidea" and where.startswith("http")
     if not where:
         raise BadInputError(f"{text!r} names no file.", todo=f"Write {FORMS}.")
-    return DialectFile(Path(where), chosen, ContainerReader(custody))
+    if isinstance(custody, SoftwareCustody):
+        custody = OwnKeyCustody(custody, journal_key(key_file, custody), kind)
+    if web:
+        return custody, _privacyidea(where, custody)
+    return custody, DialectFile(Path(where), chosen, ContainerReader(custody))
+
+
+def _folder(
+    folder: Path, custody: Custody, passphrase: Callable[[], str]
+) -> tuple[Custody, Registry]:
+    if not isinstance(custody, SoftwareCustody):
+        # The module wraps seeds under the pre-shared key of its server, and under no other.
+        return custody, PskcFolder(folder, container.parts)
+    key, derivation = folder_key(folder, passphrase())
+    own = OwnKeyCustody(custody, key, folder.name or "containers")
+    return own, PskcFolder(folder, container.parts, partial(container.with_derivation, derivation))
 
 
 class ContainerReader:

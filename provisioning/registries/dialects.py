@@ -22,7 +22,6 @@ class TokenEntry:
     seed: Secret = field(repr=False)
     kind: CodeKind
     moving_factor: int
-    user: str | None = None
 
     @property
     def digits(self) -> int:
@@ -33,14 +32,24 @@ class TokenEntry:
         return self.seed.reveal().hex()
 
 
+def _not_empty(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line]
+
+
 @dataclass(frozen=True)
 class Dialect:
-    """A line format. serial_at: how to find a line's serial number again."""
+    """A format of entries, mostly one line a card. serial_of: how to find an entry's serial number
+    again. split: a file into entries. user_of, user_in, without_user: where an entry names a user,
+    who that is, the entry with another one, and with none."""
 
     name: str
     line: Callable[[TokenEntry], str]
     serial_of: Callable[[str], str]
     kinds: tuple[CodeKind, ...] = (CodeKind(6), CodeKind(8))
+    split: Callable[[str], list[str]] = _not_empty
+    user_of: Callable[[str], str | None] | None = None
+    user_in: Callable[[str, str], str] | None = None
+    without_user: Callable[[str], str] = str
 
 
 def _first(separator: str) -> Callable[[str], str]:
@@ -67,9 +76,49 @@ def _keycloak(entry: TokenEntry) -> str:
     )
 
 
+# pam_oath: type, user, PIN (none), secret, moving factor. Before it a comment with the serial
+# number; a card that has no user yet is nothing but a comment, so that nobody signs in with it.
+
+
 def _users_file(entry: TokenEntry) -> str:
-    """pam_oath: type, user, PIN (none), secret, moving factor."""
-    return f"HOTP/E/{entry.digits} {entry.user or entry.serial} - {entry.hex} {entry.moving_factor}"
+    return f"# {entry.serial}\n# HOTP/E/{entry.digits} - {entry.hex} {entry.moving_factor}"
+
+
+def _users_file_entries(text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    entries: list[str] = []
+    for line in lines:
+        begun = entries and "\n" not in entries[-1] and entries[-1].startswith("# ")
+        if begun and line.removeprefix("# ").startswith("HOTP"):
+            entries[-1] += f"\n{line}"
+        else:
+            entries.append(line)
+    return entries
+
+
+def _users_file_serial(entry: str) -> str:
+    """Of lines that others wrote, which stay as they are: the line itself."""
+    first, _, second = entry.partition("\n")
+    return first[2:].strip() if second else entry
+
+
+def _users_file_user(entry: str) -> str | None:
+    fields = entry.partition("\n")[2].split()
+    return fields[1] if fields and fields[0] != "#" else None
+
+
+def _users_file_assigned(entry: str, user: str) -> str:
+    serial, _, line = _users_file_free(entry).partition("\n")
+    kind, *rest = line.removeprefix("# ").split()
+    return " ".join([f"{serial}\n{kind}", user, *rest])
+
+
+def _users_file_free(entry: str) -> str:
+    if _users_file_user(entry) is None:
+        return entry
+    serial, _, line = entry.partition("\n")
+    kind, _, *rest = line.split()
+    return " ".join([f"{serial}\n# {kind}", *rest])
 
 
 DIALECTS = {
@@ -101,8 +150,12 @@ DIALECTS = {
         Dialect(
             "pam_oath",
             _users_file,
-            lambda line: (line.split() + [""] * 2)[1],
+            _users_file_serial,
             kinds=(CodeKind(6), CodeKind(7), CodeKind(8)),
+            split=_users_file_entries,
+            user_of=_users_file_user,
+            user_in=_users_file_assigned,
+            without_user=_users_file_free,
         ),
     )
 }

@@ -30,13 +30,29 @@ def _duplicate(serial: str, where: Path) -> DuplicateSerialError:
     return DuplicateSerialError(f"{where} has card {serial} with another seed.", "409")
 
 
+def _refuse_user(user: str | None) -> None:
+    if user is not None:
+        raise BadInputError(
+            "This registry assigns no card to a user.",
+            kept="Nothing was written to any card.",
+            todo="Leave --user out, and assign the card in the product that imports the file.",
+        )
+
+
 class PskcFolder:
     """One encrypted container a card: `SERIAL.pskcxml`. Implements Registry."""
 
-    def __init__(self, folder: Path, parts_of: Callable[[bytes], Parts]) -> None:
-        """parts_of: reads a container."""
+    def __init__(
+        self,
+        folder: Path,
+        parts_of: Callable[[bytes], Parts],
+        finish: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        """parts_of: reads a container. finish: makes of a container what is put into the folder;
+        the same of the same."""
         self._folder = folder
         self._parts_of = parts_of
+        self._finish = finish
 
     def check(self) -> None:
         """Raises BadInputError for a folder that cannot be made."""
@@ -56,8 +72,11 @@ class PskcFolder:
         path = self._path(serial)
         return self._card(serial, path.read_bytes(), "registered") if path.exists() else None
 
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        _refuse_user(user)
+
     def register(self, serial: str, container: bytes) -> Registered:
-        path = self._path(serial)
+        path, container = self._path(serial), self._finish(container)
         if path.exists():
             if path.read_bytes() != container:
                 raise _duplicate(serial, path)
@@ -88,10 +107,33 @@ class DialectFile:
         with self._lock:
             self._lines()
 
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        if self._dialect.user_in is None:
+            _refuse_user(user)
+            return
+        if user is None:
+            raise BadInputError(
+                f"A file of {self._dialect.name} names the user of each card.",
+                kept="Nothing was written to any card.",
+                todo="Give --user NAME: the login on the computer that checks the codes.",
+            )
+        if not user.isprintable() or user != "".join(user.split()) or user[:1] in "#":
+            raise BadInputError(
+                f"{user!r} cannot be a user in a file of {self._dialect.name}.",
+                kept="Nothing was written to any card.",
+                todo="Give a login without spaces.",
+            )
+
     def lookup(self, serial: str) -> Registered | None:
         with self._lock:
             known = self._lines().get(serial)
-        return None if known is None else Registered(serial, "registered", 0, 0)
+        return None if known is None else self._known(serial, "registered", known)
+
+    def _known(
+        self, serial: str, status: str, line: str, digits: int = 0, at: int = 0
+    ) -> Registered:
+        user = self._dialect.user_of(line) if self._dialect.user_of is not None else None
+        return Registered(serial, status, digits, at, user)
 
     def register(self, serial: str, container: bytes) -> Registered:
         """Adds a line. Raises RegistryRefusedError for a card that the dialect has no words for,
@@ -107,14 +149,15 @@ class DialectFile:
         status = "registered"
         with self._lock:
             lines = self._lines()
-            if lines.get(serial, line) != line:
+            known = lines.get(serial, line)
+            if self._dialect.without_user(known) != line:
                 raise _duplicate(serial, self._path)
             if serial in lines:
                 status = "already-registered"
             else:
                 self._write({**lines, serial: line})
         entry.seed.wipe()
-        return Registered(serial, status, entry.digits, entry.moving_factor)
+        return self._known(serial, status, known, entry.digits, entry.moving_factor)
 
     def withdraw(self, serial: str) -> None:
         with self._lock:
@@ -123,7 +166,16 @@ class DialectFile:
                 self._write(lines)
 
     def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
-        raise _no_users(serial)
+        """Raises RegistryRefusedError for a card that it has not, or a dialect without users."""
+        if self._dialect.user_in is None:
+            raise _no_users(serial)
+        with self._lock:
+            lines = self._lines()
+            if serial not in lines:
+                raise RegistryRefusedError(f"{self._path} has no card {serial}.", "404")
+            line = self._dialect.user_in(lines[serial], user)
+            self._write({**lines, serial: line})
+        return self._known(serial, "registered", line)
 
     def close(self) -> None:
         pass
@@ -131,7 +183,7 @@ class DialectFile:
     def _lines(self) -> dict[str, str]:
         try:
             text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-            return {self._dialect.serial_of(line): line for line in text.splitlines() if line}
+            return {self._dialect.serial_of(line): line for line in self._dialect.split(text)}
         except (OSError, ValueError, KeyError, TypeError):
             raise BadInputError(
                 f"{self._path} is not a file in the dialect {self._dialect.name}.",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
+from difflib import get_close_matches
 from typing import Any
 
 import httpx
@@ -18,7 +19,7 @@ from pskc import PSKC
 from tallystick.common.secret import Secret
 from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts, parts
 from tallystick.provisioning.registries.files import EntryReader
-from tallystick.provisioning.registry import DuplicateSerialError, Registered
+from tallystick.provisioning.registry import DuplicateSerialError, Registered, no_such_user
 from tallystick.provisioning.server_link import (
     IDLE_S,
     TIMEOUT_S,
@@ -49,6 +50,15 @@ class PrivacyIdea:
 
     def check(self) -> None:
         self._sign_in()
+
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        if user is None:
+            return
+        params = {"username": user} | ({"realm": self._realm} if self._realm else {})
+        found = self._list("/user/", params)
+        if not any(one.get("username") == user for one in found):
+            names = [str(one.get("username")) for one in self._list("/user/", {})]
+            raise no_such_user("privacyIDEA", user, get_close_matches(user, names, 3))
 
     def lookup(self, serial: str) -> Registered | None:
         token = self._find(serial)
@@ -126,6 +136,14 @@ class PrivacyIdea:
         value = self._call("GET", "/token/", params={"serial": serial})
         tokens = [token for token in value.get("tokens", ()) if token.get("serial") == serial]
         return tokens[0] if tokens else None
+
+    def _list(self, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
+        answer = self._signed("GET", path, {"params": params})
+        if answer.status_code == 401:
+            self._token = None
+            answer = self._signed("GET", path, {"params": params})
+        value = self._result(answer)
+        return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
     def _sign_in(self) -> str:
         body = {"username": self._administrator, "password": self._password.reveal().decode()}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts.policy import PersonRole
@@ -15,6 +17,8 @@ from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import PersonRow
 
 MAX_LOGIN = 255
+NEAR = 0.6  # of `difflib`: how like another a login is
+NEAR_COMPARED = 5000
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,34 @@ def by_login(connection: Connection, firm_id: int, login: str) -> KnownPerson:
     return found
 
 
+def meant(connection: Connection, firm_id: int, login: str) -> KnownPerson:
+    """As `by_login`, for staff, who may see logins. Raises ApiError (404) with the nearest ones."""
+    found = find(connection, firm_id, login)
+    if found is None:
+        raise not_meant(login, nearest(connection, firm_id, login))
+    return found
+
+
+def nearest(connection: Connection, firm_id: int, login: str, limit: int = 3) -> list[str]:
+    """Logins that somebody who wrote this one may have meant, the likeliest first. Compared are
+    those that begin or end as it does, or contain a part of it: not a whole large firm."""
+    key = canonical(login)
+    begins, ends, within = _escaped(key[:1]), _escaped(key[-3:]), _escaped(key[1:4])
+    parts = (f"{begins}%", f"%{ends}", f"%{within}%")
+    like = or_(*(PersonRow.login_key.like(part, escape="\\") for part in parts))
+    query = (
+        select(PersonRow.login, PersonRow.login_key)
+        .where(PersonRow.firm_id == firm_id, PersonRow.disabled_at.is_(None), like)
+        .limit(NEAR_COMPARED)
+    )
+    logins = {row.login_key: row.login for row in connection.execute(query)}
+    return [logins[near] for near in get_close_matches(key, logins, limit, NEAR)]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 def find(
     connection: Connection, firm_id: int, login: str, *, lock: bool = False
 ) -> KnownPerson | None:
@@ -118,11 +150,12 @@ def get(connection: Connection, firm_id: int, person_id: int, *, lock: bool = Fa
 def search(
     connection: Connection, firm_id: int, text: str, *, limit: int | None = 100
 ) -> list[KnownPerson]:
-    """People whose login contains the text, by login. limit: None: all."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    """People whose login or address contains the text, by login. limit: None: all."""
+    part = f"%{_escaped(text)}%"
+    found = PersonRow.login.ilike(part, escape="\\") | PersonRow.email.ilike(part, escape="\\")
     query = (
         _query()
-        .where(PersonRow.firm_id == firm_id, PersonRow.login.ilike(f"%{escaped}%", escape="\\"))
+        .where(PersonRow.firm_id == firm_id, found if text else True)
         .order_by(PersonRow.login)
         .limit(limit)
     )
@@ -146,6 +179,18 @@ def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
         update(PersonRow)
         .where(PersonRow.id == person_id, PersonRow.enrolled_at.is_(None))
         .values(enrolled_at=int(now))
+    )
+
+
+def not_meant(login: str, near: Sequence[str]) -> ApiError:
+    """A login that nobody has, and those that may be meant."""
+    names = ", ".join(near[:-1]) + (" or " if len(near) > 1 else "") + "".join(near[-1:])
+    return ApiError(
+        404,
+        "no-such-user",
+        f"There is no user {login!r} in this firm.",
+        kept=NOTHING_CHANGED,
+        todo=f"Did you mean {names}?" if near else "Check the login name.",
     )
 
 

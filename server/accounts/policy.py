@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import time
 from enum import StrEnum
 from functools import lru_cache
@@ -89,7 +90,12 @@ class FirmPolicy(BaseModel):
     # the working day
     time_zone: str = "UTC"
     day_ends: time = time(18, 0)
-    loan_max_hours: Annotated[int, Field(ge=1, le=744)] = 24
+    loan_max_hours: Annotated[int, Field(ge=1, le=744)] = 168
+    loan_reminder_minutes: Annotated[int, Field(ge=0, le=10080)] = 60
+    # the desk
+    desk_contact: Annotated[str, Field(max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    desk_resync_window: Annotated[int, Field(ge=0, le=10_000)] = 1000
+    desk_without_code_per_day: Annotated[int, Field(ge=0, le=1000)] = 20
 
     @field_serializer(
         "methods", "recovery_methods", "lockout_lifted_by", when_used="json", return_type=list[str]
@@ -118,6 +124,12 @@ class FirmPolicy(BaseModel):
         if PersonRole.USER in self.lockout_lifted_by:
             raise ValueError("users cannot lift their own lock-out")
         return self
+
+    def desk_codes(self) -> CodePolicy:
+        """As `codes`, with the card in the hand of staff: it is searched for further. Two codes of
+        it have to be right."""
+        window = max(self.resync_window, self.desk_resync_window)
+        return replace(self.codes(), resync_window=window)
 
     def codes(self) -> CodePolicy:
         """The part that judging a card's code needs."""

@@ -8,14 +8,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from tallystick.server.accounts import people
+from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import parse
 from tallystick.server.api.access import AState
-from tallystick.server.api.cards import CardView, DeskOrAdmin, Login, Serial
+from tallystick.server.api.cards import AnyOfThese, CardView, DeskOrAdmin, Login, Serial
 from tallystick.server.errors import ApiError
-from tallystick.server.loans import desk
+from tallystick.server.loans import desk, history
 from tallystick.server.loans.desk import Whereabouts
+from tallystick.server.loans.holding import end_of_day
+from tallystick.server.stock.cards import describe
 
 router = APIRouter(prefix="/v1", tags=["desk"])
 
@@ -30,6 +32,9 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Reason = Annotated[str, Field(min_length=3, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class LoanRequest(_Request):
     """until: seconds since 1970; left out: the end of the firm's working day. codes: one of the
     card, or two successive ones where it has drifted; administrators may leave them out."""
@@ -39,8 +44,18 @@ class LoanRequest(_Request):
     codes: Codes | None = None
 
 
+class AssignmentAtDeskRequest(_Request):
+    """codes: as for a loan."""
+
+    user: Login
+    codes: Codes | None = None
+
+
 class ReturnRequest(_Request):
-    codes: Codes
+    """Codes of the card, or the reason why it gives none: it is flat, or broken."""
+
+    codes: Codes | None = None
+    reason: Reason | None = None
 
 
 class ReplacementRequest(_Request):
@@ -57,9 +72,59 @@ class ResynchronisationRequest(_Request):
 
 
 class RetirementRequest(_Request):
-    """codes: administrators may leave them out."""
+    """Codes of the card, or the reason why it gives none; administrators may leave both out."""
 
     codes: Codes | None = None
+    reason: Reason | None = None
+
+
+class ActView(CardView):
+    """skipped: presses of the card before the code given that the server had not seen."""
+
+    skipped: int = 0
+
+
+class DeskTerms(BaseModel):
+    """What the firm's policy says of loans. now, day_end: seconds since 1970; day_end: until when a
+    loan lasts that names no end. counts: cards by where they are."""
+
+    firm: str
+    contact: str
+    time_zone: str
+    day_ends: str
+    now: int
+    day_end: int
+    loan_max_hours: int
+    resync_window: int
+    without_code_per_day: int
+    counts: dict[Whereabouts, int]
+
+
+class HistoryEntry(BaseModel):
+    """One act. at: seconds since 1970. detail: user, end and the like."""
+
+    at: int
+    actor: str
+    act: str
+    card: str
+    detail: dict[str, str | int]
+
+
+class CardHistory(BaseModel):
+    """Newest first."""
+
+    card: CardView
+    entries: list[HistoryEntry]
+
+
+class PersonHistory(BaseModel):
+    """What somebody has, and what became of cards of hers, newest first."""
+
+    login: str
+    email: str | None
+    disabled: bool
+    cards: list[CardView]
+    entries: list[HistoryEntry]
 
 
 class CardList(BaseModel):
@@ -71,11 +136,83 @@ class CardList(BaseModel):
 
 class PersonView(BaseModel):
     login: str
+    email: str | None
+    disabled: bool
+
+
+class LoginView(BaseModel):
+    login: str
     disabled: bool
 
 
 class PersonList(BaseModel):
     people: list[PersonView]
+
+
+@router.get("/desk")
+def terms(state: AState, caller: DeskOrAdmin) -> DeskTerms:
+    """The terms of loans, the time, and how many cards are where."""
+    policy, now = parse(caller.policy), state.now()
+    with state.database.read() as connection:
+        firm = firms.by_id(connection, caller.firm_id)
+        counts = desk.counts(connection, caller, now)
+    return DeskTerms(
+        firm=firm.name,
+        contact=policy.desk_contact,
+        time_zone=policy.time_zone,
+        day_ends=f"{policy.day_ends:%H:%M}",
+        now=int(now),
+        day_end=end_of_day(policy, now),
+        loan_max_hours=policy.loan_max_hours,
+        resync_window=max(policy.resync_window, policy.desk_resync_window),
+        without_code_per_day=policy.desk_without_code_per_day,
+        counts=counts,
+    )
+
+
+@router.get("/cards/{serial}/history")
+def card_history(serial: Serial, state: AState, caller: DeskOrAdmin) -> CardHistory:
+    """A card, and everything that staff and stations did with it."""
+    with state.database.read() as connection:
+        card = describe(connection, caller, serial, state.now())
+        entries = history.of_card(connection, caller.firm_id, serial)
+    return CardHistory(card=CardView(**card), entries=[_entry(one) for one in entries])
+
+
+@router.get("/login")
+def login_known(
+    state: AState,
+    caller: AnyOfThese,
+    login: Annotated[str, Query(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")],
+) -> LoginView:
+    """Whether somebody has this login, before a card is made for her; the nearest ones if not."""
+    with state.database.read() as connection:
+        person = people.meant(connection, caller.firm_id, login)
+    return LoginView(login=person.login, disabled=person.disabled)
+
+
+@router.get("/person")
+def person_history(
+    state: AState,
+    caller: DeskOrAdmin,
+    login: Annotated[str, Query(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")],
+) -> PersonHistory:
+    """Somebody, with the cards that she has and had."""
+    with state.database.read() as connection:
+        person = people.meant(connection, caller.firm_id, login)
+        held = desk.held_by(connection, caller, person.id, state.now())
+        entries = history.of_person(connection, caller.firm_id, person.login)
+    return PersonHistory(
+        login=person.login,
+        email=person.email,
+        disabled=person.disabled,
+        cards=[CardView(**card) for card in held],
+        entries=[_entry(one) for one in entries],
+    )
+
+
+def _entry(one: history.Entry) -> HistoryEntry:
+    return HistoryEntry(at=one.at, actor=one.actor, act=one.act, card=one.card, detail=one.detail)
 
 
 @router.get("/cards")
@@ -108,14 +245,16 @@ def list_people(
     q: Text = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
 ) -> PersonList:
-    """People whose login contains q."""
+    """People whose login or e-mail address contains q."""
     with state.database.read() as connection:
         found = people.search(connection, caller.firm_id, q, limit=limit)
-    return PersonList(people=[PersonView(login=p.login, disabled=p.disabled) for p in found])
+    return PersonList(
+        people=[PersonView(login=p.login, email=p.email, disabled=p.disabled) for p in found]
+    )
 
 
 @router.post("/cards/{serial}/loan")
-def lend(serial: Serial, body: LoanRequest, state: AState, caller: DeskOrAdmin) -> CardView:
+def lend(serial: Serial, body: LoanRequest, state: AState, caller: DeskOrAdmin) -> ActView:
     """Lend a card that nobody holds, for the day or until a given second."""
     return _done(
         state,
@@ -128,16 +267,31 @@ def lend(serial: Serial, body: LoanRequest, state: AState, caller: DeskOrAdmin) 
     )
 
 
+@router.post("/cards/{serial}/assignment")
+def assign(
+    serial: Serial, body: AssignmentAtDeskRequest, state: AState, caller: DeskOrAdmin
+) -> ActView:
+    """Give a card that nobody holds to somebody for good."""
+    return _done(state, caller, serial, desk.assign, login=body.user, codes=_codes(body.codes))
+
+
 @router.post("/cards/{serial}/return")
-def give_back(serial: Serial, body: ReturnRequest, state: AState, caller: DeskOrAdmin) -> CardView:
+def give_back(serial: Serial, body: ReturnRequest, state: AState, caller: DeskOrAdmin) -> ActView:
     """End a loan, also one that is overdue."""
-    return _done(state, caller, serial, desk.give_back, codes=tuple(body.codes))
+    return _done(
+        state,
+        caller,
+        serial,
+        desk.give_back,
+        codes=_codes(body.codes),
+        reason=(body.reason or "").strip(),
+    )
 
 
 @router.post("/cards/{serial}/replacement")
 def replace(
     serial: Serial, body: ReplacementRequest, state: AState, caller: DeskOrAdmin
-) -> CardView:
+) -> ActView:
     """Report a card lost and hand another to its holder. → the new card"""
     return _done(
         state, caller, serial, desk.replace, by=body.by, codes=tuple(body.codes), until=body.until
@@ -147,15 +301,22 @@ def replace(
 @router.post("/cards/{serial}/resynchronisation")
 def resynchronise(
     serial: Serial, body: ResynchronisationRequest, state: AState, caller: DeskOrAdmin
-) -> CardView:
+) -> ActView:
     """Find a drifted card again by two successive codes, whoever holds it."""
     return _done(state, caller, serial, desk.resynchronise, codes=tuple(body.codes))
 
 
 @router.post("/cards/{serial}/retirement")
-def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskOrAdmin) -> CardView:
+def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskOrAdmin) -> ActView:
     """Retire a card for good."""
-    return _done(state, caller, serial, desk.retire, codes=_codes(body.codes))
+    return _done(
+        state,
+        caller,
+        serial,
+        desk.retire,
+        codes=_codes(body.codes),
+        reason=(body.reason or "").strip(),
+    )
 
 
 def _codes(codes: list[str] | None) -> tuple[str, ...] | None:
@@ -168,7 +329,7 @@ def _done(
     serial: str,
     act: Callable[..., dict[str, Any] | ApiError],
     **more: object,
-) -> CardView:
+) -> ActView:
     """An act of the desk, as one transaction."""
     answer = state.database.run(
         lambda connection: act(
@@ -183,4 +344,5 @@ def _done(
     )
     if isinstance(answer, ApiError):
         raise answer
-    return CardView(**answer)
+    state.outbox.wake()
+    return ActView(**answer)

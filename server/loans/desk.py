@@ -1,6 +1,6 @@
 """The loans desk: lend, return, replace, resynchronise, retire, each with the card in the hand.
 
-A code of the card (two, when it has drifted) proves which card that is. Code and act are one
+A code of the card (`proof`) shows which card that is. Code and act are one
 transaction. A function that returns an ApiError instead of a card has judged the codes and
 refused: that holds as a guess, so the transaction is committed. What it raises changes nothing.
 """
@@ -10,23 +10,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, select
+from sqlalchemy import Connection, and_, delete, func, select
 
 from tallystick.server.accounts import people
-from tallystick.server.accounts.credentials import Caller, Role
+from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.loans.holding import CardStatus
-from tallystick.server.rules.judge import Judgement, Reason
-from tallystick.server.stock.cards import describe, find, generator_of, view
-from tallystick.server.store.audit import Act, record
-from tallystick.server.store.database import AnyRow
+from tallystick.server.loans.proof import Codes, prove
+from tallystick.server.stock.cards import describe, find, view
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
 
-Codes = tuple[str, ...]
 Answer = dict[str, Any] | ApiError
 
 
@@ -51,23 +47,51 @@ def listed(
     limit: int,
     now: float,
 ) -> list[dict[str, Any]]:
-    """Cards by serial number. text: part of the serial number or of the holder's login."""
-    query = (
-        select(*CardRow.__table__.columns, PersonRow.login, Assignment.expires_at)
-        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
-        .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
-        .where(CardRow.firm_id == caller.firm_id, CardRow.serial > after)
-        .order_by(CardRow.serial)
-        .limit(limit)
-    )
+    """Cards by serial number. text: part of the serial number, or of the holder's login or
+    address."""
+    query = _cards(caller).where(CardRow.serial > after).limit(limit)
     if where is not None:
         query = query.where(_CONDITIONS[where](int(now)))
     if text:
         part = f"%{_escaped(text)}%"
         query = query.where(
-            CardRow.serial.ilike(part, escape="\\") | PersonRow.login.ilike(part, escape="\\")
+            CardRow.serial.ilike(part, escape="\\")
+            | PersonRow.login.ilike(part, escape="\\")
+            | PersonRow.email.ilike(part, escape="\\")
         )
     return [view(row, row.login, row.expires_at, now) for row in connection.execute(query)]
+
+
+def held_by(
+    connection: Connection, caller: Caller, person_id: int, now: float
+) -> list[dict[str, Any]]:
+    """What somebody has, and what is overdue."""
+    query = _cards(caller).where(Assignment.person_id == person_id)
+    return [view(row, row.login, row.expires_at, now) for row in connection.execute(query)]
+
+
+def counts(connection: Connection, caller: Caller, now: float) -> dict[Whereabouts, int]:
+    """How many cards are where."""
+    found: dict[Whereabouts, int] = {}
+    for where, condition in _CONDITIONS.items():
+        query = (
+            select(func.count())
+            .select_from(CardRow)
+            .outerjoin(Assignment, Assignment.card_id == CardRow.id)
+            .where(CardRow.firm_id == caller.firm_id, condition(int(now)))
+        )
+        found[where] = connection.execute(query).scalar_one()
+    return found
+
+
+def _cards(caller: Caller) -> Any:
+    return (
+        select(*CardRow.__table__.columns, PersonRow.login, Assignment.expires_at)
+        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
+        .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
+        .where(CardRow.firm_id == caller.firm_id)
+        .order_by(CardRow.serial)
+    )
 
 
 _IN_SERVICE = CardRow.status == CardStatus.REGISTERED.value
@@ -104,10 +128,14 @@ def lend(
     """As `holding.lend`, with the card's code. An overdue card may be lent again: it is here."""
     row = find(connection, caller, serial, lock=True)
     holding.loan_terms(connection, caller, row, login=login, policy=policy, now=now, until=until)
-    refusal = prove(connection, ring, caller, row, codes, policy, now, act="loan")
-    return refusal or holding.lend(
-        connection, ring, caller, serial, login=login, policy=policy, now=now, until=until
-    )
+    proof = prove(connection, ring, caller, row, codes, policy, now, act="loan")
+    if isinstance(proof, ApiError):
+        return proof
+    lent = holding.lend(
+        connection, ring, caller, serial, login=login, policy=policy, now=now, until=until,
+        facts=proof.facts(),
+    )  # fmt: skip
+    return lent | {"skipped": proof.skipped}
 
 
 def assign(
@@ -124,8 +152,13 @@ def assign(
     """As `holding.assign`, to someone who is known, with the card's code."""
     row = find(connection, caller, serial, lock=True)
     holding.assign_terms(connection, caller, row, login=login, now=now)
-    refusal = prove(connection, ring, caller, row, codes, policy, now, act="assignment")
-    return refusal or holding.assign(connection, ring, caller, serial, login=login, now=now)
+    proof = prove(connection, ring, caller, row, codes, policy, now, act="assignment")
+    if isinstance(proof, ApiError):
+        return proof
+    assigned = holding.assign(
+        connection, ring, caller, serial, login=login, now=now, facts=proof.facts()
+    )
+    return assigned | {"skipped": proof.skipped}
 
 
 def give_back(
@@ -134,12 +167,13 @@ def give_back(
     caller: Caller,
     serial: str,
     *,
-    codes: Codes,
+    codes: Codes | None,
     policy: FirmPolicy,
     now: float,
+    reason: str = "",
 ) -> Answer:
-    """End a loan, also one that is overdue. Raises ApiError: 404; 409 for a card that is not lent,
-    lost or retired."""
+    """End a loan, also one that is overdue. reason: why the card gives no code. Raises ApiError:
+    404; 409 for a card that is not lent, lost or retired."""
     row = find(connection, caller, serial, lock=True)
     holding.must_be_in_service(row)
     loan = connection.execute(
@@ -154,14 +188,49 @@ def give_back(
             kept=NOTHING_CHANGED,
             todo="" if loan is None else "To take it back for good, an administrator ends that.",
         )
-    refusal = prove(connection, ring, caller, row, codes, policy, now, act="return")
-    if refusal is not None:
-        return refusal
+    proof = prove(connection, ring, caller, row, codes, policy, now, act="return", reason=reason)
+    if isinstance(proof, ApiError):
+        return proof
     connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
     late = max(0, int(now) - loan.expires_at)
-    holding.note(connection, ring, caller, "card-returned", serial, now, overdue_s=late)
-    holding.tell(connection, ring, caller, loan.person_id, f"card {serial} was returned", now)
-    return describe(connection, caller, serial, now)
+    was = people.get(connection, caller.firm_id, loan.person_id).login
+    facts = {"of": was} | proof.facts()
+    holding.note(connection, ring, caller, "card-returned", serial, now, overdue_s=late, **facts)
+    what = f"card {serial} was returned"
+    if proof.reason:
+        what += f" without a code of it ({proof.reason})"
+    holding.tell(connection, ring, caller, loan.person_id, what, now)
+    return describe(connection, caller, serial, now) | {"skipped": proof.skipped}
+
+
+def take_back(
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    serial: str,
+    *,
+    codes: Codes | None,
+    policy: FirmPolicy,
+    now: float,
+    reason: str = "",
+) -> Answer:
+    """As `give_back`, also of a card that was assigned for good, or is lost. A card that nobody
+    holds: no change."""
+    row = find(connection, caller, serial, lock=True)
+    held = connection.execute(
+        select(Assignment.expires_at).where(Assignment.card_id == row.id)
+    ).one_or_none()
+    if held is None:
+        return describe(connection, caller, serial, now)
+    if held.expires_at is not None and row.status == CardStatus.REGISTERED:
+        return give_back(
+            connection, ring, caller, serial, codes=codes, policy=policy, now=now, reason=reason
+        )
+    proof = prove(connection, ring, caller, row, codes, policy, now, act="return", reason=reason)
+    if isinstance(proof, ApiError):
+        return proof
+    back = holding.take_back(connection, ring, caller, serial, now=now, facts=proof.facts())
+    return back | {"skipped": proof.skipped}
 
 
 def replace(
@@ -202,23 +271,25 @@ def replace(
     if holding.holder(connection, rows[by].id, now) is not None:
         raise holding.held_already(by)
     expires_at = held.expires_at if until is None else holding.loan_end(policy, now, until)
-    refusal = prove(connection, ring, caller, rows[by], codes, policy, now, act="replacement")
-    if refusal is not None:
-        return refusal
+    proof = prove(connection, ring, caller, rows[by], codes, policy, now, act="replacement")
+    if isinstance(proof, ApiError):
+        return proof
     holding.set_status(connection, ring, caller, lost, status=CardStatus.LOST, now=now)
     connection.execute(delete(Assignment).where(Assignment.card_id == rows[lost].id))
     holding.hand_over(
         connection, caller, rows[by].id, held.person_id, now=now, expires_at=expires_at
     )
-    holding.tell(
-        connection, ring, caller, held.person_id, f"card {by} was given to you for {lost}", now
+    holding.tell_handed_over(
+        connection, ring, caller, held.person_id, by, policy, now, until=expires_at, lost=lost
     )
     answer = describe(connection, caller, by, now)
     ends = {} if expires_at is None else {"until": expires_at}
-    holding.note(
-        connection, ring, caller, "card-replaced", lost, now, by=by, to=answer["user"], **ends
-    )
-    return answer
+    facts = {"to": answer["user"]} | ends
+    holding.note(connection, ring, caller, "card-replaced", lost, now, by=by, **facts)
+    given = "card-assigned" if expires_at is None else "card-lent"
+    facts |= {"for": lost} | proof.facts()
+    holding.note(connection, ring, caller, given, by, now, **facts)
+    return answer | {"skipped": proof.skipped}
 
 
 def resynchronise(
@@ -234,10 +305,11 @@ def resynchronise(
     """Find a drifted card's counter by two successive codes, whoever holds it."""
     row = find(connection, caller, serial, lock=True)
     holding.must_be_in_service(row)
-    refusal = prove(connection, ring, caller, row, codes, policy, now, act="resynchronisation")
-    if refusal is None:
-        holding.note(connection, ring, caller, "card-resynchronised", serial, now)
-    return refusal or describe(connection, caller, serial, now)
+    proof = prove(connection, ring, caller, row, codes, policy, now, act="resynchronisation")
+    if isinstance(proof, ApiError):
+        return proof
+    holding.note(connection, ring, caller, "card-resynchronised", serial, now, **proof.facts())
+    return describe(connection, caller, serial, now) | {"skipped": proof.skipped}
 
 
 def retire(
@@ -249,96 +321,19 @@ def retire(
     codes: Codes | None,
     policy: FirmPolicy,
     now: float,
+    reason: str = "",
 ) -> Answer:
-    """Retire a card for good; its holder has it no longer. A retired card: no change."""
+    """Retire a card for good; its holder has it no longer. reason: why it gives no code. A retired
+    card: no change."""
     row = find(connection, caller, serial, lock=True)
+    facts: dict[str, str | int] = {}
     if row.status != CardStatus.RETIRED:
-        refusal = prove(connection, ring, caller, row, codes, policy, now, act="retirement")
-        if refusal is not None:
-            return refusal
-    return holding.set_status(connection, ring, caller, serial, status=CardStatus.RETIRED, now=now)
-
-
-def prove(
-    connection: Connection,
-    ring: ServerKeyRing,
-    caller: Caller,
-    row: AnyRow,
-    codes: Codes | None,
-    policy: FirmPolicy,
-    now: float,
-    *,
-    act: str,
-) -> ApiError | None:
-    """None when the codes are the card's. An administrator may do without any.
-
-    Raises ApiError (422) for no code or one of the wrong length: no guess is counted.
-    """
-    if codes is None and caller.role is Role.ADMIN:
-        return None
-    if codes is None:
-        raise _no_code(row)
-    if not generator_of(row).fits(codes):
-        raise _wrong_length(row)
-    verdict = judge_card(connection, ring, row, codes, policy, now)
-    if verdict.reason is Reason.OK:
-        return None
-    detail = {"for": act, "reason": verdict.reason.value}
-    refused = Act(
-        int(now * 1000), caller.firm_id, caller.id, "card-code-refused", row.serial, detail
+        proof = prove(
+            connection, ring, caller, row, codes, policy, now, act="retirement", reason=reason
+        )
+        if isinstance(proof, ApiError):
+            return proof
+        facts = proof.facts()
+    return holding.set_status(
+        connection, ring, caller, serial, status=CardStatus.RETIRED, now=now, facts=facts
     )
-    record(connection, ring, [refused])
-    return _refusal(row.serial, verdict)
-
-
-def _no_code(row: AnyRow) -> ApiError:
-    return ApiError(
-        422,
-        "code-needed",
-        f"This needs a code of card {row.serial}.",
-        kept=NOTHING_CHANGED,
-        todo="Press the card's button and type the code on its display.",
-    )
-
-
-def _wrong_length(row: AnyRow) -> ApiError:
-    digits = generator_of(row).digits
-    return ApiError(
-        422,
-        "wrong-length",
-        f"The codes of card {row.serial} have {digits} digits.",
-        kept="Nothing was changed, nor counted as a guess.",
-        todo=f"Type all {digits} digits.",
-    )
-
-
-def _refusal(serial: str, verdict: Judgement) -> ApiError:
-    code, status, what, todo = {
-        Reason.WRONG: (
-            "wrong-code",
-            409,
-            f"This code is not one of card {serial}.",
-            "Compare the serial number on the card's back with the one scanned, press its button "
-            "and type the new code.",
-        ),
-        Reason.REPLAYED: (
-            "replayed-code",
-            409,
-            f"This code of card {serial} was used before.",
-            "Press the card's button again when its display is dark, and type the new code.",
-        ),
-        Reason.RESYNCHRONISE: (
-            "card-drifted",
-            409,
-            f"Card {serial} was pressed so often that the server has lost count.",
-            "Press its button twice and give both codes, one after the other.",
-        ),
-        Reason.THROTTLED: (
-            "throttled",
-            429,
-            f"Too many wrong codes of card {serial}: the next is looked at in "
-            f"{verdict.retry_after_s} s.",
-            "Wait, or have the lock-out lifted.",
-        ),
-    }[verdict.reason]
-    return ApiError(status, code, what, kept="Who holds the card was not changed.", todo=todo)

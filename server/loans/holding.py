@@ -7,6 +7,7 @@ again (which proves that it is back), assigned or retired.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tallystick.common.moments import how_long, in_words
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import KnownPerson
@@ -21,7 +23,7 @@ from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.accounts.rights import covers, needs_more_rights, role_of
 from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.messages import notices
+from tallystick.server.messages import letters, notices
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live
 from tallystick.server.store import rates
@@ -30,6 +32,8 @@ from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow
 
+SHORTEST_DAY_S = 30 * 60  # a loan for the day is not over as soon as it is made
+FAR = 253_370_764_800  # the year 9999: what is later has no name in a calendar
 CLAIMS_PER_HOUR = 20
 UNLOCKS_PER_DAY = 10  # each gives as many guesses as policy allows: no endless supply of them
 
@@ -52,9 +56,10 @@ def assign(
     login: str,
     now: float,
     new_user: bool = False,
+    facts: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
     """Give the card to a user. Again to the same user: no change. new_user: make the user known
-    here if there is none of this name.
+    here if there is none of this name. facts: more for the audit log.
 
     Raises ApiError: 403 for a user with more rights; 404; 409 when another user holds it, or it is
     lost or retired.
@@ -68,8 +73,10 @@ def assign(
     person = assign_terms(connection, caller, row, login=login, now=now)
     if holder(connection, row.id, now) is None:
         hand_over(connection, caller, row.id, person.id, now=now, expires_at=None)
-        note(connection, ring, caller, "card-assigned", serial, now, to=person.login)
-        tell(connection, ring, caller, person.id, f"card {serial} was assigned to you", now)
+        more: dict[str, str | int] = {"to": person.login, **(facts or {})}
+        note(connection, ring, caller, "card-assigned", serial, now, **more)
+        policy = firms.by_id(connection, caller.firm_id).policy
+        tell_handed_over(connection, ring, caller, person.id, serial, policy, now, until=None)
     return describe(connection, caller, serial, now)
 
 
@@ -79,7 +86,7 @@ def assign_terms(
     """Whether the card may be assigned so. → to whom. Raises as `assign`."""
     must_be_in_service(row)
     must_be_valid(row, now)
-    person = people.by_login(connection, caller.firm_id, login)
+    person = people.meant(connection, caller.firm_id, login)
     must_cover(caller, person)
     held = holder(connection, row.id, now)
     if held is not None and (held.person_id != person.id or held.expires_at is not None):
@@ -104,6 +111,7 @@ def lend(
     policy: FirmPolicy,
     now: float,
     until: int | None = None,
+    facts: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
     """Lend a card that nobody holds, until a second given (since 1970) or the end of the firm's
     working day. One call does all of it, or nothing.
@@ -116,8 +124,10 @@ def lend(
         connection, caller, row, login=login, policy=policy, now=now, until=until
     )
     hand_over(connection, caller, row.id, person_id, now=now, expires_at=end)
-    note(connection, ring, caller, "card-lent", serial, now, to=login, until=end)
-    tell(connection, ring, caller, person_id, f"card {serial} was lent to you", now)
+    to = people.get(connection, caller.firm_id, person_id).login
+    more: dict[str, str | int] = {"to": to, "until": end, **(facts or {})}
+    note(connection, ring, caller, "card-lent", serial, now, **more)
+    tell_handed_over(connection, ring, caller, person_id, serial, policy, now, until=end)
     return describe(connection, caller, serial, now)
 
 
@@ -134,7 +144,7 @@ def loan_terms(
     """Whether the card may be lent so: to which person (id), and until when. Raises as `lend`."""
     must_be_in_service(row)
     must_be_valid(row, now)
-    person = people.by_login(connection, row.firm_id, login)
+    person = people.meant(connection, row.firm_id, login)
     if person.disabled:
         raise ApiError(
             409,
@@ -153,25 +163,31 @@ def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
     """The end asked for, or of the working day, in seconds since 1970. Raises ApiError (422) when
     policy forbids it."""
     end = until if until is not None else end_of_day(policy, now)
-    if not int(now) < end <= int(now) + policy.loan_max_hours * 3600:
+    latest = int(now) + policy.loan_max_hours * 3600
+    if not int(now) < end <= latest:
+        zone = ZoneInfo(policy.time_zone)
+        when = "is over already" if end <= now else "is further off than a loan may last"
         raise ApiError(
             422,
             "bad-loan",
-            f"A loan ends in the future, within {policy.loan_max_hours} hours.",
+            f"{in_words(min(end, FAR), zone)} {when}.",
             kept=NOTHING_CHANGED,
-            todo="Choose another end.",
+            todo=f"Choose an end from now until {in_words(latest, zone)} "
+            f"({how_long(policy.loan_max_hours * 3600)} at most; the firm's policy says so).",
         )
     return end
 
 
 def end_of_day(policy: FirmPolicy, now: float) -> int:
-    """The next end of the firm's working day, in seconds since 1970."""
+    """The next end of the firm's working day that is worth lending a card for, in seconds since
+    1970: just before one, the next day's is meant."""
     zone = ZoneInfo(policy.time_zone)
-    local = datetime.fromtimestamp(now, UTC).astimezone(zone)
-    end = datetime.combine(local.date(), policy.day_ends, zone)
-    if end <= local:
-        end = datetime.combine(local.date() + timedelta(days=1), policy.day_ends, zone)
-    return int(end.timestamp())
+    day = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
+    while True:
+        end = int(datetime.combine(day, policy.day_ends, zone).timestamp())
+        if end > now + SHORTEST_DAY_S:
+            return end
+        day += timedelta(days=1)
 
 
 def take_back(
@@ -182,6 +198,7 @@ def take_back(
     *,
     now: float,
     from_person: int | None = None,
+    facts: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
     """End an assignment or a loan. A card that nobody holds: no change.
 
@@ -200,9 +217,11 @@ def take_back(
             kept="The loan stays.",
             todo="Give the card back at the desk: that ends the loan.",
         )
-    gone = connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
-    if gone.rowcount:
-        note(connection, ring, caller, "card-taken-back", serial, now)
+    had = connection.scalar(select(Assignment.person_id).where(Assignment.card_id == row.id))
+    if had is not None:
+        connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+        was = {"of": people.get(connection, caller.firm_id, had).login} | dict(facts or {})
+        note(connection, ring, caller, "card-taken-back", serial, now, **was)
     if held is not None and from_person is None:
         tell(connection, ring, caller, held.person_id, f"card {serial} was taken back", now)
     return describe(connection, caller, serial, now)
@@ -216,8 +235,10 @@ def set_status(
     *,
     status: CardStatus,
     now: float,
+    facts: Mapping[str, str | int] | None = None,
 ) -> dict[str, Any]:
-    """Report a card lost, found again, or retire it (which also takes it back).
+    """Report a card lost, found again, or retire it (which also takes it back). facts: more for the
+    audit log.
 
     One that is found again is as good as handed out: to someone with more rights it is not, and it
     recovers nothing before its holder has confirmed it anew. Raises ApiError: 403; 404; 409 for a
@@ -230,11 +251,13 @@ def set_status(
         _hand_over_again(connection, caller, row)
     if row.status != status:
         connection.execute(update(CardRow).where(CardRow.id == row.id).values(status=status.value))
-        note(connection, ring, caller, f"card-{status.value}", serial, now)
+        had = connection.scalar(select(Assignment.person_id).where(Assignment.card_id == row.id))
+        of = {} if had is None else {"of": people.get(connection, caller.firm_id, had).login}
+        act = "found" if status is CardStatus.REGISTERED else status.value
+        note(connection, ring, caller, f"card-{act}", serial, now, **of, **(facts or {}))
         held = holder(connection, row.id, now)
         if held is not None:
-            word = "found" if status is CardStatus.REGISTERED else status.value
-            what = f"card {serial} was reported {word}"
+            what = f"card {serial} was reported {act}"
             tell(connection, ring, caller, held.person_id, what, now)
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
@@ -414,6 +437,28 @@ def tell(
         what=what,
         now=now,
     )
+
+
+def tell_handed_over(
+    connection: Connection,
+    ring: ServerKeyRing,
+    caller: Caller,
+    person_id: int,
+    serial: str,
+    policy: FirmPolicy,
+    now: float,
+    *,
+    until: int | None,
+    lost: str = "",
+) -> None:
+    """To whoever has a card now: until when, how it is used, where it comes back. lost: in place of
+    which card."""
+    firm = firms.by_id(connection, caller.firm_id)
+    person = people.get(connection, firm.id, person_id)
+    letters.handed_over(
+        connection, ring, letters.Sender(firm.name, policy), person, serial, now,
+        until=until, lost=lost,
+    )  # fmt: skip
 
 
 def must_be_in_service(row: AnyRow) -> None:

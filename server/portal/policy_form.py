@@ -77,6 +77,24 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "time_zone": ("Time zone", "As in the IANA database: Europe/Oslo."),
         "day_ends": ("The day ends at", "Cards lent for the day are free again then."),
         "loan_max_hours": ("Longest loan, in hours", ""),
+        "loan_reminder_minutes": (
+            "Whoever has a loan is reminded before its end, in minutes",
+            "0: only once it is over.",
+        ),
+    },
+    "The desk": {
+        "desk_contact": (
+            "Where cards are handed out and brought back",
+            "Stands in messages to borrowers: Help desk, room 12, telephone 1234.",
+        ),
+        "desk_resync_window": (
+            "How far staff may find a drifted card again, in presses",
+            "With the card in the hand; two codes in a row are needed.",
+        ),
+        "desk_without_code_per_day": (
+            "Cards that one member of staff may take back or retire without a code in a day",
+            "For flat and broken cards, with a reason. 0: always with a code.",
+        ),
     },
 }
 CHOICES: Mapping[str, Mapping[Any, str]] = {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select, true
 
+from tallystick.common.errors import BadInputError
+from tallystick.common.moments import LocalTime, in_words, parse_moment
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
@@ -31,27 +35,44 @@ Lifts = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.LIFT_LOCKOUT))]
 
 
 @router.get("")
-def cards_page(member: SeesCards, q: str = "") -> Response:
-    return _cards(member, q=q[:64])
+def cards_page(member: SeesCards, q: str = "", after: str = "") -> Response:
+    return _cards(member, q=q[:64], after=after[:64])
 
 
 def _cards(
-    member: Member, *, q: str = "", error: ApiError | None = None, notice: str | None = None
+    member: Member,
+    *,
+    q: str = "",
+    after: str = "",
+    error: ApiError | None = None,
+    notice: str | None = None,
 ) -> Response:
+    """q: part of a serial number, or of the login or address of whoever has it."""
     visit = member.visit
-    query = (
+    found = or_(
+        *(
+            column.ilike(f"%{_escaped(q)}%", escape="\\")
+            for column in (CardRow.serial, PersonRow.login, PersonRow.email)
+        )
+    )
+    of_firm = (CardRow.firm_id == visit.firm.id) & (found if q else true())
+    joined = (
         select(CardRow.serial, CardRow.status, CardRow.last_used_at, CardRow.blocked_until)
         .add_columns(PersonRow.login, Assignment.expires_at)
         .outerjoin(Assignment, Assignment.card_id == CardRow.id)
         .outerjoin(PersonRow, PersonRow.id == Assignment.person_id)
-        .where(CardRow.firm_id == visit.firm.id)
-        .order_by(CardRow.serial)
-        .limit(PAGE)
+        .where(of_firm)
     )
-    if q:
-        query = query.where((CardRow.serial == q) | (PersonRow.login == q))
+    query = joined.where(CardRow.serial > after).order_by(CardRow.serial).limit(PAGE)
     with visit.state.database.read() as connection:
         rows = connection.execute(query).all()
+        total = connection.execute(select(func.count()).select_from(joined.subquery())).scalar_one()
+        before = (
+            total
+            - connection.execute(
+                select(func.count()).select_from(joined.where(CardRow.serial > after).subquery())
+            ).scalar_one()
+        )
     return visit.render(
         "cards.html",
         status=error.status if error else 200,
@@ -60,15 +81,32 @@ def _cards(
         cards=rows,
         q=q,
         now=int(visit.state.now()),
-        more=len(rows) == PAGE,
+        total=total,
+        before=before,
     )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 @router.post("/{serial}/lend")
 def lend(member: HandsOut, serial: str, form: Form) -> Response:
-    """For the rest of the working day."""
+    """For the rest of the working day, or until an end that is written as people do."""
+    policy, now = member.visit.firm.policy, member.visit.state.now()
+    zone = ZoneInfo(policy.time_zone)
+    try:
+        until = parse_moment(form.get("until", ""), LocalTime(now, zone, policy.day_ends))
+    except BadInputError as error:
+        refused = ApiError(422, "bad-loan", error.what, kept=error.kept, todo=error.todo)
+        return _cards(member, q=serial, error=refused)
+    end = in_words(until or holding.end_of_day(policy, now), zone)
     return _hand_out(
-        member, serial, form, desk.lend, f"Card {serial} is lent for the rest of the day."
+        member,
+        serial,
+        form,
+        partial(desk.lend, until=until),
+        f"Card {serial} is lent until {end}.",
     )
 
 
@@ -101,7 +139,7 @@ def _hand_out(
                 422, "no-user", "No user was named.", kept=NOTHING_CHANGED, todo="Name one."
             )
         asker = member.session.person
-        person = people.by_login(connection, firm.id, login)
+        person = people.meant(connection, firm.id, login)
         if not covers(asker.role, other=person.role):
             return together.ask_hand_over(
                 state, connection, firm, asker, serial, login=login, codes=codes, for_good=for_good
@@ -131,10 +169,32 @@ def _hand_out(
 
 @router.post("/{serial}/take-back")
 def take_back(member: HandsOut, serial: str, form: Form) -> Response:
-    state = member.visit.state
-    with state.database.write() as connection:
-        holding.take_back(connection, state.ring, _actor(member), serial, now=state.now())
-    return _cards(member, q=serial, notice=f"Card {serial} is free again.")
+    """With a code of the card, as at the desk; or with the reason why it gives none."""
+    return _with_the_card(member, serial, form, desk.take_back, f"Card {serial} is free again.")
+
+
+def _with_the_card(
+    member: Member,
+    serial: str,
+    form: Form,
+    act: Callable[..., dict[str, Any] | ApiError],
+    done: str,
+) -> Response:
+    state, policy = member.visit.state, member.visit.firm.policy
+    codes, reason = typed_codes(form) or None, form.get("reason", "").strip()[:120]
+    try:
+        answer = state.database.run(
+            lambda connection: act(
+                connection, state.ring, _actor(member), serial,
+                codes=codes, reason=reason, policy=policy, now=state.now(),
+            )
+        )  # fmt: skip
+    except ApiError as error:
+        return _cards(member, q=serial, error=error)
+    state.outbox.wake()
+    if isinstance(answer, ApiError):
+        return _cards(member, q=serial, error=answer)
+    return _cards(member, q=serial, notice=done)
 
 
 @router.post("/{serial}/lost")
@@ -149,7 +209,17 @@ def found(member: HandsOut, serial: str, form: Form) -> Response:
 
 @router.post("/{serial}/retire")
 def retire(member: Retires, serial: str, form: Form) -> Response:
-    return _status(member, serial, CardStatus.RETIRED)
+    """For good: confirmed, with a code of the card or the reason why it gives none."""
+    if form.get("confirm") != serial:
+        unsure = ApiError(
+            422,
+            "not-confirmed",
+            f"Whether card {serial} is to be retired for good was not confirmed.",
+            kept=NOTHING_CHANGED,
+            todo="Tick that, if it is.",
+        )
+        return _cards(member, q=serial, error=unsure)
+    return _with_the_card(member, serial, form, desk.retire, f"Card {serial} is retired for good.")
 
 
 @router.post("/{serial}/unlock")
@@ -169,8 +239,9 @@ def _status(member: Member, serial: str, status: CardStatus) -> Response:
             )
     except ApiError as error:
         return _cards(member, q=serial, error=error)
-    words = {CardStatus.LOST: "reported lost", CardStatus.RETIRED: "retired"}
-    return _cards(member, q=serial, notice=f"Card {serial} is {words.get(status, 'in use again')}.")
+    state.outbox.wake()
+    word = "reported lost" if status is CardStatus.LOST else "in use again"
+    return _cards(member, q=serial, notice=f"Card {serial} is {word}.")
 
 
 def _actor(member: Member) -> Caller:

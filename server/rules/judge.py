@@ -96,11 +96,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """reason, and the state to store. `state` is the old one when nothing is to be stored."""
+    """reason, and the state to store. `state` is the old one when nothing is to be stored.
+    skipped: presses of the card before this code that the server had not seen."""
 
     reason: Reason
     state: CodeState
     retry_after_s: int = 0
+    skipped: int = 0
 
 
 def judge(
@@ -123,17 +125,20 @@ def judge(
     if len(codes) == 2:
         match = find_pair(seed, (codes[0], codes[1]), windows.pair, generator.algorithm)
         if match is not None:
-            return Judgement(Reason.OK, _moved_to(match + 1, state, now, generator))
+            moved = _moved_to(match + 1, state, now, generator)
+            return Judgement(Reason.OK, moved, skipped=match - state.moving_factor)
         return Judgement(Reason.WRONG, _after_failure(state, policy, now))
     (code,) = codes
     match = find(seed, code, windows.good, generator.algorithm)
     if match is not None:
-        return Judgement(Reason.OK, _moved_to(match, state, now, generator))
+        moved = _moved_to(match, state, now, generator)
+        return Judgement(Reason.OK, moved, skipped=match - state.moving_factor)
     if find(seed, code, windows.used, generator.algorithm) is not None:
         return Judgement(Reason.REPLAYED, state)
-    drifted = find(seed, code, windows.drifted, generator.algorithm) is not None
-    reason = Reason.RESYNCHRONISE if drifted else Reason.WRONG
-    return Judgement(reason, _after_failure(state, policy, now))
+    drifted = find(seed, code, windows.drifted, generator.algorithm)
+    reason = Reason.WRONG if drifted is None else Reason.RESYNCHRONISE
+    skipped = 0 if drifted is None else drifted - state.moving_factor
+    return Judgement(reason, _after_failure(state, policy, now), skipped=skipped)
 
 
 @dataclass(frozen=True)

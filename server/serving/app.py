@@ -19,6 +19,7 @@ from tallystick.server import portal
 from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.api import cards, credentials, desk, imports, system, verify
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
+from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
 from tallystick.server.serving.answers import AnswerTime
@@ -40,11 +41,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.server = open_state(settings)
+        server = app.state.server = open_state(settings)
+        reminder = Reminder(server.database, server.ring, settings.clock, server.outbox.wake)
         try:
             yield
         finally:
-            app.state.server.close()
+            reminder.close()
+            server.close()
 
     app = FastAPI(
         title="Tallystick server",

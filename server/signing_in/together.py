@@ -20,7 +20,7 @@ from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.rights import RIGHTS, Right, covers, rights_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
-from tallystick.server.loans.desk import Codes, prove
+from tallystick.server.loans.proof import Codes, prove
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
 from tallystick.server.signing_in import recovery
@@ -135,16 +135,16 @@ def ask_hand_over(
     row = cards.find(connection, caller, serial, lock=True)
     holding.must_be_in_service(row)
     holding.must_be_valid(row, state.now())
-    person = people.by_login(connection, firm.id, login)
+    person = people.meant(connection, firm.id, login)
     if asker.id == person.id:
         raise _not_alone()
     if holding.holder(connection, row.id, state.now()) is not None:
         raise holding.held_already(serial)
-    refusal = prove(
+    proof = prove(
         connection, state.ring, caller, row, codes, firm.policy, state.now(), act="hand-over"
     )
-    if refusal is not None:
-        return refusal
+    if isinstance(proof, ApiError):
+        return proof
     connection.execute(
         delete(HelpRequest).where(HelpRequest.person_id == person.id, HelpRequest.kind == HAND_OVER)
     )

@@ -42,6 +42,17 @@ def refuse_at(
         raise _too_many(bucket, what, ends_at - int(now))
 
 
+def once(connection: Connection, bucket: str, *, until: int) -> bool:
+    """Whether this is the first time that `bucket` comes, of all workers. It is remembered until
+    then."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    fresh = insert(RateRow).values(bucket=bucket, ends_at=until, count=1)
+    made = connection.execute(
+        fresh.on_conflict_do_nothing(index_elements=[RateRow.bucket]).returning(RateRow.bucket)
+    )
+    return made.scalar() is not None
+
+
 def _end(now: float, window_s: int) -> int:
     return (int(now) // window_s + 1) * window_s
 

@@ -33,3 +33,19 @@ def read_passphrase(path: Path | None, variable: str, what: str, *, confirm: boo
         f"Passphrase of {what}", hide_input=True, confirmation_prompt=confirm, err=True
     )
     return answer
+
+
+MIN_LENGTH = 12
+
+
+def check_new(passphrase: str, what: str) -> None:
+    """A passphrase that something is to be sealed under. Whoever gets hold of the file guesses as
+    fast as he can pay for. Raises BadInputError for one that is soon guessed."""
+    few = len(set(passphrase.lower())) < 6
+    if len(passphrase) < MIN_LENGTH or few or passphrase.isdigit():
+        raise BadInputError(
+            f"That passphrase is too easy to guess for {what}.",
+            kept="Nothing was written.",
+            todo=f"Take at least {MIN_LENGTH} characters: four or five words that have nothing to "
+            "do with one another.",
+        )

@@ -36,8 +36,8 @@ class Station:
     token: str
     psk: str
 
-    def run(self, *arguments: str, **kwargs) -> Result:
-        env = {
+    def run(self, *arguments: str, env: dict[str, str] | None = None, **kwargs) -> Result:
+        env = (env or {}) | {
             "TALLY_STATION_PASSPHRASE": PASSPHRASE,
             "TALLY_STATION_KEYS": str(self.folder / "keys.json"),
             "TALLY_STATION_JOURNAL": str(self.folder / "journal.db"),

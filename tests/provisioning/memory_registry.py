@@ -29,6 +29,9 @@ class MemoryRegistry:
     def check(self) -> None:
         self._enter("check")
 
+    def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        pass
+
     def _card(self, serial: str, status: str) -> Registered:
         return Registered(serial, status, 6, 2, self.users.get(serial), "station-1")
 

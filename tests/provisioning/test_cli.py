@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import secrets
@@ -11,11 +12,14 @@ from collections import defaultdict
 import click
 import httpx
 import pytest
+from click.testing import CliRunner
+from rich.console import Console
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.card import t1
 from tallystick.provisioning.cli import station
+from tallystick.provisioning.commands.batch import BatchView
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.server_link import RegistryRefusedError
@@ -338,3 +342,30 @@ def test_batch_command(own_station, make_card):
     finally:
         for line in lines:
             line.__exit__()
+
+
+@pytest.mark.parametrize("weak", ["a", "12345678901234567890", "aaaaaaaaaaaaaaaa", "elevenchars"])
+def test_no_weak_passphrase_protects_the_firms_master(tmp_path, cheap_passphrases, weak):
+    keys = tmp_path / "keys.json"
+    env = {
+        "TALLY_STATION_KEYS": str(keys),
+        "TALLY_STATION_JOURNAL": str(tmp_path / "journal.db"),
+        "TALLY_STATION_PASSPHRASE": weak,
+    }
+    result = CliRunner().invoke(station, ["keys", "create", "--development"], env=env)
+    assert isinstance(result.exception, BadInputError) and not keys.exists()
+    assert "too easy to guess" in result.exception.what
+    assert len(weak) < 3 or weak not in str(result.exception)
+
+
+def test_a_card_that_failed_is_told_in_one_piece_with_what_is_next():
+    """Beside a live display, which is drawn anew around it."""
+    file = io.StringIO()
+    view = BatchView()
+    view._console = Console(file=file, force_terminal=True, width=200, color_system=None)
+    error = RefusedError("It is broken.", kept="Nothing was written.", todo="Put it aside.")
+    view.failed("dock0", "TS00000001", error)
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert lines == [
+        "dock0 TS00000001: It is broken.", "  kept: Nothing was written.", "  next: Put it aside."
+    ]  # fmt: skip

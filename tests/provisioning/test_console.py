@@ -15,16 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
+from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.console import gate as gates
 from tallystick.provisioning.console import workshop as workshops
 from tallystick.provisioning.console.advice import advise
+from tallystick.provisioning.console.console import Console
 from tallystick.provisioning.console.gate import Gate
 from tallystick.provisioning.console.guard import COOKIE, Guard
 from tallystick.provisioning.console.peer import TABLE, same_user, uid_of_peer
 from tallystick.provisioning.console.questions import Question, Questions
+from tallystick.provisioning.console.seats import IDLE_S, Seats
 from tallystick.provisioning.console.shell import prose
 from tallystick.provisioning.console.workshop import Mood, Picture, Tile, Workshop
+from tallystick.provisioning.custody.interface import ServerCredential
+from tallystick.provisioning.desk import operator
+from tallystick.provisioning.desk.client import Operator
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.steps import TYPING_TRIES, Plan
@@ -58,6 +64,120 @@ def gate(shown, clock) -> Gate:
     gate = Gate(shown.append, clock)
     gate.offer()
     return gate
+
+
+class FakeDesk:
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+ANN, BOB = Operator("de-1", "Ann", "desk"), Operator("de-2", "Bob", "desk")
+
+
+@pytest.fixture
+def seats(clock) -> Seats:
+    seats = Seats(clock)
+    seats.take(FakeDesk(), ANN, "2580")
+    seats.take(FakeDesk(), BOB, "8024")
+    return seats
+
+
+class TestSeats:
+    def test_a_number_and_a_pin_bring_somebody_back(self, seats):
+        assert seats.at_work().who is BOB
+        assert seats.enter(0, "2580").who is ANN and seats.at_work().who is ANN
+
+    def test_with_the_pin_of_another_nobody_is_at_work(self, seats):
+        with pytest.raises(BadInputError, match="not the PIN of Ann"):
+            seats.enter(0, "8024")
+        assert seats.at_work() is None
+
+    def test_five_wrong_pins_and_the_credential_is_forgotten(self, seats):
+        desk = seats.people[0].desk
+        for left in ("4 tries are", "3 tries are", "2 tries are", "One try is", "forgotten"):
+            with pytest.raises(BadInputError) as refused:
+                seats.enter(0, "0000")
+            assert left in refused.value.kept
+        assert desk.closed and [seat.who for seat in seats.people] == [BOB]
+
+    def test_a_right_pin_gives_all_tries_back(self, seats):
+        for _ in range(3):
+            for _ in range(4):
+                with pytest.raises(BadInputError):
+                    seats.enter(0, "9")
+            seats.enter(0, "2580")
+
+    def test_the_desk_locks_when_it_is_left_alone(self, seats, clock):
+        clock.now += IDLE_S
+        seats.touch()
+        clock.now += IDLE_S
+        assert seats.at_work().who is BOB
+        clock.now += IDLE_S + 1
+        seats.touch()
+        assert seats.at_work() is None and len(seats.people) == 2
+
+    def test_the_same_credential_again_gets_a_new_pin(self, seats):
+        old = seats.people[0].desk
+        seats.take(FakeDesk(), ANN, "3691")
+        assert old.closed and len(seats.people) == 2
+        number = [seat.who for seat in seats.people].index(ANN)
+        with pytest.raises(BadInputError):
+            seats.enter(number, "2580")
+        assert seats.enter(number, "3691").who is ANN
+
+    @pytest.mark.parametrize("pin", ["", "123", "1234", "9876", "1111", "12a4", "²²²²", "1" * 9])
+    def test_pins_that_are_none(self, seats, pin):
+        with pytest.raises(BadInputError):
+            seats.take(FakeDesk(), ANN, pin)
+
+    def test_no_pin_in_a_repr(self, seats):
+        assert "pin" not in repr(seats.people[0])
+
+
+class TestWhoIsAtWork:
+    """The credential that is kept on this computer, as others sign in and out in the terminal."""
+
+    @pytest.fixture
+    def console(self, tmp_path, gate, journal):
+        ready = ReadyStation(None, None, journal, URL)
+        console = Console(ready, gate, tmp_path / "operator.json", "auto")
+        yield console
+        console.close()
+
+    @pytest.fixture
+    def session(self, gate, shown):
+        return gate.session(gate.enter(shown[0]))
+
+    def sign_in(self, tmp_path, name: str) -> None:
+        credential = ServerCredential(URL, name, Secret(f"tally_{name}".encode()))
+        operator.save(tmp_path / "operator.json", credential)
+
+    def test_a_shift_change_in_the_terminal_is_seen(self, console, session, tmp_path):
+        assert console.desk(session) is None
+        self.sign_in(tmp_path, "ann")
+        anns = console.desk(session)
+        assert console.desk(session) is anns
+        self.sign_in(tmp_path, "bob")
+        bobs = console.desk(session)
+        assert bobs is not anns and console.desk(session) is bobs
+        operator.remove(tmp_path / "operator.json")
+        assert console.desk(session) is None
+
+    def test_whoever_gave_her_own_credential_is_it_and_never_the_kept_one(
+        self, console, session, tmp_path, clock
+    ):
+        self.sign_in(tmp_path, "ann")
+        hers = FakeDesk()
+        session.seats.take(hers, BOB, "8024")
+        assert console.desk(session) is hers
+        clock.now += IDLE_S + 1
+        assert console.desk(session) is None
+        session.seats.enter(0, "8024")
+        session.seats.leave(session.seats.people[0])
+        session.asked = True
+        assert console.desk(session) is None
 
 
 class TestGate:
@@ -103,16 +223,11 @@ class TestGate:
         assert not alive
 
     def test_leaving_forgets_the_credential(self, gate, shown):
-        class Desk:
-            closed = False
-
-            def close(self):
-                self.closed = True
-
         session = gate.session(gate.enter(shown[0]))
-        desk = session.desk = Desk()
+        desk = FakeDesk()
+        session.seats.take(desk, ANN, "2580")
         gate.leave(session)
-        assert desk.closed and session.desk is None and session.over
+        assert desk.closed and session.seats.people == () and session.over
 
     @given(st.text(max_size=20))
     def test_no_other_text_is_the_pass(self, text):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +15,9 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tallystick.common.secret import Secret
+from tallystick.provisioning.custody.interface import ServerCredential
+from tallystick.provisioning.desk import operator
 from tests import needs
 from tests.provisioning.console_rig import Rig, station_in_a_firm
 
@@ -82,10 +88,20 @@ def desk(rig, page):
     go(page, f"{rig.url}/desk")
     page.get_by_text("t the desk").first.wait_for()
     if page.get_by_text("Who is at the desk?").count():
-        page.get_by_label("Credential").fill(rig.desk_token)
-        page.keyboard.press("Enter")
+        come_to_work(page, rig.desk_token, ANNS_PIN)
         says(page, "At the desk: Ann")
     return page
+
+
+ANNS_PIN, BOBS_PIN = "2580", "8024"
+
+
+def come_to_work(page, token: str, pin: str) -> None:
+    """With a credential, and a PIN for it, by keyboard."""
+    page.get_by_label("Credential").fill(token)
+    page.get_by_label("Credential").press("Enter")  # to the next field
+    page.keyboard.type(pin)
+    page.keyboard.press("Enter")
 
 
 def go(page, url: str) -> None:
@@ -313,6 +329,7 @@ def test_a_day_at_the_desk(rig, desk):
     desk.get_by_label("User").wait_for()
     check(desk)
     desk.keyboard.type("ada")  # the field has the focus
+    desk.get_by_role("status").filter(has_text="UTC, in").wait_for()  # the end, before it holds
     for _ in range(2):
         desk.keyboard.press("Enter")
     desk.keyboard.type(rig.press(other))
@@ -356,9 +373,10 @@ def test_a_drifted_card_is_asked_for_a_second_code(rig, desk):
         code = rig.press(card)
     desk.get_by_label("Code", exact=True).first.fill(code)
     desk.keyboard.press("Enter")
-    desk.get_by_role("alert").filter(has_text="lost count").wait_for()
+    desk.get_by_role("alert").filter(has_text="pressed about 10 times").wait_for()
     desk.keyboard.type(rig.press(card))
     desk.keyboard.press("Enter")
+    says(desk, "10 presses had not come to the server")
     says(desk, "ada has it until")
 
 
@@ -395,11 +413,11 @@ def test_who_is_at_the_desk_and_signing_out_forgets_it(rig, browser):
     go(page, f"{rig.url}/desk")
     says(page, "Who is at the desk?")
     check(page)
-    page.get_by_label("Credential").fill("tally_not-a-credential")
-    page.keyboard.press("Enter")
+    come_to_work(page, "tally_not-a-credential", ANNS_PIN)
     page.get_by_role("alert").wait_for()
-    page.get_by_label("Credential").fill(rig.desk_token)
-    page.keyboard.press("Enter")
+    come_to_work(page, rig.desk_token, "1234")
+    page.get_by_role("alert").filter(has_text="none like 1111").wait_for()
+    come_to_work(page, rig.desk_token, ANNS_PIN)
     says(page, "At the desk: Ann")
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Pass").fill(rig.console.value()["pass"])
@@ -408,6 +426,185 @@ def test_who_is_at_the_desk_and_signing_out_forgets_it(rig, browser):
     go(page, f"{rig.url}/desk")
     says(page, "Who is at the desk?")
     context.close()
+
+
+def test_a_shift_change_at_the_page_is_two_keys_and_a_pin(rig, browser):
+    bob = rig.server.add_credential("desk", "Bob").token.reveal().decode()
+    card = rig.new_card(in_service=True)
+    know(rig, card, "ada")
+    context = signed_in(rig, browser)
+    page = context.new_page()
+    go(page, f"{rig.url}/desk?card={card}")
+    come_to_work(page, rig.desk_token, ANNS_PIN)
+    says(page, "At the desk: Ann")
+    page.keyboard.press("F2")
+    says(page, "Who is at the desk?")
+    page.get_by_text("Somebody else").click()
+    come_to_work(page, bob, BOBS_PIN)
+    says(page, "At the desk: Bob")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("F2")
+    page.get_by_role("button", name="1 Ann").wait_for()
+    check(page, "door")
+    page.keyboard.press("1")
+    page.get_by_label("PIN of Ann").and_(page.locator(":focus")).wait_for()
+    page.keyboard.type(BOBS_PIN)
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").filter(has_text="4 tries are left").wait_for()
+    page.keyboard.type(ANNS_PIN)
+    page.keyboard.press("Enter")
+    says(page, "At the desk: Ann")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("F2")
+    page.get_by_role("button", name="2 Bob").wait_for()
+    page.keyboard.press("2")
+    page.get_by_label("PIN of Bob").and_(page.locator(":focus")).wait_for()
+    page.keyboard.type(BOBS_PIN)
+    page.keyboard.press("Enter")
+    says(page, "At the desk: Bob")
+    page.get_by_label("User").fill("ada")
+    page.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    page.keyboard.press("Enter")
+    says(page, "ada has it until")
+    assert history(rig, card)[0]["actor"] == "Bob"
+    # A second page of the same browser sees what was done at the first.
+    other = context.new_page()
+    go(other, f"{rig.url}/desk?card={card}")
+    says(other, "ada has it until")
+    page.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    page.keyboard.press("Enter")
+    says(page, "Nobody has it: it can be lent.")
+    says(other, "Nobody has it: it can be lent.")
+    context.close()
+
+
+def history(rig, card):
+    headers = {"authorization": f"Bearer {rig.admin_token}"}
+    answer = httpx.get(f"{rig.server.url}/v1/cards/{card}/history", headers=headers)
+    return answer.raise_for_status().json()["entries"]
+
+
+@pytest.fixture
+def terminal(rig):
+    """The terminal of the same computer: who signs in there is kept."""
+    path = rig.folder / "operator.json"
+
+    def sign_in(token: str, name: str, url: str = "") -> None:
+        where = url or rig.server.url
+        operator.save(path, ServerCredential(where, name, Secret(token.encode())))
+
+    yield sign_in
+    operator.remove(path)
+
+
+def test_a_shift_change_in_the_terminal_is_one_at_the_page(rig, browser, terminal):
+    made = rig.server.add_credential("desk", "Cleo")
+    card = rig.new_card(in_service=True)
+    know(rig, card, "ada")
+    terminal(rig.desk_token, "ann")
+    context = signed_in(rig, browser)
+    page = context.new_page()
+    go(page, f"{rig.url}/desk?card={card}")
+    says(page, "At the desk: Ann")
+    terminal(made.token.reveal().decode(), "cleo")
+    says(page, "At the desk: Cleo")
+    page.get_by_label("User").fill("ada")
+    page.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    page.keyboard.press("Enter")
+    says(page, "ada has it until")
+    assert history(rig, card)[0]["actor"] == "Cleo"
+    # Revoked: it is said what to do, and whoever signs in next is it.
+    headers = {"authorization": f"Bearer {rig.admin_token}"}
+    revoked = httpx.delete(f"{rig.server.url}/v1/credentials/{made.id}", headers=headers)
+    assert revoked.is_success
+    page.reload()
+    page.get_by_role("alert").filter(has_text="was revoked").wait_for()
+    says(page, "tally station desk sign-in")
+    says(page, "Who is at the desk?")
+    terminal(rig.desk_token, "ann")
+    says(page, "At the desk: Ann")
+    context.close()
+
+
+def test_a_desk_that_opens_while_the_server_is_away(rig, browser, terminal):
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    terminal(rig.desk_token, "ann", f"http://127.0.0.1:{port}")
+    context = signed_in(rig, browser)
+    page = context.new_page()
+    go(page, f"{rig.url}/desk")
+    page.get_by_role("heading", name="The server does not answer").wait_for()
+    check(page, "away")
+    with forwarding(port, rig.server.url):
+        says(page, "At the desk: Ann")
+    context.close()
+
+
+@contextmanager
+def forwarding(port: int, url: str):
+    """The server is there now, at a port where nothing was."""
+    target = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
+
+    def carry(source, sink):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(target)
+                held.extend((client, server))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=carry, args=ends, daemon=True).start()
+
+    held: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+    for one in held:
+        one.close()
+
+
+def test_a_flat_card_and_a_person(rig, desk):
+    card = rig.new_card(in_service=True)
+    know(rig, card, "henry")
+    scan(desk, card)
+    desk.get_by_label("User").first.fill("hery")
+    desk.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    desk.keyboard.press("Enter")
+    desk.get_by_role("alert").filter(has_text="Did you mean henry?").wait_for()
+    desk.get_by_label("User").first.fill("henry")
+    desk.get_by_role("button", name="Tomorrow").click()
+    desk.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    desk.keyboard.press("Enter")
+    says(desk, "has it until")
+    check(desk, "lent")
+    desk.get_by_text("It gives no code: flat or broken").click()
+    desk.get_by_label("Why it gives no code").last.fill("flat")
+    desk.get_by_role("button", name="Take it back without a code").click()
+    says(desk, "Nobody has it: it can be lent.")
+    desk.get_by_text("More", exact=True).click()
+    desk.get_by_label("Why it gives no code").last.fill("flat")
+    retire = desk.get_by_role("button", name="Retire it for good")
+    retire.click()
+    desk.get_by_role("alert").filter(has_text="was not confirmed").wait_for()
+    check(desk, "retire")
+    desk.get_by_role("checkbox", name=f"Card {card} can never be used again").click()
+    retire.click()
+    says(desk, "It was retired")
+    desk.get_by_label("Find", exact=True).fill("enr")
+    desk.get_by_role("link", name="henry").first.click()
+    desk.wait_for_url("**/desk?person=henry")
+    says(desk, "What she had")
+    says(desk, "without a code: flat")
+    check(desk, "person")
 
 
 def know(rig: Rig, serial: str, login: str, *, keeps_it: bool = False) -> None:

@@ -16,7 +16,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.provisioning.cli import station
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pdf, svg, zpl
-from tallystick.provisioning.labels.layout import STOCKS, Stock, draw
+from tallystick.provisioning.labels.layout import STOCKS, Stock, blanks, by_serial, draw
 
 SERIALS = ["TS00000001", "ZZZZZZZZZZ", "0123456789", "A1B2C3D4E5"]
 
@@ -140,3 +140,75 @@ def test_command_marks_the_batch_as_labelled(tmp_path, kind):
     }
     journal.close()
     assert list(tmp_path.glob(f"labels*.{kind}"))
+
+
+def batch_of(tmp_path, serials, user=None):
+    path = tmp_path / "journal.db"
+    journal = StationJournal(path)
+    for serial in serials:
+        journal.finish(journal.begin(serial, "june", "u", user), CardState.LOCKED)
+    journal.close()
+    return path
+
+
+def run(tmp_path, *words):
+    env = {"TALLY_STATION_JOURNAL": str(tmp_path / "journal.db")}
+    return CliRunner().invoke(station, ["labels", *words], env=env)
+
+
+def places(image: Image.Image, stock: Stock) -> list[str]:
+    """What is read at each place of a page."""
+    scale = image.width / stock.page[0]
+    found = []
+    for index in range(stock.per_page):
+        x, y = stock.position(index)
+        box = (x * scale, y * scale, (x + stock.width) * scale, (y + stock.height) * scale)
+        codes = read(image.crop(tuple(map(round, box)))).get("Code128", {""})
+        found.append("".join(codes))
+    return found
+
+
+def test_labels_come_by_serial_number_from_a_place_of_a_used_sheet(tmp_path):
+    """Cards finish as they do: whoever sticks labels on counts."""
+    batch_of(tmp_path, ["TS00000010", "TS00000002", "TS00000009"])
+    output = tmp_path / "june.pdf"
+    more = ("--batch", "june", "--stock", "a4-3x8", "--output", str(output))
+    assert run(tmp_path, *more, "--start", "23").exit_code == 0
+    first, second = (places(page, STOCKS["a4-3x8"]) for page in raster_pdf(output.read_bytes()))
+    assert first == [""] * 22 + ["TS00000002", "TS00000009"]
+    assert second == ["TS00000010"] + [""] * 23
+    svgs = ("--batch", "june", "--stock", "a4-3x8", "--output", str(tmp_path / "june.svg"))
+    assert run(tmp_path, *svgs, "--start", "5").exit_code == 0
+    (page,) = [raster_svg((tmp_path / "june.svg").read_text())]
+    assert places(page, STOCKS["a4-3x8"])[4:7] == ["TS00000002", "TS00000009", "TS00000010"]
+    assert run(tmp_path, *more, "--order", "finished").exit_code == 0
+    (page,) = raster_pdf(output.read_bytes())
+    assert places(page, STOCKS["a4-3x8"])[:3] == ["TS00000010", "TS00000002", "TS00000009"]
+
+
+@pytest.mark.parametrize(("stock", "start"), [("50x25", "2"), ("a4-3x8", "25")])
+def test_a_place_that_there_is_not(tmp_path, stock, start):
+    batch_of(tmp_path, ["TS00000001"])
+    output = tmp_path / "x.pdf"
+    result = run(
+        tmp_path, "--batch", "june", "--stock", stock, "--start", start, "--output", str(output)
+    )
+    assert isinstance(result.exception, BadInputError) and not output.exists()
+    assert f"no place {start}" in result.exception.what
+
+
+def test_nothing_is_printed_before_the_first_place():
+    assert all(not one.bars and not one.texts for one in blanks(STOCKS["a4-3x8"], 24))
+    assert blanks(STOCKS["50x25"], 1) == []
+
+
+def test_people_count_serial_numbers():
+    mixed = ["B10", "B9", "A2", "10", "9", "B9A"]
+    assert by_serial(mixed) == ["9", "10", "A2", "B9", "B9A", "B10"]
+
+
+def test_the_users_name_is_on_the_label(tmp_path):
+    batch_of(tmp_path, ["TS00000001"], user="ada.lovelace")
+    output = tmp_path / "x.svg"
+    assert run(tmp_path, "--batch", "june", "--names", "--output", str(output)).exit_code == 0
+    assert "ada.lovelace" in output.read_text()

@@ -95,7 +95,7 @@ def test_the_next_holder_of_a_card_does_not_see_its_name(portal, container_class
         from sqlalchemy import text
 
         connection.execute(text("UPDATE assignment SET label = 'secret name'"))
-    boss.get("/cards").post("/cards/A1/take-back")
+    boss.get("/cards").post("/cards/A1/take-back", reason="left behind")
     boss.get("/cards").post("/cards/A1/assign", user="bob", code=hotp(seed, 1, 6))
     assert (
         "secret name"

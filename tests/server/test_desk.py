@@ -243,7 +243,7 @@ def test_search_and_pages(desk):
     assert page["more"] and [card["serial"] for card in page["cards"]] == [OWN]
     assert desk.where(after=OWN) == [SPARE, OTHER]
     assert desk.call("GET", "/people?q=b").json() == {
-        "people": [{"login": "bob", "disabled": False}]
+        "people": [{"login": "bob", "email": None, "disabled": False}]
     }
 
 

@@ -781,7 +781,7 @@ class Drawer:
     def card(self, serial: str = "A1", **more: object) -> str:
         here, seed = self.here, Secret.random(20)
         self.seeds[serial] = seed.reveal()
-        entry = replace(CardSeed(serial, seed, 6, 0), **more)
+        entry = replace(CardSeed(serial, seed, 0), **more)
         here.write(lambda c: cards.register(c, here.state.ring, self.station, [entry], here.now))
         return serial
 

@@ -171,7 +171,7 @@ def test_a_service_that_checks_a_code_confirms_nothing(portal, handed):
 def test_a_card_handed_out_anew_has_to_be_confirmed_anew(portal, handed):
     seed, _, boss = handed
     with_card(portal, seed, 1)
-    boss.get("/cards").post("/cards/A1/take-back")
+    boss.get("/cards").post("/cards/A1/take-back", reason="left behind")
     boss.post("/cards/A1/assign", user="ann", code=hotp(seed, 2, 6))
     assert forgot(portal, "card", hotp(seed, 3, 6)).problem == "That was not right."
 

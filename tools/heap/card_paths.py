@@ -20,7 +20,8 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
+from tallystick.provisioning.custody.interface import Custody
+from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
@@ -43,7 +44,7 @@ class PathError(TallyError):
 class Home:
     """A station whose registry is a folder. Each card has a serial number of its own."""
 
-    custody: SoftwareCustody
+    custody: Custody
     registry: Registry
     journal: StationJournal
     serials: Iterator[str] = field(default_factory=lambda: (f"TH{n:08}" for n in _numbers))
@@ -60,10 +61,11 @@ class Home:
 def home() -> Iterator[Home]:
     with tempfile.TemporaryDirectory() as folder:
         ring = KeyRing.create(DEVELOPMENT_MASTER)
-        body = {"id": "heap", "role": "station", "token": "none", "psk": secrets.token_hex(16)}
-        ring.enroll(parse_credential("http://server.invalid", body))  # containers need a key
-        custody = SoftwareCustody(ring)
-        registry = registry_for(f"pskc:{Path(folder) / 'cards'}", custody)
+        key_file = Path(folder) / "registry-key.json"
+        where = f"pskc:{Path(folder) / 'cards'}"
+        custody, registry = registry_for(
+            where, SoftwareCustody(ring), key_file, lambda: secrets.token_hex(16)
+        )
         registry.check()
         journal = StationJournal(Path(folder) / "journal")
         try:

@@ -22,7 +22,15 @@ def card() -> None:
 
 @card.command("import")
 @click.argument("container", type=a_file)
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The server.")
+@click.option(
+    "--server",
+    "--url",
+    "url",
+    default="http://127.0.0.1:8080",
+    show_default=True,
+    metavar="URL",
+    help="The server's address.",
+)
 @click.option("--token-file", type=a_file, required=True, help="Token of an admin credential.")
 @click.option("--psk-file", type=a_file, help="The key that it is encrypted under, in hex.")
 @click.option("--passphrase-file", type=a_file, help="Or the passphrase.")
@@ -87,7 +95,7 @@ def _post(url: str, token: str, body: dict[str, Any]) -> dict[str, Any]:
         raise UnreachableError(
             f"The server at {url} does not answer ({type(error).__name__}).",
             kept="Nothing was registered, or all of it: importing again is safe.",
-            todo="Start it, or name it with --url.",
+            todo="Start it, or name it with --server.",
         ) from None
     if answer.is_success:
         return dict(answer.json())

@@ -1,0 +1,90 @@
+"""What became of a card, and of the cards of a person: read from the audit log, which has every act
+of staff and stations. Verifications are not among them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, or_, select
+
+from tallystick.server.store.audit import MAIN
+from tallystick.server.store.database import AnyRow
+from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
+
+LIMIT = 500
+PUBLIC = frozenset(
+    {"to", "of", "until", "by", "for", "overdue_s", "skipped", "without_code", "reason"}
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """at: seconds since 1970. actor: a name, where one is known. act: as in the audit log."""
+
+    at: int
+    actor: str
+    act: str
+    card: str
+    detail: dict[str, str | int]
+
+
+def of_card(connection: Connection, firm_id: int, serial: str) -> list[Entry]:
+    """Newest first."""
+    return _entries(connection, firm_id, AuditEntry.subject == serial)
+
+
+def of_person(connection: Connection, firm_id: int, login: str) -> list[Entry]:
+    """Cards that came to somebody, or went; newest first."""
+    name = json.dumps(login, ensure_ascii=False)
+    name = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    parts = (f'%"{key}":{name}%' for key in ("to", "of"))
+    return _entries(
+        connection, firm_id, or_(*(AuditEntry.detail.like(part, escape="\\") for part in parts))
+    )
+
+
+def _entries(connection: Connection, firm_id: int, condition: object) -> list[Entry]:
+    query = (
+        select(
+            AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject,
+            AuditEntry.detail,
+        )
+        .where(
+            AuditEntry.chain == MAIN,
+            AuditEntry.firm_id == firm_id,
+            AuditEntry.action.like("card-%"),
+            condition,  # type: ignore[arg-type]
+        )
+        .order_by(AuditEntry.number.desc())
+        .limit(LIMIT)
+    )  # fmt: skip
+    rows = list(connection.execute(query))
+    names = _names(connection, firm_id, {row.actor for row in rows})
+    return [_entry(row, names) for row in rows]
+
+
+def _entry(row: AnyRow, names: dict[str, str]) -> Entry:
+    detail = json.loads(row.detail) if row.detail else {}
+    kept = {key: value for key, value in detail.items() if key in PUBLIC}
+    actor = names.get(row.actor, row.actor)
+    return Entry(row.at_ms // 1000, actor, row.action, row.subject, kept)
+
+
+def _names(connection: Connection, firm_id: int, actors: Iterable[str]) -> dict[str, str]:
+    """Names of credentials and of people who act in the portal."""
+    ids = [actor for actor in actors if not actor.startswith("person:")]
+    people = [int(actor[7:]) for actor in actors if actor.startswith("person:")]
+    of_credentials = connection.execute(
+        select(CredentialRow.id, CredentialRow.name).where(
+            CredentialRow.firm_id == firm_id, CredentialRow.id.in_(ids)
+        )
+    )
+    names = {row.id: row.name for row in of_credentials}
+    of_people = connection.execute(
+        select(PersonRow.id, PersonRow.login).where(
+            PersonRow.firm_id == firm_id, PersonRow.id.in_(people)
+        )
+    )
+    return names | {f"person:{row.id}": row.login for row in of_people}

@@ -1,0 +1,120 @@
+"""Tells borrowers of the end of their loans: before it, and when it is over. Looks every minute;
+what was told is remembered in the database, so that of several workers one tells it, once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.common.errors import TallyError
+from tallystick.server.accounts import people
+from tallystick.server.accounts.policy import parse
+from tallystick.server.loans.holding import CardStatus
+from tallystick.server.messages import letters
+from tallystick.server.messages.letters import Sender
+from tallystick.server.store import rates
+from tallystick.server.store.database import AnyRow, Database
+from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import Assignment, CardRow, Firm
+
+EVERY_S = 60.0
+OLD_S = 7 * 86400  # a loan that was over so long ago is no news: the server was off, or is new
+REMEMBERED_S = 60 * 86400
+
+log = logging.getLogger(__name__)
+
+
+class Reminder:
+    """The thread that looks. told: there is something to send."""
+
+    def __init__(
+        self,
+        database: Database,
+        ring: ServerKeyRing,
+        clock: Callable[[], float],
+        told: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._ring = ring
+        self._clock = clock
+        self._told = told
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="reminder", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._closing.wait(EVERY_S):
+            try:
+                if remind(self._database, self._ring, self._clock()):
+                    self._told()
+            except (DBAPIError, TallyError) as error:
+                log.warning("nobody was reminded: %s", type(error).__name__)
+
+
+def remind(database: Database, ring: ServerKeyRing, now: float) -> int:
+    """→ how many loans were told of"""
+    with database.read() as connection:
+        due = [row for row in _loans(connection, now) if _due(row, now)]
+    told = 0
+    for row in due:
+        # One transaction each: a mail that cannot be written holds up no other.
+        told += database.run(partial(_tell, ring=ring, row=row, now=now))
+    return told
+
+
+def _loans(connection: Connection, now: float) -> list[AnyRow]:
+    """Loans that end within the longest time that anybody is reminded before, or did lately."""
+    longest = 10_080 * 60
+    query = (
+        select(
+            Assignment.card_id, Assignment.person_id, Assignment.expires_at,
+            Assignment.assigned_at, CardRow.serial, CardRow.firm_id,
+            Firm.name.label("firm"), Firm.policy,
+        )
+        .join(CardRow, CardRow.id == Assignment.card_id)
+        .join(Firm, Firm.id == CardRow.firm_id)
+        .where(
+            CardRow.status == CardStatus.REGISTERED.value,
+            Assignment.expires_at > int(now) - OLD_S,
+            Assignment.expires_at <= int(now) + longest,
+        )
+    )  # fmt: skip
+    return list(connection.execute(query))
+
+
+def _due(row: AnyRow, now: float) -> bool:
+    before_s = parse(row.policy).loan_reminder_minutes * 60
+    # Whoever has just been told the end when the card was lent is not told again at once.
+    long_enough = row.expires_at - row.assigned_at > before_s
+    return bool(row.expires_at <= now or (long_enough and now >= row.expires_at - before_s))
+
+
+def _tell(connection: Connection, *, ring: ServerKeyRing, row: AnyRow, now: float) -> int:
+    over = row.expires_at <= now
+    which = "over" if over else "soon"
+    until = int(now) + REMEMBERED_S
+    if not rates.once(
+        connection, f"loan-{which}|{row.card_id}|{row.person_id}|{row.expires_at}", until=until
+    ):
+        return 0
+    still = connection.scalar(
+        select(Assignment.expires_at).where(
+            Assignment.card_id == row.card_id, Assignment.person_id == row.person_id
+        )
+    )
+    if still != row.expires_at:
+        return 0
+    person = people.get(connection, row.firm_id, row.person_id)
+    say = letters.overdue if over else letters.ends_soon
+    sender = Sender(row.firm, parse(row.policy))
+    say(connection, ring, sender, person, row.serial, now, until=row.expires_at)
+    return 1

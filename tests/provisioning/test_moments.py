@@ -1,0 +1,161 @@
+"""Ends of loans as people write them, across changes of the clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.moments import LocalTime, how_long, in_words, parse_moment
+
+OSLO = ZoneInfo("Europe/Oslo")
+
+
+def here(now: str, zone: ZoneInfo = OSLO) -> LocalTime:
+    moment = datetime.fromisoformat(now)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+    return LocalTime(moment.timestamp(), zone, time(18))
+
+
+def end_of(text: str, now: str, zone: ZoneInfo = OSLO) -> str:
+    found = parse_moment(text, here(now, zone))
+    assert found is not None
+    return datetime.fromtimestamp(found, UTC).astimezone(zone).isoformat(timespec="minutes")
+
+
+# The first of May 2026 is a Friday.
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("17:30", "2026-05-01T17:30"),
+        ("17.30", "2026-05-01T17:30"),
+        ("5pm", "2026-05-01T17:00"),
+        ("5 PM", "2026-05-01T17:00"),
+        ("5.30 p.m.", "2026-05-01T17:30"),
+        ("12am", "2026-05-02T00:00"),
+        ("noon tomorrow", "2026-05-02T12:00"),
+        ("9:00", "2026-05-02T09:00"),
+        ("90m", "2026-05-01T13:30"),
+        ("90 minutes", "2026-05-01T13:30"),
+        ("1h30", "2026-05-01T13:30"),
+        ("1 h 30 min", "2026-05-01T13:30"),
+        ("3h", "2026-05-01T15:00"),
+        ("in 2 days", "2026-05-03T12:00"),
+        ("1w", "2026-05-08T12:00"),
+        ("today", "2026-05-01T18:00"),
+        ("Tomorrow", "2026-05-02T18:00"),
+        ("tomorrow 9:15", "2026-05-02T09:15"),
+        ("9.15 tomorrow", "2026-05-02T09:15"),
+        ("until Monday", "2026-05-04T18:00"),
+        ("mon at 8am", "2026-05-04T08:00"),
+        ("17:30 on Monday", "2026-05-04T17:30"),
+        ("Friday", "2026-05-08T18:00"),
+        ("5.6.", "2026-06-05T18:00"),
+        ("5 June 17:30", "2026-06-05T17:30"),
+        ("June 5, 5pm", "2026-06-05T17:00"),
+        ("1 Feb", "2027-02-01T18:00"),
+        ("2026-06-01", "2026-06-01T18:00"),
+        ("2026-06-01 8am", "2026-06-01T08:00"),
+        ("2026-06-01T08:00", "2026-06-01T08:00"),
+        ("2026-06-01T06:00Z", "2026-06-01T08:00"),
+    ],
+)
+def test_as_people_write_them(text, end):
+    assert end_of(text, "2026-05-01T12:00").startswith(end)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["17", "25:00", "13pm", "0pm", "5/6", "31.2.", "tomorrow-ish", "0m", "2x", "h", "mo nday",
+     "t", "17:30 tomorrow tomorrow", "2026-13-01", "monday 9", "17:61", "17h30", "-3h", "5 pm pm"],
+)  # fmt: skip
+def test_what_could_mean_two_things_or_none_is_refused(text):
+    with pytest.raises(BadInputError) as refused:
+        parse_moment(text, here("2026-05-01T12:00"))
+    assert "17:30" in refused.value.todo and refused.value.kept == "Nothing was changed."
+
+
+@pytest.mark.parametrize("text", ["", " ", "day"])
+def test_the_firms_day_is_the_servers_to_say(text):
+    assert parse_moment(text, here("2026-05-01T12:00")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "end"),
+    [
+        # The night to 25 October 2026 the clocks go back, to 28 March 2027 forward.
+        ("17:30", "2026-10-25T01:00+02:00", "2026-10-25T17:30+01:00"),
+        ("17:30", "2026-10-25T00:30+02:00", "2026-10-25T17:30+01:00"),
+        ("tomorrow 17:30", "2026-10-24T12:00+02:00", "2026-10-25T17:30+01:00"),
+        ("Sunday", "2026-10-23T12:00+02:00", "2026-10-25T18:00+01:00"),
+        ("2d", "2026-10-24T12:00+02:00", "2026-10-26T12:00+01:00"),
+        ("24h", "2026-10-24T12:00+02:00", "2026-10-25T11:00+01:00"),
+        ("2026-07-01T17:30", "2026-03-01T12:00+01:00", "2026-07-01T17:30+02:00"),
+        ("17:30", "2027-03-28T01:30+01:00", "2027-03-28T17:30+02:00"),
+        ("2:30", "2026-10-24T22:00+02:00", "2026-10-25T02:30+02:00"),
+        ("2:30 CET", "2026-10-24T22:00+02:00", "2026-10-25T02:30+01:00"),
+        ("2:30", "2026-10-25T02:45+02:00", "2026-10-26T02:30+01:00"),
+    ],
+)
+def test_over_a_change_of_the_clock(text, now, end):
+    assert end_of(text, now) == end
+
+
+def test_a_time_that_the_clock_skips():
+    with pytest.raises(BadInputError, match="no 02:30 on Sun 28 Mar 2027"):
+        parse_moment("2027-03-28 2:30", here("2027-03-27T12:00"))
+    with pytest.raises(BadInputError, match="not CET"):
+        parse_moment("17:30 CET", here("2026-05-01T12:00"))
+
+
+def test_weekday_and_zone_are_shown():
+    winter = datetime(2026, 10, 25, 17, 30, tzinfo=OSLO).timestamp()
+    assert in_words(winter, OSLO) == "Sun 25 Oct 2026 17:30 CET"
+    assert in_words(winter, ZoneInfo("America/Sao_Paulo")) == "Sun 25 Oct 2026 13:30 UTC-03"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (20, "0 minutes"),
+        (60, "1 minute"),
+        (5400, "1 h 30 min"),
+        (7200, "2 h"),
+        (200_000, "2 days 7 h"),
+    ],
+)
+def test_lengths_in_words(seconds, words):
+    assert how_long(seconds) == words
+
+
+@given(
+    st.integers(1_577_880_000, 2_050_000_000),
+    st.sampled_from(["Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu",
+                     "Africa/Casablanca", "America/St_Johns", "UTC"]),
+    st.integers(0, 23),
+    st.integers(0, 59),
+)  # fmt: skip
+def test_a_time_of_day_is_that_time_of_day_there(moment, zone, hour, minute):
+    """Whatever the zone does in between: the next one, within two days, or said to be skipped."""
+    place = LocalTime(moment, ZoneInfo(zone), time(18))
+    try:
+        end = parse_moment(f"{hour}:{minute:02}", place)
+    except BadInputError as error:
+        assert "put forward" in error.what
+        return
+    assert end is not None
+    local = datetime.fromtimestamp(end, ZoneInfo(zone))
+    assert (local.hour, local.minute) == (hour, minute)
+    assert timedelta(0) < timedelta(seconds=end - place.now) <= timedelta(hours=49)
+
+
+@given(st.text(max_size=24))
+def test_no_text_does_worse_than_to_be_refused(text):
+    try:
+        parse_moment(text, here("2026-05-01T12:00"))
+    except BadInputError as error:
+        assert error.todo

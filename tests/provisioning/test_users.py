@@ -1,0 +1,20 @@
+"""A user that a card is made for is known before anything is written to the card."""
+
+from __future__ import annotations
+
+from tallystick.common.errors import RefusedError
+from tests.provisioning.pty_card import PtyCard
+
+
+def test_a_misspelt_user_is_refused_with_the_nearest(own_station, memory_card):
+    with PtyCard(memory_card) as line:
+        for typed in ("adda", "Adaa"):
+            error = own_station.fails(
+                RefusedError, "provision", "--port", line.port, "--user", typed
+            )
+            assert f"no user '{typed}'" in error.what and error.todo == "Did you mean ada?"
+            assert error.kept == "Nothing was written to any card."
+        assert not memory_card.seed and memory_card.life_cycle == 1
+        made = own_station.ok("provision", "--port", line.port, "--user", "ADA")
+    assert made["server"]["user"] == "ada"
+    assert own_station.card(memory_card.serial).json()["user"] == "ada"

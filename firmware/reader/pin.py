@@ -94,6 +94,8 @@ def _write(store: "Store", pin: bytes) -> None:
         pin_length=_characters(pin),
         pin_retries=ctap.PIN_RETRIES,
         uv_retries=ctap.UV_RETRIES,
+        verified=0,
+        pins=store.pins + 1,
         flags=store.flags & ~FORCE_PIN_CHANGE,
     )
 
@@ -125,7 +127,7 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
             raise Refused(ctap.PIN_AUTH_BLOCKED)
         raise Refused(ctap.PIN_INVALID)
     reader.wrong_pins = 0
-    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES)
+    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0)
 
 
 def _change(reader: "Reader", version: int, request: "Map") -> "Map":
@@ -157,7 +159,11 @@ def _permissions(reader: "Reader", command: int, request: "Map") -> "tuple[int, 
         raise Refused(ctap.INVALID_PARAMETER)
     if command == _UV_TOKEN and permissions & ctap.ACFG:
         raise Refused(ctap.UNAUTHORIZED_PERMISSION)  # no uvAcfg: what the PIN guards, a PIN changes
-    permissions &= ctap.ALL_PERMISSIONS  # others are ignored
+    permissions &= ctap.ALL_PERMISSIONS | ctap.PCMR  # others are ignored
+    if permissions & ctap.PCMR:
+        if permissions != ctap.PCMR:
+            raise Refused(ctap.UNAUTHORIZED_PERMISSION)
+        return permissions, None
     if permissions & _MC_GA and rp_id is None:
         raise Refused(ctap.MISSING_PARAMETER)
     return permissions, rp_id
@@ -184,5 +190,8 @@ def _token(reader: "Reader", version: int, command: int, request: "Map") -> "Map
         _compare(reader, secret, hash_encrypted)
         if store.flags & FORCE_PIN_CHANGE:
             raise Refused(ctap.PIN_POLICY_VIOLATION if command == _PIN_TOKEN else ctap.PIN_INVALID)
-    value = reader.token.issue(version, permissions, rp_id, command == _UV_TOKEN)
+    if permissions == ctap.PCMR:
+        value = store.persistent_token()
+    else:
+        value = reader.token.issue(version, permissions, rp_id, command == _UV_TOKEN)
     return {2: secret.encrypt(value, reader.urandom)}

@@ -2,7 +2,8 @@
 
 State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
-‖ master (32) ‖ PIN check (32). Everything is sealed, see reader/seal.py.
+‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2). What is
+shorter was written by an earlier firmware: the rest is 0. Everything is sealed, see reader/seal.py.
 """
 
 import struct
@@ -32,14 +33,19 @@ if TYPE_CHECKING:
         signatures: int
         made: int
         pin_check: bytes
+        pins: int
+        verified: int
 
 
 _STATE = const(0)
 _BLOBS = const(1)
+_PARTIES = const(2)
 _CREDENTIALS = const(0x100)
 _FINGERS = const(0x200)
 _FORMAT = const(1)
-_LAYOUT = "<BBBBBBIII32s32s"
+_LAYOUT = "<BBBBBBIII32s32sIH"
+_SIZE = const(88)
+_PARTY = const(32)
 
 ALWAYS_UV = const(1)
 FORCE_PIN_CHANGE = const(2)
@@ -127,18 +133,21 @@ class Store:
         self.sensor_password = int.from_bytes(key[:4], "little") | 1
         self._master = hmac.digest(sha256, self._root, self._urandom(32))
         self.pin_check = bytes(32)
+        self.pins = 0
+        self.verified = 0
 
     def _decode(self, state: bytes) -> None:
         (
             _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
             self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
-        ) = struct.unpack(_LAYOUT, state)  # fmt: skip
+            self.pins, self.verified,
+        ) = struct.unpack(_LAYOUT, state + bytes(_SIZE - len(state)))  # fmt: skip
 
     def _encode(self) -> bytes:
         state = struct.pack(
             _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin,
             self.pin_length, self.signatures, self.made, self.sensor_password, self._master,
-            self.pin_check,
+            self.pin_check, self.pins, self.verified,
         )  # fmt: skip
         return self._seal.close(_STATE, state)
 
@@ -194,6 +203,20 @@ class Store:
         """
         return self.derive(b"pin", pin_hash)
 
+    def persistent_token(self) -> bytes:
+        """32 bytes that stay the same until the PIN is another one (CTAP 2.2, perCredMgmtRO)."""
+        return self.derive(b"persistent token", self.pins.to_bytes(4, "little"))
+
+    def device_identifier(self) -> bytes:
+        """16 bytes that stay the same until a reset (CTAP 2.2, 6.4, encIdentifier)."""
+        return self.derive(b"device", b"")[:16]
+
+    def credentials_state(self) -> bytes:
+        """16 bytes that stay the same until a resident credential is made, changed or deleted (CTAP
+        2.3, 6.4, encCredStoreState).
+        """
+        return self.derive(b"credentials", self.made.to_bytes(4, "little"))[:16]
+
     # -- credentials ---------------------------------------------------------------------------
 
     def slots(self) -> "list[int]":
@@ -225,8 +248,12 @@ class Store:
         """Fills a slot, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(slot, self._seal.close(slot, encoded, self._seal.tag(rp_hash)))
 
+    def count_change(self) -> None:
+        """Before a credential is changed or goes: see `credentials_state`. Raises OSError."""
+        self.commit(made=self.made + 1)
+
     def delete(self, slot: int) -> None:
-        """Of a credential or a finger, in one commit. Raises OSError: then nothing has changed."""
+        """Of a credential, in one commit. Raises OSError: then nothing has changed."""
         self._records.delete(slot)
 
     # -- fingers: the number of a finger is its page in the sensor -------------------------------
@@ -248,6 +275,18 @@ class Store:
     def delete_finger(self, finger: int) -> None:
         """It no longer counts. Raises OSError: then nothing has changed."""
         self._records.delete(_FINGERS + finger)
+
+    # -- who may be told the least length of a PIN ------------------------------------------------
+
+    def parties(self) -> "list[bytes]":
+        """SHA-256 of their ids, 32 bytes each. Raises journal.DamagedError, OSError."""
+        sealed = self._records.get(_PARTIES)
+        found = b"" if sealed is None else self._open(_PARTIES, sealed)
+        return [found[at : at + _PARTY] for at in range(0, len(found), _PARTY)]
+
+    def put_parties(self, parties: "list[bytes]") -> None:
+        """Instead of those before, in one commit. Raises OSError: then nothing has changed."""
+        self._records.put(_PARTIES, self._seal.close(_PARTIES, b"".join(parties)))
 
     # -- large blobs ---------------------------------------------------------------------------
 

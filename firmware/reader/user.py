@@ -268,7 +268,7 @@ class User:
 
     def _matches(self) -> bool:
         store = self._reader.store
-        store.commit(uv_retries=store.uv_retries - 1)
+        store.commit(uv_retries=store.uv_retries - 1, verified=min(store.verified + 1, 65535))
         if not self.is_known():
             return False
         store.commit(uv_retries=ctap.UV_RETRIES)

@@ -58,9 +58,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     made = credential.Credential(
         rp_hash,
         reader.urandom(32),
-        credential.flags_of(
-            bool(rk), wishes.protect, wishes.blob_key, wishes.payment, algorithm
-        ),
+        credential.flags_of(bool(rk), wishes.protect, wishes.blob_key, wishes.payment, algorithm),
     )
     if rk:
         made.user_id = user_id

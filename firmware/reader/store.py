@@ -3,7 +3,7 @@
 State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
 ‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2). A
-shorter one was written by an earlier firmware: the rest is 0. Everything is sealed, see reader/seal.py.
+shorter one was written by an earlier firmware: the rest is 0. Everything is sealed: reader/seal.py.
 """
 
 import struct

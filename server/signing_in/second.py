@@ -70,6 +70,7 @@ def context_of(
         source=source[:64],
         public_url=state.public_url,
         challenge=challenge,
+        metadata=state.metadata,
     )
 
 
@@ -139,6 +140,7 @@ _PRECEDENCE = (
     Reason.WRONG,
     Reason.NO_CARD,
     Reason.EXPIRED,
+    Reason.NOT_ACCEPTED,
     Reason.THROTTLED,
 )
 

@@ -208,7 +208,7 @@ ANIMALS = (
     _animal(
         "one-secret", "hmac-secret is the same for users who are not verified.",
         "A pin-token, A make-extended, A pin-token, A assert-extended",
-        Patch(_REGISTER, "salted.answer(reader, made, by_user)", "salted.answer(reader, made, False)"),
+        Patch(_REGISTER, "answer(reader, made, by_user)\n", "answer(reader, made, False)\n"),
     ),
     _animal(
         "fingers-uncounted", "Fingers since the last PIN are not counted.",

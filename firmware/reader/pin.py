@@ -89,7 +89,7 @@ def _characters(pin: bytes) -> int:
 
 
 def _write(store: "Store", pin: bytes) -> None:
-    store.commit(
+    store.change(
         pin_check=store.check_of_pin(sha256(pin).digest()[:16]),
         pin_length=_characters(pin),
         pin_retries=ctap.PIN_RETRIES,
@@ -104,7 +104,7 @@ def _check_open(reader: "Reader") -> None:
     """Raises Refused when no PIN may be tried now."""
     if not reader.store.pin_length:
         raise Refused(ctap.PIN_NOT_SET)
-    if not reader.store.pin_retries:
+    if not reader.store.pin_retries or reader.store.tries_ended():
         raise Refused(ctap.PIN_BLOCKED)
     if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
         raise Refused(ctap.PIN_AUTH_BLOCKED)
@@ -117,17 +117,23 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
     if secret.size(encrypted) != _HASH_SIZE:
         raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
-    store.commit(pin_retries=store.pin_retries - 1)
+    store.commit(pin_retries=store.pin_retries - 1, burnt=store.next_try())
     reader.wrong_pins += 1  # whatever happens from here on, unless it is right
+    # Which of the two it is cannot be seen from outside before the bit is burnt: who would cut the
+    # power at that moment does not know yet whether he has guessed right.
     if not equal(store.check_of_pin(secret.decrypt(encrypted)), store.pin_check):
+        store.burn()
         reader.agreement.renew()
         if not store.pin_retries:
             raise Refused(ctap.PIN_BLOCKED)
         if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
             raise Refused(ctap.PIN_AUTH_BLOCKED)
         raise Refused(ctap.PIN_INVALID)
+    burnt = store.burn_nothing()
     reader.wrong_pins = 0
-    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0)
+    store.commit(
+        pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0, burnt=burnt
+    )
 
 
 def _change(reader: "Reader", version: int, request: "Map") -> "Map":

@@ -53,6 +53,7 @@ class User:
         self._tried: "Ticks | None" = None
         self._capacity = 0
         self._held = False  # a finger lies there that has had its say
+        self._wrong = False  # there was a wrong finger since power came
 
     # -- the sensor ----------------------------------------------------------------------------
 
@@ -239,7 +240,7 @@ class User:
         wrong finger, with `blocked` when no tries are left or the sensor fails.
         """
         store = self._reader.store
-        if not store.uv_retries:
+        if not store.uv_retries or store.tries_ended():
             raise Refused(blocked)
         self._reader.enrolment = None  # the sensor has room for one sample of one matter
         deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
@@ -267,11 +268,22 @@ class User:
             self._end()
 
     def _matches(self) -> bool:
+        """A wrong finger is burnt when it is the first since power came, and when it is the last
+        that is allowed. The sensor's line shows the answer anyhow.
+        """
         store = self._reader.store
-        store.commit(uv_retries=store.uv_retries - 1, verified=min(store.verified + 1, 65535))
+        burns = not self._wrong or store.uv_retries == 1
+        burnt = store.burnt
+        store.commit(
+            uv_retries=store.uv_retries - 1,
+            verified=min(store.verified + 1, 65535),
+            burnt=store.next_try() if burns else burnt,
+        )
         if not self.is_known():
+            self._wrong = True
+            store.burn()
             return False
-        store.commit(uv_retries=ctap.UV_RETRIES)
+        store.commit(uv_retries=ctap.UV_RETRIES, burnt=burnt)
         return True
 
     def is_known(self) -> bool:

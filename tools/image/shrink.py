@@ -20,6 +20,8 @@ from tallystick.common.errors import BadInputError
 _PRIVATE = re.compile(r"_[A-Za-z]\w*")
 _CONST = re.compile(r"^(_[A-Z]\w*) = const\(", re.MULTILINE)
 
+_ASSEMBLER = "micropython.asm_thumb"
+
 
 def shrink(text: str, name: str) -> str:
     """The module `name` (`lib/tlv.py`), as it goes to the compiler.
@@ -30,10 +32,14 @@ def shrink(text: str, name: str) -> str:
 
 
 def _without_typing(text: str) -> str:
-    """`TYPE_CHECKING = …` and the blocks under it blanked; a docstring or statement stays where
-    it was."""
+    """`TYPE_CHECKING = …` and the blocks under it blanked, and annotations of assembler; a docstring
+    or statement stays where it was."""
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and _ASSEMBLER in map(ast.unparse, node.decorator_list):
+            # The assembler takes registers there, and nothing else.
+            arguments = ", ".join(arg.arg for arg in node.args.args)
+            lines[node.lineno - 1] = f"def {node.name}({arguments}):\n"
         flag = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TYPE_CHECKING"
         block = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if flag or block:

@@ -8,7 +8,7 @@ from micropython import const
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
 
-    def data(size: int, code: int, /) -> None: ...
+    def data(size: int, code: int) -> None: ...
 
 
 @micropython.asm_thumb

@@ -20,7 +20,7 @@ from tallystick.common.errors import BadInputError
 _PRIVATE = re.compile(r"_[A-Za-z]\w*")
 _CONST = re.compile(r"^(_[A-Z]\w*) = const\(", re.MULTILINE)
 
-_ASSEMBLER = "micropython.asm_thumb"
+ASSEMBLER = "micropython.asm_thumb"
 
 
 def shrink(text: str, name: str) -> str:
@@ -31,15 +31,21 @@ def shrink(text: str, name: str) -> str:
     return _with_short_names(_without_typing(text), name)
 
 
-def _without_typing(text: str) -> str:
-    """`TYPE_CHECKING = …` and the blocks under it blanked, and annotations of assembler; a docstring
-    or statement stays where it was."""
+def plain_assembler(text: str) -> str:
+    """Functions in assembler without annotations: it takes registers there, and nothing else."""
     lines = text.splitlines(keepends=True)
     for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef) and _ASSEMBLER in map(ast.unparse, node.decorator_list):
-            # The assembler takes registers there, and nothing else.
+        if isinstance(node, ast.FunctionDef) and ASSEMBLER in map(ast.unparse, node.decorator_list):
             arguments = ", ".join(arg.arg for arg in node.args.args)
             lines[node.lineno - 1] = f"def {node.name}({arguments}):\n"
+    return "".join(lines)
+
+
+def _without_typing(text: str) -> str:
+    """`TYPE_CHECKING = …` and the blocks under it blanked; a docstring or statement stays where
+    it was."""
+    lines = text.splitlines(keepends=True)
+    for node in ast.parse(text).body:
         flag = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TYPE_CHECKING"
         block = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if flag or block:

@@ -1,5 +1,5 @@
-"""Stands for firmware/boards/rom.py, which is machine code of the RP2350: the boot ROM's look-up and
-its `otp_access` (data sheet, 5.4.8.21), as far as the firmware asks for them.
+"""Stands for firmware/boards/rom.py, which is machine code of the RP2350: the boot ROM's look-up
+and its `otp_access` (data sheet, 5.4.8.21), as far as the firmware asks for them.
 """
 
 import link

@@ -1,5 +1,5 @@
-"""Two numbers that only grow, in rows that are burnt once: thermometers. What the flash chip says is
-compared with them, so that an old copy of it is known for one.
+"""Two numbers that only grow, in rows that are burnt once: thermometers. What the flash chip says
+is compared with them, so that an old copy of it is known for one.
 
 Each number is a bit for each time, in words of 24 bits that are three rows each: two of three rows
 count. So a row that fails, or a bit whose pulse was cut, changes nothing that was counted. The
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 _BITS = const(24)
 _COPIES = const(3)
 _FULL = const(0xFFFFFF)
-_TRIES = const(4)  # bits that may fail in a row
+_ATTEMPTS = const(4)  # bits that may fail in a row
 
-WORDS = const(85)
-MOST = const(2040)  # the number at its end
-_APART = const(256)  # rows from one number to the next
+# Of wrong tries, 23,040; of states that may not come back, 2,040: first row, words.
+TRIES = (0, 960)
+STATES = (2880, 85)
+_SPARE = const(3135)  # a row that no number has
 
 
 class Meter:
-    """number: 0, wrong tries; 1, states that may not come back. once: the rows."""
+    """place: TRIES or STATES. once: the rows."""
 
-    def __init__(self, once: "Once", number: int) -> None:
+    def __init__(self, once: "Once", place: "tuple[int, int]") -> None:
         self._once = once
-        self._first = number * _APART
+        self._first, self._words = place
         self.value = self._read()
 
     def _word(self, word: int) -> int:
@@ -36,7 +37,10 @@ class Meter:
         return one & two | two & three | one & three
 
     def _read(self) -> int:
-        low, high = 0, WORDS  # every word below `low` has a bit, `high` and those above have none
+        low, high = (
+            0,
+            self._words,
+        )  # below `low` all have a bit, from `high` on none
         while low < high:
             middle = (low + high) // 2
             if self._word(middle):
@@ -53,11 +57,11 @@ class Meter:
     @property
     def ended(self) -> bool:
         """It cannot grow any more."""
-        return self.value >= MOST
+        return self.value >= self._words * _BITS
 
     def grow(self) -> None:
         """By one. Raises OSError when no bit can be burnt."""
-        for _ in range(_TRIES):
+        for _ in range(_ATTEMPTS):
             if self.ended:
                 break
             bit = self.value
@@ -68,14 +72,14 @@ class Meter:
         raise OSError(5)
 
     def look_busy(self) -> None:
-        """As many pulses as `grow` gives, on a bit that is set already: from outside, the same. Of a
-        number that is 0, on the row that is left over.
+        """As many pulses as `grow` gives, on a bit that is set already: from outside, the same. Of
+        a number that is 0, on the row that is left over.
         """
         if self.value:
             self._pulse(self.value - 1)
         else:
             for _ in range(_COPIES):
-                self._once.burn(self._first + WORDS * _COPIES, 1)
+                self._once.burn(_SPARE, 1)
 
     def _pulse(self, bit: int) -> None:
         row = self._first + bit // _BITS * _COPIES

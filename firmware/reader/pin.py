@@ -131,9 +131,7 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
         raise Refused(ctap.PIN_INVALID)
     burnt = store.burn_nothing()
     reader.wrong_pins = 0
-    store.commit(
-        pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0, burnt=burnt
-    )
+    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0, burnt=burnt)
 
 
 def _change(reader: "Reader", version: int, request: "Map") -> "Map":

@@ -3,12 +3,12 @@
 State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
 ‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2) ‖ wrong
-tries burnt (4) ‖ states burnt (4) ‖ pages of the fingers, 255 for none (20) ‖ page of the newest (1). A
-shorter one was written by an earlier firmware. Everything is sealed: reader/seal.py.
+tries burnt (4) ‖ states burnt (4) ‖ pages of the fingers, 255 for none (20) ‖ page of the newest
+(1). A shorter one was written by an earlier firmware. Everything is sealed: reader/seal.py.
 
-What is burnt (reader/meter.py) is compared before the flash is believed. More wrong tries burnt than
-the state says: it is an old copy, or power was cut, and they are taken off. More states: it is from
-before a change of PIN, a finger's removal or a reset, and is not believed at all.
+What is burnt (reader/meter.py) is compared before the flash is believed. More wrong tries burnt
+than the state says: it is an old copy, or power was cut, and they are taken off. More states: it is
+from before a change of PIN, a finger's removal or a reset, and is not believed at all.
 """
 
 import struct
@@ -19,7 +19,7 @@ from micropython import const
 from lib import ctap, hmac
 from lib.journal import DamagedError
 from lib.records import Records
-from reader import seal
+from reader import meter, seal
 from reader.meter import Meter
 from reader.refused import Refused
 
@@ -80,8 +80,8 @@ class Store:
         self._root = root
         self._seal = seal.Seal(root, urandom)
         self._records = Records(flash)
-        self._tries = Meter(once, 0)
-        self._epochs = Meter(once, 1)
+        self._tries = Meter(once, meter.TRIES)
+        self._epochs = Meter(once, meter.STATES)
         self._ready = False
         if anew:
             self._begin_anew()
@@ -355,8 +355,8 @@ class Store:
         return [finger for finger in self._recorded() if finger in self.pages]
 
     def free_page(self, capacity: int) -> int:
-        """For another finger, after that of the newest: so an old copy of the sensor's memory has no
-        other finger there until it has come round. -1 when there is none.
+        """For another finger, after that of the newest: so an old copy of the sensor's memory has
+        no other finger there until it has come round. -1 when there is none.
         """
         fingers = self.fingers()
         capacity = min(capacity, _NO_PAGE)

@@ -53,7 +53,6 @@ class User:
         self._tried: "Ticks | None" = None
         self._capacity = 0
         self._held = False  # a finger lies there that has had its say
-        self._wrong = False  # there was a wrong finger since power came
 
     # -- the sensor ----------------------------------------------------------------------------
 
@@ -268,19 +267,18 @@ class User:
             self._end()
 
     def _matches(self) -> bool:
-        """A wrong finger is burnt when it is the first since power came, and when it is the last
-        that is allowed. The sensor's line shows the answer anyhow.
+        """A wrong finger is burnt like a wrong PIN: were it not each of them, a copy of the flash
+        from between two that are would give tries back. Nothing hides which it was, as the sensor's
+        line tells it anyhow.
         """
         store = self._reader.store
-        burns = not self._wrong or store.uv_retries == 1
         burnt = store.burnt
         store.commit(
             uv_retries=store.uv_retries - 1,
             verified=min(store.verified + 1, 65535),
-            burnt=store.next_try() if burns else burnt,
+            burnt=store.next_try(),
         )
         if not self.is_known():
-            self._wrong = True
             store.burn()
             return False
         store.commit(uv_retries=ctap.UV_RETRIES, burnt=burnt)

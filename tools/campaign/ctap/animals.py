@@ -128,7 +128,7 @@ ANIMALS = (
     ),
     _animal(
         "free-fingers", "A wrong finger takes no try.", "A finger-token-stranger",
-        Patch(_USER, "        store.commit(uv_retries=store.uv_retries - 1)\n", ""),
+        Patch(_USER, "            uv_retries=store.uv_retries - 1,\n", ""),
     ),
     _animal(
         "enrolment-of-any-channel", "Another channel adds samples to an enrolment.",
@@ -213,7 +213,7 @@ ANIMALS = (
     _animal(
         "fingers-uncounted", "Fingers since the last PIN are not counted.",
         "A finger-token, A info",
-        Patch(_USER, ", verified=min(store.verified + 1, 65535)", ""),
+        Patch(_USER, "            verified=min(store.verified + 1, 65535),\n", ""),
     ),
     _animal(
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",

@@ -17,7 +17,7 @@ from tallystick.emulator.parts.nor_flash import NorFlash
 _OTP_RANDOM = 0x40130008
 _WORDS = 4
 _RAW, _LOCKS, _ROWS, _PAGE = 0x40134000, 0x40120000, 4096, 64
-_USER = range(0x0C0, 0xF40)  # pages 3 to 60
+USER_ROWS = range(0x0C0, 0xF40)  # pages 3 to 60
 _ROW_BITS = 0xFFFFFF
 # Where `emulator/port/rom.py` plays the boot ROM's otp_access: a row, then what it answered.
 OTP_BURN, OTP_ANSWER = 0xE8000000, 0xE8010000
@@ -73,7 +73,7 @@ class Rp2350(Rp2040):
     def _burn(self, row: int, value: int) -> int:
         """The boot ROM's answer (5.4.8.21)."""
         old = self.rows.get(row, 0)
-        if row not in _USER or self.locks.get(row // _PAGE, 0) & 3:
+        if row not in USER_ROWS or self.locks.get(row // _PAGE, 0) & 3:
             return _NOT_PERMITTED
         if old & ~value:
             return _UNSUPPORTED

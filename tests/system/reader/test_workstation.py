@@ -70,7 +70,8 @@ def test_ssh(reader_in_service: EmulatedReader, tmp_path: Path) -> None:
     server = f"env -u LD_PRELOAD /usr/sbin/sshd -i -f {config}"
     command = (
         "ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no",
-        "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", f"ProxyCommand={server}", "root@workstation", "echo let in",
+        "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes",
+        "-o", f"ProxyCommand={server}", "root@workstation", "echo let in",
     )  # fmt: skip
     before = reader.presses
     assert "let in" in reader.run(*command) and reader.presses == before + 1

@@ -26,7 +26,9 @@ class Settings:
     clock: the server's time, seconds since 1970; tests inject their own. public_url: where browsers
     find the server ("" : where it listens). sms, smtp: gateway URLs (`messages.gateways`); "" : no
     such messages. mail_from: sender of e-mail, and of SMS where the gateway takes one. breach_list:
-    a file of breached passwords (`accounts.passwords.HashListFile`). trusted_proxies: networks
+    a file of breached passwords (`accounts.passwords.HashListFile`). key_metadata: the FIDO
+    Alliance's metadata of security keys, and the certificate that it is signed under
+    (`accounts.key_metadata`). trusted_proxies: networks
     that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
     (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
     ever."""
@@ -39,6 +41,7 @@ class Settings:
     smtp: str = field(default="", repr=False)
     mail_from: str = "tallystick@localhost"
     breach_list: Path | None = None
+    key_metadata: tuple[Path, Path] | None = None
     container_limit: int = 4 * 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
     audit_stream: str = ""
@@ -90,10 +93,23 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         smtp=os.environ.get("TALLY_SERVER_SMTP", ""),
         mail_from=os.environ.get("TALLY_SERVER_MAIL_FROM", "tallystick@localhost"),
         breach_list=Path(breach_list) if breach_list else None,
+        key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
         audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
     )
+
+
+def _key_metadata() -> tuple[Path, Path] | None:
+    names = ("TALLY_SERVER_KEY_METADATA", "TALLY_SERVER_KEY_METADATA_ROOT")
+    file, root = (os.environ.get(name, "") for name in names)
+    if bool(file) != bool(root):
+        raise BadInputError(
+            f"{names[0]} and {names[1]} belong together, and one of them is empty.",
+            kept="The server did not start.",
+            todo="Name the metadata file, and the certificate that its signature leads to.",
+        )
+    return (Path(file), Path(root)) if file else None
 
 
 def _days(text: str) -> int:

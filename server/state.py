@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick.server.accounts import key_metadata
+from tallystick.server.accounts.key_metadata import KeyMetadata
 from tallystick.server.accounts.passwords import BreachList, HashListFile, SmallBreachList
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
@@ -33,6 +35,7 @@ class ServerState:
     sweeper: Sweeper
     stream: AuditStream
     names: Names
+    metadata: KeyMetadata | None = None
 
     def now(self) -> float:
         return self.settings.clock()
@@ -48,7 +51,8 @@ class ServerState:
 def open_state(settings: Settings) -> ServerState:
     """Load or make the keys, migrate the database, start the verification thread.
 
-    Raises KeyFileError, NewerStateError; RefusedError where a restore was not confirmed.
+    Raises KeyFileError, NewerStateError, BadInputError; RefusedError where a restore was not
+    confirmed.
     """
     database = Database(settings.db_url)
     ring = ring_of(settings, database)
@@ -70,4 +74,7 @@ def open_state(settings: Settings) -> ServerState:
         Sweeper(database, ring, settings.clock, settings.audit_days),
         AuditStream(database, sink_from(settings.audit_stream) if settings.audit_stream else None),
         Names(database),
+        key_metadata.load(*settings.key_metadata, settings.clock())
+        if settings.key_metadata
+        else None,
     )

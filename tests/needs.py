@@ -114,6 +114,17 @@ softhsm = Need(
 )
 fail2ban = Need("fail2ban", have("fail2ban-regex"), ("fail2ban",))
 ssh_keygen = Need("ssh-keygen", have("ssh-keygen"), ("openssh-client",))
+sshd = Need("sshd", Path("/usr/sbin/sshd").exists, ("openssh-server",))
+pam_u2f = Need(
+    "pam_u2f, pamtester",
+    lambda: have("pamtester", "pamu2fcfg")() and any(Path("/lib").glob("*/security/pam_u2f.so")),
+    ("pamtester", "libpam-u2f", "pamu2fcfg"),
+)
+cryptsetup = Need(
+    "cryptsetup, systemd-cryptenroll",
+    have("cryptsetup", "systemd-cryptenroll"),
+    ("cryptsetup-bin", "systemd"),
+)
 curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
 fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))

@@ -28,7 +28,11 @@ class FlashHistory:
         reader.flash.fault_plan = self._note
 
     def _note(self, operation: FlashOperation) -> None:
-        self._found.append((operation.address, operation.old))
+        self.note(operation.address, operation.old)
+
+    def note(self, address: int, content: bytes) -> None:
+        """What is about to be changed there."""
+        self._found.append((address, content))
 
     def now(self) -> int:
         """To be given to `undo`."""

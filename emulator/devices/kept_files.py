@@ -4,17 +4,20 @@ instant when it is, so that they outlive a process that is killed."""
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.chips.rp2350 import Rp2350
 from tallystick.emulator.parts.r503_flash import SensorFlash
 
 
 class KeptFiles:
-    """`path` is the chip's flash, and beside it `path.sensor` the sensor's, which holds biometric
-    templates. descriptor: of the first one, for `NorFlash`. Raises BadInputError when one of them
-    cannot be kept, or another reader lives in them."""
+    """`path` is the flash chip, and beside it `path.sensor` the sensor's memory, which holds
+    biometric templates, and `path.rows` what was burnt into the microcontroller. descriptor: of
+    the first one, for `NorFlash`. Raises BadInputError when one of them cannot be kept, or another
+    reader lives in them."""
 
     def __init__(self, path: Path, size: int) -> None:
         self.descriptor = _open(path)
@@ -26,6 +29,26 @@ class KeptFiles:
                 todo="Name another file.",
             )
         self.sensor = keep_sensor(path.with_name(path.name + ".sensor"))
+        self._rows = path.with_name(path.name + ".rows")
+
+    def keep_rows(self, chip: Rp2350) -> None:
+        """Of this chip. Raises BadInputError when they cannot be read."""
+        try:
+            text = self._rows.read_text() if self._rows.is_file() else "{}"
+            chip.rows = {int(row): int(bits) for row, bits in json.loads(text).items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise BadInputError(
+                f"{self._rows} cannot be read: {error}.",
+                kept="The file was not touched, and no reader was started.",
+                todo="Put it back as it was, or name another file.",
+            ) from error
+
+        def keep() -> None:
+            part = self._rows.with_name(self._rows.name + ".part")
+            part.write_text(json.dumps(chip.rows))
+            part.replace(self._rows)
+
+        chip.on_change = keep
 
 
 def _open(path: Path) -> int:

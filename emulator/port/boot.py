@@ -38,6 +38,8 @@ def _start(*way):
         module = __import__(name)
         if name in ("uctypes_stm", "vfs_board"):
             sys.modules[name.partition("_")[0]] = module
+        elif name == "rom":
+            sys.modules["boards.rom"] = module
         elif name == "rp2":
             module.base = config["fs_base"]
             module.size = config["fs_size"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from select import poll
 
     from lib.usbhid import UsbHid
-    from typed.board import Flash, Hid, Serial
+    from typed.board import Flash, Hid, Once, Serial
     from typed.kinds import Readable, Writable
 
 NAME = "pico2"
@@ -126,6 +126,13 @@ def root() -> bytes:
     # A word comes with its sign, which an int in bytes has not.
     words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
     return b"".join([word.to_bytes(4, "little") for word in words])
+
+
+def once() -> "Once":
+    """Rows that are burnt once."""
+    from boards import once
+
+    return once
 
 
 def identity(offset: int, size: int) -> bytearray:

@@ -1,5 +1,5 @@
-"""Numbers of CTAP 2.1 (FIDO Alliance, proposed standard of 15 June 2021). In the image each name is
-replaced by its value, see tools/image/constants.py.
+"""Numbers of CTAP 2.1 (FIDO Alliance, proposed standard of 15 June 2021), and of 2.2 where it is
+said. In the image each name is replaced by its value, see tools/image/constants.py.
 """
 
 from micropython import const
@@ -68,6 +68,7 @@ CM = const(0x04)
 BE = const(0x08)
 LBW = const(0x10)
 ACFG = const(0x20)
+PCMR = const(0x40)  # of CTAP 2.2: lists of credentials, until the PIN is another one
 ALL_PERMISSIONS = const(0x3F)
 
 # COSE algorithms (RFC 9053, 2; RFC 8152).
@@ -86,6 +87,8 @@ MAX_CREDENTIALS = const(128)
 MAX_FINGERS = const(20)
 MAX_NAME = const(64)
 MAX_BLOBS = const(2048)
+MAX_CRED_BLOB = const(32)
+MAX_PARTIES = const(8)  # that may be told the least length of a PIN
 PIN_RETRIES = const(8)
 PIN_RETRIES_IN_A_ROW = const(3)
 UV_RETRIES = const(5)

@@ -50,7 +50,7 @@ class Reader:
         self._status = 1
         self._spoke = self._started  # ticks of the last keep-alive
         try:
-            self.store = Store(board.records(), board.root(), self.urandom)
+            self.store = Store(board.records(), board.root(), board.once(), self.urandom)
         except (DamagedError, OSError):
             # No handler runs before a reset has made it: `_execute`.
             self.store = None  # type: ignore[assignment]
@@ -254,7 +254,7 @@ class Reader:
             raise Refused(ctap.NOT_ALLOWED)
         self.user.touch()
         if self.store is None:
-            self.store = Store(board.records(), board.root(), self.urandom, True)
+            self.store = Store(board.records(), board.root(), board.once(), self.urandom, True)
         else:
             self.store.reset(self.pause)
         self.token.reset()

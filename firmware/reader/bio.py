@@ -111,12 +111,9 @@ def _list(store: "Store") -> "Map":
 
 def _begin(reader: "Reader", parameters: "Map | None") -> "Map":
     reader.enrolment = None
-    taken = reader.store.fingers()
     reader.user.ensure_sensor()
-    for finger in range(min(ctap.MAX_FINGERS, reader.user.capacity())):
-        if finger not in taken:
-            break
-    else:
+    finger = reader.store.free_page(reader.user.capacity())
+    if finger < 0:
         raise Refused(ctap.FP_DATABASE_FULL)
     reader.enrolment = Enrolment(finger, reader.channel)
     answer = _sample(reader, parameters)

@@ -10,7 +10,7 @@ from reader.store import ALWAYS_UV, FORCE_PIN_CHANGE
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from reader.app import Reader
-    from typed.kinds import Map
+    from typed.kinds import Item, Map
 
 _ALWAYS_UV = const(2)
 _MIN_PIN = const(3)
@@ -45,8 +45,9 @@ def _set_min_pin(reader: "Reader", parameters: "Map") -> "Map":
     length = consent.optional(parameters, 1, int, store.min_pin)
     parties = consent.optional(parameters, 2, list, None)
     force = consent.optional(parameters, 3, bool, False)
-    if parties:
-        raise Refused(ctap.INVALID_PARAMETER)  # no relying party is told the length
+    if consent.optional(parameters, 4, bool, False):
+        raise Refused(ctap.INVALID_PARAMETER)  # no PIN complexity policy (CTAP 2.2)
+    hashes = None if parties is None else _hashes(parties)
     if length < store.min_pin or length > 63:
         raise Refused(ctap.PIN_POLICY_VIOLATION)
     if force and not store.pin_length:
@@ -54,7 +55,20 @@ def _set_min_pin(reader: "Reader", parameters: "Map") -> "Map":
     flags = store.flags
     if force or 0 < store.pin_length < length:
         flags |= FORCE_PIN_CHANGE
-    store.commit(min_pin=length, flags=flags)
-    if flags & FORCE_PIN_CHANGE:
+    if hashes is not None:
+        store.put_parties(hashes)
+    forced = bool(flags & FORCE_PIN_CHANGE)
+    store.commit(min_pin=length, flags=flags, pins=store.pins + 1 if forced else store.pins)
+    if forced:
         reader.token.reset()
     return {}
+
+
+def _hashes(parties: "list[Item]") -> "list[bytes]":
+    """Of the relying parties that may be told the least length (minPinLength, 12.4). Raises
+    Refused.
+    """
+    hashes = [consent.hash_of(consent.of_type(party, str)) for party in parties]
+    if len(hashes) > ctap.MAX_PARTIES:
+        raise Refused(ctap.KEY_STORE_FULL)
+    return hashes

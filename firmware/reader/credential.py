@@ -5,8 +5,8 @@ reader's master secret, the nonce, the flags and the relying party, so a credent
 resident needs no storage, and the storage of a resident one holds no key.
 
 Stored: nonce (32) ‖ flags (1) ‖ made (4) ‖ SHA-256 of the relying party's id (32) ‖ user id ‖
-relying party ‖ name ‖ display name, each of the last four with its length in front (1). Texts are
-cut at 64 bytes, between characters.
+relying party ‖ name ‖ display name ‖ credBlob, each of the last five with its length in front (1).
+An earlier firmware wrote no credBlob. Texts are cut at 64 bytes, between characters.
 """
 
 from hashlib import sha256
@@ -30,12 +30,14 @@ ID_SIZE = const(50)
 RESIDENT = const(1)
 BLOB = const(8)  # has a large-blob key
 _EDDSA = const(16)  # its key is of Ed25519, otherwise of P-256
+PAYMENT = const(32)  # thirdPartyPayment (CTAP 2.2, 12)
 _PROTECT_SHIFT = const(1)  # credProtect, 1..3, in bits 1 and 2
 
 
-def flags_of(resident: bool, protect: int, blob: bool, algorithm: int) -> int:
+def flags_of(resident: bool, protect: int, blob: bool, payment: bool, algorithm: int) -> int:
     """The byte of flags. protect: credProtect, 1..3. algorithm: ES256 or EDDSA."""
     flags = (RESIDENT if resident else 0) | protect << _PROTECT_SHIFT | (BLOB if blob else 0)
+    flags |= PAYMENT if payment else 0
     return flags | (_EDDSA if algorithm == ctap.EDDSA else 0)
 
 
@@ -59,7 +61,7 @@ class Credential:
         self.flags = flags
         self.slot = -1
         self.made = 0
-        self.user_id = b""
+        self.user_id = self.cred_blob = b""
         self.rp_id = self.name = self.display_name = ""
 
     @property
@@ -122,13 +124,14 @@ class Credential:
         return entity
 
     def encode(self) -> bytes:
-        """What is stored of it, as the module says: 73 to 329 bytes."""
+        """What is stored of it, as the module says: 74 to 362 bytes."""
         out = self.nonce + bytes((self.flags,)) + self.made.to_bytes(4, "little") + self.rp_hash
         for part in (
             self.user_id,
             self.rp_id.encode(),
             self.name.encode(),
             self.display_name.encode(),
+            self.cred_blob,
         ):
             out += bytes((len(part),)) + part
         return out
@@ -142,12 +145,14 @@ def stored(store: "Store", slot: int) -> Credential:
     found.made = int.from_bytes(data[33:37], "little")
     parts = []
     at = 69
-    for _ in range(4):
+    while at < len(data):
         end = at + 1 + data[at]
         parts.append(data[at + 1 : end])
         at = end
     found.user_id = parts[0]
-    found.rp_id, found.name, found.display_name = [part.decode() for part in parts[1:]]
+    found.rp_id, found.name, found.display_name = [part.decode() for part in parts[1:4]]
+    if len(parts) > 4:
+        found.cred_blob = parts[4]
     return found
 
 

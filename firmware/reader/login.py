@@ -1,21 +1,16 @@
 """authenticatorGetAssertion and authenticatorGetNextAssertion (CTAP 2.1, 6.2 and 6.3)."""
 
-from hashlib import sha256
-
-from lib import cbor, ctap, hmac
-from reader import consent, credential, protocol
+from lib import cbor, ctap
+from reader import consent, credential
 from reader.refused import Refused
+from reader.salts import Salted
 from reader.sequence import ASSERTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
     from reader.app import Reader
     from reader.store import Store
     from typed.kinds import Map
-
-    Salted: TypeAlias = tuple[protocol.Secret, bytes]
 
 
 class Pending:
@@ -52,11 +47,13 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     signature, version = consent.token_parameter(reader, request, 6, 7)
     if "largeBlobKey" in extensions and extensions["largeBlobKey"] is not True:
         raise Refused(ctap.INVALID_OPTION)
+    for name in ("credBlob", "thirdPartyPayment"):
+        consent.optional(extensions, name, bool, False)
     if up or uv:
         uv = consent.wants_uv(reader, uv, signature)
     by_user = consent.verified(reader, rp_id, data_hash, signature, version, bool(uv), ctap.GA)
     one, slots = _applicable(store, consent.hash_of(rp_id), allowed, by_user)
-    secret = _hmac_secret(reader, extensions, up)
+    secret = _salted(reader, extensions, up)
     if up:
         consent.ensure_present(reader, bool(uv), signature is not None)
         reader.token.spend()
@@ -101,20 +98,14 @@ def _applicable(
     raise Refused(ctap.NO_CREDENTIALS)
 
 
-def _hmac_secret(reader: "Reader", extensions: "Map", up: bool) -> "Salted | None":
-    """(shared secret, salts) when asked for. Raises Refused."""
+def _salted(reader: "Reader", extensions: "Map", up: bool) -> "Salted | None":
+    """What hmac-secret asks for. Raises Refused."""
     if "hmac-secret" not in extensions:
         return None
-    asked = consent.of_type(extensions["hmac-secret"], dict)
+    consent.of_type(extensions["hmac-secret"], dict)
     if not up:
         raise Refused(ctap.UNSUPPORTED_OPTION)
-    version = protocol.check_version(asked, 4, 1)
-    encrypted = consent.need(asked, 2, bytes)
-    shared = reader.agreement.agree(version, consent.need(asked, 1, dict))
-    shared.verify(encrypted, consent.need(asked, 3, bytes))
-    if shared.size(encrypted) not in (32, 64):
-        raise Refused(ctap.INVALID_LENGTH)
-    return shared, shared.decrypt(encrypted)
+    return Salted(reader, extensions["hmac-secret"])
 
 
 def _assertion(
@@ -129,12 +120,11 @@ def _assertion(
     store = reader.store
     output: "Map" = {}
     if secret is not None:
-        shared, salts = secret
-        key = one.secret(store, bool(flags & ctap.UV))
-        values = b"".join(
-            [hmac.digest(sha256, key, salts[at : at + 32]) for at in range(0, len(salts), 32)]
-        )
-        output["hmac-secret"] = shared.encrypt(values, reader.urandom)
+        output["hmac-secret"] = secret.answer(reader, one, bool(flags & ctap.UV))
+    if extensions.get("credBlob"):
+        output["credBlob"] = one.cred_blob
+    if extensions.get("thirdPartyPayment"):
+        output["thirdPartyPayment"] = bool(one.flags & credential.PAYMENT)
     count = consent.count_signature(reader)
     encoded = cbor.encode(output) if output else b""
     data = consent.authenticator_data(one.rp_hash, flags, count, b"", encoded)

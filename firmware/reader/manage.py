@@ -3,7 +3,7 @@
 from micropython import const
 
 from lib import cbor, ctap
-from reader import consent, credential
+from reader import consent, credential, protocol
 from reader.refused import Refused
 from reader.sequence import CREDENTIALS, PARTIES
 
@@ -19,6 +19,7 @@ _CREDENTIALS_BEGIN = const(4)
 _CREDENTIALS_NEXT = const(5)
 _DELETE = const(6)
 _UPDATE = const(7)
+_LOOKS = (_METADATA, _RPS_BEGIN, _CREDENTIALS_BEGIN)
 
 
 def handle(reader: "Reader", request: "Map") -> "Map":
@@ -31,19 +32,20 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     if not _METADATA <= command <= _UPDATE:
         raise Refused(ctap.INVALID_SUBCOMMAND)
     parameters = consent.optional(request, 2, dict, None)
-    _authorize(reader, request, command, parameters)
+    allowed = _Allowed(reader, request, command, parameters)
     if command == _METADATA:
-        _any_party(reader)
+        allowed.any_party()
         return {1: len(reader.store.slots()), 2: reader.store.room()}
     if command == _RPS_BEGIN:
-        _any_party(reader)
-        return _list_parties(reader)
+        allowed.any_party()
+        return _list_parties(reader, allowed)
     if parameters is None:
         raise Refused(ctap.MISSING_PARAMETER)
     if command == _CREDENTIALS_BEGIN:
-        return _list_credentials(reader, consent.need(parameters, 1, bytes))
-    one = _named(reader, consent.need(parameters, 2, dict))
+        return _list_credentials(reader, allowed, consent.need(parameters, 1, bytes))
+    one = _named(reader, allowed, consent.need(parameters, 2, dict))
     if command == _DELETE:
+        reader.store.count_change()
         reader.store.delete(one.slot)
         return {}
     return _update(reader, one, consent.need(parameters, 3, dict))
@@ -61,31 +63,45 @@ def _next(reader: "Reader", kind: int) -> int:
     return slot
 
 
-def _begin(reader: "Reader", kind: int, slots: "list[int]") -> None:
-    if slots:
-        reader.begin_sequence(kind, slots, True)
+class _Allowed:
+    """The token that came with a request allows it: one of now, for all relying parties or for one,
+    or the persistent one, which only looks (CTAP 2.2, perCredMgmtRO).
+    """
+
+    def __init__(
+        self, reader: "Reader", request: "Map", command: int, parameters: "Map | None"
+    ) -> None:
+        """Raises Refused."""
+        self._reader = reader
+        signature, version = consent.token_parameters(request, 4, 3)
+        message = bytes((command,))
+        if command >= _CREDENTIALS_BEGIN and parameters is not None:
+            message += cbor.encode(parameters)
+        self._persistent = command in _LOOKS and protocol.verifies(
+            version, reader.store.persistent_token(), message, signature
+        )
+        self._party: "str | None" = None
+        if not self._persistent:
+            reader.token.verify(version, message, signature, ctap.CM)
+            self._party = reader.token.rp_id
+
+    def any_party(self) -> None:
+        """A token for one relying party is not for a look at all of them. Raises Refused."""
+        if self._party is not None:
+            raise Refused(ctap.PIN_AUTH_INVALID)
+
+    def only(self, rp_hash: bytes) -> None:
+        """Raises Refused when it is for another relying party."""
+        if self._party is not None and consent.hash_of(self._party) != rp_hash:
+            raise Refused(ctap.PIN_AUTH_INVALID)
+
+    def begin(self, kind: int, slots: "list[int]") -> None:
+        """The rest of a list, as a sequence."""
+        if slots:
+            self._reader.begin_sequence(kind, slots, not self._persistent)
 
 
-def _authorize(reader: "Reader", request: "Map", command: int, parameters: "Map | None") -> None:
-    signature, version = consent.token_parameters(request, 4, 3)
-    message = bytes((command,))
-    if command >= _CREDENTIALS_BEGIN and parameters is not None:
-        message += cbor.encode(parameters)
-    reader.token.verify(version, message, signature, ctap.CM)
-
-
-def _any_party(reader: "Reader") -> None:
-    """A token for one relying party is not for a look at all of them."""
-    if reader.token.rp_id is not None:
-        raise Refused(ctap.PIN_AUTH_INVALID)
-
-
-def _only(reader: "Reader", rp_hash: bytes) -> None:
-    if reader.token.rp_id is not None and consent.hash_of(reader.token.rp_id) != rp_hash:
-        raise Refused(ctap.PIN_AUTH_INVALID)
-
-
-def _list_parties(reader: "Reader") -> "Map":
+def _list_parties(reader: "Reader", allowed: "_Allowed") -> "Map":
     """One credential of each relying party stands for it."""
     slots, seen = [], []
     for slot in reader.store.slots():
@@ -97,7 +113,7 @@ def _list_parties(reader: "Reader") -> "Map":
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _party(reader, slots[0])
     answer[5] = len(slots)
-    _begin(reader, PARTIES, slots[1:])
+    allowed.begin(PARTIES, slots[1:])
     return answer
 
 
@@ -106,14 +122,14 @@ def _party(reader: "Reader", slot: int) -> "Map":
     return {3: {"id": one.rp_id}, 4: one.rp_hash}
 
 
-def _list_credentials(reader: "Reader", rp_hash: bytes) -> "Map":
-    _only(reader, rp_hash)
+def _list_credentials(reader: "Reader", allowed: "_Allowed", rp_hash: bytes) -> "Map":
+    allowed.only(rp_hash)
     slots = credential.newest_first(reader.store, rp_hash, 3)
     if not slots:
         raise Refused(ctap.NO_CREDENTIALS)
     answer = _credential(reader, slots[0])
     answer[9] = len(slots)
-    _begin(reader, CREDENTIALS, slots[1:])
+    allowed.begin(CREDENTIALS, slots[1:])
     return answer
 
 
@@ -128,16 +144,17 @@ def _credential(reader: "Reader", slot: int) -> "Map":
     }
     if one.flags & credential.BLOB:
         answer[11] = one.blob_key(store)
+    answer[12] = bool(one.flags & credential.PAYMENT)
     return answer
 
 
-def _named(reader: "Reader", descriptor: "Map") -> credential.Credential:
+def _named(reader: "Reader", allowed: "_Allowed", descriptor: "Map") -> credential.Credential:
     """The stored credential of a descriptor. Raises Refused."""
     identifier = consent.need(descriptor, "id", bytes)
     for slot in reader.store.slots():
         one = credential.stored(reader.store, slot)
         if one.nonce == identifier[1:33] and one.identifier(reader.store) == identifier:
-            _only(reader, one.rp_hash)
+            allowed.only(one.rp_hash)
             return one
     raise Refused(ctap.NO_CREDENTIALS)
 
@@ -147,5 +164,6 @@ def _update(reader: "Reader", one: credential.Credential, user: "Map") -> "Map":
         raise Refused(ctap.INVALID_PARAMETER)
     one.name = credential.cut(consent.optional(user, "name", str, ""))
     one.display_name = credential.cut(consent.optional(user, "displayName", str, ""))
+    reader.store.count_change()
     reader.store.put_credential(one.slot, one.rp_hash, one.encode())
     return {}

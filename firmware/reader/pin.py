@@ -89,11 +89,13 @@ def _characters(pin: bytes) -> int:
 
 
 def _write(store: "Store", pin: bytes) -> None:
-    store.commit(
+    store.change(
         pin_check=store.check_of_pin(sha256(pin).digest()[:16]),
         pin_length=_characters(pin),
         pin_retries=ctap.PIN_RETRIES,
         uv_retries=ctap.UV_RETRIES,
+        verified=0,
+        pins=store.pins + 1,
         flags=store.flags & ~FORCE_PIN_CHANGE,
     )
 
@@ -102,7 +104,7 @@ def _check_open(reader: "Reader") -> None:
     """Raises Refused when no PIN may be tried now."""
     if not reader.store.pin_length:
         raise Refused(ctap.PIN_NOT_SET)
-    if not reader.store.pin_retries:
+    if not reader.store.pin_retries or reader.store.tries_ended():
         raise Refused(ctap.PIN_BLOCKED)
     if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
         raise Refused(ctap.PIN_AUTH_BLOCKED)
@@ -115,17 +117,21 @@ def _compare(reader: "Reader", secret: protocol.Secret, encrypted: bytes) -> Non
     if secret.size(encrypted) != _HASH_SIZE:
         raise Refused(ctap.INVALID_PARAMETER)
     store = reader.store
-    store.commit(pin_retries=store.pin_retries - 1)
+    store.commit(pin_retries=store.pin_retries - 1, burnt=store.next_try())
     reader.wrong_pins += 1  # whatever happens from here on, unless it is right
+    # Which of the two it is cannot be seen from outside before the bit is burnt: who would cut the
+    # power at that moment does not know yet whether he has guessed right.
     if not equal(store.check_of_pin(secret.decrypt(encrypted)), store.pin_check):
+        store.burn()
         reader.agreement.renew()
         if not store.pin_retries:
             raise Refused(ctap.PIN_BLOCKED)
         if reader.wrong_pins >= ctap.PIN_RETRIES_IN_A_ROW:
             raise Refused(ctap.PIN_AUTH_BLOCKED)
         raise Refused(ctap.PIN_INVALID)
+    burnt = store.burn_nothing()
     reader.wrong_pins = 0
-    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES)
+    store.commit(pin_retries=ctap.PIN_RETRIES, uv_retries=ctap.UV_RETRIES, verified=0, burnt=burnt)
 
 
 def _change(reader: "Reader", version: int, request: "Map") -> "Map":
@@ -157,7 +163,11 @@ def _permissions(reader: "Reader", command: int, request: "Map") -> "tuple[int, 
         raise Refused(ctap.INVALID_PARAMETER)
     if command == _UV_TOKEN and permissions & ctap.ACFG:
         raise Refused(ctap.UNAUTHORIZED_PERMISSION)  # no uvAcfg: what the PIN guards, a PIN changes
-    permissions &= ctap.ALL_PERMISSIONS  # others are ignored
+    permissions &= ctap.ALL_PERMISSIONS | ctap.PCMR  # others are ignored
+    if permissions & ctap.PCMR:
+        if permissions != ctap.PCMR:
+            raise Refused(ctap.UNAUTHORIZED_PERMISSION)
+        return permissions, None
     if permissions & _MC_GA and rp_id is None:
         raise Refused(ctap.MISSING_PARAMETER)
     return permissions, rp_id
@@ -184,5 +194,8 @@ def _token(reader: "Reader", version: int, command: int, request: "Map") -> "Map
         _compare(reader, secret, hash_encrypted)
         if store.flags & FORCE_PIN_CHANGE:
             raise Refused(ctap.PIN_POLICY_VIOLATION if command == _PIN_TOKEN else ctap.PIN_INVALID)
-    value = reader.token.issue(version, permissions, rp_id, command == _UV_TOKEN)
+    if permissions == ctap.PCMR:
+        value = store.persistent_token()
+    else:
+        value = reader.token.issue(version, permissions, rp_id, command == _UV_TOKEN)
     return {2: secret.encrypt(value, reader.urandom)}

@@ -54,10 +54,15 @@ class Secret:
         return aes(self._cipher, _CBC, iv).decrypt(data)
 
 
+def verifies(version: int, key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether the signature is of this key."""
+    expected = hmac.digest(sha256, key, message)
+    return equal(expected[:16] if version == 1 else expected, signature)
+
+
 def verify(version: int, key: bytes, message: bytes, signature: bytes) -> None:
     """Raises Refused(PIN_AUTH_INVALID)."""
-    expected = hmac.digest(sha256, key, message)
-    if not equal(expected[:16] if version == 1 else expected, signature):
+    if not verifies(version, key, message, signature):
         raise Refused(ctap.PIN_AUTH_INVALID)
 
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from lib import cbor, ctap, p256
 from reader import consent, credential
 from reader.refused import Refused
+from reader.salts import Salted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def handle(reader: "Reader", request: "Map") -> "Map":
     signature, version = consent.token_parameter(reader, request, 8, 9)
     if enterprise is not None:
         raise Refused(ctap.INVALID_PARAMETER)  # there is none
-    protect, hmac_secret, blob = _extensions(extensions, rk)
+    wishes = _Wishes(extensions, bool(rk))
     uv = consent.wants_uv(reader, uv, signature)
     protected = store.pin_length or store.fingers()
     if rk and protected and signature is None and not uv:
@@ -50,23 +51,25 @@ def handle(reader: "Reader", request: "Map") -> "Map":
         if known is not None and (by_user or known.protect < 3):
             consent.ensure_present(reader, uv, signature is not None)
             raise Refused(ctap.CREDENTIAL_EXCLUDED)
+    salted = None if wishes.salts is None else Salted(reader, wishes.salts)
     consent.ensure_present(reader, uv, signature is not None)
     reader.token.spend()
     flags = ctap.UP | (ctap.UV if by_user else 0)
     made = credential.Credential(
-        rp_hash, reader.urandom(32), credential.flags_of(bool(rk), protect, blob, algorithm)
+        rp_hash,
+        reader.urandom(32),
+        credential.flags_of(bool(rk), wishes.protect, wishes.blob_key, wishes.payment, algorithm),
     )
     if rk:
         made.user_id = user_id
         made.rp_id = credential.cut(rp_id)
         made.name = credential.cut(name)
         made.display_name = credential.cut(display_name)
+        made.cred_blob = wishes.kept_blob() or b""
         _keep(store, made)
-    output: "Map" = {}
-    if "credProtect" in extensions:
-        output["credProtect"] = protect
-    if hmac_secret:
-        output["hmac-secret"] = True
+    output = wishes.output(store, rp_hash)
+    if salted is not None:
+        output["hmac-secret-mc"] = salted.answer(reader, made, by_user)
     return _answer(reader, made, flags, data_hash, output)
 
 
@@ -84,15 +87,48 @@ def _algorithm(parameters: "list[Item]") -> int:
     return found
 
 
-def _extensions(extensions: "Map", rk: "bool | None") -> "tuple[int, bool, bool]":
-    """(credProtect, hmac-secret, largeBlobKey). Raises Refused."""
-    protect = consent.optional(extensions, "credProtect", int, 1)
-    if not 1 <= protect <= 3:
-        raise Refused(ctap.INVALID_OPTION)
-    blob = consent.optional(extensions, "largeBlobKey", bool, False)
-    if "largeBlobKey" in extensions and not (blob and rk):
-        raise Refused(ctap.INVALID_OPTION)
-    return protect, consent.optional(extensions, "hmac-secret", bool, False), blob
+class _Wishes:
+    """The extensions that a platform asks for. rk: of a resident credential."""
+
+    def __init__(self, extensions: "Map", rk: bool) -> None:
+        """Raises Refused."""
+        self._rk = rk
+        self._says_protect = "credProtect" in extensions
+        self.protect = consent.optional(extensions, "credProtect", int, 1)
+        if not 1 <= self.protect <= 3:
+            raise Refused(ctap.INVALID_OPTION)
+        self.blob_key = consent.optional(extensions, "largeBlobKey", bool, False)
+        if "largeBlobKey" in extensions and not (self.blob_key and rk):
+            raise Refused(ctap.INVALID_OPTION)
+        self._hmac_secret = consent.optional(extensions, "hmac-secret", bool, False)
+        self.salts = consent.optional(extensions, "hmac-secret-mc", dict, None)
+        if self.salts is not None and not self._hmac_secret:
+            raise Refused(ctap.MISSING_PARAMETER)
+        self._blob = consent.optional(extensions, "credBlob", bytes, None)
+        self._min_pin = consent.optional(extensions, "minPinLength", bool, False)
+        self.payment = consent.optional(extensions, "thirdPartyPayment", bool, False)
+
+    def kept_blob(self) -> "bytes | None":
+        """The credBlob that is stored; None when there is none, or it is too long, or the
+        credential is not stored itself.
+        """
+        blob = self._blob
+        return blob if blob is not None and self._rk and len(blob) <= ctap.MAX_CRED_BLOB else None
+
+    def output(self, store: "Store", rp_hash: bytes) -> "Map":
+        """What is said of them. Raises journal.DamagedError, OSError."""
+        output: "Map" = {}
+        if self._says_protect:
+            output["credProtect"] = self.protect
+        if self._hmac_secret:
+            output["hmac-secret"] = True
+        if self._blob is not None:
+            output["credBlob"] = self.kept_blob() is not None
+        if self._min_pin and rp_hash in store.parties():
+            output["minPinLength"] = store.min_pin
+        if self.payment:
+            output["thirdPartyPayment"] = True
+        return output
 
 
 def _keep(store: "Store", made: credential.Credential) -> None:

@@ -2,7 +2,13 @@
 
 State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerprint retries (1) ‖ least
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
-‖ master (32) ‖ PIN check (32). Everything is sealed, see reader/seal.py.
+‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2) ‖ wrong
+tries burnt (4) ‖ states burnt (4) ‖ pages of the fingers, 255 for none (20) ‖ page of the newest
+(1). A shorter one was written by an earlier firmware. Everything is sealed: reader/seal.py.
+
+What is burnt (reader/meter.py) is compared before the flash is believed. More wrong tries burnt
+than the state says: it is an old copy, or power was cut, and they are taken off. More states: it is
+from before a change of PIN, a finger's removal or a reset, and is not believed at all.
 """
 
 import struct
@@ -13,14 +19,15 @@ from micropython import const
 from lib import ctap, hmac
 from lib.journal import DamagedError
 from lib.records import Records
-from reader import seal
+from reader import meter, seal
+from reader.meter import Meter
 from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from typing import TypedDict, Unpack
 
-    from typed.board import Flash
+    from typed.board import Flash, Once
     from typed.kinds import Pause, Random
 
     class Changes(TypedDict, total=False):
@@ -32,14 +39,25 @@ if TYPE_CHECKING:
         signatures: int
         made: int
         pin_check: bytes
+        pins: int
+        verified: int
+        burnt: int
+        epoch: int
+        pages: bytes
+        newest_page: int
 
 
 _STATE = const(0)
 _BLOBS = const(1)
+_PARTIES = const(2)
 _CREDENTIALS = const(0x100)
 _FINGERS = const(0x200)
 _FORMAT = const(1)
-_LAYOUT = "<BBBBBBIII32s32s"
+_LAYOUT = "<BBBBBBIII32s32sIHII20sB"
+_SIZE = const(117)
+_UNBOUND = const(88)  # bytes of a state that says nothing of what is burnt
+_NO_PAGE = const(255)
+_PARTY = const(32)
 
 ALWAYS_UV = const(1)
 FORCE_PIN_CHANGE = const(2)
@@ -52,7 +70,9 @@ _NO_BLOBS = b"\x80\x76\xbe\x8b\x52\x8d\x00\x75\xf7\xaa\xe9\x8d\x6f\xa5\x7a\x6d\x
 class Store:
     """Attributes are the state in flash; `commit` is the only way to change them."""
 
-    def __init__(self, flash: "Flash", root: bytes, urandom: "Random", anew: bool = False) -> None:
+    def __init__(
+        self, flash: "Flash", root: bytes, once: "Once", urandom: "Random", anew: bool = False
+    ) -> None:
         """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
         fails. anew: after that; all is new, and nothing of what was there is believed again.
         """
@@ -60,6 +80,8 @@ class Store:
         self._root = root
         self._seal = seal.Seal(root, urandom)
         self._records = Records(flash)
+        self._tries = Meter(once, meter.TRIES)
+        self._epochs = Meter(once, meter.STATES)
         self._ready = False
         if anew:
             self._begin_anew()
@@ -72,10 +94,13 @@ class Store:
             self._ready = True
             return
         self._decode(self._open(_STATE, self._records.get(_STATE)))
+        if self.epoch < self._epochs.value:
+            raise DamagedError  # an old copy
 
     def _begin_anew(self) -> None:
         """Raises OSError: then it is still damaged."""
         self._fresh()
+        self._end_epoch()
         try:
             whole = self._records.load()
         except DamagedError:
@@ -101,8 +126,59 @@ class Store:
         if not self._ready:
             self.settle()
             self._ready = True
+            self._agree()
             if self.flags & SCRUB:
                 self._scrub(None)
+
+    # -- what is burnt -------------------------------------------------------------------------
+
+    def _agree(self) -> None:
+        """The state and what is burnt say the same from here on. Raises OSError."""
+        unknown = self._tries.value - self.burnt
+        if unknown > 0:
+            # Tries that this state knows nothing of: each takes a PIN's, and all of the fingers'.
+            self.commit(
+                pin_retries=max(0, self.pin_retries - unknown),
+                uv_retries=0,
+                burnt=self._tries.value,
+            )
+        self.burn()
+
+    def tries_ended(self) -> bool:
+        """No wrong try can be burnt any more: then none is allowed."""
+        return self._tries.ended
+
+    def next_try(self) -> int:
+        """`burnt`, for the state that is committed before something is compared: when power goes
+        then, the next start burns it.
+        """
+        return self._tries.value + 1
+
+    def burn(self) -> None:
+        """What the state says, and is not burnt yet. Raises OSError."""
+        while self._tries.value < self.burnt and not self._tries.ended:
+            self._tries.grow()
+        while self._epochs.value < self.epoch and not self._epochs.ended:
+            self._epochs.grow()
+
+    def burn_nothing(self) -> "int":
+        """After a try that was right: looks like `burn` from outside. `burnt`, as it stays."""
+        self._tries.look_busy()
+        return self._tries.value
+
+    def _end_epoch(self) -> None:
+        """States of before are old copies once `burn` has been."""
+        if not self._epochs.ended:
+            self.epoch = self._epochs.value + 1
+
+    def change(self, **changes: "Unpack[Changes]") -> None:
+        """As `commit`; and no copy of the flash from before is believed from here on. Raises
+        OSError.
+        """
+        if not self._epochs.ended:
+            changes["epoch"] = self._epochs.value + 1
+        self.commit(**changes)
+        self.burn()
 
     def _open(self, key: int, sealed: "bytes | None", open_size: int = 0) -> bytes:
         if sealed is None:
@@ -127,18 +203,30 @@ class Store:
         self.sensor_password = int.from_bytes(key[:4], "little") | 1
         self._master = hmac.digest(sha256, self._root, self._urandom(32))
         self.pin_check = bytes(32)
+        self.pins = 0
+        self.verified = 0
+        self.burnt = self._tries.value
+        self.epoch = self._epochs.value
+        self.pages = bytes((_NO_PAGE,)) * ctap.MAX_FINGERS
+        self.newest_page = _NO_PAGE
 
     def _decode(self, state: bytes) -> None:
         (
             _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
             self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
-        ) = struct.unpack(_LAYOUT, state)  # fmt: skip
+            self.pins, self.verified, self.burnt, self.epoch, self.pages, self.newest_page,
+        ) = struct.unpack(_LAYOUT, state + bytes(_SIZE - len(state)))  # fmt: skip
+        if len(state) <= _UNBOUND:
+            self.burnt, self.epoch = self._tries.value, self._epochs.value
+            self.newest_page = _NO_PAGE
+            self.pages = self._packed(self._recorded())
 
     def _encode(self) -> bytes:
         state = struct.pack(
             _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin,
             self.pin_length, self.signatures, self.made, self.sensor_password, self._master,
-            self.pin_check,
+            self.pin_check, self.pins, self.verified, self.burnt, self.epoch, self.pages,
+            self.newest_page,
         )  # fmt: skip
         return self._seal.close(_STATE, state)
 
@@ -166,13 +254,17 @@ class Store:
         OSError: then nothing has changed.
         """
         paired, old = self.flags & PAIRED, self._encode()
+        newest = self.newest_page
         self._fresh()
+        self.newest_page = newest  # the sensor may be brought back, too
+        self._end_epoch()
         self.flags = SCRUB | paired
         try:
             self._records.restart(_STATE, self._encode())
         except OSError:
             self._decode(self._open(_STATE, old))
             raise
+        self.burn()
         self._scrub(pause)
 
     def _scrub(self, pause: "Pause | None") -> None:
@@ -193,6 +285,20 @@ class Store:
         6.5.5.5).
         """
         return self.derive(b"pin", pin_hash)
+
+    def persistent_token(self) -> bytes:
+        """32 bytes that stay the same until the PIN is another one (CTAP 2.2, perCredMgmtRO)."""
+        return self.derive(b"persistent token", self.pins.to_bytes(4, "little"))
+
+    def device_identifier(self) -> bytes:
+        """16 bytes that stay the same until a reset (CTAP 2.2, 6.4, encIdentifier)."""
+        return self.derive(b"device", b"")[:16]
+
+    def credentials_state(self) -> bytes:
+        """16 bytes that stay the same until a resident credential is made, changed or deleted (CTAP
+        2.3, 6.4, encCredStoreState).
+        """
+        return self.derive(b"credentials", self.made.to_bytes(4, "little"))[:16]
 
     # -- credentials ---------------------------------------------------------------------------
 
@@ -225,15 +331,41 @@ class Store:
         """Fills a slot, in one commit. Raises OSError: then nothing has changed."""
         self._records.put(slot, self._seal.close(slot, encoded, self._seal.tag(rp_hash)))
 
+    def count_change(self) -> None:
+        """Before a credential is changed or goes: see `credentials_state`. Raises OSError."""
+        self.commit(made=self.made + 1)
+
     def delete(self, slot: int) -> None:
-        """Of a credential or a finger, in one commit. Raises OSError: then nothing has changed."""
+        """Of a credential, in one commit. Raises OSError: then nothing has changed."""
         self._records.delete(slot)
 
     # -- fingers: the number of a finger is its page in the sensor -------------------------------
 
+    def _recorded(self) -> "list[int]":
+        return [key - _FINGERS for key in self._records.keys(_FINGERS, _FINGERS + _NO_PAGE)]
+
+    def _packed(self, fingers: "list[int]") -> bytes:
+        fingers = fingers[: ctap.MAX_FINGERS]
+        return bytes(fingers) + bytes((_NO_PAGE,)) * (ctap.MAX_FINGERS - len(fingers))
+
     def fingers(self) -> "list[int]":
-        """Numbers of the fingers that count, sorted."""
-        return [key - _FINGERS for key in self._records.keys(_FINGERS, _FINGERS + ctap.MAX_FINGERS)]
+        """Numbers of the fingers that count, sorted: those of which the state and a record say
+        so.
+        """
+        return [finger for finger in self._recorded() if finger in self.pages]
+
+    def free_page(self, capacity: int) -> int:
+        """For another finger, after that of the newest: so an old copy of the sensor's memory has
+        no other finger there until it has come round. -1 when there is none.
+        """
+        fingers = self.fingers()
+        capacity = min(capacity, _NO_PAGE)
+        start = 0 if self.newest_page == _NO_PAGE else self.newest_page + 1
+        for n in range(capacity):
+            page = (start + n) % capacity
+            if len(fingers) < ctap.MAX_FINGERS and page not in fingers:
+                return page
+        return -1
 
     def finger_name(self, finger: int) -> str:
         """At most 64 bytes of UTF-8. Raises journal.DamagedError, OSError."""
@@ -243,11 +375,27 @@ class Store:
         """A finger counts from here on, or has another name. Raises OSError: then nothing has
         changed.
         """
+        fingers = self.fingers()
         self._records.put(_FINGERS + finger, self._seal.close(_FINGERS + finger, name.encode()))
+        if finger not in fingers:
+            self.commit(pages=self._packed(fingers + [finger]), newest_page=finger)
 
     def delete_finger(self, finger: int) -> None:
-        """It no longer counts. Raises OSError: then nothing has changed."""
+        """It no longer counts, and does not come back. Raises OSError: then nothing has changed."""
+        self.change(pages=self._packed([one for one in self.fingers() if one != finger]))
         self._records.delete(_FINGERS + finger)
+
+    # -- who may be told the least length of a PIN ------------------------------------------------
+
+    def parties(self) -> "list[bytes]":
+        """SHA-256 of their ids, 32 bytes each. Raises journal.DamagedError, OSError."""
+        sealed = self._records.get(_PARTIES)
+        found = b"" if sealed is None else self._open(_PARTIES, sealed)
+        return [found[at : at + _PARTY] for at in range(0, len(found), _PARTY)]
+
+    def put_parties(self, parties: "list[bytes]") -> None:
+        """Instead of those before, in one commit. Raises OSError: then nothing has changed."""
+        self._records.put(_PARTIES, self._seal.close(_PARTIES, b"".join(parties)))
 
     # -- large blobs ---------------------------------------------------------------------------
 

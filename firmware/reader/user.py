@@ -239,7 +239,7 @@ class User:
         wrong finger, with `blocked` when no tries are left or the sensor fails.
         """
         store = self._reader.store
-        if not store.uv_retries:
+        if not store.uv_retries or store.tries_ended():
             raise Refused(blocked)
         self._reader.enrolment = None  # the sensor has room for one sample of one matter
         deadline = ticks_add(ticks_ms(), ctap.TOUCH_MS)
@@ -267,11 +267,21 @@ class User:
             self._end()
 
     def _matches(self) -> bool:
+        """A wrong finger is burnt like a wrong PIN: were it not each of them, a copy of the flash
+        from between two that are would give tries back. Nothing hides which it was, as the sensor's
+        line tells it anyhow.
+        """
         store = self._reader.store
-        store.commit(uv_retries=store.uv_retries - 1)
+        burnt = store.burnt
+        store.commit(
+            uv_retries=store.uv_retries - 1,
+            verified=min(store.verified + 1, 65535),
+            burnt=store.next_try(),
+        )
         if not self.is_known():
+            store.burn()
             return False
-        store.commit(uv_retries=ctap.UV_RETRIES)
+        store.commit(uv_retries=ctap.UV_RETRIES, burnt=burnt)
         return True
 
     def is_known(self) -> bool:

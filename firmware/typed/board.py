@@ -130,6 +130,18 @@ class Card(Button, Cell, Slots, Protocol):
         """Never returns."""
 
 
+class Once(Protocol):
+    """Rows of 24 bits that are burnt once, as a module."""
+
+    @property
+    def ROWS(self) -> int: ...
+    def read(self, row: int, /) -> int:
+        """24 bits."""
+
+    def burn(self, row: int, bits: int, /) -> bool:
+        """False when the chip refuses."""
+
+
 class Touch(Protocol):
     def touched(self) -> bool: ...
     def sensor_uart(self) -> Serial: ...
@@ -157,3 +169,4 @@ class Reader(Touch, Protocol):
 
     def identity(self, offset: int, size: int) -> Readable: ...
     def records(self) -> Flash: ...
+    def once(self) -> Once: ...

@@ -8,6 +8,7 @@ from datetime import time
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -42,6 +43,13 @@ class PersonRole(StrEnum):
     SUPPORT = "support"
     ADMINISTRATOR = "administrator"
     AUDITOR = "auditor"
+
+
+class KeyTrust(StrEnum):
+    """Who has to vouch for a security key before it is enrolled."""
+
+    ROOTS = "roots"
+    METADATA = "metadata"
 
 
 Count = Annotated[int, Field(ge=1)]
@@ -87,6 +95,10 @@ class FirmPolicy(BaseModel):
     remember_device_days: Annotated[int, Field(ge=0, le=90)] = 0
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    # security keys
+    key_trust: frozenset[KeyTrust] = frozenset()
+    key_roots: Annotated[str, Field(max_length=32_768)] = ""
+    key_models: tuple[str, ...] = ()
     # the working day
     time_zone: str = "UTC"
     day_ends: time = time(18, 0)
@@ -98,7 +110,12 @@ class FirmPolicy(BaseModel):
     desk_without_code_per_day: Annotated[int, Field(ge=0, le=1000)] = 20
 
     @field_serializer(
-        "methods", "recovery_methods", "lockout_lifted_by", when_used="json", return_type=list[str]
+        "methods",
+        "recovery_methods",
+        "lockout_lifted_by",
+        "key_trust",
+        when_used="json",
+        return_type=list[str],
     )
     def in_order(self, values: frozenset[StrEnum]) -> list[str]:
         return sorted(value.value for value in values)
@@ -111,6 +128,47 @@ class FirmPolicy(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{name!r} is not a time zone of the IANA database") from None
         return name
+
+    @field_validator("key_roots")
+    @classmethod
+    def certificates(cls, text: str) -> str:
+        """As PEM, without what stands between them."""
+        if not text.strip():
+            return ""
+        from cryptography import x509  # noqa: PLC0415 - policies are read on the fast path
+        from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+        try:
+            found = x509.load_pem_x509_certificates(text.encode())
+        except ValueError:
+            raise ValueError("there is something that is no PEM certificate") from None
+        return "".join(one.public_bytes(Encoding.PEM).decode() for one in found)
+
+    @field_validator("key_models", mode="before")
+    @classmethod
+    def aaguids(cls, value: object) -> object:
+        """Texts with spaces, commas or lines between them, in the form 8-4-4-4-12."""
+        if isinstance(value, str):
+            value = re.split(r"[\s,;]+", value.strip()) if value.strip() else []
+        if not isinstance(value, (list, tuple)):
+            return value
+        models = []
+        for one in value:
+            try:
+                models.append(str(UUID(one)))
+            except (ValueError, AttributeError, TypeError):
+                raise ValueError(f"{one!r} is no AAGUID") from None
+        return tuple(sorted(set(models)))
+
+    @model_validator(mode="after")
+    def keys_are_vouched_for(self) -> FirmPolicy:
+        if KeyTrust.ROOTS in self.key_trust and not self.key_roots:
+            raise ValueError("key_roots names no certificate that could vouch for a key")
+        if self.key_models and not self.key_trust:
+            raise ValueError(
+                "key_models needs somebody who vouches for keys: what model a key is, it can claim"
+            )
+        return self
 
     @model_validator(mode="after")
     def fits_together(self) -> FirmPolicy:

@@ -11,6 +11,7 @@ from tallystick.server.methods.codes import CodesMethod
 from tallystick.server.methods.sent import EmailMethod, SmsMethod
 from tallystick.server.methods.totp import TotpMethod
 from tallystick.server.methods.webauthn import WebAuthnMethod
+from tallystick.server.rules.judge import Verdict
 
 METHODS: Mapping[MethodKind, Method] = {
     method.kind: method
@@ -23,6 +24,11 @@ METHODS: Mapping[MethodKind, Method] = {
         CodesMethod(),
     )
 }
+
+
+def amr_of(verdict: Verdict) -> tuple[str, ...]:
+    """Authentication method references (RFC 8176) of a proof that was accepted."""
+    return verdict.amr or METHODS[MethodKind(verdict.kind)].amr
 
 
 def at_hand(kind: MethodKind) -> bool:

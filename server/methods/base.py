@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from tallystick.server.accounts.key_metadata import KeyMetadata
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.store.keys import ServerKeyRing
@@ -37,8 +38,9 @@ class Context:
     attempt: hash of the log-in attempt (or session) that codes are bound to. source: the network
     address that asks. public_url: where browsers find this server. challenge: WebAuthn's, for this
     attempt. any_of: kinds of token whose codes are as good as those of the one asked for (None:
-    only its own kind). recovering: nothing is right that may not recover a password. known: the
-    name of a browser that its owner has signed in with before, or ''.
+    only its own kind). metadata: what the FIDO Alliance says of keys. recovering: nothing is right
+    that may not recover a password. known: the name of a browser that its owner has signed in with
+    before, or ''.
     """
 
     connection: Connection
@@ -52,6 +54,7 @@ class Context:
     public_url: str
     challenge: bytes = b""
     any_of: frozenset[MethodKind] | None = None
+    metadata: KeyMetadata | None = None
     recovering: bool = False
     known: str = ""
 

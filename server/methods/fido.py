@@ -33,7 +33,7 @@ _BAD = (WebAuthnException, ValueError, KeyError, TypeError, AttributeError)
 
 @dataclass(frozen=True)
 class RegisteredKey:
-    """A checked registration. public_key: COSE. attestation: its format, recorded, not required."""
+    """A checked registration. public_key: COSE. attestation: its format."""
 
     credential_id: bytes
     public_key: bytes

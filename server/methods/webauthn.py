@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts import factors
-from tallystick.server.accounts.policy import MethodKind
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
@@ -20,11 +21,12 @@ NEW = "new"  # the key of an enrolment: nothing is stored before the authenticat
 
 class WebAuthnMethod(StoredMethod):
     """external_id: the credential id. position: the signature counter. facts: {"public_key" (COSE,
-    hex), "aaguid", "attestation" (its format), "backed_up"}."""
+    hex), "aaguid", "attestation" (its format), "backed_up", "vouched" (by whom), "hardware"}. Of a
+    key that was enrolled by an earlier version nobody vouched."""
 
     kind = MethodKind.WEBAUTHN
     thing = Thing.KEY
-    amr = ("hwk", "user")
+    amr = ("pop", "user")  # of a key in hardware, as somebody vouches: hwk instead
     title = "Fingerprint reader or security key"
     hint = "Touch the reader, or your key."
     typed = False
@@ -53,11 +55,14 @@ class WebAuthnMethod(StoredMethod):
         """Its challenge is used up."""
 
     def finish(self, context: Context, person: Owner, key: str, form: Form) -> Verdict:
-        from tallystick.server.methods import fido  # noqa: PLC0415
+        from tallystick.server.methods import attestation, fido  # noqa: PLC0415
 
         made = fido.check_registration(context.public_url, _response(form), context.challenge)
         if made is None:
             return Verdict(Reason.WRONG)
+        vouched = attestation.judge(_response(form), context.policy, context.metadata, context.now)
+        if why := attestation.refused(vouched, context.policy, made.aaguid):
+            return Verdict(Reason.NOT_ACCEPTED, why=why)
         if factors.is_known(context.connection, made.credential_id):
             raise _known_key()
         try:
@@ -71,6 +76,8 @@ class WebAuthnMethod(StoredMethod):
                         "aaguid": made.aaguid,
                         "attestation": made.attestation,
                         "backed_up": made.backed_up,
+                        "vouched": sorted(vouched.by),
+                        "hardware": vouched.hardware,
                     },
                     secret=None,
                     position=made.sign_count,
@@ -79,7 +86,7 @@ class WebAuthnMethod(StoredMethod):
         except IntegrityError:  # another request was first
             raise _known_key() from None
         factors.confirm(context.connection, person.id, factor_id, context.now)
-        return Verdict(Reason.OK)
+        return Verdict(Reason.OK, amr=_amr(hardware=vouched.hardware))
 
     def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """show: options, JSON for navigator.credentials.get."""
@@ -110,7 +117,25 @@ class WebAuthnMethod(StoredMethod):
         )
         if count is None or not context.challenge:
             return self.refuse(context, factor)
-        return self.accept(context, factor, count)
+        vouched = frozenset(factor.facts.get("vouched", ()))
+        if why := _no_more(vouched, str(factor.facts["aaguid"]), context.policy):
+            return Verdict(Reason.NOT_ACCEPTED, why=why)
+        accepted = self.accept(context, factor, count)
+        return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
+
+
+def _amr(*, hardware: bool) -> tuple[str, ...]:
+    """RFC 8176: a key is only said to be in hardware when somebody vouches for that."""
+    return ("hwk" if hardware else "pop", "user")
+
+
+def _no_more(vouched: frozenset[str], aaguid: str, policy: FirmPolicy) -> str:
+    """Why a key that is enrolled is not taken under the policy of today; "" when it is."""
+    if not policy.key_trust:
+        return ""
+    if not vouched & {one.value for one in policy.key_trust}:
+        return "not-vouched"
+    return "other-model" if policy.key_models and aaguid not in policy.key_models else ""
 
 
 def _user_id(context: Context, person: Owner) -> bytes:

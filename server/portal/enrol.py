@@ -15,9 +15,9 @@ from tallystick.server.accounts.sessions import digest
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started
-from tallystick.server.portal.account import context_for, note_change, show_home
+from tallystick.server.portal.account import context_for, note, note_change, show_home
 from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
-from tallystick.server.rules.judge import Verdict
+from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.words import refusal
@@ -88,7 +88,10 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
             note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
             if member.session.enrol_only:
                 return _end_if_enough(member, connection, verdict)
-            sessions.strengthen(connection, member.session, METHODS[kind].amr, visit.state.now())
+            amr = verdict.amr or METHODS[kind].amr
+            sessions.strengthen(connection, member.session, amr, visit.state.now())
+        elif verdict.reason is Reason.NOT_ACCEPTED:
+            note(member, connection, "key-refused", kind=kind.value, reason=verdict.why)
         return verdict
 
     try:

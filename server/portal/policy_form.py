@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
+from tallystick.server.accounts.policy import FirmPolicy, KeyTrust, MethodKind, PersonRole
 from tallystick.server.methods import METHODS
 
 METHOD_WORDS = {kind: METHODS[kind].title for kind in MethodKind}
@@ -73,6 +73,21 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "0: a second factor is asked for every time.",
         ),
     },
+    "Security keys": {
+        "key_trust": (
+            "Only keys that somebody vouches for",
+            "None chosen: every key. With one chosen, keys that were enrolled before and that "
+            "nobody vouched for do not sign in any more.",
+        ),
+        "key_roots": (
+            "Root certificates, as PEM",
+            "Of readers of your own, tally image readers prints it.",
+        ),
+        "key_models": (
+            "Only these models, by AAGUID",
+            "Empty: all models. A key can claim to be of any, so somebody has to vouch for it.",
+        ),
+    },
     "The working day": {
         "time_zone": ("Time zone", "As in the IANA database: Europe/Oslo."),
         "day_ends": ("The day ends at", "Cards lent for the day are free again then."),
@@ -101,12 +116,16 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
     "methods": METHOD_WORDS,
     "recovery_methods": {k: v for k, v in METHOD_WORDS.items() if k is not MethodKind.WEBAUTHN},
     "lockout_lifted_by": ROLE_WORDS,
+    "key_trust": {
+        KeyTrust.ROOTS: "The root certificates below",
+        KeyTrust.METADATA: "The FIDO Alliance's list, where the server has it",
+    },
 }
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field as the page shows it. kind: number, text, time or choices."""
+    """One field as the page shows it. kind: number, text, time, lines or choices."""
 
     name: str
     label: str
@@ -156,6 +175,10 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
         return Field(name, label, hint, "choices", "", choices=choices)
     if name == "day_ends":
         return Field(name, label, hint, "time", value.strftime("%H:%M"))
+    if name == "key_roots":
+        return Field(name, label, hint, "lines", value)
+    if name == "key_models":
+        return Field(name, label, hint, "lines", "\n".join(value))
     if not isinstance(value, int):
         return Field(name, label, hint, "text", str(value))
     bounds = {

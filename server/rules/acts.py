@@ -37,6 +37,7 @@ WORDS: Mapping[str, str] = {
     "help-code-made": "had a help code made for",
     "help-code-used": "used a help code of",
     "help-code-wrong": "gave a wrong help code for",
+    "key-refused": "was refused a security key:",
     "key-retired": "forgot the encryption key",
     "keys-rotated": "made the encryption key",
     "limit-reached": "was refused by a limit:",

@@ -24,6 +24,7 @@ class Reason(StrEnum):
     NO_CARD = "no-card"
     THROTTLED = "throttled"
     EXPIRED = "expired"
+    NOT_ACCEPTED = "not-accepted"
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,16 @@ class CodeState:
 @dataclass(frozen=True)
 class Verdict:
     """Of a proof, as whoever asked for it is told. retry_after_s: with `throttled`. kind, serial:
-    of the token that it was judged by, where that may be another than the one asked for."""
+    of the token that it was judged by, where that may be another than the one asked for. why: with
+    `not-accepted`. amr: authentication method references (RFC 8176), where they are not those of
+    every token of its kind."""
 
     reason: Reason
     retry_after_s: int = 0
     kind: str = ""
     serial: str = ""
+    why: str = ""
+    amr: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -13,7 +13,7 @@ from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.methods import METHODS
+from tallystick.server.methods import amr_of
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts, known, limits
@@ -225,7 +225,7 @@ def _with_two(
 ) -> Signed:
     """Password and second factor were right. What recovered the password may serve again: something
     else has signed in with it now."""
-    amr = ("pwd", *METHODS[MethodKind(verdict.kind)].amr, "mfa")
+    amr = ("pwd", *amr_of(verdict), "mfa")
     if person.recovered_by is not None:
         people.change(context.connection, person.firm_id, person.id, recovered_by=None)
     return _sign_in(

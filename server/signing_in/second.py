@@ -71,6 +71,7 @@ def context_of(
         source=source[:64],
         public_url=state.public_url,
         challenge=challenge,
+        metadata=state.metadata,
     )
 
 
@@ -140,6 +141,7 @@ _PRECEDENCE = (
     Reason.WRONG,
     Reason.NO_CARD,
     Reason.EXPIRED,
+    Reason.NOT_ACCEPTED,
     Reason.THROTTLED,
 )
 

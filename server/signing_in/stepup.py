@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.accounts.sessions import SignedIn
-from tallystick.server.methods import METHODS
+from tallystick.server.methods import amr_of
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in import attempts
@@ -111,8 +111,7 @@ def prove(
         verdict = prove_second(context, session.person, under, kind, key, form)
         if not verdict.accepted:
             return verdict
-        amr = METHODS[MethodKind(verdict.kind)].amr
-        sessions.strengthen(connection, session, amr, state.now())
+        sessions.strengthen(connection, session, amr_of(verdict), state.now())
         return str(under.context.get("next", ""))
 
     return state.database.run(work)

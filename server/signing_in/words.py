@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.server.errors import ApiError
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.judge import Reason, Verdict
 
 _REFUSALS = {
@@ -28,6 +28,19 @@ _REFUSALS = {
     ),
 }
 
+# `Verdict.why` with `not-accepted`.
+_KEYS = {
+    "no-attestation": "This key does not say who made it, or your browser did not let it.",
+    "unknown-root": "Nobody whom your firm trusts vouches for this key.",
+    "other-model": "This key is of a model that your firm does not use.",
+    "model-unknown": "The FIDO Alliance's list does not have keys of this model.",
+    "model-broken": "The FIDO Alliance's list says that keys of this model can be broken.",
+    "metadata-old": "The server's list of keys is out of date, so that no key can be looked up.",
+    "no-metadata": "The server has no list of keys in which this one could be looked up.",
+    "not-vouched": "Your firm takes only keys that somebody vouches for, and nobody did for this "
+    "one when it was enrolled.",
+}
+
 
 def refusal(verdict: Verdict) -> ApiError:
     """A verdict as an error that a page shows."""
@@ -39,6 +52,15 @@ def refusal(verdict: Verdict) -> ApiError:
             "Too many wrong codes in a row.",
             todo=f"Try again in {minutes} minute{'s' if minutes != 1 else ''}, "
             "or ask your help desk.",
+        )
+    if verdict.reason is Reason.NOT_ACCEPTED:
+        return ApiError(
+            403,
+            verdict.reason.value,
+            _KEYS[verdict.why],
+            kept=NOTHING_CHANGED,
+            todo="Use a key that your firm has given you, let the browser tell the site its make "
+            "and model when it asks, or ask your help desk.",
         )
     what, todo = _REFUSALS[verdict.reason]
     return ApiError(422, verdict.reason.value, what, todo=todo)

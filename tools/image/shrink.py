@@ -20,6 +20,8 @@ from tallystick.common.errors import BadInputError
 _PRIVATE = re.compile(r"_[A-Za-z]\w*")
 _CONST = re.compile(r"^(_[A-Z]\w*) = const\(", re.MULTILINE)
 
+ASSEMBLER = "micropython.asm_thumb"
+
 
 def shrink(text: str, name: str) -> str:
     """The module `name` (`lib/tlv.py`), as it goes to the compiler.
@@ -27,6 +29,16 @@ def shrink(text: str, name: str) -> str:
     Raises BadInputError when it uses a private name that is another module's.
     """
     return _with_short_names(_without_typing(text), name)
+
+
+def plain_assembler(text: str) -> str:
+    """Functions in assembler without annotations: it takes registers there, and nothing else."""
+    lines = text.splitlines(keepends=True)
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef) and ASSEMBLER in map(ast.unparse, node.decorator_list):
+            arguments = ", ".join(arg.arg for arg in node.args.args)
+            lines[node.lineno - 1] = f"def {node.name}({arguments}):\n"
+    return "".join(lines)
 
 
 def _without_typing(text: str) -> str:

@@ -125,6 +125,8 @@ def differences(ours: Noted, other: Noted, *, exact: bool) -> list[str]:
         differs.append(_first("write to flash", ours.flash, other.flash))
     if exact and ours.content != other.content:
         differs.append("content of the flash")
+    if ours.burnt != other.burnt:
+        differs.append(f"burnt rows: {ours.burnt} and {other.burnt}")
     return differs
 
 

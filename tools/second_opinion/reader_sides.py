@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.boards.board import Board, ReaderBoard
+from tallystick.emulator.chips.rp2350 import USER_ROWS, Rp2350
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.devices.hand import Hand
 from tallystick.emulator.devices.reader import Reader
@@ -46,6 +47,7 @@ class Noted:
     sensor: bytes = b""  # bytes to the sensor
     flash: list[tuple[str, int]] = field(default_factory=list)  # operation, address
     content: bytes = b""  # of the sectors that the firmware writes, afterwards
+    burnt: dict[int, int] = field(default_factory=dict)  # the user's rows, afterwards
     cpu_us: float = 0.0
 
 
@@ -148,7 +150,11 @@ class OurSide(Reader, _Notes):
     def take(self) -> Noted:
         before, self._cpu_us = self._cpu_us, self.mcu.cpu_us
         cpu_us = self._cpu_us - before
-        return self.noted(self.bus, self.heard_sensor, self.flash, self.board, cpu_us)
+        noted = self.noted(self.bus, self.heard_sensor, self.flash, self.board, cpu_us)
+        chip = self.mcu.registers
+        assert isinstance(chip, Rp2350)
+        noted.burnt = dict(chip.rows)
+        return noted
 
 
 class OtherSide(ChipReader, _Notes):
@@ -195,4 +201,6 @@ class OtherSide(ChipReader, _Notes):
     def take(self) -> Noted:
         before, self._cpu_us = self._cpu_us, self.cpu_us
         cpu_us = self._cpu_us - before
-        return self.noted(self.bus, self.heard_sensor, self.memory, self.board, cpu_us)
+        noted = self.noted(self.bus, self.heard_sensor, self.memory, self.board, cpu_us)
+        noted.burnt = {row: bits for row, bits in self.otp.rows.items() if row in USER_ROWS}
+        return noted

@@ -55,6 +55,14 @@ CAUGHT = {
     "ctap-always-uv-ignored": "A pin-token,A always,B assert",
     "ctap-true-is-one": "A key by true",
     "ctap-any-offset": "A pin-token,A fragment,A fragment-elsewhere",
+    "ctap-looks-and-deletes": "A look-token,A look-delete",
+    "ctap-looks-for-ever": "A look-token,A change-pin,A look-credentials",
+    "ctap-looks-after-force": "A look-token,A pin-token,A force,A look-credentials",
+    "ctap-looks-and-more": "A look-token-more",
+    "ctap-length-told-to-all": "A pin-token,A make-extended",
+    "ctap-blob-cut": "A pin-token,A make-blob-long",
+    "ctap-one-secret": "A pin-token,A make-extended,A pin-token,A assert-extended",
+    "ctap-fingers-uncounted": "A finger-token",
     "ctap-cannot-be-cancelled": "A select-nobody",
 }
 QUICK = [

@@ -22,8 +22,10 @@ from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
 from tallystick.tools.campaign.reader import animals as reader_animals
+from tallystick.tools.campaign.rollback import animals as rollback_animals
+from tallystick.tools.campaign.rollback.hunt import look as let_rob
 
-ALL = (*ANIMALS, *reader_animals.ANIMALS, *ctap_animals.ANIMALS)
+ALL = (*ANIMALS, *reader_animals.ANIMALS, *ctap_animals.ANIMALS, *rollback_animals.ANIMALS)
 _NAME = max(len(animal.name) for animal in ALL)
 
 
@@ -47,6 +49,8 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
     """Looks for the animal, in its own scenarios first, then in all others."""
     if isinstance(animal, ctap_animals.CtapAnimal):
         return _hunt_by_letters(animal)
+    if isinstance(animal, rollback_animals.RollbackAnimal):
+        return _hunt_by_thieves(animal)
     with animal.firmware() as root:
         tested = subject(animal.board, root)
     there = registry(boards.find(animal.board).device)
@@ -68,6 +72,16 @@ def _hunt_by_letters(animal: Animal) -> Caught:
     return Caught(
         animal.name, animal.sentence, True, "ctap", found.kind, line, operations=len(found.way),
         what=found.what.splitlines()[0],
+    )  # fmt: skip
+
+
+def _hunt_by_thieves(animal: Animal) -> Caught:
+    found = let_rob(animal)
+    if found is None:
+        return Caught(animal.name, animal.sentence, False)
+    return Caught(
+        animal.name, animal.sentence, True, "rollback", found.kind, ",".join(found.deeds),
+        operations=len(found.deeds), what=found.what,
     )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ from tallystick.tools.campaign.ctap.known import (
     BE,
     CHANNELS,
     CM,
+    PCMR,
 )
 from tallystick.tools.campaign.ctap.managing import (
     credentials,
@@ -59,6 +60,7 @@ from tallystick.tools.campaign.ctap.managing import (
 from tallystick.tools.campaign.ctap.pins import (
     change_pin,
     finger_token,
+    lasting_token,
     pin_token,
     set_pin,
     short_pin,
@@ -118,6 +120,12 @@ def _do(action: Callable[..., None], *words: Any, **more: Any) -> Command:
 _COMMANDS: dict[str, Command] = {
     "info": _do(information),
     "retries": _do(retries),
+    "look-token": _do(lasting_token),
+    "look-token-more": _do(lasting_token, PCMR | CM),
+    "look-metadata": _do(metadata, lasting=True),
+    "look-parties": _do(parties, lasting=True),
+    "look-credentials": _do(credentials, lasting=True),
+    "look-delete": _do(delete, lasting=True),
     "unknown": _do(unknown),
     "pin-token": _do(pin_token, ALL, PARTY),
     "pin-token-any": _do(pin_token, CM | BE | ACFG, None),
@@ -144,6 +152,10 @@ _COMMANDS: dict[str, Command] = {
     "make-nobody": _do(make, "nothing", NOBODY),
     "make-resident": _do(make, "token", INDEX, user=b"user-3"),
     "make-ed25519": _do(make, "token", INDEX, user=b"user-6", algorithm=EDDSA),
+    "make-extended": _do(make, "token", INDEX, user=b"user-7", cred_blob=b"blob" * 8),
+    "make-blob-long": _do(make, "token", INDEX, user=b"user-8", cred_blob=bytes(33)),
+    "make-blob-lost": _do(make, "token", INDEX, cred_blob=b"blob"),
+    "assert-extended": _do(assertion, "token", INDEX, extended=True),
     "make-token-nobody": _do(make, "token", NOBODY),
     "make-unproved": _do(make, "nothing", INDEX, user=b"user-4"),
     "make-finger": _do(make, "finger", THUMB, user=b"user-5", party=ELSEWHERE),
@@ -176,6 +188,8 @@ _COMMANDS: dict[str, Command] = {
     "force": _do(minimum, None, force=True),
     "longer": _do(minimum, 6, force=False),
     "shorter": _do(minimum, 3, force=False),
+    "tell-length": _do(minimum, None, told=(PARTY,)),
+    "tell-many": _do(minimum, None, told=tuple(f"{n}.example" for n in range(9))),
     **{
         name: _do(malformed, command, request, section, *statuses)
         for name, (command, request, section, statuses) in _MALFORMED.items()

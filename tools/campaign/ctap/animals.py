@@ -11,6 +11,7 @@ _APP, _CONSENT, _CONFIG = "reader/app.py", "reader/consent.py", "reader/config.p
 _PIN, _TOKEN, _USER = "reader/pin.py", "reader/token.py", "reader/user.py"
 _SEQUENCE, _BIO, _BLOBS = "reader/sequence.py", "reader/bio.py", "reader/blobs.py"
 _LOGIN, _CBOR = "reader/login.py", "lib/cbor.py"
+_MANAGE, _REGISTER = "reader/manage.py", "reader/register.py"
 
 _COUNTED = "    reader.wrong_pins += 1  # whatever happens from here on, unless it is right\n"
 _SIZED = (
@@ -127,7 +128,7 @@ ANIMALS = (
     ),
     _animal(
         "free-fingers", "A wrong finger takes no try.", "A finger-token-stranger",
-        Patch(_USER, "        store.commit(uv_retries=store.uv_retries - 1)\n", ""),
+        Patch(_USER, "            uv_retries=store.uv_retries - 1,\n", ""),
     ),
     _animal(
         "enrolment-of-any-channel", "Another channel adds samples to an enrolment.",
@@ -174,6 +175,45 @@ ANIMALS = (
         "A pin-token, A fragment, A fragment-elsewhere",
         Patch(_BLOBS, "    if array is None or offset != len(array.content):\n",
               "    if array is None:\n"),
+    ),
+    _animal(
+        "looks-and-deletes", "The persistent token, which only looks, deletes.",
+        "A look-token, A look-delete",
+        Patch(_MANAGE, "command in _LOOKS and protocol.verifies(", "protocol.verifies("),
+    ),
+    _animal(
+        "looks-for-ever", "The persistent token outlives the PIN that it was given for.",
+        "A look-token, A change-pin, A look-credentials",
+        Patch(_PIN, "        pins=store.pins + 1,\n", ""),
+    ),
+    _animal(
+        "looks-after-force", "The persistent token works while the PIN must be changed.",
+        "A look-token, A pin-token, A force, A look-credentials",
+        Patch(_CONFIG, "store.pins + 1 if forced else store.pins", "store.pins"),
+    ),
+    _animal(
+        "looks-and-more", "The persistent permission comes with others.", "A look-token-more",
+        Patch(_PIN, "        if permissions != ctap.PCMR:\n", "        if False:\n"),
+    ),
+    _animal(
+        "length-told-to-all", "Every relying party is told the least length of a PIN.",
+        "A pin-token, A make-extended",
+        Patch(_REGISTER, "if self._min_pin and rp_hash in store.parties():", "if self._min_pin:"),
+    ),
+    _animal(
+        "blob-cut", "A credBlob that is too long is said to be kept.",
+        "A pin-token, A make-blob-long",
+        Patch(_REGISTER, " and len(blob) <= ctap.MAX_CRED_BLOB", ""),
+    ),
+    _animal(
+        "one-secret", "hmac-secret is the same for users who are not verified.",
+        "A pin-token, A make-extended, A pin-token, A assert-extended",
+        Patch(_REGISTER, "answer(reader, made, by_user)\n", "answer(reader, made, False)\n"),
+    ),
+    _animal(
+        "fingers-uncounted", "Fingers since the last PIN are not counted.",
+        "A finger-token, A info",
+        Patch(_USER, "            verified=min(store.verified + 1, 65535),\n", ""),
     ),
     _animal(
         "cannot-be-cancelled", "A host that gives up is not heard.", "A select-nobody",

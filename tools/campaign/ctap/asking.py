@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tallystick.tools.campaign.ctap.basics import CLIENT_PIN, INFO
+from tallystick.tools.campaign.ctap.channels import opened
 from tallystick.tools.campaign.ctap.known import (
     PIN_TRIES_IN_A_ROW,
 )
@@ -22,17 +24,27 @@ def information(world: CtapWorld, channel: str) -> None:
         "clientPin": options["clientPin"], "uv": options["uv"], "alwaysUv": options["alwaysUv"],
         "bioEnroll": options["bioEnroll"], "makeCredUvNotRqd": options["makeCredUvNotRqd"],
         "uvAcfg": bool(options.get("uvAcfg")), "forcePINChange": said[12],
-        "minPINLength": said[13], "remaining": said[20],
+        "minPINLength": said[13], "remaining": said[20], "uvCountSinceLastPinEntry": said[23],
     }  # fmt: skip
     wanted = {
         "clientPin": known.pin is not None, "uv": known.verifies, "alwaysUv": known.always,
         "bioEnroll": bool(known.fingers), "makeCredUvNotRqd": not known.always,
         "uvAcfg": False, "forcePINChange": known.force, "minPINLength": known.min_pin,
-        "remaining": 128 - len(known.credentials),
+        "remaining": 128 - len(known.credentials), "uvCountSinceLastPinEntry": known.compared,
     }  # fmt: skip
     if seen != wanted:
         wrong = {name: seen[name] for name in seen if seen[name] != wanted[name]}
         raise ViolationError("state", f"6.4: getInfo says {wrong}")
+    if known.lasts:
+        _identified(world, said[25])
+
+
+def _identified(world: CtapWorld, sealed: bytes) -> None:
+    """CTAP 2.2, 6.4: who holds the persistent token finds the same device again."""
+    device = opened(sealed, world.known.lasting, b"encIdentifier")
+    if world.known.device and device != world.known.device:
+        raise ViolationError("state", "6.4: encIdentifier is of another device")
+    world.known = replace(world.known, device=device)
 
 
 def retries(world: CtapWorld, channel: str) -> None:

@@ -11,6 +11,8 @@ from hmac import digest
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.reader import REPORT, Reader
@@ -126,6 +128,14 @@ class Shared:
     def decrypt(self, data: bytes) -> bytes:
         decryptor = Cipher(AES(self._aes), CBC(data[:16])).decryptor()
         return decryptor.update(data[16:]) + decryptor.finalize()
+
+
+def opened(sealed: bytes, token: bytes, info: bytes) -> bytes:
+    """CTAP 2.2, 6.4: what getInfo tells to who holds the persistent token. sealed: initial vector
+    (16) ‖ ciphertext."""
+    key = HKDF(SHA256(), 16, bytes(32), info).derive(token)
+    decryptor = Cipher(AES(key), CBC(sealed[:16])).decryptor()
+    return decryptor.update(sealed[16:]) + decryptor.finalize()
 
 
 def authenticate(key: bytes, message: bytes) -> bytes:

@@ -45,6 +45,7 @@ def with_finger(known: Known, touch: str, blocked: int) -> tuple[Known, int | No
         return known, blocked, False
     if touch == NOBODY:
         return known, CANCELLED, True
+    known = replace(known, compared=known.compared + 1)
     if any(finger == touch for _, finger, _ in known.fingers):
         return replace(known, finger_tries=FINGER_TRIES), None, True
     known = replace(known, finger_tries=known.finger_tries - 1)
@@ -137,4 +138,4 @@ def spent(known: Known) -> Known:
 
 def pin_right(known: Known) -> Known:
     """6.5.5.7.2: all tries are back."""
-    return replace(known, pin_tries=PIN_TRIES, in_a_row=0, finger_tries=FINGER_TRIES)
+    return replace(known, pin_tries=PIN_TRIES, in_a_row=0, finger_tries=FINGER_TRIES, compared=0)

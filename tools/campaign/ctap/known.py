@@ -10,6 +10,7 @@ CHANNELS = "AB"
 # Permissions of a token, 6.5.5.7.
 MC, GA, CM, BE, LBW, ACFG = 1, 2, 4, 8, 16, 32
 ALL = MC | GA | CM | BE | LBW | ACFG
+PCMR = 64  # CTAP 2.2, 6.5.5.7
 
 _S = 1_000_000  # µs
 FIRST_USE_US = 30 * _S  # 6.5.5.7: initial usage time limit
@@ -47,6 +48,9 @@ class KnownCredential:
     public: tuple[bytes, ...]
     protect: int = 1
     blob_key: bytes = b""
+    cred_blob: bytes = b""
+    payment: bool = False
+    secret: bytes = b""  # of hmac-secret, for a verified user, once it was told
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,10 @@ class KnownEnrolment:
 
 @dataclass(frozen=True)
 class Known:
-    """held: the token that the program on each channel has. sensor: its cable is plugged in.
-    lying: a finger lies on the glass. powered: when power came (µs)."""
+    """held: the token that the program on each channel has. lasting: the persistent one that was
+    given, if `lasts` that of now. compared: fingers since the PIN was given. told: who may be told
+    the least length of a PIN. sensor: its cable is plugged in. lying: a finger lies on the glass.
+    powered: when power came (µs)."""
 
     powered: int = 0
     pin: str | None = None
@@ -83,6 +89,11 @@ class Known:
     pin_tries: int = PIN_TRIES
     in_a_row: int = 0
     finger_tries: int = FINGER_TRIES
+    compared: int = 0
+    told: tuple[str, ...] = ()
+    lasting: bytes = b""
+    lasts: bool = False
+    device: bytes = b""  # its identifier, once it was told
     fingers: tuple[tuple[bytes, str, str], ...] = ()  # template, finger, name
     credentials: tuple[KnownCredential, ...] = ()  # oldest first
     blob: bytes = b""
@@ -133,8 +144,12 @@ class Known:
         sequence, enrolment = self.sequence, self.enrolment
         return (
             self.pin, self.min_pin, self.force, self.always, self.pin_tries, self.in_a_row,
-            self.finger_tries, tuple(finger[1:] for finger in self.fingers),
-            tuple((one.party, one.user, one.name, one.protect) for one in self.credentials),
+            self.finger_tries, self.compared, self.told, bool(self.lasting), self.lasts,
+            tuple(finger[1:] for finger in self.fingers),
+            tuple(
+                (one.party, one.user, one.name, one.protect, one.cred_blob, one.payment)
+                for one in self.credentials
+            ),
             self.blob,
             token and (token.permissions, token.party, token.present, token.used),
             tuple(

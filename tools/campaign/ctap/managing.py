@@ -11,12 +11,13 @@ from fido2 import cbor
 from tallystick.tools.campaign.ctap.basics import (
     MANAGE,
     PARTY,
+    SPOILED,
     begun,
     goes_on,
     param,
     still_to_come,
 )
-from tallystick.tools.campaign.ctap.channels import Answer
+from tallystick.tools.campaign.ctap.channels import Answer, authenticate
 from tallystick.tools.campaign.ctap.consent import (
     NO_CREDENTIALS,
     PIN_AUTH_INVALID,
@@ -30,19 +31,26 @@ from tallystick.tools.campaign.ctap.known import (
 from tallystick.tools.campaign.ctap.world import CtapWorld
 from tallystick.tools.campaign.engine.subject import ViolationError
 
+_LOOKS = (1, 2, 4)  # sub-commands: metadata, relying parties, credentials
+
 
 def _managed(
     world: CtapWorld, channel: str, command: int, parameters: dict[int, Any] | None,
-    party: str | None,
+    party: str | None, *, lasting: bool = False,
 ) -> tuple[Answer, Any, int]:  # fmt: skip
     """6.8: (answer, what it says, status that is due so far). party: what it is about, None: all of
-    them."""
+    them. lasting: with the persistent token, which only looks (CTAP 2.2)."""
     world.take_sequence()
     request: dict[int, Any] = {1: command, 3: 2}
     message = bytes((command,))
     if parameters is not None:
         request[2] = parameters
         message += cbor.encode(parameters)
+    if lasting:
+        request[4] = authenticate(world.known.lasting or SPOILED, message)
+        allowed = world.known.lasts and command in _LOOKS
+        answer, said = world.ask(channel, MANAGE, request)
+        return answer, said, 0 if allowed else PIN_AUTH_INVALID
     request[4] = param(world, channel, message)
     held, token = world.held(channel), None
     if held is not None:
@@ -52,9 +60,9 @@ def _managed(
     return answer, said, 0 if allowed else PIN_AUTH_INVALID
 
 
-def metadata(world: CtapWorld, channel: str) -> None:
+def metadata(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:
     """6.8.2."""
-    answer, said, status = _managed(world, channel, 1, None, None)
+    answer, said, status = _managed(world, channel, 1, None, None, lasting=lasting)
     if world.expect("6.8.2", answer, status, asked=False):
         count = len(world.known.credentials)
         if (said[1], said[2]) != (count, 128 - count):
@@ -65,9 +73,9 @@ def _parties(known: Known) -> set[str]:
     return {one.party for one in known.credentials}
 
 
-def parties(world: CtapWorld, channel: str) -> None:
+def parties(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:
     """6.8.3."""
-    answer, said, status = _managed(world, channel, 2, None, None)
+    answer, said, status = _managed(world, channel, 2, None, None, lasting=lasting)
     there = _parties(world.known)
     if not world.expect("6.8.3", answer, status or (0 if there else NO_CREDENTIALS), asked=False):
         return
@@ -75,7 +83,7 @@ def parties(world: CtapWorld, channel: str) -> None:
         raise ViolationError("list", f"6.8.3: {said[5]}, {said[3]}")
     left = tuple(sorted(there - {said[3]["id"]}))
     if left:
-        begun(world, channel, "parties", left, by_token=True)
+        begun(world, channel, "parties", left, by_token=not lasting)
 
 
 def next_party(world: CtapWorld, channel: str) -> None:
@@ -93,10 +101,12 @@ def _take_out(world: CtapWorld, sequence: KnownSequence, found: object) -> None:
     still_to_come(world, sequence, tuple(one for one in sequence.left if one != found))
 
 
-def credentials(world: CtapWorld, channel: str, party: str = PARTY) -> None:
+def credentials(
+    world: CtapWorld, channel: str, party: str = PARTY, *, lasting: bool = False
+) -> None:
     """6.8.4."""
     parameters = {1: sha256(party.encode()).digest()}
-    answer, said, status = _managed(world, channel, 4, parameters, party)
+    answer, said, status = _managed(world, channel, 4, parameters, party, lasting=lasting)
     there = {one.identifier for one in world.known.credentials if one.party == party}
     if not world.expect("6.8.4", answer, status or (0 if there else NO_CREDENTIALS), asked=False):
         return
@@ -105,7 +115,7 @@ def credentials(world: CtapWorld, channel: str, party: str = PARTY) -> None:
         raise ViolationError("list", f"6.8.4: {said[9]} credentials")
     left = tuple(sorted(there - {first}))
     if left:
-        begun(world, channel, "credentials", left, by_token=True)
+        begun(world, channel, "credentials", left, by_token=not lasting)
 
 
 def next_credential(world: CtapWorld, channel: str) -> None:
@@ -117,16 +127,16 @@ def next_credential(world: CtapWorld, channel: str) -> None:
         _take_out(world, sequence, bytes(said[7]["id"]))
 
 
-def delete(world: CtapWorld, channel: str) -> None:
+def delete(world: CtapWorld, channel: str, *, lasting: bool = False) -> None:
     """6.8.5, of the newest one, or of one that there is not."""
     known = world.known
     one = known.credentials[-1] if known.credentials else None
     identifier = one.identifier if one else bytes(50)
     parameters = {2: {"id": identifier, "type": "public-key"}}
     party = one.party if one else PARTY
-    answer, _, status = _managed(world, channel, 6, parameters, party)
+    answer, _, status = _managed(world, channel, 6, parameters, party, lasting=lasting)
     statuses = [status]
-    if one is None:
+    if one is None and not lasting:
         # Nobody says to which relying party a credential belongs that is not there.
         statuses.append(NO_CREDENTIALS)
     if world.expect("6.8.5", answer, *statuses, asked=False):

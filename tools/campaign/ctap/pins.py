@@ -18,11 +18,13 @@ from tallystick.tools.campaign.ctap.consent import (
 from tallystick.tools.campaign.ctap.known import (
     ACFG,
     CM,
+    PCMR,
     PIN_TRIES_IN_A_ROW,
     Known,
     KnownToken,
 )
 from tallystick.tools.campaign.ctap.world import THUMB, CtapWorld
+from tallystick.tools.campaign.engine.subject import ViolationError
 
 
 def _closed(known: Known) -> int | None:
@@ -80,6 +82,23 @@ def pin_token(
         _given(world, channel, shared.decrypt(said[2]), permissions, party, present=False)
 
 
+def lasting_token(world: CtapWorld, channel: str, permissions: int = PCMR, pin: str = PIN) -> None:
+    """CTAP 2.2, 6.5.5.7.2: the persistent one, which comes alone."""
+    world.take_sequence()
+    shared = world.shared(channel)
+    request = {1: 2, 2: 9, 3: PLATFORM_KEY, 6: shared.encrypt(_hash(pin)), 9: permissions}
+    before = world.known
+    answer, said = world.ask(channel, CLIENT_PIN, request)
+    status = 0x40 if permissions != PCMR else _closed(before)
+    if status is None:
+        status = _tried(world, pin) or (PIN_POLICY if before.force else 0)
+    if world.expect("6.5.5.7.2", answer, status, asked=False):
+        value = shared.decrypt(said[2])
+        if before.lasting and (value == before.lasting) != before.lasts:
+            raise ViolationError("token", "6.5.5.7: the persistent token lasts until a new PIN")
+        world.known = replace(world.known, lasting=value, lasts=True)
+
+
 def short_pin(world: CtapWorld, channel: str) -> None:
     """6.5.5.7.2: what can be no PIN's hash. It costs no try, or it counts as a wrong one."""
     world.take_sequence()
@@ -130,7 +149,7 @@ def set_pin(world: CtapWorld, channel: str, pin: str = PIN) -> None:
         return
     short = len(pin) < known.min_pin
     if world.expect("6.5.5.5", answer, PIN_POLICY if short else 0, asked=False):
-        world.known = replace(pin_right(known), pin=pin, force=False)
+        world.known = replace(pin_right(known), pin=pin, force=False, lasts=False)
 
 
 def change_pin(world: CtapWorld, channel: str, old: str, new: str) -> None:
@@ -149,4 +168,4 @@ def change_pin(world: CtapWorld, channel: str, old: str, new: str) -> None:
         if not status and (len(new) < before.min_pin or (before.force and new == before.pin)):
             status = PIN_POLICY
     if world.expect("6.5.5.6", answer, status, asked=False):
-        world.known = replace(world.known, pin=new, force=False, token=None)
+        world.known = replace(world.known, pin=new, force=False, token=None, lasts=False)

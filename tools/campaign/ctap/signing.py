@@ -43,6 +43,7 @@ from tallystick.tools.campaign.ctap.consent import (
     Wish,
     consent,
 )
+from tallystick.tools.campaign.ctap.extensions import granted, questions, told, wishes
 from tallystick.tools.campaign.ctap.known import (
     GA,
     MC,
@@ -107,10 +108,15 @@ def assertion(
     *,
     up: bool = True,
     party: str = PARTY,
+    extended: bool = False,
 ) -> None:
-    """6.2.2."""
+    """6.2.2. extended: with all extensions that tell something."""
     world.take_sequence()
     request: dict[int, Any] = {1: party, 2: HASH}
+    shared = None
+    if extended:
+        shared = world.shared(channel)
+        request[4] = questions(shared)
     options: dict[str, bool] = {} if up else {"up": False}
     if by == "finger":
         options["uv"] = True
@@ -127,6 +133,8 @@ def assertion(
     if not world.expect("6.2.2", answer, *expected.statuses, asked=expected.asked):
         return
     _asserted(world, said, usable[0], expected.flags, len(usable) > 1)
+    if shared is not None:
+        told(said[2], shared, usable[0], verified=bool(expected.flags & UV))
     if said.get(5, 1) != len(usable):
         raise ViolationError("count", f"6.2.2: {said.get(5)} credentials, not {len(usable)}")
     if len(usable) > 1:
@@ -148,9 +156,10 @@ def next_assertion(world: CtapWorld, channel: str) -> None:
 def make(
     world: CtapWorld, channel: str, by: By, touch: str = NOBODY, *, user: bytes = b"",
     excluded: bool = False, party: str = PARTY, protect: int = 1, blob: bool = False,
-    algorithm: int = ES256,
+    algorithm: int = ES256, cred_blob: bytes = b"",
 ) -> None:  # fmt: skip
-    """6.1.2. user: of a resident one; without, it is not kept."""
+    """6.1.2. user: of a resident one; without, it is not kept. cred_blob: with it, all extensions
+    that tell something."""
     world.take_sequence()
     request: dict[int, Any] = {
         1: HASH, 2: {"id": party}, 3: {"id": user or b"x", "name": "name"},
@@ -160,6 +169,10 @@ def make(
     extensions: dict[str, Any] = {} if protect == 1 else {"credProtect": protect}
     if blob:
         extensions["largeBlobKey"] = True
+    shared = None
+    if cred_blob:
+        shared = world.shared(channel)
+        extensions |= wishes(shared, cred_blob)
     if extensions:
         request[6] = extensions
     options = ({"rk": True} if user else {}) | ({"uv": True} if by == "finger" else {})
@@ -187,8 +200,11 @@ def make(
     world.known = replace(expected.known, lying=lying)
     if world.expect("6.1.2", answer, *expected.statuses, asked=expected.asked):
         _signed(world, said[2], party, expected.flags)
+        made = KnownCredential(party, user, "name", b"", (), protect)
+        if shared is not None:
+            made = granted(world.known, said[2], shared, made, cred_blob)
         if user:
-            _kept(world, said, KnownCredential(party, user, "name", b"", (), protect))
+            _kept(world, said, made)
 
 
 def _unspent(before: Known, after: Known) -> KnownToken | None:
@@ -233,6 +249,7 @@ def reset(world: CtapWorld, channel: str, touch: str = NOBODY) -> None:
         known = world.known
         world.known = Known(
             powered=known.powered, blob=NO_BLOB, tokens=known.tokens, held=known.held,
+            lasting=known.lasting,
             sensor=known.sensor, lying=known.lying,
         )  # fmt: skip
 

@@ -93,15 +93,26 @@ def toggle_always(world: CtapWorld, channel: str) -> None:
         world.known = replace(world.known, always=not world.known.always)
 
 
-def minimum(world: CtapWorld, channel: str, length: int | None, *, force: bool) -> None:
+def minimum(
+    world: CtapWorld,
+    channel: str,
+    length: int | None,
+    *,
+    force: bool = False,
+    told: tuple[str, ...] | None = None,
+) -> None:
     """6.11.4."""
     parameters: dict[int, Any] = {} if length is None else {1: length}
     if force:
         parameters[3] = True
+    if told is not None:
+        parameters[2] = list(told)
     answer, status = _configured(world, channel, 3, parameters)
     known = world.known
     if not status:
-        if length is not None and length < known.min_pin:
+        if told is not None and len(told) > 8:
+            status = 0x28
+        elif length is not None and length < known.min_pin:
             status = PIN_POLICY
         elif force and known.pin is None:
             status = 0x35
@@ -110,5 +121,6 @@ def minimum(world: CtapWorld, channel: str, length: int | None, *, force: bool) 
     length = known.min_pin if length is None else length
     forced = known.force or force or (known.pin is not None and len(known.pin) < length)
     world.known = replace(
-        world.known, min_pin=length, force=forced, token=None if forced else world.known.token
-    )
+        world.known, min_pin=length, force=forced, token=None if forced else world.known.token,
+        lasts=known.lasts and not forced, told=known.told if told is None else told,
+    )  # fmt: skip

@@ -27,6 +27,7 @@ _READY_MS = 400
 _GIVES_UP_US = 1_600_000  # after a wrong finger
 _OTHER = 0x7F
 _CANCEL = 0x91
+_PIECE = 256
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,16 @@ class CtapWorld:
     def wait(self, ms: int) -> None:
         self._guarded(lambda: self.reader.run_for(ms))
         self.settle()
+
+    def put_flash(self, address: int, content: bytes) -> None:
+        """Written from outside, while there is no power. A point remembers what was there."""
+        memory = self.reader.flash.memory
+        for at in range(0, len(content), _PIECE):
+            place = slice(address + at, address + at + _PIECE)
+            piece = content[at : at + _PIECE]
+            if memory[place] != piece:
+                self._history.note(place.start, bytes(memory[place]))
+                memory[place] = piece
 
     def plug_sensor(self, *, plugged: bool) -> None:
         if plugged:

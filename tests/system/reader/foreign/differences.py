@@ -23,16 +23,8 @@ _RETRIES = Difference(
     "all of its eight tries.",
     "6.5.5.2",
 )
-_PARTIES = Difference(
-    "minPinLengthRPIDs is taken, because getInfo has the option setMinPINLength.",
-    "That parameter belongs to the extension minPinLength, which getInfo does not list: the "
-    "parameter must not be used then.",
-    "6.11.4, 12.4",
-)
 
 PYTHON_FIDO2 = {
     "test_clientpin.test_set_and_reset[PinProtocolV1]": _RETRIES,
     "test_clientpin.test_set_and_reset[PinProtocolV2]": _RETRIES,
-    "test_config.test_min_pin_length[PinProtocolV1]": _PARTIES,
-    "test_config.test_min_pin_length[PinProtocolV2]": _PARTIES,
 }

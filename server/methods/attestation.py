@@ -1,0 +1,116 @@
+"""Who vouches for a security key: the roots that a firm has named, or the FIDO metadata.
+
+WebAuthn level 2, 7.1 steps 19 to 21; 8.2.1 (certificates of packed attestations). An attestation
+that leads to nobody says what the key says of itself, and proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding
+from fido2.attestation.base import Attestation, InvalidData, UnsupportedType
+from fido2.attestation.base import InvalidSignature as BadAttestation
+from fido2.webauthn import AttestationObject
+from webauthn.helpers import base64url_to_bytes
+from webauthn.helpers.exceptions import InvalidCertificateChain
+from webauthn.helpers.validate_certificate_chain import validate_certificate_chain
+
+from tallystick.common.reader_identity import development_root
+from tallystick.server.accounts.key_metadata import KeyMetadata
+from tallystick.server.accounts.policy import FirmPolicy, KeyTrust
+
+_FORMATS = ("packed", "fido-u2f")
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """by: who vouches for the key. hardware: its private keys are kept in hardware, says one of
+    them. why: the first thing that speaks against it, a word of `signing_in.words`."""
+
+    by: frozenset[KeyTrust] = frozenset()
+    hardware: bool = False
+    why: str = ""
+
+
+def judge(
+    response: dict[str, Any], policy: FirmPolicy, metadata: KeyMetadata | None, now: float
+) -> Vouched:
+    """Of a registration whose other parts are checked. now: seconds since 1970."""
+    attestation = AttestationObject(base64url_to_bytes(response["response"]["attestationObject"]))
+    client_data = base64url_to_bytes(response["response"]["clientDataJSON"])
+    chain = _chain(attestation, sha256(client_data).digest())
+    if not chain:
+        return Vouched(why="no-attestation")
+    by, hardware, why = set(), False, "unknown-root"
+    if policy.key_roots and _leads_to(chain, _pem(policy.key_roots)):
+        by.add(KeyTrust.ROOTS)
+        hardware = not _leads_to(chain, [_development()])
+    if metadata is not None:
+        credential = attestation.auth_data.credential_data
+        assert credential is not None  # as it was checked
+        model = metadata.models.get(str(credential.aaguid))
+        if metadata.old(now):
+            why = "metadata-old"
+        elif model is not None and model.trouble:
+            return Vouched(why="model-broken")
+        elif model is None:
+            why = "model-unknown"
+        elif _leads_to(chain, [_to_pem(one) for one in model.roots]):
+            by.add(KeyTrust.METADATA)
+            hardware = hardware or model.hardware
+    elif KeyTrust.METADATA in policy.key_trust:
+        why = "no-metadata"
+    return Vouched(frozenset(by), hardware, "" if by else why)
+
+
+def refused(vouched: Vouched, policy: FirmPolicy, aaguid: str) -> str:
+    """Why the policy does not take a key, a word of `signing_in.words`; "" when it does."""
+    if not policy.key_trust:
+        return ""
+    if not vouched.by & policy.key_trust:
+        return vouched.why or "unknown-root"
+    if policy.key_models and aaguid not in policy.key_models:
+        return "other-model"
+    return ""
+
+
+def _chain(attestation: AttestationObject, client_data_hash: bytes) -> list[bytes]:
+    """DER certificates, the key's first; empty when it attests nothing that can be followed."""
+    if attestation.fmt not in _FORMATS:
+        return []
+    try:
+        kind = Attestation.for_type(attestation.fmt)()
+        result = kind.verify(attestation.att_stmt, attestation.auth_data, client_data_hash)
+    except (BadAttestation, InvalidData, UnsupportedType, InvalidSignature):
+        return []
+    return [bytes(one) for one in result.trust_path or ()]
+
+
+def _leads_to(chain: list[bytes], roots: list[bytes]) -> bool:
+    """roots: PEM. The metadata may name the key's own certificate instead of what signed it."""
+    if not roots:
+        return False
+    if _to_pem(chain[0]) in roots:
+        return True
+    try:
+        return validate_certificate_chain(x5c=chain, pem_root_certs_bytes=roots)
+    except InvalidCertificateChain:
+        return False
+
+
+def _pem(text: str) -> list[bytes]:
+    certificates = x509.load_pem_x509_certificates(text.encode())
+    return [one.public_bytes(Encoding.PEM) for one in certificates]
+
+
+def _to_pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+
+
+def _development() -> bytes:
+    return development_root().public_bytes(Encoding.PEM)

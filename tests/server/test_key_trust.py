@@ -1,0 +1,344 @@
+"""Keys that a firm takes, and those it does not: roots, models, the FIDO Alliance's metadata."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import ValidationError
+from sqlalchemy import select
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.reader_identity import AAGUID, ReaderIdentity, development_root
+from tallystick.server.accounts import factors, key_metadata
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.serving.running import running_in_thread
+from tallystick.server.settings import settings_from
+from tallystick.server.store.models_login import SessionRow
+from tallystick.server.store.opened import opened
+from tests.server.portal_driver import Browser, Portal
+from tests.server.soft_key import OTHER_MODEL, Maker, SoftKey
+
+MAKER, STRANGER = Maker(), Maker("Somebody's root")
+MODEL = str(AAGUID)
+
+
+def origin(browser: Browser) -> str:
+    """As the server says it."""
+    return browser.origin.replace("127.0.0.1", "localhost")
+
+
+def enrol(browser: Browser, key: SoftKey) -> Browser:
+    browser.get("/enrol/webauthn").post("/enrol/webauthn", label="Key")
+    options = html.unescape(re.search(r'data-options="(.*?)"', browser.page.text).group(1))
+    answer = key.create(json.loads(options), origin(browser))
+    return browser.post("/enrol/webauthn/new/confirm", response=answer)
+
+
+def sign_in(portal: Portal, key: SoftKey, number: str) -> Browser:
+    browser = Browser(portal.url).sign_in("ann")
+    if "data-options" not in browser.page.text:
+        browser.post(f"/second/webauthn/{number}/ask")
+    options = html.unescape(re.search(r'data-options="(.*?)"', browser.page.text).group(1))
+    answer = key.get(json.loads(options), origin(browser))
+    return browser.post(f"/second/webauthn/{number}", response=answer)
+
+
+def amr(portal: Portal) -> list[set[str]]:
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        rows = connection.execute(select(SessionRow.amr).order_by(SessionRow.created_at))
+        return [set(row.amr.split(",")) for row in rows]
+
+
+def number_of(portal: Portal) -> str:
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        return str(factors.of_person(connection, 1)[-1].id)
+
+
+@pytest.fixture
+def ann(portal: Portal) -> Browser:
+    portal.person("ann")
+    return Browser(portal.url).sign_in("ann")
+
+
+OF_THE_BATCH = {"key_trust": ["roots"], "key_roots": MAKER.pem}
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (STRANGER.key_of(AAGUID), "Nobody whom your firm trusts"),
+        (replace(MAKER.key_of(AAGUID), fmt="none"), "does not say who made it"),
+        (SoftKey(AAGUID), "does not say who made it"),  # it attests itself
+        (MAKER.key_of(AAGUID, certified=OTHER_MODEL), "does not say who made it"),
+        (MAKER.key_of(OTHER_MODEL), "of a model that your firm does not use"),
+        (MAKER.key_of(AAGUID, days=30), "Nobody whom your firm trusts"),  # its certificate is over
+    ],
+    ids=["other root", "none", "itself", "claims another model", "other model", "certificate over"],
+)  # fmt: skip
+def test_a_key_that_is_refused_and_why(
+    portal: Portal, ann: Browser, key: SoftKey, why: str
+) -> None:
+    portal.policy(**OF_THE_BATCH, key_models=[MODEL])
+    enrol(ann, key)
+    assert ann.page.status_code == 403 and why in ann.problem
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        assert factors.of_person(connection, 1) == []
+    portal.person("boss", "administrator")
+    boss = Browser(portal.url).sign_in("boss")
+    portal.enrol_totp(boss)
+    assert "was refused a security key" in boss.get("/audit").page.text
+
+
+def test_a_key_of_the_batch_is_taken_and_is_hardware(portal: Portal, ann: Browser) -> None:
+    portal.policy(**OF_THE_BATCH, key_models=[MODEL.upper()])
+    key = MAKER.key_of(AAGUID)
+    assert "is enrolled" in enrol(ann, key).page.text
+    sign_in(portal, key, number_of(portal))
+    assert amr(portal)[-1] == {"pwd", "hwk", "user", "mfa"}
+
+
+@pytest.mark.parametrize("key", [SoftKey(AAGUID), STRANGER.key_of(AAGUID)])
+def test_a_key_that_nobody_vouches_for_is_not_called_hardware(
+    portal: Portal, ann: Browser, key: SoftKey
+) -> None:
+    assert "is enrolled" in enrol(ann, key).page.text
+    sign_in(portal, key, number_of(portal))
+    assert amr(portal)[-1] == {"pwd", "pop", "user", "mfa"}
+    assert all("hwk" not in one for one in amr(portal))
+
+
+def test_the_published_development_batch_is_not_called_hardware(
+    portal: Portal, ann: Browser
+) -> None:
+    root = development_root().public_bytes(Encoding.PEM).decode()
+    portal.policy(key_trust=["roots"], key_roots=root)
+    identity = ReaderIdentity.development("TR00000001")
+    number = int.from_bytes(identity.key.reveal(), "big")
+    batch = ec.derive_private_key(number, ec.SECP256R1())
+    certificate = x509.load_der_x509_certificate(identity.certificate)
+    assert "is enrolled" in enrol(ann, SoftKey(AAGUID, batch, certificate)).page.text
+    assert all("hwk" not in one for one in amr(portal))
+
+
+def test_a_key_of_before_the_rule_does_not_sign_in_any_more(portal: Portal, ann: Browser) -> None:
+    key = STRANGER.key_of(AAGUID)
+    enrol(ann, key)
+    number = number_of(portal)
+    portal.policy(**OF_THE_BATCH)
+    browser = sign_in(portal, key, number)
+    assert browser.page.status_code == 403 and "nobody did for this one" in browser.problem
+    portal.policy(key_trust=[], key_roots="")
+    assert sign_in(portal, key, number).heading == "You are signed in"
+
+
+# -- the policy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key_trust": ["roots"]},
+        {"key_trust": ["somebody"]},
+        {"key_models": [MODEL]},
+        {"key_trust": ["metadata"], "key_models": ["not an AAGUID"]},
+        {"key_trust": ["metadata"], "key_models": [7]},
+        {"key_trust": ["metadata"], "key_models": 7},
+        {"key_roots": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+        {"key_roots": "no certificate"},
+        {"key_roots": MAKER.pem * 100},
+    ],
+)
+def test_a_policy_that_cannot_be_kept_is_refused(fields: dict) -> None:
+    with pytest.raises(ValidationError):
+        FirmPolicy.model_validate(fields)
+
+
+def test_a_policy_of_before_and_one_with_all_of_it_are_read() -> None:
+    assert FirmPolicy.model_validate_json("{}").key_trust == frozenset()
+    text = f"{MODEL.upper()},\n {OTHER_MODEL}"
+    policy = FirmPolicy.model_validate(OF_THE_BATCH | {"key_models": text})
+    assert policy.key_models == (str(OTHER_MODEL), MODEL)
+    assert FirmPolicy.model_validate_json(policy.model_dump_json()) == policy
+
+
+def test_the_policy_page_takes_them(portal: Portal) -> None:
+    portal.person("boss", "administrator")
+    boss = Browser(portal.url).sign_in("boss")
+    portal.enrol_totp(boss)
+    boss.get("/policy")
+    fields = dict(
+        re.findall(r'<input [^>]*name="([\w.]+)" type="\w+" value="([^"]*)"', boss.page.text)
+    )
+    fields |= {"methods.webauthn": "yes", "methods.totp": "yes", "lockout_lifted_by.support": "yes"}
+    wrong = fields | {"key_trust.roots": "yes", "key_roots": "", "key_models": MODEL}
+    boss.post("/policy", **wrong)
+    assert boss.page.status_code == 422 and "names no certificate" in boss.problem
+    assert MODEL in boss.page.text  # what was typed is there still
+    boss.post("/policy", **(wrong | {"key_roots": MAKER.pem}))
+    assert "The new policy is in force." in boss.page.text
+    assert "BEGIN CERTIFICATE" in boss.page.text
+
+
+# -- the FIDO Alliance's metadata ----------------------------------------------------------------
+
+
+_SIGNING = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class Alliance(Maker):
+    """Signs metadata."""
+
+    def blob(
+        self,
+        *entries: dict,
+        signer: str = key_metadata.SIGNER,
+        days: int = 4000,
+        spoil: bool = False,
+        update: str = "2027-02-01",
+    ) -> bytes:
+        names = x509.SubjectAlternativeName([x509.DNSName(signer)])
+        subject = self.root.subject
+        leaf = self.issue(subject, _SIGNING, names, days=days).public_bytes(Encoding.DER)
+        head = {"alg": "RS256", "typ": "JWT", "x5c": [base64.b64encode(leaf).decode()]}
+        payload = {"legalHeader": "", "no": 1, "nextUpdate": update, "entries": list(entries)}
+        parts = [_url(json.dumps(part).encode()) for part in (head, payload)]
+        signature = _SIGNING.sign(b".".join(parts), PKCS1v15(), hashes.SHA256())
+        if spoil:
+            parts[1] = _url(json.dumps(payload | {"no": 2}).encode())
+        return b".".join((*parts, _url(signature)))
+
+
+def _url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+ALLIANCE = Alliance("Alliance's root")
+
+
+def entry(
+    maker: Maker, model: str = MODEL, status: str = "FIDO_CERTIFIED", protection: str = "hardware"
+) -> dict:
+    root = base64.b64encode(maker.root.public_bytes(Encoding.DER)).decode()
+    return {
+        "aaguid": model,
+        "statusReports": [{"status": status, "effectiveDate": "2026-01-01"}],
+        "timeOfLastStatusChange": "2026-01-01",
+        "metadataStatement": {
+            "aaguid": model, "description": "Key", "authenticatorVersion": 1,
+            "protocolFamily": "fido2", "schema": 3, "upv": [{"major": 1, "minor": 1}],
+            "authenticationAlgorithms": ["secp256r1_ecdsa_sha256_raw"],
+            "publicKeyAlgAndEncodings": ["cose"], "attestationTypes": ["basic_full"],
+            "userVerificationDetails": [[{"userVerificationMethod": "fingerprint_internal"}]],
+            "keyProtection": [protection], "matcherProtection": ["on_chip"],
+            "attachmentHint": ["external"], "tcDisplay": [],
+            "attestationRootCertificates": [root],
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Writes a metadata file and its root. → (file, root)"""
+
+    def write(blob: bytes, root: Maker = ALLIANCE):
+        (tmp_path / "blob.jwt").write_bytes(blob)
+        (tmp_path / "root.pem").write_text(root.pem)
+        return tmp_path / "blob.jwt", tmp_path / "root.pem"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("blob", "why"),
+    [
+        (ALLIANCE.blob(entry(MAKER), spoil=True), "signature"),
+        (STRANGER and Alliance("Other").blob(entry(MAKER)), "signature"),
+        (ALLIANCE.blob(entry(MAKER), signer="shop.example"), "not signed by"),
+        (ALLIANCE.blob(entry(MAKER), days=1), "not valid today"),
+        (b"", ""),
+        (b"a.b.c", ""),
+        (b"\xff\xfe.\x00", ""),
+        (b"e30.e30.e30", ""),
+        (ALLIANCE.blob({"statusReports": 7, "timeOfLastStatusChange": "never"}), ""),
+    ],
+)
+def test_metadata_that_cannot_be_believed(files, clock, blob: bytes, why: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        key_metadata.load(*files(blob), clock())
+    assert "cannot be believed" in str(refused.value) and why in str(refused.value)
+
+
+def test_the_variables_belong_together(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("TALLY_SERVER_KEY_METADATA", str(tmp_path / "blob"))
+    with pytest.raises(BadInputError, match="belong together"):
+        settings_from(f"sqlite:///{tmp_path / 'db'}")
+    monkeypatch.setenv("TALLY_SERVER_KEY_METADATA_ROOT", str(tmp_path / "root"))
+    assert settings_from(f"sqlite:///{tmp_path / 'db'}").key_metadata is not None
+
+
+@pytest.fixture
+def listed(settings, clock, tmp_path, files):
+    """A server with metadata. → a function of its entries"""
+    running = []
+
+    def start(*entries: dict, update: str = "2027-02-01") -> Portal:
+        mine = replace(settings, key_metadata=files(ALLIANCE.blob(*entries, update=update)))
+        server = running_in_thread(mine)
+        running.append(server)
+        url = server.__enter__()
+        portal = Portal(url.replace("127.0.0.1", "localhost"), mine, clock, tmp_path)
+        portal.policy(key_trust=["metadata"])
+        portal.person("ann")
+        return portal
+
+    yield start
+    Browser.close_all()
+    for server in running:
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("protection", ["hardware", "software"])
+def test_a_listed_key_is_taken_and_is_hardware_when_the_list_says_so(listed, protection) -> None:
+    portal = listed(entry(MAKER, protection=protection))
+    ann = Browser(portal.url).sign_in("ann")
+    assert "is enrolled" in enrol(ann, MAKER.key_of(AAGUID)).page.text
+    assert ("hwk" in amr(portal)[-1]) is (protection == "hardware")
+
+
+@pytest.mark.parametrize(
+    ("one", "key", "why"),
+    [
+        (entry(MAKER, status="REVOKED"), MAKER.key_of(AAGUID), "can be broken"),
+        (entry(MAKER, status="USER_VERIFICATION_BYPASS"), MAKER.key_of(AAGUID), "can be broken"),
+        (entry(MAKER), MAKER.key_of(OTHER_MODEL), "does not have keys of this model"),
+        (entry(MAKER), STRANGER.key_of(AAGUID), "Nobody whom your firm trusts"),
+        (entry(MAKER), SoftKey(AAGUID), "does not say who made it"),
+    ],
+)
+def test_a_key_that_the_list_does_not_vouch_for(listed, one: dict, key: SoftKey, why: str) -> None:
+    portal = listed(one)
+    ann = enrol(Browser(portal.url).sign_in("ann"), key)
+    assert ann.page.status_code == 403 and why in ann.problem
+
+
+def test_an_old_list_vouches_for_nobody(listed, clock) -> None:
+    today = datetime.fromtimestamp(clock(), UTC).date()
+    portal = listed(entry(MAKER), update=str(today - timedelta(days=1)))
+    ann = enrol(Browser(portal.url).sign_in("ann"), MAKER.key_of(AAGUID))
+    assert "out of date" in ann.problem
+
+
+def test_a_server_without_a_list_says_so(portal: Portal, ann: Browser) -> None:
+    portal.policy(key_trust=["metadata"])
+    assert "has no list of keys" in enrol(ann, MAKER.key_of(AAGUID)).problem

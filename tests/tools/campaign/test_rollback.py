@@ -1,0 +1,116 @@
+"""Old copies of the reader's flash and sensor: a sample of what `tally campaign rollback` does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner
+
+from tallystick.cli import tally
+from tallystick.emulator.interpreter import resident
+from tallystick.tools.campaign.commands.zoo import hunt
+from tallystick.tools.campaign.ctap.basics import PIN, WRONG_PIN
+from tallystick.tools.campaign.ctap.world import INDEX, STRANGER, THUMB
+from tallystick.tools.campaign.engine.subject import ViolationError, image_under_test
+from tallystick.tools.campaign.rollback.animals import ANIMALS
+from tallystick.tools.campaign.rollback.run import RollbackTally, rob
+from tallystick.tools.campaign.rollback.thief import Thief
+
+WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
+QUICK = [animal.name for animal in ANIMALS[:2]]
+LAST = 5  # number of the owner's last copy; 2: with the finger that was removed
+
+
+@pytest.fixture(scope="module")
+def robbed() -> Iterator[Thief]:
+    with resident.enabled():
+        thief = Thief(image_under_test("reader", "pico2", None, readable=True))
+        yield thief
+        thief.close()
+
+
+@pytest.fixture
+def thief(robbed: Thief) -> Thief:
+    robbed.begin()
+    return robbed
+
+
+@pytest.mark.campaign
+def test_thieves_gain_nothing(thief: Thief) -> None:
+    count = 400 if WHOLE else 6
+    result = RollbackTally()
+    for seed in range(count):
+        rob(thief, seed, result)
+    assert not result.found and result.violations == 0
+    assert result.write_backs > 5 * count and result.wrong_pins + result.wrong_fingers > count
+
+
+def test_eight_wrong_pins_are_all_whatever_is_written_back(thief: Thief) -> None:
+    for _ in range(12):
+        thief.try_pin(WRONG_PIN)
+        thief.write_back(LAST, flash=True, sensor=False)
+    assert thief.gained.wrong_pins == 8
+
+
+def test_five_wrong_fingers_are_all_whatever_is_written_back(thief: Thief) -> None:
+    for n in range(8):
+        thief.try_finger(STRANGER)
+        if n & 1:
+            thief.copy()
+        thief.write_back(-1 if n & 1 else LAST, flash=True, sensor=False)
+    assert thief.gained.wrong_fingers <= 5
+
+
+@pytest.mark.parametrize("number", range(LAST))
+def test_a_copy_from_before_a_change_of_pin_is_not_believed(thief: Thief, number: int) -> None:
+    thief.write_back(number, flash=True, sensor=True)
+    thief.try_pin(PIN)
+    for finger in (INDEX, THUMB):
+        thief.try_finger(finger)
+    assert thief.gained.wrong_pins == 0
+
+
+def test_a_removed_finger_does_not_come_back_with_the_sensors_memory(thief: Thief) -> None:
+    thief.write_back(2, flash=False, sensor=True)
+    thief.try_finger(INDEX)
+    assert thief.gained.wrong_fingers == 1
+
+
+def test_the_owners_finger_is_still_taken(thief: Thief) -> None:
+    thief.write_back(LAST, flash=True, sensor=True)
+    with pytest.raises(ViolationError, match="thumb is taken"):
+        thief.try_finger(THUMB)
+
+
+@pytest.mark.parametrize("pulse", range(4))
+def test_power_that_goes_while_a_bit_is_burnt_tells_nothing_and_gives_nothing(
+    thief: Thief, pulse: int
+) -> None:
+    for _ in range(12):
+        thief.cut_at(pulse)
+        thief.try_pin(WRONG_PIN)
+        thief.write_back(LAST, flash=True, sensor=False)
+    thief.cut_at(99)
+    for _ in range(12):
+        thief.try_pin(WRONG_PIN)
+        thief.write_back(LAST, flash=True, sensor=False)
+    assert thief.gained.wrong_pins <= 8
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name)
+def test_each_broken_reader_is_caught(animal: object) -> None:
+    if not WHOLE and animal.name not in QUICK:  # type: ignore[attr-defined]
+        pytest.skip("make campaign hunts all of them")
+    assert hunt(animal).caught  # type: ignore[arg-type]
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(
+        tally, ["campaign", "rollback", "--write-backs", "1", "--jobs", "1", "--json"]
+    )
+    said = json.loads(done.output)
+    assert done.exit_code == 0 and said["violations"] == 0 and said["write_backs"] >= 1

@@ -25,6 +25,11 @@ COMMANDS = {
         "ctap",
         "Every command of the reader, in every order.",
     ),
+    "mutants": (
+        f"{_HERE}.mutants.command",
+        "mutants",
+        "Every small mistake in firmware and guards: noticed?",
+    ),
     "wear": (
         f"{_HERE}.commands.wear",
         "wear",

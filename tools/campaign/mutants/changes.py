@@ -52,9 +52,9 @@ def instead(node: ast.expr) -> Iterator[ast.expr]:
         case ast.BinOp() if type(node.op) in OPERATORS and not _is_text(node):
             yield ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
         case ast.Constant():
-            yield from map(ast.Constant, _constants(node.value))
-        case ast.Subscript(slice=ast.Slice()):
-            yield from _other_slices(node, node.slice)
+            yield from (ast.Constant(value) for value in _constants(node.value))
+        case ast.Subscript(slice=ast.Slice() as there):
+            yield from _other_slices(node, there)
         case ast.Call(func=ast.Name(id="range")) if not isinstance(node.args[-1], ast.Constant):
             one_less = ast.BinOp(node.args[-1], ast.Sub(), ast.Constant(1))
             if len(node.args) < 3:
@@ -70,7 +70,7 @@ def _is_text(node: ast.BinOp) -> bool:
     )
 
 
-def _constants(value: object) -> Iterator[object]:
+def _constants(value: object) -> Iterator[int | float | str]:
     match value:
         case bool():
             yield not value

@@ -173,7 +173,8 @@ def _finish(counts: dict[str, Any], as_json: bool) -> None:
         if row["left"] < row["mutants"]:
             console.print(
                 f"{file:<40} {row['mutants']:5} mutants {row['killed']:5} killed "
-                f"{row['equivalent']:4} equivalent {row['survived']:4} survived {row['left']:5} left"
+                f"{row['equivalent']:4} equivalent {row['survived']:4} survived "
+                f"{row['left']:5} left"
             )
     console.print(
         f"{counts['mutants']} mutants: {counts['killed']} killed, {counts['equivalent']} "

@@ -87,6 +87,6 @@ def digest(root: Path) -> str:
     found = hashlib.sha256()
     for name in listing(root):
         path = root / name
-        content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
+        content = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
         found.update(f"{name}\0{len(content)}\0".encode() + content)
     return found.hexdigest()

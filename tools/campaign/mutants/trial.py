@@ -59,14 +59,14 @@ def _apart(request: dict[str, Any]) -> dict[str, str]:
         finally:
             os._exit(code)
     os.close(writer)
-    code = _wait(child, request["seconds"])
+    ended = _wait(child, request["seconds"])
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what it has started, and left
     with os.fdopen(reader, "rb") as pipe:
         by = pipe.read().decode("utf-8", "replace")
-    if code is None:
+    if ended is None:
         return {"end": "time", "by": "it does not end"}
-    if code in (_PASSED, _NOTHING):
+    if ended in (_PASSED, _NOTHING):
         return {"end": "passed", "by": ""}
     return {"end": "failed", "by": by or "its process ended"}
 

@@ -60,7 +60,7 @@ def killed_at(card, ins, provision, **plan):
     card.power_on()
 
 
-# -- a run that goes on ----------------------------------------------------------------------------
+# -- a run that goes on --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ins", [PUT_KEY, PUT, CALCULATE])
@@ -143,7 +143,7 @@ def test_a_stopped_reseeding_withdraws_the_old_seed_once(memory_card, registry, 
     assert "withdraw" not in registry.calls
 
 
-# -- what is refused before anything is written ----------------------------------------------------
+# -- what is refused before anything is written --------------------------------------------------
 
 
 def test_a_card_that_was_wiped_for_good(memory_card, registry, journal, provision):
@@ -195,8 +195,14 @@ def test_the_registrar_of_a_foreign_registration_is_named(memory_card, registry,
 
 @pytest.mark.parametrize(
     ("wanted", "taken"),
-    [((0, 1, 0), True), ((0, 0, 9), True), ((0, 1, 1), False), ((0, 2, 0), False), ((1, 0, 0), False)],
-)  # fmt: skip
+    [
+        ((0, 1, 0), True),
+        ((0, 0, 9), True),
+        ((0, 1, 1), False),
+        ((0, 2, 0), False),
+        ((1, 0, 0), False),
+    ],
+)
 def test_the_oldest_firmware_that_is_taken(memory_card, provision, wanted, taken):
     assert memory_card.version[:3] == bytes((0, 1, 0))
     if taken:
@@ -207,7 +213,7 @@ def test_the_oldest_firmware_that_is_taken(memory_card, provision, wanted, taken
         assert memory_card.kvn == 0xFF
 
 
-# -- keys ------------------------------------------------------------------------------------------
+# -- keys ----------------------------------------------------------------------------------------
 
 
 def two_masters():
@@ -285,7 +291,7 @@ def test_a_card_whose_new_keys_are_others(memory_card, registry, provision):
     assert not memory_card.seed and not registry.seeds
 
 
-# -- codes -----------------------------------------------------------------------------------------
+# -- codes ---------------------------------------------------------------------------------------
 
 
 def test_each_of_the_two_codes_counts(memory_card, registry, provision):
@@ -369,7 +375,7 @@ def test_a_full_card_of_another_kind_of_refusal_is_not_reset(memory_card, regist
     assert 0x04 not in {command[1] for command in memory_card.commands}
 
 
-# -- secrets are forgotten -------------------------------------------------------------------------
+# -- secrets are forgotten -----------------------------------------------------------------------
 
 
 class Kept:
@@ -441,7 +447,7 @@ def test_a_closed_channel_sends_nothing(memory_card, link, custody):
     assert len(memory_card.commands) == before
 
 
-# -- the line --------------------------------------------------------------------------------------
+# -- the line ------------------------------------------------------------------------------------
 
 
 def test_how_often_a_lost_answer_is_tried(memory_card, registry, journal, provision, monkeypatch):

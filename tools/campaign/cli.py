@@ -30,6 +30,11 @@ COMMANDS = {
         "mutants",
         "Every small mistake in firmware and guards: noticed?",
     ),
+    "refusals": (
+        f"{_HERE}.mutants.refusals",
+        "refusals_command",
+        "Refusals of the guards that no test executes.",
+    ),
     "wear": (
         f"{_HERE}.commands.wear",
         "wear",

@@ -37,7 +37,7 @@ def changed(update: Update, **change: object) -> Update:
     return Update(header, plain + SigningKey.development().sign(plain), update.file_system)
 
 
-# -- over the wire -----------------------------------------------------------------------------------
+# -- over the wire -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_session_keys_are_forgotten_after_an_update(firm, line, monkeypatch)
     assert not any(any(vars(channel._keys).values()) for channel in made)
 
 
-# -- to a board --------------------------------------------------------------------------------------
+# -- to a board ----------------------------------------------------------------------------------
 
 
 class Board:
@@ -163,7 +163,10 @@ def test_a_wrong_board_and_the_word_for_it(job):
 
 @pytest.mark.parametrize(
     ("held", "has_been"),
-    [(header(0, "pico2_card"), "a card on pico2_card"), (header(0, BOARD, "reader"), "a reader on")],
+    [
+        (header(0, "pico2_card"), "a card on pico2_card"),
+        (header(0, BOARD, "reader"), "a reader on"),
+    ],
 )
 @pytest.mark.parametrize("other_slot", [(), (header(0),)])
 def test_a_board_that_has_been_another_device(job, held, has_been, other_slot):

@@ -61,7 +61,7 @@ def test_any_file_of_the_folder_names_it(folder, name):
     assert verify(folder / name, trusted=KEY.public).path == folder
 
 
-# -- the update's header against the manifest -------------------------------------------------------
+# -- the update's header against the manifest ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_an_update_whose_header_was_changed_after_it_was_signed(folder):
         verify(folder, trusted=KEY.public)
 
 
-# -- files that changed since ------------------------------------------------------------------------
+# -- files that changed since --------------------------------------------------------------------
 
 
 def test_a_file_that_changed_since_it_was_verified(folder, built):
@@ -143,7 +143,7 @@ def test_a_changed_file_is_named(folder):
         verify(folder, trusted=KEY.public)
 
 
-# -- names, and the manifest's form -----------------------------------------------------------------
+# -- names, and the manifest's form --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["../card.bin", "/etc/hostname", "a/b", ".", "..", "", "a/../b"])
@@ -154,7 +154,7 @@ def test_a_path_in_a_name(folder, name):
         manifest["outputs"][name] = {"size": 0, "sha256": "00"}
 
     signed_anew(folder, add)
-    with pytest.raises(BadInputError, match="malformed|is missing"):
+    with pytest.raises(BadInputError, match=r"malformed|is missing"):
         verify(folder, trusted=KEY.public)
 
 
@@ -203,7 +203,7 @@ def test_a_manifest_that_is_none(folder, text):
         verify(folder, trusted=KEY.public)
 
 
-# -- signatures ---------------------------------------------------------------------------------------
+# -- signatures ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "no hex", "00" * 64, "00" * 63, "\xff" * 128])

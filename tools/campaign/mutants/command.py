@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,8 +22,6 @@ from tallystick.tools.campaign.mutants.hunt import Hunter
 from tallystick.tools.campaign.mutants.mutant import Mutant
 from tallystick.tools.campaign.mutants.results import Result, Results, report
 from tallystick.tools.campaign.mutants.tree import Tree, digest
-
-KEPT = Path("build/mutants")
 
 
 @click.command()
@@ -50,7 +47,7 @@ def mutants(
     Exit status 0 only when no mutant survived. Ctrl-C stops; the same command goes on from there.
     """
     if mapped:
-        if not contexts.record(KEPT / "map", mapped, scope.ROOT):
+        if not contexts.record(scope.MAP, mapped, scope.ROOT, jobs):
             raise SystemExit(ExitCode.FAILED)
         return
     found = [
@@ -64,7 +61,7 @@ def mutants(
         for mutant in found:
             out().print(_line(mutant.row()), markup=False)
         return
-    results = Results(KEPT / "results.jsonl", digest(scope.ROOT))
+    results = Results(scope.KEPT / "results.jsonl", digest(scope.ROOT))
     todo = _chosen(found, results, seed, again=again)
     for mutant in todo:
         if mutant.key in equivalents.reasons:
@@ -107,8 +104,8 @@ def _hunt(
         return False
     known = contexts.Contexts()
     if any(not mutant.file.startswith("firmware/") for mutant in todo):
-        known = contexts.Contexts.load(KEPT / "map")
-    executed = cache(lambda board: cuts.lines(board, KEPT / f"scenarios-{board}.json"))
+        known = contexts.Contexts.load(scope.MAP)
+    executed = cache(lambda board: cuts.lines(board, scope.KEPT / f"scenarios-{board}.json"))
     for board in {cuts.board_of(one.file) for one in todo if one.file.startswith("firmware/")}:
         executed(board)
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()

@@ -46,9 +46,11 @@ class Contexts:
         return sorted(found, key=lambda test: (self.seconds[test], test))
 
 
-def record(folder: Path, tests: tuple[str, ...], root: Path) -> bool:
+def record(folder: Path, tests: tuple[str, ...], root: Path, jobs: int = 1) -> bool:
     """Runs tests, and notes what each of them executes. → whether all of them passed; those that
-    did not are left out of the map."""
+    did not are left out of the map. jobs: 0: as many as there are processors."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", recorder.__name__, *tests]
+    if jobs != 1:  # a module's tests stay together: its file is written by one process
+        command += ["-n", str(jobs or "auto"), "--dist", "loadfile"]
     environment = {**os.environ, recorder.ENVIRONMENT: str(folder.resolve())}
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode == 0

@@ -7,6 +7,8 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 
 ROOT = Path(__file__).resolve().parents[3]
+KEPT = Path("build/mutants")
+MAP = KEPT / "map"
 
 FIRMWARE = (
     "firmware/card",

@@ -16,9 +16,11 @@ from tallystick.tools.campaign.mutants import recorder
 
 @dataclass
 class Contexts:
-    """`seconds`: of each test; `by_line`: (file, line) → tests."""
+    """`seconds`: of each test; `breadth`: how many lines it executes; `by_line`: (file, line) →
+    tests."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    breadth: dict[str, int] = field(default_factory=dict)
     by_line: dict[tuple[str, int], set[str]] = field(default_factory=dict)
 
     @classmethod
@@ -28,6 +30,7 @@ class Contexts:
         for path in sorted(folder.glob("*.json")):
             for test, row in json.loads(path.read_text(encoding="utf-8"))["tests"].items():
                 found.seconds[test] = row["seconds"]
+                found.breadth[test] = sum(map(len, row["lines"].values()))
                 for file, lines in row["lines"].items():
                     for line in lines:
                         found.by_line.setdefault((file, line), set()).add(test)
@@ -39,11 +42,11 @@ class Contexts:
         return found
 
     def tests(self, file: str, lines: range) -> list[str]:
-        """Those that execute any of the lines, the quickest first."""
+        """Those that execute any of the lines; first those that execute little else."""
         found: set[str] = set()
         for line in lines:
             found |= self.by_line.get((file, line), set())
-        return sorted(found, key=lambda test: (self.seconds[test], test))
+        return sorted(found, key=lambda test: (self.breadth[test], test))
 
 
 def record(folder: Path, tests: tuple[str, ...], root: Path, jobs: int = 1) -> bool:

@@ -1,4 +1,4 @@
-"""One mutant: put into the copy, and looked for by what executes it, the quickest first."""
+"""One mutant: put into the copy, and looked for by what executes it, and little else, first."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ from tallystick.tools.campaign.mutants.mutant import Mutant
 from tallystick.tools.campaign.mutants.results import Result
 from tallystick.tools.campaign.mutants.tree import Tree
 
-_START_S = 60.0  # until pytest has begun, on a machine with other work
 _SLOWER = 10.0  # times as long as a test took when its lines were noted, and it hangs
 _PIECES = (10, 100, 100_000)  # tests at a time: most mutants fall to the first
 _FIRMWARE_S = 600.0
@@ -22,12 +21,14 @@ ScenarioLines = Callable[[str], dict[str, dict[str, list[int]]]]
 
 @dataclass(frozen=True)
 class Hunter:
-    """deeper: second cuts of each scenario, at most; 0: none."""
+    """deeper: second cuts of each scenario, at most; 0: none. start_s: until pytest has begun, on a
+    machine with other work."""
 
     tree: Tree
     contexts: Contexts
     scenario_lines: ScenarioLines
     deeper: int = 0
+    start_s: float = 60.0
 
     def hunt(self, mutant: Mutant) -> Result:
         before = self.tree.put(mutant)
@@ -49,7 +50,7 @@ class Hunter:
                 break
             at += size
             spent = sum(self.contexts.seconds[test] for test in some)
-            answer = self.tree.ask(tests=some, seconds=_START_S + _SLOWER * spent)
+            answer = self.tree.ask(tests=some, seconds=self.start_s + _SLOWER * spent)
             if answer["end"] != "passed":
                 return Result(mutant.name, "killed", answer["by"])
         return Result(mutant.name, "survived", f"{len(tests)} tests pass")

@@ -26,10 +26,10 @@ from typing import Any
 _LIBRARIES = (
     "pytest", "hypothesis", "sqlalchemy.orm", "alembic.command", "fastapi.testclient", "httpx",
     "webauthn", "joserfc.jwt", "argon2", "zxcvbn", "pyotp", "jinja2", "click.testing",
-    "rich.progress", "pskc", "reportlab.pdfgen.canvas", "uvicorn", "barcode", "PIL.Image", "psycopg",
-    "prometheus_client", "serial", "playwright.sync_api", "logging.config", "sqlite3",
-    "_pytest.recwarn", "_pytest.logging", "_pytest.junitxml", "_pytest.faulthandler", "littlefs", "intelhex", "segno",
-    "cryptography.hazmat.primitives.ciphers", "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "rich.progress", "pskc", "reportlab.pdfgen.canvas", "uvicorn", "barcode", "PIL.Image",
+    "psycopg", "prometheus_client", "serial", "playwright.sync_api", "logging.config", "sqlite3",
+    "littlefs", "intelhex", "segno", "cryptography.hazmat.primitives.ciphers",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
 )  # fmt: skip
 _MEMORY = 4 << 30  # bytes of a child: a mutant may ask for all there is
 _QUIET = ("-q", "-x", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-W",

@@ -118,3 +118,95 @@ def test_weak_bits_change_from_power_up_to_power_up_until_rewritten(flash: NorFl
     assert flash.weak == {12}
     flash.erase(0)
     assert flash.weak == set()
+
+
+@pytest.mark.parametrize(("address", "size"), [(-1, 1), (SIZE, 1), (SIZE - 1, 2), (0, SIZE + 1)])
+def test_what_a_programmer_cannot_load(flash: NorFlash, address: int, size: int) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        flash.load(address, b"\0" * size)
+    assert flash.memory[:] == b"\xff" * SIZE
+
+
+def test_what_a_programmer_loads(flash: NorFlash) -> None:
+    flash.load(0, bytes(SIZE))
+    flash.load(SIZE - 1, b"\x55")
+    assert flash.memory[:] == bytes(SIZE - 1) + b"\x55"
+    assert flash.operations == 0 and not flash.erases
+
+
+@pytest.mark.parametrize("address", [1, SECTOR - 1, SECTOR + UNIT, SIZE, SIZE - UNIT])
+def test_erases_that_the_chip_refuses(flash: NorFlash, address: int) -> None:
+    flash.load(0, bytes(SIZE))
+    assert not flash.erase(address)
+    assert flash.memory[:] == bytes(SIZE) and not flash.erases and flash.operations == 0
+
+
+def test_an_erase_is_of_one_sector(flash: NorFlash) -> None:
+    flash.load(0, bytes(SIZE))
+    assert flash.erase(SIZE - SECTOR)
+    assert flash.memory[:] == bytes(SIZE - SECTOR) + b"\xff" * SECTOR
+    assert flash.erases == {SIZE // SECTOR - 1: 1}
+
+
+def test_the_last_unit_can_be_programmed(flash: NorFlash) -> None:
+    assert flash.program(SIZE - UNIT, b"\x5a" * UNIT)
+    assert flash.memory[:] == b"\xff" * (SIZE - UNIT) + b"\x5a" * UNIT
+
+
+def test_flash_with_ecc_takes_zeros_after_anything() -> None:
+    flash = NorFlash(SIZE, timing(once=True))
+    assert flash.program(0, b"\x0f" * UNIT)
+    assert not flash.program(0, b"\x0f" * UNIT)
+    assert not flash.program(0, bytes(UNIT - 1) + b"\1")
+    assert flash.memory[:UNIT] == b"\x0f" * UNIT
+    assert flash.program(0, bytes(UNIT))
+    assert flash.memory[:UNIT] == bytes(UNIT)
+    flash.close()
+
+
+def test_a_failure_that_is_not_told_looks_like_success(flash: NorFlash) -> None:
+    for reported in (True, False):
+        flash.fault_plan = lambda operation, told=reported: Failure(b"\x33" * UNIT, told)
+        assert flash.program(0, bytes(UNIT)) is not reported
+        assert flash.memory[:UNIT] == b"\x33" * UNIT
+
+
+def weak_flash(*bits: int) -> NorFlash:
+    flash = NorFlash(SIZE, timing())
+    flash.weak = set(bits)
+    return flash
+
+
+def test_weak_bits_are_settled_by_what_covers_them_and_by_nothing_else() -> None:
+    first, last, beyond = UNIT * 8, 2 * UNIT * 8 - 1, 2 * UNIT * 8
+    flash = weak_flash(first - 1, first, last, beyond)
+    flash.program(UNIT, b"\xff" * UNIT)  # ones settle nothing
+    assert flash.weak == {first - 1, first, last, beyond}
+    flash.program(UNIT, b"\xfe" + b"\xff" * (UNIT - 1))  # bit 0 of the first byte
+    assert flash.weak == {first - 1, last, beyond}
+    flash.program(UNIT, b"\xff" * (UNIT - 1) + b"\x7f")
+    assert flash.weak == {first - 1, beyond}
+    flash.close()
+
+
+def test_an_erase_settles_the_weak_bits_of_its_sector() -> None:
+    flash = weak_flash(SECTOR * 8 - 1, SECTOR * 8, 2 * SECTOR * 8 - 1, 2 * SECTOR * 8)
+    flash.erase(SECTOR)
+    assert flash.weak == {SECTOR * 8 - 1, 2 * SECTOR * 8}
+    flash.close()
+
+
+def test_a_cut_leaves_weak_bits_where_the_operation_was(flash: NorFlash) -> None:
+    flash.fault_plan = lambda operation: Cut(Phase.DURING, bytes(UNIT), frozenset((0, 9)))
+    with pytest.raises(PowerLostError):
+        flash.program(UNIT, bytes(UNIT))
+    assert flash.weak == {UNIT * 8, UNIT * 8 + 9}
+
+
+def test_a_supply_that_gives_way_does_some_of_the_bits(flash: NorFlash) -> None:
+    flash.sagging = random.Random(1)
+    with pytest.raises(PowerLostError):
+        flash.program(0, bytes(UNIT))
+    done = sum(byte.bit_count() for byte in flash.memory[:UNIT])
+    assert 0 < done < 8 * UNIT
+    assert flash.memory[UNIT:] == b"\xff" * (SIZE - UNIT)

@@ -26,8 +26,10 @@ from tallystick.server.accounts.credentials import NewCredential
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.settings import Settings, settings_from
+from tallystick.server.state import open_state
 from tallystick.server.store.opened import opened
 from tests import needs
+from tests.server.house import House
 from tests.server.portal_driver import Browser, Portal
 
 HOTP_URI = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
@@ -236,6 +238,14 @@ def portal(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[Portal]
     with running_in_thread(settings) as url:
         yield Portal(url, settings, clock, tmp_path)
         Browser.close_all()
+
+
+@pytest.fixture
+def house(settings: Settings, clock: Clock, tmp_path: Path) -> Iterator[House]:
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    state = open_state(replace(settings, sms=sink, smtp=sink))
+    yield House(state, clock)
+    state.close()
 
 
 @pytest.fixture

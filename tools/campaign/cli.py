@@ -30,6 +30,16 @@ COMMANDS = {
         "rollback",
         "Old copies of the reader's flash and sensor, written back.",
     ),
+    "mutants": (
+        f"{_HERE}.mutants.command",
+        "mutants",
+        "Every small mistake in firmware and guards: noticed?",
+    ),
+    "refusals": (
+        f"{_HERE}.mutants.refusals",
+        "refusals_command",
+        "Refusals of the guards that no test executes.",
+    ),
     "wear": (
         f"{_HERE}.commands.wear",
         "wear",

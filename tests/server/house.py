@@ -1,0 +1,110 @@
+"""A server without its HTTP, asked in this process: what guards refuse, is refused at once."""
+
+from __future__ import annotations
+
+import pyotp
+import pytest
+
+from tallystick.server.accounts import firms, passwords, people, sessions
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
+from tallystick.server.errors import ApiError
+from tallystick.server.methods import METHODS
+from tallystick.server.signing_in import login
+from tallystick.server.signing_in.login import Browser, Signed
+from tallystick.server.signing_in.second import as_person, context_of
+from tallystick.server.state import ServerState
+
+PASSWORD = "correct horse battery"
+HERE = Browser("192.0.2.1", "a browser")
+TOTP = MethodKind.TOTP
+
+
+def refused(code: str):
+    """An ApiError with this code."""
+    return pytest.raises(ApiError, check=lambda error: error.code == code)
+
+
+class House:
+    """A server without its HTTP, one firm, and people in it."""
+
+    def __init__(self, state: ServerState, clock) -> None:
+        self.state, self.clock = state, clock
+
+    def write(self):
+        return self.state.database.write()
+
+    @property
+    def firm(self):
+        with self.state.database.read() as connection:
+            return firms.by_name(connection, "default")
+
+    def policy(self, **fields) -> None:
+        with self.write() as connection:
+            policy = FirmPolicy.model_validate(self.firm.policy.model_dump() | fields)
+            firms.set_policy(
+                connection, self.state.ring, self.firm.id, policy, now=self.clock(), actor="test"
+            )
+
+    def person(self, name="ann", *, enrolled=True, firm="default"):
+        with self.write() as connection:
+            firm_id = firms.by_name(connection, firm).id
+            number = people.add(
+                connection, firm_id=firm_id, login=name, role=PersonRole.USER, email=None,
+                now=self.clock(),
+            )  # fmt: skip
+            passwords.store(connection, number, passwords.hash_new(PASSWORD))
+        self.enrol(name) if enrolled else None
+        return self.known(name)
+
+    def known(self, name="ann"):
+        with self.state.database.read() as connection:
+            return people.by_login(connection, self.firm.id, name)
+
+    def change(self, name="ann", **values) -> None:
+        with self.write() as connection:
+            people.change(connection, self.firm.id, self.known(name).id, **values)
+
+    def context(self, connection):
+        firm = firms.by_name(connection, "default")
+        return context_of(self.state, connection, firm.id, firm.name, firm.policy, "192.0.2.1")
+
+    def enrol(self, name="ann") -> str:
+        """An authenticator app. → its key; `code` gives its codes."""
+        with self.write() as connection:
+            context, owner = (
+                self.context(connection),
+                as_person(people.by_login(connection, self.firm.id, name)),
+            )
+            started = METHODS[TOTP].start(context, owner, {})
+            self.app = pyotp.TOTP(started.show["secret"])
+            verdict = METHODS[TOTP].finish(context, owner, started.key, {"code": self.code()})
+            assert verdict.accepted
+            people.note_enrolment(connection, owner.id, self.clock())
+        self.clock.advance(60)
+        self.key = started.key
+        return started.key
+
+    def code(self) -> str:
+        return self.app.at(int(self.clock()))
+
+    def wrong(self) -> str:
+        return f"{(int(self.code()) + 1) % 10**6:06}"
+
+    def first(self, name="ann", password=PASSWORD, browser=HERE, **more):
+        return login.with_password(self.state, "default", name, password, browser, "/next", **more)
+
+    def second(self, token, code=None, browser=HERE, key=None, **more):
+        return login.with_factor(
+            self.state, "default", token, TOTP, key or self.key, {"code": code or self.code()},
+            browser, **({"remember": False} | more),
+        )  # fmt: skip
+
+    def sign_in(self, name="ann", browser=HERE, **more) -> Signed:
+        signed = self.second(self.first(name, browser=browser).attempt, browser=browser, **more)
+        assert isinstance(signed, Signed)
+        self.clock.advance(60)
+        return signed
+
+    def session(self, token, firm_id=None):
+        with self.state.database.read() as connection:
+            return sessions.current(connection, token, firm_id or self.firm.id, self.clock())

@@ -1,0 +1,189 @@
+"""What is refused before anything goes to a card or a board, each for its own reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.emulator.boards import find
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.tools.docked import DockedLink
+from tallystick.tools.flash import field
+from tallystick.tools.flash.field import Running, SlotState, Update, install, running
+from tallystick.tools.flash.job import Job, check
+from tallystick.tools.image.header import SIZE, Header
+from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.image.verify import Verified, verify
+
+BOARD = "pico"
+
+
+@pytest.fixture
+def card_in_the_field(firm):
+    with firm.card(BOARD) as card:
+        yield card
+
+
+@pytest.fixture
+def line(card_in_the_field):
+    return CardConnection(DockedLink(card_in_the_field))
+
+
+def changed(update: Update, **change: object) -> Update:
+    header = replace(update.header, **change)
+    plain = header.encode()
+    return Update(header, plain + SigningKey.development().sign(plain), update.file_system)
+
+
+# -- over the wire -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"device": "reader"}, "is for a reader on pico; this is a card on pico"),
+        ({"board": "pico2_card"}, "is for a card on pico2_card; this is a card on pico"),
+        ({"device": "reader", "board": "pico2"}, "is for a reader on pico2; this is"),
+    ],
+)
+def test_an_update_for_another_device_or_board(firm, card_in_the_field, line, change, words):
+    """Nothing is sent, not even the signature: the card's flash is as it was."""
+    operations = card_in_the_field.flash.operations
+    with pytest.raises(RefusedError, match=words) as caught:
+        install(line, firm.custody.channel_keys, changed(firm.update(BOARD), **change))
+    assert caught.value.kept == "Nothing was sent to it."
+    assert f"--board {BOARD}" in caught.value.todo
+    assert card_in_the_field.flash.operations == operations
+
+
+def test_an_update_below_the_floor_is_not_sent(firm, card_in_the_field, line):
+    install(line, firm.custody.channel_keys, firm.update(BOARD, security=3))
+    operations = card_in_the_field.flash.operations
+    with pytest.raises(RefusedError, match=r"security version 2; this card takes none below 3"):
+        install(line, firm.custody.channel_keys, firm.update(BOARD, "0.3.0", security=2))
+    assert card_in_the_field.flash.operations == operations
+    assert running(line).header.version == "0.2.0"
+
+
+def test_a_report_on_the_image_that_is_malformed():
+    header = Header("card", BOARD, "0.1.0", 2, 5, bytes(32))
+    data = bytes((1, 2)) + (7).to_bytes(4, "big") + header.encode()
+    assert Running.parse(data) == Running(1, SlotState.TRIAL, 7, header)
+    blank = data[:6] + b"\xff" * SIZE
+    assert Running.parse(blank) == Running(1, SlotState.TRIAL, 7, None)
+    for bad in (b"", data[:-1], data + b"\0"):
+        with pytest.raises(BadInputError, match="report on its image is malformed"):
+            Running.parse(bad)
+
+
+def test_the_session_keys_are_forgotten_after_an_update(firm, line, monkeypatch):
+    made = []
+    genuine = field.SecureChannel.open
+
+    def kept(*arguments, **named):
+        channel = genuine(*arguments, **named)
+        made.append(channel)
+        return channel
+
+    monkeypatch.setattr(field.SecureChannel, "open", kept)
+    install(line, firm.custody.channel_keys, firm.update(BOARD))
+    assert len(made) == 2
+    assert not any(any(vars(channel._keys).values()) for channel in made)
+
+
+# -- to a board ----------------------------------------------------------------------------------
+
+
+class Board:
+    """A board that says what it is told to say."""
+
+    name, read_back = "port", True
+
+    def __init__(self, says: str, *headers: Header) -> None:
+        self.says, self.found = says, list(headers)
+
+    def identify(self) -> str:
+        return self.says
+
+    def expected(self, board) -> str:
+        return board.name
+
+    def headers(self, board) -> list[Header]:
+        return self.found
+
+
+@pytest.fixture
+def image(outputs) -> Verified:
+    return verify(outputs(BOARD, "0.2.0", security=2)["manifest"].parent, development=True)
+
+
+@pytest.fixture
+def job(image):
+    return Job.of(image)
+
+
+def header(security: int, board: str = BOARD, device: str = "card") -> Header:
+    return Header(device, board, "9.9.9", security, 0, bytes(32))
+
+
+def test_an_image_that_is_too_large(image, monkeypatch):
+    room = find(BOARD).file_system.size
+    monkeypatch.setattr(Verified, "read", lambda self, suffix: bytes(room))
+    assert len(Job.of(image).data) == room
+    monkeypatch.setattr(Verified, "read", lambda self, suffix: bytes(room + 1))
+    with pytest.raises(BadInputError, match="larger than the board's area"):
+        Job.of(image)
+
+
+def test_what_a_job_is(job, image):
+    board = find(BOARD)
+    assert (job.board, job.device, job.version, job.security) == (board, "card", "0.2.0", 2)
+    assert job.data == image.read(".bin") and job.erased == board.record
+    assert job.address == board.storage_address
+
+
+def test_a_right_board_is_taken(job):
+    assert check(job, Board(f"a {BOARD}"), device=None, downgrade=False) == f"a {BOARD}"
+    right = Board(f"a {BOARD}", header(2), header(1))
+    assert check(job, right, device="card", downgrade=False) == f"a {BOARD}"
+
+
+def test_another_device_than_was_meant(job):
+    with pytest.raises(RefusedError, match="for a card, not for a reader"):
+        check(job, Board(BOARD), device="reader", downgrade=True, other=True)
+
+
+def test_a_wrong_board_and_the_word_for_it(job):
+    with pytest.raises(RefusedError, match="says it is another"):
+        check(job, Board("another"), device=None, downgrade=True)
+    assert check(job, Board("another"), device=None, downgrade=False, other=True) == "another"
+
+
+@pytest.mark.parametrize(
+    ("held", "has_been"),
+    [
+        (header(0, "pico2_card"), "a card on pico2_card"),
+        (header(0, BOARD, "reader"), "a reader on"),
+    ],
+)
+@pytest.mark.parametrize("other_slot", [(), (header(0),)])
+def test_a_board_that_has_been_another_device(job, held, has_been, other_slot):
+    for headers in ((held, *other_slot), (*other_slot, held)):
+        with pytest.raises(RefusedError, match=f"has been {has_been}"):
+            check(job, Board(BOARD, *headers), device=None, downgrade=True)
+        assert check(job, Board(BOARD, *headers), device=None, downgrade=False, other=True)
+
+
+@pytest.mark.parametrize("slots", [(3,), (3, 0), (0, 3), (2, 3)])
+def test_a_downgrade_and_the_word_for_it(job, slots):
+    board = Board(BOARD, *map(header, slots))
+    with pytest.raises(RefusedError, match="security version 2; the board has had 3"):
+        check(job, board, device=None, downgrade=False)
+    assert check(job, board, device=None, downgrade=True) == BOARD
+
+
+def test_another_board_that_is_allowed_is_no_downgrade(job):
+    with pytest.raises(RefusedError, match="the board has had 3"):
+        check(job, Board("another", header(3)), device=None, downgrade=False, other=True)

@@ -1,0 +1,1 @@
+"""Mutants: every small mistake in firmware and guards, and whether anything notices it."""

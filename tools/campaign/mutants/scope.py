@@ -1,0 +1,79 @@
+"""What is mutated, and where tests of the firmware are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+
+ROOT = Path(__file__).resolve().parents[3]
+KEPT = Path("build/mutants")
+MAP = KEPT / "map"
+
+FIRMWARE = (
+    "firmware/card",
+    "firmware/lib/journal.py",
+    "firmware/lib/records.py",
+    "firmware/reader/store.py",
+    "firmware/boards/nucleo_l476rg.py",
+    "firmware/boards/pico.py",
+    "firmware/boards/pico2.py",
+)
+# Who is let in, what is trusted, and what is kept.
+GUARDS = (
+    "server/rules",
+    "server/signing_in",
+    "server/accounts",
+    "server/services",
+    "server/loans",
+    "server/stock",
+    "provisioning/card/scp03.py",
+    "provisioning/card/t1.py",
+    "provisioning/custody/derivation.py",
+    "provisioning/steps.py",
+    "provisioning/journal.py",
+    "provisioning/recovery.py",
+    "tools/image/verify.py",
+    "tools/flash/field.py",
+    "tools/flash/job.py",
+    "emulator/parts/nor_flash.py",
+    "emulator/parts/supply.py",
+)
+_MODULE = "__init__.py"
+
+# The tests of a firmware module, in the order in which they are tried; the first that fits counts.
+FIRMWARE_TESTS = (
+    ("firmware/lib/journal.py", ("tests/firmware/journal", "tests/firmware/store")),
+    ("firmware/card/store.py", ("tests/firmware/store", "tests/firmware/wire/test_oath.py")),
+    ("firmware/lib/records.py", ("tests/firmware/reader/test_records.py",)),
+    ("firmware/reader", ("tests/firmware/reader", "tests/system/reader")),
+    ("firmware/boards", ("tests/firmware/boards",)),
+    ("firmware/card", ("tests/firmware/wire", "tests/firmware/ui", "tests/tools/selftest")),
+)
+
+
+def files(only: str | None = None, root: Path = ROOT) -> list[str]:
+    """The modules to mutate, from the root of the tree. only: of these, one file or one folder.
+
+    Raises BadInputError when there is none.
+    """
+    found = [
+        str(path.relative_to(root))
+        for one in (*GUARDS, *FIRMWARE)
+        for path in (sorted((root / one).rglob("*.py")) if (root / one).is_dir() else [root / one])
+        if path.name != _MODULE
+    ]
+    if only is not None:
+        wanted = only.rstrip("/")
+        found = [file for file in found if file == wanted or file.startswith(f"{wanted}/")]
+    if not found:
+        raise BadInputError(
+            f"Nothing in {only} is mutated.",
+            todo=f"Name a file or a folder in one of {', '.join((*GUARDS, *FIRMWARE))}.",
+        )
+    return found
+
+
+def tests_of(file: str) -> tuple[str, ...]:
+    """Tests of a firmware module."""
+    return next((tests for start, tests in FIRMWARE_TESTS if file.startswith(start)), ())

@@ -1,0 +1,123 @@
+"""The process that tries mutants in a copy of the tree: `python -m …trial`, one JSON object a line.
+
+{"tests": [...], "seconds": n} runs tests until one fails, {"cuts": {...}, "seconds": n} cuts the
+power in scenarios of the campaign. Each in a child of its own, which is ended with everything it
+has started when its time is over: a mutant may loop. The answer is {"end": "passed", "failed" or
+"time", "by": what noticed it}.
+
+Libraries are imported once, here, so that a child begins at once; nothing of the tree itself is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+_LIBRARIES = (
+    "pytest", "hypothesis", "sqlalchemy.orm", "alembic.command", "fastapi.testclient", "httpx",
+    "webauthn", "joserfc.jwt", "argon2", "zxcvbn", "pyotp", "jinja2", "click.testing",
+    "rich.progress", "pskc", "reportlab.pdfgen.canvas", "uvicorn", "barcode", "PIL.Image",
+    "psycopg", "prometheus_client", "serial", "playwright.sync_api", "logging.config", "sqlite3",
+    "littlefs", "intelhex", "segno", "cryptography.hazmat.primitives.ciphers",
+    "cryptography.hazmat.primitives.asymmetric.ed25519",
+)  # fmt: skip
+_MEMORY = 4 << 30  # bytes of a child: a mutant may ask for all there is
+_QUIET = ("-q", "-x", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-W",
+          "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
+_PASSED, _FAILED, _NOTHING = 0, 1, 5
+
+
+def main() -> None:
+    plugins = (entry.module for entry in entry_points(group="pytest11"))
+    for name in (*_LIBRARIES, *(one for one in plugins if not one.startswith("tallystick"))):
+        with suppress(ImportError):
+            importlib.import_module(name)
+    for line in sys.stdin:
+        answer = _apart(json.loads(line))
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _apart(request: dict[str, Any]) -> dict[str, str]:
+    """In a child."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        code = _FAILED
+        try:
+            code, by = _cuts(request["cuts"]) if "cuts" in request else _tests(request["tests"])
+            os.write(writer, by.encode()[:4000])
+        finally:
+            os._exit(code)
+    os.close(writer)
+    ended = _wait(child, request["seconds"])
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what it has started, and left
+    with os.fdopen(reader, "rb") as pipe:
+        by = pipe.read().decode("utf-8", "replace")
+    if ended is None:
+        return {"end": "time", "by": "it does not end"}
+    if ended in (_PASSED, _NOTHING):
+        return {"end": "passed", "by": ""}
+    return {"end": "failed", "by": by or "its process ended"}
+
+
+def _wait(child: int, seconds: float) -> int | None:
+    """The child's exit code, or None when it had to be ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return None
+
+
+def _tests(tests: list[str]) -> tuple[int, str]:
+    """(pytest's exit code, the test that failed)."""
+    import pytest  # noqa: PLC0415 (imported above, where it is there)
+
+    silent = io.StringIO()
+    named = _Named()
+    with redirect_stdout(silent), redirect_stderr(silent):
+        code = int(pytest.main([*_QUIET, *tests], plugins=[named]))
+    lines = silent.getvalue().strip().splitlines()
+    return code, named.failed or (lines[-1] if lines else f"pytest ended with {code}")
+
+
+class _Named:
+    """Keeps the name of the test that failed."""
+
+    failed = ""
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
+
+
+def _cuts(asked: dict[str, Any]) -> tuple[int, str]:
+    """Looks through scenarios for a cut after which the guarantee does not hold."""
+    from tallystick.tools.campaign.mutants import cuts  # noqa: PLC0415 (starts at once)
+
+    found = cuts.look(asked["board"], Path(asked["firmware"]), asked["scenarios"], asked["deeper"])
+    return (_PASSED, "") if found is None else (_FAILED, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ from tallystick.provisioning.custody.derivation import (
     check_value,
 )
 from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 

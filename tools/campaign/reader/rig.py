@@ -21,7 +21,7 @@ from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.devices.snapshot import Snapshot
 from tallystick.emulator.interpreter.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection

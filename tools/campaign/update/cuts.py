@@ -28,7 +28,7 @@ from tallystick.common.console import err, json_option, out, print_json, progres
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
 from tallystick.tools import options
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
 
 _TORN = 3  # kinds of torn operation that are tried at each place, in turn

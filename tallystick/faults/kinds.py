@@ -23,15 +23,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tallystick.common.errors import BadInputError
-from tallystick.emulator.parts.nor_flash import FlashOperation
+from tallystick.faults.operation import Operation
 
 END = "e"
 CLEAN = ("b", "a", END)
-_SHAPE = re.compile(r"(?P<kind>[bapsnwxtvf])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
+_SHAPE = re.compile(r"(?P<kind>[bapsnwxtvfe])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
 _RECORD = 220  # bytes of a record that are used
 _BITS = [tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
 _WEAK_ERASED = 256  # at most so many weak bits after an erase
+
+
+class NoFaultError(ValueError):
+    """A name that names no fault."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,21 @@ def clean(variant: str) -> bool:
     return variant in CLEAN
 
 
-def apply(variant: str, operation: FlashOperation) -> Left:
-    """Raises BadInputError for a variant that does not exist."""
+def check(variant: str) -> None:
+    """Raises NoFaultError for a variant that does not exist."""
+    if _SHAPE.fullmatch(variant) is None:
+        raise NoFaultError(f"{variant!r} is no fault.")
+
+
+def apply(variant: str, operation: Operation) -> Left:
+    """What a fault leaves of an operation. Raises NoFaultError for a variant that does not exist."""
     match = _SHAPE.fullmatch(variant)
     if match is None:
-        raise BadInputError(f"{variant!r} is no fault.", todo="Copy the line of a failure whole.")
+        raise NoFaultError(f"{variant!r} is no fault.")
     kind, number = match["kind"], int(match["a"] or 0)
     old, new = operation.old, operation.new
-    if kind in "bva":
-        return Left(new if kind == "a" else old)
+    if kind in "bvae":
+        return Left(new if kind in "ae" else old)
     rng = random.Random(f"{variant} {operation.kind} {len(old)}")
     changing = _changing(old, new)
     if kind in _SOLID:
@@ -132,7 +141,7 @@ def _with(old: bytes, bits: list[int]) -> bytes:
     return bytes(data)
 
 
-def variants(operation: FlashOperation, rng: random.Random, full: bool = True) -> Iterator[str]:
+def variants(operation: Operation, rng: random.Random, full: bool = True) -> Iterator[str]:
     """Faults of this operation: the clean ones, then torn ones. `full`: every shape of them;
     otherwise a few, by the seed."""
     yield "b"
@@ -145,7 +154,7 @@ def variants(operation: FlashOperation, rng: random.Random, full: bool = True) -
     yield from torn
 
 
-def _torn(operation: FlashOperation, rng: random.Random) -> Iterator[str]:
+def _torn(operation: Operation, rng: random.Random) -> Iterator[str]:
     if operation.address % 256 == 0:
         yield "f"
         for _ in range(6):

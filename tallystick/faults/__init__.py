@@ -13,13 +13,14 @@ from tallystick.faults.kinds import (
     apply,
     check,
     clean,
-    flipped_bit,
+    flipped_bits,
     phase,
+    rotten,
     variants,
 )
 from tallystick.faults.operation import Operation
 
 __all__ = [
-    "CLEAN", "END", "Left", "NoFaultError", "Operation", "apply", "check", "clean", "flipped_bit", "phase",
-    "variants",
+    "CLEAN", "END", "Left", "NoFaultError", "Operation", "apply", "check", "clean", "flipped_bits", "phase",
+    "rotten", "variants",
 ]  # fmt: skip

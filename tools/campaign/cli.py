@@ -14,6 +14,11 @@ COMMANDS = {
         "powercut",
         "Cut the power of card and reader, in every way.",
     ),
+    "audit": (
+        f"{_HERE}.commands.audit",
+        "audit",
+        "Count again what a campaign has covered.",
+    ),
     "replay": (
         f"{_HERE}.commands.replay",
         "replay",

@@ -105,9 +105,9 @@ class Replay:
             )
             self._note(operation, variant)
             left = faults.apply(variant, operation)
-            bit = faults.flipped_bit(variant)
-            if bit is not None and rig.settled is not None:
-                rig.device.flash.load(rig.settled, rig.flipped(bit))
+            bits = faults.flipped_bits(variant)
+            if bits and rig.settled is not None:
+                rig.device.flash.load(rig.settled, rig.flipped(bits))
             if hold:
                 raise _HoldError
             return Cut(Phase.DURING, left.content, left.weak)

@@ -58,11 +58,11 @@ def cut_states(
         left = faults.apply(variant, operation)
         now_worn = worn | {sector - rig.range.first} if variant == "f" else worn
         at, content = operation.address, left.content
-        bit = faults.flipped_bit(variant)
-        if bit is not None:
+        bits = faults.flipped_bits(variant)
+        if bits:
             if rig.settled is None:
                 continue  # nothing was written before
-            at, content = rig.settled, rig.flipped(bit)
+            at, content = rig.settled, rig.flipped(bits)
         reread = _reading(path, f"{index} {variant}")
         flash = rig.range.with_change(at, content, left.weak, now_worn, reread)
         yield Node(scenario, (*path, f"{index}{variant}"), flash, known)
@@ -109,8 +109,10 @@ def record(
         index = len(recorded.operations)
         recorded.operations.append(operation)
         rng = random.Random(f"{seed} {scenario.name} {index}")
-        chosen = faults.variants(operation, rng, full)
-        recorded.nodes.extend(cut_states(rig, scenario.name, (), index, operation, chosen))
+        chosen = list(faults.variants(operation, rng, full))
+        if scenario.rots:
+            chosen += faults.rotten(operation, rng)
+        recorded.nodes.extend(cut_states(rig, scenario.name, (), index, operation, iter(chosen)))
 
     rig.on_operation = note
     try:
@@ -202,7 +204,7 @@ class _Sample:
         rng = random.Random(f"{self._key} {index}")
         found = list(faults.variants(operation, rng, full=False))
         if self._rig.settled is None:  # nothing was written before that could rot
-            found = [variant for variant in found if faults.flipped_bit(variant) is None]
+            found = [variant for variant in found if not faults.flipped_bits(variant)]
         rng.shuffle(found)
         return found
 

@@ -4,7 +4,7 @@ Everything that a scenario does goes through here."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -154,11 +154,12 @@ class ReaderRig:
             return Failure(faults.apply("f", operation).content, reported=False)
         return fault
 
-    def flipped(self, bit: int) -> bytes:
-        """The record at `settled` with one bit flipped."""
+    def flipped(self, bits: Iterable[int]) -> bytes:
+        """The record at `settled` with these bits flipped."""
         assert self.settled is not None
         piece = bytearray(self.reader.flash.memory[self.settled : self.settled + PIECE])
-        piece[bit >> 3] ^= 1 << (bit & 7)
+        for bit in bits:
+            piece[bit >> 3] ^= 1 << (bit & 7)
         return bytes(piece)
 
     def look(self) -> None:

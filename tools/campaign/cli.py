@@ -19,6 +19,12 @@ COMMANDS = {
         "audit",
         "Count again what a campaign has covered.",
     ),
+    "proof": (
+        f"{_HERE}.commands.proof",
+        "proof",
+        "Every state of the card's journal, on a small flash.",
+    ),
+    "stores": (f"{_HERE}.commands.stores", "stores", "The same faults under littlefs."),
     "replay": (
         f"{_HERE}.commands.replay",
         "replay",

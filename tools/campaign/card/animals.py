@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallystick.emulator import boards
 from tallystick.tools.campaign.engine.animal import Animal, Patch
 
 _JOURNAL, _STORE = "lib/journal.py", "card/store.py"
@@ -30,7 +31,8 @@ _ERASED = "            if sector != home and self._erased(sector):\n"
 _UNCOMMITTED = (
     "            from lib import hotp\n\n"
     "            code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
-)_FACTOR = "            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,\n"
+)
+_FACTOR = "            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,\n"
 _EMPTY_START = (
     "    if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():\n"
 )
@@ -149,7 +151,7 @@ ANIMALS = (
     Animal(
         "format-on-failed-load", "A journal whose end cannot be read is erased, to start afresh.",
         (Patch(_JOURNAL, "            if not self._valid():\n"
-               "                self.skipped += self._was_whole()\n                continue\n",
+               "                self.skipped += self._was_whole()\n",
                "            if not self._valid():\n"
                "                for one in range(self._flash.SECTORS):\n"
                "                    self._flash.erase(one)\n"
@@ -281,7 +283,7 @@ ANIMALS = (
         "recovers-at-once", "A critical cell that rests is good again at the first volt.",
         (Patch("card/cell.py", "_LOW_FROM if previous == CRITICAL else _CRITICAL_BELOW",
                "_CRITICAL_BELOW"),),
-        ("low-cell",),
+        ("low-cell",), boards.DEFAULT,
     ),
     Animal(
         "terminated-then-wiped", "A card is TERMINATED first, and wiped second.",

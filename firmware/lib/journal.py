@@ -50,8 +50,10 @@ class Journal:
         self._blank = b"\xff" * size
         self._slots = flash.SECTOR // SLOT
         self._sequence = 0
+        self._above = 0  # the highest sequence number of a torn record
         self._sector = -1  # where the newest record is, -1: nowhere
         self._next = 0  # the next slot of that sector
+        self._held = -1  # the sector with the newest whole record: not the same behind torn ones
         self.erases = 0
         self.skipped = 0
         self.dead = 0  # slots and sectors that failed since start
@@ -64,6 +66,7 @@ class Journal:
         for sector in order:
             state = self._newest_in(sector)
             if state is not None:
+                self._held = sector
                 return state
         # The first record of all may have been cut; it is in sector 0. Anything else was a state.
         for sector in range(1, self._flash.SECTORS):
@@ -113,11 +116,15 @@ class Journal:
                 continue
             if not self._valid():
                 self.skipped += self._was_whole()
+                if _wrong_in_head(self._seen) == 0:
+                    # It may read as whole some day: what is written now is newer.
+                    torn = int.from_bytes(self._seen[:4], "little")
+                    self._above = max(self._above, torn)
                 continue
             if self._sector < 0:
                 self._sector = sector
                 self._next = last + 1
-            self._sequence = int.from_bytes(self._seen[:4], "little")
+            self._sequence = max(self._above, int.from_bytes(self._seen[:4], "little"))
             self.erases = int.from_bytes(self._seen[8:12], "little")
             return bytes(self._seen[_HEAD : _HEAD + self._payload])
         if self._sector < 0 and last >= 0:
@@ -187,6 +194,7 @@ class Journal:
                 record[i] = 0xFF
             if self._written(address):
                 self._sequence = sequence
+                self._held = self._sector
                 self.skipped = 0
                 return
             self.dead += 1
@@ -232,6 +240,8 @@ class Journal:
         sector = home
         for _ in range(self._flash.SECTORS):
             sector = (sector + 1) % self._flash.SECTORS
+            if sector == self._held and sector != home:
+                continue
             if sector != home and self._erased(sector):
                 self._sector = sector
                 self._next = 1

@@ -14,6 +14,17 @@ COMMANDS = {
         "powercut",
         "Cut the power of card and reader, in every way.",
     ),
+    "audit": (
+        f"{_HERE}.commands.audit",
+        "audit",
+        "Count again what a campaign has covered.",
+    ),
+    "proof": (
+        f"{_HERE}.commands.proof",
+        "proof",
+        "Every state of the card's journal, on a small flash.",
+    ),
+    "stores": (f"{_HERE}.commands.stores", "stores", "The same faults under littlefs."),
     "replay": (
         f"{_HERE}.commands.replay",
         "replay",

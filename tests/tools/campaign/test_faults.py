@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.common.errors import BadInputError
 from tallystick.emulator.parts.nor_flash import FlashOperation, FlashTiming, NorFlash
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 
 TIMING = FlashTiming(256, 640, 4096, 45_000, 1, 1, 1000)
@@ -52,7 +51,7 @@ def test_clean_cuts_come_first(operation: FlashOperation, seed: int) -> None:
 
 @pytest.mark.parametrize("variant", ["", "z", "3b", "pp3", "nq"])
 def test_an_unknown_fault_is_refused(variant: str) -> None:
-    with pytest.raises(BadInputError, match="no fault"):
+    with pytest.raises(faults.NoFaultError, match="no fault"):
         faults.apply(variant, FlashOperation(0, "program", 0, b"\xff" * 8, bytes(8)))
 
 

@@ -54,34 +54,6 @@ def test_the_same_seed_gives_the_same_campaign(pico: CardWorkshop) -> None:
     assert Campaign(CampaignPlan("pico", ("press",), 1, 8, 0.05), pico).run(0).cuts > 0
 
 
-class _StopAfter(Progress):
-    def __init__(self, states: int) -> None:
-        self.left = states
-
-    def at(self, done: int, total: int, rate: float) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("jobs", [0, 2])
-def test_a_stopped_campaign_goes_on(pico: CardWorkshop, tmp_path: Path, jobs: int) -> None:
-    plan = CampaignPlan("pico", ("press",), depth=1, sample=0.3)
-    state = tmp_path / "state.json"
-    stopped = Campaign(plan, pico, state)
-    result = stopped.run(jobs, _StopAfter(7 if jobs == 0 else 2))
-    assert result.stopped
-    done = len(stopped._finished)
-    assert done >= (7 if jobs == 0 else 16)
-    assert state.is_file()
-    again = Campaign(plan, pico, state)
-    whole = again.run(jobs)
-    assert not whole.stopped
-    assert whole.distinct_states == len(Campaign(plan, pico)._seen | again._seen)
-    assert again._explored == whole.distinct_states - done, "what was finished is not done again"
-    assert not state.exists()
-
-
 _WILD = Animal(
     "wild-write",
     "Where a record is spoiled, a write goes to an address that is nobody's.",
@@ -108,14 +80,6 @@ def test_a_firmware_that_crashes_micropython_is_caught_and_ends_nothing() -> Non
     assert not result.stopped
     assert len(result.violations) < result.distinct_states
     assert all("MicroPython ended" in violation["what"] for violation in result.violations)
-
-
-def test_a_state_file_of_another_plan_is_not_used(pico: CardWorkshop, tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    Campaign(CampaignPlan("pico", ("press",), 1, 1, 0.1), pico, state).run(0, _StopAfter(5))
-    other = Campaign(CampaignPlan("pico", ("press",), 1, 2, 0.1), pico, state)
-    result = other.run(0)
-    assert other._explored == result.distinct_states
 
 
 @pytest.mark.campaign
@@ -149,7 +113,7 @@ def test_told_to_end_it_reports_what_it_has(
     monkeypatch.chdir(tmp_path)
     arguments = ["powercut", "--board", "pico", "--scenario", "press", "--jobs", "1", "--json"]
     result = CliRunner().invoke(campaign, arguments)
-    assert (powercut.STATE_FOLDER / "powercut-pico.json").is_file()
+    assert (powercut.RECORDS / "powercut-pico.jsonl").is_file()
     assert result.exit_code == ExitCode.INTERRUPTED
     report = json.loads(result.stdout)
     assert report["violations"] == [] and report["distinct_states"] >= 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tallystick.emulator import boards
 from tallystick.tools.campaign.engine.animal import Animal, Patch
 
 _JOURNAL, _STORE = "lib/journal.py", "card/store.py"
@@ -31,6 +32,13 @@ _UNCOMMITTED = (
     "            from lib import hotp\n\n"
     "            code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
 )
+_FACTOR = "            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,\n"
+_EMPTY_START = (
+    "    if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():\n"
+)
+_EMPTY_PRESS = "    if state == cell.CRITICAL:\n"
+_JUMPS = "            self.moving_factor += min(self._journal.skipped, _JUMP)\n"
+_WIPE = "        store.commit(life_cycle=state, keys=bytes(48), name=b\"\", seed=b\"\")\n"
 
 ANIMALS = (
     Animal(
@@ -143,7 +151,7 @@ ANIMALS = (
     Animal(
         "format-on-failed-load", "A journal whose end cannot be read is erased, to start afresh.",
         (Patch(_JOURNAL, "            if not self._valid():\n"
-               "                self.skipped += self._was_whole()\n                continue\n",
+               "                self.skipped += self._was_whole()\n",
                "            if not self._valid():\n"
                "                for one in range(self._flash.SECTORS):\n"
                "                    self._flash.erase(one)\n"
@@ -218,5 +226,96 @@ ANIMALS = (
         (Patch(_JOURNAL, "        for _ in range(2 * self._slots + 2):\n",
                "        for _ in range(1):\n"),),
         ("press-at-wrap", "press"),
+    ),
+    Animal(
+        "sixteen-bits", "The moving factor is written in 16 bits.",
+        (Patch(_STORE, _FACTOR, _FACTOR.replace("factor,", "factor & 0xFFFF,")),),
+        ("put-far", "press-at-65535"),
+    ),
+    Animal(
+        "eight-bits", "The moving factor is written in 8 bits.",
+        (Patch(_STORE, _FACTOR, _FACTOR.replace("factor,", "factor & 0xFF,")),),
+        ("press-at-255",),
+    ),
+    Animal(
+        "thirty-two-bits", "The moving factor is written in 32 bits.",
+        (Patch(_STORE, _FACTOR, _FACTOR.replace("factor,", "factor & 0xFFFFFFFF,")),),
+        ("press-at-2-32",),
+    ),
+    Animal(
+        "sixty-three-bits", "The highest bit of the moving factor is taken for a sign.",
+        (Patch(_STORE, _FACTOR, _FACTOR.replace("factor,", "factor & 0x7FFFFFFFFFFFFFFF,")),),
+        ("press-at-2-64",),
+    ),
+    Animal(
+        "halves-swapped", "Above 65,535 the halves of the moving factor change places.",
+        (Patch(_STORE, _FACTOR, _FACTOR.replace(
+            "self.moving_factor,",
+            "self.moving_factor if self.moving_factor < 65536 else\n"
+            "            (self.moving_factor & 0xFFFF) << 16 | self.moving_factor >> 16,")),),
+        ("press-at-65535",),
+    ),
+    Animal(
+        "every-64th-uncommitted", "At every 64th press the code is shown before it is saved.",
+        (Patch(_UNDOCKED, _CODE,
+               "            if store.presses & 63 == 63:\n"
+               "                from lib import hotp\n\n"
+               "                code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
+               "                screens.code(display, code, state, 100)\n"
+               "                store.take_code(cell_state=state)\n"
+               "            else:\n    " + _CODE),),
+        ("press-at-64",),
+    ),
+    Animal(
+        "critical-ignored-once", "A critical cell is believed when it is seen again.",
+        (Patch(_APP, _EMPTY_START, _EMPTY_START.replace("    if ", "    if flags & board.EMPTY and ")),
+         Patch(_UNDOCKED, _EMPTY_PRESS, "    if False:\n")),
+        ("low-cell",),
+    ),
+    Animal(
+        "critical-until-recorded", "A critical cell may write until flash says that it is critical.",
+        (Patch(_APP, _EMPTY_START, "    if False:\n"),
+         Patch(_UNDOCKED, _EMPTY_PRESS,
+               "    if state == cell.CRITICAL and store.cell_state == cell.CRITICAL:\n")),
+        ("low-cell",),
+    ),
+    Animal(
+        "recovers-at-once", "A critical cell that rests is good again at the first volt.",
+        (Patch("card/cell.py", "_LOW_FROM if previous == CRITICAL else _CRITICAL_BELOW",
+               "_CRITICAL_BELOW"),),
+        ("low-cell",), boards.DEFAULT,
+    ),
+    Animal(
+        "terminated-then-wiped", "A card is TERMINATED first, and wiped second.",
+        (Patch(_ISSUER, _WIPE,
+               "        store.commit(life_cycle=state)\n"
+               "        store.commit(keys=bytes(48), name=b\"\", seed=b\"\")\n"),),
+        ("terminate",),
+    ),
+    Animal(
+        "wiped-then-terminated", "A card is wiped first, and TERMINATED second.",
+        (Patch(_ISSUER, _WIPE,
+               "        store.commit(keys=bytes(48), name=b\"\", seed=b\"\")\n"
+               "        store.commit(life_cycle=state)\n"),),
+        ("terminate",),
+    ),
+    Animal(
+        "no-jump", "Spoiled slots are not jumped over.",
+        (Patch(_STORE, _JUMPS, "            pass\n"),),
+    ),
+    Animal(
+        "unbounded-jump", "A start jumps over as many codes as there are spoiled slots.",
+        (Patch(_STORE, _JUMPS, "            self.moving_factor += self._journal.skipped\n"),),
+        ("spoiled-slots",),
+    ),
+    Animal(
+        "old-seeds-stay", "What gave way stays in flash until its sector's turn comes.",
+        (Patch(_STORE, "            if forget:\n", "            if False:\n"),),
+        ("wipe-and-reseed",),
+    ),
+    Animal(
+        "old-keys-stay", "Keys that gave way stay in flash until their sector's turn comes.",
+        (Patch(_STORE, " or (self.kvn != TRANSPORT and \"keys\" in changes)", ""),),
+        ("key-rotation",),
     ),
 )  # fmt: skip

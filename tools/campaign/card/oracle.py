@@ -16,16 +16,18 @@ from tallystick.tools.campaign.engine.subject import ViolationError
 
 LOOK_AHEAD = 10  # the server's window: the next code and nine more
 _REACH = 400  # moving factors searched for a code
+_BACK = 64  # of them before the one that is to come, where that is far from 0
+_HIGHEST = 2**64 - 1
 
 NOTHING = ""  # no credential
 
 
 @cache
-def codes(seed: bytes, digits: int = 6) -> dict[str, int]:
-    """Code → moving factor, for the first `_REACH` factors. The campaign's seeds have no two alike
-    among them."""
+def codes(seed: bytes, first: int = 0, digits: int = 6) -> dict[str, int]:
+    """Code → moving factor, for `_REACH` factors from `first`. The campaign's seeds have no two
+    alike among the first ones."""
     found: dict[str, int] = {}
-    for factor in range(_REACH):
+    for factor in range(first, min(first + _REACH, _HIGHEST + 1)):
         digest = hmac.digest(seed, factor.to_bytes(8, "big"), hashlib.sha1)
         at = digest[19] & 15
         number = int.from_bytes(digest[at : at + 4], "big") & 0x7FFFFFFF
@@ -39,7 +41,8 @@ class KnownCard:
 
     credentials: names of seeds that may be in it ("": none). life_cycles, keys: likewise.
     next: first moving factor that was not shown yet, by seed. server: the server's, by seed.
-    cuts: power cuts since the last code. damaged: the flash itself failed (not the power).
+    cuts: power cuts since the last code. together: (what, old, new) of a command that changes
+    several things, whose power went: all of them are done, or none.
     """
 
     credentials: tuple[str, ...] = (NOTHING,)
@@ -48,6 +51,7 @@ class KnownCard:
     next: tuple[tuple[str, int], ...] = ()
     server: tuple[tuple[str, int], ...] = ()
     cuts: int = 0
+    together: tuple[tuple[str, object, object], ...] = ()
 
     def after_cut(self) -> KnownCard:
         return replace(self, cuts=self.cuts + 1)
@@ -68,17 +72,38 @@ class CardOracle:
         credential: str | None = None,
         life_cycle: int | None = None,
         keys: str | None = None,
+        factor: int = 0,
     ) -> None:
-        """A command that changes something is sent: from now on the new state is possible too."""
+        """A command that changes something is sent: from now on the new state is possible too.
+        factor: the new credential's moving factor."""
         known = self.known
-        changes: dict[str, object] = {}
+        changes: dict[str, object] = {"together": self._joined(credential, life_cycle, keys)}
         if credential is not None:
             changes["credentials"] = _with(known.credentials, credential)
+            if credential and credential not in known.credentials:
+                changes["next"] = _put(known.next, credential, factor)
+                changes["server"] = _put(known.server, credential, factor)
         if life_cycle is not None:
             changes["life_cycles"] = _with(known.life_cycles, life_cycle)
         if keys is not None:
             changes["keys"] = _with(known.keys, keys)
         self.known = replace(known, **changes)  # type: ignore[arg-type]
+
+    def _joined(
+        self, credential: str | None, life_cycle: int | None, keys: str | None
+    ) -> tuple[tuple[str, object, object], ...]:
+        """What a command changes, where it is certain what was there before."""
+        known = self.known
+        wanted = (
+            ("credentials", known.credentials, credential),
+            ("life_cycles", known.life_cycles, life_cycle),
+            ("keys", known.keys, keys),
+        )
+        return tuple(
+            (what, old[0], new)
+            for what, old, new in wanted
+            if new is not None and len(old) == 1 and old[0] != new
+        )
 
     def done(
         self,
@@ -86,14 +111,15 @@ class CardOracle:
         credential: str | None = None,
         life_cycle: int | None = None,
         keys: str | None = None,
+        factor: int = 0,
     ) -> None:
         """The card said 9000."""
-        changes: dict[str, object] = {}
+        changes: dict[str, object] = {"together": ()}
         if credential is not None:
             changes["credentials"] = (credential,)
             if credential:
-                changes["next"] = _put(self.known.next, credential, 0)
-                changes["server"] = _put(self.known.server, credential, 0)
+                changes["next"] = _put(self.known.next, credential, factor)
+                changes["server"] = _put(self.known.server, credential, factor)
         if life_cycle is not None:
             changes["life_cycles"] = (life_cycle,)
         if keys is not None:
@@ -110,13 +136,22 @@ class CardOracle:
         """A code was shown, on the glass or on the wire. Returns the name of its seed."""
         known = self.known
         for name in known.credentials:
-            if name and code in codes(self._seeds[name]):
-                self._judge(name, codes(self._seeds[name])[code])
+            factor = self._factor(name, code) if name else None
+            if factor is not None:
+                self._judge(name, factor)
                 return name
         others = [name for name in self._seeds if code in codes(self._seeds[name])]
         if others:
             raise ViolationError("seed", f"code of seed {others[0]}, which must not be there")
         raise ViolationError("code", f"{code} is no code of any seed")
+
+    def _factor(self, name: str, code: str) -> int | None:
+        """The moving factor of this code, near the one that is to come or near 0."""
+        seed, coming = self._seeds[name], dict(self.known.next).get(name, 0)
+        first = codes(seed)
+        if coming < _REACH - _BACK:
+            return first.get(code)
+        return codes(seed, coming - _BACK).get(code, first.get(code))
 
     def _judge(self, name: str, factor: int) -> None:
         known = self.known
@@ -130,13 +165,15 @@ class CardOracle:
                 "skip", f"{factor - first} codes skipped with {known.cuts} power cuts"
             )
         accepted = dict(known.server).get(name, 0)
-        if not accepted <= factor < accepted + LOOK_AHEAD:
+        in_window = accepted <= factor < accepted + LOOK_AHEAD
+        # So many cuts without a code between them may lead out of it.
+        if not in_window and known.cuts < LOOK_AHEAD:
             raise ViolationError(
                 "server", f"code {factor} of seed {name} is refused: {accepted} is expected"
             )
+        self._settle("credentials", name)
         self.known = replace(
-            known,
-            credentials=(name,),
+            self.known,
             next=_put(known.next, name, factor + 1),
             server=_put(known.server, name, factor + 1),
             cuts=0,
@@ -147,18 +184,31 @@ class CardOracle:
         kept = tuple(name for name in self.known.credentials if bool(name) == there)
         if not kept:
             raise ViolationError("seed", "seed lost" if not there else "seed came back")
+        if len(kept) == 1:
+            self._settle("credentials", kept[0])
         self.known = replace(self.known, credentials=kept)
 
     def life_cycle(self, state: int) -> None:
         if state not in self.known.life_cycles:
             raise ViolationError("life-cycle", f"{state:02X}, not of {self.known.life_cycles}")
-        self.known = replace(self.known, life_cycles=(state,))
+        self._settle("life_cycles", state)
 
     def key_set(self, name: str | None) -> None:
         """The card proved that it has this key set; None: none that there is."""
         if name not in self.known.keys:
             raise ViolationError("keys", f"key set {name}, not of {self.known.keys}")
-        self.known = replace(self.known, keys=(name,))
+        self._settle("keys", name)
+
+    def _settle(self, what: str, value: object) -> None:
+        """This is so, as was seen; and with it whatever a command changes together with it."""
+        changes: dict[str, object] = {what: (value,)}
+        for changed, old, new in self.known.together:
+            if changed == what and value in (old, new):
+                changes = {
+                    one: (is_ if value == new else was,) for one, was, is_ in self.known.together
+                } | changes
+                changes["together"] = ()
+        self.known = replace(self.known, **changes)  # type: ignore[arg-type]
 
     def needs_code(self) -> bool:
         """Whether a press must show a code."""

@@ -4,7 +4,7 @@ that judges. Everything that a scenario does goes through here."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from tallystick.emulator.interpreter.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.emulator.seeing.reading import read_code
-from tallystick.provisioning.card import oath
+from tallystick.provisioning.card import oath, tlv
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError, CommandApdu
 from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle, WrappedKey
 from tallystick.provisioning.card.scp03 import InitializeUpdate, SecureChannel, SecureChannelError
@@ -32,7 +32,7 @@ from tallystick.provisioning.custody.derivation import (
     check_value,
 )
 from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 
@@ -47,6 +47,7 @@ _EMPTY_MV = 2200
 _PRESS_MS = 120
 _SETTLE_MS = 300
 _TO_SLEEP_MS = 500  # from the last picture to sleep
+_TAG_MOVING_FACTOR = 0x7A
 NO_KEYS = "none"  # what a terminated card has
 
 
@@ -59,6 +60,16 @@ class _Seed(SoftwareSealed):
 
     def reveal(self) -> bytes:
         return self._value.reveal()
+
+
+def _with_factor(seed: str, factor: int) -> bytes:
+    """The data of a PUT that says where the moving factor begins."""
+    key = bytes((oath.HOTP[SIX_DIGITS.hash], SIX_DIGITS.digits)) + SEEDS[seed]
+    return (
+        tlv.encode(oath.TAG_NAME, SERIAL.encode())
+        + tlv.encode(oath.TAG_KEY, key)
+        + tlv.encode(_TAG_MOVING_FACTOR, factor.to_bytes(4, "big"))
+    )
 
 
 class _DockLine:
@@ -195,11 +206,12 @@ class CardRig:
             return Failure(faults.apply("f", operation).content, reported)
         return fault
 
-    def flipped(self, bit: int) -> bytes:
-        """The record at `settled` with one bit flipped."""
+    def flipped(self, bits: Iterable[int]) -> bytes:
+        """The record at `settled` with these bits flipped."""
         assert self.settled is not None
         piece = bytearray(self.card.flash.memory[self.settled : self.settled + PIECE])
-        piece[bit >> 3] ^= 1 << (bit & 7)
+        for bit in bits:
+            piece[bit >> 3] ^= 1 << (bit & 7)
         return bytes(piece)
 
     # -- power ---------------------------------------------------------------------------------
@@ -318,6 +330,21 @@ class CardRig:
         self._run(lambda: self.card.run_for(_TO_SLEEP_MS))
         self.look()
         return code
+
+    def press_on_empty(self) -> None:
+        """Presses on a cell that is said to be empty: nothing is shown, and flash is left alone."""
+        self.leave_flash(self.press)
+
+    def start_on_empty(self) -> None:
+        self.leave_flash(lambda: self.start(full=True))
+
+    def leave_flash(self, action: Callable[[], str | None]) -> None:
+        """An exhausted cell gives way under a program or an erase. Raises ViolationError."""
+        before = self.card.flash.operations
+        if action() is not None:
+            raise ViolationError("cell", "a code was shown on an exhausted cell")
+        if self.card.flash.operations != before:
+            raise ViolationError("cell", "flash was changed on an exhausted cell")
 
     def press_quickly(self, *, slept: bool = False) -> str | None:
         """Like `press` of a card that went to sleep with everything in order, from the point where
@@ -451,23 +478,47 @@ class CardRig:
             WrappedKey(aes_cbc(dek, bytes(16), key), check_value(key))
             for key in kdf3(_KEYS[new][1], SERIAL.encode())
         )
+        known = self.oracle.known.keys
         change = {"keys": new, "life_cycle": int(life_cycle)}
         self.oracle.begin(**change)  # type: ignore[arg-type]
         self._obey(lambda: IssuerSession(channel).put_key(_KEYS[new][0], (first, second, third)))
         self.oracle.done(**change)  # type: ignore[arg-type]
+        if known != ("transport",):
+            self._need_gone(*known)
 
-    def put_seed(self, keys: str, seed: str) -> None:
-        """Stores the seed of this name; afterwards its factor is 0."""
+    def put_seed(self, keys: str, seed: str, factor: int = 0) -> None:
+        """Stores the seed of this name, with this moving factor (below 2³²)."""
         channel = self._oath(keys)
-        self.oracle.begin(credential=seed)
-        self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), SIX_DIGITS))
-        self.oracle.done(credential=seed)
+        known = self.oracle.known.credentials
+        self.oracle.begin(credential=seed, factor=factor)
+        if factor:
+            command = CommandApdu(0, oath.INS_PUT, data=_with_factor(seed, factor))
+            self._obey(lambda: channel.transmit(command).require("take its seed"))
+        else:
+            self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), SIX_DIGITS))
+        self.oracle.done(credential=seed, factor=factor)
+        self._need_gone(*known)
 
     def delete_seed(self, keys: str, *, reset: bool = False) -> None:
         session = oath.OathSession(self._oath(keys))
+        known = self.oracle.known.credentials
         self.oracle.begin(credential="")
         self._obey(session.reset if reset else lambda: session.delete(SERIAL))
         self.oracle.done(credential="")
+        self._need_gone(*known)
+
+    def _need_gone(self, *known: str) -> None:
+        """What was there for certain, and gave way, is nowhere in flash. A sector that is worn out
+        keeps what it has. Raises ViolationError."""
+        now = (*self.oracle.known.credentials, *self.oracle.known.keys)
+        if len(known) != 1 or known[0] in now or self.worn:
+            return
+        secret = SEEDS.get(known[0])
+        if secret is None and known[0] in _KEYS:
+            secret = b"".join(kdf3(_KEYS[known[0]][1], SERIAL.encode()))
+        content = self.card.flash.memory[self.range.first : self.range.end]
+        if secret is not None and secret in content:
+            raise ViolationError("left", f"{known[0]} was replaced, and is still in flash")
 
     def calculate(self, keys: str) -> None:
         """One code over the wire, inside the firm's session while provisioning."""
@@ -492,8 +543,12 @@ class CardRig:
         if state is LifeCycle.TERMINATED:
             change |= {"credential": "", "keys": NO_KEYS}
         self.oracle.begin(**change)  # type: ignore[arg-type]
+        known = self.oracle.known
         self._obey(lambda: session.set_status(state))
         self.oracle.done(**change)  # type: ignore[arg-type]
+        if state is LifeCycle.TERMINATED:
+            self._need_gone(*known.credentials)
+            self._need_gone(*known.keys)
 
     def _oath(self, keys: str) -> SecureChannel:
         connection = self.connect()

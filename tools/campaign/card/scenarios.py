@@ -14,20 +14,33 @@ from typing import Literal
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign.card.rig import CardRig
 
-Start = Literal["factory", "provisioned", "in service", "before wrap", "before lap"]
+Start = Literal[
+    "factory", "in service", "before wrap", "before lap", "spoiled", "at 62", "at 253", "at 65533",
+    "at 2³²−3", "at 2⁶⁴−40",
+]  # fmt: skip
+# Where the moving factor stands in some of them, and the presses that were counted.
+COUNTS: dict[Start, tuple[int, int]] = {
+    "at 62": (62, 62),
+    "at 253": (253, 253),
+    "at 65533": (65533, 65533),
+    "at 2³²−3": (2**32 - 3, 2**31),
+    "at 2⁶⁴−40": (2**64 - 40, 2**31),
+}
 Judge = Literal["press", "wire"]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """`run` begins with the card off and undocked. `judge`: `press` (undocked, as an employee) or
-    `wire` (docked, as a station), after each cut; a sample is judged both ways."""
+    `wire` (docked, as a station), after each cut; a sample is judged both ways. `rots`: nothing but
+    codes comes of it, so that the record before may have lost several bits: it jumps over them."""
 
     name: str
     sentence: str
     start: Start
     judge: Judge
     run: Callable[[CardRig], None]
+    rots: bool = False
 
 
 REGISTRY: dict[str, Scenario] = {}
@@ -111,15 +124,42 @@ def _low_cell(rig: CardRig) -> None:
         rig.press()
         rig.press()
         cell.fixed_mv = 2250
-        rig.press()
+        rig.press_on_empty()
+        rig.press_on_empty()
         rig.stop()
-        rig.start(full=True)
+        rig.start_on_empty()
+        rig.press_on_empty()
+        cell.fixed_mv = 2400  # it recovers a little while it rests
+        rig.press_on_empty()
+        cell.fixed_mv = 2500
+        rig.press()
         rig.stop()
         cell.fixed_mv = None
         rig.start(full=True)
         rig.press()
     finally:
         cell.fixed_mv = None
+
+
+def _four(rig: CardRig) -> None:
+    rig.start(full=True)
+    for _ in range(4):
+        rig.press()
+    rig.stop()
+    rig.start(full=True)
+    rig.press()
+
+
+def _put_far(rig: CardRig) -> None:
+    """A credential that comes from elsewhere brings its moving factor along."""
+    rig.start(docked=True, full=True)
+    rig.put_seed("firm1", "B", 65534)
+    rig.undock()
+    for _ in range(3):
+        rig.press()
+    rig.stop()
+    rig.start(full=True)
+    rig.press()
 
 
 def _brown_out(rig: CardRig) -> None:
@@ -139,12 +179,13 @@ for _scenario in (
              "wire", provision),
     Scenario("key-rotation", "The firm's keys replaced on a card in service, twice.", "in service",
              "wire", _rotation),
-    Scenario("press", "Three codes.", "in service", "press", _press),
-    Scenario("docked-press", "Two codes on the dock.", "in service", "press", _docked_press),
+    Scenario("press", "Three codes.", "in service", "press", _press, rots=True),
+    Scenario("docked-press", "Two codes on the dock.", "in service", "press", _docked_press,
+             rots=True),
     Scenario("press-at-wrap", "Codes while the journal goes on to the next sector.",
-             "before wrap", "press", _wrap),
+             "before wrap", "press", _wrap, rots=True),
     Scenario("press-at-lap", "Codes while the journal comes back to its first sector.",
-             "before lap", "press", _wrap),
+             "before lap", "press", _wrap, rots=True),
     Scenario("wipe-and-reseed", "Credential deleted, stored, replaced, reset, stored again.",
              "in service", "wire", _reseed),
     Scenario("terminate", "A card wiped for good.", "in service", "wire", _terminate),
@@ -152,5 +193,18 @@ for _scenario in (
              "in service", "press", _low_cell),
     Scenario("brown-out", "The cell's contact bounces under the flash, then under the display.",
              "in service", "press", _brown_out),
+    Scenario("press-at-64", "Codes 62 to 66.", "at 62", "press", _four, rots=True),
+    Scenario("press-at-255", "Codes while the factor goes on to its second byte.", "at 253",
+             "press", _four, rots=True),
+    Scenario("press-at-65535", "Codes while the factor goes on to its third byte.", "at 65533",
+             "press", _four, rots=True),
+    Scenario("press-at-2-32", "Codes while the factor goes on to its fifth byte.", "at 2³²−3",
+             "press", _four, rots=True),
+    Scenario("press-at-2-64", "Codes of a factor that needs all of its eight bytes.",
+             "at 2⁶⁴−40", "press", _four, rots=True),
+    Scenario("put-far", "A credential stored with a moving factor of 65,534, then codes.",
+             "in service", "wire", _put_far),
+    Scenario("spoiled-slots", "Codes after twelve starts that were cut as they wrote.",
+             "spoiled", "press", _press),
 ):  # fmt: skip
     register(_scenario)

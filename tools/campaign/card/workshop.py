@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallystick.emulator.devices.image import Image
+from tallystick.tools.campaign.card.by_hand import with_counts, with_spoiled
 from tallystick.tools.campaign.card.judge import cut_at_rest, judge
 from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
 from tallystick.tools.campaign.card.rig import SEEDS, CardRig
-from tallystick.tools.campaign.card.scenarios import REGISTRY, Scenario, Start, provision
+from tallystick.tools.campaign.card.scenarios import COUNTS, REGISTRY, Scenario, Start, provision
 from tallystick.tools.campaign.engine.flash_state import FlashState
 from tallystick.tools.campaign.engine.subject import Node, image_under_test
 
@@ -20,6 +21,16 @@ class CardStart:
 
     content: bytes
     known: KnownCard
+
+
+_SPOILED = 12  # slots behind the newest record that may have been whole
+_JUMP = 9  # codes that a start skips for them, at most
+
+
+def _counted(before: CardStart, factor: int, presses: int) -> CardStart:
+    reached = tuple((name, factor) for name, _ in before.known.next)
+    known = replace(before.known, next=reached, server=reached)
+    return CardStart(with_counts(before.content, factor, presses), known)
 
 
 class CardWorkshop:
@@ -76,6 +87,12 @@ class CardWorkshop:
             provision(rig)
             return self._taken(rig)
         before = self.base("in service")
+        if start in COUNTS:
+            return _counted(before, *COUNTS[start])
+        if start == "spoiled":
+            sector = rig.range.flash.timing.sector
+            content = with_spoiled(before.content, _SPOILED, sector)
+            return CardStart(content, replace(before.known, cuts=_JUMP))
         rig.use_base(before.content)
         rig.prepare()
         rig.restore(FlashState(), CardOracle(SEEDS, before.known), b"workshop")

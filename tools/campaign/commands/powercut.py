@@ -30,7 +30,7 @@ from tallystick.tools.campaign.engine.line import Line
 from tallystick.tools.campaign.engine.subject import Scenario
 from tallystick.tools.campaign.update import cuts as update
 
-STATE_FOLDER = Path("build/campaign")
+RECORDS = Path("build/campaign")
 UPDATE = "firmware-update"
 _UPDATE_SAMPLE = 16  # cuts of an update where torn states are sampled
 _NAME = 25  # columns for the longest name of a scenario
@@ -92,6 +92,7 @@ def _bar(*, disable: bool) -> Bar:
     help="States of a second cut, at most, for each scenario and board. Of a reader it is one in "
     f"{SLOWER['reader']}: it takes that much longer to judge.",
 )
+@click.option("--anew", is_flag=True, help="Begin anew where a stopped campaign could go on.")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios.")
 @json_option
 def powercut(
@@ -103,12 +104,14 @@ def powercut(
     seed: int,
     sample: float,
     deeper: int,
+    anew: bool,
     listing: bool,
     as_json: bool,
 ) -> None:
     """Cut the power before, during and after every change of flash, and judge what is left.
 
-    Exit status 0 only without a violation. Ctrl-C stops; the same command goes on from there.
+    Exit status 0 only without a violation. Ctrl-C stops; the same command goes on from there. What
+    was covered is in build/campaign/: `tally campaign audit` counts it again.
     """
     names_wanted = scenario.split(",")
     updates = [one for one in boards if find(one).slots and {"all", UPDATE} & set(names_wanted)]
@@ -130,13 +133,15 @@ def powercut(
             names = tuple(one.name for one in there)
             third = share(board, CampaignPlan.third)
             plan = CampaignPlan(board, names, depth, seed, sample, share(board, deeper), third)
-            state_file = STATE_FOLDER / f"powercut-{board}.json"
-            campaign = Campaign(plan, subject(board), state_file)
+            record = RECORDS / f"powercut-{board}.jsonl"
+            if anew:
+                record.unlink(missing_ok=True)
+            campaign = Campaign(plan, subject(board), record)
             result = campaign.run(jobs, _Shown(bar, board))
             _add(report, result)
             if result.stopped:
                 _finish(report, as_json, part=scenario != "all")
-                err().print(f"stopped; kept in {state_file}: the same command goes on from there")
+                err().print(f"stopped; kept in {record}: the same command goes on from there")
                 raise SystemExit(ExitCode.INTERRUPTED)
             missing, count = _coverage(board, there, campaign, seed)
             report["uncut_sites"] += [f"{board} {one}" for one in missing]

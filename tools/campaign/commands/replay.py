@@ -16,7 +16,7 @@ from tallystick.emulator.interpreter.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign.commands.subjects import subject
 from tallystick.tools.campaign.commands.zoo import find as find_animal
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.explore import cut_states, end_state, explore
 from tallystick.tools.campaign.engine.flash_state import PIECE
 from tallystick.tools.campaign.engine.line import Line, no_line
@@ -105,9 +105,9 @@ class Replay:
             )
             self._note(operation, variant)
             left = faults.apply(variant, operation)
-            bit = faults.flipped_bit(variant)
-            if bit is not None and rig.settled is not None:
-                rig.device.flash.load(rig.settled, rig.flipped(bit))
+            bits = faults.flipped_bits(variant)
+            if bits and rig.settled is not None:
+                rig.device.flash.load(rig.settled, rig.flipped(bits))
             if hold:
                 raise _HoldError
             return Cut(Phase.DURING, left.content, left.weak)

@@ -1,31 +1,29 @@
 """Explores every state that cuts of a scenario leave, on all processors, and each state once.
 
-The master holds the queue, workers explore (`workers.py`). What is finished is written down now and
-then, so that a stopped campaign goes on.
+The master holds the queue, workers explore (`workers.py`). What comes back is taken in the order in
+which it was given out: which states there are does not depend on who was first. Each explored state
+is written down (`record.py`), so that a campaign that was stopped, in whatever way, goes on, and
+what it covered can be counted again by somebody else.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import random
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
-from tallystick.emulator.interpreter import resident
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.explore import Explored, Violation, record
 from tallystick.tools.campaign.engine.line import Line, split
+from tallystick.tools.campaign.engine.record import Kept, Record, Row
 from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, ViolationError
-from tallystick.tools.campaign.engine.workers import Chunk, Explorer, Task, Workers
+from tallystick.tools.campaign.engine.workers import Here, Pool, Task, Workers
 
-_CHUNK = 16  # states handed to a worker at a time
-_SAVE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,8 @@ class CampaignPlan:
 @dataclass
 class CampaignResult:
     """What `--json` prints, but for what the command adds. cuts: places and ways in which power was
-    cut, also where they leave a state that another left."""
+    cut, also where they leave a state that another left. digest: of all states, whatever their
+    order."""
 
     board: str
     seed: int
@@ -59,6 +58,7 @@ class CampaignResult:
     seconds: float = 0.0
     states_per_second: float = 0.0
     stopped: bool = False
+    digest: str = ""
 
 
 class Progress:
@@ -68,25 +68,43 @@ class Progress:
         """`done` of `total` known states; rate: states a second."""
 
 
+@dataclass
+class _Waiting:
+    """A state in the queue. left: cuts that may still follow. node: None where an earlier run found
+    it, and only its digest was written down; `parent` gives it back."""
+
+    digest: bytes
+    scenario: str
+    path: tuple[str, ...]
+    left: int
+    node: Node | None = None
+    parent: _Waiting | None = None
+
+
 class Campaign:
-    """One run of a plan. `state_file`: where to write down what is finished, and to go on from."""
+    """One run of a plan. `record_file`: where to write down what is covered, and to go on from."""
 
     def __init__(
-        self, plan: CampaignPlan, subject: Subject, state_file: Path | None = None
+        self, plan: CampaignPlan, subject: Subject, record_file: Path | None = None
     ) -> None:
         self.plan = plan
         self.subject = subject
-        self._state_file = state_file
-        self._image = hashlib.sha256(subject.image.segments[0][1]).hexdigest()
+        self._record = Record(record_file, self._key()) if record_file is not None else None
         self._seen: set[bytes] = set()
-        self._finished: set[bytes] = set()
-        self._queue: deque[tuple[Node, int]] = deque()  # (node, cuts that may still follow)
+        self._queue: deque[_Waiting] = deque()
         self._roots: dict[str, int] = {}  # scenario → states of its first cuts
         self._rng = random.Random(f"{plan.seed} sample")
         self.result = CampaignResult(plan.board, plan.seed, plan.depth, 1)
         self._explored = 0
+        self._complete = False
         self.phases: dict[tuple[str, int], set[str]] = {}
         """(scenario, operation) → in which phases of it the power was cut."""
+
+    def _key(self) -> Row:
+        image = hashlib.sha256()
+        for address, content in self.subject.image.segments:
+            image.update(f"{address} {len(content)} ".encode() + content)
+        return {"plan": asdict(self.plan), "image": image.hexdigest()}
 
     def run(
         self,
@@ -97,72 +115,90 @@ class Campaign:
     ) -> CampaignResult:
         """`jobs`: worker processes; 0: none, all is done here, and a firmware that makes
         MicroPython itself crash ends this process. `until`: stop as soon as it says so.
-        KeyboardInterrupt stops, and keeps what is done."""
+        KeyboardInterrupt stops, and keeps what is done. Raises BadInputError when the record is of
+        another firmware or other options."""
         began = time.perf_counter()
         progress = progress or Progress()
-        self._load()
         self.result.jobs = max(1, jobs)
+        kept = self._record.open() if self._record is not None else Kept({}, [])
         try:
-            self._record_all()
-            if jobs == 0:
-                self._run_here(progress, began, until)
-            else:
-                self._run_workers(jobs, progress, began, until)
+            self._record_all(kept)
+            lacking = self._go_over(kept.states)
+            self._explore_all(jobs, lacking, progress, began, until)
         except KeyboardInterrupt:
             self.result.stopped = True
-        result = self.result
-        result.seconds = round(time.perf_counter() - began, 2)
-        result.distinct_states = len(self._seen)
-        result.states_per_second = round(self._explored / max(result.seconds, 0.001), 1)
-        if result.stopped:
-            self._save()
-        elif self._state_file is not None:
-            self._state_file.unlink(missing_ok=True)
+        finally:
+            result = self.result
+            result.seconds = round(time.perf_counter() - began, 2)
+            result.distinct_states = len(self._seen)
+            result.states_per_second = round(self._explored / max(result.seconds, 0.001), 1)
+            result.digest = hashlib.blake2b(
+                b"".join(sorted(self._seen)), digest_size=16
+            ).hexdigest()
+            if self._record is not None:
+                if self._complete:
+                    self._record.add(self._end())
+                self._record.close()
         return result
+
+    def _end(self) -> Row:
+        result = self.result
+        return {
+            "end": result.scenarios, "cuts": result.cuts, "states": result.distinct_states,
+            "violations": len(result.violations), "digest": result.digest,
+        }  # fmt: skip
 
     # -- scenarios -----------------------------------------------------------------------------
 
-    def _record_all(self) -> None:
+    def _record_all(self, kept: Kept) -> None:
         for name in self.plan.scenario_names:
-            self._record(self.subject.scenario(name))
+            row = self._record_one(self.subject.scenario(name))
+            if self._record is not None and name not in kept.scenarios:
+                self._record.add(row)
+            elif self._record is not None and row != kept.scenarios[name]:
+                raise self._record.differs(f"scenario {name}")
 
-    def _record(self, scenario: Scenario) -> None:
+    def _record_one(self, scenario: Scenario) -> Row:
+        """Its row: operations as [kind, bytes, address], roots as [step, digest]."""
         rig = self.subject.rig(scenario.start)
         counts = self.result.scenarios[scenario.name] = {"operations": 0, "cuts": 0, "states": 0}
+        row: Row = {"scenario": scenario.name, "operations": [], "roots": []}
         try:
             recorded = record(self.subject, rig, scenario, self.plan.seed)
         except ViolationError as violation:
             self._violation(scenario.name, (), violation.kind, str(violation))
-            return
+            return row | {"violation": [violation.kind, str(violation)]}
         finally:
             rig.close()
         counts["operations"] = len(recorded.operations)
+        row["operations"] = [
+            [one.kind, len(one.old), one.address, int(one.old != one.new)]
+            for one in recorded.operations
+        ]
         recorded.nodes.sort(key=lambda node: not faults.clean(split(node.path[0])[1]))
         for node in recorded.nodes:
             index, variant = split(node.path[0])
             if faults.clean(variant) or self._rng.random() < self.plan.sample:
                 self.phases.setdefault((scenario.name, index), set()).add(faults.phase(variant))
-                self._add(node, self.plan.depth - 1)
+                self._add(_waiting(node, self.plan.depth - 1))
+                row["roots"].append([node.path[0], node.digest.hex()])
         self._roots[scenario.name] = counts["states"]
+        return row
 
-    def _add(self, node: Node, left: int) -> None:
+    def _add(self, found: _Waiting) -> None:
         self.result.cuts += 1
-        counts = self.result.scenarios[node.scenario]
+        counts = self.result.scenarios[found.scenario]
         counts["cuts"] += 1
-        digest = node.digest
-        if digest in self._seen:
-            return
-        self._seen.add(digest)
-        counts["states"] += 1
-        if digest in self._finished and left == 0:
-            return
-        self._queue.append((node, left))
+        if found.digest not in self._seen:
+            self._seen.add(found.digest)
+            counts["states"] += 1
+            self._queue.append(found)
 
-    def _share(self, parent: Node, left: int) -> int:
+    def _share(self, parent: _Waiting) -> int:
         """States of a further cut to explore of this one: as many as the level may have, over all
-        parents. It does not depend on which worker was first."""
+        parents."""
         plan = self.plan
-        if left == 0:
+        if parent.left == 0:
             return 0
         if len(parent.path) == 1:
             return -(-plan.deeper // max(1, self._roots[parent.scenario]))
@@ -172,83 +208,120 @@ class Campaign:
         line = str(Line(self.plan.board, scenario, self.plan.seed, path))
         self.result.violations.append(asdict(Violation(line, kind, what)))
 
+    # -- going on ------------------------------------------------------------------------------
+
+    def _go_over(self, rows: list[Row]) -> list[_Waiting]:
+        """What an earlier run explored counts as it did then. States whose content is needed again,
+        because what cuts in them leave has not all been explored; those nearer to the start first.
+        """
+        for row in rows:
+            if not self._queue or self._queue[0].digest.hex() != row["state"]:
+                assert self._record is not None
+                raise self._record.differs(f"state {row['state']}")
+            entry = self._queue.popleft()
+            if row.get("violation"):
+                self._violation(entry.scenario, entry.path, *row["violation"])
+            left = max(0, entry.left - 1)
+            for step, digest in row["children"]:
+                path = (*entry.path, step)
+                self._add(
+                    _Waiting(bytes.fromhex(digest), entry.scenario, path, left, parent=entry)
+                )
+        lacking: dict[bytes, _Waiting] = {}
+        for entry in self._queue:
+            lost = entry
+            while lost.node is None and lost.parent is not None:
+                lost = lost.parent
+                lacking[lost.digest] = lost
+        return sorted(lacking.values(), key=lambda one: len(one.path))
+
+    def _give_back(self, parents: list[_Waiting], pool: Pool) -> None:
+        """Explores these again, for the states that cuts in them leave."""
+        waiting: dict[bytes, list[_Waiting]] = {}
+        for entry in (*parents, *self._queue):
+            if entry.node is None and entry.parent is not None:
+                waiting.setdefault(entry.parent.digest, []).append(entry)
+        for depth in sorted({len(one.path) for one in parents}):
+            level = deque(one for one in parents if len(one.path) == depth)
+            for parent, outcome in self._explored_of(level, pool):
+                self._find_again(parent, outcome, waiting[parent.digest])
+
+    def _find_again(self, parent: _Waiting, outcome: Explored, wanted: list[_Waiting]) -> None:
+        found = {(child.digest, child.path[-1]): child for child in outcome.children}
+        for entry in wanted:
+            entry.node = found.get((entry.digest, entry.path[-1]))
+            entry.parent = None
+            if entry.node is None:
+                assert self._record is not None
+                raise self._record.differs(f"state {parent.digest.hex()}")
+
     # -- running -------------------------------------------------------------------------------
 
-    def _take(self, most: int) -> Chunk:
-        """What is next."""
-        taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
-        return [Task(node, left, self._share(node, left)) for node, left in taken]
+    def _explore_all(
+        self,
+        jobs: int,
+        lacking: list[_Waiting],
+        progress: Progress,
+        began: float,
+        until: Callable[[CampaignResult], bool],
+    ) -> None:
+        make = partial(Workers, jobs) if jobs else Here
+        with make(self.subject, self.plan.seed) as pool:
+            self._give_back(lacking, pool)
+            if until(self.result):
+                return
+            for entry, outcome in self._explored_of(self._queue, pool):
+                self._finish(entry, outcome)
+                self._tell(progress, began)
+                if until(self.result):
+                    return
+        self._complete = True
 
-    def _finish(self, chunk: Chunk, outcomes: list[Explored]) -> None:
-        for task, outcome in zip(chunk, outcomes, strict=True):
-            self._explored += 1
-            self._finished.add(task.node.digest)
-            if outcome.violation is not None:
-                self._violation(task.node.scenario, task.node.path, *outcome.violation)
-            for child in outcome.children if outcome.violation is None else ():
-                self._add(child, max(0, task.left - 1))
+    def _explored_of(
+        self, queue: deque[_Waiting], pool: Pool
+    ) -> Iterator[tuple[_Waiting, Explored]]:
+        """What comes of the states of a queue, in its order; it may grow meanwhile."""
+        given: deque[list[_Waiting]] = deque()
+        done: dict[int, list[Explored]] = {}
+        first = 0
+        while True:
+            while pool.idle and queue:
+                entries = [queue.popleft() for _ in range(min(pool.chunk, len(queue)))]
+                pool.give(first + len(given), [self._task(entry) for entry in entries])
+                given.append(entries)
+            if not given:
+                return
+            done |= dict(pool.take())
+            while first in done:
+                yield from zip(given.popleft(), done.pop(first), strict=True)
+                first += 1
+
+    def _task(self, entry: _Waiting) -> Task:
+        assert entry.node is not None, "what is explored is there"
+        return Task(entry.node, self._share(entry))
+
+    def _finish(self, entry: _Waiting, outcome: Explored) -> None:
+        self._explored += 1
+        children = outcome.children if outcome.violation is None else []
+        if outcome.violation is not None:
+            self._violation(entry.scenario, entry.path, *outcome.violation)
+        for child in children:
+            self._add(_waiting(child, max(0, entry.left - 1)))
+        if self._record is None:
+            return
+        row: Row = {
+            "state": entry.digest.hex(), "at": "/".join((entry.scenario, *entry.path)),
+            "children": [[child.path[-1], child.digest.hex()] for child in children],
+            "offered": outcome.offered, "rests": int(outcome.rests),
+        }  # fmt: skip
+        if outcome.violation is not None:
+            row["violation"] = outcome.violation
+        self._record.add(row)
 
     def _tell(self, progress: Progress, began: float) -> None:
         rate = self._explored / max(0.001, time.perf_counter() - began)
         progress.at(len(self._seen) - len(self._queue), len(self._seen), rate)
 
-    def _run_here(
-        self, progress: Progress, began: float, until: Callable[[CampaignResult], bool]
-    ) -> None:
-        with resident.enabled(), closing(Explorer(self.subject, self.plan.seed)) as explorer:
-            while self._queue and not until(self.result):
-                chunk = self._take(1)
-                self._finish(chunk, explorer.explore(chunk))
-                self._tell(progress, began)
 
-    def _run_workers(
-        self, jobs: int, progress: Progress, began: float, until: Callable[[CampaignResult], bool]
-    ) -> None:
-        saved = time.monotonic()
-        with Workers(jobs, self.subject, self.plan.seed) as workers:
-            while (self._queue or workers.busy) and not until(self.result):
-                while workers.idle and self._queue:
-                    workers.give(self._take(_CHUNK))
-                for chunk, outcomes in workers.take():
-                    self._finish(
-                        chunk, self._explore_apart(chunk) if outcomes is None else outcomes
-                    )
-                self._tell(progress, began)
-                if time.monotonic() - saved > _SAVE_EVERY_S:
-                    saved = time.monotonic()
-                    self._save()
-
-    def _explore_apart(self, chunk: Chunk) -> list[Explored]:
-        """With MicroPython in processes of its own, whose crash is a state's outcome like any."""
-        with closing(Explorer(self.subject, self.plan.seed)) as explorer:
-            return explorer.explore(chunk)
-
-    # -- stopping and going on -----------------------------------------------------------------
-
-    def _key(self) -> dict[str, object]:
-        return {**asdict(self.plan), "image": self._image}
-
-    def _save(self) -> None:
-        """States of the last level are not explored again; the few above them are, for what comes
-        below them."""
-        if self._state_file is None:
-            return
-        self._state_file.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "plan": self._key(),
-            "violations": self.result.violations,
-            "finished": base64.b64encode(b"".join(sorted(self._finished))).decode(),
-        }
-        new = self._state_file.with_suffix(".new")
-        new.write_text(json.dumps(content), encoding="utf-8")
-        new.replace(self._state_file)
-
-    def _load(self) -> None:
-        if self._state_file is None or not self._state_file.is_file():
-            return
-        content = json.loads(self._state_file.read_text(encoding="utf-8"))
-        if json.dumps(content["plan"]) != json.dumps(self._key()):
-            return
-        finished = base64.b64decode(content["finished"])
-        self._finished = {finished[at : at + 16] for at in range(0, len(finished), 16)}
-        self.result.violations = content["violations"]
+def _waiting(node: Node, left: int) -> _Waiting:
+    return _Waiting(node.digest, node.scenario, node.path, left, node)

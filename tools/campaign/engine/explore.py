@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tallystick.emulator.parts.nor_flash import FlashOperation
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.subject import (
     Fault,
     Node,
@@ -33,10 +33,13 @@ class Violation:
 @dataclass
 class Explored:
     """violation: its kind and what was seen; None when all was well. children: what cuts in this
-    run would leave."""
+    run would leave. offered: for each of its operations, the cuts that children were chosen from;
+    rests: whether the last child is a cut at rest."""
 
     violation: tuple[str, str] | None
     children: list[Node]
+    offered: tuple[int, ...] = ()
+    rests: bool = False
 
 
 def cut_states(
@@ -55,11 +58,11 @@ def cut_states(
         left = faults.apply(variant, operation)
         now_worn = worn | {sector - rig.range.first} if variant == "f" else worn
         at, content = operation.address, left.content
-        bit = faults.flipped_bit(variant)
-        if bit is not None:
+        bits = faults.flipped_bits(variant)
+        if bits:
             if rig.settled is None:
                 continue  # nothing was written before
-            at, content = rig.settled, rig.flipped(bit)
+            at, content = rig.settled, rig.flipped(bits)
         reread = _reading(path, f"{index} {variant}")
         flash = rig.range.with_change(at, content, left.weak, now_worn, reread)
         yield Node(scenario, (*path, f"{index}{variant}"), flash, known)
@@ -106,8 +109,10 @@ def record(
         index = len(recorded.operations)
         recorded.operations.append(operation)
         rng = random.Random(f"{seed} {scenario.name} {index}")
-        chosen = faults.variants(operation, rng, full)
-        recorded.nodes.extend(cut_states(rig, scenario.name, (), index, operation, chosen))
+        chosen = list(faults.variants(operation, rng, full))
+        if scenario.rots:
+            chosen += faults.rotten(operation, rng)
+        recorded.nodes.extend(cut_states(rig, scenario.name, (), index, operation, iter(chosen)))
 
     rig.on_operation = note
     try:
@@ -161,6 +166,8 @@ def explore(
         rig.on_operation = None
         rig.device.mcu.power_off()
     outcome.children = second.nodes() + resting
+    outcome.offered = tuple(second.offered)
+    outcome.rests = bool(resting)
     return outcome
 
 
@@ -174,22 +181,21 @@ class _Sample:
         self._key = f"{seed} {parent.digest.hex()}"
         self._size = size
         self._kept: list[tuple[int, int, list[Node]]] = []  # by hash, the largest first
+        self.offered: list[int] = []  # for each operation
 
     def offer(self, index: int, operation: FlashOperation) -> None:
         """To be called before the operation is carried out."""
-        drawn: list[str] | None = None
+        drawn = self._draw(index, operation)
+        self.offered.append(min(len(drawn), _CUTS_OF_AN_OPERATION))
         name = f"{self._key} {index}".encode()
         hashed = hashlib.blake2b(name, digest_size=6 * _CUTS_OF_AN_OPERATION).digest()
-        for number in range(_CUTS_OF_AN_OPERATION):
+        for number in range(self.offered[-1]):
             rank = -int.from_bytes(hashed[6 * number : 6 * number + 6])
             if len(self._kept) == self._size and rank < self._kept[0][0]:
                 continue
-            if drawn is None:
-                drawn = self._draw(index, operation)
-            if number < len(drawn):
-                nodes = list(self._states(index, operation, drawn[number]))
-                push = heapq.heappush if len(self._kept) < self._size else heapq.heapreplace
-                push(self._kept, (rank, index * _CUTS_OF_AN_OPERATION + number, nodes))
+            nodes = list(self._states(index, operation, drawn[number]))
+            push = heapq.heappush if len(self._kept) < self._size else heapq.heapreplace
+            push(self._kept, (rank, index * _CUTS_OF_AN_OPERATION + number, nodes))
 
     def nodes(self) -> list[Node]:
         return [node for _, _, nodes in sorted(self._kept, reverse=True) for node in nodes]
@@ -197,6 +203,8 @@ class _Sample:
     def _draw(self, index: int, operation: FlashOperation) -> list[str]:
         rng = random.Random(f"{self._key} {index}")
         found = list(faults.variants(operation, rng, full=False))
+        if self._rig.settled is None:  # nothing was written before that could rot
+            found = [variant for variant in found if not faults.flipped_bits(variant)]
         rng.shuffle(found)
         return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tallystick import faults
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 
@@ -32,9 +33,12 @@ class Line:
     def steps(self) -> list[tuple[int, str]]:
         """The path's, taken apart. Raises BadInputError."""
         try:
-            return [split(step) for step in self.path]
+            steps = [split(step) for step in self.path]
+            for _, variant in steps:
+                faults.check(variant)
         except ValueError:
             raise no_line(str(self)) from None
+        return steps
 
     def __str__(self) -> str:
         return "/".join((self.board, self.scenario, str(self.seed), *self.path))

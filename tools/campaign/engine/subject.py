@@ -6,7 +6,7 @@ The card's is `card.workshop.CardWorkshop`, the reader's `reader.workshop.Reader
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,8 +85,8 @@ class Rig(Protocol):
     def look(self) -> object:
         """Takes note of what the device shows by itself."""
 
-    def flipped(self, bit: int) -> bytes:
-        """The record at `settled` with one bit flipped."""
+    def flipped(self, bits: Iterable[int]) -> bytes:
+        """The record at `settled` with these bits flipped."""
 
     def power_for_prompt(self) -> None:
         """Lets the device start, so that somebody can look around in its firmware."""
@@ -105,6 +105,10 @@ class Scenario(Protocol):
 
     @property
     def start(self) -> str: ...
+
+    @property
+    def rots(self) -> bool:
+        """Whether the record before may have lost several bits, and nothing else may go wrong."""
 
     @property
     def run(self) -> Callable[[Any], None]: ...

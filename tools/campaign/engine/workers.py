@@ -1,7 +1,7 @@
 """The processes that explore states, without threads, each on a processor of its own.
 
 MicroPython runs inside them (`emulator/interpreter/resident.py`): a firmware that makes it crash
-takes the worker with it. That one is replaced, and what it had in hand is handed back.
+takes the worker with it. That one is replaced, and what it had in hand is explored apart.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import Protocol
 
 from tallystick.common.closing import Closing
 from tallystick.emulator.interpreter import resident
@@ -23,15 +25,29 @@ from tallystick.tools.campaign.engine.subject import Node, Rig, Subject
 
 @dataclass(frozen=True)
 class Task:
-    """One state to explore. left: cuts that may still follow. deeper: how many states of a further
-    cut to work out."""
+    """One state to explore. deeper: how many states of a further cut to work out."""
 
     node: Node
-    left: int
     deeper: int
 
 
 Chunk = list[Task]
+Outcome = tuple[int, list[Explored]]  # the number of a chunk, and what came of its states
+
+
+class Pool(Protocol):
+    """Who explores. chunk: states to give at a time."""
+
+    chunk: int
+
+    @property
+    def idle(self) -> bool: ...
+
+    def give(self, number: int, chunk: Chunk) -> None:
+        """To somebody who is idle."""
+
+    def take(self) -> Iterator[Outcome]:
+        """Waits for some of what was given."""
 
 
 class Explorer:
@@ -56,6 +72,33 @@ class Explorer:
     def close(self) -> None:
         for rig in self._rigs.values():
             rig.close()
+
+
+class Here(Closing):
+    """`with Here(…)`: this process itself, one state at a time."""
+
+    chunk = 1
+
+    def __init__(self, subject: Subject, seed: int) -> None:
+        self._explorer = Explorer(subject, seed)
+        self._resident = resident.enabled()
+        self._resident.__enter__()
+        self._given: list[tuple[int, Chunk]] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self._given
+
+    def give(self, number: int, chunk: Chunk) -> None:
+        self._given.append((number, chunk))
+
+    def take(self) -> Iterator[Outcome]:
+        number, chunk = self._given.pop()
+        yield number, self._explorer.explore(chunk)
+
+    def close(self) -> None:
+        self._explorer.close()
+        self._resident.__exit__(None, None, None)
 
 
 def _work(pipe: Connection, processor: int, subject: Subject, seed: int) -> None:
@@ -83,10 +126,12 @@ class _Worker:
 class Workers(Closing):
     """`with Workers(…)`: give chunks while there is somebody `idle`, and take what comes back."""
 
+    chunk = 16
+
     def __init__(self, count: int, subject: Subject, seed: int) -> None:
         self._subject = subject
         self._seed = seed
-        self._busy: dict[Connection, tuple[_Worker, Chunk]] = {}
+        self._busy: dict[Connection, tuple[_Worker, int, Chunk]] = {}
         processors = sorted(os.sched_getaffinity(0))
         self._processes: list[BaseProcess] = []
         self._idle = [self._start(processors[at % len(processors)]) for at in range(count)]
@@ -105,29 +150,28 @@ class Workers(Closing):
     def idle(self) -> bool:
         return bool(self._idle)
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._busy)
-
-    def give(self, chunk: Chunk) -> None:
+    def give(self, number: int, chunk: Chunk) -> None:
         worker = self._idle.pop()
-        self._busy[worker.pipe] = (worker, chunk)
+        self._busy[worker.pipe] = (worker, number, chunk)
         worker.pipe.send(chunk)
 
-    def take(self) -> Iterator[tuple[Chunk, list[Explored] | None]]:
-        """Waits. Chunks, and what came of their states; None of a chunk that its worker did not
-        survive."""
+    def take(self) -> Iterator[Outcome]:
         for ready in wait(list(self._busy)):
             assert isinstance(ready, Connection)
-            worker, chunk = self._busy.pop(ready)
+            worker, number, chunk = self._busy.pop(ready)
             try:
                 outcomes = ready.recv()
             except EOFError:
                 worker.process.join()
-                outcomes = None
                 worker = self._start(worker.processor)
+                outcomes = self._explore_apart(chunk)
             self._idle.append(worker)
-            yield chunk, outcomes
+            yield number, outcomes
+
+    def _explore_apart(self, chunk: Chunk) -> list[Explored]:
+        """With MicroPython in processes of its own, whose crash is a state's outcome like any."""
+        with closing(Explorer(self._subject, self._seed)) as explorer:
+            return explorer.explore(chunk)
 
     def close(self) -> None:
         for worker in self._idle:

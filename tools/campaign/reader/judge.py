@@ -11,7 +11,7 @@ from fido2.ctap2.bio import FPBioEnrollment
 from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
 
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE
 from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError

@@ -4,7 +4,7 @@ Everything that a scenario does goes through here."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -22,7 +22,7 @@ from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.devices.snapshot import Snapshot
 from tallystick.emulator.interpreter.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
@@ -159,11 +159,12 @@ class ReaderRig:
             return Failure(faults.apply("f", operation).content, reported=False)
         return fault
 
-    def flipped(self, bit: int) -> bytes:
-        """The record at `settled` with one bit flipped."""
+    def flipped(self, bits: Iterable[int]) -> bytes:
+        """The record at `settled` with these bits flipped."""
         assert self.settled is not None
         piece = bytearray(self.reader.flash.memory[self.settled : self.settled + PIECE])
-        piece[bit >> 3] ^= 1 << (bit & 7)
+        for bit in bits:
+            piece[bit >> 3] ^= 1 << (bit & 7)
         return bytes(piece)
 
     def look(self) -> None:

@@ -79,6 +79,7 @@ class Scenario:
     pays_first: bool = False
     erases: bool = False
     limit: int = 0
+    rots: bool = False
 
     def run(self, rig: ReaderRig) -> None:
         """Raises ViolationError when it goes wrong without any cut."""

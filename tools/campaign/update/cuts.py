@@ -26,7 +26,7 @@ from tallystick.common.console import err, json_option, out, print_json, progres
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
 from tallystick.tools import options
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.fresh import one_core
 

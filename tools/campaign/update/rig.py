@@ -26,7 +26,7 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick.tools.campaign.engine import faults
+from tallystick import faults
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash.field import SlotState, Update, install, running
 from tallystick.tools.image.build import build, write

@@ -9,6 +9,7 @@
     x<o>.<r>   some bytes done, some bits done, the rest weak
     t<r>    erase: all done but for a few bits
     v<n>    cut before, and bit n of the record written last before it has flipped
+    r<n>.<r>   the same with n bits, chosen with seed r
     f       the sector is worn out from now on: half of the bits are done, no more ever will be
 
 <o> is how weak bits read at the next power-up: `o` as ones, `z` as zeros, `m` mixed, by the seed.
@@ -23,15 +24,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tallystick.common.errors import BadInputError
-from tallystick.emulator.parts.nor_flash import FlashOperation
+from tallystick.faults.operation import Operation
 
 END = "e"
 CLEAN = ("b", "a", END)
-_SHAPE = re.compile(r"(?P<kind>[bapsnwxtvf])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
+_SHAPE = re.compile(r"(?P<kind>[bapsnwxtvfer])(?P<reading>[ozm]?)(?P<a>\d*)(?:\.(?P<b>\d+))?")
 _RECORD = 220  # bytes of a record that are used
 _BITS = [tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256)]
 _WEAK_ERASED = 256  # at most so many weak bits after an erase
+
+
+class NoFaultError(ValueError):
+    """A name that names no fault."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +49,37 @@ class Left:
 
 def phase(variant: str) -> str:
     """`before`, `during` or `after`."""
-    return {"b": "before", "a": "after", "v": "before", END: "after"}.get(variant[0], "during")
+    return {"b": "before", "a": "after", "v": "before", "r": "before", END: "after"}.get(variant[0], "during")
 
 
-def flipped_bit(variant: str) -> int | None:
-    """The bit that a `v` names; None for other faults."""
-    return int(variant[1:]) if variant[0] == "v" else None
+def flipped_bits(variant: str) -> tuple[int, ...]:
+    """The bits of the record before that a `v` or an `r` flips; of other faults none."""
+    if variant[0] == "v":
+        return (int(variant[1:]),)
+    if variant[0] == "r":
+        return tuple(random.Random(variant).sample(range(_RECORD * 8), int(variant[1:].split(".")[0])))
+    return ()
 
 
 def clean(variant: str) -> bool:
     return variant in CLEAN
 
 
-def apply(variant: str, operation: FlashOperation) -> Left:
-    """Raises BadInputError for a variant that does not exist."""
+def check(variant: str) -> None:
+    """Raises NoFaultError for a variant that does not exist."""
+    if _SHAPE.fullmatch(variant) is None:
+        raise NoFaultError(f"{variant!r} is no fault.")
+
+
+def apply(variant: str, operation: Operation) -> Left:
+    """What a fault leaves of an operation. Raises NoFaultError for a variant that does not exist."""
     match = _SHAPE.fullmatch(variant)
     if match is None:
-        raise BadInputError(f"{variant!r} is no fault.", todo="Copy the line of a failure whole.")
+        raise NoFaultError(f"{variant!r} is no fault.")
     kind, number = match["kind"], int(match["a"] or 0)
     old, new = operation.old, operation.new
-    if kind in "bva":
-        return Left(new if kind == "a" else old)
+    if kind in "bvrae":
+        return Left(new if kind in "ae" else old)
     rng = random.Random(f"{variant} {operation.kind} {len(old)}")
     changing = _changing(old, new)
     if kind in _SOLID:
@@ -132,7 +146,7 @@ def _with(old: bytes, bits: list[int]) -> bytes:
     return bytes(data)
 
 
-def variants(operation: FlashOperation, rng: random.Random, full: bool = True) -> Iterator[str]:
+def variants(operation: Operation, rng: random.Random, full: bool = True) -> Iterator[str]:
     """Faults of this operation: the clean ones, then torn ones. `full`: every shape of them;
     otherwise a few, by the seed."""
     yield "b"
@@ -145,7 +159,15 @@ def variants(operation: FlashOperation, rng: random.Random, full: bool = True) -
     yield from torn
 
 
-def _torn(operation: FlashOperation, rng: random.Random) -> Iterator[str]:
+def rotten(operation: Operation, rng: random.Random) -> Iterator[str]:
+    """Faults of this operation in which the record before it has lost several bits: what no store
+    can mend. 8 at most are of one record by then."""
+    if operation.address % 256 == 0:
+        for bits in (2, 3, 5, 8):
+            yield f"r{bits}.{rng.randrange(1000)}"
+
+
+def _torn(operation: Operation, rng: random.Random) -> Iterator[str]:
     if operation.address % 256 == 0:
         yield "f"
         for _ in range(6):

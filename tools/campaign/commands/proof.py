@@ -1,0 +1,81 @@
+"""`tally campaign proof`: the card's journal on a flash so small that every state can be visited."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.progress import Progress, TextColumn
+
+from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import ExitCode
+from tallystick.tools.campaign.proof.journal import JournalWorld
+from tallystick.tools.campaign.proof.library import Library
+from tallystick.tools.campaign.proof.search import visit
+
+
+@click.command()
+@click.option("--sectors", default=3, show_default=True, type=click.IntRange(2, 4))
+@click.option(
+    "--slots", default=2, show_default=True, type=click.IntRange(2, 6), help="Of a sector."
+)
+@click.option("--wears", is_flag=True, help="One sector may wear out at any time.")
+@click.option("--rots", is_flag=True, help="One bit of the newest record may flip.")
+@click.option("--replaces", is_flag=True, help="States give way for good, too.")
+@click.option(
+    "--leaps", is_flag=True, help="A torn record may read as whole at one start, as blank at another."
+)
+@click.option("--limit", type=click.IntRange(1), help="States to visit at most.")
+@click.option(
+    "--firmware",
+    "root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another firmware folder.",
+)
+@json_option
+def proof(
+    *,
+    sectors: int,
+    slots: int,
+    wears: bool,
+    rots: bool,
+    replaces: bool,
+    leaps: bool,
+    limit: int | None,
+    root: Path | None,
+    as_json: bool,
+) -> None:
+    """Visit the journal's states, for any number of cuts in a row, until no new one appears.
+
+    Exit status 0 when nothing is broken; `closed` says whether all states were visited.
+    """
+    world = JournalWorld(
+        Library(root),
+        sectors=sectors, slots=slots, wears=wears, rots=rots, replaces=replaces, leaps=leaps,
+    )  # fmt: skip
+    began = time.perf_counter()
+    columns = (TextColumn("{task.description}"),)
+    console = err()
+    with Progress(*columns, console=console, transient=True, disable=as_json) as bar:
+        task = bar.add_task("")
+
+        def tell(done: int, waiting: int) -> None:
+            bar.update(task, description=f"{done} states visited, {waiting} waiting")
+
+        found = visit(world, limit, tell)
+    row = {**asdict(found), "seconds": round(time.perf_counter() - began, 1)}
+    if as_json:
+        print_json(row)
+    else:
+        out().print(
+            f"{found.states} states visited, {found.covered} covered by wider ones, "
+            f"{found.runs} runs in {row['seconds']} s: "
+            + ("no new state" if found.closed else "more were waiting")
+        )
+        for step in found.way:
+            out().print(f"  {step}", style="dim")
+        out().print(f"[red]broken[/] {found.broken}" if found.broken else "nothing broken")
+    if found.broken:
+        raise SystemExit(ExitCode.FAILED)

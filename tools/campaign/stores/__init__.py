@@ -1,0 +1,1 @@
+"""Stores that others wrote, on flash whose power goes (`tallystick.faults`)."""

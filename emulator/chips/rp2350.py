@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tallystick.emulator.chips import rp2040
 from tallystick.emulator.chips.rp2040 import Rp2040
+from tallystick.emulator.chips.rp2350_pins import PINS
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 _OTP_RANDOM = 0x40130008
@@ -47,6 +48,13 @@ CHIP = replace(
     name="rp2350",
     clock_hz=150_000_000,
     registers=_registers,
+    pins=PINS,
+    modelled=(
+        Rp2350.scratch_address,
+        Rp2350.scratch_address + 0x1F,
+        _OTP_RANDOM,
+        _OTP_RANDOM + 4 * _WORDS - 1,
+    ),
     uf2_family=0xE48BFF57,  # "absolute": written where it says (data sheet, section 5.5.3)
     uf2_padding=0x10FFFF00,  # tools put a block there because of erratum E10
     drive="RP2350",

@@ -22,7 +22,7 @@ def _crash(error):
 
     text = io.StringIO()
     sys.print_exception(error, text)
-    link.call(link.OP_CRASH, 0, 0, text.getvalue()[:3000].encode())
+    link.call(link.OP_CRASH, 0, 0, text.getvalue()[-3000:].encode())
 
 
 def _start(*way):
@@ -30,7 +30,12 @@ def _start(*way):
     import json
 
     import flash
+    import late
+    import vfs  # the real one, which the firmware does not see
 
+    late.system = vfs.VfsPosix(sys.path[0])
+    guard.mount, guard.umount = vfs.mount, vfs.umount
+    link.late = late.name
     config = json.loads(link.open_link(*way))
     if config["counters"]:
         import coverhits
@@ -44,6 +49,7 @@ def _start(*way):
             device = module.Flash()
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
+    sys.modules["machine"].modelled = config["modelled"]
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():
@@ -54,6 +60,7 @@ def _start(*way):
     vfs.umount("/")
     sys.path[:] = ["", "/lib"]
     guard.install(config["built_in"])
+    writable = config["writable"]
     config = None
     gc.collect()
     # Everything up to here happens once, before the chips are forked from it.
@@ -69,7 +76,7 @@ def _start(*way):
         system = vfs.VfsRom(uctypes.bytearray_at(*mapped))
     else:
         system = vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32, mtime=False)
-    vfs.mount(system, "/", readonly=True)
+    vfs.mount(system, "/", readonly=not writable)
     import os
 
     os.chdir("/")
@@ -84,7 +91,7 @@ def _run(name):
         return
     with open(name) as file:
         source = file.read()
-    exec(source, {"__name__": "__main__"})  # noqa: S102
+    exec(compile(source, name, "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
 def run():
@@ -92,7 +99,9 @@ def run():
         _start(sys.argv[-4], *[int(arg) for arg in sys.argv[-3:]])
         for name in ("boot.py", "main.py"):
             _run(name)
-        raise RuntimeError("main.py returned: a device has nowhere to return to")
+        # The board would open its prompt. Interrupts go on.
+        while True:
+            sys.modules["time"].wait(0x7FFFFFFF, 0)
     except BaseException as error:  # noqa: BLE001
         _crash(error)
 

@@ -12,10 +12,12 @@ import uos
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
-    "machine_stm32",
+    "machine_stm32", "late",
 )  # fmt: skip
 _built_in = builtins.__import__
 _names = ""
+kept = {}  # those, by name
+mount = umount = None  # set by boot.py: the real ones
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
 
 
@@ -27,24 +29,39 @@ def _import(name, *rest):
             name = name[1:]  # the old name of a module
         elif " " + top + " " not in _names:
             new = name not in sys.modules
-            module = _built_in(name, *rest)
-            if new:
-                _charge_for(sys.modules.get(name))
-            loaded = sys.modules.get(top)
-            if hasattr(loaded, "__file__") or hasattr(loaded, "__path__"):
-                return module
+            try:
+                module = _built_in(name, *rest)
+            except ImportError:
+                _refuse(top)
+                raise
+            if not new or _charge_for(sys.modules.get(name)):
+                loaded = sys.modules.get(top)
+                if hasattr(loaded, "__file__") or hasattr(loaded, "__path__"):
+                    return module
+            _refuse(top)
             raise ImportError("no module named '%s'" % name)
     return _built_in(name, *rest)
 
 
 def _charge_for(module):
-    """Reading it is charged by the flash."""
+    """Reading it is charged by the flash. False when it is of no file: frozen into this MicroPython
+    and not into the board's."""
     path = getattr(module, "__file__", None)
     if path:
         reading = flash.us_per_256
         flash.us_per_256 = 0  # the board does not ask for its size
-        link.charge(us_per_256 * uos.stat(path)[6] >> 8)
-        flash.us_per_256 = reading
+        try:
+            link.charge(us_per_256 * uos.stat(path)[6] >> 8)
+        except OSError:
+            return False
+        finally:
+            flash.us_per_256 = reading
+    return True
+
+
+def _refuse(name):
+    if link.ask(link.OP_DECLARED, 1, 0, name.encode()):
+        raise ImportError("not emulated: %s (docs/guides/emulator.md)" % name)
 
 
 def install(names):
@@ -53,5 +70,5 @@ def install(names):
     _names = names
     for name in _PRIVATE:
         if name in sys.modules:
-            del sys.modules[name]
+            kept[name] = sys.modules.pop(name)
     builtins.__import__ = _import

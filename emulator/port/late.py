@@ -1,0 +1,69 @@
+"""What few firmwares use, loaded when one does: the heap is the firmware's. And what is not
+emulated, said so."""
+
+import builtins
+import sys
+
+import guard
+import link
+
+system = None  # set by boot.py: the file system of the port's own folder
+
+# module.name → the file that has it.
+_WHERE = {
+    "machine.Signal": "more_signal",
+    "machine.PWM": "more_pwm",
+    "machine.Timer": "more_timer",
+    "machine.RTC": "more_clock",
+    "machine.WDT": "more_timer",
+    "machine.SoftI2C": "more_soft",
+    "machine.SoftSPI": "more_soft",
+    "machine.disable_irq": "more_irq",
+    "machine.enable_irq": "more_irq",
+    "machine.time_pulse_us": "more_irq",
+    "time.localtime": "more_clock",
+    "time.gmtime": "more_clock",
+    "time.mktime": "more_clock",
+}
+
+
+def load(name):
+    """A module of the port's own folder, which nobody else sees."""
+    path, guarded = sys.path[:], builtins.__import__
+    guard.mount(system, "/~port")
+    sys.path[:] = ["/~port"]
+    sys.modules.update(guard.kept)
+    builtins.__import__ = guard._built_in
+    try:
+        return __import__(name)
+    finally:
+        builtins.__import__ = guarded
+        sys.path[:] = path
+        for private in guard.kept:
+            sys.modules.pop(private, None)
+        guard.kept[name] = sys.modules.pop(name, None)
+        guard.umount("/~port")
+
+
+def name(module, wanted):
+    """What `module` has beyond what is loaded with it."""
+    full = module + "." + wanted
+    where = _WHERE.get(full)
+    if where:
+        found = getattr(guard.kept.get(where) or load(where), wanted)
+        setattr(sys.modules[module], wanted, found)
+        return found
+    # As on a board that lacks it, so that firmware may ask.
+    if link.ask(link.OP_DECLARED, 0, 0, full.encode()):
+        raise AttributeError("not emulated: %s (docs/guides/emulator.md)" % full)
+    raise AttributeError("'module' object has no attribute '%s'" % wanted)
+
+
+def more(thing, kind, wanted):
+    """A method that a class of `machine` has beyond what is loaded with it."""
+    where = "more_" + kind
+    if where not in guard.kept:
+        load(where)
+        return getattr(thing, wanted)
+    words = "'%s' object has no attribute '%s'"
+    raise AttributeError(words % (type(thing).__name__, wanted))

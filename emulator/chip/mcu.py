@@ -123,6 +123,7 @@ class Mcu:
         self._timers: dict[int, tuple[int, int]] = {}  # number → due µs, period µs (0: once)
         self._dog = (0, 0)  # the watchdog: time-out µs, and when it bites
         self._bitten = False
+        self._looks = 0  # at the clock or a pin since it did anything else
         self._handlers: dict[int, Callable[[Message], None]] = {
             **Peripherals(self).handlers,
             Op.NOW: self._now,
@@ -319,7 +320,8 @@ class Mcu:
             if self._bitten:
                 self._bite()
             if self.state is ChipState.RUNNING and self._wait is None:
-                if self.clock.now > until_us + _BUSY_US:
+                busy = self.clock.now - until_us
+                if busy > _BUSY_US or (busy > 0 and self._looks > _POLLING):
                     return
                 self._step()
                 continue
@@ -338,7 +340,7 @@ class Mcu:
         for `_BUSY_US` at most."""
         limit = self.clock.now + _BUSY_US
         while self.state is ChipState.RUNNING and self._wait is None and not self.held:
-            if self.clock.now > limit:
+            if self.clock.now > limit or self._looks > _POLLING:
                 break
             self._step()
             if self._bitten:
@@ -372,6 +374,7 @@ class Mcu:
             raise
         if message.cpu_us:
             self.charge(message.cpu_us)
+        self._looks = self._looks + 1 if message.op == Op.NOW else 0
         try:
             self._handlers[message.op](message)
         except PowerLostError:
@@ -730,6 +733,9 @@ def _ours_left_out(traceback: str) -> str:
 _SUPERVISOR_US = 1_000
 _HYSTERESIS_MV = 100
 _STARTS = 20
+
+# A firmware that does nothing but look, so often, is not at work.
+_POLLING = 20
 
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000

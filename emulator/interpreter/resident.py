@@ -259,6 +259,7 @@ class _Watchdog:
         self._since = 0.0  # of the turn under way
         self._interrupts = 0
         self._read = self._write = -1  # where the numbers of signals come
+        self._hears = False
         self._signal_waits = False
         self._thread: threading.Thread | None = None
 
@@ -275,22 +276,19 @@ class _Watchdog:
 
     def hear_signals(self) -> None:
         """From now on. Another one's place (an event loop's) is left alone. Main thread only."""
-        if self._read < 0 and threading.current_thread() is threading.main_thread():
-            read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-            if before >= 0:
-                signal.set_wakeup_fd(before)
-                os.close(read)
-                os.close(write)
-                return
-            self._read, self._write = read, write
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._write < 0:
+            self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._hears = before < 0
+        if not self._hears:
+            signal.set_wakeup_fd(before)
 
     def hear_no_signals(self) -> None:
-        if self._read >= 0:
+        if self._hears:
+            self._hears = False
             signal.set_wakeup_fd(-1)
-            read, self._read = self._read, -1
-            os.close(self._write)
-            os.close(read)
 
     def watch(self) -> None:
         self._since = time.monotonic()

@@ -58,7 +58,7 @@ def _start(*way):
 
     # The board knows nothing of the host's files.
     vfs.umount("/")
-    sys.path[:] = ["", "/lib"]
+    sys.path[:] = ["", ".frozen", "/lib"]
     guard.install(config["built_in"])
     writable = config["writable"]
     config = None

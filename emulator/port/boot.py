@@ -36,6 +36,7 @@ def _start(*way):
     late.system = vfs.VfsPosix(sys.path[0])
     guard.mount, guard.umount = vfs.mount, vfs.umount
     link.late = late.name
+    guard.load = late.load
     config = json.loads(link.open_link(*way))
     if config["counters"]:
         import coverhits

@@ -17,7 +17,7 @@ _PRIVATE = (
 _built_in = builtins.__import__
 _names = ""
 kept = {}  # those, by name
-mount = umount = None  # set by boot.py: the real ones
+load = mount = umount = None  # set by boot.py: the real ones
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
 
 
@@ -25,6 +25,8 @@ def _import(name, *rest):
     # rest is globals, locals, what to import from it, and the level: not 0 within a package.
     if len(rest) < 4 or not rest[3]:
         top = name.split(".")[0]
+        if top[-7:] == "asyncio" and "_asyncio" not in sys.modules and " asyncio " in _names:
+            sys.modules["_asyncio"] = load("more_asyncio")
         if " " + top[1:] + " " in _names and top[0] == "u":
             name = name[1:]  # the old name of a module
         elif " " + top + " " not in _names:

@@ -2,8 +2,8 @@
 and what hangs on the outputs.
 
 A wire is at the level of whoever drives it. Nobody does: it follows the chip's pull, else a
-resistor on the board, else it floats, which reads as noise. Two that drive it against one another are a
-fault of the wiring (`conflict`).
+resistor on the board, else it floats, which reads as noise. Two that drive it against one another
+are a fault of the wiring (`conflict`).
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ CHIP = Chip(
         "I2C1": (7, 6),
         "SPI0": (18, 19, 16),
         "SPI1": (10, 11, 8),
-    },  # fmt: skip
+    },
     watchdog_cause=WDT_RESET,
     epoch_s=1_609_459_200,  # 1 January 2021
     frozen=("asyncio",),

@@ -37,7 +37,8 @@ _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
 class Card(Device):
-    """`identity` is the per-card segment. `seed` fixes every random choice of the run.
+    """`identity` is the per-card segment. `seed` fixes every random choice of the run. kept_in:
+    see `NorFlash`.
 
     Raises BadInputError for an image of another device's board.
     """
@@ -56,10 +57,11 @@ class Card(Device):
         temperature_c: float = ROOM_C,
         trace: Trace | None = None,
         pool: FlashPool | None = None,
+        kept_in: int | None = None,
     ) -> None:
         board = card_board(image.board)
         rng = random.Random(seed)
-        super().__init__(image, identity, rng, trace, pool)
+        super().__init__(image, identity, rng, trace, pool, kept_in)
         self.board = board
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
         self.supply = supply = Supply(self.cell, _LOADS)

@@ -101,7 +101,7 @@ class Device(Closing):
             raise WiringError(
                 words,
                 kept="The flash is as it was at that instant.",
-                todo="One of the two has to let go: look at the mode of the pin, and at the wiring.",
+                todo="One of the two has to let go: look at the pin's mode, and at the wiring.",
             )
         if self.mcu.crash:
             text, self.mcu.crash = self.mcu.crash.strip(), ""

@@ -18,11 +18,55 @@ def _shared(address, n):
 
 
 def _crash(error):
+    link.call(link.OP_CRASH, 0, 0, _told(error)[-3000:].encode())
+
+
+def _told(error):
+    """The traceback. This MicroPython ends when it prints, or gives out, the words of an exception
+    that are a string of its own (`sys.version`): the frames are printed, then the words are put
+    behind them."""
     import io
 
-    text = io.StringIO()
-    sys.print_exception(error, text)
-    link.call(link.OP_CRASH, 0, 0, text.getvalue()[-3000:].encode())
+    words = _words(error)
+    if words is None:
+        text = io.StringIO()
+        sys.print_exception(error, text)
+        return text.getvalue()
+    pieces = []
+
+    class Frames(io.IOBase):
+        def write(self, piece):
+            piece = str(piece, "utf-8")
+            if piece == ": " and pieces[-1] == type(error).__name__:
+                raise StopIteration
+            pieces.append(piece)
+            return len(piece)
+
+    try:
+        sys.print_exception(error, Frames())
+    except StopIteration:
+        pieces.append(": ")
+        pieces.append(words[:1000])
+    return "".join(pieces)
+
+
+def _words(error):
+    """What an exception of MicroPython's own was raised with, when that is one string; looked up
+    where it lies: class, traceback (2 words), tuple of arguments."""
+    import builtins
+    import struct
+
+    if getattr(builtins, type(error).__name__, None) is not type(error) or sys.maxsize >> 32 == 0:
+        return None
+    (args,) = struct.unpack("Q", bytearray_at(id(error) + 24, 8))
+    _, count, first = struct.unpack("QQQ", bytearray_at(args, 24))
+    if count != 1 or first & 7:  # a small int, or an interned string, which is harmless
+        return None
+    words = struct.unpack("O", first.to_bytes(8, "little"))[0]
+    if not isinstance(words, str):
+        return None
+    (data,) = struct.unpack("Q", bytearray_at(first + 24, 8))
+    return None if bytearray_at(data, 1)[0] == 255 else words  # 255: compressed, of its own errors
 
 
 def _start(*way):

@@ -22,8 +22,8 @@ check_alt = None
 spi_clock = None
 
 
-# What each pin is set to: the level of an output, with one of these bits the level of an output that
-# is only pulled down, or of one that is none yet.
+# What each pin is set to: the level of an output, with one of these bits that of an output which is
+# only pulled down, or of one that is none yet.
 _driven = {}
 _OPEN = const(2)
 _LATCH = const(4)

@@ -6,7 +6,6 @@ once it has ended and nobody has waited for it, False when somebody has.
 """
 
 import sys
-
 import time
 
 

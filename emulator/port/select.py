@@ -2,8 +2,9 @@
 would wait in real time.
 """
 
-import link
 import time
+
+import link
 
 POLLIN = 1
 POLLOUT = 4

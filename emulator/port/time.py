@@ -5,7 +5,8 @@ from micropython import const
 
 _PERIOD = 0x3FFFFFFF
 
-# Set by boot.py: what `time` says at power-on, and whether the chip's tick stands still in light sleep.
+# Set by boot.py: what `time` says at power-on, from which year on it counts, and whether the chip's
+# tick stands still in light sleep.
 epoch_s = 0
 epoch_year = 1970
 stops_in_light_sleep = 0

@@ -64,7 +64,7 @@ def test_the_flash_is_kept_for_its_owner_only(tmp_path: Path) -> None:
 
 
 def test_refusals_before_anything_starts(tmp_path: Path) -> None:
-    assert "cannot be kept" in refused("--flash", str(tmp_path / "none" / "card.flash"))["what"]
+    assert "cannot be opened to be kept" in refused("--flash", str(tmp_path / "none" / "card.flash"))["what"]
     assert "no image" in refused("--image", str(tmp_path / "card.bin"))["what"]
     assert "serial number" in refused("--serial", "short")["what"]
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from tallystick.emulator.chip.probe import Probe
@@ -140,7 +142,7 @@ def test_a_blinker_with_a_timer(firmware):
     card.run_for(10_000)
     changes = [time for time, pin, _ in levels.seen if pin == 25]
     assert 24 <= len(changes) <= 26
-    gaps = {round((b - a) / 1000) for a, b in zip(changes[1:], changes[2:], strict=False)}
+    gaps = {round((b - a) / 1000) for a, b in pairwise(changes[1:])}
     assert gaps == {400}
 
 
@@ -349,7 +351,9 @@ def test_a_file_is_written_and_outlives_the_power(firmware):
 
 
 def test_what_this_board_mounts_to_be_read_only_is_not_written(firmware):
-    card = firmware("try:\n    open('a', 'w')\nexcept OSError as e:\n    print(e.errno)", "nucleo_l476rg")
+    card = firmware(
+        "try:\n    open('a', 'w')\nexcept OSError as e:\n    print(e.errno)", "nucleo_l476rg"
+    )
     card.power_on()
     card.run_for(100)
     assert card.console == "30\n"

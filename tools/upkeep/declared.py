@@ -1,5 +1,5 @@
-"""What the published stubs of a port declare, by name: `emulator/chips/stubs/PORT.txt`. The emulator
-says of a name in it that it lacks, that it is not emulated.
+"""What the published stubs of a port declare, by name: `emulator/chips/stubs/PORT.txt`. The
+emulator says of a name in it that it lacks, that it is not emulated.
 
     python -m tallystick.tools.upkeep.declared .venv/stubs     # writes the lists anew
 """

@@ -48,6 +48,8 @@ def load(name):
 def name(module, wanted):
     """What `module` has beyond what is loaded with it."""
     full = module + "." + wanted
+    if wanted == "__all__":
+        return _public(module)
     where = _WHERE.get(full)
     if where:
         found = getattr(guard.kept.get(where) or load(where), wanted)
@@ -57,6 +59,15 @@ def name(module, wanted):
     if link.ask(link.OP_DECLARED, 0, 0, full.encode()):
         raise AttributeError("not emulated: %s (docs/guides/emulator.md)" % full)
     raise AttributeError("'module' object has no attribute '%s'" % wanted)
+
+
+def _public(module):
+    """What `from module import *` brings: all that the board has and that is here."""
+    names = list(sys.modules[module].__dict__) + [
+        w.split(".")[1] for w in _WHERE if w.startswith(module)
+    ]
+    declared = [n for n in names if link.ask(link.OP_DECLARED, 0, 0, (module + "." + n).encode())]
+    return list(set(declared))
 
 
 def more(thing, kind, wanted):

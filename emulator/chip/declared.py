@@ -20,6 +20,11 @@ def _names(port: str) -> frozenset[str]:
     return frozenset(path.read_text(encoding="utf-8").split() if path.is_file() else ())
 
 
+def names(port: str) -> list[str]:
+    """All of them."""
+    return sorted(_names(port))
+
+
 def has(port: str, name: str) -> bool:
     """name: `module.name` or `module.Class.name`."""
     return name in _names(port)

@@ -14,6 +14,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tallystick.emulator import coverage
@@ -104,7 +105,10 @@ class Mcu:
         self.wires = Wires(lines={board.uart_pins: self.uart})
         self.unwired: dict[int, Uart] = {}  # UARTs with nothing on their pins
         self.pwm: dict[int, tuple[int, int]] = {}  # pin → Hz, duty of 65,535
-        self.analog: dict[int, Callable[[], int]] = {}  # by ADC channel, or pin: mV there
+        # By ADC channel: mV there.
+        self.analog: dict[int, Callable[[], int]] = {
+            channel: partial(int, mv) for channel, mv in board.chip.analog.items()
+        }
         self.on_adc: dict[int, Callable[[], int]] = {}  # by channel: mV of the cell
         self.registers = board.chip.registers(flash, self.program, self.erase, rng, self.supply_mv)
         self._watch = (0, 0)

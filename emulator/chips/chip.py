@@ -92,6 +92,7 @@ class Chip:
     modelled: tuple[int, ...]
     # Bus → its pins when firmware names none: TX and RX, SCL and SDA, or SCK, MOSI and MISO.
     default_pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    analog: Mapping[int, int] = field(default_factory=dict)  # mV at a channel of its own
     watchdog_cause: int  # what `machine.reset_cause` says after the watchdog bit
     epoch_year: int = 1970  # that it counts from
     epoch_s: int = 0  # what `time.time` says at power-on

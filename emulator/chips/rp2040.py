@@ -98,6 +98,7 @@ CHIP = Chip(
         "SPI0": (18, 19, 16),
         "SPI1": (10, 11, 8),
     },
+    analog={4: 706},  # the temperature sensor at 27 °C (data sheet, 4.9.5)
     watchdog_cause=WDT_RESET,
     epoch_s=1_609_459_200,  # 1 January 2021
     frozen=("asyncio",),

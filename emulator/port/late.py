@@ -21,6 +21,12 @@ _WHERE = {
     "machine.disable_irq": "more_irq",
     "machine.enable_irq": "more_irq",
     "machine.time_pulse_us": "more_irq",
+    "os.mkdir": "more_os",
+    "os.remove": "more_os",
+    "os.rename": "more_os",
+    "os.rmdir": "more_os",
+    "os.unlink": "more_os",
+    "os.sync": "more_os",
     "time.localtime": "more_clock",
     "time.gmtime": "more_clock",
     "time.mktime": "more_clock",
@@ -63,11 +69,9 @@ def name(module, wanted):
 
 def _public(module):
     """What `from module import *` brings: all that the board has and that is here."""
-    names = list(sys.modules[module].__dict__) + [
-        w.split(".")[1] for w in _WHERE if w.startswith(module)
-    ]
-    declared = [n for n in names if link.ask(link.OP_DECLARED, 0, 0, (module + "." + n).encode())]
-    return list(set(declared))
+    names = set(sys.modules[module].__dict__)
+    names.update(where.split(".")[1] for where in _WHERE if where.startswith(module))
+    return [n for n in names if link.ask(link.OP_DECLARED, 0, 0, (module + "." + n).encode())]
 
 
 def more(thing, kind, wanted):

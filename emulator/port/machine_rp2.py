@@ -65,6 +65,7 @@ machine.check_bus = check_bus
 machine.check_alt = check_alt
 machine.adc_channel = adc_channel
 machine.spi_clock = lambda hz: hz
+machine.ADC.CORE_TEMP = 4
 machine.pwm_slice = lambda pin: pin >> 1 & 7
 machine.check_watchdog = check_watchdog
 machine.first_weekday = 0

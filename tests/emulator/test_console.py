@@ -1,10 +1,13 @@
-"""What firmware prints, and what ends it, are told apart: each as what it is, with file and line."""
+"""What firmware prints, and what ends it, are told apart: each as what it is, with its line."""
 
 from __future__ import annotations
 
 import pytest
 
+from tallystick.emulator.chip import declared as names
 from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.tools.upkeep import declared, emulated
+from tests import needs
 
 
 def crash_of(card, ms=100):
@@ -98,3 +101,14 @@ def test_what_is_not_emulated_is_said_so_at_the_line_that_wants_it(firmware, lin
 def test_what_no_board_has_is_not_said_to_be_left_out(firmware):
     assert "not emulated" not in crash_of(firmware("import machine\nmachine.Nonsense"))
     assert "not emulated" not in crash_of(firmware("class Pin:\n    pass\nPin().fly"))
+
+
+def test_the_list_of_what_is_left_out_is_true():
+    assert emulated.listed() == emulated.text(), "python -m tallystick.tools.upkeep.emulated"
+
+
+@pytest.mark.parametrize("port", ["rp2", "stm32"])
+def test_the_names_are_those_that_the_stubs_declare(port):
+    needs.stubs.or_skip()
+    kept = (names.FOLDER / f"{port}.txt").read_text()
+    assert kept == declared.text(needs.STUBS, port), "python -m tallystick.tools.upkeep.declared"

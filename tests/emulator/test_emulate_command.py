@@ -129,10 +129,8 @@ def test_a_loop_is_ended_at_the_time_that_is_set(looping: list[str]) -> None:
 
 
 def test_refusals_before_anything_starts(tmp_path: Path) -> None:
-    assert (
-        "cannot be opened to be kept"
-        in refused("--flash", str(tmp_path / "none" / "card.flash"))["what"]
-    )
+    missing = refused("--flash", str(tmp_path / "none" / "card.flash"))
+    assert "cannot be opened to be kept" in missing["what"]
     assert "no image" in refused("--image", str(tmp_path / "card.bin"))["what"]
     assert "serial number" in refused("--serial", "short")["what"]
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -66,7 +66,13 @@ def work():
 machine.freq()
 work()
 """
-STUBBORN = "while True:\n    try:\n        while True:\n            pass\n    except KeyboardInterrupt:\n        pass\n"
+STUBBORN = """while True:
+    try:
+        while True:
+            pass
+    except KeyboardInterrupt:
+        pass
+"""
 
 
 def mode(inside):

@@ -16,6 +16,7 @@ from tallystick.emulator.chips import CHIPS
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError, WiringError
 from tallystick.tools.image.folder import from_folder
+from tests import needs
 
 SOURCES = os.environ.get("TALLY_MICROPYTHON_SRC", "")
 FIRMWARE = Path(__file__).parents[2] / "firmware"
@@ -83,11 +84,10 @@ def test_the_reference_board_refuses_in_its_own_words(firmware):
     assert tried(firmware, list(expected), "nucleo_l476rg") == expected
 
 
+@needs.micropython_sources.mark
 @pytest.mark.parametrize("chip", CHIPS)
 def test_the_table_is_micropythons_own(chip):
     """Where its sources are: its tables were made from the data sheets, too."""
-    if not SOURCES:
-        pytest.skip("needs $TALLY_MICROPYTHON_SRC")
     ports = Path(SOURCES) / "ports"
     names = {"stm32l4": "stm32/boards/stm32l476_af.csv"}
     rows = list(csv.reader((ports / names.get(chip, f"rp2/boards/{chip}_af.csv")).open()))
@@ -95,10 +95,8 @@ def test_the_table_is_micropythons_own(chip):
     words = {"_TX": "_MOSI", "_RX": "_MISO"}
     theirs = {}
     for row in rows[1:]:
-        name = next(
-            (cell.strip() for cell in row[:2] if re.fullmatch(r"P[A-H]\d+|GPIO\d+", cell.strip())),
-            "",
-        )
+        cells = [cell.strip() for cell in row[:2]]
+        name = next((c for c in cells if re.fullmatch(r"P[A-H]\d+|GPIO\d+", c)), "")
         signals = {part.strip() for cell in row for part in cell.split("/")}
         signals = {
             s[:-3] + words[s[-3:]] if s.startswith("SPI") and s[-3:] in words else s

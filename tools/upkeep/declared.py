@@ -14,6 +14,11 @@ from pathlib import Path
 from tallystick.emulator.chip.declared import FOLDER
 from tallystick.emulator.chips import CHIPS
 
+# Of `os` the stubs have what CPython has; this is MicroPython's.
+_OS = (
+    "chdir", "dupterm", "dupterm_notify", "getcwd", "ilistdir", "listdir", "mkdir", "remove",
+    "rename", "rmdir", "stat", "statvfs", "sync", "uname", "unlink", "urandom",
+)  # fmt: skip
 _COMMON = ("machine", "time", "select", "vfs", "hashlib", "cryptolib", "os")
 
 
@@ -29,7 +34,8 @@ def names(stubs: Path, modules: tuple[str, ...]) -> list[str]:
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 found |= {f"{module}.{name}" for name in _declared(tree.body)}
                 break
-    return sorted(found)
+    ours = {f"os.{name}" for name in _OS}
+    return sorted(name for name in found if not name.startswith("os.") or name in ours)
 
 
 def _declared(body: list[ast.stmt]) -> Iterator[str]:

@@ -14,6 +14,8 @@ _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
     "machine_stm32", "late",
 )  # fmt: skip
+# Frozen into this MicroPython, and importing what is not there.
+_FROZEN = ("ssl", "mip", "requests")
 _built_in = builtins.__import__
 _names = ""
 kept = {}  # those, by name
@@ -35,14 +37,20 @@ def _import(name, *rest):
                 module = _built_in(name, *rest)
             except ImportError:
                 _refuse(top)
+                if top in _FROZEN:
+                    _lacks(name)
                 raise
             if not new or _charge_for(sys.modules.get(name)):
                 loaded = sys.modules.get(top)
                 if hasattr(loaded, "__file__") or hasattr(loaded, "__path__"):
                     return module
             _refuse(top)
-            raise ImportError("no module named '%s'" % name)
+            _lacks(name)
     return _built_in(name, *rest)
+
+
+def _lacks(name):
+    raise ImportError("no module named '%s'" % name)
 
 
 def _charge_for(module):

@@ -177,6 +177,8 @@ second_opinion = {
     )
     for board in ("nucleo_l476rg", "pico", "pico2")
 }
+STUBS = ROOT / ".venv/stubs"
+stubs = Need("the boards' stubs, which `make lint` installs", (STUBS / ".installed").exists)
 micropython_sources = Need(
     "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/reference/boards.md)",
     lambda: bool(variable("TALLY_MICROPYTHON_SRC")),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tallystick.emulator import boards
+from tallystick.emulator.interpreter import link
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -25,6 +26,21 @@ run_length = click.option(
     show_default=True,
     help="Length of the run.",
 )
+
+
+loop_limit = click.option(
+    "--loop-limit",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="End a firmware that works for so long without touching hardware.",
+)
+
+
+def set_loop_limit(seconds: float) -> None:
+    """What `loop_limit` gave holds for every device of this process from now on."""
+    link.SILENCE_S = seconds
 
 
 def one_board(what: str) -> Option:

@@ -57,6 +57,7 @@ class Board:
     identity: Region
     journal: Region
     uart: int
+    uart_pins: tuple[int, int]  # TX and RX of the chip that the line hangs on
     currents: Currents
     # Of firmware/boards/micropython, with its start-up code: a build of MicroPython of its own;
     # else the one that is named after its port.
@@ -69,6 +70,9 @@ class Board:
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
     import_us_per_256: int  # CPU time to make a module of 256 bytes of bytecode
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
+    # Bus → its pins when firmware names none, where they are not the chip's own.
+    default_pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    pin_names: Mapping[str, int] = field(default_factory=dict)  # names of its own, such as LED
     # Likewise: what the board's definition for MicroPython says (pins, buses, clocks).
     port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase
@@ -86,6 +90,22 @@ class Board:
                 todo=f"Write emulator/chips/{name}.py and name it in chips/__init__.py, or use "
                 f"one of: {', '.join(CHIPS)}.",
             )
+
+    def pin_name(self, pin: int) -> str:
+        """What the chip's data sheet calls it."""
+        return self.chip.pins.names.get(pin, str(pin))
+
+    def port_settings(self) -> dict[str, dict[str, Any]]:
+        """Port module → what it is told of this board and its chip."""
+        chip = self.chip
+        settings: dict[str, dict[str, Any]] = {
+            name: dict(values) for name, values in self.port.items()
+        }
+        settings["time"] = {"epoch_s": chip.epoch_s, "epoch_year": chip.epoch_year}
+        settings["machine"] = {"line": self.uart}
+        for module, values in chip.port_settings(self.pin_names).items():
+            settings[module] = values | settings.get(module, {})
+        return settings
 
     @property
     def storage_address(self) -> int:
@@ -111,6 +131,7 @@ class CardBoard(Board):
     dock_active: int
     display: Literal["memory_lcd", "ssd1306"]
     display_bus: int
+    display_pins: tuple[int, int]  # SCK and MOSI, or SCL and SDA
     display_select_pin: int = -1  # memory LCD: chip select; SSD1306: not used
     display_power_pin: int = -1  # feeds the display; -1: it always has power
     cell_channel: int  # ADC channel

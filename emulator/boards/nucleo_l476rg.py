@@ -53,10 +53,13 @@ BOARD = CardBoard(
     dock_active=1,
     display="memory_lcd",
     display_bus=1,
+    display_pins=(0x05, 0x07),
     display_select_pin=0x16,
     display_power_pin=0x15,
     cell_channel=256,
     uart=1,
+    uart_pins=(0x09, 0x0A),
+    default_pins={"UART1": (0x09, 0x0A), "SPI1": (0x05, 0x07)},
     currents=Currents(
         run=3_140, idle=1_180, light_sleep=1.5, deep_sleep=0.064, button=75, leakage=0.1
     ),

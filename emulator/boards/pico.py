@@ -36,8 +36,11 @@ BOARD = CardBoard(
     dock_active=1,
     display="ssd1306",
     display_bus=0,
+    display_pins=(5, 4),
     cell_channel=29,
     uart=0,
+    uart_pins=(0, 1),
+    pin_names={"LED": 25},
     currents=Currents(
         run=24_000, idle=12_000, light_sleep=1_300, deep_sleep=1_300, button=66, leakage=0.1
     ),

@@ -28,6 +28,8 @@ BOARD = ReaderBoard(
     touch_active=0,
     led_pin=25,
     uart=1,
+    uart_pins=(4, 5),
+    pin_names={"LED": 25},
     currents=Currents(run=26_000, idle=14_000, light_sleep=1_500, deep_sleep=1_500),
     boot_us=6_200,
     wake_us=500,

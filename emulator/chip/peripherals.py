@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tallystick.emulator.boards.board import Board
+from tallystick.emulator.chip.pins import Pins
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.chip.wires import Wires
 from tallystick.emulator.chips.chip import FlashController, Registers
 from tallystick.emulator.clock import Clock
 from tallystick.emulator.interpreter.link import Message, Op
@@ -17,6 +19,12 @@ from tallystick.emulator.parts.uart import Uart
 from tallystick.emulator.parts.usb import UsbDevice
 
 _ADC_US = 20
+_ADC_FULL_MV = 3300
+_ADC_PIN = 26  # where channels are pins as well: that of channel 0
+_KINDS = ("UART", "SPI", "I2C")
+_SIGNALS = (2, 3, 2)  # pins of each
+_NONE = 0xFF
+_FIRST_PROBED = 0x08
 
 
 class RunningChip(Protocol):
@@ -31,8 +39,11 @@ class RunningChip(Protocol):
     registers: Registers
     probes: list[Probe]
     on_adc: dict[int, Callable[[], int]]
-    on_spi: dict[int, Callable[[bytes, int], None]]
-    on_i2c: dict[int, Callable[[int, bytes], bool]]
+    analog: dict[int, Callable[[], int]]
+    pins: Pins
+    wires: Wires
+    unwired: dict[int, Uart]
+    pwm: dict[int, tuple[int, int]]
 
     def answer(self, value: int = 0, data: bytes = b"") -> None: ...
 
@@ -58,7 +69,13 @@ class Peripherals:
         self.handlers: dict[int, Callable[[Message], None]] = {
             Op.ADC: self._adc,
             Op.SPI_WRITE: self._spi_write,
+            Op.SPI_READ: self._spi_read,
             Op.I2C_WRITE: self._i2c_write,
+            Op.I2C_READ: self._i2c_read,
+            Op.BUS: self._bus,
+            Op.PWM: self._pwm,
+            Op.UART_ANY: self._uart_any,
+            Op.UART_IRQ: self._uart_irq,
             Op.UART_CONFIG: self._uart_config,
             Op.UART_READ: self._uart_read,
             Op.UART_WRITE: self._uart_write,
@@ -77,35 +94,130 @@ class Peripherals:
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
         mcu.pass_time(_ADC_US)
-        cell_mv = mcu.on_adc.get(message.value)  # None: nothing is connected there
-        mcu.answer(0 if cell_mv is None else mcu.registers.adc(cell_mv()))
+        channel = message.value
+        if channel in mcu.on_adc:
+            mcu.answer(mcu.registers.adc(mcu.on_adc[channel]()))
+        elif channel in mcu.analog or channel - _ADC_PIN in mcu.analog:
+            source = mcu.analog.get(channel) or mcu.analog[channel - _ADC_PIN]
+            mcu.answer(max(0, min(65535, source() * 65535 // _ADC_FULL_MV)))
+        else:
+            mcu.answer(mcu.pins.noise())  # nothing is connected there
 
     # -- buses ---------------------------------------------------------------------------------
 
     def _spi_write(self, message: Message) -> None:
         mcu = self._mcu
         mcu.tell_bus("spi", message.data, 8_000_000 / max(1, message.value))
-        if message.arg in mcu.on_spi:
-            mcu.on_spi[message.arg](message.data, message.value)
+        parts = mcu.wires.on_spi(mcu.pins.has(f"SPI{message.arg}"))
+        for part in parts:
+            if part.write is not None:
+                part.write(message.data, message.value)
+            elif part.transfer is not None:
+                part.transfer(message.data, message.value)
+        if parts:
             mcu.check_voltage("display")
+
+    def _spi_read(self, message: Message) -> None:
+        """Both ways at once. Nobody on MISO: it floats."""
+        mcu = self._mcu
+        pins = mcu.pins.has(f"SPI{message.arg}")
+        mcu.tell_bus("spi", message.data, 8_000_000 / max(1, message.value))
+        read = bytes(mcu.pins.noise() & 0xFF for _ in message.data)
+        for part in mcu.wires.on_spi(pins):
+            if part.transfer is not None:
+                answer = part.transfer(message.data, message.value)
+                if len(pins) > 2 and part.miso == pins[2]:
+                    read = answer
+            elif part.write is not None:
+                part.write(message.data, message.value)
+        mcu.answer(0, read)
 
     def _i2c_write(self, message: Message) -> None:
         mcu = self._mcu
         khz = max(1, message.value & 0xFFFFFF)
         mcu.pass_time((len(message.data) + 1) * 9_000 // khz)
         mcu.tell_bus("i2c", message.data, 9_000 / khz)
-        part = mcu.on_i2c.get(message.arg)
-        taken = part is not None and part(message.value >> 24, message.data)
+        parts = mcu.wires.on_i2c(mcu.pins.has(f"I2C{message.arg}"))
+        taken = sum(part.i2c_write(message.value >> 24, message.data) for part in parts)
+        if not parts and not message.data and message.value >> 24 == _FIRST_PROBED:
+            mcu.trace.add(mcu.clock.now, "i2c", "nothing on these pins")
         mcu.check_voltage("display")
-        mcu.answer(int(taken))
+        mcu.answer(int(taken > 0))
+
+    def _i2c_read(self, message: Message) -> None:
+        mcu = self._mcu
+        khz = max(1, message.value & 0xFFFFFF)
+        count = int.from_bytes(message.data, "little")
+        mcu.pass_time((count + 1) * 9_000 // khz)
+        address = message.value >> 24
+        answers: list[bytes] = []
+        names: list[str] = []
+        for part in mcu.wires.on_i2c(mcu.pins.has(f"I2C{message.arg}")):
+            read = getattr(part, "i2c_read", None)
+            answer = read(address, count) if read is not None else None
+            if answer is not None:
+                answers.append(answer)
+                names.append(type(part).__name__)
+        if len(answers) > 1:
+            mcu.pins.conflict = mcu.pins.conflict or (
+                f"Two answer at I2C address {address:#04x}: {' and '.join(names)}."
+            )
+        data = answers[0].ljust(count, b"\xff")[:count] if answers else b"\xff" * count
+        mcu.tell_bus("i2c", data, 9_000 / khz)
+        mcu.check_voltage("display")
+        mcu.answer(int(bool(answers)), data)
+
+    def _bus(self, message: Message) -> None:
+        """A bus is put on its pins: those that firmware names, or the board's, or the chip's."""
+        mcu = self._mcu
+        kind = message.arg >> 4
+        name = f"{_KINDS[kind]}{message.arg & 15}"
+        usual = mcu.board.default_pins.get(name) or mcu.board.chip.default_pins.get(name, ())
+        before = mcu.pins.buses.get(name) or usual
+        pins = tuple(
+            before[n]
+            if (pin := message.value >> 8 * n & 0xFF) == _NONE and n < len(before)
+            else pin
+            for n in range(_SIGNALS[kind])
+        )
+        pins = tuple(pin for pin in pins if pin != _NONE)
+        # A serial line idles high, SPI's clock low; I2C's wires are pulled up, and only ever
+        # pulled down.
+        driven = {pins[0]: 1} if kind == 0 else dict.fromkeys(pins[:2], 0) if kind == 1 else {}
+        mcu.pins.give(pins, name, driven)
+
+    def _pwm(self, message: Message) -> None:
+        mcu = self._mcu
+        pin, duty = message.arg, int.from_bytes(message.data, "little")
+        if message.value:
+            mcu.pwm[pin] = (message.value, duty)
+        else:
+            mcu.pwm.pop(pin, None)
+        for probe in mcu.probes:
+            probe.pwm(mcu.clock.now, pin, message.value, duty)
 
     # -- the serial line -----------------------------------------------------------------------
 
     def _uart_config(self, message: Message) -> None:
-        self._mcu.uart.configure(message.value, int.from_bytes(message.data, "little"))
+        self._line(message.arg).configure(message.value, int.from_bytes(message.data, "little"))
+
+    def _line(self, bus: int) -> Uart:
+        """What is on the pins of this UART."""
+        mcu = self._mcu
+        pins = mcu.pins.has(f"UART{bus}")
+        for (tx, rx), line in mcu.wires.lines.items():
+            if pins == (tx, rx):
+                return line
+        return mcu.unwired.setdefault(bus, Uart())
+
+    def _uart_any(self, message: Message) -> None:
+        self._mcu.answer(len(self._line(message.arg).received))
+
+    def _uart_irq(self, message: Message) -> None:
+        self._line(message.arg).ask(message.arg, message.value)
 
     def _uart_read(self, message: Message) -> None:
-        received = self._mcu.uart.received
+        received = self._line(message.arg).received
         data = bytes(received[: message.value])
         del received[: message.value]
         self._mcu.answer(len(data), data)
@@ -115,8 +227,9 @@ class Peripherals:
         mcu.trace.add(mcu.clock.now, "uart", "send", f"{len(message.data)} bytes")
         for probe in mcu.probes:
             probe.serial(mcu.clock.now, message.data, to_card=False)
-        mcu.tell_bus("serial_from_card", message.data, mcu.uart.byte_us())
-        mcu.uart.send(message.data)
+        line = self._line(message.arg)
+        mcu.tell_bus("serial_from_card", message.data, line.byte_us())
+        line.send(message.data)
 
     # -- flash and registers -------------------------------------------------------------------
 

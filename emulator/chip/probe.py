@@ -12,6 +12,9 @@ class Probe:
     def bus(self, now_us: int, name: str, data: bytes, byte_us: float) -> None:
         """`data` has gone over the bus `name`, its last byte now, each taking `byte_us`."""
 
+    def pwm(self, now_us: int, pin: int, freq_hz: int, duty: int) -> None:
+        """A pin gives out pulses, high for `duty` parts of 65,535. 0 Hz: no more."""
+
     def serial(self, now_us: int, data: bytes, *, to_card: bool) -> None:
         """Bytes went over the serial line."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from tallystick.emulator.chips.pins import PinTable
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 # Of MicroPython 1.28 with "extra features", as its ports are built for our boards.
@@ -39,6 +40,8 @@ class Registers(Protocol):
 
     def adc(self, cell_mv: int) -> int: ...
 
+    def kept_pulls(self) -> list[int]: ...
+
 
 @runtime_checkable
 class FlashController(Protocol):
@@ -56,6 +59,10 @@ class Surroundings(NamedTuple):
     erase: Callable[[int], bool]
     rng: random.Random
     supply_mv: Callable[[], int]
+
+
+PinSettings = Callable[[PinTable, Mapping[str, int]], dict[str, dict[str, Any]]]
+"""What the port's own modules are told of the pins, and of the board's names for them."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,18 @@ class Chip:
     name: str
     clock_hz: int
     registers: Callable[[Surroundings], Registers]
+    pins: PinTable
+    pin_settings: PinSettings | None = None
+    # First and last address of the registers that are modelled, one range after the other.
+    modelled: tuple[int, ...]
+    # Bus → its pins when firmware names none: TX and RX, SCL and SDA, or SCK, MOSI and MISO.
+    default_pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    analog: Mapping[int, int] = field(default_factory=dict)  # mV at a channel of its own
+    watchdog_cause: int  # what `machine.reset_cause` says after the watchdog bit
+    epoch_year: int = 1970  # that it counts from
+    epoch_s: int = 0  # what `time.time` says at power-on
+    frozen: tuple[str, ...] = ()  # modules that its port brings as Python, which are emulated
+    absent_modules: tuple[str, ...] = ()  # that it brings as well, and that are not
     flash_base: int  # where it sees its flash
     reports_flash_errors: bool  # a program or an erase that failed is said so
     factory_words: Mapping[int, int] = field(default_factory=dict)  # address → what never changes
@@ -91,8 +110,12 @@ class Chip:
     openocd: OpenOcd | None = None
     dfu: bool = False  # its boot ROM answers on USB as ST's do (AN2606)
 
+    def port_settings(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+        """What the port's own modules are told of the pins. names: those that the board gives."""
+        return self.pin_settings(self.pins, names) if self.pin_settings is not None else {}
+
     @property
     def built_in(self) -> str:
         """Modules that are built into its MicroPython, as far as that of the emulator has them too,
         a space around each. The others are refused."""
-        return f" {' '.join((_BUILT_IN, *self.more_built_in))} "
+        return f" {' '.join((_BUILT_IN, *self.more_built_in, *self.frozen))} "

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tallystick.emulator.chips.chip import Chip
+from tallystick.emulator.chips.pins import PinTable
+from tallystick.emulator.chips.rp2040_pins import PINS
 
 PWRON_RESET = 1
 WDT_RESET = 3
@@ -27,12 +32,11 @@ class Rp2040:
 
     def read(self, address: int) -> int:
         index = (address - self.scratch_address) >> 2
-        return self.scratch[index] if 0 <= index < 8 else 0
+        return self.scratch[index]
 
     def write(self, address: int, value: int) -> None:
         index = (address - self.scratch_address) >> 2
-        if 0 <= index < 8:
-            self.scratch[index] = value
+        self.scratch[index] = value
 
     def light_sleep(self, duration_us: int) -> None:
         """Leaves nothing armed."""
@@ -44,6 +48,10 @@ class Rp2040:
     def wakes(self, pin: int, level: int) -> bool:
         return False
 
+    def kept_pulls(self) -> list[int]:
+        """Pins that are pulled down in deep sleep: there is none on this chip."""
+        return []
+
     def adc(self, cell_mv: int) -> int:
         """Reading (0..65535) of the cell: VSYS over three, against 3.3 V, in twelve bits of which
         MicroPython makes sixteen."""
@@ -51,10 +59,38 @@ class Rp2040:
         return raw << 4 | raw >> 8
 
 
+def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """For each of a bus's signals the pins that can be it, a bit each."""
+    buses = {
+        f"{kind}{number}": [pins.mask_of(f"{kind}{number}_{signal}") for signal in signals]
+        for kind, signals in (
+            ("I2C", ("SCL", "SDA")), ("UART", ("TX", "RX")), ("SPI", ("SCK", "MOSI", "MISO")),
+        )
+        for number in (0, 1)
+    }  # fmt: skip
+    return {"machine_rp2": {"buses": buses, "names": dict(names)}}
+
+
 CHIP = Chip(
     name="rp2040",
     clock_hz=125_000_000,
     registers=lambda _: Rp2040(),
+    pins=PINS,
+    pin_settings=_pin_settings,
+    modelled=(Rp2040.scratch_address, Rp2040.scratch_address + 0x1F),
+    default_pins={  # the Pico SDK's, for a Pico
+        "UART0": (0, 1),
+        "UART1": (4, 5),
+        "I2C0": (5, 4),
+        "I2C1": (7, 6),
+        "SPI0": (18, 19, 16),
+        "SPI1": (10, 11, 8),
+    },
+    analog={4: 706},  # the temperature sensor at 27 °C (data sheet, 4.9.5)
+    watchdog_cause=WDT_RESET,
+    epoch_s=1_609_459_200,  # 1 January 2021
+    frozen=("asyncio",),
+    absent_modules=("_onewire", "onewire", "ds18x20", "dht", "neopixel"),
     flash_base=0x10000000,
     reports_flash_errors=False,
     own_modules=frozenset({"rp2"}),

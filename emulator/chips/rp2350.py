@@ -7,10 +7,12 @@ guarded reads, are not here: the firmware has none.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 from tallystick.emulator.chips import rp2040
 from tallystick.emulator.chips.rp2040 import Rp2040
+from tallystick.emulator.chips.rp2350_pins import PINS
 
 _OTP_RANDOM = 0x40130008
 _WORDS = 4
@@ -92,6 +94,21 @@ CHIP = replace(
     clock_hz=150_000_000,
     registers=lambda chip: Rp2350(random.Random(chip.rng.randbytes(16))),
     port_modules=(*rp2040.CHIP.port_modules, "rom"),
+    pins=PINS,
+    modelled=(
+        Rp2350.scratch_address,
+        Rp2350.scratch_address + 0x1F,
+        _OTP_RANDOM,
+        _OTP_RANDOM + 4 * _WORDS - 1,
+        _RAW,
+        _RAW + 4 * _ROWS - 1,
+        _LOCKS,
+        _LOCKS + 4 * (_ROWS // _PAGE) - 1,
+        OTP_BURN,
+        OTP_BURN + 4 * _ROWS - 1,
+        OTP_ANSWER,
+        OTP_ANSWER + 3,
+    ),
     uf2_family=0xE48BFF57,  # "absolute": written where it says (data sheet, section 5.5.3)
     uf2_padding=0x10FFFF00,  # tools put a block there because of erratum E10
     drive="RP2350",

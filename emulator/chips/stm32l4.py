@@ -8,9 +8,15 @@ Shutdown keeps the backup domain and nothing else, and ends as power-on does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tallystick.emulator.chips.chip import Chip, OpenOcd, Surroundings
+from tallystick.emulator.chips.pins import PinTable
+from tallystick.emulator.chips.stm32l476_pins import PINS
 
 PWRON_RESET = 1
+WDT_RESET = 3
 SOFT_RESET = 0
 
 _FLASH = 0x40022000
@@ -40,6 +46,23 @@ _SR_EOP, _SR_PROGERR, _SR_WRPERR, _SR_PGSERR = 1, 1 << 3, 1 << 4, 1 << 7
 _CALIBRATION = 1655
 FACTORY_WORDS = {_VREFINT_CAL: _CALIBRATION}
 """Words of system memory, which never change."""
+_PWR_SR2, _PWR_SCR, _PUCRA, _PDCRH = _PWR + 0x14, _PWR + 0x18, _PWR + 0x20, _PWR + 0x5C
+_RCC_CCIPR = _RCC + 0x88
+_USART1_CR1, _USART1_BRR = 0x40013800, 0x4001380C
+_SYSTICK_LOAD = 0xE000E014
+_MODELLED = (
+    (_FLASH_BASE, _FLASH_BASE + (1 << 20) - 4), (_VREFINT_CAL, _VREFINT_CAL), (_RTC, _RTC_END - 4),
+    (_PUCRA, _PDCRH),
+    *(
+        (register, register)
+        for register in (
+            _ACR, _KEYR, _SR, _CR, _CR1, _CR3, _CR4, _PWR_SR2, _PWR_SCR, _RCC_CR, _RCC_CFGR,
+            _RCC_PLLCFGR, _APB1ENR1, _RCC_CCIPR, _ADC_ISR, _ADC_CR, _ADC_SMPR1, _ADC_SQR1, _ADC_DR,
+            _ADC_CCR, _USART1_CR1, _USART1_BRR, _SYSTICK_LOAD,
+        )
+    ),
+)  # fmt: skip
+"""First and last register of each range that has an effect, or keeps what is written."""
 # As the board's MicroPython leaves them: 26 MHz from the PLL, voltage range 2.
 _AT_START = {
     _RCC_CR: 0x63 | _PLLON, _RCC_CFGR: 3, _RCC_PLLCFGR: 26 << 8 | 1 << 25, _CR1: 2 << 9,
@@ -193,6 +216,10 @@ class Stm32L4:
         falling = self._registers.get(_CR4, 0) >> number & 1
         return level != falling
 
+    def kept_pulls(self) -> list[int]:
+        """Wake-up pins that are pulled down in Shutdown."""
+        return [pin for pin in _WAKE_PINS if self._pulled(pin)]
+
     def adc(self, cell_mv: int) -> int:
         """What `ADC(CORE_VREF).read_u16()` leaves behind, and reads: converter and reference are
         on, but MicroPython 1.28 asks this family's ADC for channel 1, where nothing is."""
@@ -213,10 +240,20 @@ class Stm32L4:
         registers[_ADC_CR] = 0 if value & _ADDIS else value & ~_ADSTART
 
 
+def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    return {"machine_stm32": {"adc_pins": list(pins.channels)}}
+
+
 CHIP = Chip(
     name="stm32l4",
     clock_hz=26_000_000,
     registers=Stm32L4,
+    pins=PINS,
+    pin_settings=_pin_settings,
+    modelled=tuple(address for first, last in _MODELLED for address in (first, last + 3)),
+    watchdog_cause=WDT_RESET,
+    epoch_year=2000,
+    epoch_s=473_385_600,  # 1 January 2015, counted from 2000
     flash_base=_FLASH_BASE,
     reports_flash_errors=True,
     factory_words=FACTORY_WORDS,

@@ -18,6 +18,7 @@ from tallystick.emulator.boards.board import CardBoard, card_board
 from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.chip.trace import Trace
+from tallystick.emulator.chip.wires import SpiPart
 from tallystick.emulator.devices.device import MS, Device
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.button import Button
@@ -31,11 +32,13 @@ from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
 from tallystick.emulator.seeing.reading import read_code
 
 _ANSWER_MS = 5_000  # a press that woke the slowest chip has been answered by then
+_BUTTON, _DOCK = "the button", "the dock"
 _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 
 
 class Card(Device):
-    """`identity` is the per-card segment. `seed` fixes every random choice of the run.
+    """`identity` is the per-card segment. `seed` fixes every random choice of the run. kept_in:
+    see `NorFlash`.
 
     Raises BadInputError for an image of another device's board.
     """
@@ -54,10 +57,11 @@ class Card(Device):
         temperature_c: float = ROOM_C,
         trace: Trace | None = None,
         pool: FlashPool | None = None,
+        kept_in: int | None = None,
     ) -> None:
         board = card_board(image.board)
         rng = random.Random(seed)
-        super().__init__(image, identity, rng, trace, pool)
+        super().__init__(image, identity, rng, trace, pool, kept_in)
         self.board = board
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
         self.supply = supply = Supply(self.cell, _LOADS)
@@ -67,12 +71,22 @@ class Card(Device):
         supply.load("leakage")(board.currents.leakage)
         self.mcu.feed_from(supply, board.brown_out_mv)
         self.mcu.on_adc[board.cell_channel] = supply.voltage_mv
-        self.mcu.set_input(board.button_pin, 1 ^ board.button_active)
-        self.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
+        self.let_go_of_all()
 
     def _button_moves(self, level: int) -> None:
         self._button_load(self.board.currents.button if level else 0.0)
-        self.mcu.set_input(self.board.button_pin, level ^ 1 ^ self.board.button_active)
+        contact = self.board.button_active if level else None
+        self.mcu.set_input(self.board.button_pin, contact, _BUTTON)
+
+    def let_go_of_all(self) -> None:
+        """Nobody is at the button, and it lies on no dock: both contacts are open."""
+        pins, board = self.mcu.pins, self.board
+        for pin, active, name in (
+            (board.button_pin, board.button_active, _BUTTON),
+            (board.dock_pin, board.dock_active, _DOCK),
+        ):
+            self.mcu.set_input(pin, None, name)
+            pins.rest(pin, 1 ^ active)
 
     def _wire_display(self, load: Callable[[float], None]) -> MemoryLcd | Ssd1306:
         board = self.board
@@ -82,10 +96,11 @@ class Card(Device):
             if board.display_power_pin >= 0:
                 outputs[board.display_power_pin] = lambda level: lcd.power(bool(level))
             outputs[board.display_select_pin] = lcd.spi_select
-            self.mcu.on_spi[board.display_bus] = lcd.spi_write
+            sck, mosi = board.display_pins
+            self.mcu.wires.spi.append(SpiPart(sck, mosi, lcd.spi_write))
             return lcd
         oled = Ssd1306(on_current=load)
-        self.mcu.on_i2c[board.display_bus] = oled.i2c_write
+        self.mcu.wires.i2c.append((board.display_pins, oled))
         return oled
 
     def close(self) -> None:
@@ -199,13 +214,13 @@ class Card(Device):
         """Puts the card on the contacts; bytes that it sends go to `on_send`."""
         self.mcu.uart.on_send = on_send
         self.supply.docked = True
-        self.mcu.set_input(self.board.dock_pin, self.board.dock_active)
+        self.mcu.set_input(self.board.dock_pin, self.board.dock_active, _DOCK)
         self.settle()
 
     def undock(self) -> None:
         self.mcu.uart.on_send = None
         self.supply.docked = False
-        self.mcu.set_input(self.board.dock_pin, 1 ^ self.board.dock_active)
+        self.mcu.set_input(self.board.dock_pin, None, _DOCK)
         self.settle()
 
     def send(self, data: bytes) -> None:

@@ -22,6 +22,10 @@ class FirmwareCrashError(TallyError):
     """An exception reached the top of the firmware. `what` ends with MicroPython's traceback."""
 
 
+class WiringError(TallyError):
+    """Two drive one wire against one another."""
+
+
 class Device(Closing):
     """`identity` is the per-device segment, `rng` every random choice of the run. `pool` has the
     flash memory that devices of a fleet share. kept_in: see `NorFlash`; the image and the identity
@@ -48,7 +52,10 @@ class Device(Closing):
                 self.flash.load(address, data)
         if identity:
             self.flash.load(board.identity.address, identity)
-        self.mcu = Mcu(board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace)
+        self.mcu = Mcu(
+            board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace,
+            writable=image.writable,
+        )  # fmt: skip
 
     def close(self) -> None:
         self.mcu.close()
@@ -57,6 +64,12 @@ class Device(Closing):
     @property
     def powered(self) -> bool:
         return self.mcu.state is not ChipState.OFF or self.mcu.in_reset
+
+    @property
+    def console(self) -> str:
+        """What the firmware has printed so far (the last 65,536 characters)."""
+        self.mcu.read_console()
+        return self.mcu.printed
 
     def next_time(self) -> int | None:
         """Virtual time (µs) at which something happens by itself; None when nothing will."""
@@ -82,10 +95,19 @@ class Device(Closing):
     def after_run(self) -> None:
         """What a run has led to is done here. Raises FirmwareCrashError."""
         self.mcu.read_console()
+        pins = self.mcu.pins
+        if pins.conflict:
+            words, pins.conflict = pins.conflict, ""
+            raise WiringError(
+                words,
+                kept="The flash is as it was at that instant.",
+                todo="One of the two has to let go: look at the pin's mode, and at the wiring.",
+            )
         if self.mcu.crash:
-            text, self.mcu.crash = self.mcu.crash, ""
+            text, self.mcu.crash = self.mcu.crash.strip(), ""
+            traced = text.startswith("Traceback")
             raise FirmwareCrashError(
-                f"The firmware stopped with an exception:\n{text.strip()}",
+                f"The firmware stopped with an exception:\n{text}" if traced else text,
                 kept="The flash is as it was at that instant.",
                 todo=self.start_again,
             )

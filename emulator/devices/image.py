@@ -23,6 +23,7 @@ class Image:
     board: Board
     segments: tuple[tuple[int, bytes], ...]
     version: str = ""
+    writable: bool = False  # the board's MicroPython mounts its file system to be written to
 
     @classmethod
     def load(cls, path: Path, board: str | None = None) -> Image:

@@ -1,5 +1,5 @@
-"""The files that an emulated reader and its sensor live in: what is programmed is in them at the
-instant when it is, so that they outlive a process that is killed."""
+"""The files that an emulated card, or a reader and its sensor, live in: what is programmed is in
+them at the instant when it is, so that they outlive a process that is killed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,7 @@ class KeptFiles:
     reader lives in them."""
 
     def __init__(self, path: Path, size: int) -> None:
-        self.descriptor = _open(path)
-        found = os.fstat(self.descriptor).st_size
-        if found not in (0, size):
-            raise BadInputError(
-                f"{path} holds {found} bytes; the reader's flash has {size}.",
-                kept="The file was not touched.",
-                todo="Name another file.",
-            )
+        self.descriptor = keep_flash(path, size)
         self.sensor = keep_sensor(path.with_name(path.name + ".sensor"))
         self._rows = path.with_name(path.name + ".rows")
 
@@ -51,13 +44,28 @@ class KeptFiles:
         chip.on_change = keep
 
 
+def keep_flash(path: Path, size: int) -> int:
+    """Descriptor of the file that a flash of `size` bytes lives in, for `NorFlash`. Raises
+    BadInputError when it cannot be kept there, is another's, or another device lives in it."""
+    descriptor = _open(path)
+    found = os.fstat(descriptor).st_size
+    if found not in (0, size):
+        os.close(descriptor)
+        raise BadInputError(
+            f"{path} holds {found} bytes; the flash of this board has {size}.",
+            kept="The file was not touched.",
+            todo="Name another file, or the board that it came from.",
+        )
+    return descriptor
+
+
 def _open(path: Path) -> int:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BadInputError(
             f"{path} cannot be opened to be kept: {error.strerror}.",
-            kept="No reader was started.",
+            kept="Nothing was started.",
             todo="Name a file in a folder that is there and that you may write to.",
         ) from error
     try:

@@ -121,7 +121,8 @@ class Reader(Device):
 
     def _touch(self, touched: bool) -> None:
         active = self.board.touch_active
-        self.mcu.set_input(self.board.touch_pin, active if touched else 1 ^ active)
+        level = active if touched else 1 ^ active
+        self.mcu.set_input(self.board.touch_pin, level if self.sensor else None, "the sensor")
 
     @property
     def working(self) -> bool:

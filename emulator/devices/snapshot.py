@@ -12,7 +12,7 @@ from tallystick.emulator.devices.device import Device
 from tallystick.emulator.interpreter import micropython
 
 _PLAIN = (int, float, str, bytes, bool, tuple, type(None))
-_KEPT_APART = {"boots", "crash", "held"}
+_KEPT_APART = {"boots", "crash", "held", "printed"}
 
 
 def values(part: object) -> dict[str, Any]:

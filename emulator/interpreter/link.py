@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from abc import ABC, abstractmethod
 from enum import IntEnum
 from typing import NamedTuple
@@ -44,17 +45,32 @@ class Op(IntEnum):
     USB_EVENT = 34
     LOOK = 40
     PROMPT = 41
+    PIN_MODE = 4
+    BUS = 10
+    SPI_READ = 26
+    I2C_READ = 27
+    TIMER = 28
+    WDT = 29
+    PWM = 30
+    UART_IRQ = 31
+    HEAR = 35
+    DECLARED = 36
+    UART_ANY = 37
 
 
 WAKE_PIN = 1
 WAKE_UART = 2
 WAKE_USB = 4
+WAKE_TIMER = 8
 SLEEP_LIGHT = 0x10
+HANDLERS = 0x20  # whatever fires ends the wait, so that its handler runs
 
 HEADER = struct.Struct("<BBHII")
 ANSWER = struct.Struct("<iHQ16sH")
-PINS = 128  # levels carried by an answer, but for the last
-FLASH_IS_SURE = 127  # in its place: no program or erase can fail
+PINS = 126  # levels carried by an answer
+LEVELS = 16  # bytes of them
+FIRED = 126  # in a pin's place: something fired, and no wait has told of it
+FLASH_IS_SURE = 127  # likewise: no program or erase can fail
 _UNWIND, _PROMPT = 0xFFFF, 0xFFFE  # in place of a length
 
 
@@ -76,8 +92,12 @@ class LinkSilentError(LinkClosedError):
     """The firmware has not touched its hardware for `SILENCE_S`."""
 
 
-SILENCE_S = 60
-"""Seconds of real time: the longest calculation of our firmware takes a tenth of one."""
+SILENCE_S = 60.0
+"""Seconds of real time: the longest calculation of our firmware takes a tenth of one. Options of
+`tally emulate` and of the pytest plugin set it."""
+_SLICE_MS = 100
+_TRIES = 10  # to have a traceback of a firmware that is interrupted
+_TRY_MS = 200
 
 
 def start_words(port: str, heap: int, kind: str, *numbers: int) -> list[str]:
@@ -120,6 +140,13 @@ class Link(ABC):
         """
         self.special(_PROMPT, source.encode())
         return self.receive().data.decode(errors="replace")
+
+    @abstractmethod
+    def interrupt(self) -> str:
+        """Ends a firmware that touches nothing. Returns its traceback, which says where it was; ""
+        when it does not let itself be interrupted."""
+
+    hurry = False  # from another thread: `receive` gives up at once
 
     @abstractmethod
     def close(self) -> None:
@@ -168,6 +195,28 @@ class PipeLink(Link):
     def special(self, kind: int, data: bytes) -> None:
         os.write(self._write_fd, ANSWER.pack(len(data), kind, 0, b"", 0) + data)
 
+    def _wait(self) -> None:
+        end = None
+        while not self._poll.poll(min(_SLICE_MS, SILENCE_S * 1000)):
+            now = time.monotonic()
+            end = end or now + SILENCE_S - _SLICE_MS / 1000
+            if self.hurry or now >= end:
+                raise LinkSilentError
+
+    def interrupt(self) -> str:
+        if self._process < 0:
+            return ""
+        for _ in range(_TRIES):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._process, signal.SIGINT)
+            with contextlib.suppress(LinkClosedError, OSError):
+                while self._poll.poll(_TRY_MS):
+                    message = self.receive()
+                    if message.op == Op.CRASH:
+                        return message.data.decode(errors="replace")
+                self.unwind()  # it may wait for an answer, on its way out
+        return ""
+
     def close(self) -> None:
         if self._process >= 0:
             with contextlib.suppress(ProcessLookupError):
@@ -185,8 +234,7 @@ class PipeLink(Link):
     def _read(self, size: int) -> None:
         """Until `size` bytes are there from `_at` on."""
         while len(self._buffer) - self._at < size:
-            if not self._poll.poll(SILENCE_S * 1000):
-                raise LinkSilentError
+            self._wait()
             more = os.read(self._read_fd, 65536)
             if not more:
                 raise LinkClosedError

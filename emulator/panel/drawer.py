@@ -13,6 +13,7 @@ from tallystick.emulator.panel.panel import Panel
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 
 _WINDOW_S = 40.0
+_CONSOLE = 2_000  # characters of what the firmware printed
 _EVENTS = 200
 _SLOW_EVERY = 10  # ticks between two looks at the flash map
 _SPEEDS = {0: "pause", 1: "× 1", 10: "× 10", 1000: "× 1000"}
@@ -27,6 +28,7 @@ class Drawer:
         self._act = act
         self._ticks = 0
         self._seen_events = 0
+        self._seen_console = ""
 
     def build(self) -> None:
         self._clock()
@@ -34,6 +36,7 @@ class Drawer:
         self._faults()
         self._current()
         self._flash()
+        self._console()
         self._events()
 
     def _sheet(self, title: str) -> ui.column:
@@ -119,6 +122,14 @@ class Drawer:
             ui.html(f'<div class="legend">{legend}</div>', sanitize=False)
             self._wear = ui.label().classes("value")
 
+    def _console(self) -> None:
+        with self._sheet("What the firmware prints"):
+            self._printed = (
+                ui.element("pre")
+                .classes("events")
+                .props('tabindex=0 role="log" aria-label="What the firmware prints"')
+            )
+
     def _events(self) -> None:
         with self._sheet("Events, newest first; time in s"):
             self._log = (
@@ -162,6 +173,7 @@ class Drawer:
             "used_uah": card.cell.used_uah,
             "powered": card.powered,
             "points": self._panel.meter.window(card.clock.now, _WINDOW_S),
+            "console": card.console[-_CONSOLE:],
             "events": list(card.trace.events)[-_EVENTS:],
         }
         if self._ticks % _SLOW_EVERY == 1:
@@ -177,6 +189,11 @@ class Drawer:
             return
         self._chart.options["series"][0]["data"] = [list(point) for point in seen["points"]]
         self._chart.update()
+        if seen["console"] != self._seen_console:
+            self._seen_console = seen["console"]
+            self._printed.clear()
+            with self._printed:
+                ui.html("", sanitize=False).set_content(_escaped(self._seen_console))
         events = seen["events"]
         if len(events) != self._seen_events or self._seen_events == _EVENTS:
             self._seen_events = len(events)

@@ -16,13 +16,20 @@ class Uart:
         self.received = bytearray()
         self.room = 256  # bytes that the driver's receive buffer takes
         self.lost = 0  # bytes that came while the UART was off, asleep, or its buffer full
+        self.asked = 0  # firmware wants to hear: 1 of each byte, 2 when the line is idle after one
+        self.number = 0  # of the UART that asked
         self.on_send: Callable[[bytes], None] | None = None
 
     def configure(self, baud: int, room: int = 256) -> None:
         self.baud = baud
         self.room = room
         self.detuned = False
+        self.asked = 0
         self.received.clear()
+
+    def ask(self, number: int, asked: int) -> None:
+        """Firmware wants to hear of what arrives."""
+        self.number, self.asked = number, asked
 
     def byte_us(self) -> float:
         """Time on the wire of one byte, µs."""

@@ -18,11 +18,55 @@ def _shared(address, n):
 
 
 def _crash(error):
+    link.call(link.OP_CRASH, 0, 0, _told(error)[-3000:].encode())
+
+
+def _told(error):
+    """The traceback. This MicroPython ends when it prints, or gives out, the words of an exception
+    that are a string of its own (`sys.version`): the frames are printed, then the words are put
+    behind them."""
     import io
 
-    text = io.StringIO()
-    sys.print_exception(error, text)
-    link.call(link.OP_CRASH, 0, 0, text.getvalue()[:3000].encode())
+    words = _words(error)
+    if words is None:
+        text = io.StringIO()
+        sys.print_exception(error, text)
+        return text.getvalue()
+    pieces = []
+
+    class Frames(io.IOBase):
+        def write(self, piece):
+            piece = str(piece, "utf-8")
+            if piece == ": " and pieces[-1] == type(error).__name__:
+                raise StopIteration
+            pieces.append(piece)
+            return len(piece)
+
+    try:
+        sys.print_exception(error, Frames())
+    except StopIteration:
+        pieces.append(": ")
+        pieces.append(words[:1000])
+    return "".join(pieces)
+
+
+def _words(error):
+    """What an exception of MicroPython's own was raised with, when that is one string; looked up
+    where it lies: class, traceback (2 words), tuple of arguments."""
+    import builtins
+    import struct
+
+    if getattr(builtins, type(error).__name__, None) is not type(error) or sys.maxsize >> 32 == 0:
+        return None
+    (args,) = struct.unpack("Q", bytearray_at(id(error) + 24, 8))
+    _, count, first = struct.unpack("QQQ", bytearray_at(args, 24))
+    if count != 1 or first & 7:  # a small int, or an interned string, which is harmless
+        return None
+    words = struct.unpack("O", first.to_bytes(8, "little"))[0]
+    if not isinstance(words, str):
+        return None
+    (data,) = struct.unpack("Q", bytearray_at(first + 24, 8))
+    return None if bytearray_at(data, 1)[0] == 255 else words  # 255: compressed, of its own errors
 
 
 def _start(*way):
@@ -30,7 +74,13 @@ def _start(*way):
     import json
 
     import flash
+    import late
+    import vfs  # the real one, which the firmware does not see
 
+    late.system = vfs.VfsPosix(sys.path[0])
+    guard.mount, guard.umount = vfs.mount, vfs.umount
+    link.late = late.name
+    guard.load = late.load
     config = json.loads(link.open_link(*way))
     if config["counters"]:
         import coverhits
@@ -46,6 +96,7 @@ def _start(*way):
             device = module.Flash()
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
+    sys.modules["machine"].modelled = config["modelled"]
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():
@@ -54,8 +105,9 @@ def _start(*way):
 
     # The board knows nothing of the host's files.
     vfs.umount("/")
-    sys.path[:] = ["", "/lib"]
+    sys.path[:] = ["", ".frozen", "/lib"]
     guard.install(config["built_in"])
+    writable = config["writable"]
     config = None
     gc.collect()
     # Everything up to here happens once, before the chips are forked from it.
@@ -71,7 +123,7 @@ def _start(*way):
         system = vfs.VfsRom(uctypes.bytearray_at(*mapped))
     else:
         system = vfs.VfsLfs2(device, readsize=256, progsize=256, lookahead=32, mtime=False)
-    vfs.mount(system, "/", readonly=True)
+    vfs.mount(system, "/", readonly=not writable)
     import os
 
     os.chdir("/")
@@ -86,7 +138,7 @@ def _run(name):
         return
     with open(name) as file:
         source = file.read()
-    exec(source, {"__name__": "__main__"})  # noqa: S102
+    exec(compile(source, name, "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
 def run():
@@ -94,7 +146,9 @@ def run():
         _start(sys.argv[-4], *[int(arg) for arg in sys.argv[-3:]])
         for name in ("boot.py", "main.py"):
             _run(name)
-        raise RuntimeError("main.py returned: a device has nowhere to return to")
+        # The board would open its prompt. Interrupts go on.
+        while True:
+            sys.modules["time"].wait(0x7FFFFFFF, 0)
     except BaseException as error:  # noqa: BLE001
         _crash(error)
 

@@ -41,6 +41,17 @@ OP_USB_SUBMIT = 33
 OP_USB_EVENT = 34
 OP_LOOK = 40
 OP_PROMPT = 41
+OP_PIN_MODE = 4
+OP_BUS = 10
+OP_SPI_READ = 26
+OP_I2C_READ = 27
+OP_TIMER = 28
+OP_WDT = 29
+OP_PWM = 30
+OP_UART_IRQ = 31
+OP_HEAR = 35
+OP_DECLARED = 36
+OP_UART_ANY = 37
 
 _HEADER = "<BBHII"
 _MAX = 1024
@@ -51,6 +62,7 @@ _LOOK_US = 13  # at the clock or a pin
 _AGED_US = 1000
 _BYTE_US = 150
 _SURE = const(0x80)  # of the last byte of the levels
+_FIRED = const(0x40)  # likewise: something fired, and no wait has told of it
 
 # The mailbox of a resident chip: emulator/interpreter/resident.py has the same table.
 _BOX_POSTED = const(16)
@@ -74,6 +86,8 @@ _slow = 256  # what a µs of work takes now, in 256ths
 _part = 0  # of a µs, that is not charged yet
 _looked = False  # at the UART since the last answer, in vain
 _stale = True  # something of unknown duration was posted since
+_moved = False  # a pin was set up since, which changes levels
+hear = None  # set by time.py: runs the handlers of what fired
 
 
 class _Pipe:
@@ -190,16 +204,34 @@ def set_clock(mhz):
 
 def now_us():
     charge(_LOOK_US)
-    if _stale:
-        ask(OP_NOW)
+    if _stale or charged - _answered > _AGED_US:
+        _look()
+    return int.from_bytes(_head[6:14], "little") + charged - _answered
+
+
+def now_us_unasked():
+    """The time at the last answer, and what was charged since."""
     return int.from_bytes(_head[6:14], "little") + charged - _answered
 
 
 def level(pin):
     charge(_LOOK_US)
-    if charged - _answered > _AGED_US:
-        ask(OP_NOW)  # a loop that does nothing but look must see the world go on
+    if _moved or charged - _answered > _AGED_US:
+        _look()  # a loop that does nothing but look must see the world go on
     return _head[14 + (pin >> 3)] >> (pin & 7) & 1
+
+
+def _look():
+    ask(OP_NOW)
+    if _head[29] & _FIRED:
+        hear()
+
+
+def set_pin(pin, how):
+    """Sets a pin up: see `machine.Pin`."""
+    global _moved
+    _moved = True
+    post(OP_PIN_MODE, pin, how)
 
 
 def received():
@@ -282,15 +314,17 @@ def call(op, arg=0, value=0, data=b""):
 
 def ask(op, arg=0, value=0, data=b""):
     """A call that costs the chip nothing: the emulator's own business."""
-    global _answered, _stale, _looked
+    global _answered, _stale, _looked, _moved
     post(op, arg, value, data)
     _way.turn()
     while _head[5] == 0xFF:
         _special()
     _answered = charged
-    _stale = _looked = False
+    _stale = _looked = _moved = False
     return struct.unpack_from("<i", _head)[0]
 
+
+late = None  # set by boot.py: late.name
 
 _names = {}  # of the prompt
 

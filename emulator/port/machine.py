@@ -3,6 +3,7 @@
 import time
 
 import flash
+import late
 import link
 from micropython import const
 
@@ -17,7 +18,15 @@ irq_of = None  # what irq() answers
 closed_write = None  # what write() answers of a UART that is closed; None: nothing
 adc_channel = None
 check_bus = None
+check_alt = None
 spi_clock = None
+
+
+# What each pin is set to: the level of an output, with one of these bits that of an output which is
+# only pulled down, or of one that is none yet.
+_driven = {}
+_OPEN = const(2)
+_LATCH = const(4)
 
 
 class Pin:
@@ -31,18 +40,40 @@ class Pin:
 
     def __init__(self, name, mode=-1, pull=-1, value=None, alt=-1):
         self._n = name._n if isinstance(name, Pin) else pin_number(name)
-        if mode == 1:
-            self.value(1 if value else 0)
-        elif mode == 0:
-            _driven.pop(self._n, None)
+        if mode != -1 or pull != -1 or value is not None:
+            self._set_up(mode, pull, value, alt)
+
+    def _set_up(self, mode, pull, value, alt):
+        """What is posted: the mode (0 in, 1 out, 2 open drain, 3 another, 7 as it is), pulls from
+        bit 4, and the output's level in bit 8."""
+        n = self._n
+        how = 7
+        level = 0
+        driven = _driven.get(n, _LATCH)
+        if mode == 1 or mode == self.OPEN_DRAIN:
+            how = 1 if mode == 1 else 2
+            level = (driven & 1 if how == 1 else 1) if value is None else 1 if value else 0
+            _driven[n] = level | _OPEN if how == 2 else level
+        elif mode is not None and mode != -1:
+            how = 3 if mode else 0
+            check_alt(self, mode, alt)
+            _driven.pop(n, None)
+        if pull is None or pull < 0:
+            pull = 0
+        link.set_pin(n, how | (pull & 3) << 4 | level << 8)
 
     def value(self, v=None):
+        n = self._n
+        driven = _driven.get(n, _LATCH)
         if v is None:
-            driven = _driven.get(self._n)
-            return link.level(self._n) if driven is None else driven
+            return link.level(n) if driven & ~1 else driven
         v = 1 if v else 0
-        _driven[self._n] = v
-        link.post(link.OP_PIN_SET, self._n, v)
+        _driven[n] = driven & ~1 | v
+        if driven & _LATCH:
+            return  # not an output: what it will be when it is made one
+        link.post(link.OP_PIN_SET, n, v)
+        if driven:
+            link._moved = True
 
     def __call__(self, v=None):
         return self.value(v)
@@ -60,8 +91,20 @@ class Pin:
         link.post(link.OP_PIN_IRQ, self._n, edges(trigger) if handler else 0)
         return irq_of(self)
 
+    def __getattr__(self, name):
+        return late.more(self, "pin", name)
 
-_driven = {}  # output pins: the level of each
+
+def _bus(kind, number, pins):
+    """The host hears which pins a bus is on: a byte each, FF for none."""
+    value = 0
+    for pin in reversed(pins):
+        value = value << 8 | (255 if pin is None else pin_of(pin)._n)
+    link.post(link.OP_BUS, kind << 4 | number, value)
+
+
+def pin_of(pin):
+    return pin if isinstance(pin, Pin) else Pin(pin)
 
 
 class ADC:
@@ -90,9 +133,10 @@ class SPI:
     ):
         check_bus("SPI", bus, (sck, mosi, miso))
         if firstbit:
-            raise NotImplementedError("LSB")
+            raise NotImplementedError("not emulated: SPI.LSB (docs/guides/emulator.md)")
         self._n = bus
         self._baud = spi_clock(baudrate)
+        _bus(1, bus, (sck, mosi, miso))
 
     def __repr__(self):
         return "SPI(%d, baudrate=%d, polarity=0, phase=0, bits=8)" % (self._n, self._baud)
@@ -107,12 +151,16 @@ class SPI:
     def deinit(self):
         pass
 
+    def __getattr__(self, name):
+        return late.more(self, "spi", name)
+
 
 class I2C:
-    def __init__(self, bus, scl=None, sda=None, freq=400000, timeout=50000):
+    def __init__(self, bus=0, scl=None, sda=None, freq=400000, timeout=50000):
         check_bus("I2C", bus, (scl, sda))
         self._n = bus
         self._freq = freq
+        _bus(2, bus, (scl, sda))
 
     def writeto(self, addr, buf, stop=True):
         buf = memoryview(buf)
@@ -126,10 +174,14 @@ class I2C:
     def deinit(self):
         pass
 
+    def __getattr__(self, name):
+        return late.more(self, "i2c", name)
+
+
+line = 0  # set by boot.py: the UART that the board's serial line hangs on
+
 
 class UART:
-    IRQ_RX = 1
-
     def __init__(
         self,
         bus,
@@ -142,16 +194,22 @@ class UART:
         rxbuf=256,
         timeout=0,
         timeout_char=0,
+        **kw,
     ):
         check_bus("UART", bus, (tx, rx))
         self._n = bus
-        self.init(baudrate, rxbuf=rxbuf)
+        _bus(0, bus, (tx, rx))
+        self.init(baudrate, rxbuf=rxbuf, timeout=timeout, timeout_char=timeout_char, **kw)
 
-    def init(self, baudrate=115200, rxbuf=256, **kw):
+    def init(self, baudrate=115200, rxbuf=256, timeout=0, **kw):
         self._baud = baudrate
         link.post(link.OP_UART_CONFIG, self._n, baudrate, rxbuf.to_bytes(2, "little"))
+        if timeout:
+            self._be_patient(timeout, kw.get("timeout_char", 0))
 
     def any(self):
+        if self._n != line:
+            return link.call(link.OP_UART_ANY, self._n)
         return link.received()
 
     def readinto(self, buf, n=None):
@@ -182,6 +240,9 @@ class UART:
     def deinit(self):
         self._baud = 0
         link.post(link.OP_UART_CONFIG, self._n, 0)
+
+    def __getattr__(self, name):
+        return late.more(self, "uart", name)
 
 
 # Set by boot.py: whether this chip has an STM32's real-time clock. Its time registers follow from
@@ -238,7 +299,19 @@ def _pass_first():
         _post_register(4, address, _first)
 
 
+modelled = ()  # set by boot.py: first and last address of each range
+
+
+def _check_modelled(address):
+    for n in range(0, len(modelled), 2):
+        if modelled[n] <= address <= modelled[n + 1]:
+            return
+    words = "not emulated: register 0x%08x (docs/guides/emulator.md)"
+    raise NotImplementedError(words % address)
+
+
 def _post_register(size, address, value):
+    _check_modelled(address)
     link.post_slow(link.OP_REG_SET, size, address, value.to_bytes(4, "little"))
 
 
@@ -299,6 +372,7 @@ class _Registers:
             return _EOP  # the last operation is done by the time that anybody can look
         if _first_at >= 0:
             _pass_first()
+        _check_modelled(address)
         return link.call(link.OP_REG_GET, self._size, address) & ((1 << 8 * self._size) - 1)
 
     def __setitem__(self, address, value):
@@ -325,9 +399,8 @@ mem32 = _Registers(4)
 
 
 def lightsleep(ms=None):
-    if ms is None:
-        raise NotImplementedError("lightsleep() without a time-out cannot be woken on this port")
-    time.wait(ms * light_ms, time.SLEEP_LIGHT | time.WAKE_PIN)
+    us = 1 << 40 if ms is None else ms * light_ms
+    time.wait(us, time.SLEEP_LIGHT | time.WAKE_PIN | time.WAKE_TIMER)
 
 
 def deepsleep(ms=0):
@@ -347,7 +420,7 @@ def reset_cause():
 
 
 def idle():
-    time.wait(1000, time.WAKE_PIN | time.WAKE_UART)
+    time.wait(1000, time.WAKE_PIN | time.WAKE_UART | time.WAKE_TIMER)
 
 
 def freq(hz=None):
@@ -359,3 +432,7 @@ def freq(hz=None):
 def unique_id():
     link.call(link.OP_RANDOM, 1, 8)
     return link.answer()
+
+
+def __getattr__(name):
+    return link.late("machine", name)

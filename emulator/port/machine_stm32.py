@@ -6,6 +6,7 @@ import machine
 
 # Set by boot.py from the host's table of the board.
 pins = ()
+adc_pins = ()
 buses = {}  # kind → the numbers that the header defines
 pclk_hz = 0  # what SPI1 is clocked from
 
@@ -50,13 +51,22 @@ def adc_channel(channel):
         return channel
     pin = channel if isinstance(channel, machine.Pin) else machine.Pin(channel)
     number = pin._n
-    if number > 7 and number not in _ADC_PINS:
+    if number not in adc_pins:
         name = "%s%d" % (chr(65 + (number >> 4)), number & 15)
         raise ValueError("Pin(%s) does not have ADC capabilities" % name)
     return number
 
 
-_ADC_PINS = (0x10, 0x11, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25)  # beside A0 to A7
+def check_watchdog(ms):
+    """Ticks of 125 µs in twelve bits, behind a prescaler of up to 64."""
+    for _ in range(6):
+        if ms < 512:
+            break
+        ms //= 2
+    if ms * 8 <= 0:
+        raise ValueError("WDT timeout too short")
+    if ms * 8 > 0xFFF:
+        raise ValueError("WDT timeout too long")
 
 
 machine.irq_of = lambda pin: None
@@ -64,5 +74,17 @@ machine.closed_write = None
 machine.edges = lambda trigger: trigger >> 17 & 8 | trigger >> 19 & 4
 machine.pin_number = pin_number
 machine.check_bus = check_bus
+machine.check_alt = lambda pin, mode, alt: None
+machine.pwm_slice = lambda pin: pin
+machine.check_watchdog = check_watchdog
+machine.first_weekday = 1
+machine.UART.IRQ_RX = 32
+machine.UART.IRQ_RXIDLE = 16
+machine.UART._triggers = 32 | 16
+machine.UART._each = 32
+machine.UART._idle = 16
+machine.Pin.ALT = 2
+machine.Pin.ANALOG = 3
+machine.Pin.OPEN_DRAIN = 17
 machine.spi_clock = spi_clock
 machine.adc_channel = adc_channel

@@ -10,6 +10,10 @@ size = 0
 _BLOCK = 4096
 
 
+def __getattr__(name):
+    return link.late("rp2", name)
+
+
 class Flash:
     def __init__(self, *, start=0, len=-1):  # noqa: A002
         if len < 0:

@@ -4,26 +4,39 @@ would wait in real time.
 
 import time
 
+import link
+
 POLLIN = 1
 POLLOUT = 4
+POLLERR = 8
+POLLHUP = 16
 
 
 class _Poll:
     def __init__(self):
         self._uarts = []
         self._streams = []
+        self._flags = {}  # of those that are asked for more than POLLIN: id → flags
 
-    def register(self, file, events=1):
+    def register(self, file, events=POLLIN):
         if not hasattr(file, "any") and not hasattr(file, "ioctl"):
             raise OSError("stream operation not supported")
         files = self._uarts if hasattr(file, "any") else self._streams
         if file not in files:
             files.append(file)
+        if events != POLLIN or self._flags:
+            self._flags[id(file)] = events
+
+    def modify(self, file, events):
+        if file not in self._uarts and file not in self._streams:
+            raise OSError(2)
+        self._flags[id(file)] = events
 
     def unregister(self, file):
         for files in (self._uarts, self._streams):
             if file in files:
                 files.remove(file)
+        self._flags.pop(id(file), None)
 
     def poll(self, ms=-1):
         ready = self._ready()
@@ -35,6 +48,17 @@ class _Poll:
         return ready
 
     def _ready(self):
+        if self._flags:
+            ready = []
+            for file in self._uarts + self._streams:
+                flags = self._flags.get(id(file), POLLIN)
+                if file in self._streams:
+                    flags = file.ioctl(3, flags) & (flags | POLLERR | POLLHUP)
+                elif not file.any():
+                    flags &= POLLOUT  # what is written has been taken
+                if flags:
+                    ready.append((file, flags))
+            return ready
         ready = [(s, POLLIN) for s in self._streams if s.ioctl(3, POLLIN) & POLLIN]
         return ready or [(u, POLLIN) for u in self._uarts if u.any()]
 
@@ -43,3 +67,7 @@ class _Poll:
 
 def poll():
     return _Poll()
+
+
+def __getattr__(name):
+    return link.late("select", name)

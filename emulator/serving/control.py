@@ -41,6 +41,9 @@ class ClockStep(Body):
     advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
 
 
+_CONSOLE = 4_000  # characters of it
+
+
 def state(card: Card, crash: str) -> dict[str, Any]:
     """The card as one JSON object. Times in ms of virtual time, voltages in mV."""
     frame = card.frame()
@@ -62,6 +65,7 @@ def state(card: Card, crash: str) -> dict[str, Any]:
             "errors": list(card.display.errors),
         },
         "crash": crash,
+        "console": card.console[-_CONSOLE:],
     }  # fmt: skip
 
 

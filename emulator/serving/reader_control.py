@@ -38,6 +38,7 @@ def state(reader: Reader, hand: Hand, crash: str) -> dict[str, Any]:
         "boots": reader.mcu.boots,
         "flash_operations": reader.flash.operations,
         "crash": crash,
+        "console": reader.console[-4_000:],
     }
 
 

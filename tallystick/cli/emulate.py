@@ -21,6 +21,7 @@ from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.kept_files import keep_flash
 from tallystick.emulator.instruments import flash_map as maps
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
@@ -72,9 +73,12 @@ emulate.add_command(sensor)
 @click.option("--panel", is_flag=True, help="A page that shows the card; its address is printed.")
 @options.seed()
 @click.option(
-    "--flash", type=click.Path(path_type=Path), help="Keep the flash in this file from run to run."
+    "--flash",
+    type=click.Path(path_type=Path),
+    help="Keep the flash in this file, as it is written.",
 )
 @click.option("--real-time", is_flag=True, help="Virtual time always flows with real time.")
+@options.loop_limit
 @click.option("--vcd", type=OUTPUT_FILE, help="Write pins, buses and current as waveforms.")
 @click.option(
     "--current", type=OUTPUT_FILE, help="Write current over time, as a power profiler's CSV."
@@ -101,6 +105,7 @@ def card(
     seed: int,
     flash: Path | None,
     real_time: bool,
+    loop_limit: float,
     vcd: Path | None,
     current: Path | None,
     events: Path | None,
@@ -119,21 +124,24 @@ def card(
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     maps.check(flash_map)
-    kept = _kept_flash(flash)
+    options.set_loop_limit(loop_limit)
+    booted = _image(image, board)
+    kept = keep_flash(flash, booted.board.flash_size) if flash is not None else None
+    lived_in = kept is not None and os.fstat(kept).st_size > 0
     device = Card(
-        _image(image, board),
-        identity=_identity(identity, serial or _DEFAULT_SERIAL),
+        booted,
+        identity=b"" if lived_in else _identity(identity, serial or _DEFAULT_SERIAL),
         seed=seed,
         trace=EventLog(events) if events is not None else None,
+        kept_in=kept,
     )
     _attach(device, vcd, current, apdu_log)
-    if flash is not None and kept:
-        _load_flash(device, flash, kept)
+    device.mcu.on_print = _print_json if as_json else _print
     name = _serial_in(device)
     if serial is not None and name != serial:
         raise BadInputError(
             f"The card in {flash or identity} is {name}, not {serial}.",
-            kept="The file was not touched.",
+            kept="It is as it was.",
             todo="Leave --serial out, or name another file.",
         )
     port = _port(pty or vpcd is not None, tcp)
@@ -143,8 +151,8 @@ def card(
     if control is not None or panel:
         server = _control(service, control or 0, name if panel else None)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: service.stop())
-    device.power_on()
+        signal.signal(number, lambda *_: _stop(service, device))
+    service.guard(device.power_on)
     if seeded:
         personalise(device)
     if server is not None:
@@ -153,7 +161,7 @@ def card(
         reader.start()
     _announce(device, name, port, server, as_json)
     try:
-        service.run(on_end=lambda: _keep(device, flash, flash_map))
+        service.run(on_end=lambda: _keep(device, flash_map))
     finally:
         if reader is not None:
             reader.close()
@@ -223,40 +231,10 @@ def _identity(path: Path | None, serial: str) -> bytes:
     return segment
 
 
-def _kept_flash(path: Path | None) -> bytes:
-    """What the file holds, b"" when there is none yet. Raises BadInputError when it could not be
-    written at the end: better now than with the card's state in hand."""
-    if path is None:
-        return b""
-    try:
-        # Seed and keys are in it: for its owner only.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise BadInputError(
-            f"The flash cannot be kept in {path}: {error.strerror}.",
-            kept="Nothing was started.",
-            todo="Name a file in a folder that you may write to.",
-        ) from None
-
-
 def _serial_in(device: Card) -> str:
     """The serial number in the card's identity, as the firmware will read it."""
     start = device.board.identity.address
     return bytes(device.flash.memory[start + 5 : start + 15]).decode("ascii", "replace")
-
-
-def _load_flash(device: Card, path: Path, content: bytes) -> None:
-    if len(content) != device.board.flash_size:
-        raise BadInputError(
-            f"{path} holds {len(content)} bytes; the flash of {device.board.name} has "
-            f"{device.board.flash_size}.",
-            kept="The file was not touched.",
-            todo="Name another file, or the board that it came from.",
-        )
-    for region in (device.board.identity, device.board.journal):
-        device.flash.load(region.address, content[region.address : region.end])
 
 
 def _attach(device: Card, vcd: Path | None, current: Path | None, apdu_log: Path | None) -> None:
@@ -268,11 +246,22 @@ def _attach(device: Card, vcd: Path | None, current: Path | None, apdu_log: Path
         device.attach(ApduLog(apdu_log))
 
 
-def _keep(device: Card, path: Path | None, flash_map: Path | None) -> None:
+def _keep(device: Card, flash_map: Path | None) -> None:
     if flash_map is not None:
         maps.write(device.board, device.flash, flash_map)
-    if path is not None:
-        part = path.with_suffix(path.suffix + ".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(device.flash.memory[:])
-        part.replace(path)
+
+
+def _stop(service: Service, device: Card) -> None:
+    """At once, whatever the firmware is at."""
+    service.stop()
+    device.mcu.give_up()
+
+
+def _print(text: str) -> None:
+    """What the firmware prints, so marked that it is not taken for the emulator's own words."""
+    for line in text.splitlines():
+        click.echo(f"firmware: {line}")
+
+
+def _print_json(text: str) -> None:
+    console.print_json({"firmware": text})

@@ -46,6 +46,7 @@ _PORT = click.IntRange(0, 65535)
 @options.seed()
 @click.option("--flash", type=_FILE, help="Keep reader and sensor in this file, and FILE.sensor.")
 @click.option("--real-time", is_flag=True, help="The sensor takes as long as a real one.")
+@options.loop_limit
 @console.json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def reader(
@@ -58,6 +59,7 @@ def reader(
     seed: int,
     flash: Path | None,
     real_time: bool,
+    loop_limit: float,
     as_json: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -80,6 +82,7 @@ def reader(
         raise click.UsageError("--usb and --hid-udp are two hosts for one reader: give one.")
     if command:
         _check(command)
+    options.set_loop_limit(loop_limit)
     who = _identity(identity, serial)
     booted = _image(image)
     kept = KeptFiles(flash, booted.board.flash_size) if flash is not None else None
@@ -89,6 +92,7 @@ def reader(
     )
     if kept is not None and isinstance(device.mcu.registers, Rp2350):
         kept.keep_rows(device.mcu.registers)
+    device.mcu.on_print = _print
     sensor = R503(device.clock, seed=seed, flash=kept.sensor if kept else None)
     device.plug_sensor(sensor)
     hand = Hand(device.clock, sensor, seed)
@@ -97,7 +101,7 @@ def reader(
     service = ReaderService(device, port, real_time=real_time)
     server = ReaderControlServer(service, hand, control) if control is not None else None
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: service.stop())
+        signal.signal(number, lambda *_: _stop(service, device))
     if server is not None:
         server.start()
     _announce(device, who.serial, port, server, as_json)
@@ -111,6 +115,18 @@ def reader(
             server.stop()
         if child is not None:
             sys.exit(child.wait())
+
+
+def _stop(service: ReaderService, device: Reader) -> None:
+    """At once, whatever the firmware is at."""
+    service.stop()
+    device.mcu.give_up()
+
+
+def _print(text: str) -> None:
+    """What the firmware prints, so marked that it is not taken for the emulator's own words."""
+    for line in text.splitlines():
+        click.echo(f"firmware: {line}", err=True)
 
 
 def _identity(path: Path | None, serial: str) -> ReaderIdentity:

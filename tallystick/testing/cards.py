@@ -78,6 +78,11 @@ class CardUnderTest(ABC):
     # -- what only an emulated card can do -----------------------------------------------------
 
     @property
+    def console(self) -> str:
+        """What the firmware has printed so far."""
+        return self.device.console
+
+    @property
     def device(self) -> Card:
         """The emulated card, for everything that has no verb. Skips the test on a real board."""
         pytest.skip("this test needs an emulated card: --tally-backend=emulator")

@@ -24,6 +24,7 @@ from tallystick.tools.image.folder import from_folder
 
 _EMULATED = ("emulator", "resident")
 _SERIAL = "serial:"
+_PRINTED = 20  # lines of what firmware printed, in a report
 
 
 def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Image:
@@ -107,6 +108,8 @@ class DevicesUnderTest:
                 f"card {card.serial}: {device.mcu.state}, {device.clock.now / 1e6:.3f} s, "
                 f"{device.mcu.boots} starts, {device.flash.operations} flash operations"
             )
+            if device.console:
+                lines += [f"it printed: {line}" for line in device.console.splitlines()[-_PRINTED:]]
             if self._traces is not None:
                 (folder / f"{card.serial}-events.jsonl").write_text(
                     device.trace.json_lines(), encoding="utf-8"
@@ -118,6 +121,14 @@ class DevicesUnderTest:
             for file in self._traces.glob("TS*"):
                 shutil.copy(file, folder / file.name)
         return "\n".join(lines)
+
+    def faults(self) -> list[str]:
+        """What was done to a display that its data sheet does not allow, a sentence each."""
+        return [
+            f"card {card.serial}, display: {error}"
+            for card in self._cards
+            for error in dict.fromkeys(card.device.display.errors)
+        ]
 
     def close(self) -> None:
         self._close_cards()

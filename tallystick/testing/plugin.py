@@ -37,6 +37,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tally-firmware", type=Path, default=None, metavar="DIR",
         help="Build the image from this folder's main.py and modules instead.",
     )  # fmt: skip
+    add(
+        "--tally-loop-limit", type=float, default=60.0, metavar="SECONDS",
+        help="End a firmware that works for so long without touching hardware (default: 60).",
+    )  # fmt: skip
     add("--golden", action="store_true", help="Accept the screens as they are now.")
     add("--tally-trace", action="store_true", help="Keep waveforms, current and logs of failures.")
     add(
@@ -50,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "campaign: one of very many cases; its failures go to SARIF")
     sarif: Path | None = config.getoption("--tally-sarif")
+    limit: float = config.getoption("--tally-loop-limit")
+    if limit != 60.0:
+        from tallystick.emulator.interpreter import link
+
+        link.SILENCE_S = limit
     if sarif is not None and not hasattr(config, "workerinput"):
         from tallystick.testing.sarif import SarifReport
 
@@ -64,6 +73,17 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
 
     with resident.enabled():
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that passed has fed its displays nothing that they do not take."""
+    result = yield
+    devices = item.stash.get(_DEVICES, None)
+    faults = devices.faults() if devices is not None else []
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

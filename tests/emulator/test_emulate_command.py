@@ -2,18 +2,25 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from tallystick.cli import main, tally
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.kept_files import keep_flash
+from tallystick.tools import fresh
+from tallystick.tools.image.folder import from_folder
 from tests.emulator.processes import descendants, ended
 
 COMMAND = [sys.executable, "-m", "tallystick.cli", "emulate", "card"]
@@ -23,12 +30,15 @@ COMMAND = [sys.executable, "-m", "tallystick.cli", "emulate", "card"]
 def emulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     with subprocess.Popen([*COMMAND, *words, "--json"], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
+        facts: dict[str, str] = {}
         text = ""
         for line in child.stdout:
             text += line
             if line.startswith("}"):
-                break
-        yield child, json.loads(text)
+                facts, text = json.loads(text), ""
+                if "serial" in facts:
+                    break
+        yield child, facts
         child.terminate()
         child.wait(60)
 
@@ -63,8 +73,64 @@ def test_the_flash_is_kept_for_its_owner_only(tmp_path: Path) -> None:
     assert "TS00000077" in error["what"]
 
 
+def test_a_killed_card_is_as_it_was(tmp_path: Path) -> None:
+    kept = tmp_path / "card.flash"
+    with emulating("--flash", str(kept), "--seeded", "--board", "pico") as (child, _):
+        child.kill()
+        child.wait(20)
+    image = fresh.image("pico")
+    descriptor = keep_flash(kept, image.board.flash_size)
+    with Card(image, kept_in=descriptor) as card:
+        card.power_on()
+        card.press()
+        assert card.read_code() == "755224"  # RFC 4226, appendix D
+    os.close(descriptor)
+
+
+def test_two_cards_do_not_live_in_one_file(tmp_path: Path) -> None:
+    kept = tmp_path / "card.flash"
+    with emulating("--flash", str(kept)):
+        assert "Another emulator lives in" in refused("--flash", str(kept))["what"]
+    assert "holds" in refused("--flash", str(kept), "--board", "pico")["what"]
+
+
+@pytest.fixture
+def looping(tmp_path: Path) -> list[str]:
+    """Options that boot a firmware which prints, and then loops for ever."""
+    (tmp_path / "main.py").write_text("print('hello')\nwhile True:\n    pass\n")
+    image = from_folder(tmp_path, "pico")
+    (tmp_path / "loop.bin").write_bytes(image.segments[0][1])
+    return ["--image", str(tmp_path / "loop.bin"), "--board", "pico"]
+
+
+def test_ctrl_c_ends_an_endless_loop_at_once(looping: list[str]) -> None:
+    with subprocess.Popen(
+        [*COMMAND, *looping], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        for _ in range(200):
+            family = descendants(child.pid)
+            if len(family) > 2:  # fork server, mother, chip
+                break
+            time.sleep(0.1)
+        time.sleep(0.5)
+        child.send_signal(signal.SIGINT)
+        out, error = child.communicate(timeout=30)
+    assert "firmware: hello" in out
+    assert 'File "main.py", line 2' in error or 'File "main.py", line 3' in error
+
+
+def test_a_loop_is_ended_at_the_time_that_is_set(looping: list[str]) -> None:
+    with emulating(*looping, "--loop-limit", "0.5", "--control", "0") as (_, facts):
+        assert (
+            httpx.get(f"{facts['control']}/state")
+            .json()["crash"]
+            .startswith("The firmware touched no hardware for 0.5 s: an endless loop.\nTraceback")
+        )
+
+
 def test_refusals_before_anything_starts(tmp_path: Path) -> None:
-    assert "cannot be kept" in refused("--flash", str(tmp_path / "none" / "card.flash"))["what"]
+    missing = refused("--flash", str(tmp_path / "none" / "card.flash"))
+    assert "cannot be opened to be kept" in missing["what"]
     assert "no image" in refused("--image", str(tmp_path / "card.bin"))["what"]
     assert "serial number" in refused("--serial", "short")["what"]
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import threading
+import time
 from contextlib import nullcontext
 
 import pytest
@@ -21,7 +26,7 @@ def run(tmp_path):
     def start(source):
         (tmp_path / "main.py").write_text(source)
         cards.append(Card(from_folder(tmp_path, "pico"), seed=1))
-        return cards[0]
+        return cards[-1]
 
     yield start
     for card in cards:
@@ -49,3 +54,62 @@ def test_a_loop_that_touches_nothing_ends_with_its_reason(run, monkeypatch, insi
         card.power_off()
         with pytest.raises(FirmwareCrashError, match="endless loop"):
             card.power_on()  # as before
+
+
+LOOP = """import machine
+
+def work():
+    n = 0
+    while True:
+        n += 1
+
+machine.freq()
+work()
+"""
+STUBBORN = """while True:
+    try:
+        while True:
+            pass
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def mode(inside):
+    return resident.enabled() if inside else nullcontext()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_where_it_was_is_told(run, monkeypatch, inside):
+    monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    card = run(LOOP)
+    with mode(inside), pytest.raises(FirmwareCrashError) as caught:
+        card.power_on()
+    told = caught.value.what
+    assert re.search(r'File "main.py", line [56], in work', told)
+    assert 'File "main.py", line 9, in <module>' in told and "~" not in told
+
+
+def test_one_that_cannot_be_interrupted_is_ended_as_well(run, monkeypatch):
+    monkeypatch.setattr(link, "SILENCE_S", 0.3)
+    card = run(STUBBORN)
+    with pytest.raises(FirmwareCrashError, match="where it was is not known"):
+        card.power_on()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_signal_ends_it_at_once(run, inside):
+    card = run(LOOP)
+    begin = time.monotonic()
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with mode(inside), pytest.raises(KeyboardInterrupt) as caught:
+        timer.start()
+        card.power_on()
+    timer.join()
+    assert time.monotonic() - begin < 20  # not after the 60 s of a loop
+    assert any('File "main.py", line' in note for note in caught.value.__notes__)
+    # Nothing is left of it: the next one runs.
+    with mode(inside):
+        other = run("print('hello')")
+        other.power_on()
+        assert other.console == "hello\n"

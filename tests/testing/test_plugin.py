@@ -149,3 +149,53 @@ def test_where_firmware_runs(pytester: pytest.Pytester, backend: str):
     """)
     result = pytester.runpytest_subprocess(f"--tally-backend={backend}", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
+
+
+FAULTY = """
+def test_faulty(blank_card):
+    blank_card.device.display.errors.append("a clock that is too fast")
+
+def test_forgiven(blank_card):
+    blank_card.device.display.errors.append("meant")
+    blank_card.device.display.errors.clear()
+
+def test_printed(blank_card):
+    assert blank_card.console == ""
+    assert 0
+"""
+
+
+def test_what_a_display_does_not_take_fails_the_test_that_did_it(pytester: pytest.Pytester):
+    pytester.makepyfile(test_card=FAULTY)
+    result = pytester.runpytest_subprocess("-k", "not printed")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*display: a clock that is too fast*"])
+
+
+FOREIGN = """
+def test_it_prints(blank_card):
+    assert blank_card.console == "hello\\n"
+    blank_card.pass_time(1)
+    assert not blank_card.console
+"""
+
+
+def test_a_report_has_what_the_firmware_printed(pytester: pytest.Pytester):
+    pytester.makepyfile(test_card=FOREIGN)
+    folder = pytester.mkdir("firmware")
+    (folder / "main.py").write_text("print('hello')\n")
+    result = pytester.runpytest_subprocess(f"--tally-firmware={folder}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it printed: hello*"])
+
+
+def test_a_loop_ends_at_the_time_that_is_set_in_either_way(pytester: pytest.Pytester):
+    pytester.makepyfile(test_card="def test_it(blank_card):\n    pass\n")
+    folder = pytester.mkdir("firmware")
+    (folder / "main.py").write_text("while True:\n    pass\n")
+    for backend in ("emulator", "resident"):
+        result = pytester.runpytest_subprocess(
+            f"--tally-firmware={folder}", "--tally-loop-limit=0.5", f"--tally-backend={backend}"
+        )
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*no hardware for 0.5 s: an endless loop*"])

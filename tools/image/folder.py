@@ -28,9 +28,10 @@ def from_folder(folder: Path, board_name: str) -> Image:
             files[name] = path.read_bytes()
         else:
             files[name.removesuffix(".py") + ".mpy"] = compile_text(
-                path.read_text(encoding="utf-8"), name
+                path.read_text(encoding="utf-8"), name, readable=True
             )
     content = filesystem.pack(
         files, board, room=board.storage.size, what=f"The firmware in {folder}"
     )
-    return Image(board, ((board.storage.address, content),))
+    writable = board.image_format == "littlefs"  # as by the port's own MicroPython
+    return Image(board, ((board.storage.address, content),), writable=writable)

@@ -186,9 +186,7 @@ class CardRig:
         self.card.supply.docked = False
         self.card.supply.bounces.clear()
         self.card.button.down = False
-        board = self.card.board
-        self.card.mcu.set_input(board.button_pin, 1 ^ board.button_active)
-        self.card.mcu.set_input(board.dock_pin, 1 ^ board.dock_active)
+        self.card.let_go_of_all()
 
     def _plan(self, operation: FlashOperation) -> Fault:
         if not self.range.covers(operation.address):
@@ -277,7 +275,7 @@ class CardRig:
         card = self.card
         card.mcu.uart.on_send = self._line.answer.extend
         card.supply.docked = True
-        card.mcu.set_input(card.board.dock_pin, card.board.dock_active)
+        card.mcu.set_input(card.board.dock_pin, card.board.dock_active, "the dock")
 
     def stop(self) -> None:
         """Pulls the cell while nothing is being written; the card lies there, off its dock."""

@@ -1,0 +1,41 @@
+"""Loads what few firmwares use when one does: the heap is the firmware's."""
+
+import builtins
+import sys
+
+import guard
+
+system = None  # set by boot.py: the file system of the port's own folder
+
+
+def load(name):
+    """A module of the port's own folder, which nobody else sees."""
+    path, guarded = sys.path[:], builtins.__import__
+    guard.mount(system, "/~port")
+    sys.path[:] = ["/~port"]
+    sys.modules.update(guard.kept)
+    builtins.__import__ = guard._built_in
+    try:
+        return __import__(name)
+    finally:
+        builtins.__import__ = guarded
+        sys.path[:] = path
+        for private in guard.kept:
+            sys.modules.pop(private, None)
+        guard.kept[name] = sys.modules.pop(name, None)
+        guard.umount("/~port")
+
+
+def name(module, wanted):
+    """What `module` has beyond what is loaded with it."""
+    return (guard.kept.get("more_names") or load("more_names")).name(module, wanted)
+
+
+def more(thing, kind, wanted):
+    """A method that a class of `machine` has beyond what is loaded with it."""
+    where = "more_" + kind
+    if where not in guard.kept:
+        load(where)
+        return getattr(thing, wanted)
+    words = "'%s' object has no attribute '%s'"
+    raise AttributeError(words % (type(thing).__name__, wanted))

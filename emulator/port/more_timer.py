@@ -1,0 +1,72 @@
+"""`machine.Timer` and `machine.WDT`."""
+
+import time
+
+import link
+import machine
+
+_EVENT = 0xC0  # among what fires: this, and the number of the timer
+_MOST = 32
+_timers = [None] * _MOST
+
+
+class Timer:
+    ONE_SHOT = 0
+    PERIODIC = 1
+
+    def __init__(self, id=-1, **kw):
+        if id != -1:
+            raise ValueError("Timer doesn't exist" if machine.closed_write else
+                             "Timer(%d) doesn't exist" % id)  # fmt: skip
+        self._n = -1
+        if kw:
+            self.init(**kw)
+
+    def init(
+        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=False
+    ):
+        self.deinit()
+        if freq is not None:
+            us = int(1000000 / freq)
+        else:
+            us = period * 1000000 // tick_hz
+        if None not in _timers:
+            raise OSError(12)
+        self._n = number = _timers.index(None)
+        _timers[number] = self
+        self._callback = callback
+        self._once = mode == Timer.ONE_SHOT
+        time._handlers[_EVENT + number] = (_fired, self)
+        self._post(max(us, 1))
+
+    def _post(self, us):
+        link.post(link.OP_TIMER, self._n, 1, us.to_bytes(8, "little") + bytes([not self._once]))
+
+    def deinit(self):
+        if self._n >= 0:
+            link.post(link.OP_TIMER, self._n)
+            _timers[self._n] = time._handlers[_EVENT + self._n] = None
+            self._n = -1
+
+
+def _fired(timer):
+    callback = timer._callback
+    if timer._once:
+        timer.deinit()
+    if callback:
+        try:
+            callback(timer)
+        except Exception:
+            timer.deinit()
+            raise
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        if id != 0:
+            raise ValueError("WDT(%d) doesn't exist" % id)
+        machine.check_watchdog(timeout)
+        link.post(link.OP_WDT, 1, timeout)
+
+    def feed(self):
+        link.post(link.OP_WDT)

@@ -1,0 +1,114 @@
+"""What firmware prints, and what ends it, are told apart: each as what it is, with its line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tallystick.emulator.chip import declared as names
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.tools.upkeep import declared, emulated
+from tests import needs
+
+
+def crash_of(card, ms=100):
+    with pytest.raises(FirmwareCrashError) as caught:
+        card.power_on()
+        card.run_for(ms)
+    return caught.value.what
+
+
+def test_to_print_is_no_crash(firmware):
+    card = firmware("print('hello')")
+    card.power_on()
+    card.run_for(1000)
+    assert card.console == "hello\n"
+    assert card.mcu.state == "running"
+
+
+def test_what_is_printed_is_heard_as_it_comes(firmware):
+    card = firmware("import time\nfor n in range(3):\n    print(n)\n    time.sleep(1)")
+    heard = []
+    card.mcu.on_print = heard.append
+    card.power_on()
+    card.run_for(1100)
+    assert "".join(heard) == "0\n1\n"
+    card.run_for(1000)
+    assert "".join(heard) == "0\n1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "words"),
+    [
+        ("import sys\nraise ValueError(sys.version)", 2, "ValueError: 3.4.0; MicroPython"),
+        ("print('a')\n\nraise ValueError", 3, "ValueError:"),
+        ("def f():\n    return 1 / 0\n\nf()", 2, "ZeroDivisionError: divide by zero"),
+        ("raise SystemExit(3)", 1, "SystemExit: 3"),
+        ("import other", 1, "ImportError: no module named 'other'"),
+        ("raise ValueError('x' * 5000)", 1, "xxxx"),
+        ("raise ValueError('\\n  File \"~a\"')", 1, "ValueError:"),
+    ],
+)
+def test_a_crash_has_its_file_and_line(firmware, source, line, words):
+    what = crash_of(firmware(source))
+    assert what.startswith("The firmware stopped with an exception:\nTraceback"), what
+    assert f'File "main.py", line {line}' in what
+    assert words in what
+
+
+def test_a_crash_in_a_module_has_the_line_of_its_source(firmware):
+    card = firmware("import part\npart.go()", part="\n\ndef go():\n    None.x\n")
+    assert 'File "part.py", line 4, in go' in crash_of(card)
+
+
+def test_no_frame_of_the_emulator_is_in_a_traceback(firmware):
+    what = crash_of(firmware("from machine import Pin\nPin(99)"))
+    assert what.count("File ") == 1
+    assert what.endswith("ValueError: invalid pin")
+
+
+def test_a_handler_that_fails_is_said_and_not_called_again(firmware):
+    card = firmware(
+        "from machine import Timer\nimport time\n"
+        "Timer(period=100, callback=lambda t: 1 / 0)\ntime.sleep(1)\nprint('on')"
+    )
+    card.power_on()
+    card.run_for(2000)
+    assert card.console.count("Uncaught exception in IRQ callback handler") == 1
+    assert "ZeroDivisionError" in card.console
+    assert card.console.endswith("on\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from machine import I2S", "machine.I2S"),
+        ("import machine; machine.I2S(1)", "machine.I2S"),
+        ("from rp2 import PIO", "rp2.PIO"),
+        ("import rp2; rp2.StateMachine(0)", "rp2.StateMachine"),
+        ("import rp2; rp2.DMA()", "rp2.DMA"),
+        ("from machine import RTC; RTC().alarm(1)", "machine.RTC.alarm"),
+        ("from machine import mem32; mem32[0x40014000]", "register 0x40014000"),
+        ("from machine import mem32; mem32[0x40014000] = 1", "register 0x40014000"),
+        ("import neopixel", "neopixel"),
+    ],
+)
+def test_what_is_not_emulated_is_said_so_at_the_line_that_wants_it(firmware, line, name):
+    what = crash_of(firmware(f"pass\n{line}\n"))
+    assert 'File "main.py", line 2' in what
+    assert f"not emulated: {name} (docs/guides/emulator.md)" in what
+
+
+def test_what_no_board_has_is_not_said_to_be_left_out(firmware):
+    assert "not emulated" not in crash_of(firmware("import machine\nmachine.Nonsense"))
+    assert "not emulated" not in crash_of(firmware("class Pin:\n    pass\nPin().fly"))
+
+
+def test_the_list_of_what_is_left_out_is_true():
+    assert emulated.listed() == emulated.text(), "python -m tallystick.tools.upkeep.emulated"
+
+
+@pytest.mark.parametrize("port", ["rp2", "stm32"])
+def test_the_names_are_those_that_the_stubs_declare(port):
+    needs.stubs.or_skip()
+    kept = (names.FOLDER / f"{port}.txt").read_text()
+    assert kept == declared.text(needs.STUBS, port), "python -m tallystick.tools.upkeep.declared"

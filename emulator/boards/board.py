@@ -69,6 +69,10 @@ class Board:
     read_us_per_256: int = 0  # CPU time of LittleFS to read 256 bytes
     import_us_per_256: int  # CPU time to make a module of 256 bytes of bytecode
     costs: Mapping[str, Mapping[str, int]]  # port module → attribute → µs
+    # Likewise of the firmware's own, which work for long and touch no hardware: module → function →
+    # µs of a call, and µs before each call of the function that is its last argument. Measured:
+    # `tally second-opinion --costs`.
+    call_us: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     # Likewise: what the board's definition for MicroPython says (pins, buses, clocks).
     port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase

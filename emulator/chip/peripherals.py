@@ -38,8 +38,6 @@ class RunningChip(Protocol):
 
     def charge(self, cpu_us: int) -> None: ...
 
-    def pass_time(self, duration_us: int) -> None: ...
-
     def check_voltage(self, load: str) -> None: ...
 
     def tell_bus(self, name: str, data: bytes, byte_us: float) -> None: ...
@@ -76,7 +74,7 @@ class Peripherals:
 
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
-        mcu.pass_time(_ADC_US)
+        mcu.charge(_ADC_US)
         cell_mv = mcu.on_adc.get(message.value)  # None: nothing is connected there
         mcu.answer(0 if cell_mv is None else mcu.registers.adc(cell_mv()))
 
@@ -92,7 +90,7 @@ class Peripherals:
     def _i2c_write(self, message: Message) -> None:
         mcu = self._mcu
         khz = max(1, message.value & 0xFFFFFF)
-        mcu.pass_time((len(message.data) + 1) * 9_000 // khz)
+        mcu.charge((len(message.data) + 1) * 9_000 // khz)
         mcu.tell_bus("i2c", message.data, 9_000 / khz)
         part = mcu.on_i2c.get(message.arg)
         taken = part is not None and part(message.value >> 24, message.data)

@@ -10,9 +10,9 @@ ROM's.
 
 import gc
 import struct
-from uctypes import addressof, bytearray_at
 
 from micropython import const
+from uctypes import addressof, bytearray_at
 
 # A pool, MicroPython's py/qstr.h: the one before, names before, room, names in it, and where their
 # hashes and lengths lie: behind the names themselves.

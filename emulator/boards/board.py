@@ -73,6 +73,10 @@ class Board:
     # Bus → its pins when firmware names none, where they are not the chip's own.
     default_pins: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     pin_names: Mapping[str, int] = field(default_factory=dict)  # names of its own, such as LED
+    # Likewise of the firmware's own, which work for long and touch no hardware: module → function →
+    # µs of a call, and µs before each call of the function that is its last argument. Measured:
+    # `tally second-opinion --costs`.
+    call_us: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
     # Likewise: what the board's definition for MicroPython says (pins, buses, clocks).
     port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # A board whose firmware is updated in the field has a boot stage, two slots (the first erase

@@ -7,7 +7,7 @@ scaled from those of the RP2040 by clock.
 
 from dataclasses import replace
 
-from tallystick.emulator.boards import pico
+from tallystick.emulator.boards import pico, pico2
 from tallystick.emulator.boards.board import Region
 from tallystick.emulator.chips import rp2350
 
@@ -44,4 +44,5 @@ BOARD = replace(
         module: {name: round(us / _CLOCK) for name, us in costs.items()}
         for module, costs in pico.BOARD.costs.items()
     },
+    call_us=pico2.BOARD.call_us,
 )

@@ -91,7 +91,7 @@ class Mcu:
         self.state = ChipState.OFF
         self.crash = ""  # the firmware's traceback
         self.boots = 0
-        self.cpu_us = 0  # CPU time that has been charged
+        self.cpu_us = 0  # in which the CPU worked, or waited for a bus or its flash
         self.port_heap = 0  # bytes of the heap that the port's own modules take
         self.supply: Supply | None = None
         self._brown_out_mv = 0  # of the supply
@@ -185,6 +185,7 @@ class Mcu:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
+            "heap": board.heap + (coverage.HEAP if coverage.room() else 0),
             "counters": coverage.room(),
             "fs_base": board.storage.address,
             "fs_size": board.storage.size,
@@ -196,12 +197,15 @@ class Mcu:
             "costs": {
                 **_both(board.port_settings(), board.costs),
                 "flash": {"us_per_256": board.read_us_per_256},
-                "guard": {"us_per_256": board.import_us_per_256},
+                "guard": {
+                    "us_per_256": board.import_us_per_256,
+                    "call_us": {name: dict(calls) for name, calls in board.call_us.items()},
+                },
             },
             "watch": self._watch,
             "factory_words": list(board.chip.factory_words.items()),
         }
-        heap = board.heap + PORT_HEAP + NAMES_HEAP + (coverage.HEAP if coverage.room() else 0)
+        heap = config["heap"] + PORT_HEAP
         return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
 
     def reseed(self, rng: random.Random) -> None:
@@ -500,7 +504,7 @@ class Mcu:
         self._show_state("running")
         self._load(self.board.currents.run)
         if light:
-            self.pass_time(self.board.wake_us)
+            self.charge(self.board.wake_us)
         try:
             self.check_voltage("chip")
         except PowerLostError:
@@ -635,7 +639,7 @@ class Mcu:
     def _work_on_flash(self, duration_us: int, current_ua: float) -> None:
         """Where the cell gives way under this load, the operation stops half-way."""
         self._load_flash(current_ua)
-        self.pass_time(duration_us)
+        self.charge(duration_us)
         try:
             self.check_voltage("flash")
         except PowerLostError:
@@ -747,12 +751,6 @@ _POLLING = 20
 # Virtual time that a firmware may work on end: to erase a whole slot takes 7 s on a Pico.
 _BUSY_US = 30_000_000
 
-# The port's own modules live in the same heap as the firmware; this much is given on top of the
-# board's. `tests/emulator` measures what they take and compares.
-PORT_HEAP = 49 * 1024
-
-# MicroPython keeps the names that it meets in pools, each larger than the one before, and takes a
-# pool in one piece when the last one is full. A board's modules have their names in ROM; the port's
-# make a long run of a firmware take a pool of 7 KiB that it would not take on the board, at a time
-# when little is left in one piece.
-NAMES_HEAP = 11 * 1024
+# The port's own modules live in the same heap as the firmware. They have this much, and take away
+# what they leave of it (`port/room.py`).
+PORT_HEAP = 64 * 1024

@@ -49,8 +49,6 @@ class RunningChip(Protocol):
 
     def charge(self, cpu_us: int) -> None: ...
 
-    def pass_time(self, duration_us: int) -> None: ...
-
     def check_voltage(self, load: str) -> None: ...
 
     def tell_bus(self, name: str, data: bytes, byte_us: float) -> None: ...
@@ -93,7 +91,7 @@ class Peripherals:
 
     def _adc(self, message: Message) -> None:
         mcu = self._mcu
-        mcu.pass_time(_ADC_US)
+        mcu.charge(_ADC_US)
         channel = message.value
         if channel in mcu.on_adc:
             mcu.answer(mcu.registers.adc(mcu.on_adc[channel]()))
@@ -135,7 +133,7 @@ class Peripherals:
     def _i2c_write(self, message: Message) -> None:
         mcu = self._mcu
         khz = max(1, message.value & 0xFFFFFF)
-        mcu.pass_time((len(message.data) + 1) * 9_000 // khz)
+        mcu.charge((len(message.data) + 1) * 9_000 // khz)
         mcu.tell_bus("i2c", message.data, 9_000 / khz)
         parts = mcu.wires.on_i2c(mcu.pins.has(f"I2C{message.arg}"))
         taken = sum(part.i2c_write(message.value >> 24, message.data) for part in parts)
@@ -148,7 +146,7 @@ class Peripherals:
         mcu = self._mcu
         khz = max(1, message.value & 0xFFFFFF)
         count = int.from_bytes(message.data, "little")
-        mcu.pass_time((count + 1) * 9_000 // khz)
+        mcu.charge((count + 1) * 9_000 // khz)
         address = message.value >> 24
         answers: list[bytes] = []
         names: list[str] = []

@@ -3,13 +3,15 @@ there is one, then `main.py` from whatever is mounted by then.
 
 Arguments: the kind of link, and the three numbers that it is opened with (`link.py`). The host's
 settings are a JSON object with `flash_size`, `fs_base`, `fs_size`, `modules`, `built_in`, `watch`,
-`mapped` (ROMFS: its address as the chip sees it, and size; else none), `factory_words`, `costs`.
+`mapped` (ROMFS: its address as the chip sees it, and size; else none), `factory_words`, `costs`,
+`heap` (bytes that the firmware has).
 """
 
 import sys
 
 import guard
 import link
+import room  # first: it marks where the heap begins
 from uctypes import bytearray_at  # the real one
 
 
@@ -97,6 +99,7 @@ def _start(*way):
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]
+    heap = config["heap"]
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():
@@ -109,6 +112,8 @@ def _start(*way):
     guard.install(config["built_in"])
     writable = config["writable"]
     config = None
+    if way[-1]:  # else another MicroPython, whose heap holds copies of the flash
+        room.leave(heap)
     gc.collect()
     # Everything up to here happens once, before the chips are forked from it.
     address = link.wait_for_go()

@@ -12,7 +12,7 @@ import uos
 # The port's own, which no firmware sees. They stay with those who have them.
 _PRIVATE = (
     "boot", "link", "flash", "vfs_board", "uctypes_stm", "usb_device", "guard", "machine_rp2",
-    "machine_stm32", "late",
+    "machine_stm32", "late", "room",
 )  # fmt: skip
 # Frozen into this MicroPython, and importing what is not there.
 _FROZEN = ("ssl", "mip", "requests")
@@ -21,6 +21,10 @@ _names = ""
 kept = {}  # those, by name
 load = mount = umount = None  # set by boot.py: the real ones
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
+# Set by boot.py: module → function → CPU time (µs) of a call, and of what lies between two calls of
+# the function that is its last argument. Of functions that work for long and touch no hardware,
+# which is what time is charged for otherwise.
+call_us = {}
 
 
 def _import(name, *rest):
@@ -33,6 +37,8 @@ def _import(name, *rest):
             name = name[1:]  # the old name of a module
         elif " " + top + " " not in _names:
             new = name not in sys.modules
+            if new:
+                _forget_what_has_gone()
             try:
                 module = _built_in(name, *rest)
             except ImportError:
@@ -41,6 +47,8 @@ def _import(name, *rest):
                     _lacks(name)
                 raise
             if not new or _charge_for(sys.modules.get(name)):
+                if new:
+                    _charge_calls(name, sys.modules.get(name))
                 loaded = sys.modules.get(top)
                 if hasattr(loaded, "__file__") or hasattr(loaded, "__path__"):
                     return module
@@ -74,6 +82,48 @@ def _refuse(name):
         raise ImportError("not emulated: %s (docs/guides/emulator.md)" % name)
 
 
+class _Charged:
+    """A function whose calls are charged for, wherever they come from. Made before the firmware
+    begins, so that it takes no room from it; keeps no function whose module has gone.
+    """
+
+    def __init__(self, us, pause_us):
+        self.us = us
+        self.pause_us = pause_us
+        self.of = None
+
+    def __call__(self, *args):
+        link.charge(self.us)
+        if self.pause_us and callable(args[-1]):
+            args = args[:-1] + (_paused(args[-1], self.pause_us),)
+        return self.of(*args)
+
+
+_charged = {}  # module → function
+_none = {}
+
+
+def _charge_calls(name, module):
+    for function, charged in _charged.get(name, _none).items():
+        charged.of = getattr(module, function)
+        setattr(module, function, charged)
+
+
+def _forget_what_has_gone():
+    for name, functions in _charged.items():
+        if name != "builtins" and name not in sys.modules:
+            for charged in functions.values():
+                charged.of = None
+
+
+def _paused(pause, us):
+    def call():
+        link.charge(us)
+        pause()
+
+    return call
+
+
 def install(names):
     """names: the modules that are built into the board's MicroPython, a space around each."""
     global _names
@@ -82,3 +132,6 @@ def install(names):
         if name in sys.modules:
             kept[name] = sys.modules.pop(name)
     builtins.__import__ = _import
+    for name, functions in call_us.items():
+        _charged[name] = {name: _Charged(*us) for name, us in functions.items()}
+    _charge_calls("builtins", builtins)

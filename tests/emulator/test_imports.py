@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 from contextlib import nullcontext
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from tallystick.emulator.chip.mcu import PORT_HEAP
+from tallystick.emulator.boards import BOARDS
+from tallystick.emulator.chip.mcu import Mcu
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.interpreter import micropython, resident
 from tallystick.tools.fresh import card
 from tallystick.tools.image.folder import from_folder
+from tallystick.tools.image.heap import KIB
 
 # A firmware's only way to say something without a serial line: an exception.
 TRIES = """
@@ -26,7 +32,7 @@ def outcome(line):
 raise RuntimeError("<<%r>>" % [outcome(line) for line in LINES])
 """
 OF_UNIX = ["socket", "ssl", "tls", "termios", "argparse", "websocket", "ffi", "requests", "mip"]
-OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device"]
+OF_THE_PORT = ["link", "flash", "guard", "boot", "vfs_board", "uctypes_stm", "usb_device", "room"]
 
 
 @pytest.fixture
@@ -83,13 +89,46 @@ def test_what_the_board_has_is_there(board, more, outcomes):
     assert set(seen.values()) == {""}, seen
 
 
-def test_the_firmware_has_the_boards_heap_to_itself():
-    with card("nucleo_l476rg") as device:
+NAMES = """
+import gc, micropython
+for n in range(700):
+    getattr(gc, "n%d" % n, None)
+    micropython.qstr_info()
+raise RuntimeError("over")
+"""
+
+
+def _printed(monkeypatch, board: str, folder: Path) -> str:
+    """What a firmware prints before it ends."""
+    console: list[bytes] = []
+    monkeypatch.setattr(
+        Mcu, "read_console", lambda mcu: console.append(os.pread(mcu.console, 1 << 20, 0))
+    )
+    with Card(from_folder(folder, board), seed=1) as device, pytest.raises(FirmwareCrashError):
         device.power_on()
-        assert 0 <= PORT_HEAP - device.mcu.port_heap <= 1024
-    with card("pico") as device:
-        device.power_on()
-        assert device.mcu.port_heap >= PORT_HEAP  # less than the board has, not more
+    return console[0].decode()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_firmware_has_the_boards_heap_to_itself(tmp_path, monkeypatch, board, inside):
+    (tmp_path / "main.py").write_text("import gc; gc.collect(); print('free', gc.mem_free()); x")
+    with resident.enabled() if inside else nullcontext():
+        said = _printed(monkeypatch, board, tmp_path)
+    free = int(said.partition("free ")[2].split()[0])
+    assert 0 <= BOARDS[board].heap - free < 5 * KIB  # less what the mounted file system takes
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_firmware_has_its_own_pools_of_names(tmp_path, monkeypatch, board):
+    """Where a pool more is taken is MicroPython's (py/qstr.c): after what is in ROM one of 20, then
+    one of twice the room whenever the last one is full."""
+    (tmp_path / "main.py").write_text(NAMES)
+    said = re.findall(r"n_pool=(\d+), n_qstr=(\d+)", _printed(monkeypatch, board, tmp_path))
+    assert len(said) == 700
+    firsts = {int(pools): int(names) for pools, names in reversed(said)}
+    rises = [firsts[pools] for pools in sorted(firsts)[1:]]
+    assert [b - a for a, b in pairwise(rises)][-4:] == [40, 80, 160, 320]
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -14,7 +14,8 @@ Unicorn is GPL-2: an extra of its own (`pip install 'tallystick[unicorn]'`), imp
 alone and only when a chip is made.
 
 Sources: ARMv7-M Architecture Reference Manual (DDI 0403), B1.5 exceptions, B3.2 system control,
-B3.3 SysTick, B3.4 NVIC, C1.8 DWT; ARMv8-M (DDI 0553) for the Cortex-M33, all of it in Secure state.
+B3.3 SysTick, B3.4 NVIC, C1.8 DWT; ARMv8-M (DDI 0553) for the Cortex-M33, all of it in Secure state; ARMv6-M
+(DDI 0419) for the Cortex-M0+.
 
 What it does not do: faults that firmware would handle (they end the run with a `ChipError`),
 debug, MPU, caches and bus contention. An instruction takes `cycles_per_instruction` on the average.
@@ -57,9 +58,9 @@ __all__ = [
     "Scheduled",
 ]
 
-Model = Literal["cortex-m4", "cortex-m33"]
+Model = Literal["cortex-m0", "cortex-m4", "cortex-m33"]
 
-_CPUID = {"cortex-m4": 0x410FC241, "cortex-m33": 0x411FD210}
+_CPUID = {"cortex-m0": 0x410CC601, "cortex-m4": 0x410FC241, "cortex-m33": 0x411FD210}
 _WFI, _WFE, _YIELD = 0xBF30, 0xBF20, 0xBF10
 _SLICE = 2_000_000  # instructions, at most, between two looks at what is due
 # While an interrupt waits for firmware to let it in: instruction by instruction, then longer.
@@ -98,11 +99,13 @@ class Cortex:
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
         models = {
+            "cortex-m0": arm_const.UC_CPU_ARM_CORTEX_M0,
             "cortex-m4": arm_const.UC_CPU_ARM_CORTEX_M4,
             "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
         }
         self.uc.ctl_set_cpu_model(models[model])
         self._counter, self._limit = _counters(self.uc)
+        self._has_fpu = model != "cortex-m0"
         registers = ("R0", "R1", "R2", "R3", "R12", "LR")
         state = "XPSR_NZCVQG"
         self._sets = {
@@ -380,7 +383,8 @@ class Cortex:
         self._set_special("XPSR_NZCVQG", 1 << 24)
         for name in ("CONTROL", "PRIMASK", "BASEPRI", "FAULTMASK"):
             self._set_special(name, 0)
-        self._set_special("C1_C0_2", 0xF << 20)  # the FPU answers
+        if self._has_fpu:
+            self._set_special("C1_C0_2", 0xF << 20)  # the FPU answers
         self._set_special("MSP", self.word(vectors))
         self._set_special("LR", 0xFFFFFFFF)
         self.pc = self.word(vectors + 4)

@@ -16,10 +16,10 @@ from tallystick.tools import firmware
 from tallystick.tools.image.folder import from_folder
 from tallystick.tools.second_opinion.chip import Chip
 from tallystick.tools.second_opinion.chips import make
-from tallystick.tools.second_opinion.costs_program import COSTS, MAIN, MODULES
+from tallystick.tools.second_opinion.costs_program import COSTS, LONG_MODULES, MAIN, MODULES
 from tallystick.tools.second_opinion.firmware import read_firmware
 
-_FINE_MS, _STEP_MS, _LIMIT_MS = 0.1, 50, 5_000
+_FINE_MS, _STEP_MS, _LIMIT_MS = 0.1, 50, 20_000
 _END = b"end\n"
 _PINS: dict[str, int | str] = {"rp2040": 2, "rp2350": 2, "stm32l4": "A0"}
 _NAMES = {
@@ -48,7 +48,7 @@ class Cost:
 
     @property
     def words(self) -> str:
-        return _NAMES[self.name]
+        return _NAMES.get(self.name, f"{self.name}()")
 
 
 def compare_costs(uf2: Path, board_name: str) -> list[Cost]:
@@ -92,7 +92,7 @@ def measuring_image(board: Board) -> Image:
         (folder / "costs.py").write_text(
             COSTS.replace("PIN", repr(_PINS[board.chip.name])), encoding="utf-8"
         )
-        for module in MODULES:
+        for module in (*MODULES, *LONG_MODULES):
             shutil.copy(sources / f"{module}.py", folder / "lib")
         return from_folder(folder, board.name)
 

@@ -23,8 +23,10 @@ from time import sleep_ms, ticks_diff, ticks_us
 from cryptolib import aes
 from hashlib import sha1, sha256
 from machine import Pin
+from sys import modules as modules_there
 
 TURNS = 32
+LONG_TURNS = 2
 
 
 def nothing():
@@ -35,12 +37,12 @@ def digest(algorithm, data):
     algorithm(data).digest()
 
 
-def per_turn(action, *args):
+def per_turn(action, *args, turns=TURNS):
     gc.collect()
     began = ticks_us()
-    for _ in range(TURNS):
+    for _ in range(turns):
         action(*args)
-    return ticks_diff(ticks_us(), began) / TURNS
+    return ticks_diff(ticks_us(), began) / turns
 
 
 def run(line, modules):
@@ -60,6 +62,10 @@ def run(line, modules):
     say("aes_block", (per_turn(cipher.encrypt, bytes(144)) - one) / 8)
     say("pin", per_turn(Pin(PIN, Pin.IN).value))
     say("clock", per_turn(ticks_us))
+    say_long(say, turn)
+    for name in list(modules_there):
+        if name.partition(".")[0] == "lib":
+            del modules_there[name]
     gc.collect()
     began = ticks_us()
     gc.collect()
@@ -72,6 +78,30 @@ def run(line, modules):
         imports += ticks_diff(ticks_us(), began)
     say("imports", imports)
     line.write(b"end\\n")
+
+
+def say_long(say, turn):
+    # Functions that work for long without a call of the port.
+    from lib import ed25519, p256, sha512
+
+    base = (ed25519.BX, ed25519.BY, 1, ed25519.BX * ed25519.BY % ed25519.P)
+    twice = ed25519.double(base)
+    key = p256.N // 3
+    peer = p256.public_key(5, randoms)
+    for name, action, args in (
+        ("ed25519.add", ed25519.add, (twice, base)),
+        ("ed25519.double", ed25519.double, (twice,)),
+        ("sha512.sha512", sha512.sha512, (bytes(128),)),
+        ("p256.public_key", p256.public_key, (key, randoms, nothing)),
+        ("p256.sign", p256.sign, (key, bytes(32), randoms, nothing)),
+        ("p256.shared_x", p256.shared_x, (key, peer, randoms, nothing)),
+        ("pow", pow, (ed25519.BX, p256.P - 2, p256.P)),
+    ):
+        say(name, per_turn(action, *args, turns=LONG_TURNS) - turn)
+
+
+def randoms(n):
+    return bytes(range(1, n + 1))
 """
 
 # Of the firmware, in an order in which each finds what it imports.
@@ -79,3 +109,6 @@ MODULES = (
     "wire", "tlv", "apdu", "t1", "cmac", "hmac", "hotp", "journal", "ssd1306", "scp03", "records",
     "cbor", "sha512",
 )  # fmt: skip
+
+# Measured, and not among the imports above.
+LONG_MODULES = ("ed25519", "p256", "p256_table")

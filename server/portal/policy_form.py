@@ -86,6 +86,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "How far staff may find a drifted card again, in presses",
             "With the card in the hand; two codes in a row are needed.",
         ),
+        "desk_pool_minimum": (
+            "Cards that should be in the pool",
+            "With fewer, the desk is told to have more made. 0: it is not told.",
+        ),
         "desk_without_code_per_day": (
             "Cards that one member of staff may take back or retire without a code in a day",
             "For flat and broken cards, with a reason. 0: always with a code.",

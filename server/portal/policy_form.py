@@ -103,6 +103,9 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
+MAY_BE_EMPTY = frozenset({"desk_contact"})
+
+
 @dataclass(frozen=True)
 class Field:
     """One field as the page shows it. kind: number, text, time or choices."""
@@ -115,6 +118,7 @@ class Field:
     least: int | None = None
     most: int | None = None
     choices: tuple[tuple[str, str, bool], ...] = ()
+    optional: bool = False
 
 
 def fields_of(policy: FirmPolicy, sent: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
@@ -156,7 +160,7 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if name == "day_ends":
         return Field(name, label, hint, "time", value.strftime("%H:%M"))
     if not isinstance(value, int):
-        return Field(name, label, hint, "text", str(value))
+        return Field(name, label, hint, "text", str(value), optional=name in MAY_BE_EMPTY)
     bounds = {
         key: getattr(rule, key)
         for rule in FirmPolicy.model_fields[name].metadata

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from tallystick.provisioning.system import sync_folder
+
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replace `path` by `content`, mode 0600, on the disk when this returns."""
@@ -19,8 +21,4 @@ def write_durably(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(path.parent)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
 from contextlib import suppress
 from typing import Protocol
 
@@ -11,6 +9,7 @@ import serial
 
 from tallystick.common.closing import Closing
 from tallystick.common.errors import NoDeviceError
+from tallystick.provisioning.system import PortReader
 
 BAUD = 115_200
 
@@ -45,12 +44,9 @@ class SerialLink(Closing):
                 self._port = serial.serial_for_url(port, baudrate=baud, timeout=1)
             else:
                 self._port = serial.Serial(port, baudrate=baud, timeout=1, exclusive=True)
-            self._descriptor: int = self._port.fileno()
+            self._reader = PortReader(self._port)
         except (serial.SerialException, OSError, ValueError) as error:
             raise _cannot_open(port, error) from None
-        # pyserial's own read costs two system calls a byte count; poll + read costs two a block.
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
 
     def write(self, data: bytes) -> None:
         try:
@@ -60,16 +56,12 @@ class SerialLink(Closing):
 
     def read(self, timeout_s: float) -> bytes:
         try:
-            if not self._poll.poll(timeout_s * 1000):
-                return b""
-            data = os.read(self._descriptor, 4096)
-        except BlockingIOError:
-            return b""
-        except OSError:
+            data = self._reader.read(timeout_s)
+        except (serial.SerialException, OSError):
             raise self._vanished() from None
-        if not data:
+        if data == b"":
             raise self._vanished()
-        return data
+        return data or b""
 
     def drain(self) -> None:
         while self.read(0):

@@ -123,6 +123,8 @@ def cards(*, where: str | None, text: str, operator_file: Path, as_json: bool) -
         print_json([_as_json(card) for card in found])
     else:
         out().print(_table(found, terms) if found else "none")
+        if terms.short:
+            err().print(terms.short, style="yellow", markup=False, highlight=False)
 
 
 def _table(cards: Sequence[DeskCard], terms: Terms) -> Table:

@@ -320,6 +320,11 @@ class DeskPage:
             if text:
                 self._found(people, cards, more)
                 return
+            if self._terms.short:
+                ui.html(
+                    f'<div class="notice bad" role="status">{escape(self._terms.short)}</div>',
+                    sanitize=False,
+                ).classes("wide")
             self._tabs(counts)
             if not cards:
                 ui.label(_NOTHING[where]).classes("soft")

@@ -142,6 +142,7 @@ class Desk(ServerLink):
                 loan_max_s=int(body["loan_max_hours"]) * 3600,
                 resync_window=int(body["resync_window"]),
                 without_code_per_day=int(body["without_code_per_day"]),
+                pool_minimum=int(body["pool_minimum"]),
                 counts={str(where): int(count) for where, count in body["counts"].items()},
                 ahead_s=int(body["now"]) - asked,
             )

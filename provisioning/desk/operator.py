@@ -13,6 +13,7 @@ from tallystick.common.secret import Secret
 from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.server_link import checked_url
+from tallystick.provisioning.system import others_may_read
 
 FORMAT = "tallystick desk operator 1"
 ROLES = ("desk", "admin")
@@ -63,7 +64,7 @@ def load(path: Path) -> ServerCredential:
     """Raises BadInputError when nobody is signed in, or others may read the file; NewerStateError
     for one of a later format."""
     try:
-        mode = path.stat().st_mode
+        exposed = others_may_read(path)
         value = json.loads(path.read_bytes())
         # Those of the first release name no format.
         if number_of(value.get("format", FORMAT), FORMAT, f"The credential {path}") is None:
@@ -81,7 +82,7 @@ def load(path: Path) -> ServerCredential:
             f"{path} does not hold an operator's credential.",
             todo="Run `tally station desk sign-in` again.",
         ) from None
-    if mode & 0o077:
+    if exposed:
         raise BadInputError(
             f"Others may read {path}, which holds a credential.",
             kept="It was not used.",

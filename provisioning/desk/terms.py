@@ -26,6 +26,7 @@ class Terms:
     loan_max_s: int
     resync_window: int
     without_code_per_day: int
+    pool_minimum: int
     counts: dict[str, int]
     ahead_s: float
 
@@ -33,6 +34,15 @@ class Terms:
     def now(self) -> float:
         """By the server's clock."""
         return clock.time() + self.ahead_s
+
+    @property
+    def short(self) -> str:
+        """That cards run out; empty where enough are there."""
+        left = self.counts.get("pool", 0)
+        if left >= self.pool_minimum:
+            return ""
+        cards = "card is" if left == 1 else "cards are"
+        return f"{left} {cards} left in the pool, of {self.pool_minimum}: have more made."
 
     def words(self, seconds: float) -> str:
         """A moment with weekday and the firm's zone."""

@@ -107,6 +107,7 @@ class FirmPolicy(BaseModel):
     # the desk
     desk_contact: Annotated[str, Field(max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     desk_resync_window: Annotated[int, Field(ge=0, le=10_000)] = 1000
+    desk_pool_minimum: Annotated[int, Field(ge=0, le=10_000)] = 0
     desk_without_code_per_day: Annotated[int, Field(ge=0, le=1000)] = 20
 
     @field_serializer(

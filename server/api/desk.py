@@ -97,6 +97,7 @@ class DeskTerms(BaseModel):
     loan_max_hours: int
     resync_window: int
     without_code_per_day: int
+    pool_minimum: int
     counts: dict[Whereabouts, int]
 
 
@@ -166,6 +167,7 @@ def terms(state: AState, caller: DeskOrAdmin) -> DeskTerms:
         loan_max_hours=policy.loan_max_hours,
         resync_window=max(policy.resync_window, policy.desk_resync_window),
         without_code_per_day=policy.desk_without_code_per_day,
+        pool_minimum=policy.desk_pool_minimum,
         counts=counts,
     )
 

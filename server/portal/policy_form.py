@@ -106,6 +106,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "How far staff may find a drifted card again, in presses",
             "With the card in the hand; two codes in a row are needed.",
         ),
+        "desk_pool_minimum": (
+            "Cards that should be in the pool",
+            "With fewer, the desk is told to have more made. 0: it is not told.",
+        ),
         "desk_without_code_per_day": (
             "Cards that one member of staff may take back or retire without a code in a day",
             "For flat and broken cards, with a reason. 0: always with a code.",
@@ -123,6 +127,9 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
+MAY_BE_EMPTY = frozenset({"desk_contact"})
+
+
 @dataclass(frozen=True)
 class Field:
     """One field as the page shows it. kind: number, text, time, lines or choices."""
@@ -135,6 +142,7 @@ class Field:
     least: int | None = None
     most: int | None = None
     choices: tuple[tuple[str, str, bool], ...] = ()
+    optional: bool = False
 
 
 def fields_of(policy: FirmPolicy, sent: Mapping[str, str] | None = None) -> dict[str, list[Field]]:
@@ -180,7 +188,7 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if name == "key_models":
         return Field(name, label, hint, "lines", "\n".join(value))
     if not isinstance(value, int):
-        return Field(name, label, hint, "text", str(value))
+        return Field(name, label, hint, "text", str(value), optional=name in MAY_BE_EMPTY)
     bounds = {
         key: getattr(rule, key)
         for rule in FirmPolicy.model_fields[name].metadata

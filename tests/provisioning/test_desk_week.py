@@ -134,5 +134,14 @@ def test_how_ends_are_shown(monkeypatch, now, text, shown):
     moment = datetime.fromisoformat(now).timestamp()
     monkeypatch.setattr("tallystick.provisioning.desk.terms.clock.time", lambda: moment - 300)
     ends = datetime.fromisoformat("2026-05-01T18:00").time()
-    terms = Terms("", "", ZoneInfo("Europe/Oslo"), ends, 0, 7 * 86400, 0, 0, {}, ahead_s=300)
+    terms = Terms("", "", ZoneInfo("Europe/Oslo"), ends, 0, 7 * 86400, 0, 0, 0, {}, ahead_s=300)
     assert shown in terms.shown(terms.end(text))
+
+
+def test_a_pool_that_runs_out_is_told(desk):
+    assert "have more made" not in desk.run("desk", "cards").stderr
+    policy(desk, desk_pool_minimum=2)
+    assert "have more made" not in desk.run("desk", "cards").stderr
+    lend(desk, desk.spares[0])
+    told = desk.run("desk", "cards").stderr
+    assert "1 card is left in the pool, of 2: have more made." in told

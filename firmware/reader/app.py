@@ -2,11 +2,12 @@
 
 import gc
 import sys
+from hashlib import sha256
 from time import ticks_add, ticks_diff, ticks_ms
 
 import board
 
-from lib import cbor, ctap, ctaphid
+from lib import cbor, ctap, ctaphid, hmac
 from lib.journal import DamagedError
 from reader.identity import Identity
 from reader.protocol import KeyAgreement
@@ -55,6 +56,8 @@ class Reader:
             # No handler runs before a reset has made it: `_execute`.
             self.store = None  # type: ignore[assignment]
         self.token = Token(self.urandom)
+        self._nonce = self.urandom(16)
+        self._vectors = 0
         self.agreement = KeyAgreement(self.urandom, self.pause)
         self.enrolment: "Enrolment | None" = None
         self.user = User(board, self)
@@ -121,6 +124,13 @@ class Reader:
     def _keepalive(self) -> None:
         self._spoke = ticks_ms()
         self._channels.keepalive(self._status)
+
+    def vector(self) -> bytes:
+        """An initial vector, 16 bytes, never the same: for what is told so often that drawing it
+        would be a matter of when it is asked.
+        """
+        self._vectors += 1
+        return hmac.digest(sha256, self._nonce, self._vectors.to_bytes(4, "big"))[:16]
 
     def wait(self, ms: int) -> None:
         """Up to `ms`, less when something happens."""

@@ -60,11 +60,20 @@ def descriptors(items: "list[Item]") -> "list[bytes]":
     for item in items:
         of_type(item, dict)
         assert isinstance(item, dict)
-        identifier = need(item, "id", bytes)
-        optional(item, "transports", list, None)
-        if need(item, "type", str) == "public-key":
+        identifier, known = descriptor(item)
+        if known:
             found.append(identifier)
     return found
+
+
+def descriptor(item: "Map") -> "tuple[bytes, bool]":
+    """Identifier of a PublicKeyCredentialDescriptor, and whether it is of a kind that there is.
+    Raises Refused.
+    """
+    identifier = need(item, "id", bytes)
+    for transport in optional(item, "transports", list, []):
+        of_type(transport, str)
+    return identifier, need(item, "type", str) == "public-key"
 
 
 def token_parameter(

@@ -89,5 +89,5 @@ def _for_holder(reader: "Reader", name: bytes, value: bytes) -> bytes:
     """
     secret = hmac.digest(sha256, bytes(32), reader.store.persistent_token())
     key = hmac.digest(sha256, secret, name + b"\x01")[:16]
-    iv = reader.urandom(16)
+    iv = reader.vector()
     return iv + aes(key, _CBC, iv).encrypt(value)

@@ -150,8 +150,8 @@ def _credential(reader: "Reader", slot: int) -> "Map":
 
 def _named(reader: "Reader", allowed: "_Allowed", descriptor: "Map") -> credential.Credential:
     """The stored credential of a descriptor. Raises Refused."""
-    identifier = consent.need(descriptor, "id", bytes)
-    for slot in reader.store.slots():
+    identifier, known = consent.descriptor(descriptor)
+    for slot in reader.store.slots() if known else ():
         one = credential.stored(reader.store, slot)
         if one.nonce == identifier[1:33] and one.identifier(reader.store) == identifier:
             allowed.only(one.rp_hash)

@@ -117,6 +117,7 @@ class KeyAgreement:
         if (
             not _is(peer.get(1), 2)
             or not _is(peer.get(-1), 1)
+            or not isinstance(peer.get(3, -25), int)  # CTAP names −25; some platforms say −7
             or not isinstance(x, bytes)
             or not isinstance(y, bytes)
             or len(x) != 32

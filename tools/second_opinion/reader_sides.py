@@ -47,8 +47,8 @@ class Noted:
     sensor: bytes = b""  # bytes to the sensor
     flash: list[tuple[str, int]] = field(default_factory=list)  # operation, address
     content: bytes = b""  # of the sectors that the firmware writes, afterwards
-    burnt: dict[int, int] = field(default_factory=dict)  # the user's rows, afterwards
     cpu_us: float = 0.0
+    burnt: dict[int, int] = field(default_factory=dict)  # the user's rows, afterwards
 
 
 class Side(Protocol):

@@ -14,9 +14,11 @@ from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.extensions import HmacSecretExtension, ThirdPartyPaymentExtension
 from fido2.ctap2.pin import PinProtocolV1, PinProtocolV2
 
+from tallystick.tools.campaign.ctap.channels import PLATFORM_KEY
 from tests.emulator.reader.raw import (
     ASSERT,
     CONFIG,
+    CREDENTIALS,
     ES256,
     HASH,
     MAKE,
@@ -25,6 +27,7 @@ from tests.emulator.reader.raw import (
     Host,
     permitted,
 )
+from tests.emulator.reader.raw import PIN as PIN_COMMAND
 from tests.emulator.reader.rig import ORIGIN, PIN, Rig
 
 PERMISSION = ClientPin.PERMISSION
@@ -265,6 +268,9 @@ def test_a_payment_credential_says_so(rig: Rig) -> None:
         (MAKE, _NEW | {10: True}, 0x11),
         (ASSERT, _OLD | {4: {"credBlob": b""}}, 0x11),
         (ASSERT, _OLD | {4: {"thirdPartyPayment": 1}}, 0x11),
+        (MAKE, _NEW | {5: [{"id": b"x", "type": "public-key", "transports": [1]}]}, 0x11),
+        (ASSERT, _OLD | {3: [{"id": b"x", "type": "public-key", "transports": [True]}]}, 0x11),
+        (PIN_COMMAND, {1: 2, 2: 6, 3: PLATFORM_KEY | {3: "-25"}, 9: 4}, 0x02),
         (CONFIG, {1: 1}, 0x02),
         (CONFIG, {1: 4}, 0x02),
     ],
@@ -288,6 +294,26 @@ def test_malformed_configurations(rig: Rig, parameters: dict[int, Any], status: 
     request = {1: 3, 2: parameters, 3: client.protocol.VERSION}
     request[4] = client.protocol.authenticate(token, message)
     assert Host(rig).status(CONFIG, request) == status
+
+
+@pytest.mark.parametrize("command", [6, 7])
+@pytest.mark.parametrize(
+    ("named", "status"),
+    [({}, 0x14), ({"type": 1}, 0x11), ({"type": "private-key"}, 0x2E), ({"type": True}, 0x11)],
+)
+def test_a_descriptor_without_its_type_names_nothing(
+    rig: Rig, command: int, named: dict[str, Any], status: int
+) -> None:
+    made = rig.register()
+    client, token = permitted(rig, PERMISSION.CREDENTIAL_MGMT)
+    parameters: dict[int, Any] = {2: named | {"id": made.credential_data.credential_id}}
+    if command == 7:
+        parameters[3] = {"id": b"user-1"}
+    message = bytes((command,)) + cbor.encode(parameters)
+    request = {1: command, 2: parameters, 3: client.protocol.VERSION}
+    request[4] = client.protocol.authenticate(token, message)
+    assert Host(rig).status(CREDENTIALS, request) == status
+    assert rig.management().get_metadata()[1] == 1
 
 
 def test_there_is_no_enterprise_attestation(rig: Rig) -> None:

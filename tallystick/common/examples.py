@@ -162,6 +162,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign accounts --json",
         "tally campaign accounts --no-zoo --steps 500",
     ),
+    "campaign mutants": (
+        "tally campaign mutants --only provisioning/steps.py",
+        "tally campaign mutants --again --json",
+    ),
+    "campaign refusals": ("tally campaign refusals --only server",),
     "campaign replay": ("tally campaign replay pico/press/1/3p44",),
     "campaign zoo": ("tally campaign zoo --list",),
     "campaign wear": ("tally campaign wear --board pico",),

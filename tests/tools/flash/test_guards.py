@@ -187,3 +187,22 @@ def test_a_downgrade_and_the_word_for_it(job, slots):
 def test_another_board_that_is_allowed_is_no_downgrade(job):
     with pytest.raises(RefusedError, match="the board has had 3"):
         check(job, Board("another", header(3)), device=None, downgrade=False, other=True)
+
+
+def test_a_card_that_went_back_while_it_was_on_trial(
+    firm, card_in_the_field, line, monkeypatch
+):
+    """It lost its supply before it was confirmed, and runs what it ran before."""
+    genuine = line.t1.resynchronise
+
+    def with_a_cut():
+        genuine()
+        card_in_the_field.power_off()
+        card_in_the_field.power_on()
+        genuine()
+
+    monkeypatch.setattr(line.t1, "resynchronise", with_a_cut)
+    with pytest.raises(RefusedError, match="went back to the one before") as caught:
+        install(line, firm.custody.channel_keys, firm.update(BOARD))
+    assert "untouched" in caught.value.kept
+    assert (running(line).slot, running(line).state) == (0, SlotState.CONFIRMED)

@@ -67,8 +67,9 @@ def mutants(
         if mutant.key in equivalents.reasons:
             results.add(Result(mutant.name, "equivalent", equivalents.reasons[mutant.key]))
     todo = [mutant for mutant in todo if mutant.name not in results.found]
-    until = None if every else time.monotonic() + 60 * minutes
-    stopped = _hunt(todo, results, until, options.processes(jobs), deeper, quiet=as_json)
+    stopped = _hunt(
+        todo, results, None if every else minutes, options.processes(jobs), deeper, quiet=as_json
+    )
     _finish(report(found, results.found), as_json)
     if stopped:
         raise SystemExit(ExitCode.INTERRUPTED)
@@ -96,10 +97,10 @@ def _chosen(found: list[Mutant], results: Results, seed: int, *, again: bool) ->
 
 
 def _hunt(
-    todo: list[Mutant], results: Results, until: float | None, jobs: int, deeper: int, *,
+    todo: list[Mutant], results: Results, minutes: float | None, jobs: int, deeper: int, *,
     quiet: bool,
 ) -> bool:  # fmt: skip
-    """Hunts until all are done or the time is over. → whether somebody stopped it."""
+    """Hunts until all are done or the minutes are over. → whether somebody stopped it."""
     if not todo:
         return False
     known = contexts.Contexts()
@@ -108,6 +109,7 @@ def _hunt(
     executed = cache(lambda board: cuts.lines(board, scope.KEPT / f"scenarios-{board}.json"))
     for board in {cuts.board_of(one.file) for one in todo if one.file.startswith("firmware/")}:
         executed(board)
+    until = None if minutes is None else time.monotonic() + 60 * minutes
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in todo:
         waiting.put(mutant)

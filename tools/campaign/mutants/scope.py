@@ -15,9 +15,7 @@ FIRMWARE = (
     "firmware/lib/journal.py",
     "firmware/lib/records.py",
     "firmware/reader/store.py",
-    "firmware/boards/nucleo_l476rg.py",
-    "firmware/boards/pico.py",
-    "firmware/boards/pico2.py",
+    "firmware/boards",
 )
 # Who is let in, what is trusted, and what is kept.
 GUARDS = (
@@ -39,7 +37,7 @@ GUARDS = (
     "emulator/parts/nor_flash.py",
     "emulator/parts/supply.py",
 )
-_MODULE = "__init__.py"
+_NO_MODULES = ("__init__.py", "manifest.py")  # nothing in it; what a build reads
 
 # The tests of a firmware module, in the order in which they are tried; the first that fits counts.
 FIRMWARE_TESTS = (
@@ -61,7 +59,7 @@ def files(only: str | None = None, root: Path = ROOT) -> list[str]:
         str(path.relative_to(root))
         for one in (*GUARDS, *FIRMWARE)
         for path in (sorted((root / one).rglob("*.py")) if (root / one).is_dir() else [root / one])
-        if path.name != _MODULE
+        if path.name not in _NO_MODULES
     ]
     if only is not None:
         wanted = only.rstrip("/")

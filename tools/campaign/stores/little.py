@@ -1,8 +1,9 @@
 """littlefs on a flash whose power goes, and what its documents say judged.
 
-They say (README, "Power-loss resilience", and DESIGN): a power failure at any moment leaves the last
-known good state; what was written is there once the file is closed or synchronised, whole; other
-files are as they were; a rename happens or does not. Its block device reports a block that fails.
+They say (README, "Power-loss resilience", and DESIGN): a power failure at any moment leaves the
+last known good state; what was written is there once the file is closed or synchronised, whole;
+other files are as they were; a rename happens or does not. Its block device reports a block that
+fails.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class LittleStore:
         flash = FaultyFlash(BLOCK * BLOCKS, BLOCK, UNIT)
         self.promised = {}
         fs = self._mounted(_Device(flash), make=True)
+        for _ in range(6):  # so that what is erased later was written
+            self._write(fs, "large", b"l" * 2500)
         for name, content in (("kept", b"k" * 40), ("large", b"L" * 2500), ("state", b"0" * 100)):
             self._write(fs, name, content)
         fs.unmount()

@@ -105,6 +105,7 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign powercut --scenario all --depth 3
 	$(BIN)/tally campaign ctap --full
 	$(BIN)/tally campaign zoo
+	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear
 	$(BIN)/tally campaign accounts --full
 

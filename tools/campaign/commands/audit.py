@@ -196,7 +196,7 @@ class _Auditor:
         """How many cuts in its recovery the plan has for a state."""
         if state.left == 0:
             return 0
-        deeper, third = self._plan["deeper"], self._plan["third"]
+        deeper, third = int(self._plan["deeper"]), int(self._plan["third"])
         if state.depth == 1:
             first = max(1, self._first[state.scenario])
             return -(-deeper // first)

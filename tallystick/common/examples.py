@@ -128,6 +128,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign powercut --scenario press --depth 2",
         "tally campaign powercut --list",
     ),
+    "campaign audit": ("tally campaign audit build/campaign/powercut-pico.jsonl",),
+    "campaign proof": ("tally campaign proof --limit 100",),
+    "campaign stores": (
+        "tally campaign stores --second 0",
+        "tally campaign stores --only 1p1",
+    ),
     "campaign ctap": (
         "tally campaign ctap --json",
         "tally campaign ctap --replay 'A finger-token,B assert-nobody'",

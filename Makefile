@@ -114,6 +114,7 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign ctap --full
 	$(BIN)/tally campaign rollback --write-backs 100000
 	$(BIN)/tally campaign zoo
+	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear
 	$(BIN)/tally campaign accounts --full --state build/campaign/accounts.json
 

@@ -154,6 +154,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign rollback --write-backs 200",
         "tally campaign rollback --json",
     ),
+    "campaign audit": ("tally campaign audit build/campaign/powercut-pico.jsonl",),
+    "campaign proof": ("tally campaign proof --limit 100",),
+    "campaign stores": (
+        "tally campaign stores --second 0",
+        "tally campaign stores --only 1p1",
+    ),
     "campaign ctap": (
         "tally campaign ctap --json",
         "tally campaign ctap --replay 'A finger-token,B assert-nobody'",

@@ -21,6 +21,6 @@ from tallystick.faults.kinds import (
 from tallystick.faults.operation import Operation
 
 __all__ = [
-    "CLEAN", "END", "Left", "NoFaultError", "Operation", "apply", "check", "clean", "flipped_bits", "phase",
-    "rotten", "variants",
+    "CLEAN", "END", "Left", "NoFaultError", "Operation", "apply", "check", "clean", "flipped_bits",
+    "phase", "rotten", "variants",
 ]  # fmt: skip

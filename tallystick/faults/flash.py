@@ -1,5 +1,5 @@
-"""A NOR flash in memory, for stores that are not firmware: programming only clears bits, erasing sets
-a whole sector to ones, and a plan says where the power goes."""
+"""A NOR flash in memory, for stores that are not firmware: programming only clears bits, erasing
+sets a whole sector to ones, and a plan says where the power goes."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ class FaultyFlash:
         done = self._change(Change("program", address, old, new))
         self._settled = (address, len(data))
         self.weak -= {
-            address * 8 + bit
-            for bit in range(len(data) * 8)
-            if not data[bit >> 3] >> (bit & 7) & 1
+            address * 8 + bit for bit in range(len(data) * 8) if not data[bit >> 3] >> (bit & 7) & 1
         }
         return done
 

@@ -49,7 +49,9 @@ class Left:
 
 def phase(variant: str) -> str:
     """`before`, `during` or `after`."""
-    return {"b": "before", "a": "after", "v": "before", "r": "before", END: "after"}.get(variant[0], "during")
+    return {"b": "before", "a": "after", "v": "before", "r": "before", END: "after"}.get(
+        variant[0], "during"
+    )
 
 
 def flipped_bits(variant: str) -> tuple[int, ...]:
@@ -57,7 +59,11 @@ def flipped_bits(variant: str) -> tuple[int, ...]:
     if variant[0] == "v":
         return (int(variant[1:]),)
     if variant[0] == "r":
-        return tuple(random.Random(variant).sample(range(_RECORD * 8), int(variant[1:].split(".")[0])))
+        return tuple(
+            random.Random(variant).sample(
+                range(_RECORD * 8), int(variant[1:].split(".", maxsplit=1)[0])
+            )
+        )
     return ()
 
 
@@ -72,7 +78,7 @@ def check(variant: str) -> None:
 
 
 def apply(variant: str, operation: Operation) -> Left:
-    """What a fault leaves of an operation. Raises NoFaultError for a variant that does not exist."""
+    """What a fault leaves of an operation. Raises NoFaultError for a name that names none."""
     match = _SHAPE.fullmatch(variant)
     if match is None:
         raise NoFaultError(f"{variant!r} is no fault.")

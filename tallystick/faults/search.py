@@ -3,7 +3,7 @@ makes when it starts again.
 
     for case in search(store, kinds="bapst", seed=1): …
 
-A line (`3p44`, `3p44/0b`) names one: number of the change, fault; then of the changes after the cut.
+A line (`3p44`, `3p44/0b`) names one: number of the change, fault; then of those after the cut.
 """
 
 from __future__ import annotations
@@ -106,8 +106,6 @@ def _reached(store: Store, path: tuple[str, ...], seed: int) -> FaultyFlash:
         flash.plan = lambda _number, _change: None
         flash.power_up(rng)
     return flash
-
-
 
 
 @dataclass(frozen=True)

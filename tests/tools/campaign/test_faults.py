@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tallystick.emulator.parts.nor_flash import FlashOperation, FlashTiming, NorFlash
 from tallystick import faults
+from tallystick.emulator.parts.nor_flash import FlashOperation, FlashTiming, NorFlash
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 
 TIMING = FlashTiming(256, 640, 4096, 45_000, 1, 1, 1000)

@@ -315,7 +315,9 @@ def test_kinds_of_faults_are_counted(pico: CardWorkshop, tmp_path: Path) -> None
         assert len(roots) < len(less[1]["roots"]), kind
         less[1]["roots"] = roots
         file.write_text("".join(json.dumps(row) + "\n" for row in less))
-        found = [finding for finding in audit_record(file).findings if f"faults '{kind}'" in finding]
+        found = [
+            finding for finding in audit_record(file).findings if f"faults '{kind}'" in finding
+        ]
         assert found, kind
 
 

@@ -32,13 +32,13 @@ _UNCOMMITTED = (
     "            from lib import hotp\n\n"
     "            code = hotp.code(store.seed, store.moving_factor, store.digits)\n"
 )
-_FACTOR = "            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,\n"
-_EMPTY_START = (
-    "    if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():\n"
+_FACTOR = (
+    "            self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,\n"
 )
+_EMPTY_START = "    if cell.measure(board, before)[1] == cell.CRITICAL and not board.docked():\n"
 _EMPTY_PRESS = "    if state == cell.CRITICAL:\n"
 _JUMPS = "            self.moving_factor += min(self._journal.skipped, _JUMP)\n"
-_WIPE = "        store.commit(life_cycle=state, keys=bytes(48), name=b\"\", seed=b\"\")\n"
+_WIPE = '        store.commit(life_cycle=state, keys=bytes(48), name=b"", seed=b"")\n'
 
 ANIMALS = (
     Animal(
@@ -268,12 +268,13 @@ ANIMALS = (
     ),
     Animal(
         "critical-ignored-once", "A critical cell is believed when it is seen again.",
-        (Patch(_APP, _EMPTY_START, _EMPTY_START.replace("    if ", "    if flags & board.EMPTY and ")),
+        (Patch(_APP, _EMPTY_START,
+               _EMPTY_START.replace("    if ", "    if flags & board.EMPTY and ")),
          Patch(_UNDOCKED, _EMPTY_PRESS, "    if False:\n")),
         ("low-cell",),
     ),
     Animal(
-        "critical-until-recorded", "A critical cell may write until flash says that it is critical.",
+        "critical-until-recorded", "A critical cell may write until flash says that it is one.",
         (Patch(_APP, _EMPTY_START, "    if False:\n"),
          Patch(_UNDOCKED, _EMPTY_PRESS,
                "    if state == cell.CRITICAL and store.cell_state == cell.CRITICAL:\n")),

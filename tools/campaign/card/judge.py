@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tallystick import faults
 from tallystick.provisioning.card.issuer import LifeCycle
 from tallystick.tools.campaign.card.oracle import KnownCard
 from tallystick.tools.campaign.card.rig import NO_KEYS, CardRig
-from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE
 from tallystick.tools.campaign.engine.line import split
 from tallystick.tools.campaign.engine.subject import Node, ViolationError

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tallystick import faults
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity, kdf3
 from tallystick.common.secret import Secret
@@ -32,7 +33,6 @@ from tallystick.provisioning.custody.derivation import (
     check_value,
 )
 from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
-from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 

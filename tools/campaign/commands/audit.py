@@ -1,8 +1,8 @@
 """`tally campaign audit FILE`: was anything left out?
 
 Counts again what the record of a campaign (docs/findings/powercuts.md) says was covered. Nothing of
-the engine is used: which faults an operation must have had, which states must have been explored and
-how many cuts each of them must have led to is worked out here, from the plan and the operations.
+the engine is used: which faults an operation must have had, which states must have been explored
+and how many cuts each of them must have led to is worked out here, from plan and operations.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class _Auditor:
         """How many cuts in its recovery the plan has for a state."""
         if state.left == 0:
             return 0
-        deeper, third = self._plan["deeper"], self._plan["third"]
+        deeper, third = int(self._plan["deeper"]), int(self._plan["third"])
         if state.depth == 1:
             first = max(1, self._first[state.scenario])
             return -(-deeper // first)

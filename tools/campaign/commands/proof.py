@@ -1,4 +1,4 @@
-"""`tally campaign proof`: the card's journal on a flash so small that every state can be visited."""
+"""`tally campaign proof`: the card's journal every state of it on a small flash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from tallystick.tools.campaign.proof.search import visit
 @click.option("--rots", is_flag=True, help="One bit of the newest record may flip.")
 @click.option("--replaces", is_flag=True, help="States give way for good, too.")
 @click.option(
-    "--leaps", is_flag=True, help="A torn record may read as whole at one start, as blank at another."
+    "--leaps",
+    is_flag=True,
+    help="A torn record may read as whole at one start, as blank at another.",
 )
 @click.option("--limit", type=click.IntRange(1), help="States to visit at most.")
 @click.option(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
+from tallystick import faults
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.interpreter.link import LinkClosedError
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.tools.campaign.commands.subjects import subject
 from tallystick.tools.campaign.commands.zoo import find as find_animal
-from tallystick import faults
 from tallystick.tools.campaign.engine.explore import cut_states, end_state, explore
 from tallystick.tools.campaign.engine.flash_state import PIECE
 from tallystick.tools.campaign.engine.line import Line, no_line

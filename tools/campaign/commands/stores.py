@@ -1,4 +1,4 @@
-"""`tally campaign stores`: the faults under a store that others wrote, and its own claims judged."""
+"""`tally campaign stores`: the faults under a store of others, and its own claims judged."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Stores:
 @click.command()
 @options.seed(1)
 @click.option(
-    "--second", default=2, show_default=True, type=click.IntRange(0),
+    "--second", default=1, show_default=True, type=click.IntRange(0),
     help="Cuts of each recovery as well.",
 )  # fmt: skip
 @click.option("--only", metavar="LINE", help="One fault, as the table names it: 12p16, 12p16/3b.")

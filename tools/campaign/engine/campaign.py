@@ -25,7 +25,6 @@ from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, Vi
 from tallystick.tools.campaign.engine.workers import Here, Pool, Task, Workers
 
 
-
 @dataclass(frozen=True)
 class CampaignPlan:
     """What a campaign does. depth: cuts in a row. sample: part of the torn states to explore at
@@ -224,9 +223,7 @@ class Campaign:
             left = max(0, entry.left - 1)
             for step, digest in row["children"]:
                 path = (*entry.path, step)
-                self._add(
-                    _Waiting(bytes.fromhex(digest), entry.scenario, path, left, parent=entry)
-                )
+                self._add(_Waiting(bytes.fromhex(digest), entry.scenario, path, left, parent=entry))
         lacking: dict[bytes, _Waiting] = {}
         for entry in self._queue:
             lost = entry

@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tallystick.emulator.parts.nor_flash import FlashOperation
 from tallystick import faults
+from tallystick.emulator.parts.nor_flash import FlashOperation
 from tallystick.tools.campaign.engine.subject import (
     Fault,
     Node,

@@ -29,7 +29,7 @@ class Kept:
 
 
 class Record:
-    """The record in `file`. `key`: what it is of; a record of something else is not gone on with."""
+    """The record in `file`. `key`: what it is of; one of something else is not gone on with."""
 
     def __init__(self, file: Path, key: Row) -> None:
         self._file = file
@@ -84,14 +84,14 @@ class Record:
             if name == "image":
                 raise self._refused("it is of another firmware")
             if isinstance(is_, dict) and isinstance(should, dict):
-                name = next(one for one in {**is_, **should} if is_.get(one) != should.get(one))
-                is_, should = is_.get(name), should.get(name)
-            raise self._refused(f"it is of {name} {_told(is_)}, not {_told(should)}")
+                part = next(one for one in {**is_, **should} if is_.get(one) != should.get(one))
+                raise self._refused(_differing(part, is_.get(part), should.get(part)))
+            raise self._refused(_differing(name, is_, should))
 
     def _refused(self, why: str) -> BadInputError:
         return BadInputError(
             f"{self._file} is not gone on with: {why}.",
-            todo="Give the options it was begun with, or begin anew with --anew, which replaces it.",
+            todo="Give the options it was begun with, or --anew, which replaces it.",
         )
 
     def differs(self, what: str) -> BadInputError:
@@ -108,6 +108,10 @@ class Record:
         if self._writing is not None:
             self._writing.close()
             self._writing = None
+
+
+def _differing(name: str, is_: object, should: object) -> str:
+    return f"it is of {name} {_told(is_)}, not {_told(should)}"
 
 
 def _told(value: object) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tallystick.common.errors import BadInputError
 from tallystick import faults
+from tallystick.common.errors import BadInputError
 from tallystick.tools.campaign.engine.explore import explore, record
 from tallystick.tools.campaign.engine.line import Line, no_line, split
 from tallystick.tools.campaign.engine.subject import Node, Subject, ViolationError

@@ -28,6 +28,7 @@ from tallystick.tools.campaign.proof.search import BrokenError, Choices
 SLOT = 256
 PAYLOAD = 4
 _HEAD, _SIZE = 12, 24  # 12 + payload + 8
+_ENDLESS = 200  # changes of flash in one run: no store has so many
 HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
 
 
@@ -100,34 +101,33 @@ def _record(sequence: int, payload: bytes) -> bytes:
     return body + crc32(body).to_bytes(4, "little") + hashlib.sha256(body).digest()[:4]
 
 
-def spoiled(sequence: int) -> frozenset[Read]:
-    """Every way in which a record can be spoiled."""
-    return frozenset(
-        {
-            Spoiled("check", sequence), Spoiled("none", sequence),
-            Spoiled("few"), Spoiled("many"),
-        }
-    )  # fmt: skip
+def spoiled(sequence: int, counts: bool) -> frozenset[Read]:
+    """Every way in which a record can be spoiled. Unless spoiled slots are counted, what is there
+    of a check makes no difference."""
+    readable, torn = Spoiled("check", sequence), Spoiled("many")
+    if not counts:
+        return frozenset({readable, torn})
+    return frozenset({readable, torn, Spoiled("none", sequence), Spoiled("few")})
 
 
 def reads(slot: Slot) -> frozenset[Read]:
     return slot.reads if isinstance(slot, Wavering) else frozenset({slot})
 
 
-def torn_program(slot: Slot, record: Record, way: str) -> Slot:
+def torn_program(slot: Slot, record: Record, way: str, counts: bool) -> Slot:
     """`way`: cut "early", it may read as before for ever; "late", as whole."""
     if way == "early":
-        return Wavering(reads(slot) | spoiled(record.sequence))
-    return Wavering(frozenset({record}) | spoiled(record.sequence))
+        return Wavering(reads(slot) | spoiled(record.sequence, counts))
+    return Wavering(frozenset({record}) | spoiled(record.sequence, counts))
 
 
-def torn_erase(slot: Slot) -> Slot:
+def torn_erase(slot: Slot, counts: bool) -> Slot:
     if slot == BLANK:
         return slot
     every: frozenset[Read] = reads(slot) | {BLANK}
     for read in reads(slot):
         if not isinstance(read, Blank) and _sequence(read):
-            every |= spoiled(_sequence(read))
+            every |= spoiled(_sequence(read), counts)
     return Wavering(every)
 
 
@@ -138,12 +138,15 @@ def _sequence(slot: Read) -> int:
 @dataclass(frozen=True)
 class JournalState:
     """A journal without power. slots: of all sectors in order. may: which states it may hold. new:
-    it may hold none, as from the factory. cuts: since the last new
-    state, less the spoiled slots that were jumped over, up to as many as there are slots. worn: its worn sector, or −1."""
+    it may hold none, as from the factory. clean: it went to sleep in order: nothing is written to
+    make it solid, but what is weak may read otherwise. cuts: since the last new state, less the
+    spoiled slots that were jumped over, up to as many as there are slots. worn: its worn sector,
+    or −1."""
 
     slots: tuple[Slot, ...]
     may: frozenset[int]
     new: bool = False
+    clean: bool = False
     cuts: int = 0
     worn: int = -1
 
@@ -159,14 +162,11 @@ class _Flash:
         self.slots = list(state.slots)
         self.worn = state.worn
         self._choices = choices
-        self._wears, self._leaps = world.wears, world.leaps
+        self._wears, self._leaps, self._counts = world.wears, world.leaps, world.counts
         self._now: dict[int, Read] = {}
+        self._changes = 0
         self._exact: dict[int, bytes] = {}  # as programmed now: with its count of erases
         self.on_cut: Callable[[str, list[Slot]], None] = lambda _what, _slots: None
-
-    def power_up(self) -> None:
-        self._now.clear()
-        self._exact.clear()
 
     def _read(self, number: int) -> Read:
         """How a slot reads until the power goes."""
@@ -187,7 +187,8 @@ class _Flash:
         record = Record(int.from_bytes(data[:4], "little"), data[_HEAD])
         before = self._read(number)
         torn = {
-            way: [torn_program(self.slots[number], record, way)] for way in ("early", "late")
+            way: [torn_program(self.slots[number], record, way, self._counts)]
+            for way in ("early", "late")
         }
         if self._leaps:
             both = reads(torn["early"][0]) | reads(torn["late"][0])
@@ -197,11 +198,15 @@ class _Flash:
         self._exact[number] = bytes(data)
         if before != BLANK:
             self._exact.pop(number)
-            self.slots[number] = Wavering(spoiled(record.sequence))  # both are there: neither is
+            self.slots[number] = Wavering(
+                spoiled(record.sequence, self._counts)
+            )  # both are there: neither is
             self._now[number] = Spoiled("many")
         elif isinstance(self.slots[number], Wavering):
             # What was weak and is not programmed now stays weak.
-            self.slots[number] = Wavering(frozenset({record}) | spoiled(record.sequence))
+            self.slots[number] = Wavering(
+                frozenset({record}) | spoiled(record.sequence, self._counts)
+            )
             self._now[number] = record
         else:
             self.slots[number] = record
@@ -209,7 +214,7 @@ class _Flash:
     def erase(self, sector: int) -> None:
         count = self.SECTOR // SLOT
         numbers = list(range(sector * count, (sector + 1) * count))
-        torn = {"": [torn_erase(self.slots[number]) for number in numbers]}
+        torn = {"": [torn_erase(self.slots[number], self._counts) for number in numbers]}
         if self._goes_wrong(f"erase {sector}", sector, numbers, torn):
             return
         for number in numbers:
@@ -221,6 +226,9 @@ class _Flash:
         self, what: str, sector: int, numbers: list[int], torn: dict[str, list[Slot]]
     ) -> bool:
         """True: the sector is worn out, and did not do it."""
+        self._changes += 1
+        if self._changes > _ENDLESS:
+            raise BrokenError("it writes and writes")
         for way, slots in torn.items():
             after = list(self.slots)
             for number, slot in zip(numbers, slots, strict=True):
@@ -241,9 +249,7 @@ class _Flash:
         self.worn = sector
         for number, slot in zip(numbers, left, strict=True):
             if isinstance(slot, Wavering):  # half of its bits are done: it is not whole
-                options = sorted(
-                    (one for one in slot.reads if isinstance(one, Spoiled)), key=repr
-                )
+                options = sorted((one for one in slot.reads if isinstance(one, Spoiled)), key=repr)
                 self._now[number] = self._choices.one(f"slot {number} is left", options)
         return True
 
@@ -251,8 +257,8 @@ class _Flash:
 class JournalWorld:
     """`library`: of the firmware under test. slots: of a sector. wears: one sector may wear out at
     any time. rots: one bit of the newest record may flip. replaces: states give way for good.
-    leaps: what a cut program left may read as whole at one power-up and as blank at another. counts: no more spoiled slots are jumped over
-    than the power was cut."""
+    leaps: what a cut program left may read as whole at one power-up and as blank at another.
+    counts: no more spoiled slots are jumped over than the power was cut."""
 
     def __init__(
         self,
@@ -269,7 +275,7 @@ class JournalWorld:
         self._module = library["journal"]
         self.sectors, self.slots = sectors, slots
         self.wears, self.leaps = wears, leaps
-        self._counts = counts
+        self.counts = counts
         self._rots, self._replaces = rots, replaces
 
     def starts(self) -> Iterator[JournalState]:
@@ -288,25 +294,36 @@ class JournalWorld:
             after = replace(now, slots=tuple(slots), worn=flash.worn, cuts=min(most, now.cuts + 1))
             left.append(("; ".join((*choices.told, what)), after))
 
+        def rest(way: str) -> tuple[str, JournalState]:
+            told = "; ".join((*choices.told, way))
+            return told, replace(now, slots=tuple(flash.slots), worn=flash.worn)
+
         flash.on_cut = cut
         journal = self._module.Journal(flash, PAYLOAD)
         loaded = self._load(journal, state)
-        skipped = journal.skipped
-        self._append(journal, loaded)
-        self._append(journal, loaded)
-        now = replace(_settled(state, flash, loaded), cuts=max(0, state.cuts - skipped))
-        yield from left
-        left.clear()
+        now = replace(now, clean=False)
+        if not state.clean:
+            skipped = journal.skipped
+            self._append(journal, loaded)
+            self._append(journal, loaded)
+            now = replace(_settled(now, flash, loaded), cuts=max(0, now.cuts - skipped))
+            now = replace(now, clean=True)
+            left.append(rest("sleeps"))
+            now = replace(now, clean=False)
+            yield from left
+            left.clear()
         before = now
         now = replace(now, may=frozenset({HOLDS, IN_HAND}))
         self._work(journal, flash, before, choices)
-        now = _settled(now, flash, IN_HAND)
-        left.append(("; ".join((*choices.told, "power goes")), replace(now, slots=tuple(flash.slots), worn=flash.worn, cuts=1)))
+        now = replace(_settled(now, flash, IN_HAND), cuts=0, clean=True)
+        left.append(rest("sleeps"))
+        now = replace(now, cuts=1, clean=False)
+        left.append(rest("power goes"))
         yield from left
 
     def told_by(self, state: JournalState) -> Iterator[JournalState]:
         """As few as tell states apart: what may have rotted, renumbered."""
-        if not self._counts:
+        if not self.counts:
             state = replace(state, cuts=0)
         yield from self._rotten(_renumbered(_outdated(state)))
 
@@ -314,7 +331,7 @@ class JournalWorld:
         """States out of which all can come that can come out of this one."""
         following = max((_sequence(one) for slot in state.slots for one in reads(slot)), default=0)
         for number, slot in enumerate(state.slots):
-            for other in _wider(slot, following + 1) if not self._counts else ():
+            for other in _wider(slot, following + 1) if not self.counts else ():
                 slots = list(state.slots)
                 slots[number] = other
                 yield replace(state, slots=tuple(slots))
@@ -330,7 +347,7 @@ class JournalWorld:
             return HOLDS
         if loaded[0] not in state.may:
             raise BrokenError(f"state {loaded[0]} is back; it may hold {sorted(state.may)}")
-        if self._counts and journal.skipped > state.cuts:
+        if self.counts and journal.skipped > state.cuts:
             raise BrokenError(f"{journal.skipped} spoiled slots after {state.cuts} cuts")
         return int(loaded[0])
 
@@ -340,19 +357,12 @@ class JournalWorld:
         except OSError:
             raise BrokenError("no slot takes a record") from None
 
-    def _work(
-        self, journal: Any, flash: _Flash, state: JournalState, choices: Choices
-    ) -> None:
+    def _work(self, journal: Any, flash: _Flash, state: JournalState, choices: Choices) -> None:
         """What is done once it is solid."""
-        ways = ["appends", "sleeps and appends"]
+        ways = ["appends"]
         if self._replaces and flash.worn < 0:
             ways.append("replaces")
         way = choices.one("then it", ways)
-        if way == "sleeps and appends":
-            # What is weak may read otherwise after that. Nothing is written to make it solid.
-            flash.power_up()
-            journal = self._module.Journal(flash, PAYLOAD)
-            self._load(journal, state)
         if way == "replaces":
             self._replace(journal, flash)
         else:
@@ -391,9 +401,9 @@ class JournalWorld:
 def _wider(slot: Slot, following: int) -> Iterator[Slot]:
     """Slots that may read as this one does, and otherwise too. following: the next number."""
     if isinstance(slot, Blank):
-        yield Wavering(frozenset({BLANK}) | spoiled(following))
+        yield Wavering(frozenset({BLANK}) | spoiled(following, counts=False))
     elif isinstance(slot, Record):
-        yield Wavering(frozenset({slot}) | spoiled(slot.sequence))
+        yield Wavering(frozenset({slot}) | spoiled(slot.sequence, counts=False))
     elif isinstance(slot, Wavering) and BLANK not in slot.reads:
         yield Wavering(slot.reads | {BLANK})
 
@@ -415,9 +425,7 @@ def _outdated(state: JournalState) -> JournalState:
     """What is before the newest solid record of the state that holds must never come back, whatever
     it is: it counts as old."""
     solid = [
-        slot.sequence
-        for slot in state.slots
-        if isinstance(slot, Record) and slot.state == HOLDS
+        slot.sequence for slot in state.slots if isinstance(slot, Record) and slot.state == HOLDS
     ]
     newest = max(solid, default=0)
 

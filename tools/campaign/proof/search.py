@@ -61,7 +61,8 @@ class World(Protocol[S]):
 @dataclass
 class Found(Generic[S]):
     """closed: no new state appeared: what was visited is all there is. states: visited; covered:
-    not visited for a wider one. runs: from a power-up on, each with other answers. way: to the first violation, a line for each answer; empty: none.
+    not visited for a wider one. runs: from a power-up on, each with other answers. way: to the
+    first violation, a line for each power-up; empty: none.
     digest: of all states, whatever their order."""
 
     states: int = 0

@@ -14,6 +14,7 @@ from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
 from fido2.hid import CtapHidDevice
 
+from tallystick import faults
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.chips.rp2350 import Rp2350
 from tallystick.emulator.devices.device import FirmwareCrashError
@@ -22,7 +23,6 @@ from tallystick.emulator.devices.reader import Reader
 from tallystick.emulator.devices.snapshot import Snapshot
 from tallystick.emulator.interpreter.micropython import MissingMicroPythonError
 from tallystick.emulator.parts.nor_flash import Failure, FlashOperation
-from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fido2.ctap2.pin import ClientPin
 
+from tallystick import faults
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick import faults
 from tallystick.tools.campaign.engine.flash_state import FlashState
 from tallystick.tools.campaign.engine.subject import (
     Node,

@@ -1,8 +1,9 @@
 """littlefs on a flash whose power goes, and what its documents say judged.
 
-They say (README, "Power-loss resilience", and DESIGN): a power failure at any moment leaves the last
-known good state; what was written is there once the file is closed or synchronised, whole; other
-files are as they were; a rename happens or does not. Its block device reports a block that fails.
+They say (README, "Power-loss resilience", and DESIGN): a power failure at any moment leaves the
+last known good state; what was written is there once the file is closed or synchronised, whole;
+other files are as they were; a rename happens or does not. Its block device reports a block that
+fails.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _CORRUPT = -84  # LFS_ERR_CORRUPT: the block is bad
 _LOST = -5  # LFS_ERR_IO
 
 
-class _Device(littlefs.UserContext):  # type: ignore[misc]
+class _Device(littlefs.UserContext):
     """A block device on the flash. Nothing may be raised through littlefs's C code: when the power
     is gone every call fails, and whoever uses it is told at the end."""
 
@@ -54,15 +55,23 @@ class LittleStore:
 
     def __init__(self) -> None:
         self.promised: dict[str, set[bytes | None]] = {}
+        made = FaultyFlash(BLOCK * BLOCKS, BLOCK, UNIT)
+        self._make(made)
+        self._begin, self._promised = bytes(made.memory), dict(self.promised)
 
     def flash(self) -> FaultyFlash:
         flash = FaultyFlash(BLOCK * BLOCKS, BLOCK, UNIT)
-        self.promised = {}
+        flash.memory[:] = self._begin
+        self.promised = dict(self._promised)
+        return flash
+
+    def _make(self, flash: FaultyFlash) -> None:
         fs = self._mounted(_Device(flash), make=True)
+        for _ in range(6):  # so that what is erased later was written
+            self._write(fs, "large", b"l" * 2500)
         for name, content in (("kept", b"k" * 40), ("large", b"L" * 2500), ("state", b"0" * 100)):
             self._write(fs, name, content)
         fs.unmount()
-        return flash
 
     def work(self, flash: FaultyFlash) -> None:
         device = _Device(flash)

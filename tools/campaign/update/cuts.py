@@ -22,11 +22,11 @@ from pathlib import Path
 import click
 from rich.progress import Progress, TaskID
 
+from tallystick import faults
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import BOARDS
 from tallystick.tools import options
-from tallystick import faults
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.fresh import one_core
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyotp
 
+from tallystick import faults
 from tallystick.common.errors import TallyError
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.emulator.devices.card import Card
@@ -26,7 +27,6 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
-from tallystick import faults
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash.field import SlotState, Update, install, running
 from tallystick.tools.image.build import build, write

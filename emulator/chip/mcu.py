@@ -752,4 +752,4 @@ PORT_HEAP = 49 * 1024
 # pool in one piece when the last one is full. A board's modules have their names in ROM; the port's
 # make a long run of a firmware take a pool of 7 KiB that it would not take on the board, at a time
 # when little is left in one piece.
-NAMES_HEAP = 11 * 1024
+NAMES_HEAP = 9 * 1024

@@ -46,7 +46,7 @@ def _told(error):
         sys.print_exception(error, Frames())
     except StopIteration:
         pieces.append(": ")
-        pieces.append(words[:1000])
+        pieces.append(words[:2500])
     return "".join(pieces)
 
 

@@ -95,6 +95,7 @@ def _start(*way):
     flash.watch_from, flash.watch_to = config["watch"]
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]
+    sys.modules["machine"].registers = set(config["registers"])
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():

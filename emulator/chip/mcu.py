@@ -191,7 +191,8 @@ class Mcu:
             "fs_size": board.storage.size,
             "mapped": board.mapped,
             "writable": self.writable,
-            "modelled": list(board.chip.modelled),
+            "modelled": list(board.chip.modelled_ranges),
+            "registers": list(board.chip.modelled_registers),
             "modules": [*_COMMON_MODULES, *board.chip.port_modules, *board.modules],
             "built_in": board.chip.built_in,
             "costs": {
@@ -385,7 +386,7 @@ class Mcu:
             raise
         if message.cpu_us:
             self.charge(message.cpu_us)
-        self._looks = self._looks + 1 if message.op == Op.NOW else 0
+        self._looks = self._looks + 1 if message.op == _NOW else 0
         try:
             self._handlers[message.op](message)
         except PowerLostError:
@@ -745,6 +746,7 @@ _SUPERVISOR_US = 1_000
 _HYSTERESIS_MV = 100
 _STARTS = 20
 
+_NOW = int(Op.NOW)  # asked of every message: an Enum takes its time
 # A firmware that does nothing but look, so often, is not at work.
 _POLLING = 20
 

@@ -18,6 +18,9 @@ _BUILT_IN = (
 )
 
 
+_WORD = 4  # bytes of a register
+
+
 class Registers(Protocol):
     """What is particular to a chip. Addresses as it sees them, values of 32 bits, times in µs."""
 
@@ -113,6 +116,20 @@ class Chip:
     def port_settings(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         """What the port's own modules are told of the pins. names: those that the board gives."""
         return self.pin_settings(self.pins, names) if self.pin_settings is not None else {}
+
+    @property
+    def modelled_registers(self) -> tuple[int, ...]:
+        """Those that are modelled one by one."""
+        return tuple(first for first, last in self._modelled_pairs() if last - first < _WORD)
+
+    @property
+    def modelled_ranges(self) -> tuple[int, ...]:
+        """The others: first and last address, one range after the other."""
+        pairs = [pair for pair in self._modelled_pairs() if pair[1] - pair[0] >= _WORD]
+        return tuple(address for pair in pairs for address in pair)
+
+    def _modelled_pairs(self) -> list[tuple[int, int]]:
+        return list(zip(self.modelled[::2], self.modelled[1::2], strict=True))
 
     @property
     def built_in(self) -> str:

@@ -343,8 +343,11 @@ class ResidentLink(Link):
             self._end = at + self._interpreter.posted()
             if at == self._end:
                 raise LinkClosedError
-            self._at = at
-        return self._next()
+        op, arg, length, value, cpu_us = HEADER.unpack_from(self._view, at)
+        at += HEADER.size
+        self._at = at + length
+        data = bytes(self._view[at : self._at]) if length else b""
+        return Message(op, arg, value, cpu_us, data)
 
     def _next(self) -> Message:
         """The next of those that were posted."""

@@ -48,7 +48,7 @@ def _told(error):
         sys.print_exception(error, Frames())
     except StopIteration:
         pieces.append(": ")
-        pieces.append(words[:1000])
+        pieces.append(words[:2500])
     return "".join(pieces)
 
 
@@ -100,6 +100,7 @@ def _start(*way):
     mapped, size, counters = config["mapped"], config["flash_size"], config["counters"]
     sys.modules["machine"].modelled = config["modelled"]
     heap = config["heap"]
+    sys.modules["machine"].registers = set(config["registers"])
     sys.modules["machine"].factory_words = dict(config["factory_words"])
     for name, costs in config["costs"].items():
         for key, us in costs.items():

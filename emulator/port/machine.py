@@ -299,7 +299,9 @@ def _pass_first():
         _post_register(4, address, _first)
 
 
-modelled = ()  # set by boot.py: first and last address of each range
+# Set by boot.py: the registers that are modelled, and first and last address of ranges that are.
+registers = ()
+modelled = ()
 
 
 def _check_modelled(address):
@@ -311,7 +313,8 @@ def _check_modelled(address):
 
 
 def _post_register(size, address, value):
-    _check_modelled(address)
+    if address & ~3 not in registers:
+        _check_modelled(address)
     link.post_slow(link.OP_REG_SET, size, address, value.to_bytes(4, "little"))
 
 
@@ -372,7 +375,8 @@ class _Registers:
             return _EOP  # the last operation is done by the time that anybody can look
         if _first_at >= 0:
             _pass_first()
-        _check_modelled(address)
+        if address & ~3 not in registers:
+            _check_modelled(address)
         return link.call(link.OP_REG_GET, self._size, address) & ((1 << 8 * self._size) - 1)
 
     def __setitem__(self, address, value):

@@ -7,8 +7,8 @@ from tallystick.tools.image.folder import from_folder
 
 
 @pytest.fixture
-def firmware(tmp_path):
-    """firmware(source, board): a card that boots it; not powered yet."""
+def foreign(tmp_path):
+    """foreign(source, board): a card that boots it; not powered yet."""
     cards = []
 
     def make(source, board="pico", **files):

@@ -17,16 +17,16 @@ def crash_of(card, ms=100):
     return caught.value.what
 
 
-def test_to_print_is_no_crash(firmware):
-    card = firmware("print('hello')")
+def test_to_print_is_no_crash(foreign):
+    card = foreign("print('hello')")
     card.power_on()
     card.run_for(1000)
     assert card.console == "hello\n"
     assert card.mcu.state == "running"
 
 
-def test_what_is_printed_is_heard_as_it_comes(firmware):
-    card = firmware("import time\nfor n in range(3):\n    print(n)\n    time.sleep(1)")
+def test_what_is_printed_is_heard_as_it_comes(foreign):
+    card = foreign("import time\nfor n in range(3):\n    print(n)\n    time.sleep(1)")
     heard = []
     card.mcu.on_print = heard.append
     card.power_on()
@@ -48,26 +48,26 @@ def test_what_is_printed_is_heard_as_it_comes(firmware):
         ("raise ValueError('\\n  File \"~a\"')", 1, "ValueError:"),
     ],
 )
-def test_a_crash_has_its_file_and_line(firmware, source, line, words):
-    what = crash_of(firmware(source))
+def test_a_crash_has_its_file_and_line(foreign, source, line, words):
+    what = crash_of(foreign(source))
     assert what.startswith("The firmware stopped with an exception:\nTraceback"), what
     assert f'File "main.py", line {line}' in what
     assert words in what
 
 
-def test_a_crash_in_a_module_has_the_line_of_its_source(firmware):
-    card = firmware("import part\npart.go()", part="\n\ndef go():\n    None.x\n")
+def test_a_crash_in_a_module_has_the_line_of_its_source(foreign):
+    card = foreign("import part\npart.go()", part="\n\ndef go():\n    None.x\n")
     assert 'File "part.py", line 4, in go' in crash_of(card)
 
 
-def test_no_frame_of_the_emulator_is_in_a_traceback(firmware):
-    what = crash_of(firmware("from machine import Pin\nPin(99)"))
+def test_no_frame_of_the_emulator_is_in_a_traceback(foreign):
+    what = crash_of(foreign("from machine import Pin\nPin(99)"))
     assert what.count("File ") == 1
     assert what.endswith("ValueError: invalid pin")
 
 
-def test_a_handler_that_fails_is_said_and_not_called_again(firmware):
-    card = firmware(
+def test_a_handler_that_fails_is_said_and_not_called_again(foreign):
+    card = foreign(
         "from machine import Timer\nimport time\n"
         "Timer(period=100, callback=lambda t: 1 / 0)\ntime.sleep(1)\nprint('on')"
     )
@@ -92,15 +92,15 @@ def test_a_handler_that_fails_is_said_and_not_called_again(firmware):
         ("import neopixel", "neopixel"),
     ],
 )
-def test_what_is_not_emulated_is_said_so_at_the_line_that_wants_it(firmware, line, name):
-    what = crash_of(firmware(f"pass\n{line}\n"))
+def test_what_is_not_emulated_is_said_so_at_the_line_that_wants_it(foreign, line, name):
+    what = crash_of(foreign(f"pass\n{line}\n"))
     assert 'File "main.py", line 2' in what
     assert f"not emulated: {name} (docs/guides/emulator.md)" in what
 
 
-def test_what_no_board_has_is_not_said_to_be_left_out(firmware):
-    assert "not emulated" not in crash_of(firmware("import machine\nmachine.Nonsense"))
-    assert "not emulated" not in crash_of(firmware("class Pin:\n    pass\nPin().fly"))
+def test_what_no_board_has_is_not_said_to_be_left_out(foreign):
+    assert "not emulated" not in crash_of(foreign("import machine\nmachine.Nonsense"))
+    assert "not emulated" not in crash_of(foreign("class Pin:\n    pass\nPin().fly"))
 
 
 def test_the_list_of_what_is_left_out_is_true():

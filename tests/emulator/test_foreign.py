@@ -44,8 +44,8 @@ class Button:
         self._card.run_for(100)
 
 
-def test_a_counter_with_two_buttons_and_pull_ups(firmware):
-    card = firmware(COUNTER)
+def test_a_counter_with_two_buttons_and_pull_ups(foreign):
+    card = foreign(COUNTER)
     card.power_on()
     card.run_for(500)
     assert card.console == "count 0\n"
@@ -78,8 +78,8 @@ LOOPS = {
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_every_press_is_heard_of(firmware, loop):
-    card = firmware(INTERRUPTS.format(loop=LOOPS[loop]))
+def test_every_press_is_heard_of(foreign, loop):
+    card = foreign(INTERRUPTS.format(loop=LOOPS[loop]))
     for number in range(3):
         for level in (0, None):
             at = 100_000 * (2 * number + 1 + (level is None))
@@ -134,8 +134,8 @@ asyncio.run(main())
 """
 
 
-def test_a_blinker_with_a_timer(firmware):
-    card = firmware(BLINKER)
+def test_a_blinker_with_a_timer(foreign):
+    card = foreign(BLINKER)
     levels = Levels()
     card.mcu.probes.append(levels)
     card.power_on()
@@ -146,8 +146,8 @@ def test_a_blinker_with_a_timer(firmware):
     assert gaps == {400}
 
 
-def test_blinkers_with_asyncio(firmware):
-    card = firmware(ASYNCIO)
+def test_blinkers_with_asyncio(foreign):
+    card = foreign(ASYNCIO)
     levels = Levels()
     card.mcu.probes.append(levels)
     card.power_on()
@@ -202,27 +202,27 @@ class Bme280:
 
 
 @pytest.mark.parametrize("made", ["I2C(0, ", "SoftI2C("])
-def test_a_sensor_on_i2c_is_found_and_read(firmware, made):
+def test_a_sensor_on_i2c_is_found_and_read(foreign, made):
     source = SENSOR.replace("I2C(0, ", made).replace("import I2C", "import I2C, SoftI2C")
-    card = firmware(source)
+    card = foreign(source)
     card.mcu.wires.i2c.append(((21, 20), Bme280()))
     card.power_on()
     card.run_for(1000)
     assert card.console.split("\n")[:3] == ["[118]", "27504 519888", "nobody: 5"]
 
 
-def test_a_sensor_on_other_pins_is_not_found(firmware):
-    card = firmware("from machine import I2C, Pin\nprint(I2C(0, scl=Pin(21), sda=Pin(20)).scan())")
+def test_a_sensor_on_other_pins_is_not_found(foreign):
+    card = foreign("from machine import I2C, Pin\nprint(I2C(0, scl=Pin(21), sda=Pin(20)).scan())")
     card.mcu.wires.i2c.append(((17, 16), Bme280()))
     card.power_on()
     card.run_for(1000)
     assert card.console == "[]\n"
 
 
-def test_two_that_answer_at_one_address_are_a_fault(firmware):
+def test_two_that_answer_at_one_address_are_a_fault(foreign):
     from tallystick.emulator.devices.device import WiringError
 
-    card = firmware(SENSOR)
+    card = foreign(SENSOR)
     card.mcu.wires.i2c += [((21, 20), Bme280()), ((21, 20), Bme280())]
     with pytest.raises(WiringError, match="Bme280 and Bme280"):
         card.power_on()
@@ -251,14 +251,14 @@ cs(1)
         ("SoftSPI", "SoftSPI(sck=Pin(18), mosi=Pin(19), miso=Pin(16))"),
     ],
 )
-def test_a_part_on_spi_answers(firmware, kind, made):
+def test_a_part_on_spi_answers(foreign, kind, made):
     seen = bytearray()
 
     def transfer(data, hz):
         seen.extend(data)
         return bytes(range(len(seen), len(seen) + len(data)))
 
-    card = firmware(SPI.format(kind=kind, made=made))
+    card = foreign(SPI.format(kind=kind, made=made))
     card.mcu.wires.spi.append(SpiPart(18, 19, miso=16, transfer=transfer))
     card.power_on()
     card.run_for(100)
@@ -280,8 +280,8 @@ print(buzzer.freq())
 """
 
 
-def test_a_buzzer_is_heard_by_a_probe(firmware):
-    card = firmware(BUZZER)
+def test_a_buzzer_is_heard_by_a_probe(foreign):
+    card = foreign(BUZZER)
     levels = Levels()
     card.mcu.probes.append(levels)
     card.power_on()
@@ -307,8 +307,8 @@ if machine.reset_cause() != machine.WDT_RESET:
 
 @pytest.mark.parametrize("board", ["pico", "nucleo_l476rg"])
 @pytest.mark.parametrize("stuck", ["time.sleep(100)", "while True: time.ticks_ms()"])
-def test_a_watchdog_bites(firmware, board, stuck):
-    card = firmware(WATCHDOG.format(stuck=stuck), board)
+def test_a_watchdog_bites(foreign, board, stuck):
+    card = foreign(WATCHDOG.format(stuck=stuck), board)
     card.power_on()
     card.run_for(4500)
     assert card.mcu.boots == 1
@@ -317,11 +317,11 @@ def test_a_watchdog_bites(firmware, board, stuck):
     assert card.console.split("\n")[:3] == ["cause False", "no more", "cause True"]
 
 
-def test_a_watchdog_bites_where_nothing_is_touched(firmware, monkeypatch):
+def test_a_watchdog_bites_where_nothing_is_touched(foreign, monkeypatch):
     from tallystick.emulator.interpreter import link
 
     monkeypatch.setattr(link, "SILENCE_S", 0.5)
-    card = firmware(WATCHDOG.format(stuck="while True: pass"))
+    card = foreign(WATCHDOG.format(stuck="while True: pass"))
     card.power_on()
     card.run_for(8000)
     assert card.mcu.boots == 2
@@ -341,8 +341,8 @@ print(len(lines), os.listdir())
 """
 
 
-def test_a_file_is_written_and_outlives_the_power(firmware):
-    card = firmware(LOGGER)
+def test_a_file_is_written_and_outlives_the_power(foreign):
+    card = foreign(LOGGER)
     for number in range(3):
         card.power_on()
         card.run_for(2000)
@@ -350,8 +350,8 @@ def test_a_file_is_written_and_outlives_the_power(firmware):
         card.power_off()
 
 
-def test_what_this_board_mounts_to_be_read_only_is_not_written(firmware):
-    card = firmware(
+def test_what_this_board_mounts_to_be_read_only_is_not_written(foreign):
+    card = foreign(
         "try:\n    open('a', 'w')\nexcept OSError as e:\n    print(e.errno)", "nucleo_l476rg"
     )
     card.power_on()
@@ -371,8 +371,8 @@ uart.irq(heard, UART.IRQ_RXIDLE)
 """
 
 
-def test_an_echo_by_interrupt(firmware):
-    card = firmware(ECHO)
+def test_an_echo_by_interrupt(foreign):
+    card = foreign(ECHO)
     sent = bytearray()
     card.mcu.uart.on_send = sent.extend
     card.power_on()
@@ -383,8 +383,8 @@ def test_an_echo_by_interrupt(firmware):
     assert sent == b"HELLOAGAIN"
 
 
-def test_a_line_on_other_pins_does_not_arrive(firmware):
-    card = firmware(ECHO.replace("tx=Pin(0), rx=Pin(1)", "tx=Pin(12), rx=Pin(13)"))
+def test_a_line_on_other_pins_does_not_arrive(foreign):
+    card = foreign(ECHO.replace("tx=Pin(0), rx=Pin(1)", "tx=Pin(12), rx=Pin(13)"))
     sent = bytearray()
     card.mcu.uart.on_send = sent.extend
     card.power_on()
@@ -403,8 +403,8 @@ print(line.read(4))
 """
 
 
-def test_lines_are_read_with_patience(firmware):
-    card = firmware(LINES)
+def test_lines_are_read_with_patience(foreign):
+    card = foreign(LINES)
     card.power_on()
     card.send(b"one\ntwo\n")
     card.run_for(1000)
@@ -422,8 +422,8 @@ print(time.mktime(time.localtime()) == time.time(), machine.RTC().datetime()[:3]
 
 
 @pytest.mark.parametrize(("board", "first"), [("pico", 2021), ("nucleo_l476rg", 2015)])
-def test_the_calendar(firmware, board, first):
-    card = firmware(CALENDAR, board)
+def test_the_calendar(foreign, board, first):
+    card = foreign(CALENDAR, board)
     card.power_on()
     card.run_for(4000)
     assert card.console.split("\n")[:3] == [
@@ -446,8 +446,8 @@ print(len(heard))
 """
 
 
-def test_interrupts_that_are_masked_come_later(firmware):
-    card = firmware(MASKED)
+def test_interrupts_that_are_masked_come_later(foreign):
+    card = foreign(MASKED)
     card.power_on()
     card.clock.after(200_000, lambda: card.mcu.set_input(16, 0, "a button"))
     card.run_for(2000)
@@ -463,8 +463,8 @@ print("awake")
 """
 
 
-def test_light_sleep_without_an_end_is_woken_by_a_pin(firmware):
-    card = firmware(SLEEPER)
+def test_light_sleep_without_an_end_is_woken_by_a_pin(foreign):
+    card = foreign(SLEEPER)
     card.power_on()
     card.run_for(5000)
     assert card.console == ""

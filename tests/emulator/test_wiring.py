@@ -22,9 +22,9 @@ SOURCES = os.environ.get("TALLY_MICROPYTHON_SRC", "")
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 
 
-def tried(firmware, lines, board="pico"):
+def tried(foreign, lines, board="pico"):
     """What becomes of each line: "", or the exception."""
-    card = firmware(
+    card = foreign(
         f"import machine\nfrom machine import *\nout = []\nfor line in {lines!r}:\n    try:\n"
         "        exec(line)\n        out.append('')\n    except Exception as error:\n"
         "        out.append('%s: %s' % (type(error).__name__, error))\nprint(out)",
@@ -40,7 +40,7 @@ def tried(firmware, lines, board="pico"):
     ("bus", "signals"),
     [("I2C", ("scl", "sda")), ("SPI", ("sck", "mosi", "miso")), ("UART", ("tx", "rx"))],
 )
-def test_every_pin_of_every_bus_is_as_in_the_table(firmware, board, bus, signals):
+def test_every_pin_of_every_bus_is_as_in_the_table(foreign, board, bus, signals):
     table = find(board).chip.pins
     for number in (0, 1):
         for signal in signals:
@@ -49,10 +49,10 @@ def test_every_pin_of_every_bus_is_as_in_the_table(firmware, board, bus, signals
             for pin in range(30):
                 line = f"{bus}({number}, {signal}=Pin({pin}))"
                 expected[line] = "" if pin in fits else f"ValueError: bad {signal.upper()} pin"
-            assert tried(firmware, list(expected), board) == expected
+            assert tried(foreign, list(expected), board) == expected
 
 
-def test_what_the_port_refuses_is_refused_in_its_words(firmware):
+def test_what_the_port_refuses_is_refused_in_its_words(foreign):
     expected = {
         "Pin(99)": "ValueError: invalid pin",
         "Pin(-1)": "ValueError: invalid pin",
@@ -69,10 +69,10 @@ def test_what_the_port_refuses_is_refused_in_its_words(firmware):
         "Timer(3)": "ValueError: Timer doesn't exist",
         "PWM(Pin(2), freq=1, duty_u16=1)": "ValueError: freq too small",
     }
-    assert tried(firmware, list(expected)) == expected
+    assert tried(foreign, list(expected)) == expected
 
 
-def test_the_reference_board_refuses_in_its_own_words(firmware):
+def test_the_reference_board_refuses_in_its_own_words(foreign):
     expected = {
         "Pin('C13')": "ValueError: Pin(C13) doesn't exist",
         "Pin(5)": "TypeError: can't convert to str",
@@ -81,7 +81,7 @@ def test_the_reference_board_refuses_in_its_own_words(firmware):
         "WDT(timeout=0)": "ValueError: WDT timeout too short",
         "WDT(timeout=40000)": "ValueError: WDT timeout too long",
     }
-    assert tried(firmware, list(expected), "nucleo_l476rg") == expected
+    assert tried(foreign, list(expected), "nucleo_l476rg") == expected
 
 
 @needs.micropython_sources.mark
@@ -112,8 +112,8 @@ def test_the_table_is_micropythons_own(chip):
 # -- levels ------------------------------------------------------------------------------------
 
 
-def test_an_open_pin_follows_its_pull(firmware):
-    card = firmware(
+def test_an_open_pin_follows_its_pull(foreign):
+    card = foreign(
         "from machine import Pin\n"
         "up, down = Pin(10, Pin.IN, Pin.PULL_UP), Pin(11, Pin.IN, Pin.PULL_DOWN)\n"
         "print(up.value(), down.value())\n"
@@ -125,8 +125,8 @@ def test_an_open_pin_follows_its_pull(firmware):
     assert card.console == "1 0\n0 1\n"
 
 
-def test_an_open_pin_without_a_pull_reads_noise(firmware):
-    card = firmware(
+def test_an_open_pin_without_a_pull_reads_noise(foreign):
+    card = foreign(
         "from machine import Pin, ADC\nimport time\npin = Pin(10, Pin.IN)\nseen = set()\n"
         "for _ in range(40):\n    seen.add(pin.value())\n    time.sleep_ms(5)\n"
         "print(sorted(seen), len({ADC(27).read_u16() for _ in range(20)}) > 5)"
@@ -136,8 +136,8 @@ def test_an_open_pin_without_a_pull_reads_noise(firmware):
     assert card.console == "[0, 1] True\n"
 
 
-def test_an_open_drain_is_pulled_down_by_either_side(firmware):
-    card = firmware(
+def test_an_open_drain_is_pulled_down_by_either_side(foreign):
+    card = foreign(
         "from machine import Pin\nimport time\n"
         "wire = Pin(10, Pin.OPEN_DRAIN, Pin.PULL_UP)\n"
         "print(wire.value(), end='')\nwire(0)\nprint(wire.value(), end='')\nwire(1)\n"
@@ -149,8 +149,8 @@ def test_an_open_drain_is_pulled_down_by_either_side(firmware):
     assert card.console == "1010\n"
 
 
-def test_a_pin_that_is_no_output_drives_nothing(firmware):
-    card = firmware("from machine import Pin\nled = Pin(25)\nled.on()\nled.init(Pin.OUT)")
+def test_a_pin_that_is_no_output_drives_nothing(foreign):
+    card = foreign("from machine import Pin\nled = Pin(25)\nled.on()\nled.init(Pin.OUT)")
     seen = []
     card.mcu.pins.on_output[25] = seen.append
     card.power_on()
@@ -159,8 +159,8 @@ def test_a_pin_that_is_no_output_drives_nothing(firmware):
 
 
 @pytest.mark.parametrize("level", [0, 1])
-def test_two_drivers_on_one_wire_fail_the_run_and_are_named(firmware, level):
-    card = firmware(f"from machine import Pin\nPin(10, Pin.OUT, value={level})")
+def test_two_drivers_on_one_wire_fail_the_run_and_are_named(foreign, level):
+    card = foreign(f"from machine import Pin\nPin(10, Pin.OUT, value={level})")
     card.mcu.set_input(10, 1 ^ level, "the light sensor")
     with pytest.raises(WiringError, match=r"GPIO10.*(the chip to 1|the chip to 0)") as caught:
         card.power_on()
@@ -168,16 +168,16 @@ def test_two_drivers_on_one_wire_fail_the_run_and_are_named(firmware, level):
     assert "the light sensor" in caught.value.what
 
 
-def test_two_parts_on_one_wire_are_named_as_well(firmware):
-    card = firmware("import time\ntime.sleep(1)")
+def test_two_parts_on_one_wire_are_named_as_well(foreign):
+    card = foreign("import time\ntime.sleep(1)")
     card.mcu.set_input(10, 1, "part A")
     card.mcu.set_input(10, 0, "part B")
     with pytest.raises(WiringError, match="part A to 1, part B to 0"):
         card.power_on()
 
 
-def test_a_bus_that_lost_a_pin_reaches_nothing(firmware):
-    card = firmware(
+def test_a_bus_that_lost_a_pin_reaches_nothing(foreign):
+    card = foreign(
         "from machine import I2C, Pin\ni2c = I2C(0, scl=Pin(5), sda=Pin(4))\n"
         "print(i2c.scan())\nPin(4, Pin.IN)\nprint(i2c.scan())"
     )

@@ -14,6 +14,8 @@ TWICE = {
     "Chip": "as our emulator plays it, and the second opinion's own model of it",
     "Clocks": "one of each chip of the second opinion, under its manual's name",
     "DamagedError": "a card's journal and a reader's records, neither of which knows the other",
+    "Task": "MicroPython's asyncio, which the port plays; a piece of a campaign's work",
+    "Timer": "MicroPython's, which the port plays; the chip's, of the second opinion",
     "Flash": "MicroPython's block device, which the port plays; what a journal asks of a board",
     "Identity": "the segment that the factory writes, and what card and reader read of it",
     "InvalidError": "modules of the firmware's library stand alone, each with its own error",

@@ -41,6 +41,7 @@ def show(number):
         panel.frame.text(text[i], 64 - 4 * len(text) + 8 * i, 60, 0)
     panel.frame.rect(24, 40, 80, 48, 0)
     panel.show()
+    return panel
 
 
 def off():
@@ -60,8 +61,9 @@ def off():
 open_backup()
 # Shutdown ends as power-on does, in `machine.reset_cause` too: the mark tells the two apart.
 if stm.mem32[_STARTED] == _MARK:
-    show(count())
+    shown = show(count())
     for _ in range(_SHOWN_MS // 500):
         machine.lightsleep(500)
+        shown.keep()
 stm.mem32[_STARTED] = _MARK
 off()

@@ -20,6 +20,7 @@ class Panel:
         Pin("B5", Pin.OUT, value=1)
         self._select = Pin("B6", Pin.OUT, value=0)
         self._spi = SPI(1, baudrate=1000000)
+        self._common = bytearray(2)
         self._wire = bytearray(_LINES * _STRIDE + 2)
         for line in range(_LINES):
             self._wire[line * _STRIDE + 1] = _reversed(line + 1)
@@ -29,6 +30,14 @@ class Panel:
 
     def show(self):
         self._wire[0] = 0x80
+        self._send(self._wire)
+
+    def keep(self):
+        """Inverts the common electrode, which the panel wants once a second while it shows."""
+        self._common[0] ^= 0x40
+        self._send(self._common)
+
+    def _send(self, data):
         self._select(1)
-        self._spi.write(self._wire)
+        self._spi.write(data)
         self._select(0)

@@ -78,8 +78,8 @@ BOARD = CardBoard(
     },
     call_us={
         "builtins": {"pow": (318_100, 0)},
-        # The last step of a signature, made or checked, for all of it: 256 doublings, 192 additions on
-        # the average, and SHA-512. Calls of those would take room from the firmware.
+        # The last step of a signature, made or checked, for all of it: 256 doublings, 192
+        # additions on the average, SHA-512. Calls of those would take room from the firmware.
         "lib.ed25519": {"encoded": (4_695_000, 0)},
     },
     port={

@@ -41,8 +41,8 @@ BOARD = ReaderBoard(
     },
     call_us={
         "builtins": {"pow": (30_600, 0)},
-        # The last step of a signature, made or checked, for all of it: 256 doublings, 192 additions on
-        # the average, and SHA-512. Calls of those would take room from the firmware.
+        # The last step of a signature, made or checked, for all of it: 256 doublings, 192
+        # additions on the average, SHA-512. Calls of those would take room from the firmware.
         "lib.ed25519": {"encoded": (532_500, 0)},
         "lib.p256": {"public_key": (0, 4_944), "sign": (0, 4_913), "shared_x": (0, 4_282)},
     },

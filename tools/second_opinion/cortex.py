@@ -14,8 +14,8 @@ Unicorn is GPL-2: an extra of its own (`pip install 'tallystick[unicorn]'`), imp
 alone and only when a chip is made.
 
 Sources: ARMv7-M Architecture Reference Manual (DDI 0403), B1.5 exceptions, B3.2 system control,
-B3.3 SysTick, B3.4 NVIC, C1.8 DWT; ARMv8-M (DDI 0553) for the Cortex-M33, all of it in Secure state; ARMv6-M
-(DDI 0419) for the Cortex-M0+.
+B3.3 SysTick, B3.4 NVIC, C1.8 DWT; ARMv8-M (DDI 0553) for the Cortex-M33, all of it in Secure state;
+ARMv6-M (DDI 0419) for the Cortex-M0+.
 
 What it does not do: faults that firmware would handle (they end the run with a `ChipError`),
 debug, MPU, caches and bus contention. An instruction takes `cycles_per_instruction` on the average.
@@ -98,12 +98,9 @@ class Cortex:
         self.uc: Any = unicorn.Uc(
             unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS
         )
-        models = {
-            "cortex-m0": arm_const.UC_CPU_ARM_CORTEX_M0,
-            "cortex-m4": arm_const.UC_CPU_ARM_CORTEX_M4,
-            "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
-        }
-        self.uc.ctl_set_cpu_model(models[model])
+        self.uc.ctl_set_cpu_model(
+            getattr(arm_const, "UC_CPU_ARM_" + model.upper().replace("-", "_"))
+        )
         self._counter, self._limit = _counters(self.uc)
         self._has_fpu = model != "cortex-m0"
         registers = ("R0", "R1", "R2", "R3", "R12", "LR")

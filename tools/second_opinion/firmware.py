@@ -19,7 +19,9 @@ _FAMILY_FLAG = 0x2000  # the block names the chip that it is for (UF2 specificat
 _ABSOLUTE = 0xE48BFF57  # a block for erratum E10 of the RP2350's boot ROM, no part of the program
 _ELF = b"\x7fELF"
 _FILES = {"rp2040": ".uf2", "rp2350": ".uf2 or .elf", "stm32l4": ".hex or .bin"}
-_RAM_TOP = {"stm32l4": (0x10000000, 0x20018000)}  # where a first stack pointer can be
+# Where a first stack pointer can be, of chips that begin with their vector table. The RP2040 begins
+# with code.
+_STACK = {"rp2350": (0x20000000, 0x20082000), "stm32l4": (0x10000000, 0x20018000)}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def load_firmware(path: Path, board: Board) -> Firmware:
             f"{path} does not begin where the chip starts: it is no MicroPython.",
             todo="Our own images are flashed beside MicroPython, and are not given here.",
         )
+    _check_vectors(path, board, segments)
     end = max(address + len(part) for address, part in segments)
     first, what = _room(board)
     if end > first:
@@ -91,6 +94,12 @@ def _read_uf2(path: Path, board: Board) -> Segments:
                 f"{path} is for another chip (family {family:08x}).",
                 todo=f"Use the MicroPython for the board {board.name}.",
             )
+    there, said = len(blocks) // 512, int.from_bytes(blocks[24:28], "little")
+    if blocks and len(data) % 512 == 0 and there != said:
+        raise BadInputError(
+            f"{path} has {there} blocks of {said}: it was cut off.",
+            todo="Build or copy it again.",
+        )
     return from_uf2(path, blocks, board.chip.flash_base)
 
 
@@ -102,31 +111,44 @@ def _read_elf(path: Path, board: Board) -> Firmware:
             "An ELF file is read with pyelftools, which is not installed.",
             todo=f"pip install 'tallystick[unicorn]', or give the {_FILES[board.chip.name]}.",
         ) from error
+    try:
+        with path.open("rb") as file:
+            return _elf_parts(elffile.ELFFile(file), board)
+    except Exception as error:  # whatever its reader stumbles over in what is no ELF file
+        raise BadInputError(
+            f"{path} is no whole ELF file: {error}.", todo="Build or copy it again."
+        ) from error
+
+
+def _elf_parts(elf: Any, board: Board) -> Firmware:
     base = board.chip.flash_base
-    with path.open("rb") as file:
-        elf = elffile.ELFFile(file)
-        segments = [
-            (int(part["p_paddr"]) - base, bytes(part.data()))
-            for part in elf.iter_segments("PT_LOAD")
-            if part["p_filesz"] and base <= part["p_paddr"] < base + board.flash_size
-        ]
-        table = elf.get_section_by_name(".symtab")
-        symbols = {one.name: int(one["st_value"]) for one in table.iter_symbols()} if table else {}
+    segments = [
+        (int(part["p_paddr"]) - base, bytes(part.data()))
+        for part in elf.iter_segments("PT_LOAD")
+        if part["p_filesz"] and base <= part["p_paddr"] < base + board.flash_size
+    ]
+    table = elf.get_section_by_name(".symtab")
+    symbols = {one.name: int(one["st_value"]) for one in table.iter_symbols()} if table else {}
     return Firmware(segments, symbols)
 
 
 def _read_arm(path: Path, board: Board) -> Segments:
-    """Its vector table has to be one of this chip."""
+    if path.suffix == ".hex":
+        return from_hex(path, board.chip.flash_base)
+    return [(0, path.read_bytes())]
+
+
+def _check_vectors(path: Path, board: Board, segments: Segments) -> None:
+    """A vector table of the chip has to be at the begin, where the chip looks for one there."""
+    data = min(segments)[1]
+    stack, entry = (int.from_bytes(data[at : at + 4], "little") for at in (0, 4))
     base = board.chip.flash_base
-    segments = from_hex(path, base) if path.suffix == ".hex" else [(0, path.read_bytes())]
-    start = min(segments)[1] if segments else b""
-    stack, entry = (int.from_bytes(start[at : at + 4], "little") for at in (0, 4))
-    low, high = _RAM_TOP[board.chip.name]
-    in_flash = base <= entry < base + board.flash_size and entry & 1
-    if segments and min(segments)[0] == 0 and not (low < stack <= high and in_flash):
+    in_flash = base <= entry < base + board.flash_size and bool(entry & 1)
+    wanted = board.chip.name if board.chip.name in _STACK else "rp2350"
+    low, high = _STACK[wanted]
+    if (low < stack <= high and in_flash) != (wanted == board.chip.name):
         raise BadInputError(
-            f"{path} does not begin with this chip's vector table (stack {stack:#x}, start "
+            f"{path} does not begin as a program of this chip does (stack {stack:#x}, start "
             f"{entry:#x}).",
             todo=f"Use the MicroPython that was built for the board {board.name}.",
         )
-    return segments

@@ -20,7 +20,7 @@ import mmap
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards.board import CardBoard
@@ -100,7 +100,8 @@ class Rp2040:
         board = self.board
         self._core = core = Cortex("cortex-m0", _CLOCK_MHZ * 1e6, _CYCLES_EACH)
         core.nvic.priority_bits = 0xC0
-        self._mcu = mcu = RP2040(ChipClock(core))
+        mcu: Any = RP2040(ChipClock(core))  # type: ignore[arg-type] # no ticks by hand
+        self._mcu = mcu
         mcu.core = Lines(core)
         mcu.logger = ConsoleLogger(LogLevel.ERROR)
         mcu.flash = memoryview(self._memory)
@@ -274,7 +275,7 @@ class Rp2040:
             self._fault(kind, address, old)
             self._core.stall(duration_us * 1000)
 
-        mcu.ssi._apply_command = timed  # type: ignore[method-assign]
+        mcu.ssi._apply_command = timed
 
     def _fault(self, kind: Literal["program", "erase"], address: int, old: bytes) -> None:
         """The plan may cut the power at the operation that has just been done."""

@@ -1,4 +1,4 @@
-"""Between Unicorn's core and the peripherals of the package rp2040py: time, interrupts, addresses."""
+"""Between Unicorn's core and rp2040py's peripherals: time, interrupts, addresses."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_erasing_and_programming_take_the_data_sheets_time(tmp_path):
     assert record.wires[FLASH] == [(f"erase {ERASE_AT:#x}", b""), (f"program {ERASE_AT:#x}", b"")]
     timing = BOARD.flash_timing
     assert chip.now_us >= timing.erase_us + timing.program_us
-    assert chip.cpu_us < 5000  # the rest of the time it waited for the flash
+    assert chip.cpu_us >= timing.erase_us + timing.program_us  # it waits for its flash
     assert chip.flash[ERASE_AT : ERASE_AT + 8] == b"tally\xff\xff\xff"
 
 

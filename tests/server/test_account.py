@@ -277,7 +277,7 @@ def test_signing_in_again_ends_the_session_before(portal):
     browser.post("/sign-in", login="ann", password=PASSWORD)
     assert browser.http.cookies["tally_session"] != old
     cookie = {"cookie": f"tally_session={old}"}
-    assert httpx.get(f"{portal.url}/p/default/", headers=cookie).status_code == 303
+    assert httpx.get(f"{portal.url}/p/default/", headers=cookie, timeout=60).status_code == 303
     with opened(portal.settings) as parts, parts.database.read() as connection:
         from sqlalchemy import func, select
 

@@ -237,7 +237,7 @@ def test_a_token_expires(portal, client):
 def test_what_is_no_token(portal, client, token):
     portal.staff("ann", "user")
     headers = {"authorization": b"Bearer " + token.encode()}
-    answer = httpx.get(client.metadata_["userinfo_endpoint"], headers=headers)
+    answer = httpx.get(client.metadata_["userinfo_endpoint"], headers=headers, timeout=60)
     assert answer.status_code == 401
 
 

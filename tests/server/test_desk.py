@@ -273,6 +273,7 @@ def test_two_desks_and_two_workers_on_postgresql(postgresql, tmp_path, container
             f"{live.url}/v1/cards",
             content=document.bytes(tmp_path),
             headers=bearer(station) | {"content-type": "application/pskc+xml"},
+            timeout=60,
         )
         assert registered.status_code == 201
         desks = [bearer(live.add_credential("desk", name)) for name in ("Ann", "Bob")]
@@ -289,5 +290,5 @@ def test_two_desks_and_two_workers_on_postgresql(postgresql, tmp_path, container
         assert sorted(statuses) == [200] * 8 + [409] * 8
         for serial in seeds:
             pair = statuses[jobs.index((serial, 0)) : jobs.index((serial, 0)) + 2]
-            card = httpx.get(f"{live.url}/v1/cards/{serial}", headers=desks[0]).json()
+            card = httpx.get(f"{live.url}/v1/cards/{serial}", headers=desks[0], timeout=60).json()
             assert sorted(pair) == [200, 409] and card["moving_factor"] == pair.index(200) + 1

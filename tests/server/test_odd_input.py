@@ -78,6 +78,7 @@ def test_names_that_a_service_passes_on(portal, user, status):
         f"{portal.url}/v1/verify",
         content=f'{{"user":{user},"code":"123456"}}'.encode(),
         headers=service | {"content-type": "application/json"},
+        timeout=60,
     )
     assert answer.status_code == status, answer.text
 
@@ -89,12 +90,14 @@ def test_the_longest_name_fits_the_audit_log(portal, container_class):
         f"{portal.url}/v1/cards",
         content=content.bytes(portal.folder),
         headers=bearer(station) | {"content-type": "application/pskc+xml"},
+        timeout=60,
     )
     assert sent.status_code == 201
     given = httpx.put(
         f"{portal.url}/v1/cards/S1/assignment",
         json={"user": LONGEST, "new_user": True},
         headers=bearer(station),
+        timeout=60,
     )
     assert given.json()["user"] == LONGEST
 
@@ -106,7 +109,7 @@ def test_odd_names_at_the_pages(portal):
         assert browser.page.status_code == 422, path
     for path in ("/oidc/authorize?client_id=%00&redirect_uri=x", "/%00", "/sign-in?next=%00"):
         assert browser.get(path).page.status_code < 500, path
-    assert httpx.get(f"{portal.url}/p/%00/sign-in").status_code in (404, 422)
+    assert httpx.get(f"{portal.url}/p/%00/sign-in", timeout=60).status_code in (404, 422)
 
 
 def test_numbers_that_no_row_has(portal):

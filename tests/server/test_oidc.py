@@ -85,7 +85,7 @@ def test_the_whole_flow(portal, client):
         authorization_response=answer,
         code_verifier=VERIFIER,
     )
-    keys = KeySet.import_key_set(httpx.get(client.metadata_["jwks_uri"]).json())
+    keys = KeySet.import_key_set(httpx.get(client.metadata_["jwks_uri"], timeout=60).json())
     claims = jwt.decode(token["id_token"], keys, algorithms=["RS256"]).claims
     assert claims["iss"] == client.metadata_["issuer"] == f"{portal.url}/p/default"
     assert claims["aud"] == client.client_id
@@ -185,8 +185,8 @@ def test_a_code_is_worth_nothing_with_anything_wrong(portal, client, wrong):
         "code_verifier": VERIFIER,
     }
     endpoint = client.metadata_["token_endpoint"]
-    assert httpx.post(endpoint, data=form | wrong).status_code in (400, 401)
-    again = httpx.post(endpoint, data=form).status_code
+    assert httpx.post(endpoint, data=form | wrong, timeout=60).status_code in (400, 401)
+    again = httpx.post(endpoint, data=form, timeout=60).status_code
     # Whoever could prove to be the client has spent the code.
     assert again == (200 if {"client_secret", "grant_type"} & set(wrong) else 400)
 
@@ -212,20 +212,20 @@ def test_a_code_of_one_service_is_nothing_to_another(portal, client):
         "client_secret": other_secret,
         "code_verifier": VERIFIER,
     }
-    answer = httpx.post(client.metadata_["token_endpoint"], data=form)
+    answer = httpx.post(client.metadata_["token_endpoint"], data=form, timeout=60)
     assert (answer.status_code, answer.json()) == (400, {"error": "invalid_grant"})
 
 
 def test_keys_rotate_without_breaking_what_was_signed(portal, client):
     uri = client.metadata_["jwks_uri"]
-    (before,) = httpx.get(uri).json()["keys"]
+    (before,) = httpx.get(uri, timeout=60).json()["keys"]
     assert set(before) <= {"kty", "n", "e", "kid", "use", "alg"}
     with opened(portal.settings) as parts, parts.database.write() as connection:
         new = oidc.rotate(connection, parts.ring, now=portal.clock(), actor="test")
-    assert [key["kid"] for key in httpx.get(uri).json()["keys"]].count(new) == 1
-    assert before in httpx.get(uri).json()["keys"]
+    assert [key["kid"] for key in httpx.get(uri, timeout=60).json()["keys"]].count(new) == 1
+    assert before in httpx.get(uri, timeout=60).json()["keys"]
     portal.clock.advance(86400)
-    assert [key["kid"] for key in httpx.get(uri).json()["keys"]] == [new]
+    assert [key["kid"] for key in httpx.get(uri, timeout=60).json()["keys"]] == [new]
 
 
 def test_password_alone_does_not_reach_services(portal, client):
@@ -289,5 +289,5 @@ def redeemed(client, answer: str) -> dict[str, object]:
     token = client.fetch_token(
         client.metadata_["token_endpoint"], authorization_response=answer, code_verifier=VERIFIER
     )
-    keys = KeySet.import_key_set(httpx.get(client.metadata_["jwks_uri"]).json())
+    keys = KeySet.import_key_set(httpx.get(client.metadata_["jwks_uri"], timeout=60).json())
     return jwt.decode(token["id_token"], keys, algorithms=["RS256"]).claims

@@ -34,7 +34,7 @@ from tallystick.server.store.restored import confirm
 def ask(url: str, service, code: str) -> str:
     headers = {"authorization": f"Bearer {service.token.reveal().decode()}"}
     body = {"user": "ann", "code": code}
-    return httpx.post(f"{url}/v1/verify", json=body, headers=headers).json()["reason"]
+    return httpx.post(f"{url}/v1/verify", json=body, headers=headers, timeout=60).json()["reason"]
 
 
 @pytest.mark.parametrize("newer", [False, True])

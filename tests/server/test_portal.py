@@ -83,7 +83,7 @@ def test_forms_from_elsewhere_are_refused(portal):
 
 
 def test_headers_and_cookies(portal):
-    answer = httpx.get(f"{portal.url}/p/default/sign-in")
+    answer = httpx.get(f"{portal.url}/p/default/sign-in", timeout=60)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
@@ -92,7 +92,7 @@ def test_headers_and_cookies(portal):
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and "path=/p/default" in cookie
     for name in ("style.css", "webauthn.js", "icon.svg"):
-        assert httpx.get(f"{portal.url}/static/{name}").status_code == 200
+        assert httpx.get(f"{portal.url}/static/{name}", timeout=60).status_code == 200
     assert not re.search(r"<script>|style=|onclick=", answer.text)
 
 
@@ -159,7 +159,9 @@ def register_card(portal, container_class, serial="A1"):
     station = add_credential(portal.settings, "station", f"station {serial}")
     body = container_class(station.psk.reveal()).add(serial, seed).bytes(portal.folder)
     headers = {"authorization": f"Bearer {station.token.reveal().decode()}"}
-    httpx.post(f"{portal.url}/v1/cards", content=body, headers=headers).raise_for_status()
+    httpx.post(
+        f"{portal.url}/v1/cards", content=body, headers=headers, timeout=60
+    ).raise_for_status()
     return seed
 
 
@@ -407,8 +409,8 @@ def test_firms_are_apart(portal, container_class):
     # The session of one firm is none in another, even when its cookie is carried over.
     stolen = ann.http.cookies["tally_session"]
     cookie = {"cookie": f"tally_session={stolen}"}
-    assert httpx.get(f"{portal.url}/p/default/", headers=cookie).status_code == 303
-    assert httpx.get(f"{portal.url}/p/other/", headers=cookie).status_code == 200
+    assert httpx.get(f"{portal.url}/p/default/", headers=cookie, timeout=60).status_code == 303
+    assert httpx.get(f"{portal.url}/p/other/", headers=cookie, timeout=60).status_code == 200
     with opened(portal.settings) as parts, parts.database.read() as connection:
         other_id = firms.by_name(connection, "other").id
         victim = people.by_login(connection, other_id, "ann").id

@@ -33,7 +33,7 @@ def enrol(live, container_class, folder: Path, seeds: dict[str, bytes]) -> dict[
     container = container_class(station.psk.reveal())
     for serial, seed in seeds.items():
         container.add(serial, seed)
-    with httpx.Client(base_url=live.url, headers=headers(station)) as client:
+    with httpx.Client(base_url=live.url, headers=headers(station), timeout=60) as client:
         client.post("/v1/cards", content=container.bytes(folder)).raise_for_status()
         for serial in seeds:
             answer = client.put(
@@ -60,7 +60,7 @@ def test_eight_at_once(tmp_path: Path, container_class, workers: int, wrong_code
     seed = secrets.token_bytes(20)
     with running(tmp_path, workers=workers) as live:
         service = enrol(live, container_class, tmp_path, {"S1": seed, "S2": seed[::-1]})
-        clients = [httpx.Client(base_url=live.url, headers=service) for _ in range(8)]
+        clients = [httpx.Client(base_url=live.url, headers=service, timeout=60) for _ in range(8)]
         for factor in range(15):
             body = {"user": "S1", "code": hotp(seed, factor, 6)}
             answers = at_once(8, lambda n, b=body: clients[n].post("/v1/verify", json=b).json())
@@ -82,9 +82,11 @@ def test_metrics_of_all_workers_are_summed(tmp_path: Path, container_class):
         service = enrol(live, container_class, tmp_path, {"S1": seed})
         for factor in range(12):  # each on a new connection, so that both workers get some
             body = {"user": "S1", "code": hotp(seed, factor, 6)}
-            assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).is_success
+            assert httpx.post(
+                f"{live.url}/v1/verify", json=body, headers=service, timeout=60
+            ).is_success
         monitor = headers(live.add_credential("monitor", "prometheus"))
-        text = httpx.get(f"{live.url}/v1/metrics", headers=monitor).text
+        text = httpx.get(f"{live.url}/v1/metrics", headers=monitor, timeout=60).text
         assert 'tally_checks_total{reason="ok"} 12.0' in text
 
 
@@ -94,9 +96,9 @@ def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, cont
         service = enrol(live, container_class, tmp_path, {"S1": seed})
         for factor in range(3):
             body = {"user": "S1", "code": hotp(seed, factor, 6)}
-            assert httpx.post(f"{live.url}/v1/verify", json=body, headers=service).json()[
-                "accepted"
-            ]
+            assert httpx.post(
+                f"{live.url}/v1/verify", json=body, headers=service, timeout=60
+            ).json()["accepted"]
         live.kill()
     again = start(live.settings)
     try:
@@ -105,6 +107,7 @@ def test_killed_and_started_again_no_code_is_accepted_twice(tmp_path: Path, cont
                 f"{again.url}/v1/verify",
                 json={"user": "S1", "code": hotp(seed, factor, 6)},
                 headers=service,
+                timeout=60,
             ).json()["reason"]
             for factor in range(4)
         ]
@@ -153,7 +156,7 @@ def test_the_command_prints_a_url_that_answers(tmp_path: Path):
         while not text.rstrip().endswith("}"):
             text += process.stdout.readline()
         url = json.loads(text)["url"]
-        assert httpx.get(f"{url}/v1/health").json()["status"] == "ok"
+        assert httpx.get(f"{url}/v1/health", timeout=60).json()["status"] == "ok"
     finally:
         process.terminate()
         assert process.wait(timeout=10) in (0, -15)

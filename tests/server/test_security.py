@@ -198,6 +198,7 @@ def test_huge_and_odd_requests_are_refused_politely(server):
             f"{server.client.base_url}/v1/verify",
             content=content,
             headers=token | {"content-type": "application/json"},
+            timeout=60,
         )
         assert answer.status_code in (400, 413, 422)
         assert answer.json()["error"]["what"]

@@ -163,6 +163,7 @@ def test_a_service_that_checks_a_code_confirms_nothing(portal, handed):
         f"{portal.url}/v1/verify",
         json={"user": "ann", "code": hotp(seed, 1, 6)},
         headers=bearer(add_credential(portal.settings, "service", "vpn")),
+        timeout=60,
     )
     assert answer.json()["accepted"]
     assert forgot(portal, "card", hotp(seed, 2, 6)).problem == "That was not right."

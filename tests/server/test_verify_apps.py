@@ -163,6 +163,7 @@ def test_of_another_firm(service, app):
         f"{service.url}/v1/verify",
         json={"user": "ann", "code": service.otp(app)},
         headers=bearer(foreign),
+        timeout=60,
     )
     assert answer.json() == NOTHING
     assert service.reason(service.wrong(app), user="bob") == "no-card"

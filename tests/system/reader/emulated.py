@@ -20,6 +20,9 @@ import httpx
 PIN = "2468"
 DEVICE = "/dev/hidraw0"
 TIMEOUT_S = 60  # of a busy machine
+# umockdev keeps count of what is open under /dev, of few files at a time. Tests have their
+# temporary files in /dev/shm: a browser's profile there is too much for it.
+ON_DISK = "/var/tmp"
 _TALLY = Path(sys.executable).with_name("tally")
 # Tells where umockdev's world is, and holds it until its input ends.
 _HOLD = 'echo "$UMOCKDEV_DIR"; read -r line'
@@ -33,6 +36,7 @@ class EmulatedReader:
         self._http = httpx.Client(base_url=control, timeout=TIMEOUT_S)
         self.environment = {
             **os.environ, "LD_PRELOAD": "libumockdev-preload.so.0", "UMOCKDEV_DIR": world,
+            "TMPDIR": ON_DISK,
         }  # fmt: skip
         self.finger: dict[str, Any] = {"finger": "right-thumb"}
         self.presses = 0

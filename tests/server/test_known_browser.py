@@ -123,7 +123,8 @@ def test_a_password_alone_makes_no_known_browser(portal):
 
 
 def lock_by_recovery(portal, login: str = "ann") -> None:
-    """Anybody may say that he forgot the password, and type codes."""
+    """Anybody may say that he forgot the password, and type codes. No test outlasts the pause."""
+    portal.policy(lockout_s=3600)
     for _ in range(2):
         stranger = Browser(portal.url).get("/recover")
         stranger.post("/recover", login=login, kind="totp")

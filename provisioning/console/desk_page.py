@@ -241,15 +241,15 @@ class DeskPage:
         self._card_room.clear()
         with self._card_room:
             heading(file.person.login)
-            about = file.person.email or "No address of hers is known."
+            about = file.person.email or "No address is known."
             about += " · account disabled" if file.person.disabled else ""
             ui.label(about).classes("soft")
             if file.cards:
                 rows = [_row(card, self._terms) for card in file.cards]
-                table("Cards that she has", ("Card", "", "Until"), rows)
+                table("Cards now", ("Card", "", "Until"), rows)
             else:
-                ui.label("She has no card. To lend her one, scan a card of the pool.")
-            self._events(file.events, "What she had", card=True)
+                ui.label("No card now. To lend one, scan a card of the pool.")
+            self._events(file.events, "All cards so far", card=True)
 
     def _events(self, events: Sequence[Event], title: str, *, card: bool) -> None:
         if not events:

@@ -93,7 +93,7 @@ class Seats:
             self.leave(seat)
             raise BadInputError(
                 f"That was the last wrong PIN of {seat.who.name}.",
-                kept="Her credential was forgotten here.",
+                kept="That credential was forgotten here.",
                 todo="Sign in with it again.",
             )
         left = f"{seat.tries} tries are" if seat.tries > 1 else "One try is"

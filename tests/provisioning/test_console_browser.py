@@ -602,7 +602,7 @@ def test_a_flat_card_and_a_person(rig, desk):
     desk.get_by_label("Find", exact=True).fill("enr")
     desk.get_by_role("link", name="henry").first.click()
     desk.wait_for_url("**/desk?person=henry")
-    says(desk, "What she had")
+    says(desk, "All cards so far")
     says(desk, "without a code: flat")
     check(desk, "person")
 

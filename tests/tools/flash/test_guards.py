@@ -189,9 +189,7 @@ def test_another_board_that_is_allowed_is_no_downgrade(job):
         check(job, Board("another", header(3)), device=None, downgrade=False, other=True)
 
 
-def test_a_card_that_went_back_while_it_was_on_trial(
-    firm, card_in_the_field, line, monkeypatch
-):
+def test_a_card_that_went_back_while_it_was_on_trial(firm, card_in_the_field, line, monkeypatch):
     """It lost its supply before it was confirmed, and runs what it ran before."""
     genuine = line.t1.resynchronise
 

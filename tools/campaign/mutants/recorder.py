@@ -21,7 +21,7 @@ ENVIRONMENT = "TALLY_MUTANTS_MAP"
 ROOMS = ("server", "provisioning", "tools", "emulator", "tallystick")
 
 
-class Recorder:
+class LineRecorder:
     """One run of pytest. `root`: of the tree; `folder`: where the files go."""
 
     def __init__(self, root: Path, folder: Path) -> None:
@@ -72,4 +72,4 @@ class Recorder:
 def pytest_configure(config: pytest.Config) -> None:
     folder = os.environ.get(ENVIRONMENT)
     if folder:
-        config.pluginmanager.register(Recorder(config.rootpath, Path(folder)))
+        config.pluginmanager.register(LineRecorder(config.rootpath, Path(folder)))

@@ -37,7 +37,7 @@ GUARDS = (
     "emulator/parts/nor_flash.py",
     "emulator/parts/supply.py",
 )
-_NO_MODULES = ("__init__.py", "manifest.py")  # nothing in it; what a build reads
+_NO_MODULES = ("__init__.py", "manifest.py", "_boot.py")  # nothing in it; of a build of MicroPython
 
 # The tests of a firmware module, in the order in which they are tried; the first that fits counts.
 FIRMWARE_TESTS = (

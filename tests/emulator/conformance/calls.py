@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallystick.emulator.boards import find
@@ -136,7 +136,8 @@ class Script:
                     modules=(*MODULES, "io"),
                 )
             )
-            return from_folder(folder, self.board)
+            # The MicroPython that was recorded has our own start, which mounts to be read only.
+            return replace(from_folder(folder, self.board), writable=False)
 
     def transcript(self, said: bytes) -> str:
         """What the program said, with the calls in place of their numbers."""

@@ -114,9 +114,10 @@ class Rp2040:
         address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         for base in _FLASH:
             core.uc.mem_map_ptr(base, board.flash_size, 5, ctypes.c_void_p(address))
+        self._sio = Sio(mcu)
+        core.window(_SIO, 0x1000, self._sio)
         for base, size in _BUSES:
-            core.window(base, size, Bus(mcu))
-        core.window(_SIO, 0x1000, Sio(mcu))
+            core.window(base, size, Bus(mcu, self._sio.forget_pins))
         _mend_uarts(mcu)
         mcu.uart[board.uart].on_byte = self._serial_out
         self._mend_flash()
@@ -198,6 +199,7 @@ class Rp2040:
     def _drive(self, pin: int, level: int) -> None:
         self._levels[pin] = level
         self._mcu.gpio[pin].set_input_value(bool(level))
+        self._sio.forget_pins()
 
     def set_button(self, down: bool) -> None:
         self._drive(self.board.button_pin, self.board.button_active ^ (not down))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rp2040py.rp2040 import RP2040
 
 _WORD = 0xFFFFFFFF
+_GPIO_IN = 0x04
 _DIVIDEND_U, _DIVISOR_U, _DIVIDEND_S, _DIVISOR_S = 0x60, 0x64, 0x68, 0x6C
 _QUOTIENT, _REMAINDER, _STATE = 0x70, 0x74, 0x78
 
@@ -81,7 +82,9 @@ class Lines:
 class Bus:
     """Peripherals by their whole address, as that emulator has them."""
 
-    def __init__(self, mcu: RP2040) -> None:
+    def __init__(self, mcu: RP2040, changed: Callable[[], None] = lambda: None) -> None:
+        """changed is called after each write: pins may have another level."""
+        self._changed = changed
         self._read = {4: mcu.read_uint32, 2: mcu.read_uint16, 1: mcu.read_uint8}
         self._write = {4: mcu.write_uint32, 2: mcu.write_uint16, 1: mcu.write_uint8}
 
@@ -90,6 +93,7 @@ class Bus:
 
     def write(self, address: int, size: int, value: int) -> None:
         self._write[size](address, value)
+        self._changed()
 
 
 class Sio(Bus):
@@ -97,25 +101,31 @@ class Sio(Bus):
     played here (RP2040 data sheet, 2.3.1.5): signed and unsigned, rounded towards zero."""
 
     def __init__(self, mcu: RP2040) -> None:
-        super().__init__(mcu)
+        super().__init__(mcu, self.forget_pins)
+        self._pins: int | None = None
         self._dividend = self._quotient = self._remainder = 0
         self._divisor = 1
         self._state = 1  # ready
 
+    def forget_pins(self) -> None:
+        """Their levels are asked for anew: to look at all of them takes long, and programs poll."""
+        self._pins = None
+
     def read(self, address: int, size: int) -> int:
         offset = address & 0xFFF
+        if offset == _GPIO_IN and size == 4:
+            if self._pins is None:
+                self._pins = super().read(address, size)
+            return self._pins
         if offset == _QUOTIENT:
             self._state = 1
             return self._quotient
-        if offset == _REMAINDER:
-            return self._remainder
-        if offset == _STATE:
-            return self._state
-        if offset in (_DIVIDEND_U, _DIVIDEND_S):
-            return self._dividend
-        if offset in (_DIVISOR_U, _DIVISOR_S):
-            return self._divisor
-        return super().read(address, size)
+        divider = {
+            _REMAINDER: self._remainder, _STATE: self._state,
+            _DIVIDEND_U: self._dividend, _DIVIDEND_S: self._dividend,
+            _DIVISOR_U: self._divisor, _DIVISOR_S: self._divisor,
+        }  # fmt: skip
+        return divider[offset] if offset in divider else super().read(address, size)
 
     def write(self, address: int, size: int, value: int) -> None:
         offset = address & 0xFFF

@@ -149,7 +149,7 @@ def _many_cards(
 ) -> None:
     ready.registry.check()
     if plan.people is None:
-        ready.registry.check_user(plan.user)
+        ready.registry.check_user(plan.user, new_user=plan.new_user)
     finished = {CardState.LOCKED, CardState.LABELLED}
     already = sum(record.state in finished for record in ready.journal.batch(plan.batch))
     view = BatchView()

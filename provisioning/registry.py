@@ -60,7 +60,8 @@ class Registry(Protocol):
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
         """Whether a card can be given to this user here (None: to nobody), or to one that is to be
-        made known (new_user): asked before anything is written to a card. Raises BadInputError, RegistryRefusedError, UnreachableError."""
+        made known (new_user): asked before anything is written to a card. Raises BadInputError,
+        RegistryRefusedError, UnreachableError."""
 
     def lookup(self, serial: str) -> Registered | None: ...
 

@@ -21,7 +21,7 @@ def one_card(ready: ReadyStation, port: str, plan: Plan, *, confirm: bool = Fals
         if confirm:
             plan = replace(plan, confirm=progress.ask)
         ready.registry.check()  # before anything is written to the card
-        ready.registry.check_user(plan.user)
+        ready.registry.check_user(plan.user, new_user=plan.new_user)
         with CardConnection.open(port) as connection:
             waiting = Waiting(keepalive=progress.press)
             return ready.provisioner(plan).provision(connection, progress.step, waiting)

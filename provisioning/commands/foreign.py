@@ -61,7 +61,7 @@ def foreign(
     wanted = Wanted(serial, CodeKind(digits), user, touch, replace, new_user)
     with station.open() as ready:
         ready.registry.check()  # before anything is written to the device
-        ready.registry.check_user(user)
+        ready.registry.check_user(user, new_user=new_user)
         work = Foreign(ready.custody, ready.registry, ready.journal, ready.server_url)
         with _open(port) as device:
             done = work.provision(device, wanted, lambda: console.print("touch the device now"))

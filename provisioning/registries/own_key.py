@@ -148,6 +148,7 @@ class OwnKeyCustody:
     """Implements custody.interface.Custody. name: what the key is called in containers."""
 
     exports_seeds = True
+    reopens_seeds = True
 
     def __init__(self, custody: SoftwareCustody, key: Secret, name: str) -> None:
         self._custody = custody

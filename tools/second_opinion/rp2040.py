@@ -30,7 +30,7 @@ from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.tools.second_opinion.chip import Segments
 from tallystick.tools.second_opinion.cortex import Cortex
-from tallystick.tools.second_opinion.rp2040_bus import Bus, ChipClock, Lines, Sio
+from tallystick.tools.second_opinion.rp2040_bus import CoreClock, Lines, PeripheralBus, Sio
 
 if TYPE_CHECKING:
     from rp2040py.peripherals.i2c import I2CMode
@@ -100,7 +100,7 @@ class Rp2040:
         board = self.board
         self._core = core = Cortex("cortex-m0", _CLOCK_MHZ * 1e6, _CYCLES_EACH)
         core.nvic.priority_bits = 0xC0
-        mcu: Any = RP2040(ChipClock(core))  # type: ignore[arg-type] # no ticks by hand
+        mcu: Any = RP2040(CoreClock(core))  # type: ignore[arg-type] # no ticks by hand
         self._mcu = mcu
         mcu.core = Lines(core)
         mcu.logger = ConsoleLogger(LogLevel.ERROR)
@@ -117,7 +117,7 @@ class Rp2040:
         self._sio = Sio(mcu)
         core.window(_SIO, 0x1000, self._sio)
         for base, size in _BUSES:
-            core.window(base, size, Bus(mcu, self._sio.forget_pins))
+            core.window(base, size, PeripheralBus(mcu, self._sio.forget_pins))
         _mend_uarts(mcu)
         mcu.uart[board.uart].on_byte = self._serial_out
         self._mend_flash()

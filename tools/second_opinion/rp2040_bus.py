@@ -42,7 +42,7 @@ class _Alarm:
         self._callback()
 
 
-class ChipClock:
+class CoreClock:
     """The core's time, for peripherals."""
 
     def __init__(self, core: Cortex) -> None:
@@ -79,7 +79,7 @@ class Lines:
         """It is reset by the chip."""
 
 
-class Bus:
+class PeripheralBus:
     """Peripherals by their whole address, as that emulator has them."""
 
     def __init__(self, mcu: RP2040, changed: Callable[[], None] = lambda: None) -> None:
@@ -96,7 +96,7 @@ class Bus:
         self._changed()
 
 
-class Sio(Bus):
+class Sio(PeripheralBus):
     """The processor's own block. Its divider is used at each look-up of a name, and is therefore
     played here (RP2040 data sheet, 2.3.1.5): signed and unsigned, rounded towards zero."""
 

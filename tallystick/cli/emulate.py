@@ -153,6 +153,8 @@ def card(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(service, device))
     service.guard(device.power_on)
+    if service.crash.startswith("MicroPython ended"):
+        raise BadInputError(service.crash, todo="Name another MicroPython, or none.")
     if seeded:
         personalise(device)
     if server is not None:

@@ -21,6 +21,7 @@ USER_ROWS = range(0x0C0, 0xF40)  # pages 3 to 60
 _ROW_BITS = 0xFFFFFF
 # Where `emulator/port/rom.py` plays the boot ROM's otp_access: a row, then what it answered.
 OTP_BURN, OTP_ANSWER = 0xE8000000, 0xE8010000
+_ROM_LOOKUP = 0x14  # the boot ROM's word with the address of its look-up function
 _OK, _NOT_PERMITTED, _UNSUPPORTED = 0, -4, -18  # as the boot ROM says
 
 
@@ -59,6 +60,8 @@ class Rp2350(Rp2040):
             return 0 if self.locks.get(row // _PAGE, 0) & 2 else self.rows.get(row, 0)
         if address == OTP_ANSWER:
             return self._answer & 0xFFFFFFFF
+        if address & ~3 == _ROM_LOOKUP:
+            return 0  # emulator/port/rom.py does not ask where it is
         return super().read(address)
 
     def write(self, address: int, value: int) -> None:
@@ -108,6 +111,8 @@ CHIP = replace(
         OTP_BURN + 4 * _ROWS - 1,
         OTP_ANSWER,
         OTP_ANSWER + 3,
+        _ROM_LOOKUP,
+        _ROM_LOOKUP + 3,
     ),
     uf2_family=0xE48BFF57,  # "absolute": written where it says (data sheet, section 5.5.3)
     uf2_padding=0x10FFFF00,  # tools put a block there because of erratum E10

@@ -193,7 +193,7 @@ def test_a_keyboard_sees_where_it_is(open_page):
 
 def test_the_card_stays_in_sight_beside_a_long_drawer(open_page):
     page = open_page(viewport={"width": 1280, "height": 700})
-    page.get_by_role("log").scroll_into_view_if_needed()
+    page.get_by_role("log", name="Events").scroll_into_view_if_needed()
     assert page.evaluate("scrollY") > 100
     button = page.get_by_role("button", name="Card button")
     assert 0 < button.bounding_box()["y"] < 600
@@ -225,7 +225,7 @@ def test_the_drawer_pulls_cuts_and_drains(open_page):
     page.get_by_text("no cell").wait_for()  # the power went as the press was to be committed
     page.get_by_role("button", name="Insert a cell").click()
     page.get_by_text("cell 3.", exact=False).first.wait_for()
-    events = page.get_by_role("log")
+    events = page.get_by_role("log", name="Events")
     assert "cut" in events.inner_text()
     assert page.get_by_role("img", name="Flash map").count() == 1
     assert page.get_by_role("slider").get_attribute("aria-label")
@@ -234,5 +234,5 @@ def test_the_drawer_pulls_cuts_and_drains(open_page):
     page.keyboard.press("ArrowRight")
     page.get_by_text("2% used").wait_for()
     page.get_by_role("button", name="Engineer's drawer", expanded=True).click()
-    page.get_by_role("log").wait_for(state="hidden")
+    page.get_by_role("log", name="Events").wait_for(state="hidden")
     page.get_by_role("button", name="Engineer's drawer", expanded=False).wait_for()

@@ -132,7 +132,8 @@ def test_a_token_that_is_not_used_ends_after_thirty_seconds(rig: Rig, ms: int, a
             management.get_metadata()
 
 
-@pytest.mark.parametrize(("ms", "alive"), [(29_800, True), (30_200, False)])
+# The time begins with the list; the first signature, half a second of work, comes after it.
+@pytest.mark.parametrize(("ms", "alive"), [(29_200, True), (30_200, False)])
 def test_next_assertion_within_thirty_seconds(rig: Rig, ms: int, alive: bool) -> None:
     for user in (b"anna", b"bert", b"carl"):
         rig.register(user)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 import pytest
 
 from tallystick.tools.campaign.card.oracle import CardOracle, codes
@@ -64,7 +66,9 @@ def test_a_server_loses_a_card_that_skips_its_window() -> None:
 
 def test_what_was_under_way_may_have_happened_and_then_stays() -> None:
     one = oracle()
-    one.begin(credential="B", keys="firm1", life_cycle=7)
+    one.begin(keys="firm1")
+    one.begin(life_cycle=7)
+    one.begin(credential="B")
     one.cut()
     one.code(PUBLISHED[0])  # the old seed: so the new one is not there
     with pytest.raises(ViolationError, match="must not be there"):
@@ -75,6 +79,39 @@ def test_what_was_under_way_may_have_happened_and_then_stays() -> None:
     one.life_cycle(7)
     with pytest.raises(ViolationError):
         one.life_cycle(1)
+
+
+def test_what_one_command_changes_goes_together() -> None:
+    for wiped in (False, True):
+        one = oracle()
+        one.begin(credential="", keys="none", life_cycle=0xFF)
+        one.cut()
+        one.credential(not wiped)
+        with pytest.raises(ViolationError):
+            one.life_cycle(1 if wiped else 0xFF)
+        with pytest.raises(ViolationError):
+            one.key_set("transport" if wiped else "none")
+        one.life_cycle(0xFF if wiped else 1)
+
+
+def test_codes_far_from_0_are_told_from_those_near_it() -> None:
+    for first in (62, 253, 65533, 2**32 - 3, 2**64 - 40):
+        one = oracle()
+        one.begin(credential="B", factor=first)
+        one.done(credential="B", factor=first)
+        one.code(_code(SEEDS["B"], first))
+        with pytest.raises(ViolationError, match="shown again"):
+            one.code(_code(SEEDS["B"], first))
+        with pytest.raises(ViolationError, match="shown again"):
+            one.code(_code(SEEDS["B"], 0))
+        one.code(_code(SEEDS["B"], first + 1))
+
+
+def _code(seed: bytes, factor: int) -> str:
+    digest = hmac.digest(seed, factor.to_bytes(8, "big"), "sha1")
+    at = digest[19] & 15
+    number = int.from_bytes(digest[at : at + 4], "big") & 0x7FFFFFFF
+    return f"{number % 10**6:06}"
 
 
 def test_what_was_answered_is_done() -> None:

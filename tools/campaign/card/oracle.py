@@ -42,7 +42,8 @@ class KnownCard:
     credentials: names of seeds that may be in it ("": none). life_cycles, keys: likewise.
     next: first moving factor that was not shown yet, by seed. server: the server's, by seed.
     cuts: power cuts since the last code. together: (what, old, new) of a command that changes
-    several things, whose power went: all of them are done, or none.
+    several things, whose power went: all of them are done, or none. far: it was cut so often
+    without a code in between that another cut may lead out of the server's window.
     """
 
     credentials: tuple[str, ...] = (NOTHING,)
@@ -52,6 +53,7 @@ class KnownCard:
     server: tuple[tuple[str, int], ...] = ()
     cuts: int = 0
     together: tuple[tuple[str, object, object], ...] = ()
+    far: bool = False
 
     def after_cut(self) -> KnownCard:
         return replace(self, cuts=self.cuts + 1)
@@ -166,8 +168,7 @@ class CardOracle:
             )
         accepted = dict(known.server).get(name, 0)
         in_window = accepted <= factor < accepted + LOOK_AHEAD
-        # So many cuts without a code between them may lead out of it.
-        if not in_window and known.cuts < LOOK_AHEAD:
+        if not in_window and not known.far:
             raise ViolationError(
                 "server", f"code {factor} of seed {name} is refused: {accepted} is expected"
             )
@@ -177,6 +178,7 @@ class CardOracle:
             next=_put(known.next, name, factor + 1),
             server=_put(known.server, name, factor + 1),
             cuts=0,
+            far=False,
         )
 
     def credential(self, there: bool) -> None:

@@ -92,7 +92,7 @@ class CardWorkshop:
         if start == "spoiled":
             sector = rig.range.flash.timing.sector
             content = with_spoiled(before.content, _SPOILED, sector)
-            return CardStart(content, replace(before.known, cuts=_JUMP))
+            return CardStart(content, replace(before.known, cuts=_JUMP, far=True))
         rig.use_base(before.content)
         rig.prepare()
         rig.restore(FlashState(), CardOracle(SEEDS, before.known), b"workshop")

@@ -67,6 +67,8 @@ class Journal:
             state = self._newest_in(sector)
             if state is not None:
                 self._held = sector
+                if self._sector == sector and self._next == self._slots:
+                    self._count_first((sector + 1) % self._flash.SECTORS, order)
                 return state
         # The first record of all may have been cut; it is in sector 0. Anything else was a state.
         for sector in range(1, self._flash.SECTORS):
@@ -74,6 +76,13 @@ class Journal:
                 raise DamagedError
         self.skipped = 0
         return None
+
+    def _count_first(self, sector: int, order: "list[int]") -> None:
+        """The only record of the next sector may have rotted so that nothing tells its age."""
+        if sector not in order:
+            self._flash.read(sector * self._flash.SECTOR, self._seen)
+            if self._seen != self._blank:
+                self.skipped += self._was_whole()
 
     def _sectors_by_age(self) -> "list[int]":
         """Sectors with readable sequence numbers, the newest first."""

@@ -15,6 +15,7 @@ from tallystick.tools.campaign.card import scenarios
 from tallystick.tools.campaign.card.workshop import CardWorkshop
 from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.commands import powercut
+from tallystick.tools.campaign.commands.replay import Replay
 from tallystick.tools.campaign.engine.animal import Animal, Patch
 from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan, Progress
 
@@ -146,3 +147,14 @@ def test_a_part_of_the_scenarios_cannot_cut_everything(
 def test_an_unknown_scenario_is_an_error(tmp_path: Path) -> None:
     result = CliRunner().invoke(campaign, ["powercut", "--scenario", "nothing"])
     assert result.exit_code != 0
+
+
+@pytest.mark.parametrize("bits", ["r2.7", "r2.14"])
+def test_a_first_record_whose_age_has_rotted_is_jumped_over(pico: CardWorkshop, bits: str) -> None:
+    """Two bits of it, one in its number: the code before was shown again once."""
+    one = Replay(pico, f"pico/press-at-wrap/1/5{bits}")
+    try:
+        result = one.go()
+    finally:
+        one.close()
+    assert result.kind == "", result.verdict

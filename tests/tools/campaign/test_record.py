@@ -91,8 +91,15 @@ def test_stopped_again_and_again(
     assert file.read_bytes() == whole[1]
 
 
-@pytest.mark.parametrize("left", [0, 1, 2, 3, 4, 5, 30, 70, 95])
-@pytest.mark.parametrize("torn", [b"", b'{"state":"7', b'{"state":"7"}', b"\0\0\0\0"])
+@pytest.mark.parametrize(
+    ("left", "torn"),
+    [
+        *((left, b"") for left in (0, 1, 2, 3, 4, 5, 30, 70, 95)),
+        *((left, b'{"state":"7') for left in (0, 2, 4, 30)),
+        *((left, b'{"state":"7"}') for left in (1, 2, 70)),
+        *((left, b"\0\0\0\0") for left in (0, 3, 30)),
+    ],
+)
 def test_whatever_of_the_record_is_left(
     pico: CardWorkshop,
     tmp_path: Path,
@@ -101,8 +108,6 @@ def test_whatever_of_the_record_is_left(
     torn: bytes,
 ) -> None:
     """Its last line may be written in part."""
-    if torn and left % 2:
-        pytest.skip("every kind of line, and every kind of tear, but not all of both")
     file = tmp_path / "record.jsonl"
     lines = whole[1].splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:left]) + torn)

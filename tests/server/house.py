@@ -52,7 +52,7 @@ class House:
                 connection, firm_id=firm_id, login=name, role=PersonRole.USER, email=None,
                 now=self.clock(),
             )  # fmt: skip
-            passwords.store(connection, number, passwords.hash_new(PASSWORD))
+            passwords.store(connection, number, passwords.hash_new(PASSWORD), now=self.clock())
         self.enrol(name) if enrolled else None
         return self.known(name)
 

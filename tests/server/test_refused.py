@@ -329,15 +329,19 @@ class Staff:
                 self.house.known(person),
             )  # fmt: skip
 
-    def agree(self, number, other="sam"):
+    def agree(self, number, other="sam", person="ann"):
         with self.house.write() as connection:
             together.agree(
-                self.house.state, connection, self.house.firm, self.house.known(other), number
-            )
+                self.house.state, connection, self.house.firm, self.house.known(other), number,
+                helped_id=self.house.known(person).id,
+            )  # fmt: skip
 
     def collect(self, number, asker="sue"):
         with self.house.write() as connection:
-            return together.collect(self.house.state, connection, self.house.known(asker), number)
+            return together.collect(
+                self.house.state, connection, self.house.known(asker), number,
+                helped_id=self.house.known("ann").id,
+            )  # fmt: skip
 
 
 @pytest.fixture
@@ -388,7 +392,7 @@ def test_an_asker_who_may_not_ask_any_more(house, staff, change):
 def test_someone_with_more_rights_needs_an_administrator(house, staff):
     number = staff.ask(person="boss")
     with refused("needs-more-rights"):
-        staff.agree(number)
+        staff.agree(number, person="boss")
 
 
 @pytest.mark.parametrize(
@@ -535,7 +539,9 @@ def test_a_request_for_a_card_gives_no_code_to_recover_with(stock):
     number = ask_hand_over(stock)
     assert isinstance(number, int)
     with stock.write() as connection, refused("no-such-request"):
-        together.collect(stock.state, connection, stock.known("sue"), number)
+        together.collect(
+            stock.state, connection, stock.known("sue"), number, helped_id=stock.known("ann").id
+        )
 
 
 # -- the VPN ---------------------------------------------------------------------------------------

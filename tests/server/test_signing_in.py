@@ -70,7 +70,8 @@ def test_what_changes_while_a_password_is_judged(house, monkeypatch, change):
             house.change(disabled_at=1)
         else:
             with house.write() as connection:
-                passwords.store(connection, person.id, passwords.hash_new("another password!"))
+                other = passwords.hash_new("another password!")
+                passwords.store(connection, person.id, other, house.clock())
         return found
 
     monkeypatch.setattr(passwords, "matches", slowly)
@@ -312,7 +313,7 @@ def test_how_long_a_session_may_rest(house):
     house.clock.now = opened + 299
     session = house.session(token)
     with house.write() as connection:
-        sessions.touch(connection, session.id, house.clock())
+        sessions.touch(connection, session, house.clock())
     house.clock.now = opened + 299 + 299
     assert house.session(token)
     house.clock.now = opened + 299 + 300
@@ -325,7 +326,7 @@ def test_a_session_is_noted_once_a_minute(house, after, seen):
     token = house.sign_in().session
     opened = house.session(token).created_at
     with house.write() as connection:
-        sessions.touch(connection, house.session(token).id, opened + after)
+        sessions.touch(connection, house.session(token), opened + after)
         (one,) = sessions.of_person(connection, person.id, house.clock())
     assert one.seen_at == opened + seen
 

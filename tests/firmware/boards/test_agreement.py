@@ -174,7 +174,7 @@ def test_display_serial_line_and_cell(board, probe):
 
 def test_every_board_is_in_both_places():
     kept = {path.stem for path in (FIRMWARE / "boards").glob("*.py")}
-    assert kept == set(ALL)
+    assert kept - {"once", "rom"} == set(ALL)  # those are of the chip that two boards have
 
 
 def test_time_that_loading_takes_is_not_forgotten(board):

@@ -37,7 +37,7 @@ while True:
 """
 ASKED_FOR = {
     "NAME", "cold", "restart", "sensor_uart", "hid", "wait", "touched", "led", "random", "root",
-    "identity", "records",
+    "identity", "records", "once",
 }  # fmt: skip
 
 

@@ -106,6 +106,7 @@ class TallyServer(ServerLink):
             self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
         except RegistryRefusedError as error:
             error.kept = "Nothing was written to any card."
+            error.todo = f"{error.todo or ''} --new-user makes a name known.".strip()
             raise
 
     def lookup(self, serial: str) -> Registered | None:

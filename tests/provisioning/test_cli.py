@@ -52,14 +52,14 @@ def test_provision(own_station, memory_card):
 
 
 def test_a_user_who_is_not_known(own_station, memory_card):
-    """The card is in service all the same; what to do is said, and --new-user does it."""
+    """Nothing is written to the card; what to do is said, and --new-user does it."""
     with PtyCard(memory_card) as line:
         refused = own_station.fails(
             RegistryRefusedError, "provision", "--port", line.port, "--user", "adaa"
         )
-    assert "There is no such user in this firm." in refused.what
-    assert "assigned to nobody" in refused.kept and "--new-user" in refused.todo
-    assert own_station.card(memory_card.serial).json()["user"] is None
+    assert "There is no user 'adaa' in this firm." in refused.what
+    assert refused.kept == "Nothing was written to any card." and "--new-user" in refused.todo
+    assert own_station.card(memory_card.serial).status_code == 404 and not memory_card.seed
     other = MemoryCard("TS00000002")
     with PtyCard(other) as line:
         value = own_station.ok("provision", "--port", line.port, "--user", "bob", "--new-user")

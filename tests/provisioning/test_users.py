@@ -12,7 +12,7 @@ def test_a_misspelt_user_is_refused_with_the_nearest(own_station, memory_card):
             error = own_station.fails(
                 RefusedError, "provision", "--port", line.port, "--user", typed
             )
-            assert f"no user '{typed}'" in error.what and error.todo == "Did you mean ada?"
+            assert f"no user '{typed}'" in error.what and "Did you mean ada?" in error.todo
             assert error.kept == "Nothing was written to any card."
         assert not memory_card.seed and memory_card.life_cycle == 1
         made = own_station.ok("provision", "--port", line.port, "--user", "ADA")

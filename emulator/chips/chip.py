@@ -53,6 +53,18 @@ class FlashController(Protocol):
     def double_word(self, address: int, data: bytes) -> None: ...
 
 
+@runtime_checkable
+class OneTimeRows(Protocol):
+    """Registers of a chip that has memory whose bits only ever become 1. rows: row → its bits;
+    burns: pulses given; on_burn: told of each pulse before it is given, (row, new bits) → those
+    that it gives; on_change: told when a row has changed."""
+
+    rows: dict[int, int]
+    burns: int
+    on_burn: Callable[[int, int], int] | None
+    on_change: Callable[[], None] | None
+
+
 class Surroundings(NamedTuple):
     """What a chip's registers reach: the flash, its program and erase with their cost in time
     (→ whether they worked), the chip's random numbers, and what it runs from at this moment."""

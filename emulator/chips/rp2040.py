@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallystick.emulator.chips.chip import Chip
+from tallystick.emulator.chips.chip import Chip, Surroundings
 from tallystick.emulator.chips.pins import PinTable
 from tallystick.emulator.chips.rp2040_pins import PINS
 
@@ -59,6 +59,10 @@ class Rp2040:
         return raw << 4 | raw >> 8
 
 
+def _registers(_: Surroundings) -> Rp2040:
+    return Rp2040()
+
+
 def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     """For each of a bus's signals the pins that can be it, a bit each."""
     buses = {
@@ -74,7 +78,7 @@ def _pin_settings(pins: PinTable, names: Mapping[str, int]) -> dict[str, dict[st
 CHIP = Chip(
     name="rp2040",
     clock_hz=125_000_000,
-    registers=lambda _: Rp2040(),
+    registers=_registers,
     pins=PINS,
     pin_settings=_pin_settings,
     modelled=(Rp2040.scratch_address, Rp2040.scratch_address + 0x1F),

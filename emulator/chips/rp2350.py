@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tallystick.emulator.chips import rp2040
+from tallystick.emulator.chips.chip import Surroundings
 from tallystick.emulator.chips.rp2040 import Rp2040
 from tallystick.emulator.chips.rp2350_pins import PINS
 
@@ -91,11 +92,15 @@ class Rp2350(Rp2040):
         return _OK
 
 
+def _registers(chip: Surroundings) -> Rp2350:
+    return Rp2350(random.Random(chip.rng.randbytes(16)))
+
+
 CHIP = replace(
     rp2040.CHIP,
     name="rp2350",
     clock_hz=150_000_000,
-    registers=lambda chip: Rp2350(random.Random(chip.rng.randbytes(16))),
+    registers=_registers,
     port_modules=(*rp2040.CHIP.port_modules, "rom"),
     pins=PINS,
     modelled=(

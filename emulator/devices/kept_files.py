@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.chips.rp2350 import Rp2350
+from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.parts.r503_flash import SensorFlash
 
 
@@ -24,7 +24,7 @@ class KeptFiles:
         self.sensor = keep_sensor(path.with_name(path.name + ".sensor"))
         self._rows = path.with_name(path.name + ".rows")
 
-    def keep_rows(self, chip: Rp2350) -> None:
+    def keep_rows(self, chip: OneTimeRows) -> None:
         """Of this chip. Raises BadInputError when they cannot be read."""
         try:
             text = self._rows.read_text() if self._rows.is_file() else "{}"

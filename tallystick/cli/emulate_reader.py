@@ -68,7 +68,7 @@ def reader(
     With --usb and a COMMAND (after --), the command finds the reader as /dev/hidraw0, through
     umockdev. With --usb alone, every program of this computer does, through /dev/uhid.
     """
-    from tallystick.emulator.chips.rp2350 import Rp2350
+    from tallystick.emulator.chips.chip import OneTimeRows
     from tallystick.emulator.devices.hand import Hand
     from tallystick.emulator.devices.kept_files import KeptFiles
     from tallystick.emulator.devices.reader import Reader
@@ -90,7 +90,7 @@ def reader(
     device = Reader(
         booted, identity=who.encode(), seed=seed, kept_in=kept.descriptor if kept else None
     )
-    if kept is not None and isinstance(device.mcu.registers, Rp2350):
+    if kept is not None and isinstance(device.mcu.registers, OneTimeRows):
         kept.keep_rows(device.mcu.registers)
     device.mcu.on_print = _print
     sensor = R503(device.clock, seed=seed, flash=kept.sensor if kept else None)

@@ -13,7 +13,8 @@ from tests.house import sources
 
 # A chip, a board, a maker's family; `rp2` and `stm` are what MicroPython calls its ports' modules.
 _NAMES = re.compile(
-    r"rp2040|rp2350|stm32|stm_|_stm|\bstm\b|\brp2\b|nucleo|\bpico|_pico|raspberry", re.IGNORECASE
+    r"rp2040|rp2350|stm32|stm_|_stm(?!t)|\bstm\b|\brp2\b|nucleo|\bpico|_pico|raspberry",
+    re.IGNORECASE,
 )
 PLACES = ("emulator/chips/", "emulator/boards/")
 EXCEPTIONS = {

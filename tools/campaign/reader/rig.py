@@ -16,7 +16,7 @@ from fido2.hid import CtapHidDevice
 
 from tallystick import faults
 from tallystick.common.reader_identity import ReaderIdentity
-from tallystick.emulator.chips.rp2350 import Rp2350
+from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
@@ -127,7 +127,7 @@ class ReaderRig:
         reader.clock.now = 0
         reader.trace.events.clear()
         self.range.load(state)
-        if isinstance(reader.mcu.registers, Rp2350):
+        if isinstance(reader.mcu.registers, OneTimeRows):
             # Where nothing is burnt the firmware burns what its state says, so that a state tells
             # all. Old copies are another campaign's.
             reader.mcu.registers.rows = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from fido2 import cbor
 
-from tallystick.emulator.chips.rp2350 import Rp2350
+from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.nor_flash import PowerLostError
 from tallystick.tools.campaign.ctap.basics import CLIENT_PIN, PIN
@@ -68,7 +68,7 @@ class Thief:
     def __post_init__(self) -> None:
         self.world = CtapWorld(self.image, self.seed)
         registers = self.world.reader.mcu.registers
-        assert isinstance(registers, Rp2350)
+        assert isinstance(registers, OneTimeRows)
         self._chip = registers
         self._pulses: int | None = None  # until power goes
         registers.on_burn = self._burn

@@ -26,7 +26,7 @@ table { border-collapse:collapse; width:100%; } th, td { text-align:left; vertic
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReportEntry:
     """An entry of the station's audit log. at: seconds since 1970."""
 
     at: float
@@ -37,34 +37,36 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Report:
+class BatchReport:
     """title: what it is of. runs: of cards, by batch and serial number. entries: oldest first."""
 
     title: str
     runs: list[CardRecord]
-    entries: list[Entry]
+    entries: list[ReportEntry]
 
     def count(self, *states: CardState) -> int:
         return sum(run.state in states for run in self.runs)
 
 
-def of_batch(journal: StationJournal, name: str) -> Report:
+def of_batch(journal: StationJournal, name: str) -> BatchReport:
     runs = journal.batch(name)
     serials = {run.serial for run in runs}
-    return Report(f"Batch {name}", runs, [one for one in _log(journal) if one.subject in serials])
+    return BatchReport(
+        f"Batch {name}", runs, [one for one in _log(journal) if one.subject in serials]
+    )
 
 
-def of_time(journal: StationJournal, since: float, until: float) -> Report:
+def of_time(journal: StationJournal, since: float, until: float) -> BatchReport:
     """since, until: seconds since 1970; the second is not in it."""
     runs = [run for run in journal.runs() if since <= run.changed_at < until]
     entries = [one for one in _log(journal) if since <= one.at < until]
-    return Report(f"{when(since)} to {when(until)}", runs, entries)
+    return BatchReport(f"{when(since)} to {when(until)}", runs, entries)
 
 
-def _log(journal: StationJournal) -> list[Entry]:
+def _log(journal: StationJournal) -> list[ReportEntry]:
     found = [json.loads(line) for line in journal.audit_log()]
     return [
-        Entry(float(one["at"]), one["who"], one["act"], one["subject"], one["detail"])
+        ReportEntry(float(one["at"]), one["who"], one["act"], one["subject"], one["detail"])
         for one in found
     ]
 
@@ -74,7 +76,7 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
 
 
-def as_csv(report: Report) -> str:
+def as_csv(report: BatchReport) -> str:
     """The entries; ISO 8601 times. A cell that a spreadsheet would take for a formula is quoted."""
     output = io.StringIO()
     writer = csv.writer(output)
@@ -89,7 +91,7 @@ def _plain(cell: str) -> str:
     return f"'{cell}" if cell[:1] in "=+-@\t\r" else cell
 
 
-def as_html(report: Report) -> str:
+def as_html(report: BatchReport) -> str:
     done, failed = report.count(*FINISHED), report.count(CardState.FAILED)
     under_way = len(report.runs) - done - failed
     acts = Counter((one.who, one.act) for one in report.entries)

@@ -35,9 +35,10 @@ from tallystick.emulator.interpreter.link import (
     Message,
     Op,
 )
-from tallystick.emulator.parts.nor_flash import NorFlash, PowerLostError
+from tallystick.emulator.parts.nor_flash import NorFlash
 from tallystick.emulator.parts.uart import Uart
 from tallystick.emulator.parts.usb import UsbDevice
+from tallystick.faults.flash import PowerLostError
 
 if TYPE_CHECKING:
     from tallystick.emulator.parts.supply import Supply

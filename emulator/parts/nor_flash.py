@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Literal
 
 from tallystick.emulator.parts.flash_memory import FlashMemory, FlashPool, Pages
+from tallystick.faults.flash import PowerLostError
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,6 @@ class Failure:
 
 
 FaultPlan = Callable[[FlashOperation], Cut | Failure | None]
-
-
-class PowerLostError(Exception):
-    """Raised inside a flash operation at which the power goes."""
 
 
 @dataclass

@@ -23,7 +23,7 @@ STATES = (2880, 85)
 _SPARE = const(3135)  # a row that no number has
 
 
-class Meter:
+class BurntMeter:
     """place: TRIES or STATES. once: the rows."""
 
     def __init__(self, once: "Once", place: "tuple[int, int]") -> None:

@@ -20,7 +20,7 @@ from lib import ctap, hmac
 from lib.journal import DamagedError
 from lib.records import Records
 from reader import meter, seal
-from reader.meter import Meter
+from reader.meter import BurntMeter
 from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
@@ -80,8 +80,8 @@ class Store:
         self._root = root
         self._seal = seal.Seal(root, urandom)
         self._records = Records(flash)
-        self._tries = Meter(once, meter.TRIES)
-        self._epochs = Meter(once, meter.STATES)
+        self._tries = BurntMeter(once, meter.TRIES)
+        self._epochs = BurntMeter(once, meter.STATES)
         self._ready = False
         if anew:
             self._begin_anew()

@@ -28,7 +28,7 @@ from tallystick.provisioning.desk import operator
 from tallystick.provisioning.desk.client import (
     Desk,
     DeskCard,
-    Event,
+    HistoryEvent,
     Where,
     check_code,
     check_reason,
@@ -194,7 +194,7 @@ def card(*, serial: str | None, operator_file: Path, as_json: bool) -> None:
     _print_events(events, terms)
 
 
-def _print_events(events: Sequence[Event], terms: Terms) -> None:
+def _print_events(events: Sequence[HistoryEvent], terms: Terms) -> None:
     if not events:
         return
     table = Table("when", "who", "card", "what", box=None, pad_edge=False)

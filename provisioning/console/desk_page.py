@@ -17,7 +17,7 @@ from tallystick.provisioning.console.shell import Page, TableCell, button, headi
 from tallystick.provisioning.desk.client import (
     Desk,
     DeskCard,
-    Event,
+    HistoryEvent,
     Operator,
     Person,
     PersonFile,
@@ -206,7 +206,7 @@ class DeskPage:
                 return
             self._card(desk, card, events or [])
 
-    def _card(self, desk: Desk, card: DeskCard, events: Sequence[Event]) -> None:
+    def _card(self, desk: Desk, card: DeskCard, events: Sequence[HistoryEvent]) -> None:
         words, kind = CHIPS[card.where]
         ui.html(
             f'<div class="card-head"><span class="mono">{escape(card.serial)}</span>'
@@ -251,7 +251,7 @@ class DeskPage:
                 ui.label("No card now. To lend one, scan a card of the pool.")
             self._events(file.events, "All cards so far", card=True)
 
-    def _events(self, events: Sequence[Event], title: str, *, card: bool) -> None:
+    def _events(self, events: Sequence[HistoryEvent], title: str, *, card: bool) -> None:
         if not events:
             return
         assert self._terms is not None

@@ -81,7 +81,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Event:
+class HistoryEvent:
     """An act on a card, from the server's audit log. at: seconds since 1970."""
 
     at: int
@@ -97,7 +97,7 @@ class PersonFile:
 
     person: Person
     cards: list[DeskCard]
-    events: list[Event]
+    events: list[HistoryEvent]
 
 
 class Desk(ServerLink):
@@ -186,7 +186,7 @@ class Desk(ServerLink):
         cards = [_card(card) for card in body.get("cards", ())]
         return PersonFile(_person(body), cards, _events(body))
 
-    def history(self, serial: str) -> list[Event]:
+    def history(self, serial: str) -> list[HistoryEvent]:
         """Of a card; newest first."""
         path = f"{_path(serial)}/history"
         return _events(self._call("GET", path, doing=f"show the history of card {serial}"))
@@ -321,10 +321,10 @@ def _person(body: dict[str, Any]) -> Person:
         raise OutcomeUnknownError("The server's answer about a person is malformed.") from None
 
 
-def _events(body: dict[str, Any]) -> list[Event]:
+def _events(body: dict[str, Any]) -> list[HistoryEvent]:
     try:
         return [
-            Event(
+            HistoryEvent(
                 int(one["at"]), str(one["actor"]), str(one["act"]), str(one["card"]),
                 dict(one["detail"]),
             )

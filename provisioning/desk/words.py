@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.common.moments import how_long
-from tallystick.provisioning.desk.client import Event
+from tallystick.provisioning.desk.client import HistoryEvent
 from tallystick.provisioning.desk.terms import Terms
 
 _WORDS = {
@@ -24,13 +24,13 @@ _WORDS = {
 }
 
 
-def sentence(event: Event, terms: Terms) -> str:
+def sentence(event: HistoryEvent, terms: Terms) -> str:
     """What happened, to whom, until when, and what was odd about it."""
     detail = {key: str(value) for key, value in event.detail.items()}
     if (until := event.detail.get("until")) is not None:
         detail["until"] = terms.words(int(until))
     words = _WORDS.get(event.act, event.act.removeprefix("card-").replace("-", " "))
-    said = words.format_map(_Known(detail))
+    said = words.format_map(_KnownWord(detail))
     odd = []
     if late := int(event.detail.get("overdue_s", 0)):
         odd.append(f"{how_long(late)} late")
@@ -48,7 +48,7 @@ def presses(count: int) -> str:
     return f"{count} press{'' if count == 1 else 'es'} had not come to the server"
 
 
-class _Known(dict[str, str]):
+class _KnownWord(dict[str, str]):
     """A log of an older server says less."""
 
     def __missing__(self, key: str) -> str:

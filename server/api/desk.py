@@ -213,7 +213,7 @@ def person_history(
     )
 
 
-def _entry(one: history.Entry) -> HistoryEntry:
+def _entry(one: history.CardEvent) -> HistoryEntry:
     return HistoryEntry(at=one.at, actor=one.actor, act=one.act, card=one.card, detail=one.detail)
 
 

@@ -20,7 +20,7 @@ PUBLIC = frozenset(
 
 
 @dataclass(frozen=True)
-class Entry:
+class CardEvent:
     """at: seconds since 1970. actor: a name, where one is known. act: as in the audit log."""
 
     at: int
@@ -30,12 +30,12 @@ class Entry:
     detail: dict[str, str | int]
 
 
-def of_card(connection: Connection, firm_id: int, serial: str) -> list[Entry]:
+def of_card(connection: Connection, firm_id: int, serial: str) -> list[CardEvent]:
     """Newest first."""
     return _entries(connection, firm_id, AuditEntry.subject == serial)
 
 
-def of_person(connection: Connection, firm_id: int, login: str) -> list[Entry]:
+def of_person(connection: Connection, firm_id: int, login: str) -> list[CardEvent]:
     """Cards that came to somebody, or went; newest first."""
     name = json.dumps(login, ensure_ascii=False)
     name = name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
@@ -45,7 +45,7 @@ def of_person(connection: Connection, firm_id: int, login: str) -> list[Entry]:
     )
 
 
-def _entries(connection: Connection, firm_id: int, condition: object) -> list[Entry]:
+def _entries(connection: Connection, firm_id: int, condition: object) -> list[CardEvent]:
     query = (
         select(
             AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject,
@@ -65,11 +65,11 @@ def _entries(connection: Connection, firm_id: int, condition: object) -> list[En
     return [_entry(row, names) for row in rows]
 
 
-def _entry(row: AnyRow, names: dict[str, str]) -> Entry:
+def _entry(row: AnyRow, names: dict[str, str]) -> CardEvent:
     detail = json.loads(row.detail) if row.detail else {}
     kept = {key: value for key, value in detail.items() if key in PUBLIC}
     actor = names.get(row.actor, row.actor)
-    return Entry(row.at_ms // 1000, actor, row.action, row.subject, kept)
+    return CardEvent(row.at_ms // 1000, actor, row.action, row.subject, kept)
 
 
 def _names(connection: Connection, firm_id: int, actors: Iterable[str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from tallystick.emulator.parts.nor_flash import (
     FlashTiming,
     NorFlash,
     Phase,
-    PowerLostError,
 )
+from tallystick.faults.flash import PowerLostError
 
 UNIT, SECTOR, SIZE = 16, 256, 1024
 

@@ -56,12 +56,12 @@ def test_it_counts_to_its_end_and_says_so(meter: Any, place: str) -> None:
     for word in range(where[1]):
         for copy in range(3):
             rows.rows[where[0] + 3 * word + copy] = 0xFFFFFF if word < where[1] - 1 else 0
-    counter = meter.Meter(rows, where)
+    counter = meter.BurntMeter(rows, where)
     assert counter.value == most - 24
     for n in range(24):
         assert not counter.ended
         counter.grow()
-        assert meter.Meter(rows, where).value == counter.value == most - 23 + n
+        assert meter.BurntMeter(rows, where).value == counter.value == most - 23 + n
     assert counter.ended
     with pytest.raises(OSError, match="5"):
         counter.grow()
@@ -74,12 +74,12 @@ def test_the_two_do_not_meet(meter: Any) -> None:
 
 def test_right_and_wrong_give_as_many_pulses(meter: Any) -> None:
     rows = Rows()
-    counter = meter.Meter(rows, meter.TRIES)
+    counter = meter.BurntMeter(rows, meter.TRIES)
     for _ in range(30):
         before = rows.pulses
         counter.look_busy()
         assert rows.pulses - before == 3
-        assert meter.Meter(rows, meter.TRIES).value == counter.value
+        assert meter.BurntMeter(rows, meter.TRIES).value == counter.value
         before = rows.pulses
         counter.grow()
         assert rows.pulses - before == 3
@@ -87,11 +87,11 @@ def test_right_and_wrong_give_as_many_pulses(meter: Any) -> None:
 
 def test_a_locked_page_is_an_error_and_no_count(meter: Any) -> None:
     rows = Rows()
-    counter = meter.Meter(rows, meter.TRIES)
+    counter = meter.BurntMeter(rows, meter.TRIES)
     rows.locked = True
     with pytest.raises(OSError, match="5"):
         counter.grow()
-    assert meter.Meter(rows, meter.TRIES).value == 0
+    assert meter.BurntMeter(rows, meter.TRIES).value == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -107,7 +107,7 @@ def test_it_only_grows_whatever_bit_is_dead_and_wherever_power_goes(
     rows.dead = dead
     value = 0
     for cut in cuts:
-        counter = meter.Meter(rows, meter.TRIES)
+        counter = meter.BurntMeter(rows, meter.TRIES)
         assert counter.value >= value
         value = counter.value
         rows.last = cut
@@ -115,8 +115,8 @@ def test_it_only_grows_whatever_bit_is_dead_and_wherever_power_goes(
             counter.grow()
         except KeyboardInterrupt:
             rows.last = None
-            assert meter.Meter(rows, meter.TRIES).value >= value
+            assert meter.BurntMeter(rows, meter.TRIES).value >= value
         else:
             rows.last = None
-            value = meter.Meter(rows, meter.TRIES).value
+            value = meter.BurntMeter(rows, meter.TRIES).value
             assert value == counter.value > 0

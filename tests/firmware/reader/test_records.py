@@ -21,8 +21,8 @@ from tallystick.emulator.parts.nor_flash import (
     FlashTiming,
     NorFlash,
     Phase,
-    PowerLostError,
 )
+from tallystick.faults.flash import PowerLostError
 
 SECTOR, SECTORS = 4096, 12
 TIMING = FlashTiming(

@@ -16,9 +16,9 @@ from tallystick.tools.campaign.proof.journal import (
     BLANK,
     HOLDS,
     IN_HAND,
+    JournalRecord,
     JournalState,
     JournalWorld,
-    Record,
     Slot,
     Spoiled,
     Wavering,
@@ -81,13 +81,19 @@ class From(JournalWorld):
 
 
 def _torn(sequence: int) -> Wavering:
-    return Wavering(frozenset({Record(sequence, IN_HAND)}) | spoiled(sequence, counts=False))
+    return Wavering(frozenset({JournalRecord(sequence, IN_HAND)}) | spoiled(sequence, counts=False))
 
 
 SPOILED = Spoiled("check", 3)
 FOUND: list[tuple[Animal, list[Slot]]] = [
-    (TORN_IS_NEWER, [_torn(7), _torn(8), BLANK, BLANK, Record(3, HOLDS), Record(4, HOLDS)]),
-    (HOLDING_ERASED, [Record(1, HOLDS), Record(2, HOLDS), SPOILED, SPOILED, SPOILED, SPOILED]),
+    (
+        TORN_IS_NEWER,
+        [_torn(7), _torn(8), BLANK, BLANK, JournalRecord(3, HOLDS), JournalRecord(4, HOLDS)],
+    ),
+    (
+        HOLDING_ERASED,
+        [JournalRecord(1, HOLDS), JournalRecord(2, HOLDS), SPOILED, SPOILED, SPOILED, SPOILED],
+    ),
 ]
 
 

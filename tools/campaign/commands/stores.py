@@ -29,7 +29,7 @@ CLAIMED = {
 
 
 @dataclass
-class Line:
+class StoreLine:
     """A kind of fault. put: so many of it; held: at so many the claims held. example: a line that
     replays one."""
 
@@ -47,7 +47,7 @@ class Stores:
     store: str
     seed: int
     second: int
-    lines: list[Line] = field(default_factory=list)
+    lines: list[StoreLine] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
@@ -74,7 +74,7 @@ def stores(*, seed: int, second: int, only: str | None, as_json: bool) -> None:
         if one.broken:
             result.broken.append(one.line)
     result.lines = [
-        Line(kind, sentence, put[kind], held[kind], first.get(kind, ""))
+        StoreLine(kind, sentence, put[kind], held[kind], first.get(kind, ""))
         for kind, sentence in CLAIMED.items()
     ]
     if as_json:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tallystick import faults
 from tallystick.tools.campaign.engine.explore import Explored, Violation, record
 from tallystick.tools.campaign.engine.line import Line, split
-from tallystick.tools.campaign.engine.record import Kept, Record, Row
+from tallystick.tools.campaign.engine.record import CampaignRecord, Kept, Row
 from tallystick.tools.campaign.engine.subject import Node, Scenario, Subject, ViolationError
 from tallystick.tools.campaign.engine.workers import Here, Pool, Task, Workers
 
@@ -88,7 +88,7 @@ class Campaign:
     ) -> None:
         self.plan = plan
         self.subject = subject
-        self._record = Record(record_file, self._key()) if record_file is not None else None
+        self._record = CampaignRecord(record_file, self._key()) if record_file is not None else None
         self._seen: set[bytes] = set()
         self._queue: deque[_Waiting] = deque()
         self._roots: dict[str, int] = {}  # scenario → states of its first cuts

@@ -28,7 +28,7 @@ class Kept:
     states: list[Row]
 
 
-class Record:
+class CampaignRecord:
     """The record in `file`. `key`: what it is of; one of something else is not gone on with."""
 
     def __init__(self, file: Path, key: Row) -> None:

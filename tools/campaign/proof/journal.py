@@ -3,7 +3,7 @@
 A slot is a symbol, and its bytes are made of it when the journal reads it:
 
     Blank       as erased
-    Record      whole, or with one bit flipped: in its head or behind it
+    JournalRecord      whole, or with one bit flipped: in its head or behind it
     Spoiled     what is no record any more, in every kind that the journal tells apart
     Wavering    one of several of these, another at every power-up
 
@@ -33,7 +33,7 @@ HOLDS, IN_HAND, OLD = 1, 2, 3  # what a state is
 
 
 @dataclass(frozen=True, order=True)
-class Record:
+class JournalRecord:
     """state: one of the three. flipped: "", "head", "body"."""
 
     sequence: int
@@ -55,7 +55,7 @@ class Blank:
     pass
 
 
-Read = Record | Spoiled | Blank
+Read = JournalRecord | Spoiled | Blank
 BLANK = Blank()
 
 
@@ -77,7 +77,7 @@ def content(read: Read) -> bytes:
     """The first bytes of a slot that reads so."""
     if isinstance(read, Blank):
         return b"\xff" * _SIZE
-    if isinstance(read, Record):
+    if isinstance(read, JournalRecord):
         record = bytearray(_record(read.sequence, bytes([read.state]) * PAYLOAD))
         if read.flipped:
             record[1 if read.flipped == "head" else _HEAD + 1] ^= 4
@@ -114,7 +114,7 @@ def reads(slot: Slot) -> frozenset[Read]:
     return slot.reads if isinstance(slot, Wavering) else frozenset({slot})
 
 
-def torn_program(slot: Slot, record: Record, way: str, counts: bool) -> Slot:
+def torn_program(slot: Slot, record: JournalRecord, way: str, counts: bool) -> Slot:
     """`way`: cut "early", it may read as before for ever; "late", as whole."""
     if way == "early":
         return Wavering(reads(slot) | spoiled(record.sequence, counts))
@@ -151,7 +151,7 @@ class JournalState:
     worn: int = -1
 
 
-class _Flash:
+class _FewSectors:
     """What the journal is given. Changes of `slots` are there when the power is gone."""
 
     UNIT = 8
@@ -184,7 +184,7 @@ class _Flash:
 
     def program(self, address: int, data: bytearray) -> None:
         number = address // SLOT
-        record = Record(int.from_bytes(data[:4], "little"), data[_HEAD])
+        record = JournalRecord(int.from_bytes(data[:4], "little"), data[_HEAD])
         before = self._read(number)
         torn = {
             way: [torn_program(self.slots[number], record, way, self._counts)]
@@ -285,7 +285,7 @@ class JournalWorld:
         """From a power-up on. What a cut leaves is there before it is known whether all goes well.
         What a cut before an operation leaves needs not be looked at: one in it may leave the same.
         """
-        flash = _Flash(self, state, choices)
+        flash = _FewSectors(self, state, choices)
         left: list[tuple[str, JournalState]] = []
         now = state
 
@@ -357,7 +357,9 @@ class JournalWorld:
         except OSError:
             raise BrokenError("no slot takes a record") from None
 
-    def _work(self, journal: Any, flash: _Flash, state: JournalState, choices: Choices) -> None:
+    def _work(
+        self, journal: Any, flash: _FewSectors, state: JournalState, choices: Choices
+    ) -> None:
         """What is done once it is solid."""
         ways = ["appends"]
         if self._replaces and flash.worn < 0:
@@ -368,7 +370,7 @@ class JournalWorld:
         else:
             self._append(journal, IN_HAND)
 
-    def _replace(self, journal: Any, flash: _Flash) -> None:
+    def _replace(self, journal: Any, flash: _FewSectors) -> None:
         try:
             journal.replace(bytes([IN_HAND]) * PAYLOAD)
         except OSError:
@@ -376,7 +378,7 @@ class JournalWorld:
         if flash.worn >= 0:
             return
         for slot in flash.slots:
-            if any(isinstance(one, Record) and one.state != IN_HAND for one in reads(slot)):
+            if any(isinstance(one, JournalRecord) and one.state != IN_HAND for one in reads(slot)):
                 raise BrokenError("what was replaced is still in flash")
 
     def _rotten(self, state: JournalState) -> Iterator[JournalState]:
@@ -385,13 +387,13 @@ class JournalWorld:
         whole = [
             (slot.sequence, number)
             for number, slot in enumerate(state.slots)
-            if isinstance(slot, Record)
+            if isinstance(slot, JournalRecord)
         ]
         if not whole or not self._rots:
             return
         number = max(whole)[1]
         slot = state.slots[number]
-        assert isinstance(slot, Record)
+        assert isinstance(slot, JournalRecord)
         for flipped in ("head", "body") if not slot.flipped else ():
             slots = list(state.slots)
             slots[number] = replace(slot, flipped=flipped)
@@ -402,17 +404,17 @@ def _wider(slot: Slot, following: int) -> Iterator[Slot]:
     """Slots that may read as this one does, and otherwise too. following: the next number."""
     if isinstance(slot, Blank):
         yield Wavering(frozenset({BLANK}) | spoiled(following, counts=False))
-    elif isinstance(slot, Record):
+    elif isinstance(slot, JournalRecord):
         yield Wavering(frozenset({slot}) | spoiled(slot.sequence, counts=False))
     elif isinstance(slot, Wavering) and BLANK not in slot.reads:
         yield Wavering(slot.reads | {BLANK})
 
 
-def _settled(state: JournalState, flash: _Flash, now: int) -> JournalState:
+def _settled(state: JournalState, flash: _FewSectors, now: int) -> JournalState:
     """From now on this state holds; every other is old."""
 
     def known(read: Read) -> Read:
-        if not isinstance(read, Record):
+        if not isinstance(read, JournalRecord):
             return read
         return replace(read, state=HOLDS if read.state == now else OLD)
 
@@ -425,13 +427,15 @@ def _outdated(state: JournalState) -> JournalState:
     """What is before the newest solid record of the state that holds must never come back, whatever
     it is: it counts as old."""
     solid = [
-        slot.sequence for slot in state.slots if isinstance(slot, Record) and slot.state == HOLDS
+        slot.sequence
+        for slot in state.slots
+        if isinstance(slot, JournalRecord) and slot.state == HOLDS
     ]
     newest = max(solid, default=0)
 
     def older(read: Read) -> Read:
-        if isinstance(read, Record) and read.sequence < newest:
-            return Record(read.sequence, OLD, read.flipped)
+        if isinstance(read, JournalRecord) and read.sequence < newest:
+            return JournalRecord(read.sequence, OLD, read.flipped)
         return read
 
     return replace(state, slots=_each(state.slots, older))

@@ -59,7 +59,7 @@ class World(Protocol[S]):
 
 
 @dataclass
-class Found(Generic[S]):
+class SearchFinding(Generic[S]):
     """closed: no new state appeared: what was visited is all there is. states: visited; covered:
     not visited for a wider one. runs: from a power-up on, each with other answers. way: to the
     first violation, a line for each power-up; empty: none.
@@ -78,10 +78,10 @@ def visit(
     world: World[S],
     limit: int | None = None,
     tell: Callable[[int, int], None] = lambda done, waiting: None,
-) -> Found[S]:
+) -> SearchFinding[S]:
     """`limit`: states to visit at most. `tell`: where it stands. Wide states come first: they cover
     others."""
-    found: Found[S] = Found()
+    found: SearchFinding[S] = SearchFinding()
     came: dict[S, tuple[S | None, tuple[str, ...]]] = {}
     queue: list[tuple[int, int, S]] = []
     for start in world.starts():
@@ -107,7 +107,7 @@ def visit(
 def _visit(
     world: World[S],
     state: S,
-    found: Found[S],
+    found: SearchFinding[S],
     came: dict[S, tuple[S | None, tuple[str, ...]]],
     queue: list[tuple[int, int, S]],
 ) -> str:

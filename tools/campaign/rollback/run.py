@@ -28,7 +28,7 @@ _WISHES: tuple[Wish, ...] = ((6, 14, 0, 2, 2, 1), (6, 0, 12, 3, 1, 1), (8, 6, 5,
 
 
 @dataclass(frozen=True)
-class Found:
+class Sight:
     """A violation, and the deeds that led to it."""
 
     seed: int
@@ -45,7 +45,7 @@ class RollbackTally:
     wrong_fingers: int = 0
     thieves: int = 0
     violations: int = 0
-    found: list[Found] = field(default_factory=list)
+    found: list[Sight] = field(default_factory=list)
 
     def add(self, other: RollbackTally) -> None:
         for name in ("write_backs", "cuts", "wrong_pins", "wrong_fingers", "thieves", "violations"):
@@ -69,7 +69,7 @@ def rob(thief: Thief, seed: int, tally: RollbackTally, length: int = LENGTH) -> 
     except ViolationError as error:
         tally.violations += 1
         if len(tally.found) < _KEPT:
-            tally.found.append(Found(seed, tuple(deeds), error.kind, str(error)))
+            tally.found.append(Sight(seed, tuple(deeds), error.kind, str(error)))
     tally.cuts += thief.gained.cuts
     tally.wrong_pins += thief.gained.wrong_pins
     tally.wrong_fingers += thief.gained.wrong_fingers

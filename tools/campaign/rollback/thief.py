@@ -17,7 +17,7 @@ from fido2 import cbor
 
 from tallystick.emulator.chips.chip import OneTimeRows
 from tallystick.emulator.devices.image import Image
-from tallystick.emulator.parts.nor_flash import PowerLostError
+from tallystick.faults.flash import PowerLostError
 from tallystick.tools.campaign.ctap.basics import CLIENT_PIN, PIN
 from tallystick.tools.campaign.ctap.channels import PLATFORM_KEY, Answer, Shared
 from tallystick.tools.campaign.ctap.fingers import enrol, next_sample, remove_finger

@@ -10,7 +10,8 @@ from functools import partial
 from tallystick.emulator.boards.board import Board
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.clock import Clock
-from tallystick.emulator.parts.nor_flash import FaultPlan, NorFlash, PowerLostError
+from tallystick.emulator.parts.nor_flash import FaultPlan, NorFlash
+from tallystick.faults.flash import PowerLostError
 from tallystick.tools.second_opinion.cortex import Cortex
 from tallystick.tools.second_opinion.rp2350.chip import FLASH, Rp2350
 from tallystick.tools.second_opinion.rp2350.otp import Otp

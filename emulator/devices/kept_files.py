@@ -27,7 +27,7 @@ class KeptFiles:
     def keep_rows(self, chip: OneTimeRows) -> None:
         """Of this chip. Raises BadInputError when they cannot be read."""
         try:
-            text = self._rows.read_text() if self._rows.is_file() else "{}"
+            text = self._rows.read_text(encoding="utf-8") if self._rows.is_file() else "{}"
             chip.rows = {int(row): int(bits) for row, bits in json.loads(text).items()}
         except (OSError, ValueError, AttributeError) as error:
             raise BadInputError(
@@ -38,7 +38,7 @@ class KeptFiles:
 
         def keep() -> None:
             part = self._rows.with_name(self._rows.name + ".part")
-            part.write_text(json.dumps(chip.rows))
+            part.write_text(json.dumps(chip.rows), encoding="utf-8")
             part.replace(self._rows)
 
         chip.on_change = keep

@@ -32,7 +32,7 @@ def modules() -> set[str]:
     """Of the checkout, as they are imported."""
     own = [
         path
-        for room in ("cli", "common", "testing")
+        for room in ("cli", "common", "faults", "testing")
         for path in (ROOT / "tallystick" / room).rglob("*.py")
     ]
     found = {str(path.relative_to(ROOT)) for path in own} | {"tallystick/__init__.py"}

@@ -60,6 +60,7 @@ class CoreClock:
         return _Alarm(self._core, callback)
 
     def tick(self, delta_nanos: float) -> None:
+        """delta_nanos: ns, that the core waits for a bus."""
         self._core.stall(delta_nanos)
 
 

@@ -17,7 +17,13 @@ from tallystick.tools.campaign.proof.search import visit
 
 
 @click.command()
-@click.option("--sectors", default=3, show_default=True, type=click.IntRange(2, 4))
+@click.option(
+    "--sectors",
+    default=3,
+    show_default=True,
+    type=click.IntRange(2, 4),
+    help="Erase sectors of the journal.",
+)
 @click.option(
     "--slots", default=2, show_default=True, type=click.IntRange(2, 6), help="Of a sector."
 )

@@ -10,7 +10,7 @@ A slot is a symbol, and its bytes are made of it when the journal reads it:
 That is more than any fault leaves: a program that is cut leaves a slot that may read as blank, as
 whole, or as spoiled in every way, anew at each start; so does an erase that is cut for every slot
 of its sector. Sequence numbers are told by their differences, states by whether they are the one
-that holds, the one in hand, or older. docs/findings/fixed-point.md has the assumptions.
+that holds, the one in hand, or older. docs/findings/powercuts.md has the assumptions.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ class Desk(ServerLink):
         return Operator(str(who.get("id")), str(who.get("name")), role)
 
     def terms(self) -> Terms:
-        """The firm's, at this moment."""
+        """The firm's, at this moment. Raises UnreachableError, and RegistryRefusedError for an
+        answer that is not understood."""
         asked = time.time()
         body = self._call("GET", "/v1/desk", doing="tell the terms of loans")
         try:

@@ -114,7 +114,7 @@ class PrivacyIdea:
         self._call("DELETE", f"/token/{serial}")
 
     def assign(self, serial: str, user: str, *, new_user: bool = False) -> Registered:
-        """privacyIDEA has its users from elsewhere: it makes none."""
+        """privacyIDEA has its users from elsewhere: it makes none. Raises RegistryRefusedError."""
         if new_user:
             raise RegistryRefusedError(
                 "privacyIDEA makes no users: it reads them from its resolvers.",

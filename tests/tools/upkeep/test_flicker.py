@@ -59,6 +59,8 @@ class Project:
         command = ["bash", str(self.folder / ".ci" / "run")]
         # Plugins that are not needed take most of a short run's time.
         env = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+        for of_the_outer_make in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):
+            env.pop(of_the_outer_make, None)  # it would have this one tell where it works
         return subprocess.run(
             command, env=env, capture_output=True, text=True, timeout=120, check=False
         )

@@ -352,7 +352,7 @@ class Mcu:
         """Runs until the firmware waits (or has no process), without letting time pass in waits;
         for `_BUSY_US` at most."""
         limit = self.clock.now + _BUSY_US
-        while self.state is ChipState.RUNNING and self._wait is None and not self.held:
+        while self.at_work:
             if self.clock.now > limit or self._looks > _POLLING:
                 break
             self._step()
@@ -367,6 +367,11 @@ class Mcu:
         waiting.
         """
         return self._wait[0] if self._wait else None
+
+    @property
+    def at_work(self) -> bool:
+        """The firmware has something to do, now: it neither waits nor sleeps."""
+        return self.state is ChipState.RUNNING and self._wait is None and not self.held
 
     def _step(self) -> None:
         assert self._link is not None

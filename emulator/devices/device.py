@@ -16,6 +16,7 @@ from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import NorFlash
 
 MS = 1000  # µs
+_SLICE_US = 1000  # how long a firmware that is at work is left to it
 
 
 class FirmwareCrashError(TallyError):
@@ -72,7 +73,10 @@ class Device(Closing):
         return self.mcu.printed
 
     def next_time(self) -> int | None:
-        """Virtual time (µs) at which something happens by itself; None when nothing will."""
+        """Virtual time (µs) at which something happens by itself; None when nothing will. Soon for
+        a firmware that only looks at the clock, which a run leaves at work."""
+        if self.mcu.at_work:
+            return self.clock.now + _SLICE_US
         times = [t for t in (self.mcu.wait_deadline, self.clock.next_event()) if t is not None]
         return min(times) if times else None
 

@@ -61,7 +61,8 @@ class ReaderService(DeviceService[Reader]):
         event = reader.clock.next_event()
         begin = time.monotonic()
         limit = _LONGEST_S if due is None else max(0.0, (due - reader.clock.now) / _US)
-        if not self._real_time and reader.working and event is not None and event == due:
+        parts = reader.working and event is not None and event == due
+        if not self._real_time and (parts or reader.mcu.at_work):
             limit = 0.0
         files = [self._port.fileno()] if self._port is not None else []
         ready = self.wait(files, min(limit, _LONGEST_S))

@@ -73,15 +73,15 @@ def elf(firmware):
     return firmware("pico2", (".elf",))
 
 
-def block(family: int, address: int, number: int) -> bytes:
-    words = (0x2000, address, 256, number, 2, family)
+def block(family: int, address: int, number: int, blocks: int = 1) -> bytes:
+    words = (0x2000, address, 256, number, blocks, family)
     head = UF2_MAGIC + b"".join(word.to_bytes(4, "little") for word in words)
     return head + bytes(range(256)) + bytes(220) + bytes.fromhex("306fb10a")
 
 
 def test_a_block_for_the_boot_roms_erratum_is_no_part_of_the_program(tmp_path):
     path = tmp_path / "firmware.uf2"
-    path.write_bytes(block(ABSOLUTE, 0x10FFFF00, 0) + block(ARM, 0x10000000, 1))
+    path.write_bytes(block(ABSOLUTE, 0x10FFFF00, 0, 2) + block(ARM, 0x10000000, 0))
     assert load_firmware(path, BOARD).segments == [(0, bytes(range(256)))]
 
 

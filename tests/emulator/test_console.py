@@ -138,3 +138,17 @@ def test_the_names_are_those_that_the_stubs_declare(port):
     needs.stubs.or_skip()
     kept = (names.FOLDER / f"{port}.txt").read_text()
     assert kept == declared.text(needs.STUBS, port), "python -m tallystick.tools.upkeep.declared"
+
+
+def test_a_firmware_that_looks_at_the_clock_all_the_time_goes_on_by_itself(foreign):
+    """A service asks when something happens next, and waits for the world until then."""
+    card = foreign(
+        "import time\nbegin = time.ticks_ms()\n"
+        "while time.ticks_diff(time.ticks_ms(), begin) < 50:\n    pass\nprint('over')"
+    )
+    card.mcu.power_on()
+    while not card.console:
+        due = card.next_time()
+        assert due is not None
+        card.run_to(due)
+    assert card.console == "over\n"

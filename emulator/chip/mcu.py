@@ -748,7 +748,10 @@ class Mcu:
 # A frame of the port, which on the board is C and leaves none (micropython.py compiles it so).
 _OURS = re.compile(r'(?m)^  File "~[^\n]*\n')
 _PRINTED = 65_536  # characters that are kept of what firmware prints
-_LAST_WORDS = re.compile(r"Traceback \(most recent call last\):\n(?:  .*\n)+(?!KeyboardInterrupt)\S.*\n?\Z")
+# Not of a firmware that was interrupted from here.
+_LAST_WORDS = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  .*\n)+(?!KeyboardInterrupt)\S.*\n?\Z"
+)
 
 
 def _ours_left_out(traceback: str) -> str:

@@ -294,6 +294,7 @@ class Mcu:
                 self.crash = last_words[0]  # caught at the firmware's top, told, and all over
             self._since_start = ""
         self._wait = None
+        self.unwind_next = False
         self._timers.clear()
         self._dog = (0, 0)
         self.pwm.clear()

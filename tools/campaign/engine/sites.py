@@ -185,7 +185,7 @@ def _changes_of(operations: list[FlashOperation]) -> list[list[int]]:
 
 
 def _unwound(rig: Rig, scenario: Scenario, number: int) -> list[tuple[str, int]]:
-    """Frames of the firmware at this operation; none when the cell gave way in it by itself, so that
+    """Frames of the firmware at this operation; none when the cell gave way in it by itself: then
     there was nobody to be answered."""
     count = 0
     rig.device.flash.can_fail = True  # so that the firmware waits for an answer at each

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typed.kinds import Readable, Writable
 
 NAME = "pico"
-HEAP = 65536  # bytes that MicroPython must give, see card/selftest.py
+HEAP = 73728  # bytes that MicroPython must give, see card/selftest.py
 
 # Why the card started, and what it left itself with `off`, while power held since.
 COLD = const(0)

@@ -27,6 +27,7 @@ HOTP = {HmacHash.SHA1: HOTP_SHA1, HmacHash.SHA256: 0x12, HmacHash.SHA512: 0x13} 
 INS_PUT = 0x01
 INS_DELETE = 0x02
 INS_RESET = 0x04
+INS_RENAME = 0x05
 INS_LIST = 0xA1
 INS_CALCULATE = 0xA2
 
@@ -103,6 +104,12 @@ class OathSession:
         data = tlv.encode(TAG_NAME, name.encode()) + tlv.encode(TAG_CHALLENGE, b"")
         command = CommandApdu(0, INS_CALCULATE, 0, 1, data)
         return parse_code(self._transmitter.transmit(command, waiting).require("give a code"))
+
+    def rename(self, old: str, new: str, waiting: Waiting | None = None) -> None:
+        """Gives a credential another name, of 1 to 64 bytes; what it computes stays."""
+        names = tlv.encode(TAG_NAME, old.encode()) + tlv.encode(TAG_NAME, new.encode())
+        command = CommandApdu(0, INS_RENAME, data=names)
+        self._transmitter.transmit(command, waiting).require("rename its credential")
 
     def delete(self, name: str, waiting: Waiting | None = None) -> None:
         command = CommandApdu(0, INS_DELETE, data=tlv.encode(TAG_NAME, name.encode()))

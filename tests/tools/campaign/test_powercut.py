@@ -85,7 +85,7 @@ def test_a_firmware_that_crashes_micropython_is_caught_and_ends_nothing() -> Non
 
 @pytest.mark.campaign
 @pytest.mark.slow
-@pytest.mark.parametrize(("board", "sample"), [("pico", "0.1"), ("nucleo_l476rg", "0.02")])
+@pytest.mark.parametrize(("board", "sample"), [("pico", "0.1"), ("nucleo_l476rg", "0.1")])
 def test_every_call_that_changes_flash_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str, sample: str
 ) -> None:

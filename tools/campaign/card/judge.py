@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallystick import faults
 from tallystick.provisioning.card.issuer import LifeCycle
-from tallystick.tools.campaign.card.oracle import KnownCard
+from tallystick.tools.campaign.card.oracle import NAME, KnownCard
 from tallystick.tools.campaign.card.rig import NO_KEYS, CardRig
 from tallystick.tools.campaign.engine.flash_state import PIECE
 from tallystick.tools.campaign.engine.line import split
@@ -103,6 +103,8 @@ def _second_start(rig: CardRig) -> None:
     rig.put_key(keys, other, max(LifeCycle.INITIALIZED, LifeCycle(rig.ask_life_cycle())))
     if not rig.oracle.needs_code():
         rig.put_seed(other, "C")
+    elif rig.known.names != (NAME,):
+        rig.rename(other, NAME)
     if rig.ask_life_cycle() < LifeCycle.SECURED:
         rig.set_status(other, LifeCycle.SECURED)
     rig.undock()

@@ -20,6 +20,7 @@ _BACK = 64  # of them before the one that is to come, where that is far from 0
 _HIGHEST = 2**64 - 1
 
 NOTHING = ""  # no credential
+NAME = "TS00000001"  # of the credential, at first: the serial number of the card
 
 
 @cache
@@ -39,7 +40,8 @@ def codes(seed: bytes, first: int = 0, digits: int = 6) -> dict[str, int]:
 class KnownCard:
     """What is known of a card. Sets are sorted tuples, so that equal knowledge is equal.
 
-    credentials: names of seeds that may be in it ("": none). life_cycles, keys: likewise.
+    credentials: seeds that may be in it ("": none). life_cycles, keys: likewise; names: what the
+    credential may be called.
     next: first moving factor that was not shown yet, by seed. server: the server's, by seed.
     cuts: power cuts since the last code. together: (what, old, new) of a command that changes
     several things, whose power went: all of them are done, or none. far: it was cut so often
@@ -54,6 +56,7 @@ class KnownCard:
     cuts: int = 0
     together: tuple[tuple[str, object, object], ...] = ()
     far: bool = False
+    names: tuple[str, ...] = (NAME,)
 
     def after_cut(self) -> KnownCard:
         return replace(self, cuts=self.cuts + 1)
@@ -181,14 +184,22 @@ class CardOracle:
             far=False,
         )
 
-    def credential(self, there: bool) -> None:
-        """The card says whether it holds a credential."""
+    def rename(self, name: str) -> None:
+        """A command that gives the credential this name is sent."""
+        names = tuple(sorted({*self.known.names, name}))
+        self.known = replace(self.known, names=names)
+
+    def credential(self, name: str) -> None:
+        """The card says what its credential is called; "" when it holds none."""
+        there = bool(name)
+        if there and name not in self.known.names:
+            raise ViolationError("name", f"the credential is called {name}")
         kept = tuple(name for name in self.known.credentials if bool(name) == there)
         if not kept:
             raise ViolationError("seed", "seed lost" if not there else "seed came back")
         if len(kept) == 1:
             self._settle("credentials", kept[0])
-        self.known = replace(self.known, credentials=kept)
+        self.known = replace(self.known, credentials=kept, names=(name or NAME,))
 
     def life_cycle(self, state: int) -> None:
         if state not in self.known.life_cycles:

@@ -32,11 +32,11 @@ from tallystick.provisioning.custody.derivation import (
     aes_cbc,
     check_value,
 )
-from tallystick.tools.campaign.card.oracle import CardOracle, KnownCard
+from tallystick.tools.campaign.card.oracle import NAME, CardOracle, KnownCard
 from tallystick.tools.campaign.engine.flash_state import PIECE, FlashRange, FlashState
 from tallystick.tools.campaign.engine.subject import Fault, PowerGoneError, ViolationError
 
-SERIAL = "TS00000001"
+SERIAL = NAME
 _KEYS = {
     "transport": (0xFF, DEVELOPMENT_MASTER),
     "firm1": (1, b"campaign firm 01"),
@@ -413,13 +413,14 @@ class CardRig:
         except TallyError as error:
             raise ViolationError("mute", error.what) from error
 
-    def ask_credential(self) -> bool:
-        """Whether the card lists a credential."""
+    def ask_credential(self) -> str:
+        """The name of the credential that the card lists; "" for none."""
         connection = self.connect()
 
-        def ask() -> bool:
+        def ask() -> str:
             oath.select_oath(connection)
-            return bool(oath.OathSession(connection).list())
+            found = oath.OathSession(connection).list()
+            return found[0].name if found else ""
 
         try:
             return self._talk(ask)
@@ -496,6 +497,14 @@ class CardRig:
             self._obey(lambda: oath.put_hotp(channel, SERIAL, _Seed(SEEDS[seed]), SIX_DIGITS))
         self.oracle.done(credential=seed, factor=factor)
         self._need_gone(*known)
+
+    def rename(self, keys: str, name: str) -> None:
+        """Gives the credential another name, which it has alone when the card said 9000."""
+        session = oath.OathSession(self._oath(keys))
+        (old,) = self.oracle.known.names
+        self.oracle.rename(name)
+        self._obey(lambda: session.rename(old, name))
+        self.oracle.credential(name)
 
     def delete_seed(self, keys: str, *, reset: bool = False) -> None:
         session = oath.OathSession(self._oath(keys))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tallystick.provisioning.card.issuer import LifeCycle
+from tallystick.tools.campaign.card.oracle import NAME
 from tallystick.tools.campaign.card.rig import CardRig
 
 Start = Literal[
@@ -150,6 +151,14 @@ def _four(rig: CardRig) -> None:
     rig.press()
 
 
+def _rename(rig: CardRig) -> None:
+    rig.start(docked=True, full=True)
+    rig.rename("firm1", "Firm Ltd:ada")
+    rig.rename("firm1", NAME)
+    rig.undock()
+    rig.press()
+
+
 def _put_far(rig: CardRig) -> None:
     """A credential that comes from elsewhere brings its moving factor along."""
     rig.start(docked=True, full=True)
@@ -204,6 +213,8 @@ for _scenario in (
              "at 2⁶⁴−40", "press", _four, rots=True),
     Scenario("put-far", "A credential stored with a moving factor of 65,534, then codes.",
              "in service", "wire", _put_far),
+    Scenario("rename", "The credential gets another name, and its own again.", "in service", "wire",
+             _rename),
     Scenario("spoiled-slots", "Codes after twelve starts that were cut as they wrote.",
              "spoiled", "press", _press),
 ):  # fmt: skip

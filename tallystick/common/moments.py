@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 from tallystick.common.errors import BadInputError
@@ -62,10 +62,32 @@ def parse_moment(text: str, here: LocalTime) -> int | None:
     )
 
 
-def in_words(seconds: float, zone: ZoneInfo) -> str:
-    """A moment with weekday and zone: Sun 25 Oct 2026 17:30 CET."""
+def in_words(
+    seconds: float, zone: tzinfo | None, language: str = "en", *, exact: bool = False
+) -> str:
+    """A moment with weekday and zone: Sun 25 Oct 2026 17:30 CET. zone: None for this computer's
+    own. exact: to the second."""
     local = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
-    return f"{local:%a} {local.day} {local:%b %Y %H:%M} {zone_name(local)}"
+    days, months = SHORT_NAMES[language]
+    day, month = days.split()[local.weekday()], months.split()[local.month - 1]
+    dot = "." if language in ("de", "nb") else ""
+    clock = f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
+    return f"{day} {local.day}{dot} {month} {local:%Y} {clock} {zone_name(local)}"
+
+
+SHORT_NAMES = {
+    "en": ("Mon Tue Wed Thu Fri Sat Sun", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"),
+    "de": ("Mo Di Mi Do Fr Sa So", "Jan Feb März Apr Mai Juni Juli Aug Sept Okt Nov Dez"),
+    "fr": (
+        "lun. mar. mer. jeu. ven. sam. dim.",
+        "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    ),
+    "nb": (
+        "man. tir. ons. tor. fre. lør. søn.",
+        "jan feb mars apr mai juni juli aug sep okt nov des",
+    ),
+}  # fmt: skip
+"""Language → days from Monday on, months; not by the computer's locale, which is anybody's."""
 
 
 def zone_name(local: datetime) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -200,7 +199,7 @@ def desk_statistics(
     by_actor: Counter[str] = Counter()
     for actor, count in made.by_actor.items():
         by_actor[names.get(actor, actor)] += count
-    return DeskStatistics(**asdict(made) | {"by_actor": by_actor})
+    return DeskStatistics(**vars(made) | {"by_actor": by_actor})
 
 
 @router.get("/cards/{serial}/history")

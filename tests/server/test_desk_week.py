@@ -13,6 +13,7 @@ import pytest
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.loans.holding import end_of_day
 from tallystick.server.loans.reminders import remind
+from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.portal import staff_cards
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
@@ -89,6 +90,7 @@ def test_a_flat_card_comes_back_with_a_reason(desk, portal):
     assert entry["act"] == "card-returned" and entry["actor"] == "ann at the desk"
     assert entry["detail"]["without_code"] == "flat: its display stays dark"
     assert entry["detail"]["of"] == "bob"
+    desk.server.clock.advance(UNDO_S)
     assert any("without a code of it (flat" in mail["text"] for mail in mails(desk, portal, 2))
 
 
@@ -228,18 +230,19 @@ def test_what_the_borrower_is_told(desk, portal):
         with opened(settings) as parts:
             return remind(parts.database, parts.ring, clock.now)
 
+    clock.advance(UNDO_S)  # it could be undone until now
     (lent,) = mails(desk, portal, 1)
     assert f"Card {SPARE} is lent to you until " in lent["subject"] and "CE" in lent["subject"]
     for words in ("press the button", "Help desk, room 12", "verifies nothing"):
         assert words in lent["text"]
     assert look() == 0
-    clock.advance(2 * 3600 + 60)
+    clock.advance(2 * 3600 + 60 - UNDO_S)
     assert (look(), look()) == (1, 0)
     clock.advance(3600)
     assert (look(), look()) == (1, 0)
     _, soon, late = mails(desk, portal, 3)
     assert soon["subject"].startswith(f"Bring card {SPARE} back until ")
-    assert "ends in 59 minutes" in soon["text"]
+    assert "CE" in soon["text"] and "Help desk, room 12" in soon["text"]
     assert late["subject"] == f"Card {SPARE} is overdue"
     desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)])
     assert look() == 0
@@ -280,6 +283,7 @@ def test_who_has_only_a_telephone_gets_an_sms(desk, portal):
         )  # fmt: skip
         factors.confirm(connection, bob, made, 0)
     desk.lend()
+    desk.server.clock.advance(UNDO_S)
     (sms,) = portal.messages(1)
     assert sms["to"] == "+4712345678" and SPARE in sms["text"] and len(sms["text"]) < 160
 

@@ -62,6 +62,91 @@ def parse_moment(text: str, here: LocalTime) -> int | None:
     )
 
 
+PAST_EXAMPLES = "`today`, `yesterday 22:00`, `Monday`, `6:00`, `8h` or `2026-05-01 17:30`"
+
+
+def parse_past(text: str, here: LocalTime, *, end: bool = False) -> int:
+    """What a person wrote of the past: → seconds since 1970. A day without a time is its first
+    moment, or (end) the first one after it; a weekday or a time of day is the last that there was,
+    a length of time so long ago.
+
+    Raises BadInputError, also for a time that the clock skips.
+    """
+    said = " ".join(text.lower().replace(",", " ").split())
+    if said == "now":
+        return int(here.now)
+    for read in (_exact_past, _ago, _last_day_and_time):
+        found = read(said, text.strip(), here, end)
+        if found is not None:
+            return found
+    raise BadInputError(
+        f"{text.strip()!r} is no moment of the past.",
+        kept="Nothing was changed.",
+        todo=f"Give {PAST_EXAMPLES}.",
+    )
+
+
+def _exact_past(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        try:
+            return _start_of(date.fromisoformat(text), here, end)
+        except ValueError:
+            return None
+    return _exact(said, text, here)
+
+
+def _ago(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    ahead = _span(said.removesuffix(" ago"), text, here)
+    if ahead is None:
+        return None
+    days = sum(int(n) * (7 if u[0] == "w" else 1) for n, u in _PART.findall(said) if u[0] in "dw")
+    if not days:
+        return int(2 * here.now - ahead)
+    whole = (here.local + timedelta(days=days)).replace(fold=0).timestamp()
+    back = (here.local - timedelta(days=days)).replace(fold=0).timestamp()
+    return int(back - (ahead - whole))
+
+
+def _last_day_and_time(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    said = re.sub(r"\b(since|from|until|at|on|last)\b ?", "", said).strip()
+    today = here.local.date()
+    word, _, rest = said.partition(" ")
+    day: date | None = None
+    if word in ("today", "yesterday"):
+        day = today - timedelta(days=word == "yesterday")
+    elif len(word) >= 2 and word.isalpha():
+        names = [number for number, name in enumerate(_DAYS) if name.startswith(word)]
+        if len(names) == 1:
+            day = today - timedelta(days=(today.weekday() - names[0]) % 7)
+    if day is None:
+        day, rest = _date(said, today)
+        if day is not None and day > today:
+            day = day.replace(year=day.year - 1)
+    if day is not None:
+        return _on_past(day, rest, here, end)
+    clock, zone, rest = _clock(said)
+    if clock is None or rest:
+        return None
+    for back in (0, 1):
+        found = _at(today - timedelta(days=back), clock, here, zone, strict=back == 1)
+        if found is not None and found <= here.now:
+            return found
+    return None
+
+
+def _on_past(day: date, rest: str, here: LocalTime, end: bool) -> int | None:
+    if not rest:
+        return _start_of(day, here, end)
+    clock, zone, left = _clock(rest)
+    return None if clock is None or left else _at(day, clock, here, zone)
+
+
+def _start_of(day: date, here: LocalTime, end: bool) -> int:
+    """Midnight, or what comes in its place where the clock skips it."""
+    moment = datetime.combine(day + timedelta(days=end), time(0), here.zone)
+    return int(moment.timestamp())
+
+
 def in_words(
     seconds: float, zone: tzinfo | None, language: str = "en", *, exact: bool = False
 ) -> str:

@@ -3,7 +3,7 @@ docs/reference/protocols.md, section 4."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -82,7 +82,11 @@ class Registry(Protocol):
 
 
 class TallyServer(ServerLink):
-    """The project's own server over HTTP. Implements Registry; safe for several threads."""
+    """The project's own server over HTTP. Implements Registry; safe for several threads.
+    heard_of_firm: told what the server says of whose cards these are (name, contact, languages,
+    time zone)."""
+
+    heard_of_firm: Callable[[str, str, Sequence[str], str], None] = staticmethod(lambda *_: None)
 
     def check(self) -> None:
         """Raises RegistryRefusedError when the credential is no station's, UnreachableError."""
@@ -96,6 +100,10 @@ class TallyServer(ServerLink):
         if role != "station":
             raise RegistryRefusedError(
                 f"The server knows this credential as {role!r}, not as a station.", "role"
+            )
+        if "time_zone" in who:  # an older server does not say
+            self.heard_of_firm(
+                str(who["firm"]), str(who["contact"]), who["languages"], str(who["time_zone"])
             )
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:

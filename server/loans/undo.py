@@ -23,6 +23,13 @@ from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow
 
 UNDO_S = 120
+WORDS = {
+    "lend": "loan",
+    "assign": "assignment",
+    "give_back": "return",
+    "replace": "replacement",
+    "retire": "retirement",
+}
 Answer = dict[str, Any] | ApiError
 Places = dict[str, Any]
 """Serial number → where that card is: its status, and the row of whoever has it."""
@@ -56,7 +63,7 @@ def undoable(
             {
                 "card_id": card_id,
                 "actor": caller.id,
-                "act": act,
+                "act": WORDS.get(act, act),
                 "until": until,
                 "kept": json.dumps(kept),
             },

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo
 
 from tallystick.common.errors import BadInputError
 
@@ -33,12 +32,36 @@ class LocalTime:
     meant by a day that is named without a time."""
 
     now: float
-    zone: ZoneInfo
+    zone: tzinfo
     day_ends: time
 
     @property
     def local(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC).astimezone(self.zone)
+
+
+class OwnZone(tzinfo):
+    """This computer's own zone, by the system's rules for each moment: not the difference to UTC
+    that it has now."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        if moment is None:
+            return None
+        bare = moment.replace(tzinfo=None)
+        return moment.replace(tzinfo=UTC) - datetime.fromtimestamp(bare.timestamp(), UTC)
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, moment: datetime) -> datetime:
+        seconds = moment.replace(tzinfo=UTC).timestamp()
+        return datetime.fromtimestamp(seconds).replace(tzinfo=self)  # noqa: DTZ006 (it is meant)
+
+    def __str__(self) -> str:
+        return "this computer's time zone"
 
 
 def parse_moment(text: str, here: LocalTime) -> int | None:
@@ -158,6 +181,12 @@ def in_words(
     dot = "." if language in ("de", "nb") else ""
     clock = f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
     return f"{day} {local.day}{dot} {month} {local:%Y} {clock} {zone_name(local)}"
+
+
+def day_in_words(day: date, language: str = "en") -> str:
+    """A day as a letter has it: 25 Oct 2026."""
+    dot = "." if language in ("de", "nb") else ""
+    return f"{day.day}{dot} {SHORT_NAMES[language][1].split()[day.month - 1]} {day.year}"
 
 
 SHORT_NAMES = {
@@ -337,7 +366,7 @@ def _at(
         if not strict:
             return None
         raise BadInputError(
-            f"There is no {clock:%H:%M} on {day:%a} {day.day} {day:%b %Y} in {here.zone.key}: "
+            f"There is no {clock:%H:%M} on {day:%a} {day.day} {day:%b %Y} in {here.zone}: "
             "clocks are put forward over it.",
             kept="Nothing was changed.",
             todo="Give a time before or after.",
@@ -348,7 +377,7 @@ def _at(
             return None
         if not real:
             raise BadInputError(
-                f"It is not {zone} in {here.zone.key} then, but {zone_name(sides[0])}.",
+                f"It is not {zone} in {here.zone} then, but {zone_name(sides[0])}.",
                 kept="Nothing was changed.",
                 todo="Leave the zone out.",
             )

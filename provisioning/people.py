@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError, RefusedError, TallyError
 from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.provisioning.registry import NEW_USER
 
 HEADS = ("login", "user", "username")
 NAMES = ("name", "full name", "full_name", "displayname")
@@ -90,7 +91,8 @@ def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:
         try:
             check(login)
         except RefusedError as error:
-            problems.append(f"{login} ({error.todo})" if error.todo else login)
+            todo = error.todo.removesuffix(NEW_USER)  # a list makes nobody known
+            problems.append(f"{login} ({todo})" if todo else login)
     if problems:
         raise RefusedError(
             f"{len(problems)} of {len(logins)} people are not known: {_some(problems)}.",

@@ -19,6 +19,7 @@ from tallystick.provisioning.server_link import (
 )
 
 ATTEMPTS = 3
+NEW_USER = " --new-user makes a name known."
 NO_SUCH_USER = (
     "If the name is misspelt, have an administrator assign the card on the server. If the user is "
     "new, have him added there first, or add --new-user the next time."
@@ -114,7 +115,7 @@ class TallyServer(ServerLink):
             self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
         except RegistryRefusedError as error:
             error.kept = "Nothing was written to any card."
-            error.todo = f"{error.todo or ''} --new-user makes a name known.".strip()
+            error.todo = f"{error.todo or ''}{NEW_USER}".strip()
             raise
 
     def lookup(self, serial: str) -> Registered | None:

@@ -19,6 +19,7 @@ from tallystick.provisioning.labels.layout import (
     blanks,
     by_serial,
     draw,
+    from_on,
 )
 from tallystick.provisioning.labels.scanned import read_serial
 from tallystick.provisioning.people import ListedPerson, read_people
@@ -114,19 +115,6 @@ def labels(
 
 
 _FINISHED = (CardState.LOCKED, CardState.LABELLED)
-
-
-def from_on(serials: list[str], first: str | None) -> list[str]:
-    """Those from one on; all where none is named. Raises BadInputError."""
-    if first is None:
-        return serials
-    serial = read_serial(first)
-    if serial not in serials:
-        raise BadInputError(
-            f"Card {serial} is not among the finished cards of this batch.",
-            todo="Name one that is: `tally station report --batch NAME` lists them.",
-        )
-    return serials[serials.index(serial) :]
 
 
 def names_of(users_file: Path | None) -> dict[str, ListedPerson]:

@@ -12,7 +12,7 @@ import click
 from tallystick.common.console import err
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import day_in_words
-from tallystick.provisioning.commands.labels import from_on, names_of
+from tallystick.provisioning.commands.labels import names_of
 from tallystick.provisioning.commands.options import (
     FILE,
     journal_option,
@@ -20,7 +20,7 @@ from tallystick.provisioning.commands.options import (
     users_option,
 )
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
-from tallystick.provisioning.labels.layout import by_serial
+from tallystick.provisioning.labels.layout import by_serial, from_on
 from tallystick.provisioning.labels.letter import CardLetter, write
 from tallystick.provisioning.labels.scanned import read_serial
 

@@ -31,7 +31,7 @@ class StatisticsPage:
                 else f'<a href="/statistics?days={span}">{span} days</a>'
                 for span in _SPANS
             )
-            ui.html(f'<p class="no-print">The last {links}</p>', sanitize=False)
+            ui.html(f'<p class="no-print sheet-links">The last {links}</p>', sanitize=False)
             self._stock()
             self._station()
             await self._desk()
@@ -86,6 +86,8 @@ class StatisticsPage:
         for line in figures(made):
             ui.label(f"{line[:1].upper()}{line[1:]}.")
         acts = sorted(made.totals)
+        if not acts:
+            return
 
         def row(name: str, done: Mapping[str, int]) -> list[TableCell]:
             return [TableCell(name), *(TableCell(str(done.get(act, ""))) for act in acts)]

@@ -119,8 +119,9 @@ class Workshop:
         self, plan: Plan, count: int, ports: str, *, confirm: bool = False, by: str = ""
     ) -> None:
         """Go on with a batch, or begin it. confirm: have a person check button and display of
-        each card. by: whose credential is at work at the desk, for the audit log. Raises BadInputError when one runs, and what the registry raises when cards
-        could not be registered now."""
+        each card. by: whose credential is at work at the desk, for the audit log. Raises
+        BadInputError when one runs, and what the registry raises when cards could not be
+        registered now."""
         if confirm:
             plan = replace(plan, confirm=self._ask)
         with self._lock:

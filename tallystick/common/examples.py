@@ -78,9 +78,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station leaflet --language de --output leaflet.pdf",
         "tally station leaflet TS00000042 --paper a4 --output ada.pdf",
     ),
-    "station letters": (
-        "tally station letters --batch june --users people.csv --output june.pdf",
-    ),
+    "station letters": ("tally station letters --batch june --users people.csv --output june.pdf",),
     "station ports": ("tally station ports",),
     "station provision": (
         "tally station provision --port /dev/ttyUSB0 --user ada",

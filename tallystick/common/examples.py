@@ -56,7 +56,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station enroll --server https://otp.example.org \\",
         "    --credential station.json",
     ),
-    "station foreign": ("tally station foreign --port 'pcsc:Reader 00' --user ada",),
+    "station foreign": (
+        "tally station foreign --port 'pcsc:Reader 00' --user ada",
+        "tally station foreign --ports pcsc:auto --batch keys --users people.csv",
+    ),
     "station keys backup": (
         "tally station keys backup keys.backup --person ANN --person BOB \\",
         "    --protocol record.txt",

@@ -35,6 +35,7 @@ from tallystick.provisioning.commands.options import (
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
 from tallystick.provisioning.commands.report import report, statistics
+from tallystick.provisioning.commands.security_keys import security_keys
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
@@ -56,6 +57,7 @@ station.add_command(audit)
 station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
+station.add_command(security_keys)
 station.add_command(rekey)
 station.add_command(box)
 station.add_command(stock)

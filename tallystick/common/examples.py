@@ -96,6 +96,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station report --since 'yesterday 22:00' --output night.csv",
     ),
     "station rekey": ("tally station rekey --port /dev/ttyUSB0",),
+    "station security-keys": (
+        "tally station security-keys --user ada --pins pins.json",
+        "tally station security-keys --users people.csv --batch keys --pins pins.json",
+    ),
     "station statistics": ("tally station statistics --days 7",),
     "station stock": ("tally station stock --minimum 20",),
     "station resume": ("tally station resume --port /dev/ttyUSB0",),

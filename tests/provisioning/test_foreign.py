@@ -303,7 +303,7 @@ def test_a_batch_of_devices_each_by_the_number_printed_on_it(custody, registry, 
 
 def test_a_device_that_is_pulled_out_is_finished_when_it_is_back(custody, registry, journal):
     class Pulled(ForeignApplet):
-        left = 12
+        left = 7
 
         def process(self, apdu):
             self.left -= 1

@@ -107,7 +107,7 @@ class HidPlaces:
             if descriptor is None:
                 raise OSError("it is gone")
             return closing(hid.CtapHidDevice(descriptor, hid.open_connection(descriptor)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, hid.ConnectionFailure) as error:
             raise NoDeviceError(
                 f"The key at {name} cannot be opened: {error}.",
                 todo="Plug it in again; on Linux, udev must let you use it.",
@@ -158,11 +158,12 @@ class KeyWork:
 
     def _enrol(self, device: Any, serial: str, user: str) -> EnrolledKey:
         from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
-        from fido2.ctap2 import ClientPin, Ctap2  # noqa: PLC0415
+        from fido2.ctap2.base import Ctap2  # noqa: PLC0415
+        from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
 
         try:
             ctap = Ctap2(device)
-            if not ClientPin.is_supported(ctap.info):
+            if "clientPin" not in ctap.info.options:
                 raise RefusedError(
                     f"The key {serial} takes no PIN.",
                     kept="Nothing was written to it.",
@@ -180,7 +181,7 @@ class KeyWork:
                 todo="Plug it in again and repeat it; reset it with its maker's tool if that does "
                 "not help.",
             ) from None
-        except OSError:
+        except (OSError, _library().ConnectionFailure):
             raise NoDeviceError(
                 f"The key {serial} went away.",
                 kept="Its first PIN is kept; the server may have nothing of it.",
@@ -208,7 +209,7 @@ def _made(
     ctap: Any, client: Any, begun: Mapping[str, Any], pin: str, touch: Callable[[], None]
 ) -> str:
     """Have the key make a credential. → its answer, JSON as a browser would send it"""
-    from fido2.ctap2 import ClientPin  # noqa: PLC0415
+    from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
     from fido2.webauthn import AttestationObject, CollectedClientData  # noqa: PLC0415
 
     wanted = begun["options"]
@@ -251,7 +252,8 @@ def _have_it_changed(ctap: Any, pin: str) -> bool:
     """Have the key ask for another PIN at its first use (CTAP 2.1, authenticatorConfig). → False
     where it cannot: then its holder has to be told to"""
     from fido2.ctap import CtapError  # noqa: PLC0415
-    from fido2.ctap2 import ClientPin, Config  # noqa: PLC0415
+    from fido2.ctap2.config import Config  # noqa: PLC0415
+    from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
 
     if not ctap.info.options.get("setMinPINLength"):
         return False
@@ -259,7 +261,7 @@ def _have_it_changed(ctap: Any, pin: str) -> bool:
         client = ClientPin(ctap)
         token = client.get_pin_token(pin, ClientPin.PERMISSION.AUTHENTICATOR_CFG)
         Config(ctap, client.protocol, token).set_min_pin_length(force_change_pin=True)
-    except CtapError:
+    except (CtapError, OSError, _library().ConnectionFailure):
         return False
     return True
 

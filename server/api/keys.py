@@ -1,5 +1,5 @@
-"""Security keys (FIDO2) that a station enrols for people. As a card that a station assigns, a key is
-a second factor for somebody whose rights the station covers; a password is asked for besides."""
+"""Security keys (FIDO2) that a station enrols for people. As a card that a station assigns, a key
+is a second factor for somebody whose rights the station covers; a password is asked for besides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tallystick.server.api.cards import Login
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
 from tallystick.server.messages import notices
-from tallystick.server.methods import METHODS, fido
+from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context
 from tallystick.server.methods.webauthn import NEW
 from tallystick.server.rules.judge import Verdict
@@ -72,6 +72,8 @@ class KeyView(BaseModel):
 @router.post("/options")
 def options(body: KeyOptionsRequest, state: AState, caller: StationOrAdmin) -> KeyOptions:
     """What to ask a key for. Nothing is stored: the challenge is made anew from the nonce."""
+    from tallystick.server.methods import fido  # noqa: PLC0415 - a server's start does not wait
+
     until, nonce = int(state.now()) + LIFE_S, secrets.token_hex(16)
     with state.database.read() as connection:
         firm, person = _whose(connection, caller, body.user)

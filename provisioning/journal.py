@@ -109,7 +109,7 @@ class BatchRecord:
 
 
 @dataclass(frozen=True)
-class KnownFirm:
+class HeardFirm:
     """What a server last said of the firm. languages: the first is for what has room for one.
     zone: None until it was heard of: this computer's own is meant."""
 
@@ -267,19 +267,19 @@ class StationJournal:
             ).fetchall()
         return [BatchRecord(*row) for row in rows]
 
-    def firm(self) -> KnownFirm:
+    def firm(self) -> HeardFirm:
         """As a server last said."""
         with self._lock:
             row = self._database.execute(
                 "SELECT name, contact, languages, time_zone FROM firm"
             ).fetchone()
         if row is None:
-            return KnownFirm()
+            return HeardFirm()
         try:
             zone = ZoneInfo(row[3])
         except (ZoneInfoNotFoundError, ValueError, OSError):
             zone = None
-        return KnownFirm(row[0], row[1], tuple(row[2].split()), zone)
+        return HeardFirm(row[0], row[1], tuple(row[2].split()), zone)
 
     def keep_firm(self, name: str, contact: str, languages: Sequence[str], time_zone: str) -> None:
         """What a server says of the firm."""

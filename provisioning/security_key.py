@@ -93,6 +93,7 @@ class HidPlaces:
         self._found: dict[str, Any] = {}
 
     def names(self) -> Sequence[str]:
+        """Raises NoDeviceError where USB cannot be looked at, BadInputError without the library."""
         hid = _library()
         try:
             self._found = {str(one.path): one for one in hid.list_descriptors()}
@@ -101,6 +102,7 @@ class HidPlaces:
         return sorted(self._found)
 
     def open(self, name: str) -> AbstractContextManager[Any]:
+        """Raises NoDeviceError."""
         hid = _library()
         descriptor = self._found.get(name)
         try:

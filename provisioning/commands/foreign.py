@@ -43,7 +43,14 @@ from tallystick.provisioning.ready import ReadyStation
 @click.option(
     "--ports", metavar="pcsc:auto|LIST", help="Many devices, one after another in these readers."
 )
-@click.option("--batch", "batch_name", default=BATCH, show_default=True, metavar="NAME")
+@click.option(
+    "--batch",
+    "batch_name",
+    default=BATCH,
+    show_default=True,
+    metavar="NAME",
+    help="Name of the batch.",
+)
 @click.option("--count", type=click.IntRange(1), help="How many devices the batch shall have.")
 @users_option
 @click.option("--serial", metavar="TEXT", help="Its serial number, else the applet's identifier.")
@@ -125,7 +132,7 @@ def _many(
     """What is done already counts: the same command goes on where it stopped."""
     finished = (CardState.LOCKED, CardState.LABELLED)
     before = sum(one.state in finished for one in ready.journal.batch(wanted.batch))
-    told = _Told()
+    told = _DevicesTold()
     try:
         if before < count:
             foreign_batch.run(_Readers(ports), _OneOath(work, wanted), told, count - before)
@@ -186,7 +193,7 @@ class _OneOath:
         return self._work.provision(device, wanted, lambda: err().print(f"touch {serial} now"))
 
 
-class _Told:
+class _DevicesTold:
     """A line a device on standard error. Implements foreign_batch.Told."""
 
     def __init__(self) -> None:

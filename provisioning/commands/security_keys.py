@@ -36,7 +36,14 @@ from tallystick.provisioning.security_key import (
 @click.command("security-keys")
 @user_option
 @users_option
-@click.option("--batch", "batch_name", default=BATCH, show_default=True, metavar="NAME")
+@click.option(
+    "--batch",
+    "batch_name",
+    default=BATCH,
+    show_default=True,
+    metavar="NAME",
+    help="Name of the batch.",
+)
 @click.option(
     "--pins", type=FILE, required=True, help="File that first PINs are kept in, for your eyes only."
 )
@@ -72,7 +79,7 @@ def security_keys(
             todo="Add --accept-unprotected.",
         )
     people = [one.login for one in read_people(users_file)] if users_file else [str(user)]
-    told = _Told()
+    told = _KeysTold()
     with station.open() as ready:
         if not isinstance(ready.registry, TallyServer):
             raise BadInputError(
@@ -125,7 +132,7 @@ def _touch(serial: str) -> None:
     err().print(f"touch {serial} now", markup=False, highlight=False)
 
 
-class _Told:
+class _KeysTold:
     """A line a key on standard error. Implements foreign_batch.Told."""
 
     def __init__(self) -> None:

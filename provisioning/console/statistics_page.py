@@ -9,7 +9,7 @@ from nicegui import run, ui
 
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.console.shell import Page, TableCell, heading, table
-from tallystick.provisioning.desk.client import DeskStatistics
+from tallystick.provisioning.desk.client import DeskFigures
 from tallystick.provisioning.desk.words import figures
 from tallystick.provisioning.report import of_days
 
@@ -82,7 +82,7 @@ class StatisticsPage:
             self._figures(made)
 
     @staticmethod
-    def _figures(made: DeskStatistics) -> None:
+    def _figures(made: DeskFigures) -> None:
         for line in figures(made):
             ui.label(f"{line[:1].upper()}{line[1:]}.")
         acts = sorted(made.totals)

@@ -102,7 +102,7 @@ class PersonFile:
 
 
 @dataclass(frozen=True)
-class DeskStatistics:
+class DeskFigures:
     """What was done. days: oldest first, with how often each act was; loan_s: half of the loans
     that came back were no longer."""
 
@@ -254,11 +254,12 @@ class Desk(ServerLink):
         """One's own last act on a card. Raises RegistryRefusedError (`nothing-to-undo`)."""
         return self._act(serial, "undo", {}, doing=f"undo what was done with card {serial}")
 
-    def statistics(self, days: int) -> DeskStatistics:
-        """Of the last so many days of the firm's calendar."""
+    def statistics(self, days: int) -> DeskFigures:
+        """Of the last so many days of the firm's calendar. Raises OutcomeUnknownError for an answer
+        that is malformed."""
         body = self._call("GET", f"/v1/desk/statistics?days={days}", doing="count what was done")
         try:
-            return DeskStatistics(
+            return DeskFigures(
                 days={str(day): dict(acts) for day, acts in body["days"].items()},
                 totals=dict(body["totals"]),
                 by_actor=dict(body["by_actor"]),

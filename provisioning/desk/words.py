@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.common.moments import how_long
-from tallystick.provisioning.desk.client import DeskStatistics, HistoryEvent
+from tallystick.provisioning.desk.client import DeskFigures, HistoryEvent
 from tallystick.provisioning.desk.terms import Terms
 
 _WORDS = {
@@ -49,7 +49,7 @@ def presses(count: int) -> str:
     return f"{count} press{'' if count == 1 else 'es'} had not come to the server"
 
 
-def figures(made: DeskStatistics) -> list[str]:
+def figures(made: DeskFigures) -> list[str]:
     """What the table of acts does not say."""
     said = [f"{made.late} came back late; {made.without_code} acts without a code"]
     if made.found_again:

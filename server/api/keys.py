@@ -42,7 +42,7 @@ class KeyOptionsRequest(BaseModel):
     user: Login
 
 
-class KeyOptions(BaseModel):
+class SecurityKeyOptions(BaseModel):
     """options: PublicKeyCredentialCreationOptions as JSON. origin: to be in the client data. nonce,
     until: come back with the answer."""
 
@@ -70,7 +70,7 @@ class KeyView(BaseModel):
 
 
 @router.post("/options")
-def options(body: KeyOptionsRequest, state: AState, caller: StationOrAdmin) -> KeyOptions:
+def options(body: KeyOptionsRequest, state: AState, caller: StationOrAdmin) -> SecurityKeyOptions:
     """What to ask a key for. Nothing is stored: the challenge is made anew from the nonce."""
     from tallystick.server.methods import fido  # noqa: PLC0415 - a server's start does not wait
 
@@ -80,7 +80,7 @@ def options(body: KeyOptionsRequest, state: AState, caller: StationOrAdmin) -> K
         context = _context(state, connection, caller, firm, person, nonce, until)
         method = METHODS[MethodKind.WEBAUTHN]
         started = method.start(context, second.as_person(person), {})
-    return KeyOptions(
+    return SecurityKeyOptions(
         options=json.loads(started.show["options"]),
         origin=fido.origin(state.public_url),
         nonce=nonce,

@@ -149,8 +149,8 @@ def _page(canvas: Canvas, leaflet: Leaflet) -> None:
 def pictures(
     canvas: Canvas, words: Words, x: float, top: float, room: float, *, size: float = 3.0
 ) -> float:
-    """Three pictures of the card, side by side, with a line under each. x, top, room, size: in
-    mm (of the text, for size). → where they end, in mm"""
+    """Three pictures of the card, side by side, with a line under each. The unit is mm: x, top, room, size
+    (of the text). → where they end"""
     wide = (room - 8) / 3
     tall = wide * 0.63
     lowest = top
@@ -221,8 +221,8 @@ def paragraph(
     colour: str = "#1b2430",
     raw: bool = False,
 ) -> float:
-    """Text in lines as wide as there is room. x, top, size, wide: in mm. raw: it is markup.
-    → where it ends, in mm"""
+    """Text in lines as wide as there is room. The unit is mm: x, top, size, wide. raw: markup.
+    → where it ends"""
     style = ParagraphStyle(
         "leaflet",
         fontName=font_for(re.sub(r"</?b>", "", text), bold=bold),

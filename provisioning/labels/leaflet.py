@@ -149,8 +149,8 @@ def _page(canvas: Canvas, leaflet: Leaflet) -> None:
 def pictures(
     canvas: Canvas, words: Words, x: float, top: float, room: float, *, size: float = 3.0
 ) -> float:
-    """Three pictures of the card, side by side, with a line under each. The unit is mm: x, top, room, size
-    (of the text). → where they end"""
+    """Three pictures of the card, side by side, with a line under each. The unit is mm: x, top,
+    room, size (of the text). → where they end"""
     wide = (room - 8) / 3
     tall = wide * 0.63
     lowest = top

@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.card.pcsc import SCHEME, readers
 from tallystick.provisioning.commands.audit import audit
 from tallystick.provisioning.commands.batch import BatchView, failure, summary_json
+from tallystick.provisioning.commands.box import box, stock
 from tallystick.provisioning.commands.card import one_card, outcome_json, print_outcome
 from tallystick.provisioning.commands.ceremony import rekey
 from tallystick.provisioning.commands.console import console
@@ -22,6 +23,7 @@ from tallystick.provisioning.commands.foreign import foreign
 from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
 from tallystick.provisioning.commands.leaflet import leaflet
+from tallystick.provisioning.commands.letters import letters
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -32,7 +34,8 @@ from tallystick.provisioning.commands.options import (
     user_option,
 )
 from tallystick.provisioning.commands.recovery import reconcile, resume
-from tallystick.provisioning.commands.report import report
+from tallystick.provisioning.commands.report import report, statistics
+from tallystick.provisioning.commands.security_keys import security_keys
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
@@ -54,8 +57,13 @@ station.add_command(audit)
 station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
+station.add_command(security_keys)
 station.add_command(rekey)
+station.add_command(box)
+station.add_command(stock)
 station.add_command(labels)
+station.add_command(letters)
+station.add_command(statistics)
 station.add_command(leaflet)
 station.add_command(report)
 
@@ -84,6 +92,12 @@ station.add_command(report)
     type=FILE,
     help="CSV file of logins: a batch with a card for each, all checked before the first.",
 )
+@click.option(
+    "--box",
+    "box_name",
+    metavar="NAME",
+    help="Only cards of this box (`tally station box scan`): a batch of them all.",
+)
 @bench_options
 @json_option
 def provision(
@@ -100,6 +114,7 @@ def provision(
     ports: str | None,
     count: int | None,
     users_file: Path | None,
+    box_name: str | None,
     station: BenchOptions,
     as_json: bool,
 ) -> None:
@@ -112,15 +127,20 @@ def provision(
     must_name_a_user(user, new_user=new_user)
     plan = Plan(CodeKind(digits), user, new_user, batch, reseed, serial, _version(min_version))
     with station.open() as ready:
+        if box_name is not None:
+            plan = replace(plan, box=_cards_of(ready, box_name))
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)
             return
+        if count is None and users_file is None and plan.box is not None:
+            count = len(plan.box)
         if (count is None) == (users_file is None) or user or serial or confirm:
             raise click.UsageError(
-                "A batch needs --count or --users, and takes no --user, --serial or --confirm."
+                "A batch needs --count, --users or --box, and takes no --user, --serial or "
+                "--confirm."
             )
         if users_file is not None:
-            people = read_people(users_file)
+            people = [one.login for one in read_people(users_file)]
             check_people(people, ready.registry.check_user)
             plan, count = replace(plan, people=CardsForPeople(people)), len(people)
         assert count is not None
@@ -166,12 +186,28 @@ def _many_cards(
         )
         for failed in summary.failures:
             err().print(failure(failed.port, failed.serial, failed.error))
+    if plan.box is not None:
+        blank = sorted(one.serial for one in ready.journal.boxed() if one.blank)
+        left = [serial for serial in blank if serial in plan.box]
+        if left and not as_json:
+            err().print(f"of the box, still blank: {', '.join(left)}", markup=False)
     if summary.missing:
         raise TallyError(
             f"Batch {plan.batch} is not complete: {summary.missing} cards are missing.",
             kept="The cards that are finished, and the journal of those that are not.",
             todo="Run the same command again; it goes on where it stopped.",
         )
+
+
+def _cards_of(ready: ReadyStation, box_name: str) -> frozenset[str]:
+    found = frozenset(card.serial for card in ready.journal.boxed(box_name))
+    if not found:
+        raise BadInputError(
+            f"There is no box {box_name}.",
+            kept="Nothing was written to any card.",
+            todo=f"Scan its labels first: `tally station box scan {box_name}`.",
+        )
+    return found
 
 
 def _version(text: str) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
@@ -22,7 +23,7 @@ from tallystick.provisioning.card.connection import (
     StatusWord,
     Transmitter,
 )
-from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.provisioning.card.issuer import IssuerSession, select
 from tallystick.provisioning.card.oath import (
     HOTP,
     INS_PUT,
@@ -35,6 +36,7 @@ from tallystick.provisioning.card.oath import (
 from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import Custody, Seed
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.people import CardsForPeople
 from tallystick.provisioning.registry import Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
@@ -42,6 +44,9 @@ BATCH = "foreign"
 CODES_COMPARED = 2
 NAME_LIMIT = 64
 TAG_PROPERTY = 0x78
+MANAGEMENT = bytes.fromhex("A000000527471117")
+INS_READ_CONFIG = 0x1D
+TAG_SERIAL = 0x02
 REQUIRE_TOUCH = 0x02
 TOUCH_SINCE = (4, 2, 6)  # the applet's version from which on it knows that property
 
@@ -58,7 +63,8 @@ UNPROTECTED = (
 class Wanted:
     """serial: of the device, as the server shall know it; None takes the applet's identifier.
     touch: codes only after a touch. replace: an account of the same name may be overwritten.
-    new_user: the user is made known to the server if there is none of this name."""
+    new_user: the user is made known to the server if there is none of this name. people: whose
+    turn is next, in place of one user."""
 
     serial: str | None = None
     kind: CodeKind = SIX_DIGITS
@@ -66,6 +72,8 @@ class Wanted:
     touch: bool = True
     replace: bool = False
     new_user: bool = False
+    batch: str = BATCH
+    people: CardsForPeople | None = None
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,8 @@ class Foreign:
             raise
         registered = self._register(device, record, account)
         self.journal.finish(self.journal.advance(record, CardState.REGISTERED), CardState.LOCKED)
-        if wanted.user is not None and registered.user != wanted.user:
-            registered = self._assign(record, wanted.user, new_user=wanted.new_user)
+        if record.user is not None and registered.user != record.user:
+            registered = self._assign(record, record.user, new_user=wanted.new_user)
         version = ".".join(map(str, applet.version))
         digits = record.digits or wanted.kind.digits
         return Done(serial, account, version, touch, digits, registered, resumed)
@@ -131,7 +139,7 @@ class Foreign:
     def _admit(self, session: OathSession, serial: str, account: str, wanted: Wanted) -> CardRecord:
         record = self.journal.open_run(serial)
         if record is not None:
-            if record.batch != BATCH or record.server != self.server_url:
+            if record.batch != wanted.batch or record.server != self.server_url:
                 raise RefusedError(
                     f"{serial} was begun as another card, or with the server {record.server}.",
                     kept="Nothing was written to the device.",
@@ -150,7 +158,12 @@ class Foreign:
                 kept="It was not touched.",
                 todo="Add --replace to overwrite it.",
             )
-        return self.journal.begin(serial, BATCH, self.server_url, wanted.user)
+        turn: AbstractContextManager[str | None] = nullcontext(wanted.user)
+        if wanted.people is not None:
+            turn = wanted.people.next(self.journal, wanted.batch)
+        with turn as user:
+            self.registry.check_user(user, new_user=wanted.new_user)
+            return self.journal.begin(serial, wanted.batch, self.server_url, user)
 
     def _seed_and_verify(
         self,
@@ -247,6 +260,23 @@ class Foreign:
         self.journal.fail(record, error.what)
         error.kept = f"The account {account} was deleted; the server has no seed of it."
         return error
+
+
+def device_serial(device: Transmitter) -> str:
+    """The number that is printed on the device, where it tells it (management applet, READ CONFIG),
+    else the OATH applet's identifier, which changes when that is reset. Raises NoDeviceError,
+    RefusedError for a device without an OATH applet."""
+    try:
+        select(device, MANAGEMENT)
+        answer = device.transmit(CommandApdu(0, INS_READ_CONFIG)).require("tell its number")
+        number = tlv.first(answer[1:], TAG_SERIAL)  # the first byte is how long the rest is
+        if number:
+            return str(int.from_bytes(number, "big"))
+    except NoDeviceError:
+        raise
+    except TallyError:
+        pass  # it has no such applet, or no number
+    return select_oath(device).identifier.hex().upper()
 
 
 def _select(device: Transmitter) -> Selected:

@@ -8,11 +8,12 @@ import getpass
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.formats import NewerStateError
@@ -40,8 +41,23 @@ CREATE INDEX cards_by_batch ON cards (batch, id);
 """
 
 
+_SECOND = """
+CREATE TABLE firm (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    name TEXT NOT NULL,
+    contact TEXT NOT NULL,
+    languages TEXT NOT NULL,
+    time_zone TEXT NOT NULL
+) STRICT;
+CREATE TABLE boxed (
+    serial TEXT PRIMARY KEY,
+    box TEXT NOT NULL,
+    scanned_at REAL NOT NULL
+) STRICT;
+"""
+
 # What brings a journal from each version of its tables to the next; never changed, only added to.
-_MIGRATIONS = (_FIRST + audit.SCHEMA,)
+_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
@@ -90,6 +106,31 @@ class BatchRecord:
     finished: int
     open: int
     changed_at: float
+
+
+@dataclass(frozen=True)
+class HeardFirm:
+    """What a server last said of the firm. languages: the first is for what has room for one.
+    zone: None until it was heard of: this computer's own is meant."""
+
+    name: str = ""
+    contact: str = ""
+    languages: tuple[str, ...] = ("en",)
+    zone: ZoneInfo | None = None
+
+
+@dataclass(frozen=True)
+class BoxedCard:
+    """A card that came in a box: its label was scanned. state: of its last run; None: blank."""
+
+    serial: str
+    box: str
+    scanned_at: float
+    state: CardState | None
+
+    @property
+    def blank(self) -> bool:
+        return self.state not in (CardState.LOCKED, CardState.LABELLED)
 
 
 _COLUMNS = (
@@ -225,6 +266,58 @@ class StationJournal:
                 (limit,),
             ).fetchall()
         return [BatchRecord(*row) for row in rows]
+
+    def firm(self) -> HeardFirm:
+        """As a server last said."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT name, contact, languages, time_zone FROM firm"
+            ).fetchone()
+        if row is None:
+            return HeardFirm()
+        try:
+            zone = ZoneInfo(row[3])
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            zone = None
+        return HeardFirm(row[0], row[1], tuple(row[2].split()), zone)
+
+    def keep_firm(self, name: str, contact: str, languages: Sequence[str], time_zone: str) -> None:
+        """What a server says of the firm."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO firm VALUES (1, ?, ?, ?, ?)",
+                (name, contact, " ".join(languages), time_zone),
+            )
+
+    def put_into_box(self, box: str, serials: Sequence[str]) -> list[BoxedCard]:
+        """Note cards whose labels were scanned. → those that are in another box already, or in
+        this one: they stay where they were"""
+        known = {card.serial: card for card in self.boxed()}
+        fresh = [serial for serial in dict.fromkeys(serials) if serial not in known]
+        now = self._now()
+        with self._step():
+            self._database.executemany(
+                "INSERT INTO boxed VALUES (?, ?, ?)", [(serial, box, now) for serial in fresh]
+            )
+            if fresh:
+                audit.append(
+                    self._database, now, self._who, "box scanned", box, f"{len(fresh)} cards"
+                )
+        return [known[serial] for serial in serials if serial in known]
+
+    def boxed(self, box: str | None = None) -> list[BoxedCard]:
+        """Cards that came in a box, or in any, in the order in which they were scanned."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT b.serial, b.box, b.scanned_at, (SELECT c.state FROM cards c"
+                " WHERE c.serial = b.serial ORDER BY c.id DESC LIMIT 1)"
+                " FROM boxed b WHERE ?1 IS NULL OR b.box = ?1 ORDER BY b.scanned_at, b.rowid",
+                (box,),
+            ).fetchall()
+        return [
+            BoxedCard(serial, name, at, CardState(state) if state else None)
+            for serial, name, at, state in rows
+        ]
 
     def begin(
         self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False

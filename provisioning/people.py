@@ -6,6 +6,7 @@ import csv
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.common.errors import BadInputError, RefusedError, TallyError
@@ -13,11 +14,23 @@ from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.registry import NEW_USER
 
 HEADS = ("login", "user", "username")
+NAMES = ("name", "full name", "full_name", "displayname")
+ADDRESSES = ("address", "department", "room")
 SHOWN = 20  # problems told at once
 
 
-def read_people(path: Path) -> list[str]:
-    """Logins, in the order of the file: of its column `login` (or `user`), else of its first.
+@dataclass(frozen=True)
+class ListedPerson:
+    """name: as a letter calls her; the login where the list has none. address: lines."""
+
+    login: str
+    name: str
+    address: tuple[str, ...] = ()
+
+
+def read_people(path: Path) -> list[ListedPerson]:
+    """In the order of the file. Logins are of its column `login` (or `user`), else of its first;
+    names of `name`; lines of an address of `address` (with | between them), `department`, `room`.
 
     Raises BadInputError, also for a login that stands there twice.
     """
@@ -34,12 +47,12 @@ def read_people(path: Path) -> list[str]:
         for number, row in enumerate(csv.reader(text.splitlines(), delimiter=separator), 1)
         if any(cell.strip() for cell in row)
     ]
-    column = 0
-    if rows:
-        heads = [cell.lower() for cell in rows[0][1]]
-        named = [heads.index(head) for head in HEADS if head in heads]
-        if named:
-            column, rows = named[0], rows[1:]
+    column, heads = 0, [cell.lower() for cell in rows[0][1]] if rows else []
+    named = [heads.index(head) for head in HEADS if head in heads]
+    if named:
+        column, rows = named[0], rows[1:]
+    else:
+        heads = []
     logins: dict[str, int] = {}
     problems = []
     for number, row in rows:
@@ -56,7 +69,18 @@ def read_people(path: Path) -> list[str]:
             kept="Nothing was begun.",
             todo="Correct it: one login a line, each once.",
         )
-    return [row[column] for _, row in rows]
+    return [_listed(heads, row, column) for _, row in rows]
+
+
+def _listed(heads: Sequence[str], row: Sequence[str], column: int) -> ListedPerson:
+    def cell(head: str) -> str:
+        at = heads.index(head) if head in heads else len(row)
+        return row[at] if at < len(row) else ""
+
+    login = row[column]
+    name = next((cell(head) for head in NAMES if cell(head)), login)
+    lines = [line.strip() for head in ADDRESSES for line in cell(head).split("|")]
+    return ListedPerson(login, name, tuple(line for line in lines if line))
 
 
 def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:

@@ -57,7 +57,9 @@ def open_station(
                     todo="Leave --server out, or run `tally station enroll` for that server.",
                 )
             working: Custody = custody
-            place, registry = credential.url, cast(Registry, TallyServer(credential))
+            server: TallyServer | None
+            server = TallyServer(credential)
+            place, registry = credential.url, cast(Registry, server)
         else:
             if url is not None:
                 raise BadInputError(
@@ -67,6 +69,8 @@ def open_station(
             key_file = journal_path.with_name(f"{journal_path.stem}.registry-key.json")
             ask = partial(read_container_passphrase, registry_passphrase_file)
             working, registry = registry_for(registry_text, custody, key_file, ask)
-            place = registry_text
+            place, server = registry_text, None
         with closing(registry), closing(StationJournal(journal_path)) as journal:
+            if server is not None:
+                server.heard_of_firm = journal.keep_firm
             yield ReadyStation(working, registry, journal, place)

@@ -3,7 +3,8 @@ docs/reference/protocols.md, section 4."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -83,7 +84,11 @@ class Registry(Protocol):
 
 
 class TallyServer(ServerLink):
-    """The project's own server over HTTP. Implements Registry; safe for several threads."""
+    """The project's own server over HTTP. Implements Registry; safe for several threads.
+    heard_of_firm: told what the server says of whose cards these are (name, contact, languages,
+    time zone)."""
+
+    heard_of_firm: Callable[[str, str, Sequence[str], str], None] = staticmethod(lambda *_: None)
 
     def check(self) -> None:
         """Raises RegistryRefusedError when the credential is no station's, UnreachableError."""
@@ -98,6 +103,10 @@ class TallyServer(ServerLink):
             raise RegistryRefusedError(
                 f"The server knows this credential as {role!r}, not as a station.", "role"
             )
+        if "time_zone" in who:  # an older server does not say
+            self.heard_of_firm(
+                str(who["firm"]), str(who["contact"]), who["languages"], str(who["time_zone"])
+            )
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
         if user is None or new_user:
@@ -109,6 +118,21 @@ class TallyServer(ServerLink):
             error.kept = "Nothing was written to any card."
             error.todo = f"{error.todo or ''}{NEW_USER}".strip()
             raise
+
+    def key_options(self, user: str) -> dict[str, Any]:
+        """What a security key for this user is to be asked for. Raises RegistryRefusedError,
+        UnreachableError."""
+        doing = f"make a security key for {user}"
+        return self._call("POST", "/v1/keys/options", doing=doing, json={"user": user})
+
+    def register_key(self, user: str, serial: str, begun: Mapping[str, Any], answer: str) -> str:
+        """answer: of the key, JSON. → the login that it is enrolled for"""
+        body = {
+            "user": user, "serial": serial, "nonce": begun["nonce"], "until": begun["until"],
+            "response": json.loads(answer),
+        }  # fmt: skip
+        made = self._call("POST", "/v1/keys", doing=f"enrol the key {serial}", json=body)
+        return str(made.get("user"))
 
     def lookup(self, serial: str) -> Registered | None:
         try:

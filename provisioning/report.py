@@ -9,9 +9,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from html import escape
 
+from tallystick.common.moments import in_words
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 
 FINISHED = (CardState.LOCKED, CardState.LABELLED)
@@ -38,29 +39,86 @@ class ReportEntry:
 
 @dataclass(frozen=True)
 class BatchReport:
-    """title: what it is of. runs: of cards, by batch and serial number. entries: oldest first."""
+    """title: what it is of. runs: of cards, by batch and serial number. entries: oldest first.
+    zone: None for this computer's own."""
 
     title: str
     runs: list[CardRecord]
     entries: list[ReportEntry]
+    zone: tzinfo | None = None
+
+    def when(self, seconds: float) -> str:
+        """With weekday and zone."""
+        return in_words(seconds, self.zone)
 
     def count(self, *states: CardState) -> int:
         return sum(run.state in states for run in self.runs)
 
 
-def of_batch(journal: StationJournal, name: str) -> BatchReport:
+def of_batch(journal: StationJournal, name: str, zone: tzinfo | None = None) -> BatchReport:
     runs = journal.batch(name)
     serials = {run.serial for run in runs}
     return BatchReport(
-        f"Batch {name}", runs, [one for one in _log(journal) if one.subject in serials]
+        f"Batch {name}", runs, [one for one in _log(journal) if one.subject in serials], zone
     )
 
 
-def of_time(journal: StationJournal, since: float, until: float) -> BatchReport:
+def of_time(
+    journal: StationJournal, since: float, until: float, zone: tzinfo | None = None
+) -> BatchReport:
     """since, until: seconds since 1970; the second is not in it."""
     runs = [run for run in journal.runs() if since <= run.changed_at < until]
     entries = [one for one in _log(journal) if since <= one.at < until]
-    return BatchReport(f"{when(since)} to {when(until)}", runs, entries)
+    title = f"{in_words(since, zone)} to {in_words(until, zone)}"
+    return BatchReport(title, runs, entries, zone)
+
+
+@dataclass(frozen=True)
+class DayCount:
+    """Runs of cards that ended on a day of the calendar."""
+
+    day: str
+    finished: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class StationStatistics:
+    """days: oldest first. reasons: why cards failed, the commonest first."""
+
+    days: list[DayCount]
+    reasons: list[tuple[str, int]]
+
+    @property
+    def finished(self) -> int:
+        return sum(day.finished for day in self.days)
+
+    @property
+    def failed(self) -> int:
+        return sum(day.failed for day in self.days)
+
+
+def of_days(
+    journal: StationJournal, days: int, now: float, zone: tzinfo | None = None
+) -> StationStatistics:
+    """The last so many days, today among them."""
+
+    def day_of(seconds: float) -> date:
+        return datetime.fromtimestamp(seconds, UTC).astimezone(zone).date()
+
+    today = day_of(now)
+    first = today - timedelta(days=days - 1)
+    runs = [run for run in journal.runs() if first <= day_of(run.changed_at) <= today]
+    done = Counter(day_of(run.changed_at) for run in runs if run.state in FINISHED)
+    failed = Counter(day_of(run.changed_at) for run in runs if run.state is CardState.FAILED)
+    reasons = Counter(
+        (run.reason or "").replace(run.serial, "…") for run in runs if run.state is CardState.FAILED
+    )
+    listed = [first + timedelta(days=number) for number in range(days)]
+    return StationStatistics(
+        [DayCount(day.isoformat(), done[day], failed[day]) for day in listed],
+        reasons.most_common(10),
+    )
 
 
 def _log(journal: StationJournal) -> list[ReportEntry]:
@@ -71,18 +129,14 @@ def _log(journal: StationJournal) -> list[ReportEntry]:
     ]
 
 
-def when(seconds: float) -> str:
-    """With weekday and this computer's zone."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
-
-
 def as_csv(report: BatchReport) -> str:
     """The entries; ISO 8601 times. A cell that a spreadsheet would take for a formula is quoted."""
     output = io.StringIO()
     writer = csv.writer(output)
     writer.writerow(CSV_HEADS)
     for one in report.entries:
-        at = datetime.fromtimestamp(one.at).astimezone().isoformat(timespec="seconds")
+        local = datetime.fromtimestamp(one.at, UTC).astimezone(report.zone)
+        at = local.isoformat(timespec="seconds")
         writer.writerow([_plain(cell) for cell in (at, one.who, one.act, one.subject, one.detail)])
     return output.getvalue()
 
@@ -103,8 +157,8 @@ def as_html(report: BatchReport) -> str:
             "Cards",
             ("Card", "State", "Batch", "User", "When", "Note"),
             [
-                (run.serial, run.state.value, run.batch, run.user or "", when(run.changed_at),
-                 run.reason or "")
+                (run.serial, run.state.value, run.batch, run.user or "",
+                 report.when(run.changed_at), run.reason or "")
                 for run in sorted(report.runs, key=lambda run: (run.batch, run.serial, run.id))
             ],
         ),
@@ -116,7 +170,10 @@ def as_html(report: BatchReport) -> str:
         _table(
             "Entries",
             ("When", "Who", "Act", "Subject", "Detail"),
-            [(when(one.at), one.who, one.act, one.subject, one.detail) for one in report.entries],
+            [
+                (report.when(one.at), one.who, one.act, one.subject, one.detail)
+                for one in report.entries
+            ],
         ),
         '<p class="sign">Date, name, signature: ________________________________</p>',
     ]  # fmt: skip

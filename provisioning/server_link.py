@@ -49,6 +49,7 @@ class ServerLink:
 
     def __init__(self, credential: ServerCredential, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = checked_url(credential.url)
+        self.credential_id = credential.id
         self._client = httpx.Client(
             base_url=self.url,
             headers={"Authorization": f"Bearer {credential.token.reveal().decode()}"},

@@ -68,6 +68,7 @@ class Plan:
     expected_serial: str | None = None
     minimum_version: tuple[int, int, int] = (0, 1, 0)
     only: frozenset[str] | None = None  # serial numbers, when resuming
+    box: frozenset[str] | None = None  # serial numbers of the labels that were scanned
     confirm: Callable[[str], str] | None = None  # serial → the code that a person reads
     people: CardsForPeople | None = None  # in place of one user for all
 
@@ -209,6 +210,12 @@ class CardRun:
                 f"The card in the dock is {serial}, not {wanted}.",
                 kept="Nothing was written to it.",
                 todo="Put the card with the right label in the dock.",
+            )
+        if self._plan.box is not None and serial not in self._plan.box:
+            raise RefusedError(
+                f"Card {serial} is not one of the box whose labels were scanned.",
+                kept="Nothing was written to it.",
+                todo="Look whether it has the right label, and scan that; or put it aside.",
             )
         self._serial = serial
         self._note(CardState.SEEN)

@@ -35,8 +35,9 @@ from tallystick.provisioning.desk.client import (
 )
 from tallystick.provisioning.desk.terms import Terms
 from tallystick.provisioning.desk.wipe import retire_and_wipe
-from tallystick.provisioning.desk.words import presses, sentence
+from tallystick.provisioning.desk.words import figures, presses, sentence
 from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.labels.scanned import read_scan
 from tallystick.provisioning.server_link import RegistryRefusedError
 
 code_option = click.option(
@@ -91,7 +92,10 @@ def sign_in(*, url: str, credential: Any, options: DeskOptions) -> None:
     read = operator.parse(url, credential.read())
     with closing(Desk(read)) as server:
         who = server.operator()
+        terms = server.terms()
     operator.save(options.operator_file, operator.named(read, who.id))
+    with closing(StationJournal(options.journal)) as journal:
+        journal.keep_firm(terms.firm, terms.contact, terms.languages, terms.zone.key)
     note(options.journal, "signed in at the desk", who.id, who.name)
     if options.as_json:
         print_json(asdict(who))
@@ -319,6 +323,42 @@ def resync(*, serial: str | None, codes: tuple[str, ...], options: DeskOptions) 
         session.done(card, "card resynchronised", what)
 
 
+@desk.command("undo")
+@click.argument("serial")
+@desk_options
+def undo(*, serial: str, options: DeskOptions) -> None:
+    """Undo your last act on a card, within two minutes, where nobody was told of it yet."""
+    with options.signed_in() as session:
+        card = session.server.undo(serial)
+        session.done(card, "act undone", f"as it was before: {card.where.value}")
+
+
+@desk.command("statistics")
+@click.option(
+    "--days", type=click.IntRange(1, 366), default=30, show_default=True, help="The last so many."
+)
+@operator_option
+@json_option
+def statistics(*, days: int, operator_file: Path, as_json: bool) -> None:
+    """How often cards were lent, came back late, were found again, and who did it."""
+    with closing(Desk(operator.load(operator_file))) as server:
+        made = server.statistics(days)
+    if as_json:
+        print_json(asdict(made))
+        return
+    acts = sorted(made.totals)
+    table = Table("day", *acts, box=None, pad_edge=False)
+    for day, done in made.days.items():
+        if done:
+            table.add_row(day, *(str(done.get(act, "")) for act in acts))
+    table.add_row("all", *(str(made.totals[act]) for act in acts), style="bold")
+    out().print(table)
+    for line in figures(made):
+        out().print(line, markup=False, highlight=False)
+    for actor, count in sorted(made.by_actor.items()):
+        out().print(f"{actor}: {count} acts", markup=False, highlight=False)
+
+
 @desk.command("lost")
 @click.argument("serial")
 @desk_options
@@ -449,13 +489,16 @@ class _Session:
         self.note(act, card.serial, what)
         if self.as_json:
             print_json(_as_json(card))
-        else:
-            out().print(f"card {card.serial}: {told or what}", markup=False, highlight=False)
+            return
+        out().print(f"card {card.serial}: {told or what}", markup=False, highlight=False)
+        if card.undo_until is not None:
+            how = f"meant otherwise? within two minutes: tally station desk undo {card.serial}"
+            err().print(how, style="dim", markup=False, highlight=False)
 
 
 def _scanned(serial: str | None, question: str = "Scan the card, or type its serial number") -> str:
     answer: str = serial if serial is not None else click.prompt(question, err=True)
-    return answer.strip()
+    return read_scan(answer)
 
 
 def _codes(given: tuple[str, ...], serial: str, count: int = 1) -> list[str]:

@@ -1,15 +1,20 @@
-"""`tally station foreign`: another maker's OATH applet."""
+"""`tally station foreign`: other makers' OATH applets, one or a batch."""
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import RefusedError
-from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.card.pcsc import SCHEME, PcscConnection
+from tallystick.common.errors import RefusedError, TallyError
+from tallystick.provisioning import foreign_batch
+from tallystick.provisioning.card.connection import CardConnection, Transmitter
+from tallystick.provisioning.card.pcsc import SCHEME, PcscConnection, readers
+from tallystick.provisioning.commands.batch import failure
 from tallystick.provisioning.commands.options import (
     BenchOptions,
     bench_options,
@@ -17,13 +22,37 @@ from tallystick.provisioning.commands.options import (
     must_name_a_user,
     new_user_option,
     user_option,
+    users_option,
 )
 from tallystick.provisioning.credential import CodeKind
-from tallystick.provisioning.foreign import UNPROTECTED, Foreign, Wanted
+from tallystick.provisioning.foreign import (
+    BATCH,
+    UNPROTECTED,
+    Done,
+    Foreign,
+    Wanted,
+    device_serial,
+)
+from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.people import CardsForPeople, check_people, read_people
+from tallystick.provisioning.ready import ReadyStation
 
 
 @click.command()
-@click.option("--port", required=True, metavar="pcsc:READER|DEV", help="Where the device is.")
+@click.option("--port", metavar="pcsc:READER|DEV", help="Where the device is.")
+@click.option(
+    "--ports", metavar="pcsc:auto|LIST", help="Many devices, one after another in these readers."
+)
+@click.option(
+    "--batch",
+    "batch_name",
+    default=BATCH,
+    show_default=True,
+    metavar="NAME",
+    help="Name of the batch.",
+)
+@click.option("--count", type=click.IntRange(1), help="How many devices the batch shall have.")
+@users_option
 @click.option("--serial", metavar="TEXT", help="Its serial number, else the applet's identifier.")
 @user_option
 @new_user_option
@@ -35,7 +64,11 @@ from tallystick.provisioning.foreign import UNPROTECTED, Foreign, Wanted
 @json_option
 def foreign(
     *,
-    port: str,
+    port: str | None,
+    ports: str | None,
+    batch_name: str,
+    count: int | None,
+    users_file: Path | None,
     serial: str | None,
     user: str | None,
     new_user: bool,
@@ -46,8 +79,17 @@ def foreign(
     station: BenchOptions,
     as_json: bool,
 ) -> None:
-    """Provision another maker's OATH applet (YKOATH), without a secure channel."""
+    """Provision other makers' OATH applets (YKOATH), without a secure channel.
+
+    One device with --port. Many with --ports, and --count or --users: consent is asked for once,
+    and each goes by the number printed on it, where it tells that, else by its applet's.
+    """
+    if (port is None) == (ports is None):
+        raise click.UsageError("Give either --port, or --ports with --count or --users.")
+    if ports is not None and ((count is None) == (users_file is None) or user or serial):
+        raise click.UsageError("A batch needs --count or --users, and takes no --user or --serial.")
     must_name_a_user(user, new_user=new_user)
+    people = [one.login for one in read_people(users_file)] if users_file is not None else []
     console = err()
     console.print("[bold yellow]This device is not protected as a card of ours is:[/]")
     for sentence in UNPROTECTED:
@@ -58,11 +100,19 @@ def foreign(
             kept="Nothing was written to it.",
             todo="Add --accept-unprotected.",
         )
-    wanted = Wanted(serial, CodeKind(digits), user, touch, replace, new_user)
+    wanted = Wanted(serial, CodeKind(digits), user, touch, replace, new_user, batch_name)
     with station.open() as ready:
         ready.registry.check()  # before anything is written to the device
-        ready.registry.check_user(user, new_user=new_user)
+        if people:
+            check_people(people, ready.registry.check_user)
+            wanted = dataclasses.replace(wanted, people=CardsForPeople(people))
+        else:
+            ready.registry.check_user(user, new_user=new_user)
         work = Foreign(ready.custody, ready.registry, ready.journal, ready.server_url)
+        if ports is not None:
+            _many(ready, work, wanted, ports, count or len(people), as_json=as_json)
+            return
+        assert port is not None
         with _open(port) as device:
             done = work.provision(device, wanted, lambda: console.print("touch the device now"))
     if as_json:
@@ -74,6 +124,94 @@ def foreign(
         f"{', after a touch' if done.touch else ''}{holder}",
         markup=False,
     )
+
+
+def _many(
+    ready: ReadyStation, work: Foreign, wanted: Wanted, ports: str, count: int, *, as_json: bool
+) -> None:
+    """What is done already counts: the same command goes on where it stopped."""
+    finished = (CardState.LOCKED, CardState.LABELLED)
+    before = sum(one.state in finished for one in ready.journal.batch(wanted.batch))
+    told = _DevicesTold()
+    try:
+        if before < count:
+            foreign_batch.run(_Readers(ports), _OneOath(work, wanted), told, count - before)
+    except KeyboardInterrupt:
+        pass  # a device under way is finished by the same command
+    missing = max(0, count - before - len(told.done))
+    if as_json:
+        print_json(
+            {
+                "batch": wanted.batch,
+                "done": [asdict(one) for one in told.done],
+                "before": before,
+                "missing": missing,
+                "failures": [{"serial": s, **error.as_dict()} for s, error in told.failures],
+            }
+        )
+    else:
+        out().print(
+            f"batch {wanted.batch}: {len(told.done)} devices in service now, {before} before, "
+            f"{missing} missing, {len(told.failures)} failures",
+            markup=False,
+        )
+    if missing:
+        raise TallyError(
+            f"Batch {wanted.batch} is not complete: {missing} devices are missing.",
+            kept="The devices that are finished, and the journal of those that are not.",
+            todo="Run the same command again; it goes on where it stopped.",
+        )
+
+
+class _Readers:
+    """PC/SC readers, or ports with commas between them. Implements foreign_batch.Places."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def names(self) -> list[str]:
+        if self._text == f"{SCHEME}auto":
+            return [f"{SCHEME}{name}" for name in readers()]
+        return [name for name in self._text.split(",") if name]
+
+    def open(self, name: str) -> AbstractContextManager[Transmitter]:
+        return _open(name)
+
+
+class _OneOath:
+    """Implements foreign_batch.Work."""
+
+    def __init__(self, work: Foreign, wanted: Wanted) -> None:
+        self._work = work
+        self._wanted = wanted
+
+    def serial(self, device: Transmitter) -> str:
+        return device_serial(device)
+
+    def provision(self, device: Transmitter, serial: str) -> Done:
+        wanted = dataclasses.replace(self._wanted, serial=serial)
+        return self._work.provision(device, wanted, lambda: err().print(f"touch {serial} now"))
+
+
+class _DevicesTold:
+    """A line a device on standard error. Implements foreign_batch.Told."""
+
+    def __init__(self) -> None:
+        self.done: list[Done] = []
+        self.failures: list[tuple[str, TallyError]] = []
+
+    def begun(self, place: str, serial: str) -> None:
+        err().print(f"{place}: {serial}", style="dim", markup=False, highlight=False)
+
+    def finished(self, place: str, serial: str, result: Done) -> None:
+        self.done.append(result)
+        holder = f", assigned to {result.server.user}" if result.server.user else ""
+        said = f"{place}: {serial} is in service{holder}: take it out"
+        err().print(said, markup=False, highlight=False)
+
+    def failed(self, place: str, serial: str, error: TallyError) -> None:
+        self.failures.append((serial, error))
+        err().print(failure(place, serial, error))
 
 
 def _open(port: str) -> PcscConnection | CardConnection:

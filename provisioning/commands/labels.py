@@ -9,8 +9,7 @@ import click
 
 from tallystick.common.console import err
 from tallystick.common.errors import BadInputError
-from tallystick.common.identity import check_serial
-from tallystick.provisioning.commands.options import journal_option
+from tallystick.provisioning.commands.options import journal_option, users_option
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pdf, svg, zpl
 from tallystick.provisioning.labels.layout import (
@@ -20,7 +19,10 @@ from tallystick.provisioning.labels.layout import (
     blanks,
     by_serial,
     draw,
+    from_on,
 )
+from tallystick.provisioning.labels.scanned import read_serial
+from tallystick.provisioning.people import ListedPerson, read_people
 
 FORMATS = ("svg", "pdf", "zpl")
 
@@ -37,6 +39,10 @@ FORMATS = ("svg", "pdf", "zpl")
 )
 @click.option("--caption", default="", help="A short line above the serial number.")
 @click.option("--names", is_flag=True, help="The user of each card in place of the caption.")
+@users_option
+@click.option(
+    "--from", "first", metavar="SERIAL", help="Of a batch: print again from this card on."
+)
 @click.option(
     "--start",
     type=click.IntRange(1),
@@ -66,6 +72,8 @@ def labels(
     stock_name: str,
     caption: str,
     names: bool,
+    users_file: Path | None,
+    first: str | None,
     start: int,
     order: str,
     dpi: str,
@@ -85,20 +93,22 @@ def labels(
         of_batch = list(dict.fromkeys(r.serial for r in finished))
         if order == "serial":
             of_batch = by_serial(of_batch)
-        wanted = [check_serial(serial) for serial in serials] + of_batch
+        wanted = [read_serial(serial) for serial in serials] + from_on(of_batch, first)
         if not wanted:
             raise BadInputError(
                 "There is no card to make a label for.",
                 todo="Name serial numbers, or a --batch that has finished cards.",
             )
+        known = names_of(users_file)
+        names = names or users_file is not None
         dot = zpl.dot_mm(int(dpi)) if kind == "zpl" else None
         drawings = [
-            draw(serial, stock, _user(book, serial) if names else caption, dot=dot)
+            draw(serial, stock, _name(book, serial, known) if names else caption, dot=dot)
             for serial in wanted
         ]
         written = _write(blanks(stock, start) + drawings, stock, kind, int(dpi), output)
         for record in finished:
-            if record.state is CardState.LOCKED:
+            if record.state is CardState.LOCKED and record.serial in wanted:
                 book.finish(record, CardState.LABELLED)
     files = ", ".join(str(path) for path in written)
     err().print(f"{len(drawings)} labels in {files}", markup=False)
@@ -107,9 +117,16 @@ def labels(
 _FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
-def _user(book: StationJournal, serial: str) -> str:
+def names_of(users_file: Path | None) -> dict[str, ListedPerson]:
+    """By login, in small letters."""
+    people = read_people(users_file) if users_file is not None else []
+    return {one.login.lower(): one for one in people}
+
+
+def _name(book: StationJournal, serial: str, known: dict[str, ListedPerson]) -> str:
     record = book.latest(serial)
-    return (record.user or "") if record is not None else ""
+    login = (record.user or "") if record is not None else ""
+    return known[login.lower()].name if login.lower() in known else login
 
 
 def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:

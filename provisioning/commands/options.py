@@ -17,6 +17,7 @@ from tallystick.common.passphrase import check_new
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.labels.leaflet import LANGUAGES
 from tallystick.provisioning.ready import SERVER, ReadyStation, open_station
 from tallystick.provisioning.settings import (
     default_journal,
@@ -80,6 +81,23 @@ new_user_option = click.option(
     "--new-user",
     is_flag=True,
     help="Make the --user known to the server if not yet so.",
+)
+
+
+users_option = click.option(
+    "--users",
+    "users_file",
+    type=FILE,
+    help="The CSV file of the batch: with names (column `name`) and addresses.",
+)
+
+
+language_option = click.option(
+    "--language",
+    "languages",
+    multiple=True,
+    type=click.Choice(list(LANGUAGES)),
+    help="Of the text; again for another (default: the firm's).",
 )
 
 

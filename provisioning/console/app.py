@@ -23,9 +23,10 @@ from tallystick.provisioning.console.peer import same_user
 from tallystick.provisioning.console.record_pages import AuditPage, HistoryPage
 from tallystick.provisioning.console.shell import MAX_SCAN, Page
 from tallystick.provisioning.console.sign_in import routes
+from tallystick.provisioning.console.statistics_page import StatisticsPage
 from tallystick.provisioning.console.workshop import FINISHED
 from tallystick.provisioning.labels import pdf
-from tallystick.provisioning.labels.layout import STOCKS, blanks, by_serial, draw
+from tallystick.provisioning.labels.layout import STOCKS, blanks, by_serial, draw, from_on
 from tallystick.provisioning.ready import ReadyStation
 
 LABELS = "a4-3x8"
@@ -66,18 +67,33 @@ def create_app(console: Console) -> FastAPI:
         return PlainTextResponse(lines, media_type="application/jsonl")
 
     @app.get("/labels/{batch}.pdf")
-    def labels(batch: str, start: int = 1) -> Response:
+    def labels(batch: str, start: int = 1, first: str = "") -> Response:
         records = [r for r in console.journal.batch(batch) if r.state in FINISHED]
         if not records:
             return PlainTextResponse("This batch has no finished card.\n", 404)
         stock = STOCKS[LABELS]
         try:
             before = blanks(stock, start)
+            serials = by_serial({record.serial for record in records})
+            serials = from_on(serials, first.strip() or None)
         except BadInputError as error:
             return PlainTextResponse(f"{error}\n", 422)
-        serials = by_serial({record.serial for record in records})
         made = pdf.write(before + [draw(serial, stock, batch) for serial in serials], stock)
         return Response(made, media_type="application/pdf")
+
+    @app.get("/label/{serial}.pdf")
+    def label(serial: str, start: int = 1) -> Response:
+        """One label again, on any place of a sheet."""
+        stock = STOCKS[LABELS]
+        try:
+            made = pdf.write([*blanks(stock, start), draw(serial, stock)], stock)
+        except BadInputError as error:
+            return PlainTextResponse(f"{error}\n", 422)
+        return Response(made, media_type="application/pdf")
+
+    @ui.page("/statistics", favicon=FAVICON, response_timeout=15)
+    async def statistics(request: Request, days: int = 30) -> None:
+        await StatisticsPage(page(request), min(max(days, 1), 366)).build()
 
     ui.run_with(app, dark=None, language="en-US", reconnect_timeout=10)
     return app

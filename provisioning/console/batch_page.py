@@ -6,7 +6,9 @@ from html import escape
 from urllib.parse import quote
 
 from nicegui import ui
+from nicegui.events import GenericEventArguments
 
+from tallystick.common.errors import TallyError
 from tallystick.provisioning.console.advice import advise
 from tallystick.provisioning.console.code_forms import CodeForms
 from tallystick.provisioning.console.shell import (
@@ -16,10 +18,10 @@ from tallystick.provisioning.console.shell import (
     heading,
     prose,
     table,
-    when,
 )
 from tallystick.provisioning.console.workshop import STEPS, Mood, Picture, Tile, short
 from tallystick.provisioning.credential import CodeKind
+from tallystick.provisioning.labels.scanned import read_box
 from tallystick.provisioning.steps import DOING, Plan
 
 TICK_S = 0.2
@@ -40,6 +42,14 @@ _SAYS = {
     Mood.DONE: "done: take it out",
     Mood.FAILED: "failed: take it out",
 }
+
+
+# Emptied in the browser: the next label may be scanned before the server has seen this one.
+_SCANNED = """(event) => {
+  emit(event.target.value);
+  event.target.value = '';
+  event.target.dispatchEvent(new Event('input'));
+}"""
 
 
 class BatchPage:
@@ -95,9 +105,62 @@ class BatchPage:
                     "card that has been used to log in is refused by the server, and stays as it "
                     "is.",
                 )
+            self._box_form()
             for field in (self._name, self._count, self._digits, self._ports):
                 field.on("keydown.enter", self._begin)
             begin.mark("start")
+
+    def _box_form(self) -> None:
+        """Which cards came in the box: their labels are scanned one after another."""
+        with ui.element("details").classes("more-acts"):
+            with ui.element("summary"):
+                ui.label("Only the cards of a box, by scanning their labels").style(
+                    "display:inline"
+                )
+            with ui.element("div").classes("inner"):
+                with ui.element("div").classes("line top-aligned"):
+                    self._box_name = ui.input("Box", on_change=self._show_box)
+                    self._box_name.props('outlined maxlength=40 autocomplete="off"')
+                    scan = ui.input("Label").props(
+                        'outlined input-class="mono" autocomplete="off" '
+                        'hint="Scan one after another: each is noted at once."'
+                    )
+                    scan.classes("grow box-scan")
+                self._box_said = ui.label().props('role="status" aria-live="polite"')
+
+        def scanned(event: GenericEventArguments) -> None:
+            if self._page.alive():
+                self._note_scan(str(event.args)[:200])
+
+        scan.on("keydown.enter", scanned, js_handler=_SCANNED)
+        self._show_box()
+
+    def _note_scan(self, text: str) -> None:
+        name, made = (self._box_name.value or "").strip(), read_box([text])
+        if not name:
+            self._box_said.set_text("Name the box first.")
+            return
+        try:
+            known = self._page.console.journal.put_into_box(name, made.serials)
+        except TallyError as error:
+            self._page.tell_error(error)
+            return
+        if made.problems:
+            self._show_box(f"{made.problems[0]} is no serial number of a card: not noted.")
+        elif known:
+            where = "here" if known[0].box == name else f"in box {known[0].box}"
+            self._show_box(f"{known[0].serial} is {where} already.")
+        else:
+            self._show_box(f"{', '.join(made.serials)} is noted.")
+
+    def _show_box(self, said: object = "") -> None:
+        name = (self._box_name.value or "").strip()
+        cards = self._page.console.journal.boxed(name) if name else []
+        blank = sum(card.blank for card in cards)
+        count = f"Box {name}: {len(cards)} cards, {blank} of them blank." if name else ""
+        self._box_said.set_text(f"{said} {count}".strip() if isinstance(said, str) else count)
+        if cards:
+            self._count.set_value(len(cards))
 
     def _before(self) -> None:
         """Batches of before, to go on with."""
@@ -119,7 +182,7 @@ class BatchPage:
                         TableCell(
                             str(batch.open) if batch.open else "", chip="warn" if batch.open else ""
                         ),
-                        TableCell(when(batch.changed_at)),
+                        TableCell(self._page.when(batch.changed_at)),
                     )
                     for batch in known
                 ],
@@ -135,9 +198,18 @@ class BatchPage:
         confirm, reseed = bool(self._confirm.value), bool(self._reseed.value)
         if reseed and not await self._consent():
             return
-        plan = Plan(CodeKind(digits), batch=name, reseed=reseed)
+        box = (self._box_name.value or "").strip()
+        cards = self._page.console.journal.boxed(box) if box else []
+        if box and not cards:
+            ui.notify(f"Nothing of box {box} was scanned yet: scan its labels, or name no box.")
+            return
+        only = frozenset(card.serial for card in cards) if box else None
+        plan = Plan(CodeKind(digits), batch=name, reseed=reseed, box=only)
+        console, session = self._page.console, self._page.session
         started = await self._page.act(
-            lambda: self._workshop.start(plan, count, ports, confirm=confirm)
+            lambda: self._workshop.start(
+                plan, count, ports, confirm=confirm, by=console.who_works(session)
+            )
         )
         if started is None:
             self._reseed.set_value(False)  # consent is for one batch
@@ -250,6 +322,8 @@ class BatchPage:
             f'<form action="{file}" class="line"><a href="{file}" download>Labels (PDF)</a>'
             '<label class="small soft">on a used sheet, from place <input name="start" '
             'type="number" min="1" max="24" value="1" class="place"></label>'
+            '<label class="small soft">from card <input name="first" class="place mono" '
+            'maxlength="10" style="width:9em"></label>'
             '<button class="q-btn other-act">Print from there</button></form>'
         )
 

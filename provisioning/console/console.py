@@ -6,8 +6,10 @@ import getpass
 import itertools
 from pathlib import Path
 
-from tallystick.provisioning.console.gate import BrowserSession, Gate
+from tallystick.common.secret import Secret
+from tallystick.provisioning.console.gate import BrowserSession, Gate, Signing
 from tallystick.provisioning.console.workshop import Workshop
+from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.desk import operator
 from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.ready import ReadyStation
@@ -27,39 +29,59 @@ class Console:
         self.acts = 0
         self._counter = itertools.count(1)
         self._operator_file = operator_file
-        self._kept: tuple[tuple[str, str, bytes], Desk] | None = None
+        self._kept: tuple[Signing, Desk] | None = None
         self._left: list[Desk] = []
 
     def desk(self, session: BrowserSession) -> Desk | None:
         """Acts with the credential of whoever is at work in this session; where nobody ever gave
         one here, with the one that is kept on this computer now. None where there is none.
 
+        That one has no PIN: it is locked once nobody did anything for a while.
+
         Looked at anew each time: somebody may have signed out in the terminal, and somebody else
         in. Raises BadInputError for a file that others may read.
         """
-        if session.seats.people or session.asked:
+        if session.seats.people:
+            session.kept.locked = self._signing()  # nobody falls back to it
             seat = session.seats.at_work()
             return seat.desk if seat is not None else None
-        return self._kept_desk()
+        signing = self._signing()
+        if signing is None:
+            self._forget_kept()
+            return None
+        if session.asked and signing == session.kept.locked:
+            return None
+        session.asked = False
+        return self._kept_desk(signing) if session.kept.open(signing, self.gate.now) else None
 
-    @property
-    def keeps_one(self) -> bool:
-        """Whether a credential is kept on this computer."""
-        return self._operator_file.exists()
+    def who_works(self, session: BrowserSession) -> str:
+        """The id of the credential of whoever is at work; "" where nobody said."""
+        desk = self.desk(session)
+        return desk.credential_id if desk is not None else ""
+
+    def kept_is_locked(self, session: BrowserSession) -> bool:
+        """Whether the credential kept on this computer waits for its owner in the terminal."""
+        signing = self._signing()
+        return signing is not None and signing == session.kept.locked
 
     def acted(self) -> None:
         """Something was done at the desk."""
         self.acts = next(self._counter)
 
-    def _kept_desk(self) -> Desk | None:
-        if not self._operator_file.exists():
-            self._forget_kept()
+    def _signing(self) -> Signing | None:
+        """Who signed in in the terminal, and when. Raises BadInputError."""
+        try:
+            written = self._operator_file.stat().st_mtime_ns
+        except OSError:
             return None
         kept = operator.load(self._operator_file)
-        known = (kept.url, kept.id, kept.token.reveal())
-        if self._kept is None or self._kept[0] != known:
+        return kept.url, kept.id, kept.token.reveal(), written
+
+    def _kept_desk(self, signing: Signing) -> Desk:
+        if self._kept is None or self._kept[0] != signing:
             self._forget_kept()
-            self._kept = (known, Desk(kept))
+            url, name, token, _ = signing
+            self._kept = (signing, Desk(ServerCredential(url, name, Secret(token))))
         return self._kept[1]
 
     def _forget_kept(self) -> None:

@@ -56,6 +56,7 @@ class CardForms:
         self._card = card
         self._same = same
         self._changed = changed
+        self._done: DeskCard | None = None
 
     def build(self) -> None:
         """The likely act first; the others behind “More”."""
@@ -125,13 +126,14 @@ class CardForms:
         show()
         ui.timer(30, show)
 
-        def work() -> None:
+        def work() -> DeskCard:
             if not (login := (user.value or "").strip()):
                 raise BadInputError("No user was named.", todo="Choose who gets the card.")
             ends = self._terms.end(until.value or "")
             lent = self._desk.lend(card.serial, login, codes.given(), ends)
             what = f"to {lent.user} until {self._terms.words(lent.loan_until or 0)}"
             self._note("card lent", what + _presses(lent))
+            return lent
 
         self._form("Lend it", work, codes, user, until)
 
@@ -141,30 +143,33 @@ class CardForms:
         self._people(user)
         codes = _Codes()
 
-        def work() -> None:
+        def work() -> DeskCard:
             if not (login := (user.value or "").strip()):
                 raise BadInputError("No user was named.", todo="Choose who gets the card.")
             hers = self._desk.assign(self._card.serial, login, codes.given())
             self._note("card assigned", f"to {hers.user} for good{_presses(hers)}")
+            return hers
 
         self._form("Assign it", work, codes, user, kind="other-act")
 
     def _give_back(self) -> None:
         codes = _Codes(focus=True)
 
-        def work() -> None:
+        def work() -> DeskCard:
             back = self._desk.give_back(self._card.serial, codes.given())
             self._note("card returned", f"to the pool{_presses(back)}")
+            return back
 
         self._form("Take it back", work, codes)
 
     def _give_back_flat(self) -> None:
         reason = self._reason()
 
-        def work() -> None:
+        def work() -> DeskCard:
             why = check_reason(reason.value or "")
-            self._desk.give_back(self._card.serial, (), reason=why)
+            back = self._desk.give_back(self._card.serial, (), reason=why)
             self._note("card returned", f"without a code: {why}")
+            return back
 
         self._form("Take it back without a code", work, None, reason)
 
@@ -181,7 +186,7 @@ class CardForms:
         ).classes("soft small")
         reason = self._reason()
 
-        def work() -> None:
+        def work() -> DeskCard:
             if not sure.value:
                 raise BadInputError(
                     f"That card {self._card.serial} is to be retired was not confirmed.",
@@ -189,8 +194,9 @@ class CardForms:
                     todo="Tick that, if it is.",
                 )
             why = check_reason(reason.value or "")
-            self._desk.retire(self._card.serial, None, reason=why)
+            gone = self._desk.retire(self._card.serial, None, reason=why)
             self._note("card retired", f"without a code: {why}")
+            return gone
 
         sure = ui.checkbox(f"Card {self._card.serial} can never be used again")
         self._form("Retire it for good", work, None, reason, kind="bad-act")
@@ -200,9 +206,10 @@ class CardForms:
         by = ui.input("New card").props('outlined input-class="mono" hint="Scan its label."')
         codes = _Codes("the new card")
 
-        def work() -> None:
+        def work() -> DeskCard:
             new = self._desk.replace(self._card.serial, (by.value or "").strip(), codes.given())
             self._note("card replaced", f"by {new.serial}, which {new.user} has")
+            return new
 
         self._form("Replace it", work, codes, by)
 
@@ -210,9 +217,10 @@ class CardForms:
         heading("Its codes are refused? Find it again")
         codes = _Codes(two=True)
 
-        def work() -> None:
+        def work() -> DeskCard:
             found = self._desk.resynchronise(self._card.serial, codes.given())
             self._note("card resynchronised", f"and in step with the server again{_presses(found)}")
+            return found
 
         self._form("Resynchronise", work, codes, kind="other-act")
 
@@ -220,16 +228,18 @@ class CardForms:
         heading("Report it lost")
         ui.label("No code of it is accepted until it is found.").classes("soft small")
 
-        def work() -> None:
-            self._desk.set_lost(self._card.serial, lost=True)
+        def work() -> DeskCard:
+            card = self._desk.set_lost(self._card.serial, lost=True)
             self._note("card reported lost", "until it is found")
+            return card
 
         self._form("Report it lost", work, kind="bad-act")
 
     def _found(self) -> None:
-        def work() -> None:
-            self._desk.set_lost(self._card.serial, lost=False)
+        def work() -> DeskCard:
+            card = self._desk.set_lost(self._card.serial, lost=False)
             self._note("card found", "and in service again")
+            return card
 
         self._form("It is here again", work)
 
@@ -268,7 +278,7 @@ class CardForms:
     def _form(
         self,
         text: str,
-        work: Callable[[], None],
+        work: Callable[[], DeskCard | None],
         codes: _Codes | None = None,
         *fields: ui.input,
         kind: str = "main-act",
@@ -279,7 +289,7 @@ class CardForms:
 
         def in_her_name() -> None:
             self._same()
-            work()
+            self._done = work()
 
         async def go() -> None:
             act.disable()
@@ -287,7 +297,13 @@ class CardForms:
             error = await self._page.act(in_her_name)
             finally_()
             if error is None:
-                self._page.tell(f"Card {self._card.serial}: {self._said}.")
+                said = f"Card {self._card.serial}: {self._said}."
+                done = self._done
+                if done is not None and done.undo_until is not None:
+                    left = done.undo_until - self._terms.now
+                    self._page.tell(said, ("Undo", self._undo, left))
+                else:
+                    self._page.tell(said)
                 await self._changed()
                 return
             act.enable()
@@ -298,6 +314,17 @@ class CardForms:
             act = button(text, go, kind)
         for field in fields:
             field.on("keydown.enter", go, js_handler=_ENTER)
+
+    async def _undo(self) -> None:
+        """Within two minutes, where nothing has left the house: the server says whether."""
+
+        def work() -> None:
+            self._same()
+            self._desk.undo(self._card.serial)
+            self._note("act undone", "as it was before")
+
+        if await self._page.act(work, f"Card {self._card.serial}: as it was before.") is None:
+            await self._changed()
 
     def _people(self, user: ui.input) -> None:
         """Logins to choose from, as the browser's own list: searched on the server."""

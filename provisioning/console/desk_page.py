@@ -93,9 +93,8 @@ class DeskPage:
             if isinstance(problem, UnreachableError):
                 self._away()
             elif self._who is None:
-                session = self._page.session
-                kept = session.asked and not session.seats.people
-                Door(self._page, self._enter, kept=kept and self._page.console.keeps_one).build()
+                locked = self._page.console.kept_is_locked(self._page.session)
+                Door(self._page, self._enter, locked=locked).build()
             else:
                 await self._build_desk(self._who)
 
@@ -124,6 +123,7 @@ class DeskPage:
         """Somebody else comes to the desk."""
         session = self._page.session
         session.seats.lock()
+        session.kept.lock()
         session.asked = True
         self._page.quiet()
         await self._enter()

@@ -39,13 +39,13 @@ _ENTER = """(event) => {
 
 
 class Door:
-    """entered: called when somebody has come to work. kept: whether a credential is kept on this
-    computer that could be used in place of one's own."""
+    """entered: called when somebody has come to work. locked: a credential is kept on this
+    computer, and waits for its owner."""
 
-    def __init__(self, page: Page, entered: Callable[[], Awaitable[None]], *, kept: bool) -> None:
+    def __init__(self, page: Page, entered: Callable[[], Awaitable[None]], *, locked: bool) -> None:
         self._page = page
         self._entered = entered
-        self._kept = kept
+        self._locked = locked
 
     def build(self) -> None:
         seats = self._page.session.seats.people
@@ -76,6 +76,13 @@ class Door:
             "number and that PIN you are back after others. Credential and PIN are forgotten when "
             "the console is signed out of."
         ).classes("soft")
+        if self._locked:
+            ui.html(
+                "<p>The credential that is kept on this computer is locked, because it has no PIN. "
+                "Its owner opens it with <code>tally station desk sign-in</code> in the "
+                "terminal.</p>",
+                sanitize=False,
+            )
         with ui.element("div").classes("act"):
             token = ui.input("Credential").props('outlined type="password" autocomplete="off"')
             pin = ui.input("PIN, 4 to 8 digits").props(
@@ -91,8 +98,6 @@ class Door:
                 field.on("keydown.enter", enter, js_handler=_ENTER)
             with ui.element("div").classes("line"):
                 button("Sign in at the desk", enter, "main-act")
-                if self._kept:
-                    button("Use the one kept on this computer", self._use_kept, "other-act")
 
     def _ask(self, number: int) -> None:
         """For the PIN of somebody who was here before."""
@@ -120,11 +125,6 @@ class Door:
             seats = self._page.session.seats.people
             # The last wrong PIN has taken somebody from the list.
             await self._entered() if len(seats) != self._shown else again.run_method("focus")
-
-    async def _use_kept(self) -> None:
-        if self._page.alive():
-            self._page.session.asked = False
-            await self._entered()
 
     def _take(self, text: str, pin: str) -> None:
         check_pin(pin)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tallystick.provisioning.console.seats import IDLE_S as SEAT_IDLE_S
 from tallystick.provisioning.console.seats import Seats
 
 ALPHABET = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # nothing that looks like something else
@@ -23,16 +24,50 @@ IDLE_S = 30 * 60
 SESSION_S = 12 * 3600
 
 
+Signing = tuple[str, str, bytes, int]
+"""A signing in in the terminal: URL, id, token, and when its file was written."""
+
+
+@dataclass
+class KeptSeat:
+    """The credential kept on this computer has no PIN. Left alone for a while, or put aside by F2,
+    it is locked in this browser until somebody signs in in the terminal again."""
+
+    signing: Signing | None = None
+    used: float = 0.0
+    locked: Signing | None = None
+
+    def open(self, signing: Signing, now: float) -> bool:
+        """Whether this one may be used now."""
+        if signing == self.locked:
+            return False
+        if signing != self.signing:
+            self.signing, self.used = signing, now
+        elif now - self.used > SEAT_IDLE_S:
+            self.lock()
+            return False
+        return True
+
+    def touch(self, now: float) -> None:
+        """Somebody does something."""
+        if self.signing is not None and now - self.used <= SEAT_IDLE_S:
+            self.used = now
+
+    def lock(self) -> None:
+        self.locked = self.signing
+
+
 @dataclass
 class BrowserSession:
     """One browser. seats: who gave a credential here. asked: somebody wants to give one, in place
-    of the one that is kept on this computer."""
+    of the one that is kept on this computer. kept: whether that one may still be used here."""
 
     began: float
     used: float
     seats: Seats = field(default_factory=Seats, repr=False)
     asked: bool = False
     over: bool = False
+    kept: KeptSeat = field(default_factory=KeptSeat, repr=False)
 
 
 class Gate:
@@ -85,7 +120,13 @@ class Gate:
             return False
         session.used = self._now()
         session.seats.touch()
+        session.kept.touch(session.used)
         return True
+
+    @property
+    def now(self) -> float:
+        """Of the clock that sessions end by."""
+        return self._now()
 
     def ended(self, session: BrowserSession) -> bool:
         """Whether it is over; what it held is then forgotten."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from nicegui import ui
 
 from tallystick.provisioning import audit
-from tallystick.provisioning.console.shell import Page, TableCell, table, when
+from tallystick.provisioning.console.shell import Page, TableCell, table
 from tallystick.provisioning.journal import CardRecord, CardState
 
 LIMIT = 200
@@ -42,14 +42,14 @@ class HistoryPage:
                 return
             table(
                 "Cards at this station, newest first",
-                ("Card", "State", "Batch", "User", "When", "Note"),
-                [_history_row(record) for record in found],
+                ("Card", "State", "Batch", "User", "When", "Note", "Again"),
+                [_history_row(self._page, record) for record in found],
             )
             if len(found) == LIMIT:
                 ui.label(f"The newest {LIMIT} are shown: search for others.").classes("soft small")
 
 
-def _history_row(record: CardRecord) -> list[TableCell]:
+def _history_row(page: Page, record: CardRecord) -> list[TableCell]:
     state = _WORDS.get(record.state, record.state.value)
     open_run = record.state not in _CHIPS
     note = record.reason or ("Put it into a dock: a batch finishes it." if open_run else "")
@@ -58,8 +58,9 @@ def _history_row(record: CardRecord) -> list[TableCell]:
         TableCell(state, chip=_CHIPS.get(record.state, "warn")),
         TableCell(record.batch),
         TableCell(record.user or ""),
-        TableCell(when(record.changed_at)),
+        TableCell(page.when(record.changed_at)),
         TableCell(note),
+        TableCell("Label", link=f"/label/{quote(record.serial)}.pdf"),
     ]
 
 
@@ -98,7 +99,7 @@ class AuditPage:
             table(
                 "Entries of the audit log, newest first",
                 ("No.", "When", "Who", "Act", "Subject", "Detail", "Hash"),
-                [_audit_row(entry) for entry in entries[:LIMIT]],
+                [_audit_row(self._page, entry) for entry in entries[:LIMIT]],
             )
             if len(entries) > LIMIT:
                 left = f"The newest {LIMIT} of {len(entries)} are shown: search, or export all."
@@ -119,10 +120,10 @@ class AuditPage:
             )
 
 
-def _audit_row(entry: dict[str, Any]) -> list[TableCell]:
+def _audit_row(page: Page, entry: dict[str, Any]) -> list[TableCell]:
     return [
         TableCell(str(entry["number"])),
-        TableCell(when(float(entry["at"]))),
+        TableCell(page.when(float(entry["at"]))),
         TableCell(str(entry["who"])),
         TableCell(str(entry["act"])),
         TableCell(str(entry["subject"]), "mono"),

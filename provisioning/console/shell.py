@@ -5,24 +5,35 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from html import escape
 from urllib.parse import quote
 
 from nicegui import run, ui
 
 from tallystick.common.errors import TallyError
+from tallystick.common.moments import in_words
 from tallystick.provisioning.console.console import Console
 from tallystick.provisioning.console.gate import BrowserSession
 from tallystick.provisioning.console.guard import SIGN_IN
 from tallystick.provisioning.console.style import CSS
+from tallystick.provisioning.labels.scanned import read_scan
 
-PAGES = (("/", "Batch"), ("/desk", "Desk"), ("/history", "History"), ("/audit", "Audit"))
+PAGES = (
+    ("/", "Batch"),
+    ("/desk", "Desk"),
+    ("/history", "History"),
+    ("/statistics", "Statistics"),
+    ("/audit", "Audit"),
+)
 MAX_SCAN = 64
 
 # A barcode scanner types wherever the focus is; outside a field its characters go to this one.
 _SCANNER = """
 document.addEventListener('keydown', (event) => {
+  const undo = document.querySelector('.undo');
+  if (undo && undo.offsetParent && event.altKey && event.code === 'KeyZ') {
+    event.preventDefault(); undo.click(); return;
+  }
   const field = document.querySelector('.scan input');
   const typing = event.target.closest('input, textarea, select, [contenteditable]');
   if (!field || typing || event.ctrlKey || event.altKey || event.metaKey) return;
@@ -49,6 +60,10 @@ class TableCell:
         return f'<td class="{self.kind}">{body}</td>'
 
 
+Offer = tuple[str, Callable[[], object | Awaitable[object]], float]
+"""Words, what a button of these words does, and for how many seconds it is there."""
+
+
 class Page:
     """One browser's view of one page. `with page.frame("Desk"): …` builds it."""
 
@@ -56,6 +71,11 @@ class Page:
         self.console = console
         self.session = session
         self._messages: ui.element | None = None
+
+    def when(self, seconds: float) -> str:
+        """A moment with weekday and zone: the firm's, or this computer's own where no server said
+        which that is."""
+        return in_words(seconds, self.console.journal.firm().zone, exact=True)
 
     def frame(self, path: str, title: str) -> ui.element:
         ui.add_css(CSS)
@@ -94,7 +114,7 @@ class Page:
         field.props(f'maxlength={MAX_SCAN} input-class="mono"').classes("scan grow no-print")
 
         def scanned() -> None:
-            serial = (field.value or "").strip()
+            serial = read_scan(field.value or "")
             if serial and self.alive():
                 ui.navigate.to(f"/desk?card={quote(serial)}")
 
@@ -126,8 +146,19 @@ class Page:
             self.tell(done)
         return None
 
-    def tell(self, text: str) -> None:
+    def tell(self, text: str, offer: Offer | None = None) -> None:
+        """offer: a button beside it, for a while."""
         self._message(f"<strong>{escape(text)}</strong>", "good", "status")
+        if offer is None or offer[2] <= 0:
+            return
+        words, act, left_s = offer
+        assert self._messages is not None
+        with self._messages:
+            offered = button(f"{words} (Alt+Z)", act, "other-act no-print undo")
+            offered.props('aria-keyshortcuts="Alt+Z"')
+            # Deleted with its message, if another comes before.
+            with offered:
+                ui.timer(left_s, lambda: offered.set_visibility(False), once=True)
 
     def tell_error(self, error: TallyError) -> None:
         lines = [f"<strong>{prose(error.what)}</strong>"]
@@ -144,11 +175,6 @@ class Page:
         self._messages.clear()
         with self._messages:
             ui.html(f'<div class="notice {kind}" role="{role}">{html}</div>', sanitize=False)
-
-
-def when(seconds: float) -> str:
-    """A moment in this computer's own time zone."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def prose(text: str) -> str:

@@ -105,7 +105,7 @@ form .q-btn { text-transform:none; font-family:inherit; cursor:pointer; }
 .tile.failed .doing { color:var(--bad); }
 .tile.empty { border-style:dashed; border-color:var(--strong); }
 .tile.empty .doing { color:var(--soft); }
-.sheet p { margin:0; } .sheet p a { text-decoration:underline; }
+.sheet p { margin:0; } :is(.sheet p, .sheet-links) a { text-decoration:underline; }
 .place { width:4.5em; font:inherit; padding:6px 8px; border:1px solid var(--strong);
   border-radius:8px; background:var(--ground); color:var(--ink); }
 .notice { border-radius:12px; padding:12px 16px; border:1px solid var(--line); width:100%;
@@ -145,6 +145,7 @@ table.list .hash { color:var(--soft); font-size:.85rem; }
 .act { display:flex; flex-direction:column; gap:14px; }
 .more-acts .act + .act { border-top:1px solid var(--line); padding-top:16px; }
 .more-acts .inner { display:flex; flex-direction:column; gap:14px; padding-top:10px; }
+.messages { display:flex; flex-direction:column; align-items:flex-start; gap:10px; }
 .messages:empty { display:none; }
 .spoken { position:absolute; width:1px; height:1px; overflow:hidden; clip-path:inset(50%); }
 .card-head { display:flex; gap:12px; align-items:baseline; flex-wrap:wrap; }

@@ -115,10 +115,13 @@ class Workshop:
         self._run: _Run | None = None
         self.questions = Questions()
 
-    def start(self, plan: Plan, count: int, ports: str, *, confirm: bool = False) -> None:
+    def start(
+        self, plan: Plan, count: int, ports: str, *, confirm: bool = False, by: str = ""
+    ) -> None:
         """Go on with a batch, or begin it. confirm: have a person check button and display of
-        each card. Raises BadInputError when one runs, and what the registry raises when cards
-        could not be registered now."""
+        each card. by: whose credential is at work at the desk, for the audit log. Raises
+        BadInputError when one runs, and what the registry raises when cards could not be
+        registered now."""
         if confirm:
             plan = replace(plan, confirm=self._ask)
         with self._lock:
@@ -137,7 +140,8 @@ class Workshop:
         detail = [f"{count} cards", f"ports {ports}"]
         detail += ["new seeds for cards in service"] if plan.reseed else []
         detail += ["button and display are checked"] if confirm else []
-        self._ready.journal.note("batch begun", plan.batch, ", ".join(detail))
+        detail += [f"only the {len(plan.box)} cards of a box"] if plan.box is not None else []
+        self._ready.journal.note("batch begun", plan.batch, ", ".join(detail), by=by)
         thread.start()
 
     def stop(self) -> None:

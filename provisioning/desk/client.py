@@ -42,7 +42,7 @@ class Where(StrEnum):
 class DeskCard:
     """A card as the server knows it. Times in seconds since 1970. overdue_user: who had it when
     its loan ended, while it has not come back. skipped: after an act with a code, the presses
-    before it that the server had not seen."""
+    before it that the server had not seen. undo_until: until when whoever did it can undo it."""
 
     serial: str
     status: str
@@ -52,6 +52,7 @@ class DeskCard:
     overdue_since: int | None
     digits: int
     skipped: int = 0
+    undo_until: int | None = None
 
     @property
     def where(self) -> Where:
@@ -100,6 +101,21 @@ class PersonFile:
     events: list[HistoryEvent]
 
 
+@dataclass(frozen=True)
+class DeskFigures:
+    """What was done. days: oldest first, with how often each act was; loan_s: half of the loans
+    that came back were no longer."""
+
+    days: dict[str, dict[str, int]]
+    totals: dict[str, int]
+    by_actor: dict[str, int]
+    late: int
+    without_code: int
+    found_again: int
+    presses: int
+    loan_s: int | None
+
+
 class Desk(ServerLink):
     """Acts with an operator's credential."""
 
@@ -137,6 +153,7 @@ class Desk(ServerLink):
             return Terms(
                 firm=str(body["firm"]),
                 contact=str(body["contact"]),
+                languages=tuple(map(str, body.get("languages") or ("en",))),
                 zone=ZoneInfo(str(body["time_zone"])),
                 day_ends=datetime.time.fromisoformat(body["day_ends"]),
                 day_end=int(body["day_end"]),
@@ -233,9 +250,40 @@ class Desk(ServerLink):
         body = {"codes": _codes(codes)}
         return self._act(serial, "resynchronisation", body, doing=f"resynchronise card {serial}")
 
-    def retire(self, serial: str, codes: Sequence[str] | None, *, reason: str = "") -> DeskCard:
-        """reason: why the card gives no code. Neither: only for an administrator."""
+    def undo(self, serial: str) -> DeskCard:
+        """One's own last act on a card. Raises RegistryRefusedError (`nothing-to-undo`)."""
+        return self._act(serial, "undo", {}, doing=f"undo what was done with card {serial}")
+
+    def statistics(self, days: int) -> DeskFigures:
+        """Of the last so many days of the firm's calendar. Raises OutcomeUnknownError for an answer
+        that is malformed."""
+        body = self._call("GET", f"/v1/desk/statistics?days={days}", doing="count what was done")
+        try:
+            return DeskFigures(
+                days={str(day): dict(acts) for day, acts in body["days"].items()},
+                totals=dict(body["totals"]),
+                by_actor=dict(body["by_actor"]),
+                late=int(body["late"]),
+                without_code=int(body["without_code"]),
+                found_again=int(body["found_again"]),
+                presses=int(body["presses"]),
+                loan_s=body["loan_s"],
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise OutcomeUnknownError("The server's answer about a desk is malformed.") from None
+
+    def retire(
+        self,
+        serial: str,
+        codes: Sequence[str] | None,
+        *,
+        reason: str = "",
+        wiped: bool = False,
+    ) -> DeskCard:
+        """reason: why the card gives no code. Neither: only for an administrator. wiped: it is
+        wiped now, so that nobody can undo this."""
         body = {} if codes is None and not reason else _proof(codes or (), reason)
+        body |= {"wiped": True} if wiped else {}
         return self._act(serial, "retirement", body, doing=f"retire card {serial}")
 
     def set_lost(self, serial: str, *, lost: bool) -> DeskCard:
@@ -310,6 +358,7 @@ def _card(body: dict[str, Any]) -> DeskCard:
             body["overdue_since"],
             int(body["digits"]),
             int(body.get("skipped") or 0),
+            body.get("undo_until"),
         )
     except (KeyError, TypeError, ValueError):
         raise OutcomeUnknownError("The server's answer about a card is malformed.") from None

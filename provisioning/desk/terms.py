@@ -20,6 +20,7 @@ class Terms:
 
     firm: str
     contact: str
+    languages: tuple[str, ...]
     zone: ZoneInfo
     day_ends: time
     day_end: int
@@ -36,6 +37,11 @@ class Terms:
         return clock.time() + self.ahead_s
 
     @property
+    def here(self) -> LocalTime:
+        """Now, where the firm is."""
+        return LocalTime(self.now, self.zone, self.day_ends)
+
+    @property
     def short(self) -> str:
         """That cards run out; empty where enough are there."""
         left = self.counts.get("pool", 0)
@@ -50,7 +56,7 @@ class Terms:
 
     def end(self, text: str) -> int:
         """The end that a person means, seconds since 1970. Raises BadInputError."""
-        found = parse_moment(text, LocalTime(self.now, self.zone, self.day_ends))
+        found = parse_moment(text, self.here)
         return self.day_end if found is None else found
 
     def shown(self, end: int) -> str:

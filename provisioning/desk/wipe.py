@@ -31,7 +31,14 @@ class Retirer(Protocol):
 
     def card(self, serial: str) -> DeskCard | None: ...
 
-    def retire(self, serial: str, codes: Sequence[str] | None, *, reason: str = "") -> DeskCard: ...
+    def retire(
+        self,
+        serial: str,
+        codes: Sequence[str] | None,
+        *,
+        reason: str = "",
+        wiped: bool = False,
+    ) -> DeskCard: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def retire_and_wipe(
     known = desk.card(seen.serial)
     if seen.life_cycle is LifeCycle.TERMINATED:
         if known is not None and known.where is not Where.RETIRED:
-            desk.retire(seen.serial, None, reason=reason or WIPED_BEFORE)
+            desk.retire(seen.serial, None, reason=reason or WIPED_BEFORE, wiped=True)
         return Wiped(seen.serial, already=True, known=known is not None)
     select_oath(connection)
     channel = SecureChannel.open(connection, custody.channel_keys)
@@ -73,6 +80,8 @@ def retire_and_wipe(
             codes = [_code(channel, serial, waiting)] if prove else None
             if known is not None:
                 _retire(channel, serial, desk, codes, reason, waiting)
+        else:
+            desk.retire(serial, None, wiped=True)  # from now on, nobody undoes it
         _wipe(channel, serial, waiting)
     finally:
         channel.close()
@@ -101,11 +110,11 @@ def _retire(
     waiting: Waiting | None,
 ) -> None:
     try:
-        desk.retire(serial, codes, reason=reason)
+        desk.retire(serial, codes, reason=reason, wiped=True)
     except RegistryRefusedError as error:
         if error.reason != "card-drifted" or codes is None:
             raise
-        desk.retire(serial, [*codes, _code(channel, serial, waiting)])
+        desk.retire(serial, [*codes, _code(channel, serial, waiting)], wiped=True)
 
 
 def _code(channel: SecureChannel, serial: str, waiting: Waiting | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.common.moments import how_long
-from tallystick.provisioning.desk.client import HistoryEvent
+from tallystick.provisioning.desk.client import DeskFigures, HistoryEvent
 from tallystick.provisioning.desk.terms import Terms
 
 _WORDS = {
@@ -20,6 +20,7 @@ _WORDS = {
     "card-resynchronised": "found again after drifting",
     "card-unlocked": "lock-out lifted",
     "card-code-refused": "a code was refused ({reason})",
+    "card-undone": "undone: {undone}",
     "card-deleted": "deleted",
 }
 
@@ -46,6 +47,19 @@ def sentence(event: HistoryEvent, terms: Terms) -> str:
 def presses(count: int) -> str:
     """Of a card that was found again."""
     return f"{count} press{'' if count == 1 else 'es'} had not come to the server"
+
+
+def figures(made: DeskFigures) -> list[str]:
+    """What the table of acts does not say."""
+    said = [f"{made.late} came back late; {made.without_code} acts without a code"]
+    if made.found_again:
+        said.append(
+            f"{made.found_again} drifted cards were found again, the furthest after "
+            f"{made.presses} presses"
+        )
+    if made.loan_s is not None:
+        said.append(f"half of the loans lasted no longer than {how_long(made.loan_s)}")
+    return said
 
 
 class _KnownWord(dict[str, str]):

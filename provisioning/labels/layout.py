@@ -11,6 +11,7 @@ from barcode.codex import Code128
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.identity import check_serial
+from tallystick.provisioning.labels.scanned import read_serial
 
 QUIET_CODE128 = 10  # modules of white on each side
 QUIET_QR = 4
@@ -96,6 +97,19 @@ def by_serial(serials: Iterable[str]) -> list[str]:
             for part in re.split(r"(\d+)", serial)
         ],
     )
+
+
+def from_on(serials: list[str], first: str | None) -> list[str]:
+    """Those from one on; all where none is named. Raises BadInputError."""
+    if first is None:
+        return serials
+    serial = read_serial(first)
+    if serial not in serials:
+        raise BadInputError(
+            f"Card {serial} is not among the finished cards of this batch.",
+            todo="Name one that is: `tally station report --batch NAME` lists them.",
+        )
+    return serials[serials.index(serial) :]
 
 
 def code128_modules(serial: str) -> str:

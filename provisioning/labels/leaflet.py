@@ -4,6 +4,7 @@ card comes back. One page, drawn for A6; A4 is the same twice as large."""
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -13,11 +14,13 @@ from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Paragraph
 
+from tallystick.provisioning.labels.fonts import font_for
+
 WIDTH, HEIGHT = 105.0, 148.0  # mm
 PAPERS = {"a6": 1.0, "a4": 2.0}
 MARGIN = 8.0
 _INK, _SOFT, _GLASS, _ACCENT = (HexColor(c) for c in ("#1b2430", "#566273", "#dfe7dc", "#0b5cad"))
-_FONT, _BOLD = "Helvetica", "Helvetica-Bold"
+_BOLD = "Helvetica-Bold"
 
 
 @dataclass(frozen=True)
@@ -134,25 +137,28 @@ def write(leaflets: list[Leaflet], paper: str) -> bytes:
 
 def _page(canvas: Canvas, leaflet: Leaflet) -> None:
     words = LANGUAGES[leaflet.language]
-    top = _text(canvas, words.title, MARGIN, HEIGHT - MARGIN, 5.6, bold=True)
-    top = _text(canvas, leaflet.firm, MARGIN, top - 1, 3.2, colour="#566273")
-    top = _pictures(canvas, words, top - 3)
+    top = paragraph(canvas, words.title, MARGIN, HEIGHT - MARGIN, 5.6, bold=True)
+    top = paragraph(canvas, leaflet.firm, MARGIN, top - 1, 3.2, colour="#566273")
+    top = pictures(canvas, words, MARGIN, top - 3, WIDTH - 2 * MARGIN)
     for rule in words.rules:
-        _text(canvas, "•", MARGIN, top - 1.2, 3.1)
-        top = _text(canvas, rule, MARGIN + 3.5, top - 1.2, 3.1)
+        paragraph(canvas, "•", MARGIN, top - 1.2, 3.1)
+        top = paragraph(canvas, rule, MARGIN + 3.5, top - 1.2, 3.1)
     _foot(canvas, words, leaflet, top - 3)
 
 
-def _pictures(canvas: Canvas, words: Words, top: float) -> float:
-    """Three pictures of the card, side by side, with a line under each. → where they end"""
-    wide = (WIDTH - 2 * MARGIN - 8) / 3
+def pictures(
+    canvas: Canvas, words: Words, x: float, top: float, room: float, *, size: float = 3.0
+) -> float:
+    """Three pictures of the card, side by side, with a line under each. The unit is mm: x, top,
+    room, size (of the text). → where they end"""
+    wide = (room - 8) / 3
     tall = wide * 0.63
     lowest = top
     for number, line in enumerate(words.steps):
-        left = MARGIN + number * (wide + 4)
+        left = x + number * (wide + 4)
         _card(canvas, left, top - tall, wide, tall, number)
         said = f"{number + 1}. {line}"
-        under = _text(canvas, said, left, top - tall - 1, 3.0, bold=True, wide=wide)
+        under = paragraph(canvas, said, left, top - tall - 1, size, bold=True, wide=wide)
         lowest = min(lowest, under)
     return lowest - 1
 
@@ -193,17 +199,17 @@ def _foot(canvas: Canvas, words: Words, leaflet: Leaflet, top: float) -> None:
     top -= 1
     lines = []
     if leaflet.lent:
-        top = _text(canvas, words.lent, MARGIN, top, 3.2, bold=True)
+        top = paragraph(canvas, words.lent, MARGIN, top, 3.2, bold=True)
         lines = [(words.until, leaflet.until or "_" * 22), (words.back, leaflet.contact)]
     lines.append((words.lost, leaflet.contact))
     for name, value in lines:
         said = f"<b>{escape(name)}</b> {escape(value)}"
-        top = _text(canvas, said, MARGIN, top - 0.6, 3.1, raw=True)
+        top = paragraph(canvas, said, MARGIN, top - 0.6, 3.1, raw=True)
     if leaflet.serial:
-        _text(canvas, leaflet.serial, MARGIN, top - 1, 3.1, colour="#566273")
+        paragraph(canvas, leaflet.serial, MARGIN, top - 1, 3.1, colour="#566273")
 
 
-def _text(
+def paragraph(
     canvas: Canvas,
     text: str,
     x: float,
@@ -215,15 +221,16 @@ def _text(
     colour: str = "#1b2430",
     raw: bool = False,
 ) -> float:
-    """Text in lines as wide as there is room; sizes in mm. raw: it is markup. → where it ends"""
+    """Text in lines as wide as there is room. The unit is mm: x, top, size, wide. raw: markup.
+    → where it ends"""
     style = ParagraphStyle(
         "leaflet",
-        fontName=_BOLD if bold else _FONT,
+        fontName=font_for(re.sub(r"</?b>", "", text), bold=bold),
         fontSize=size,
         leading=size * 1.25,
         textColor=colour,
     )
-    paragraph = Paragraph(text if raw else escape(text), style)
-    _, tall = paragraph.wrap(wide or WIDTH - MARGIN - x, HEIGHT)
-    paragraph.drawOn(canvas, x, top - tall)
+    made = Paragraph(text if raw else escape(text), style)
+    _, tall = made.wrap(wide or WIDTH - MARGIN - x, HEIGHT)
+    made.drawOn(canvas, x, top - tall)
     return float(top - tall)

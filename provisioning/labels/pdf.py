@@ -7,6 +7,7 @@ import io
 from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 
+from tallystick.provisioning.labels.fonts import font_for
 from tallystick.provisioning.labels.layout import Drawing, Stock
 from tallystick.provisioning.labels.svg import pages
 
@@ -30,5 +31,5 @@ def _draw(canvas: Canvas, drawing: Drawing, height: float, left: float, top: flo
     for x, y, w, h in drawing.bars:
         canvas.rect((left + x) * mm, (height - top - y - h) * mm, w * mm, h * mm, stroke=0, fill=1)
     for text in drawing.texts:
-        canvas.setFont("Helvetica-Bold" if text.bold else "Helvetica", text.size * mm)
+        canvas.setFont(font_for(text.content, bold=text.bold), text.size * mm)
         canvas.drawString((left + text.x) * mm, (height - top - text.y) * mm, text.content)

@@ -190,7 +190,10 @@ def list_all(connection: Connection, firm_id: int | None = None) -> list[dict[st
         CredentialRow.name,
         CredentialRow.created_at,
         CredentialRow.revoked_at,
-    ).order_by(CredentialRow.created_at, CredentialRow.id)
+        Firm.name.label("firm"),
+    )
+    query = query.join(Firm, Firm.id == CredentialRow.firm_id)
+    query = query.order_by(CredentialRow.created_at, CredentialRow.id)
     if firm_id is not None:
         query = query.where(CredentialRow.firm_id == firm_id)
     return [dict(row._mapping) for row in connection.execute(query)]

@@ -27,6 +27,11 @@ class KnownFirm:
     name: str
     policy: FirmPolicy
 
+    @property
+    def display_name(self) -> str:
+        """As people call it."""
+        return self.policy.display_name or self.name
+
 
 def add(connection: Connection, ring: ServerKeyRing, name: str, *, now: float, actor: str) -> int:
     """Make a firm with the default policy. → its id. Raises ApiError: 422 bad name, 409 taken."""

@@ -45,6 +45,15 @@ class PersonRole(StrEnum):
     AUDITOR = "auditor"
 
 
+class Language(StrEnum):
+    """In which messages about cards are written, and leaflets printed."""
+
+    ENGLISH = "en"
+    GERMAN = "de"
+    FRENCH = "fr"
+    NORWEGIAN = "nb"
+
+
 class KeyTrust(StrEnum):
     """Who has to vouch for a security key before it is enrolled."""
 
@@ -60,6 +69,9 @@ class FirmPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # the firm: what people call it (empty: its name on this server), what they speak
+    display_name: Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    languages: Annotated[tuple[Language, ...], Field(min_length=1)] = (Language.ENGLISH,)
     # methods
     methods: frozenset[MethodKind] = frozenset(MethodKind) - {MethodKind.CODES}
     recovery_methods: frozenset[MethodKind] = frozenset(
@@ -108,6 +120,7 @@ class FirmPolicy(BaseModel):
     desk_contact: Annotated[str, Field(max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     desk_resync_window: Annotated[int, Field(ge=0, le=10_000)] = 1000
     desk_pool_minimum: Annotated[int, Field(ge=0, le=10_000)] = 0
+    desk_pool_notice_to: Annotated[str, Field(max_length=255)] = ""
     desk_without_code_per_day: Annotated[int, Field(ge=0, le=1000)] = 20
 
     @field_serializer(
@@ -129,6 +142,21 @@ class FirmPolicy(BaseModel):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ValueError(f"{name!r} is not a time zone of the IANA database") from None
         return name
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def each_language_once(cls, value: object) -> object:
+        """Also as a text: `de, en`. The first is the one of what has room for one only."""
+        if isinstance(value, str):
+            value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
+        return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("desk_pool_notice_to")
+    @classmethod
+    def an_address(cls, text: str) -> str:
+        if text and not re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", text):
+            raise ValueError(f"{text!r} is no e-mail address")
+        return text
 
     @field_validator("key_roots")
     @classmethod

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
 from tallystick.server.accounts.credentials import Caller, Role, station_psk
 from tallystick.server.api.access import AState, only
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.loans import holding
+from tallystick.server.loans import holding, undo
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
@@ -52,6 +53,14 @@ class CardView(BaseModel):
     registered_at: int
     digits: int
     moving_factor: int
+
+
+class ActView(CardView):
+    """skipped: presses of the card before the code given that the server had not seen.
+    undo_until: until when whoever did it can undo it, seconds since 1970."""
+
+    skipped: int = 0
+    undo_until: int | None = None
 
 
 class AssignmentRequest(BaseModel):
@@ -155,7 +164,7 @@ def take_back(serial: Serial, state: AState, caller: Admin) -> CardView:
 
 
 @router.put("/{serial}/status")
-def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskOrAdmin) -> CardView:
+def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskOrAdmin) -> ActView:
     """Report a card lost, found again, or (administrators) retire it. Raises ApiError: 403 where
     a desk would retire it."""
     if body.status is CardStatus.RETIRED and caller.role is not Role.ADMIN:
@@ -166,11 +175,20 @@ def set_status(serial: Serial, body: StatusRequest, state: AState, caller: DeskO
             kept=NOTHING_CHANGED,
             todo="POST to the card's retirement.",
         )
-    with state.database.write() as connection:
-        view = holding.set_status(
-            connection, state.ring, caller, serial, status=body.status, now=state.now()
-        )
-    return CardView(**view)
+    now, status = state.now(), body.status
+
+    def work(connection: Connection) -> dict[str, Any]:
+        act = "found" if status is CardStatus.REGISTERED else status.value
+        answer = undo.undoable(
+            connection, caller, [serial], act, now,
+            lambda: holding.set_status(
+                connection, state.ring, caller, serial, status=status, now=now
+            ),
+        )  # fmt: skip
+        assert not isinstance(answer, ApiError)
+        return answer
+
+    return ActView(**state.database.run(work))
 
 
 @router.post("/{serial}/unlock", status_code=204)

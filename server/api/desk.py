@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import parse
 from tallystick.server.api.access import AState
-from tallystick.server.api.cards import AnyOfThese, CardView, DeskOrAdmin, Login, Serial
+from tallystick.server.api.cards import ActView, AnyOfThese, CardView, DeskOrAdmin, Login, Serial
 from tallystick.server.errors import ApiError
-from tallystick.server.loans import desk, history
+from tallystick.server.loans import desk, history, statistics, undo
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.loans.holding import end_of_day
 from tallystick.server.stock.cards import describe
@@ -72,16 +75,13 @@ class ResynchronisationRequest(_Request):
 
 
 class RetirementRequest(_Request):
-    """Codes of the card, or the reason why it gives none; administrators may leave both out."""
+    """Codes of the card, or the reason why it gives none; administrators may leave both out.
+    wiped: it is wiped now, so that this cannot be undone."""
+
+    wiped: bool = False
 
     codes: Codes | None = None
     reason: Reason | None = None
-
-
-class ActView(CardView):
-    """skipped: presses of the card before the code given that the server had not seen."""
-
-    skipped: int = 0
 
 
 class DeskTerms(BaseModel):
@@ -89,6 +89,7 @@ class DeskTerms(BaseModel):
     loan lasts that names no end. counts: cards by where they are."""
 
     firm: str
+    languages: list[str]
     contact: str
     time_zone: str
     day_ends: str
@@ -99,6 +100,19 @@ class DeskTerms(BaseModel):
     without_code_per_day: int
     pool_minimum: int
     counts: dict[Whereabouts, int]
+
+
+class DeskStatistics(BaseModel):
+    """As `statistics.Statistics`; by_actor: names of whoever acted."""
+
+    days: dict[str, dict[str, int]]
+    totals: dict[str, int]
+    by_actor: dict[str, int]
+    late: int
+    without_code: int
+    found_again: int
+    presses: int
+    loan_s: int | None
 
 
 class HistoryEntry(BaseModel):
@@ -158,7 +172,8 @@ def terms(state: AState, caller: DeskOrAdmin) -> DeskTerms:
         firm = firms.by_id(connection, caller.firm_id)
         counts = desk.counts(connection, caller, now)
     return DeskTerms(
-        firm=firm.name,
+        firm=firm.display_name,
+        languages=[one.value for one in policy.languages],
         contact=policy.desk_contact,
         time_zone=policy.time_zone,
         day_ends=f"{policy.day_ends:%H:%M}",
@@ -170,6 +185,21 @@ def terms(state: AState, caller: DeskOrAdmin) -> DeskTerms:
         pool_minimum=policy.desk_pool_minimum,
         counts=counts,
     )
+
+
+@router.get("/desk/statistics")
+def desk_statistics(
+    state: AState, caller: DeskOrAdmin, days: Annotated[int, Query(ge=1, le=366)] = 30
+) -> DeskStatistics:
+    """What was done with cards in the last days, counted from the audit log."""
+    zone = ZoneInfo(parse(caller.policy).time_zone)
+    with state.database.read() as connection:
+        made = statistics.of_desk(connection, caller.firm_id, zone, days=days, now=state.now())
+        names = history.names(connection, caller.firm_id, made.by_actor)
+    by_actor: Counter[str] = Counter()
+    for actor, count in made.by_actor.items():
+        by_actor[names.get(actor, actor)] += count
+    return DeskStatistics(**vars(made) | {"by_actor": by_actor})
 
 
 @router.get("/cards/{serial}/history")
@@ -308,6 +338,16 @@ def resynchronise(
     return _done(state, caller, serial, desk.resynchronise, codes=tuple(body.codes))
 
 
+@router.post("/cards/{serial}/undo")
+def take_back_act(serial: Serial, state: AState, caller: DeskOrAdmin) -> ActView:
+    """Undo one's own last act on a card, within two minutes: 409 where that is no longer so."""
+    return ActView(
+        **state.database.run(
+            lambda connection: undo.undo(connection, state.ring, caller, serial, now=state.now())
+        )
+    )
+
+
 @router.post("/cards/{serial}/retirement")
 def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskOrAdmin) -> ActView:
     """Retire a card for good."""
@@ -316,6 +356,7 @@ def retire(serial: Serial, body: RetirementRequest, state: AState, caller: DeskO
         caller,
         serial,
         desk.retire,
+        final=body.wiped,
         codes=_codes(body.codes),
         reason=(body.reason or "").strip(),
     )
@@ -330,20 +371,27 @@ def _done(
     caller: Caller,
     serial: str,
     act: Callable[..., dict[str, Any] | ApiError],
+    *,
+    final: bool = False,
     **more: object,
 ) -> ActView:
-    """An act of the desk, as one transaction."""
-    answer = state.database.run(
-        lambda connection: act(
-            connection,
-            state.ring,
-            caller,
-            serial,
-            policy=parse(caller.policy),
-            now=state.now(),
-            **more,
-        )
-    )
+    """An act of the desk, as one transaction. final: it cannot be undone."""
+    now = state.now()
+    serials = sorted({serial, str(more.get("by", serial))})
+
+    def work(connection: Connection) -> dict[str, Any] | ApiError:
+        def once() -> dict[str, Any] | ApiError:
+            return act(
+                connection, state.ring, caller, serial,
+                policy=parse(caller.policy), now=now, **more,
+            )  # fmt: skip
+
+        if final:
+            undo.forget(connection, caller, serial)
+            return once()
+        return undo.undoable(connection, caller, serials, act.__name__, now, once)
+
+    answer = state.database.run(work)
     if isinstance(answer, ApiError):
         raise answer
     state.outbox.wake()

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tallystick import __version__
 from tallystick.server import metrics
+from tallystick.server.accounts import firms
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.api.access import AState, only
 from tallystick.server.store import housekeeping, schema
@@ -23,9 +24,15 @@ class Health(BaseModel):
 
 
 class Self(BaseModel):
+    """firm, languages, time_zone: of the firm, for what a station prints and shows."""
+
     id: str
     role: Role
     name: str
+    firm: str
+    contact: str
+    languages: list[str]
+    time_zone: str
 
 
 @router.get("/health")
@@ -47,6 +54,16 @@ def metrics_text(
 
 
 @router.get("/whoami")
-def whoami(caller: Annotated[Caller, Depends(only(*Role))]) -> Self:
-    """The credential that this request carries."""
-    return Self(id=caller.id, role=caller.role, name=caller.name)
+def whoami(state: AState, caller: Annotated[Caller, Depends(only(*Role))]) -> Self:
+    """The credential that this request carries, and whose it is."""
+    with state.database.read() as connection:
+        firm = firms.by_id(connection, caller.firm_id)
+    return Self(
+        id=caller.id,
+        role=caller.role,
+        name=caller.name,
+        firm=firm.display_name,
+        contact=firm.policy.desk_contact,
+        languages=[one.value for one in firm.policy.languages],
+        time_zone=firm.policy.time_zone,
+    )

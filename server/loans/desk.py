@@ -84,6 +84,17 @@ def counts(connection: Connection, caller: Caller, now: float) -> dict[Whereabou
     return found
 
 
+def in_pool(connection: Connection, firm_id: int, now: float) -> int:
+    """How many cards could be lent."""
+    query = (
+        select(func.count())
+        .select_from(CardRow)
+        .outerjoin(Assignment, Assignment.card_id == CardRow.id)
+        .where(CardRow.firm_id == firm_id, _CONDITIONS[Whereabouts.POOL](int(now)))
+    )
+    return connection.execute(query).scalar_one()
+
+
 def _cards(caller: Caller) -> Any:
     return (
         select(*CardRow.__table__.columns, PersonRow.login, Assignment.expires_at)

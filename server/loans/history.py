@@ -15,7 +15,7 @@ from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
 
 LIMIT = 500
 PUBLIC = frozenset(
-    {"to", "of", "until", "by", "for", "overdue_s", "skipped", "without_code", "reason"}
+    {"to", "of", "until", "by", "for", "overdue_s", "skipped", "without_code", "reason", "undone"}
 )
 
 
@@ -61,8 +61,8 @@ def _entries(connection: Connection, firm_id: int, condition: object) -> list[Ca
         .limit(LIMIT)
     )  # fmt: skip
     rows = list(connection.execute(query))
-    names = _names(connection, firm_id, {row.actor for row in rows})
-    return [_entry(row, names) for row in rows]
+    known = names(connection, firm_id, {row.actor for row in rows})
+    return [_entry(row, known) for row in rows]
 
 
 def _entry(row: AnyRow, names: dict[str, str]) -> CardEvent:
@@ -72,8 +72,9 @@ def _entry(row: AnyRow, names: dict[str, str]) -> CardEvent:
     return CardEvent(row.at_ms // 1000, actor, row.action, row.subject, kept)
 
 
-def _names(connection: Connection, firm_id: int, actors: Iterable[str]) -> dict[str, str]:
+def names(connection: Connection, firm_id: int, actors: Iterable[str]) -> dict[str, str]:
     """Names of credentials and of people who act in the portal."""
+    actors = list(actors)
     ids = [actor for actor in actors if not actor.startswith("person:")]
     people = [int(actor[7:]) for actor in actors if actor.startswith("person:")]
     of_credentials = connection.execute(
@@ -81,10 +82,10 @@ def _names(connection: Connection, firm_id: int, actors: Iterable[str]) -> dict[
             CredentialRow.firm_id == firm_id, CredentialRow.id.in_(ids)
         )
     )
-    names = {row.id: row.name for row in of_credentials}
+    found = {row.id: row.name for row in of_credentials}
     of_people = connection.execute(
         select(PersonRow.id, PersonRow.login).where(
             PersonRow.firm_id == firm_id, PersonRow.id.in_(people)
         )
     )
-    return names | {f"person:{row.id}": row.login for row in of_people}
+    return found | {f"person:{row.id}": row.login for row in of_people}

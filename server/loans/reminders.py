@@ -1,4 +1,5 @@
-"""Tells borrowers of the end of their loans: before it, and when it is over. Looks every minute;
+"""Tells borrowers of the end of their loans, before it and when it is over, and whoever has cards
+made that they run out. Looks every minute;
 what was told is remembered in the database, so that of several workers one tells it, once."""
 
 from __future__ import annotations
@@ -7,13 +8,17 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
-from tallystick.server.accounts import people
+from tallystick.common.moments import LocalTime
+from tallystick.server.accounts import firms, people
+from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.policy import parse
+from tallystick.server.loans import desk
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.messages import letters
 from tallystick.server.messages.letters import Sender
@@ -61,14 +66,36 @@ class Reminder:
 
 
 def remind(database: Database, ring: ServerKeyRing, now: float) -> int:
-    """→ how many loans were told of"""
+    """→ how many were told of: loans, and pools that are short"""
     with database.read() as connection:
         due = [row for row in _loans(connection, now) if _due(row, now)]
     told = 0
     for row in due:
         # One transaction each: a mail that cannot be written holds up no other.
         told += database.run(partial(_tell, ring=ring, row=row, now=now))
+    with database.read() as connection:
+        short = [firm for firm in firms.list_all(connection) if _is_short(connection, firm, now)]
+    for firm in short:
+        told += database.run(partial(_tell_short, ring=ring, firm=firm, now=now))
     return told
+
+
+def _is_short(connection: Connection, firm: KnownFirm, now: float) -> bool:
+    least = firm.policy.desk_pool_minimum
+    told = firm.policy.desk_pool_notice_to
+    return bool(least and told) and desk.in_pool(connection, firm.id, now) < least
+
+
+def _tell_short(connection: Connection, *, ring: ServerKeyRing, firm: KnownFirm, now: float) -> int:
+    """Once on each day of the firm's calendar that its pool is short."""
+    day = LocalTime(now, ZoneInfo(firm.policy.time_zone), firm.policy.day_ends).local.date()
+    until = int(now) + 2 * 86400
+    if not rates.once(connection, f"pool-short|{firm.id}|{day}", until=until):
+        return 0
+    left = desk.in_pool(connection, firm.id, now)
+    sender = Sender(firm.name, firm.policy)
+    letters.pool_short(connection, ring, sender, firm.id, now, left=left)
+    return 1
 
 
 def _loans(connection: Connection, now: float) -> list[AnyRow]:

@@ -1,42 +1,53 @@
 """What is sent to whoever has a card: when it is handed over, before the end of its loan, and when
-that is over. By e-mail, or by SMS to people of whom no address is known."""
+that is over. By e-mail, or by SMS to people of whom no address is known.
+In the firm's languages."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from tallystick.common.moments import how_long, in_words
+from tallystick.common.moments import in_words
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
-from tallystick.server.accounts.policy import FirmPolicy, MethodKind
+from tallystick.server.accounts.policy import FirmPolicy, Language, MethodKind
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
+from tallystick.server.messages.phrases import PHRASES, Phrases
 from tallystick.server.store.keys import ServerKeyRing
 
-USE = (
-    "How to use it: when a sign-in page asks for a code, press the button of the card and type the "
-    "digits on its display. Each code is good once; press again, when the display is dark, for the "
-    "next one. Give the card and its codes to nobody."
-)
+BETWEEN = "\n\n– – –\n\n"
 
 
 @dataclass(frozen=True)
 class Sender:
-    """The firm in whose name it is said."""
+    """The firm in whose name it is said. name: as the server has it."""
 
-    firm: str
+    name: str
     policy: FirmPolicy
 
-    def when(self, seconds: int) -> str:
-        return in_words(seconds, ZoneInfo(self.policy.time_zone))
-
     @property
-    def desk(self) -> str:
+    def firm(self) -> str:
+        return self.policy.display_name or self.name
+
+    def when(self, seconds: int, language: Language) -> str:
+        return in_words(seconds, ZoneInfo(self.policy.time_zone), language.value)
+
+    def desk(self, phrases: Phrases) -> str:
         """Where cards are handed out."""
-        return self.policy.desk_contact or f"the help desk of {self.firm}"
+        return self.policy.desk_contact or phrases.help_desk.format(firm=self.firm)
+
+
+@dataclass(frozen=True)
+class _Text:
+    """One message in one language. short: as an SMS."""
+
+    subject: str
+    body: str
+    short: str
 
 
 def handed_over(
@@ -51,24 +62,18 @@ def handed_over(
     lost: str = "",
 ) -> None:
     """until: None: for good. lost: the card that it is given for."""
-    given = f" in place of {lost}, which verifies nothing any more" if lost else ""
-    if until is None:
-        subject = f"Your card {serial}"
-        first = f"The card {serial} was assigned to you{given}. It is yours until further notice."
-        back = f"If it is lost or broken, tell {sender.desk} at once."
-        short = f"{sender.firm}: card {serial} is assigned to you. Lost? Tell {sender.desk}."
-    else:
-        end = sender.when(until)
-        subject = f"Card {serial} is lent to you until {end}"
-        first = f"The card {serial} was lent to you{given}, until {end}. After that it verifies "
-        first += "nothing."
-        back = f"Bring it back before then: {sender.desk}. If it is lost, tell them at once."
-        short = f"{sender.firm}: card {serial} is lent to you until {end}. Return: {sender.desk}."
-    text = (
-        f"{first}\n\n{USE}\n\n{back}\n\nYou did not get this card? Tell {sender.desk} at once.\n\n"
-        f"{sender.firm}"
-    )
-    _send(connection, ring, person, Letter("", subject, text), short, now)
+
+    def text(language: Language, say: Phrases) -> _Text:
+        known = {"serial": serial, "firm": sender.firm, "desk": sender.desk(say)}
+        known["given"] = say.in_place_of.format(lost=lost) if lost else ""
+        if until is not None:
+            known["end"] = sender.when(until, language)
+        said = say.assigned if until is None else say.lent
+        parts = [said.first, say.use, said.back, say.not_yours]
+        body = "\n\n".join(part.format(**known) for part in parts) + f"\n\n{sender.firm}"
+        return _Text(said.subject.format(**known), body, said.short.format(**known))
+
+    _send(connection, ring, sender, person, text, now)
 
 
 def ends_soon(
@@ -81,14 +86,7 @@ def ends_soon(
     *,
     until: int,
 ) -> None:
-    end, left = sender.when(until), how_long(until - now)
-    subject = f"Bring card {serial} back until {end}"
-    text = (
-        f"The loan of card {serial} ends in {left}, {end}. After that it verifies nothing.\n\n"
-        f"Bring it back before then, or ask for a longer loan: {sender.desk}.\n\n{sender.firm}"
-    )
-    short = f"{sender.firm}: the loan of card {serial} ends {end}. Return: {sender.desk}."
-    _send(connection, ring, person, Letter("", subject, text), short, now)
+    _about_end(connection, ring, sender, person, serial, now, until=until, over=False)
 
 
 def overdue(
@@ -101,33 +99,71 @@ def overdue(
     *,
     until: int,
 ) -> None:
-    end = sender.when(until)
-    subject = f"Card {serial} is overdue"
-    text = (
-        f"The loan of card {serial} was over {end}. It verifies nothing since then.\n\n"
-        f"Bring it back: {sender.desk}. If it is lost, tell them at once.\n\n{sender.firm}"
+    _about_end(connection, ring, sender, person, serial, now, until=until, over=True)
+
+
+def pool_short(
+    connection: Connection,
+    ring: ServerKeyRing,
+    sender: Sender,
+    firm_id: int,
+    now: float,
+    *,
+    left: int,
+) -> None:
+    """To whoever has more cards made."""
+    known = {"firm": sender.firm, "left": left, "minimum": sender.policy.desk_pool_minimum}
+    said = [PHRASES[language].pool_short for language in sender.policy.languages]
+    subject, body = said[0][0], BETWEEN.join(text for _, text in said)
+    letter = Letter(
+        sender.policy.desk_pool_notice_to, subject.format(**known), body.format(**known)
     )
-    short = f"{sender.firm}: card {serial} is overdue since {end}. Return: {sender.desk}."
-    _send(connection, ring, person, Letter("", subject, text), short, now)
+    outbox.post(connection, ring, firm_id=firm_id, channel=outbox.EMAIL, letter=letter, now=now)
+
+
+def _about_end(
+    connection: Connection,
+    ring: ServerKeyRing,
+    sender: Sender,
+    person: KnownPerson,
+    serial: str,
+    now: float,
+    *,
+    until: int,
+    over: bool,
+) -> None:
+    def text(language: Language, say: Phrases) -> _Text:
+        known = {
+            "serial": serial, "firm": sender.firm, "desk": sender.desk(say),
+            "end": sender.when(until, language),
+        }  # fmt: skip
+        said = say.overdue if over else say.ends_soon
+        body = "\n\n".join((said.first, said.back)).format(**known) + f"\n\n{sender.firm}"
+        return _Text(said.subject.format(**known), body, said.short.format(**known))
+
+    _send(connection, ring, sender, person, text, now)
 
 
 def _send(
     connection: Connection,
     ring: ServerKeyRing,
+    sender: Sender,
     person: KnownPerson,
-    letter: Letter,
-    short: str,
+    text: Callable[[Language, Phrases], _Text],
     now: float,
 ) -> None:
     """To the firm's address of the person and to every enrolled one; where there is none, to the
-    telephone."""
+    telephone. A mail says it in each of the firm's languages, an SMS in the first."""
+    languages = sender.policy.languages
+    said = [text(language, PHRASES[language]) for language in languages]
     enrolled: dict[MethodKind, list[str]] = {MethodKind.EMAIL: [], MethodKind.SMS: []}
     for factor in factors.of_person(connection, person.id):
         if factor.kind in enrolled:
             enrolled[factor.kind].append(factor.secret(ring).decode())
     mail = dict.fromkeys([*([person.email] if person.email else []), *enrolled[MethodKind.EMAIL]])
-    letters = [(outbox.EMAIL, Letter(to, letter.subject, letter.text)) for to in mail]
+    body = BETWEEN.join(one.body for one in said)
+    letters = [(outbox.EMAIL, Letter(to, said[0].subject, body)) for to in mail]
     if not letters:
-        letters = [(outbox.SMS, Letter(to, "", short)) for to in enrolled[MethodKind.SMS]]
+        letters = [(outbox.SMS, Letter(to, "", said[0].short)) for to in enrolled[MethodKind.SMS]]
     for channel, one in letters:
         outbox.post(connection, ring, firm_id=person.firm_id, channel=channel, letter=one, now=now)

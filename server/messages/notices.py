@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
+from tallystick.common.moments import in_words
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
@@ -28,9 +28,10 @@ def notify(
     """`what` finishes the sentence "In your account at FIRM, ….". Sent to the firm's address of
     the person, and to every enrolled e-mail address, so that a thief cannot silence it by one
     change."""
-    when = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(policy.time_zone))
+    when = in_words(now, ZoneInfo(policy.time_zone))
+    firm = policy.display_name or firm
     text = (
-        f"In your account at {firm}, {what} ({when:%Y-%m-%d %H:%M %Z}).\n\n"
+        f"In your account at {firm}, {what} ({when}).\n\n"
         "If that was not you, tell your help desk at once."
     )
     enrolled = [

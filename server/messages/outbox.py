@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +27,7 @@ POLL_S = 2.0
 CLAIM_S = 60
 JOIN_S = 15.0
 NOTICE_LIFE_S = 3 * 86400
+_HELD = "messages held back"
 
 
 def post(
@@ -38,20 +41,51 @@ def post(
     life_s: int = NOTICE_LIFE_S,
 ) -> None:
     """Store a message to be sent. After `life_s` it is no longer worth sending."""
+    held = connection.info.get(_HELD)
+    after_s = held.after_s if held is not None else 0
     text = json.dumps([letter.to, letter.subject, letter.text]).encode()
     box = ring.encrypt(text, message_binding(firm_id, channel))
-    connection.execute(
-        insert(MessageRow),
+    made = connection.execute(
+        insert(MessageRow).returning(MessageRow.id),
         {
             "firm_id": firm_id,
             "channel": channel,
             "body_key_id": box.key_id,
             "body_box": box.blob,
             "tries": 0,
-            "due_at": int(now),
-            "expires_at": int(now) + life_s,
+            "due_at": int(now) + after_s,
+            "expires_at": int(now) + after_s + life_s,
         },
     )
+    if held is not None:
+        held.ids.append(int(made.scalar_one()))
+
+
+@dataclass
+class _Held:
+    after_s: int
+    ids: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def held_back(connection: Connection, after_s: int) -> Iterator[list[int]]:
+    """What is posted meanwhile waits so long before it goes out. → its ids, as they come"""
+    held = connection.info[_HELD] = _Held(after_s)
+    try:
+        yield held.ids
+    finally:
+        del connection.info[_HELD]
+
+
+def call_back(connection: Connection, messages: Sequence[int], *, due_at: int) -> bool:
+    """Take back messages that wait until then. → False when one is gone, or on its way: then
+    nothing was changed"""
+    waiting = MessageRow.id.in_(messages) & (MessageRow.tries == 0) & (MessageRow.due_at == due_at)
+    found = select(MessageRow.id).where(waiting).with_for_update()
+    if len(list(connection.execute(found))) != len(messages):
+        return False
+    connection.execute(delete(MessageRow).where(waiting))
+    return True
 
 
 class Outbox:

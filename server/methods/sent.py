@@ -66,10 +66,11 @@ class SentMethod(StoredMethod):
             },
         )
         minutes = policy.sent_code_life_s // 60
+        firm = policy.display_name or context.firm
         letter = Letter(
             to=address,
-            subject=f"Your code for {context.firm}",
-            text=f"{code} is your code for {context.firm}. It is good for {minutes} minutes. "
+            subject=f"Your code for {firm}",
+            text=f"{code} is your code for {firm}. It is good for {minutes} minutes. "
             "If you did not ask for it, tell your help desk, and give it to nobody.",
         )
         outbox.post(

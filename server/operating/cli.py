@@ -120,23 +120,25 @@ def credential_add(
 @json_option
 def credential_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
     """Credentials, without their secrets."""
-    from tallystick.server.accounts import credentials
+    from tallystick.server.accounts import credentials, firms
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
         rows = credentials.list_all(connection)
+        zones = {one.name: one.policy.time_zone for one in firms.list_all(connection)}
     if as_json:
         print_json(rows)
         return
     table(
-        ["id", "role", "name", "made", "revoked"],
+        ["id", "firm", "role", "name", "made", "revoked"],
         [
             [
                 row["id"],
+                row["firm"],
                 row["role"],
                 row["name"],
-                date(row["created_at"]),
-                date(row["revoked_at"]),
+                date(row["created_at"], zones[row["firm"]]),
+                date(row["revoked_at"], zones[row["firm"]]),
             ]
             for row in rows
         ],

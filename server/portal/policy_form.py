@@ -18,6 +18,16 @@ ROLE_WORDS = {
 
 # field: label, hint
 GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "The firm": {
+        "display_name": (
+            "What people call it",
+            "Stands in messages and on leaflets. Empty: its name on this server.",
+        ),
+        "languages": (
+            "Languages of messages about cards, and of leaflets",
+            "Of en, de, fr, nb, with commas. A mail has all of them, an SMS the first.",
+        ),
+    },
     "Methods": {
         "methods": ("Methods that may be used", ""),
         "recovery_methods": (
@@ -110,6 +120,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Cards that should be in the pool",
             "With fewer, the desk is told to have more made. 0: it is not told.",
         ),
+        "desk_pool_notice_to": (
+            "Who is told by mail, too, that cards run out",
+            "An address: once, and again on each day that they are still short.",
+        ),
         "desk_without_code_per_day": (
             "Cards that one member of staff may take back or retire without a code in a day",
             "For flat and broken cards, with a reason. 0: always with a code.",
@@ -127,7 +141,7 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
-MAY_BE_EMPTY = frozenset({"desk_contact"})
+MAY_BE_EMPTY = frozenset({"desk_contact", "desk_pool_notice_to", "display_name"})
 
 
 @dataclass(frozen=True)
@@ -188,7 +202,8 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if name == "key_models":
         return Field(name, label, hint, "lines", "\n".join(value))
     if not isinstance(value, int):
-        return Field(name, label, hint, "text", str(value), optional=name in MAY_BE_EMPTY)
+        text = ", ".join(value) if isinstance(value, tuple) else str(value)
+        return Field(name, label, hint, "text", text, optional=name in MAY_BE_EMPTY)
     bounds = {
         key: getattr(rule, key)
         for rule in FirmPolicy.model_fields[name].metadata

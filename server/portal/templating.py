@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from tallystick.common.moments import in_words
 from tallystick.server.methods import METHODS, at_hand
 
 # Everything comes from this server; no inline script or style; nobody may frame a page.
@@ -30,12 +30,10 @@ def page_headers() -> dict[str, str]:
 
 
 def local_time(seconds: int | None, zone: str) -> str:
-    """A time as people in the firm write it, in the firm's time zone."""
+    """A time with weekday and zone, in the firm's time zone."""
     if seconds is None:
         return "never"
-    return (
-        datetime.fromtimestamp(seconds, UTC).astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
-    )
+    return in_words(seconds, ZoneInfo(zone))
 
 
 TEMPLATES = Environment(

@@ -21,6 +21,7 @@ WORDS: Mapping[str, str] = {
     "card-retired": "retired the card",
     "card-returned": "took the card back",
     "card-taken-back": "took the card back",
+    "card-undone": "undid the last act on the card",
     "card-unlocked": "ended the pause of the card",
     "chain-closed": "pruned a chain of the log wholly:",
     "chain-goes-on": "goes on with a chain of the log:",

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.orm import aliased
 
+from tallystick.common.moments import in_words
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
@@ -297,8 +297,7 @@ def _tell_colleagues(
     reason: str,
 ) -> None:
     """A letter to everyone who may agree and has an address."""
-    until = datetime.fromtimestamp(state.now() + LIFE_S, UTC)
-    local = until.astimezone(ZoneInfo(firm.policy.time_zone))
+    until = in_words(state.now() + LIFE_S, ZoneInfo(firm.policy.time_zone))
     what = {
         recovery.RECOVERY: f"recover the account of {person.login}",
         HAND_OVER: f"hand a card to {person.login}",
@@ -306,7 +305,7 @@ def _tell_colleagues(
     text = (
         f"{asker.login} asks to {what}.\n"
         f"Why: {reason or 'no reason was given'}.\n"
-        f"Somebody else of the staff has to agree by {local:%Y-%m-%d %H:%M %Z}.\n\n"
+        f"Somebody else of the staff has to agree by {until}.\n\n"
         f"{state.public_url}/p/{firm.name}/waiting\n"
     )
     for one in people.search(connection, firm.id, "", limit=None):

@@ -17,7 +17,7 @@ from tallystick.server.stock.intake import CardSeed
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import Assignment, CardRow, PersonRow, Tombstone
+from tallystick.server.store.models import Assignment, CardRow, DeskActRow, PersonRow, Tombstone
 
 T = TypeVar("T")
 
@@ -129,6 +129,7 @@ def remove(
             todo="An administrator may delete it.",
         )
     connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
+    connection.execute(delete(DeskActRow).where(DeskActRow.card_id == row.id))
     connection.execute(delete(CardRow).where(CardRow.id == row.id))
     connection.execute(delete(Tombstone).where(Tombstone.seed_fingerprint == row.seed_fingerprint))
     connection.execute(

@@ -16,7 +16,7 @@ from tallystick.common.errors import TallyError
 from tallystick.server.store import audit
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead, Base
+from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead, Base, DeskActRow
 from tallystick.server.store.models_login import (
     Attempt,
     Factor,
@@ -112,6 +112,7 @@ def sweep(database: Database, now: float) -> None:
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
             delete(OidcAgain).where(OidcAgain.expires_at <= past),
             delete(HelpRequest).where(HelpRequest.expires_at <= past),
+            delete(DeskActRow).where(DeskActRow.until <= past),
             delete(RateRow).where(RateRow.ends_at <= past),
             delete(Factor).where(
                 Factor.confirmed_at.is_(None), Factor.created_at <= past - UNCONFIRMED_S

@@ -123,6 +123,21 @@ class Assignment(Base):
     confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class DeskActRow(Base):
+    """The last act at a desk on a card, while it can be undone. kept: JSON, how its cards were
+    before and after, and which messages wait."""
+
+    __tablename__ = "desk_act"
+
+    card_id: Mapped[int] = mapped_column(
+        ForeignKey("card.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    actor: Mapped[str] = mapped_column(String(255))
+    act: Mapped[str] = mapped_column(String(40))
+    until: Mapped[int] = mapped_column(BigInteger)
+    kept: Mapped[str] = mapped_column(Text)
+
+
 class Tombstone(Base):
     """What stays of a deleted card, so that its counter never goes back. as_given: of an older
     version, with a fingerprint of the key as it was given, zeros at its end and all."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from tallystick.common.errors import BadInputError
 
@@ -33,12 +32,36 @@ class LocalTime:
     meant by a day that is named without a time."""
 
     now: float
-    zone: ZoneInfo
+    zone: tzinfo
     day_ends: time
 
     @property
     def local(self) -> datetime:
         return datetime.fromtimestamp(self.now, UTC).astimezone(self.zone)
+
+
+class OwnZone(tzinfo):
+    """This computer's own zone, by the system's rules for each moment: not the difference to UTC
+    that it has now."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        if moment is None:
+            return None
+        bare = moment.replace(tzinfo=None)
+        return moment.replace(tzinfo=UTC) - datetime.fromtimestamp(bare.timestamp(), UTC)
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        return None if moment is None else moment.replace(tzinfo=None).astimezone().tzname()
+
+    def fromutc(self, moment: datetime) -> datetime:
+        seconds = moment.replace(tzinfo=UTC).timestamp()
+        return datetime.fromtimestamp(seconds).replace(tzinfo=self)  # noqa: DTZ006 (it is meant)
+
+    def __str__(self) -> str:
+        return "this computer's time zone"
 
 
 def parse_moment(text: str, here: LocalTime) -> int | None:
@@ -62,10 +85,123 @@ def parse_moment(text: str, here: LocalTime) -> int | None:
     )
 
 
-def in_words(seconds: float, zone: ZoneInfo) -> str:
-    """A moment with weekday and zone: Sun 25 Oct 2026 17:30 CET."""
+PAST_EXAMPLES = "`today`, `yesterday 22:00`, `Monday`, `6:00`, `8h` or `2026-05-01 17:30`"
+
+
+def parse_past(text: str, here: LocalTime, *, end: bool = False) -> int:
+    """What a person wrote of the past: → seconds since 1970. A day without a time is its first
+    moment, or (end) the first one after it; a weekday or a time of day is the last that there was,
+    a length of time so long ago.
+
+    Raises BadInputError, also for a time that the clock skips.
+    """
+    said = " ".join(text.lower().replace(",", " ").split())
+    if said == "now":
+        return int(here.now)
+    for read in (_exact_past, _ago, _last_day_and_time):
+        found = read(said, text.strip(), here, end)
+        if found is not None:
+            return found
+    raise BadInputError(
+        f"{text.strip()!r} is no moment of the past.",
+        kept="Nothing was changed.",
+        todo=f"Give {PAST_EXAMPLES}.",
+    )
+
+
+def _exact_past(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        try:
+            return _start_of(date.fromisoformat(text), here, end)
+        except ValueError:
+            return None
+    return _exact(said, text, here)
+
+
+def _ago(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    ahead = _span(said.removesuffix(" ago"), text, here)
+    if ahead is None:
+        return None
+    days = sum(int(n) * (7 if u[0] == "w" else 1) for n, u in _PART.findall(said) if u[0] in "dw")
+    if not days:
+        return int(2 * here.now - ahead)
+    whole = (here.local + timedelta(days=days)).replace(fold=0).timestamp()
+    back = (here.local - timedelta(days=days)).replace(fold=0).timestamp()
+    return int(back - (ahead - whole))
+
+
+def _last_day_and_time(said: str, text: str, here: LocalTime, end: bool) -> int | None:
+    said = re.sub(r"\b(since|from|until|at|on|last)\b ?", "", said).strip()
+    today = here.local.date()
+    word, _, rest = said.partition(" ")
+    day: date | None = None
+    if word in ("today", "yesterday"):
+        day = today - timedelta(days=word == "yesterday")
+    elif len(word) >= 2 and word.isalpha():
+        names = [number for number, name in enumerate(_DAYS) if name.startswith(word)]
+        if len(names) == 1:
+            day = today - timedelta(days=(today.weekday() - names[0]) % 7)
+    if day is None:
+        day, rest = _date(said, today)
+        if day is not None and day > today:
+            day = day.replace(year=day.year - 1)
+    if day is not None:
+        return _on_past(day, rest, here, end)
+    clock, zone, rest = _clock(said)
+    if clock is None or rest:
+        return None
+    for back in (0, 1):
+        found = _at(today - timedelta(days=back), clock, here, zone, strict=back == 1)
+        if found is not None and found <= here.now:
+            return found
+    return None
+
+
+def _on_past(day: date, rest: str, here: LocalTime, end: bool) -> int | None:
+    if not rest:
+        return _start_of(day, here, end)
+    clock, zone, left = _clock(rest)
+    return None if clock is None or left else _at(day, clock, here, zone)
+
+
+def _start_of(day: date, here: LocalTime, end: bool) -> int:
+    """Midnight, or what comes in its place where the clock skips it."""
+    moment = datetime.combine(day + timedelta(days=end), time(0), here.zone)
+    return int(moment.timestamp())
+
+
+def in_words(
+    seconds: float, zone: tzinfo | None, language: str = "en", *, exact: bool = False
+) -> str:
+    """A moment with weekday and zone: Sun 25 Oct 2026 17:30 CET. zone: None for this computer's
+    own. exact: to the second."""
     local = datetime.fromtimestamp(seconds, UTC).astimezone(zone)
-    return f"{local:%a} {local.day} {local:%b %Y %H:%M} {zone_name(local)}"
+    days, months = SHORT_NAMES[language]
+    day, month = days.split()[local.weekday()], months.split()[local.month - 1]
+    dot = "." if language in ("de", "nb") else ""
+    clock = f"{local:%H:%M:%S}" if exact else f"{local:%H:%M}"
+    return f"{day} {local.day}{dot} {month} {local:%Y} {clock} {zone_name(local)}"
+
+
+def day_in_words(day: date, language: str = "en") -> str:
+    """A day as a letter has it: 25 Oct 2026."""
+    dot = "." if language in ("de", "nb") else ""
+    return f"{day.day}{dot} {SHORT_NAMES[language][1].split()[day.month - 1]} {day.year}"
+
+
+SHORT_NAMES = {
+    "en": ("Mon Tue Wed Thu Fri Sat Sun", "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"),
+    "de": ("Mo Di Mi Do Fr Sa So", "Jan Feb März Apr Mai Juni Juli Aug Sept Okt Nov Dez"),
+    "fr": (
+        "lun. mar. mer. jeu. ven. sam. dim.",
+        "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
+    ),
+    "nb": (
+        "man. tir. ons. tor. fre. lør. søn.",
+        "jan feb mars apr mai juni juli aug sep okt nov des",
+    ),
+}  # fmt: skip
+"""Language → days from Monday on, months; not by the computer's locale, which is anybody's."""
 
 
 def zone_name(local: datetime) -> str:
@@ -230,7 +366,7 @@ def _at(
         if not strict:
             return None
         raise BadInputError(
-            f"There is no {clock:%H:%M} on {day:%a} {day.day} {day:%b %Y} in {here.zone.key}: "
+            f"There is no {clock:%H:%M} on {day:%a} {day.day} {day:%b %Y} in {here.zone}: "
             "clocks are put forward over it.",
             kept="Nothing was changed.",
             todo="Give a time before or after.",
@@ -241,7 +377,7 @@ def _at(
             return None
         if not real:
             raise BadInputError(
-                f"It is not {zone} in {here.zone.key} then, but {zone_name(sides[0])}.",
+                f"It is not {zone} in {here.zone} then, but {zone_name(sides[0])}.",
                 kept="Nothing was changed.",
                 todo="Leave the zone out.",
             )

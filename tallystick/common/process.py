@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -25,12 +26,11 @@ def shut_in() -> None:
 
     A limit that the system does not take is no error: what else is done stays.
     """
-    try:
+    if sys.platform != "win32":
         import resource  # noqa: PLC0415  (not on Windows)
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):
-        pass
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     libc = _libc()
     if libc is not None:
         libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

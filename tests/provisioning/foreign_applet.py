@@ -12,6 +12,7 @@ from tallystick.common.errors import NoDeviceError
 from tallystick.provisioning.card.connection import CommandApdu, Response
 from tallystick.provisioning.card.t1 import Waiting
 
+MANAGEMENT = bytes.fromhex("A000000527471117")
 AID = bytes.fromhex("A0000005272101")
 HASHES = {1: "sha1", 2: "sha256", 3: "sha512"}
 ROOM = 32
@@ -43,6 +44,7 @@ class ForeignApplet:
     refuses: dict[int, int] = field(default_factory=dict)  # instruction → status word
     seen: list[int] = field(default_factory=list)
     gone: bool = False
+    number: int = 0  # as printed on it; 0: it has no management applet
     _rest: bytes = b""
 
     def process(self, apdu: bytes) -> bytes:
@@ -65,6 +67,12 @@ class ForeignApplet:
         return chunk + (b"\x61\xff" if self._rest else b"\x90\x00")
 
     def _answer(self, ins: int, p1: int, p2: int, data: bytes) -> bytes:
+        if ins == 0xA4 and data == MANAGEMENT and self.number:
+            self._rest = b""
+            return b"management"
+        if ins == 0x1D and self.number:
+            told = tlv(0x01, b"\x02\x3f") + tlv(0x02, self.number.to_bytes(4, "big"))
+            return bytes((len(told),)) + told
         if ins == 0xA4:
             if data != AID:
                 raise Refused("6A82")

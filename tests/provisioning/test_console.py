@@ -179,6 +179,31 @@ class TestWhoIsAtWork:
         session.asked = True
         assert console.desk(session) is None
 
+    def test_the_kept_one_locks_when_left_alone_until_it_is_signed_in_with_again(
+        self, console, session, gate, tmp_path, clock
+    ):
+        self.sign_in(tmp_path, "ann")
+        assert console.desk(session) is not None and console.who_works(session) == "ann"
+        clock.now += IDLE_S
+        gate.touch(session)
+        clock.now += IDLE_S
+        assert console.desk(session) is not None
+        clock.now += IDLE_S + 1
+        gate.touch(session)  # too late: whoever comes now did not sign in
+        assert console.desk(session) is None and console.kept_is_locked(session)
+        assert console.desk(session) is None
+        self.sign_in(tmp_path, "ann")
+        assert console.desk(session) is not None and not console.kept_is_locked(session)
+
+    def test_put_aside_by_f2_nobody_gets_it_back_by_a_click(self, console, session, tmp_path):
+        self.sign_in(tmp_path, "ann")
+        assert console.desk(session) is not None
+        session.kept.lock()
+        session.asked = True
+        assert console.desk(session) is None
+        self.sign_in(tmp_path, "cleo")
+        assert console.who_works(session) == "cleo"
+
 
 class TestGate:
     def test_a_pass_serves_once(self, gate, shown):

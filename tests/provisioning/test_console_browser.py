@@ -478,6 +478,66 @@ def test_a_shift_change_at_the_page_is_two_keys_and_a_pin(rig, browser):
     context.close()
 
 
+def test_undo_at_the_page_and_what_it_cannot_undo(rig, desk):
+    card = rig.new_card(in_service=True)
+    know(rig, card, "ada")
+    scan(desk, card)
+    desk.get_by_label("User").fill("ada")
+    desk.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    desk.keyboard.press("Enter")
+    says(desk, "ada has it until")
+    desk.get_by_role("button", name="Undo").wait_for()
+    check(desk, "undo")
+    desk.keyboard.press("Alt+z")
+    says(desk, "as it was before")
+    says(desk, "Nobody has it: it can be lent.")
+    assert desk.get_by_role("button", name="Undo").count() == 0
+    assert history(rig, card)[0]["act"] == "card-undone"
+    desk.get_by_label("User").fill("ada")
+    desk.get_by_label("Code", exact=True).first.fill(rig.press(card))
+    desk.keyboard.press("Enter")
+    says(desk, "ada has it until")
+    headers = {"authorization": f"Bearer {rig.admin_token}"}
+    path = f"{rig.server.url}/v1/cards/{card}"
+    httpx.put(f"{path}/status", json={"status": "lost"}, headers=headers).raise_for_status()
+    desk.get_by_role("button", name="Undo").click()
+    desk.get_by_role("alert").filter(has_text="nothing to undo").wait_for()
+    httpx.put(f"{path}/status", json={"status": "registered"}, headers=headers).raise_for_status()
+
+
+def test_a_box_is_scanned_as_fast_as_a_scanner_types(rig, page):
+    go(page, f"{rig.url}/")
+    page.get_by_text("Only the cards of a box").click()
+    page.get_by_label("Box", exact=True).fill("B17")
+    page.get_by_label("Label", exact=True).focus()
+    for serial in ("TS77000001", "]C1TS77000002", "ts77000003", "TS77000001", "4006381333931"):
+        page.keyboard.type(serial)
+        page.keyboard.press("Enter")
+    says(page, "4006381333931 is no serial number")
+    says(page, "Box B17: 3 cards, 3 of them blank.")
+    page.wait_for_function("document.querySelector('.box-scan input').value === ''")
+    check(page, "box")
+    card = rig.new_card()
+    page.get_by_label("Name", exact=True).fill("of a box")
+    page.get_by_role("textbox", name="Ports").fill(rig.ports[card])
+    page.get_by_role("button", name="Start").click()
+    says(page, f"Card {card} is not one of the box")
+    page.get_by_role("button", name="Stop after these cards").click()
+    page.get_by_text("Stopped: 3 cards are missing.").first.wait_for()
+
+
+def test_statistics_and_a_label_again(rig, desk):
+    know(rig, rig.new_card(in_service=True), "ada")
+    go(desk, f"{rig.url}/statistics")
+    says(desk, "cards in service")
+    says(desk, "came back late")
+    check(desk, "statistics")
+    go(desk, f"{rig.url}/history")
+    with desk.expect_response("**/label/*.pdf") as answer:
+        desk.evaluate("fetch(document.querySelector('a[href^=\"/label/\"]').href)")
+    assert answer.value.status == 200
+
+
 def history(rig, card):
     headers = {"authorization": f"Bearer {rig.admin_token}"}
     answer = httpx.get(f"{rig.server.url}/v1/cards/{card}/history", headers=headers)

@@ -252,7 +252,7 @@ class Server:
     def card(self, serial):
         return DeskCard(serial, self.status, None, None, None, None, 6) if self.status else None
 
-    def retire(self, serial, codes, *, reason=""):
+    def retire(self, serial, codes, *, reason="", wiped=False):
         self.codes.append(codes)
         self.reasons.append(reason)
         if self.refuse is not None:

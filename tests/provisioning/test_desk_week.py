@@ -134,7 +134,9 @@ def test_how_ends_are_shown(monkeypatch, now, text, shown):
     moment = datetime.fromisoformat(now).timestamp()
     monkeypatch.setattr("tallystick.provisioning.desk.terms.clock.time", lambda: moment - 300)
     ends = datetime.fromisoformat("2026-05-01T18:00").time()
-    terms = Terms("", "", ZoneInfo("Europe/Oslo"), ends, 0, 7 * 86400, 0, 0, 0, {}, ahead_s=300)
+    terms = Terms(
+        "", "", ("en",), ZoneInfo("Europe/Oslo"), ends, 0, 7 * 86400, 0, 0, 0, {}, ahead_s=300
+    )
     assert shown in terms.shown(terms.end(text))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import pytest
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
@@ -9,11 +12,13 @@ from yubikit.oath import HASH_ALGORITHM, OATH_TYPE, CredentialData
 from yubikit.oath import OathSession as StockSession
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, UnreachableError
+from tallystick.provisioning import foreign_batch
 from tallystick.provisioning.card import pcsc
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.credential import CodeKind
-from tallystick.provisioning.foreign import Foreign, Wanted
+from tallystick.provisioning.foreign import Foreign, Wanted, device_serial
 from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.people import CardsForPeople
 from tallystick.provisioning.server_link import RegistryRefusedError
 from tests.provisioning.conftest import URL
 from tests.provisioning.foreign_applet import ForeignApplet, Plain, code
@@ -230,3 +235,127 @@ def test_a_reader_without_the_library_or_the_reader(monkeypatch):
     with pytest.raises((BadInputError, NoDeviceError)):
         pcsc.PcscConnection("no such reader")
     assert isinstance(pcsc.readers(), list)
+
+
+class Tray:
+    """Readers with devices in them, as a person changes them: one step at each look."""
+
+    def __init__(self, *steps: dict[str, ForeignApplet]) -> None:
+        self.steps, self.looks = steps, 0
+
+    def names(self):
+        return ["A", "B"]
+
+    def open(self, name):
+        applet = self.steps[min(self.looks, len(self.steps) - 1)].get(name)
+        if applet is None:
+            raise NoDeviceError("Nothing is in it.")
+        return nullcontext(Plain(applet))
+
+    def rest(self, seconds):
+        self.looks += 1
+        assert self.looks < 20, "the batch does not end"
+
+
+class OneOath:
+    def __init__(self, work, **wanted):
+        self.work, self.wanted = work, Wanted(batch="keys", **wanted)
+
+    def serial(self, device):
+        return device_serial(device)
+
+    def provision(self, device, serial):
+        return self.work.provision(device, replace(self.wanted, serial=serial))
+
+
+class Heard:
+    def __init__(self):
+        self.told = []
+
+    def begun(self, place, serial):
+        self.told.append((place, serial))
+
+    def finished(self, place, serial, result):
+        self.told.append((place, serial, "done"))
+
+    def failed(self, place, serial, error):
+        self.told.append((place, serial, error.what))
+
+
+def test_a_batch_of_devices_each_by_the_number_printed_on_it(custody, registry, journal):
+    first, second = ForeignApplet(number=12345678), ForeignApplet(number=87654321)
+    third = ForeignApplet(identifier=bytes.fromhex("A1A2A3A4A5A6A7A8"))  # tells no number
+    broken = ForeignApplet(number=5, locked=True)
+    people = CardsForPeople(["ada", "bea", "cleo"])
+    tray = Tray({"A": first, "B": broken}, {"A": first, "B": broken}, {"A": second}, {"B": third})
+    work = OneOath(Foreign(custody, registry, journal, URL), people=people)
+    heard = Heard()
+    made = foreign_batch.run(tray, work, heard, 3, rest=tray.rest)
+    assert [done.serial for done in made.done] == ["12345678", "87654321", "A1A2A3A4A5A6A7A8"]
+    assert registry.users == dict(
+        zip(["12345678", "87654321", "A1A2A3A4A5A6A7A8"], ["ada", "bea", "cleo"], strict=True)
+    )
+    assert [serial for serial, _ in made.failures] == ["5"]  # told once, not at each look
+    assert len([told for told in heard.told if len(told) == 3]) == 4
+    assert {run.state for run in journal.batch("keys")} == {CardState.LOCKED}
+    assert first.touches == 2
+
+
+def test_a_device_that_is_pulled_out_is_finished_when_it_is_back(custody, registry, journal):
+    class Pulled(ForeignApplet):
+        left = 7
+
+        def process(self, apdu):
+            self.left -= 1
+            if self.left == 0:
+                raise NoDeviceError("pulled out")
+            return super().process(apdu)
+
+    device = Pulled(number=7)
+    tray = Tray({"A": device}, {}, {"A": device})
+    work = OneOath(Foreign(custody, registry, journal, URL), user="ada")
+    made = foreign_batch.run(tray, work, Heard(), 1, rest=tray.rest)
+    assert [done.serial for done in made.done] == ["7"] and made.done[0].resumed
+    assert registry.users == {"7": "ada"} and not journal.unfinished()
+
+
+def test_a_card_of_ours_in_a_batch_is_told_once_and_left_alone(
+    memory_card, custody, registry, journal
+):
+    class Docks(Tray):
+        def open(self, name):
+            if name == "B":
+                return nullcontext(CardConnection(MemoryLink(memory_card)))
+            return super().open(name)
+
+    tray = Docks({}, {}, {"A": ForeignApplet(number=9)})
+    work = OneOath(Foreign(custody, registry, journal, URL))
+    made = foreign_batch.run(tray, work, Heard(), 1, rest=tray.rest)
+    ((_, error),) = made.failures
+    assert "a card of ours" in error.what and not memory_card.seed
+
+
+def test_consent_is_asked_for_once_a_batch(own_station, monkeypatch, tmp_path):
+    applets = iter([ForeignApplet(number=1), ForeignApplet(number=2)])
+    monkeypatch.setattr(
+        "tallystick.provisioning.commands.foreign._open",
+        lambda port: nullcontext(Plain(next(applets))),
+    )
+    monkeypatch.setattr(foreign_batch, "LOOK_S", 0)
+    words = ("foreign", "--ports", "pcsc:A", "--batch", "keys", "--count", "2")
+    said = own_station.run(*words, input="y\n")
+    assert said.exit_code == 0, said.exception
+    assert said.stderr.count("Go on?") == 1 and "2 devices in service now" in said.stdout
+    again = own_station.run(*words, input="y\n")
+    assert again.exit_code == 0 and "2 before, 0 missing" in again.stdout
+    error = own_station.fails(
+        RefusedError, "foreign", "--ports", "pcsc:A", "--accept-unprotected", "--users",
+        str(_listed(tmp_path)),
+    )  # fmt: skip
+    assert "Did you mean ada" in error.what
+
+
+def _listed(folder):
+    path = folder / "people.csv"
+    path.write_text("login\nadda\n")
+    return path

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.moments import LocalTime, how_long, in_words, parse_moment
+from tallystick.common.moments import (
+    SHORT_NAMES,
+    LocalTime,
+    how_long,
+    in_words,
+    parse_moment,
+    parse_past,
+)
 
 OSLO = ZoneInfo("Europe/Oslo")
 
@@ -159,3 +166,69 @@ def test_no_text_does_worse_than_to_be_refused(text):
         parse_moment(text, here("2026-05-01T12:00"))
     except BadInputError as error:
         assert error.todo
+
+
+BEIRUT, APIA = ZoneInfo("Asia/Beirut"), ZoneInfo("Pacific/Apia")
+
+
+@pytest.mark.parametrize(
+    ("said", "end", "meant"),
+    [
+        ("now", False, "2026-10-25T12:00:00+01:00"),
+        ("today", False, "2026-10-25T00:00:00+02:00"),
+        ("today", True, "2026-10-26T00:00:00+01:00"),
+        ("yesterday 22:00", False, "2026-10-24T22:00:00+02:00"),
+        ("Saturday", False, "2026-10-24T00:00:00+02:00"),
+        ("Sunday", False, "2026-10-25T00:00:00+02:00"),
+        ("Monday 8:00", False, "2026-10-19T08:00:00+02:00"),
+        ("2:30", False, "2026-10-25T02:30:00+02:00"),
+        ("2:30 CET", False, "2026-10-25T02:30:00+01:00"),
+        ("14:00", False, "2026-10-24T14:00:00+02:00"),
+        ("12h", False, "2026-10-25T01:00:00+02:00"),
+        ("1d", False, "2026-10-24T12:00:00+02:00"),
+        ("1 day 2 hours ago", False, "2026-10-24T10:00:00+02:00"),
+        ("2026-10-01", False, "2026-10-01T00:00:00+02:00"),
+        ("2026-10-01 08:00", False, "2026-10-01T08:00:00+02:00"),
+        ("2026-10-01", True, "2026-10-02T00:00:00+02:00"),
+        ("24.12.", False, "2025-12-24T00:00:00+01:00"),
+    ],
+)
+def test_moments_of_the_past(said, end, meant):
+    oslo = ZoneInfo("Europe/Oslo")
+    now = datetime(2026, 10, 25, 12, tzinfo=oslo).timestamp()  # the clocks went back at night
+    found = parse_past(said, LocalTime(now, oslo, time(18)), end=end)
+    assert datetime.fromtimestamp(found, oslo).isoformat() == meant
+
+
+@pytest.mark.parametrize("said", ["", "soon", "tomorrow", "25:00", "2026-13-01", "31.2."])
+def test_what_is_no_moment_of_the_past(said):
+    here = LocalTime(1_800_000_000, ZoneInfo("Europe/Oslo"), time(18))
+    with pytest.raises(BadInputError):
+        parse_past(said, here)
+
+
+def test_a_day_that_begins_at_one_and_a_day_that_was_left_out():
+    """Beirut skips midnight in spring; Samoa left out 30 December 2011."""
+    now = datetime(2026, 3, 29, 12, tzinfo=BEIRUT).timestamp()
+    found = parse_past("today", LocalTime(now, BEIRUT, time(18)))
+    assert datetime.fromtimestamp(found, BEIRUT).isoformat() == "2026-03-29T01:00:00+03:00"
+    now = datetime(2011, 12, 31, 12, tzinfo=APIA).timestamp()
+    with pytest.raises(BadInputError):
+        parse_past("2011-12-30 12:00", LocalTime(now, APIA, time(18)))
+    with pytest.raises(BadInputError):
+        parse_moment("2011-12-30 12:00", LocalTime(now, APIA, time(18)))
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", "Sun 25 Oct 2026 17:30 CET"), ("de", "So 25. Okt 2026 17:30 CET"),
+     ("fr", "dim. 25 oct. 2026 17:30 CET"), ("nb", "søn. 25. okt 2026 17:30 CET")],
+)  # fmt: skip
+def test_a_moment_in_each_language_whatever_the_locale(language, words):
+    moment = datetime(2026, 10, 25, 17, 30, tzinfo=ZoneInfo("Europe/Oslo")).timestamp()
+    assert in_words(moment, ZoneInfo("Europe/Oslo"), language) == words
+
+
+def test_every_day_and_month_has_a_name_in_each_language():
+    for language, (days, months) in SHORT_NAMES.items():
+        assert (len(days.split()), len(months.split())) == (7, 12), language

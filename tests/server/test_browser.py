@@ -48,7 +48,9 @@ def test_a_fingerprint_reader(page, settings, clock):
     page.get_by_label("New name of My reader").fill("The blue one")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("The blue one").first.wait_for()
-    assert "last used 2027-01-15 08:0" in page.locator("li", has_text="The blue one").inner_text()
+    assert (
+        "last used Fri 15 Jan 2027 08:0" in page.locator("li", has_text="The blue one").inner_text()
+    )
     clock.advance(FRESH_S)
     page.get_by_role("link", name="Remove The blue one").click()
     page.get_by_role("button", name="The blue one").click()

@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.accounts.policy import FirmPolicy, Language
 from tallystick.server.loans.holding import end_of_day
 from tallystick.server.loans.reminders import remind
+from tallystick.server.loans.undo import UNDO_S
+from tallystick.server.messages.phrases import PHRASES
 from tallystick.server.portal import staff_cards
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
@@ -89,6 +91,7 @@ def test_a_flat_card_comes_back_with_a_reason(desk, portal):
     assert entry["act"] == "card-returned" and entry["actor"] == "ann at the desk"
     assert entry["detail"]["without_code"] == "flat: its display stays dark"
     assert entry["detail"]["of"] == "bob"
+    desk.server.clock.advance(UNDO_S)
     assert any("without a code of it (flat" in mail["text"] for mail in mails(desk, portal, 2))
 
 
@@ -228,18 +231,19 @@ def test_what_the_borrower_is_told(desk, portal):
         with opened(settings) as parts:
             return remind(parts.database, parts.ring, clock.now)
 
+    clock.advance(UNDO_S)  # it could be undone until now
     (lent,) = mails(desk, portal, 1)
     assert f"Card {SPARE} is lent to you until " in lent["subject"] and "CE" in lent["subject"]
     for words in ("press the button", "Help desk, room 12", "verifies nothing"):
         assert words in lent["text"]
     assert look() == 0
-    clock.advance(2 * 3600 + 60)
+    clock.advance(2 * 3600 + 60 - UNDO_S)
     assert (look(), look()) == (1, 0)
     clock.advance(3600)
     assert (look(), look()) == (1, 0)
     _, soon, late = mails(desk, portal, 3)
     assert soon["subject"].startswith(f"Bring card {SPARE} back until ")
-    assert "ends in 59 minutes" in soon["text"]
+    assert "CE" in soon["text"] and "Help desk, room 12" in soon["text"]
     assert late["subject"] == f"Card {SPARE} is overdue"
     desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)])
     assert look() == 0
@@ -280,6 +284,7 @@ def test_who_has_only_a_telephone_gets_an_sms(desk, portal):
         )  # fmt: skip
         factors.confirm(connection, bob, made, 0)
     desk.lend()
+    desk.server.clock.advance(UNDO_S)
     (sms,) = portal.messages(1)
     assert sms["to"] == "+4712345678" and SPARE in sms["text"] and len(sms["text"]) < 160
 
@@ -344,3 +349,53 @@ def test_the_portal_finds_by_a_part_and_says_how_many_there_are(desk, boss, monk
 def test_the_portal_names_the_nearest_too(desk, boss):
     boss.get("/cards").post(f"/cards/{SPARE}/lend", user="bbo", code=desk.code(SPARE, 0))
     assert "Did you mean bob?" in boss.page.text
+
+
+def test_a_mail_is_in_the_firms_languages_with_its_name(desk, portal):
+    portal.policy(
+        display_name="Nord & Søn AG", languages=["de", "nb"], time_zone="Europe/Oslo",
+        desk_contact="Raum 12",
+    )  # fmt: skip
+    address(desk, "bob", "bob@example.com")
+    desk.lend()
+    desk.server.clock.advance(UNDO_S)
+    (mail,) = mails(desk, portal, 1)
+    assert mail["subject"].startswith(f"Karte {SPARE} ist Ihnen bis ") and "CET" in mail["subject"]
+    german, norwegian = mail["text"].split("– – –")
+    assert "drücken Sie die Taste" in german and "trykker du på knappen" in norwegian
+    assert german.strip().endswith("Nord & Søn AG") and "default" not in mail["text"]
+    assert "None" not in mail["text"] and "{" not in mail["text"]
+
+
+def test_every_phrase_is_whole_in_each_language():
+    known = dict.fromkeys(
+        ("serial", "firm", "desk", "end", "given", "lost", "left", "minimum"), "x"
+    )
+    for language, say in PHRASES.items():
+        for said in (say.assigned, say.lent, say.ends_soon, say.overdue):
+            for text in (said.subject, said.first, said.back, said.short):
+                assert text.format(**known), language
+            assert "{serial}" in said.short and "{desk}" in said.short
+        for text in (say.use, say.help_desk, say.in_place_of, say.not_yours, *say.pool_short):
+            assert text.format(**known), language
+    assert set(PHRASES) == set(Language)
+
+
+def test_whoever_has_cards_made_is_told_once_a_day_that_they_run_out(desk, portal):
+    portal.policy(desk_pool_minimum=2, desk_pool_notice_to="stock@example.com")
+    clock = desk.server.clock
+
+    def look() -> int:
+        with opened(desk.server.settings) as parts:
+            return remind(parts.database, parts.ring, clock.now)
+
+    assert look() == 0  # two are there
+    desk.lend(until=int(clock.now) + 6 * 86400)
+    assert (look(), look()) == (1, 0)
+    clock.advance(86400)
+    assert (look(), look()) == (1, 0)
+    told = [one for one in portal.messages(2) if one["to"] == "stock@example.com"]
+    assert len(told) == 2 and "1 cards are left in the pool" in told[0]["subject"]
+    portal.policy(desk_pool_minimum=1)
+    clock.advance(86400)
+    assert look() == 0

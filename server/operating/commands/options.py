@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
 from tallystick.common.console import out
+from tallystick.common.moments import in_words
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,5 +44,6 @@ def table(headings: list[str], rows: list[list[str]]) -> None:
     out().print(grid)
 
 
-def date(seconds: Any) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else ""
+def date(seconds: Any, zone: str) -> str:
+    """In the firm's time zone."""
+    return in_words(seconds, ZoneInfo(zone)) if seconds else ""

@@ -164,7 +164,7 @@ def person_code(
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        known = people.by_login(connection, firms.by_name(connection, firm_name).id, login)
+        known = people.meant(connection, firms.by_name(connection, firm_name).id, login)
         named = [(kind, "*") for kind in voids]
         code = recovery.console_help(parts, connection, known, time.time(), named)
     _show_code(firm_name, login, code, as_json=as_json)

@@ -1,0 +1,145 @@
+"""Undoing at the desk: for two minutes, by whoever did it, where nothing has left the house."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tallystick.server.loans.undo import UNDO_S
+from tests.server.portal_driver import Portal
+from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
+from tests.server.test_desk_week import address
+
+
+@pytest.fixture
+def settings(settings, tmp_path):
+    sink = f"file://{tmp_path / 'sent.jsonl'}"
+    return replace(settings, sms=sink, smtp=sink)
+
+
+@pytest.fixture
+def desk(server) -> Desk:
+    return Desk(server)
+
+
+@pytest.fixture
+def portal(server) -> Portal:
+    url = str(server.client.base_url).rstrip("/")
+    return Portal(url, server.settings, server.clock, server.folder)
+
+
+def place(desk: Desk, serial: str) -> tuple[object, ...]:
+    card = desk.shown(serial)
+    return tuple(card[name] for name in ("status", "user", "loan_until", "overdue_user"))
+
+
+ACTS = {
+    "loan": (SPARE, lambda desk: desk.lend()),
+    "assignment": (
+        SPARE, lambda desk: desk.post(SPARE, "assignment", user="bob", codes=[desk.code(SPARE, 0)])
+    ),
+    "retirement": (OTHER, lambda desk: desk.post(OTHER, "retirement", reason="broken")),
+    "lost": (OWN, lambda desk: desk.call("PUT", f"/cards/{OWN}/status", {"status": "lost"})),
+    "replacement": (
+        OWN, lambda desk: desk.post(OWN, "replacement", by=OTHER, codes=[desk.code(OTHER, 0)])
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_each_act_is_undone_and_nobody_was_told(desk, portal, act):
+    address(desk, "bob", "bob@example.com")
+    serial, work = ACTS[act]
+    before = {one: place(desk, one) for one in (OWN, SPARE, OTHER)}
+    done = work(desk)
+    assert done.status_code == 200, done.text
+    assert done.json()["undo_until"] == int(desk.server.clock.now) + UNDO_S
+    assert {one: place(desk, one) for one in before} != before
+    desk.server.clock.advance(UNDO_S - 1)
+    assert desk.post(serial, "undo").status_code == 200
+    assert {one: place(desk, one) for one in before} == before
+    refused(desk.post(serial, "undo"), "nothing-to-undo")
+    (entry, *_) = desk.call("GET", f"/cards/{serial}/history").json()["entries"]
+    assert entry["act"] == "card-undone" and entry["detail"]["undone"]
+    desk.server.clock.advance(UNDO_S)
+    assert not (desk.server.folder / "sent.jsonl").exists()
+    desk.lend(factor=5)
+    desk.server.clock.advance(UNDO_S)
+    (mail,) = portal.messages(1)  # of this loan alone
+    assert "is lent to you until" in mail["subject"]
+
+
+def test_a_return_is_undone_also_one_that_was_late(desk):
+    clock = desk.server.clock
+    desk.lend(until=int(clock.now) + 600)
+    clock.advance(1200)
+    before = place(desk, SPARE)
+    assert before[3] == "bob"
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).status_code == 200
+    assert desk.post(SPARE, "undo").status_code == 200
+    assert place(desk, SPARE) == before
+    error = refused(desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]), "replayed-code")
+    assert "used before" in error["what"]  # a code that was used stays so
+
+
+def test_not_after_two_minutes(desk):
+    desk.lend()
+    desk.server.clock.advance(UNDO_S)
+    error = refused(desk.post(SPARE, "undo"), "nothing-to-undo")
+    assert "more than two minutes" in error["what"]
+    assert place(desk, SPARE)[1] == "bob"
+
+
+def test_not_by_somebody_else_not_even_an_administrator(desk):
+    desk.lend()
+    answer = desk.call("POST", f"/cards/{SPARE}/undo", None, desk.server.admin)
+    assert "somebody else" in refused(answer, "nothing-to-undo")["what"]
+
+
+def test_not_once_the_card_was_used_or_done_with_again(desk):
+    desk.lend()
+    assert desk.server.reason(desk.code(SPARE, 1), user="bob") == "ok"
+    assert "was used since" in refused(desk.post(SPARE, "undo"), "nothing-to-undo")["what"]
+    desk.call("PUT", f"/cards/{OWN}/status", {"status": "lost"})
+    desk.call("PUT", f"/cards/{OWN}/status", {"status": "registered"}, desk.server.admin)
+    assert "somebody else" in refused(desk.post(OWN, "undo"), "nothing-to-undo")["what"]
+
+
+def test_only_the_last_act(desk):
+    desk.lend()
+    desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)])
+    assert desk.post(SPARE, "undo").status_code == 200
+    assert place(desk, SPARE)[1] == "bob"
+    refused(desk.post(SPARE, "undo"), "nothing-to-undo")
+
+
+def test_not_of_a_card_that_is_being_wiped(desk):
+    gone = desk.post(OTHER, "retirement", reason="old", wiped=True)
+    assert gone.json()["undo_until"] is None
+    refused(desk.post(OTHER, "undo"), "nothing-to-undo")
+    desk.post(SPARE, "retirement", reason="old")
+    assert desk.post(SPARE, "retirement", reason="old", wiped=True).status_code == 200
+    refused(desk.post(SPARE, "undo"), "nothing-to-undo")
+
+
+def test_a_refused_act_is_nothing_to_undo(desk):
+    desk.lend()
+    refused(desk.post(SPARE, "return", codes=["000000"]), "wrong-code")
+    assert desk.post(SPARE, "undo").status_code in (200, 409)
+    refused(desk.post("nobodys", "undo"), "no-such-card", 404)
+
+
+def test_statistics_count_days_of_the_firm(desk, portal):
+    portal.policy(time_zone="Pacific/Auckland")
+    desk.lend()
+    desk.post(SPARE, "return", codes=[desk.code(SPARE, 40), desk.code(SPARE, 41)])
+    desk.post(OTHER, "retirement", reason="flat")
+    desk.server.clock.advance(86400)
+    made = desk.call("GET", "/desk/statistics?days=3").json()
+    assert len(made["days"]) == 3
+    assert (made["totals"]["lent"], made["totals"]["returned"], made["presses"]) == (1, 1, 39)
+    assert (made["without_code"], made["found_again"], made["late"]) == (1, 1, 0)
+    assert made["by_actor"]["ann at the desk"] == 3
+    yesterday = list(made["days"])[1]
+    assert made["days"][yesterday]["lent"] == 1

@@ -472,7 +472,8 @@ class CardRun:
         try:
             OathSession(card.channel).delete(card.serial, self._waiting)
         except CardRefusedError as refused:
-            if refused.sw != StatusWord.NO_SUCH_CREDENTIAL:
+            # A status word alone carries no proof that it is the card's; a list does.
+            if refused.sw != StatusWord.NO_SUCH_CREDENTIAL or self._has_seed(card):
                 raise
         self._journal.fail(record, error.what)
         self._note(CardState.FAILED)

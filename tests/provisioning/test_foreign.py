@@ -12,6 +12,7 @@ from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError,
 from tallystick.provisioning.card import pcsc
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.credential import CodeKind
+from tallystick.provisioning.custody.software import SoftwareSeed
 from tallystick.provisioning.foreign import Foreign, Wanted
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.server_link import RegistryRefusedError
@@ -230,3 +231,22 @@ def test_a_reader_without_the_library_or_the_reader(monkeypatch):
     with pytest.raises((BadInputError, NoDeviceError)):
         pcsc.PcscConnection("no such reader")
     assert isinstance(pcsc.readers(), list)
+
+
+@pytest.mark.parametrize("error", [NoDeviceError("It went away."), RuntimeError("anything")])
+def test_the_seed_is_forgotten_whatever_stops_it(applet, provision, monkeypatch, error):
+    made = []
+    genuine = SoftwareSeed.__init__
+
+    def init(self, *arguments):
+        genuine(self, *arguments)
+        made.append(self)
+
+    def stop(*arguments):
+        raise error
+
+    monkeypatch.setattr(SoftwareSeed, "__init__", init)
+    monkeypatch.setattr(Foreign, "_put", stop)
+    with pytest.raises(type(error)):
+        provision(applet)
+    assert len(made) == 2 and not any(any(seed.reveal()) for seed in made)

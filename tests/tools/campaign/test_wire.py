@@ -80,7 +80,7 @@ def test_the_station_that_takes_it_on_a_status_word(wire: Wire) -> None:
         ("proof-unchecked", "<{}.invent.0"),
         ("bare-taken", "<{}.bare.0"),
         ("data-unproved", "<{}.unproved.0"),
-        ("noted-afterwards", "<{}.silence.0"),
+        ("cleans-up", "<{}.silence.0"),
         ("in-the-clear", ">{}.edit.99"),
         ("refusal-unheard", ">{}.edit.99"),
         ("serial-believed", "<{}.edit.72"),

@@ -173,8 +173,9 @@ def insert(relay: Relay, way: str, block: bytes, number: int) -> list[bytes]:
     """A command of the relay's own comes first: one of a stranger, or one that was heard."""
     heard = [content(one) for one in relay.transcript.of(TO_CARD) if is_information(one)]
     heard += [content(one) for one in relay.older.of(TO_CARD) if is_information(one)]
-    choice = [*OWN, *(one for one in heard if one)]
-    relay.exchange(choice[number % len(choice)])
+    choice = [one for one in heard if one] if number & 1 else OWN
+    if choice:
+        relay.exchange(choice[(number >> 1) % len(choice)])
     return [block]
 
 

@@ -17,7 +17,7 @@ from tallystick.provisioning.card import oath
 from tallystick.provisioning.card.connection import CardRefusedError, Response, StatusWord
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.provisioning.journal import CardState
 from tallystick.tools.campaign.engine.animal import Animal, Patch
 from tallystick.tools.campaign.wire.run import Sight, Wire, WireTally, line_of, subject
 from tallystick.tools.flash.field import Update
@@ -63,9 +63,9 @@ CARDS = (
               "bytes((store.digits,)) + store.seed)\n\n\ndef _calculate("),
     ),
     _card(
-        "keys-told", "It tells its keys with their versions.",
-        Patch("card/issuer.py", "        return tlv.item(0xE0, keys)",
-              "        return tlv.item(0xE0, keys) + store.keys"),
+        "keys-told", "It tells its keys with its life cycle.",
+        Patch("card/issuer.py", "tlv.item(0x4F, wire.AID_ISSUER) + state)",
+              "tlv.item(0x4F, wire.AID_ISSUER) + state) + card.store.keys"),
     ),
 )  # fmt: skip
 
@@ -124,13 +124,15 @@ def _data_unproved(genuine: Any) -> Any:
     return unwrap
 
 
-def _noted_afterwards(genuine: Any) -> Any:
-    def begin(self: StationJournal, *arguments: Any, **named: Any) -> Any:
-        record = genuine(self, *arguments, **named)
-        self._database.execute("DELETE FROM cards WHERE id = ?", (record.id,))
-        return record
+def _cleans_up(genuine: Any) -> Any:
+    def provision(self: steps.Provisioner, *arguments: Any, **named: Any) -> Any:
+        try:
+            return genuine(self, *arguments, **named)
+        except TallyError:
+            self.journal._database.execute("DELETE FROM cards WHERE state != 'locked'")
+            raise
 
-    return begin
+    return provision
 
 
 def _in_the_clear(genuine: Any) -> Any:
@@ -182,8 +184,8 @@ STATIONS = (
            _in_place_of(SecureChannel, "_unwrap", _bare_taken)),
     Broken("data-unproved", "Data without an R-MAC is taken.",
            _in_place_of(SecureChannel, "_unwrap", _data_unproved)),
-    Broken("noted-afterwards", "The journal hears of a card when it is done.",
-           _in_place_of(StationJournal, "begin", _noted_afterwards)),
+    Broken("cleans-up", "A run that failed leaves nothing in the journal.",
+           _in_place_of(steps.Provisioner, "provision", _cleans_up)),
     Broken("in-the-clear", "A seed that is refused goes again without its channel.",
            _in_place_of(steps, "put_hotp", _in_the_clear)),
     Broken("word-believed", "That a card has no seed is taken on a status word.",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import TallyError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.card.pcsc import SCHEME, readers
@@ -19,6 +19,7 @@ from tallystick.provisioning.commands.ceremony import rekey
 from tallystick.provisioning.commands.console import console
 from tallystick.provisioning.commands.desk import desk
 from tallystick.provisioning.commands.foreign import foreign
+from tallystick.provisioning.commands.job import job
 from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
 from tallystick.provisioning.commands.leaflet import leaflet
@@ -38,6 +39,7 @@ from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
+from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Plan
 
 
@@ -54,6 +56,7 @@ station.add_command(audit)
 station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
+station.add_command(job)
 station.add_command(rekey)
 station.add_command(labels)
 station.add_command(leaflet)
@@ -112,6 +115,7 @@ def provision(
     must_name_a_user(user, new_user=new_user)
     plan = Plan(CodeKind(digits), user, new_user, batch, reseed, serial, _version(min_version))
     with station.open() as ready:
+        _fits_ticket(ready, digits, count or 1)
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)
             return
@@ -171,6 +175,26 @@ def _many_cards(
             f"Batch {plan.batch} is not complete: {summary.missing} cards are missing.",
             kept="The cards that are finished, and the journal of those that are not.",
             todo="Run the same command again; it goes on where it stopped.",
+        )
+
+
+def _fits_ticket(ready: ReadyStation, digits: int, count: int) -> None:
+    """The station's own look at the ticket, before any card is touched; what counts is the
+    server's. Raises BadInputError."""
+    server = ready.registry
+    if not isinstance(server, TallyServer) or server.ticket is None:
+        return
+    ticket = server.ticket
+    kept = "Nothing was written to any card."
+    if ticket.digits != digits:
+        raise BadInputError(
+            f"The ticket is for cards of {ticket.digits} digits, not {digits}.", kept=kept
+        )
+    if count > ticket.cards:
+        raise BadInputError(
+            f"The ticket is for {ticket.cards} cards, not {count}.",
+            kept=kept,
+            todo="Have another one signed, or lower --count.",
         )
 
 

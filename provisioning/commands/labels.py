@@ -51,6 +51,11 @@ FORMATS = ("svg", "pdf", "zpl")
     show_default=True,
     help="Of a batch. SERIALS come as they are given.",
 )
+@click.option(
+    "--certificates",
+    is_flag=True,
+    help="The QR code is the card's certificate (of a job with a ticket), not its serial number.",
+)
 @click.option("--dpi", type=click.Choice(["203", "300"]), default="203", help="Of a ZPL printer.")
 @click.option(
     "--output",
@@ -68,6 +73,7 @@ def labels(
     names: bool,
     start: int,
     order: str,
+    certificates: bool,
     dpi: str,
     output: Path,
     journal: Path,
@@ -93,7 +99,13 @@ def labels(
             )
         dot = zpl.dot_mm(int(dpi)) if kind == "zpl" else None
         drawings = [
-            draw(serial, stock, _user(book, serial) if names else caption, dot=dot)
+            draw(
+                serial,
+                stock,
+                _user(book, serial) if names else caption,
+                dot=dot,
+                certificate=_certificate(book, serial) if certificates else "",
+            )
             for serial in wanted
         ]
         written = _write(blanks(stock, start) + drawings, stock, kind, int(dpi), output)
@@ -110,6 +122,18 @@ _FINISHED = (CardState.LOCKED, CardState.LABELLED)
 def _user(book: StationJournal, serial: str) -> str:
     record = book.latest(serial)
     return (record.user or "") if record is not None else ""
+
+
+def _certificate(book: StationJournal, serial: str) -> str:
+    noted = book.certificate(serial)
+    if noted is None or noted.jws is None:
+        raise BadInputError(
+            f"Card {serial} has no certificate.",
+            kept="No label was written.",
+            todo="Cards that are made on a ticket get one; `tally station job certificates` asks "
+            "the server for those that are missing.",
+        )
+    return noted.jws
 
 
 def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:

@@ -107,7 +107,7 @@ class Jobs:
 
     def _deed(
         self, rng: random.Random, ticket: str, document: dict[str, Any], tally: TicketTally
-    ) -> Callable[[], None]:
+    ) -> Callable[[], object]:
         """What a copy of a station does next."""
         station = rng.choice(self._stations)
         kind = rng.choice(("new", "new", "new", "killed", "again", "withdrawn", "shown", "more"))
@@ -159,9 +159,7 @@ class Jobs:
     def _judge(self, ticket: str, wanted: int, tally: TicketTally) -> None:
         with self._database.read() as connection:
             on_it = select(TicketCard.serial).where(TicketCard.ticket_id == ticket)
-            counted = connection.execute(
-                select(func.count()).select_from(on_it.subquery())
-            ).scalar()
+            counted = len(connection.execute(on_it).all())
             living = connection.execute(
                 select(func.count()).select_from(CardRow).where(CardRow.serial.in_(on_it))
             ).scalar()
@@ -172,7 +170,7 @@ class Jobs:
                 .where(CardRow.serial.not_in(select(TicketCard.serial)))
             ).scalar()
         tally.cards += counted
-        if (counted or 0) > wanted or (living or 0) > wanted or used != counted or strays:
+        if counted > wanted or (living or 0) > wanted or used != counted or strays:
             tally.violations += 1
             tally.found.append(
                 f"{wanted} cards wanted, {counted} made, {living} live, {strays} more"

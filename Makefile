@@ -116,6 +116,9 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 	$(BIN)/tally campaign zoo
 	$(BIN)/tally campaign stores
 	$(BIN)/tally campaign wear
+	$(BIN)/tally campaign wire --runs 100000
+	$(BIN)/tally campaign wire --zoo
+	$(BIN)/tally campaign tickets
 	$(BIN)/tally campaign accounts --full --state build/campaign/accounts.json
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)

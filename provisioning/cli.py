@@ -20,6 +20,7 @@ from tallystick.provisioning.commands.ceremony import rekey
 from tallystick.provisioning.commands.console import console
 from tallystick.provisioning.commands.desk import desk
 from tallystick.provisioning.commands.foreign import foreign
+from tallystick.provisioning.commands.job import job
 from tallystick.provisioning.commands.keys import enroll, keys
 from tallystick.provisioning.commands.labels import labels
 from tallystick.provisioning.commands.leaflet import leaflet
@@ -41,6 +42,7 @@ from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
+from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.steps import Plan
 
 
@@ -58,6 +60,7 @@ station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
 station.add_command(security_keys)
+station.add_command(job)
 station.add_command(rekey)
 station.add_command(box)
 station.add_command(stock)
@@ -129,6 +132,7 @@ def provision(
     with station.open() as ready:
         if box_name is not None:
             plan = replace(plan, box=_cards_of(ready, box_name))
+        _fits_ticket(ready, digits, count or 1)
         if port is not None:
             print_outcome(one_card(ready, port, plan, confirm=confirm), as_json)
             return
@@ -208,6 +212,26 @@ def _cards_of(ready: ReadyStation, box_name: str) -> frozenset[str]:
             todo=f"Scan its labels first: `tally station box scan {box_name}`.",
         )
     return found
+
+
+def _fits_ticket(ready: ReadyStation, digits: int, count: int) -> None:
+    """The station's own look at the ticket, before any card is touched; what counts is the
+    server's. Raises BadInputError."""
+    server = ready.registry
+    if not isinstance(server, TallyServer) or server.ticket is None:
+        return
+    ticket = server.ticket
+    kept = "Nothing was written to any card."
+    if ticket.digits != digits:
+        raise BadInputError(
+            f"The ticket is for cards of {ticket.digits} digits, not {digits}.", kept=kept
+        )
+    if count > ticket.cards:
+        raise BadInputError(
+            f"The ticket is for {ticket.cards} cards, not {count}.",
+            kept=kept,
+            todo="Have another one signed, or lower --count.",
+        )
 
 
 def _version(text: str) -> tuple[int, int, int]:

@@ -183,16 +183,14 @@ class Foreign:
         assert record.container is not None and record.seed is not None
         context = container.journal_context(record.serial, record.container)
         seed = self.custody.reopen_seed(record.seed, context)
-        kind = container.parts(record.container).kind
         try:
+            kind = container.parts(record.container).kind
             self._put(device, account, record.container, touch)
             record = self.journal.advance(record, CardState.SEEDED)
+            expected = seed.codes(0, CODES_COMPARED, kind)
         except CardRefusedError as refused:
-            seed.wipe()
             self.journal.fail(record, refused.what)
             raise
-        try:
-            expected = seed.codes(0, CODES_COMPARED, kind)
         finally:
             seed.wipe()
         given = []

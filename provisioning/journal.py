@@ -56,8 +56,19 @@ CREATE TABLE boxed (
 ) STRICT;
 """
 
+_CERTIFICATES = """
+CREATE TABLE certificates (
+    serial TEXT PRIMARY KEY,
+    ticket TEXT NOT NULL,
+    facts TEXT,
+    jws TEXT,
+    changed_at REAL NOT NULL
+) STRICT;
+"""
+
+
 # What brings a journal from each version of its tables to the next; never changed, only added to.
-_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND)
+_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
@@ -96,6 +107,17 @@ class CardRecord:
     seed: bytes | None
     reason: str | None
     changed_at: float
+
+
+@dataclass(frozen=True)
+class CertificateRecord:
+    """A card of a job. facts: what is to be certified of it, JSON, once it is known; jws: the
+    certificate, once the server has signed it."""
+
+    serial: str
+    ticket: str
+    facts: str | None
+    jws: str | None
 
 
 @dataclass(frozen=True)
@@ -240,6 +262,10 @@ class StationJournal:
         """Every run of every card, oldest first."""
         return self._many("1")
 
+    def runs_of(self, serial: str) -> list[CardRecord]:
+        """Every run of a card, oldest first."""
+        return self._many("serial = ?", serial)
+
     def batch(self, name: str) -> list[CardRecord]:
         return self._many("batch = ?", name)
 
@@ -362,6 +388,39 @@ class StationJournal:
             "state = ?, container = NULL, seed = NULL, reason = NULL",
             state,
         )
+
+    def keep_facts(self, serial: str, ticket: str, facts: str | None = None) -> None:
+        """A card is made on a ticket. facts: to be certified of it, before it is in service."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO certificates VALUES (?, ?, ?, NULL, ?)",
+                (serial, ticket, facts, self._now()),
+            )
+
+    def keep_certificate(self, serial: str, jws: str) -> None:
+        with self._step():
+            self._database.execute(
+                "UPDATE certificates SET jws = ?, changed_at = ? WHERE serial = ?",
+                (jws, self._now(), serial),
+            )
+            self._audit("card certified", serial)
+
+    def certificates(self, ticket: str) -> list[CertificateRecord]:
+        """Of the cards that were begun on the ticket, by serial number."""
+        return self._certificates("ticket = ?", ticket)
+
+    def certificate(self, serial: str) -> CertificateRecord | None:
+        found = self._certificates("serial = ?", serial)
+        return found[0] if found else None
+
+    def _certificates(self, condition: str, value: str) -> list[CertificateRecord]:
+        with self._lock:
+            rows = self._database.execute(
+                f"SELECT serial, ticket, facts, jws FROM certificates WHERE {condition}"  # noqa: S608
+                " ORDER BY serial",
+                (value,),
+            ).fetchall()
+        return [CertificateRecord(*row) for row in rows]
 
     def fail(self, record: CardRecord, reason: str) -> CardRecord:
         """End a run that will not be continued; its container is overwritten."""

@@ -12,6 +12,7 @@ from typing import cast
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.jobs import ticket
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry, TallyServer
@@ -43,6 +44,7 @@ def open_station(
     journal_path: Path,
     registry_text: str = SERVER,
     registry_passphrase_file: Path | None = None,
+    ticket_path: Path | None = None,
 ) -> Iterator[ReadyStation]:
     """Open the keys (the slow part: once a run) and the journal.
 
@@ -56,15 +58,20 @@ def open_station(
                     f"This station is enrolled with {credential.url}, not with {url}.",
                     todo="Leave --server out, or run `tally station enroll` for that server.",
                 )
-            working: Custody = custody
-            server: TallyServer | None
             server = TallyServer(credential)
+            server.ticket = None if ticket_path is None else ticket.read(ticket_path)
+            working: Custody = custody
             place, registry = credential.url, cast(Registry, server)
         else:
             if url is not None:
                 raise BadInputError(
                     f"With --registry {registry_text} there is no server.",
                     todo="Leave --server out.",
+                )
+            if ticket_path is not None:
+                raise BadInputError(
+                    f"With --registry {registry_text} nobody counts the cards of a ticket.",
+                    todo="Leave --ticket out, or use the server.",
                 )
             key_file = journal_path.with_name(f"{journal_path.stem}.registry-key.json")
             ask = partial(read_container_passphrase, registry_passphrase_file)

@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import httpx
 
 from tallystick.common.errors import UnreachableError
 from tallystick.provisioning.container import CONTENT_TYPE
+from tallystick.provisioning.jobs.ticket import Ticket
 from tallystick.provisioning.server_link import (
     OutcomeUnknownError,
     RegistryRefusedError,
@@ -83,12 +84,25 @@ class Registry(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class Certifier(Protocol):
+    """A registry that counts cards on a job's ticket and certifies them."""
+
+    ticket: Ticket | None
+
+    def certify(self, serial: str, facts: dict[str, Any]) -> str:
+        """The certificate of a card that was registered on the ticket, compact JWS. Raises
+        RegistryRefusedError, OutcomeUnknownError."""
+
+
 class TallyServer(ServerLink):
-    """The project's own server over HTTP. Implements Registry; safe for several threads.
-    heard_of_firm: told what the server says of whose cards these are (name, contact, languages,
-    time zone)."""
+    """The project's own server over HTTP. Implements Registry and Certifier; safe for several
+    threads. ticket: of the job; set before the first card. heard_of_firm: told what the server
+    says of whose cards these are (name, contact, languages, time zone)."""
 
     heard_of_firm: Callable[[str, str, Sequence[str], str], None] = staticmethod(lambda *_: None)
+    ticket: Ticket | None = None
+    _presented = False
 
     def check(self) -> None:
         """Raises RegistryRefusedError when the credential is no station's, UnreachableError."""
@@ -107,6 +121,7 @@ class TallyServer(ServerLink):
             self.heard_of_firm(
                 str(who["firm"]), str(who["contact"]), who["languages"], str(who["time_zone"])
             )
+        self._on_ticket()
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
         if user is None or new_user:
@@ -157,7 +172,7 @@ class TallyServer(ServerLink):
         try:
             body = self._call(
                 "POST",
-                "/v1/cards",
+                f"/v1/cards{self._on_ticket()}",
                 doing=f"register card {serial}",
                 content=container,
                 content_type=CONTENT_TYPE,
@@ -170,6 +185,32 @@ class TallyServer(ServerLink):
         if [card.serial for card in cards] != [serial]:
             raise OutcomeUnknownError(f"The server's answer does not speak of card {serial}.")
         return cards[0]
+
+    def _on_ticket(self) -> str:
+        """What an address says of the ticket, which is presented first."""
+        if self.ticket is None:
+            return ""
+        if not self._presented:
+            document = self.ticket.document
+            self._call("POST", "/v1/tickets", doing="take the ticket", json=document)
+            self._presented = True
+        return f"?ticket={self.ticket.id}"
+
+    def certify(self, serial: str, facts: dict[str, Any]) -> str:
+        assert self.ticket is not None
+        path = f"/v1/tickets/{self.ticket.id}/cards/{quote(serial, safe='')}/certificate"
+        return _jws(self._call("PUT", path, doing=f"certify card {serial}", json=facts))
+
+    def end_job(self, said: dict[str, list[str]]) -> str:
+        """The account of the job, compact JWS; nothing is registered on its ticket any more. said:
+        what the station tells of the cards that were not made."""
+        assert self.ticket is not None
+        path = f"/v1/tickets/{self.ticket.id}/account"
+        return _jws(self._call("POST", path, doing="end the job", json=said))
+
+    def certificate_key(self) -> dict[str, Any]:
+        """The public key of certificates and accounts, as JSON Web Key."""
+        return self._call("GET", "/v1/tickets/key", doing="tell its key")
 
     def withdraw(self, serial: str) -> None:
         self._call("DELETE", _card(serial), doing=f"withdraw card {serial}")
@@ -187,6 +228,13 @@ class TallyServer(ServerLink):
                 error.todo = NO_SUCH_USER
             raise
         return _registered(body)
+
+
+def _jws(body: dict[str, Any]) -> str:
+    text = body.get("jws")
+    if not isinstance(text, str):
+        raise OutcomeUnknownError("The server's answer is not signed.")
+    return text
 
 
 def _card(serial: str) -> str:

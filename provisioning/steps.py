@@ -8,6 +8,7 @@ left with a seed that the other lacks.
 from __future__ import annotations
 
 import hmac
+import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,9 +28,10 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
 from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
+from tallystick.provisioning.jobs.certificate import facts
 from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
 from tallystick.provisioning.people import CardsForPeople
-from tallystick.provisioning.registry import Registered, Registry
+from tallystick.provisioning.registry import Certifier, Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 
 CODES_COMPARED = 2
@@ -75,7 +77,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished card. check_values: of its firm keys, hex; wire_bytes: both ways."""
+    """A finished card. check_values: of its firm keys, hex; wire_bytes: both ways; certificate:
+    compact JWS, of a card that was made on a ticket."""
 
     serial: str
     firmware: FirmwareVersion
@@ -87,6 +90,7 @@ class Outcome:
     wire_bytes: int
     apdus: int
     elapsed_ms: float
+    certificate: str | None = None
 
 
 @dataclass
@@ -166,12 +170,14 @@ class CardRun:
             record = self._seed_and_verify(card, record)
             record, registered = self._register(card, record)
             registered, problem = self._assign(card, record, registered)
+            self._note_facts(card)
             self._lock(card, record)
         finally:
             card.channel.close()
+        certificate = self._certificate(card.serial)
         if problem is not None:
             raise problem
-        return self._outcome(card, record, registered)
+        return self._outcome(card, record, registered, certificate)
 
     def interrupted(self, what: str) -> NoDeviceError:
         """The error for a card that went away, with what is safe about it."""
@@ -266,6 +272,8 @@ class CardRun:
             self._withdraw_old(record)
         elif self._resumed and record.state not in (CardState.VERIFIED, CardState.REGISTERED):
             self._refuse_registered(card, record)
+        if isinstance(self._registry, Certifier) and self._registry.ticket is not None:
+            self._journal.keep_facts(card.serial, self._registry.ticket.id)
         self._note(CardState.AUTHENTIC)
         return record
 
@@ -474,19 +482,47 @@ class CardRun:
         self._journal.finish(record, CardState.LOCKED)
         self._note(CardState.LOCKED)
 
+    def _note_facts(self, card: _Card) -> None:
+        """What a certificate is to say of a card that is made on a ticket."""
+        registry = self._registry
+        if not isinstance(registry, Certifier) or registry.ticket is None:
+            return
+        confirmed = self._plan.confirm is not None
+        codes = CODES_COMPARED + confirmed
+        said = facts(card.channel, card.version, card.key_version, codes, confirmed=confirmed)
+        self._journal.keep_facts(card.serial, registry.ticket.id, json.dumps(said))
+
+    def _certificate(self, serial: str) -> str | None:
+        """Of a card that was made on a ticket. A server that does not sign it now is asked again at
+        the job's end: the card is good without."""
+        registry, noted = self._registry, self._journal.certificate(serial)
+        if not isinstance(registry, Certifier) or registry.ticket is None:
+            return None
+        if noted is None or noted.facts is None:
+            return None
+        try:
+            text = registry.certify(serial, json.loads(noted.facts))
+        except (RegistryRefusedError, OutcomeUnknownError):
+            return None
+        self._journal.keep_certificate(serial, text)
+        return text
+
     def _take_back(self, card: _Card, record: CardRecord, error: TallyError) -> TallyError:
         """Delete the seed from the card, close the run, and return `error` saying so."""
         try:
             OathSession(card.channel).delete(card.serial, self._waiting)
         except CardRefusedError as refused:
-            if refused.sw != StatusWord.NO_SUCH_CREDENTIAL:
+            # A status word alone carries no proof that it is the card's; a list does.
+            if refused.sw != StatusWord.NO_SUCH_CREDENTIAL or self._has_seed(card):
                 raise
         self._journal.fail(record, error.what)
         self._note(CardState.FAILED)
         error.kept = f"Card {card.serial} has no seed (it was deleted); the server has none of it."
         return error
 
-    def _outcome(self, card: _Card, record: CardRecord, registered: Registered) -> Outcome:
+    def _outcome(
+        self, card: _Card, record: CardRecord, registered: Registered, certificate: str | None
+    ) -> Outcome:
         keys = self._custody.firm_keys(card.key_version, card.diversification_data)
         values = (key.check_value.hex() for key in keys)
         return Outcome(
@@ -500,4 +536,5 @@ class CardRun:
             wire_bytes=self._connection.wire_bytes,
             apdus=self._connection.apdus,
             elapsed_ms=round((self._clock() - self._began) * 1000, 1),
+            certificate=certificate,
         )

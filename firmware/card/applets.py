@@ -6,6 +6,7 @@ secure channel are imported by the first command that needs them.
 
 from lib import wire
 from lib.apdu import Command, Refused
+from lib.journal import DamagedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Applets:
             return self._process(apdu)
         except Refused as refused:
             sw = refused.sw
-        except OSError:
+        except (OSError, DamagedError):  # of the state, or of the boot record
             sw = wire.SW_FLASH
         except Exception:
             self.close()

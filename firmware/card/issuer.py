@@ -67,13 +67,10 @@ def _get_data(card: "Applets", tag: int) -> bytes:
 
 def _running_image() -> bytes:
     from card import update
-    from lib.journal import DamagedError
     from lib.unload import unload
 
     try:
         return update.running()
-    except DamagedError:
-        raise Refused(wire.SW_FLASH)
     finally:
         unload("card.update", "lib.slots")  # anybody may ask, and few go on to update
 

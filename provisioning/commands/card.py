@@ -87,4 +87,5 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "wire_bytes": outcome.wire_bytes,
         "apdus": outcome.apdus,
         "elapsed_ms": outcome.elapsed_ms,
+        "certificate": outcome.certificate,
     }

@@ -57,6 +57,11 @@ FORMATS = ("svg", "pdf", "zpl")
     show_default=True,
     help="Of a batch. SERIALS come as they are given.",
 )
+@click.option(
+    "--certificates",
+    is_flag=True,
+    help="The QR code is the card's certificate (of a job with a ticket), not its serial number.",
+)
 @click.option("--dpi", type=click.Choice(["203", "300"]), default="203", help="Of a ZPL printer.")
 @click.option(
     "--output",
@@ -76,6 +81,7 @@ def labels(
     first: str | None,
     start: int,
     order: str,
+    certificates: bool,
     dpi: str,
     output: Path,
     journal: Path,
@@ -103,7 +109,13 @@ def labels(
         names = names or users_file is not None
         dot = zpl.dot_mm(int(dpi)) if kind == "zpl" else None
         drawings = [
-            draw(serial, stock, _name(book, serial, known) if names else caption, dot=dot)
+            draw(
+                serial,
+                stock,
+                _name(book, serial, known) if names else caption,
+                dot=dot,
+                certificate=_certificate(book, serial) if certificates else "",
+            )
             for serial in wanted
         ]
         written = _write(blanks(stock, start) + drawings, stock, kind, int(dpi), output)
@@ -127,6 +139,18 @@ def _name(book: StationJournal, serial: str, known: dict[str, ListedPerson]) -> 
     record = book.latest(serial)
     login = (record.user or "") if record is not None else ""
     return known[login.lower()].name if login.lower() in known else login
+
+
+def _certificate(book: StationJournal, serial: str) -> str:
+    noted = book.certificate(serial)
+    if noted is None or noted.jws is None:
+        raise BadInputError(
+            f"Card {serial} has no certificate.",
+            kept="No label was written.",
+            todo="Cards that are made on a ticket get one; `tally station job certificates` asks "
+            "the server for those that are missing.",
+        )
+    return noted.jws
 
 
 def _write(drawings: list[Drawing], stock: Stock, kind: str, dpi: int, output: Path) -> list[Path]:

@@ -74,6 +74,13 @@ registry_passphrase_option = click.option(
     type=FILE,
     help="File with the passphrase of pskc:FOLDER (else $TALLY_REGISTRY_PASSPHRASE, else asked).",
 )
+ticket_option = click.option(
+    "--ticket",
+    type=FILE,
+    envvar="TALLY_STATION_TICKET",
+    show_envvar=True,
+    help="The job's ticket, which two people have signed.",
+)
 user_option = click.option(
     "--user", metavar="NAME", help="Assign it to this user, who must be known."
 )
@@ -187,6 +194,7 @@ class BenchOptions:
     keys: str
     passphrase_file: Path | None
     journal: Path
+    ticket: Path | None
 
     def open(self) -> AbstractContextManager[ReadyStation]:
         return open_station(
@@ -196,6 +204,7 @@ class BenchOptions:
             self.journal,
             self.registry,
             self.registry_passphrase_file,
+            self.ticket,
         )
 
 
@@ -209,6 +218,7 @@ bench_options = together(
     keys_option,
     passphrase_option,
     journal_option,
+    ticket_option,
 )
 
 

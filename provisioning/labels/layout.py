@@ -118,16 +118,29 @@ def code128_modules(serial: str) -> str:
     return str(modules)
 
 
-def qr_modules(serial: str) -> list[str]:
-    """Rows of 1 and 0, without the quiet zone; error correction M."""
-    code = segno.make(check_serial(serial), error="m", micro=False)
+def qr_modules(serial: str, certificate: str = "") -> list[str]:
+    """Rows of 1 and 0, without the quiet zone: of the serial number with error correction M, or of
+    the card's certificate, which has more to say, with L."""
+    code = (
+        segno.make(certificate, error="l", micro=False, boost_error=False)
+        if certificate
+        else segno.make(check_serial(serial), error="m", micro=False)
+    )
     return ["".join("1" if module else "0" for module in row) for row in code.matrix]
 
 
-def draw(serial: str, stock: Stock, caption: str = "", *, dot: float | None = None) -> Drawing:
+def draw(
+    serial: str,
+    stock: Stock,
+    caption: str = "",
+    *,
+    dot: float | None = None,
+    certificate: str = "",
+) -> Drawing:
     """Lay out one label. dot: size (mm) of a printer's dot, to which every module is fitted.
+    certificate: what the QR code says in place of the serial number.
 
-    Raises BadInputError when the stock is too small for a readable Code 128.
+    Raises BadInputError when the stock is too small for codes that can be read.
     """
     bars = code128_modules(serial)
     module = _fit(stock.width / (len(bars) + 2 * QUIET_CODE128), dot)
@@ -140,8 +153,13 @@ def draw(serial: str, stock: Stock, caption: str = "", *, dot: float | None = No
     bar_left = _fit((stock.width - module * len(bars)) / 2, dot)
     rectangles = _row(bars, bar_left, bar_top, module, stock.height - bar_top - _EDGE)
 
-    matrix = qr_modules(serial)
+    matrix = qr_modules(serial, certificate)
     cell = _fit((bar_top - _EDGE / 2) / (len(matrix) + QUIET_QR + 1), dot)
+    if cell < MIN_MODULE_MM:
+        raise BadInputError(
+            f"Labels of {stock.name} are too small for a certificate.",
+            todo="Choose a larger stock, or a printer with more dots per inch.",
+        )
     qr_left, qr_top = cell * QUIET_QR, _fit(_EDGE, dot)
     for number, row in enumerate(matrix):
         rectangles += _row(row, qr_left, qr_top + number * cell, cell, cell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
@@ -27,6 +27,7 @@ StationOrAdmin = Annotated[Caller, Depends(only(Role.STATION, Role.ADMIN))]
 DeskOrAdmin = Annotated[Caller, Depends(only(Role.DESK, Role.ADMIN))]
 AnyOfThese = Annotated[Caller, Depends(only(Role.STATION, Role.DESK, Role.ADMIN))]
 Serial = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Ticket = Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")]
 Login = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
@@ -84,24 +85,33 @@ CONTAINER_BODY: dict[str, Any] = {
 
 @router.post("", status_code=201, openapi_extra=CONTAINER_BODY)
 async def register(
-    request: Request, response: Response, state: AState, caller: Station
+    request: Request,
+    response: Response,
+    state: AState,
+    caller: Station,
+    ticket: Ticket = None,
 ) -> Registration:
     """Register every card of a PSKC container (AES-128-CBC under the station's pre-shared key,
-    HMAC-SHA1 MAC), or none. 200 instead of 201 when all were registered before."""
+    HMAC-SHA1 MAC), or none. 200 instead of 201 when all were registered before. ticket: the job's,
+    which must have been presented."""
     container = await _body(request, state.settings.container_limit)
-    answers = await run_in_threadpool(_register, state, caller, container)
+    answers = await run_in_threadpool(_register, state, caller, container, ticket)
     if all(answer["status"] == cards.ALREADY_REGISTERED for answer in answers):
         response.status_code = 200
     return Registration(cards=[RegisteredCard(**answer) for answer in answers])
 
 
-def _register(state: ServerState, caller: Caller, container: bytes) -> list[dict[str, Any]]:
+def _register(
+    state: ServerState, caller: Caller, container: bytes, ticket: str | None
+) -> list[dict[str, Any]]:
     with state.database.read() as connection:
         psk = station_psk(connection, state.ring, caller.id)
     entries = read_entries(Container(container, Opening(psk=psk, station=True)), state.now())
     psk.wipe()
     with state.database.write() as connection:
-        answers = cards.register(connection, state.ring, caller, entries, state.now())
+        answers = cards.register(
+            connection, state.ring, caller, entries, state.now(), ticket=ticket
+        )
     for entry in entries:
         entry.seed.wipe()
     return answers

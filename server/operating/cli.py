@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
 from tallystick.server.operating.commands.operations import (
@@ -77,6 +80,95 @@ def run(
         out().print(url)
         err().print(f"[dim]database {_shown(settings)}, keys {settings.key_file}; Ctrl-C stops[/]")
     serve(settings, sock, workers=workers)
+
+
+@server.group()
+def signer() -> None:
+    """Who signs job tickets: from the first one on, stations register cards on tickets only."""
+
+
+@signer.command("add")
+@click.argument("name")
+@click.option(
+    "--key",
+    "public_file",
+    type=click.File("r"),
+    required=True,
+    help="What `tally station job key` wrote for the server, or - for stdin.",
+)
+@firm_option("The firm whose tickets are signed.")
+@db_option
+@key_option
+def signer_add(
+    *, name: str, public_file: TextIO, firm_name: str, db: str | None, key_file: Path | None
+) -> None:
+    """Let somebody sign the firm's job tickets."""
+    from tallystick.common.signed import from_jwk
+    from tallystick.server.accounts import firms
+    from tallystick.server.stock import tickets
+    from tallystick.server.store.opened import opened
+
+    try:
+        public = from_jwk(json.load(public_file))
+    except ValueError:
+        raise BadInputError("The key file is not JSON.") from None
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        firm_id = firms.by_name(connection, firm_name).id
+        tickets.add_signer(
+            connection, parts.ring, firm_id, name, public, now=time.time(), actor="console"
+        )
+    out().print(f"{name} may sign job tickets; two signatures make one good", markup=False)
+
+
+@signer.command("list")
+@firm_option("The firm whose tickets are signed.")
+@db_option
+@key_option
+@json_option
+def signer_list(*, firm_name: str, db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Who signs, and who did."""
+    from tallystick.common.signed import key_id
+    from tallystick.server.accounts import firms
+    from tallystick.server.stock import tickets
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
+        rows = tickets.signers(connection, firms.by_name(connection, firm_name).id)
+    if as_json:
+        print_json(
+            [
+                {"name": row.name, "key": key_id(row.public_key), "since": row.created_at,
+                 "revoked": row.revoked_at}
+                for row in rows
+            ]
+        )  # fmt: skip
+        return
+    table(
+        ["name", "key", "since", "revoked"],
+        [
+            [row.name, key_id(row.public_key), date(row.created_at), date(row.revoked_at)]
+            for row in rows
+        ],
+    )
+
+
+@signer.command("revoke")
+@click.argument("name")
+@firm_option("The firm whose tickets are signed.")
+@db_option
+@key_option
+def signer_revoke(*, name: str, firm_name: str, db: str | None, key_file: Path | None) -> None:
+    """Let somebody's signature count no more. Tickets that the server has taken stay good."""
+    from tallystick.server.accounts import firms
+    from tallystick.server.stock import tickets
+    from tallystick.server.store.opened import opened
+
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        firm_id = firms.by_name(connection, firm_name).id
+        tickets.revoke_signer(
+            connection, parts.ring, firm_id, name, now=time.time(), actor="console"
+        )
+    out().print(f"{name} signs no more", markup=False)
 
 
 @server.group()

@@ -17,7 +17,16 @@ from starlette.exceptions import HTTPException
 from tallystick import __version__
 from tallystick.server import portal
 from tallystick.server.accounts.incidents import WRONG_TOKEN
-from tallystick.server.api import cards, credentials, desk, imports, keys, system, verify
+from tallystick.server.api import (
+    cards,
+    credentials,
+    desk,
+    imports,
+    keys,
+    system,
+    tickets,
+    verify,
+)
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
@@ -58,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     # Routes are tried in order: the one that must be fast comes first.
-    for module in (verify, system, desk, imports, cards, keys, credentials):
+    for module in (verify, system, desk, imports, cards, keys, credentials, tickets):
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)

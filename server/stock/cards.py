@@ -13,6 +13,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
+from tallystick.server.stock import tickets
 from tallystick.server.stock.intake import CardSeed
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -37,8 +38,11 @@ def register(
     caller: Caller,
     entries: Sequence[CardSeed],
     now: float,
+    *,
+    ticket: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Register all entries or none. → per entry serial, status, digits, moving_factor.
+    """Register all entries or none. → per entry serial, status, digits, moving_factor. ticket: of
+    a station's job.
 
     The same serial with the same seed by the same station is `already-registered` and unchanged.
     A seed that was here before starts no lower than where it stopped.
@@ -74,6 +78,8 @@ def register(
     if problems:
         raise entry_problems(problems)
     if rows:
+        if caller.role is Role.STATION:
+            tickets.spend(connection, caller, ticket, rows, now)
         connection.execute(insert(CardRow), rows)
         acts = [
             Act(int(now * 1000), caller.firm_id, caller.id, "card-registered", row["serial"])

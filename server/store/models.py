@@ -152,6 +152,54 @@ class Tombstone(Base):
     as_given: Mapped[int] = mapped_column(server_default="0")
 
 
+class Signer(Base):
+    """Somebody whose signature counts on job tickets. From the first one on, the firm's stations
+    register cards on tickets only."""
+
+    __tablename__ = "signer"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    name: Mapped[str] = mapped_column(String(64))
+    public_key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        UniqueConstraint("firm_id", "name"),
+        UniqueConstraint("firm_id", "public_key"),
+    )
+
+
+class TicketRow(Base):
+    """A job: so many cards may be registered on it. used: serial numbers that were; it only grows.
+    account: the signed account of the job, once it has ended."""
+
+    __tablename__ = "ticket"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    cards: Mapped[int]
+    used: Mapped[int]
+    digits: Mapped[int]
+    station: Mapped[str | None] = mapped_column(String(24))
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    presented_at: Mapped[int] = mapped_column(BigInteger)
+    account: Mapped[str | None] = mapped_column(Text)
+
+
+class TicketCard(Base):
+    """A card that was registered on a ticket; it counts, whatever becomes of it. certificate: as
+    it was signed."""
+
+    __tablename__ = "ticket_card"
+
+    ticket_id: Mapped[str] = mapped_column(ForeignKey("ticket.id"), primary_key=True)
+    serial: Mapped[str] = mapped_column(String(64), primary_key=True)
+    registered_at: Mapped[int] = mapped_column(BigInteger)
+    certificate: Mapped[str | None] = mapped_column(Text)
+
+
 class AuditEntry(Base):
     """One sensitive act. Append-only (triggers refuse change, and to delete what is after a
     checkpoint), linked by `mac` to the one before it in the same chain. detail: JSON, with the

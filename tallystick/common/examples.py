@@ -180,6 +180,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign stores --second 0",
         "tally campaign stores --only 1p1",
     ),
+    "campaign wire": (
+        "tally campaign wire --runs 1000 --json",
+        "tally campaign wire --replay 'provision,>4.edit.99'",
+    ),
+    "campaign tickets": ("tally campaign tickets --runs 500 --json",),
     "campaign ctap": (
         "tally campaign ctap --json",
         "tally campaign ctap --replay 'A finger-token,B assert-nobody'",

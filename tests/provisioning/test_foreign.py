@@ -16,6 +16,7 @@ from tallystick.provisioning import foreign_batch
 from tallystick.provisioning.card import pcsc
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.credential import CodeKind
+from tallystick.provisioning.custody.software import SoftwareSeed
 from tallystick.provisioning.foreign import Foreign, Wanted, device_serial
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople
@@ -359,3 +360,22 @@ def _listed(folder):
     path = folder / "people.csv"
     path.write_text("login\nadda\n")
     return path
+
+
+@pytest.mark.parametrize("error", [NoDeviceError("It went away."), RuntimeError("anything")])
+def test_the_seed_is_forgotten_whatever_stops_it(applet, provision, monkeypatch, error):
+    made = []
+    genuine = SoftwareSeed.__init__
+
+    def init(self, *arguments):
+        genuine(self, *arguments)
+        made.append(self)
+
+    def stop(*arguments):
+        raise error
+
+    monkeypatch.setattr(SoftwareSeed, "__init__", init)
+    monkeypatch.setattr(Foreign, "_put", stop)
+    with pytest.raises(type(error)):
+        provision(applet)
+    assert len(made) == 2 and not any(any(seed.reveal()) for seed in made)

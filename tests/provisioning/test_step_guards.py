@@ -15,7 +15,7 @@ from tallystick.provisioning.card.scp03 import SecureChannel, SecureChannelError
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.custody.derivation import SoftwareChannelKeys
 from tallystick.provisioning.custody.software import SoftwareSeed
-from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.journal import CardState, JournalWriteError, StationJournal
 from tallystick.provisioning.registry import Registered
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import ATTEMPTS, Plan, Provisioner
@@ -416,6 +416,19 @@ def test_session_keys_and_seed_are_forgotten(memory_card, kept, provision):
 def test_they_are_forgotten_when_it_stops_anywhere(memory_card, kept, provision, ins):
     killed_at(memory_card, ins, provision)
     assert kept.keys and kept.forgotten()
+
+
+@pytest.mark.parametrize("act", ["keep_seed", "advance", "finish"])
+def test_they_are_forgotten_when_the_journal_does_not_take_a_step(
+    memory_card, kept, provision, monkeypatch, act
+):
+    def full(self, *arguments):
+        raise JournalWriteError("the disk is full")
+
+    monkeypatch.setattr(StationJournal, act, full)
+    with pytest.raises(JournalWriteError):
+        provision(memory_card)
+    assert len(kept.seeds) == 1 and kept.forgotten()
 
 
 def test_they_are_forgotten_when_the_card_is_refused(memory_card, kept, provision):

@@ -62,7 +62,17 @@ COMMANDS = {
         "station",
         "Kill station, card and server at their work.",
     ),
+    "wire": (
+        f"{_HERE}.wire.command",
+        "wire",
+        "A relay on the serial line between station and card.",
+    ),
     "accounts": (f"{_HERE}.server.accounts", "accounts", "Take accounts from outside."),
+    "tickets": (
+        f"{_HERE}.server.tickets",
+        "tickets_command",
+        "Stolen and copied stations with one ticket.",
+    ),
     "server": (f"{_HERE}.server.same_code", "server", "The same code many times at once."),
 }
 

@@ -1,0 +1,76 @@
+"""A job ticket as a file: for how many cards of which kind, until when, and who has signed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tallystick.common import signed
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.durable import write_durably
+
+KIND = "tally-ticket"
+SIGNATURES = 2
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """document: as it goes to the server, which alone judges its signatures."""
+
+    id: str
+    cards: int
+    digits: int
+    expires: int
+    station: str | None
+    document: dict[str, Any] = field(repr=False)
+
+    @property
+    def signatures(self) -> int:
+        """How many it carries, right or wrong."""
+        return len(self.document["signatures"])
+
+
+def make(cards: int, digits: int, expires: int, station: str | None) -> Ticket:
+    """One that nobody has signed yet. expires: seconds since 1970."""
+    statement = {"id": secrets.token_hex(16), "cards": cards, "digits": digits, "expires": expires}
+    if station is not None:
+        statement["station"] = station
+    return parse(signed.begin(KIND, statement))
+
+
+def sign(ticket: Ticket, private: bytes) -> Ticket:
+    """With one more signature. Raises BadInputError for a key that has signed it already."""
+    return parse(signed.add_signature(ticket.document, private))
+
+
+def parse(document: Any) -> Ticket:
+    """Raises BadInputError for what is no ticket."""
+    try:
+        statement = document["statement"]
+        if document["typ"] != KIND or not isinstance(document["signatures"], list):
+            raise TypeError
+        return Ticket(
+            str(statement["id"]), int(statement["cards"]), int(statement["digits"]),
+            int(statement["expires"]), statement.get("station"), document,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadInputError(
+            "That is no job ticket.", todo="`tally station job ticket` makes one."
+        ) from None
+
+
+def read(path: Path) -> Ticket:
+    """Raises BadInputError."""
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise BadInputError(f"There is no ticket {path}.") from None
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"The ticket {path} cannot be read: {error}.") from None
+
+
+def write(path: Path, ticket: Ticket) -> None:
+    write_durably(path, json.dumps(ticket.document, indent=2).encode() + b"\n")

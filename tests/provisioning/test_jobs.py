@@ -1,0 +1,205 @@
+"""Jobs at the station: tickets that two people sign, certificates, accounts; on a real server."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+
+import pypdfium2
+import pytest
+import zxingcpp
+
+from tallystick.common import signed
+from tallystick.common.errors import BadInputError
+from tallystick.provisioning.jobs import certificate, signer
+from tallystick.provisioning.jobs import ticket as tickets
+from tallystick.provisioning.labels.layout import STOCKS, draw
+from tallystick.provisioning.registry import TallyServer
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
+from tallystick.server.stock import tickets as counted
+from tallystick.server.store.opened import opened
+from tests.provisioning.memory_card import MemoryCard
+from tests.provisioning.pty_card import PtyCard
+
+PHRASE = "four words that differ"
+
+
+@pytest.fixture
+def job(own_station):
+    """A station whose server knows two signers, and their keys."""
+    for name in ("ann", "bob"):
+        made = own_station.run(
+            "job", "key", str(own_station.folder / f"{name}.key"), "--name", name,
+            env={"TALLY_SIGNER_PASSPHRASE": PHRASE},
+        )  # fmt: skip
+        assert made.exit_code == 0, made.output
+        jwk = json.loads((own_station.folder / f"{name}.pub.json").read_text())
+        with opened(own_station.settings) as parts, parts.database.write() as connection:
+            counted.add_signer(
+                connection, parts.ring, 1, name, signed.from_jwk(jwk), now=time.time(), actor="test"
+            )
+    return own_station
+
+
+def with_phrase(job, *arguments):
+    return job.run(*arguments, env={"TALLY_SIGNER_PASSPHRASE": PHRASE})
+
+
+def ticket(job, cards=2, digits=6, second=True):
+    path = job.folder / "job.ticket"
+    path.unlink(missing_ok=True)
+    made = with_phrase(
+        job, "job", "ticket", str(path), "--cards", str(cards), "--digits", str(digits),
+        "--key", str(job.folder / "ann.key"),
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    if second:
+        key = str(job.folder / "bob.key")
+        done = with_phrase(job, "job", "sign", str(path), "--yes", "--key", key)
+        assert done.exit_code == 0 and "2 of 2" in done.output
+    return str(path)
+
+
+def provisioned(job, card, path):
+    with PtyCard(card) as line:
+        return job.ok("provision", "--port", line.port, "--ticket", path)
+
+
+def refused(job, card, path):
+    with PtyCard(card) as line:
+        return job.fails(RegistryRefusedError, "provision", "--port", line.port, "--ticket", path)
+
+
+def key_file(job, path):
+    file = job.folder / "server.pub.json"
+    done = job.run("job", "server-key", str(file), "--ticket", path)
+    assert done.exit_code == 0, done.output
+    return str(file)
+
+
+def test_a_job_from_its_ticket_to_its_account(job):
+    path = ticket(job)
+    made = [provisioned(job, MemoryCard(serial=f"TS0000000{n}"), path) for n in (1, 2)]
+    third = MemoryCard(serial="TS00000003")
+    error = refused(job, third, path)
+    assert "is for 2 cards" in error.what and not third.seed
+    key = key_file(job, path)
+    said = job.ok("job", "verify", made[0]["certificate"], "--key", key)
+    assert said[0]["sn"] == "TS00000001" and said[0]["kv"] == 1 and said[0]["st"] == "2 codes"
+    account = job.ok("job", "end", "--output", str(job.folder / "account.jws"), "--ticket", path)
+    assert account["made"] == ["TS00000001", "TS00000002"] and account["certified"] == 2
+    assert account["station_says"] == {
+        "failed": ["TS00000003"], "wiped": ["TS00000003"], "unfinished": []
+    }  # fmt: skip
+    again = job.ok("job", "verify", str(job.folder / "account.jws"), "--key", key)
+    assert again[0]["kind"] == "tally-account"
+    assert "ended" in refused(job, MemoryCard(serial="TS00000004"), path).what
+
+
+def test_a_copied_station_makes_none_more(job):
+    """Its folder, its journal before the job and its ticket: the server counts on."""
+    path = ticket(job, cards=1)
+    journal = job.folder / "journal.db"
+    before = journal.read_bytes()
+    provisioned(job, MemoryCard(serial="TS00000001"), path)
+    for other in job.folder.glob("journal.db*"):
+        other.unlink()
+    journal.write_bytes(before)
+    assert "is for 1 cards" in refused(job, MemoryCard(serial="TS00000002"), path).what
+
+
+def test_without_a_ticket_and_with_half_of_one(job, memory_card):
+    with PtyCard(memory_card) as line:
+        error = job.fails(RegistryRefusedError, "provision", "--port", line.port)
+    assert "on a job ticket only" in error.what and not memory_card.seed
+    error = refused(job, memory_card, ticket(job, second=False))
+    assert "1 of 2 signatures" in error.what and memory_card.kvn == 1
+    assert not memory_card.seed
+
+
+def test_what_the_station_sees_itself_is_told_before_a_card_is_touched(job, memory_card):
+    path = ticket(job, digits=8)
+    with PtyCard(memory_card) as line:
+        job.fails(BadInputError, "provision", "--port", line.port, "--ticket", path)
+    path = ticket(job)
+    many = ("--ports", "/dev/null", "--batch", "b", "--count", "3")
+    assert "not 3" in job.fails(BadInputError, "provision", *many, "--ticket", path).what
+    pskc = ("--registry", f"pskc:{job.folder}", "--ticket", path)
+    job.fails(BadInputError, "provision", "--port", "/dev/null", *pskc)
+    assert memory_card.commands == []
+
+
+def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_card, monkeypatch):
+    path = ticket(job)
+    genuine = TallyServer.certify
+
+    def away(self, serial, facts):
+        raise OutcomeUnknownError("The server did not answer.")
+
+    monkeypatch.setattr(TallyServer, "certify", away)
+    assert provisioned(job, memory_card, path)["certificate"] is None
+    no_label = job.run("labels", memory_card.serial, "--certificates", "--output", "x.pdf")
+    assert isinstance(no_label.exception, BadInputError)
+    monkeypatch.setattr(TallyServer, "certify", genuine)
+    folder = job.folder / "certificates"
+    found = job.ok("job", "certificates", "--output", str(folder), "--ticket", path)
+    assert (folder / f"{memory_card.serial}.jws").read_text().strip() == found[memory_card.serial]
+    kind, said = certificate.verify(found[memory_card.serial], certificate.read_key(
+        job.folder / key_file(job, path)
+    ))  # fmt: skip
+    assert kind == certificate.CARD and said["sn"] == memory_card.serial
+
+
+@pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])
+def test_a_certificate_is_read_off_a_label(job, memory_card, stock):
+    path = ticket(job)
+    text = provisioned(job, memory_card, path)["certificate"]
+    output = job.folder / "label.pdf"
+    done = job.run(
+        "labels", memory_card.serial, "--certificates", "--stock", stock, "--output", str(output)
+    )
+    assert done.exit_code == 0, done.output
+    page = pypdfium2.PdfDocument(io.BytesIO(output.read_bytes()))[0]
+    codes = zxingcpp.read_barcodes(page.render(scale=8).to_pil())
+    assert text in [code.text for code in codes]
+
+
+def test_labels_that_are_too_small():
+    with pytest.raises(BadInputError, match="too small for a certificate"):
+        draw("TS00000001", STOCKS["50x25"], dot=25.4 / 203, certificate="x" * 700)
+
+
+def test_keys_of_signers(tmp_path, cheap_passphrases):
+    path = tmp_path / "ann.key"
+    public = signer.create(path, "ann", PHRASE)
+    private = signer.load(path, PHRASE)
+    assert signed.from_jwk(json.loads(public.read_text())) == signed.public_of(private.reveal())
+    assert private.reveal().hex() not in path.read_text() + public.read_text()
+    with pytest.raises(BadInputError, match="exists already"):
+        signer.create(path, "ann", PHRASE)
+    with pytest.raises(BadInputError, match="does not open"):
+        signer.load(path, "another one altogether")
+
+
+def test_a_guessable_passphrase_of_a_signer(own_station):
+    short = own_station.run(
+        "job", "key", str(own_station.folder / "x.key"), "--name", "x",
+        env={"TALLY_SIGNER_PASSPHRASE": "x"},
+    )  # fmt: skip
+    assert isinstance(short.exception, BadInputError)
+    assert not (own_station.folder / "x.key").exists()
+
+
+def test_a_key_signs_once(tmp_path):
+    made = tickets.sign(tickets.make(1, 6, 2_000_000_000, None), bytes(range(32)))
+    with pytest.raises(BadInputError, match="has signed it already"):
+        tickets.sign(made, bytes(range(32)))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"typ": "tally-ticket"}', '{"typ": 1}', "\xff"])
+def test_what_is_no_ticket(tmp_path, text):
+    path = tmp_path / "x.ticket"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(BadInputError):
+        tickets.read(path)

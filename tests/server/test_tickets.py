@@ -1,0 +1,269 @@
+"""Job tickets: two signatures, so many cards, and what is signed of them."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from tallystick.common import signed
+from tallystick.common.errors import BadInputError
+from tallystick.common.secret import Secret
+from tallystick.server.stock import cards, tickets
+from tallystick.server.store.models import TicketRow
+from tallystick.server.store.opened import opened
+from tests.server.conftest import NOON, Server, bearer
+
+FACTS = {"img": "ab" * 32, "fw": "0.1.0 nucleo_l476rg", "kv": 1, "st": "2 codes"}
+
+
+class Job:
+    """Two people who sign, and a station that works."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.ann, self.bob, self.eve = (secrets.token_bytes(32) for _ in range(3))
+        with opened(server.settings) as parts, parts.database.write() as connection:
+            for name, private in (("ann", self.ann), ("bob", self.bob)):
+                tickets.add_signer(
+                    connection, parts.ring, 1, name, signed.public_of(private), now=NOON,
+                    actor="test",
+                )  # fmt: skip
+
+    def ticket(self, *keys: bytes, **changes: Any) -> dict[str, Any]:
+        statement = {"id": secrets.token_hex(16), "cards": 2, "digits": 6, "expires": NOON + 3600}
+        statement["expires"] = int(NOON + 3600)
+        document = signed.begin(tickets.TICKET, statement | changes)
+        for key in keys or (self.ann, self.bob):
+            document = signed.add_signature(document, key)
+        return document
+
+    def present(self, document: Any, who: Any = None):
+        return self.server.client.post(
+            "/v1/tickets", json=document, headers=bearer(who or self.server.station)
+        )
+
+    def taken(self, **changes: Any) -> str:
+        answer = self.present(self.ticket(**changes))
+        assert answer.status_code == 200, answer.text
+        return answer.json()["id"]
+
+    def register(self, ticket: str | None, *serials: str):
+        container = self.server.container()
+        for serial in serials:
+            container.add(serial, Secret.random(20).reveal())
+        return self.send(ticket, container.bytes(self.server.folder))
+
+    def send(self, ticket: str | None, content: bytes):
+        headers = bearer(self.server.station) | {"content-type": "application/pskc+xml"}
+        params = {"ticket": ticket} if ticket else {}
+        return self.server.client.post("/v1/cards", content=content, headers=headers, params=params)
+
+    def certify(self, ticket: str, serial: str, **changes: Any):
+        return self.server.client.put(
+            f"/v1/tickets/{ticket}/cards/{serial}/certificate", json=FACTS | changes,
+            headers=bearer(self.server.station),
+        )  # fmt: skip
+
+    def end(self, ticket: str, **said: list[str]):
+        return self.server.client.post(
+            f"/v1/tickets/{ticket}/account", json=said, headers=bearer(self.server.station)
+        )
+
+    def publics(self) -> dict[str, bytes]:
+        jwk = self.server.client.get("/v1/tickets/key", headers=bearer(self.server.service)).json()
+        return {jwk["kid"]: signed.from_jwk(jwk)}
+
+
+@pytest.fixture
+def job(server: Server) -> Job:
+    return Job(server)
+
+
+def code(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_without_signers_stations_need_no_ticket(server):
+    assert server.register(server.container().add("1", Secret.random(20).reveal())).is_success
+
+
+def test_with_signers_they_do(job):
+    assert code(job.register(None, "1")) == (403, "ticket-needed")
+    assert code(job.register("0" * 32, "1")) == (404, "no-such-ticket")
+    assert job.register(job.taken(), "1").status_code == 201
+
+
+def test_revoking_every_signer_opens_no_door(job):
+    ticket = job.ticket()
+    with opened(job.server.settings) as parts, parts.database.write() as connection:
+        for name in ("ann", "bob"):
+            tickets.revoke_signer(connection, parts.ring, 1, name, now=NOON, actor="test")
+    assert code(job.register(None, "1")) == (403, "ticket-needed")
+    assert code(job.present(ticket)) == (422, "bad-ticket")
+
+
+def test_one_signature_is_not_enough_nor_the_same_twice_nor_a_strangers(job):
+    one = job.ticket(job.ann)
+    assert code(job.present(one)) == (422, "bad-ticket")
+    assert code(job.present({**one, "signatures": one["signatures"] * 2})) == (422, "bad-ticket")
+    again = {"kid": "0" * 16, "jws": one["signatures"][0]["jws"]}
+    assert code(job.present({**one, "signatures": [*one["signatures"], again]}))[0] == 422
+    assert code(job.present(job.ticket(job.ann, job.eve))) == (422, "bad-ticket")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cards": 3}, {"digits": 8}, {"expires": 1 << 39}, {"id": "0" * 32}, {"station": None}],
+    ids=str,
+)
+def test_a_changed_ticket(job, change):
+    ticket = job.ticket()
+    ticket["statement"] |= change
+    assert code(job.present(ticket)) == (422, "bad-ticket")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"cards": 0}, {"cards": "2"}, {"cards": True}, {"cards": 1 << 40}, {"digits": 5}, {"id": 7},
+     {"id": "x" * 32}, {"expires": 1 << 60}, {"station": 7}],
+    ids=str,
+)  # fmt: skip
+def test_a_signed_ticket_that_says_nothing_usable(job, change):
+    assert code(job.present(job.ticket(**change))) == (422, "bad-ticket")
+
+
+@pytest.mark.parametrize("body", [{}, {"typ": "tally-ticket"}, {"statement": 1}, [], "x", 7])
+def test_what_is_no_ticket(job, body):
+    assert job.present(body).status_code == 422
+
+
+def test_never_one_more(job):
+    ticket = job.taken()
+    assert job.register(ticket, "1").is_success
+    assert code(job.register(ticket, "2", "3")) == (409, "ticket-used-up")
+    assert job.register(ticket, "2").is_success
+    assert code(job.register(ticket, "3")) == (409, "ticket-used-up")
+
+
+def test_the_same_card_again_costs_nothing_and_a_withdrawn_one_gives_nothing_back(job):
+    ticket = job.taken()
+    container = job.server.container().add("1", Secret.random(20).reveal())
+    content = container.bytes(job.server.folder)
+    assert [job.send(ticket, content).status_code for _ in range(3)] == [201, 200, 200]
+    gone = job.server.client.delete("/v1/cards/1", headers=bearer(job.server.station))
+    assert gone.is_success
+    assert job.register(ticket, "1").is_success and job.register(ticket, "2").is_success
+    job.server.client.delete("/v1/cards/2", headers=bearer(job.server.station))
+    assert code(job.register(ticket, "3")) == (409, "ticket-used-up")
+
+
+def test_a_ticket_that_is_presented_again_begins_nothing_anew(job):
+    ticket = job.ticket()
+    assert job.present(ticket).json()["used"] == 0
+    job.register(ticket["statement"]["id"], "1")
+    assert job.present(ticket).json() | {"expires_at": 0} == {
+        "id": ticket["statement"]["id"], "cards": 2, "used": 1, "digits": 6, "expires_at": 0,
+        "ended": False,
+    }  # fmt: skip
+
+
+def test_other_digits_another_station_and_too_late(job):
+    assert code(job.register(job.taken(digits=8), "1")) == (409, "other-kind")
+    assert code(job.present(job.ticket(station="st-other"))) == (403, "wrong-role")
+    ticket = job.ticket(station=job.server.station.id)
+    assert job.present(ticket).is_success
+    job.server.clock.advance(3600)
+    assert code(job.register(ticket["statement"]["id"], "1")) == (409, "ticket-over")
+    assert code(job.present(ticket)) == (409, "ticket-over")
+
+
+def test_a_certificate_is_checked_with_the_key_alone(job):
+    ticket = job.taken()
+    job.register(ticket, "1")
+    text = job.certify(ticket, "1").json()["jws"]
+    said = signed.read_compact(tickets.CERTIFICATE, text, job.publics())
+    assert said == FACTS | {"sn": "1", "sta": job.server.station.id, "tkt": ticket,
+                            "iat": int(NOON)}  # fmt: skip
+    job.server.clock.advance(5)
+    assert job.certify(ticket, "1").json()["jws"] == text
+    assert job.certify(ticket, "1", kv=2).json()["jws"] != text
+    head, payload, signature = text.split(".")
+    for broken in (f"{head}.{payload}.{signature[:-4]}AAAA", f"{head}.e30.{signature}", payload):
+        with pytest.raises(BadInputError):
+            signed.read_compact(tickets.CERTIFICATE, broken, job.publics())
+    with pytest.raises(BadInputError):
+        signed.read_compact(tickets.ACCOUNT, text, job.publics())
+
+
+def test_no_certificate_for_a_card_that_is_not_on_the_ticket(job):
+    ticket, other = job.taken(), job.taken()
+    job.register(ticket, "1")
+    assert code(job.certify(ticket, "2")) == (404, "no-such-card")
+    assert code(job.certify(other, "1")) == (404, "no-such-card")
+
+
+def test_a_job_ends_with_its_account(job):
+    ticket = job.taken()
+    job.register(ticket, "1")
+    job.certify(ticket, "1")
+    text = job.end(ticket, failed=["7"], wiped=["8"]).json()["jws"]
+    said = signed.read_compact(tickets.ACCOUNT, text, job.publics())
+    assert said["made"] == ["1"] and said["certified"] == 1 and said["cards"] == 2
+    assert said["station_says"] == {"failed": ["7"], "wiped": ["8"], "unfinished": []}
+    assert job.end(ticket, failed=["9"]).json()["jws"] == text
+    assert code(job.register(ticket, "2")) == (409, "ticket-over")
+
+
+def test_copied_stations_at_once(job):
+    """Eight copies of a station with the same ticket, each with cards of its own."""
+    ticket = job.taken(cards=5)
+    contents = [
+        job.server.container().add(f"{n}", Secret.random(20).reveal()).bytes(job.server.folder)
+        for n in range(16)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda content: job.send(ticket, content), contents))
+    assert sum(answer.status_code == 201 for answer in answers) == 5
+    assert {answer.status_code for answer in answers} == {201, 409}
+
+
+def test_stations_that_are_killed_replayed_and_copied(job):
+    """`tally campaign tickets` does it ten thousand times."""
+    from tallystick.tools.campaign.server.tickets import Jobs, TicketTally
+
+    tally = TicketTally()
+    with opened(job.server.settings) as parts:
+        jobs = Jobs(parts.database, parts.ring, random.Random(1))
+        for _ in range(40):
+            jobs.run(tally)
+    assert tally.violations == 0 and tally.runs == 40 and tally.refused > 40
+
+
+@pytest.mark.parametrize("broken", ["uncounted", "given back"])
+def test_a_server_that_counts_wrong_is_found(job, monkeypatch, broken):
+    from tallystick.tools.campaign.server.tickets import Jobs, TicketTally
+
+    genuine, remove = tickets.spend, cards.remove
+
+    def uncounted(connection, caller, ticket_id, rows, now):
+        return genuine(connection, caller, ticket_id, [], now)
+
+    def given_back(connection, ring, caller, serial, now):
+        remove(connection, ring, caller, serial, now)
+        connection.execute(update(TicketRow).values(used=TicketRow.used - 1))
+
+    if broken == "uncounted":
+        monkeypatch.setattr(tickets, "spend", uncounted)
+    else:
+        monkeypatch.setattr(cards, "remove", given_back)
+    tally = TicketTally()
+    with opened(job.server.settings) as parts:
+        jobs = Jobs(parts.database, parts.ring, random.Random(1))
+        for _ in range(10):
+            jobs.run(tally)
+    assert tally.violations

@@ -13,7 +13,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing

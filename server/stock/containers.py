@@ -11,7 +11,6 @@ import hmac
 import re
 from dataclasses import dataclass
 from typing import NoReturn
-from xml.etree import ElementTree
 
 from pskc import PSKC
 from pskc.algorithms import normalise_algorithm
@@ -20,9 +19,9 @@ from pskc.key import EncryptedValue, Key
 
 from tallystick.common.secret import Secret
 from tallystick.server.stock.encodings import xml_text
-from tallystick.server.stock.entry_parser import UNREADABLE, EntryParser
+from tallystick.server.stock.entry_parser import UNREADABLE, EntryParser, said
 from tallystick.server.stock.refusing import Weakness, refuse, shown
-from tallystick.server.stock.xml_limits import look_through
+from tallystick.server.stock.xml_limits import look_through, tree_of
 
 ROOTS = ("KeyContainer", "SecretContainer")  # the second: of the first drafts
 VALUES = ("_secret", "_counter", "_time_offset", "_time_interval", "_time_drift")
@@ -48,6 +47,7 @@ OLD_MACS = {
     f"{XMLDSIG_MORE}hmac-md5": "md5",
     f"{XMLDSIG_MORE}hmac-ripemd160": "ripemd160",
 }
+BARE_CAMELLIA = re.compile(r"(^|#)camellia(128|192|256)$", re.IGNORECASE)
 PRF = re.compile(r"(.*#)?hmac-(sha1|sha224|sha256|sha384|sha512)")
 MIN_ITERATIONS = 10_000
 MAX_ITERATIONS = 4_000_000  # some seconds, with the slowest of the hashes
@@ -198,7 +198,12 @@ class Container:
         elif opening.station or self.document.encryption.key is None:
             refuse("no-mac", "The container's MAC key is missing.")
         try:
-            key = mac.key  # without a key of their own, MACs are made with the encryption key
+            # Without a key of their own, MACs are made with the encryption key.
+            key = (
+                self._plain(stored, cipher_named(stored.algorithm))
+                if isinstance(stored, EncryptedValue)
+                else mac.key
+            )
         except UNREADABLE:
             key = None
         if not key:
@@ -206,7 +211,7 @@ class Container:
         return bytes(key), name
 
     def _decrypt(self, where: str, value: EncryptedValue) -> bytes:
-        algorithm = normalise_algorithm(value.algorithm or self.document.encryption.algorithm)
+        algorithm = cipher_named(value.algorithm or self.document.encryption.algorithm)
         if self.opening.station and algorithm != AES_128_CBC:
             refuse("unencrypted", f"{where} is not encrypted with AES-128-CBC.")
         wrapped = self._check_cipher(where, algorithm)
@@ -255,12 +260,14 @@ class Container:
         refuse(
             "wrong-mac",
             f"{where} does not match its MAC.",
-            todo="It was changed on the way, or made for another station: make it again.",
+            todo="It was changed on the way, or made for another station: make it again."
+            if self.opening.station
+            else "It was changed on the way: have the maker send the file again. Nobody else can.",
         )
 
     def _check_cipher(self, where: str, algorithm: str | None, *, code: str = "") -> bool:
         """Raises ApiError for a cipher that is not accepted. → whether it authenticates, too"""
-        algorithm = normalise_algorithm(algorithm)
+        algorithm = cipher_named(algorithm)
         if self.opening.station:
             if algorithm != AES_128_CBC:
                 refuse(code or "unencrypted", f"{where} is not encrypted with AES-128-CBC.")
@@ -306,7 +313,7 @@ class Container:
         key = self.document.encryption.key
         algorithm = algorithm or self.document.encryption.algorithm
         try:
-            lengths = list(algorithm_key_lengths(normalise_algorithm(algorithm)))
+            lengths = list(algorithm_key_lengths(cipher_named(algorithm)))
         except UNREADABLE:
             return ""
         if key is None or len(key) in lengths:
@@ -317,18 +324,23 @@ class Container:
         )
 
 
+def cipher_named(algorithm: str | None) -> str | None:
+    """The name that python-pskc knows a cipher by. Camellia stands under xmlenc# as well as under
+    xmldsig-more#, with and without the mode."""
+    if algorithm and BARE_CAMELLIA.search(algorithm):
+        algorithm += "-cbc"
+    return normalise_algorithm(algorithm)
+
+
 def _parsed(text: str) -> PSKC:
     document = PSKC()
-    # Comments and processing instructions are left out, and the text around them joined: what is
-    # read is what a signature covers.
-    root = ElementTree.fromstring(text.encode())  # noqa: S314  (without DTD, within limits)
+    root = tree_of(text)
     try:
         EntryParser.parse_document(document, root)
     except UNREADABLE as error:
         refuse(
             "malformed-container",
-            f"What stands before the entries of the PSKC container cannot be read "
-            f"({type(error).__name__}).",
+            f"What stands before the entries of the PSKC container cannot be read ({said(error)}).",
         )
     return document
 

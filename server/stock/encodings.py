@@ -99,7 +99,9 @@ def _known(name: str) -> str:
     except (LookupError, ValueError, TypeError):
         found = None
     if found is None or found.name.replace("_", "-") in ODD:
-        refuse("unreadable-file", f"The file says that it is in {shown(name)}, which is unknown.")
+        refuse(
+            "malformed-container", f"The file says that it is in {shown(name)}, which is unknown."
+        )
     return found.name
 
 
@@ -109,7 +111,7 @@ def _decoded(content: bytes, name: str, declared: str) -> str:
     except UnicodeDecodeError as error:
         says = f"says that it is in {shown(declared)}" if declared else "says no encoding"
         refuse(
-            "unreadable-file",
+            "malformed-container",
             f"The file {says}, but its byte {error.start + 1} is not of {name.upper()}.",
             todo="Save it in the encoding that its first line declares, or have the maker do so.",
         )

@@ -40,14 +40,14 @@ class EntryParser(PSKCParser):
             if not device.keys:
                 device.add_key()
             for key in device.keys:
-                _note(key, f"has device information that cannot be read ({type(error).__name__})")
+                _note(key, f"has device information that cannot be read ({said(error)})")
 
     @classmethod
     def parse_key(cls, key: Key, key_elm: Any) -> None:
         try:
             super().parse_key(key, key_elm)
         except UNREADABLE as error:
-            _note(key, f"has a date, number or mark that cannot be read ({_said(error)})")
+            _note(key, f"has a date, number or mark that cannot be read ({said(error)})")
 
     @classmethod
     def parse_data(cls, key: Key, field: str, element: Any) -> None:
@@ -73,9 +73,9 @@ def _note(key: Key, problem: str) -> None:
         setattr(key, "problem", problem)  # noqa: B010  (python-pskc's Key has no such field)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """What an error says of a value that is no key; type only, where it may say more."""
-    return shown(error) if isinstance(error, ValueError) else type(error).__name__
+    return shown(error) if isinstance(error, (ValueError, PSKCError)) else type(error).__name__
 
 
 def _secret_problem(element: Any) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tallystick.common.secret import Secret
-from tallystick.server.errors import ApiError, EntryProblem, entry_problems
+from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
 from tallystick.server.rules.judge import HOTP, Generator
 from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
 
@@ -29,6 +29,7 @@ OF_ONE_ENTRY = {
     "bad-format",
     "bad-serial",
     "bad-time",
+    "bad-user",
     "duplicate-seed",
     "duplicate-serial",
     "expired",
@@ -105,25 +106,18 @@ class Gathered:
             refuse("empty-container", "The container has no keys in it.")
         if not self.good:
             raise entry_problems(self.bad)
-        left_out = [
-            EntryProblem(
-                number=number, serial=serial, code=error.code, what=error.what, todo=error.todo
-            )
-            for number, serial, error in self.bad
-        ]
-        return Taken(kind, list(self.good.values()), left_out, signature)
+        return Taken(kind, list(self.good.values()), entry_lines(self.bad), signature)
 
     def _name_keys_of_one_device(self) -> None:
         """Two keys of one device have its serial number: their ids name them (RFC 6030 4.1)."""
-        serials = Counter(entry.serial for entry in self.good.values())
+        of_device: dict[str, list[CardSeed]] = {}
+        for entry in self.good.values():
+            of_device.setdefault(entry.serial, []).append(entry)
         ids = Counter(entry.key_id for entry in self.good.values())
         for number, entry in list(self.good.items()):
-            alike = (
-                {one.key_id for one in self.good.values() if one.serial == entry.serial}
-                if (serials[entry.serial] > 1)
-                else set()
-            )
-            if len(alike) < serials[entry.serial] or len(alike) < 2 or "" in alike:
+            alike = of_device[entry.serial]
+            names = {one.key_id for one in alike}
+            if len(alike) == 1 or len(names) < len(alike) or "" in names:
                 continue
             telling = len(entry.key_id) >= TELLING_ID and ids[entry.key_id] == 1
             name = entry.key_id if telling else f"{entry.serial}-{entry.key_id}"

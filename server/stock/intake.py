@@ -64,7 +64,7 @@ def read_container(container: Container, now: float, wanted: Wanted) -> Taken:
 def _read_entry(
     number: int, key: Key, container: Container, now: float, wanted: Wanted
 ) -> CardSeed:
-    written = _written(key)
+    written = _written(key, container.opening.station)
     where = place(number, written)
     problem = problem_of(key)
     if problem is not None:
@@ -86,9 +86,10 @@ def _read_entry(
     return CardSeed(serial, seed, factor, generator, valid_until=valid_until, key_id=key_id)
 
 
-def _written(key: Key) -> str:
-    """Its serial number as it stands there; without one, the id of the key (RFC 6030 4.1)."""
-    return (key.serial or "").strip() or (key.id or "").strip()
+def _written(key: Key, station: bool = False) -> str:
+    """Its serial number as it stands there; without one, the id of the key (RFC 6030 4.1).
+    Stations always write one."""
+    return (key.serial or "").strip() or ("" if station else (key.id or "").strip())
 
 
 def _generator(where: str, key: Key, container: Container) -> Generator:

@@ -27,6 +27,9 @@ HEX_DIGITS = re.compile(r"(0[xX])?((?:[0-9A-Fa-f]{2})+)")
 BASE32_DIGITS = re.compile(r"([A-Za-z2-7]+)={0,6}")
 HOTP_NAMES = {"", "hotp", "oath-hotp", "hmac", "event"}
 TOTP_NAMES = {"totp", "oath-totp", "time"}
+BASE32_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+MOSTLY = 0.85
+USER = re.compile(r"[^\x00-\x1f\x7f]{0,255}")
 NUMBER = re.compile(r"[0-9]{1,20}")
 
 
@@ -66,6 +69,8 @@ def read_plain(
             todo=LEAVE_OUT,
         )
     serial = checked_serial(where, entry.serial, wanted)
+    if not USER.fullmatch(entry.user):
+        refuse("bad-user", f"{where} has a user of {shown(entry.user)}.", todo=LEAVE_OUT)
     digits = checked_digits(where, _number(where, "digits", entry.digits, 6))
     suite = SUITE.fullmatch(entry.hash.strip() or "SHA1")
     if suite is None:
@@ -106,13 +111,16 @@ def seed_bytes(where: str, text: str, written_in: str) -> bytes:
 
 
 def writing_of(seeds: Iterable[str]) -> str:
-    """How the seeds of a file are written: hexadecimal digits, if most could be, else base 32 or
-    base 64. One way for the whole file: a single seed could be read as both."""
-    bare = [BLANKS.sub("", seed) for seed in seeds if seed.strip()]
-    for name, pattern in ((HEX, HEX_DIGITS), (BASE32, BASE32_DIGITS)):
-        if bare and sum(bool(pattern.fullmatch(one)) for one in bare) * 2 > len(bare):
+    """How the seeds of a file are written, by the characters of them all: one way for the whole
+    file, as a single seed could be read as both, and a slip in one must not change how it is
+    read. Of seeds in base 64, a third of the characters are hexadecimal digits, and half of base
+    32."""
+    text = "".join(BLANKS.sub("", seed).rstrip("=") for seed in seeds)
+    for name, alphabet in ((HEX, "0123456789abcdefABCDEFxX"), (BASE32, BASE32_ALPHABET)):
+        if sum(one in alphabet for one in text) >= MOSTLY * len(text):
             return name
-    return BASE64 if bare and all(re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", b) for b in bare) else HEX
+    lower = text == text.lower()
+    return BASE32 if lower and set(text) <= set(BASE32_ALPHABET.lower()) else BASE64
 
 
 def _number(where: str, what: str, text: str, missing: int) -> int:

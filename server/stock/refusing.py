@@ -9,10 +9,10 @@ from typing import NoReturn
 from tallystick.server.errors import NOT_REGISTERED, ApiError
 
 MAX_SHOWN = 80
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")  # a URI names an algorithm, and is no key
+ADDRESS = re.compile(r"(urn:|https?://)\S*")  # names an algorithm, and is no key
 # 16 bytes and more in hexadecimal digits, base 32 or base 64, in groups or not.
-LIKE_A_KEY = re.compile(r"[A-Za-z0-9+/_]{22,}={0,6}")
-GROUPING = re.compile(r"[\s:.,;\-]|0[xX]")
+LIKE_A_KEY = re.compile(r"[A-Za-z0-9+/_-]{22,}={0,6}")
+GROUPING = re.compile(r"[\s:.,;]")
 LEAVE_OUT = (
     "Leave such entries out (--skip-unusable), or have the maker send a corrected file: nobody "
     "else can change one that is signed, or has MACs."
@@ -48,11 +48,16 @@ def refuse(code: str, what: str, *, todo: str = "", takes: Weakness | None = Non
     ) from None
 
 
+def _is_like_a_key(text: str) -> bool:
+    bare = GROUPING.sub("", text)
+    return any(LIKE_A_KEY.search(one) for one in (bare, re.sub("0[xX]", "", bare)))
+
+
 def shown(value: object) -> str:
     """A refused value of a file, in quotes, on one line and not too long. What could be a key is
     not shown: columns may be in another order than they should."""
     text = str(value)
-    if not ADDRESS.fullmatch(text) and LIKE_A_KEY.search(GROUPING.sub("", text)):
+    if not ADDRESS.fullmatch(text) and _is_like_a_key(text):
         return f"(a value of {len(text)} characters that could be a key, and is not shown)"
     text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
     return "“" + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text) + "”"

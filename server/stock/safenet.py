@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from tallystick.server.stock.plain_seeds import PlainEntry
+from tallystick.server.stock.xml_limits import tree_of
 
 SAFEWORD = "safeword authenticator records"
 SHA256_DIGITS = 64  # of a seed in hexadecimal: tokens with so long a seed use SHA-256
@@ -13,7 +14,7 @@ SHA256_DIGITS = 64  # of a seed in hexadecimal: tokens with so long a seed use S
 
 def safenet_entries(text: str) -> Iterator[PlainEntry]:
     """Of `<Tokens>`: the first application of each `<Token>`. text: well-formed, without DTD."""
-    root = ElementTree.fromstring(text.encode())  # noqa: S314  (without DTD, within limits)
+    root = tree_of(text)
     tokens = [one for one in root if _local(one) == "Token"]
     for number, token in enumerate(tokens, start=1):
         seeds = [one for one in token.iter() if _local(one) == "Seed"]

@@ -23,7 +23,7 @@ DELIMITERS = ",;\t|"
 MAX_ROWS = 100_000
 USERS_VERSION = 2  # of privacyIDEA: with columns for the user
 SEED_DIGITS = 20  # a shorter cell is no seed, whatever it is written in
-SEED_LIKE = re.compile(r"[A-Za-z0-9+/=\s-]+")
+SEED_LIKE = re.compile(r"[A-Za-z0-9+/=_\s-]+")
 VERSION = re.compile(r"#\s*version:\s*(\d+)", re.IGNORECASE)
 SPREADSHEET = re.compile(r'="?([^"]*)"?')  # ="00123": a spreadsheet's way to keep the zeros
 # What a column may be called, in lower case, without blanks, hyphens and underscores.
@@ -152,7 +152,9 @@ def _at(cells: list[str], place: int) -> str:
 
 def _is_oath(cells: list[str]) -> bool:
     kind = _at(cells, 2).lower()
-    return len(cells) >= 2 and bool(cells[0]) and _is_seed(cells[1]) and kind in ALGORITHMS
+    seed = _at(cells, 1)
+    named = kind in ALGORITHMS - {""} and bool(SEED_LIKE.fullmatch(seed))
+    return bool(cells) and bool(cells[0]) and (named or (not kind and _is_seed(seed)))
 
 
 def _oath(rows: Rows) -> Iterator[PlainEntry]:

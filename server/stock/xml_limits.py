@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NoReturn
+from xml.etree import ElementTree
 from xml.parsers import expat
 
 from tallystick.server.stock.refusing import refuse
@@ -12,6 +13,16 @@ MAX_DEPTH = 40
 MAX_ELEMENTS = 250_000
 MAX_NAME = 256  # of a tag or an attribute
 MAX_VALUE = 2048  # of an attribute: names of namespaces are joined with every tag
+
+
+def tree_of(text: str) -> ElementTree.Element:
+    """The tree of a document that was looked through. Comments and processing instructions are left
+    out, and the text around them joined: what is read is what a signature covers. Raises ApiError
+    (422)."""
+    try:
+        return ElementTree.fromstring(text.encode())  # noqa: S314  (no DTD, and within bounds)
+    except (ElementTree.ParseError, ValueError) as error:
+        refuse("malformed-container", f"The file is not well-formed XML ({error}).")
 
 
 @dataclass

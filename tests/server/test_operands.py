@@ -28,7 +28,7 @@ from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import PORTAL, Browser, Way
 from tallystick.server.state import open_state
 from tallystick.server.stock import cards
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 
 PASSWORD, NEW = "correct horse battery", "another good one"
 HERE = Browser("203.0.113.1", "test")

@@ -35,7 +35,7 @@ from tallystick.server.settings import Settings, settings_from
 from tallystick.server.signing_in import recovery
 from tallystick.server.state import ServerState, open_state
 from tallystick.server.stock import cards
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.origin import came_from
 

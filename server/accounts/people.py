@@ -80,7 +80,7 @@ def add(
             kept=NOTHING_CHANGED,
             todo="Choose a shorter one.",
         )
-    row = _new_row(firm_id, login, role, now) | {"email": email}
+    row = _new_row(firm_id, login, role, now) | {"email": email, "email_verified": int(bool(email))}
     try:
         made = connection.execute(insert(PersonRow).returning(PersonRow.id), row)
     except IntegrityError:

@@ -25,7 +25,8 @@ from tallystick.server.operating.commands.options import (
     key_option,
     table,
 )
-from tallystick.server.operating.commands.people import firm, oidc, person
+from tallystick.server.operating.commands.people import firm, person
+from tallystick.server.operating.commands.services import oidc
 from tallystick.server.settings import Settings, settings_from
 
 

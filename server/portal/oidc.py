@@ -121,9 +121,7 @@ def _back(visit: Visit, query: dict[str, str]) -> str:
     return f"{visit.base}/oidc/authorize?{urlencode({KEPT: name})}"
 
 
-def _authorize(
-    visit: Visit, request: AuthRequest, query: dict[str, str], pushed: bool
-) -> Response:
+def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed: bool) -> Response:
     state = visit.state
     prompts = query.get("prompt", "").split()
     # A session that may only enrol is none towards services.

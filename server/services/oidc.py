@@ -261,7 +261,10 @@ def _asked_claims(text: str) -> Asked:
     if len(text) > MAX_CLAIMS:
         raise ValueError("too long")
     given = json.loads(text)
-    named = {where: given.get(where) or {} for where in WHERE}
+    named = {where: given[where] for where in WHERE if where in given}
+    if not isinstance(given, dict) or not all(isinstance(one, dict) for one in named.values()):
+        raise TypeError("an object is expected")
+    named = {where: {} for where in WHERE} | named
     wanted = {where: tuple(name for name in BY_SCOPE if name in named[where]) for where in WHERE}
     acr = named["id_token"].get("acr") or {}
     values = acr.get("values") or ([acr["value"]] if "value" in acr else [])

@@ -21,8 +21,9 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.rules.judge import Reason
 from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.services import oidc
-from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
+from tallystick.server.services import oidc, radius
+from tallystick.server.services.radius import DICTIONARY, RadiusServer
+from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.signing_in import recovery, together
 from tallystick.server.stock import cards
 from tallystick.server.store.database import StaleError
@@ -616,7 +617,7 @@ def test_too_few_methods_open_no_vpn(house, vpn, mode):
 
 def test_methods_that_need_a_browser(house, vpn, monkeypatch):
     house.person()
-    monkeypatch.setattr(RadiusServer, "_typed", lambda self, attempt, asked: [])
+    monkeypatch.setattr(radius._Judging, "_typed", lambda self, attempt, asked: [])
     reply = vpn.ask()
     assert (reply.code, reply.message) == (
         packet.AccessReject, "None of your methods works here.",

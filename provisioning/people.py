@@ -93,7 +93,8 @@ class CardsForPeople:
 
     @contextmanager
     def next(self, journal: StationJournal, batch: str) -> Iterator[str]:
-        """The first who has no card yet; to be noted in the journal before the end of this."""
+        """The first who has no card yet; to be noted in the journal before the end of this.
+        Raises TallyError when nobody is left."""
         with self._lock:
             served = {
                 (record.user or "").lower()

@@ -125,6 +125,8 @@ class Mcu:
         self._unique_id = rng.randbytes(16)
         self._link: Link | None = None
         self.printed = ""  # by the firmware, since the chip was made: the last of it
+        self._since_start = ""  # likewise, since its last start
+        self.prints = True  # what the firmware prints is its own business
         self.on_print: Callable[[str], None] | None = None
         self._console = os.memfd_create("tally-console", os.MFD_CLOEXEC)
         self._wait: tuple[int, int] | None = None  # deadline µs, mask
@@ -287,7 +289,12 @@ class Mcu:
             self._link.close()
             self._link = None
             self.read_console()
+            last_words = _LAST_WORDS.search(self._since_start)
+            if state is ChipState.ASLEEP and last_words:
+                self.crash = last_words[0]  # caught at the firmware's top, told, and all over
+            self._since_start = ""
         self._wait = None
+        self.unwind_next = False
         self._timers.clear()
         self._dog = (0, 0)
         self.pwm.clear()
@@ -305,7 +312,7 @@ class Mcu:
         self.uart.configure(0)
 
     def read_console(self) -> None:
-        """Takes what the firmware has printed since."""
+        """Takes what the firmware has printed since. It is a crash of one that never prints."""
         size = os.fstat(self._console).st_size
         if size:
             text = os.pread(self._console, size, 0).decode(errors="replace")
@@ -315,6 +322,9 @@ class Mcu:
             for line in text.splitlines():
                 self.trace.add(self.clock.now, "chip", "console", line)
             self.printed = (self.printed + text)[-_PRINTED:]
+            self._since_start = (self._since_start + text)[-_PRINTED:]
+            if not self.prints:
+                self.crash = text
             if self.on_print is not None:
                 self.on_print(text)
 
@@ -739,6 +749,10 @@ class Mcu:
 # A frame of the port, which on the board is C and leaves none (micropython.py compiles it so).
 _OURS = re.compile(r'(?m)^  File "~[^\n]*\n')
 _PRINTED = 65_536  # characters that are kept of what firmware prints
+# Not of a firmware that was interrupted from here.
+_LAST_WORDS = re.compile(
+    r"Traceback \(most recent call last\):\n(?:  .*\n)+(?!KeyboardInterrupt)\S.*\n?\Z"
+)
 
 
 def _ours_left_out(traceback: str) -> str:

@@ -57,6 +57,7 @@ class Device(Closing):
             board, self.flash, self.clock, random.Random(rng.randbytes(16)), self.trace,
             writable=image.writable,
         )  # fmt: skip
+        self.mcu.prints = image.prints
 
     def close(self) -> None:
         self.mcu.close()

@@ -24,6 +24,7 @@ class Image:
     segments: tuple[tuple[int, bytes], ...]
     version: str = ""
     writable: bool = False  # the board's MicroPython mounts its file system to be written to
+    prints: bool = False  # else a word on its console is a fault, as it is of our own firmware
 
     @classmethod
     def load(cls, path: Path, board: str | None = None) -> Image:
@@ -64,7 +65,8 @@ class Image:
                     f"{path} has {len(part)} bytes at {address:#x}, outside the flash of {named}.",
                     todo="Build the image for this board again.",
                 )
-        return cls(target, tuple(segments), str(manifest.get("version", "")))
+        version = str(manifest.get("version", ""))
+        return cls(target, tuple(segments), version, prints=not version)
 
     def content(self) -> bytes:
         """The whole flash after a factory programmer wrote this image to a blank one."""

@@ -108,6 +108,7 @@ class DialectFile:
             self._lines()
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        """As the dialect can name users, or not. Raises BadInputError."""
         if self._dialect.user_in is None:
             _refuse_user(user)
             return

@@ -55,6 +55,32 @@ def test_a_crash_has_its_file_and_line(foreign, source, line, words):
     assert words in what
 
 
+@pytest.mark.parametrize("end", ["machine.deepsleep()", "machine.reset()"])
+def test_an_exception_that_is_told_last_of_all_has_ended_the_firmware(foreign, end):
+    source = (
+        "import sys, machine\ntry:\n    1 / 0\nexcept Exception as e:\n    sys.print_exception(e)\n"
+    )
+    what = crash_of(foreign(f"{source}{end}"))
+    assert what.startswith("The firmware stopped with an exception:\nTraceback")
+    assert what.endswith("ZeroDivisionError: divide by zero")
+
+
+def test_an_exception_that_is_told_and_lived_with_is_no_crash(foreign):
+    card = foreign(
+        "import sys, machine\ntry:\n    1 / 0\nexcept Exception as e:\n    sys.print_exception(e)\n"
+        "print('gone on')\nmachine.deepsleep()"
+    )
+    card.power_on()
+    card.run_for(100)
+    assert card.console.endswith("gone on\n")
+
+
+def test_a_word_of_a_firmware_that_never_prints_is_a_crash(foreign):
+    card = foreign("print('here')")
+    card.mcu.prints = False
+    assert crash_of(card) == "here"
+
+
 def test_a_crash_in_a_module_has_the_line_of_its_source(foreign):
     card = foreign("import part\npart.go()", part="\n\ndef go():\n    None.x\n")
     assert 'File "part.py", line 4, in go' in crash_of(card)
@@ -112,3 +138,17 @@ def test_the_names_are_those_that_the_stubs_declare(port):
     needs.stubs.or_skip()
     kept = (names.FOLDER / f"{port}.txt").read_text()
     assert kept == declared.text(needs.STUBS, port), "python -m tallystick.tools.upkeep.declared"
+
+
+def test_a_firmware_that_looks_at_the_clock_all_the_time_goes_on_by_itself(foreign):
+    """A service asks when something happens next, and waits for the world until then."""
+    card = foreign(
+        "import time\nbegin = time.ticks_ms()\n"
+        "while time.ticks_diff(time.ticks_ms(), begin) < 50:\n    pass\nprint('over')"
+    )
+    card.mcu.power_on()
+    while not card.console:
+        due = card.next_time()
+        assert due is not None
+        card.run_to(due)
+    assert card.console == "over\n"

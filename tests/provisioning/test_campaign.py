@@ -39,7 +39,7 @@ def notes_afterwards(monkeypatch):
 
 
 def test_a_station_that_notes_afterwards_is_found(notes_afterwards):
-    result = run(pairs=0, only="station after http 3 POST")
+    result = run(pairs=0, only="station after http 4 POST")
     assert result.cases == 1 and result.violations
 
 
@@ -54,7 +54,7 @@ def test_a_request_that_is_lost_and_sent_again_moves_no_event(notes_afterwards, 
         return real(self, method, path, **how)
 
     monkeypatch.setattr(ServerLink, "_call", lose_the_first_post)
-    result = run(pairs=0, only="station after http 3 POST")
+    result = run(pairs=0, only="station after http 4 POST")
     assert result.cases == 1 and result.violations
 
 

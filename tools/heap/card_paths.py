@@ -225,7 +225,8 @@ def _service_self_test(card: Card, at: Home) -> None:
 def _wiping(card: Card, at: Home) -> None:
     _in_service(card, at)
     with CardConnection(DockedLink(card)) as line:
-        IssuerSession(at.channel(line)).set_status(LifeCycle.TERMINATED)
+        waiting = _Person(card).waiting()
+        IssuerSession(at.channel(line)).set_status(LifeCycle.TERMINATED, waiting)
 
 
 def _everything(card: Card, at: Home) -> None:

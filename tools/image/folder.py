@@ -34,4 +34,4 @@ def from_folder(folder: Path, board_name: str) -> Image:
         files, board, room=board.storage.size, what=f"The firmware in {folder}"
     )
     writable = board.image_format == "littlefs"  # as by the port's own MicroPython
-    return Image(board, ((board.storage.address, content),), writable=writable)
+    return Image(board, ((board.storage.address, content),), writable=writable, prints=True)

@@ -20,7 +20,7 @@ from tallystick.tools.campaign.rollback.run import RollbackTally, rob
 from tallystick.tools.campaign.rollback.thief import Thief
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-QUICK = [animal.name for animal in ANIMALS[:2]]
+HUNTED = ANIMALS if WHOLE else ANIMALS[:2]  # make campaign hunts all of them
 LAST = 5  # number of the owner's last copy; 2: with the finger that was removed
 
 
@@ -64,7 +64,7 @@ def test_five_wrong_fingers_are_all_whatever_is_written_back(thief: Thief) -> No
     assert thief.gained.wrong_fingers <= 5
 
 
-@pytest.mark.parametrize("number", range(LAST))
+@pytest.mark.parametrize("number", range(LAST - 1))
 def test_a_copy_from_before_a_change_of_pin_is_not_believed(thief: Thief, number: int) -> None:
     thief.write_back(number, flash=True, sensor=True)
     thief.try_pin(PIN)
@@ -101,10 +101,8 @@ def test_power_that_goes_while_a_bit_is_burnt_tells_nothing_and_gives_nothing(
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("animal", ANIMALS, ids=lambda animal: animal.name)
+@pytest.mark.parametrize("animal", HUNTED, ids=lambda animal: animal.name)
 def test_each_broken_reader_is_caught(animal: object) -> None:
-    if not WHOLE and animal.name not in QUICK:  # type: ignore[attr-defined]
-        pytest.skip("make campaign hunts all of them")
     assert hunt(animal).caught  # type: ignore[arg-type]
 
 

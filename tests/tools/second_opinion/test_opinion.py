@@ -162,7 +162,7 @@ def test_a_chip_that_never_shows_a_code_fails_the_command(tmp_path):
     ("name", "content", "words"),
     [
         ("none.hex", None, "There is no MicroPython"),
-        ("some.bin", b"not a vector table", "vector table"),
+        ("some.bin", b"not a vector table", "does not begin as a program"),
         ("some.bin", SLEEPS.ljust(0x72801, b"\0"), "inside the boot record"),
         ("some.hex", b"not a hex file", "not Intel HEX"),
         ("some.hex", b":020000040808EA\n:0400000001020304F2\n:00000001FF\n", "no MicroPython"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from dataclasses import replace
 
@@ -73,16 +74,20 @@ def elf(firmware):
     return firmware("pico2", (".elf",))
 
 
-def block(family: int, address: int, number: int) -> bytes:
-    words = (0x2000, address, 256, number, 2, family)
+# Where the stack ends, the first instruction, and anything.
+PROGRAM = struct.pack("<2I", 0x20082000, 0x10000101) + bytes(range(248))
+
+
+def block(family: int, address: int, number: int, blocks: int = 1) -> bytes:
+    words = (0x2000, address, 256, number, blocks, family)
     head = UF2_MAGIC + b"".join(word.to_bytes(4, "little") for word in words)
-    return head + bytes(range(256)) + bytes(220) + bytes.fromhex("306fb10a")
+    return head + PROGRAM + bytes(220) + bytes.fromhex("306fb10a")
 
 
 def test_a_block_for_the_boot_roms_erratum_is_no_part_of_the_program(tmp_path):
     path = tmp_path / "firmware.uf2"
-    path.write_bytes(block(ABSOLUTE, 0x10FFFF00, 0) + block(ARM, 0x10000000, 1))
-    assert load_firmware(path, BOARD).segments == [(0, bytes(range(256)))]
+    path.write_bytes(block(ABSOLUTE, 0x10FFFF00, 0, 2) + block(ARM, 0x10000000, 0))
+    assert load_firmware(path, BOARD).segments == [(0, PROGRAM)]
 
 
 def test_a_program_for_another_chip_is_refused(tmp_path):

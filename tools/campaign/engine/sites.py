@@ -185,7 +185,8 @@ def _changes_of(operations: list[FlashOperation]) -> list[list[int]]:
 
 
 def _unwound(rig: Rig, scenario: Scenario, number: int) -> list[tuple[str, int]]:
-    """Frames of the firmware at this operation."""
+    """Frames of the firmware at this operation; none when the cell gave way in it by itself: then
+    there was nobody to be answered."""
     count = 0
     rig.device.flash.can_fail = True  # so that the firmware waits for an answer at each
 
@@ -202,6 +203,9 @@ def _unwound(rig: Rig, scenario: Scenario, number: int) -> list[tuple[str, int]]
         frames = _FRAME.findall(str(error))
         if frames:
             return [(file, int(line)) for file, line in frames]
+    else:
+        if count > number:
+            return []
     raise BadInputError("The firmware did not say where it was.", todo="Use a readable image.")
 
 

@@ -43,7 +43,8 @@ class Tree:
             environment.pop(name, None)
         self._process = subprocess.Popen(
             [sys.executable, "-m", trial.__name__], cwd=self.root, env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            encoding="utf-8",
         )  # fmt: skip
 
     def put(self, mutant: Mutant) -> bytes:

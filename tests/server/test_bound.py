@@ -35,10 +35,10 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER, client, code_of, start, visit
-from tests.server.test_radius import mode, seed, vpn
+from tests.server.test_radius import mode, seed, terms, vpn
 from tests.server.test_two_factors import app_code, sql
 
-__all__ = ["client", "mode", "seed", "vpn"]  # fixtures of theirs
+__all__ = ["client", "mode", "seed", "terms", "vpn"]  # fixtures of theirs
 
 
 @pytest.fixture

@@ -552,9 +552,10 @@ class Vpn:
     def __init__(self, house, mode=Mode.CHALLENGE) -> None:
         self.secret = b"shared secret"
         self.words = Dictionary(str(DICTIONARY))
-        settings = RadiusSettings("default", Secret(self.secret), ("127.0.0.1/32",), mode)
+        self.house = house
+        self.settings = RadiusSettings("default", Secret(self.secret), ("127.0.0.1/32",), mode)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.server = RadiusServer(house.state, settings, self.socket)
+        self.server = RadiusServer(house.state, self.settings, self.socket)
 
     def ask(self, name="ann", password=PASSWORD, **more):
         asked = packet.AuthPacket(secret=self.secret, dict=self.words)
@@ -567,7 +568,8 @@ class Vpn:
         asked.add_message_authenticator()
         data = asked.RequestPacket()
         request = packet.AuthPacket(packet=data, secret=self.secret, dict=self.words)
-        return self.server._judge(request, "127.0.0.1")
+        (client,) = self.settings.each()
+        return radius._Judging(self.house.state, client).judge(request, "127.0.0.1")
 
     def close(self):
         self.server.close()

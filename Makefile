@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog coverage docs foreign fresh fuzz-reader help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage docs foreign fresh fuzz-reader fuzz-tokens help hooks papers release setup packages pythons demo test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -123,6 +123,9 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000
+
+fuzz-tokens: setup ## 200,000 mutated token files at the importer (about two minutes)
+	$(BIN)/python -m tests.server.fuzz_token_files 200000
 
 bench: setup ## Measure, beside an aim and a peer
 	$(BIN)/tally bench

@@ -11,12 +11,13 @@ from tallystick.common.errors import RefusedError
 
 
 class EntryProblem(BaseModel):
-    """What is wrong with one entry of a container. number: from 1."""
+    """What is wrong with one entry of a container, and what to do. number: from 1."""
 
     number: int
     serial: str | None
     code: str
     what: str
+    todo: str = ""
 
 
 class ErrorDetail(BaseModel):
@@ -91,11 +92,18 @@ def entry_problems(found: Sequence[tuple[int, str | None, ApiError]]) -> ApiErro
         first.what + more,
         kept=first.kept or NOT_REGISTERED,
         todo=first.todo,
-        entries=[
-            EntryProblem(number=number, serial=serial, code=error.code, what=error.what)
-            for number, serial, error in found
-        ],
+        entries=entry_lines(found),
     )
+
+
+def entry_lines(found: Sequence[tuple[int, str | None, ApiError]]) -> list[EntryProblem]:
+    """A line for each bad entry: number, serial, what is wrong with it and what to do."""
+    return [
+        EntryProblem(
+            number=number, serial=serial, code=error.code, what=error.what, todo=error.todo
+        )
+        for number, serial, error in found
+    ]
 
 
 def not_found(serial: str) -> ApiError:

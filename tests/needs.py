@@ -120,6 +120,20 @@ pam_u2f = Need(
     lambda: have("pamtester", "pamu2fcfg")() and any(Path("/lib").glob("*/security/pam_u2f.so")),
     ("pamtester", "libpam-u2f", "pamu2fcfg"),
 )
+apache_openidc = Need(
+    "Apache with mod_auth_openidc",
+    lambda: have("apache2")() and Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists(),
+    ("apache2", "libapache2-mod-auth-openidc"),
+)
+freeradius = Need("FreeRADIUS", have("freeradius"), ("freeradius",))
+radsecproxy = Need("radsecproxy, openssl", have("radsecproxy", "openssl"), ("radsecproxy",))
+pam_radius = Need(
+    "pam_radius_auth, pamtester",
+    lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_radius_auth.so")),
+    ("pamtester", "libpam-radius-auth"),
+)
+oathtool = Need("oathtool", have("oathtool"), ("oathtool",))
+pskctool = Need("pskctool", have("pskctool"), ("pskctool",))
 cryptsetup = Need(
     "cryptsetup, systemd-cryptenroll",
     have("cryptsetup", "systemd-cryptenroll"),

@@ -80,7 +80,7 @@ def add(
             kept=NOTHING_CHANGED,
             todo="Choose a shorter one.",
         )
-    row = _new_row(firm_id, login, role, now) | {"email": email}
+    row = _new_row(firm_id, login, role, now) | {"email": email, "email_verified": int(bool(email))}
     try:
         made = connection.execute(insert(PersonRow).returning(PersonRow.id), row)
     except IntegrityError:
@@ -160,6 +160,12 @@ def search(
         .limit(limit)
     )
     return [_known(row) for row in connection.execute(query)]
+
+
+def groups_of(connection: Connection, firm_id: int, login: str) -> tuple[str, ...]:
+    """The groups that services are told of."""
+    groups = connection.scalar(select(PersonRow.groups).where(_named(firm_id, login)))
+    return tuple(groups.split("\n")) if groups else ()
 
 
 def change(connection: Connection, firm_id: int, person_id: int, **values: Any) -> None:

@@ -1,7 +1,9 @@
-"""Cards of other makers: an administrator imports their PSKC containers."""
+"""Cards of other makers: an administrator imports their token files."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -9,57 +11,114 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tallystick.common.secret import Secret
 from tallystick.server.api.access import AState
-from tallystick.server.api.cards import Admin, RegisteredCard
-from tallystick.server.stock import cards
-from tallystick.server.stock.containers import Container, Opening, Weakness, refuse
-from tallystick.server.stock.intake import read_entries
+from tallystick.server.api.cards import Admin
+from tallystick.server.errors import EntryProblem
+from tallystick.server.loans.importing import Intent, take_in
+from tallystick.server.stock.containers import Opening
+from tallystick.server.stock.gathering import Wanted
+from tallystick.server.stock.refusing import Weakness, refuse
+from tallystick.server.stock.seed_files import read_tokens
 
 router = APIRouter(prefix="/v1/cards", tags=["cards"])
 
 
 class ImportRequest(BaseModel):
-    """container: the XML. psk: the key that it is encrypted under, in hex; or passphrase.
-    certificate: PEM, of whoever must have signed it. takes: weaknesses to put up with."""
+    """container_base64: the file as it came; or container: its text. psk: the key that it is
+    encrypted under, in hex; or passphrase. certificate: PEM, of whoever must have signed it. takes:
+    weaknesses to put up with. skip_unusable: leave out what this server has no use for.
+    rewrite_serials: characters that a serial number cannot have become hyphens. dry_run: say what
+    would be done, and do nothing. assign: give each card to the user that the file names, if he is
+    known here. new_users: make him known."""
 
     model_config = ConfigDict(extra="forbid")
-    container: str
+    container: str = ""
+    container_base64: str = ""
     psk: Annotated[SecretStr | None, Field(min_length=16, max_length=128)] = None
     passphrase: Annotated[SecretStr | None, Field(min_length=1, max_length=1024)] = None
     certificate: Annotated[str, Field(max_length=20_000)] = ""
     takes: frozenset[Weakness] = frozenset()
+    skip_unusable: bool = False
+    rewrite_serials: bool = False
+    dry_run: bool = False
+    assign: bool = True
+    new_users: bool = False
+
+
+class ImportedCard(BaseModel):
+    """type: hotp or totp. algorithm: the hash. user: whom the file names. assigned: whether he has
+    the card now."""
+
+    serial: str
+    status: str
+    digits: int
+    moving_factor: int
+    type: str
+    algorithm: str
+    step_s: int
+    user: str | None
+    assigned: bool
 
 
 class Import(BaseModel):
-    """signature: none, verified, or not-checked (no certificate was given to check it by)."""
+    """kind: what the file was recognised as. signature: none, verified, or not-checked (no
+    certificate was given to check it by). left_out: entries that were not taken, and why."""
 
-    cards: list[RegisteredCard]
+    cards: list[ImportedCard]
     signature: str
+    kind: str
+    left_out: list[EntryProblem]
+    dry_run: bool
 
 
 @router.post("/import", status_code=201)
 def import_cards(body: ImportRequest, response: Response, state: AState, caller: Admin) -> Import:
-    """Register every card of a PSKC container, HOTP or TOTP, or none. 200 instead of 201 when all
-    were registered before."""
+    """Register every card of a token file, HOTP or TOTP, or none. 200 instead of 201 when nothing
+    is new, or for a dry run."""
     opening = Opening(
         psk=_key(body.psk.get_secret_value()) if body.psk else None,
         passphrase=Secret(body.passphrase.get_secret_value().encode()) if body.passphrase else None,
         certificate=body.certificate,
         takes=body.takes,
     )
-    container = Container(body.container.encode(), opening)
-    entries = read_entries(container, state.now())
+    wanted = Wanted(body.skip_unusable, body.rewrite_serials)
+    taken = read_tokens(_content(body), opening, state.now(), wanted)
     for secret in (opening.psk, opening.passphrase):
         if secret is not None:
             secret.wipe()
-    with state.database.write() as connection:
-        answers = cards.register(connection, state.ring, caller, entries, state.now())
-    for entry in entries:
+    intent = Intent(
+        dry_run=body.dry_run,
+        skip=body.skip_unusable,
+        assign=body.assign,
+        new_users=body.new_users,
+    )
+    done = take_in(state.database, state.ring, caller, taken, intent, state.now())
+    for entry in taken.entries:
         entry.seed.wipe()
-    if all(answer["status"] == cards.ALREADY_REGISTERED for answer in answers):
+    if body.dry_run or not any(card["status"] == "registered" for card in done.cards):
         response.status_code = 200
     return Import(
-        cards=[RegisteredCard(**answer) for answer in answers], signature=container.signature
+        cards=[ImportedCard(**card) for card in done.cards],
+        signature=taken.signature,
+        kind=taken.kind,
+        left_out=done.left_out,
+        dry_run=body.dry_run,
     )
+
+
+def _content(body: ImportRequest) -> bytes:
+    if bool(body.container) == bool(body.container_base64):
+        refuse(
+            "no-container",
+            "The request has no container, or has it twice.",
+            todo="Send container_base64, or container.",
+        )
+    if body.container:
+        # A text has been decoded already: what its first line declares is not so any more.
+        return b"\xef\xbb\xbf" + body.container.encode()
+    try:
+        return base64.b64decode(body.container_base64, validate=True)
+    except binascii.Error:
+        refuse("no-container", "container_base64 is not base 64.", todo="Encode the file's bytes.")
 
 
 def _key(text: str) -> Secret:

@@ -16,6 +16,8 @@ from tallystick.server.store.models_login import (
     MessageRow,
     OidcAgain,
     OidcCode,
+    OidcGrant,
+    OidcRequest,
     RememberedDevice,
     SentCode,
     SessionRow,
@@ -26,6 +28,8 @@ MOST_NAMES = 500  # of a kind, in a report
 # What was good for a while, from when the backup was made. In this order: some name others.
 UNDER_WAY = {
     "codes for services": OidcCode,
+    "tokens of services": OidcGrant,
+    "requests of services": OidcRequest,
     "sessions": SessionRow,
     "remembered browsers": RememberedDevice,
     "codes that were sent": SentCode,

@@ -28,7 +28,8 @@ from tallystick.server.operating.commands.options import (
     key_option,
     table,
 )
-from tallystick.server.operating.commands.people import firm, oidc, person
+from tallystick.server.operating.commands.people import firm, person
+from tallystick.server.operating.commands.services import oidc
 from tallystick.server.settings import Settings, settings_from
 
 
@@ -262,8 +263,12 @@ def credential_revoke(
 @click.option(
     "--secret-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
     help="File with the secret shared with the clients (at least 16 characters).",
+)
+@click.option(
+    "--clients-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="TOML: [[client]] with address, secret, firm, mode and so on, for several.",
 )
 @click.option(
     "--client",
@@ -293,7 +298,8 @@ def credential_revoke(
 def radius(
     *,
     firm_name: str,
-    secret_file: Path,
+    secret_file: Path | None,
+    clients_file: Path | None,
     clients: tuple[str, ...],
     mode: str,
     code_digits: int,
@@ -308,23 +314,36 @@ def radius(
 
     from tallystick.common.errors import BadInputError
     from tallystick.common.secret import Secret
-    from tallystick.server.services.radius import Mode, RadiusServer, RadiusSettings
+    from tallystick.server.services.radius import RadiusServer
+    from tallystick.server.services.radius_clients import (
+        Mode,
+        RadiusClient,
+        RadiusSettings,
+        clients_from,
+    )
     from tallystick.server.serving import logs
     from tallystick.server.state import open_state
 
     logs.set_up(as_json=False)
-    secret = secret_file.read_bytes().strip()
-    if len(secret) < 16:
-        raise BadInputError(
-            "The shared secret has fewer than 16 characters.",
-            todo="Make one: openssl rand -base64 24.",
-        )
-    settings = RadiusSettings(firm_name, Secret(secret), clients, Mode(mode), code_digits)
+    if (secret_file is None) == (clients_file is None):
+        raise click.UsageError("Give --secret-file, or --clients-file.")
+    asking: tuple[RadiusClient, ...]
+    if clients_file is not None:
+        asking = clients_from(clients_file)
+    else:
+        assert secret_file is not None
+        secret = secret_file.read_bytes().removeprefix(b"\xef\xbb\xbf").strip()
+        if len(secret) < 16:
+            raise BadInputError(
+                "The shared secret has fewer than 16 characters.",
+                todo="Make one: openssl rand -base64 24.",
+            )
+        asking = RadiusSettings(firm_name, Secret(secret), clients, Mode(mode), code_digits).each()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, port))
         state = open_state(settings_from(db, key_file))
         try:
-            answering = RadiusServer(state, settings, sock)
+            answering = RadiusServer(state, asking, sock)
             signal.signal(signal.SIGTERM, lambda *_: answering.close())
             signal.signal(signal.SIGINT, lambda *_: answering.close())
             out().print(f"radius://{host}:{sock.getsockname()[1]}", markup=False)

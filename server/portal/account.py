@@ -263,7 +263,9 @@ def change_address(member: AFreshMember, form: Form) -> Response:
     with state.database.write() as connection:
         what = "the address for such notices was changed"
         tell(member, connection, person, what)
-        people.change(connection, person.firm_id, person.id, email=address or None)
+        people.change(
+            connection, person.firm_id, person.id, email=address or None, email_verified=0
+        )
         if address and address != person.email:
             tell(member, connection, replace(person, email=address), what)
         change = f"{masked(person.email)} → {masked(address)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fastapi import Request
 from fastapi.responses import HTMLResponse, Response
 
@@ -15,13 +17,15 @@ def wants_page(request: Request) -> bool:
     return request.url.path.startswith(PREFIX)
 
 
-def error_page(request: Request, error: ApiError) -> Response:
-    """What happened, what was kept, what to do next."""
+def error_page(
+    request: Request, error: ApiError, more: Mapping[str, str] | None = None
+) -> Response:
+    """What happened, what was kept, what to do next. more: headers."""
     firm = request.url.path[len(PREFIX) :].split("/", 1)[0]
     html = TEMPLATES.get_template("error.html").render(
         error=error, home=f"{PREFIX}{firm}/", firm_name=firm, title="Not possible"
     )
-    headers = page_headers() | retry_header(error)
+    headers = page_headers() | retry_header(error) | dict(more or {})
     return HTMLResponse(html, status_code=error.status, headers=headers)
 
 

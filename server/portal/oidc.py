@@ -5,24 +5,37 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Mapping
 from urllib.parse import unquote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from sqlalchemy import Connection
 
 from tallystick.server.accounts import firms, sessions
+from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.portal.account import context_for
-from tallystick.server.portal.web import AnyVisit, Member, Visit
-from tallystick.server.services import oidc
-from tallystick.server.services.oidc import AuthRequest, RequestError, TokenError, with_query
+from tallystick.server.portal.account import context_for, note
+from tallystick.server.portal.web import SESSION, AnyVisit, Member, Visit
+from tallystick.server.services import oidc, oidc_clients, oidc_requests
+from tallystick.server.services.oidc import (
+    AuthRequest,
+    Client,
+    RequestError,
+    TokenError,
+    with_query,
+)
 from tallystick.server.signing_in import second
 
 router = APIRouter(prefix="/p/{firm}")
+
+LONG = 1500  # characters of an address: a longer request is kept here, and its name sent on
+KEPT = "kept"
+CREDENTIALS = ("client_secret", "client_assertion", "client_assertion_type")
 
 
 @router.get("/.well-known/openid-configuration")
@@ -38,31 +51,97 @@ def keys(visit: AnyVisit) -> Response:
 
 
 @router.get("/oidc/authorize")
-def authorize(visit: AnyVisit) -> Response:  # noqa: PLR0911  (one for each end that it may have)
+def authorize(visit: AnyVisit) -> Response:
     """Send the browser back to the service with a code, after signing in if need be. Raises
     ApiError (403) for a person who has no second factor that the service asks for."""
-    query = dict(visit.request.query_params)
+    pairs = visit.request.query_params.multi_items()
+    query, pushed = _whole(visit, dict(pairs))
+    repeated = frozenset(
+        name for name, times in Counter(name for name, _ in pairs).items() if times > 1
+    )
     state = visit.state
     with state.database.read() as connection:
         try:
-            request = oidc.check_request(connection, visit.firm.id, query)
+            request = oidc.check_request(connection, visit.firm.id, query, repeated)
         except RequestError as error:
             return RedirectResponse(error.url, status_code=303)
+    return _authorize(visit, request, query, pushed)
+
+
+@router.post("/oidc/authorize")
+async def authorize_by_post(request: Request, firm: str) -> Response:
+    """As GET (Core 3.1.2.1). The browser is sent to that: with a form of another site it does not
+    send the cookie of its session. Nothing is decided here."""
+    fields = await _form(request)
+    return await run_in_threadpool(_keep_request, request, firm, fields)
+
+
+def _keep_request(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
+    state = state_of(request)
+    with state.database.read() as connection:
+        known = firms.by_name(connection, firm)
+    base = f"/p/{known.name}/oidc/authorize"
+    # A parameter that comes twice is refused there: it has to come twice there, too.
+    address = f"{base}?{urlencode(pairs)}"
+    if len(address) > LONG and len(dict(pairs)) == len(pairs):
+        with state.database.write() as connection:
+            name = oidc_requests.keep(connection, known.id, dict(pairs), state.now())
+        address = f"{base}?{urlencode({KEPT: name})}"
+    return RedirectResponse(address, status_code=303)
+
+
+def _whole(visit: Visit, query: dict[str, str]) -> tuple[dict[str, str], bool]:
+    """The request that an address stands for: itself, one that is kept here, or one that its client
+    has pushed. → and whether it is one of these. Raises ApiError (400) when it is over."""
+    state, uri = visit.state, query.get("request_uri", "")
+    pushed_by = query.get("client_id", "") if uri.startswith(oidc_requests.URN) else ""
+    name = uri.removeprefix(oidc_requests.URN) if pushed_by else query.get(KEPT, "")
+    if not name:
+        return query, False
+    with state.database.read() as connection:
+        found = oidc_requests.kept(connection, visit.firm.id, name, state.now(), pushed_by)
+    if found is None:
+        raise ApiError(
+            400,
+            "request-over",
+            "The request of the service is too old.",
+            kept=NOTHING_CHANGED,
+            todo="Go back to the service, and sign in from there again.",
+        )
+    return found, True
+
+
+def _back(visit: Visit, query: dict[str, str]) -> str:
+    """Where the browser comes by again after signing in."""
+    address = f"{visit.base}/oidc/authorize?{urlencode(query)}"
+    if len(address) <= LONG:
+        return address
+    with visit.state.database.write() as connection:
+        name = oidc_requests.keep(connection, visit.firm.id, query, visit.state.now())
+    return f"{visit.base}/oidc/authorize?{urlencode({KEPT: name})}"
+
+
+def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed: bool) -> Response:
+    state = visit.state
     prompts = query.get("prompt", "").split()
     # A session that may only enrol is none towards services.
     session = visit.session if visit.session and not visit.session.enrol_only else None
-    asked = "login" in prompts or _too_old(visit, query.get("max_age", ""))
+    asked = bool({"login", "select_account"} & set(prompts)) or _too_old(
+        visit, query.get("max_age", "")
+    )
+    other = session is not None and _is_about_another(visit, request, session, query)
     with state.database.write() as connection:
         anew = oidc.must_sign_in_anew(
             connection, request, session, state.now(), asked=asked and "none" not in prompts
         )
-    if session is None or anew or (asked and "none" in prompts):
+    if session is None or anew or other or (asked and "none" in prompts):
         if "none" in prompts:
             return _go_back(request, "login_required")
-        back = f"{visit.base}/oidc/authorize?{urlencode(query)}"
-        return visit.go(f"/sign-in?{urlencode({'next': back, 'again': 'yes'})}")
+        return visit.go(f"/sign-in?{urlencode({'next': _back(visit, query), 'again': 'yes'})}")
     missing = _missing(visit, session)
-    if "mfa" in query.get("acr_values", "").split() and not session.person.enrolled:
+    wanted = {*query.get("acr_values", "").split()}
+    strong = "mfa" in wanted or request.claims.acr == ("mfa",)
+    if strong and not session.person.enrolled:
         missing = max(1, missing)
     if missing:
         if "none" in prompts:
@@ -75,51 +154,182 @@ def authorize(visit: AnyVisit) -> Response:  # noqa: PLR0911  (one for each end 
             kept=NOTHING_CHANGED,
             todo="Enrol it in your account, and come back.",
         )
-    if "mfa" not in session.amr and not _password_is_enough(visit, session, query):
+    if "mfa" not in session.amr and not _password_is_enough(visit, session, strong=strong):
         if "none" in prompts:
             return _go_back(request, "interaction_required")
-        back = f"{visit.base}/oidc/authorize?{urlencode(query)}"
-        return visit.go(f"/prove?{urlencode({'next': back})}")
+        return visit.go(f"/prove?{urlencode({'next': _back(visit, query)})}")
     with state.database.write() as connection:
         url = oidc.issue_code(connection, request, session, state.now())
     return RedirectResponse(url, status_code=303)
 
 
+def _is_about_another(
+    visit: Visit, request: AuthRequest, session: SignedIn, query: Mapping[str, str]
+) -> bool:
+    """Whether the service means somebody else than who is signed in (`id_token_hint`, or `sub`
+    among the claims; Core 3.1.2.1, 5.5.1)."""
+    hint, subject = query.get("id_token_hint", ""), request.claims.subject
+    if not hint and not subject:
+        return False
+    state = visit.state
+    own = oidc.subject_of(state.ring, visit.firm.id, session.person.id)
+    with state.database.read() as connection:
+        claims = oidc.hinted(
+            connection, state.ring, issuer=_issuer(visit), token=hint, now=state.now()
+        )
+    return (bool(subject) and subject != own) or (bool(hint) and (claims or {}).get("sub") != own)
+
+
+@router.post("/oidc/par")
+async def push(request: Request, firm: str) -> Response:
+    """Keep a request of a client that shows who it is (RFC 9126)."""
+    pairs = await _form(request)
+    return await run_in_threadpool(_push, request, firm, pairs)
+
+
+def _push(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
+    state, form = state_of(request), dict(pairs)
+    query = {name: value for name, value in form.items() if name not in CREDENTIALS}
+    try:
+        if len(form) < len(pairs) or "request_uri" in form:
+            raise TokenError("invalid_request")
+        with state.database.write() as connection:
+            known = firms.by_name(connection, firm)
+            client = _client(request, connection, known, form)
+            query["client_id"] = client.id
+            try:
+                oidc.check_request(connection, known.id, query)
+            except (RequestError, ApiError):
+                raise TokenError("invalid_request") from None
+            name = oidc_requests.keep(connection, known.id, query, state.now(), client)
+    except TokenError as error:
+        return _refused(error)
+    answer = {"request_uri": oidc_requests.URN + name, "expires_in": oidc_requests.PUSHED_S}
+    return JSONResponse(answer, status_code=201)
+
+
+@router.post("/oidc/revoke")
+async def revoke(request: Request, firm: str) -> Response:
+    """End what a token belongs to (RFC 7009)."""
+    pairs = await _form(request)
+    return await run_in_threadpool(_revoke, request, firm, dict(pairs))
+
+
+def _revoke(request: Request, firm: str, form: dict[str, str]) -> Response:
+    state = state_of(request)
+    try:
+        with state.database.write() as connection:
+            known = firms.by_name(connection, firm)
+            client = _client(request, connection, known, form)
+            oidc.revoke(
+                connection,
+                state.ring,
+                firm_id=known.id,
+                token=form.get("token", ""),
+                client=client,
+                now=state.now(),
+            )
+    except TokenError as error:
+        return _refused(error)
+    return Response(status_code=200)
+
+
+@router.api_route("/oidc/end-session", methods=["GET", "POST"])
+async def end_session(request: Request, visit: AnyVisit) -> Response:
+    """Sign out, as a service asks (RP-Initiated Logout 1.0). With an ID token of this very session
+    at once; otherwise the person is asked. Goes back to a registered address only."""
+    form = dict(await _form(request)) if request.method == "POST" else {}
+    return await run_in_threadpool(_end_session, visit, dict(request.query_params) | form)
+
+
+def _end_session(visit: Visit, query: dict[str, str]) -> Response:
+    state = visit.state
+    with state.database.read() as connection:
+        claims = oidc.hinted(
+            connection,
+            state.ring,
+            issuer=_issuer(visit),
+            token=query.get("id_token_hint", ""),
+            now=state.now(),
+        )
+        client_id = str((claims or {}).get("aud") or query.get("client_id", ""))
+        client = oidc.find_client(connection, visit.firm.id, client_id)
+    uri = query.get("post_logout_redirect_uri", "")
+    known = client is not None and uri in client.post_logout_uris
+    if query.get("client_id", client_id) != client_id or (uri and not known):
+        raise ApiError(
+            400,
+            "bad-client",
+            "The service that wants you to sign out is not registered, or sent a wrong address.",
+            kept="You are signed in as before.",
+            todo="Sign out on the page of your account.",
+        )
+    state_text = query.get("state", "")
+    to = with_query(uri, {"state": state_text}) if uri and state_text else uri
+    session = visit.session
+    if session is not None and (claims is None or claims.get("sid") != session.handle):
+        # Any page may send a browser here: whoever is signed in signs out himself.
+        return visit.go("/")
+    if session is not None:
+        with state.database.write() as connection:
+            sessions.end(connection, session.person.id, session.id)
+            note(Member(visit, session), connection, "signed-out", by=client_id)
+    response = RedirectResponse(to, status_code=303) if to else visit.go("/sign-in")
+    visit.drop_cookie(response, SESSION)
+    return response
+
+
 @router.post("/oidc/token")
 async def token(request: Request, firm: str) -> Response:
     """Exchange a code. No cookies are looked at, so nothing here can be forged by a page."""
-    fields = await request.form(max_files=0, max_fields=20, max_part_size=4096)
-    form = {name: value for name, value in fields.items() if isinstance(value, str)}
-    return await run_in_threadpool(_token, request, firm, form)
+    pairs = await _form(request)
+    return await run_in_threadpool(_token, request, firm, pairs)
 
 
-def _token(request: Request, firm: str, form: dict[str, str]) -> Response:
-    state = state_of(request)
+def _token(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
+    state, form = state_of(request), dict(pairs)
     try:
-        credentials = _credentials(request, form)
+        if len(form) < len(pairs):
+            raise TokenError("invalid_request")
         with state.database.write() as connection:
             known = firms.by_name(connection, firm)
+            client = _client(request, connection, known, form)
             outcome = oidc.redeem(
                 connection,
                 state.ring,
                 issuer=f"{state.public_url}/p/{known.name}",
                 firm_id=known.id,
                 form=form,
-                credentials=credentials,
+                credentials=("", ""),
                 now=state.now(),
+                client=client,
             )
     except TokenError as error:
-        headers = {"www-authenticate": "Basic"} if error.status == 401 else None
-        return JSONResponse({"error": error.error}, status_code=error.status, headers=headers)
+        return _refused(error)
     if isinstance(outcome, TokenError):  # returned, not raised, so that the code stays spent
         return JSONResponse({"error": outcome.error}, status_code=outcome.status)
     return JSONResponse(outcome, headers={"pragma": "no-cache"})
 
 
-@router.get("/oidc/userinfo")
-def user_info(visit: AnyVisit) -> Response:
-    header = visit.request.headers.get("authorization", "")
+def _refused(error: TokenError) -> Response:
+    headers = {"www-authenticate": "Basic"} if error.status == 401 else None
+    return JSONResponse({"error": error.error}, status_code=error.status, headers=headers)
+
+
+@router.api_route("/oidc/userinfo", methods=["GET", "POST"])
+async def user_info(request: Request, visit: AnyVisit) -> Response:
+    """The token in the header, or in a form (RFC 6750 2.1, 2.2)."""
+    form = dict(await _form(request)) if request.method == "POST" else {}
+    return await run_in_threadpool(_user_info, visit, form.get("access_token", ""))
+
+
+def _user_info(visit: Visit, posted: str) -> Response:
+    kind, _, value = visit.request.headers.get("authorization", "").strip().partition(" ")
+    in_header = value.strip() if kind.lower() == "bearer" else ""
     state = visit.state
+    if in_header and posted:
+        headers = {"www-authenticate": 'Bearer error="invalid_request"'}
+        return JSONResponse({"error": "invalid_request"}, status_code=400, headers=headers)
     try:
         with state.database.read() as connection:
             claims = oidc.user_info(
@@ -127,13 +337,36 @@ def user_info(visit: AnyVisit) -> Response:
                 state.ring,
                 issuer=_issuer(visit),
                 firm_id=visit.firm.id,
-                token=header.removeprefix("Bearer ").strip(),
+                token=in_header or posted,
                 now=state.now(),
             )
     except TokenError as error:
         headers = {"www-authenticate": f'Bearer error="{error.error}"'}
+        if not in_header and not posted:  # nothing was shown, so nothing was wrong (RFC 6750 3.1)
+            headers = {"www-authenticate": "Bearer"}
         return JSONResponse({"error": error.error}, status_code=error.status, headers=headers)
     return JSONResponse(claims)
+
+
+async def _form(request: Request) -> list[tuple[str, str]]:
+    fields = await request.form(max_files=0, max_fields=50, max_part_size=64 * 1024)
+    return [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
+
+
+def _client(
+    request: Request, connection: Connection, firm: KnownFirm, form: dict[str, str]
+) -> Client:
+    """Who asks, by its secret or by what it has signed. Raises TokenError (401)."""
+    state = state_of(request)
+    if "client_assertion" in form:
+        return oidc_clients.by_assertion(
+            connection,
+            firm.id,
+            issuer=f"{state.public_url}/p/{firm.name}",
+            form=form,
+            now=state.now(),
+        )
+    return oidc.authenticate(connection, firm.id, *_credentials(request, form))
 
 
 def _issuer(visit: Visit) -> str:
@@ -153,12 +386,12 @@ def _missing(visit: Visit, session: SignedIn) -> int:
     return second.too_few(session.policy, held)
 
 
-def _password_is_enough(visit: Visit, session: SignedIn, query: Mapping[str, str]) -> bool:
+def _password_is_enough(visit: Visit, session: SignedIn, *, strong: bool) -> bool:
     """Nothing else is enrolled, or policy lets this browser be remembered; and the service does not
-    ask for more (`acr_values`, OpenID Connect Core 3.1.2.1)."""
+    ask for more (strong: by `acr_values` or `acr`, OpenID Connect Core 3.1.2.1, 5.5.1.1)."""
     if not session.person.enrolled:
         return True
-    if "mfa" in query.get("acr_values", "").split():
+    if strong:
         return False
     with visit.state.database.read() as connection:
         return sessions.is_remembered(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from tallystick.server.store.models_login import (
     OidcAgain,
     OidcClient,
     OidcCode,
+    OidcGrant,
     SessionRow,
     SigningKeyRow,
 )
@@ -45,7 +48,26 @@ KEPT_AFTER_ROTATION_S = 86400
 ALGORITHM = "RS256"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
-MAX_TEXT = 255
+MAX_TEXT = 2048  # characters of nonce and scope; a state comes back whatever its length
+MAX_CLAIMS = 8192
+OFFLINE = "offline_access"
+AUTH_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+ASSERTION_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
+# Parameters that this provider has no use for, and by which name it says so (Core 6.1, 6.2, 7.2.1).
+NOT_OFFERED = {
+    "request": "request_not_supported",
+    "request_uri": "request_uri_not_supported",
+    "registration": "registration_not_supported",
+}
+# What may be asked for by name (Core 5.5), and where else it comes from.
+BY_SCOPE = {
+    "preferred_username": "profile",
+    "name": "profile",
+    "email": "email",
+    "email_verified": "email",
+    "groups": "groups",
+}
+WHERE = ("userinfo", "id_token")
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,19 @@ class Client:
     firm_id: int
     name: str
     redirect_uris: tuple[str, ...]
+    post_logout_uris: tuple[str, ...] = ()
+    jwks: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Claims that a request names (Core 5.5). userinfo, id_token: names. acr: values that it cannot
+    do without. subject: the only one whom it is about."""
+
+    userinfo: tuple[str, ...] = ()
+    id_token: tuple[str, ...] = ()
+    acr: tuple[str, ...] = ()
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +103,7 @@ class AuthRequest:
     state: str
     nonce: str
     challenge: str
+    claims: Asked = Asked()
 
 
 class RequestError(Exception):
@@ -102,20 +138,13 @@ def add_client(
     redirect_uris: list[str],
     now: float,
     actor: str,
+    post_logout_uris: tuple[str, ...] = (),
+    jwks: str = "",
 ) -> tuple[str, str]:
-    """→ client id and secret; the secret is shown once. Raises ApiError: 422, 409."""
-    for uri in redirect_uris:
-        parts = urlsplit(uri)
-        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        secure = parts.scheme == "https" or (parts.scheme == "http" and local)
-        if not secure or not parts.hostname or parts.fragment or re.search(r"\s", uri):
-            raise ApiError(
-                422,
-                "bad-redirect-uri",
-                f"{uri} cannot be a redirect URI.",
-                kept=NOTHING_CHANGED,
-                todo="Use https (http only for this machine), without a fragment.",
-            )
+    """→ client id and secret; the secret is shown once. jwks: the client signs instead (RFC 7523),
+    and has none. Raises ApiError: 422, 409."""
+    for uri in (*redirect_uris, *post_logout_uris):
+        check_uri(uri)
     client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
     try:
         connection.execute(
@@ -126,6 +155,8 @@ def add_client(
                 "name": name,
                 "secret_hash": hashlib.sha256(secret.encode()).digest(),
                 "redirect_uris": "\n".join(redirect_uris),
+                "post_logout_uris": "\n".join(post_logout_uris),
+                "jwks": jwks,
             },
         )
     except IntegrityError:
@@ -137,14 +168,43 @@ def add_client(
             todo="Choose another name.",
         ) from None
     record(connection, ring, [Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id)])
-    return client_id, secret
+    return client_id, "" if jwks else secret
 
 
-def check_request(connection: Connection, firm_id: int, query: dict[str, str]) -> AuthRequest:
-    """Raises ApiError (400) where nothing may be redirected, else RequestError."""
+def check_uri(uri: str) -> None:
+    """Raises ApiError (422) for an address that nobody may be sent to with a code."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    local = host in ("localhost", "127.0.0.1", "::1")
+    secure = bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and local))
+    if not secure or "#" in uri or not uri.isprintable() or " " in uri:
+        raise ApiError(
+            422,
+            "bad-redirect-uri",
+            f"{uri} cannot be a redirect URI.",
+            kept=NOTHING_CHANGED,
+            todo="Use https (http only for this machine), without a fragment.",
+        )
+
+
+def check_request(
+    connection: Connection,
+    firm_id: int,
+    query: dict[str, str],
+    repeated: frozenset[str] = frozenset(),
+) -> AuthRequest:
+    """repeated: parameters that came more than once. Raises ApiError (400) where nothing may be
+    redirected, else RequestError."""
     client = find_client(connection, firm_id, query.get("client_id", ""))
     uri = query.get("redirect_uri", "")
-    if client is None or uri not in client.redirect_uris:
+    if (
+        client is None
+        or uri not in client.redirect_uris
+        or repeated & {"client_id", "redirect_uri"}
+    ):
         raise ApiError(
             400,
             "bad-client",
@@ -155,10 +215,10 @@ def check_request(connection: Connection, firm_id: int, query: dict[str, str]) -
     state = query.get("state", "")
 
     def problem(error: str, description: str) -> RequestError:
-        return RequestError(uri, state[:MAX_TEXT], error, description)
+        return RequestError(uri, state, error, description)
 
-    if any(len(query.get(name, "")) > MAX_TEXT for name in ("state", "nonce", "scope")):
-        raise problem("invalid_request", "state, nonce and scope have at most 255 characters")
+    for error, description in _form_problems(query, repeated):
+        raise problem(error, description)
     if query.get("response_type") != "code":
         raise problem("unsupported_response_type", "only response_type=code is offered")
     if query.get("response_mode", "query") != "query":
@@ -166,10 +226,53 @@ def check_request(connection: Connection, firm_id: int, query: dict[str, str]) -
     scope = query.get("scope", "")
     if "openid" not in scope.split():
         raise problem("invalid_scope", "scope lacks openid")
+    try:
+        claims = _asked_claims(query.get("claims", ""))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise problem("invalid_request", "claims is not as Core 5.5 has it") from None
     challenge = query.get("code_challenge", "")
     if query.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(challenge):
         raise problem("invalid_request", "PKCE with code_challenge_method=S256 is required")
-    return AuthRequest(client, uri, scope, state, query.get("nonce", ""), challenge)
+    return AuthRequest(client, uri, scope, state, query.get("nonce", ""), challenge, claims)
+
+
+def _form_problems(query: dict[str, str], repeated: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a request whatever it asks for: error and description."""
+    if repeated:
+        yield "invalid_request", "a parameter came more than once"
+    for name, error in NOT_OFFERED.items():
+        if name in query:
+            yield error, f"{name} is not offered"
+    if any(len(query.get(name, "")) > MAX_TEXT for name in ("nonce", "scope")):
+        yield "invalid_request", f"nonce and scope have at most {MAX_TEXT} characters"
+    if any("\0" in value for value in query.values()):
+        yield "invalid_request", "a parameter has a NUL in it"
+    if "response_type" not in query:
+        yield "invalid_request", "response_type is missing"
+    prompts = query.get("prompt", "").split()
+    if "none" in prompts and len(prompts) > 1:
+        yield "invalid_request", "prompt=none stands alone"
+
+
+def _asked_claims(text: str) -> Asked:
+    """Raises ValueError, TypeError, AttributeError, RecursionError: of another form."""
+    if not text:
+        return Asked()
+    if len(text) > MAX_CLAIMS:
+        raise ValueError("too long")
+    given = json.loads(text)
+    named = {where: given[where] for where in WHERE if where in given}
+    if not isinstance(given, dict) or not all(isinstance(one, dict) for one in named.values()):
+        raise TypeError("an object is expected")
+    named = {where: {} for where in WHERE} | named
+    wanted = {where: tuple(name for name in BY_SCOPE if name in named[where]) for where in WHERE}
+    acr = named["id_token"].get("acr") or {}
+    values = acr.get("values") or ([acr["value"]] if "value" in acr else [])
+    subject = (named["id_token"].get("sub") or {}).get("value", "")
+    if not isinstance(subject, str) or not all(isinstance(one, str) for one in values):
+        raise TypeError("a text is expected")
+    acr_values = tuple(values) if acr.get("essential") is True else ()
+    return Asked(wanted["userinfo"], wanted["id_token"], acr_values, subject)
 
 
 def must_sign_in_anew(
@@ -239,6 +342,7 @@ def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, 
             "scope": request.scope,
             "nonce": request.nonce,
             "challenge": request.challenge,
+            "claims": json.dumps({w: getattr(request.claims, w) for w in WHERE}),
             "expires_at": int(now) + CODE_LIFE_S,
         },
     )
@@ -255,47 +359,160 @@ def redeem(
     form: dict[str, str],
     credentials: tuple[str, str],
     now: float,
+    client: Client | None = None,
 ) -> dict[str, Any] | TokenError:
-    """Token endpoint. → the token response, or an error after which the transaction is committed
-    all the same: a code is spent by the first valid client that sends it, whatever else is wrong.
-    Raises TokenError where nothing was changed."""
-    from joserfc import jwt  # noqa: PLC0415
-
-    client = _authenticate(connection, firm_id, *credentials)
-    if form.get("grant_type") != "authorization_code":
-        raise TokenError("unsupported_grant_type")
+    """Token endpoint. client: has shown who it is in another way. → the token response, or an error
+    after which the transaction is committed all the same: a code is spent by the first valid client
+    that sends it, whatever else is wrong. Raises TokenError where nothing was changed."""
+    client = client or authenticate(connection, firm_id, *credentials)
+    kind = form.get("grant_type")
+    if kind == "refresh_token":
+        return _refresh(connection, ring, issuer, client, form, now)
+    if kind != "authorization_code":
+        raise TokenError("unsupported_grant_type" if kind else "invalid_request")
+    digest = _digest(form.get("code", ""))
     row = connection.execute(
-        delete(OidcCode)
-        .where(OidcCode.code_hash == _digest(form.get("code", "")))
-        .returning(*OidcCode.__table__.columns)
+        delete(OidcCode).where(OidcCode.code_hash == digest).returning(*OidcCode.__table__.columns)
     ).one_or_none()
+    if row is None:
+        # Somebody has redeemed it before. Who of the two stole it is not known (RFC 6749 4.1.2).
+        connection.execute(delete(OidcGrant).where(OidcGrant.code_hash == digest))
+        return TokenError("invalid_grant")
     verifier = form.get("code_verifier", "")
     if (
-        row is None
-        or row.expires_at <= int(now)
+        row.expires_at <= int(now)
         or row.client_id != client.id
         or row.redirect_uri != form.get("redirect_uri")
         or not VERIFIER.fullmatch(verifier)
         or not hmac.compare_digest(_s256(verifier), row.challenge)
     ):
         return TokenError("invalid_grant")
-    session = connection.execute(
-        select(SessionRow.id, SessionRow.amr, SessionRow.created_at, PersonRow.id.label("person"))
-        .add_columns(PersonRow.login, PersonRow.email, SessionRow.handle)
-        .join(PersonRow, PersonRow.id == SessionRow.person_id)
-        .where(SessionRow.id == row.session_id, *_alive(firm_id, now))
-    ).one_or_none()
+    session = _session(connection, client.firm_id, row.session_id, now)
     if session is None:
         return TokenError("invalid_grant")
+    offline = OFFLINE in row.scope.split()
+    grant = Grant(secrets.token_hex(16), client, row.scope, row.claims or "{}", row.nonce)
+    refresh = _refresh_token(grant.id) if offline else ""
+    connection.execute(
+        insert(OidcGrant),
+        {
+            "id": grant.id,
+            "code_hash": digest,
+            "client_id": client.id,
+            "session_id": row.session_id,
+            "scope": row.scope,
+            "claims": grant.claims,
+            "refresh_hash": _digest(refresh) if offline else None,
+            "expires_at": session.expires_at if offline else int(now) + TOKEN_LIFE_S,
+        },
+    )
+    act = Act(
+        int(now * 1000), client.firm_id, f"person:{session.person}", "oidc-signed-in", client.id
+    )
+    record(connection, ring, [act])
+    return _tokens(connection, ring, issuer, grant, session, refresh, now)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """claims: JSON, names by where they go. nonce: of the request; empty when refreshed."""
+
+    id: str
+    client: Client
+    scope: str
+    claims: str
+    nonce: str = ""
+
+    def wanted(self, where: str) -> tuple[str, ...]:
+        return tuple(json.loads(self.claims).get(where, ()))
+
+
+def _refresh(
+    connection: Connection,
+    ring: ServerKeyRing,
+    issuer: str,
+    client: Client,
+    form: dict[str, str],
+    now: float,
+) -> dict[str, Any] | TokenError:
+    """New tokens, and a new refresh token: one that comes twice ends the grant (RFC 9700 4.14.2).
+    None outlives the sign-in."""
+    token = form.get("refresh_token", "")
+    row = connection.execute(
+        select(*OidcGrant.__table__.columns)
+        .where(OidcGrant.id == token.split(".")[0], OidcGrant.client_id == client.id)
+        .with_for_update()
+    ).one_or_none()
+    if row is None or row.refresh_hash is None or row.expires_at <= int(now):
+        return TokenError("invalid_grant")
+    if not hmac.compare_digest(row.refresh_hash, _digest(token)):
+        connection.execute(delete(OidcGrant).where(OidcGrant.id == row.id))
+        return TokenError("invalid_grant")
+    session = _session(connection, client.firm_id, row.session_id, now)
+    if session is None:
+        return TokenError("invalid_grant")
+    scope = form.get("scope", row.scope)
+    if not set(scope.split()) <= set(row.scope.split()):
+        return TokenError("invalid_scope")
+    new = _refresh_token(row.id)
+    connection.execute(
+        update(OidcGrant).where(OidcGrant.id == row.id).values(refresh_hash=_digest(new))
+    )
+    return _tokens(
+        connection, ring, issuer, Grant(row.id, client, scope, row.claims), session, new, now
+    )
+
+
+def revoke(
+    connection: Connection,
+    ring: ServerKeyRing,
+    *,
+    firm_id: int,
+    token: str,
+    client: Client,
+    now: float,
+) -> None:
+    """End what a token belongs to (RFC 7009); one that is none is as good as ended."""
+    number = token.split(".", maxsplit=1)[0]
+    claims = _claims_of(connection, ring, token, now)
+    if claims is not None:
+        number = str(claims.get("grant", ""))
+    connection.execute(
+        delete(OidcGrant).where(OidcGrant.id == number, OidcGrant.client_id == client.id)
+    )
+
+
+def _session(connection: Connection, firm_id: int, session_id: int, now: float) -> Any:
+    return connection.execute(
+        select(SessionRow.id, SessionRow.amr, SessionRow.created_at, PersonRow.id.label("person"))
+        .add_columns(*PERSON, SessionRow.handle, SessionRow.expires_at)
+        .join(PersonRow, PersonRow.id == SessionRow.person_id)
+        .where(SessionRow.id == session_id, *_alive(firm_id, now))
+    ).one_or_none()
+
+
+def _tokens(
+    connection: Connection,
+    ring: ServerKeyRing,
+    issuer: str,
+    grant: Grant,
+    session: Any,
+    refresh: str,
+    now: float,
+) -> dict[str, Any]:
+    from joserfc import jwt  # noqa: PLC0415
+
+    client = grant.client
     key = _signing_key(connection, ring, now)
     amr = session.amr.split(",")
     times = {"iat": int(now), "exp": int(now) + TOKEN_LIFE_S}
-    subject = subject_of(ring, firm_id, session.person)
+    subject = subject_of(ring, client.firm_id, session.person)
     header = {"alg": ALGORITHM, "kid": key.kid}
     access = jwt.encode(
         header | {"typ": "at+jwt"},
         {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.handle}
-        | {"client_id": client.id, "scope": row.scope}
+        | {"client_id": client.id, "scope": grant.scope, "grant": grant.id}
+        | {"jti": secrets.token_hex(8)}
         | times,
         key,
     )
@@ -306,20 +523,24 @@ def redeem(
         "auth_time": session.created_at,
         "amr": amr,
         "acr": "mfa" if "mfa" in amr else "pwd",
+        "sid": session.handle,
         "at_hash": _half_hash(access),
     } | times
-    if row.nonce:
-        claims["nonce"] = row.nonce
-    claims |= _profile(row.scope, session.login, session.email)
-    act = Act(int(now * 1000), firm_id, f"person:{session.person}", "oidc-signed-in", client.id)
-    record(connection, ring, [act])
-    return {
+    if grant.nonce:
+        claims["nonce"] = grant.nonce
+    claims |= _profile(grant.scope, session, grant.wanted("id_token"))
+    answer = {
         "access_token": access,
         "token_type": "Bearer",
         "expires_in": TOKEN_LIFE_S,
-        "scope": row.scope,
+        "scope": grant.scope,
         "id_token": jwt.encode(header, claims, key),
     }
+    return answer | ({"refresh_token": refresh} if refresh else {})
+
+
+def _refresh_token(grant_id: str) -> str:
+    return f"{grant_id}.{secrets.token_urlsafe(32)}"
 
 
 def user_info(
@@ -331,37 +552,67 @@ def user_info(
     token: str,
     now: float,
 ) -> dict[str, Any]:
-    """The claims about the user of an access token whose session still lives.
+    """The claims about the user of an access token whose session and grant still live.
 
     Raises TokenError (401).
     """
+    claims = _claims_of(connection, ring, token, now)
+    good = (
+        claims is not None
+        and claims.get("iss") == issuer
+        and claims.get("aud") == f"{issuer}/userinfo"
+        and _seconds(claims.get("exp")) > now
+    )
+    row = None
+    if claims is not None and good:
+        row = connection.execute(
+            select(PersonRow.id, *PERSON, OidcGrant.claims)
+            .join(SessionRow, SessionRow.person_id == PersonRow.id)
+            .join(OidcGrant, OidcGrant.session_id == SessionRow.id)
+            .where(OidcGrant.id == str(claims.get("grant", "")))
+            .where(SessionRow.handle == str(claims.get("sid", "")), *_alive(firm_id, now))
+        ).one_or_none()
+    if claims is None or row is None:
+        raise TokenError("invalid_token", 401)
+    subject = subject_of(ring, firm_id, row.id)
+    if subject != claims.get("sub"):
+        raise TokenError("invalid_token", 401)
+    wanted = tuple(json.loads(row.claims or "{}").get("userinfo", ()))
+    return {"sub": subject} | _profile(str(claims["scope"]), row, wanted)
+
+
+def hinted(
+    connection: Connection, ring: ServerKeyRing, *, issuer: str, token: str, now: float
+) -> dict[str, Any] | None:
+    """The claims of an ID token of ours that is shown again (`id_token_hint`), also when its time
+    is over; None: it is none."""
+    claims = _claims_of(connection, ring, token, now)
+    if claims is None or claims.get("iss") != issuer or "auth_time" not in claims:
+        return None
+    return claims
+
+
+def _claims_of(
+    connection: Connection, ring: ServerKeyRing, token: str, now: float
+) -> dict[str, Any] | None:
     from joserfc import jwt  # noqa: PLC0415
     from joserfc.errors import JoseError  # noqa: PLC0415
     from joserfc.jwk import KeySet  # noqa: PLC0415
 
     keys = KeySet([key for _, key in _keys(connection, ring, now)])
     try:
-        claims = jwt.decode(token, keys, algorithms=[ALGORITHM]).claims
+        return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
     except (JoseError, ValueError):
-        raise TokenError("invalid_token", 401) from None
-    good = (
-        claims.get("iss") == issuer
-        and claims.get("aud") == f"{issuer}/userinfo"
-        and _seconds(claims.get("exp")) > now
-    )
-    row = None
-    if good:
-        row = connection.execute(
-            select(PersonRow.id, PersonRow.login, PersonRow.email)
-            .join(SessionRow, SessionRow.person_id == PersonRow.id)
-            .where(SessionRow.handle == str(claims.get("sid", "")), *_alive(firm_id, now))
-        ).one_or_none()
-    if row is None:
-        raise TokenError("invalid_token", 401)
-    subject = subject_of(ring, firm_id, row.id)
-    if subject != claims.get("sub"):
-        raise TokenError("invalid_token", 401)
-    return {"sub": subject} | _profile(str(claims["scope"]), row.login, row.email)
+        return None
+
+
+PERSON = (
+    PersonRow.login,
+    PersonRow.email,
+    PersonRow.email_verified,
+    PersonRow.full_name,
+    PersonRow.groups,
+)
 
 
 def _alive(firm_id: int, now: float) -> tuple[Any, ...]:
@@ -386,16 +637,24 @@ def discovery(issuer: str) -> dict[str, Any]:
         "token_endpoint": f"{issuer}/oidc/token",
         "userinfo_endpoint": f"{issuer}/oidc/userinfo",
         "jwks_uri": f"{issuer}/oidc/jwks",
+        "pushed_authorization_request_endpoint": f"{issuer}/oidc/par",
+        "revocation_endpoint": f"{issuer}/oidc/revoke",
+        "end_session_endpoint": f"{issuer}/oidc/end-session",
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "scopes_supported": ["openid", "profile", "email"],
-        "claims_supported": ["sub", "preferred_username", "email", "acr", "amr", "auth_time"],
+        "token_endpoint_auth_methods_supported": AUTH_METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
+        "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
+        "scopes_supported": ["openid", "profile", "email", "groups", OFFLINE],
+        "claims_supported": ["sub", *BY_SCOPE, "acr", "amr", "auth_time", "sid"],
         "acr_values_supported": ["mfa", "pwd"],
         "code_challenge_methods_supported": ["S256"],
+        "claims_parameter_supported": True,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": False,
     }
 
@@ -419,13 +678,23 @@ def rotate(connection: Connection, ring: ServerKeyRing, *, now: float, actor: st
 
 def find_client(connection: Connection, firm_id: int, client_id: str) -> Client | None:
     row = connection.execute(
-        select(OidcClient.id, OidcClient.firm_id, OidcClient.name, OidcClient.redirect_uris).where(
+        select(*OidcClient.__table__.columns).where(
             OidcClient.id == client_id, OidcClient.firm_id == firm_id
         )
     ).one_or_none()
-    if row is None:
-        return None
-    return Client(row.id, row.firm_id, row.name, tuple(row.redirect_uris.split("\n")))
+    return None if row is None else client_of(row)
+
+
+def client_of(row: Any) -> Client:
+    """row: of the table oidc_client."""
+    return Client(
+        row.id,
+        row.firm_id,
+        row.name,
+        tuple(row.redirect_uris.split("\n")),
+        tuple(row.post_logout_uris.split("\n")) if row.post_logout_uris else (),
+        row.jwks,
+    )
 
 
 def subject_of(ring: ServerKeyRing, firm_id: int, person_id: int) -> str:
@@ -437,23 +706,30 @@ def with_query(uri: str, values: dict[str, str]) -> str:
     return uri + ("&" if "?" in uri else "?") + urlencode(values)
 
 
-def _authenticate(connection: Connection, firm_id: int, client_id: str, secret: str) -> Client:
+def authenticate(connection: Connection, firm_id: int, client_id: str, secret: str) -> Client:
+    """A client by its secret. Raises TokenError (401)."""
     client = find_client(connection, firm_id, client_id)
     stored = connection.scalar(select(OidcClient.secret_hash).where(OidcClient.id == client_id))
     right = hmac.compare_digest(stored or bytes(32), _digest(secret))
-    if client is None or not right:
+    if client is None or not right or client.jwks:
         raise TokenError("invalid_client", 401)
     return client
 
 
-def _profile(scope: str, login: str, email: str | None) -> dict[str, Any]:
+def _profile(scope: str, person: Any, wanted: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The claims that scopes stand for (Core 5.4), or that were asked for by name (5.5); what is
+    not known is left out."""
+    groups = person.groups.split("\n") if person.groups else []
+    known: dict[str, Any] = {"preferred_username": person.login}
+    if person.full_name:
+        known["name"] = person.full_name
+    if person.email:
+        known |= {"email": person.email, "email_verified": bool(person.email_verified)}
+    known["groups"] = groups
     scopes = scope.split()
-    claims: dict[str, Any] = {}
-    if "profile" in scopes:
-        claims["preferred_username"] = login
-    if "email" in scopes and email:
-        claims["email"] = email
-    return claims
+    return {
+        name: value for name, value in known.items() if BY_SCOPE[name] in scopes or name in wanted
+    }
 
 
 def _signing_key(connection: Connection, ring: ServerKeyRing, now: float) -> RSAKey:

@@ -1,7 +1,8 @@
 """RADIUS for VPNs (RFC 2865, PAP; pyrad): password and code, appended or in a challenge.
 
-A request without a right Message-Authenticator (RFC 2869 5.14) is dropped, and every answer carries
-one, as its first attribute: without it, an answer can be forged on the way.
+A request without a right Message-Authenticator (RFC 2869 5.14) is dropped, unless its client is
+said to be an old one, and every answer carries one, as its first attribute: without it, an answer
+can be forged on the way. A Status-Server request is answered (RFC 5997).
 """
 
 from __future__ import annotations
@@ -11,23 +12,21 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
 from pyrad import packet
 from pyrad.dictionary import Dictionary
 
-from tallystick.common.secret import Secret
-from tallystick.server.accounts import firms, incidents
+from tallystick.server.accounts import firms, incidents, people
 from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.services.radius_clients import Mode, RadiusClient, RadiusSettings, client_of
 from tallystick.server.signing_in import login
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed, Way
@@ -42,49 +41,48 @@ REMEMBERED = 1024
 REMEMBERED_S = 30.0
 CHALLENGE_TIMEOUT_S = 300
 THREADS = 8
+WAITING = 256  # requests at once, under way or waiting; more are dropped, and come again
+TOLD_EVERY_S = 60.0
+MOST_GROUPS, MAX_VALUE = 12, 253  # a packet has 4096 bytes at most; a value is in bytes
 DICTIONARY = Path(__file__).with_name("radius.dictionary")
-
-
-class Mode(StrEnum):
-    """append: the password field holds the password and a code of `code_digits` after it.
-    challenge: the password first; then the code, in answer to an Access-Challenge."""
-
-    APPEND = "append"
-    CHALLENGE = "challenge"
-
-
-@dataclass(frozen=True)
-class RadiusSettings:
-    """clients: networks that may ask (CIDR). secret: shared with them."""
-
-    firm: str
-    secret: Secret
-    clients: tuple[str, ...]
-    mode: Mode = Mode.CHALLENGE
-    code_digits: int = 6
 
 
 @dataclass(frozen=True)
 class RadiusReply:
-    """code: Access-Accept, -Reject or -Challenge. state: goes with a challenge."""
+    """code: Access-Accept, -Reject or -Challenge. state: goes with a challenge. groups: of the
+    user, with an Access-Accept."""
 
     code: int
     message: str = ""
     state: bytes = b""
+    groups: tuple[str, ...] = ()
 
 
 class RadiusServer:
     """Answers on a bound UDP socket until `close()`."""
 
-    def __init__(self, state: ServerState, settings: RadiusSettings, sock: socket.socket) -> None:
+    def __init__(
+        self,
+        state: ServerState,
+        clients: RadiusSettings | Sequence[RadiusClient],
+        sock: socket.socket,
+    ) -> None:
         self._state = state
-        self._settings = settings
+        self._clients = clients.each() if isinstance(clients, RadiusSettings) else tuple(clients)
         self._sock = sock
-        self._networks = [ip_network(client) for client in settings.clients]
         self._dictionary = Dictionary(str(DICTIONARY))
         self._answered = _Answered()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="radius")
+        self._room = threading.BoundedSemaphore(WAITING)
+        self._told: dict[str, float] = {}
         self._closing = False
+        for client in self._clients:
+            if client.allow_unsigned:
+                log.warning(
+                    "RADIUS client %s may leave Message-Authenticator out: whoever is between it "
+                    "and this server can forge an Access-Accept. Bring it up to date.",
+                    client.network,
+                )
 
     def serve(self) -> None:
         """Read packets until closed."""
@@ -96,6 +94,9 @@ class RadiusServer:
                 continue
             except OSError:
                 break
+            if not self._room.acquire(blocking=False):
+                self._tell("full", "RADIUS requests are dropped: %d are waiting", WAITING)
+                continue
             self._pool.submit(self._handle, data, peer)
         self._pool.shutdown()
 
@@ -108,32 +109,63 @@ class RadiusServer:
         except Exception as error:  # a bad packet must not end the thread, nor be answered
             log.warning("a RADIUS packet from %s was dropped: %s", peer[0], type(error).__name__)
             return
+        finally:
+            self._room.release()
         if answer is not None:
             self._sock.sendto(answer, peer)
 
     def _answer(self, data: bytes, peer: tuple[str, int]) -> bytes | None:
         """→ the packet to send back, or None: drop it, as RFC 2865 section 3 says."""
-        if not any(ip_address(peer[0]) in network for network in self._networks):
+        client = client_of(self._clients, peer[0])
+        if client is None:
             log.warning("RADIUS from %s, which is not a client", peer[0])
             return None
         request = packet.AuthPacket(
-            packet=data, secret=self._settings.secret.reveal(), dict=self._dictionary
+            packet=data, secret=client.secret.reveal(), dict=self._dictionary
         )
-        if request.code != packet.AccessRequest:
+        if request.code not in (packet.AccessRequest, packet.StatusServer):
             return None
-        if not request.message_authenticator or not request.verify_message_authenticator():
-            log.warning("RADIUS from %s without a right Message-Authenticator", peer[0])
+        if not self._is_genuine(request, client, peer[0]):
             return None
+        if request.code == packet.StatusServer:
+            return bytes(request.CreateReply().ReplyPacket())
         # A network access server that got no answer sends the same packet again. It gets the same
         # answer: the code in it works once.
         key = (peer, bytes(data))
-        return self._answered.get(key, lambda: self._decide(request, peer[0]))
+        return self._answered.get(key, lambda: self._decide(request, peer[0], client))
 
-    def _decide(self, request: Any, peer: str) -> bytes:
+    def _is_genuine(self, request: Any, client: RadiusClient, peer: str) -> bool:
+        if request.message_authenticator:
+            if request.verify_message_authenticator():
+                return True
+            log.warning(
+                "RADIUS from %s with a wrong Message-Authenticator: it has another shared secret, "
+                "or was changed on the way",
+                peer,
+            )
+            return False
+        if client.allow_unsigned and request.code == packet.AccessRequest:
+            self._tell(peer, "RADIUS from %s without Message-Authenticator, which is allowed", peer)
+            return True
+        log.warning(
+            "RADIUS from %s without Message-Authenticator: bring the client up to date, or allow "
+            "it (allow_unsigned)",
+            peer,
+        )
+        return False
+
+    def _tell(self, what: str, text: str, *values: object) -> None:
+        """A warning, but not for each of many packets."""
+        now = time.monotonic()
+        if now - self._told.get(what, -TOLD_EVERY_S) >= TOLD_EVERY_S:
+            self._told[what] = now
+            log.warning(text, *values)
+
+    def _decide(self, request: Any, peer: str, client: RadiusClient) -> bytes:
         source = _text(request, "Calling-Station-Id")[:64] or peer
         with came_from(source, "RADIUS") as origin:
-            reply = self._judge(request, peer)
-        state, firm = self._state, self._settings.firm
+            reply = _Judging(self._state, client).judge(request, peer)
+        state, firm = self._state, client.firm
         incidents.write(state.database, state.ring, origin, firm, state.now())
         answer = request.CreateReply()
         answer.code = reply.code
@@ -143,9 +175,20 @@ class RadiusServer:
         if reply.state:
             answer["State"] = reply.state
             answer["Session-Timeout"] = CHALLENGE_TIMEOUT_S
+        if client.group_attribute is not None:
+            for group in reply.groups[:MOST_GROUPS]:
+                answer.AddAttribute(client.group_attribute.value, group.encode()[:MAX_VALUE])
         return bytes(answer.ReplyPacket())
 
-    def _judge(self, request: Any, peer: str) -> RadiusReply:
+
+class _Judging:
+    """One request of one client."""
+
+    def __init__(self, state: ServerState, client: RadiusClient) -> None:
+        self._state = state
+        self._settings = client
+
+    def judge(self, request: Any, peer: str) -> RadiusReply:
         name = _text(request, "User-Name")
         encrypted = request.get("User-Password")
         if not name or not encrypted:
@@ -172,7 +215,7 @@ class RadiusServer:
             password, code = secret, ""
         outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second()
+            return self._without_second(asked)
         if outcome.lacking:
             return _reject("Enrol another second factor first.")
         if not code:
@@ -182,7 +225,7 @@ class RadiusServer:
     def _challenge(self, password: str, asked: _Asked) -> RadiusReply:
         outcome = self._password(password, asked)
         if isinstance(outcome, Signed):
-            return self._without_second()
+            return self._without_second(asked)
         if outcome.lacking:
             return _reject("Enrol another second factor first.")
         held = self._typed(outcome.attempt, asked)
@@ -231,16 +274,24 @@ class RadiusServer:
             self._state, self._settings.firm, attempt, code.strip(), asked.browser, asked.way
         )
         if isinstance(outcome, Signed):
-            return RadiusReply(packet.AccessAccept)
+            return self._accept(asked)
         return _reject(refusal(outcome).what)
 
-    def _without_second(self) -> RadiusReply:
+    def _accept(self, asked: _Asked) -> RadiusReply:
+        if self._settings.group_attribute is None:
+            return RadiusReply(packet.AccessAccept)
+        with self._state.database.read() as connection:
+            firm_id = firms.by_name(connection, self._settings.firm).id
+            groups = people.groups_of(connection, firm_id, asked.name)
+        return RadiusReply(packet.AccessAccept, groups=groups)
+
+    def _without_second(self, asked: _Asked) -> RadiusReply:
         """The password was right and no second factor is enrolled: that opens no VPN, unless
         policy asks for none."""
         with self._state.database.read() as connection:
             policy = firms.by_name(connection, self._settings.firm).policy
         if policy.minimum_methods == 0:
-            return RadiusReply(packet.AccessAccept)
+            return self._accept(asked)
         return _reject("Enrol a second factor first.")
 
 

@@ -160,7 +160,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     answer = ApiError(error.status_code, code, str(error.detail), kept=NOTHING_CHANGED)
     if wants_page(request):
-        return error_page(request, answer)
+        return error_page(request, answer, error.headers)
     return JSONResponse(answer.body(), status_code=error.status_code, headers=error.headers)
 
 

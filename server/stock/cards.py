@@ -10,11 +10,18 @@ from sqlalchemy import Connection, delete, insert, or_, select
 
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import PersonRole
-from tallystick.server.errors import NOTHING_CHANGED, ApiError, entry_problems, not_found
+from tallystick.server.errors import (
+    NOTHING_CHANGED,
+    ApiError,
+    EntryProblem,
+    entry_lines,
+    entry_problems,
+    not_found,
+)
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.stock import tickets
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
@@ -40,9 +47,11 @@ def register(
     now: float,
     *,
     ticket: str | None = None,
+    left_out: list[EntryProblem] | None = None,
 ) -> list[dict[str, Any]]:
     """Register all entries or none. → per entry serial, status, digits, moving_factor. ticket: of
-    a station's job.
+    a station's job. With left_out, entries that cannot be registered are put there, and the others
+    are.
 
     The same serial with the same seed by the same station is `already-registered` and unchanged.
     A seed that was here before starts no lower than where it stopped.
@@ -66,17 +75,21 @@ def register(
         if known is not None:
             if known.seed_fingerprint != fingerprint or known.registered_by != caller.id:
                 problems.append((number, entry.serial, _duplicate_serial(entry.serial)))
+                continue
             answers.append(_answer(entry, ALREADY_REGISTERED, known.moving_factor))
             continue
         foreign_grave = grave is not None and not _same(grave, caller, entry)
         if fingerprint in cards.fingerprints or fingerprint in new or foreign_grave:
             problems.append((number, entry.serial, _duplicate_seed(entry.serial)))
+            continue
         new.add(fingerprint)
         factor = max(entry.moving_factor, grave.moving_factor if grave is not None else 0)
         rows.append(_row(ring, caller, entry, fingerprint=fingerprint, factor=factor, now=now))
         answers.append(_answer(entry, REGISTERED, factor))
-    if problems:
+    if problems and left_out is None:
         raise entry_problems(problems)
+    if left_out is not None:
+        left_out.extend(entry_lines(problems))
     if rows:
         if caller.role is Role.STATION:
             tickets.spend(connection, caller, ticket, rows, now)

@@ -8,22 +8,23 @@ decrypted.
 from __future__ import annotations
 
 import hmac
-import io
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NoReturn
-from xml.parsers import expat
 
 from pskc import PSKC
-from pskc.exceptions import PSKCError
-from pskc.key import EncryptedValue
+from pskc.algorithms import normalise_algorithm
+from pskc.encryption import algorithm_key_lengths
+from pskc.key import EncryptedValue, Key
 
 from tallystick.common.secret import Secret
-from tallystick.server.errors import NOT_REGISTERED, ApiError
+from tallystick.server.stock.encodings import xml_text
+from tallystick.server.stock.entry_parser import UNREADABLE, EntryParser, said
+from tallystick.server.stock.refusing import Weakness, refuse, shown
+from tallystick.server.stock.xml_limits import look_through, tree_of
 
-# What python-pskc raises for input that is not what it should be.
-UNREADABLE = (PSKCError, ValueError, TypeError, AttributeError, OverflowError)
+ROOTS = ("KeyContainer", "SecretContainer")  # the second: of the first drafts
+VALUES = ("_secret", "_counter", "_time_offset", "_time_interval", "_time_drift")
 
 XMLENC = "http://www.w3.org/2001/04/xmlenc#"
 XMLDSIG_MORE = "http://www.w3.org/2001/04/xmldsig-more#"
@@ -46,21 +47,12 @@ OLD_MACS = {
     f"{XMLDSIG_MORE}hmac-md5": "md5",
     f"{XMLDSIG_MORE}hmac-ripemd160": "ripemd160",
 }
+BARE_CAMELLIA = re.compile(r"(^|#)camellia(128|192|256)$", re.IGNORECASE)
 PRF = re.compile(r"(.*#)?hmac-(sha1|sha224|sha256|sha384|sha512)")
-MIN_ITERATIONS, MAX_ITERATIONS = 10_000, 10_000_000
+MIN_ITERATIONS = 10_000
+MAX_ITERATIONS = 4_000_000  # some seconds, with the slowest of the hashes
+MAX_DERIVED = 64  # bytes
 MIN_SALT = 8  # RFC 8018 section 4.1
-
-
-class Weakness(StrEnum):
-    """What is refused unless the importer says that he takes it.
-
-    plain: keys in clear. unauthenticated: encrypted, but changes would not be seen. old: 3DES,
-    Camellia, HMAC-MD5 and HMAC-RIPEMD160, or a passphrase with few iterations.
-    """
-
-    PLAIN = "plain"
-    UNAUTHENTICATED = "unauthenticated"
-    OLD = "old"
 
 
 @dataclass(frozen=True)
@@ -82,25 +74,32 @@ class Container:
 
     def __init__(self, content: bytes, opening: Opening) -> None:
         """Raises ApiError (422); nothing secret is in it."""
-        prf = _scan(content)
-        try:
-            document = PSKC(io.BytesIO(content))
-        except UNREADABLE:
-            refuse("malformed-container", "The body is not a PSKC container (RFC 6030).")
+        text = xml_text(content)
+        looked = look_through(text)
+        if looked.root not in ROOTS:
+            refuse(
+                "malformed-container",
+                "The body is not a PSKC container (RFC 6030): its first element is "
+                f"{shown(looked.root)}.",
+            )
+        document = _parsed(text)
         self.opening = opening
         self.signed = bool(document.signature.is_signed)
         self.verified = False
         if opening.certificate:
-            document = _signed_part(document, opening.certificate)
+            document = _signed_part(text, opening.certificate)
             self.verified = True
         self.document: PSKC = document
         given = document.encryption.derivation
-        given.pbkdf2_prf = given.pbkdf2_prf or prf
+        given.pbkdf2_prf = given.pbkdf2_prf or looked.prf.strip() or None
         if document.encryption.iv and not self.verified:
             # A MAC covers the ciphertext: an initialisation vector outside it could be changed.
             refuse("bad-cipher", "The container has an initialisation vector of its own.")
-        self._set_key()
-        self._mac = self._mac_method()
+        # Nothing is asked for, and no MAC is looked for, where nothing is encrypted.
+        encrypted = opening.station or any(map(_is_encrypted, document.keys))
+        if encrypted:
+            self._set_key()
+        self._mac = self._mac_method() if encrypted else None
 
     @property
     def signature(self) -> str:
@@ -154,10 +153,18 @@ class Container:
     def _check_derivation(self, algorithm: str) -> None:
         given = self.document.encryption.derivation
         if not algorithm.endswith("#pbkdf2") or not PRF.fullmatch(given.pbkdf2_prf or "hmac-sha1"):
-            refuse("bad-derivation", "The key is derived in a way that is not supported.")
+            refuse(
+                "bad-derivation",
+                f"The key is derived by {shown(algorithm)} with "
+                f"{shown(given.pbkdf2_prf or 'hmac-sha1')}; PBKDF2 with HMAC-SHA-1 or -2 is taken.",
+            )
         iterations, salt = given.pbkdf2_iterations or 0, given.pbkdf2_salt or b""
-        if iterations > MAX_ITERATIONS or (given.pbkdf2_key_length or 0) > 64:
-            refuse("bad-derivation", "Deriving the key would take too long.")
+        if not 0 <= iterations <= MAX_ITERATIONS or (given.pbkdf2_key_length or 0) > MAX_DERIVED:
+            refuse(
+                "bad-derivation",
+                f"Deriving a key of {given.pbkdf2_key_length} bytes in {iterations} iterations "
+                f"would take too long; {MAX_DERIVED} and {MAX_ITERATIONS} are the most.",
+            )
         weak = iterations < MIN_ITERATIONS or len(salt) < MIN_SALT
         if weak and Weakness.OLD not in self.opening.takes:
             refuse(
@@ -181,7 +188,7 @@ class Container:
                 old = mac.algorithm in OLD_MACS
                 refuse(
                     "weak-mac" if old else "bad-mac",
-                    "The container's MACs are of a kind that is not accepted.",
+                    f"The container's MACs are {shown(mac.algorithm)}, which is not accepted.",
                     takes=Weakness.OLD if old else None,
                 )
             return None
@@ -191,47 +198,76 @@ class Container:
         elif opening.station or self.document.encryption.key is None:
             refuse("no-mac", "The container's MAC key is missing.")
         try:
-            key = mac.key  # without a key of their own, MACs are made with the encryption key
+            # Without a key of their own, MACs are made with the encryption key.
+            key = (
+                self._plain(stored, cipher_named(stored.algorithm))
+                if isinstance(stored, EncryptedValue)
+                else mac.key
+            )
         except UNREADABLE:
             key = None
         if not key:
-            _wrong_key(opening)
+            self._wrong_key(stored.algorithm if isinstance(stored, EncryptedValue) else None)
         return bytes(key), name
 
     def _decrypt(self, where: str, value: EncryptedValue) -> bytes:
-        algorithm = value.algorithm or self.document.encryption.algorithm
+        algorithm = cipher_named(value.algorithm or self.document.encryption.algorithm)
         if self.opening.station and algorithm != AES_128_CBC:
             refuse("unencrypted", f"{where} is not encrypted with AES-128-CBC.")
         wrapped = self._check_cipher(where, algorithm)
-        checked = self._check_mac(where, value)
-        known = checked or wrapped or self.verified
+        over_plaintext = Weakness.MAC_OVER_PLAINTEXT in self.opening.takes
+        has_mac = self._mac is not None and bool(value.mac_value)
+        checked = has_mac and self._mac_is_right(value, value.cipher_value or b"")
+        if has_mac and not checked and not over_plaintext:
+            self._refuse_mac(where, value, algorithm)
+        if not has_mac and self.opening.station:
+            refuse("no-mac", f"{where} has no ValueMAC.")
+        known = checked or has_mac or wrapped or self.verified
         if not known and Weakness.UNAUTHENTICATED not in self.opening.takes:
             refuse("no-mac", f"{where} has no ValueMAC.", takes=Weakness.UNAUTHENTICATED)
         try:
-            return bytes(self.document.encryption.decrypt_value(value.cipher_value, algorithm))
+            plain = self._plain(value, algorithm)
         except UNREADABLE:
             if checked:
                 refuse("malformed-container", f"{where} does not decrypt.")
-            _wrong_key(self.opening)
+            self._wrong_key(algorithm)
+        if has_mac and not checked and not self._mac_is_right(value, plain):
+            self._refuse_mac(where, value, algorithm)
+        return plain
 
-    def _check_mac(self, where: str, value: EncryptedValue) -> bool:
-        """True when a MAC is there and right. Over the ciphertext only (RFC 6030 section 6)."""
-        if self._mac is None or not value.mac_value:
-            if self.opening.station:
-                refuse("no-mac", f"{where} has no ValueMAC.")
-            return False
+    def _plain(self, value: EncryptedValue, algorithm: str | None) -> bytes:
+        return bytes(self.document.encryption.decrypt_value(value.cipher_value, algorithm))
+
+    def _mac_is_right(self, value: EncryptedValue, covered: bytes) -> bool:
+        """covered: the ciphertext (RFC 6030 section 6), or the plaintext (draft 02)."""
+        assert self._mac is not None and value.mac_value is not None
         key, name = self._mac
-        expected = hmac.digest(key, value.cipher_value or b"", name)
-        if not hmac.compare_digest(expected, value.mac_value):
-            refuse(
-                "wrong-mac",
-                f"{where} does not match its MAC.",
-                todo="It was changed on the way, or made for another station: make it again.",
-            )
-        return True
+        return hmac.compare_digest(hmac.digest(key, covered, name), value.mac_value)
+
+    def _refuse_mac(self, where: str, value: EncryptedValue, algorithm: str | None) -> NoReturn:
+        if not self.opening.station and Weakness.MAC_OVER_PLAINTEXT not in self.opening.takes:
+            try:
+                of_the_draft = self._mac_is_right(value, self._plain(value, algorithm))
+            except UNREADABLE:
+                of_the_draft = False
+            if of_the_draft:
+                refuse(
+                    "mac-over-plaintext",
+                    f"{where} has a MAC over its plaintext, as a draft had it; RFC 6030 has MACs "
+                    "over the ciphertext.",
+                    takes=Weakness.MAC_OVER_PLAINTEXT,
+                )
+        refuse(
+            "wrong-mac",
+            f"{where} does not match its MAC.",
+            todo="It was changed on the way, or made for another station: make it again."
+            if self.opening.station
+            else "It was changed on the way: have the maker send the file again. Nobody else can.",
+        )
 
     def _check_cipher(self, where: str, algorithm: str | None, *, code: str = "") -> bool:
         """Raises ApiError for a cipher that is not accepted. → whether it authenticates, too"""
+        algorithm = cipher_named(algorithm)
         if self.opening.station:
             if algorithm != AES_128_CBC:
                 refuse(code or "unencrypted", f"{where} is not encrypted with AES-128-CBC.")
@@ -240,92 +276,99 @@ class Container:
             if Weakness.OLD not in self.opening.takes:
                 refuse(
                     "weak-cipher",
-                    f"{where} is encrypted with a cipher that is out of use.",
+                    f"{where} is encrypted with {shown(algorithm)}, which is out of use.",
                     takes=Weakness.OLD,
                 )
         elif algorithm not in AES_CBC | AES_KEY_WRAP:
-            refuse("bad-cipher", f"{where} is encrypted in a way that is not supported.")
+            refuse(
+                "bad-cipher",
+                f"{where} is encrypted with {shown(algorithm or 'no named cipher')}, which is not "
+                "supported.",
+                todo="Have the maker send it under AES-CBC with MACs, or AES key wrap.",
+            )
         return algorithm in AES_KEY_WRAP | OLD_KEY_WRAP
 
-
-def refuse(code: str, what: str, *, todo: str = "", takes: Weakness | None = None) -> NoReturn:
-    """Raise ApiError (422). takes: with what the importer could take it all the same."""
-    if takes is not None:
-        todo = f"Ask for one that is protected better, or take it with “{takes.value}”."
-    raise ApiError(
-        422,
-        code,
-        what,
-        kept=NOT_REGISTERED,
-        todo=todo or "Correct the container and send it again.",
-    ) from None
-
-
-def _wrong_key(opening: Opening) -> NoReturn:
-    if opening.station:
+    def _wrong_key(self, algorithm: str | None) -> NoReturn:
+        opening = self.opening
+        if opening.station:
+            refuse(
+                "wrong-mac",
+                "The container does not open under this station's pre-shared key.",
+                todo="Check that the station uses the key that came with its token.",
+            )
+        if opening.psk is None and opening.passphrase is None:
+            refuse(
+                "needs-key",
+                "The container is encrypted: its key or passphrase is needed.",
+                todo="Give it with --psk-file or --passphrase-file; it comes by another way.",
+            )
         refuse(
             "wrong-mac",
-            "The container does not open under this station's pre-shared key.",
-            todo="Check that the station uses the key that came with its token.",
+            "The container does not open under this key or passphrase."
+            + self._wrong_length(algorithm),
+            todo="Check the key: it comes by another way than the container.",
         )
-    if opening.psk is None and opening.passphrase is None:
-        refuse("needs-key", "The container is encrypted: its key or passphrase is needed.")
-    refuse(
-        "wrong-mac",
-        "The container does not open under this key or passphrase.",
-        todo="Check the key: it comes by another way than the container.",
-    )
+
+    def _wrong_length(self, algorithm: str | None) -> str:
+        key = self.document.encryption.key
+        algorithm = algorithm or self.document.encryption.algorithm
+        try:
+            lengths = list(algorithm_key_lengths(cipher_named(algorithm)))
+        except UNREADABLE:
+            return ""
+        if key is None or len(key) in lengths:
+            return ""
+        return (
+            f" The key has {len(key)} bytes; {shown(algorithm)} takes "
+            f"{' or '.join(map(str, lengths))}."
+        )
 
 
-def _signed_part(document: PSKC, certificate: str) -> PSKC:
+def cipher_named(algorithm: str | None) -> str | None:
+    """The name that python-pskc knows a cipher by. Camellia stands under xmlenc# as well as under
+    xmldsig-more#, with and without the mode."""
+    if algorithm and BARE_CAMELLIA.search(algorithm):
+        algorithm += "-cbc"
+    return normalise_algorithm(algorithm)
+
+
+def _parsed(text: str) -> PSKC:
+    document = PSKC()
+    root = tree_of(text)
+    try:
+        EntryParser.parse_document(document, root)
+    except UNREADABLE as error:
+        refuse(
+            "malformed-container",
+            f"What stands before the entries of the PSKC container cannot be read ({said(error)}).",
+        )
+    return document
+
+
+def _is_encrypted(key: Key) -> bool:
+    return any(isinstance(getattr(key, name, None), EncryptedValue) for name in VALUES)
+
+
+def _signed_part(text: str, certificate: str) -> PSKC:
     """What the certificate's owner has signed: nothing beside it is read."""
     try:
         import signxml  # noqa: F401, PLC0415
+        from lxml import etree  # type: ignore[import-untyped] # noqa: PLC0415
+        from pskc.signature import verify_x509  # noqa: PLC0415
     except ImportError:
         refuse(
             "no-signatures",
             "This server cannot check signatures.",
             todo="Install tallystick[signature].",
         )
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
     try:
-        document.signature.verify(certificate=certificate)
-        signed = document.signature.signed_pskc
+        tree = etree.ElementTree(etree.fromstring(text.encode(), parser))
+        signed = etree.tostring(verify_x509(tree, certificate, None), encoding="unicode")
     except Exception:  # whatever is wrong with a signature: it does not hold
         refuse(
             "wrong-signature",
             "The container is not signed by the owner of this certificate.",
             todo="Check the certificate, and that the container was not changed on the way.",
         )
-    return signed
-
-
-def _scan(content: bytes) -> str | None:
-    """Refuse a DTD. → the text of a PRF element: python-pskc writes the name of the pseudorandom
-    function there, and reads it from an attribute only."""
-    inside = False
-    text = ""
-
-    def found(*_: object) -> NoReturn:
-        refuse("malformed-container", "The container has a document type declaration.")
-
-    def start(name: str, _attributes: object) -> None:
-        nonlocal inside
-        inside = name.rsplit(":", 1)[-1] == "PRF"
-
-    def end(_name: str) -> None:
-        nonlocal inside
-        inside = False
-
-    def characters(data: str) -> None:
-        nonlocal text
-        text += data if inside else ""
-
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = found
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = characters
-    try:
-        parser.Parse(content, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:  # an unknown encoding
-        refuse("malformed-container", f"The body is not well-formed XML ({error}).")
-    return text.strip() or None
+    return _parsed(signed)

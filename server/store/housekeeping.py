@@ -23,6 +23,8 @@ from tallystick.server.store.models_login import (
     HelpRequest,
     OidcAgain,
     OidcCode,
+    OidcGrant,
+    OidcRequest,
     RateRow,
     RememberedDevice,
     SentCode,
@@ -108,6 +110,10 @@ def sweep(database: Database, now: float) -> None:
             delete(SentCode).where((SentCode.expires_at <= past) | SentCode.attempt.in_(over)),
             delete(Attempt).where(Attempt.expires_at <= past),
             delete(OidcCode).where((OidcCode.expires_at <= past) | OidcCode.session_id.in_(ended)),
+            delete(OidcGrant).where(
+                (OidcGrant.expires_at <= past) | OidcGrant.session_id.in_(ended)
+            ),
+            delete(OidcRequest).where(OidcRequest.expires_at <= past),
             delete(SessionRow).where(SessionRow.expires_at <= past),
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
             delete(OidcAgain).where(OidcAgain.expires_at <= past),

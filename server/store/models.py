@@ -48,6 +48,8 @@ class PersonRow(Base):
     password_hash: argon2id in its own format, or None: no password was set yet. password_at: when
     it was set. enrolled_at: when the first second factor was enrolled; from then on a password
     alone never signs in.
+    email_verified: the firm's staff, not the person, gave the address. full_name, groups (one a
+    line): for services.
     recovered_by: what recovered the password; it does not serve as second factor until something
     else has.
     """
@@ -66,6 +68,9 @@ class PersonRow(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
     recovered_by: Mapped[str | None] = mapped_column(String(16))
     password_at: Mapped[int | None] = mapped_column(BigInteger)
+    email_verified: Mapped[int] = mapped_column(server_default="0")
+    full_name: Mapped[str] = mapped_column(String(255), server_default="")
+    groups: Mapped[str] = mapped_column(Text, server_default="")
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),

@@ -155,7 +155,8 @@ class HelpRequest(Base):
 
 
 class OidcClient(Base):
-    """A service that logs people in through OpenID Connect. redirect_uris: one a line."""
+    """A service that logs people in through OpenID Connect. redirect_uris, post_logout_uris: one a
+    line. jwks: the keys it signs with to show who it is, as JSON, or ""."""
 
     __tablename__ = "oidc_client"
 
@@ -164,6 +165,8 @@ class OidcClient(Base):
     name: Mapped[str] = mapped_column(String(64))
     secret_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     redirect_uris: Mapped[str] = mapped_column(Text)
+    post_logout_uris: Mapped[str] = mapped_column(Text, server_default="")
+    jwks: Mapped[str] = mapped_column(Text, server_default="")
 
     __table_args__ = (UniqueConstraint("firm_id", "name"),)
 
@@ -177,9 +180,40 @@ class OidcCode(Base):
     client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
     session_id: Mapped[int] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
     redirect_uri: Mapped[str] = mapped_column(Text)
-    scope: Mapped[str] = mapped_column(String(255))
-    nonce: Mapped[str] = mapped_column(String(255))
+    scope: Mapped[str] = mapped_column(Text)
+    nonce: Mapped[str] = mapped_column(Text)
     challenge: Mapped[str] = mapped_column(String(128))
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    claims: Mapped[str] = mapped_column(Text, server_default="")
+
+
+class OidcGrant(Base):
+    """What a service was let do with one code: the tokens of it are good while this is there.
+    claims: JSON, asked for by name. refresh_hash: of the refresh token that is good now."""
+
+    __tablename__ = "oidc_grant"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
+    session_id: Mapped[int] = mapped_column(ForeignKey("session.id", ondelete="CASCADE"))
+    scope: Mapped[str] = mapped_column(Text)
+    claims: Mapped[str] = mapped_column(Text)
+    refresh_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class OidcRequest(Base):
+    """An authorisation request that is kept: too long for an address, or pushed by its client (RFC
+    9126). query: JSON. pushed_by: the client's id, or "". An assertion that was seen (RFC 7523) is
+    kept here, too, with an empty query."""
+
+    __tablename__ = "oidc_request"
+
+    id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    pushed_by: Mapped[str] = mapped_column(String(32))
+    query: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -35,10 +35,10 @@ from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER, client, code_of, start, visit
-from tests.server.test_radius import mode, seed, vpn
+from tests.server.test_radius import mode, seed, terms, vpn
 from tests.server.test_two_factors import app_code, sql
 
-__all__ = ["client", "mode", "seed", "vpn"]  # fixtures of theirs
+__all__ = ["client", "mode", "seed", "terms", "vpn"]  # fixtures of theirs
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def test_state_is_good_for_the_client_that_asked(vpn, portal, seed, monkeypatch)
     from tallystick.server.services import radius
 
     _, state, _ = ask(vpn, "ann", PASSWORD)
-    real = radius.RadiusServer._judge
+    real = radius._Judging.judge
     monkeypatch.setattr(
-        radius.RadiusServer, "_judge", lambda self, request, peer: real(self, request, "10.0.0.9")
+        radius._Judging, "judge", lambda self, request, peer: real(self, request, "10.0.0.9")
     )
     assert ask(vpn, "ann", hotp(seed, 2, 6), state)[0] == packet.AccessReject
     monkeypatch.undo()

@@ -181,7 +181,8 @@ def test_a_thousand_cards_take_few_statements_and_one_derivation(server, monkeyp
     monkeypatch.setattr(hashlib, "pbkdf2_hmac", lambda *a: derived.append(1) or derive(*a))
 
     def note(_connection, _cursor, statement, *_more):
-        statements.append(statement)
+        if "FROM message" not in statement:  # the outbox looks for its own, meanwhile
+            statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:

@@ -28,7 +28,7 @@ from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import PORTAL, Browser, Way
 from tallystick.server.state import open_state
 from tallystick.server.stock import cards
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 
 PASSWORD, NEW = "correct horse battery", "another good one"
 HERE = Browser("203.0.113.1", "test")
@@ -674,9 +674,8 @@ def test_a_request_is_checked(here, service):
         assert refusal(lambda w=wrong: checked(here, good | w)) == (400, "bad-client")
     assert refusal(lambda: checked(here, good, here.other_firm)) == (400, "bad-client")
     for wrong in (
-        {"state": "x" * 256},
-        {"nonce": "x" * 256},
-        {"scope": "openid " + "x" * 256},
+        {"nonce": "x" * 2049},
+        {"scope": "openid " + "x" * 2048},
         {"response_type": "token"},
         {"response_mode": "fragment"},
         {"scope": "profile"},

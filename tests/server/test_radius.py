@@ -11,14 +11,27 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from pyrad import packet
 from pyrad.dictionary import Dictionary
+from sqlalchemy import text
 
+from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
+from tallystick.server.operating.cli import server as command
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
+from tallystick.server.services import radius
+from tallystick.server.services.radius import DICTIONARY, RadiusServer
+from tallystick.server.services.radius_clients import (
+    GroupAttribute,
+    Mode,
+    RadiusSettings,
+    client_of,
+    clients_from,
+)
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.state import open_state
+from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_portal import register_card
@@ -74,12 +87,18 @@ def mode() -> Mode:
 
 
 @pytest.fixture
-def vpn(portal, mode) -> Iterator[Vpn]:
+def terms() -> dict[str, object]:
+    """What the client may do besides."""
+    return {}
+
+
+@pytest.fixture
+def vpn(portal, mode, terms) -> Iterator[Vpn]:
     state = open_state(portal.settings)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         settings = RadiusSettings("default", Secret(SECRET.encode()), ("127.0.0.1/32",), mode)
-        server = RadiusServer(state, settings, sock)
+        server = RadiusServer(state, [replace(one, **terms) for one in settings.each()], sock)
         thread = threading.Thread(target=server.serve, daemon=True)
         thread.start()
         yield Vpn(sock.getsockname()[1])
@@ -187,3 +206,182 @@ def test_what_is_dropped(vpn, seed):
     ):
         assert vpn.raw(data, 0.1) is None
     assert vpn.raw(signed)[0] == packet.AccessChallenge
+
+
+def test_a_status_request_is_answered(vpn):
+    """RFC 5997: with a Message-Authenticator, and nobody is asked for."""
+    request = vpn.request()
+    request.code = packet.StatusServer
+    request.authenticator = secrets.token_bytes(16)
+    data = _status(request)
+    answer = vpn.raw(data)
+    assert answer[0] == packet.AccessAccept and answer[20] == 80
+    assert request.VerifyReply(request.CreateReply(packet=answer), answer, enforce_ma=True)
+    assert vpn.raw(_status(vpn.request("another secret")), 0.2) is None
+    assert vpn.raw(_status(vpn.request(signed=False)), 0.2) is None
+
+
+def _status(request) -> bytes:
+    request.code = packet.StatusServer
+    request.authenticator = request.authenticator or secrets.token_bytes(16)
+    request.id = request.id or 7
+    if request.message_authenticator:
+        request._refresh_message_authenticator()
+    attributes = request._PktEncodeAttributes()
+    length = (20 + len(attributes)).to_bytes(2, "big")
+    return bytes([request.code, request.id]) + length + request.authenticator + attributes
+
+
+@needs.radclient.mark
+def test_radclient_asks_for_the_status(vpn):
+    done = subprocess.run(
+        ["radclient", "-x", "-r", "1", "-t", "5", f"127.0.0.1:{vpn.port}", "status", SECRET],
+        input="Message-Authenticator = 0x00\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Received Access-Accept" in done.stdout
+
+
+def test_the_log_tells_a_wrong_secret_from_no_authenticator(vpn, caplog):
+    assert vpn.raw(vpn.request("another secret", User_Name="a").RequestPacket(), 0.2) is None
+    assert "wrong Message-Authenticator" in caplog.text and "another shared secret" in caplog.text
+    caplog.clear()
+    assert vpn.raw(vpn.request(signed=False, User_Name="a").RequestPacket(), 0.2) is None
+    assert "without Message-Authenticator" in caplog.text and "allow_unsigned" in caplog.text
+
+
+@pytest.mark.parametrize("terms", [{"allow_unsigned": True}])
+@pytest.mark.parametrize("mode", [Mode.APPEND])
+def test_an_old_client_is_allowed_and_said_loudly(vpn, seed, caplog):
+    request = vpn.request(signed=False, User_Name="ann", User_Password=PASSWORD + hotp(seed, 2, 6))
+    answer = vpn.raw(request.RequestPacket())
+    assert answer[0] == packet.AccessAccept and answer[20] == 80
+    (said,) = caplog.get_records("setup")[-1:]
+    assert "can forge an Access-Accept" in said.getMessage()
+    # One that is there must be right, all the same.
+    wrong = vpn.request("another secret", User_Name="ann", User_Password=PASSWORD)
+    assert vpn.raw(wrong.RequestPacket(), 0.2) is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "attribute"),
+    [
+        ({"group_attribute": GroupAttribute.FILTER_ID}, "Filter-Id"),
+        ({"group_attribute": GroupAttribute.CLASS}, "Class"),
+        ({}, ""),
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.APPEND])
+def test_groups_of_the_user(vpn, portal, seed, attribute):
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        connection.execute(
+            text("UPDATE person SET groups = 'staff' || char(10) || 'vpn é' WHERE login = 'ann'")
+        )
+    request = vpn.request(User_Name="ann", User_Password=PASSWORD + hotp(seed, 2, 6))
+    answer = vpn.raw(request.RequestPacket())
+    reply = request.CreateReply(packet=answer)
+    assert reply.code == packet.AccessAccept
+    found = reply.get(attribute) if attribute else None
+    given = [one if isinstance(one, bytes) else one.encode() for one in found or []]
+    assert given == ([b"staff", "vpn é".encode()] if attribute else [])
+    for name in ("Filter-Id", "Class"):
+        assert (name in reply) == (name == attribute)
+
+
+def test_more_than_may_wait_are_dropped(vpn, portal, monkeypatch, caplog):
+    """A flood takes no memory: what finds no room is dropped, and comes again."""
+    release = threading.Event()
+    monkeypatch.setattr(radius.RadiusServer, "_answer", lambda *_: release.wait(30) and None)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(radius.WAITING * 2):
+            sock.sendto(b"x", ("127.0.0.1", vpn.port))
+        for _ in range(500):
+            if "are dropped" in caplog.text:
+                break
+            threading.Event().wait(0.02)
+            sock.sendto(b"x", ("127.0.0.1", vpn.port))
+    release.set()
+    assert caplog.text.count("are dropped") == 1
+
+
+CLIENTS = """
+[[client]]
+address = "10.0.0.0/8"
+secret = "sixteen letters!"
+
+[[client]]
+address = "10.1.0.0/16"
+secret_file = "branch.secret"
+firm = "branch"
+mode = "append"
+code_digits = 8
+allow_unsigned = true
+group_attribute = "Filter-Id"
+
+[[client]]
+address = "2001:db8::/32"
+secret = "another of sixteen"
+"""
+
+
+def test_a_file_of_clients(tmp_path):
+    file = tmp_path / "clients.toml"
+    file.write_text(CLIENTS)
+    file.chmod(0o600)
+    (tmp_path / "branch.secret").write_text("secret of the branch\n")
+    clients = clients_from(file)
+    wide = client_of(clients, "10.2.3.4")
+    branch = client_of(clients, "10.1.3.4")
+    assert (wide.firm, wide.mode, wide.allow_unsigned) == ("default", Mode.CHALLENGE, False)
+    assert (branch.firm, branch.mode, branch.code_digits) == ("branch", Mode.APPEND, 8)
+    assert branch.allow_unsigned and branch.group_attribute is GroupAttribute.FILTER_ID
+    assert branch.secret.reveal() == b"secret of the branch"
+    assert client_of(clients, "2001:db8::7") is clients[2]
+    assert client_of(clients, "::ffff:10.1.0.1") is branch
+    assert client_of(clients, "192.0.2.1") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("10.0.0.0/8", "10.0.0.1/8", "host bits"),
+        ("10.0.0.0/8", "vpn.example", "vpn.example"),
+        ("sixteen letters!", "short", "16 characters"),
+        ("branch.secret", "nowhere", "nowhere"),
+        ('"append"', '"ask"', "'ask'"),
+        ("code_digits = 8", "code_digits = 9", "6 to 8"),
+        ("= true", '= "yes"', "true or false"),
+        ('"Filter-Id"', '"User-Name"', "'User-Name'"),
+        ("firm =", "frim =", "frim"),
+        ("10.1.0.0/16", "10.0.0.0/8", "twice"),
+        ("[[client]]", "[client", "TOML"),
+        (CLIENTS, "", "no clients"),
+        (CLIENTS, "client = 7", "no clients"),
+        (CLIENTS, "client = [7]", "not known"),
+    ],
+)
+def test_a_file_of_clients_with_something_wrong(tmp_path, old, new, says):
+    file = tmp_path / "clients.toml"
+    file.write_text(CLIENTS.replace(old, new))
+    file.chmod(0o600)
+    (tmp_path / "branch.secret").write_text("secret of the branch")
+    with pytest.raises(BadInputError) as raised:
+        clients_from(file)
+    assert says in str(raised.value)
+    assert "sixteen letters" not in str(raised.value)
+    file.chmod(0o644)
+    with pytest.raises(BadInputError, match="chmod 600"):
+        clients_from(file)
+
+
+def test_the_command_wants_one_way_to_name_its_clients(tmp_path):
+    (tmp_path / "s").write_text("x" * 20)
+    for words in (
+        [],
+        ["--secret-file", str(tmp_path / "s"), "--clients-file", str(tmp_path / "s")],
+    ):
+        done = CliRunner().invoke(command, ["radius", *words])
+        assert done.exit_code == 2 and "--clients-file" in done.output

@@ -21,8 +21,9 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.rules.judge import Reason
 from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.services import oidc
-from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
+from tallystick.server.services import oidc, radius
+from tallystick.server.services.radius import DICTIONARY, RadiusServer
+from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.signing_in import recovery, together
 from tallystick.server.stock import cards
 from tallystick.server.store.database import StaleError
@@ -183,12 +184,12 @@ def request(house, number, **change):
         return oidc.check_request(connection, 1, query | change)
 
 
-@pytest.mark.parametrize("name", ["state", "nonce", "scope"])
+@pytest.mark.parametrize("name", ["nonce", "scope"])
 def test_how_long_a_text_of_a_request_may_be(house, name):
     number, _ = client(house)
     most = ("openid " + "x" * oidc.MAX_TEXT)[: oidc.MAX_TEXT]
     assert request(house, number, **{name: most})
-    with pytest.raises(oidc.RequestError, match="at most 255"):
+    with pytest.raises(oidc.RequestError, match="at most 2048"):
         request(house, number, **{name: most + "x"})
 
 
@@ -551,9 +552,10 @@ class Vpn:
     def __init__(self, house, mode=Mode.CHALLENGE) -> None:
         self.secret = b"shared secret"
         self.words = Dictionary(str(DICTIONARY))
-        settings = RadiusSettings("default", Secret(self.secret), ("127.0.0.1/32",), mode)
+        self.house = house
+        self.settings = RadiusSettings("default", Secret(self.secret), ("127.0.0.1/32",), mode)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.server = RadiusServer(house.state, settings, self.socket)
+        self.server = RadiusServer(house.state, self.settings, self.socket)
 
     def ask(self, name="ann", password=PASSWORD, **more):
         asked = packet.AuthPacket(secret=self.secret, dict=self.words)
@@ -566,7 +568,8 @@ class Vpn:
         asked.add_message_authenticator()
         data = asked.RequestPacket()
         request = packet.AuthPacket(packet=data, secret=self.secret, dict=self.words)
-        return self.server._judge(request, "127.0.0.1")
+        (client,) = self.settings.each()
+        return radius._Judging(self.house.state, client).judge(request, "127.0.0.1")
 
     def close(self):
         self.server.close()
@@ -616,7 +619,7 @@ def test_too_few_methods_open_no_vpn(house, vpn, mode):
 
 def test_methods_that_need_a_browser(house, vpn, monkeypatch):
     house.person()
-    monkeypatch.setattr(RadiusServer, "_typed", lambda self, attempt, asked: [])
+    monkeypatch.setattr(radius._Judging, "_typed", lambda self, attempt, asked: [])
     reply = vpn.ask()
     assert (reply.code, reply.message) == (
         packet.AccessReject, "None of your methods works here.",

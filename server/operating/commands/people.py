@@ -13,6 +13,8 @@ from tallystick.common.groups import Group
 from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
 from tallystick.server.settings import settings_from
 
+MAX_LINE = 255
+
 
 @click.group(cls=Group)
 def firm() -> None:
@@ -179,64 +181,53 @@ def _show_code(firm_name: str, login: str, code: str, *, as_json: bool) -> None:
     err().print(f"[dim]{login} sets a password with it at {path}, within a day.[/]")
 
 
-@click.group(cls=Group)
-def oidc() -> None:
-    """Services that log people in through OpenID Connect."""
-
-
-@oidc.command("add")
-@click.argument("name")
-@click.option(
-    "--redirect-uri",
-    "redirect_uris",
-    multiple=True,
-    required=True,
-    help="Where people are sent back to; again for another.",
-)
-@firm_option("The firm whose people log in.")
+@person.command("set")
+@click.argument("login")
+@firm_option("The person's firm.")
+@click.option("--name", help="The full name, for services.")
+@click.option("--group", "groups", multiple=True, help="A group, for services; again for another.")
+@click.option("--no-groups", is_flag=True, help="The person is in no group.")
+@click.option("--email", help="The address; services are told that the firm vouches for it.")
 @db_option
 @key_option
-@json_option
-def oidc_add(
+def person_set(
     *,
-    name: str,
-    redirect_uris: tuple[str, ...],
+    login: str,
     firm_name: str,
+    name: str | None,
+    groups: tuple[str, ...],
+    no_groups: bool,
+    email: str | None,
     db: str | None,
     key_file: Path | None,
-    as_json: bool,
 ) -> None:
-    """Register a service. Its secret is shown this once."""
-    from tallystick.server.accounts import firms
-    from tallystick.server.services import oidc as provider
+    """Change what services are told of a person: name, groups, address."""
+    from tallystick.server.accounts import firms, people
+    from tallystick.server.store.audit import Act, record
     from tallystick.server.store.opened import opened
 
+    values: dict[str, Any] = {}
+    if name is not None:
+        values["full_name"] = _line(name, "name")
+    if groups or no_groups:
+        values["groups"] = "\n".join(_line(group, "group") for group in groups)
+    if email is not None:
+        values |= {"email": _line(email, "address") or None, "email_verified": int(bool(email))}
+    if not values:
+        raise click.UsageError("Say what to change: --name, --group, --no-groups or --email.")
+    now = time.time()
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        client_id, secret = provider.add_client(
-            connection,
-            parts.ring,
-            firm_id=firms.by_name(connection, firm_name).id,
-            name=name,
-            redirect_uris=list(redirect_uris),
-            now=time.time(),
-            actor="console",
-        )
-    path = f"/p/{firm_name}"
-    if as_json:
-        print_json({"client_id": client_id, "client_secret": secret, "issuer_path": path})
-        return
-    for label, value in (("client id", client_id), ("secret", secret), ("issuer", f"…{path}")):
-        out().print(f"{label:>9}  {value}", markup=False)
+        firm_id = firms.by_name(connection, firm_name).id
+        known = people.meant(connection, firm_id, login)
+        people.change(connection, firm_id, known.id, **values)
+        what = {"changed": ", ".join(sorted(values))}
+        act = Act(int(now * 1000), firm_id, "console", "person-changed", known.login, what)
+        record(connection, parts.ring, [act])
+    out().print(f"{known.login} is changed", markup=False)
 
 
-@oidc.command("rotate")
-@db_option
-@key_option
-def oidc_rotate(db: str | None, key_file: Path | None) -> None:
-    """Sign with a new key; the old one stays published for a day."""
-    from tallystick.server.services import oidc as provider
-    from tallystick.server.store.opened import opened
-
-    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        key_id = provider.rotate(connection, parts.ring, now=time.time(), actor="console")
-    out().print(f"{key_id} signs from now on", markup=False)
+def _line(text: str, what: str) -> str:
+    text = text.strip()
+    if len(text) > MAX_LINE or not text.isprintable():
+        raise click.UsageError(f"A {what} is one line of at most {MAX_LINE} characters.")
+    return text

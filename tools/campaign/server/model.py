@@ -23,7 +23,7 @@ from pyrad import packet
 from tallystick.server.accounts.credentials import Role
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services.radius import Mode
+from tallystick.server.services.radius_clients import Mode
 from tallystick.tools.campaign.server.town import (
     REDIRECT,
     CardInHand,

@@ -25,7 +25,7 @@ from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.errors import ApiError
 from tallystick.server.settings import settings_from
 from tallystick.server.stock import cards, tickets
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import CardRow, TicketCard, TicketRow

@@ -29,13 +29,14 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.loans import holding
 from tallystick.server.rules.otp import hotp
 from tallystick.server.services import oidc
-from tallystick.server.services.radius import DICTIONARY, Mode, RadiusServer, RadiusSettings
+from tallystick.server.services.radius import DICTIONARY, RadiusServer
+from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.settings import Settings, settings_from
 from tallystick.server.signing_in import recovery
 from tallystick.server.state import ServerState, open_state
 from tallystick.server.stock import cards
-from tallystick.server.stock.intake import CardSeed
+from tallystick.server.stock.gathering import CardSeed
 from tallystick.server.store.models import AuditEntry, PersonRow
 from tallystick.server.store.origin import came_from
 

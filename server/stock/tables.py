@@ -1,0 +1,235 @@
+"""Seed files in columns: which of the known kinds they are, and their entries."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from tallystick.server.stock.plain_seeds import (
+    BASE32,
+    HEX,
+    HEX_DIGITS,
+    HOTP_NAMES,
+    TOTP_NAMES,
+    PlainEntry,
+    writing_of,
+)
+from tallystick.server.stock.refusing import refuse
+
+Rows = list[tuple[int, list[str]]]  # number of the line, cells
+DELIMITERS = ",;\t|"
+MAX_ROWS = 100_000
+USERS_VERSION = 2  # of privacyIDEA: with columns for the user
+SEED_DIGITS = 20  # a shorter cell is no seed, whatever it is written in
+SEED_LIKE = re.compile(r"[A-Za-z0-9+/=_\s-]+")
+VERSION = re.compile(r"#\s*version:\s*(\d+)", re.IGNORECASE)
+SPREADSHEET = re.compile(r'="?([^"]*)"?')  # ="00123": a spreadsheet's way to keep the zeros
+# What a column may be called, in lower case, without blanks, hyphens and underscores.
+HEADINGS = {
+    "user": {"upn", "user", "username", "userprincipalname", "userid", "login", "email", "owner"},
+    "serial": {"serial", "serialnumber", "serialno", "tokenserial", "tokenserialnumber", "sn"},
+    "seed": {"secretkey", "secret", "seed", "key", "otpkey", "tokenseed", "seedhex", "secrethex"},
+    "step": {"timeinterval", "timestep", "interval", "period", "step", "timeintervalinseconds"},
+    "kind": {"type", "tokentype", "algorithm", "otptype", "mode"},
+    "digits": {"digits", "otplength", "otplen", "responselength", "length", "codelength"},
+    "counter": {"counter", "movingfactor", "eventcounter"},
+    "hash": {"hash", "hashfunction", "hashlib", "suite", "hmac", "hashalgorithm"},
+}
+YUBICO_MODES = ("oath-hotp", "yubico otp", "static password", "challenge-response", "logging start")
+OTHER_NAMES = {"ocra", "ocra2", "tan", "motp", "pw", "spass", "yubikey", "daypassword", "hmac-ocra"}
+ALGORITHMS = HOTP_NAMES | TOTP_NAMES | OTHER_NAMES
+
+
+def table_entries(text: str) -> tuple[str, list[PlainEntry]] | None:
+    """→ what it is called, and its entries; None: of no kind that is known. Raises ApiError
+    (422)."""
+    version = next(
+        (m for line in text.splitlines()[:5] if (m := VERSION.match(line.strip()))), None
+    )
+    rows = _rows(text)
+    if not rows:
+        return None
+    named = _named(rows[0][1])
+    if named:
+        return _headed(rows[1:], named)
+    readers: tuple[
+        tuple[str, Callable[[list[str]], bool], Callable[[Rows], Iterator[PlainEntry]]], ...
+    ]
+    readers = (
+        ("Yubico CSV", _is_yubico, _yubico),
+        ("multiOTP CSV", _is_multiotp, _multiotp),
+    )
+    if version is not None and int(version.group(1)) == USERS_VERSION:
+        readers = (("privacyIDEA CSV", lambda cells: _is_oath(cells[3:]), _with_users),)
+    else:
+        readers = (*readers, ("OATH CSV", _is_oath, _oath))
+    for name, fits, read in readers:
+        # A file is of a kind if most of its lines are: a line that is not has its own message.
+        if sum(fits(cells) for _, cells in rows) * 2 > len(rows):
+            return name, _in_one_writing(list(read(rows)))
+    return None
+
+
+def _rows(text: str) -> Rows:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    kept = [(n, line) for n, line in enumerate(lines, start=1) if _counts(line)]
+    if not kept or len(kept) > MAX_ROWS:
+        if kept:
+            refuse("too-many", f"The file has more than {MAX_ROWS} lines.", todo="Split it.")
+        return []
+    sample = [line for _, line in kept[:20]]
+    delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
+    rows: Rows = []
+    for number, line in kept:
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+        except (csv.Error, StopIteration):
+            cells = line.split(delimiter)
+        rows.append((number, [_cell(cell) for cell in cells]))
+    return rows
+
+
+def _counts(line: str) -> bool:
+    bare = line.strip().lower()
+    return bool(bare.strip(",;\t|# ")) and not bare.startswith(("#", "sep="))
+
+
+def _cell(text: str) -> str:
+    text = text.strip()
+    found = SPREADSHEET.fullmatch(text)
+    return found.group(1).strip() if found else text
+
+
+def _named(cells: list[str]) -> dict[str, int]:
+    """Columns by what their headings say; empty unless there are a serial number and a seed."""
+    named: dict[str, int] = {}
+    for place, cell in enumerate(cells):
+        bare = re.sub(r"[\s_-]", "", cell).lower()
+        for field, names in HEADINGS.items():
+            if bare in names:
+                named.setdefault(field, place)
+    return named if {"serial", "seed"} <= set(named) else {}
+
+
+def _headed(rows: Rows, named: dict[str, int]) -> tuple[str, list[PlainEntry]]:
+    entries = []
+    entra = {"user", "step"} <= set(named) and "kind" not in named and "counter" not in named
+    for number, cells in rows:
+        at = {field: cells[place] for field, place in named.items() if place < len(cells)}
+        hotp = bool(at.get("counter")) or "step" not in named
+        entries.append(
+            PlainEntry(
+                number,
+                at.get("serial", ""),
+                at.get("seed", ""),
+                kind=at.get("kind", "hotp" if hotp and not entra else "totp"),
+                digits=at.get("digits", ""),
+                counter=at.get("counter", ""),
+                step=at.get("step", ""),
+                hash=at.get("hash", ""),
+                user=at.get("user", ""),
+            )
+        )
+    if entra:
+        return "Entra ID CSV", [replace(one, written_in=BASE32) for one in entries]
+    return "CSV with headings", _in_one_writing(entries)
+
+
+def _in_one_writing(entries: list[PlainEntry]) -> list[PlainEntry]:
+    written_in = writing_of(one.seed for one in entries if not one.why_not)
+    return [replace(one, written_in=written_in) for one in entries]
+
+
+def _is_seed(cell: str) -> bool:
+    return len(cell) >= SEED_DIGITS and bool(SEED_LIKE.fullmatch(cell))
+
+
+def _at(cells: list[str], place: int) -> str:
+    return cells[place] if place < len(cells) else ""
+
+
+def _is_oath(cells: list[str]) -> bool:
+    kind = _at(cells, 2).lower()
+    seed = _at(cells, 1)
+    named = kind in ALGORITHMS - {""} and bool(SEED_LIKE.fullmatch(seed))
+    return bool(cells) and bool(cells[0]) and (named or (not kind and _is_seed(seed)))
+
+
+def _oath(rows: Rows) -> Iterator[PlainEntry]:
+    """serial, seed, type (hotp), digits (6), counter (0) or seconds (30), hash (SHA-1)."""
+    for number, cells in rows:
+        time_based = _at(cells, 2).lower() in TOTP_NAMES
+        yield PlainEntry(
+            number,
+            _at(cells, 0),
+            _at(cells, 1),
+            kind=_at(cells, 2) or "hotp",
+            digits=_at(cells, 3),
+            counter="" if time_based else _at(cells, 4),
+            step=_at(cells, 4) if time_based else "",
+            hash=_at(cells, 5),
+        )
+
+
+def _with_users(rows: Rows) -> Iterator[PlainEntry]:
+    """user, resolver, realm, and then as OATH CSV has it."""
+    for (_, cells), entry in zip(rows, _oath([(n, c[3:]) for n, c in rows]), strict=True):
+        yield replace(entry, user=_at(cells, 0))
+
+
+def _is_multiotp(cells: list[str]) -> bool:
+    return len(cells) >= 5 and cells[2].lower() in ALGORITHMS - {""} and _is_seed(cells[3])
+
+
+def _multiotp(rows: Rows) -> Iterator[PlainEntry]:
+    """serial; maker; type; seed; digits; counter or seconds."""
+    for number, cells in rows:
+        time_based = _at(cells, 2).lower() in TOTP_NAMES
+        yield PlainEntry(
+            number,
+            _at(cells, 0),
+            _at(cells, 3),
+            kind=_at(cells, 2) or "of no name",
+            digits=_at(cells, 4),
+            counter="" if time_based else _at(cells, 5),
+            step=_at(cells, 5) if time_based else "",
+            hash=_at(cells, 6),
+        )
+
+
+def _is_yubico(cells: list[str]) -> bool:
+    return cells[0].lower().startswith(YUBICO_MODES) or _is_yubico_log(cells)
+
+
+def _is_yubico_log(cells: list[str]) -> bool:
+    return (
+        len(cells) >= 6
+        and cells[0].isdigit()
+        and bool(HEX_DIGITS.fullmatch(cells[3]))
+        and bool(re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]+", cells[5]))
+    )
+
+
+def _yubico(rows: Rows) -> Iterator[PlainEntry]:
+    """Its traditional format: mode, time, slot, public id, private id, seed, two access codes,
+    three flags, digits, moving factor. Its own: serial, public id, 0 for HOTP, seed, access code,
+    time."""
+    for number, cells in rows:
+        mode = cells[0].lower()
+        if mode.startswith("logging start"):
+            continue
+        if mode == "oath-hotp":
+            yield PlainEntry(
+                number,
+                _at(cells, 3),
+                _at(cells, 5),
+                digits=_at(cells, 11),
+                counter=_at(cells, 12),
+            )
+        elif _is_yubico_log(cells) and _at(cells, 2) == "0":
+            yield PlainEntry(number, cells[0], cells[3])
+        else:
+            said = mode if mode.startswith(YUBICO_MODES) else "yubico otp, or a static password"
+            yield PlainEntry(number, "", "", HEX, why_not=f"is of the kind “{said[:40]}”, not HOTP")

@@ -71,7 +71,7 @@ def _take_in(
 ) -> TakenIn:
     left_out = list(taken.left_out)
     answers = cards.register(
-        connection, ring, caller, taken.entries, now, left_out if intent.skip else None
+        connection, ring, caller, taken.entries, now, left_out=left_out if intent.skip else None
     )
     entries = {entry.serial: entry for entry in taken.entries}
     shown: list[dict[str, Any]] = []

@@ -134,7 +134,8 @@ def signer_list(*, firm_name: str, db: str | None, key_file: Path | None, as_jso
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.read() as connection:
-        rows = tickets.signers(connection, firms.by_name(connection, firm_name).id)
+        firm = firms.by_name(connection, firm_name)
+        rows, zone = tickets.signers(connection, firm.id), firm.policy.time_zone
     if as_json:
         print_json(
             [
@@ -147,7 +148,12 @@ def signer_list(*, firm_name: str, db: str | None, key_file: Path | None, as_jso
     table(
         ["name", "key", "since", "revoked"],
         [
-            [row.name, key_id(row.public_key), date(row.created_at), date(row.revoked_at)]
+            [
+                row.name,
+                key_id(row.public_key),
+                date(row.created_at, zone),
+                date(row.revoked_at, zone),
+            ]
             for row in rows
         ],
     )

@@ -15,7 +15,7 @@ from tallystick.server.api.cards import Admin
 from tallystick.server.errors import EntryProblem
 from tallystick.server.loans.importing import Intent, take_in
 from tallystick.server.stock.containers import Opening
-from tallystick.server.stock.gathering import Wanted
+from tallystick.server.stock.gathering import IntakeWish
 from tallystick.server.stock.refusing import Weakness, refuse
 from tallystick.server.stock.seed_files import read_tokens
 
@@ -80,7 +80,7 @@ def import_cards(body: ImportRequest, response: Response, state: AState, caller:
         certificate=body.certificate,
         takes=body.takes,
     )
-    wanted = Wanted(body.skip_unusable, body.rewrite_serials)
+    wanted = IntakeWish(body.skip_unusable, body.rewrite_serials)
     taken = read_tokens(_content(body), opening, state.now(), wanted)
     for secret in (opening.psk, opening.passphrase):
         if secret is not None:

@@ -42,7 +42,7 @@ class Facts(BaseModel):
     st: _Text
 
 
-class Said(BaseModel):
+class NotMade(BaseModel):
     """What a station says of a job's cards that were not made."""
 
     model_config = ConfigDict(extra="forbid")
@@ -83,7 +83,7 @@ def certify(
 
 
 @router.post("/{ticket_id}/account")
-def end(ticket_id: TicketId, body: Said, state: AState, caller: Station) -> Statement:
+def end(ticket_id: TicketId, body: NotMade, state: AState, caller: Station) -> Statement:
     """End the job; its account is the same however often it is asked for."""
     with state.database.write() as connection:
         return Statement(

@@ -61,7 +61,7 @@ class CardSeed:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class IntakeWish:
     """skip_unusable: leave out what this server has no use for, and say so. rewrite_serials:
     characters that a serial number cannot have become hyphens."""
 
@@ -84,7 +84,7 @@ class Taken:
 class Gathered:
     """Entries that are good so far, and what is wrong with the others, by their numbers."""
 
-    wanted: Wanted
+    wanted: IntakeWish
     good: dict[int, CardSeed] = field(default_factory=dict)
     bad: list[tuple[int, str | None, ApiError]] = field(default_factory=list)
 
@@ -170,7 +170,7 @@ def place(number: int, written: str, unit: str = "Entry") -> str:
     return f"{unit} {number} (serial {written if SERIAL.fullmatch(written) else shown(written)})"
 
 
-def checked_serial(where: str, written: str, wanted: Wanted) -> str:
+def checked_serial(where: str, written: str, wanted: IntakeWish) -> str:
     """The serial number that a card is known by. Raises ApiError (422)."""
     if SERIAL.fullmatch(written):
         return written

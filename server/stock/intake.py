@@ -18,8 +18,8 @@ from tallystick.server.stock.gathering import (
     SERIAL,
     CardSeed,
     Gathered,
+    IntakeWish,
     Taken,
-    Wanted,
     checked_counter,
     checked_digits,
     checked_seed,
@@ -38,10 +38,10 @@ PROFILE = re.compile(
 )
 SUITE = re.compile(r"(?:HMAC[-_]?)?SHA[-_]?(1|256|512)(-TRUNC.*)?", re.IGNORECASE)
 
-PLAINLY = Wanted()
+PLAINLY = IntakeWish()
 
 
-def read_entries(container: Container, now: float, wanted: Wanted = PLAINLY) -> list[CardSeed]:
+def read_entries(container: Container, now: float, wanted: IntakeWish = PLAINLY) -> list[CardSeed]:
     """Every entry of the container, in order.
 
     Raises ApiError (422) naming the entry and what is wrong with it; nothing secret is in it.
@@ -49,7 +49,7 @@ def read_entries(container: Container, now: float, wanted: Wanted = PLAINLY) -> 
     return read_container(container, now, wanted).entries
 
 
-def read_container(container: Container, now: float, wanted: Wanted) -> Taken:
+def read_container(container: Container, now: float, wanted: IntakeWish) -> Taken:
     """As `read_entries`, with what was left out."""
     gathered = Gathered(wanted)
     for number, key in enumerate(container.document.keys, start=1):
@@ -62,7 +62,7 @@ def read_container(container: Container, now: float, wanted: Wanted) -> Taken:
 
 
 def _read_entry(
-    number: int, key: Key, container: Container, now: float, wanted: Wanted
+    number: int, key: Key, container: Container, now: float, wanted: IntakeWish
 ) -> CardSeed:
     written = _written(key, container.opening.station)
     where = place(number, written)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tallystick.server.rules.judge import Generator
 from tallystick.server.stock.gathering import (
     CardSeed,
-    Wanted,
+    IntakeWish,
     checked_counter,
     checked_digits,
     checked_seed,
@@ -56,7 +56,7 @@ class PlainEntry:
 
 
 def read_plain(
-    where: str, entry: PlainEntry, takes: Iterable[Weakness], wanted: Wanted
+    where: str, entry: PlainEntry, takes: Iterable[Weakness], wanted: IntakeWish
 ) -> CardSeed:
     """Raises ApiError (422) naming what is wrong; the seed is never in it."""
     kind = entry.kind.strip().lower()

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from tallystick.server.stock.containers import ROOTS, Container, Opening
 from tallystick.server.stock.encodings import looks_like_xml, plain_text, xml_text
-from tallystick.server.stock.gathering import Gathered, Taken, Wanted, place
+from tallystick.server.stock.gathering import Gathered, IntakeWish, Taken, place
 from tallystick.server.stock.intake import read_container
 from tallystick.server.stock.plain_seeds import PlainEntry, read_plain
 from tallystick.server.stock.refusing import Weakness, refuse, shown
@@ -41,7 +41,7 @@ OTHERS = (
 )
 
 
-def read_tokens(content: bytes, opening: Opening, now: float, wanted: Wanted) -> Taken:
+def read_tokens(content: bytes, opening: Opening, now: float, wanted: IntakeWish) -> Taken:
     """Every entry of a file of a known kind. Raises ApiError (422) naming the entries that are no
     good, or the kinds that are known; nothing secret is in it."""
     if not content.strip(b" \t\r\n\0"):
@@ -61,7 +61,7 @@ def read_tokens(content: bytes, opening: Opening, now: float, wanted: Wanted) ->
     return _read_plain(kind, entries, opening, wanted, unit="Line")
 
 
-def _read_xml(content: bytes, opening: Opening, now: float, wanted: Wanted) -> Taken:
+def _read_xml(content: bytes, opening: Opening, now: float, wanted: IntakeWish) -> Taken:
     text = xml_text(content)
     root = look_through(text).root
     if root in ROOTS:
@@ -75,7 +75,7 @@ def _read_plain(
     kind: str,
     entries: Iterable[PlainEntry],
     opening: Opening,
-    wanted: Wanted,
+    wanted: IntakeWish,
     *,
     unit: str = "Entry",
 ) -> Taken:

@@ -83,7 +83,7 @@ def begin(kind: str, statement: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_signature(document: dict[str, Any], private: bytes) -> dict[str, Any]:
-    """The document with one more signature. A key signs once."""
+    """The document with one more signature. A key signs once. Raises BadInputError."""
     kid = key_id(public_of(private))
     if any(one.get("kid") == kid for one in document["signatures"]):
         raise BadInputError("That key has signed it already.", kept="It was not changed.")

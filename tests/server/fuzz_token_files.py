@@ -18,7 +18,7 @@ from pathlib import Path
 from tallystick.common.secret import Secret
 from tallystick.server.errors import ApiError
 from tallystick.server.stock.containers import Opening
-from tallystick.server.stock.gathering import Wanted
+from tallystick.server.stock.gathering import IntakeWish
 from tallystick.server.stock.refusing import Weakness
 from tallystick.server.stock.seed_files import read_tokens
 
@@ -51,7 +51,7 @@ def fuzz(count: int, seed: int = 1) -> Report:
     report = Report()
     for _ in range(count):
         content = _mutated(chance, originals)
-        wanted = Wanted(*(bool(chance.getrandbits(1)) for _ in range(2)))
+        wanted = IntakeWish(*(bool(chance.getrandbits(1)) for _ in range(2)))
         opening = Opening(psk=Secret(KEY), passphrase=Secret(b"words"), takes=frozenset(Weakness))
         began = time.perf_counter()
         try:

@@ -25,7 +25,7 @@ from tallystick.server.operating.key_files import (
 from tallystick.server.rules.judge import Generator
 from tallystick.server.rules.otp import hotp
 from tallystick.server.stock.containers import Opening
-from tallystick.server.stock.gathering import Taken, Wanted
+from tallystick.server.stock.gathering import Taken, IntakeWish
 from tallystick.server.stock.refusing import Weakness, shown
 from tallystick.server.stock.seed_files import KINDS, read_tokens
 
@@ -51,7 +51,7 @@ def read(
     **opening: object,
 ) -> Taken:
     data = content.encode() if isinstance(content, str) else content
-    wanted = Wanted(skip, rewrite)
+    wanted = IntakeWish(skip, rewrite)
     return read_tokens(data, Opening(takes=takes, **opening), NOW, wanted)
 
 

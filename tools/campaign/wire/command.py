@@ -14,7 +14,7 @@ from tallystick.tools import options
 from tallystick.tools.campaign.wire import zoo
 from tallystick.tools.campaign.wire.acts import TO_CARD_ACTS, TO_STATION_ACTS
 from tallystick.tools.campaign.wire.deeds import TO_CARD, Deed
-from tallystick.tools.campaign.wire.run import Sight, Wire, WireTally, run, subject
+from tallystick.tools.campaign.wire.run import Wire, WireSighting, WireTally, run, subject
 
 _SECONDS = 600.0
 
@@ -59,7 +59,7 @@ def wire(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _replay(line: str) -> list[Sight]:
+def _replay(line: str) -> list[WireSighting]:
     """Raises BadInputError."""
     name, *words = (word.strip() for word in line.split(","))
     deeds = tuple(Deed.parse(word) for word in words)
@@ -74,12 +74,12 @@ def _replay(line: str) -> list[Sight]:
                 raise BadInputError(
                     f"There is no scenario {name!r}.", todo=f"One of {', '.join(relays.scenarios)}."
                 )
-            return [Sight(line, *one) for one in relays.run(name, deeds, WireTally())]
+            return [WireSighting(line, *one) for one in relays.run(name, deeds, WireTally())]
         finally:
             relays.close()
 
 
-def _tell_one(found: list[Sight], as_json: bool) -> None:
+def _tell_one(found: list[WireSighting], as_json: bool) -> None:
     if as_json:
         print_json({"runs": 1, "violations": len(found), "found": [asdict(one) for one in found]})
     elif not found:

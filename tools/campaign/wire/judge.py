@@ -15,7 +15,7 @@ from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.recovery import look_at
 from tallystick.tools.campaign.wire.relay import Relay
-from tallystick.tools.campaign.wire.scenarios import Scenario, Station, UpdateScenario
+from tallystick.tools.campaign.wire.scenarios import Scenario, UpdateScenario, WireStation
 from tallystick.tools.campaign.wire.world import SERIAL, Taken, finger
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash.field import SlotState, running
@@ -43,7 +43,7 @@ class CardNow:
     names: tuple[str, ...]
 
 
-def learnt(relay: Relay, station: Station, serials: tuple[str, ...]) -> Iterator[Problem]:
+def learnt(relay: Relay, station: WireStation, serials: tuple[str, ...]) -> Iterator[Problem]:
     """Secrets that passed the relay in the clear."""
     heard = [relay.transcript.contents(way) for way in "<>"]
     heard.append(b"".join(block for _, block in relay.transcript.blocks))
@@ -84,7 +84,7 @@ def _without_le(apdu: bytes) -> bytes:
     return apdu[:size]
 
 
-def now(card: Card, station: Station) -> CardNow:
+def now(card: Card, station: WireStation) -> CardNow:
     """Raises TallyError when the card does not open its channel to the station's keys."""
     with CardConnection(DockedLink(card)) as connection:
         seen = look_at(connection)
@@ -97,7 +97,7 @@ def now(card: Card, station: Station) -> CardNow:
         return CardNow(seen.serial, channel.update.key_version, life_cycle, names)
 
 
-def left(scenario: Scenario, station: Station, card: Card) -> Iterator[Problem]:
+def left(scenario: Scenario, station: WireStation, card: Card) -> Iterator[Problem]:
     """What is wrong with a card as the relay left it."""
     try:
         found = now(card, station)
@@ -123,7 +123,7 @@ def left(scenario: Scenario, station: Station, card: Card) -> Iterator[Problem]:
             yield "unknown", f"{found.serial} is in service, and the journal knows {known}"
 
 
-def finished(scenario: Scenario, station: Station, card: Card) -> Iterator[Problem]:
+def finished(scenario: Scenario, station: WireStation, card: Card) -> Iterator[Problem]:
     """What is wrong with a card of which the station says that it is done."""
     try:
         found = now(card, station)
@@ -155,7 +155,7 @@ def _updated(scenario: UpdateScenario, card: Card) -> Iterator[Problem]:
         yield "update", f"it is updated, and runs {runs.header}, {runs.state.name}"
 
 
-def _code(station: Station, card: Card) -> Iterator[Problem]:
+def _code(station: WireStation, card: Card) -> Iterator[Problem]:
     if station.registry.lookup(SERIAL) is None:
         yield "unknown", "it is done, and the server does not know it"
         return
@@ -166,7 +166,7 @@ def _code(station: Station, card: Card) -> Iterator[Problem]:
         yield "seed", f"it shows {shown}, which is no code of the seed that the server has"
 
 
-def finish(scenario: Scenario, station: Station, card: Card) -> Iterator[Problem]:
+def finish(scenario: Scenario, station: WireStation, card: Card) -> Iterator[Problem]:
     """Over an honest line the station comes to the end of its work."""
     card.run_for(500)
     try:

@@ -105,6 +105,7 @@ class Relay:
     # -- the station's side ----------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
+        """Raises NoDeviceError when more has passed than any exchange takes."""
         self._passed += 1
         if self._passed > _MOST_BLOCKS:
             raise NoDeviceError("The relay was unplugged.")

@@ -27,7 +27,7 @@ from tallystick.tools.campaign.wire.acts import ACTS, TO_CARD_ACTS, TO_STATION_A
 from tallystick.tools.campaign.wire.deeds import TO_CARD, TO_STATION, Deed
 from tallystick.tools.campaign.wire.judge import Problem
 from tallystick.tools.campaign.wire.relay import Relay
-from tallystick.tools.campaign.wire.scenarios import Scenario, Station, begin, prepare
+from tallystick.tools.campaign.wire.scenarios import Scenario, WireStation, begin, prepare
 from tallystick.tools.campaign.wire.world import OTHER, SERIAL, finger, new_card, watched_answers
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash.field import Update
@@ -44,7 +44,7 @@ _WEIGHTS = {
 
 
 @dataclass(frozen=True)
-class Sight:
+class WireSighting:
     """A violation. line: what `--replay` takes."""
 
     line: str
@@ -62,7 +62,7 @@ class WireTally:
     done: int = 0
     scenarios: Counter[str] = field(default_factory=Counter)
     deeds: Counter[str] = field(default_factory=Counter)
-    found: list[Sight] = field(default_factory=list)
+    found: list[WireSighting] = field(default_factory=list)
 
     def add(self, other: WireTally) -> None:
         self.runs += other.runs
@@ -147,7 +147,7 @@ class Wire:
         return problems
 
     def _act(
-        self, scenario: Scenario, station: Station, relay: Relay, problems: list[Problem]
+        self, scenario: Scenario, station: WireStation, relay: Relay, problems: list[Problem]
     ) -> bool:
         """What the station does. → whether it came to its end"""
         with watched_answers() as taken:
@@ -186,7 +186,7 @@ def _task(image: Image, update: Update, seeds: range, until: float) -> WireTally
                 name, deeds = wire.draw(seed)
                 problems = wire.run(name, deeds, tally)
                 tally.violations += len(problems)
-                tally.found += [Sight(line_of(name, deeds), *one) for one in problems]
+                tally.found += [WireSighting(line_of(name, deeds), *one) for one in problems]
         finally:
             wire.close()
     return tally

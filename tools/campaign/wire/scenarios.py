@@ -22,9 +22,9 @@ from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.tools.campaign.wire.relay import Relay, Transcript
 from tallystick.tools.campaign.wire.world import (
     URL,
-    Journal,
-    Registry,
     WatchedCustody,
+    WireJournal,
+    WireRegistry,
     finger,
     key_ring,
     new_card,
@@ -35,12 +35,12 @@ from tallystick.tools.flash.field import Update, install
 
 
 @dataclass
-class Station:
+class WireStation:
     """One station for one run."""
 
     custody: WatchedCustody
-    registry: Registry
-    journal: Journal
+    registry: WireRegistry
+    journal: WireJournal
 
     def provision(self, link: ByteLink, waiting: Waiting, *, reseed: bool = False) -> None:
         plan = Plan(reseed=reseed)
@@ -62,27 +62,27 @@ class Scenario:
     wiped: bool = False  # the station wants the card's end
     blocks: int = 0  # of an honest run, the longer way
 
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         """Raises TallyError."""
         station.provision(link, waiting)
 
-    def finish(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def finish(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         """Afterwards, over an honest line. Raises TallyError."""
         self.act(station, link, waiting)
 
 
 class Reseed(Scenario):
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         station.provision(link, waiting, reseed=True)
 
 
 class Rekey(Scenario):
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         rekey(CardConnection(link), station.custody, waiting)
 
 
 class Wipe(Scenario):
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         connection = CardConnection(link)
         channel = SecureChannel.open(connection, station.custody.channel_keys)
         try:
@@ -94,7 +94,7 @@ class Wipe(Scenario):
 class Refused(Scenario):
     """The server does not take the card's seed, so that the station takes it back."""
 
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         genuine = station.registry.register
         station.registry.register = _refuse  # type: ignore[method-assign]
         try:
@@ -102,7 +102,7 @@ class Refused(Scenario):
         finally:
             station.registry.register = genuine  # type: ignore[method-assign]
 
-    def finish(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def finish(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         station.provision(link, waiting)
 
 
@@ -114,16 +114,16 @@ def _refuse(serial: str, container: bytes) -> Registered:
 class UpdateScenario(Scenario):
     update: Update | None = None
 
-    def act(self, station: Station, link: ByteLink, waiting: Waiting) -> None:
+    def act(self, station: WireStation, link: ByteLink, waiting: Waiting) -> None:
         assert self.update is not None
         install(CardConnection(link), station.custody.channel_keys, self.update, waiting=waiting)
 
 
-def begin(scenario: Scenario, folder: Path) -> Station:
+def begin(scenario: Scenario, folder: Path) -> WireStation:
     custody = WatchedCustody(key_ring(scenario.versions))
-    registry = Registry(custody)
+    registry = WireRegistry(custody)
     registry.containers = dict(scenario.containers)
-    return Station(custody, registry, open_journal(folder, scenario.journal))
+    return WireStation(custody, registry, open_journal(folder, scenario.journal))
 
 
 def prepare(image: Image, update: Update) -> list[Scenario]:
@@ -175,7 +175,7 @@ def _lose(serial: str, container: bytes) -> Registered:
 
 
 def _left(
-    station: Station, card: Card, relay: Relay, folder: Path
+    station: WireStation, card: Card, relay: Relay, folder: Path
 ) -> tuple[bytes, bytes, dict[str, bytes]]:
     relay.close()
     card.run_for(1000)

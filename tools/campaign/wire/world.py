@@ -103,7 +103,7 @@ class WatchedCustody(SoftwareCustody):
                 yield name, value
 
 
-class Registry:
+class WireRegistry:
     """The server's contract in memory. seeds: as decrypted, by serial number."""
 
     def __init__(self, custody: SoftwareCustody) -> None:
@@ -120,11 +120,13 @@ class Registry:
         return _registered(serial) if serial in self.containers else None
 
     def register(self, serial: str, container: bytes) -> Registered:
+        """Raises DuplicateSerialError."""
         if self.containers.setdefault(serial, container) != container:
             raise DuplicateSerialError("It has another seed.", "409")
         return _registered(serial)
 
     def withdraw(self, serial: str) -> None:
+        """Raises RegistryRefusedError."""
         if self.containers.pop(serial, None) is None:
             raise RegistryRefusedError("There is no such card.", "404")
 
@@ -146,7 +148,7 @@ def _registered(serial: str) -> Registered:
     return Registered(serial, "registered", 6, 2, None, "station")
 
 
-class Journal(StationJournal):
+class WireJournal(StationJournal):
     """What a power cut leaves of it is another campaign's matter: here nothing waits for a disk."""
 
     def _prepare(self) -> None:
@@ -228,11 +230,11 @@ def watched_answers() -> Iterator[list[Taken]]:
         SecureChannel._exchange = genuine  # type: ignore[method-assign]
 
 
-def open_journal(folder: Path, content: bytes) -> Journal:
+def open_journal(folder: Path, content: bytes) -> WireJournal:
     """A journal of its own, as another one was left."""
     path = folder / "journal.db"
     for stale in folder.iterdir():
         stale.unlink()
     if content:
         path.write_bytes(content)
-    return Journal(path)
+    return WireJournal(path)

@@ -19,7 +19,7 @@ from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.journal import CardState
 from tallystick.tools.campaign.engine.animal import Animal, Patch
-from tallystick.tools.campaign.wire.run import Sight, Wire, WireTally, line_of, subject
+from tallystick.tools.campaign.wire.run import Wire, WireSighting, WireTally, line_of, subject
 from tallystick.tools.flash.field import Update
 
 _MOST = 4000  # relays
@@ -197,7 +197,7 @@ STATIONS = (
 )  # fmt: skip
 
 
-def hunt(one: Animal | Broken) -> Sight | None:
+def hunt(one: Animal | Broken) -> WireSighting | None:
     """The first violation that a relay finds; None when none does."""
     if isinstance(one, Broken):
         with one.change():
@@ -207,18 +207,18 @@ def hunt(one: Animal | Broken) -> Sight | None:
     return _hunt(*tested)
 
 
-def _hunt(image: Image, update: Update) -> Sight | None:
+def _hunt(image: Image, update: Update) -> WireSighting | None:
     with resident.enabled():
         try:
             wire = Wire(image, update)
         except TallyError as error:
-            return Sight("", "prepare", error.what)
+            return WireSighting("", "prepare", error.what)
         try:
             tally = WireTally()
             for seed in range(_MOST):
                 name, deeds = wire.draw(seed)
                 for problem in wire.run(name, deeds, tally):
-                    return Sight(line_of(name, deeds), *problem)
+                    return WireSighting(line_of(name, deeds), *problem)
         finally:
             wire.close()
     return None

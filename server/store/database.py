@@ -8,6 +8,7 @@ for having read something stale. PostgreSQL: READ COMMITTED with row locks.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,19 @@ class Database:
         self.engine.dispose()
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Two who open a new database at once: the second waits as it would for any other lock."""
+    end = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
+
+
 def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     assert database
@@ -112,7 +126,7 @@ def _sqlite_engine(url: str) -> Engine:
         # The file remembers its journal mode. Setting it needs the database to itself, and does
         # not wait for that as other statements do, so it is set only where it is not yet.
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
 

@@ -6,7 +6,7 @@ import hmac
 
 import pytest
 
-from tallystick.tools.campaign.card.oracle import CardOracle, codes
+from tallystick.tools.campaign.card.oracle import NAME, CardOracle, codes
 from tallystick.tools.campaign.engine.subject import ViolationError
 
 RFC4226 = b"12345678901234567890"
@@ -86,7 +86,7 @@ def test_what_one_command_changes_goes_together() -> None:
         one = oracle()
         one.begin(credential="", keys="none", life_cycle=0xFF)
         one.cut()
-        one.credential(not wiped)
+        one.credential("" if wiped else NAME)
         with pytest.raises(ViolationError):
             one.life_cycle(1 if wiped else 0xFF)
         with pytest.raises(ViolationError):
@@ -119,7 +119,7 @@ def test_what_was_answered_is_done() -> None:
     one.begin(credential="")
     one.done(credential="")
     with pytest.raises(ViolationError, match="came back"):
-        one.credential(True)
+        one.credential(NAME)
 
 
 def test_a_code_of_nobody() -> None:

@@ -31,7 +31,8 @@ _DAY_S = 86_400
 
 key_option = click.option("--key", "key_file", type=FILE, required=True, help="The signer's key.")
 phrase_option = click.option(
-    "--passphrase-file",
+    "--signer-passphrase-file",
+    "passphrase_file",
     type=FILE,
     help=f"File with the key's passphrase (else ${_VARIABLE}, else asked).",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated
 
 from fastapi import APIRouter, Response
@@ -117,7 +116,7 @@ def _content(body: ImportRequest) -> bytes:
         return b"\xef\xbb\xbf" + body.container.encode()
     try:
         return base64.b64decode(body.container_base64, validate=True)
-    except binascii.Error:
+    except ValueError:
         refuse("no-container", "container_base64 is not base 64.", todo="Encode the file's bytes.")
 
 

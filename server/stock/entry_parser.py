@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from typing import Any
 
@@ -113,7 +112,7 @@ def _bare(element: Any, path: str) -> str | None:
 def _is_base64(text: str) -> bool:
     try:
         base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # also what is no ASCII
         return False
     return bool(BASE64.fullmatch(text))
 

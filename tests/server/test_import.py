@@ -246,3 +246,9 @@ def test_a_restored_time_based_card_takes_no_code_of_the_past(server, tmp_path):
             factor = connection.execute(text("SELECT moving_factor FROM card")).scalar()
         new.close()
     assert factor > int(now) // 30 + POLICY.steps_around
+
+
+@pytest.mark.parametrize("text", ["é", "𐀀𐀀", "AAA", "====", "A A\n"])
+def test_a_container_that_is_not_base_64_is_refused(server, text):
+    answer = post(server, "", container=None, container_base64=text)
+    assert answer.status_code == 422, answer.text

@@ -33,6 +33,10 @@ ALLOWED = {
     ("POST", "/v1/cards/{serial}/undo"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/keys/options"): {Role.STATION, Role.ADMIN},
     ("POST", "/v1/keys"): {Role.STATION, Role.ADMIN},
+    ("POST", "/v1/tickets"): {Role.STATION},
+    ("GET", "/v1/tickets/key"): set(Role),
+    ("POST", "/v1/tickets/{ticket_id}/account"): {Role.STATION},
+    ("PUT", "/v1/tickets/{ticket_id}/cards/{serial}/certificate"): {Role.STATION},
     ("GET", "/v1/cards/{serial}/history"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/cards/{serial}/assignment"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/cards/{serial}"): {Role.STATION, Role.DESK, Role.ADMIN},
@@ -79,7 +83,7 @@ def test_each_role_on_each_call(server):
     assert calls == OPEN | set(ALLOWED)
     tokens = {role: add_credential(server.settings, role, f"m-{role}") for role in Role}
     for method, path in sorted(calls - OPEN):
-        url = path.format(serial="NOSUCH", credential_id="no-such")
+        url = path.format(serial="NOSUCH", credential_id="no-such", ticket_id="0" * 32)
         body = BODIES.get(path)
         assert server.client.request(method, url, json=body).status_code == 401, (method, path)
         for role, credential in tokens.items():

@@ -1,4 +1,4 @@
-"""Programs of other people that log in here, as Debian ships them: what docs/guides/services.md says."""
+"""Programs of other people that log in here, as Debian ships them: see docs/guides/services.md."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def test_freeradius_in_front(radius_server, seed, tmp_path):
 RADSEC = """
 ListenUDP 127.0.0.1:{udp}
 ListenTLS 127.0.0.1:{tls}
-LogLevel 2
+LogLevel 3
 tls default {{
   CACertificateFile {folder}/ca.pem
   CertificateFile {folder}/cert.pem

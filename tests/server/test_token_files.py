@@ -25,7 +25,7 @@ from tallystick.server.operating.key_files import (
 from tallystick.server.rules.judge import Generator
 from tallystick.server.rules.otp import hotp
 from tallystick.server.stock.containers import Opening
-from tallystick.server.stock.gathering import Taken, IntakeWish
+from tallystick.server.stock.gathering import IntakeWish, Taken
 from tallystick.server.stock.refusing import Weakness, shown
 from tallystick.server.stock.seed_files import KINDS, read_tokens
 
@@ -735,3 +735,19 @@ def test_mutated_files_are_taken_or_refused():
 
     report = fuzz(1500)
     assert report.taken and len(report.refused) > 8
+
+
+@pytest.mark.parametrize("where", ["secret", "counter"])
+@pytest.mark.parametrize("text", ["é", "٣", "ＡＡＡＡ", "\u2028"])
+def test_base_64_of_letters_beyond_ascii_is_refused_by_entry(where, text):
+    secret, counter = base64.b64encode(SEED).decode(), "0"
+    if where == "secret":
+        secret = text
+    else:
+        counter = text
+    data = (
+        f"<Secret><PlainValue>{secret}</PlainValue></Secret>"
+        f"<Counter><PlainValue>{counter}</PlainValue></Counter>"
+    )
+    error = refusal(container(key_package(data)))
+    assert "S1" in json.dumps(error.body())

@@ -166,6 +166,10 @@ def test_whoami_and_health(server):
         "id": server.station.id,
         "role": "station",
         "name": "station",
+        "firm": "default",
+        "contact": "",
+        "languages": ["en"],
+        "time_zone": "UTC",
     }
 
 

@@ -27,7 +27,7 @@ from tallystick.server.signing_in import attempts, login, recovery, second, step
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
 from tallystick.server.store import origin
-from tallystick.server.store.models_login import HelpRequest, SessionRow
+from tallystick.server.store.models_login import HelpRequest
 from tallystick.server.store.origin import Origin
 
 Patch = tuple[Any, str, Any]  # where, which name, what instead
@@ -142,18 +142,20 @@ def _first_method_only() -> Sequence[Patch]:
     return [(second, "_that_may_take", lambda context, person: real(context, person)[:1])]
 
 
-def _numbers_again() -> Sequence[Patch]:
-    """Tokens name sessions by their number, which SQLite gives again."""
-    real = sessions.open_session
+def _tokens_outlive() -> Sequence[Patch]:
+    """An access token is asked for its signature and its own end, and no more."""
+    real = provider.user_info
 
-    def numbered(connection: Connection, **more: Any) -> str:
-        token = real(connection, **more)
-        mine = SessionRow.token_hash == sessions.digest(token)
-        number = connection.execute(SessionRow.__table__.select().where(mine)).one()
-        connection.execute(update(SessionRow).where(mine).values(handle=f"n{number.id}"))
-        return token
+    def outlives(connection: Connection, ring: Any, *, now: float, **more: Any) -> dict[str, Any]:
+        try:
+            return real(connection, ring, now=now, **more)
+        except provider.TokenError:
+            claims = provider._claims_of(connection, ring, more["token"], now)
+            if claims is None or claims["exp"] <= now:
+                raise
+            return {"sub": claims["sub"]}
 
-    return [(sessions, "open_session", numbered)]
+    return [(provider, "user_info", outlives)]
 
 
 def _agrees_alone() -> Sequence[Patch]:
@@ -377,7 +379,9 @@ ZOO: tuple[BrokenServer, ...] = (
         _prompt_in_the_url,
         ("sign_in_anew",),
     ),
-    BrokenServer("numbers-again", "a token names its session by number", _numbers_again, ("end",)),
+    BrokenServer(
+        "tokens-outlive", "an access token outlives its session", _tokens_outlive, ("end",)
+    ),
     BrokenServer(
         "ended-goes-on",
         "sessions survive their end by others",

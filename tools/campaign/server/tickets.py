@@ -20,6 +20,7 @@ from tallystick.common import signed
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import ExitCode
 from tallystick.common.secret import Secret
+from tallystick.emulator import boards
 from tallystick.server.accounts import credentials
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.errors import ApiError
@@ -34,7 +35,7 @@ from tallystick.server.store.opened import opened
 _RUNS = 10_000
 _FIRM = 1
 _NOW = 1_800_000_000.0
-_FACTS = {"img": "", "fw": "0.1.0 nucleo_l476rg", "kv": 1, "st": "2 codes"}
+_FACTS = {"img": "", "fw": f"0.1.0 {boards.DEFAULT}", "kv": 1, "st": "2 codes"}
 _COPIES = 4
 
 

@@ -1,4 +1,4 @@
-"""Programs of other people that log in here, as Debian ships them: see docs/guides/services.md."""
+"""Programs of other people that log in here, as Debian ships them: what docs/services.md says."""
 
 from __future__ import annotations
 
@@ -319,7 +319,9 @@ server inside {{
   secret radsec
   CertificateNameCheck off
 }}
-realm * {{ server inside }}
+realm * {{
+  server inside
+}}
 """
 INSIDE = """
 client outside {{
@@ -334,7 +336,9 @@ server tallystick {{
   type udp
   secret {secret}
 }}
-realm * {{ server tallystick }}
+realm * {{
+  server tallystick
+}}
 """
 
 
@@ -361,13 +365,13 @@ def test_radius_over_tls_through_radsecproxy(radius_server, seed, tmp_path):
                 udp=udp[place], tls=tls[place], folder=tmp_path, rest=rest.format(**values)
             )
         )
-    with (
-        running(program, "-f", "-c", str(tmp_path / "inside.conf"), log=logs[1]),
-        running(program, "-f", "-c", str(tmp_path / "outside.conf"), log=logs[0]),
-    ):
-        inside = logs[1]
-        until("radsecproxy", inside, lambda: "CN=radius.example up" in inside.read_text())
-        challenged(udp[0], vpn_secret, seed)
+    outside, inside = logs
+    with running(program, "-f", "-c", str(tmp_path / "inside.conf"), log=inside):
+        # It does not try again for a minute.
+        until("radsecproxy", inside, lambda: "listening for tls" in inside.read_text())
+        with running(program, "-f", "-c", str(tmp_path / "outside.conf"), log=outside):
+            until("radsecproxy", outside, lambda: "up" in outside.read_text())
+            challenged(udp[0], vpn_secret, seed)
 
 
 @pytest.fixture

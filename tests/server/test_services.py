@@ -1,4 +1,4 @@
-"""Programs of other people that log in here, as Debian ships them: what docs/services.md says."""
+"""Programs of other people that log in here, as Debian ships them: see docs/guides/services.md."""
 
 from __future__ import annotations
 

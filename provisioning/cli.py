@@ -38,7 +38,6 @@ from tallystick.provisioning.commands.recovery import reconcile, resume
 from tallystick.provisioning.commands.report import report, statistics
 from tallystick.provisioning.commands.security_keys import security_keys
 from tallystick.provisioning.credential import CodeKind
-from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.ports import PortSource, source_for
 from tallystick.provisioning.ready import ReadyStation
@@ -174,8 +173,7 @@ def _many_cards(
     ready.registry.check()
     if plan.people is None:
         ready.registry.check_user(plan.user, new_user=plan.new_user)
-    finished = {CardState.LOCKED, CardState.LABELLED}
-    already = sum(record.state in finished for record in ready.journal.batch(plan.batch))
+    already = len(ready.journal.finished(plan.batch))
     view = BatchView()
     summary = view.run(Batch(ready.provisioner(plan), source, count, view, already=already))
     if as_json:

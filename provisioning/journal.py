@@ -90,6 +90,9 @@ class CardState(StrEnum):
     FAILED = "failed"
 
 
+FINISHED = (CardState.LOCKED, CardState.LABELLED)
+
+
 @dataclass(frozen=True)
 class CardRecord:
     """One run of one card. container: encrypted PSKC, seed: the same sealed for
@@ -152,7 +155,7 @@ class BoxedCard:
 
     @property
     def blank(self) -> bool:
-        return self.state not in (CardState.LOCKED, CardState.LABELLED)
+        return self.state not in FINISHED
 
 
 _COLUMNS = (
@@ -268,6 +271,15 @@ class StationJournal:
 
     def batch(self, name: str) -> list[CardRecord]:
         return self._many("batch = ?", name)
+
+    def finished(self, batch: str) -> list[CardRecord]:
+        """The runs of a batch that came to their end: what its count is made of."""
+        return [run for run in self.batch(batch) if run.state in FINISHED]
+
+    def user_of(self, serial: str) -> str:
+        """Whom a card was last made for; "" for nobody."""
+        run = self.latest(serial)
+        return (run.user or "") if run is not None else ""
 
     def search(self, text: str, limit: int) -> list[CardRecord]:
         """Runs whose serial number, batch, user or state has `text` in it, newest first."""

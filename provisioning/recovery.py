@@ -12,7 +12,7 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.custody.interface import Custody
-from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.journal import FINISHED, CardRecord, CardState, StationJournal
 from tallystick.provisioning.registry import Registered, Registry
 
 
@@ -109,7 +109,7 @@ class Reconciliation:
                 "withdraw it from the server",
                 lambda: self._registry.withdraw(record.serial),
             )
-        if record.state in (CardState.LOCKED, CardState.LABELLED) and server is None:
+        if record.state in FINISHED and server is None:
             return Discrepancy(
                 record.serial,
                 "the card is in service, but the server does not know it",

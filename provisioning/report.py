@@ -13,9 +13,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from html import escape
 
 from tallystick.common.moments import in_words
-from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.journal import FINISHED, CardRecord, CardState, StationJournal
 
-FINISHED = (CardState.LOCKED, CardState.LABELLED)
 CSV_HEADS = ("when", "who", "act", "card", "detail")
 _CSS = """body { font:15px/1.45 system-ui,sans-serif; margin:2rem auto; max-width:60rem;
   padding:0 1rem; color:#1b2430; }

@@ -10,11 +10,9 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import RefusedError, TallyError
 from tallystick.provisioning import foreign_batch
 from tallystick.provisioning.card.connection import CardConnection, Transmitter
 from tallystick.provisioning.card.pcsc import SCHEME, PcscConnection, readers
-from tallystick.provisioning.commands.batch import failure
 from tallystick.provisioning.commands.options import (
     BenchOptions,
     bench_options,
@@ -24,6 +22,7 @@ from tallystick.provisioning.commands.options import (
     user_option,
     users_option,
 )
+from tallystick.provisioning.commands.others import DevicesTold, need_consent, need_whole
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.foreign import (
     BATCH,
@@ -33,7 +32,6 @@ from tallystick.provisioning.foreign import (
     Wanted,
     device_serial,
 )
-from tallystick.provisioning.journal import CardState
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.ready import ReadyStation
 
@@ -90,16 +88,11 @@ def foreign(
         raise click.UsageError("A batch needs --count or --users, and takes no --user or --serial.")
     must_name_a_user(user, new_user=new_user)
     people = [one.login for one in read_people(users_file)] if users_file is not None else []
-    console = err()
-    console.print("[bold yellow]This device is not protected as a card of ours is:[/]")
-    for sentence in UNPROTECTED:
-        console.print(f"  – {sentence}", markup=False)
-    if not accept_unprotected and (as_json or not click.confirm("Go on?", err=True)):
-        raise RefusedError(
-            "There was no consent to provision it unprotected.",
-            kept="Nothing was written to it.",
-            todo="Add --accept-unprotected.",
-        )
+    need_consent(
+        "This device is not protected as a card of ours is:", UNPROTECTED,
+        accepted=accept_unprotected, ask=not as_json,
+        what="There was no consent to provision it unprotected.", kept="Nothing was written to it.",
+    )  # fmt: skip
     wanted = Wanted(serial, CodeKind(digits), user, touch, replace, new_user, batch_name)
     with station.open() as ready:
         ready.registry.check()  # before anything is written to the device
@@ -114,7 +107,7 @@ def foreign(
             return
         assert port is not None
         with _open(port) as device:
-            done = work.provision(device, wanted, lambda: console.print("touch the device now"))
+            done = work.provision(device, wanted, lambda: err().print("touch the device now"))
     if as_json:
         print_json(asdict(done))
         return
@@ -130,9 +123,8 @@ def _many(
     ready: ReadyStation, work: Foreign, wanted: Wanted, ports: str, count: int, *, as_json: bool
 ) -> None:
     """What is done already counts: the same command goes on where it stopped."""
-    finished = (CardState.LOCKED, CardState.LABELLED)
-    before = sum(one.state in finished for one in ready.journal.batch(wanted.batch))
-    told = _DevicesTold()
+    before = len(ready.journal.finished(wanted.batch))
+    told = DevicesTold(_in_service)
     try:
         if before < count:
             foreign_batch.run(_Readers(ports), _OneOath(work, wanted), told, count - before)
@@ -146,7 +138,7 @@ def _many(
                 "done": [asdict(one) for one in told.done],
                 "before": before,
                 "missing": missing,
-                "failures": [{"serial": s, **error.as_dict()} for s, error in told.failures],
+                "failures": told.failures_json(),
             }
         )
     else:
@@ -155,12 +147,17 @@ def _many(
             f"{missing} missing, {len(told.failures)} failures",
             markup=False,
         )
-    if missing:
-        raise TallyError(
-            f"Batch {wanted.batch} is not complete: {missing} devices are missing.",
-            kept="The devices that are finished, and the journal of those that are not.",
-            todo="Run the same command again; it goes on where it stopped.",
-        )
+    need_whole(
+        wanted.batch,
+        missing,
+        "devices",
+        kept="The devices that are finished, and the journal of those that are not.",
+    )
+
+
+def _in_service(place: str, serial: str, done: Done) -> str:
+    holder = f", assigned to {done.server.user}" if done.server.user else ""
+    return f"{place}: {serial} is in service{holder}: take it out"
 
 
 class _Readers:
@@ -191,27 +188,6 @@ class _OneOath:
     def provision(self, device: Transmitter, serial: str) -> Done:
         wanted = dataclasses.replace(self._wanted, serial=serial)
         return self._work.provision(device, wanted, lambda: err().print(f"touch {serial} now"))
-
-
-class _DevicesTold:
-    """A line a device on standard error. Implements foreign_batch.Told."""
-
-    def __init__(self) -> None:
-        self.done: list[Done] = []
-        self.failures: list[tuple[str, TallyError]] = []
-
-    def begun(self, place: str, serial: str) -> None:
-        err().print(f"{place}: {serial}", style="dim", markup=False, highlight=False)
-
-    def finished(self, place: str, serial: str, result: Done) -> None:
-        self.done.append(result)
-        holder = f", assigned to {result.server.user}" if result.server.user else ""
-        said = f"{place}: {serial} is in service{holder}: take it out"
-        err().print(said, markup=False, highlight=False)
-
-    def failed(self, place: str, serial: str, error: TallyError) -> None:
-        self.failures.append((serial, error))
-        err().print(failure(place, serial, error))
 
 
 def _open(port: str) -> PcscConnection | CardConnection:

@@ -22,7 +22,7 @@ from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
 from tallystick.provisioning.jobs.ticket import SIGNATURES, Ticket
-from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.provisioning.journal import FINISHED, CardState, StationJournal
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.registry import TallyServer
 
@@ -247,7 +247,7 @@ def _said(journal: StationJournal, ticket_id: str) -> dict[str, list[str]]:
         runs = [record.state for record in journal.runs_of(noted.serial)]
         if runs and runs[-1] is CardState.FAILED:
             said["failed"].append(noted.serial)
-        elif runs and runs[-1] not in (CardState.LOCKED, CardState.LABELLED):
+        elif runs and runs[-1] not in FINISHED:
             said["unfinished"].append(noted.serial)
         if CardState.FAILED in runs:
             said["wiped"].append(noted.serial)

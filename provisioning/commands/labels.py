@@ -95,7 +95,7 @@ def labels(
             todo="End its name in .svg, .pdf or .zpl.",
         )
     with closing(StationJournal(journal)) as book:
-        finished = [r for r in book.batch(batch) if r.state in _FINISHED] if batch else []
+        finished = book.finished(batch) if batch else []
         of_batch = list(dict.fromkeys(r.serial for r in finished))
         if order == "serial":
             of_batch = by_serial(of_batch)
@@ -126,9 +126,6 @@ def labels(
     err().print(f"{len(drawings)} labels in {files}", markup=False)
 
 
-_FINISHED = (CardState.LOCKED, CardState.LABELLED)
-
-
 def names_of(users_file: Path | None) -> dict[str, ListedPerson]:
     """By login, in small letters."""
     people = read_people(users_file) if users_file is not None else []
@@ -136,8 +133,7 @@ def names_of(users_file: Path | None) -> dict[str, ListedPerson]:
 
 
 def _name(book: StationJournal, serial: str, known: dict[str, ListedPerson]) -> str:
-    record = book.latest(serial)
-    login = (record.user or "") if record is not None else ""
+    login = book.user_of(serial)
     return known[login.lower()].name if login.lower() in known else login
 
 

@@ -19,7 +19,7 @@ from tallystick.provisioning.commands.options import (
     language_option,
     users_option,
 )
-from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.labels.layout import by_serial, from_on
 from tallystick.provisioning.labels.letter import CardLetter, write
 from tallystick.provisioning.labels.scanned import read_serial
@@ -59,10 +59,10 @@ def letters(
     people = names_of(users_file)
     with closing(StationJournal(journal)) as book:
         firm = book.firm()
-        of_batch = [r.serial for r in book.batch(batch) if _goes_out(r)] if batch else []
+        of_batch = [r.serial for r in book.finished(batch) if r.user] if batch else []
         ordered = from_on(by_serial(dict.fromkeys(of_batch)), first)
         wanted = [read_serial(serial) for serial in serials] + ordered
-        users = {serial: _user(book, serial) for serial in wanted}
+        users = {serial: book.user_of(serial) for serial in wanted}
     nobodys = [serial for serial, user in users.items() if not user]
     if nobodys or not wanted:
         raise BadInputError(
@@ -91,12 +91,3 @@ def letters(
         ]  # fmt: skip
     output.write_bytes(write(made))
     err().print(f"{len(made)} letters in {output}", markup=False, highlight=False)
-
-
-def _goes_out(record: CardRecord) -> bool:
-    return record.state in (CardState.LOCKED, CardState.LABELLED) and bool(record.user)
-
-
-def _user(book: StationJournal, serial: str) -> str:
-    record = book.latest(serial)
-    return (record.user or "") if record is not None else ""

@@ -9,9 +9,8 @@ from pathlib import Path
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import BadInputError, RefusedError, TallyError
+from tallystick.common.errors import BadInputError
 from tallystick.provisioning import foreign_batch
-from tallystick.provisioning.commands.batch import failure
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
@@ -19,7 +18,7 @@ from tallystick.provisioning.commands.options import (
     user_option,
     users_option,
 )
-from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.commands.others import DevicesTold, need_consent, need_whole
 from tallystick.provisioning.labels.scanned import read_scan
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
 from tallystick.provisioning.registry import TallyServer
@@ -68,18 +67,15 @@ def security_keys(
     """
     if (user is None) == (users_file is None):
         raise click.UsageError("Give either --user, or --users.")
-    console = err()
-    console.print("[bold yellow]What is not protected as a card of ours is:[/]")
-    for sentence in UNPROTECTED:
-        console.print(f"  – {sentence}", markup=False)
-    if not accept_unprotected and (as_json or not click.confirm("Go on?", err=True)):
-        raise RefusedError(
-            "There was no consent to enrol them so.",
-            kept="Nothing was written to any key.",
-            todo="Add --accept-unprotected.",
-        )
+    need_consent(
+        "What is not protected as a card of ours is:", UNPROTECTED,
+        accepted=accept_unprotected, ask=not as_json,
+        what="There was no consent to enrol them so.", kept="Nothing was written to any key.",
+    )  # fmt: skip
     people = [one.login for one in read_people(users_file)] if users_file else [str(user)]
-    told = _KeysTold()
+    told = DevicesTold[EnrolledKey](
+        lambda _place, _serial, key: f"{key.serial} is enrolled for {key.user}: unplug it"
+    )
     with station.open() as ready:
         if not isinstance(ready.registry, TallyServer):
             raise BadInputError(
@@ -88,10 +84,7 @@ def security_keys(
             )
         ready.registry.check()
         check_people(people, ready.registry.check_user)
-        finished = (CardState.LOCKED, CardState.LABELLED)
-        before = sum(one.state in finished for one in ready.journal.batch(batch_name))
-        if user is not None:
-            before = 0
+        before = 0 if user is not None else len(ready.journal.finished(batch_name))
         work = KeyWork(
             ready.registry, ready.journal, FirstPins(pins), _ask_serial, _touch, user,
             CardsForPeople(people) if users_file else None, batch_name,
@@ -101,7 +94,7 @@ def security_keys(
                 foreign_batch.run(HidPlaces(), work, told, len(people) - before)
     missing = max(0, len(people) - before - len(told.done))
     if as_json:
-        failures = [{"serial": serial, **error.as_dict()} for serial, error in told.failures]
+        failures = told.failures_json()
         done = [asdict(one) for one in told.done]
         print_json({"batch": batch_name, "done": done, "missing": missing, "failures": failures})
     else:
@@ -112,12 +105,12 @@ def security_keys(
         )
         if any(not one.changes for one in told.done):
             err().print("Tell their holders to change the PIN: not every key asks for that itself.")
-    if missing:
-        raise TallyError(
-            f"Batch {batch_name} is not complete: {missing} keys are missing.",
-            kept="The keys that are enrolled, and their first PINs.",
-            todo="Run the same command again; it goes on where it stopped.",
-        )
+    need_whole(
+        batch_name,
+        missing,
+        "keys",
+        kept="The keys that are enrolled, and their first PINs.",
+    )
 
 
 def _ask_serial(place: str) -> str:
@@ -130,23 +123,3 @@ def _ask_serial(place: str) -> str:
 
 def _touch(serial: str) -> None:
     err().print(f"touch {serial} now", markup=False, highlight=False)
-
-
-class _KeysTold:
-    """A line a key on standard error. Implements foreign_batch.Told."""
-
-    def __init__(self) -> None:
-        self.done: list[EnrolledKey] = []
-        self.failures: list[tuple[str, TallyError]] = []
-
-    def begun(self, place: str, serial: str) -> None:
-        err().print(f"{place}: {serial}", style="dim", markup=False, highlight=False)
-
-    def finished(self, place: str, serial: str, result: EnrolledKey) -> None:
-        self.done.append(result)
-        said = f"{result.serial} is enrolled for {result.user}: unplug it"
-        err().print(said, markup=False, highlight=False)
-
-    def failed(self, place: str, serial: str, error: TallyError) -> None:
-        self.failures.append((serial, error))
-        err().print(failure(place, serial, error))

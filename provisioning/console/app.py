@@ -24,7 +24,6 @@ from tallystick.provisioning.console.record_pages import AuditPage, HistoryPage
 from tallystick.provisioning.console.shell import MAX_SCAN, Page
 from tallystick.provisioning.console.sign_in import routes
 from tallystick.provisioning.console.statistics_page import StatisticsPage
-from tallystick.provisioning.console.workshop import FINISHED
 from tallystick.provisioning.labels import pdf
 from tallystick.provisioning.labels.layout import STOCKS, blanks, by_serial, draw, from_on
 from tallystick.provisioning.ready import ReadyStation
@@ -68,7 +67,7 @@ def create_app(console: Console) -> FastAPI:
 
     @app.get("/labels/{batch}.pdf")
     def labels(batch: str, start: int = 1, first: str = "") -> Response:
-        records = [r for r in console.journal.batch(batch) if r.state in FINISHED]
+        records = console.journal.finished(batch)
         if not records:
             return PlainTextResponse("This batch has no finished card.\n", 404)
         stock = STOCKS[LABELS]

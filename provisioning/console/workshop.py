@@ -24,7 +24,6 @@ STEPS = (
     CardState.REGISTERED,
     CardState.LOCKED,
 )
-FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
 class Mood(StrEnum):
@@ -130,8 +129,7 @@ class Workshop:
                     f"Batch {self._run.plan.batch} is under way.", todo="Stop it first."
                 )
             self._ready.registry.check()
-            known = self._ready.journal.batch(plan.batch)
-            already = sum(record.state in FINISHED for record in known)
+            already = len(self._ready.journal.finished(plan.batch))
             source = source_for(ports)
             batch = Batch(self._ready.provisioner(plan), source, count, self, already=already)
             thread = threading.Thread(target=self._work, name="batch", daemon=True)

@@ -12,7 +12,7 @@ from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import OathSession, select_oath
 from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.journal import CardState
+from tallystick.provisioning.journal import FINISHED, CardState
 from tallystick.provisioning.recovery import look_at
 from tallystick.tools.campaign.wire.relay import Relay
 from tallystick.tools.campaign.wire.scenarios import Scenario, UpdateScenario, WireStation
@@ -22,7 +22,6 @@ from tallystick.tools.flash.field import SlotState, running
 
 _WINDOW = 40  # codes that a card may be ahead
 _PART = 8  # bytes of a secret that are as good as known when they are seen
-_DONE = (CardState.LOCKED, CardState.LABELLED)
 _MORE = b"\x61"
 _OK = b"\x90\0"
 _SECURE, _ISSUER = 0x04, 0x80
@@ -117,7 +116,7 @@ def left(scenario: Scenario, station: WireStation, card: Card) -> Iterator[Probl
     if any(name != found.serial for name in found.names):
         yield "renamed", f"{found.serial} has the credential {found.names}"
     in_service = found.life_cycle is LifeCycle.SECURED
-    if in_service and (record is None or record.state not in (*_DONE, CardState.REGISTERED)):
+    if in_service and (record is None or record.state not in (*FINISHED, CardState.REGISTERED)):
         known = record.state if record else "nothing"
         if scenario.flash is None or record is None or not record.reseed:
             yield "unknown", f"{found.serial} is in service, and the journal knows {known}"
@@ -140,7 +139,7 @@ def finished(scenario: Scenario, station: WireStation, card: Card) -> Iterator[P
     if found.key_version != station.custody.firm_version:
         yield "unfinished", f"it is done, and has key version {found.key_version:02X}"
     record = station.journal.latest(SERIAL)
-    if record is None or record.state not in _DONE:
+    if record is None or record.state not in FINISHED:
         yield "unknown", f"it is done, and the journal has {record.state if record else 'nothing'}"
     if isinstance(scenario, UpdateScenario):
         yield from _updated(scenario, card)

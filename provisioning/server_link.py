@@ -43,11 +43,17 @@ class NoConnectionError(OutcomeUnknownError):
 
 class ServerLink:
     """One credential's way to the server; safe for several threads. renewal: what to do about a
-    credential that the server takes no more."""
+    credential that the server takes no more. transport: in place of the network."""
 
     renewal = "Get a new credential and run `tally station enroll` with it."
 
-    def __init__(self, credential: ServerCredential, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        credential: ServerCredential,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.url = checked_url(credential.url)
         self.credential_id = credential.id
         self._client = httpx.Client(
@@ -56,6 +62,7 @@ class ServerLink:
             timeout=timeout_s,
             limits=httpx.Limits(keepalive_expiry=IDLE_S),
             follow_redirects=False,
+            transport=transport,
         )
 
     def close(self) -> None:

@@ -31,7 +31,8 @@ class Settings:
     (`accounts.key_metadata`). trusted_proxies: networks
     that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
     (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
-    ever."""
+    ever. background: whether what is done by and by has threads of its own. Without,
+    a simulation does it, at instants of its own choice."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -46,6 +47,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     audit_stream: str = ""
     audit_days: int = 0
+    background: bool = True
 
 
 def state_folder() -> Path:

@@ -67,11 +67,13 @@ def open_state(settings: Settings) -> ServerState:
         settings,
         ring,
         database,
-        GroupCommit(database, Verifier(ring), settings.clock),
-        Outbox(database, ring, gateways, settings.clock),
+        GroupCommit(database, Verifier(ring), settings.clock, background=settings.background),
+        Outbox(database, ring, gateways, settings.clock, background=settings.background),
         HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
         settings.public_url,
-        Sweeper(database, ring, settings.clock, settings.audit_days),
+        Sweeper(
+            database, ring, settings.clock, settings.audit_days, background=settings.background
+        ),
         AuditStream(database, sink_from(settings.audit_stream) if settings.audit_stream else None),
         Names(database),
         key_metadata.load(*settings.key_metadata, settings.clock())

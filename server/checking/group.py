@@ -42,9 +42,17 @@ Waiting = tuple[CodeCheck, "asyncio.Future[CodeOutcome]", asyncio.AbstractEventL
 
 
 class GroupCommit:
-    """A queue of checks and the thread that works it off."""
+    """A queue of checks and the thread that works it off. background: without, a check is judged
+    where it is asked for."""
 
-    def __init__(self, database: Database, verifier: Verifier, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        verifier: Verifier,
+        clock: Callable[[], float],
+        *,
+        background: bool = True,
+    ) -> None:
         self._database = database
         self._verifier = verifier
         self._clock = clock
@@ -53,10 +61,14 @@ class GroupCommit:
         self._closing = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
-        self._thread.start()
+        self._background = background
+        if background:
+            self._thread.start()
 
     async def check(self, check: CodeCheck) -> CodeOutcome:
         """The outcome, committed. Raises ApiError."""
+        if not self._background:
+            return _told(self._each_or_all([check])[0])
         loop = asyncio.get_running_loop()
         future: asyncio.Future[CodeOutcome] = loop.create_future()
         with self._arrived:
@@ -76,7 +88,8 @@ class GroupCommit:
             self._closing = True
             self._arrived.notify()
         self._stopped.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         while True:
@@ -143,6 +156,12 @@ class GroupCommit:
                     future.set_result(answer)
 
         batch[0][2].call_soon_threadsafe(deliver)
+
+
+def _told(answer: CodeOutcome | ApiError) -> CodeOutcome:
+    if isinstance(answer, ApiError):
+        raise answer
+    return answer
 
 
 def _may_pass(error: DBAPIError) -> bool:

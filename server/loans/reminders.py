@@ -43,6 +43,8 @@ class Reminder:
         ring: ServerKeyRing,
         clock: Callable[[], float],
         told: Callable[[], None],
+        *,
+        background: bool = True,
     ) -> None:
         self._database = database
         self._ring = ring
@@ -50,19 +52,24 @@ class Reminder:
         self._told = told
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="reminder", daemon=True)
-        self._thread.start()
+        if background:
+            self._thread.start()
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         while not self._closing.wait(EVERY_S):
-            try:
-                if remind(self._database, self._ring, self._clock()):
-                    self._told()
-            except (DBAPIError, TallyError) as error:
-                log.warning("nobody was reminded: %s", type(error).__name__)
+            self.remind_now()
+
+    def remind_now(self) -> None:
+        try:
+            if remind(self._database, self._ring, self._clock()):
+                self._told()
+        except (DBAPIError, TallyError) as error:
+            log.warning("nobody was reminded: %s", type(error).__name__)
 
 
 def remind(database: Database, ring: ServerKeyRing, now: float) -> int:

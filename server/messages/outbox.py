@@ -99,9 +99,11 @@ class Outbox:
         ring: ServerKeyRing,
         gateways: Mapping[str, Gateway],
         clock: Callable[[], float],
+        *,
+        background: bool = True,
     ) -> None:
         self._channels = [
-            _Channel(channel, database, ring, gateways.get(channel), clock)
+            _Channel(channel, database, ring, gateways.get(channel), clock, background=background)
             for channel in (SMS, EMAIL)
         ]
 
@@ -109,6 +111,11 @@ class Outbox:
         """There may be something new."""
         for channel in self._channels:
             channel.wake()
+
+    def send_due(self) -> None:
+        """Send what is due now, in this thread."""
+        for channel in self._channels:
+            channel.send_due()
 
     def close(self) -> None:
         for channel in self._channels:
@@ -128,6 +135,8 @@ class _Channel:
         ring: ServerKeyRing,
         gateway: Gateway | None,
         clock: Callable[[], float],
+        *,
+        background: bool,
     ) -> None:
         self._name = name
         self._database = database
@@ -137,7 +146,8 @@ class _Channel:
         self._wake = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name=f"outbox-{name}", daemon=True)
-        self._thread.start()
+        if background:
+            self._thread.start()
 
     def wake(self) -> None:
         self._wake.set()
@@ -148,17 +158,21 @@ class _Channel:
 
     def join(self) -> None:
         """Wait for a message under way, but not for a gateway that hangs."""
-        self._thread.join(JOIN_S)
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_S)
 
     def _work(self) -> None:
         while not self._closing:
             self._wake.wait(POLL_S)
             self._wake.clear()
-            try:
-                while not self._closing and self._send_one():
-                    pass
-            except (DBAPIError, TallyError) as error:
-                log.warning("messages wait: %s", type(error).__name__)
+            self.send_due()
+
+    def send_due(self) -> None:
+        try:
+            while not self._closing and self._send_one():
+                pass
+        except (DBAPIError, TallyError) as error:
+            log.warning("messages wait: %s", type(error).__name__)
 
     def _send_one(self) -> bool:
         """Send the next message that is due. → whether there was one"""

@@ -51,7 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server = app.state.server = open_state(settings)
-        reminder = Reminder(server.database, server.ring, settings.clock, server.outbox.wake)
+        reminder = Reminder(
+            server.database,
+            server.ring,
+            settings.clock,
+            server.outbox.wake,
+            background=settings.background,
+        )
         try:
             yield
         finally:

@@ -49,6 +49,8 @@ class Sweeper:
         ring: ServerKeyRing,
         clock: Callable[[], float],
         audit_days: int,
+        *,
+        background: bool = True,
     ) -> None:
         self._database = database
         self._ring = ring
@@ -56,20 +58,25 @@ class Sweeper:
         self._audit_days = audit_days
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
-        self._thread.start()
+        if background:
+            self._thread.start()
 
     def close(self) -> None:
         self._closing.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         while not self._closing.wait(EVERY_S):
-            try:
-                sweep(self._database, self._clock())
-                if self._audit_days:
-                    prune_audit(self._database, self._ring, self._clock(), self._audit_days)
-            except (DBAPIError, TallyError) as error:
-                log.warning("nothing was swept: %s", type(error).__name__)
+            self.sweep_now()
+
+    def sweep_now(self) -> None:
+        try:
+            sweep(self._database, self._clock())
+            if self._audit_days:
+                prune_audit(self._database, self._ring, self._clock(), self._audit_days)
+        except (DBAPIError, TallyError) as error:
+            log.warning("nothing was swept: %s", type(error).__name__)
 
 
 def prune_audit(

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from tallystick.common.errors import NoDeviceError, TallyError
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card.connection import CardConnection, Response
+from tallystick.provisioning.card.link import ByteLink
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
@@ -75,10 +76,10 @@ class _SocketLink:
         self._line.close()
 
 
-class _Connection(CardConnection):
+class ToldConnection(CardConnection):
     """Tells of each command before it is sent and after it is answered."""
 
-    def __init__(self, link: _SocketLink, event: Event) -> None:
+    def __init__(self, link: ByteLink, event: Event) -> None:
         self._event = event
         super().__init__(link)
 
@@ -90,7 +91,7 @@ class _Connection(CardConnection):
         return response
 
 
-class _Journal(StationJournal):
+class ToldJournal(StationJournal):
     """Tells of each transaction: before it, when all is written, and when it is committed."""
 
     _event: Event = staticmethod(lambda label: None)
@@ -110,7 +111,7 @@ class _Journal(StationJournal):
         self._event(f"after journal {number}")
 
 
-class _Server(TallyServer):
+class ToldServer(TallyServer):
     """Tells of each request before it is sent and after it is answered. A request that was lost and
     is sent again has the same number, so that an event has the same name in every run."""
 
@@ -146,13 +147,13 @@ class StationRig:
     def station(self, line: socket.socket, event: Event) -> int:
         """Provision the card on the line, as `tally station provision` and `resume` do."""
         custody = SoftwareCustody(self.ring)
-        server = _Server(custody.server(), timeout_s=SERVER_LIMIT_S)
-        journal = _Journal(self.journal)
+        server = ToldServer(custody.server(), timeout_s=SERVER_LIMIT_S)
+        journal = ToldJournal(self.journal)
         server.tell(event)
         journal.tell(event)
         try:
             server.check()
-            connection = _Connection(_SocketLink(line), event)
+            connection = ToldConnection(_SocketLink(line), event)
             plan = Plan(user=self.user, reseed=self.reseed)
             Provisioner(custody, server, journal, plan, self.url).provision(
                 connection, lambda state, serial: None

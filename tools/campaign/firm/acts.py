@@ -1,0 +1,489 @@
+"""What each act does: people, staff, strangers, and what goes wrong.
+
+Each goes through what its actor has: a card's button and glass, a service's or a desk's calls, a
+station with its dock. The console of the server is used where the product has nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+import httpx
+
+from tallystick.common.errors import TallyError
+from tallystick.provisioning.desk.client import DeskCard
+from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
+from tallystick.server.accounts import people
+from tallystick.server.accounts.policy import PersonRole
+from tallystick.tools.campaign.firm.ground import Doom
+from tallystick.tools.campaign.firm.oracle import Said
+from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.script import Act, Trouble, Verb
+from tallystick.tools.campaign.firm.world import Employee, World
+
+_TRIES = 6  # of somebody who wants to get in, before he goes to the desk
+_LATER_S = 300
+_OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
+_WRONG_S = (3600, -3600, 90, -90)
+_GUESSES = 4
+_DESK_TRIES = 3
+
+
+def carry_out(world: World, act: Act) -> None:
+    _ACTS[act.what](world, act)
+
+
+# -- making cards ------------------------------------------------------------------------------
+
+
+def _provision(world: World, act: Act) -> None:
+    pocket = world.pockets[act.who]
+    owner = world.people[act.who] if act.who < len(world.people) else None
+    if owner is not None:
+        _make_known(world, owner)
+    _at_the_station(world, pocket, owner, left=_TRIES)
+
+
+def _at_the_station(world: World, pocket: Pocket, owner: Employee | None, left: int) -> None:
+    station = world.stations[pocket.number % len(world.stations)]
+    user = owner.login if owner else None
+    made = station.provision(pocket, world.us, user)
+    world.say(
+        f"the station makes card {pocket.serial} for {user or 'the drawer'}"
+        if made
+        else f"the station stops at card {pocket.serial}: {station.last_problem}"
+    )
+    if not made and not _finished_before(world, pocket):
+        if left:
+            again = partial(_at_the_station, world, pocket, owner, left - 1)
+            world.after(_LATER_S, again)
+        elif not world.in_trouble:
+            world.wrong(f"card {pocket.serial} cannot be made: {station.last_problem}")
+        return
+    world.judge.registered(pocket.serial)
+    pocket.put_away()
+    if owner is not None:
+        owner.own = pocket
+    else:
+        world.drawer.append(pocket)
+
+
+def _finished_before(world: World, pocket: Pocket) -> bool:
+    """The station ended after the last step: the journal has it, and making it again is refused."""
+    station = world.stations[pocket.number % len(world.stations)]
+    return station.states().get(pocket.serial) == ["locked"]
+
+
+def _make_known(world: World, who: Employee) -> None:
+    if who.known:
+        return
+    with world.house.console() as connection:
+        people.add(
+            connection,
+            firm_id=world.firm_id,
+            login=who.login,
+            role=PersonRole.USER,
+            email=f"{who.login}@firm.example",
+            now=world.clock.server(),
+        )
+    who.known = True
+
+
+# -- people ------------------------------------------------------------------------------------
+
+
+def _join(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    _make_known(world, who)
+    world.say(f"{who.login} joins")
+
+
+def _leave(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    if not who.known:
+        return
+    with world.house.console() as connection:
+        person = people.by_login(connection, world.firm_id, who.login)
+        now = int(world.clock.server())
+        people.change(connection, world.firm_id, person.id, disabled_at=now)
+    who.gone = True
+    world.say(f"{who.login} leaves, and is barred")
+
+
+def _log_in(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    if who.gone:
+        _try_after_leaving(world, who)
+        return
+    if who.pocket is None or not who.known:
+        return
+    _get_in(world, who, left=_TRIES)
+
+
+def _try_after_leaving(world: World, who: Employee) -> None:
+    pocket = who.pocket
+    if pocket is None or pocket.dead or pocket.lost or not world.in_service(pocket):
+        return
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is None:
+        return
+    said = world.ask(who, pocket, *seen)
+    world.say(f"{who.login}, who has left, tries to log in: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"{who.login} was let in after leaving the firm")
+
+
+def _get_in(world: World, who: Employee, left: int) -> None:
+    """Press, type, and what people do when that does not work."""
+    pocket = who.pocket
+    if pocket is None or pocket.lost or who.gone or not world.in_service(pocket):
+        return
+    if pocket.dead:
+        _to_the_desk(world, who, pocket)
+        return
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is None:
+        if left:
+            world.after(60, partial(_get_in, world, who, left - 1))
+        else:
+            world.wrong(f"card {pocket.serial} shows no code")
+        return
+    code, factor = seen
+    must = world.judge.must_be_let_in(pocket.serial, factor)
+    over = pocket is who.loan and world.clock.server() >= who.loan_until
+    said = world.ask(who, pocket, code, factor)
+    if said.accepted:
+        world.counts.log_ins += 1
+        world.say(f"{who.login} logs in with card {pocket.serial}")
+        if over:
+            world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
+        return
+    world.counts.refused += 1
+    world.say(f"{who.login} is not let in: {said.reason or said.status}")
+    if said.status == 429:
+        wait = said.retry_after_s
+        if left:
+            world.after(wait + 1, partial(_get_in, world, who, left - 1))
+        return
+    if said.status in (0, 503):
+        if left:
+            world.after(_LATER_S, partial(_get_in, world, who, left - 1))
+        elif not world.in_trouble:
+            world.wrong("the server answers nothing, and nothing is wrong with it")
+        return
+    if over or not _counts_as_his(world, who, pocket):
+        return
+    if must:
+        world.wrong(
+            f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"
+        )
+        return
+    _find_again(world, who, pocket, code)
+
+
+def _counts_as_his(world: World, who: Employee, pocket: Pocket) -> bool:
+    return pocket is who.own or pocket is who.loan
+
+
+def _find_again(world: World, who: Employee, pocket: Pocket, first: str) -> None:
+    """The card was pressed too often: two codes, one after the other."""
+    second = world.press(pocket)
+    pocket.put_away()
+    if second is None:
+        return
+    must = world.judge.must_be_found(pocket.serial, second[1], world.policy.resync_window)
+    said = world.portal.find_again(who.login, first, second[0])
+    world.judge.found_again(pocket.serial, second[1], said)
+    world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
+    world.counts.resynchronised += said.accepted
+    if must and said.status == 200 and not said.accepted:
+        world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
+
+
+def _pressed_by_accident(world: World, act: Act) -> None:
+    pocket = world.people[act.who].own
+    if pocket is None or pocket.dead or not world.in_service(pocket):
+        return
+    times = random.Random(act.draw).choice((1, 1, 2, 3, 8, 14))
+    for _ in range(times):
+        world.press(pocket)
+        pocket.put_away()
+        world.clock.now += 60
+    world.say(f"card {pocket.serial} is pressed {times} times in a wallet")
+
+
+# -- the desk ----------------------------------------------------------------------------------
+
+
+def _borrow(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    if who.gone or not who.known or who.loan is not None or not world.drawer:
+        return
+    spare = world.drawer[0]
+    lent = _with_codes(world, spare, lambda codes: world.desk.lend(spare.serial, who.login, codes))
+    if lent is None:
+        return
+    world.drawer.remove(spare)
+    who.loan, who.loan_until = spare, lent.loan_until or 0
+    world.say(f"the desk lends card {spare.serial} to {who.login}")
+    if who.loan_until <= world.clock.server():
+        world.wrong(f"card {spare.serial} was lent until a time that is over")
+
+
+def _give_back(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    spare = who.loan
+    if spare is None:
+        return
+    if spare.dead:
+        back = _settled(world, lambda: world.desk.give_back(spare.serial, (), reason="flat"))
+    else:
+        back = _with_codes(world, spare, lambda codes: world.desk.give_back(spare.serial, codes))
+    if back is None:
+        return
+    who.loan = None
+    if not spare.dead:
+        world.drawer.append(spare)
+    world.say(f"{who.login} gives card {spare.serial} back")
+
+
+def _late(world: World, act: Act) -> None:
+    """The loan is over, and somebody tries all the same."""
+    who = world.people[act.who]
+    if who.loan is not None:
+        _get_in(world, who, left=0)
+
+
+def _lose(world: World, act: Act) -> None:
+    """A card is gone: the desk blocks it and gives another."""
+    who = world.people[act.who]
+    lost = who.own
+    if lost is None or lost.lost or who.gone or not world.in_service(lost):
+        return
+    if who.loan is not None or not world.drawer:
+        done = _settled(world, lambda: world.desk.set_lost(lost.serial, lost=True))
+    else:
+        spare = world.drawer[0]
+        done = _with_codes(
+            world, spare, lambda codes: world.desk.replace(lost.serial, spare.serial, codes)
+        )
+        if done is not None:
+            world.drawer.remove(spare)
+            who.own = spare
+    if done is None:
+        return
+    lost.lost = True
+    if who.own is lost:
+        who.own = None
+    world.stolen.append((lost, who))
+    world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
+
+
+def _to_the_desk(world: World, who: Employee, dead: Pocket) -> None:
+    """The card shows nothing any more: retired, and another one in its place."""
+    if dead is who.loan or not world.drawer:
+        return
+    if _settled(world, lambda: world.desk.retire(dead.serial, None, reason="flat")) is None:
+        return
+    spare = world.drawer[0]
+    given = _with_codes(
+        world, spare, lambda codes: world.desk.assign(spare.serial, who.login, codes)
+    )
+    who.own = None
+    if given is None:
+        return
+    world.drawer.remove(spare)
+    who.own = spare
+    world.say(f"card {dead.serial} is flat; {who.login} gets {spare.serial}")
+
+
+def _with_codes(
+    world: World, pocket: Pocket, do: Callable[[tuple[str, ...]], DeskCard]
+) -> DeskCard | None:
+    """An act that wants a code of the card in the hand; two where it has drifted. → None when it
+    was not done"""
+    codes: list[tuple[str, int]] = []
+    for _ in range(_DESK_TRIES):
+        seen = world.press(pocket)
+        pocket.put_away()
+        if seen is None:
+            return None
+        codes.append(seen)
+        typed = tuple(code for code, _ in codes[-2:])
+        factor = codes[-1][1]
+        made = _settled(world, partial(do, typed))
+        if made is not None:
+            world.judge.used_at_the_desk(pocket.serial, factor)
+            return made
+        world.judge.perhaps_used(pocket.serial, factor)
+    return None
+
+
+def _settled(world: World, do: Callable[[], DeskCard]) -> DeskCard | None:
+    """The outcome of a call of the desk; None where it was refused or stays unknown."""
+    try:
+        return do()
+    except OutcomeUnknownError as error:
+        world.say(f"the desk does not know: {error.what}")
+    except RegistryRefusedError as error:
+        world.say(f"the desk is refused: {error.what}")
+    except TallyError as error:
+        world.wrong(f"the desk fails: {error.what}")
+    return None
+
+
+def _change_shift(world: World, act: Act) -> None:
+    world.shift += 1
+    world.say("other staff come to the desk")
+
+
+def _sweep(world: World, act: Act) -> None:
+    world.house.catch_up()
+
+
+# -- strangers ---------------------------------------------------------------------------------
+
+
+def _guess(world: World, act: Act) -> None:
+    who, rng = world.people[act.who], random.Random(act.draw)
+    for _ in range(_GUESSES):
+        code = f"{rng.randrange(10**6):06}"
+        said = world.check(who.login, code)
+        if said.accepted and not _was_luck(world, said, code):
+            world.wrong(f"a guess was accepted as {who.login}")
+    world.say(f"a stranger guesses codes of {who.login}")
+
+
+def _was_luck(world: World, said: Said, code: str) -> bool:
+    """One of the card's own next codes, guessed: a millionth times the window."""
+    card = world.judge.cards.get(said.serial or "")
+    return card is not None and world.judge.guessed(card, code)
+
+
+def _replay(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    if not who.last_code:
+        return
+    said = world.check(who.login, who.last_code)
+    world.say(f"a stranger types the code that {who.login} has used: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"a code that {who.login} had used was accepted again")
+
+
+def _thief(world: World, act: Act) -> None:
+    if not world.stolen:
+        return
+    pocket, owner = world.stolen[act.draw % len(world.stolen)]
+    if pocket.dead:
+        return
+    seen = world.press(pocket)
+    pocket.put_away()
+    if seen is None:
+        return
+    said = world.ask(owner, pocket, *seen)
+    world.say(f"whoever found card {pocket.serial} tries it: {said.reason or said.status}")
+    if said.accepted:
+        world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
+
+
+def _clone(world: World, act: Act) -> None:
+    """Whoever has a desk's credential registers a card of his own."""
+    try:
+        answer = world.stranger.post(
+            "/v1/cards", content=b"<x/>", headers={"content-type": "application/pskc+xml"}
+        )
+    except httpx.TransportError:
+        return
+    world.say(f"a desk's credential is used to register a card: {answer.status_code}")
+    if answer.status_code not in (401, 403, 503):
+        world.wrong(f"a desk's credential may register cards ({answer.status_code})")
+
+
+# -- what goes wrong ---------------------------------------------------------------------------
+
+
+def _cut(world: World, act: Act) -> None:
+    world.pockets[act.who].cut = act.draw
+
+
+def _cell(world: World, act: Act) -> None:
+    pocket = world.pockets[act.who]
+    if not pocket.dead:
+        pocket.cell_out_and_in(world.us)
+        pocket.put_away()
+        world.say(f"the cell of card {pocket.serial} is taken out and put in again")
+
+
+def _dead(world: World, act: Act) -> None:
+    pocket = world.pockets[act.who]
+    if not pocket.dead and world.in_service(pocket) and pocket not in world.drawer:
+        pocket.dies(world.us)
+        world.say(f"the cell of card {pocket.serial} is empty")
+
+
+def _server_ends(world: World, act: Act) -> None:
+    what = ("before commit", "after commit")[act.draw & 1]
+    world.house.doom = Doom(what, (act.draw >> 1) % 4)
+    world.say(f"the server will end {what}")
+
+
+def _station_ends(world: World, act: Act) -> None:
+    world.stations[act.who % len(world.stations)].doom = act.draw % 120
+
+
+def _line(world: World, act: Act) -> None:
+    world.stations[act.who % len(world.stations)].line = act.draw
+
+
+def _disk(world: World, act: Act) -> None:
+    full = act.what == Trouble.DISK_FULL
+    world.house.full, world.house.read_only = full, not full
+    world.say("the server's disk is full" if full else "the server's disk takes no writes")
+    world.after(600 + act.draw % _OVER_S, partial(_disk_is_well, world))
+
+
+def _disk_is_well(world: World) -> None:
+    world.house.full = world.house.read_only = False
+    world.say("the server's disk is well again")
+
+
+def _clock(world: World, act: Act) -> None:
+    world.clock.wrong = random.Random(act.draw).choice(_WRONG_S)
+    world.say(f"the server's clock is {world.clock.wrong:+.0f} s off")
+    world.after(600 + act.draw % _OVER_S, partial(_clock_is_well, world))
+
+
+def _clock_is_well(world: World) -> None:
+    world.clock.wrong = 0
+    world.say("the server's clock is set")
+
+
+_ACTS: dict[str, Callable[[World, Act], None]] = {
+    Verb.PROVISION: _provision,
+    Verb.JOIN: _join,
+    Verb.LEAVE: _leave,
+    Verb.LOG_IN: _log_in,
+    Verb.PRESS: _pressed_by_accident,
+    Verb.BORROW: _borrow,
+    Verb.GIVE_BACK: _give_back,
+    Verb.LATE: _late,
+    Verb.LOSE: _lose,
+    Verb.SHIFT: _change_shift,
+    Verb.SWEEP: _sweep,
+    Verb.GUESS: _guess,
+    Verb.REPLAY: _replay,
+    Verb.THIEF: _thief,
+    Verb.CLONE: _clone,
+    Trouble.CUT: _cut,
+    Trouble.CELL: _cell,
+    Trouble.DEAD: _dead,
+    Trouble.SERVER_ENDS: _server_ends,
+    Trouble.STATION_ENDS: _station_ends,
+    Trouble.LINE: _line,
+    Trouble.DISK_FULL: _disk,
+    Trouble.DISK_READ_ONLY: _disk,
+    Trouble.CLOCK: _clock,
+}

@@ -1,0 +1,258 @@
+"""What a simulation gives the product's own code: one clock, one source of randomness, a network
+without sockets, a disk that can be full, and the end of a process at a chosen instant.
+
+Nothing runs beside the simulation. The server's threads are not started (`Settings.background`).
+Handlers that the web framework carries out in threads of its own are waited for one by one, so that
+their order is the simulation's. OpenSSL draws its own randomness, for keys of certificates and
+tokens: a simulated firm makes none."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.server.accounts import passwords
+from tallystick.server.checking import group
+from tallystick.server.loans.reminders import remind
+from tallystick.server.serving.app import create_app
+from tallystick.server.settings import Settings, settings_from
+from tallystick.server.signing_in import recovery
+from tallystick.server.state import ServerState
+from tallystick.server.store.database import Database
+from tallystick.server.store.opened import opened
+
+URL = "http://127.0.0.1:1"
+_PAGES_NEVER = 1 << 30
+_ONE_TRY_S = 0.001
+
+
+@dataclass
+class FirmClock:
+    """The simulation's time, in seconds since 1970; `wrong`: how far the server's clock is off."""
+
+    now: float
+    wrong: float = 0.0
+
+    def server(self) -> float:
+        return self.now + self.wrong
+
+    def station(self) -> float:
+        return self.now
+
+
+class FirmChance:
+    """SHA-256 of a key and a counter in place of the operating system's source. Whoever knows the
+    seed knows every key: for simulations only."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._key, self._count = b"", 0
+        self.turn(0)
+
+    def turn(self, number: int) -> None:
+        """What is drawn from now on depends on the seed and this number alone, so that an act draws
+        the same whether the acts before it were carried out or not."""
+        self._key = hashlib.sha256(f"firm|{self._seed}|{number}".encode()).digest()
+        self._count = 0
+
+    def __call__(self, size: int) -> bytes:
+        made = b""
+        while len(made) < size:
+            made += hashlib.sha256(self._key + self._count.to_bytes(8, "big")).digest()
+            self._count += 1
+        return made[:size]
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """The source of `os.urandom`, and by it of `secrets`, in this process."""
+        with ExitStack() as stack:
+            for module, name in ((os, "urandom"), (random, "_urandom")):
+                stack.callback(setattr, module, name, getattr(module, name))
+                setattr(module, name, self)
+            yield
+
+
+class ProcessEndedError(BaseException):
+    """The process ends here. No `except Exception` may go on after it."""
+
+
+@dataclass
+class Doom:
+    """The end of a process, at the n-th event of a kind from now on."""
+
+    what: str
+    left: int
+
+    def meets(self, what: str) -> bool:
+        if what != self.what:
+            return False
+        self.left -= 1
+        return self.left < 0
+
+
+class House:
+    """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
+    how often it was."""
+
+    def __init__(self, folder: Path, clock: FirmClock) -> None:
+        self._clock = clock
+        self.folder = folder
+        self.sent = folder / "sent.jsonl"
+        self.settings: Settings = replace(
+            settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys"),
+            clock=clock.server,
+            sms=f"file://{self.sent}",
+            smtp=f"file://{self.sent}",
+            public_url=URL,
+            trusted_proxies=("127.0.0.1",),
+            background=False,
+        )
+        self._loop = asyncio.new_event_loop()
+        self._app: FastAPI | None = None
+        self._living: Any = None
+        self.doom: Doom | None = None
+        self.full = self.read_only = False
+        self.ended = 0
+
+    @property
+    def state(self) -> ServerState:
+        """Of the running server."""
+        if self._app is None:
+            self._open()
+        assert self._app is not None
+        state: ServerState = self._app.state.server
+        return state
+
+    def transport(self, name: str) -> httpx.BaseTransport:
+        """A client's way to the server. name: of whoever asks, as an address."""
+        return _Way(self, name)
+
+    def catch_up(self) -> None:
+        """Do what the server's threads would have done by now."""
+        state = self.state
+        try:
+            with suppress(DBAPIError):  # the threads log it and go on
+                remind(state.database, state.ring, state.now())
+            state.outbox.send_due()
+            state.sweeper.sweep_now()
+        except ProcessEndedError:
+            self._end()
+
+    @contextmanager
+    def console(self) -> Iterator[Connection]:
+        """A transaction of an administrator at the server's command line: another process."""
+        with opened(self.settings) as parts, parts.database.write() as connection:
+            yield connection
+
+    def close(self) -> None:
+        if self._living is not None:
+            self._loop.run_until_complete(self._living.__aexit__(None, None, None))
+        self._app = self._living = None
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def answer(self, request: httpx.Request, name: str) -> httpx.Response:
+        """Raises httpx.ReadError when the server ended before it answered."""
+        if self._app is None:
+            self._open()
+        assert self._app is not None
+        inner = httpx.ASGITransport(app=self._app, client=(name, 1), raise_app_exceptions=True)
+        try:
+            return self._loop.run_until_complete(_whole(inner, request))
+        except BaseException as error:
+            if self._app is None or not _holds(error, ProcessEndedError):
+                raise
+            self._end()
+            raise httpx.ReadError("the server ended", request=request) from None
+
+    def strike(self, what: str) -> None:
+        """Raises ProcessEndedError where it is the server's doom."""
+        if self.doom is not None and self.doom.meets(what):
+            self.doom = None
+            raise ProcessEndedError(what)
+
+    def _open(self) -> None:
+        self._app = create_app(self.settings)
+        self._living = self._app.router.lifespan_context(self._app)
+        self._loop.run_until_complete(self._living.__aenter__())
+        database: Database = self._app.state.server.database
+        _watch_commits(database, self)
+        event.listen(database.engine, "begin", self._set_disk, insert=True)  # before BEGIN
+
+    def _end(self) -> None:
+        """As a kill does: nothing is finished, and what was not committed is gone."""
+        self.ended += 1
+        state = self.state
+        self._app = self._living = None
+        state.database.engine.dispose()
+
+    def _set_disk(self, connection: Connection) -> None:
+        most = 1 if self.full else _PAGES_NEVER  # SQLite takes at least what there is
+        connection.exec_driver_sql(f"PRAGMA max_page_count={most}")
+        connection.exec_driver_sql(f"PRAGMA query_only={int(self.read_only)}")
+
+
+class _Way(httpx.BaseTransport):
+    def __init__(self, house: House, name: str) -> None:
+        self._house, self._name = house, name
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._house.answer(request, self._name)
+
+
+async def _whole(inner: httpx.ASGITransport, request: httpx.Request) -> httpx.Response:
+    answer = await inner.handle_async_request(
+        httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
+    )
+    body = await answer.aread()
+    return httpx.Response(answer.status_code, headers=answer.headers, content=body, request=request)
+
+
+def _watch_commits(database: Database, house: House) -> None:
+    """Have the house struck before and after each commit of a writing transaction."""
+    write = database.write
+
+    @contextmanager
+    def struck() -> Iterator[Connection]:
+        with write() as connection:
+            yield connection
+            house.strike("before commit")
+        house.strike("after commit")
+
+    setattr(database, "write", struck)  # noqa: B010
+
+
+def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_holds(one, kind) for one in error.exceptions)
+    return isinstance(error, kind)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """No simulated minute waits for a password's hash, for answers that are made even, or for a
+    database that is away."""
+    with ExitStack() as stack:
+        stack.callback(setattr, group, "RECONNECT_S", group.RECONNECT_S)
+        setattr(group, "RECONNECT_S", _ONE_TRY_S)  # noqa: B010
+        stack.callback(setattr, passwords, "HASHER", passwords.HASHER)
+        stack.callback(setattr, recovery, "EVENED_S", recovery.EVENED_S)
+        stack.callback(passwords.nobody.cache_clear)
+        cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+        setattr(passwords, "HASHER", cheap)  # noqa: B010
+        setattr(recovery, "EVENED_S", 0.0)  # noqa: B010
+        passwords.nobody.cache_clear()
+        yield

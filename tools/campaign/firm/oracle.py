@@ -1,0 +1,141 @@
+"""Who judges: from outside, with what was seen on glass, asked of the server and answered by it.
+
+Seeds are known from the station's custody as it makes them, and codes are worked out by another's
+library (pyotp) than the firmware's or the server's."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+
+import pyotp
+
+from tallystick.server.accounts.policy import FirmPolicy
+
+_AHEAD = 1500  # how far a code on the glass is looked for
+_FIRST = 2  # the station compared two codes
+
+
+@dataclass
+class CardSeen:
+    """A card's half of the story. shown: the newest factor that was on its glass. lowest, highest:
+    between which the server's factor is: an answer that was lost leaves a doubt."""
+
+    serial: str
+    seed: bytes = field(repr=False)
+    shown: int = _FIRST - 1
+    lowest: int = _FIRST
+    highest: int = _FIRST
+    codes: dict[str, int] = field(default_factory=dict, repr=False)
+    accepted: set[int] = field(default_factory=set)
+
+    def factor_of(self, code: str) -> int | None:
+        """Of a code that may come next; None where it is none of those."""
+        generator = pyotp.HOTP(base64.b32encode(self.seed).decode())
+        for factor in range(self.shown + 1, self.shown + _AHEAD):
+            if generator.at(factor) == code:
+                return factor
+        return None
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the server said of a check. status 0: nothing, it ended meanwhile."""
+
+    status: int
+    accepted: bool = False
+    reason: str = ""
+    serial: str | None = None
+    retry_after_s: int = 0
+
+
+class Judge:
+    """Notes violations, each a sentence."""
+
+    def __init__(self, policy: FirmPolicy) -> None:
+        self._policy = policy
+        self.cards: dict[str, CardSeen] = {}
+        self.seeds: dict[str, bytes] = {}
+        self.violations: list[str] = []
+
+    def violation(self, what: str) -> None:
+        self.violations.append(what)
+
+    def registered(self, serial: str) -> None:
+        """It is in service: its seed is the last that the station made for it."""
+        self.cards[serial] = CardSeen(serial, self.seeds[serial])
+
+    def saw(self, serial: str, code: str) -> int | None:
+        """A code on the glass. → its factor"""
+        card = self.cards[serial]
+        if code in card.codes and card.factor_of(code) is None:
+            self.violation(f"card {serial} shows a code again (factor {card.codes[code]})")
+            return None
+        factor = card.factor_of(code)
+        if factor is None:
+            self.violation(f"card {serial} shows a code that is none of its next ones")
+            return None
+        card.shown = factor
+        card.codes[code] = factor
+        return factor
+
+    def asked(self, serial: str, factor: int, said: Said) -> None:
+        """The server was asked about a code that was on this card's glass."""
+        card = self.cards[serial]
+        if said.status == 0 or said.status >= 500:
+            card.highest = max(card.highest, factor + 1)
+            return
+        if not said.accepted:
+            return
+        if said.serial != serial:
+            self.violation(f"a code of card {serial} was accepted as one of {said.serial}")
+        if factor in card.accepted or factor < card.lowest:
+            self.violation(f"card {serial}: the code of factor {factor} was accepted twice")
+        if factor - card.highest > self._policy.look_ahead:
+            self.violation(
+                f"card {serial}: a code {factor - card.highest} ahead was accepted at once"
+            )
+        card.accepted.add(factor)
+        card.lowest = card.highest = factor + 1
+
+    def found_again(self, serial: str, factor: int, said: Said) -> None:
+        """The server was asked with two successive codes; factor: of the second."""
+        card = self.cards[serial]
+        if said.status == 0 or said.status >= 500:
+            card.highest = max(card.highest, factor + 1)
+        elif said.accepted:
+            if factor < card.lowest:
+                self.violation(f"card {serial}: codes that were used found it again")
+            card.lowest = card.highest = factor + 1
+
+    def used_at_the_desk(self, serial: str, factor: int) -> None:
+        """The desk proved with this code that it has the card."""
+        card = self.cards[serial]
+        if factor < card.lowest:
+            self.violation(f"card {serial}: a code that was used proved it at the desk")
+        card.lowest = card.highest = factor + 1
+
+    def perhaps_used(self, serial: str, factor: int) -> None:
+        """The desk was refused, or not answered."""
+        card = self.cards[serial]
+        card.highest = max(card.highest, factor + 1)
+
+    def guessed(self, card: CardSeen, code: str) -> bool:
+        """Whether a stranger's code is by chance one that the card shows next. It is used then."""
+        window = range(card.lowest, card.highest + self._policy.look_ahead + 1)
+        generator = pyotp.HOTP(base64.b32encode(card.seed).decode())
+        for factor in window:
+            if generator.at(factor) == code:
+                card.lowest = card.highest = factor + 1
+                return True
+        return False
+
+    def must_be_let_in(self, serial: str, factor: int) -> bool:
+        """Whether an honest user's code has to be accepted at once."""
+        card = self.cards[serial]
+        return factor >= card.highest and factor - card.lowest < self._policy.look_ahead
+
+    def must_be_found(self, serial: str, factor: int, window: int) -> bool:
+        """Whether two successive codes, the second of this factor, must find the card again."""
+        card = self.cards[serial]
+        return factor - 1 >= card.highest and factor - card.lowest < window

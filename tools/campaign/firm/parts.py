@@ -1,0 +1,284 @@
+"""What the firm owns: cards that people carry, stations, a desk, and a line that is not to be
+trusted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tallystick.common.errors import TallyError
+from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.secret import Secret
+from tallystick.emulator.devices.card import Card
+from tallystick.emulator.devices.fleet import Fleet
+from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.provisioning.card.connection import CardConnection
+from tallystick.provisioning.custody.interface import ServerCredential
+from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
+from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
+from tallystick.provisioning.desk.client import Desk
+from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.recovery import CardAtHand, look_at
+from tallystick.provisioning.steps import Plan, Provisioner
+from tallystick.server.accounts.credentials import NewCredential
+from tallystick.tools.campaign.firm.ground import URL, FirmClock, House, ProcessEndedError
+from tallystick.tools.campaign.firm.oracle import Said
+from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, ToldServer
+from tallystick.tools.docked import DockedLink
+
+US = 1_000_000
+_DARK_MS = 33_000  # a code is up for half a minute
+_FIRM_MASTER = bytes(range(16))
+
+
+class Pocket:
+    """A card, and whoever has it in the hand. number: of the fleet."""
+
+    def __init__(self, fleet: Fleet, number: int, serial: str) -> None:
+        self._fleet, self.number, self.serial = fleet, number, serial
+        self.card: Card = fleet.cards[number]
+        self.dead = self.lost = False
+        self.cut: int | None = None  # armed: from which the instant in the next press is drawn
+        self.cuts = 0
+
+    def at(self, us: int) -> Card:
+        """Brought up to this instant of the firm."""
+        if self.card.clock.now < us:
+            self.card.run_to(us)
+        return self.card
+
+    def press(self, us: int) -> str | None:
+        """The code on the glass after a press; None when there is none."""
+        card = self.at(us)
+        armed, self.cut = self.cut, None
+        if armed is not None:
+            card.flash.fault_plan = _cut(random.Random(armed))
+        card.press()
+        if not card.powered and armed is not None:
+            card.flash.fault_plan = None
+            self.cuts += 1
+            return None
+        card.flash.fault_plan = None
+        return card.read_code()
+
+    def put_away(self) -> None:
+        """Until the glass is dark."""
+        if self.card.powered:
+            self.card.run_for(_DARK_MS)
+        self.card.flash.put_away()
+
+    def cell_out_and_in(self, us: int) -> None:
+        card = self.at(us)
+        card.power_off()
+        card.power_on()
+
+    def dies(self, us: int) -> None:
+        self.at(us).set_cell_mv(0)
+        self.dead = True
+
+
+def _cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
+    """At one of the next writes, before, in the middle or after."""
+    left = rng.randrange(3)
+    phase = rng.choice(tuple(Phase))
+
+    def plan(operation: FlashOperation) -> Cut | None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            return None
+        masks = rng.randbytes(len(operation.old))
+        torn = bytes(
+            a ^ ((a ^ b) & mask)
+            for a, b, mask in zip(operation.old, operation.new, masks, strict=True)
+        )
+        return Cut(phase, torn)
+
+    return plan
+
+
+class NotingCustody(SoftwareCustody):
+    """Tells which seed it made for which card."""
+
+    def __init__(self, ring: KeyRing, seeds: dict[str, bytes]) -> None:
+        super().__init__(ring)
+        self._seeds = seeds
+
+    def new_seed(self, serial: str, card_entropy: bytes) -> SoftwareSeed:
+        seed = super().new_seed(serial, card_entropy)
+        self._seeds[serial] = seed.reveal()
+        return seed
+
+
+class BadLine:
+    """A `ByteLink` that loses, doubles and changes what is written to it, now and then."""
+
+    name = "firm"
+
+    def __init__(self, line: DockedLink, rng: random.Random | None) -> None:
+        self._line, self._rng = line, rng
+        self.harm = 0
+
+    def write(self, data: bytes) -> None:
+        self._line.write(self._harmed(data))
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._harmed(self._line.read(timeout_s))
+
+    def drain(self) -> None:
+        self._line.drain()
+
+    def close(self) -> None:
+        self._line.close()
+
+    def _harmed(self, data: bytes) -> bytes:
+        if self._rng is None or not data or self._rng.random() > 0.05:
+            return data
+        self.harm += 1
+        at = self._rng.randrange(len(data))
+        kind = self._rng.randrange(3)
+        if kind == 0:
+            return data[:at]
+        if kind == 1:
+            return data + data
+        return data[:at] + bytes((data[at] ^ 1 << self._rng.randrange(8),)) + data[at + 1 :]
+
+
+@dataclass
+class StationDesk:
+    """A station and its journal. kills: how often it ended half-way."""
+
+    house: House
+    clock: FirmClock
+    custody: SoftwareCustody
+    file: Path
+    address: str
+    doom: int | None = None
+    line: int | None = None
+    kills: int = 0
+    harm: int = 0
+    last_problem: str = ""
+
+    def provision(self, pocket: Pocket, us: int, user: str | None) -> bool:
+        """Once through the steps, as far as it goes. → whether the card is in service"""
+        card = pocket.at(us)
+        if not card.powered:
+            card.power_on()
+        left = self.doom
+        self.doom = None
+        rng = None if self.line is None else random.Random(self.line)
+        self.line = None
+
+        def event(label: str) -> None:
+            nonlocal left
+            if left is not None:
+                left -= 1
+                if left < 0:
+                    left = None
+                    raise ProcessEndedError(label)
+
+        line = BadLine(DockedLink(card), rng)
+        server = ToldServer(self.custody.server(), transport=self.house.transport(self.address))
+        journal = ToldJournal(self.file, who="firm", now=self.clock.station)
+        server.tell(event)
+        journal.tell(event)
+        try:
+            server.check()
+            plan = Plan(user=user)
+            maker = Provisioner(self.custody, server, journal, plan, URL, clock=self.clock.station)
+            maker.provision(ToldConnection(line, event), lambda _state, _serial: None)
+        except ProcessEndedError:
+            self.kills += 1
+            self.last_problem = "it was ended"
+            return False
+        except TallyError as error:
+            self.last_problem = error.what
+            return False
+        finally:
+            self.harm += line.harm
+            journal.close()
+            server.close()
+            line.close()
+            card.settle()
+        return True
+
+    def states(self) -> dict[str, list[str]]:
+        """What the journal says of each card."""
+        journal = StationJournal(self.file, who="firm", now=self.clock.station)
+        try:
+            rows = journal._database.execute("SELECT serial, state FROM cards").fetchall()
+        finally:
+            journal.close()
+        said: dict[str, list[str]] = {}
+        for serial, state in rows:
+            said.setdefault(serial, []).append(state)
+        return said
+
+
+def looked_at(pocket: Pocket, us: int) -> CardAtHand:
+    """What the card says of itself in its dock, to anybody."""
+    card = pocket.at(us)
+    if not card.powered:
+        card.power_on()
+    link = DockedLink(card)
+    try:
+        return look_at(CardConnection(link))
+    finally:
+        link.close()
+        card.settle()
+
+
+def key_ring(credential: NewCredential) -> KeyRing:
+    """The firm's master, enrolled with a station's credential."""
+    assert credential.psk is not None
+    ring = KeyRing.create(DEVELOPMENT_MASTER)
+    ring.firm, ring.firm_version = {1: Secret(_FIRM_MASTER)}, 1
+    body = {
+        "id": credential.id,
+        "role": "station",
+        "token": credential.token.reveal().decode(),
+        "psk": credential.psk.reveal().hex(),
+    }
+    ring.enroll(parse_credential(URL, body))
+    return ring
+
+
+class Portal:
+    """A service that asks for a code: what it knows is its credential."""
+
+    def __init__(self, house: House, token: bytes, address: str) -> None:
+        self._client = httpx.Client(
+            base_url=URL,
+            transport=house.transport(address),
+            headers={"authorization": f"Bearer {token.decode()}"},
+        )
+
+    def check(self, login: str, code: str) -> Said:
+        return self._ask("/v1/verify", {"user": login, "code": code})
+
+    def find_again(self, login: str, first: str, second: str) -> Said:
+        return self._ask("/v1/resynchronise", {"user": login, "codes": [first, second]})
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _ask(self, path: str, body: dict[str, object]) -> Said:
+        try:
+            answer = self._client.post(path, json=body)
+        except httpx.TransportError:
+            return Said(0)
+        told = answer.json()
+        if answer.status_code == 429:
+            return Said(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))
+        if answer.status_code != 200:
+            return Said(answer.status_code, reason=str(told["error"]["code"]))
+        return Said(200, bool(told["accepted"]), str(told["reason"]), told["serial"])
+
+
+def desk_client(house: House, credential: NewCredential, address: str) -> Desk:
+    way = ServerCredential(URL, credential.id, credential.token)
+    return Desk(way, transport=house.transport(address))

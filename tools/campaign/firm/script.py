@@ -1,0 +1,208 @@
+"""What will happen, drawn from a seed before anything does: who does what when, and what goes wrong
+at which instant. A script is a list, so a shorter one is a part of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+DAY_S = 86_400
+_WORKDAYS = 5
+SPARE_OF = 10  # one card in so many is a spare
+
+
+class Level(StrEnum):
+    """How much goes wrong."""
+
+    NONE = "none"
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+_FAULTS_PER_100_CARD_DAYS = {Level.NONE: 0.0, Level.LOW: 1.0, Level.NORMAL: 5.0, Level.HIGH: 25.0}
+
+
+class Verb(StrEnum):
+    """What an act is."""
+
+    PROVISION = "provision"
+    LOG_IN = "log-in"
+    PRESS = "press"  # by accident, in a wallet
+    BORROW = "borrow"  # the card is at home: a spare for the day
+    GIVE_BACK = "give-back"
+    LOSE = "lose"
+    LEAVE = "leave"  # the firm
+    JOIN = "join"
+    GUESS = "guess"  # a stranger, who knows a login
+    REPLAY = "replay"  # a stranger, who has seen a code
+    THIEF = "thief"  # has a card that was lost
+    LATE = "late"  # a loan is over, and the card still in the pocket
+    CLONE = "clone"  # a station that has no right
+    SHIFT = "shift"  # other staff at the station and the desk
+    SWEEP = "sweep"  # what the server does by and by
+
+
+class Trouble(StrEnum):
+    """What goes wrong."""
+
+    CUT = "cut"  # the card's power, at a write to its flash in the next press
+    CELL = "cell"  # the cell is taken out and put in again
+    SERVER_ENDS = "server-ends"  # at a commit
+    STATION_ENDS = "station-ends"  # at a command, a request or a journal's write
+    LINE = "line"  # drops, doubles and corrupts
+    DISK_FULL = "disk-full"
+    DISK_READ_ONLY = "disk-read-only"
+    CLOCK = "clock"  # the server's is wrong for hours
+    DEAD = "dead"  # the cell has nothing left
+
+
+@dataclass(frozen=True, order=True)
+class Act:
+    """at: seconds since the first midnight. who: number of a person, a card or a station. number:
+    of the act in the whole script; draw: what it draws from."""
+
+    at: int
+    number: int
+    what: str
+    who: int = 0
+    draw: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.number}"
+
+
+@dataclass(frozen=True)
+class Firm:
+    """How large it is, how long it is looked at, and how much goes wrong."""
+
+    cards: int = 20
+    readers: int = 0
+    days: int = 7
+    level: Level = Level.NORMAL
+    seed: int = 1
+
+    @property
+    def spares(self) -> int:
+        return max(1, self.cards // SPARE_OF) if self.cards > 1 else 0
+
+    @property
+    def people(self) -> int:
+        """Who have a card; the last tenth of them join later."""
+        return self.cards - self.spares
+
+
+def script(firm: Firm) -> list[Act]:
+    """In the order of time."""
+    streams = (_provisioning(firm), _working(firm), _staff(firm), _strangers(firm), _faults(firm))
+    drawn = sorted(one for stream in streams for one in stream)
+    return [Act(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)]
+
+
+Drawn = tuple[int, str, int, int]
+
+
+def _rng(firm: Firm, name: str) -> random.Random:
+    return random.Random(f"{firm.seed}|{name}")
+
+
+def _provisioning(firm: Firm) -> Iterator[Drawn]:
+    """Before the first morning; those of whoever joins later on their first day."""
+    rng = _rng(firm, "provisioning")
+    joining = set(joiners(firm))
+    for card in range(firm.cards):
+        day = _first_day(firm, card) if card in joining else 0
+        yield day * DAY_S + 5 * 3600 + card % 3600, Verb.PROVISION, card, rng.getrandbits(32)
+
+
+def joiners(firm: Firm) -> list[int]:
+    return list(range(firm.people - firm.people // 10, firm.people))
+
+
+def _first_day(firm: Firm, person: int) -> int:
+    if person not in joiners(firm):
+        return 0
+    return random.Random(f"{firm.seed}|joins|{person}").randrange(firm.days)
+
+
+def _last_day(firm: Firm, person: int) -> int:
+    rng = random.Random(f"{firm.seed}|leaves|{person}")
+    return rng.randrange(1, firm.days + 1) if rng.random() < firm.days / 600 else firm.days
+
+
+def _working(firm: Firm) -> Iterator[Drawn]:
+    for person in range(firm.people):
+        rng = _rng(firm, f"person {person}")
+        first, last = _first_day(firm, person), _last_day(firm, person)
+        if first > 0:
+            yield first * DAY_S + 5 * 3600 - 60, Verb.JOIN, person, 0
+        habit, pocket = rng.choice((1, 2, 2, 3)), rng.choice((0.0, 0.02, 0.1))
+        for day in range(first, last):
+            yield from _day(day, person, habit, pocket, rng)
+        if last < firm.days:
+            yield last * DAY_S + 8 * 3600, Verb.LEAVE, person, 0
+            yield last * DAY_S + 9 * 3600, Verb.LOG_IN, person, rng.getrandbits(32)
+
+
+def _day(day: int, person: int, habit: int, pocket: float, rng: random.Random) -> Iterator[Drawn]:
+    begin = day * DAY_S
+    if day % 7 < _WORKDAYS or rng.random() < 0.05:
+        came = begin + round(rng.gauss(8.5, 0.7) * 3600)
+        if rng.random() < 0.01:
+            yield came - 300, Verb.BORROW, person, rng.getrandbits(32)
+            if rng.random() < 0.8:
+                yield begin + 17 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+            else:
+                yield begin + 30 * 3600, Verb.LATE, person, rng.getrandbits(32)
+                yield begin + 31 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
+        for time in range(habit):
+            at = came + time * 7200 + rng.randrange(1800)
+            yield at, Verb.LOG_IN, person, rng.getrandbits(32)
+        if rng.random() < 0.002:
+            yield begin + 18 * 3600, Verb.LOSE, person, rng.getrandbits(32)
+    if rng.random() < pocket:
+        yield begin + rng.randrange(DAY_S), Verb.PRESS, person, rng.getrandbits(32)
+
+
+def _staff(firm: Firm) -> Iterator[Drawn]:
+    rng = _rng(firm, "staff")
+    for day in range(firm.days):
+        for hour in (6, 14):
+            yield day * DAY_S + hour * 3600 - 900, Verb.SHIFT, 0, rng.getrandbits(32)
+        for hour in range(24):
+            yield day * DAY_S + hour * 3600, Verb.SWEEP, 0, 0
+
+
+def _strangers(firm: Firm) -> Iterator[Drawn]:
+    """About one attack a day for each hundred people, of whatever kind."""
+    rng = _rng(firm, "strangers")
+    kinds = (Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE)
+    for day in range(firm.days):
+        for _ in range(1 + firm.people // 100):
+            at = day * DAY_S + rng.randrange(7 * 3600, DAY_S)
+            yield (
+                at,
+                rng.choices(kinds, (3, 4, 2, 1))[0],
+                rng.randrange(max(1, firm.people)),
+                (rng.getrandbits(32)),
+            )
+
+
+def _faults(firm: Firm) -> Iterator[Drawn]:
+    rng = _rng(firm, "faults")
+    count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
+    if firm.level is not Level.NONE:
+        count = max(count, len(Trouble))
+    kinds = tuple(Trouble)
+    weights = (8, 2, 4, 3, 3, 1, 1, 1, 1)
+    for number in range(count):
+        trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
+        in_the_first_hour = trouble in (Trouble.STATION_ENDS, Trouble.LINE)
+        at = (
+            5 * 3600 + rng.randrange(min(3600, firm.cards))
+            if in_the_first_hour
+            else rng.randrange(7 * 3600, firm.days * DAY_S)
+        )
+        yield at, trouble, rng.randrange(firm.cards), rng.getrandbits(32)

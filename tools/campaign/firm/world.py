@@ -1,0 +1,239 @@
+"""Everything at once: the firm as it stands at an instant, and what each act does to it."""
+
+from __future__ import annotations
+
+import datetime
+import heapq
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from tallystick.emulator.devices.device import FirmwareCrashError
+from tallystick.provisioning.desk.client import Desk
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
+from tallystick.tools.campaign.firm.oracle import Judge, Said
+from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
+from tallystick.tools.campaign.firm.script import Act, Firm
+
+ZONE = "Europe/Berlin"
+START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
+"""A Monday; on the Sunday thirteen days later the clocks go forward."""
+
+
+@dataclass
+class Employee:
+    """number: as in the script. loan: the spare that is in the pocket meanwhile."""
+
+    number: int
+    login: str
+    own: Pocket | None
+    loan: Pocket | None = None
+    loan_until: int = 0
+    known: bool = True
+    gone: bool = False
+    last_code: str = ""
+
+    @property
+    def pocket(self) -> Pocket | None:
+        return self.loan or self.own
+
+
+@dataclass(frozen=True)
+class Told:
+    """What happened. at: seconds since the first midnight. number: of the act."""
+
+    at: int
+    number: int
+    words: str
+
+    def __str__(self) -> str:
+        return f"{moment(self.at)}: {self.words}"
+
+
+def moment(at: int) -> str:
+    return f"day {at // 86400}, {at % 86400 // 3600:02}:{at % 3600 // 60:02}"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Until when the server said that a login is locked, by its clock; failures: of that login by
+    then; clock: how wrong that clock was."""
+
+    until: float
+    failures: int
+    clock: float
+
+
+@dataclass
+class Counts:
+    acts: int = 0
+    faults: int = 0
+    log_ins: int = 0
+    refused: int = 0
+    presses: int = 0
+    resynchronised: int = 0
+    restarts: int = 0
+    kills: int = 0
+
+
+@dataclass
+class World:
+    """One firm while it is simulated."""
+
+    firm: Firm
+    house: House
+    clock: FirmClock
+    chance: FirmChance
+    judge: Judge
+    policy: FirmPolicy
+    stations: list[StationDesk]
+    desks: list[Desk]
+    portal: Portal
+    stranger: httpx.Client
+    firm_id: int
+    pockets: list[Pocket] = field(default_factory=list)
+    people: list[Employee] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    drawer: list[Pocket] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    locked: dict[str, Lock] = field(default_factory=dict)
+    stolen: list[tuple[Pocket, Employee]] = field(default_factory=list)
+    later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
+    act: Act = field(default_factory=lambda: Act(0, 0, ""))
+    shift: int = 0
+    on_act: Callable[[int], None] = lambda at: None
+    _sub: int = 0
+    _noted: int = 0
+    _closed: bool = False
+
+    # -- time ----------------------------------------------------------------------------------
+
+    @property
+    def at(self) -> int:
+        return int(self.clock.now - START)
+
+    @property
+    def us(self) -> int:
+        return self.at * US
+
+    def after(self, seconds: int, what: Callable[[], None]) -> None:
+        self._sub += 1
+        heapq.heappush(self.later, (self.at + seconds, self.act.number, self._sub, what))
+
+    def say(self, words: str) -> None:
+        self.told.append(Told(self.at, self.act.number, words))
+
+    def wrong(self, what: str) -> None:
+        self.judge.violation(what)
+
+    def play(self, acts: Sequence[Act], carry_out: Callable[[World, Act], None]) -> None:
+        """In order, each with what comes of it, until there is a violation."""
+        for act in acts:
+            self._play_later(act.at)
+            if self.judge.violations:
+                return
+            self._begin(act)
+            self.counts.acts += 1
+            self.on_act(act.at)
+            carry_out(self, act)
+            self._note_verdicts()
+            if self.judge.violations:
+                return
+        self._play_later(1 << 60)
+
+    def _play_later(self, until: int) -> None:
+        while self.later and self.later[0][0] <= until and not self.judge.violations:
+            at, number, sub, what = heapq.heappop(self.later)
+            self._begin(Act(at, number, "", 0, sub))
+            what()
+            self._note_verdicts()
+
+    def _begin(self, act: Act) -> None:
+        self.act = act
+        self.clock.now = max(self.clock.now, START + act.at)
+        self.chance.turn(act.number * 1000 + act.draw % 997)
+
+    def _note_verdicts(self) -> None:
+        for what in self.judge.violations[self._noted :]:
+            self.say(f"VIOLATION: {what}")
+        self._noted = len(self.judge.violations)
+
+    # -- cards ---------------------------------------------------------------------------------
+
+    def press(self, pocket: Pocket) -> tuple[str, int] | None:
+        """→ the code that is on the glass, and its factor"""
+        self.counts.presses += 1
+        try:
+            code = pocket.press(self.us)
+        except FirmwareCrashError as error:
+            self.wrong(f"card {pocket.serial} crashed: {error.what.splitlines()[-1]}")
+            return None
+        if not pocket.card.powered and not pocket.dead:
+            self.say(f"card {pocket.serial} loses its power while it writes")
+            pocket.card.power_on()
+            return None
+        if code is None:
+            return None
+        factor = self.judge.saw(pocket.serial, code)
+        return None if factor is None else (code, factor)
+
+    def in_service(self, pocket: Pocket) -> bool:
+        return pocket.serial in self.judge.cards
+
+    # -- the server ----------------------------------------------------------------------------
+
+    def ask(self, who: Employee, pocket: Pocket, code: str, factor: int) -> Said:
+        said = self.check(who.login, code)
+        self.judge.asked(pocket.serial, factor, said)
+        if said.accepted:
+            who.last_code = code
+        return said
+
+    def check(self, login: str, code: str) -> Said:
+        """A service asks."""
+        said = self.portal.check(login, code)
+        if said.status == 500:
+            self.wrong(f"the server answered {said.status} {said.reason}")
+        if said.status == 429:
+            self._must_be_locked(login, said)
+        elif said.status == 200 and not said.accepted:
+            self.failures[login] += 1
+        return said
+
+    def _must_be_locked(self, login: str, said: Said) -> None:
+        """Whoever waited as long as he was told is not told to wait again for nothing."""
+        now, before = self.clock.server(), self.locked.get(login)
+        lock = Lock(now + said.retry_after_s, self.failures[login], self.clock.wrong)
+        same = before is not None and (before.failures, before.clock) == (
+            lock.failures,
+            lock.clock,
+        )
+        if before is not None and same and now > before.until + 1:
+            self.wrong(f"{login} is locked longer than the server said")
+        self.locked[login] = lock
+
+    def close(self) -> None:
+        """Everything that is open. A second time: nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self.portal.close()
+        self.stranger.close()
+        for desk in self.desks:
+            desk.close()
+        for station in self.stations:
+            station.custody.close()
+        self.house.close()
+
+    @property
+    def in_trouble(self) -> bool:
+        return self.house.full or self.house.read_only
+
+    @property
+    def desk(self) -> Desk:
+        return self.desks[self.shift % len(self.desks)]

@@ -74,10 +74,11 @@ class FlashPool:
     def give(self, memory: FlashMemory) -> Pages:
         """Takes the memory back; returns what has to be kept of it."""
         pages: Pages = {}
-        with memoryview(memory.view) as now, memoryview(self.content) as first:
-            for at in range(0, len(first), _PAGE):
-                if now[at : at + _PAGE] != first[at : at + _PAGE]:
-                    pages[at // _PAGE] = bytes(now[at : at + _PAGE])
+        now, first = memory.view, self.content
+        for at in range(0, len(first), _PAGE):  # as bytes: views are compared one by one
+            page = now[at : at + _PAGE]
+            if page != first[at : at + _PAGE]:
+                pages[at // _PAGE] = page
         self._free.append((memory, set(pages)))
         return pages
 

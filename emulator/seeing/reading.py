@@ -8,7 +8,6 @@ digits, and a code has 6 to 8 of them: otherwise the answer is None, never a gue
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tallystick.emulator.seeing.frames import Frame
@@ -66,7 +65,7 @@ class _Row:
 
 def read_code(frame: Frame) -> str | None:
     """The 6 to 8 digits shown, row after row, or None when that is not certain."""
-    rows = _rows(list(_areas(frame)))
+    rows = _rows(_areas(frame))
     reach = _reach(rows)
     digits = ""
     for row in rows:
@@ -77,23 +76,46 @@ def read_code(frame: Frame) -> str | None:
     return digits if 6 <= len(digits) <= 8 else None
 
 
-def _areas(frame: Frame) -> Iterator[_Area]:
-    """Areas of drawn pixels that touch edge to edge."""
-    width, height = frame.width, frame.height
-    waiting = bytearray(frame.pixels)
-    start = waiting.find(1)
-    while start >= 0:
-        waiting[start] = 0
-        found = [divmod(start, width)]
-        for y, x in found:  # grows as it is walked
-            for ny, nx in ((y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x)):
-                at = ny * width + nx
-                if 0 <= nx < width and 0 <= ny < height and waiting[at]:
-                    waiting[at] = 0
-                    found.append((ny, nx))
-        ys, xs = zip(*found, strict=True)
-        yield _Area(min(xs), min(ys), max(xs), max(ys), len(found))
-        start = waiting.find(1, start)
+def _areas(frame: Frame) -> list[_Area]:
+    """Areas of drawn pixels that touch edge to edge. A run of pixels in a row is one with the runs
+    of the row above that it touches."""
+    width, pixels = frame.width, frame.pixels
+    areas: dict[int, _Area] = {}
+    above: list[tuple[int, int, int]] = []  # left, right, and of which area
+    for y in range(frame.height):
+        row: list[tuple[int, int, int]] = []
+        begin, end = y * width, (y + 1) * width
+        start = pixels.find(1, begin, end)
+        while start >= 0:
+            stop = pixels.find(0, start, end)
+            if stop < 0:
+                stop = end
+            left, right = start - begin, stop - begin - 1
+            touched = {number for l, r, number in above if l <= right and r >= left}
+            area = _Area(left, y, right, y, stop - start)
+            for number in touched:
+                area = _together(area, areas.pop(number))
+            number = min(touched, default=start)
+            areas[number] = area
+            row.append((left, right, number))
+            if len(touched) > 1:
+                above, row = _renamed(above, touched, number), _renamed(row, touched, number)
+            start = pixels.find(1, stop, end)
+        above = row
+    return [areas[number] for number in sorted(areas)]
+
+
+def _together(one: _Area, other: _Area) -> _Area:
+    return _Area(
+        min(one.left, other.left), min(one.top, other.top),
+        max(one.right, other.right), max(one.bottom, other.bottom), one.count + other.count,
+    )  # fmt: skip
+
+
+def _renamed(
+    runs: list[tuple[int, int, int]], old: set[int], new: int
+) -> list[tuple[int, int, int]]:
+    return [(left, right, new if number in old else number) for left, right, number in runs]
 
 
 def _rows(areas: list[_Area]) -> list[_Row]:

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import os
 import random
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -190,7 +191,7 @@ class House:
         self._loop.run_until_complete(self._living.__aenter__())
         database: Database = self._app.state.server.database
         _watch_commits(database, self)
-        event.listen(database.engine, "begin", self._set_disk, insert=True)  # before BEGIN
+        event.listen(database.engine, "checkout", self._set_disk)
 
     def _end(self) -> None:
         """As a kill does: nothing is finished, and what was not committed is gone."""
@@ -199,10 +200,11 @@ class House:
         self._app = self._living = None
         state.database.engine.dispose()
 
-    def _set_disk(self, connection: Connection) -> None:
+    def _set_disk(self, connection: sqlite3.Connection, *_: object) -> None:
+        """Before each transaction, how the disk is."""
         most = 1 if self.full else _PAGES_NEVER  # SQLite takes at least what there is
-        connection.exec_driver_sql(f"PRAGMA max_page_count={most}")
-        connection.exec_driver_sql(f"PRAGMA query_only={int(self.read_only)}")
+        connection.execute(f"PRAGMA max_page_count={most}")
+        connection.execute(f"PRAGMA query_only={int(self.read_only)}")
 
 
 class _Way(httpx.BaseTransport):

@@ -256,13 +256,12 @@ def _audit(world: World) -> None:
                 world.judge.violation(
                     f"the audit log's chain {chain.chain} is broken at {chain.broken_at}"
                 )
-        counted: dict[str, int] = dict(
-            connection.exec_driver_sql("SELECT action, COUNT(*) FROM audit GROUP BY action").all()
-        )
-    accepted = counted.get("code-accepted", 0)
-    if accepted < world.counts.log_ins:
+        ok = connection.exec_driver_sql(
+            "SELECT COUNT(*) FROM audit WHERE action = 'verified' AND detail LIKE '%\"ok\"%'"
+        ).scalar_one()
+    if ok < world.counts.log_ins:
         world.judge.violation(
-            f"{world.counts.log_ins} log-ins were answered, and the audit log has {accepted}"
+            f"{world.counts.log_ins} log-ins were answered, and the audit log has {ok}"
         )
 
 

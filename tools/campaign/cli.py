@@ -68,6 +68,11 @@ COMMANDS = {
         "A relay on the serial line between station and card.",
     ),
     "accounts": (f"{_HERE}.server.accounts", "accounts", "Take accounts from outside."),
+    "firm": (
+        f"{_HERE}.firm.command",
+        "firm",
+        "A firm's weeks: everything at once, from one seed.",
+    ),
     "tickets": (
         f"{_HERE}.server.tickets",
         "tickets_command",

@@ -4,11 +4,12 @@ what the campaign must do is catch every one."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
@@ -51,3 +52,27 @@ class Animal:
                     )
                 file.write_text(text.replace(patch.old, patch.new), encoding="utf-8")
             yield root
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A program of the host's side. change: what is put in place of what, while it lasts."""
+
+    name: str
+    sentence: str
+    change: Callable[[], AbstractContextManager[None]]
+
+
+def in_place_of(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[..., Any]:
+    """make: the genuine function → the broken one"""
+
+    @contextmanager
+    def change() -> Iterator[None]:
+        genuine = getattr(owner, name)
+        setattr(owner, name, make(genuine))
+        try:
+            yield
+        finally:
+            setattr(owner, name, genuine)
+
+    return change

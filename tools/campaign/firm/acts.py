@@ -17,7 +17,7 @@ from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRef
 from tallystick.server.accounts import people
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.tools.campaign.firm.ground import Doom
-from tallystick.tools.campaign.firm.oracle import Said
+from tallystick.tools.campaign.firm.oracle import Said, end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
 from tallystick.tools.campaign.firm.script import Act, Trouble, Verb
 from tallystick.tools.campaign.firm.world import Employee, World
@@ -136,7 +136,7 @@ def _try_after_leaving(world: World, who: Employee) -> None:
 
 
 def _get_in(world: World, who: Employee, left: int) -> None:
-    """Press, type, and what people do when that does not work."""
+    """Press, type, and what people do when that does not work. left: so many tries after this."""
     pocket = who.pocket
     if pocket is None or pocket.lost or who.gone or not world.in_service(pocket):
         return
@@ -146,46 +146,46 @@ def _get_in(world: World, who: Employee, left: int) -> None:
     seen = world.press(pocket)
     pocket.put_away()
     if seen is None:
-        if left:
-            world.after(60, partial(_get_in, world, who, left - 1))
-        else:
-            world.wrong(f"card {pocket.serial} shows no code")
-        return
-    code, factor = seen
-    must = world.judge.must_be_let_in(pocket.serial, factor)
+        _try_again(world, who, left, 60, f"card {pocket.serial} shows no code")
+    else:
+        _type(world, who, pocket, seen, left)
+
+
+def _try_again(world: World, who: Employee, left: int, wait_s: int, otherwise: str) -> None:
+    """otherwise: what is wrong when there is no try left; empty: nothing."""
+    if left:
+        world.after(wait_s, partial(_get_in, world, who, left - 1))
+    elif otherwise:
+        world.wrong(otherwise)
+
+
+def _type(world: World, who: Employee, pocket: Pocket, seen: tuple[str, int], left: int) -> None:
+    must = world.judge.must_be_let_in(pocket.serial, seen[1])
     over = pocket is who.loan and world.clock.server() >= who.loan_until
-    said = world.ask(who, pocket, code, factor)
+    said = world.ask(who, pocket, *seen)
     if said.accepted:
-        world.counts.log_ins += 1
-        world.say(f"{who.login} logs in with card {pocket.serial}")
-        if over:
-            world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
+        _is_in(world, who, pocket, over=over)
         return
     world.counts.refused += 1
-    world.say(f"{who.login} is not let in: {said.reason or said.status}")
+    world.say(f"{who.login} is not let in: {said.reason or 'no answer'}")
     if said.status == 429:
-        wait = said.retry_after_s
-        if left:
-            world.after(wait + 1, partial(_get_in, world, who, left - 1))
-        return
-    if said.status in (0, 503):
-        if left:
-            world.after(_LATER_S, partial(_get_in, world, who, left - 1))
-        elif not world.in_trouble:
-            world.wrong("the server answers nothing, and nothing is wrong with it")
-        return
-    if over or not _counts_as_his(world, who, pocket):
-        return
-    if must:
+        _try_again(world, who, left, said.retry_after_s + 1, "")
+    elif said.status in (0, 503):
+        silent = "" if world.in_trouble else "the server answers nothing, and nothing is wrong"
+        _try_again(world, who, left, _LATER_S, silent)
+    elif must and not over:
         world.wrong(
             f"{who.login} was refused ({said.reason}) with the next code of card {pocket.serial}"
         )
-        return
-    _find_again(world, who, pocket, code)
+    elif not over:
+        _find_again(world, who, pocket, seen[0])
 
 
-def _counts_as_his(world: World, who: Employee, pocket: Pocket) -> bool:
-    return pocket is who.own or pocket is who.loan
+def _is_in(world: World, who: Employee, pocket: Pocket, *, over: bool) -> None:
+    world.counts.log_ins += 1
+    world.say(f"{who.login} logs in with card {pocket.serial}")
+    if over:
+        world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
 
 
 def _find_again(world: World, who: Employee, pocket: Pocket, first: str) -> None:
@@ -229,8 +229,10 @@ def _borrow(world: World, act: Act) -> None:
     world.drawer.remove(spare)
     who.loan, who.loan_until = spare, lent.loan_until or 0
     world.say(f"the desk lends card {spare.serial} to {who.login}")
-    if who.loan_until <= world.clock.server():
-        world.wrong(f"card {spare.serial} was lent until a time that is over")
+    meant = end_of_day(world.clock.server())
+    if who.loan_until != meant:
+        off = who.loan_until - meant
+        world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
 
 
 def _give_back(world: World, act: Act) -> None:

@@ -7,13 +7,27 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pyotp
 
 from tallystick.server.accounts.policy import FirmPolicy
 
+ZONE = "Europe/Berlin"
+_SHORTEST_S = 1800
 _AHEAD = 1500  # how far a code on the glass is looked for
 _FIRST = 2  # the station compared two codes
+
+
+def end_of_day(now: float) -> int:
+    """When a loan for the day ends that is made now, in seconds since 1970: at six by the clocks on
+    the firm's walls; within half an hour of that, on the day after."""
+    walls = ZoneInfo(ZONE)
+    end = datetime.fromtimestamp(now, walls).replace(hour=18, minute=0, second=0, microsecond=0)
+    if end.timestamp() <= now + _SHORTEST_S:
+        end = datetime.combine(end.date() + timedelta(days=1), end.time(), walls)
+    return int(end.timestamp())
 
 
 @dataclass

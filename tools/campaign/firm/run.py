@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from tallystick.tools.campaign.firm.ground import (
     House,
     without_waiting,
 )
-from tallystick.tools.campaign.firm.oracle import Judge
+from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
     NotingCustody,
     Pocket,
@@ -43,7 +42,7 @@ from tallystick.tools.campaign.firm.parts import (
     looked_at,
 )
 from tallystick.tools.campaign.firm.script import Act, Firm, Trouble, joiners, script
-from tallystick.tools.campaign.firm.world import START, ZONE, Counts, Employee, Told, World
+from tallystick.tools.campaign.firm.world import START, Counts, Employee, Told, World
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 _STATIONS = 2
@@ -307,15 +306,12 @@ def _flash(world: World, keep: Path | None) -> list[bytes]:
 
 
 def _digest(told: Sequence[Told], folder: Path, hashes: Sequence[bytes]) -> str:
-    """SHA-256 over the trace, what the databases hold, and the flash."""
+    """SHA-256 over the trace, the databases' files, and the flash."""
     made = hashlib.sha256()
     for one in told:
         made.update(f"{one.number} {one}\n".encode())
     for file in sorted((*folder.glob("*.db"), *folder.glob("*.journal"))):
-        with sqlite3.connect(file) as database:
-            for line in database.iterdump():
-                made.update(line.encode())
-        database.close()
+        made.update(file.read_bytes())
     for content in hashes:
         made.update(content)
     return made.hexdigest()

@@ -15,11 +15,10 @@ from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.provisioning.desk.client import Desk
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
-from tallystick.tools.campaign.firm.oracle import Judge, Said
+from tallystick.tools.campaign.firm.oracle import ZONE, Judge, Said
 from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
 from tallystick.tools.campaign.firm.script import Act, Firm
 
-ZONE = "Europe/Berlin"
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
 

@@ -3,9 +3,7 @@ every one. Cards are patches of the firmware, stations are changes to the runnin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 from tallystick.common.errors import TallyError
@@ -18,7 +16,7 @@ from tallystick.provisioning.card.connection import CardRefusedError, Response, 
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.journal import CardState
-from tallystick.tools.campaign.engine.animal import Animal, Patch
+from tallystick.tools.campaign.engine.animal import Animal, Broken, Patch, in_place_of
 from tallystick.tools.campaign.wire.run import Wire, WireSighting, WireTally, line_of, subject
 from tallystick.tools.flash.field import Update
 
@@ -68,30 +66,6 @@ CARDS = (
               "tlv.item(0x4F, wire.AID_ISSUER) + state) + card.store.keys"),
     ),
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Broken:
-    """A station. change: what is put in place of what, while it lasts."""
-
-    name: str
-    sentence: str
-    change: Callable[[], AbstractContextManager[None]]
-
-
-def _in_place_of(owner: Any, name: str, make: Callable[[Any], Any]) -> Callable[..., Any]:
-    """make: the genuine function → the broken one"""
-
-    @contextmanager
-    def change() -> Iterator[None]:
-        genuine = getattr(owner, name)
-        setattr(owner, name, make(genuine))
-        try:
-            yield
-        finally:
-            setattr(owner, name, genuine)
-
-    return change
 
 
 def _proof_unchecked(genuine: Any) -> Any:
@@ -179,21 +153,21 @@ def _serial_believed(genuine: Any) -> Any:
 
 STATIONS = (
     Broken("proof-unchecked", "A wrong R-MAC is taken for an empty answer.",
-           _in_place_of(SecureChannel, "_unwrap", _proof_unchecked)),
+           in_place_of(SecureChannel, "_unwrap", _proof_unchecked)),
     Broken("bare-taken", "Success without an R-MAC is taken.",
-           _in_place_of(SecureChannel, "_unwrap", _bare_taken)),
+           in_place_of(SecureChannel, "_unwrap", _bare_taken)),
     Broken("data-unproved", "Data without an R-MAC is taken.",
-           _in_place_of(SecureChannel, "_unwrap", _data_unproved)),
+           in_place_of(SecureChannel, "_unwrap", _data_unproved)),
     Broken("cleans-up", "A run that failed leaves nothing in the journal.",
-           _in_place_of(steps.Provisioner, "provision", _cleans_up)),
+           in_place_of(steps.Provisioner, "provision", _cleans_up)),
     Broken("in-the-clear", "A seed that is refused goes again without its channel.",
-           _in_place_of(steps, "put_hotp", _in_the_clear)),
+           in_place_of(steps, "put_hotp", _in_the_clear)),
     Broken("word-believed", "That a card has no seed is taken on a status word.",
-           _in_place_of(steps.CardRun, "_take_back", _word_believed)),
+           in_place_of(steps.CardRun, "_take_back", _word_believed)),
     Broken("refusal-unheard", "Whether the life cycle moved on is not looked at.",
-           _in_place_of(IssuerSession, "set_status", _refusal_unheard)),
+           in_place_of(IssuerSession, "set_status", _refusal_unheard)),
     Broken("serial-believed", "Which card it is, is asked outside the channel.",
-           _in_place_of(steps.CardRun, "_recognise", _serial_believed)),
+           in_place_of(steps.CardRun, "_recognise", _serial_believed)),
 )  # fmt: skip
 
 

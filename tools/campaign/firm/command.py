@@ -1,0 +1,168 @@
+"""`tally campaign firm`: cards, stations, desk, server and people in one simulation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from tallystick.common.console import err, json_option, out, print_json, progress
+from tallystick.common.errors import ExitCode
+from tallystick.emulator import boards
+from tallystick.emulator.devices.image import Image
+from tallystick.tools import fresh, options
+from tallystick.tools.campaign.firm import film, zoo
+from tallystick.tools.campaign.firm.run import simulate
+from tallystick.tools.campaign.firm.script import Firm, Level
+from tallystick.tools.campaign.firm.sites import FirmTally, simulate_all
+from tallystick.tools.campaign.firm.story import FirmLine, Story, shrink
+
+BOARD = boards.DEFAULT
+
+
+@click.command()
+@click.option("--cards", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3660))
+@click.option(
+    "--faults", "level", type=click.Choice([one.value for one in Level]), default="normal",
+    show_default=True, help="How much goes wrong.",
+)  # fmt: skip
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
+@options.jobs
+@click.option("--replay", "line", metavar="LINE", help="A violation again, as its line names it.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    help="Keep databases and flash as they are at the end, to look at.",
+)  # fmt: skip
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="A page with the days as a time line.")  # fmt: skip
+@click.option("--no-shrink", is_flag=True, help="Tell a violation as it was found.")
+@click.option("--zoo", "broken", is_flag=True, help="Bugs planted on purpose: is each caught?")
+@json_option
+def firm(
+    *, cards: int, days: int, level: str, seed: int, jobs: int, line: str | None,
+    keep: Path | None, report: Path | None, no_shrink: bool, broken: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Live a firm's weeks in minutes, from one seed, with everything going wrong.
+
+    Employees press cards, lend and lose them; staff change shifts; strangers guess and replay;
+    power goes in the middle of a write, processes end at a commit, clocks are wrong, disks fill up.
+    Firmware, station and server are the product's own. No code is accepted twice, nobody is kept
+    out who has a right to come in, nothing that was acknowledged is lost.
+    """
+    if broken:
+        _hunt(as_json)
+        return
+    if line is not None:
+        _replay(FirmLine.parse(line), keep, report, as_json)
+        return
+    subject = Firm(cards, 0, days, Level(level), seed)
+    began = time.monotonic()
+    image = fresh.image(BOARD)
+    tally = FirmTally()
+    with progress(disable=as_json) as bar:
+        shown = bar.add_task("sites", total=None)
+        for tally in simulate_all(subject, image, options.processes(jobs), keep=keep):
+            bar.update(shown, completed=tally.sites)
+    seconds = round(time.monotonic() - began, 1)
+    stories = [] if no_shrink else _stories(tally, image, as_json)
+    if report is not None:
+        report.write_text(film.page(subject, tally), encoding="utf-8")
+    _tell(tally, stories, seconds, keep, as_json)
+    if tally.violations:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[Story]:
+    """The first violation of each site, shortened."""
+    with progress(disable=as_json) as bar:
+        shown = bar.add_task("shrinking", total=None)
+
+        def tried(acts: int) -> None:
+            bar.update(shown, description=f"shrinking: {acts} acts", advance=1)
+
+        return [
+            shrink(one.site, simulate(one.site, image=image), image, tried)
+            for one in {one.site: one for one in reversed(tally.found)}.values()
+        ]
+
+
+def _replay(line: FirmLine, keep: Path | None, report: Path | None, as_json: bool) -> None:
+    result = simulate(line.firm, line.script, image=fresh.image(BOARD), keep=keep)
+    tally = FirmTally()
+    tally.add(0, result)
+    if report is not None:
+        report.write_text(film.page(line.firm, tally), encoding="utf-8")
+    if as_json:
+        print_json(tally.as_dict() | {"told": [str(one) for one in result.told],
+                                      "found": result.violations})  # fmt: skip
+    else:
+        for one in result.told:
+            out().print(str(one), markup=False, highlight=False)
+        for what in result.violations or ["no violation"]:
+            out().print(what, markup=False, highlight=False)
+        _tell_kept(keep)
+    if result.violations:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _tell(
+    tally: FirmTally, stories: list[Story], seconds: float, keep: Path | None, as_json: bool
+) -> None:
+    if as_json:
+        found = [
+            {"line": str(one.line), "acts": one.acts, "what": one.what, "told": one.told}
+            for one in stories
+        ] or [{"line": str(FirmLine(one.site)), "what": one.what} for one in tally.found]
+        print_json(tally.as_dict() | {"wall_seconds": seconds, "found": found})
+        return
+    for story in stories:
+        out().print(f"[red]{story.what}[/], in {story.acts} acts:", highlight=False)
+        for words in story.told:
+            out().print(f"  {words}", markup=False, highlight=False)
+        out().print(f"  --replay '{story.line}'", markup=False, highlight=False)
+    for one in tally.found if not stories else ():
+        out().print(f"[red]{one.what}[/]\n  --replay '{FirmLine(one.site)}'", highlight=False)
+    counts = tally.counts
+    out().print(
+        f"{tally.simulated_hours:,.0f} hours in {seconds:.0f} s: {tally.acts:,} acts, "
+        f"{counts['presses']:,} presses, {counts['log_ins']:,} log-ins, {tally.faults:,} faults, "
+        f"{tally.violations:,} violations"
+    )
+    _tell_kept(keep)
+
+
+def _tell_kept(keep: Path | None) -> None:
+    if keep is None:
+        return
+    err().print(
+        f"kept in {keep}: each card's flash (`tally emulate card --flash FILE --panel`), and the "
+        "server's database with its keys (`tally server run --db sqlite:///…/server.db --key-file "
+        "…/server.keys`)",
+        highlight=False,
+    )
+
+
+def _hunt(as_json: bool) -> None:
+    rows = []
+    with progress(disable=as_json) as bar:
+        shown = bar.add_task("zoo", total=len(zoo.ALL))
+        for one in zoo.ALL:
+            rows.append((one, zoo.hunt(one)))
+            bar.update(shown, advance=1)
+            if not as_json:
+                story = rows[-1][1]
+                words = f"{story.acts} acts: {story.what}" if story else "NOT CAUGHT"
+                err().print(f"{one.name:<22} {words}", markup=False, highlight=False)
+    escaped = sum(story is None for _, story in rows)
+    if as_json:
+        print_json(
+            [
+                {"name": one.name, "sentence": one.sentence, "caught": story is not None}
+                | ({"story": story.told, "acts": story.acts} if story else {})
+                for one, story in rows
+            ]
+        )
+    if escaped:
+        raise SystemExit(ExitCode.FAILED)

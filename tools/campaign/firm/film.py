@@ -1,0 +1,160 @@
+"""The firm's weeks as one page: a line of time with log-ins, faults, loans, stock and cells, each
+event opening its story. Nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from tallystick.tools.campaign.firm.script import DAY_S, Firm
+from tallystick.tools.campaign.firm.sites import FirmTally
+from tallystick.tools.campaign.firm.world import Told, moment
+
+_WIDTH = 960
+_LANE = 56
+_LEFT = 104
+_MOST_STORIES = 400  # of one lane: a page is to be read
+
+
+Lane = tuple[str, str, Callable[[str], bool]]
+
+
+def _has(*words: str) -> Callable[[str], bool]:
+    return lambda said: any(word in said for word in words)
+
+
+LANES: tuple[Lane, ...] = (
+    ("log-ins", "in", _has(" logs in with ")),
+    ("not let in", "out", _has(" is not let in", "is found again")),
+    ("loans and losses", "loan", _has(" lends ", " gives card", " has lost ", "in a wallet")),
+    ("cards made", "made", _has("the station makes", "the station stops", " joins", " leaves")),
+    ("cells", "cell", _has("the cell of", "is flat", "loses its power")),
+    ("strangers", "stranger", _has("a stranger", "whoever found", "a desk's credential")),
+    ("faults of the house", "fault", _has("the server will", "the server's ", "the desk does not")),
+    ("violations", "bad", _has("VIOLATION")),
+)
+
+
+def page(firm: Firm, tally: FirmTally) -> str:
+    """An HTML page of its own."""
+    told = sorted(
+        (one for site in tally.told for one in site), key=lambda one: (one.at, one.number)
+    )
+    days = max(firm.days, 1 + max((one.at for one in told), default=0) // DAY_S)
+    lanes = [(name, kind, [one for one in told if holds(one.words)]) for name, kind, holds in LANES]
+    counts = tally.counts
+    head = (
+        f"{firm.cards:,} cards, {firm.days} days, faults {firm.level.value}, seed {firm.seed}: "
+        f"{counts.get('presses', 0):,} presses, {counts.get('log_ins', 0):,} log-ins, "
+        f"{tally.faults:,} faults, {tally.violations:,} violations"
+    )
+    body = "".join(
+        (
+            "<h1>A firm, day by day</h1>",
+            f"<p>{html.escape(head)}</p>",
+            _chart(lanes, days),
+            "".join(_stories(name, kind, events) for name, kind, events in lanes),
+        )
+    )
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>Tallystick: {firm.days} days of a firm</title><style>{_STYLE}</style>"
+        f"<main>{body}</main></html>"
+    )
+
+
+def _chart(lanes: list[tuple[str, str, list[Told]]], days: int) -> str:
+    height = _LANE * len(lanes) + 28
+    slots = min(days * 24, 240)
+    wide = (_WIDTH - _LEFT) / slots
+    parts = [
+        f"<svg viewBox='0 0 {_WIDTH} {height}' role='img' "
+        "aria-label='What happened when; the lists below say the same in words'>"
+    ]
+    for day in range(days + 1):
+        x = _LEFT + (_WIDTH - _LEFT) * day / days
+        parts.append(f"<line class='day' x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{height - 24}'/>")
+        if day < days and (days <= 16 or day % 5 == 0):
+            parts.append(f"<text class='tick' x='{x + 3:.1f}' y='{height - 8}'>{day}</text>")
+    for number, (name, kind, events) in enumerate(lanes):
+        base = _LANE * (number + 1) - 6
+        parts.append(f"<text class='lane' x='0' y='{base - 14}'>{name}</text>")
+        parts.append(f"<text class='sum' x='0' y='{base}'>{len(events):,}</text>")
+        parts.append(f"<line class='base' x1='{_LEFT}' x2='{_WIDTH}' y1='{base}' y2='{base}'/>")
+        parts += _bars(events, kind, base, slots, wide, days)
+    parts.append("</svg>")
+    return "".join(parts)
+
+
+def _bars(
+    events: Iterable[Told], kind: str, base: int, slots: int, wide: float, days: int
+) -> Iterable[str]:
+    counted: Counter[int] = Counter(
+        min(slots - 1, one.at * slots // (days * DAY_S)) for one in events
+    )
+    most = max(counted.values(), default=1)
+    for slot, count in sorted(counted.items()):
+        tall = max(3.0, (_LANE - 16) * count / most)
+        begin = slot * days * DAY_S // slots
+        yield (
+            f"<a href='#{kind}-{slot_of(begin)}'><rect class='{kind}' "
+            f"x='{_LEFT + slot * wide:.1f}' y='{base - tall:.1f}' "
+            f"width='{max(1.5, wide - 0.6):.1f}' height='{tall:.1f}'>"
+            f"<title>{moment(begin)}: {count}</title></rect></a>"
+        )
+
+
+def slot_of(at: int) -> int:
+    """The day that a moment is listed under."""
+    return at // DAY_S
+
+
+def _stories(name: str, kind: str, events: list[Told]) -> str:
+    if not events:
+        return ""
+    shown = events[:_MOST_STORIES]
+    parts = [f"<section><h2>{name} <small>{len(events):,}</small></h2>"]
+    by_day: dict[int, list[Told]] = {}
+    for one in shown:
+        by_day.setdefault(slot_of(one.at), []).append(one)
+    for day, those in by_day.items():
+        opened = " open" if kind == "bad" else ""
+        lines = "".join(
+            f"<li><time>{moment(one.at).partition(', ')[2]}</time> {html.escape(one.words)}</li>"
+            for one in those
+        )
+        parts.append(
+            f"<details id='{kind}-{day}'{opened}><summary>day {day} "
+            f"<small>{len(those)}</small></summary><ol>{lines}</ol></details>"
+        )
+    if len(events) > len(shown):
+        parts.append(f"<p>… and {len(events) - len(shown):,} more.</p>")
+    parts.append("</section>")
+    return "".join(parts)
+
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2733; --soft: #5b6875; --paper: #fff; --line: #d9dfe5 }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6ebf0; --soft: #a3afbb; --paper: #14191f; --line: #313a44 } }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif }
+main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
+h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.1rem; margin: 1.5rem 0 .3rem }
+small { color: var(--soft); font-weight: normal } svg { width: 100%; height: auto }
+.day, .base { stroke: var(--line) } .lane { font-size: 12px; fill: var(--ink) }
+.sum, .tick { font-size: 11px; fill: var(--soft) }
+.in { fill: #2f7d4f } .out { fill: #b26a00 } .loan { fill: #3b6fb6 } .made { fill: #6b5bb0 }
+.cell { fill: #8a6d3b } .stranger { fill: #a03a6b }
+.fault { fill: #55606c } .bad { fill: #c62828 }
+@media (prefers-color-scheme: dark) { .in { fill: #58b37f } .out { fill: #e0a04a }
+  .loan { fill: #7fa8e0 } .made { fill: #a397e0 } .cell { fill: #c5a56c }
+  .stranger { fill: #dd86b0 }
+  .fault { fill: #9aa6b2 } .bad { fill: #ff6b60 } }
+details { border-bottom: 1px solid var(--line) } summary { cursor: pointer; padding: .2rem 0 }
+details:target { outline: 2px solid #3b6fb6 } a:focus rect { stroke: var(--ink); stroke-width: 2 }
+ol { margin: .2rem 0 .8rem; padding-left: 1.5rem; font-size: .9rem; overflow-wrap: anywhere }
+time { color: var(--soft); font-variant-numeric: tabular-nums }
+"""

@@ -1,0 +1,273 @@
+"""Bugs planted in station, server and firmware, as named patches: the simulation must catch each,
+and tells the shortest story of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+from tallystick.common.secret import Secret
+from tallystick.emulator import boards
+from tallystick.emulator.devices.image import Image
+from tallystick.provisioning import container, steps
+from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
+from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
+from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.server.checking import tokens
+from tallystick.server.checking.group import GroupCommit
+from tallystick.server.loans import holding
+from tallystick.server.rules import judge
+from tallystick.server.rules.throttle import Throttle
+from tallystick.server.store.audit import WorkerChain
+from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.tools import fresh
+from tallystick.tools.campaign.card.animals import ANIMALS
+from tallystick.tools.campaign.engine.animal import Animal, Broken, in_place_of
+from tallystick.tools.campaign.engine.subject import image_under_test
+from tallystick.tools.campaign.firm.run import simulate
+from tallystick.tools.campaign.firm.script import Firm, Level
+from tallystick.tools.campaign.firm.story import Story, shrink
+
+BOARD = boards.DEFAULT
+_SEEDS = 12  # firms that are looked at for each
+_SMALL = Firm(cards=8, days=3, level=Level.HIGH)
+_OVER_THE_CHANGE = Firm(cards=40, days=16, level=Level.NONE)  # of the clocks
+_LIVELY = Firm(cards=30, days=8, level=Level.NONE)
+_STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
+
+FIRMWARE = tuple(
+    one
+    for one in ANIMALS
+    if one.name in ("show-before-commit", "save-when-dark", "every-second-code", "no-crc")
+)
+
+
+def _held_without(condition: int) -> Callable[..., Any]:
+    """Whose card it is, without one of the things that must be so."""
+
+    @contextmanager
+    def change() -> Iterator[None]:
+        names = ("_CARDS_BY_USER", "_CARDS_BY_SERIAL")
+        before = {name: getattr(tokens, name) for name in names}
+        for name, query in before.items():
+            criteria = list(query._where_criteria)
+            del criteria[condition]
+            loose = query._generate()
+            loose._where_criteria = tuple(criteria)
+            setattr(tokens, name, loose)
+        try:
+            yield
+        finally:
+            for name, query in before.items():
+                setattr(tokens, name, query)
+
+    return change
+
+
+def _stays(_genuine: Any) -> Any:
+    def moved_to(match: int, state: Any, now: int, generator: Any) -> Any:
+        return judge.CodeState(match)
+
+    return moved_to
+
+
+def _wide(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        return genuine(state, dataclasses.replace(policy, look_ahead=100), now, generator)
+
+    return windows
+
+
+def _narrow(genuine: Any) -> Any:
+    def windows(state: Any, policy: Any, now: int, generator: Any) -> Any:
+        return genuine(state, dataclasses.replace(policy, look_ahead=1), now, generator)
+
+    return windows
+
+
+def _locked_for_ever(genuine: Any) -> Any:
+    def wait_s(self: Throttle, now: int) -> int:
+        return 60 if self.blocked_until else int(genuine(self, now))
+
+    return wait_s
+
+
+def _unwritten(_genuine: Any) -> Any:
+    def append(self: Any, connection: Any, acts: Any, at_ms: int) -> None:
+        return None
+
+    return append
+
+
+def _not_committed(genuine: Any) -> Any:
+    """Every fifth answer is given before its transaction, which does not come about."""
+    count = 0
+
+    def judged(self: Any, checks: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count % 5:
+            return genuine(self, checks)
+        with self._database.engine.connect() as connection:
+            answers = self._verifier.run(connection, checks, self._clock())
+            connection.rollback()
+        self._verifier.chain.rollback()
+        return answers
+
+    return judged
+
+
+def _fixed_offset(_genuine: Any) -> Any:
+    winter = timezone(timedelta(hours=1))
+
+    def end_of_day(policy: Any, now: float) -> int:
+        day = datetime.fromtimestamp(now, UTC).astimezone(winter).date()
+        end = datetime.combine(day, policy.day_ends, winter).timestamp()
+        return int(end if end > now + holding.SHORTEST_DAY_S else end + 86_400)
+
+    return end_of_day
+
+
+def _in_the_clear(_genuine: Any) -> Any:
+    def encrypt(self: Any, plaintext: bytes, binding: str) -> Box:
+        return Box(self.active, bytes(12) + plaintext)
+
+    return encrypt
+
+
+def _read_clear(_genuine: Any) -> Any:
+    def decrypt(self: Any, box: Box, binding: str) -> bytes:
+        return box.blob[12:]
+
+    return decrypt
+
+
+@contextmanager
+def _unencrypted() -> Iterator[None]:
+    with (
+        in_place_of(ServerKeyRing, "encrypt", _in_the_clear)(),
+        in_place_of(ServerKeyRing, "decrypt", _read_clear)(),
+    ):
+        yield
+
+
+SERVER = (
+    Broken("used-again", "A code that was accepted stays the next one.",
+           in_place_of(judge, "_moved_to", _stays)),
+    Broken("wide-window", "The look-ahead window is a hundred codes wide.",
+           in_place_of(judge, "_windows", _wide)),
+    Broken("narrow-window", "One press too many locks a user out.",
+           in_place_of(judge, "_windows", _narrow)),
+    Broken("lost-lets-in", "A card that was reported lost is still good.", _held_without(_STATUS)),
+    Broken("loan-for-ever", "A loan does not end.", _held_without(_LOAN)),
+    Broken("leavers-come-back", "Whoever was barred is let in.", _held_without(_DISABLED)),
+    Broken("locked-for-ever", "A lock is not lifted.",
+           in_place_of(Throttle, "wait_s", _locked_for_ever)),
+    Broken("unwritten", "Checks leave no entry in the audit log.",
+           in_place_of(WorkerChain, "append", _unwritten)),
+    Broken("not-committed", "Some answers are given without a transaction.",
+           in_place_of(GroupCommit, "_judge", _not_committed)),
+    Broken("fixed-offset", "The firm's day ends by the offset of winter, in summer as well.",
+           in_place_of(holding, "end_of_day", _fixed_offset)),
+    Broken("in-the-clear", "Seeds are stored without encryption.", _unencrypted),
+)  # fmt: skip
+
+
+def _seed_unkept(_genuine: Any) -> Any:
+    def keep_seed(self: Any, record: Any, container: bytes, seed: bytes, digits: int) -> Any:
+        return dataclasses.replace(record, container=container, seed=seed, digits=digits)
+
+    return keep_seed
+
+
+def _never_locked(_genuine: Any) -> Any:
+    def set_status(self: Any, *arguments: Any, **named: Any) -> None:
+        return None
+
+    return set_status
+
+
+def _finished_first(_genuine: Any) -> Any:
+    def lock(self: Any, card: Any, record: Any) -> None:
+        self._journal.finish(record, CardState.LOCKED)
+        self._note(CardState.LOCKED)
+        IssuerSession(card.channel).set_status(LifeCycle.SECURED)
+
+    return lock
+
+
+def _one_seed(_genuine: Any) -> Any:
+    def new_seed(self: Any, serial: str, card_entropy: bytes) -> SoftwareSeed:
+        return SoftwareSeed(Secret(b"the same of all card"), self)
+
+    return new_seed
+
+
+def _unassigned(_genuine: Any) -> Any:
+    def assign(self: Any, card: Any, record: Any, registered: Any) -> Any:
+        return registered, None
+
+    return assign
+
+
+def _not_compared(genuine: Any) -> Any:
+    """Two codes are asked for, and the server is told of none."""
+
+    def build(custody: Any, seed: Any, serial: str, kind: Any, factor: int) -> Any:
+        return genuine(custody, seed, serial, kind, factor + 40)
+
+    return build
+
+
+STATIONS = (
+    Broken("seed-unkept", "A seed goes to the card before the journal has it.",
+           in_place_of(StationJournal, "keep_seed", _seed_unkept)),
+    Broken("never-locked", "A card is not put in service.",
+           in_place_of(IssuerSession, "set_status", _never_locked)),
+    Broken("finished-first", "A card is finished in the journal before it is put in service.",
+           in_place_of(steps.CardRun, "_lock", _finished_first)),
+    Broken("one-seed", "Every card gets the same seed.",
+           in_place_of(SoftwareCustody, "new_seed", _one_seed)),
+    Broken("unassigned", "A card is given to nobody.",
+           in_place_of(steps.CardRun, "_assign", _unassigned)),
+    Broken("factor-ahead", "The server is told of forty codes too many.",
+           in_place_of(container, "build", _not_compared)),
+)  # fmt: skip
+
+ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)
+_FIRMS = {
+    "fixed-offset": _OVER_THE_CHANGE,
+    "loan-for-ever": _LIVELY,
+    "lost-lets-in": _LIVELY,
+    "leavers-come-back": Firm(cards=40, days=10, level=Level.NONE),
+    "narrow-window": _LIVELY,
+    "wide-window": _LIVELY,
+    "locked-for-ever": _LIVELY,
+}
+
+
+def find(name: str) -> Animal | Broken:
+    return next(one for one in ALL if one.name == name)
+
+
+def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> Story | None:
+    """The shortest story of it; None when it escapes."""
+    firm = _FIRMS.get(one.name, _SMALL)
+    if isinstance(one, Broken):
+        with one.change():
+            return _hunt(firm, fresh.image(BOARD), seeds)
+    with one.firmware() as root:
+        image = image_under_test("card", BOARD, root, readable=False)
+    return _hunt(firm, image, seeds)
+
+
+def _hunt(firm: Firm, image: Image, seeds: int) -> Story | None:
+    for seed in range(1, seeds + 1):
+        tried = dataclasses.replace(firm, seed=seed)
+        result = simulate(tried, image=image)
+        if result.violations:
+            return shrink(tried, result, image)
+    return None

@@ -13,7 +13,7 @@ import hashlib
 import os
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +104,19 @@ class Doom:
         return self.left < 0
 
 
+def house_settings(folder: Path, clock: Callable[[], float]) -> Settings:
+    """Of a server whose files are all in this folder."""
+    sent = f"file://{folder / 'sent.jsonl'}"
+    return replace(
+        settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys"),
+        clock=clock,
+        sms=sent,
+        smtp=sent,
+        public_url=URL,
+        background=False,
+    )
+
+
 class House:
     """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
     how often it was."""
@@ -111,19 +124,7 @@ class House:
     def __init__(self, folder: Path, clock: FirmClock) -> None:
         self._clock = clock
         self.folder = folder
-        self.sent = folder / "sent.jsonl"
-        self.settings: Settings = replace(
-            settings_from(f"sqlite:///{folder / 'server.db'}", folder / "server.keys"),
-            clock=clock.server,
-            sms=f"file://{self.sent}",
-            smtp=f"file://{self.sent}",
-            public_url=URL,
-            trusted_proxies=("127.0.0.1",),
-            background=False,
-        )
-        with opened(self.settings):
-            pass
-        _in_order(folder / "server.db")
+        self.settings = house_settings(folder, clock.server)
         self._loop = asyncio.new_event_loop()
         self._app: FastAPI | None = None
         self._living: Any = None
@@ -226,7 +227,7 @@ async def _whole(inner: httpx.ASGITransport, request: httpx.Request) -> httpx.Re
     return httpx.Response(answer.status_code, headers=answer.headers, content=body, request=request)
 
 
-def _in_order(file: Path) -> None:
+def in_order(file: Path) -> None:
     """Migrations make a table's indexes in the order of a set, which is another in each process.
     The same seed is to give the same bytes."""
     with closing(sqlite3.connect(file)) as database:

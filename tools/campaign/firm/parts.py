@@ -10,11 +10,14 @@ from pathlib import Path
 
 import httpx
 
+from tallystick.common.closing import Closing
 from tallystick.common.errors import TallyError
-from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.common.secret import Secret
+from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.devices.fleet import Fleet
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -33,17 +36,57 @@ from tallystick.tools.docked import DockedLink
 US = 1_000_000
 _DARK_MS = 33_000  # a code is up for half a minute
 _FIRM_MASTER = bytes(range(16))
+_MADE_ON = 20260101
+_EVENTS_EACH = 200  # the last ones, of a card's trace
+
+
+class Drawer(Closing):
+    """Where cards come from, each when it is first taken in hand. Those that sleep keep only the
+    pages of their flash that are not as in the image."""
+
+    def __init__(self, image: Image, seed: int) -> None:
+        self._image, self._seed = image, seed
+        self._pool = FlashPool(image.content())
+        self.made: dict[str, Card] = {}
+
+    def card(self, number: int, serial: str) -> Card:
+        card = Card(
+            self._image,
+            identity=Identity.derive(serial, _MADE_ON).encode(),
+            seed=self._seed + number,
+            trace=Trace(_EVENTS_EACH),
+            pool=self._pool,
+        )
+        self.made[serial] = card
+        card.power_on()
+        return card
+
+    def close(self) -> None:
+        for card in self.made.values():
+            card.close()
+        self._pool.close()
 
 
 class Pocket:
-    """A card, and whoever has it in the hand. number: of the fleet."""
+    """A card, and whoever has it in the hand. number: of the firm's cards."""
 
-    def __init__(self, fleet: Fleet, number: int, serial: str) -> None:
-        self._fleet, self.number, self.serial = fleet, number, serial
-        self.card: Card = fleet.cards[number]
+    def __init__(self, drawer: Drawer, number: int, serial: str) -> None:
+        self._drawer, self.number, self.serial = drawer, number, serial
+        self._card: Card | None = None
         self.dead = self.lost = False
         self.cut: int | None = None  # armed: from which the instant in the next press is drawn
         self.cuts = 0
+
+    @property
+    def card(self) -> Card:
+        if self._card is None:
+            self._card = self._drawer.card(self.number, self.serial)
+        return self._card
+
+    @property
+    def untouched(self) -> bool:
+        """Nobody has had it in the hand yet."""
+        return self._card is None
 
     def at(self, us: int) -> Card:
         """Brought up to this instant of the firm."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from sqlalchemy import Connection
 
-from tallystick.emulator.devices.fleet import Fleet
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.provisioning.card.issuer import LifeCycle
@@ -22,6 +22,7 @@ from tallystick.server.accounts import credentials, firms, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.store import audit
+from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.firm.acts import carry_out
 from tallystick.tools.campaign.firm.ground import (
@@ -29,10 +30,13 @@ from tallystick.tools.campaign.firm.ground import (
     FirmChance,
     FirmClock,
     House,
+    house_settings,
+    in_order,
     without_waiting,
 )
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
+    Drawer,
     NotingCustody,
     Pocket,
     Portal,
@@ -111,11 +115,13 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
         stack.enter_context(_quiet())
         memory = _MEMORY if _MEMORY.is_dir() else None  # no commit waits for a disk
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
-        house = House(folder, clock)
-        made = _credentials(house)
         policy = FirmPolicy(time_zone=ZONE)
+        start = _start_of(firm, policy, chance)
+        start.write_to(folder)
+        house = House(folder, clock)
+        made = start.credentials
         judge = Judge(policy)
-        fleet = stack.enter_context(Fleet(image, firm.cards, seed=firm.seed))
+        drawer = stack.enter_context(Drawer(image, firm.seed))
         stations = []
         for number, credential in enumerate(made[Role.STATION]):
             ring = key_ring(credential)
@@ -137,10 +143,10 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
         )
         world = World(
             firm, house, clock, chance, judge, policy, stations, desks,
-            Portal(house, service, "10.0.3.1"), stranger, _set_up(house, policy, firm),
+            Portal(house, service, "10.0.3.1"), stranger, start.firm_id,
         )  # fmt: skip
         world.pockets = [
-            Pocket(fleet, number, f"TS{number + 1:08}") for number in range(firm.cards)
+            Pocket(drawer, number, f"TS{number + 1:08}") for number in range(firm.cards)
         ]
         later = set(joiners(firm))
         world.people = [
@@ -157,34 +163,69 @@ def login_of(number: int) -> str:
     return f"p{number + 1:04}"
 
 
-def _credentials(house: House) -> dict[Role, list[NewCredential]]:
+@dataclass(frozen=True)
+class _Start:
+    """The server's files on the first morning, and the credentials that were given out."""
+
+    files: dict[str, bytes] = field(repr=False)
+    credentials: dict[Role, list[NewCredential]] = field(repr=False)
+    firm_id: int = 0
+
+    def write_to(self, folder: Path) -> None:
+        for name, content in self.files.items():
+            (folder / name).touch(mode=0o600)
+            (folder / name).write_bytes(content)
+
+
+_STARTS: dict[Firm, _Start] = {}
+"""Of the last firm: one story is played many times while it is shortened."""
+
+
+def _start_of(firm: Firm, policy: FirmPolicy, chance: FirmChance) -> _Start:
+    if firm not in _STARTS:
+        _STARTS.clear()
+        chance.turn(-1)
+        with tempfile.TemporaryDirectory() as name:
+            settings = house_settings(Path(name), lambda: START)
+            with opened(settings):
+                pass
+            in_order(Path(name) / "server.db")
+            with opened(settings) as parts, parts.database.write() as connection:
+                firm_id = firms.by_name(connection, "default").id
+                firms.set_policy(
+                    connection, parts.ring, firm_id, policy, now=START, actor="console"
+                )
+                made = _credentials(connection, parts.ring, firm_id)
+                _hire(connection, firm, firm_id)
+            files = {one.name: one.read_bytes() for one in Path(name).iterdir()}
+        _STARTS[firm] = _Start(files, made, firm_id)
+    chance.turn(0)
+    return _STARTS[firm]
+
+
+def _credentials(
+    connection: Connection, ring: ServerKeyRing, firm_id: int
+) -> dict[Role, list[NewCredential]]:
     made: dict[Role, list[NewCredential]] = {}
-    with opened(house.settings) as parts, parts.database.write() as connection:
-        firm_id = firms.by_name(connection, "default").id
-        for role, count in ((Role.STATION, _STATIONS), (Role.DESK, _DESKS), (Role.SERVICE, 1)):
-            for number in range(count):
-                one = credentials.add(
-                    connection, parts.ring, role=role, name=f"{role.value} {number}",
-                    now=house.settings.clock(), actor="console", firm_id=firm_id,
-                )  # fmt: skip
-                made.setdefault(role, []).append(one)
+    for role, count in ((Role.STATION, _STATIONS), (Role.DESK, _DESKS), (Role.SERVICE, 1)):
+        for number in range(count):
+            one = credentials.add(
+                connection, ring, role=role, name=f"{role.value} {number}", now=START,
+                actor="console", firm_id=firm_id,
+            )  # fmt: skip
+            made.setdefault(role, []).append(one)
     return made
 
 
-def _set_up(house: House, policy: FirmPolicy, firm: Firm) -> int:
-    """The firm's policy, and everybody who is there on the first day. → the firm's number"""
-    now = house.settings.clock()
+def _hire(connection: Connection, firm: Firm, firm_id: int) -> None:
+    """Everybody who is there on the first day."""
     later = set(joiners(firm))
-    with opened(house.settings) as parts, parts.database.write() as connection:
-        firm_id = firms.by_name(connection, "default").id
-        firms.set_policy(connection, parts.ring, firm_id, policy, now=now, actor="console")
-        for number in range(firm.people):
-            if number not in later:
-                people.add(
-                    connection, firm_id=firm_id, login=login_of(number), role=PersonRole.USER,
-                    email=f"{login_of(number)}@firm.example", now=now,
-                )  # fmt: skip
-    return firm_id
+    for number in range(firm.people):
+        if number not in later:
+            people.add(
+                connection, firm_id=firm_id, login=login_of(number), role=PersonRole.USER,
+                email=f"{login_of(number)}@firm.example", now=START,
+            )  # fmt: skip
 
 
 @contextmanager
@@ -296,6 +337,8 @@ def _faults(world: World, played: Sequence[Act]) -> int:
 def _flash(world: World, keep: Path | None) -> list[bytes]:
     hashes = []
     for pocket in world.pockets:
+        if pocket.untouched:
+            continue
         content = bytes(pocket.card.flash.memory)
         pocket.card.flash.put_away()
         hashes.append(hashlib.sha256(content).digest())

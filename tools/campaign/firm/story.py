@@ -13,7 +13,7 @@ from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import Act, Firm, Level, Verb, script
 
 _NAME = "firm"
-_TRIES = 200
+_TRIES = 120
 
 
 @dataclass(frozen=True)

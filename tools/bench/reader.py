@@ -18,7 +18,7 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.reader import Reader
 from tallystick.tools.bench.row import row
 from tallystick.tools.fresh import image, one_core
-from tallystick.tools.heap.reader_paths import Host
+from tallystick.tools.thumbed import Host
 
 LOG_INS = 40
 _PARTY, _PIN = "example.com", "2468"

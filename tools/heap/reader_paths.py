@@ -12,69 +12,24 @@ from functools import cache
 from pathlib import Path
 
 from fido2.ctap import CtapError
-from fido2.ctap2.base import Ctap2
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.blob import LargeBlobs
 from fido2.ctap2.credman import CredentialManagement
 from fido2.ctap2.pin import ClientPin
-from fido2.hid import CtapHidDevice
-from fido2.hid.base import CtapHidConnection, HidDescriptor
 
 from tallystick import __version__
 from tallystick.common.errors import TallyError
 from tallystick.common.reader_identity import ReaderIdentity
-from tallystick.emulator.devices.hand import Hand
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
-from tallystick.emulator.parts.r503 import R503
 from tallystick.tools.image.build import build, write
+from tallystick.tools.thumbed import Host
 
-_DESCRIPTOR = HidDescriptor("emulated", 0x1209, 0x0001, 64, 64, "Tallystick reader", None)
 _PIN = "2468"
-_FINGER = "right-thumb"
 _CREDENTIALS = 8
 _BLOB = 1_000  # bytes
 _PING = 7_609  # the longest message, CTAP 2.1, 11.2.4
 _SAMPLES = 20  # of an enrolment, at most
-_TURNS, _TURN_MS, _UP_MS = 60, 1_000, 300
-
-
-class Host(CtapHidConnection):
-    """A computer and a thumb at a reader that is plugged in, in virtual time. While the reader's
-    light asks for a finger and none is there, the thumb is laid down."""
-
-    def __init__(self, reader: Reader) -> None:
-        sensor = R503(reader.clock, seed=1)
-        reader.plug_sensor(sensor)
-        self._reader = reader
-        self._hand = Hand(reader.clock, sensor)
-        reader.power_on()
-
-    def write_packet(self, data: bytes) -> None:
-        self._reader.write_report(data)
-
-    def read_packet(self) -> bytes:
-        reports = self._reader.reports
-        for _ in range(_TURNS):
-            self._reader.run_until(lambda: bool(reports) or self._wanted(), limit_ms=10_000)
-            if reports:
-                return reports.popleft()
-            if self._wanted():
-                self._hand.press(_FINGER, after_ms=_UP_MS)
-                self._reader.run_for(_TURN_MS)
-        raise ConnectionError("nothing came")
-
-    def close(self) -> None:
-        """The bus stays."""
-
-    def _wanted(self) -> bool:
-        return self._reader.led and self._hand.down is None
-
-    def device(self) -> CtapHidDevice:
-        return CtapHidDevice(_DESCRIPTOR, self)
-
-    def ctap(self) -> Ctap2:
-        return Ctap2(self.device())
 
 
 def _everything(host: Host) -> None:

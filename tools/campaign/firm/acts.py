@@ -28,6 +28,7 @@ _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _WRONG_S = (3600, -3600, 90, -90)
 _GUESSES = 4
 _DESK_TRIES = 3
+_THUMBS = 5  # tries, before it is a fault
 
 
 def carry_out(world: World, act: Act) -> None:
@@ -213,6 +214,68 @@ def _pressed_by_accident(world: World, act: Act) -> None:
         pocket.put_away()
         world.clock.now += 60
     world.say(f"card {pocket.serial} is pressed {times} times in a wallet")
+
+
+# -- readers -----------------------------------------------------------------------------------
+
+
+def _enrol_reader(world: World, act: Act) -> None:
+    who = world.people[act.who]
+    reader = world.reader_of(who)
+    if world.people[act.who].gone:
+        return
+    if not reader.known:
+        try:
+            reader.enrolled_by(world.stations[0], who.login)
+        except TallyError as error:
+            world.say(f"the station cannot enrol reader {reader.serial}: {error.what}")
+            if reader.tries < _TRIES:
+                reader.tries += 1
+                world.after(_LATER_S, partial(_enrol_reader, world, act))
+            elif not world.in_trouble:
+                world.wrong(f"reader {reader.serial} cannot be enrolled: {error.what}")
+            return
+        world.say(f"the station enrols reader {reader.serial} for {who.login}")
+    reader.taken_into_service()
+    if reader.in_service:
+        world.say(f"{who.login} chooses a PIN and lays a thumb on reader {reader.serial}")
+
+
+def _thumb(world: World, act: Act) -> None:
+    _at_the_portal(world, world.people[act.who], _THUMBS)
+
+
+def _at_the_portal(world: World, who: Employee, left: int) -> None:
+    reader = world.readers.get(who.number)
+    if reader is None or not reader.in_service:
+        return
+    reader.at(world.us)
+    said = world.browser.log_in(who.login, reader)
+    world.say(f"{who.login} lays a thumb on reader {reader.serial}: {said}")
+    if said == "in":
+        world.counts.log_ins += 1
+        world.counts.thumbs += 1
+        if who.gone:
+            world.wrong(f"{who.login} was let in by the portal after leaving the firm")
+    elif who.gone or world.in_trouble:
+        return
+    elif left:
+        world.after(_LATER_S, partial(_at_the_portal, world, who, left - 1))
+    else:
+        world.wrong(f"{who.login} is not let in with the thumb and the password: {said}")
+
+
+def _strange_thumb(world: World, act: Act) -> None:
+    """Somebody who has found the password and the reader."""
+    who = world.people[act.who]
+    reader = world.readers.get(who.number)
+    if reader is None or not reader.in_service or who.gone:
+        return
+    reader.at(world.us)
+    said = world.browser.log_in(who.login, reader, stranger=True)
+    world.say(f"a stranger lays a thumb on {who.login}'s reader {reader.serial}: {said}")
+    if said == "in":
+        world.wrong(f"another thumb let somebody in as {who.login}")
 
 
 # -- the desk ----------------------------------------------------------------------------------
@@ -479,6 +542,9 @@ _ACTS: dict[str, Callable[[World, Act], None]] = {
     Verb.REPLAY: _replay,
     Verb.THIEF: _thief,
     Verb.CLONE: _clone,
+    Verb.ENROL_READER: _enrol_reader,
+    Verb.THUMB: _thumb,
+    Verb.STRANGE_THUMB: _strange_thumb,
     Trouble.CUT: _cut,
     Trouble.CELL: _cell,
     Trouble.DEAD: _dead,

@@ -23,6 +23,8 @@ BOARD = boards.DEFAULT
 
 @click.command()
 @click.option("--cards", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--readers", default=2, show_default=True, type=click.IntRange(0, 1_000),
+              help="Fingerprint readers, for as many of the people.")  # fmt: skip
 @click.option("--days", default=7, show_default=True, type=click.IntRange(1, 3660))
 @click.option(
     "--faults", "level", type=click.Choice([one.value for one in Level]), default="normal",
@@ -41,7 +43,7 @@ BOARD = boards.DEFAULT
 @click.option("--zoo", "broken", is_flag=True, help="Bugs planted on purpose: is each caught?")
 @json_option
 def firm(
-    *, cards: int, days: int, level: str, seed: int, jobs: int, line: str | None,
+    *, cards: int, readers: int, days: int, level: str, seed: int, jobs: int, line: str | None,
     keep: Path | None, report: Path | None, no_shrink: bool, broken: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Live a firm's weeks in minutes, from one seed, with everything going wrong.
@@ -57,7 +59,7 @@ def firm(
     if line is not None:
         _replay(FirmLine.parse(line), keep, report, as_json)
         return
-    subject = Firm(cards, 0, days, Level(level), seed)
+    subject = Firm(cards, readers, days, Level(level), seed)
     began = time.monotonic()
     image = fresh.image(BOARD)
     tally = FirmTally()

@@ -3,8 +3,7 @@ without sockets, a disk that can be full, and the end of a process at a chosen i
 
 Nothing runs beside the simulation. The server's threads are not started (`Settings.background`).
 Handlers that the web framework carries out in threads of its own are waited for one by one, so that
-their order is the simulation's. OpenSSL draws its own randomness, for keys of certificates and
-tokens: a simulated firm makes none."""
+their order is the simulation's."""
 
 from __future__ import annotations
 
@@ -21,6 +20,7 @@ from typing import Any
 
 import httpx
 from argon2 import PasswordHasher
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
@@ -35,7 +35,7 @@ from tallystick.server.state import ServerState
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
 
-URL = "http://127.0.0.1:1"
+URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
 _ONE_TRY_S = 0.001
 
@@ -80,10 +80,20 @@ class FirmChance:
     def given(self) -> Iterator[None]:
         """The source of `os.urandom`, and by it of `secrets`, in this process."""
         with ExitStack() as stack:
-            for module, name in ((os, "urandom"), (random, "_urandom")):
+            for module, name, instead in (
+                (os, "urandom", self), (random, "_urandom", self),
+                (ec, "generate_private_key", self._private_key),
+            ):  # fmt: skip
                 stack.callback(setattr, module, name, getattr(module, name))
-                setattr(module, name, self)
+                setattr(module, name, instead)
             yield
+
+    def _private_key(
+        self, curve: ec.EllipticCurve, backend: object = None
+    ) -> ec.EllipticCurvePrivateKey:
+        """What OpenSSL would draw by itself: a FIDO host makes one for each PIN."""
+        number = int.from_bytes(self(curve.key_size // 8 - 1), "big")
+        return ec.derive_private_key(1 + number, curve)
 
 
 class ProcessEndedError(BaseException):

@@ -19,12 +19,12 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.custody.keyfile import KeyRing, parse_credential
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
 from tallystick.provisioning.desk.client import Desk
-from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.accounts.credentials import NewCredential
@@ -76,6 +76,7 @@ class Pocket:
         self.dead = self.lost = False
         self.cut: int | None = None  # armed: from which the instant in the next press is drawn
         self.cuts = 0
+        self.glimpsed: str | None = None
 
     @property
     def card(self) -> Card:
@@ -95,24 +96,44 @@ class Pocket:
         return self.card
 
     def press(self, us: int) -> str | None:
-        """The code on the glass after a press; None when there is none."""
+        """The code that was on the glass after a press, be it for an instant before the power went;
+        None when there was none."""
         card = self.at(us)
-        armed, self.cut = self.cut, None
-        if armed is not None:
-            card.flash.fault_plan = _cut(random.Random(armed))
+        if self.cut is not None:
+            self._arm(card, random.Random(self.cut))
+        self.glimpsed = None
         card.press()
-        if not card.powered and armed is not None:
-            card.flash.fault_plan = None
-            self.cuts += 1
-            return None
-        card.flash.fault_plan = None
+        if not card.powered:
+            return self._after_a_cut(card)
         return card.read_code()
 
     def put_away(self) -> None:
         """Until the glass is dark."""
         if self.card.powered:
             self.card.run_for(_DARK_MS)
+        if not self.card.powered:
+            self._after_a_cut(self.card)
         self.card.flash.put_away()
+
+    def _arm(self, card: Card, rng: random.Random) -> None:
+        cut = _cut(rng)
+
+        def plan(operation: FlashOperation) -> Cut | None:
+            met = cut(operation)
+            if met is not None:
+                self.glimpsed = read_code(card.frame())
+            return met
+
+        card.flash.fault_plan = plan
+
+    def _after_a_cut(self, card: Card) -> str | None:
+        """The cell is put back in."""
+        if self.dead or self.cut is None:
+            return None
+        self.cuts += 1
+        self.cut = card.flash.fault_plan = None
+        card.power_on()
+        return self.glimpsed
 
     def cell_out_and_in(self, us: int) -> None:
         card = self.at(us)
@@ -225,8 +246,7 @@ class StationDesk:
                     raise ProcessEndedError(label)
 
         line = BadLine(DockedLink(card), rng)
-        server = ToldServer(self.custody.server(), transport=self.house.transport(self.address))
-        journal = ToldJournal(self.file, who="firm", now=self.clock.station)
+        server, journal = self.registry(), self.journal()
         server.tell(event)
         journal.tell(event)
         try:
@@ -249,9 +269,17 @@ class StationDesk:
             card.settle()
         return True
 
+    def registry(self) -> ToldServer:
+        """The station's way to the server; whoever asks closes it."""
+        return ToldServer(self.custody.server(), transport=self.house.transport(self.address))
+
+    def journal(self) -> ToldJournal:
+        """Whoever asks closes it."""
+        return ToldJournal(self.file, who="firm", now=self.clock.station)
+
     def states(self) -> dict[str, list[str]]:
         """What the journal says of each card."""
-        journal = StationJournal(self.file, who="firm", now=self.clock.station)
+        journal = self.journal()
         try:
             rows = journal._database.execute("SELECT serial, state FROM cards").fetchall()
         finally:

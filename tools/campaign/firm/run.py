@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.interpreter import resident
 from tallystick.provisioning.card.issuer import LifeCycle
-from tallystick.server.accounts import credentials, firms, people
+from tallystick.server.accounts import credentials, firms, passwords, people
 from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.store import audit
@@ -46,6 +46,7 @@ from tallystick.tools.campaign.firm.parts import (
     looked_at,
 )
 from tallystick.tools.campaign.firm.script import Act, Firm, Trouble, joiners, script
+from tallystick.tools.campaign.firm.thumbs import PASSWORD, Browser
 from tallystick.tools.campaign.firm.world import START, Counts, Employee, Told, World
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
@@ -143,7 +144,8 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
         )
         world = World(
             firm, house, clock, chance, judge, policy, stations, desks,
-            Portal(house, service, "10.0.3.1"), stranger, start.firm_id,
+            Portal(house, service, "10.0.3.1"), stranger,
+            Browser(house, "10.0.4.1"), start.firm_id,
         )  # fmt: skip
         world.pockets = [
             Pocket(drawer, number, f"TS{number + 1:08}") for number in range(firm.cards)
@@ -222,10 +224,12 @@ def _hire(connection: Connection, firm: Firm, firm_id: int) -> None:
     later = set(joiners(firm))
     for number in range(firm.people):
         if number not in later:
-            people.add(
+            person_id = people.add(
                 connection, firm_id=firm_id, login=login_of(number), role=PersonRole.USER,
                 email=f"{login_of(number)}@firm.example", now=START,
             )  # fmt: skip
+            if number < firm.with_readers:
+                passwords.store(connection, person_id, passwords.hash_new(PASSWORD), START)
 
 
 @contextmanager
@@ -299,10 +303,9 @@ def _audit(world: World) -> None:
         ok = connection.exec_driver_sql(
             "SELECT COUNT(*) FROM audit WHERE action = 'verified' AND detail LIKE '%\"ok\"%'"
         ).scalar_one()
-    if ok < world.counts.log_ins:
-        world.judge.violation(
-            f"{world.counts.log_ins} log-ins were answered, and the audit log has {ok}"
-        )
+    answered = world.counts.log_ins - world.counts.thumbs
+    if ok < answered:
+        world.judge.violation(f"{answered} log-ins were answered, and the audit log has {ok}")
 
 
 def _no_seed_in_clear(world: World) -> None:

@@ -22,6 +22,8 @@ class Level(StrEnum):
     HIGH = "high"
 
 
+_MISHAPS = {Level.NONE: 1, Level.LOW: 1, Level.NORMAL: 1, Level.HIGH: 8}
+"""How often cards are forgotten and lost, people leave and strangers come, against the usual."""
 _FAULTS_PER_100_CARD_DAYS = {Level.NONE: 0.0, Level.LOW: 1.0, Level.NORMAL: 5.0, Level.HIGH: 25.0}
 
 
@@ -40,6 +42,9 @@ class Verb(StrEnum):
     REPLAY = "replay"  # a stranger, who has seen a code
     THIEF = "thief"  # has a card that was lost
     LATE = "late"  # a loan is over, and the card still in the pocket
+    ENROL_READER = "enrol-reader"
+    THUMB = "thumb"  # a log-in at the portal
+    STRANGE_THUMB = "strange-thumb"
     CLONE = "clone"  # a station that has no right
     SHIFT = "shift"  # other staff at the station and the desk
     SWEEP = "sweep"  # what the server does by and by
@@ -93,10 +98,22 @@ class Firm:
         """Who have a card; the last tenth of them join later."""
         return self.cards - self.spares
 
+    @property
+    def with_readers(self) -> int:
+        """Not more than there are people from the first day on."""
+        return min(self.readers, self.people - self.people // 10)
+
 
 def script(firm: Firm) -> list[Act]:
     """In the order of time."""
-    streams = (_provisioning(firm), _working(firm), _staff(firm), _strangers(firm), _faults(firm))
+    streams = (
+        _provisioning(firm),
+        _reading(firm),
+        _working(firm),
+        _staff(firm),
+        _strangers(firm),
+        _faults(firm),
+    )
     drawn = sorted(one for stream in streams for one in stream)
     return [Act(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)]
 
@@ -117,6 +134,21 @@ def _provisioning(firm: Firm) -> Iterator[Drawn]:
         yield day * DAY_S + 5 * 3600 + card % 3600, Verb.PROVISION, card, rng.getrandbits(32)
 
 
+def _reading(firm: Firm) -> Iterator[Drawn]:
+    """The first people have a reader besides: enrolled on the first day, used once a working day;
+    now and then somebody else's thumb is laid on it."""
+    for person in range(firm.with_readers):
+        rng = _rng(firm, f"reader {person}")
+        yield 4 * 3600 + person, Verb.ENROL_READER, person, rng.getrandbits(32)
+        for day in range(firm.days):
+            if day % 7 < _WORKDAYS:
+                at = day * DAY_S + round(rng.gauss(10, 1) * 3600)
+                yield at, Verb.THUMB, person, rng.getrandbits(32)
+            if rng.random() < 0.05:
+                at = day * DAY_S + rng.randrange(12 * 3600, DAY_S)
+                yield at, Verb.STRANGE_THUMB, person, rng.getrandbits(32)
+
+
 def joiners(firm: Firm) -> list[int]:
     return list(range(firm.people - firm.people // 10, firm.people))
 
@@ -129,7 +161,11 @@ def _first_day(firm: Firm, person: int) -> int:
 
 def _last_day(firm: Firm, person: int) -> int:
     rng = random.Random(f"{firm.seed}|leaves|{person}")
-    return rng.randrange(1, firm.days + 1) if rng.random() < firm.days / 600 else firm.days
+    return (
+        rng.randrange(1, firm.days + 1)
+        if rng.random() < _MISHAPS[firm.level] * firm.days / 600
+        else firm.days
+    )
 
 
 def _working(firm: Firm) -> Iterator[Drawn]:
@@ -140,17 +176,19 @@ def _working(firm: Firm) -> Iterator[Drawn]:
             yield first * DAY_S + 5 * 3600 - 60, Verb.JOIN, person, 0
         habit, pocket = rng.choice((1, 2, 2, 3)), rng.choice((0.0, 0.02, 0.1))
         for day in range(first, last):
-            yield from _day(day, person, habit, pocket, rng)
+            yield from _day(day, person, habit, pocket, _MISHAPS[firm.level], rng)
         if last < firm.days:
             yield last * DAY_S + 8 * 3600, Verb.LEAVE, person, 0
             yield last * DAY_S + 9 * 3600, Verb.LOG_IN, person, rng.getrandbits(32)
 
 
-def _day(day: int, person: int, habit: int, pocket: float, rng: random.Random) -> Iterator[Drawn]:
+def _day(
+    day: int, person: int, habit: int, pocket: float, mishaps: int, rng: random.Random
+) -> Iterator[Drawn]:
     begin = day * DAY_S
     if day % 7 < _WORKDAYS or rng.random() < 0.05:
         came = begin + round(rng.gauss(8.5, 0.7) * 3600)
-        if rng.random() < 0.01:
+        if rng.random() < 0.01 * mishaps:
             yield came - 300, Verb.BORROW, person, rng.getrandbits(32)
             if rng.random() < 0.8:
                 yield begin + 17 * 3600, Verb.GIVE_BACK, person, rng.getrandbits(32)
@@ -160,7 +198,7 @@ def _day(day: int, person: int, habit: int, pocket: float, rng: random.Random) -
         for time in range(habit):
             at = came + time * 7200 + rng.randrange(1800)
             yield at, Verb.LOG_IN, person, rng.getrandbits(32)
-        if rng.random() < 0.002:
+        if rng.random() < 0.002 * mishaps:
             yield begin + 18 * 3600, Verb.LOSE, person, rng.getrandbits(32)
     if rng.random() < pocket:
         yield begin + rng.randrange(DAY_S), Verb.PRESS, person, rng.getrandbits(32)
@@ -176,11 +214,12 @@ def _staff(firm: Firm) -> Iterator[Drawn]:
 
 
 def _strangers(firm: Firm) -> Iterator[Drawn]:
-    """About one attack a day for each hundred people, of whatever kind."""
+    """About one attack a day for each hundred people, of whatever kind; more where much goes
+    wrong."""
     rng = _rng(firm, "strangers")
     kinds = (Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE)
     for day in range(firm.days):
-        for _ in range(1 + firm.people // 100):
+        for _ in range(_MISHAPS[firm.level] * (1 + firm.people // 100)):
             at = day * DAY_S + rng.randrange(7 * 3600, DAY_S)
             yield (
                 at,

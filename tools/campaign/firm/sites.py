@@ -82,8 +82,14 @@ def sites(firm: Firm) -> list[Firm]:
     """The firm in parts, none of more than `SITE` cards."""
     count = max(1, -(-firm.cards // SITE))
     share, more = divmod(firm.cards, count)
+    readers, others = divmod(firm.readers, count)
     return [
-        replace(firm, cards=share + (number < more), seed=firm.seed + number * _SEEDS_APART)
+        replace(
+            firm,
+            cards=share + (number < more),
+            readers=readers + (number < others),
+            seed=firm.seed + number * _SEEDS_APART,
+        )
         for number in range(count)
     ]
 

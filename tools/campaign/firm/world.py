@@ -11,13 +11,16 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
+from tallystick.emulator import boards
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.provisioning.desk.client import Desk
 from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.tools import fresh
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge, Said
 from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
 from tallystick.tools.campaign.firm.script import Act, Firm
+from tallystick.tools.campaign.firm.thumbs import Browser, ThumbReader
 
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
@@ -74,6 +77,7 @@ class Counts:
     log_ins: int = 0
     refused: int = 0
     presses: int = 0
+    thumbs: int = 0
     resynchronised: int = 0
     restarts: int = 0
     kills: int = 0
@@ -93,11 +97,13 @@ class World:
     desks: list[Desk]
     portal: Portal
     stranger: httpx.Client
+    browser: Browser
     firm_id: int
     pockets: list[Pocket] = field(default_factory=list)
     people: list[Employee] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+    readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
     locked: dict[str, Lock] = field(default_factory=dict)
@@ -167,19 +173,26 @@ class World:
     def press(self, pocket: Pocket) -> tuple[str, int] | None:
         """→ the code that is on the glass, and its factor"""
         self.counts.presses += 1
+        before = pocket.cuts
         try:
             code = pocket.press(self.us)
         except FirmwareCrashError as error:
             self.wrong(f"card {pocket.serial} crashed: {error.what.splitlines()[-1]}")
             return None
-        if not pocket.card.powered and not pocket.dead:
-            self.say(f"card {pocket.serial} loses its power while it writes")
-            pocket.card.power_on()
+        factor = None if code is None else self.judge.saw(pocket.serial, code)
+        if pocket.cuts > before:
+            seen = "" if code is None else ", with a code on its glass"
+            self.say(f"card {pocket.serial} loses its power while it writes{seen}")
             return None
-        if code is None:
-            return None
-        factor = self.judge.saw(pocket.serial, code)
-        return None if factor is None else (code, factor)
+        return None if factor is None or code is None else (code, factor)
+
+    def reader_of(self, who: Employee) -> ThumbReader:
+        if who.number not in self.readers:
+            image = fresh.image(boards.DEFAULT_READER)
+            self.readers[who.number] = ThumbReader.fresh(image, who.number, self.firm.seed)
+        reader = self.readers[who.number]
+        reader.at(self.us)
+        return reader
 
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards
@@ -222,6 +235,9 @@ class World:
             return
         self._closed = True
         self.portal.close()
+        self.browser.close()
+        for reader in self.readers.values():
+            reader.close()
         self.stranger.close()
         for desk in self.desks:
             desk.close()

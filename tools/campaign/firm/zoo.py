@@ -33,15 +33,14 @@ from tallystick.tools.campaign.firm.story import Story, shrink
 
 BOARD = boards.DEFAULT
 _SEEDS = 12  # firms that are looked at for each
-_SMALL = Firm(cards=8, days=3, level=Level.HIGH)
-_OVER_THE_CHANGE = Firm(cards=40, days=16, level=Level.NONE)  # of the clocks
-_LIVELY = Firm(cards=30, days=8, level=Level.NONE)
+_SMALL = Firm(cards=12, days=4, level=Level.HIGH)
+_OVER_THE_CHANGE = Firm(cards=12, days=16, level=Level.HIGH)  # of the clocks
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
 FIRMWARE = tuple(
     one
     for one in ANIMALS
-    if one.name in ("show-before-commit", "save-when-dark", "every-second-code", "no-crc")
+    if one.name in ("show-before-commit", "save-when-dark", "every-second-code")
 )
 
 
@@ -238,15 +237,7 @@ STATIONS = (
 )  # fmt: skip
 
 ALL: tuple[Animal | Broken, ...] = (*FIRMWARE, *SERVER, *STATIONS)
-_FIRMS = {
-    "fixed-offset": _OVER_THE_CHANGE,
-    "loan-for-ever": _LIVELY,
-    "lost-lets-in": _LIVELY,
-    "leavers-come-back": Firm(cards=40, days=10, level=Level.NONE),
-    "narrow-window": _LIVELY,
-    "wide-window": _LIVELY,
-    "locked-for-ever": _LIVELY,
-}
+_FIRMS = {"fixed-offset": _OVER_THE_CHANGE}
 
 
 def find(name: str) -> Animal | Broken:

@@ -1,0 +1,171 @@
+"""Readers that the station enrols for people: a first PIN, another one and a thumb on the first
+day, then log-ins at the portal with a password and the thumb."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from fido2.ctap import CtapError
+from fido2.ctap2.bio import CaptureError, FPBioEnrollment
+from fido2.ctap2.pin import ClientPin
+from fido2.webauthn import CollectedClientData
+
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.reader import Reader
+from tallystick.provisioning.security_key import FirstPins, KeyWork
+from tallystick.tools.campaign.firm.ground import URL, House
+from tallystick.tools.campaign.firm.parts import StationDesk
+from tallystick.tools.thumbed import Host
+
+PASSWORD = "correct horse battery staple"  # noqa: S105 (of a firm that is simulated)
+_PIN = "135791"
+_SAMPLES = 20
+_LIFTED_MS = 3_000
+_STRANGER = 77
+_OPTIONS = re.compile(r'data-options="(.*?)"')
+_CHOICE = re.compile(r'action="([^"]*/second/webauthn/\d+/ask)"')
+_ACTION = re.compile(r'<form method="post" action="([^"]*)"')
+_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+
+
+@dataclass
+class ThumbReader:
+    """number: whose it is; also whose thumb. known: the server knows it for this person."""
+
+    reader: Reader
+    host: Host
+    number: int
+    serial: str
+    known: bool = False
+    in_service: bool = False
+    first_pin: str | None = None
+    tries: int = 0
+
+    @classmethod
+    def fresh(cls, image: Image, number: int, seed: int) -> ThumbReader:
+        serial = f"TR{number + 1:08}"
+        identity = ReaderIdentity.development(serial).encode()
+        reader = Reader(image, identity=identity, seed=seed + number)
+        host = Host(reader, serial=serial, seed=1 + number, person=number)
+        return cls(reader, host, number, serial)
+
+    def at(self, us: int) -> None:
+        if self.reader.clock.now < us:
+            self.reader.run_to(us)
+
+    def enrolled_by(self, station: StationDesk, user: str) -> None:
+        """The station gives it a first PIN, and registers it for its holder. Raises TallyError."""
+        with closing(station.registry()) as server, closing(station.journal()) as journal:
+            pins = FirstPins(station.file.with_suffix(".pins"))
+            work = KeyWork(
+                server, journal, pins, ask_serial=str, touch=lambda _serial: None, user=user
+            )
+            work.provision(self.host.device(), self.serial)
+        self.known = True
+        self.first_pin = pins.of(self.serial)
+
+    def taken_into_service(self) -> None:
+        """Its holder chooses a PIN, and lays a thumb on it. Raises CtapError."""
+        client = ClientPin(self.host.ctap())
+        assert self.first_pin is not None
+        client.change_pin(self.first_pin, _PIN)
+        token = client.get_pin_token(_PIN, ClientPin.PERMISSION.BIO_ENROLL)
+        enroller = FPBioEnrollment(client.ctap, client.protocol, token).enroll()
+        for _ in range(_SAMPLES):
+            with suppress(CaptureError):  # the thumb lay badly: once more
+                if enroller.capture() is not None:
+                    self.in_service = True
+                    return
+
+    def assertion(self, options: Mapping[str, Any], *, stranger: bool = False) -> str | None:
+        """What a browser would send; None where the reader does not know the thumb."""
+        data = CollectedClientData.create("webauthn.get", str(options["challenge"]), URL)
+        allowed: list[Mapping[str, Any]] = [
+            {"type": "public-key", "id": _bytes(str(one["id"]))}
+            for one in options.get("allowCredentials") or ()
+        ]
+        self.host.person = _STRANGER if stranger else self.number
+        try:
+            made = self.host.ctap().get_assertion(
+                str(options["rpId"]), data.hash, allowed or None, options={"uv": True}
+            )
+        except CtapError:
+            return None
+        finally:
+            self.host.person = self.number
+            self.reader.run_for(_LIFTED_MS)
+        identifier = _text(made.credential["id"])
+        return json.dumps(
+            {
+                "id": identifier,
+                "rawId": identifier,
+                "type": "public-key",
+                "response": {
+                    "clientDataJSON": _text(bytes(data)),
+                    "authenticatorData": _text(bytes(made.auth_data)),
+                    "signature": _text(made.signature),
+                },
+            }
+        )
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+class Browser:
+    """Somebody at the portal, without scripts."""
+
+    def __init__(self, house: House, address: str) -> None:
+        self._http = httpx.Client(
+            base_url=URL, transport=house.transport(address), follow_redirects=True,
+            headers={"origin": URL},
+        )  # fmt: skip
+
+    def log_in(self, login: str, reader: ThumbReader, *, stranger: bool = False) -> str:
+        """→ "in", or why not: "password", "thumb", "refused", "no answer" """
+        self._http.cookies.clear()
+        try:
+            page = self._http.get("/p/default/sign-in").text
+            page = self._post("/p/default/sign-in", page, login=login, password=PASSWORD)
+            found = _OPTIONS.search(page)
+            if found is None:
+                chosen = _CHOICE.search(page)
+                if chosen is None:
+                    return "password"
+                page = self._post(chosen.group(1), page)
+                found = _OPTIONS.search(page)
+            action = _ACTION.search(page[: found.start()] if found else page)
+            if found is None or action is None:
+                return "password"
+            answer = reader.assertion(json.loads(html.unescape(found.group(1))), stranger=stranger)
+            if answer is None:
+                return "thumb"
+            page = self._post(action.group(1), page, response=answer)
+        except httpx.TransportError:
+            return "no answer"
+        return "in" if "signed in" in page.lower() else "refused"
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _post(self, path: str, page: str, **fields: str) -> str:
+        token = _CSRF.search(page)
+        form = {"csrf": token.group(1) if token else ""} | fields
+        return self._http.post(path, data=form).text
+
+
+def _bytes(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()

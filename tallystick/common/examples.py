@@ -191,6 +191,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign rollback --write-backs 200",
         "tally campaign rollback --json",
     ),
+    "campaign firm": (
+        "tally campaign firm --cards 12 --days 3 --faults high --report firm.html",
+        "tally campaign firm --zoo",
+    ),
     "campaign audit": ("tally campaign audit build/campaign/powercut-pico.jsonl",),
     "campaign proof": ("tally campaign proof --limit 100",),
     "campaign stores": (

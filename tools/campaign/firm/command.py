@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -16,9 +17,11 @@ from tallystick.tools.campaign.firm import film, zoo
 from tallystick.tools.campaign.firm.run import simulate
 from tallystick.tools.campaign.firm.script import Firm, Level
 from tallystick.tools.campaign.firm.sites import FirmTally, simulate_all
+from tallystick.tools.campaign.firm.soak import Soaked, soak
 from tallystick.tools.campaign.firm.story import FirmLine, Story, shrink
 
 BOARD = boards.DEFAULT
+_STATE = Path("build/campaign/firm.json")
 
 
 @click.command()
@@ -40,11 +43,16 @@ BOARD = boards.DEFAULT
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="A page with the days as a time line.")  # fmt: skip
 @click.option("--no-shrink", is_flag=True, help="Tell a violation as it was found.")
+@click.option("--soak", "seconds", metavar="SECONDS", type=click.FloatRange(min=1),
+              help="One firm after the other, a seed each, for so long.")  # fmt: skip
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Where --soak keeps what it did, and goes on from.")  # fmt: skip
 @click.option("--zoo", "broken", is_flag=True, help="Bugs planted on purpose: is each caught?")
 @json_option
 def firm(
     *, cards: int, readers: int, days: int, level: str, seed: int, jobs: int, line: str | None,
-    keep: Path | None, report: Path | None, no_shrink: bool, broken: bool, as_json: bool,
+    keep: Path | None, report: Path | None, no_shrink: bool, seconds: float | None,
+    state: Path | None, broken: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Live a firm's weeks in minutes, from one seed, with everything going wrong.
 
@@ -60,6 +68,9 @@ def firm(
         _replay(FirmLine.parse(line), keep, report, as_json)
         return
     subject = Firm(cards, readers, days, Level(level), seed)
+    if seconds is not None:
+        _soak(subject, jobs, seconds, state or _STATE, as_json)
+        return
     began = time.monotonic()
     image = fresh.image(BOARD)
     tally = FirmTally()
@@ -88,6 +99,26 @@ def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[Story]:
             shrink(one.site, simulate(one.site, image=image), image, tried)
             for one in {one.site: one for one in reversed(tally.found)}.values()
         ]
+
+
+def _soak(firm: Firm, jobs: int, seconds: float, file: Path, as_json: bool) -> None:
+    so_far = Soaked.read(file)
+    with progress(disable=as_json) as bar:
+        shown = bar.add_task("firms", total=None)
+        for so_far in soak(firm, fresh.image(BOARD), options.processes(jobs), seconds, file):
+            bar.update(shown, completed=len(so_far.done))
+    if as_json:
+        print_json({key: value for key, value in asdict(so_far).items() if key != "format"})
+    else:
+        for line, what in so_far.found:
+            out().print(f"[red]{what}[/]\n  --replay '{line}'", highlight=False)
+        out().print(
+            f"{len(so_far.done):,} firms, {so_far.simulated_hours:,.0f} hours, "
+            f"{so_far.acts:,} acts, {so_far.faults:,} faults, {so_far.violations:,} violations; "
+            f"kept in {file}"
+        )
+    if so_far.violations:
+        raise SystemExit(ExitCode.FAILED)
 
 
 def _replay(line: FirmLine, keep: Path | None, report: Path | None, as_json: bool) -> None:

@@ -1,0 +1,238 @@
+"""A firm on one clock: the same seed gives the same bytes, nothing is wrong with what ships, and
+what is broken on purpose is seen."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.cli import tally
+from tallystick.common.errors import BadInputError
+from tallystick.emulator import boards
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.tools import fresh
+from tallystick.tools.campaign.firm import film, zoo
+from tallystick.tools.campaign.firm.oracle import Judge, Said, end_of_day
+from tallystick.tools.campaign.firm.run import FirmResult, simulate
+from tallystick.tools.campaign.firm.script import Firm, Level, Trouble, Verb, script
+from tallystick.tools.campaign.firm.sites import FirmTally, sites
+from tallystick.tools.campaign.firm.soak import Soaked
+from tallystick.tools.campaign.firm.story import FirmLine
+from tallystick.tools.campaign.firm.world import START, Told
+
+WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
+LIVELY = Firm(cards=6, readers=1, days=2, level=Level.HIGH, seed=4)
+HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
+FIRMS = st.builds(
+    Firm,
+    cards=st.integers(1, 300),
+    readers=st.integers(0, 10),
+    days=st.integers(1, 30),
+    level=st.sampled_from(Level),
+    seed=st.integers(0, 2**31),
+)
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[FirmResult, Path]:
+    folder = tmp_path_factory.mktemp("firm")
+    return simulate(LIVELY, image=fresh.image(boards.DEFAULT), keep=folder), folder
+
+
+def test_nothing_is_wrong_with_what_ships(lived: tuple[FirmResult, Path]) -> None:
+    result, _ = lived
+    assert result.violations == []
+    assert result.counts.presses > 5 and result.counts.log_ins > 5 and result.counts.thumbs
+    assert result.faults and result.simulated_hours > 40
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process(
+    lived: tuple[FirmResult, Path], tmp_path: Path
+) -> None:
+    first, folder = lived
+    words = str(FirmLine(LIVELY))
+    asked = subprocess.run(
+        [sys.executable, "-m", "tallystick.cli", "campaign", "firm", "--replay", words, "--json",
+         "--keep", str(tmp_path)],
+        capture_output=True, check=True, text=True,
+        env={**os.environ, "PYTHONHASHSEED": "77"}, encoding="utf-8",
+    )  # fmt: skip
+    told = json.loads(asked.stdout)
+    assert told["told"] == [str(one) for one in first.told]
+    for file in folder.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_another_seed_gives_another_story() -> None:
+    assert script(LIVELY) != script(replace(LIVELY, seed=5))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("one", HUNTED, ids=lambda one: one.name)
+def test_a_planted_bug_is_seen_and_its_story_is_short(one) -> None:
+    story = zoo.hunt(one)
+    assert story is not None
+    assert story.acts <= 12
+    assert "VIOLATION" in story.told[-1] or story.what
+
+
+def test_there_are_fifteen_planted_bugs_in_all_three() -> None:
+    assert len(zoo.FIRMWARE) >= 3 and len(zoo.SERVER) >= 8 and len(zoo.STATIONS) >= 4
+    assert len(zoo.ALL) >= 15
+    assert len({one.name for one in zoo.ALL}) == len(zoo.ALL)
+
+
+@given(FIRMS)
+def test_a_script_is_in_the_order_of_time_and_numbered(firm: Firm) -> None:
+    acts = script(firm)
+    assert [act.number for act in acts] == list(range(len(acts)))
+    assert acts == sorted(acts, key=lambda act: (act.at, act.number))
+    assert sum(act.what == Verb.PROVISION for act in acts) == firm.cards
+    troubles = {act.what for act in acts} & set(Trouble)
+    assert bool(troubles) == (firm.level is not Level.NONE)
+
+
+@given(FIRMS, st.none() | st.lists(st.integers(0, 50), min_size=1, max_size=9))
+def test_a_line_says_which_firm_and_which_acts(firm: Firm, acts: list[int] | None) -> None:
+    line = FirmLine(firm, None if acts is None else tuple(acts))
+    assert FirmLine.parse(str(line)) == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "firm", "press,board=pico", "firm,cards=x,readers=0,days=1,faults=low,seed=1",
+        "firm,cards=1,readers=0,days=1,faults=much,seed=1",
+        "firm,cards=1,cards=1,readers=0,days=1,faults=low,seed=1",
+        "firm,cards=1,readers=0,days=1,faults=low,seed=1,acts=1--2",
+        "firm,cards=99999,readers=0,days=1,faults=low,seed=1",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_none_is_refused(line: str) -> None:
+    with pytest.raises(BadInputError, match="is no line"):
+        FirmLine.parse(line)
+
+
+def test_a_line_with_acts_that_there_are_not_is_refused() -> None:
+    with pytest.raises(BadInputError, match="names others"):
+        _ = FirmLine(Firm(1, 0, 1, Level.NONE), (100_000,)).script
+
+
+@given(FIRMS)
+def test_sites_share_what_there_is(firm: Firm) -> None:
+    parts = sites(replace(firm, cards=firm.cards * 20))
+    assert sum(part.cards for part in parts) == firm.cards * 20
+    assert sum(part.readers for part in parts) == firm.readers
+    assert len({part.seed for part in parts}) == len(parts)
+
+
+def test_a_day_ends_at_six_by_the_clocks_on_the_wall() -> None:
+    hour, day = 3600, 86_400
+    assert end_of_day(START + 9 * hour) == START + 18 * hour
+    assert end_of_day(START + 17.6 * hour) == START + day + 18 * hour
+    sunday = START + 13 * day  # the clocks go forward at two: noon comes an hour early
+    assert end_of_day(sunday + 8 * hour) == sunday + 17 * hour
+
+
+SEED = b"12345678901234567890"  # RFC 4226, appendix D
+CODES = ("755224", "287082", "359152", "969429", "338314", "254676")
+
+
+def _judge() -> Judge:
+    judge = Judge(FirmPolicy())
+    judge.seeds["A"] = SEED
+    judge.registered("A")
+    return judge
+
+
+def test_the_judge_knows_the_codes_of_the_standard() -> None:
+    judge = _judge()
+    assert [judge.saw("A", code) for code in CODES[2:]] == [2, 3, 4, 5]
+    assert judge.violations == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "what"), [((2, 2), "shows a code again"), ((3, 2), "none of its next ones")]
+)
+def test_the_judge_sees_a_code_that_is_not_next(shown: tuple[int, ...], what: str) -> None:
+    judge = _judge()
+    for factor in shown:
+        judge.saw("A", CODES[factor])
+    assert what in judge.violations[0]
+
+
+def test_the_judge_sees_a_code_accepted_twice() -> None:
+    judge = _judge()
+    judge.saw("A", CODES[2])
+    for _ in range(2):
+        judge.asked("A", 2, Said(200, accepted=True, serial="A"))
+    assert "accepted twice" in judge.violations[0]
+
+
+def test_an_answer_that_is_lost_leaves_a_doubt() -> None:
+    judge = _judge()
+    judge.saw("A", CODES[2])
+    judge.asked("A", 2, Said(0))
+    assert not judge.must_be_let_in("A", 2)
+    assert judge.must_be_let_in("A", 3)
+
+
+class _Page(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.targets: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        said = dict(attrs)
+        self.targets += [str(said["href"])] if tag == "a" else []
+        self.ids += [str(said["id"])] if "id" in said else []
+        assert "src" not in said and tag != "script"
+
+
+def test_the_film_opens_each_event_and_loads_nothing(lived: tuple[FirmResult, Path]) -> None:
+    tally_ = FirmTally()
+    tally_.add(0, lived[0])
+    seen = _Page()
+    seen.feed(film.page(LIVELY, tally_))
+    assert "svg" in seen.tags and "details" in seen.tags
+    assert seen.targets and {one.removeprefix("#") for one in seen.targets} <= set(seen.ids)
+
+
+def test_the_film_takes_no_words_for_markup() -> None:
+    tally_ = FirmTally()
+    told = [Told(0, 0, "VIOLATION: <script>alert(1)</script>")]
+    tally_.add(0, FirmResult(LIVELY, violations=["<b>"], told=told))
+    assert "<script" not in film.page(LIVELY, tally_)
+
+
+def test_a_soak_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "soak.json"
+    so_far = Soaked()
+    so_far.add(FirmResult(LIVELY, simulated_hours=2.0, acts=3))
+    so_far.keep(file)
+    assert Soaked.read(file) == so_far
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(BadInputError, match="holds no soak"):
+        Soaked.read(file)
+
+
+def test_the_command_counts() -> None:
+    words = ["campaign", "firm", "--cards", "2", "--readers", "0", "--days", "1", "--json"]
+    result = CliRunner().invoke(tally, [*words, "--faults", "none"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["violations"] == 0 and said["acts"] and said["simulated_hours"] > 20
+    assert {"faults", "wall_seconds"} <= said.keys()

@@ -1,0 +1,93 @@
+"""One firm after the other, a seed each, on all processors, for as long as there is time. What was
+done is kept in a file after each, and the next soak goes on from there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tallystick.common.errors import BadInputError
+from tallystick.emulator.devices.image import Image
+from tallystick.tools.campaign.firm.run import FirmResult, simulate
+from tallystick.tools.campaign.firm.script import Firm
+from tallystick.tools.campaign.firm.story import FirmLine
+
+FORMAT = "tallystick firm soak 1"
+
+
+@dataclass
+class Soaked:
+    """done: seeds whose firms have come to their end. found: of each violation, its line and what
+    it says."""
+
+    done: list[int] = field(default_factory=list)
+    simulated_hours: float = 0.0
+    faults: int = 0
+    acts: int = 0
+    violations: int = 0
+    found: list[tuple[str, str]] = field(default_factory=list)
+    format: str = FORMAT
+
+    @classmethod
+    def read(cls, file: Path) -> Soaked:
+        """Raises BadInputError for a file that is none."""
+        if not file.exists():
+            return cls()
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            assert value["format"] == FORMAT
+            return cls(**value)
+        except (ValueError, TypeError, KeyError, AssertionError):
+            raise BadInputError(
+                f"{file} holds no soak.",
+                kept="It was not touched.",
+                todo="Name another file, or move it away to begin anew.",
+            ) from None
+
+    def add(self, result: FirmResult) -> None:
+        self.done.append(result.firm.seed)
+        self.simulated_hours = round(self.simulated_hours + result.simulated_hours, 2)
+        self.faults += result.faults
+        self.acts += result.acts
+        self.violations += len(result.violations)
+        line = str(FirmLine(result.firm))
+        self.found += [(line, what) for what in result.violations]
+
+    def keep(self, file: Path) -> None:
+        """As a whole or not at all."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.new")
+        draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        draft.replace(file)
+
+
+def soak(firm: Firm, image: Image, jobs: int, seconds: float, file: Path) -> Iterator[Soaked]:
+    """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
+    so_far = Soaked.read(file)
+    until = time.monotonic() + seconds
+    context = multiprocessing.get_context("spawn")
+    following = firm.seed
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        running: set[Future[FirmResult]] = set()
+        while True:
+            while len(running) < jobs and time.monotonic() < until:
+                if following not in so_far.done:
+                    running.add(pool.submit(_one, replace(firm, seed=following), image))
+                following += 1
+            if not running:
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for one in ended:
+                so_far.add(one.result())
+            so_far.keep(file)
+            yield so_far
+
+
+def _one(firm: Firm, image: Image) -> FirmResult:
+    result = simulate(firm, image=image)
+    return replace(result, told=[])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tallystick.emulator.seeing import reading
 from tallystick.emulator.seeing.frames import Frame
 from tallystick.emulator.seeing.reading import read_code
 
@@ -130,3 +131,31 @@ def test_missing_pixels_never_give_another_code(code, x, y, width, height):
 @given(st.binary(min_size=64 * 32, max_size=64 * 32))
 def test_noise_is_no_code(noise):
     assert read_code(Frame(64, 32, bytes(value & 1 for value in noise))) is None
+
+
+def _filled(frame: Frame) -> set[tuple[int, int, int, int, int]]:
+    """Areas as a flood finds them: left, top, right, bottom, pixels."""
+    waiting = {at for at, pixel in enumerate(frame.pixels) if pixel}
+    found = set()
+    while waiting:
+        area = [waiting.pop()]
+        for at in area:  # grows as it is walked
+            y, x = divmod(at, frame.width)
+            near = {at - frame.width, at + frame.width}
+            near |= {at - 1} if x else set()
+            near |= {at + 1} if x < frame.width - 1 else set()
+            area += near & waiting
+            waiting -= near
+        xs, ys = [at % frame.width for at in area], [at // frame.width for at in area]
+        found.add((min(xs), min(ys), max(xs), max(ys), len(area)))
+    return found
+
+
+@given(st.integers(1, 24), st.data())
+def test_areas_are_what_a_flood_fills(width: int, data: st.DataObject) -> None:
+    rows = data.draw(st.integers(1, 16))
+    pixels = data.draw(st.lists(st.integers(0, 1), min_size=width * rows, max_size=width * rows))
+    frame = Frame(width, rows, bytes(pixels))
+    areas = reading._areas(frame)
+    assert {(a.left, a.top, a.right, a.bottom, a.count) for a in areas} == _filled(frame)
+    assert len(areas) == len(_filled(frame))

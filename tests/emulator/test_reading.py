@@ -140,7 +140,7 @@ def _filled(frame: Frame) -> set[tuple[int, int, int, int, int]]:
     while waiting:
         area = [waiting.pop()]
         for at in area:  # grows as it is walked
-            y, x = divmod(at, frame.width)
+            x = at % frame.width
             near = {at - frame.width, at + frame.width}
             near |= {at - 1} if x else set()
             near |= {at + 1} if x < frame.width - 1 else set()

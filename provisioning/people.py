@@ -111,11 +111,11 @@ class CardsForPeople:
     stopped goes on where it was, and a card that failed leaves its user waiting."""
 
     def __init__(self, logins: Sequence[str]) -> None:
-        self._logins = tuple(logins)
+        self.logins = tuple(logins)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._logins)
+        return len(self.logins)
 
     @contextmanager
     def next(self, journal: StationJournal, batch: str) -> Iterator[str]:
@@ -127,7 +127,7 @@ class CardsForPeople:
                 for record in journal.batch(batch)
                 if record.state is not CardState.FAILED
             }
-            waiting = [login for login in self._logins if login.lower() not in served]
+            waiting = [login for login in self.logins if login.lower() not in served]
             if not waiting:
                 raise TallyError(
                     "Everybody in the list has a card, or one under way.",

@@ -34,6 +34,7 @@ from tallystick.provisioning.commands.options import (
     new_user_option,
     user_option,
 )
+from tallystick.provisioning.commands.reader import reader
 from tallystick.provisioning.commands.recovery import reconcile, resume
 from tallystick.provisioning.commands.report import report, statistics
 from tallystick.provisioning.commands.security_keys import security_keys
@@ -59,6 +60,7 @@ station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
 station.add_command(security_keys)
+station.add_command(reader)
 station.add_command(job)
 station.add_command(rekey)
 station.add_command(box)

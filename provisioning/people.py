@@ -91,6 +91,9 @@ def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:
         try:
             check(login)
         except RefusedError as error:
+            if getattr(error, "reason", "") == "user-disabled":
+                problems.append(f"{login} (whose account is disabled)")
+                continue
             todo = (error.todo or "").removesuffix(NEW_USER)  # a list makes nobody known
             problems.append(f"{login} ({todo.rstrip('.')})" if todo else login)
     if problems:

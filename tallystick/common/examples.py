@@ -105,6 +105,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station report --since 'yesterday 22:00' --output night.csv",
     ),
     "station rekey": ("tally station rekey --port /dev/ttyUSB0",),
+    "station reader": (
+        "tally station reader --user ada --pins pins.json --papers for-ada",
+        "tally station reader --users people.csv --pins pins.json --papers out",
+    ),
     "station security-keys": (
         "tally station security-keys --user ada --pins pins.json",
         "tally station security-keys --users people.csv --batch keys --pins pins.json",

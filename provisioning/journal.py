@@ -66,9 +66,22 @@ CREATE TABLE certificates (
 ) STRICT;
 """
 
+_VERSIONS = """
+CREATE TABLE key_versions (
+    serial TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    changed_at REAL NOT NULL
+) STRICT;
+CREATE TABLE rotations (
+    version INTEGER PRIMARY KEY,
+    until TEXT,
+    began_at REAL NOT NULL
+) STRICT;
+"""
+
 
 # What brings a journal from each version of its tables to the next; never changed, only added to.
-_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES)
+_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES, _VERSIONS)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
@@ -121,6 +134,23 @@ class CertificateRecord:
     ticket: str
     facts: str | None
     jws: str | None
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How far the firm's keys are on the cards in service. current: the version that cards shall
+    have; None: none is known. cards: version → serial numbers; left: those of an older version;
+    unknown: those of which none was noted. until: the day by which none shall be left."""
+
+    current: int | None
+    cards: dict[int, list[str]]
+    unknown: list[str]
+    until: str | None
+
+    @property
+    def left(self) -> list[str]:
+        older = [one for version, one in self.cards.items() if version != self.current]
+        return sorted(serial for serials in older for serial in serials)
 
 
 @dataclass(frozen=True)
@@ -433,6 +463,40 @@ class StationJournal:
                 (value,),
             ).fetchall()
         return [CertificateRecord(*row) for row in rows]
+
+    def note_key_version(self, serial: str, version: int) -> None:
+        """The version of the firm's keys that a card has."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO key_versions VALUES (?, ?, ?)",
+                (serial, version, self._now()),
+            )
+
+    def begin_rotation(self, version: int, until: str | None) -> None:
+        """until: ISO day by which all cards shall have it."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO rotations VALUES (?, ?, ?)", (version, until, self._now())
+            )
+
+    def rotation(self) -> Rotation:
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT c.serial, k.version FROM cards c LEFT JOIN key_versions k"
+                " ON k.serial = c.serial"
+                " WHERE c.id IN (SELECT max(id) FROM cards GROUP BY serial)"
+                " AND c.state IN ('locked', 'labelled') AND c.digits IS NOT NULL ORDER BY c.serial"
+            ).fetchall()
+            begun = self._database.execute(
+                "SELECT version, until FROM rotations ORDER BY version DESC"
+            ).fetchone()
+        cards: dict[int, list[str]] = {}
+        for serial, version in rows:
+            if version is not None:
+                cards.setdefault(version, []).append(serial)
+        current, until = begun or (max(cards, default=None), None)
+        unknown = [serial for serial, version in rows if version is None]
+        return Rotation(current, dict(sorted(cards.items())), unknown, until)
 
     def fail(self, record: CardRecord, reason: str) -> CardRecord:
         """End a run that will not be continued; its container is overwritten."""

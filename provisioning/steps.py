@@ -479,6 +479,7 @@ class CardRun:
     def _lock(self, card: _Card, record: CardRecord) -> None:
         if card.life_cycle is not LifeCycle.SECURED:
             IssuerSession(card.channel).set_status(LifeCycle.SECURED)
+        self._journal.note_key_version(card.serial, card.key_version)
         self._journal.finish(record, CardState.LOCKED)
         self._note(CardState.LOCKED)
 

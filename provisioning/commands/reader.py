@@ -22,6 +22,7 @@ from tallystick.provisioning.commands.options import (
     bench_options,
     language_option,
     together,
+    user_option,
     users_option,
 )
 from tallystick.provisioning.commands.others import DevicesTold, need_whole
@@ -67,7 +68,7 @@ paper_options = together(
 
 
 @click.command()
-@click.option("--user", metavar="NAME", help="Whom the reader is for; must be known.")
+@user_option
 @users_option
 @click.option(
     "--batch", "batch_name", default=READERS, show_default=True, metavar="NAME",

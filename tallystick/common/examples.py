@@ -68,9 +68,21 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station keys create",
         "tally station keys create --development    # emulated cards only",
     ),
+    "station keys pages": (
+        "tally station keys pages p.pdf --person ANN --person BOB --backup keys.backup",
+    ),
+    "station keys prove": ("tally station keys prove ABCDEFGHIJ --keys copy.json",),
+    "station keys rehearse": (
+        "tally station keys rehearse --person ANN --person BOB --pages pages.pdf",
+    ),
     "station keys restore": ("tally station keys restore keys.backup",),
-    "station keys rotate": ("tally station keys rotate",),
+    "station keys rotate": ("tally station keys rotate --until 2027-03-31",),
+    "station keys rotation": ("tally station keys rotation --list",),
     "station keys show": ("tally station keys show",),
+    "station keys try": (
+        "tally station keys try keys.backup",
+        "tally station keys try                     # asks a module's copy",
+    ),
     "station job certificates": (
         "tally station job certificates --ticket job.jws --output certificates",
     ),

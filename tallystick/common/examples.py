@@ -69,7 +69,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station keys create --development    # emulated cards only",
     ),
     "station keys pages": (
-        "tally station keys pages p.pdf --person ANN --person BOB --backup keys.backup",
+        "tally station keys pages p.pdf --person ANN --person BOB --backup k.bak",
     ),
     "station keys prove": ("tally station keys prove ABCDEFGHIJ --keys copy.json",),
     "station keys rehearse": (

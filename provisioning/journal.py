@@ -67,6 +67,7 @@ CREATE TABLE certificates (
 """
 
 _VERSIONS = """
+ALTER TABLE cards ADD COLUMN device TEXT NOT NULL DEFAULT 'card';
 CREATE TABLE key_versions (
     serial TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
@@ -103,13 +104,15 @@ class CardState(StrEnum):
     FAILED = "failed"
 
 
+CARD = "card"  # a device
 FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
 @dataclass(frozen=True)
 class CardRecord:
     """One run of one card. container: encrypted PSKC, seed: the same sealed for
-    this station; both until the card is finished."""
+    this station; both until the card is finished. device: a card, or what else goes by a number
+    that was read off a label."""
 
     id: int
     serial: str
@@ -123,6 +126,7 @@ class CardRecord:
     seed: bytes | None
     reason: str | None
     changed_at: float
+    device: str = CARD
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,8 @@ class BoxedCard:
 
 
 _COLUMNS = (
-    "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at"
+    "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at,"
+    " device"
 )
 
 
@@ -388,20 +393,27 @@ class StationJournal:
         ]
 
     def begin(
-        self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False
+        self,
+        serial: str,
+        batch: str,
+        server: str,
+        user: str | None,
+        *,
+        reseed: bool = False,
+        device: str = CARD,
     ) -> CardRecord:
         """Start a run in `authentic`. reseed: the card may be registered with an older seed."""
         now = self._now()
         with self._step():
             cursor = self._database.execute(
                 "INSERT INTO cards"
-                " (serial, batch, state, server, user, reseed, began_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (serial, batch, CardState.AUTHENTIC, server, user, reseed, now, now),
+                " (serial, batch, state, server, user, reseed, began_at, changed_at, device)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (serial, batch, CardState.AUTHENTIC, server, user, reseed, now, now, device),
             )
             row = cursor.lastrowid
             wanted = ", also in place of an older seed" if reseed else ""
-            self._audit("card authentic", serial, f"batch {batch}{wanted}")
+            self._audit(f"{device} authentic", serial, f"batch {batch}{wanted}")
         assert row is not None
         return self._by_id(row)
 
@@ -485,7 +497,8 @@ class StationJournal:
                 "SELECT c.serial, k.version FROM cards c LEFT JOIN key_versions k"
                 " ON k.serial = c.serial"
                 " WHERE c.id IN (SELECT max(id) FROM cards GROUP BY serial)"
-                " AND c.state IN ('locked', 'labelled') AND c.digits IS NOT NULL ORDER BY c.serial"
+                " AND c.state IN ('locked', 'labelled') AND c.device = 'card'"
+                " AND c.digits IS NOT NULL ORDER BY c.serial"
             ).fetchall()
             begun = self._database.execute(
                 "SELECT version, until FROM rotations ORDER BY version DESC"

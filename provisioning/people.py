@@ -113,8 +113,10 @@ class CardsForPeople:
     """Who gets the next card of a batch. What the journal has decides it, so that a batch that was
     stopped goes on where it was, and a card that failed leaves its user waiting."""
 
-    def __init__(self, logins: Sequence[str]) -> None:
+    def __init__(self, logins: Sequence[str], device: str | None = None) -> None:
+        """device: which ones of a batch count; None: all."""
         self.logins = tuple(logins)
+        self._device = device
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -128,7 +130,7 @@ class CardsForPeople:
             served = {
                 (record.user or "").lower()
                 for record in journal.batch(batch)
-                if record.state is not CardState.FAILED
+                if record.state is not CardState.FAILED and self._device in (None, record.device)
             }
             waiting = [login for login in self.logins if login.lower() not in served]
             if not waiting:

@@ -8,7 +8,7 @@ person scans its label. That can be the wrong one: nothing here is overwritten b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from tallystick.common.errors import RefusedError
 from tallystick.common.reader_identity import AAGUID
@@ -24,6 +24,7 @@ class ReaderWork(KeyWork):
     """min_pin: characters that a PIN must have from now on. reused: one that was enrolled before
     may come back."""
 
+    device_kind: ClassVar[str] = "reader"
     batch: str = READERS
     min_pin: int = PIN_DIGITS
     reused: bool = False
@@ -42,6 +43,9 @@ class ReaderWork(KeyWork):
                 kept="Nothing was written to it.",
                 todo="Reset it: only that makes the number smaller.",
             )
+
+    def _is_older(self, latest: CardRecord) -> bool:
+        return False
 
     def begin_anew(self, earlier: CardRecord) -> None:
         """Raises RefusedError: without a PIN it may be another reader, whose label was mixed up

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tallystick.common.errors import (
     BadInputError,
@@ -152,6 +152,7 @@ class KeyWork:
     user: str | None = None
     people: CardsForPeople | None = None
     batch: str = BATCH
+    device_kind: ClassVar[str] = "key"
 
     def serial(self, device: Any) -> str:
         """As the key tells it; else the place it is plugged in, until somebody has said."""
@@ -211,6 +212,12 @@ class KeyWork:
         was made with it. Raises RefusedError, UnreachableError."""
         latest = self.journal.latest(serial)
         begun = self.journal.open_run(serial)
+        if latest is not None and latest.device != self.device_kind and not self._is_older(latest):
+            raise RefusedError(
+                f"{serial} is the number of a {latest.device} that this station has made.",
+                kept="Nothing was written to it.",
+                todo="Look at its label once more.",
+            )
         if begun is not None and self._is_meant(begun):
             return begun
         if latest is not None and (begun is not None or latest.state in FINISHED):
@@ -229,7 +236,13 @@ class KeyWork:
             self.registry.check_user(user)
             if begun is not None:
                 self.journal.fail(begun, "begun anew, without a PIN, for somebody else")
-            return self.journal.begin(serial, self.batch, self.registry.url, user)
+            return self.journal.begin(
+                serial, self.batch, self.registry.url, user, device=self.device_kind
+            )
+
+    def _is_older(self, latest: CardRecord) -> bool:
+        """A run of this batch from before journals told keys from cards."""
+        return latest.batch == self.batch and latest.digits is None
 
     def _is_meant(self, begun: CardRecord) -> bool:
         """A run that was broken off is for somebody whom this command is for, on this server."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
@@ -60,7 +61,9 @@ def key(output: Path, name: str, passphrase_file: Path | None) -> None:
 
 @job.command("ticket")
 @click.argument("output", type=FILE)
-@click.option("--cards", type=click.IntRange(1, 100_000), required=True, help="How many.")
+@click.option(
+    "--cards", type=click.IntRange(1, tickets.MOST_CARDS), required=True, help="How many."
+)
 @click.option(
     "--digits", type=click.IntRange(6, 8), default=6, show_default=True, help="Of a code."
 )
@@ -193,7 +196,7 @@ def verify(*, texts: tuple[str, ...], key_file: Path, journal: Path, as_json: bo
                 f"job {said['tkt'][:8]}: ended {when} by {said['sta']}; {len(said['made'])} of "
                 f"{said['cards']} cards made: {', '.join(said['made'])}"
             )
-        out().print(f"[green]✓[/] {line}")
+        out().print(f"[green]✓[/] {escape(line)}")
 
 
 def _text(text: str) -> str:

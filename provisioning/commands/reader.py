@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
@@ -27,8 +27,9 @@ from tallystick.provisioning.commands.options import (
 )
 from tallystick.provisioning.commands.others import DevicesTold, need_whole
 from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.journal import CardRecord, CardState, HeardFirm, StationJournal
 from tallystick.provisioning.labels import pdf
+from tallystick.provisioning.labels.fonts import font_for
 from tallystick.provisioning.labels.layout import STOCKS, by_serial, draw
 from tallystick.provisioning.labels.leaflet import Leaflet
 from tallystick.provisioning.labels.leaflet import write as write_leaflets
@@ -123,10 +124,13 @@ def reader(
         first_pins = FirstPins(pins)
         ready.registry.check()
         check_people(logins, ready.registry.check_user)
+        people = _people(logins, users_file)
+        papers = _papers_for(wanted, ready.journal.firm(), people.values())
         before = [] if another else _of(ready.journal, batch_name, logins)
+        whose = None if another else CardsForPeople(logins, ReaderWork.device_kind)
         work = ReaderWork(
-            ready.registry, ready.journal, first_pins, _ask_serial, _touch, user,
-            None if another else CardsForPeople(logins), batch_name, min_pin, reused,
+            ready.registry, ready.journal, first_pins, _ask_serial, _touch, user, whose,
+            batch_name, min_pin, reused,
         )  # fmt: skip
         count = len(logins) - len(before)
         with suppress(
@@ -135,9 +139,8 @@ def reader(
             if count > 0:
                 foreign_batch.run(HidPlaces(), work, told, count)
         missing = max(0, count - len(told.done))
-        written = _papers(
-            ready.journal, batch_name, logins, users_file, first_pins, min_pin, wanted
-        )
+        runs = _of(ready.journal, batch_name, logins)
+        written = papers.write(ready.journal, batch_name, runs, people, first_pins, min_pin)
     if as_json:
         print_json(
             {
@@ -166,64 +169,96 @@ def _of(journal: StationJournal, batch: str, logins: Sequence[str]) -> list[Card
     runs = {
         run.serial: run
         for run in journal.finished(batch)
-        if (run.user or "").lower() in known and journal.latest(run.serial) == run
+        if run.device == ReaderWork.device_kind
+        and (run.user or "").lower() in known
+        and journal.latest(run.serial) == run
     }
     return [runs[serial] for serial in by_serial(runs)]
 
 
-def _papers(
-    journal: StationJournal,
-    batch: str,
-    logins: Sequence[str],
-    users_file: Path | None,
-    pins: FirstPins,
-    min_pin: int,
-    wanted: PaperOptions,
-) -> list[Path]:
-    """Of all readers of the batch that these people have, so that they can be written again. Raises
-    BadInputError where the papers would not say whose the readers are."""
-    runs = _of(journal, batch, logins)
-    if wanted.papers is None or not runs:
-        return []
-    heard, people = journal.firm(), names_of(users_file)
+def _people(logins: Sequence[str], users_file: Path | None) -> dict[str, ListedPerson]:
+    known = names_of(users_file)
+    return {one.lower(): known.get(one.lower()) or ListedPerson(one, one) for one in logins}
+
+
+@dataclass(frozen=True)
+class ReaderPapers:
+    """folder: None: none are wanted. day: of today, in the firm's zone."""
+
+    folder: Path | None
+    languages: tuple[str, ...]
+    firm: str
+    contact: str
+    day: date
+
+    def write(
+        self,
+        journal: StationJournal,
+        batch: str,
+        runs: Sequence[CardRecord],
+        people: Mapping[str, ListedPerson],
+        pins: FirstPins,
+        min_pin: int,
+    ) -> list[Path]:
+        """Of all readers of the batch that these people have, so that they can be written again.
+        Raises BadInputError where the disk does not take them."""
+        if self.folder is None or not runs:
+            return []
+        labels, leaflets, letters = [], [], []
+        for run in runs:
+            person, pin = people[str(run.user).lower()], pins.of(run.serial)
+            labels.append(draw(run.serial, STOCKS["50x25"], person.name))
+            for one in self.languages:
+                leaflets.append(Leaflet(one, self.firm, self.contact, False, run.serial))
+                if pin is not None:
+                    letters.append(
+                        PinLetter(
+                            one, self.firm, self.contact, person.name, run.serial, min_pin, pin,
+                            person.address, day_in_words(self.day, one),
+                        )
+                    )  # fmt: skip
+        made = {
+            "labels.pdf": pdf.write(labels, STOCKS["50x25"]),
+            "leaflets.pdf": write_leaflets(leaflets, "a6", READER),
+        }
+        if letters:
+            made["first-pins.pdf"] = write_pin_letters(letters)
+            journal.note("first PINs printed", batch, " ".join(run.serial for run in runs))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for name, content in made.items():
+                write_durably(self.folder / name, content)  # for its owner alone
+        except OSError as error:
+            raise BadInputError(
+                f"The papers cannot be written to {self.folder}: {error}.",
+                kept="The readers are ready; their first PINs are in the file.",
+                todo="Run the same command again with another --papers.",
+            ) from None
+        for run in runs:
+            if run.state is CardState.LOCKED:
+                journal.finish(run, CardState.LABELLED)
+        return [self.folder / name for name in made]
+
+
+def _papers_for(
+    wanted: PaperOptions, heard: HeardFirm, people: Iterable[ListedPerson]
+) -> ReaderPapers:
+    """Raises BadInputError, before any reader is touched, where papers would not say whose the
+    readers are, and for what no font has."""
     firm, contact = wanted.firm_name or heard.name, wanted.contact or heard.contact
-    if not (firm and contact):
-        raise BadInputError(
-            "The papers would not say who sends the readers, or where they come back.",
-            kept="The readers are ready; their first PINs are in the file.",
-            todo="Run the same command again with --firm and --contact, or have the firm's policy "
-            "say it (desk_contact).",
-        )
-    languages = wanted.languages or heard.languages[:1]
-    today = datetime.fromtimestamp(time.time(), UTC).astimezone(heard.zone).date()
-    labels, leaflets, letters = [], [], []
-    for run in runs:
-        login = str(run.user)
-        person = people.get(login.lower()) or ListedPerson(login, login)
-        labels.append(draw(run.serial, STOCKS["50x25"], person.name))
-        leaflets += [Leaflet(one, firm, contact, False, run.serial) for one in languages]
-        letters += [
-            PinLetter(
-                one, firm, contact, person.name, run.serial, min_pin, pins.of(run.serial) or "",
-                person.address, day_in_words(today, one),
+    if wanted.papers is not None:
+        if not (firm and contact):
+            raise BadInputError(
+                "The papers would not say who sends the readers, or where they come back.",
+                kept="Nothing was written to any reader.",
+                todo="Give --firm and --contact, or have the firm's policy say it (desk_contact).",
             )
-            for one in languages
-            if pins.of(run.serial)
-        ]  # fmt: skip
-    made = {
-        "labels.pdf": pdf.write(labels, STOCKS["50x25"]),
-        "leaflets.pdf": write_leaflets(leaflets, "a6", READER),
-    }
-    if letters:
-        made["first-pins.pdf"] = write_pin_letters(letters)
-        journal.note("first PINs printed", batch, " ".join(run.serial for run in runs))
-    wanted.papers.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name, content in made.items():
-        write_durably(wanted.papers / name, content)  # for its owner alone
-    for run in runs:
-        if run.state is CardState.LOCKED:
-            journal.finish(run, CardState.LABELLED)
-    return [wanted.papers / name for name in made]
+        for line in (firm, contact, *(one for p in people for one in (p.name, *p.address))):
+            font_for(line)
+    today = datetime.fromtimestamp(time.time(), UTC).astimezone(heard.zone).date()
+    return ReaderPapers(
+        wanted.papers, wanted.languages or heard.languages[:1], firm, contact, today
+    )
 
 
 def _ask_serial(place: str) -> str:

@@ -13,18 +13,24 @@ from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
 
 from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
+from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.commands import reader as reader_command
+from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.provisioning.labels import pin_letter
 from tallystick.provisioning.labels.leaflet import HEIGHT, PAPERS, WIDTH, Leaflet, write
 from tallystick.provisioning.labels.pin_letter import PinLetter
 from tallystick.provisioning.labels.reader_leaflet import LANGUAGES, READER
-from tallystick.provisioning.reader import ReaderWork
+from tallystick.provisioning.reader import READERS, ReaderWork
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.security_key import FirstPins
 from tallystick.provisioning.server_link import OutcomeUnknownError
+from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.serving.running import make_known
 from tallystick.server.store.opened import opened
+from tests.provisioning.conftest import URL, make_ring
+from tests.provisioning.memory_card import MemoryLink
+from tests.provisioning.memory_registry import MemoryRegistry
 from tests.provisioning.test_desk_week import policy
 from tests.provisioning.test_leaflet import LONG, text_of
 from tests.provisioning.test_security_key import enrolled, image, keys
@@ -122,32 +128,73 @@ def test_one_for_ada_and_what_she_can_do_with_it(own_station, bench, readers, tm
     assert states(own_station) == [("TR00000001", "ada", "labelled")]
 
 
-def test_a_batch_and_a_label_that_is_scanned_twice(own_station, bench, readers, tmp_path):
+def test_a_batch_and_a_label_that_is_mistyped(own_station, bench, readers, tmp_path):
     make_known(own_station.settings, "grace")
-    readers(), readers()
+    one = readers()
+    readers()
     listed = tmp_path / "people.csv"
     listed.write_text("login;name\nada;Ada L.\ngrace;Grace H.\n")
-    bad = bench(
-        "--users",
-        str(listed),
-        "--papers",
-        str(tmp_path / "out"),
-        scan="TR00000001\nnonsense\n]C1TR00000002\n",
-    )
-    assert (
-        isinstance(bad.exception, BadInputError) and "who sends the readers" in bad.exception.what
-    )
-    assert "Error" in bad.stderr  # asked once more for the label
-    done = bench(
-        "--users", str(listed), "--papers", str(tmp_path / "out"), "--firm", "Firm", "--contact",
-        "Room 3", "--language", "de", "--language", "fr",
-    )  # fmt: skip
-    assert done.exit_code == 0 and "2 before" in done.stdout, (done.exception, done.output)
+    words = ("--users", str(listed), "--papers", str(tmp_path / "out"))
+    scans = "TR00000001\nnonsense\n]C1TR00000002\n"
+    bad = bench(*words, scan=scans)
+    assert isinstance(bad.exception, BadInputError)
+    assert "who sends the readers" in bad.exception.what and one.writes == 0
+    words += ("--firm", "Firm", "--contact", "Room 3", "--language", "de", "--language", "fr")
+    done = bench(*words, scan=scans)
+    assert done.exit_code == 0 and "2 readers ready now" in done.stdout, done.output
+    assert "Error" in done.stderr  # asked once more for the label
     assert enrolled(own_station, "grace") == ["Key TR00000002"]
     letters = text_of((tmp_path / "out" / "first-pins.pdf").read_bytes())
-    assert [name in letters[at] for at, name in enumerate(("Ada", "Ada", "Grace", "Grace"))] == [
-        True
-    ] * 4
+    for at, name in enumerate(("Ada", "Ada", "Grace", "Grace")):
+        assert name in letters[at]
+    assert "2 before" in bench(*words).stdout
+
+
+@pytest.mark.parametrize("spoiled", ["name", "folder"])
+def test_papers_that_cannot_be(own_station, bench, readers, tmp_path, spoiled, monkeypatch):
+    one, listed = readers(), tmp_path / "people.csv"
+    listed.write_text(f"login;name\nada;{'阿达' if spoiled == 'name' else 'Ada'}\n")
+    words = ("--users", str(listed), "--firm", "Firm", "--contact", "Room 3")
+    if spoiled == "name":
+        bad = bench(*words, "--papers", str(tmp_path / "out"))
+        assert "no font" in bad.exception.what and one.writes == 0
+        return
+
+    def full(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reader_command, "write_durably", full)
+    bad = bench(*words, "--papers", str(tmp_path / "out"))
+    assert isinstance(bad.exception, BadInputError) and "are ready" in bad.exception.kept
+    assert enrolled(own_station, "ada") == ["Key TR00000001"]
+
+
+@pytest.mark.parametrize("state", ["open", "finished"])
+def test_the_label_of_a_card_ends_nothing_of_that_card(
+    own_station, bench, readers, state, monkeypatch
+):
+    """Half-way for the same person in the same batch: its container must stay."""
+    one = readers()
+    journal = StationJournal(own_station.folder / "journal.db")
+    record = journal.begin("TS00000007", "readers", own_station.url, "ada")
+    record = journal.keep_seed(record, b"container", b"seed", 6)
+    if state == "finished":
+        journal.finish(record, CardState.LOCKED)
+    gives_up_after(monkeypatch, 2)
+    result = bench("--reused", scan="TS00000007\n")
+    assert "TS00000007 is the number of a card" in result.stderr and result.exit_code
+    kept = journal.latest("TS00000007")
+    assert kept is not None and kept.container == (b"container" if state == "open" else None)
+    assert not Ctap2(one.open()).info.options["clientPin"]
+    journal.close()
+
+
+def test_nor_is_a_card_taken_for_a_reader_that_is_half_way(journal, memory_card):
+    record = journal.begin(memory_card.serial, READERS, URL, "ada", device="reader")
+    provisioner = Provisioner(SoftwareCustody(make_ring()), MemoryRegistry(), journal, Plan(), URL)
+    with pytest.raises(RefusedError, match="was given to a reader"):
+        provisioner.provision(CardConnection(MemoryLink(memory_card)), lambda s, n: None)
+    assert journal.latest(memory_card.serial) == record and memory_card.kvn == 0xFF
 
 
 def test_a_label_of_another_reader_overwrites_nothing(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -127,12 +128,14 @@ class HidPlaces:
     def open(self, name: str) -> AbstractContextManager[Any]:
         """Raises NoDeviceError."""
         hid = _library()
+        from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
+
         descriptor = self._found.get(name)
         try:
             if descriptor is None:
                 raise OSError("it is gone")
             return closing(hid.CtapHidDevice(descriptor, hid.open_connection(descriptor)))
-        except (OSError, ValueError, hid.ConnectionFailure) as error:
+        except (OSError, ValueError, struct.error, CtapError, hid.ConnectionFailure) as error:
             raise NoDeviceError(
                 f"The key at {name} cannot be opened: {error}.",
                 todo="Plug it in again; on Linux, udev must let you use it.",
@@ -177,6 +180,12 @@ class KeyWork:
                 kept="The run in the journal, and the first PIN if it has one.",
                 todo="Plug it in again and repeat it; reset it with its maker's tool if that does "
                 "not help.",
+            ) from None
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+            raise RefusedError(
+                f"What was plugged in as {serial} says what no key says ({type(error).__name__}).",
+                kept="The run in the journal, and the first PIN if it has one.",
+                todo="Take another one; this one may be broken, or no FIDO2 key.",
             ) from None
         except (OSError, _library().ConnectionFailure):
             raise NoDeviceError(

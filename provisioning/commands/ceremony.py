@@ -63,7 +63,11 @@ def backup(
     """
     two_people(people)
     if output.exists():
-        raise BadInputError(f"{output} exists already.", kept="It was not touched.")
+        raise BadInputError(
+            f"{output} exists already.",
+            kept="It was not touched.",
+            todo="Name another file. A backup whose shares nobody wrote down is worth nothing.",
+        )
     store, secret = _file(ring.store()), ring.passphrase()
     kept = keyfile.load(store.path, secret)
     made, described = ceremony.back_up(kept), SoftwareCustody(kept).describe()

@@ -135,11 +135,11 @@ def create_keys(uri: Uri, pin: str, factory_master: bytes) -> None:
                 f"The token {uri.token!r} holds station keys already.",
                 kept="They were not touched.",
             )
+        _write_data(session, TRIED, b"[]")  # first: whoever is killed after it has tried nothing
         _import(session, TRANSPORT, factory_master, _MASTER)
         _generate(session, firm_label(1), _MASTER)
         for label in (TRANSPORT, firm_label(1)):
             _note_constants(session, label)
-        _write_data(session, TRIED, b"[]")
 
 
 def rotate(uri: Uri, pin: str) -> int:
@@ -166,14 +166,20 @@ def note_tried(uri: Uri, pin: str) -> None:
 
 def read_tried(session: Any) -> frozenset[int] | None:
     """Versions whose copy was tried; None: the ceremony was before that was noted."""
-    value = read_data(session, TRIED)
-    return None if value is None else frozenset(json.loads(value))
+    notes = [frozenset(json.loads(found[Attribute.VALUE])) for found in _notes_of_trials(session)]
+    # Two: whoever wrote the second was killed. What both say holds.
+    return frozenset.intersection(*notes) if notes else None
 
 
 def _write_tried(session: Any, versions: Sequence[int]) -> None:
-    for found in list(session.get_objects(_data(TRIED))):
-        found.destroy()
+    before = _notes_of_trials(session)
     _write_data(session, TRIED, json.dumps(sorted(versions)).encode())
+    for found in before:  # never without one: that would be a token from before these were noted
+        found.destroy()
+
+
+def _notes_of_trials(session: Any) -> list[Any]:
+    return list(session.get_objects(_data(TRIED)))
 
 
 def _versions(session: Any) -> list[int]:

@@ -27,12 +27,15 @@ from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import (
     PRE_SHARED_KEY,
     TRANSPORT,
+    TRIED,
     Uri,
+    _write_data,
     create_keys,
     enroll,
     find_key,
     firm_label,
     open_session,
+    read_tried,
 )
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -485,3 +488,14 @@ def test_a_rehearsal_on_a_token_leaves_it_empty_and_touches_no_other(tokens, tok
     refused = held.run(*words)
     assert isinstance(refused.exception, BadInputError)
     assert "holds a station's keys" in refused.exception.what and held.tried() == [False]
+
+
+def test_what_was_tried_outlives_a_kill(tokens, tmp_path):
+    """Whoever was killed between two notes has tried what both say, and never all of it."""
+    held = Held(tokens(), tmp_path)
+    held.ok("keys", "create", "--factory-master-file", held.factory)
+    with open_session(Uri.parse(held.env["TALLY_STATION_KEYS"]), PIN) as session:
+        assert read_tried(session) == frozenset()
+        _write_data(session, TRIED, b"[1]")
+        assert read_tried(session) == frozenset()
+    assert held.tried() == [False]

@@ -12,7 +12,7 @@ from fido2.ctap import CtapError
 from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import ClientPin
 
-from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
+from tallystick.common.errors import BadInputError, RefusedError, TallyError, UnreachableError
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.commands import reader as reader_command
 from tallystick.provisioning.custody.software import SoftwareCustody
@@ -33,7 +33,7 @@ from tests.provisioning.memory_card import MemoryLink
 from tests.provisioning.memory_registry import MemoryRegistry
 from tests.provisioning.test_desk_week import policy
 from tests.provisioning.test_leaflet import LONG, text_of
-from tests.provisioning.test_security_key import enrolled, image, keys
+from tests.provisioning.test_security_key import Wire, enrolled, image, keys
 
 __all__ = ["image", "keys"]
 PERMISSION = ClientPin.PERMISSION.GET_ASSERTION
@@ -403,3 +403,25 @@ def test_the_letter_with_the_pin(language):
     for part in ("48291357", "Ada", "Room 1", "TR00000001", " 8 "):
         assert part in text, part
     assert "48291357" not in repr(letter) and made == pin_letter.write([letter])
+
+
+@pytest.mark.parametrize("at", range(2, 12))  # the first is the channel's, and opens none
+@pytest.mark.parametrize("said", ["ff" * 64, "00" * 64, "900041ff" * 16], ids=("ff", "00", "cbor"))
+def test_a_device_that_says_nonsense_stops_no_batch(
+    own_station, bench, readers, monkeypatch, at, said
+):
+    """One answer of it is nonsense: told as such, and the next one is still looked at."""
+    readers()
+    read, count = Wire.read_packet, iter(range(1, 1 << 20))
+
+    def lie(self):
+        report = bytes(read(self))
+        return report[:7] + bytes.fromhex(said)[: 64 - 7] if next(count) == at else report
+
+    monkeypatch.setattr(Wire, "read_packet", lie)
+    gives_up_after(monkeypatch, 3)
+    result = bench(scan="TR00000001\n" * 4)
+    assert result.exception is None or isinstance(result.exception, SystemExit | TallyError), (
+        result.exception
+    )
+    assert len(enrolled(own_station, "ada")) <= 1

@@ -12,11 +12,12 @@ from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import Group
 from tallystick.provisioning.batch import Batch
 from tallystick.provisioning.card.pcsc import SCHEME, readers
+from tallystick.provisioning.commands import ceremony as _ceremony  # noqa: F401 (its commands)
+from tallystick.provisioning.commands import trial as _trial  # noqa: F401
 from tallystick.provisioning.commands.audit import audit
 from tallystick.provisioning.commands.batch import BatchView, failure, summary_json
 from tallystick.provisioning.commands.box import box, stock
 from tallystick.provisioning.commands.card import one_card, outcome_json, print_outcome
-from tallystick.provisioning.commands.ceremony import rekey
 from tallystick.provisioning.commands.console import console
 from tallystick.provisioning.commands.desk import desk
 from tallystick.provisioning.commands.foreign import foreign
@@ -34,8 +35,10 @@ from tallystick.provisioning.commands.options import (
     new_user_option,
     user_option,
 )
+from tallystick.provisioning.commands.reader import reader
 from tallystick.provisioning.commands.recovery import reconcile, resume
 from tallystick.provisioning.commands.report import report, statistics
+from tallystick.provisioning.commands.rotation import rekey
 from tallystick.provisioning.commands.security_keys import security_keys
 from tallystick.provisioning.credential import CodeKind
 from tallystick.provisioning.people import CardsForPeople, check_people, read_people
@@ -59,6 +62,7 @@ station.add_command(desk)
 station.add_command(console)
 station.add_command(foreign)
 station.add_command(security_keys)
+station.add_command(reader)
 station.add_command(job)
 station.add_command(rekey)
 station.add_command(box)

@@ -66,9 +66,23 @@ CREATE TABLE certificates (
 ) STRICT;
 """
 
+_VERSIONS = """
+ALTER TABLE cards ADD COLUMN device TEXT NOT NULL DEFAULT 'card';
+CREATE TABLE key_versions (
+    serial TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    changed_at REAL NOT NULL
+) STRICT;
+CREATE TABLE rotations (
+    version INTEGER PRIMARY KEY,
+    until TEXT,
+    began_at REAL NOT NULL
+) STRICT;
+"""
+
 
 # What brings a journal from each version of its tables to the next; never changed, only added to.
-_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES)
+_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES, _VERSIONS)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
@@ -90,13 +104,15 @@ class CardState(StrEnum):
     FAILED = "failed"
 
 
+CARD = "card"  # a device
 FINISHED = (CardState.LOCKED, CardState.LABELLED)
 
 
 @dataclass(frozen=True)
 class CardRecord:
     """One run of one card. container: encrypted PSKC, seed: the same sealed for
-    this station; both until the card is finished."""
+    this station; both until the card is finished. device: a card, or what else goes by a number
+    that was read off a label."""
 
     id: int
     serial: str
@@ -110,6 +126,7 @@ class CardRecord:
     seed: bytes | None
     reason: str | None
     changed_at: float
+    device: str = CARD
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,23 @@ class CertificateRecord:
     ticket: str
     facts: str | None
     jws: str | None
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How far the firm's keys are on the cards in service. current: the version that cards shall
+    have; None: none is known. cards: version → serial numbers; left: those of an older version;
+    unknown: those of which none was noted. until: the day by which none shall be left."""
+
+    current: int | None
+    cards: dict[int, list[str]]
+    unknown: list[str]
+    until: str | None
+
+    @property
+    def left(self) -> list[str]:
+        older = [one for version, one in self.cards.items() if version != self.current]
+        return sorted(serial for serials in older for serial in serials)
 
 
 @dataclass(frozen=True)
@@ -159,7 +193,8 @@ class BoxedCard:
 
 
 _COLUMNS = (
-    "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at"
+    "id, serial, batch, state, digits, user, reseed, server, container, seed, reason, changed_at,"
+    " device"
 )
 
 
@@ -358,20 +393,27 @@ class StationJournal:
         ]
 
     def begin(
-        self, serial: str, batch: str, server: str, user: str | None, *, reseed: bool = False
+        self,
+        serial: str,
+        batch: str,
+        server: str,
+        user: str | None,
+        *,
+        reseed: bool = False,
+        device: str = CARD,
     ) -> CardRecord:
         """Start a run in `authentic`. reseed: the card may be registered with an older seed."""
         now = self._now()
         with self._step():
             cursor = self._database.execute(
                 "INSERT INTO cards"
-                " (serial, batch, state, server, user, reseed, began_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (serial, batch, CardState.AUTHENTIC, server, user, reseed, now, now),
+                " (serial, batch, state, server, user, reseed, began_at, changed_at, device)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (serial, batch, CardState.AUTHENTIC, server, user, reseed, now, now, device),
             )
             row = cursor.lastrowid
             wanted = ", also in place of an older seed" if reseed else ""
-            self._audit("card authentic", serial, f"batch {batch}{wanted}")
+            self._audit(f"{device} authentic", serial, f"batch {batch}{wanted}")
         assert row is not None
         return self._by_id(row)
 
@@ -433,6 +475,41 @@ class StationJournal:
                 (value,),
             ).fetchall()
         return [CertificateRecord(*row) for row in rows]
+
+    def note_key_version(self, serial: str, version: int) -> None:
+        """The version of the firm's keys that a card has."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO key_versions VALUES (?, ?, ?)",
+                (serial, version, self._now()),
+            )
+
+    def begin_rotation(self, version: int, until: str | None) -> None:
+        """until: ISO day by which all cards shall have it."""
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO rotations VALUES (?, ?, ?)", (version, until, self._now())
+            )
+
+    def rotation(self) -> Rotation:
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT c.serial, k.version FROM cards c LEFT JOIN key_versions k"
+                " ON k.serial = c.serial"
+                " WHERE c.id IN (SELECT max(id) FROM cards GROUP BY serial)"
+                " AND c.state IN ('locked', 'labelled') AND c.device = 'card'"
+                " AND c.digits IS NOT NULL ORDER BY c.serial"
+            ).fetchall()
+            begun = self._database.execute(
+                "SELECT version, until FROM rotations ORDER BY version DESC"
+            ).fetchone()
+        cards: dict[int, list[str]] = {}
+        for serial, version in rows:
+            if version is not None:
+                cards.setdefault(version, []).append(serial)
+        current, until = begun or (max(cards, default=None), None)
+        unknown = [serial for serial, version in rows if version is None]
+        return Rotation(current, dict(sorted(cards.items())), unknown, until)
 
     def fail(self, record: CardRecord, reason: str) -> CardRecord:
         """End a run that will not be continued; its container is overwritten."""

@@ -91,6 +91,9 @@ def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:
         try:
             check(login)
         except RefusedError as error:
+            if getattr(error, "reason", "") == "user-disabled":
+                problems.append(f"{login} (whose account is disabled)")
+                continue
             todo = (error.todo or "").removesuffix(NEW_USER)  # a list makes nobody known
             problems.append(f"{login} ({todo.rstrip('.')})" if todo else login)
     if problems:
@@ -110,12 +113,14 @@ class CardsForPeople:
     """Who gets the next card of a batch. What the journal has decides it, so that a batch that was
     stopped goes on where it was, and a card that failed leaves its user waiting."""
 
-    def __init__(self, logins: Sequence[str]) -> None:
-        self._logins = tuple(logins)
+    def __init__(self, logins: Sequence[str], device: str | None = None) -> None:
+        """device: which ones of a batch count; None: all."""
+        self.logins = tuple(logins)
+        self._device = device
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._logins)
+        return len(self.logins)
 
     @contextmanager
     def next(self, journal: StationJournal, batch: str) -> Iterator[str]:
@@ -125,9 +130,9 @@ class CardsForPeople:
             served = {
                 (record.user or "").lower()
                 for record in journal.batch(batch)
-                if record.state is not CardState.FAILED
+                if record.state is not CardState.FAILED and self._device in (None, record.device)
             }
-            waiting = [login for login in self._logins if login.lower() not in served]
+            waiting = [login for login in self.logins if login.lower() not in served]
             if not waiting:
                 raise TallyError(
                     "Everybody in the list has a card, or one under way.",

@@ -12,6 +12,7 @@ from typing import cast
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.custody.trial import need_tried
 from tallystick.provisioning.jobs import ticket
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
@@ -48,9 +49,11 @@ def open_station(
 ) -> Iterator[ReadyStation]:
     """Open the keys (the slow part: once a run) and the journal.
 
-    Raises BadInputError, also when `url` is not the server that the station is enrolled with.
+    Raises BadInputError, also when `url` is not the server that the station is enrolled with;
+    RefusedError while no restore of the firm's master was tried.
     """
     with closing(key_store(keys).open(read_passphrase(passphrase_file))) as custody:
+        need_tried(custody)
         if registry_text == SERVER:
             credential = custody.server()
             if url is not None and checked_url(url) != credential.url:

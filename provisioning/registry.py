@@ -124,15 +124,24 @@ class TallyServer(ServerLink):
         self._on_ticket()
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
+        """Raises RegistryRefusedError, also for a disabled account; UnreachableError."""
         if user is None or new_user:
             return
         query = httpx.QueryParams({"login": user})
         try:
-            self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
+            known = self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
         except RegistryRefusedError as error:
             error.kept = "Nothing was written to any card."
             error.todo = f"{error.todo or ''}{NEW_USER}".strip()
             raise
+        if known.get("disabled"):
+            raise RegistryRefusedError(
+                f"The account of {user} is disabled.",
+                "409",
+                kept="Nothing was written to any card.",
+                todo="An administrator may enable it again.",
+                reason="user-disabled",
+            )
 
     def key_options(self, user: str) -> dict[str, Any]:
         """What a security key for this user is to be asked for. Raises RegistryRefusedError,

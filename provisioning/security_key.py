@@ -10,15 +10,22 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
-from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
-from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.journal import CardState, StationJournal
+from tallystick.common.errors import (
+    BadInputError,
+    NoDeviceError,
+    RefusedError,
+    TallyError,
+    UnreachableError,
+)
+from tallystick.provisioning.durable import alone_with, write_durably
+from tallystick.provisioning.journal import FINISHED, CardRecord, CardState, StationJournal
 from tallystick.provisioning.people import CardsForPeople
 
 PIN_DIGITS = 6
@@ -57,33 +64,50 @@ class EnrolledKey:
 
 
 class FirstPins:
-    """First PINs of keys, by serial number, in a file that only its owner can read. Raises
-    BadInputError for a file that is none."""
+    """First PINs of keys, by serial number, in a file that only its owner can read. Stations that
+    share it take turns. Raises BadInputError for a file that is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._pins: dict[str, dict[str, str]] = {}
-        if path.exists():
-            try:
-                value = json.loads(path.read_bytes())
-                assert value["format"] == FORMAT
-                self._pins = {str(key): dict(one) for key, one in value["keys"].items()}
-            except (OSError, ValueError, KeyError, TypeError, AssertionError, AttributeError):
-                raise BadInputError(
-                    f"{path} holds no first PINs.",
-                    kept="It was not touched.",
-                    todo="Name another file.",
-                ) from None
+        self._pins = self._read()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            value = json.loads(self.path.read_bytes())
+            assert value["format"] == FORMAT
+            return {str(key): dict(one) for key, one in value["keys"].items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError, AssertionError, AttributeError):
+            raise BadInputError(
+                f"{self.path} holds no first PINs.",
+                kept="It was not touched.",
+                todo="Name another file.",
+            ) from None
 
     def of(self, serial: str) -> str | None:
         known = self._pins.get(serial)
-        return known["pin"] if known else None
+        return str(known["pin"]) if known else None
 
     def keep(self, serial: str, user: str, pin: str) -> None:
-        """Durably, before the key has it."""
-        self._pins[serial] = {"user": user, "pin": pin}
+        """Durably, before the key has it. One that it had before stays beside it: it may be that of
+        another key, whose number was mistaken for this one's. Raises BadInputError."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(self.path, json.dumps({"format": FORMAT, "keys": self._pins}).encode())
+        try:
+            with alone_with(self.path):
+                self._pins = self._read()
+                one: dict[str, Any] = {"user": user, "pin": pin}
+                if before := self._pins.get(serial):
+                    one["earlier"] = [*before.get("earlier", ()), before["pin"]]
+                self._pins[serial] = one
+                content = json.dumps({"format": FORMAT, "keys": self._pins}).encode()
+                write_durably(self.path, content)
+        except OSError as error:
+            raise BadInputError(
+                f"{self.path} cannot be written: {error}.",
+                kept="Nothing was written to the key.",
+                todo="Make room on the disk, or name another file.",
+            ) from None
 
 
 class HidPlaces:
@@ -104,12 +128,14 @@ class HidPlaces:
     def open(self, name: str) -> AbstractContextManager[Any]:
         """Raises NoDeviceError."""
         hid = _library()
+        from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
+
         descriptor = self._found.get(name)
         try:
             if descriptor is None:
                 raise OSError("it is gone")
             return closing(hid.CtapHidDevice(descriptor, hid.open_connection(descriptor)))
-        except (OSError, ValueError, hid.ConnectionFailure) as error:
+        except (OSError, ValueError, struct.error, CtapError, hid.ConnectionFailure) as error:
             raise NoDeviceError(
                 f"The key at {name} cannot be opened: {error}.",
                 todo="Plug it in again; on Linux, udev must let you use it.",
@@ -129,6 +155,7 @@ class KeyWork:
     user: str | None = None
     people: CardsForPeople | None = None
     batch: str = BATCH
+    device_kind: ClassVar[str] = "key"
 
     def serial(self, device: Any) -> str:
         """As the key tells it; else the place it is plugged in, until somebody has said."""
@@ -137,51 +164,28 @@ class KeyWork:
 
     def provision(self, device: Any, serial: str) -> EnrolledKey:
         """Raises RefusedError, NoDeviceError, UnreachableError; each says what was kept."""
-        if serial.startswith("at "):
-            serial = self.ask_serial(serial)
-        record = self.journal.open_run(serial)
-        if record is None:
-            turn: AbstractContextManager[str | None] = nullcontext(self.user)
-            if self.people is not None:
-                turn = self.people.next(self.journal, self.batch)
-            with turn as user:
-                self.registry.check_user(user)
-                record = self.journal.begin(serial, self.batch, self.registry.url, user)
-        user = record.user
-        assert user is not None
-        try:
-            made = self._enrol(device, serial, user)
-        except TallyError as error:
-            if not isinstance(error, NoDeviceError):
-                self.journal.fail(record, error.what)
-            raise
-        self.journal.finish(record, CardState.LOCKED)
-        return made
-
-    def _enrol(self, device: Any, serial: str, user: str) -> EnrolledKey:
         from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
         from fido2.ctap2.base import Ctap2  # noqa: PLC0415
-        from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
 
+        if serial.startswith("at "):
+            serial = self.ask_serial(serial)
         try:
             ctap = Ctap2(device)
-            if "clientPin" not in ctap.info.options:
-                raise RefusedError(
-                    f"The key {serial} takes no PIN.",
-                    kept="Nothing was written to it.",
-                    todo="Have its holder enrol it in the portal.",
-                )
-            pin = self._first_pin(ctap, ClientPin(ctap), serial, user)
-            begun = self.registry.key_options(user)
-            answer = _made(ctap, ClientPin(ctap), begun, pin, lambda: self.touch(serial))
-            login = self.registry.register_key(user, serial, begun, answer)
-            return EnrolledKey(serial, login, _have_it_changed(ctap, pin))
+            self.check(ctap, serial)
+            record = self._run_of(serial, blank=not ctap.info.options.get("clientPin"))
+            return self._finish(ctap, record)
         except CtapError as error:
             raise RefusedError(
                 f"The key {serial} refused: {error.code.name if error.code else error}.",
-                kept="The server has nothing of it.",
+                kept="The run in the journal, and the first PIN if it has one.",
                 todo="Plug it in again and repeat it; reset it with its maker's tool if that does "
                 "not help.",
+            ) from None
+        except (ValueError, TypeError, LookupError, AttributeError, struct.error) as error:
+            raise RefusedError(
+                f"What was plugged in as {serial} says what no key says ({type(error).__name__}).",
+                kept="The run in the journal, and the first PIN if it has one.",
+                todo="Take another one; this one may be broken, or no FIDO2 key.",
             ) from None
         except (OSError, _library().ConnectionFailure):
             raise NoDeviceError(
@@ -190,7 +194,110 @@ class KeyWork:
                 todo="Plug it in again, and repeat the command.",
             ) from None
 
-    def _first_pin(self, ctap: Any, client: Any, serial: str, user: str) -> str:
+    def check(self, ctap: Any, serial: str) -> None:
+        """Raises RefusedError for what is not enrolled this way."""
+        if "clientPin" not in ctap.info.options:
+            raise RefusedError(
+                f"The key {serial} takes no PIN.",
+                kept="Nothing was written to it.",
+                todo="Have its holder enrol it in the portal.",
+            )
+
+    def begin_anew(self, earlier: CardRecord) -> None:
+        """Before a key that has no PIN begins again, though this station gave it one, or has begun
+        with it for somebody else. Raises RefusedError where that needs a person's word."""
+
+    def demand(self, ctap: Any, record: CardRecord, pin: str) -> bool:
+        """The last that is asked of the key: another PIN at its first use. → whether it will"""
+        return _have_it_changed(ctap, pin)
+
+    def first_pin(self, ctap: Any) -> str:
+        """Of random digits, as long as the key demands."""
+        longest = max(PIN_DIGITS, int(ctap.info.min_pin_length or 4))
+        return random_pin(longest)
+
+    def _run_of(self, serial: str, *, blank: bool) -> CardRecord:
+        """The run to go on with, or a new one. blank: the key has no PIN, and so no credential that
+        was made with it. Raises RefusedError, UnreachableError."""
+        latest = self.journal.latest(serial)
+        begun = self.journal.open_run(serial)
+        if latest is not None and latest.device != self.device_kind and not self._is_older(latest):
+            raise RefusedError(
+                f"{serial} is the number of a {latest.device} that this station has made.",
+                kept="Nothing was written to it.",
+                todo="Look at its label once more.",
+            )
+        if begun is not None and self._is_meant(begun):
+            return begun
+        if latest is not None and (begun is not None or latest.state in FINISHED):
+            how = "half-way" if begun is not None else "enrolled"
+            if not blank:
+                raise RefusedError(
+                    f"The key {serial} is {how} for {latest.user} already.",
+                    kept="Nothing was written to it.",
+                    todo="Take the other one; or finish it for whom it was begun, or reset it.",
+                )
+            self.begin_anew(latest)
+        turn: AbstractContextManager[str | None] = nullcontext(self.user)
+        if self.people is not None:
+            turn = self.people.next(self.journal, self.batch)
+        with turn as user:
+            self.registry.check_user(user)
+            if begun is not None:
+                self.journal.fail(begun, "begun anew, without a PIN, for somebody else")
+            return self.journal.begin(
+                serial, self.batch, self.registry.url, user, device=self.device_kind
+            )
+
+    def _is_older(self, latest: CardRecord) -> bool:
+        """A run of this batch from before journals told keys from cards."""
+        return latest.batch == self.batch and latest.digits is None
+
+    def _is_meant(self, begun: CardRecord) -> bool:
+        """A run that was broken off is for somebody whom this command is for, on this server."""
+        wanted = self.people.logins if self.people is not None else (self.user or "",)
+        known = {login.lower() for login in wanted}
+        return begun.server == self.registry.url and (begun.user or "").lower() in known
+
+    def _finish(self, ctap: Any, record: CardRecord) -> EnrolledKey:
+        """Whatever of the run is still to be done. What the server or the key refuses ends the run;
+        where no answer came, the same command goes on with it."""
+        from fido2.ctap import CtapError  # noqa: PLC0415
+
+        serial, user = record.serial, str(record.user)
+        if record.state is not CardState.REGISTERED:
+            try:
+                pin, login = self._enrol(ctap, serial, user)
+            except CtapError as error:
+                self.journal.fail(record, f"it refused: {error.code!r}")
+                raise
+            except TallyError as error:
+                if not isinstance(error, NoDeviceError | UnreachableError):
+                    self.journal.fail(record, error.what)
+                raise
+            record = self.journal.advance(record, CardState.REGISTERED)
+        else:
+            pin, login = self.pins.of(serial) or "", user
+        changes = self.demand(ctap, record, pin)
+        self.journal.finish(record, CardState.LOCKED)
+        return EnrolledKey(serial, login, changes)
+
+    def _enrol(self, ctap: Any, serial: str, user: str) -> tuple[str, str]:
+        """→ its first PIN, and the login that it is enrolled for"""
+        from fido2.ctap import CtapError  # noqa: PLC0415
+        from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
+
+        pin = self._give_pin(ctap, ClientPin(ctap), serial, user)
+        begun = self.registry.key_options(user)
+        try:
+            answer = _made(ctap, ClientPin(ctap), begun, pin, lambda: self.touch(serial))
+        except CtapError as error:
+            if error.code != CtapError.ERR.CREDENTIAL_EXCLUDED:
+                raise
+            return pin, user  # the server has it already: its answer did not arrive the last time
+        return pin, self.registry.register_key(user, serial, begun, answer)
+
+    def _give_pin(self, ctap: Any, client: Any, serial: str, user: str) -> str:
         known = self.pins.of(serial)
         if ctap.info.options.get("clientPin"):
             if known is None:
@@ -200,11 +307,14 @@ class KeyWork:
                     todo="Reset it with its maker's tool, if it is new to the firm.",
                 )
             return known
-        longest = max(PIN_DIGITS, int(ctap.info.min_pin_length or 4))
-        pin = known or "".join(secrets.choice("0123456789") for _ in range(longest))
+        pin = self.first_pin(ctap)  # another one than before: whoever had the key knows that
         self.pins.keep(serial, user, pin)
         client.set_pin(pin)
         return pin
+
+
+def random_pin(digits: int) -> str:
+    return "".join(secrets.choice("0123456789") for _ in range(digits))
 
 
 def _made(

@@ -27,16 +27,16 @@ def default_operator() -> Path:
     return default_folder() / "operator.json"
 
 
-def read_passphrase(path: Path | None, *, confirm: bool = False) -> str:
+def read_passphrase(path: Path | None, *, new: bool = False) -> str:
     """From a file, from the environment, or asked for at the terminal. Raises BadInputError when
-    there is none of them."""
-    what = "the station's keys (or PIN of its token)"
-    return passphrase.read_passphrase(path, PHRASE_VARIABLE, what, confirm=confirm)
+    there is none of them, and for a new one that is soon guessed."""
+    what = "the firm's master keys" if new else "the station's keys (or PIN of its token)"
+    return passphrase.read_passphrase(path, PHRASE_VARIABLE, what, new=new)
 
 
 CONTAINER_VARIABLE = "TALLY_REGISTRY_PASSPHRASE"
 
 
-def read_container_passphrase(path: Path | None) -> str:
+def read_container_passphrase(path: Path | None, new: bool) -> str:
     """Of a folder of containers: as `read_passphrase`."""
-    return passphrase.read_passphrase(path, CONTAINER_VARIABLE, "the containers", confirm=True)
+    return passphrase.read_passphrase(path, CONTAINER_VARIABLE, "the containers", new=new)

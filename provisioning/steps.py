@@ -29,7 +29,7 @@ from tallystick.provisioning.card.t1 import AnswerLostError, Waiting
 from tallystick.provisioning.credential import SIX_DIGITS, CodeKind
 from tallystick.provisioning.custody.interface import KEY_NAMES, Custody, Seed
 from tallystick.provisioning.jobs.certificate import facts
-from tallystick.provisioning.journal import CardRecord, CardState, StationJournal
+from tallystick.provisioning.journal import CARD, CardRecord, CardState, StationJournal
 from tallystick.provisioning.people import CardsForPeople
 from tallystick.provisioning.registry import Certifier, Registered, Registry
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
@@ -249,6 +249,12 @@ class CardRun:
                 f"Card {card.serial} was begun with the server {record.server}.",
                 kept="Its journal entry was not touched.",
                 todo="Resume it with that --server.",
+            )
+        if record is not None and record.device != CARD:
+            raise RefusedError(
+                f"The serial number {card.serial} was given to a {record.device} that is half-way.",
+                kept="Nothing was written to the card.",
+                todo=f"A label was mixed up: finish that {record.device} first.",
             )
         self._resumed = record is not None
         if record is None:
@@ -479,6 +485,7 @@ class CardRun:
     def _lock(self, card: _Card, record: CardRecord) -> None:
         if card.life_cycle is not LifeCycle.SECURED:
             IssuerSession(card.channel).set_status(LifeCycle.SECURED)
+        self._journal.note_key_version(card.serial, card.key_version)
         self._journal.finish(record, CardState.LOCKED)
         self._note(CardState.LOCKED)
 

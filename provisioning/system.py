@@ -28,6 +28,19 @@ def sync_folder(folder: Path) -> None:
         os.close(directory)
 
 
+def wait_for_lock(descriptor: int) -> None:
+    """Until no other process holds the lock of an open file; it ends with the descriptor. Raises
+    OSError."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415
+
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+    else:
+        import fcntl  # noqa: PLC0415
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
 class PortReader:
     """Reads what has come from an open pyserial port, as much at once as there is."""
 

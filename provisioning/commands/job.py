@@ -7,16 +7,20 @@ import time
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
-from tallystick.common.passphrase import check_new, read_passphrase
+from tallystick.common.moments import in_words
+from tallystick.common.passphrase import read_passphrase
 from tallystick.common.signed import from_jwk
 from tallystick.provisioning.commands.options import (
     FILE,
     BenchOptions,
     bench_options,
+    firm_zone,
+    journal_option,
 )
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.jobs import certificate, signer
@@ -49,8 +53,7 @@ def job() -> None:
 @phrase_option
 def key(output: Path, name: str, passphrase_file: Path | None) -> None:
     """Make the key of somebody who signs tickets, and beside it its public half for the server."""
-    secret = _phrase(passphrase_file, confirm=True)
-    check_new(secret, "the key of somebody who signs")
+    secret = _phrase(passphrase_file, new=True)
     public = signer.create(output, name, secret)
     out().print(f"{output} is {name}'s key: keep it. {public} is for the server.", markup=False)
     err().print(f"[dim]`tally server signer add '{name}' --key {public}` lets it sign tickets.[/]")
@@ -58,7 +61,9 @@ def key(output: Path, name: str, passphrase_file: Path | None) -> None:
 
 @job.command("ticket")
 @click.argument("output", type=FILE)
-@click.option("--cards", type=click.IntRange(1, 100_000), required=True, help="How many.")
+@click.option(
+    "--cards", type=click.IntRange(1, tickets.MOST_CARDS), required=True, help="How many."
+)
 @click.option(
     "--digits", type=click.IntRange(6, 8), default=6, show_default=True, help="Of a code."
 )
@@ -68,16 +73,17 @@ def key(output: Path, name: str, passphrase_file: Path | None) -> None:
 @click.option("--station", metavar="ID", help="For the station with this credential alone.")
 @key_option
 @phrase_option
+@journal_option
 def ticket(
     *, output: Path, cards: int, digits: int, days: int, station: str | None, key_file: Path,
-    passphrase_file: Path | None,
+    passphrase_file: Path | None, journal: Path,
 ) -> None:  # fmt: skip
     """Write a ticket for so many cards, with the first of its two signatures."""
     if output.exists():
         raise BadInputError(f"{output} exists already.", kept="It was not touched.")
     made = tickets.make(cards, digits, int(time.time()) + days * _DAY_S, station)
     tickets.write(output, _signed(made, key_file, passphrase_file))
-    out().print(f"{output}: {_words(made)}", markup=False)
+    out().print(f"{output}: {_words(made, journal)}", markup=False)
     err().print("[dim]A second person signs it with `tally station job sign`.[/]")
 
 
@@ -86,10 +92,13 @@ def ticket(
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @key_option
 @phrase_option
-def sign(*, ticket_file: Path, yes: bool, key_file: Path, passphrase_file: Path | None) -> None:
+@journal_option
+def sign(
+    *, ticket_file: Path, yes: bool, key_file: Path, passphrase_file: Path | None, journal: Path
+) -> None:
     """Add a signature to TICKET, after showing what it says."""
     found = tickets.read(ticket_file)
-    err().print(_words(found), markup=False)
+    err().print(_words(found, journal), markup=False)
     if not yes:
         click.confirm("Sign it?", abort=True, err=True)
     done = _signed(found, key_file, passphrase_file)
@@ -165,16 +174,18 @@ def server_key(*, output: Path, station: BenchOptions) -> None:
 @job.command("verify")
 @click.argument("texts", nargs=-1, metavar="FILE|TEXT…", required=True)
 @click.option("--key", "key_file", type=FILE, required=True, help="What `job server-key` wrote.")
+@journal_option
 @json_option
-def verify(*, texts: tuple[str, ...], key_file: Path, as_json: bool) -> None:
+def verify(*, texts: tuple[str, ...], key_file: Path, journal: Path, as_json: bool) -> None:
     """Check certificates and accounts, without asking anybody: files, or what a QR code says."""
     publics = certificate.read_key(key_file)
     rows = [certificate.verify(_text(text), publics) for text in texts]
     if as_json:
         print_json([{"kind": kind, **said} for kind, said in rows])
         return
+    zone = firm_zone(journal)
     for kind, said in rows:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(said["iat"]))
+        when = in_words(said["iat"], zone)
         if kind == certificate.CARD:
             line = (
                 f"card {said['sn']}: made {when} by {said['sta']} on ticket {said['tkt'][:8]}; "
@@ -185,7 +196,7 @@ def verify(*, texts: tuple[str, ...], key_file: Path, as_json: bool) -> None:
                 f"job {said['tkt'][:8]}: ended {when} by {said['sta']}; {len(said['made'])} of "
                 f"{said['cards']} cards made: {', '.join(said['made'])}"
             )
-        out().print(f"[green]✓[/] {line}")
+        out().print(f"[green]✓[/] {escape(line)}")
 
 
 def _text(text: str) -> str:
@@ -197,8 +208,8 @@ def _text(text: str) -> str:
         raise BadInputError(f"The certificate {text} cannot be read: {error}.") from None
 
 
-def _phrase(path: Path | None, *, confirm: bool = False) -> str:
-    return read_passphrase(path, _VARIABLE, "the signer's key", confirm=confirm)
+def _phrase(path: Path | None, *, new: bool = False) -> str:
+    return read_passphrase(path, _VARIABLE, "the signer's key", new=new)
 
 
 def _signed(ticket: Ticket, key_file: Path, passphrase_file: Path | None) -> Ticket:
@@ -209,8 +220,9 @@ def _signed(ticket: Ticket, key_file: Path, passphrase_file: Path | None) -> Tic
         private.wipe()
 
 
-def _words(ticket: Ticket) -> str:
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(ticket.expires))
+def _words(ticket: Ticket, journal: Path) -> str:
+    zone = firm_zone(journal)
+    until = in_words(ticket.expires, zone)
     where = f"by the station {ticket.station}" if ticket.station else "by any station of the firm"
     return (
         f"ticket {ticket.id[:8]} for {ticket.cards} cards of {ticket.digits} digits, made {where} "

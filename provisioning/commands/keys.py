@@ -60,7 +60,7 @@ def create(
         raise click.UsageError("--development and --factory-master-file exclude one another.")
     master = DEVELOPMENT_MASTER if development else _factory_master(factory_master_file)
     store = ring.store()
-    secret = ring.passphrase(confirm=True)
+    secret = ring.passphrase(new=True)
     store.create(secret, master)
     note(journal, "keys created", store.name, "development" if development else "")
     if development:
@@ -69,7 +69,10 @@ def create(
             "use it for emulated and development cards only.[/]"
         )
     _show(store, secret, as_json)
-    err().print("[dim]Back them up: without the firm master, no card can be changed again.[/]")
+    err().print(
+        "[dim]Back them up (`tally station keys backup`): no card is made before a restore was "
+        "tried.[/]"
+    )
 
 
 @keys.command("show")
@@ -117,10 +120,11 @@ def _show(store: KeyStore, secret: str, as_json: bool) -> None:
     if as_json:
         print_json({"keys": [_row(row) for row in rows], "server": server, "kept_in": store.name})
         return
-    table = Table("key", "version", "check value", "use", box=None, pad_edge=False)
+    table = Table("key", "version", "check value", "use", "restore", box=None, pad_edge=False)
     for row in rows:
         use = "current" if row.current else "older"
-        table.add_row(row.name, f"{row.version:02X}", row.check_value.upper(), use)
+        tried = "tried" if row.tried else "NOT TRIED"
+        table.add_row(row.name, f"{row.version:02X}", row.check_value.upper(), use, tried)
     out().print(table)
     enrolled = f"{server['url']} as {server['id']}" if server else "none yet"
     out().print(f"server: {enrolled}", markup=False)
@@ -140,4 +144,5 @@ def _row(row: KeyDescription) -> dict[str, Any]:
         "version": f"{row.version:02X}",
         "check_value": row.check_value.upper(),
         "current": row.current,
+        "tried": row.tried,
     }

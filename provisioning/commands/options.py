@@ -7,13 +7,13 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, fields
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.passphrase import check_new
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
@@ -171,12 +171,11 @@ class KeyOptions:
     def store(self) -> KeyStore:
         return key_store(self.keys)
 
-    def passphrase(self, *, confirm: bool = False) -> str:
-        """confirm: a new one. A token counts wrong PINs itself, so that a short one will do."""
-        secret = read_passphrase(self.passphrase_file, confirm=confirm)
-        if confirm and isinstance(self.store(), FileStore):
-            check_new(secret, "the firm's master")
-        return secret
+    def passphrase(self, *, new: bool = False) -> str:
+        """new: of a key file that is made now. A token has its PIN already, and counts wrong ones
+        itself."""
+        new = new and isinstance(self.store(), FileStore)
+        return read_passphrase(self.passphrase_file, new=new)
 
     @contextmanager
     def open(self) -> Iterator[Custody]:
@@ -220,6 +219,14 @@ bench_options = together(
     journal_option,
     ticket_option,
 )
+
+
+def firm_zone(journal: Path) -> tzinfo | None:
+    """The firm's, as its server last said; None: this computer's own. Makes no journal."""
+    if not journal.exists():
+        return None
+    with closing(StationJournal(journal)) as book:
+        return book.firm().zone
 
 
 def note(path: Path, act: str, subject: str, detail: str = "") -> None:

@@ -37,12 +37,14 @@ def journal_was_changed() -> BadInputError:
 
 @dataclass(frozen=True)
 class KeyDescription:
-    """A master key as it may be shown: its use, version and check value (3 bytes, hex)."""
+    """A master key as it may be shown: its use, version and check value (3 bytes, hex). tried:
+    a restore of it was, or it is from before that was noted."""
 
     name: str
     version: int
     check_value: str
     current: bool
+    tried: bool = True
 
 
 @dataclass(frozen=True)

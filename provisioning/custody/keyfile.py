@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from dataclasses import dataclass, field
@@ -36,7 +37,8 @@ class ServerSecrets:
 
 @dataclass
 class KeyRing:
-    """What the key file holds. firm: version (01 to 7F) → master."""
+    """What the key file holds. firm: version (01 to 7F) → master. tried: versions whose restore
+    was tried; None: the file is older than that."""
 
     transport_master: Secret
     firm: dict[int, Secret]
@@ -44,6 +46,7 @@ class KeyRing:
     development: bool
     journal_key: Secret
     _server: ServerSecrets | None = field(default=None)
+    tried: frozenset[int] | None = None
 
     @classmethod
     def create(cls, transport_master: bytes) -> KeyRing:
@@ -53,7 +56,7 @@ class KeyRing:
         development = transport_master == DEVELOPMENT_MASTER
         firm = {1: Secret.random(MASTER_SIZE)}
         journal = Secret.random(JOURNAL_KEY_SIZE)
-        return cls(Secret(transport_master), firm, 1, development, journal)
+        return cls(Secret(transport_master), firm, 1, development, journal, tried=frozenset())
 
     def rotate(self) -> int:
         """Add a new firm master and make it the current one; older ones stay, for cards that have
@@ -61,9 +64,14 @@ class KeyRing:
         version = max(self.firm) + 1
         if version > MAX_VERSION:
             raise BadInputError("The firm's key versions are used up (01 to 7F).")
+        if self.tried is None:
+            self.tried = frozenset(self.firm)
         self.firm[version] = Secret.random(MASTER_SIZE)
         self.firm_version = version
         return version
+
+    def is_tried(self, version: int) -> bool:
+        return self.tried is None or version in self.tried or version not in self.firm
 
     @property
     def server(self) -> ServerSecrets | None:
@@ -117,6 +125,17 @@ def load(path: Path, passphrase: str) -> KeyRing:
     return ring
 
 
+def same_masters(ring: KeyRing, other: KeyRing) -> bool:
+    """Whether all that cards depend on is the same in both: neither the server's credential, nor
+    what was tried."""
+
+    def masters(one: KeyRing) -> list[bytes]:
+        firm = [bytes((version,)) + key.reveal() for version, key in sorted(one.firm.items())]
+        return [bytes((one.firm_version,)), one.transport_master.reveal(), *firm]
+
+    return hmac.compare_digest(b"".join(masters(ring)), b"".join(masters(other)))
+
+
 def ring_to_json(ring: KeyRing) -> dict[str, Any]:
     """In the clear: only to be encrypted."""
     server = ring.server
@@ -126,6 +145,7 @@ def ring_to_json(ring: KeyRing) -> dict[str, Any]:
         "firm_version": ring.firm_version,
         "development": ring.development,
         "journal_key": ring.journal_key.reveal().hex(),
+        "tried": None if ring.tried is None else sorted(ring.tried),
         "server": server
         and {
             "url": server.url,
@@ -151,6 +171,8 @@ def ring_from_plain(plain: bytearray) -> KeyRing:
         value["development"],
         keys[int(value["journal_key"])],
     )
+    tried = value.get("tried")
+    ring.tried = None if tried is None else frozenset(tried)
     server = value["server"]
     if server:
         token = Secret(server["token"].encode())

@@ -51,6 +51,7 @@ from tallystick.provisioning.custody.pkcs11_token import (
     open_session,
     read_constants,
     read_data,
+    read_tried,
 )
 
 SEED_SIZE = 32
@@ -104,6 +105,7 @@ class Pkcs11Custody:
         self._login = open_session(uri, pin)
         with self.locked():
             self._constants = self._find_constants()
+            self._tried = read_tried(self._login)
             server = read_data(self._login, SERVER)
             self._server = None if server is None else json.loads(server)
 
@@ -162,6 +164,7 @@ class Pkcs11Custody:
                 version,
                 constants.check_value.hex(),
                 version in (TRANSPORT_KEYS, self.firm_version),
+                self._tried is None or version == TRANSPORT_KEYS or version in self._tried,
             )
             for version, constants in self._constants.items()
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,8 @@ AES_BITS = 128
 TRANSPORT = "tally transport master"
 PRE_SHARED_KEY = "tally server pre-shared key"
 SERVER = "tally server"
+TRIED = "tally restore tried"
+_OURS = "tally "  # what every label of a station's objects begins with
 _BLOCK = 16
 _PROBES = bytes(_BLOCK), b"\x01" * _BLOCK  # what constants of a master are encryptions of
 
@@ -133,6 +135,7 @@ def create_keys(uri: Uri, pin: str, factory_master: bytes) -> None:
                 f"The token {uri.token!r} holds station keys already.",
                 kept="They were not touched.",
             )
+        _write_data(session, TRIED, b"[]")  # first: whoever is killed after it has tried nothing
         _import(session, TRANSPORT, factory_master, _MASTER)
         _generate(session, firm_label(1), _MASTER)
         for label in (TRANSPORT, firm_label(1)):
@@ -143,18 +146,75 @@ def rotate(uri: Uri, pin: str) -> int:
     """Generate the next firm master inside; returns its version. Raises BadInputError."""
     session = open_session(uri, pin)
     with session:
-        kind = {Attribute.CLASS: ObjectClass.SECRET_KEY}
-        versions = [
-            version
-            for version in range(1, MAX_VERSION + 1)
-            if list(session.get_objects(kind | {Attribute.LABEL: firm_label(version)}))
-        ]
+        versions = _versions(session)
         if not versions or versions[-1] == MAX_VERSION:
             raise BadInputError("The token has no firm master to follow, or 7F was reached.")
+        if read_tried(session) is None:
+            _write_tried(session, versions)
         label = firm_label(versions[-1] + 1)
         _generate(session, label, _MASTER)
         _note_constants(session, label)
         return versions[-1] + 1
+
+
+def note_tried(uri: Uri, pin: str) -> None:
+    """A copy of all masters was tried. Raises BadInputError."""
+    session = open_session(uri, pin)
+    with session:
+        _write_tried(session, _versions(session))
+
+
+def read_tried(session: Any) -> frozenset[int] | None:
+    """Versions whose copy was tried; None: the ceremony was before that was noted."""
+    notes = [frozenset(json.loads(found[Attribute.VALUE])) for found in _notes_of_trials(session)]
+    # Two: whoever wrote the second was killed. What both say holds.
+    return frozenset.intersection(*notes) if notes else None
+
+
+def _write_tried(session: Any, versions: Sequence[int]) -> None:
+    before = _notes_of_trials(session)
+    _write_data(session, TRIED, json.dumps(sorted(versions)).encode())
+    for found in before:  # never without one: that would be a token from before these were noted
+        found.destroy()
+
+
+def _notes_of_trials(session: Any) -> list[Any]:
+    return list(session.get_objects(_data(TRIED)))
+
+
+def _versions(session: Any) -> list[int]:
+    """Of the firm masters on the token, the newest last."""
+    return [
+        version
+        for version in range(1, MAX_VERSION + 1)
+        if find_key(session, firm_label(version)) is not None
+    ]
+
+
+def need_empty(uri: Uri, pin: str) -> None:
+    """Raises BadInputError for a token that anything of a station is on."""
+    session = open_session(uri, pin)
+    with session:
+        if _ours(session):
+            raise BadInputError(
+                f"The token {uri.token!r} holds a station's keys.",
+                kept="They were not touched.",
+                todo="Rehearse on a token that was initialised for that.",
+            )
+
+
+def clear(uri: Uri, pin: str) -> None:
+    """Destroy all of a station's objects on the token. Raises BadInputError."""
+    session = open_session(uri, pin)
+    with session:
+        for found in _ours(session):
+            found.destroy()
+
+
+def _ours(session: Any) -> list[Any]:
+    kinds = (ObjectClass.SECRET_KEY, ObjectClass.DATA)
+    objects = [one for kind in kinds for one in session.get_objects({Attribute.CLASS: kind})]
+    return [one for one in objects if str(one[Attribute.LABEL]).startswith(_OURS)]
 
 
 def enroll(uri: Uri, pin: str, server: ServerSecrets) -> None:
@@ -218,11 +278,14 @@ def _write_data(session: Any, label: str, value: bytes) -> None:
 
 def read_data(session: Any, label: str) -> bytes | None:
     """The value of a private data object."""
-    wanted = {Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}
-    for found in session.get_objects(wanted):
+    for found in session.get_objects(_data(label)):
         value: bytes = found[Attribute.VALUE]
         return value
     return None
+
+
+def _data(label: str) -> dict[Attribute, Any]:
+    return {Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}
 
 
 def _import(session: Any, label: str, value: bytes, template: dict[Attribute, Any]) -> None:

@@ -85,7 +85,8 @@ class SoftwareCustody:
 
     def _description(self, name: str, version: int, key: Secret) -> KeyDescription:
         current = version in (TRANSPORT_KEYS, self.firm_version)
-        return KeyDescription(name, version, check_value(key.view()).hex(), current)
+        tried = self._ring.is_tried(version)
+        return KeyDescription(name, version, check_value(key.view()).hex(), current, tried)
 
     def _master(self, version: int) -> memoryview:
         if version == TRANSPORT_KEYS:

@@ -34,6 +34,9 @@ class KeyStore(Protocol):
     def rotate(self, secret: str) -> int:
         """Add a new firm master and make it current; returns its version."""
 
+    def note_tried(self, secret: str) -> None:
+        """A restore of all masters was tried, and gave these."""
+
 
 class FileStore:
     """An encrypted key file. Implements KeyStore."""
@@ -58,6 +61,11 @@ class FileStore:
         version = ring.rotate()
         keyfile.save(self.path, ring, secret, replace=True)
         return version
+
+    def note_tried(self, secret: str) -> None:
+        ring = keyfile.load(self.path, secret)
+        ring.tried = frozenset(ring.firm)
+        keyfile.save(self.path, ring, secret, replace=True)
 
 
 class TokenStore:
@@ -86,6 +94,17 @@ class TokenStore:
 
     def rotate(self, secret: str) -> int:
         return self._token.rotate(self._uri, secret)
+
+    def note_tried(self, secret: str) -> None:
+        self._token.note_tried(self._uri, secret)
+
+    def clear(self, secret: str) -> None:
+        """Destroy all of a station's objects: after a rehearsal."""
+        self._token.clear(self._uri, secret)
+
+    def need_empty(self, secret: str) -> None:
+        """Raises BadInputError for a token that anything of a station is on."""
+        self._token.need_empty(self._uri, secret)
 
 
 def key_store(where: str) -> KeyStore:

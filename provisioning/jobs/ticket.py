@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,11 @@ from tallystick.provisioning.durable import write_durably
 
 KIND = "tally-ticket"
 SIGNATURES = 2
+MOST_CARDS = 100_000
+_SAID = frozenset(("id", "cards", "digits", "expires", "station"))
+_ID = re.compile(r"[0-9a-f]{32}")
+_STATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LATEST = 253_402_214_400  # the last day that a calendar has
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,35 @@ def sign(ticket: Ticket, private: bytes) -> Ticket:
 
 
 def parse(document: Any) -> Ticket:
-    """Raises BadInputError for what is no ticket."""
+    """Raises BadInputError for what is no ticket, also for one that says more than is shown to
+    whoever signs it."""
     try:
         statement = document["statement"]
         if document["typ"] != KIND or not isinstance(document["signatures"], list):
             raise TypeError
-        return Ticket(
-            str(statement["id"]), int(statement["cards"]), int(statement["digits"]),
-            int(statement["expires"]), statement.get("station"), document,
+        found = Ticket(
+            statement["id"], statement["cards"], statement["digits"], statement["expires"],
+            statement.get("station"), document,
         )  # fmt: skip
+        if not _is_sound(found) or set(statement) - _SAID:
+            raise ValueError
+        return found
     except (KeyError, TypeError, ValueError, AttributeError):
         raise BadInputError(
             "That is no job ticket.", todo="`tally station job ticket` makes one."
         ) from None
+
+
+def _is_sound(ticket: Ticket) -> bool:
+    numbers = (ticket.cards, ticket.digits, ticket.expires)
+    return bool(
+        all(type(one) is int for one in numbers)
+        and _ID.fullmatch(ticket.id)
+        and 1 <= ticket.cards <= MOST_CARDS
+        and 6 <= ticket.digits <= 8
+        and 0 < ticket.expires < _LATEST
+        and (ticket.station is None or _STATION.fullmatch(ticket.station))
+    )
 
 
 def read(path: Path) -> Ticket:

@@ -1,10 +1,11 @@
-"""A leaflet for whoever gets a card: pictures of card and button, how codes are used, where the
-card comes back. One page, drawn for A6; A4 is the same twice as large."""
+"""A leaflet for whoever gets a device: pictures of it, how it is used, where it comes back. One
+page, drawn for A6; A4 is the same twice as large. Here that of the card."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -119,27 +120,38 @@ class Leaflet:
     until: str = ""
 
 
-def write(leaflets: list[Leaflet], paper: str) -> bytes:
-    """The document, a page each; the same leaflets give the same bytes."""
+@dataclass(frozen=True)
+class Edition:
+    """The leaflet of a kind of device. draw: one of its pictures into a frame: left, bottom, width
+    and height in mm, and its number from 0."""
+
+    languages: Mapping[str, Words]
+    draw: Callable[[Canvas, float, float, float, float, int], None]
+
+
+def write(leaflets: list[Leaflet], paper: str, edition: Edition | None = None) -> bytes:
+    """The document, a page each; the same leaflets give the same bytes. edition: None: the
+    card's."""
+    edition = edition or CARD
     scale = PAPERS[paper]
     output = io.BytesIO()
     canvas = Canvas(output, pagesize=(WIDTH * mm * scale, HEIGHT * mm * scale), invariant=1)
-    canvas.setTitle(LANGUAGES[leaflets[0].language].title)
+    canvas.setTitle(edition.languages[leaflets[0].language].title)
     for leaflet in leaflets:
         canvas.saveState()
         canvas.scale(scale * mm, scale * mm)
-        _page(canvas, leaflet)
+        _page(canvas, leaflet, edition)
         canvas.restoreState()
         canvas.showPage()
     canvas.save()
     return output.getvalue()
 
 
-def _page(canvas: Canvas, leaflet: Leaflet) -> None:
-    words = LANGUAGES[leaflet.language]
+def _page(canvas: Canvas, leaflet: Leaflet, edition: Edition) -> None:
+    words = edition.languages[leaflet.language]
     top = paragraph(canvas, words.title, MARGIN, HEIGHT - MARGIN, 5.6, bold=True)
     top = paragraph(canvas, leaflet.firm, MARGIN, top - 1, 3.2, colour="#566273")
-    top = pictures(canvas, words, MARGIN, top - 3, WIDTH - 2 * MARGIN)
+    top = pictures(canvas, words, MARGIN, top - 3, WIDTH - 2 * MARGIN, draw=edition.draw)
     for rule in words.rules:
         paragraph(canvas, "•", MARGIN, top - 1.2, 3.1)
         top = paragraph(canvas, rule, MARGIN + 3.5, top - 1.2, 3.1)
@@ -147,16 +159,23 @@ def _page(canvas: Canvas, leaflet: Leaflet) -> None:
 
 
 def pictures(
-    canvas: Canvas, words: Words, x: float, top: float, room: float, *, size: float = 3.0
+    canvas: Canvas,
+    words: Words,
+    x: float,
+    top: float,
+    room: float,
+    *,
+    size: float = 3.0,
+    draw: Callable[[Canvas, float, float, float, float, int], None] | None = None,
 ) -> float:
-    """Three pictures of the card, side by side, with a line under each. The unit is mm: x, top,
-    room, size (of the text). → where they end"""
+    """Three pictures, side by side, with a line under each. The unit is mm: x, top, room, size (of
+    the text). draw: as of an Edition; None: the card. → where they end"""
     wide = (room - 8) / 3
     tall = wide * 0.63
     lowest = top
     for number, line in enumerate(words.steps):
         left = x + number * (wide + 4)
-        _card(canvas, left, top - tall, wide, tall, number)
+        (draw or _card)(canvas, left, top - tall, wide, tall, number)
         said = f"{number + 1}. {line}"
         under = paragraph(canvas, said, left, top - tall - 1, size, bold=True, wide=wide)
         lowest = min(lowest, under)
@@ -190,6 +209,9 @@ def _card(canvas: Canvas, x: float, y: float, wide: float, tall: float, step: in
         canvas.setStrokeColor(_ACCENT)
         for ring in (3.1, 3.9):
             canvas.circle(*middle, ring, fill=0)
+
+
+CARD = Edition(LANGUAGES, _card)
 
 
 def _foot(canvas: Canvas, words: Words, leaflet: Leaflet, top: float) -> None:

@@ -6,6 +6,7 @@ form B)."""
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reportlab.lib.colors import HexColor
@@ -107,18 +108,33 @@ def write(letters: list[CardLetter]) -> bytes:
     return output.getvalue()
 
 
+def head(
+    canvas: Canvas, firm: str, contact: str, to: Sequence[str], day: str, subject: str
+) -> float:
+    """What every letter begins with, and its folds. to: the lines of the address, the name first.
+    The unit is mm. → where the text goes on"""
+    paragraph(canvas, firm, LEFT, HEIGHT - 18, 6, bold=True, wide=WIDTH - LEFT - RIGHT)
+    sender = " · ".join(part for part in (firm, contact) if part)
+    paragraph(canvas, sender, LEFT, HEIGHT - WINDOW_TOP, 2.3, wide=80, colour="#566273")
+    top = HEIGHT - WINDOW_TOP - 9
+    for line in to:
+        top = paragraph(canvas, line, LEFT, top, 3.9, wide=80)
+    if day:
+        paragraph(canvas, day, WIDTH - RIGHT - 45, HEIGHT - 90, 3.7, wide=45)
+    canvas.setStrokeColor(HexColor("#9aa5b4"))
+    canvas.setLineWidth(0.2)
+    for fold in FOLDS:
+        canvas.line(4, HEIGHT - fold, 9, HEIGHT - fold)
+    return paragraph(canvas, subject, LEFT, HEIGHT - 98, 4.2, bold=True)
+
+
 def _page(canvas: Canvas, letter: CardLetter) -> None:
     words, use = WORDS[letter.language], LANGUAGES[letter.language]
     wide = WIDTH - LEFT - RIGHT
-    paragraph(canvas, letter.firm, LEFT, HEIGHT - 18, 6, bold=True, wide=wide)
-    sender = " · ".join(part for part in (letter.firm, letter.contact) if part)
-    paragraph(canvas, sender, LEFT, HEIGHT - WINDOW_TOP, 2.3, wide=80, colour="#566273")
-    top = HEIGHT - WINDOW_TOP - 9
-    for line in (letter.name, *letter.address):
-        top = paragraph(canvas, line, LEFT, top, 3.9, wide=80)
-    if letter.day:
-        paragraph(canvas, letter.day, WIDTH - RIGHT - 45, HEIGHT - 90, 3.7, wide=45)
-    top = paragraph(canvas, f"{words.card} {letter.serial}", LEFT, HEIGHT - 98, 4.2, bold=True)
+    top = head(
+        canvas, letter.firm, letter.contact, (letter.name, *letter.address), letter.day,
+        f"{words.card} {letter.serial}",
+    )  # fmt: skip
     top = paragraph(canvas, words.dear.format(name=letter.name), LEFT, top - 5, 3.9, wide=wide)
     first = (words.lent if letter.until else words.yours).format(
         serial=letter.serial, until=letter.until
@@ -135,10 +151,6 @@ def _page(canvas: Canvas, letter: CardLetter) -> None:
     top = paragraph(canvas, words.regards, LEFT, top - 6, 3.9)
     paragraph(canvas, letter.firm, LEFT, top - 2, 3.9, bold=True)
     _label(canvas, letter.serial)
-    canvas.setStrokeColor(HexColor("#9aa5b4"))
-    canvas.setLineWidth(0.2)
-    for fold in FOLDS:
-        canvas.line(4, HEIGHT - fold, 9, HEIGHT - fold)
 
 
 def _label(canvas: Canvas, serial: str) -> None:

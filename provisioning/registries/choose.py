@@ -14,7 +14,12 @@ from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.registries.dialects import TokenEntry, dialect
 from tallystick.provisioning.registries.files import DialectFile, PskcFolder
-from tallystick.provisioning.registries.own_key import OwnKeyCustody, folder_key, journal_key
+from tallystick.provisioning.registries.own_key import (
+    OwnKeyCustody,
+    folder_key,
+    has_key,
+    journal_key,
+)
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import Registry
 
@@ -24,11 +29,11 @@ FORMS = "pskc:FOLDER, privacyidea:URL, or DIALECT:FILE as in duo:cards.csv"
 
 
 def registry_for(
-    text: str, custody: Custody, key_file: Path, passphrase: Callable[[], str]
+    text: str, custody: Custody, key_file: Path, passphrase: Callable[[bool], str]
 ) -> tuple[Custody, Registry]:
     """The registry, and the custody that closes containers for it. key_file: where the key of
     containers that only the journal keeps may be. passphrase: asked for where a folder of
-    containers has one.
+    containers has one; a new one, for a folder that has none yet.
 
     No server is asked for, but by keys in a module, which close containers for their server alone.
     Raises BadInputError, also for products that take no HOTP.
@@ -53,12 +58,12 @@ def registry_for(
 
 
 def _folder(
-    folder: Path, custody: Custody, passphrase: Callable[[], str]
+    folder: Path, custody: Custody, passphrase: Callable[[bool], str]
 ) -> tuple[Custody, Registry]:
     if not isinstance(custody, SoftwareCustody):
         # The module wraps seeds under the pre-shared key of its server, and under no other.
         return custody, PskcFolder(folder, container.parts)
-    key, derivation = folder_key(folder, passphrase())
+    key, derivation = folder_key(folder, passphrase(not has_key(folder)))
     own = OwnKeyCustody(custody, key, folder.name or "containers")
     return own, PskcFolder(folder, container.parts, partial(container.with_derivation, derivation))
 

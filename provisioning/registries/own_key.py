@@ -27,6 +27,7 @@ from tallystick.provisioning.custody.interface import KeyDescription, ServerCred
 from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSeed
 from tallystick.provisioning.durable import write_durably
 
+_FOLDER_KEY = "container-key.json"
 KEY_SIZE = 16
 ITERATIONS = 1_300_000  # of PBKDF2-HMAC-SHA-1, as OWASP has it; no importer is sure to take SHA-2
 FOLDER_FORMAT = "tallystick container key 1"
@@ -47,14 +48,19 @@ class Derivation:
         return Secret(hashlib.pbkdf2_hmac("sha1", raw, self.salt, self.iterations, KEY_SIZE))
 
 
+def has_key(folder: Path) -> bool:
+    """Whether a folder of containers has its passphrase already."""
+    return (folder / _FOLDER_KEY).exists()
+
+
 def folder_key(folder: Path, passphrase: str) -> tuple[Secret, Derivation]:
     """The key of a folder's containers, by its passphrase; a new folder takes the one given.
 
     Raises BadInputError for a short passphrase of a new folder, for one that is not the folder's,
     and NewerStateError.
     """
-    path = folder / "container-key.json"
-    if not path.exists():
+    path = folder / _FOLDER_KEY
+    if not has_key(folder):
         check_new(passphrase, "seeds")
         derivation = Derivation(secrets.token_bytes(16))
         key = derivation.key(passphrase)

@@ -18,6 +18,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from tallystick.common.errors import TallyError
 
@@ -26,14 +27,32 @@ json_option = click.option(
 )
 
 
+_SHOWN = {
+    code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    for code in (
+        *range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+    if chr(code) not in "\n\t"
+}  # fmt: skip
+
+
+class PlainConsole(Console):
+    """What is printed may come from a card, a file or a server. Characters that would move the
+    terminal's cursor, or turn the text round, are shown as what they are."""
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        return super().render_str(text.translate(_SHOWN), **how)
+
+
 def out() -> Console:
     """Console on standard output: the result a person asked for."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return PlainConsole(file=sys.stdout, highlight=False, soft_wrap=True)
 
 
 def err() -> Console:
     """Console on standard error: progress, notes and errors."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return PlainConsole(file=sys.stderr, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -68,9 +68,21 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station keys create",
         "tally station keys create --development    # emulated cards only",
     ),
+    "station keys pages": (
+        "tally station keys pages p.pdf --person ANN --person BOB --backup k.bak",
+    ),
+    "station keys prove": ("tally station keys prove ABCDEFGHIJ --keys copy.json",),
+    "station keys rehearse": (
+        "tally station keys rehearse --person ANN --person BOB --pages pages.pdf",
+    ),
     "station keys restore": ("tally station keys restore keys.backup",),
-    "station keys rotate": ("tally station keys rotate",),
+    "station keys rotate": ("tally station keys rotate --until 2027-03-31",),
+    "station keys rotation": ("tally station keys rotation --list",),
     "station keys show": ("tally station keys show",),
+    "station keys try": (
+        "tally station keys try keys.backup",
+        "tally station keys try                     # asks a module's copy",
+    ),
     "station job certificates": (
         "tally station job certificates --ticket job.jws --output certificates",
     ),
@@ -105,6 +117,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally station report --since 'yesterday 22:00' --output night.csv",
     ),
     "station rekey": ("tally station rekey --port /dev/ttyUSB0",),
+    "station reader": (
+        "tally station reader --user ada --pins pins.json --papers for-ada",
+        "tally station reader --users people.csv --pins pins.json --papers out",
+    ),
     "station security-keys": (
         "tally station security-keys --user ada --pins pins.json",
         "tally station security-keys --users people.csv --batch keys --pins pins.json",

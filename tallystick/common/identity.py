@@ -11,6 +11,7 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import segno
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -76,6 +77,7 @@ class Identity:
         return body + binascii.crc32(body).to_bytes(4, "little")
 
 
+@lru_cache(maxsize=256)  # campaigns make the same cards again and again
 def qr_rows(serial: str) -> bytes:
     """QR code (version 1, error correction M, no quiet zone) as 21 rows of 3 bytes."""
     code = segno.make(serial, version=1, error="m", mode="alphanumeric", boost_error=False)

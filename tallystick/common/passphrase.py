@@ -11,12 +11,21 @@ import click
 from tallystick.common.errors import BadInputError
 
 
-def read_passphrase(path: Path | None, variable: str, what: str, *, confirm: bool) -> str:
+def read_passphrase(path: Path | None, variable: str, what: str, *, new: bool) -> str:
     """From a file, from the environment variable, or asked for at the terminal. what: the thing
-    that it opens.
+    that it opens. new: something is to be sealed under it, so that it is asked for twice, and must
+    not be soon guessed.
 
-    Raises BadInputError when there is neither and no terminal to ask at.
+    Raises BadInputError when there is neither and no terminal to ask at, and for a new one that is
+    soon guessed.
     """
+    secret = _read(path, variable, what, confirm=new)
+    if new:
+        check_new(secret, what)
+    return secret
+
+
+def _read(path: Path | None, variable: str, what: str, *, confirm: bool) -> str:
     if path is not None:
         try:
             return path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -41,8 +50,9 @@ MIN_LENGTH = 12
 def check_new(passphrase: str, what: str) -> None:
     """A passphrase that something is to be sealed under. Whoever gets hold of the file guesses as
     fast as he can pay for. Raises BadInputError for one that is soon guessed."""
-    few = len(set(passphrase.lower())) < 6
-    if len(passphrase) < MIN_LENGTH or few or passphrase.isdigit():
+    said = passphrase.strip().lower()
+    few = len(set(said)) < 6 or said in (said + said)[1:-1]  # also one word again and again
+    if len(said) < MIN_LENGTH or few or said.isdigit():
         raise BadInputError(
             f"That passphrase is too easy to guess for {what}.",
             kept="Nothing was written.",

@@ -125,7 +125,7 @@ def test_where_a_passphrase_comes_from(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TALLY_TEST_PHRASE", "from the environment")
 
     def read(path: Path | None) -> str:
-        return read_passphrase(path, "TALLY_TEST_PHRASE", "the test's keys", confirm=False)
+        return read_passphrase(path, "TALLY_TEST_PHRASE", "the test's keys", new=False)
 
     assert read(file) == "from a file "
     assert read(None) == "from the environment"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import time
+from zoneinfo import ZoneInfo
 
 import pypdfium2
 import pytest
 import zxingcpp
+from click.testing import CliRunner
 
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
+from tallystick.common.moments import in_words
+from tallystick.provisioning.cli import station
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.labels.layout import STOCKS, draw
 from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
@@ -203,3 +208,45 @@ def test_what_is_no_ticket(tmp_path, text):
     path.write_text(text, encoding="latin-1")
     with pytest.raises(BadInputError):
         tickets.read(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"station": "x\x1b[2K\rticket for 1 card"}, {"id": "\x1b[2Kabcd"}, {"cards": "40"},
+        {"cards": True}, {"cards": 4e1}, {"more": "for another firm too"}, {"station": ["x"]},
+        {"expires": 1 << 45}, {"digits": 9}, {"cards": 0},
+    ],
+)  # fmt: skip
+def test_nobody_signs_what_is_not_shown(tmp_path, cheap_passphrases, change):
+    path = tmp_path / "ticket"
+    statement = {"id": "0" * 32, "cards": 40, "digits": 6, "expires": 2_000_000_000} | change
+    document = {"typ": tickets.KIND, "statement": statement, "signatures": []}
+    path.write_text(json.dumps(document))
+    before = path.read_bytes()
+    signer.create(tmp_path / "key", "Ann", PHRASE)
+    result = CliRunner().invoke(
+        station, ["job", "sign", str(path), "--key", str(tmp_path / "key"), "--yes"],
+        env={"TALLY_SIGNER_PASSPHRASE": PHRASE, "TALLY_STATION_JOURNAL": str(tmp_path / "j")},
+    )  # fmt: skip
+    assert isinstance(result.exception, BadInputError), result.output
+    assert path.read_bytes() == before and "\x1b" not in result.output
+
+
+def test_times_are_told_in_the_firms_zone(tmp_path, cheap_passphrases):
+    journal = StationJournal(tmp_path / "journal.db")
+    journal.keep_firm("Firm", "Room 3", ["en"], "Pacific/Kiritimati")
+    journal.close()
+    signer.create(tmp_path / "key", "Ann", PHRASE)
+    result = CliRunner().invoke(
+        station,
+        ["job", "ticket", str(tmp_path / "t"), "--cards", "4", "--key", str(tmp_path / "key")],
+        env={
+            "TALLY_SIGNER_PASSPHRASE": PHRASE,
+            "TALLY_STATION_JOURNAL": str(tmp_path / "journal.db"),
+        },
+    )
+    assert result.exit_code == 0, result.exception
+    assert in_words(tickets.read(tmp_path / "t").expires, ZoneInfo("Pacific/Kiritimati")) in (
+        result.output
+    )

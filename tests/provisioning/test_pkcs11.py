@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,12 +27,15 @@ from tallystick.provisioning.custody.pkcs11 import Pkcs11Custody
 from tallystick.provisioning.custody.pkcs11_token import (
     PRE_SHARED_KEY,
     TRANSPORT,
+    TRIED,
     Uri,
+    _write_data,
     create_keys,
     enroll,
     find_key,
     firm_label,
     open_session,
+    read_tried,
 )
 from tallystick.provisioning.server_link import OutcomeUnknownError
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -40,6 +44,7 @@ from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.memory_registry import FailOnce, MemoryRegistry, timeout
 from tests.provisioning.memory_search import station
+from tests.provisioning.test_leaflet import text_of
 
 MODULE = next((path for path in needs.SOFTHSM if Path(path).exists()), "")
 PIN = "1234"
@@ -405,3 +410,92 @@ def test_no_seed_is_left_in_the_process(token, tmp_path):
         found = running.copies([*seeds, DEVELOPMENT_MASTER])
     assert found.pop(DEVELOPMENT_MASTER) >= 1  # a constant of the program: what is there is found
     assert not any(found.values())
+
+
+class Held:
+    """The command line of a station with its keys on a token."""
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        (folder / "factory.hex").write_text("00112233445566778899aabbccddeeff")
+        self.factory = folder / "factory.hex"
+        self.env = {
+            "TALLY_STATION_KEYS": uri, "TALLY_STATION_PASSPHRASE": PIN,
+            "TALLY_STATION_JOURNAL": str(folder / "journal.db"),
+        }  # fmt: skip
+
+    def run(self, *words: str):
+        return CliRunner().invoke(station_command, [str(word) for word in words], env=self.env)
+
+    def ok(self, *words: str):
+        result = self.run(*words)
+        assert result.exit_code == 0, (result.output, result.exception)
+        return result
+
+    def tried(self) -> list[bool]:
+        keys = json.loads(self.ok("keys", "show", "--json").stdout)["keys"]
+        return [key["tried"] for key in keys if key["name"] == "firm"]
+
+
+def test_a_module_is_copied_with_its_own_backup_and_the_copy_proves_itself(tokens, tmp_path):
+    """SoftHSM's own backup is a copy of its token's folder. The copy is another module for another
+    process, as on another computer."""
+    held = Held(tokens(), tmp_path)
+    held.ok("keys", "create", "--factory-master-file", held.factory)
+    assert held.tried() == [False]
+    refused = held.run("provision", "--port", "/dev/null", "--registry", "pskc:nowhere")
+    assert isinstance(refused.exception, RefusedError) and "No restore" in refused.exception.what
+    no_file = held.run("keys", "backup", tmp_path / "b", "--person", "Ann", "--person", "Bob")
+    assert "keys try" in no_file.exception.todo
+
+    folder = Path(os.environ["SOFTHSM2_CONF"]).parent
+    copied = tmp_path / "copied"
+    shutil.copytree(folder / "tokens", copied)
+    (tmp_path / "copy.conf").write_text(f"directories.tokendir = {copied}\nlog.level = ERROR\n")
+
+    def copy(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "tallystick.cli", "station", *words],
+            env=os.environ | held.env | {"SOFTHSM2_CONF": str(tmp_path / "copy.conf")},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return done.stdout.strip()
+
+    asked = "QUESTION42"
+    answer = copy("keys", "prove", asked)
+    wrong = held.run("keys", "try", "--question", asked, "--answer", answer[::-1])
+    assert isinstance(wrong.exception, RefusedError) and held.tried() == [False]
+    held.ok("keys", "try", "--question", asked, "--answer", answer)
+    assert held.tried() == [True]
+    held.ok("keys", "rotate")
+    assert held.tried() == [True, False]
+    wrong = held.run("keys", "try", "--question", asked, "--answer", copy("keys", "prove", asked))
+    assert isinstance(wrong.exception, RefusedError)  # the copy is of before the rotation
+    held.ok("keys", "pages", tmp_path / "p.pdf", "--person", "Ann", "--person", "Bob")
+    texts = text_of((tmp_path / "p.pdf").read_bytes())
+    assert len(texts) == 2 and all("maker" in text and "Share" not in text for text in texts)
+
+
+def test_a_rehearsal_on_a_token_leaves_it_empty_and_touches_no_other(tokens, token, tmp_path):
+    held = Held(tokens(), tmp_path)
+    words = ("keys", "rehearse", "--person", "Ann", "--person", "Bob")
+    done = held.ok(*words, "--pages", tmp_path / "p.pdf", "--json")
+    assert "all objects destroyed" in json.loads(done.stdout)["steps"]
+    assert all("REHEARSAL" in text for text in text_of((tmp_path / "p.pdf").read_bytes()))
+    uri = Uri.parse(held.env["TALLY_STATION_KEYS"])
+    with open_session(uri, PIN) as session:
+        assert list(session.get_objects()) == []
+    held.ok("keys", "create", "--development")
+    refused = held.run(*words)
+    assert isinstance(refused.exception, BadInputError)
+    assert "holds a station's keys" in refused.exception.what and held.tried() == [False]
+
+
+def test_what_was_tried_outlives_a_kill(tokens, tmp_path):
+    """Whoever was killed between two notes has tried what both say, and never all of it."""
+    held = Held(tokens(), tmp_path)
+    held.ok("keys", "create", "--factory-master-file", held.factory)
+    with open_session(Uri.parse(held.env["TALLY_STATION_KEYS"]), PIN) as session:
+        assert read_tried(session) == frozenset()
+        _write_data(session, TRIED, b"[1]")
+        assert read_tried(session) == frozenset()
+    assert held.tried() == [False]

@@ -50,7 +50,9 @@ GOLDEN = {
 
 def opened(text, custody, folder, passphrase=PHRASE):
     """The registry, with the custody that it has containers closed by."""
-    return registry_for(text, custody, folder / "journal.registry-key.json", lambda: passphrase)
+    return registry_for(
+        text, custody, folder / "journal.registry-key.json", lambda _new: passphrase
+    )
 
 
 @pytest.fixture

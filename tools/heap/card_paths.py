@@ -64,7 +64,7 @@ def home() -> Iterator[Home]:
         key_file = Path(folder) / "registry-key.json"
         where = f"pskc:{Path(folder) / 'cards'}"
         custody, registry = registry_for(
-            where, SoftwareCustody(ring), key_file, lambda: secrets.token_hex(16)
+            where, SoftwareCustody(ring), key_file, lambda _new: secrets.token_hex(16)
         )
         registry.check()
         journal = StationJournal(Path(folder) / "journal")

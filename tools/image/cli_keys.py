@@ -39,7 +39,7 @@ def keys() -> None:
 def create(file: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Make a key and write it to FILE, encrypted. Keep a copy: devices trust this key only."""
     key = SigningKey.generate()
-    key.save(file, _passphrase(passphrase_file, confirm=True))
+    key.save(file, _passphrase(passphrase_file, new=True))
     _show(file, key.public, as_json)
 
 
@@ -65,5 +65,5 @@ def open_key(file: Path | None, passphrase_file: Path | None) -> SigningKey:
     return load(file, _passphrase(passphrase_file))
 
 
-def _passphrase(path: Path | None, *, confirm: bool = False) -> str:
-    return read_passphrase(path, PHRASE_VARIABLE, "the signing key", confirm=confirm)
+def _passphrase(path: Path | None, *, new: bool = False) -> str:
+    return read_passphrase(path, PHRASE_VARIABLE, "the signing key", new=new)

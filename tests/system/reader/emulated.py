@@ -29,7 +29,8 @@ _HOLD = 'echo "$UMOCKDEV_DIR"; read -r line'
 
 
 class EmulatedReader:
-    """environment: in which programs find the reader as /dev/hidraw0."""
+    """environment: in which programs find the reader as /dev/hidraw0. attended: somebody lays
+    `finger` down when it is asked for."""
 
     def __init__(self, process: subprocess.Popen[str], control: str, world: str) -> None:
         self._process = process
@@ -39,6 +40,7 @@ class EmulatedReader:
             "TMPDIR": ON_DISK,
         }  # fmt: skip
         self.finger: dict[str, Any] = {"finger": "right-thumb"}
+        self.attended = True
         self.presses = 0
         self._stopping = False
         self._person = threading.Thread(target=self._press_when_asked, daemon=True)
@@ -51,7 +53,7 @@ class EmulatedReader:
         with httpx.Client(base_url=self._http.base_url, timeout=TIMEOUT_S) as http:
             while not self._stopping:
                 state = http.get("/state").json()
-                if state["waits_for_finger"] and state["finger"] is None:
+                if self.attended and state["waits_for_finger"] and state["finger"] is None:
                     self.presses += 1
                     http.post("/finger", json=self.finger)
                 time.sleep(0.03)

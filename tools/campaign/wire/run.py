@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import random
 import time
@@ -175,20 +176,30 @@ def subject(root: Path | None = None) -> tuple[Image, Update]:
     )
 
 
-def _task(image: Image, update: Update, seeds: range, until: float) -> WireTally:
-    tally = WireTally()
-    with resident.enabled():
-        wire = Wire(image, update)
-        try:
-            for seed in seeds:
-                if time.time() > until:
-                    break
-                name, deeds = wire.draw(seed)
-                problems = wire.run(name, deeds, tally)
-                tally.violations += len(problems)
-                tally.found += [WireSighting(line_of(name, deeds), *one) for one in problems]
-        finally:
-            wire.close()
+class _WireProcess:
+    """What a process keeps between its parts: preparing the scenarios takes as long as ten runs."""
+
+    wire: Wire | None = None
+    open = ExitStack()
+
+
+def _start(image: Image, update: Update) -> None:
+    _WireProcess.open.enter_context(resident.enabled())
+    _WireProcess.wire = wire = Wire(image, update)
+    _WireProcess.open.callback(wire.close)
+    multiprocessing.util.Finalize(None, _WireProcess.open.close, exitpriority=100)
+
+
+def _task(seeds: range, until: float) -> WireTally:
+    tally, wire = WireTally(), _WireProcess.wire
+    assert wire is not None
+    for seed in seeds:
+        if time.time() > until:
+            break
+        name, deeds = wire.draw(seed)
+        problems = wire.run(name, deeds, tally)
+        tally.violations += len(problems)
+        tally.found += [WireSighting(line_of(name, deeds), *one) for one in problems]
     return tally
 
 
@@ -200,16 +211,16 @@ def run(
     until = time.time() + seconds if seconds else float("inf")
     tally, following = WireTally(), seed
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_start, initargs=subject
+    ) as pool:
         while time.time() < until and (runs is None or tally.runs < runs):
             parts = []
             for _ in range(jobs):
                 size = (
                     _PART if runs is None else max(1, min(_PART, -(-(runs - tally.runs) // jobs)))
                 )
-                parts.append(
-                    pool.submit(_task, *subject, range(following, following + size), until)
-                )
+                parts.append(pool.submit(_task, range(following, following + size), until))
                 following += size
             for part in as_completed(parts):
                 tally.add(part.result())

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import Header
 
 INFORMATION = "INFO_UF2.TXT"
 _PLACES = ("/media", "/run/media", "/Volumes", "/mnt")
@@ -56,8 +55,8 @@ class DriveTarget:
             )
         return board.chip.drive
 
-    def headers(self, board: Board) -> list[Header]:
-        return []
+    def read(self, board: Board, region: Region) -> bytes:
+        return b""
 
     def write(self, job: Job, progress: Progress) -> None:
         """Progress in bytes. Raises RefusedError when the drive does not take the file."""

@@ -9,9 +9,8 @@ import tempfile
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import SIZE, Header
 from tallystick.tools.image.outputs import intel_hex
 
 _TIMEOUT_S = 180
@@ -57,16 +56,12 @@ class OpenOcdTarget:
     def expected(self, board: Board) -> str:
         return f"device id {self._way.identity:#x}"
 
-    def headers(self, board: Board) -> list[Header]:
-        found = []
+    def read(self, board: Board, region: Region) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            for number, slot in enumerate(board.slots):
-                path = Path(folder) / f"slot{number}"
-                self._run(f"dump_image {{{path}}} {board.chip.flash_base + slot.address:#x} {SIZE}")
-                header = Header.decode(path.read_bytes() if path.is_file() else b"")
-                if header is not None:
-                    found.append(header)
-        return found
+            path = Path(folder) / "read.bin"
+            address = board.chip.flash_base + region.address
+            self._run(f"dump_image {{{path}}} {address:#x} {region.size}")
+            return path.read_bytes() if path.is_file() else b""
 
     def write(self, job: Job, progress: Progress) -> None:
         base = job.board.chip.flash_base
@@ -130,14 +125,8 @@ class DfuTarget:
         page = board.flash_timing.sector
         return f"{board.flash_size // page} pages of {page} bytes"
 
-    def headers(self, board: Board) -> list[Header]:
-        found = []
-        for slot in board.slots:
-            data = self._upload(board.chip.flash_base + slot.address, SIZE)
-            header = Header.decode(data)
-            if header is not None:
-                found.append(header)
-        return found
+    def read(self, board: Board, region: Region) -> bytes:
+        return self._upload(board.chip.flash_base + region.address, region.size)
 
     def write(self, job: Job, progress: Progress) -> None:
         page = job.board.flash_timing.sector

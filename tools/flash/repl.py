@@ -16,9 +16,8 @@ from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import SIZE, Header
 
 _PIECE = 4096
 _MICROPYTHON_VENDORS = (0x2E8A, 0xF055)  # Raspberry Pi; MicroPython on other boards
@@ -81,15 +80,13 @@ class ReplTarget:
             )
         return board.chip.prompt
 
-    def headers(self, board: Board) -> list[Header]:
+    def read(self, board: Board, region: Region) -> bytes:
         self._prepare()
-        found = []
-        for slot in board.slots:
-            at = slot.address - board.storage.address
-            header = Header.decode(self._eval(f"_r({at},{SIZE})"))
-            if header is not None:
-                found.append(header)
-        return found
+        start = region.address - board.storage.address
+        end = start + region.size
+        return b"".join(
+            self._eval(f"_r({at},{min(_PIECE, end - at)})") for at in range(start, end, _PIECE)
+        )
 
     def write(self, job: Job, progress: Progress) -> None:
         self._prepare()

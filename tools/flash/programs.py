@@ -45,13 +45,16 @@ class OpenOcdTarget:
 
     def identify(self) -> str:
         """The chip's device id, in words. Raises NoDeviceError when the probe sees none."""
-        output = self._run(f"mdw {self._way.identity_register:#x}")
-        match = _MDW.search(output)
+        return f"device id {self.word(self._way.identity_register) & 0xFFF:#x}"
+
+    def word(self, address: int) -> int:
+        """32 bits at an address. Raises NoDeviceError when the probe sees no chip."""
+        match = _MDW.search(self.run(f"mdw {address:#x}"))
         if match is None:
             raise NoDeviceError(
                 "The probe sees no chip.", todo="Check its cable and the board's power."
             )
-        return f"device id {int(match[1], 16) & 0xFFF:#x}"
+        return int(match[1], 16)
 
     def expected(self, board: Board) -> str:
         return f"device id {self._way.identity:#x}"
@@ -60,7 +63,7 @@ class OpenOcdTarget:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "read.bin"
             address = board.chip.flash_base + region.address
-            self._run(f"dump_image {{{path}}} {address:#x} {region.size}")
+            self.run(f"dump_image {{{path}}} {address:#x} {region.size}")
             return path.read_bytes() if path.is_file() else b""
 
     def write(self, job: Job, progress: Progress) -> None:
@@ -71,7 +74,7 @@ class OpenOcdTarget:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image.hex"
             path.write_bytes(intel_hex([(job.address, job.data)]))
-            self._run(*commands, f"flash write_image erase {{{path}}}")
+            self.run(*commands, f"flash write_image erase {{{path}}}")
         progress(1, 1)
 
     def verify(self, job: Job, progress: Progress) -> None:
@@ -81,15 +84,16 @@ class OpenOcdTarget:
                 path = Path(folder) / f"part{number}.bin"
                 path.write_bytes(data)
                 commands.append(f"verify_image {{{path}}} {address:#x} bin")
-            self._run(*commands)
+            self.run(*commands)
         progress(1, 1)
 
     def restart(self) -> None:
-        self._run("reset run", halted=False)
+        self.run("reset run", halted=False)
 
     def close(self) -> None: ...
 
-    def _run(self, *commands: str, halted: bool = True) -> str:
+    def run(self, *commands: str, halted: bool = True) -> str:
+        """What OpenOCD says to its commands, with the chip halted first. Raises RefusedError."""
         script = ["init", *(["reset halt"] if halted else []), *commands, "exit"]
         arguments = [self._program, "-f", self._way.interface, "-f", self._way.target]
         for command in script:

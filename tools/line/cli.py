@@ -20,7 +20,10 @@ from tallystick.tools.flash.repl import ReplTarget, ports
 from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
+from tallystick.tools.line.cli_lock import lock_board
 
+_file = click.Path(path_type=Path, dir_okay=False, exists=True)
+_folder = click.Path(path_type=Path, file_okay=False)
 _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 
 
@@ -37,6 +40,18 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--allow-board", is_flag=True, help="Although the board says that it is another.")
 @click.option("--tray", is_flag=True, help="One board after another, until you stop.")
 @click.option("--log", type=OUTPUT_FILE, help="Add a JSON line for each board.")
+@click.option("--lock", is_flag=True, help="Say what a flashed board would be locked with.")
+@click.option(
+    "--read-out",
+    type=click.Choice(["1", "2"]),
+    default="2",
+    show_default=True,
+    help="Level of an STM32's read-out protection.",
+)
+@click.option("--boot-key", type=_file, help="Key of an RP2350's secure boot, PEM.")
+@click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
+@click.option("--out", type=_folder, help="Write the settings for picotool into this folder.")
+@click.option("--yes-for-ever", metavar="SERIAL", help="Burn the lock into the board SERIAL.")
 @console.json_option
 def flash(
     image: Path | None,
@@ -51,14 +66,23 @@ def flash(
     allow_board: bool,
     tray: bool,
     log: Path | None,
+    lock: bool,
+    read_out: str,
+    boot_key: Path | None,
+    boot_image: Path | None,
+    out: Path | None,
+    yes_for_ever: str | None,
     as_json: bool,
 ) -> None:
     """Write IMAGE (a folder that `tally image build` made) to a board, and read it back.
 
     Without IMAGE it is build/DEVICE-BOARD, where `tally image build` puts it. Serial number, keys,
-    seed and moving factor of a card are not touched.
+    seed and moving factor of a card are not touched. With --lock nothing is written: what would be
+    burnt is said in words, and burnt only with --yes-for-ever.
     """
-    if sum(way is not None for way in (port, drive, program)) != 1:
+    if yes_for_ever is not None and not lock:
+        raise click.UsageError("--yes-for-ever goes with --lock.")
+    if not lock and sum(way is not None for way in (port, drive, program)) != 1:
         raise click.UsageError("Give one of --port, --drive and --program.")
     if image is None:
         if board is None:
@@ -70,6 +94,9 @@ def flash(
     job = Job.of(good)
     if board is not None and board != job.board.name:
         raise click.UsageError(f"The image is for {job.board.name}, not for {board}.")
+    if lock:
+        lock_board(job, int(read_out), boot_key, boot_image, out, yes_for_ever, as_json)
+        return
     opener = _opener(job.board, port, drive, program)
     tally = Tally()
     while True:

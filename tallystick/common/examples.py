@@ -170,7 +170,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "image keys create": ("tally image keys create firm.key",),
     "image keys boot": ("tally image keys boot boot.pem",),
     "image boot": (
-        "tally image boot micropython.uf2 --board pico2 --boot-key boot.pem --out boot.uf2",
+        "tally image boot base.uf2 --board pico2 --boot-key boot.pem --out boot.uf2",
     ),
     "image keys show": ("tally image keys show firm.key",),
     "image merge": (

@@ -30,6 +30,7 @@ class Job:
     erased: Region | None
     folder: Verified
     formats: StateFormats
+    extra: tuple[tuple[int, bytes], ...] = ()  # (address as the chip sees it, content), besides
 
     @classmethod
     def of(cls, image: Verified) -> Job:
@@ -48,6 +49,16 @@ class Job:
         """Of `data`, as the chip sees it."""
         return self.board.storage_address
 
+    @property
+    def parts(self) -> list[tuple[int, bytes]]:
+        """(address, content) of what flash must hold afterwards: a blank boot record, the image,
+        and what goes with it."""
+        parts = [(self.address, self.data), *self.extra]
+        if self.erased is not None:
+            address = self.board.chip.flash_base + self.erased.address
+            parts.insert(0, (address, b"\xff" * self.erased.size))
+        return parts
+
 
 class Target(Protocol):
     """One board at hand, over one protocol."""
@@ -60,6 +71,9 @@ class Target(Protocol):
 
     def expected(self, board: Board) -> str:
         """What `identify` contains for this board."""
+
+    def unique(self) -> str:
+        """The chip's own number; empty where this way does not tell it."""
 
     def read(self, board: Board, region: Region) -> bytes:
         """What a part of its flash holds; empty where it cannot tell. Raises NoDeviceError,

@@ -17,6 +17,7 @@ _TIMEOUT_S = 180
 # As ST's boot ROMs name it over USB: `@Internal Flash  /0x08000000/512*0002Kg`, `04*016Kg,01*064Kg`
 _LAYOUT = re.compile(r"@Internal Flash\s*/0x08000000/([^\s\"]+)")
 _PAGES = re.compile(r"(\d+)\*(\d+)\s*([K]?)")
+_THREE = re.compile(r"0x[0-9a-f]+: ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})", re.IGNORECASE)
 _MDW = re.compile(r"0x[0-9a-f]+: ([0-9a-f]{8})", re.IGNORECASE)
 
 
@@ -59,6 +60,12 @@ class OpenOcdTarget:
     def expected(self, board: Board) -> str:
         return f"device id {self._way.identity:#x}"
 
+    def unique(self) -> str:
+        if not self._way.unique_register:
+            return ""
+        match = _THREE.search(self.run(f"mdw {self._way.unique_register:#x} 3"))
+        return "" if match is None else "".join(match.groups())
+
     def read(self, board: Board, region: Region) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "read.bin"
@@ -73,14 +80,14 @@ class OpenOcdTarget:
             commands.append(f"flash erase_address {base + job.erased.address:#x} {job.erased.size}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image.hex"
-            path.write_bytes(intel_hex([(job.address, job.data)]))
+            path.write_bytes(intel_hex([(job.address, job.data), *job.extra]))
             self.run(*commands, f"flash write_image erase {{{path}}}")
         progress(1, 1)
 
     def verify(self, job: Job, progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as folder:
             commands = []
-            for number, (address, data) in enumerate(_parts(job)):
+            for number, (address, data) in enumerate(job.parts):
                 path = Path(folder) / f"part{number}.bin"
                 path.write_bytes(data)
                 commands.append(f"verify_image {{{path}}} {address:#x} bin")
@@ -129,26 +136,29 @@ class DfuTarget:
         page = board.flash_timing.sector
         return f"{board.flash_size // page} pages of {page} bytes"
 
+    def unique(self) -> str:
+        return ""
+
     def read(self, board: Board, region: Region) -> bytes:
         return self._upload(board.chip.flash_base + region.address, region.size)
 
     def write(self, job: Job, progress: Progress) -> None:
         page = job.board.flash_timing.sector
-        for number, (address, data) in enumerate(_parts(job), 1):
+        for number, (address, data) in enumerate(job.parts, 1):
             # Whole pages: the boot ROM leaves the rest of one that is begun as it was.
             self._download(address, data.ljust(-(-len(data) // page) * page, b"\xff"))
-            progress(number, 2)
+            progress(number, len(job.parts))
 
     def verify(self, job: Job, progress: Progress) -> None:
         """Reads both parts back; progress in parts. Raises RefusedError when they differ."""
-        for number, (address, data) in enumerate(_parts(job), 1):
+        for number, (address, data) in enumerate(job.parts, 1):
             if self._upload(address, len(data)) != data:
                 raise RefusedError(
                     f"What the board has at {address:#x} is not what was written.",
                     kept="The board is not usable as it is.",
                     todo="Flash it again; if it happens again, its flash is worn out.",
                 )
-            progress(number, 2)
+            progress(number, len(job.parts))
 
     def restart(self) -> None:
         """Reset it by hand, with BOOT0 released: the boot ROM does not."""
@@ -179,15 +189,6 @@ class DfuTarget:
             where = f"{address:#x}:{size}"
             _call([self._program, "-d", "0483:df11", "-a", "0", "-s", where, "-U", str(path)])
             return path.read_bytes()
-
-
-def _parts(job: Job) -> list[tuple[int, bytes]]:
-    """(address, content) of what flash must hold afterwards: a blank boot record, and the image."""
-    parts = [(job.address, job.data)]
-    if job.erased is not None:
-        address = job.board.chip.flash_base + job.erased.address
-        parts.insert(0, (address, b"\xff" * job.erased.size))
-    return parts
 
 
 def _call(arguments: list[str]) -> str:

@@ -80,6 +80,10 @@ class ReplTarget:
             )
         return board.chip.prompt
 
+    def unique(self) -> str:
+        found = self._eval("__import__('machine').unique_id()")
+        return bytes(found).hex()
+
     def read(self, board: Board, region: Region) -> bytes:
         self._prepare()
         start = region.address - board.storage.address
@@ -153,3 +157,13 @@ def _pieces(job: Job) -> Iterator[tuple[int, bytes]]:
         start = job.erased.address - job.board.storage.address
         for at in range(start, start + job.erased.size, _PIECE):
             yield at, b"\xff" * _PIECE
+    for address, data in job.extra:
+        start = address - job.board.storage_address
+        if start < 0 or start % _PIECE:
+            raise RefusedError(
+                "MicroPython's prompt writes behind MicroPython only.",
+                kept="Nothing was written to the board.",
+                todo="Leave the base out of the job, or use a drive.",
+            )
+        for at in range(0, len(data), _PIECE):
+            yield start + at, data[at : at + _PIECE].ljust(_PIECE, b"\xff")

@@ -140,7 +140,8 @@ def _parse(image: bytes, at: int) -> PicobinBlock | None:
         return None
     end = min(len(image), at + 4 * (_MOST_WORDS + 3)) // 4 * 4
     words = struct.unpack(f"<{(end - at) // 4}I", image[at:end])
-    items, number = [], 1
+    items: list[PicobinItem] = []
+    number = 1
     while number + 2 < len(words):
         head = words[number]
         size = (head >> 8) & (0xFFFF if head & _TWO_BYTES else 0xFF)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-_HEAD = """#!{python}
+_HEAD = """#!{python} -SI
 import json, pathlib, sys
 here = pathlib.Path(__file__).parent
 flash = here / "flash.bin"
@@ -21,13 +21,41 @@ if state.get("gone"):
     sys.exit("Error: init mode failed (unable to connect to the target)")
 def keep():
     (here / "state").write_text(json.dumps(state))
+def pulled():
+    # The cable goes at this write, of so many that are left to it.
+    if "pull" in state:
+        state["pull"] -= 1
+        keep()
+        if state["pull"] < 0:
+            del state["pull"]
+            keep()
+            sys.exit("Error: the cable was pulled")
+def store(at, data):
+    with open(flash, "r+b") as file:
+        file.seek(at)
+        file.write(data)
 """
 
 OPENOCD = """
 waiting = {}
 for command in sys.argv[1:]:
     words = command.split()
-    if words[0] == "mdw":
+    if words[0] == "mdw" and len(words) == 3:
+        print(words[1] + ": " + " ".join(state["chip"]))
+    elif words[:3] == ["flash", "write_image", "erase"]:
+        pulled()
+        high = 0
+        for line in open(command.split("{")[1].split("}")[0]):
+            row = bytes.fromhex(line[1:])
+            at, kind, data = int.from_bytes(row[1:3], "big"), row[3], row[4:-1]
+            if kind == 4:
+                high = int.from_bytes(data, "big") << 16
+            elif kind == 0:
+                store(high + at - 0x08000000, data)
+        pulled()
+    elif words[:2] == ["flash", "erase_address"]:
+        store(int(words[2], 0) - 0x08000000, b"\\xff" * int(words[3], 0))
+    elif words[0] == "mdw":
         address = int(words[1], 0)
         value = 0x10076415 if address == 0xe0042000 else state["registers"].get(words[1], 0)
         print("%s: %08x" % (words[1], value))
@@ -35,7 +63,9 @@ for command in sys.argv[1:]:
         name, where = command.split("{")[1].split("}")
         at, size = (int(number, 0) for number in where.split())
         at -= 0x08000000
-        pathlib.Path(name).write_bytes(flash.read_bytes()[at : at + size])
+        with open(flash, "rb") as file:
+            file.seek(at)
+            pathlib.Path(name).write_bytes(file.read(size))
     elif words[0] == "verify_image":
         name, where = command.split("{")[1].split("}")
         at = int(where.split()[0], 0) - 0x08000000
@@ -81,13 +111,35 @@ elif arguments[:2] == ["otp", "load"]:
 """
 
 
+DFU = """
+arguments = sys.argv[1:]
+if "-l" in arguments:
+    print('Found DFU: [0483:df11] alt=0, name="@Internal Flash  /0x08000000/512*0002Kg"')
+elif "-D" in arguments:
+    pulled()
+    at = int(arguments[arguments.index("-s") + 1], 16) - 0x08000000
+    store(at, pathlib.Path(arguments[arguments.index("-D") + 1]).read_bytes())
+    pulled()
+elif "-U" in arguments:
+    where, size = arguments[arguments.index("-s") + 1].split(":")
+    at = int(where, 16) - 0x08000000
+    with open(flash, "rb") as file:
+        file.seek(at)
+        pathlib.Path(arguments[arguments.index("-U") + 1]).write_bytes(file.read(int(size)))
+"""
+
+
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> Path:
     """First in the search path; → the folder of its files."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_text(_HEAD.format(python=sys.executable) + body)
     path.chmod(0o755)
-    fresh = {"registers": {"0x40022020": 0xFFEFF8AA, "0x4002202c": 0xFF00FFFF}, "rows": {}}
+    fresh = {
+        "registers": {"0x40022020": 0xFFEFF8AA, "0x4002202c": 0xFF00FFFF},
+        "rows": {},
+        "chip": ["00000001", "00000002", "00000003"],
+    }
     (folder / "state").write_text(json.dumps(fresh))
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder

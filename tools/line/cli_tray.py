@@ -154,6 +154,11 @@ def _keys(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitStack) 
     assert job.master_file is not None  # jobfile.read saw to it
     master = read_master(job.master_file)
     stack.callback(master.wipe)
+    return keys_of_master(master)
+
+
+def keys_of_master(master: Secret) -> Keys:
+    """Of a factory master that lies in a file."""
     return lambda serial: Secret(b"".join(kdf3(master.view(), serial.encode())))
 
 

@@ -129,11 +129,11 @@ elif "-U" in arguments:
 """
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> Path:
-    """First in the search path; → the folder of its files."""
+def write(folder: Path, name: str, body: str) -> None:
+    """The script, and a board that is as it comes."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
-    path.write_text(_HEAD.format(python=sys.executable) + body)
+    path.write_text(_HEAD.replace("{python}", sys.executable) + body)
     path.chmod(0o755)
     fresh = {
         "registers": {"0x40022020": 0xFFEFF8AA, "0x4002202c": 0xFF00FFFF},
@@ -141,6 +141,11 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str)
         "chip": ["00000001", "00000002", "00000003"],
     }
     (folder / "state").write_text(json.dumps(fresh))
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, body: str) -> Path:
+    """First in the search path; → the folder of its files."""
+    write(folder, name, body)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 

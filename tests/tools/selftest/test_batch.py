@@ -81,13 +81,17 @@ def test_a_board_is_held_to_them(limits_file):
     assert problems(board_with(cell(3000)), limits, good) == []
     assert problems(board_with(cell(2899)), limits, good) == ["cell_mv: 2899 is below 2900"]
     assert problems(board_with(cell(3301)), limits, good) == ["cell_mv: 3301 is above 3300"]
-    assert problems(board_with(cell(3000)), limits, {"current_ua": 9}) == ["current_ua: 9 is above 2.5"]
+    assert problems(board_with(cell(3000)), limits, {"current_ua": 9}) == [
+        "current_ua: 9 is above 2.5"
+    ]
     failed = cell(3000, CheckVerdict.FAILED)
     assert problems(board_with(failed), limits, good) == ["cell: 3000 mV under load"]
 
 
 def test_a_probe_that_was_not_connected_passes_nothing(limits_file):
-    assert problems(board_with(cell(3000)), read_limits(limits_file)) == ["current_ua was not measured"]
+    assert problems(board_with(cell(3000)), read_limits(limits_file)) == [
+        "current_ua was not measured"
+    ]
 
 
 def test_what_was_skipped_is_not_measured():

@@ -133,6 +133,7 @@ pam_radius = Need(
     ("pamtester", "libpam-radius-auth"),
 )
 oathtool = Need("oathtool", have("oathtool"), ("oathtool",))
+openocd = Need("OpenOCD", have("openocd"), ("openocd",))
 pskctool = Need("pskctool", have("pskctool"), ("pskctool",))
 cryptsetup = Need(
     "cryptsetup, systemd-cryptenroll",

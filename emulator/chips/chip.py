@@ -83,12 +83,14 @@ PinSettings = Callable[[PinTable, Mapping[str, int]], dict[str, dict[str, Any]]]
 @dataclass(frozen=True)
 class OpenOcd:
     """How OpenOCD reaches the chip: its two configuration files, and the low twelve bits of the
-    word at `identity_register`, by which the chip is known."""
+    word at `identity_register`, by which the chip is known. unique_register: three words of its
+    own number, 0 where it has none."""
 
     interface: str
     target: str
     identity_register: int
     identity: int
+    unique_register: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -265,6 +265,7 @@ CHIP = Chip(
         "target/stm32l4x.cfg",
         identity_register=0xE0042000,  # DBGMCU_IDCODE (RM0351, section 48.6.1)
         identity=0x415,  # STM32L475, L476, L486
+        unique_register=0x1FFF7590,  # RM0351, section 49.1
     ),
     dfu=True,
 )

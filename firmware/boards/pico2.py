@@ -2,8 +2,8 @@
 
 R503 on UART1 (GP4 to the module's RXD, GP5 from its TXD), its touch output on GP6 (low while a
 finger lies on it), USB as the only way to the outside. The root key is the chip's own random number
-in its one-time programmable memory, rows 4 to 11 (RP2350 data sheet, 13.10), which no USB command
-and no copy of the flash chip tells.
+in its one-time programmable memory, rows 4 to 11 (RP2350 data sheet, 13.10), which no copy of the
+flash chip tells. Its boot loader does, over USB, until the board is locked.
 """
 
 import io

@@ -44,10 +44,13 @@ def _live(cause: int) -> int:
     elif board.docked():
         from card import docked  # noqa: F401
     from card.store import Store
-    from lib.journal import DamagedError
+    from lib.journal import DamagedError, StrangeError
 
     try:
         store = Store(board.journal(), identity, not flags & board.CLEAN)
+    except StrangeError:
+        notice("TOO OLD", "for its data: return card")
+        return 0
     except DamagedError:
         notice("DAMAGED", "return card")
         return 0

@@ -94,12 +94,26 @@ def _make_room() -> None:
     unload("card.issuer", "card.oath", "card.selftest", "card.version", "lib.tlv")
 
 
+def _migrate(store: "Store") -> None:
+    """An image that was flashed, or confirmed when power went, finds an older state."""
+    from card import update
+    from lib.journal import DamagedError
+
+    try:
+        update.migrate(store)
+    except (OSError, DamagedError):
+        pass  # it stays as it is, and goes on working
+    unload("card.update", "lib.slots")
+
+
 def serve(store: "Store", identity: "Identity") -> bool:
     """Until the card is taken off the dock, or is to start again (True)."""
 
     def measure() -> "tuple[int, int]":
         return cell.measure(board, store.cell_state)
 
+    if store.older():
+        _migrate(store)
     dock = _Dock(store)
     try:
         return serve_line(board, store, dock.press, measure, dock.wait, dock.idle)

@@ -59,6 +59,8 @@ def _get_data(card: "Applets", tag: int) -> bytes:
         return bytes((store.life_cycle,))
     if tag == wire.DATA_IMAGE:
         return _running_image()
+    if tag == wire.DATA_FORMAT:
+        return bytes((store.format,))
     if tag == wire.DATA_KEYS:
         keys = b"".join([bytes((0xC0, 4, n, store.kvn, wire.KEY_TYPE_AES, 16)) for n in (1, 2, 3)])
         return tlv.item(0xE0, keys)

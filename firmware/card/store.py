@@ -3,13 +3,16 @@
 State (200 bytes, little endian): format (1) ‖ life cycle (1) ‖ key version (1) ‖ cell state (1) ‖
 moving factor (8) ‖ presses (4) ‖ cold starts (4) ‖ dead slots (1) ‖ digits (1) ‖ seed length (1)
 ‖ name length (1) ‖ keys ENC, MAC, DEK (48) ‖ seed (64) ‖ name (64).
+
+A later format is a longer state: what it adds stands behind. An earlier one stays what it is, and
+is written, until `migrate`: an image on trial must leave what the one before can read.
 """
 
 import struct
 
 from micropython import const
 
-from lib.journal import Journal
+from lib.journal import Journal, StrangeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +48,9 @@ TRANSPORT = const(0xFF)  # key version of the factory's set
 # look-ahead window of 10 still accepts the next one.
 _JUMP = const(9)
 
-_FORMAT = const(1)
-_SIZE = const(200)
+_FORMAT = const(1)  # the newest; all from 1 on are read
+_SIZE = const(200)  # of the newest
+_SIZES = (200,)  # of every format from 1 on
 _HEAD = "<BBBBQIIBBBB48s"
 _SEED = const(72)
 _NAME = const(136)
@@ -58,11 +62,12 @@ class Store:
     def __init__(self, flash: "Flash", identity: "Identity", cold: bool) -> None:
         """Reads the state; after a cold start also writes it anew, see lib/journal.py.
 
-        Raises journal.DamagedError when there are records and none is whole, OSError when flash
-        fails.
+        Raises journal.DamagedError when there are records and none is whole, StrangeError when
+        another firmware wrote them, OSError when flash fails.
         """
         self.serial = identity.serial
-        self._journal = Journal(flash, _SIZE)
+        self.format = _FORMAT
+        self._journal = Journal(flash, _SIZE, _SIZES[:-1])
         state = self._journal.load()
         if state is None:
             self._set(OP_READY, TRANSPORT, 0, 0, 0, 0, 0, 0, identity.transport, b"", b"")
@@ -101,6 +106,9 @@ class Store:
         self.name = name
 
     def _decode(self, state: bytes) -> None:
+        self.format = state[0]
+        if not 0 < self.format <= _FORMAT or len(state) != _SIZES[self.format - 1]:
+            raise StrangeError
         (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, seed, name, keys) = (
             struct.unpack(_HEAD, state[:_SEED])
         )
@@ -113,13 +121,29 @@ class Store:
         # What is unused stays erased: flash that is not programmed costs no time and no charge.
         state = bytearray(b"\xff" * _SIZE)
         struct.pack_into(
-            _HEAD, state, 0, _FORMAT, self.life_cycle, self.kvn, self.cell_state,
+            _HEAD, state, 0, self.format, self.life_cycle, self.kvn, self.cell_state,
             self.moving_factor, self.presses, self.cold_starts, self._dead, self.digits,
             len(self.seed), len(self.name), self.keys,
         )  # fmt: skip
         state[_SEED : _SEED + len(self.seed)] = self.seed
         state[_NAME : _NAME + len(self.name)] = self.name
-        return state
+        return state[: _SIZES[self.format - 1]]
+
+    def older(self) -> bool:
+        """Whether the state is of an earlier format than this firmware's own."""
+        return self.format < _FORMAT
+
+    def migrate(self) -> None:
+        """From here on in this firmware's own format, which one before does not read, in one
+        commit; nothing of the old ones stays in flash. Raises OSError: nothing has changed.
+        """
+        journal, before = self._journal, self.format
+        self.format, journal.payload = _FORMAT, _SIZE
+        try:
+            journal.replace(self._encode())
+        except OSError:
+            self.format, journal.payload = before, _SIZES[before - 1]
+            raise
 
     def _write(self) -> None:
         self._journal.append(self._encode())

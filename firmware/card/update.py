@@ -18,9 +18,11 @@ from lib.slots import Record
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from card.applets import Applets
+    from card.store import Store
     from lib.apdu import Command
     from typed.kinds import Readable
 
+_READS = const(9)  # oldest and newest format of the state, 4 bits each; 0: 1 and 1
 _BOARD = const(48)  # where in the header, 16 bytes
 _NOT_BELOW = const(10)  # security version, 2 bytes
 _SIZE = const(12)  # of the file system, 4 bytes
@@ -35,7 +37,7 @@ def process(card: "Applets", command: "Command") -> bytes:
         if command.p1 == wire.INSTALL_LOAD:
             return _begin(card, bytes(command.data))
         if command.p1 == wire.INSTALL_CONFIRM:
-            return _confirm()
+            return _confirm(card)
     from card import loading
 
     return loading.process(card, command)
@@ -73,7 +75,7 @@ def _begin(card: "Applets", signed: bytes) -> bytes:
         if loading.current and loading.current.signed == signed:
             return loading.current.next.to_bytes(4, "big")
         loading.current = None
-    _check(signed, Record(board.boot_record()))
+    _check(card, signed, Record(board.boot_record()))
     card.need_consent("for new firmware")
     if not _signed(card, signed):
         raise Refused(wire.SW_NOT_AUTHENTICATED)
@@ -83,7 +85,7 @@ def _begin(card: "Applets", signed: bytes) -> bytes:
     return bytes(4)
 
 
-def _check(signed: bytes, record: Record) -> None:
+def _check(card: "Applets", signed: bytes, record: Record) -> None:
     size = int.from_bytes(signed[_SIZE : _SIZE + 4], "little")
     room = board.slot(0)
     name = board.NAME.encode()
@@ -96,7 +98,10 @@ def _check(signed: bytes, record: Record) -> None:
         or size % room.UNIT
     ):
         raise Refused(wire.SW_DATA)
+    reads = signed[_READS] or 0x11
     # An image on trial proves itself first: going back needs the other slot.
+    if not reads >> 4 <= card.store.format <= reads & 15:
+        raise Refused(wire.SW_CONDITIONS)
     if record.state == wire.TRIED or _not_below(signed) < _floor(record):
         raise Refused(wire.SW_CONDITIONS)
 
@@ -117,12 +122,22 @@ def _signed(card: "Applets", signed: bytes) -> bool:
     return good
 
 
-def _confirm() -> bytes:
-    """The image on trial has served an authenticated command: it stays."""
+def _confirm(card: "Applets") -> bytes:
+    """The image on trial has served an authenticated command: it stays, and may write what the one
+    before cannot read.
+    """
     record = Record(board.boot_record())
     if record.slot != booted.slot:
         raise Refused(wire.SW_CONDITIONS)
     if record.state == wire.TRIED:
         floor = max(record.floor, _not_below(_header()))
         record.write(wire.CONFIRMED, booted.slot, floor)
+    migrate(card.store)
     return b""
+
+
+def migrate(store: "Store") -> None:
+    """Once nothing leads back to another image. Raises OSError."""
+    record = Record(board.boot_record())
+    if store.older() and record.state == wire.CONFIRMED and record.slot == booted.slot:
+        store.migrate()

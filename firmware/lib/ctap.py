@@ -43,6 +43,7 @@ INVALID_SUBCOMMAND = const(0x3E)
 UV_INVALID = const(0x3F)
 UNAUTHORIZED_PERMISSION = const(0x40)
 OTHER = const(0x7F)
+NEWER_STATE = const(0xF0)  # a vendor's own: another firmware wrote what is stored
 
 # Commands, section 6.
 MAKE_CREDENTIAL = const(0x01)

@@ -36,14 +36,24 @@ class DamagedError(Exception):
     """There are records, and none can be read. Nothing is written any more."""
 
 
-class Journal:
-    """`payload` is the size of a state in bytes, at most 236."""
+class StrangeError(DamagedError):
+    """The newest record is whole, and of a format that only another firmware knows. Nothing is
+    written: what it says must not be lost.
+    """
 
-    def __init__(self, flash: "Flash", payload: int) -> None:
+
+class Journal:
+    """`payload` is the size of a state in bytes, at most 236; `older` are those of formats before,
+    none of them larger. After `load` the attribute is the size of what was read, and of what is
+    written until somebody says otherwise.
+    """
+
+    def __init__(self, flash: "Flash", payload: int, older: "tuple[int, ...]" = ()) -> None:
         unit = flash.UNIT
         self._flash = flash
         self.sectors = flash.SECTORS
-        self._payload = payload
+        self.payload = payload
+        self._sizes = (payload,) + older
         size = (_HEAD + payload + _CHECK + unit - 1) // unit * unit
         self._record = bytearray(size)
         self._seen = bytearray(size)
@@ -61,7 +71,9 @@ class Journal:
     # -- reading -------------------------------------------------------------------------------
 
     def load(self) -> "bytes | None":
-        """The newest state, or None for flash as it comes from the factory. Raises DamagedError."""
+        """The newest state, or None for flash as it comes from the factory. Raises DamagedError,
+        StrangeError.
+        """
         order = self._sectors_by_age()
         for sector in order:
             state = self._newest_in(sector)
@@ -126,6 +138,7 @@ class Journal:
             if not self._valid():
                 self.skipped += self._was_whole()
                 if _wrong_in_head(self._seen) == 0:
+                    self._known(sector * self._flash.SECTOR + slot * SLOT)
                     # It may read as whole some day: what is written now is newer.
                     torn = int.from_bytes(self._seen[:4], "little")
                     self._above = max(self._above, torn)
@@ -135,7 +148,7 @@ class Journal:
                 self._next = last + 1
             self._sequence = max(self._above, int.from_bytes(self._seen[:4], "little"))
             self.erases = int.from_bytes(self._seen[8:12], "little")
-            return bytes(self._seen[_HEAD : _HEAD + self._payload])
+            return bytes(self._seen[_HEAD : _HEAD + self.payload])
         if self._sector < 0 and last >= 0:
             # Only spoiled records here: the state is in an older sector, writing goes on after
             # them.
@@ -143,12 +156,30 @@ class Journal:
             self._next = last + 1
         return None
 
+    def _known(self, address: int) -> None:
+        """Raises StrangeError for a record that is whole at another size than ours."""
+        from lib.strange import size
+
+        if size(self._flash, address) >= 0:
+            raise StrangeError
+
     def _valid(self) -> bool:
-        """True when the record in `_seen` is whole, or was but for one bit, which is mended."""
-        end = _HEAD + self._payload
+        """True when the record in `_seen` is whole, or was but for one bit, which is mended. Its
+        size is `payload` from there on.
+        """
         # Most records that a cut left are told at once; the search for a flipped bit is long.
         wrong = _wrong_in_head(self._seen)
-        if wrong & (wrong - 1) or self._check() == b"\xff" * _CHECK:
+        if wrong & (wrong - 1):
+            return False
+        for size in self._sizes:
+            if self._valid_as(size):
+                self.payload = size
+                return True
+        return False
+
+    def _valid_as(self, size: int) -> bool:
+        end = _HEAD + size
+        if self._check(size) == b"\xff" * _CHECK:
             return False
         body = memoryview(self._seen)[:end]
         off = crc32(body) ^ int.from_bytes(self._seen[end : end + 4], "little")
@@ -174,10 +205,10 @@ class Journal:
         while wrong:
             wrong &= wrong - 1
             bits += 1
-        return bits <= _ROTTEN and self._check() != b"\xff" * _CHECK
+        return bits <= _ROTTEN and self._check(self._sizes[-1]) != b"\xff" * _CHECK
 
-    def _check(self) -> bytearray:
-        end = _HEAD + self._payload
+    def _check(self, size: int) -> bytearray:
+        end = _HEAD + size
         return self._seen[end : end + _CHECK]
 
     # -- writing -------------------------------------------------------------------------------
@@ -187,7 +218,7 @@ class Journal:
         holds.
         """
         record = self._record
-        end = _HEAD + self._payload
+        end = _HEAD + self.payload
         # Slot by slot, two sectors long: a sector that is left has no room, see `replace`.
         for _ in range(2 * self._slots + 2):
             address = self._next_slot()

@@ -12,7 +12,7 @@ may read as valid now and not later, the second one makes it certain (lib/journa
 from micropython import const
 
 from lib import wire
-from lib.journal import DamagedError, Journal
+from lib.journal import DamagedError, Journal, StrangeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,13 +26,17 @@ class Record:
     """`state`, `slot` and `floor` as in flash. A device from the factory runs slot 0, floor 0."""
 
     def __init__(self, flash: "Flash") -> None:
-        """Raises DamagedError when there are records and none is whole."""
+        """Raises DamagedError when there are records and none is whole, StrangeError when another
+        firmware wrote it.
+        """
         self._journal = Journal(flash, _SIZE)
         self.state = wire.CONFIRMED
         self.slot = 0
         self.floor = 0
         record = self._journal.load()
         if record is not None:
+            if record[0] != _FORMAT:
+                raise StrangeError
             self.state = record[1]
             self.slot = record[2] & 1
             self.floor = int.from_bytes(record[4:8], "little")

@@ -62,6 +62,7 @@ DATA_CELL = const(0xDF22)
 DATA_WEAR = const(0xDF23)
 DATA_LIFE_CYCLE = const(0xDF24)
 DATA_IMAGE = const(0xDF25)
+DATA_FORMAT = const(0xDF26)
 DATA_KEYS = const(0x00E0)
 
 # OATH tags

@@ -8,7 +8,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 import board
 
 from lib import cbor, ctap, ctaphid, hmac
-from lib.journal import DamagedError
+from lib.journal import DamagedError, StrangeError
 from reader.identity import Identity
 from reader.protocol import KeyAgreement
 from reader.refused import Refused
@@ -50,9 +50,11 @@ class Reader:
         self._winked: "Ticks | None" = None  # ticks of a wink that still shows
         self._status = 1
         self._spoke = self._started  # ticks of the last keep-alive
+        self._strange = False  # another firmware wrote what is stored: nothing touches it
         try:
             self.store = Store(board.records(), board.root(), board.once(), self.urandom)
-        except (DamagedError, OSError):
+        except (DamagedError, OSError) as error:
+            self._strange = isinstance(error, StrangeError)
             # No handler runs before a reset has made it: `_execute`.
             self.store = None  # type: ignore[assignment]
         self.token = Token(self.urandom)
@@ -220,6 +222,8 @@ class Reader:
             raise Refused(ctap.REQUEST_TOO_LARGE)
         if self.store is not None:
             self.store.ready()
+        elif self._strange and command != ctap.GET_INFO:
+            raise Refused(ctap.NEWER_STATE)
         elif body or command not in (ctap.GET_INFO, ctap.RESET):
             raise Refused(ctap.OTHER)  # only a reset helps, and to be found by a platform
         if command == ctap.BIO_ENROLLMENT_PREVIEW:

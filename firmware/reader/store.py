@@ -4,7 +4,8 @@ State (little endian): format (1) ‖ flags (1) ‖ PIN retries (1) ‖ fingerpr
 PIN length (1) ‖ length of the PIN (1) ‖ signatures (4) ‖ credentials made (4) ‖ sensor password (4)
 ‖ master (32) ‖ PIN check (32) ‖ PINs set (4) ‖ fingers compared since the PIN was given (2) ‖ wrong
 tries burnt (4) ‖ states burnt (4) ‖ pages of the fingers, 255 for none (20) ‖ page of the newest
-(1). A shorter one was written by an earlier firmware. Everything is sealed: reader/seal.py.
+(1). A shorter one of format 1 was written by an earlier firmware; a later format is a longer state,
+and is not touched. Everything is sealed: reader/seal.py.
 
 What is burnt (reader/meter.py) is compared before the flash is believed. More wrong tries burnt
 than the state says: it is an old copy, or power was cut, and they are taken off. More states: it is
@@ -17,7 +18,7 @@ from hashlib import sha256
 from micropython import const
 
 from lib import ctap, hmac
-from lib.journal import DamagedError
+from lib.journal import DamagedError, StrangeError
 from lib.records import Records
 from reader import meter, seal
 from reader.meter import BurntMeter
@@ -52,9 +53,10 @@ _BLOBS = const(1)
 _PARTIES = const(2)
 _CREDENTIALS = const(0x100)
 _FINGERS = const(0x200)
-_FORMAT = const(1)
+_FORMAT = const(1)  # the newest; all from 1 on are read
 _LAYOUT = "<BBBBBBIII32s32sIHII20sB"
-_SIZE = const(117)
+_SIZE = const(117)  # of the newest
+_SIZES = (117,)  # of every format from 1 on
 _UNBOUND = const(88)  # bytes of a state that says nothing of what is burnt
 _NO_PAGE = const(255)
 _PARTY = const(32)
@@ -73,8 +75,9 @@ class Store:
     def __init__(
         self, flash: "Flash", root: bytes, once: "Once", urandom: "Random", anew: bool = False
     ) -> None:
-        """Reads the flash. Raises journal.DamagedError when it cannot be trusted, OSError when it
-        fails. anew: after that; all is new, and nothing of what was there is believed again.
+        """Reads the flash. Raises journal.DamagedError when it cannot be trusted, StrangeError when
+        another firmware wrote it, OSError when it fails. anew: after that; all is new, and nothing
+        of what was there is believed again.
         """
         self._urandom = urandom
         self._root = root
@@ -126,6 +129,7 @@ class Store:
         if not self._ready:
             self.settle()
             self._ready = True
+            self.migrate()
             self._agree()
             if self.flags & SCRUB:
                 self._scrub(None)
@@ -191,6 +195,7 @@ class Store:
     # -- the state -----------------------------------------------------------------------------
 
     def _fresh(self) -> None:
+        self.format = _FORMAT
         self.flags = 0
         self.pin_retries = ctap.PIN_RETRIES
         self.uv_retries = ctap.UV_RETRIES
@@ -211,6 +216,9 @@ class Store:
         self.newest_page = _NO_PAGE
 
     def _decode(self, state: bytes) -> None:
+        self.format = state[0]
+        if not 0 < self.format <= _FORMAT or len(state) > _SIZES[self.format - 1]:
+            raise StrangeError
         (
             _, self.flags, self.pin_retries, self.uv_retries, self.min_pin, self.pin_length,
             self.signatures, self.made, self.sensor_password, self._master, self.pin_check,
@@ -223,12 +231,25 @@ class Store:
 
     def _encode(self) -> bytes:
         state = struct.pack(
-            _LAYOUT, _FORMAT, self.flags, self.pin_retries, self.uv_retries, self.min_pin,
+            _LAYOUT, self.format, self.flags, self.pin_retries, self.uv_retries, self.min_pin,
             self.pin_length, self.signatures, self.made, self.sensor_password, self._master,
             self.pin_check, self.pins, self.verified, self.burnt, self.epoch, self.pages,
             self.newest_page,
         )  # fmt: skip
-        return self._seal.close(_STATE, state)
+        return self._seal.close(_STATE, state[: _SIZES[self.format - 1]])
+
+    def migrate(self) -> None:
+        """From here on in this firmware's own format, which one before does not read, in one
+        commit. Raises OSError: nothing has changed.
+        """
+        before = self.format
+        self.format = _FORMAT
+        try:
+            if before < _FORMAT:
+                self._write()
+        except OSError:
+            self.format = before
+            raise
 
     def _write(self) -> None:
         self._records.put(_STATE, self._encode())

@@ -103,6 +103,10 @@ class Custody(Protocol):
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
         """The card's firm keys (ENC, MAC, DEK), encrypted under the DEK of the set it has now."""
 
+    def transport_keys(self, serial: str) -> Secret:
+        """ENC, MAC, DEK (48 bytes) of a card that is yet to be made, for its factory segment: the
+        one place where a card's keys are told, as they are written into its flash."""
+
     def new_seed(self, serial: str, card_entropy: bytes) -> Seed:
         """A seed of the station's randomness and the card's, bound to the serial number."""
 

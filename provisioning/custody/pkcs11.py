@@ -71,6 +71,8 @@ _CIPHER_KEY = _SESSION_ONLY | {
     Attribute.DECRYPT: True,
     Attribute.WRAP: True,
 }
+# Of a card that is yet to be made: it is written into the card's flash.
+_TOLD = _SESSION_ONLY | {Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
 # extractable means: may be wrapped by another key of the module; its value is never readable
 _WRAPPABLE = _SESSION_ONLY | {Attribute.EXTRACTABLE: True}
 
@@ -199,6 +201,14 @@ class Pkcs11Custody:
             enc.destroy()
             mac.destroy()
             return keys
+
+    def transport_keys(self, serial: str) -> Secret:
+        with self._session() as session:
+            keys = [
+                self._static(session, TRANSPORT_KEYS, name, serial.encode(), _TOLD)
+                for name in ("enc", "mac", "dek")
+            ]
+            return Secret(b"".join(bytes(key[Attribute.VALUE]) for key in keys))
 
     def firm_keys(
         self, card_version: int, diversification_data: bytes

@@ -100,6 +100,9 @@ class SoftwareCustody:
         enc, mac, _ = kdf3(master, update.diversification_data)
         return SoftwareChannelKeys(enc, mac, context)
 
+    def transport_keys(self, serial: str) -> Secret:
+        return Secret(b"".join(kdf3(self._master(TRANSPORT_KEYS), serial.encode())))
+
     def firm_keys(
         self, card_version: int, diversification_data: bytes
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:

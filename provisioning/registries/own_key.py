@@ -176,6 +176,9 @@ class OwnKeyCustody:
     ) -> tuple[WrappedKey, WrappedKey, WrappedKey]:
         return self._custody.firm_keys(card_version, diversification_data)
 
+    def transport_keys(self, serial: str) -> Secret:
+        return self._custody.transport_keys(serial)
+
     def new_seed(self, serial: str, card_entropy: bytes) -> OwnKeySeed:
         return OwnKeySeed(self._custody.new_seed(serial, card_entropy), self)
 

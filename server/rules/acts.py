@@ -66,6 +66,7 @@ WORDS: Mapping[str, str] = {
     "sessions-ended": "signed out everywhere",
     "signed-in": "signed in",
     "signed-out": "signed out",
+    "serials-reserved": "was given the serial numbers from",
     "signer-added": "lets sign tickets:",
     "signer-revoked": "no longer lets sign tickets:",
     "signing-key-made": "made the signing key",

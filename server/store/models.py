@@ -205,6 +205,32 @@ class TicketCard(Base):
     certificate: Mapped[str | None] = mapped_column(Text)
 
 
+class SerialRange(Base):
+    """Serial numbers that a firm gives to new devices: their letters, and as many digits. next: the
+    lowest that nobody has been given; it only grows."""
+
+    __tablename__ = "serial_range"
+
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), primary_key=True)
+    letters: Mapped[str] = mapped_column(String(64), primary_key=True)
+    digits: Mapped[int] = mapped_column(primary_key=True)
+    next: Mapped[int] = mapped_column(BigInteger)
+
+
+class SerialBlock(Base):
+    """A run of them that a station was given. request: the station's own name for its asking, so
+    that asking again gives the same run."""
+
+    __tablename__ = "serial_block"
+
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), primary_key=True)
+    request: Mapped[str] = mapped_column(String(32), primary_key=True)
+    first: Mapped[str] = mapped_column(String(64))
+    count: Mapped[int]
+    station: Mapped[str] = mapped_column(String(24))
+    reserved_at: Mapped[int] = mapped_column(BigInteger)
+
+
 class AuditEntry(Base):
     """One sensitive act. Append-only (triggers refuse change, and to delete what is after a
     checkpoint), linked by `mac` to the one before it in the same chain. detail: JSON, with the

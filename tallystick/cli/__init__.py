@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "campaign": ("tallystick.tools.campaign.cli", "campaign", "Look for the one case that fails."),
     "flash": (
-        "tallystick.tools.flash.cli",
+        "tallystick.tools.line.cli",
         "flash",
         "Write an image to a board, or a tray of them.",
     ),

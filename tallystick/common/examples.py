@@ -184,6 +184,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "image inspect": ("tally image inspect build/card-pico/card.uf2 --picture map.png",),
     "image keys create": ("tally image keys create firm.key",),
+    "image keys boot": ("tally image keys boot boot.pem",),
+    "image boot": ("tally image boot base.uf2 --board pico2 --boot-key boot.pem --out boot.uf2",),
     "image keys show": ("tally image keys show firm.key",),
     "image merge": (
         "tally image merge build/card-pico --base micropython.uf2 \\",
@@ -241,8 +243,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "campaign update": ("tally campaign update --board pico --only 17/a/-1",),
     "campaign station": ("tally campaign station --rate 100",),
     "campaign server": ("tally campaign server --rounds 100",),
-    "flash": ("tally flash build/card-pico --port /dev/ttyACM0 --development",),
-    "selftest": ("tally selftest --port /dev/ttyACM0 --page report.html",),
+    "flash": (
+        "tally flash build/card-pico --port /dev/ttyACM0 --development",
+        "tally flash build/card-nucleo_l476rg --lock",
+        "tally flash --tray batch12.toml --place left --operator ann",
+    ),
+    "selftest": (
+        "tally selftest --port /dev/ttyACM0 --page report.html",
+        "tally selftest --batch batch.jsonl --limits limits.toml --drift batch.html",
+    ),
     "update": ("tally update build/card-pico --port /dev/ttyACM0 --public-key firm.key",),
     "coverage": ("tally coverage .hits --lcov firmware.info --fail-under 95",),
     "second-opinion": (

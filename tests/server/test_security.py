@@ -34,6 +34,7 @@ ALLOWED = {
     ("POST", "/v1/keys/options"): {Role.STATION, Role.ADMIN},
     ("POST", "/v1/keys"): {Role.STATION, Role.ADMIN},
     ("POST", "/v1/tickets"): {Role.STATION},
+    ("POST", "/v1/serials"): {Role.STATION},
     ("GET", "/v1/tickets/key"): set(Role),
     ("POST", "/v1/tickets/{ticket_id}/account"): {Role.STATION},
     ("PUT", "/v1/tickets/{ticket_id}/cards/{serial}/certificate"): {Role.STATION},
@@ -59,6 +60,7 @@ ALLOWED = {
 }
 BODIES = {
     "/v1/cards/import": {"container": "<a/>"},
+    "/v1/serials": {"request": "0" * 32, "first": "TS00000001", "count": 1},
     "/v1/verify": {"user": "x", "code": "123456"},
     "/v1/resynchronise": {"user": "x", "codes": ["123456", "123456"]},
     "/v1/credentials": {"role": "service", "name": "matrix"},

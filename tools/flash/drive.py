@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
+from tallystick.tools import uf2
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import Header
 
 INFORMATION = "INFO_UF2.TXT"
 _PLACES = ("/media", "/run/media", "/Volumes", "/mnt")
@@ -56,12 +56,19 @@ class DriveTarget:
             )
         return board.chip.drive
 
-    def headers(self, board: Board) -> list[Header]:
-        return []
+    def unique(self) -> str:
+        return ""
+
+    def read(self, board: Board, region: Region) -> bytes:
+        return b""
 
     def write(self, job: Job, progress: Progress) -> None:
         """Progress in bytes. Raises RefusedError when the drive does not take the file."""
         content = job.folder.read(".uf2")
+        if job.extra:
+            family = job.board.chip.uf2_family
+            assert family is not None  # else it has no drive
+            content = uf2.encode_parts(job.parts, family)
         try:
             with (self._folder / f"{job.device}.uf2").open("wb") as file:
                 for at in range(0, len(content), _STEP):

@@ -28,6 +28,8 @@ P1_LOAD = 0x02
 P1_SWITCH = 0x0C
 P1_CONFIRM = 0x40
 _DATA_IMAGE = 0xDF25
+_DATA_FORMAT = 0xDF26
+_NO_DATA = 0x6A88
 _NOT_AUTHENTICATED = 0x6300
 CHUNK = 256
 
@@ -85,6 +87,7 @@ class Update:
             board=header.board,
             version=header.version,
             security=header.security,
+            formats=header.formats,
         )
         if fresh != header:
             raise BadInputError(
@@ -99,6 +102,15 @@ def running(transmitter: Transmitter) -> Running:
     """What the card runs; needs no secure channel."""
     command = CommandApdu(0x80, 0xCA, _DATA_IMAGE >> 8, _DATA_IMAGE & 0xFF)
     return Running.parse(transmitter.transmit(command).require("tell which image it runs"))
+
+
+def state_format(transmitter: Transmitter) -> int:
+    """Of the card's state. Firmware of before formats were numbered tells none, and has 1."""
+    command = CommandApdu(0x80, 0xCA, _DATA_FORMAT >> 8, _DATA_FORMAT & 0xFF)
+    answer = transmitter.transmit(command)
+    if answer.sw == _NO_DATA:
+        return 1
+    return answer.require("tell its state's format")[0]
 
 
 def install(
@@ -152,6 +164,13 @@ def _check(connection: CardConnection, header: Header) -> None:
             f"{now.floor}.",
             kept=kept,
             todo="Use a newer image. No option changes this: the card itself refuses.",
+        )
+    number = state_format(connection)
+    if not header.formats.read(number):
+        raise RefusedError(
+            f"The card's state has format {number}; the update reads {header.formats}.",
+            kept=f"{kept} Seed, keys and moving factor are as they were.",
+            todo="Use an image of this card's own version or a newer one.",
         )
     if session.key_versions().get(1) == TRANSPORT_KEYS:
         raise RefusedError(

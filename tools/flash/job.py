@@ -9,7 +9,8 @@ from typing import Protocol
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.emulator.boards import find
 from tallystick.emulator.boards.board import Board, Region
-from tallystick.tools.image.header import Header
+from tallystick.tools.flash.kept_state import format_of
+from tallystick.tools.image.header import SIZE, Header, StateFormats
 from tallystick.tools.image.verify import Verified
 
 Progress = Callable[[int, int], None]
@@ -28,6 +29,8 @@ class Job:
     data: bytes
     erased: Region | None
     folder: Verified
+    formats: StateFormats
+    extra: tuple[tuple[int, bytes], ...] = ()  # (address as the chip sees it, content), besides
 
     @classmethod
     def of(cls, image: Verified) -> Job:
@@ -36,12 +39,25 @@ class Job:
         data = image.read(".bin")
         if len(data) > board.file_system.size:
             raise BadInputError("The image is larger than the board's area for it.")
-        return cls(board, image.device, image.version, image.security, data, board.record, image)
+        return cls(
+            board, image.device, image.version, image.security, data, board.record, image,
+            image.formats,
+        )  # fmt: skip
 
     @property
     def address(self) -> int:
         """Of `data`, as the chip sees it."""
         return self.board.storage_address
+
+    @property
+    def parts(self) -> list[tuple[int, bytes]]:
+        """(address, content) of what flash must hold afterwards: a blank boot record, the image,
+        and what goes with it."""
+        parts = [(self.address, self.data), *self.extra]
+        if self.erased is not None:
+            address = self.board.chip.flash_base + self.erased.address
+            parts.insert(0, (address, b"\xff" * self.erased.size))
+        return parts
 
 
 class Target(Protocol):
@@ -56,8 +72,12 @@ class Target(Protocol):
     def expected(self, board: Board) -> str:
         """What `identify` contains for this board."""
 
-    def headers(self, board: Board) -> list[Header]:
-        """Of the images in the board's slots, as far as they can be read."""
+    def unique(self) -> str:
+        """The chip's own number; empty where this way does not tell it."""
+
+    def read(self, board: Board, region: Region) -> bytes:
+        """What a part of its flash holds; empty where it cannot tell. Raises NoDeviceError,
+        RefusedError."""
 
     def write(self, job: Job, progress: Progress) -> None:
         """Raises NoDeviceError, RefusedError."""
@@ -68,6 +88,28 @@ class Target(Protocol):
     def restart(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+def headers(target: Target, board: Board) -> list[Header]:
+    """Of the images in the board's slots, as far as they can be read."""
+    read = [target.read(board, Region(slot.address, SIZE)) for slot in board.slots]
+    return [header for header in map(Header.decode, read) if header is not None]
+
+
+def _refuse_state(job: Job, target: Target, found: list[Header]) -> None:
+    """An image that cannot read what the board keeps would leave it dead, or a young one. A
+    reader's state is sealed: the newest that an image in its slots writes stands for it."""
+    number = None
+    if job.device == "card":
+        number = format_of(target.read(job.board, job.board.journal))
+    elif found:
+        number = max(header.formats.newest for header in found)
+    if number is not None and not job.formats.read(number):
+        raise RefusedError(
+            f"The board's state has format {number}; the image reads {job.formats}.",
+            kept="Nothing was written to the board, and nothing of its state is lost.",
+            todo="Use an image of the board's own version or a newer one.",
+        )
 
 
 def check(
@@ -85,7 +127,7 @@ def check(
         )
     name = target.identify()
     expected = target.expected(job.board)
-    found = target.headers(job.board) if other or expected in name else []
+    found = headers(target, job.board) if other or expected in name else []
     names = [f"{one.device} on {one.board}" for one in found]
     strange = [one for one in names if one != f"{job.device} on {job.board.name}"]
     if not other and (expected not in name or strange):
@@ -104,4 +146,5 @@ def check(
             kept=kept,
             todo="Use a newer image, or say --allow-downgrade if you know that this one is safe.",
         )
+    _refuse_state(job, target, found)
     return name

@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import SIZE, Header
 from tallystick.tools.image.outputs import intel_hex
 
 _TIMEOUT_S = 180
 # As ST's boot ROMs name it over USB: `@Internal Flash  /0x08000000/512*0002Kg`, `04*016Kg,01*064Kg`
 _LAYOUT = re.compile(r"@Internal Flash\s*/0x08000000/([^\s\"]+)")
 _PAGES = re.compile(r"(\d+)\*(\d+)\s*([K]?)")
+_THREE = re.compile(r"0x[0-9a-f]+: ([0-9a-f]{8}) ([0-9a-f]{8}) ([0-9a-f]{8})", re.IGNORECASE)
 _MDW = re.compile(r"0x[0-9a-f]+: ([0-9a-f]{8})", re.IGNORECASE)
 
 
@@ -46,27 +46,32 @@ class OpenOcdTarget:
 
     def identify(self) -> str:
         """The chip's device id, in words. Raises NoDeviceError when the probe sees none."""
-        output = self._run(f"mdw {self._way.identity_register:#x}")
-        match = _MDW.search(output)
+        return f"device id {self.word(self._way.identity_register) & 0xFFF:#x}"
+
+    def word(self, address: int) -> int:
+        """32 bits at an address. Raises NoDeviceError when the probe sees no chip."""
+        match = _MDW.search(self.run(f"mdw {address:#x}"))
         if match is None:
             raise NoDeviceError(
                 "The probe sees no chip.", todo="Check its cable and the board's power."
             )
-        return f"device id {int(match[1], 16) & 0xFFF:#x}"
+        return int(match[1], 16)
 
     def expected(self, board: Board) -> str:
         return f"device id {self._way.identity:#x}"
 
-    def headers(self, board: Board) -> list[Header]:
-        found = []
+    def unique(self) -> str:
+        if not self._way.unique_register:
+            return ""
+        match = _THREE.search(self.run(f"mdw {self._way.unique_register:#x} 3"))
+        return "" if match is None else "".join(match.groups())
+
+    def read(self, board: Board, region: Region) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
-            for number, slot in enumerate(board.slots):
-                path = Path(folder) / f"slot{number}"
-                self._run(f"dump_image {{{path}}} {board.chip.flash_base + slot.address:#x} {SIZE}")
-                header = Header.decode(path.read_bytes() if path.is_file() else b"")
-                if header is not None:
-                    found.append(header)
-        return found
+            path = Path(folder) / "read.bin"
+            address = board.chip.flash_base + region.address
+            self.run(f"dump_image {{{path}}} {address:#x} {region.size}")
+            return path.read_bytes() if path.is_file() else b""
 
     def write(self, job: Job, progress: Progress) -> None:
         base = job.board.chip.flash_base
@@ -75,26 +80,27 @@ class OpenOcdTarget:
             commands.append(f"flash erase_address {base + job.erased.address:#x} {job.erased.size}")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image.hex"
-            path.write_bytes(intel_hex([(job.address, job.data)]))
-            self._run(*commands, f"flash write_image erase {{{path}}}")
+            path.write_bytes(intel_hex([(job.address, job.data), *job.extra]))
+            self.run(*commands, f"flash write_image erase {{{path}}}")
         progress(1, 1)
 
     def verify(self, job: Job, progress: Progress) -> None:
         with tempfile.TemporaryDirectory() as folder:
             commands = []
-            for number, (address, data) in enumerate(_parts(job)):
+            for number, (address, data) in enumerate(job.parts):
                 path = Path(folder) / f"part{number}.bin"
                 path.write_bytes(data)
                 commands.append(f"verify_image {{{path}}} {address:#x} bin")
-            self._run(*commands)
+            self.run(*commands)
         progress(1, 1)
 
     def restart(self) -> None:
-        self._run("reset run", halted=False)
+        self.run("reset run", halted=False)
 
     def close(self) -> None: ...
 
-    def _run(self, *commands: str, halted: bool = True) -> str:
+    def run(self, *commands: str, halted: bool = True) -> str:
+        """What OpenOCD says to its commands, with the chip halted first. Raises RefusedError."""
         script = ["init", *(["reset halt"] if halted else []), *commands, "exit"]
         arguments = [self._program, "-f", self._way.interface, "-f", self._way.target]
         for command in script:
@@ -130,32 +136,29 @@ class DfuTarget:
         page = board.flash_timing.sector
         return f"{board.flash_size // page} pages of {page} bytes"
 
-    def headers(self, board: Board) -> list[Header]:
-        found = []
-        for slot in board.slots:
-            data = self._upload(board.chip.flash_base + slot.address, SIZE)
-            header = Header.decode(data)
-            if header is not None:
-                found.append(header)
-        return found
+    def unique(self) -> str:
+        return ""
+
+    def read(self, board: Board, region: Region) -> bytes:
+        return self._upload(board.chip.flash_base + region.address, region.size)
 
     def write(self, job: Job, progress: Progress) -> None:
         page = job.board.flash_timing.sector
-        for number, (address, data) in enumerate(_parts(job), 1):
+        for number, (address, data) in enumerate(job.parts, 1):
             # Whole pages: the boot ROM leaves the rest of one that is begun as it was.
             self._download(address, data.ljust(-(-len(data) // page) * page, b"\xff"))
-            progress(number, 2)
+            progress(number, len(job.parts))
 
     def verify(self, job: Job, progress: Progress) -> None:
         """Reads both parts back; progress in parts. Raises RefusedError when they differ."""
-        for number, (address, data) in enumerate(_parts(job), 1):
+        for number, (address, data) in enumerate(job.parts, 1):
             if self._upload(address, len(data)) != data:
                 raise RefusedError(
                     f"What the board has at {address:#x} is not what was written.",
                     kept="The board is not usable as it is.",
                     todo="Flash it again; if it happens again, its flash is worn out.",
                 )
-            progress(number, 2)
+            progress(number, len(job.parts))
 
     def restart(self) -> None:
         """Reset it by hand, with BOOT0 released: the boot ROM does not."""
@@ -186,15 +189,6 @@ class DfuTarget:
             where = f"{address:#x}:{size}"
             _call([self._program, "-d", "0483:df11", "-a", "0", "-s", where, "-U", str(path)])
             return path.read_bytes()
-
-
-def _parts(job: Job) -> list[tuple[int, bytes]]:
-    """(address, content) of what flash must hold afterwards: a blank boot record, and the image."""
-    parts = [(job.address, job.data)]
-    if job.erased is not None:
-        address = job.board.chip.flash_base + job.erased.address
-        parts.insert(0, (address, b"\xff" * job.erased.size))
-    return parts
 
 
 def _call(arguments: list[str]) -> str:

@@ -16,9 +16,8 @@ from mpremote.transport_serial import SerialTransport
 from serial.tools import list_ports
 
 from tallystick.common.errors import NoDeviceError, RefusedError
-from tallystick.emulator.boards.board import Board
+from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job, Progress
-from tallystick.tools.image.header import SIZE, Header
 
 _PIECE = 4096
 _MICROPYTHON_VENDORS = (0x2E8A, 0xF055)  # Raspberry Pi; MicroPython on other boards
@@ -81,15 +80,17 @@ class ReplTarget:
             )
         return board.chip.prompt
 
-    def headers(self, board: Board) -> list[Header]:
+    def unique(self) -> str:
+        found = self._eval("__import__('machine').unique_id()")
+        return bytes(found).hex()
+
+    def read(self, board: Board, region: Region) -> bytes:
         self._prepare()
-        found = []
-        for slot in board.slots:
-            at = slot.address - board.storage.address
-            header = Header.decode(self._eval(f"_r({at},{SIZE})"))
-            if header is not None:
-                found.append(header)
-        return found
+        start = region.address - board.storage.address
+        end = start + region.size
+        return b"".join(
+            self._eval(f"_r({at},{min(_PIECE, end - at)})") for at in range(start, end, _PIECE)
+        )
 
     def write(self, job: Job, progress: Progress) -> None:
         self._prepare()
@@ -156,3 +157,13 @@ def _pieces(job: Job) -> Iterator[tuple[int, bytes]]:
         start = job.erased.address - job.board.storage.address
         for at in range(start, start + job.erased.size, _PIECE):
             yield at, b"\xff" * _PIECE
+    for address, data in job.extra:
+        start = address - job.board.storage_address
+        if start < 0 or start % _PIECE:
+            raise RefusedError(
+                "MicroPython's prompt writes behind MicroPython only.",
+                kept="Nothing was written to the board.",
+                todo="Leave the base out of the job, or use a drive.",
+            )
+        for at in range(0, len(data), _PIECE):
+            yield start + at, data[at : at + _PIECE].ljust(_PIECE, b"\xff")

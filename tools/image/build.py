@@ -18,6 +18,7 @@ from tallystick.tools.image.compile import (
 )
 from tallystick.tools.image.header import Header, parse_version
 from tallystick.tools.image.keys import SigningKey, point_x
+from tallystick.tools.image.state_formats import read_by
 
 
 def build(
@@ -44,24 +45,30 @@ def build(
         TRUST_MODULE: f"PUBLIC_KEY = {key.public!r}\nX = {hex(point_x(key.public))}\n",
     }
     sources = firmware.sources(device, board)
+    formats = read_by(device)
     files = compile_all(sources, replaced=replaced, readable=readable, covered=coverage.folder())
     if not board.slots:
         content = filesystem.pack(files, board, room=board.storage.size, what="The image")
         filesystem.need_room("The image", len(content), board.file_system.size)
         return Built(
-            board, device, version, security, content, files, {}, content, b"", key
+            board, device, version, security, content, files, {}, content, b"", key, formats
         )  # fmt: skip
     slot, sector = board.slots[0], board.flash_timing.sector
     content = filesystem.pack(files, board, room=slot.size - sector, what="The image")
     plain = Header.of(
-        content, device=device, board=board.name, version=version, security=security
+        content,
+        device=device,
+        board=board.name,
+        version=version,
+        security=security,
+        formats=formats,
     ).encode()
     header = plain + key.sign(plain)
     boot_files = compile_all(firmware.boot_sources(board), replaced={})
     flash = _boot(board, boot_files).ljust(slot.address - board.storage.address, b"\xff")
     flash += header.ljust(sector, b"\xff") + content
     return Built(
-        board, device, version, security, flash, files, boot_files, content, header, key
+        board, device, version, security, flash, files, boot_files, content, header, key, formats
     )  # fmt: skip
 
 

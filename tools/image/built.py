@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.emulator.boards.board import Board
+from tallystick.tools.image.header import StateFormats
 from tallystick.tools.image.keys import SigningKey
 
 
@@ -24,6 +25,7 @@ class Built:
     file_system: bytes
     header: bytes
     key: SigningKey
+    formats: StateFormats
 
     @property
     def address(self) -> int:

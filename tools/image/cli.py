@@ -27,6 +27,8 @@ from tallystick.tools.image.merge import merge as merging
 from tallystick.tools.image.merge import read_parts
 from tallystick.tools.image.readers import readers
 from tallystick.tools.image.verify import verify as verifying
+from tallystick.tools.lock.boot_image import signed
+from tallystick.tools.lock.boot_key import read as read_boot_key
 
 _file = click.Path(path_type=Path, dir_okay=False)
 _folder = click.Path(path_type=Path, file_okay=False)
@@ -41,6 +43,22 @@ image.add_command(keys)
 
 
 image.add_command(readers)
+
+
+@image.command()
+@click.argument("base", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@options.one_board("Board that it is for.")
+@click.option("--boot-key", type=_file, required=True, help="Key of secure boot, PEM.")
+@click.option("--out", type=OUTPUT_FILE, required=True, help="The signed UF2 file.")
+@console.json_option
+def boot(base: Path, board: str, boot_key: Path, out: Path, as_json: bool) -> None:
+    """Sign BASE, the MicroPython of an RP2350, for its secure boot."""
+    key = read_boot_key(boot_key)
+    out.write_bytes(signed(boards.find(board), read_parts(base), key))
+    if as_json:
+        console.print_json({"out": str(out), "digest": key.digest.hex()})
+    else:
+        console.out().print(f"{out}: signed, boot key {key.digest.hex()[:16]}…")
 
 
 @image.command()

@@ -10,6 +10,7 @@ from tallystick.common import console
 from tallystick.common.groups import Group
 from tallystick.common.passphrase import read_passphrase
 from tallystick.tools.image.keys import SigningKey, load, read_public
+from tallystick.tools.lock.boot_key import BootKey
 
 PHRASE_VARIABLE = "TALLY_SIGNING_PASSPHRASE"
 
@@ -49,6 +50,22 @@ def create(file: Path, passphrase_file: Path | None, as_json: bool) -> None:
 def show(file: Path, as_json: bool) -> None:
     """Print the public half; needs no passphrase."""
     _show(file, read_public(str(file)), as_json)
+
+
+@keys.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@console.json_option
+def boot(file: Path, as_json: bool) -> None:
+    """Make the key of an RP2350's secure boot and write it to FILE, in PEM, not encrypted.
+
+    picotool takes it so. Keep it off line: chips that are locked to it start nothing else.
+    """
+    key = BootKey.generate()
+    key.save(file)
+    if as_json:
+        console.print_json({"file": str(file), "digest": key.digest.hex()})
+    else:
+        console.out().print(f"{file}\nboot key, SHA-256 {key.digest.hex()}")
 
 
 def _show(file: Path, public: bytes, as_json: bool) -> None:

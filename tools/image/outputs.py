@@ -83,6 +83,7 @@ def _manifest(built: Built, files: dict[str, bytes]) -> dict[str, Any]:
         "chip": built.board.chip.name,
         "version": built.version,
         "security_version": built.security,
+        "state_formats": list(built.formats),
         "address": built.address,
         "bytecode_bytes": built.bytecode_size,
         "boot_bytes": built.boot_size,

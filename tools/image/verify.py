@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
+from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header, StateFormats
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, is_signed
 from tallystick.tools.image.outputs import MANIFEST, SIGNATURE, SIGNED_AS
 
@@ -37,6 +37,11 @@ class Verified:
     def security(self) -> int:
         """Security version, which never goes back on a device."""
         return int(self.manifest["security_version"])
+
+    @property
+    def formats(self) -> StateFormats:
+        """Of the device's state, that it reads. Before they were numbered there was one."""
+        return StateFormats(*self.manifest.get("state_formats", (1, 1)))
 
     def read(self, suffix: str) -> bytes:
         """The output of this build that ends in `suffix` (`.bin`), as it was when verified.
@@ -92,10 +97,12 @@ def verify(path: Path, *, trusted: bytes | None = None, development: bool = Fals
 def _check_update(data: bytes, public: bytes, verified: Verified) -> None:
     """The card's own view of it: the header must say what the manifest says."""
     header = Header.decode(data)
-    claims = (verified.device, verified.board, verified.version, verified.security)
+    claims = (
+        verified.device, verified.board, verified.version, verified.security, verified.formats
+    )  # fmt: skip
     if (
         header is None
-        or (header.device, header.board, header.version, header.security) != claims
+        or (header.device, header.board, header.version, header.security, header.formats) != claims
         or not is_signed(public, data[:SIZE], data[SIZE : SIZE + SIGNATURE_SIZE])
     ):
         raise BadInputError("The update's header does not agree with the manifest.")
@@ -128,6 +135,9 @@ def _parse(manifest: bytes) -> dict[str, Any]:
         for key in ("device", "board", "version", "security_version"):
             if key not in value:
                 raise KeyError(key)
+        oldest, newest = value.get("state_formats", (1, 1))
+        if not 0 < int(oldest) <= int(newest):
+            raise ValueError(oldest)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BadInputError("The manifest is malformed.", todo="Build the image again.") from None
     assert isinstance(value, dict)

@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -43,12 +43,14 @@ class CheckVerdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One check and what it found. `detail` never holds a secret."""
+    """One check and what it found. `detail` never holds a secret. values: what it measured, by a
+    name that has the unit."""
 
     name: str
     verdict: CheckVerdict
     detail: str
     seconds: float
+    values: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,14 @@ def run(
     checks = []
     for name, check in tester.checks():
         begin = time.monotonic()
+        tester.values = {}
         try:
             verdict, detail = check()
         except TallyError as error:
             verdict, detail = CheckVerdict.FAILED, error.what
-        checks.append(Check(name, verdict, detail, round(time.monotonic() - begin, 2)))
+        checks.append(
+            Check(name, verdict, detail, round(time.monotonic() - begin, 2), tester.values)
+        )
         on_check(checks[-1])
     return TestedBoard(serial, version, running(connection).header, checks)
 
@@ -124,6 +129,7 @@ class _Tester:
         self._transmitter = transmitter
         self._session = session
         self._person = person
+        self.values: dict[str, float] = {}  # of the check under way
 
     def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
         yield "display", self._display
@@ -159,6 +165,7 @@ class _Tester:
     def _cell(self) -> Finding:
         cell = self._session.cell()
         detail = f"{cell.loaded_mv} mV under load"
+        self.values["cell_mv"] = cell.loaded_mv
         low, high = _CELL_MV
         if not low <= cell.loaded_mv <= high:
             return CheckVerdict.FAILED, f"{detail}: outside {low} to {high} mV"
@@ -187,6 +194,7 @@ class _Tester:
         data = self._ask(HEAP).require("tell its heap")
         total, needed = int.from_bytes(data[:4], "big"), int.from_bytes(data[4:], "big")
         detail = f"{total:,} bytes given, {needed:,} needed"
+        self.values["heap_bytes"] = total
         return (CheckVerdict.PASSED if total >= needed else CheckVerdict.FAILED), detail
 
 

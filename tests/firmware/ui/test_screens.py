@@ -35,6 +35,7 @@ SCREENS = {
     "cell-empty": 'screens.message(D, "CELL EMPTY", "replace card")',
     "no-key": 'screens.message(D, "NO KEY", "not in service")',
     "damaged": 'screens.message(D, "DAMAGED", "return card")',
+    "too-old": 'screens.message(D, "TOO OLD", "for its data: return card")',
     "no-id": 'screens.message(D, "NO ID", "factory data missing")',
     "worn-out": 'screens.message(D, "WORN OUT", "replace card")',
     "docked": 'screens.message(D, "DOCKED")',

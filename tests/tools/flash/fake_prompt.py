@@ -49,6 +49,7 @@ class Prompt:
         self.resets = 0
         self.log = bytearray()
         self.machine = machine
+        self.chip = bytes(8)
         self._master, slave = pty.openpty()
         tty.setraw(slave)
         self.port = os.ttyname(slave)
@@ -106,7 +107,7 @@ class Prompt:
         modules = {
             "rp2": SimpleNamespace(Flash=lambda: self.flash),
             "pyb": SimpleNamespace(Flash=lambda start: self.flash),
-            "machine": SimpleNamespace(reset=self._reset),
+            "machine": SimpleNamespace(reset=self._reset, unique_id=lambda: self.chip),
             "os": SimpleNamespace(uname=lambda: SimpleNamespace(machine=self.machine)),
         }
         real = {name: sys.modules.get(name) for name in modules}

@@ -22,8 +22,13 @@ for command in sys.argv:
     if command.startswith("mdw"):
         print("0xe0042000: " + (here / "id").read_text())
     if command.startswith("dump_image"):
-        name = command.split("{")[1].split("}")[0]
-        pathlib.Path(name).write_bytes((here / "header").read_bytes())
+        name, where = command.split("{")[1].split("}")
+        at, size = (int(number, 0) for number in where.split())
+        at -= 0x08000000
+        found = flash.read_bytes()[at : at + size]
+        if size == 64 and not found.strip(b"\\xff"):
+            found = (here / "header").read_bytes()
+        pathlib.Path(name).write_bytes(found)
     if command.startswith("verify_image") and (here / "differs").exists():
         sys.exit("Error: checksum mismatch - attempting binary compare")
 """

@@ -13,7 +13,6 @@ from tallystick.common.errors import NoDeviceError
 from tallystick.emulator.boards import find
 from tallystick.emulator.chips import rp2040
 from tallystick.tools import uf2
-from tallystick.tools.flash.cli import flash
 from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
@@ -21,6 +20,7 @@ from tallystick.tools.flash.repl import ReplTarget
 from tallystick.tools.flash.tray import Tally, flash_one
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.verify import verify
+from tallystick.tools.line.cli import flash
 from tests.tools.flash.fake_prompt import Flash, Prompt
 from tests.tools.flash.programs import DFU, OPENOCD
 

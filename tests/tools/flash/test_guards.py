@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from binascii import crc32
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.emulator.boards import find
@@ -13,7 +17,8 @@ from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash import field
 from tallystick.tools.flash.field import Running, SlotState, Update, install, running
 from tallystick.tools.flash.job import Job, check
-from tallystick.tools.image.header import SIZE, Header
+from tallystick.tools.flash.kept_state import format_of
+from tallystick.tools.image.header import SIZE, Header, StateFormats
 from tallystick.tools.image.keys import SigningKey
 from tallystick.tools.image.verify import Verified, verify
 
@@ -100,6 +105,7 @@ class Board:
     """A board that says what it is told to say."""
 
     name, read_back = "port", True
+    journal = b""
 
     def __init__(self, says: str, *headers: Header) -> None:
         self.says, self.found = says, list(headers)
@@ -110,8 +116,11 @@ class Board:
     def expected(self, board) -> str:
         return board.name
 
-    def headers(self, board) -> list[Header]:
-        return self.found
+    def read(self, board, region) -> bytes:
+        for slot, found in zip(board.slots, self.found, strict=False):
+            if slot.address == region.address:
+                return found.encode()
+        return self.journal if region == board.journal else b""
 
 
 @pytest.fixture
@@ -142,6 +151,46 @@ def test_what_a_job_is(job, image):
     assert (job.board, job.device, job.version, job.security) == (board, "card", "0.2.0", 2)
     assert job.data == image.read(".bin") and job.erased == board.record
     assert job.address == board.storage_address
+
+
+def record(sequence: int, payload: bytes) -> bytes:
+    """As lib/journal.py writes it, in its slot."""
+    head = sequence.to_bytes(4, "little") + (sequence ^ 0xFFFFFFFF).to_bytes(4, "little")
+    body = head + bytes(4) + payload
+    check = crc32(body).to_bytes(4, "little") + sha256(body).digest()[:4]
+    return (body + check).ljust(256, b"\xff")
+
+
+@pytest.mark.parametrize("size", [200, 201, 8, 236, 1])
+def test_a_state_that_the_image_cannot_read(job, size):
+    board = Board(f"a {BOARD}", header(2))
+    board.journal = record(7, b"\x01" * size) + b"\xff" * 256
+    assert check(job, board, device=None, downgrade=False)
+    board.journal = (
+        record(7, b"\x01" * size) + record(9, b"\x02" * size) + record(8, b"\x01" * size)
+    )
+    for options in ({"downgrade": False}, {"downgrade": True, "other": True}):
+        with pytest.raises(RefusedError, match="state has format 2; the image reads 1") as refused:
+            check(job, board, device=None, **options)
+        assert "Nothing was written" in refused.value.kept
+
+
+@given(st.binary(max_size=2048))
+def test_whatever_a_journal_holds_is_read_or_is_none(data):
+    assert format_of(data) in (None, *range(256))
+
+
+def test_a_header_says_which_states_it_reads():
+    plain = header(2)
+    assert plain.encode()[9] == 0x11
+    later = replace(plain, formats=StateFormats(2, 5))
+    assert later.encode()[9] == 0x25 and Header.decode(later.encode()) == later
+    before = bytearray(plain.encode())
+    before[9] = 0  # of before formats were numbered
+    assert Header.decode(bytes(before)) == plain
+    for wrong in ((0, 1), (2, 1), (1, 16)):
+        with pytest.raises(BadInputError, match="Formats of a state"):
+            replace(plain, formats=StateFormats(*wrong)).encode()
 
 
 def test_a_right_board_is_taken(job):

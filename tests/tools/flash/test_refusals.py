@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystick.emulator.boards import find
-from tallystick.tools.flash.cli import flash
 from tallystick.tools.flash.cli_update import update
 from tallystick.tools.flash.drive import INFORMATION
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.header import Header
 from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.line.cli import flash
 from tests.tools.flash.fake_prompt import Flash, Prompt
 from tests.tools.flash.programs import DFU, OPENOCD
 

@@ -13,6 +13,7 @@ from tallystick.common import console
 from tallystick.common.errors import ExitCode, NoDeviceError
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator.boards.board import Board
+from tallystick.provisioning.commands.options import passphrase_option
 from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
@@ -20,7 +21,12 @@ from tallystick.tools.flash.repl import ReplTarget, ports
 from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
+from tallystick.tools.line.cli_lock import lock_board
+from tallystick.tools.line.cli_tray import work
+from tallystick.tools.line.jobfile import LineJob
 
+_file = click.Path(path_type=Path, dir_okay=False, exists=True)
+_folder = click.Path(path_type=Path, file_okay=False)
 _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 
 
@@ -35,8 +41,30 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--development", is_flag=True, help="Accept the published development key.")
 @click.option("--allow-downgrade", is_flag=True, help="Below the board's anti-rollback version.")
 @click.option("--allow-board", is_flag=True, help="Although the board says that it is another.")
-@click.option("--tray", is_flag=True, help="One board after another, until you stop.")
+@click.option(
+    "--tray",
+    is_flag=False,
+    flag_value="",
+    metavar="[JOBFILE]",
+    help="One board after another; with a job's file, all that it says.",
+)
+@click.option("--place", help="This programmer's name in the job's book (default: the host's).")
+@click.option("--operator", help="Who works here (default: your user name).")
+@click.option("--boards", type=click.IntRange(1), help="Stop after so many, and do not ask.")
+@passphrase_option
 @click.option("--log", type=OUTPUT_FILE, help="Add a JSON line for each board.")
+@click.option("--lock", is_flag=True, help="Say what a flashed board would be locked with.")
+@click.option(
+    "--read-out",
+    type=click.Choice(["1", "2"]),
+    default="2",
+    show_default=True,
+    help="Level of an STM32's read-out protection.",
+)
+@click.option("--boot-key", type=_file, help="Key of an RP2350's secure boot, PEM.")
+@click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
+@click.option("--out", type=_folder, help="Write the settings for picotool into this folder.")
+@click.option("--yes-for-ever", metavar="SERIAL", help="Burn the lock into the board SERIAL.")
 @console.json_option
 def flash(
     image: Path | None,
@@ -49,16 +77,36 @@ def flash(
     development: bool,
     allow_downgrade: bool,
     allow_board: bool,
-    tray: bool,
+    tray: str | None,
+    place: str | None,
+    operator: str | None,
+    boards: int | None,
+    passphrase_file: Path | None,
     log: Path | None,
+    lock: bool,
+    read_out: str,
+    boot_key: Path | None,
+    boot_image: Path | None,
+    out: Path | None,
+    yes_for_ever: str | None,
     as_json: bool,
 ) -> None:
     """Write IMAGE (a folder that `tally image build` made) to a board, and read it back.
 
     Without IMAGE it is build/DEVICE-BOARD, where `tally image build` puts it. Serial number, keys,
-    seed and moving factor of a card are not touched.
+    seed and moving factor of a card are not touched. With --lock nothing is written: what would be
+    burnt is said in words, and burnt only with --yes-for-ever.
     """
-    if sum(way is not None for way in (port, drive, program)) != 1:
+    if tray:
+        work(
+            Path(tray), lambda job: _opener_of(job, port, drive), place=place, operator=operator,
+            boards=boards, confirmed=yes_for_ever, passphrase_file=passphrase_file,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    if yes_for_ever is not None and not lock:
+        raise click.UsageError("--yes-for-ever goes with --lock, or with a job that locks.")
+    if not lock and sum(way is not None for way in (port, drive, program)) != 1:
         raise click.UsageError("Give one of --port, --drive and --program.")
     if image is None:
         if board is None:
@@ -70,6 +118,9 @@ def flash(
     job = Job.of(good)
     if board is not None and board != job.board.name:
         raise click.UsageError(f"The image is for {job.board.name}, not for {board}.")
+    if lock:
+        lock_board(job, int(read_out), boot_key, boot_image, out, yes_for_ever, as_json)
+        return
     opener = _opener(job.board, port, drive, program)
     tally = Tally()
     while True:
@@ -85,8 +136,8 @@ def flash(
                 progress=_advance(bar),
                 log=log,
             )
-        _tell(outcome, tally, tray, as_json)
-        if not tray or not _next():
+        _tell(outcome, tally, tray is not None, as_json)
+        if tray is None or not _next():
             break
     if as_json:
         console.print_json([asdict(outcome) for outcome in tally.outcomes])
@@ -118,6 +169,16 @@ def _tell(outcome: FlashOutcome, tally: Tally, tray: bool, as_json: bool) -> Non
 
 def _next() -> bool:
     return click.confirm("Next board connected?", default=True, err=True)
+
+
+def _opener_of(job: LineJob, port: str | None, drive: str | None) -> Callable[[], Target]:
+    """By the way that the job names; `auto` where the command names no port or drive."""
+    board = job.flash.board
+    if job.way in ("openocd", "dfu-util"):
+        return _opener(board, None, None, job.way)
+    if job.way == "drive":
+        return _opener(board, None, drive or "auto", None)
+    return _opener(board, port or "auto", None, None)
 
 
 def _opener(

@@ -1,0 +1,319 @@
+"""A production job, board by board: what a board becomes, what is refused, what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tallystick.common.errors import BadInputError, RefusedError
+from tallystick.common.identity import Identity
+from tallystick.emulator.boards import find
+from tallystick.provisioning import audit
+from tallystick.provisioning.custody.keyfile import KeyRing
+from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.tools.image.build import build, write
+from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.image.outputs import intel_hex
+from tallystick.tools.line import cli_tray, jobfile
+from tallystick.tools.line.book import BoardState, LineBook, NoNumberError
+from tallystick.tools.line.cli import flash
+from tests.tools.line.test_line import FIRM, MASTER, images, job_file  # noqa: F401
+from tests.tools.lock import fakes
+
+BOARD = "nucleo_l476rg"
+FIRST, SECOND = "TS00000001", "TS00000002"
+
+
+class Station:
+    """One programmer with OpenOCD, and boards that are laid down one after another."""
+
+    def __init__(self, folder: Path, job: Path) -> None:
+        self.folder, self.job = folder, job
+        self.board = find(BOARD)
+
+    def lay(self, chip: int, content: bytes | None = None, **state: object) -> None:
+        if content is None:
+            content = b"\xff" * self.board.flash_size
+        (self.folder / "flash.bin").write_bytes(content)
+        path = self.folder / "state"
+        fresh = {"registers": {"0x40022020": 0xFFEFF8AA}, "rows": {}}
+        path.write_text(json.dumps(fresh | {"chip": [f"{chip:08x}"] * 3} | state))
+
+    def content(self) -> bytes:
+        return (self.folder / "flash.bin").read_bytes()
+
+    def run(self, *more: str, operator: str = "ann") -> Result:
+        words = ["--tray", str(self.job), "--boards", "1", "--operator", operator]
+        return CliRunner().invoke(flash, [*words, "--place", "one", *more])
+
+    def serial(self) -> str:
+        at = self.board.identity.address
+        return self.content()[at + 5 : at + 15].decode("ascii", "replace")
+
+    def book(self) -> LineBook:
+        return cli_tray.open_book(jobfile.read(self.job), "auditor", "office")
+
+    def states(self) -> dict[str, str]:
+        book = self.book()
+        found = {board.serial: str(board.state) for board in book.boards()}
+        book.close()
+        return found
+
+    def wrote(self) -> bool:
+        return any("write_image" in word for call in fakes.calls(self.folder) for word in call)
+
+
+@pytest.fixture
+def station(tmp_path, monkeypatch, images) -> Station:  # noqa: F811
+    folder = fakes.install(tmp_path / "bin", monkeypatch, "openocd", fakes.OPENOCD)
+    end = '[label]\nfolder = "labels"\n'
+    made = Station(folder, job_file(tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end=end))
+    made.lay(1)
+    return made
+
+
+def said(result: Result) -> str:
+    error = result.exception
+    return result.output + str(error) + str(getattr(error, "kept", ""))
+
+
+def test_a_board_gets_everything_that_the_job_says(station):
+    result = station.run()
+    assert result.exit_code == 0, said(result)
+    board, content = station.board, station.content()
+    segment = Identity.derive(FIRST, 20261201, MASTER).encode()
+    assert content[board.identity.address :].startswith(segment)
+    image = (jobfile.read(station.job).image.path / "card.bin").read_bytes()
+    assert content[board.storage.address :].startswith(image)
+    label = (station.job.parent / "labels" / f"{FIRST}.zpl").read_text()
+    assert label.startswith("^XA") and FIRST in label
+    assert station.states() == {FIRST: "done"}
+    assert "1 done, 2 free" in result.output and "ann at one: gave a number" in result.output
+
+
+def test_the_base_goes_with_it(station, tmp_path, images):  # noqa: F811
+    base = tmp_path / "job" / "micropython.hex"
+    base.write_bytes(intel_hex([(0x08000000, b"MicroPython" * 100)]))
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, top='base = "micropython.hex"\n'
+    )
+    assert station.run().exit_code == 0
+    assert station.content().startswith(b"MicroPython" * 100)
+
+
+def test_each_board_has_its_own_number_and_a_board_that_comes_again_keeps_it(station):
+    station.run()
+    first = station.content()
+    station.lay(2)
+    station.run(operator="bob")
+    assert station.serial() == SECOND
+    station.lay(1, first)
+    result = station.run()
+    assert "done before" in result.output
+    assert station.content() == first
+    assert station.states() == {FIRST: "done", SECOND: "done"}
+
+
+def test_a_pulled_cable_costs_no_number(station):
+    station.lay(1, pull=0)
+    result = station.run()
+    assert result.exit_code != 0 and "the cable was pulled" in result.output
+    assert station.states() == {FIRST: "failed"}
+    station.lay(2)
+    station.run()
+    assert station.serial() == SECOND
+    station.lay(1)
+    assert station.run().exit_code == 0
+    assert station.serial() == FIRST
+
+
+def test_the_job_ends_with_its_last_number(station):
+    for chip in (1, 2, 3):
+        station.lay(chip)
+        assert station.run().exit_code == 0
+    station.lay(4)
+    result = station.run()
+    assert result.exit_code == 0 and "3 done" in result.output
+    assert not station.content().strip(b"\xff")
+
+
+def test_what_each_operator_did_is_chained(station):
+    station.run()
+    station.lay(2)
+    station.run(operator="bob")
+    book = station.book()
+    acts = book.acts()
+    book.close()
+    assert not audit.verify(acts).problems
+    assert {json.loads(act)["who"] for act in acts} == {"ann at one", "bob at one"}
+    told = json.loads(station.run("--json").stdout)
+    assert {act["who"] for act in told["acts"]} >= {"ann at one", "bob at one"}
+
+
+# -- refused: nothing written, nothing lost ------------------------------------------------------
+
+
+def refused(station: Station, result: Result, what: str) -> None:
+    assert result.exit_code != 0
+    assert what in said(result).replace("\n", " "), said(result)
+    assert not station.wrote()
+
+
+def test_a_wrong_board(station, monkeypatch):
+    path = station.folder / "openocd"
+    path.write_text(path.read_text().replace("0x10076415", "0x20036411"))
+    refused(station, station.run(), "says it is device id 0x411")
+    assert station.states() == {}
+
+
+def test_a_board_of_another_job(station):
+    content = bytearray(station.content())
+    at = station.board.identity.address
+    content[at : at + 134] = Identity.derive("TX00000009", 20260101, MASTER).encode()
+    station.lay(1, bytes(content))
+    refused(station, station.run(), "TX00000009, which this job gave to no board")
+
+
+def test_a_serial_number_twice(station):
+    station.run()
+    station.lay(7, station.content())
+    result = station.run()
+    assert "which another chip has: a copy of its flash" in said(result).replace("\n", " ")
+    assert station.states() == {FIRST: "done"}
+
+
+def test_a_board_with_the_number_of_another(station):
+    station.run()
+    first = station.content()
+    station.lay(2)
+    station.run()
+    station.lay(2, first)
+    assert station.run().exit_code != 0
+    assert station.states() == {FIRST: "done", SECOND: "done"}
+
+
+def test_a_job_that_was_changed_since_it_was_begun(station):
+    station.run()
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    text = station.job.read_text()
+    station.job.write_text(text.replace("count = 3", "count = 4"))
+    result = station.run()
+    assert result.exit_code != 0 and "changed since it was begun" in said(result)
+    assert not station.wrote()
+    station.job.write_text(text)
+    assert station.run().exit_code == 0
+
+
+def test_a_job_that_is_changed_while_it_runs(station, tmp_path):
+    job = jobfile.read(station.job)
+    job.refuse_change()
+    station.job.write_text(station.job.read_text() + "\n# another word\n")
+    with pytest.raises(RefusedError, match="was changed while it ran") as error:
+        job.refuse_change()
+    assert "stay done" in error.value.kept
+
+
+def test_an_image_of_another_firm(station, tmp_path, images):  # noqa: F811
+    other = tmp_path / "other"
+    write(build("card", BOARD, "1.0.0", key=SigningKey.of(bytes(32))), other)
+    station.job = job_file(tmp_path / "job", "openocd", BOARD, other, 3)
+    refused(station, station.run(), "signed with another key")
+
+
+def test_a_lock_without_its_confirmation(station, tmp_path, images):  # noqa: F811
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
+    )
+    refused(station, station.run(), "locks its boards for ever")
+    refused(station, station.run("--yes-for-ever", SECOND), "locks its boards for ever")
+    result = station.run("--yes-for-ever", FIRST)
+    assert result.exit_code == 0, said(result)
+    assert fakes.state(station.folder)["registers"]["0x40022020"] & 0xFF == 0xCC
+    assert station.states() == {FIRST: "done"}
+
+
+def test_a_lock_that_is_cut_is_gone_on_with_and_nothing_else_is_written(station, tmp_path, images):  # noqa: F811
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
+    )
+    station.lay(1, stuck=[0x4C])
+    assert station.run("--yes-for-ever", FIRST).exit_code != 0
+    assert station.states() == {FIRST: "locking"}
+    station.lay(1, station.content())
+    (station.folder / "calls").unlink()
+    assert station.run("--yes-for-ever", FIRST).exit_code == 0
+    assert not station.wrote() and station.states() == {FIRST: "done"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("count = 3", "count = 0", "count is a number"),
+        ("count = 3", "count = true", "count is a number"),
+        ("count = 3", "count = 3\nlok = 1", "nobody knows lok"),
+        ("[label]", "[lable]", "nobody knows"),
+        ('way = "openocd"', 'way = "telnet"', "way is one of"),
+        ('device = "card"', 'device = "reader"', "its image is for a card"),
+        ('board = "nucleo_l476rg"', 'board = "pico"', "its image is for a card on nucleo_l476rg"),
+        ('master_file = "master.hex"', "", "one of master_file and keys"),
+        ("date = 20261201", "date = 1", "date is a number"),
+        ('first = "TS00000001"', 'first = "x"', "is not a serial number"),
+        ("name =", "name ==", "is not TOML"),
+    ],
+)
+def test_a_job_that_is_none(station, old, new, what):
+    text = station.job.read_text()
+    assert old in text
+    station.job.write_text(text.replace(old, new, 1))
+    refused(station, station.run(), what)
+    assert not station.job.with_name("job.toml.book").exists()
+
+
+def test_the_book_of_another_job_and_of_a_later_program(tmp_path):
+    path = tmp_path / "book"
+    LineBook(path, "one", "f", who="ann", place="a").close()
+    with pytest.raises(RefusedError, match="that of 'one'"):
+        LineBook(path, "two", "f", who="ann", place="a")
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(RefusedError, match="newer Tallystick"):
+        LineBook(path, "one", "f", who="ann", place="a")
+    for left in tmp_path.iterdir():
+        left.unlink()
+    path.write_bytes(b"not a book at all" * 100)
+    with pytest.raises(BadInputError, match="is not the book of a job"):
+        LineBook(path, "one", "f", who="ann", place="a")
+
+
+def test_what_nothing_tells_again_is_lost_with_its_number(tmp_path):
+    book = LineBook(tmp_path / "book", "one", "f", who="ann", place="a")
+    book.add_numbers([FIRST, SECOND])
+    assert book.begin("", "").serial == FIRST
+    book.close()  # as after a kill -9
+    book = LineBook(tmp_path / "book", "one", "f", who="ann", place="a")
+    assert book.give_up_unknown() == [FIRST]
+    assert book.begin("", "").serial == SECOND
+    with pytest.raises(NoNumberError):
+        book.begin("", "")
+    book.fail(SECOND, "cut")
+    assert [board.state for board in book.boards()] == [BoardState.LOST, BoardState.LOST]
+
+
+def test_transport_keys_come_of_the_same_master(tmp_path):
+    custody = SoftwareCustody(KeyRing.create(MASTER))
+    keys = custody.transport_keys(FIRST)
+    assert keys.reveal() == Identity.derive(FIRST, 1, MASTER).transport.reveal()
+    assert keys.reveal().hex() not in repr(keys)
+
+
+def test_no_key_is_in_the_book(station):
+    station.run()
+    keys = Identity.derive(FIRST, 20261201, MASTER).transport.reveal()
+    data = b"".join(path.read_bytes() for path in station.job.parent.glob("*.book*"))
+    assert keys[:16] not in data and keys[:16].hex().encode() not in data
+    assert MASTER not in data and MASTER.hex().encode() not in data

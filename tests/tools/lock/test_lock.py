@@ -1,0 +1,261 @@
+"""`tally flash --lock`: the dry run, what is refused, and what is burnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tallystick.common.identity import Identity
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.boards import find
+from tallystick.tools import uf2
+from tallystick.tools.image.build import build, write
+from tallystick.tools.image.cli import image as image_command
+from tallystick.tools.image.keys import SigningKey
+from tallystick.tools.line.cli import flash
+from tallystick.tools.lock.boot_key import BootKey
+from tests.tools.lock import fakes
+from tests.tools.lock.test_formats import FLASH, program
+
+STM32, RP2350 = "nucleo_l476rg", "pico2_card"
+SERIAL = "TS00000007"
+MASTER = bytes(range(16))
+FIRM = SigningKey.of(bytes(range(32)))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> dict[str, Path]:
+    """Signed by a firm; and "development", which anybody signs."""
+    made = {}
+    for board in (STM32, RP2350):
+        folder = tmp_path_factory.mktemp("image")
+        write(build("card", board, "1.0.0", key=FIRM), folder)
+        made[board] = folder
+    made["development"] = tmp_path_factory.mktemp("image")
+    write(build("card", STM32, "1.0.0"), made["development"])
+    return made
+
+
+class Desk:
+    """A board behind the program that locks it."""
+
+    def __init__(self, folder: Path, board: str, image: Path, extra: list[str]) -> None:
+        self.folder, self.image, self.extra = folder, image, extra
+        self.board = find(board)
+        self.content = bytearray(b"\xff" * self.board.flash_size)
+        self.put(self.board.storage.address, (image / "card.bin").read_bytes())
+        self.give(Identity.derive(SERIAL, 20260101, MASTER).encode())
+
+    def put(self, at: int, data: bytes) -> None:
+        self.content[at : at + len(data)] = data
+        (self.folder / "flash.bin").write_bytes(self.content)
+
+    def give(self, segment: bytes) -> None:
+        self.put(self.board.identity.address, segment.ljust(self.board.identity.size, b"\xff"))
+
+    def change(self, **values: object) -> None:
+        path = self.folder / "state"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    def lock(self, *more: str, image: Path | None = None) -> Result:
+        words = [str(image or self.image), "--lock", *self.extra, *more]
+        return CliRunner().invoke(flash, words)
+
+    def burnt(self) -> bool:
+        return any(
+            word.startswith("stm32l4x option") or word == "load"
+            for call in fakes.calls(self.folder)
+            for word in call
+        )
+
+
+@pytest.fixture
+def stm32(tmp_path, monkeypatch, images) -> Desk:
+    folder = fakes.install(tmp_path / "bin", monkeypatch, "openocd", fakes.OPENOCD)
+    return Desk(folder, STM32, images[STM32], [])
+
+
+@pytest.fixture
+def boot(tmp_path) -> tuple[Path, Path]:
+    """(key file, signed MicroPython)"""
+    key, base, out = tmp_path / "boot.pem", tmp_path / "micropython.uf2", tmp_path / "boot.uf2"
+    base.write_bytes(uf2.encode_parts([(FLASH, program())], 0xE48BFF57))
+    runner = CliRunner()
+    made = runner.invoke(image_command, ["keys", "boot", str(key), "--json"])
+    assert made.exit_code == 0, made.output
+    words = ["boot", str(base), "--board", RP2350, "--boot-key", str(key), "--out", str(out)]
+    assert runner.invoke(image_command, words).exit_code == 0
+    return key, out
+
+
+@pytest.fixture
+def rp2350(tmp_path, monkeypatch, images, boot) -> Desk:
+    folder = fakes.install(tmp_path / "bin", monkeypatch, "picotool", fakes.PICOTOOL)
+    key, out = boot
+    desk = Desk(folder, RP2350, images[RP2350], ["--boot-key", str(key), "--boot-image", str(out)])
+    [(address, content)] = uf2.decode(out.read_bytes())
+    desk.put(address - FLASH, content)
+    return desk
+
+
+@pytest.fixture(params=["stm32", "rp2350"])
+def desk(request) -> Desk:
+    return request.getfixturevalue(request.param)
+
+
+def said(result: Result) -> str:
+    return result.output + str(getattr(result.exception, "kept", "")) + str(result.exception)
+
+
+def test_a_dry_run_says_in_words_what_would_be_burnt(desk):
+    result = desk.lock()
+    assert result.exit_code == 0, result.output
+    assert "For ever, into a card on" in result.output and "Nothing was burnt" in result.output
+    assert not desk.burnt()
+
+
+def test_a_dry_run_needs_no_board_and_speaks_json(desk):
+    desk.change(gone=True)
+    result = desk.lock("--json")
+    told = json.loads(result.stdout)
+    assert told["burnt"] == [] and told["serial"] is None and len(told["would_burn"]) >= 5
+
+
+def test_an_stm32_is_locked(stm32):
+    result = stm32.lock("--yes-for-ever", SERIAL)
+    assert result.exit_code == 0, said(result)
+    registers = fakes.state(stm32.folder)["registers"]
+    assert registers["0x40022020"] == 0xFFEFF9CC
+    assert registers["0x4002202c"] == 0xFFE4FF00 & 0xFF00FF00 | 0x00E40000
+    assert registers["0x40022030"] & 0x00FF00FF == 0x00E700E7
+    assert registers["0x4002204c"] & 0x00FF00FF == 0x00070000
+    # Read-out protection came alone, after the others had been read back.
+    burning = [c for c in fakes.calls(stm32.folder) if any("option_write" in word for word in c)]
+    assert [sum("option_write" in word for word in call) for call in burning] == [4, 1]
+
+
+def test_level_1_can_be_asked_for(stm32):
+    assert stm32.lock("--read-out", "1", "--yes-for-ever", SERIAL).exit_code == 0
+    registers = fakes.state(stm32.folder)["registers"]
+    assert registers["0x40022020"] & 0xFF == 0xBB
+    assert "is locked already" in said(stm32.lock("--yes-for-ever", SERIAL))
+
+
+def test_an_option_that_is_not_taken_ends_before_the_read_out_protection(stm32):
+    stm32.change(stuck=[0x4C])
+    result = stm32.lock("--yes-for-ever", SERIAL)
+    assert "did not take this: write protection of pages 0 to 7: the boot stage" in said(result)
+    assert fakes.state(stm32.folder)["registers"]["0x40022020"] & 0xFF == 0xAA
+
+
+def test_an_rp2350_is_locked_in_the_order_of_the_files(rp2350, boot):
+    result = rp2350.lock("--yes-for-ever", SERIAL)
+    assert result.exit_code == 0, said(result)
+    loaded = [Path(c[2]).name for c in fakes.calls(rp2350.folder) if c[:2] == ["otp", "load"]]
+    assert loaded == sorted(loaded) and len(loaded) == 5
+    rows = fakes.state(rp2350.folder)["rows"]
+    assert rows["crit1"]["secure_boot_enable"] == 1
+    assert rows["boot_flags0"]["disable_bootsel_usb_picoboot_ifc"] == 1
+
+
+def test_a_lock_that_is_cut_goes_on(rp2350):
+    rp2350.change(cut="4-pages.json")
+    result = rp2350.lock("--yes-for-ever", SERIAL)
+    assert "picotool otp failed" in said(result)
+    assert "boot_flags0" not in fakes.state(rp2350.folder)["rows"]  # picotool still gets in
+    rp2350.change(cut="")
+    assert rp2350.lock("--yes-for-ever", SERIAL).exit_code == 0
+
+
+def test_the_files_can_be_kept(rp2350, tmp_path):
+    assert rp2350.lock("--out", str(tmp_path / "rows")).exit_code == 0
+    assert len(list((tmp_path / "rows").iterdir())) == 5
+    assert not rp2350.burnt()
+
+
+# -- refused: nothing burnt, nothing lost ----------------------------------------------------------
+
+
+def refused(desk: Desk, result: Result, what: str) -> None:
+    assert result.exit_code != 0
+    assert what in said(result), said(result)
+    assert not desk.burnt()
+
+
+def test_another_serial_number(desk):
+    refused(desk, desk.lock("--yes-for-ever", "TS00000008"), "The board is TS00000007")
+
+
+def test_a_board_without_a_serial_number(desk):
+    desk.give(b"")
+    refused(desk, desk.lock("--yes-for-ever", SERIAL), "has no serial number yet")
+
+
+def test_a_segment_of_another_device(desk):
+    desk.give(ReaderIdentity.development(SERIAL).encode())
+    refused(desk, desk.lock("--yes-for-ever", SERIAL), "has no serial number yet")
+
+
+def test_the_published_transport_keys(desk):
+    desk.give(Identity.derive(SERIAL, 20260101).encode())
+    refused(desk, desk.lock("--yes-for-ever", SERIAL), "published development keys")
+
+
+def test_the_published_signing_key(stm32, images):
+    result = stm32.lock("--development", "--yes-for-ever", SERIAL, image=images["development"])
+    refused(stm32, result, "published development key")
+
+
+def test_the_published_boot_key(rp2350, tmp_path):
+    BootKey.development().save(tmp_path / "dev.pem")
+    result = rp2350.lock("--boot-key", str(tmp_path / "dev.pem"), "--yes-for-ever", SERIAL)
+    refused(rp2350, result, "published development boot key")
+
+
+def test_another_firms_boot_key(rp2350, tmp_path):
+    BootKey.generate().save(tmp_path / "other.pem")
+    result = rp2350.lock("--boot-key", str(tmp_path / "other.pem"), "--yes-for-ever", SERIAL)
+    refused(rp2350, result, "is not signed with this boot key")
+
+
+def test_a_board_that_holds_another_image(desk):
+    desk.put(desk.board.slots[0].address + 100, b"changed")
+    result = desk.lock("--yes-for-ever", SERIAL)
+    assert result.exit_code != 0 and not desk.burnt()
+
+
+def test_a_micropython_that_is_not_the_signed_one(rp2350):
+    rp2350.put(0x300, b"another")
+    result = rp2350.lock("--yes-for-ever", SERIAL)
+    refused(rp2350, result, "did not match")
+
+
+def test_another_firms_image(desk):
+    other = SigningKey.of(bytes(32)).public.hex()
+    refused(
+        desk, desk.lock("--public-key", other, "--yes-for-ever", SERIAL), "signed with another key"
+    )
+
+
+def test_a_confirmation_without_a_lock(stm32):
+    result = CliRunner().invoke(
+        flash, [str(stm32.image), "--program", "openocd", "--yes-for-ever", SERIAL]
+    )
+    refused(stm32, result, "--yes-for-ever goes with --lock")
+
+
+def test_a_kit_has_nothing_to_be_locked(tmp_path, images, boot):
+    key, out = boot
+    folder = tmp_path / "kit"
+    write(build("card", "pico", "1.0.0", key=FIRM), folder)
+    words = [str(folder), "--lock", "--boot-key", str(key), "--boot-image", str(out)]
+    result = CliRunner().invoke(flash, words)
+    assert "has nothing to be locked with" in said(result)
+
+
+def test_an_rp2350_needs_its_key_and_its_boot_image(images):
+    result = CliRunner().invoke(flash, [str(images[RP2350]), "--lock"])
+    assert result.exit_code == 2 and "--boot-key and --boot-image" in result.output

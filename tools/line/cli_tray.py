@@ -1,0 +1,190 @@
+"""`tally flash --tray JOBFILE`: one programmer of a production line."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tallystick.common import console
+from tallystick.common.errors import BadInputError, ExitCode, RefusedError
+from tallystick.common.identity import kdf3
+from tallystick.common.secret import Secret
+from tallystick.provisioning.custody.interface import ServerCredential
+from tallystick.provisioning.custody.store import key_store
+from tallystick.provisioning.server_link import checked_url
+from tallystick.provisioning.settings import read_passphrase
+from tallystick.provisioning.system import others_may_read
+from tallystick.tools.flash.job import Job, Target
+from tallystick.tools.image.cards import read_master
+from tallystick.tools.image.merge import read_parts
+from tallystick.tools.line import jobfile
+from tallystick.tools.line.acceptance import over_a_line
+from tallystick.tools.line.book import BoardState, LineBook
+from tallystick.tools.line.locking import (
+    Locker,
+    OptionBytesLocker,
+    PicotoolLocker,
+    refuse_development,
+    rows,
+)
+from tallystick.tools.line.working import Keys, LineTools, Programmer, SharedNumbers
+from tallystick.tools.lock import boot_key as boot_keys
+
+Opener = Callable[[Job], Callable[[], Target]]
+"""How the board is reached, by the job's way."""
+
+
+def work(
+    path: Path,
+    opener: Callable[[jobfile.LineJob], Callable[[], Target]],
+    *,
+    place: str | None,
+    operator: str | None,
+    boards: int | None,
+    confirmed: str | None,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Boards, one after another, until the job is full or its operator stops. boards: at most so
+    many, without asking. Raises TallyError before the first board."""
+    job = jobfile.read(path)
+    _refuse_lock_without_confirmation(job, confirmed)
+    who, where = operator or getpass.getuser(), place or socket.gethostname()
+    with ExitStack() as stack:
+        book = open_book(job, who, where)
+        stack.callback(book.close)
+        keys = _keys(job, passphrase_file, stack)
+        tools = LineTools(
+            opener(job), keys, _locker(job), over_a_line(job.selftest_port, job.limits)
+        )
+        numbers = None
+        if job.server is not None:
+            numbers = SharedNumbers(station_credential(job.server))
+            stack.callback(numbers.close)
+        line = Programmer(job, book, tools, numbers)
+        for serial in line.resume():
+            console.err().print(
+                f"[yellow]{serial} was cut, and nothing tells it again: lay it aside"
+            )
+        bad = _boards(line, boards, as_json)
+        tell_account(book, job, as_json)
+    if bad:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _boards(line: Programmer, boards: int | None, as_json: bool) -> int:
+    """How many were bad."""
+    show, made, bad = console.err(), 0, 0
+    while not line.full and (boards is None or made < boards):
+        board = line.make()
+        made += 1
+        bad += not board.good
+        if not as_json:
+            colour = "green" if board.good else "bold red"
+            what = board.error or f"{board.seconds} s"
+            show.print(f"[{colour}]{board.result}[/] {board.serial or 'a board'}: {what}")
+        if boards is None and not click.confirm("Next board connected?", default=True, err=True):
+            break
+    return bad
+
+
+def open_book(job: jobfile.LineJob, who: str, place: str) -> LineBook:
+    """The book beside the job's file. Raises BadInputError, RefusedError."""
+    path = job.path.with_name(job.path.name + ".book")
+    return LineBook(path, job.name, job.fingerprint, who=who, place=place)
+
+
+def tell_account(book: LineBook, job: jobfile.LineJob, as_json: bool) -> None:
+    """Every board, and what each operator did."""
+    account, acts = book.account(), [json.loads(line) for line in book.acts()]
+    people = Counter((str(act["who"]), str(act["act"])) for act in acts)
+    if as_json:
+        console.print_json(
+            {
+                "job": job.name,
+                "account": account,
+                "boards": [asdict(board) for board in book.boards()],
+                "acts": [
+                    {"who": who, "act": act, "times": times}
+                    for (who, act), times in sorted(people.items())
+                ],
+            }
+        )
+        return
+    out = console.out()
+    known = ", ".join(f"{count} {state}" for state, count in account.items() if count)
+    out.print(f"{job.name}: {known}")
+    for (who, act), times in sorted(people.items()):
+        out.print(f"  {who}: {act}, {times} ×")
+    for board in book.boards():
+        if board.state in (BoardState.FAILED, BoardState.LOST, BoardState.LOCKING):
+            out.print(f"  {board.serial} {board.state}: {board.error}")
+
+
+def station_credential(path: Path) -> ServerCredential:
+    """A file with `url` and what `tally server credential add --role station NAME --json` printed.
+    Raises BadInputError."""
+    try:
+        if others_may_read(path):
+            raise BadInputError(f"Others may read {path}.", todo=f"chmod 600 {path}")
+        value = json.loads(path.read_text(encoding="utf-8"))
+        token = Secret(str(value["token"]).encode())
+        return ServerCredential(checked_url(str(value["url"])), str(value["id"]), token)
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadInputError(
+            f"{path} is no credential of a station.",
+            kept="Nothing was begun.",
+            todo="Put url, id and token of a station's credential into it, as JSON.",
+        ) from None
+
+
+def _keys(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitStack) -> Keys:
+    if job.keys is not None:
+        custody = key_store(job.keys).open(read_passphrase(passphrase_file))
+        stack.callback(custody.close)
+        return custody.transport_keys
+    assert job.master_file is not None  # jobfile.read saw to it
+    master = read_master(job.master_file)
+    stack.callback(master.wipe)
+    return keys_of_master(master)
+
+
+def keys_of_master(master: Secret) -> Keys:
+    """Of a factory master that lies in a file."""
+    return lambda serial: Secret(b"".join(kdf3(master.view(), serial.encode())))
+
+
+def _refuse_lock_without_confirmation(job: jobfile.LineJob, confirmed: str | None) -> None:
+    if job.lock is None:
+        return
+    if confirmed != job.first:
+        raise RefusedError(
+            f"The job {job.name!r} locks its boards for ever, from {job.first} on.",
+            kept="Nothing was written to a board, and nothing burnt.",
+            todo=f"Say --yes-for-ever {job.first} if you mean it, or take [lock] out of the job.",
+        )
+    refuse_development(job.image)
+
+
+def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
+    """Raises TallyError now for what could not be burnt later."""
+    lock = job.lock
+    if lock is None:
+        return None
+    board = job.flash.board
+    if board.chip.openocd is not None:
+        OptionBytesLocker.planned(board, lock.read_out)
+        return lambda flash: OptionBytesLocker(board, lock.read_out)
+    if lock.boot_key is None or lock.boot_image is None:
+        raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
+    boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
+    planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
+    return lambda flash: PicotoolLocker(boot, planned.files)

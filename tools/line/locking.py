@@ -1,0 +1,224 @@
+"""Locking a board for ever: what is looked at before, what is burnt, what is looked at afterwards.
+
+Nothing is burnt unless the board holds the image and the serial number that were named, and no
+published key is in either.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
+from tallystick.common.identity import DEVELOPMENT_MASTER, MAGIC, SIZE, Identity
+from tallystick.common.reader_identity import MAGIC as READER_MAGIC
+from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.boards.board import Board, Region
+from tallystick.tools.flash.job import Job
+from tallystick.tools.flash.programs import OpenOcdTarget, require
+from tallystick.tools.image.verify import Verified
+from tallystick.tools.lock import one_time, option_bytes, picobin
+from tallystick.tools.lock.boot_key import BootKey
+
+_TIMEOUT_S = 180
+_SERIAL = slice(5, 15)
+_MOST_IDENTITY = 2048
+KEPT = "Nothing was burnt."
+
+
+@dataclass(frozen=True)
+class Lock:
+    """words: what would be burnt, a line each. files: name → content, for picotool."""
+
+    board: Board
+    words: tuple[str, ...]
+    files: dict[str, bytes]
+
+
+class Locker(Protocol):
+    """One way to a board that can be locked."""
+
+    name: str
+
+    def read(self, board: Board, region: Region) -> bytes: ...
+
+    def locked(self) -> bool:
+        """Whether it was locked before. Raises NoDeviceError."""
+
+    def check(self, job: Job) -> None:
+        """Raises RefusedError when the board does not hold the image."""
+
+    def burn(self, progress: Callable[[str], None]) -> None:
+        """For ever. Raises RefusedError, NoDeviceError."""
+
+
+class OptionBytesLocker:
+    """Implements Locker for an STM32L4, through OpenOCD."""
+
+    def __init__(self, board: Board, read_out: int) -> None:
+        self._target = OpenOcdTarget(board)
+        self._plan = option_bytes.plan(board, read_out)
+        self.name = self._target.name
+
+    @staticmethod
+    def planned(board: Board, read_out: int) -> tuple[str, ...]:
+        """What would be burnt, a line each; needs no probe."""
+        plan = option_bytes.plan(board, read_out)
+        return tuple(register.words for register in (*plan.first, plan.last))
+
+    def read(self, board: Board, region: Region) -> bytes:
+        return self._target.read(board, region)
+
+    def locked(self) -> bool:
+        return not self._plan.is_open(self._target.word(self._plan.last.address))
+
+    def check(self, job: Job) -> None:
+        self._target.verify(job, lambda done, total: None)
+
+    def burn(self, progress: Callable[[str], None]) -> None:
+        first, last = self._plan.first, self._plan.last
+        for register in first:
+            progress(register.words)
+        self._target.run(*(register.command() for register in first), "stm32l4x option_load 0")
+        for register in first:
+            if not register.holds(self._target.word(register.address)):
+                raise RefusedError(
+                    f"The board did not take this: {register.words}.",
+                    kept="Read-out protection was not set, and everything can still be changed.",
+                    todo="Try again; if it happens again, lay the board aside.",
+                )
+        progress(last.words)
+        self._target.run(last.command(), "stm32l4x option_load 0")
+
+
+class PicotoolLocker:
+    """Implements Locker for an RP2350 in its boot loader, through picotool."""
+
+    name = "picotool"
+
+    def __init__(self, boot: bytes, files: dict[str, bytes]) -> None:
+        self._program = require("picotool")
+        self._boot = boot
+        self._files = files
+
+    def read(self, board: Board, region: Region) -> bytes:
+        start = board.chip.flash_base + region.address
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "read.bin"
+            self._run("save", "-r", f"{start:x}", f"{start + region.size:x}", str(path))
+            return path.read_bytes() if path.is_file() else b""
+
+    def locked(self) -> bool:
+        return False  # one that was has no boot loader any more, and picotool finds nothing
+
+    def check(self, job: Job) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in (("boot.uf2", self._boot), ("image.uf2", job.folder.read(".uf2"))):
+                path = Path(folder) / name
+                path.write_bytes(content)
+                self._run("verify", str(path))
+
+    def burn(self, progress: Callable[[str], None]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self._files.items():
+                path = Path(folder) / name
+                path.write_bytes(content)
+                progress(name)
+                self._run("otp", "load", str(path))
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            done = subprocess.run(
+                [self._program, *arguments],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+                encoding="utf-8",
+            )
+        except subprocess.TimeoutExpired:
+            raise NoDeviceError(f"picotool did not end in {_TIMEOUT_S} s.") from None
+        if done.returncode:
+            lines = (done.stdout + done.stderr).strip().splitlines()
+            raise RefusedError(
+                f"picotool {arguments[0]} failed: {''.join(lines[-1:])}",
+                todo="Connect the board with BOOTSEL held, and try again: it goes on.",
+            )
+        return done.stdout
+
+
+def refuse_development(image: Verified) -> None:
+    """Whatever the options say. Raises RefusedError."""
+    if image.manifest.get("development"):
+        raise RefusedError(
+            "The image is signed with the published development key: nobody could ever replace it.",
+            kept=KEPT,
+            todo="Build with --key, flash that, and lock it then.",
+        )
+
+
+def rows(board: Board, boot: bytes, key: BootKey) -> Lock:
+    """What an RP2350 is locked with. boot: the signed boot image, as it lies in flash. Raises
+    BadInputError, RefusedError."""
+    if board.chip.name != "rp2350":
+        raise BadInputError(
+            f"{board.name} has nothing to be locked with.",
+            kept=KEPT,
+            todo="It is a development kit: ship nucleo_l476rg, or a board with an RP2350.",
+        )
+    plan = one_time.plan(key)
+    if picobin.signer(boot) != key.public:
+        raise RefusedError(
+            "The boot image is not signed with this boot key: the chip would never start again.",
+            kept=KEPT,
+            todo="Sign it: tally image boot BASE --boot-key FILE --out boot.uf2.",
+        )
+    words = tuple(words for file in plan for words in file.words)
+    return Lock(board, words, {file.name: file.encode() for file in plan})
+
+
+def serial_of(board: Board, segment: bytes) -> str:
+    """The serial number in a board's segment, which no published key is in. Raises RefusedError."""
+    serial = segment[_SERIAL].decode("ascii", "replace")
+    if segment[:5] == MAGIC and board.device == "card":
+        date = int.from_bytes(segment[63:67], "little")
+        development = Identity.derive(serial, date, DEVELOPMENT_MASTER).encode() == segment[:SIZE]
+    elif segment[:5] == READER_MAGIC and board.device == "reader":
+        known = ReaderIdentity.development(serial).encode()
+        development = segment[: len(known)] == known
+    else:
+        raise RefusedError(
+            "The board has no serial number yet, and could never be given one.",
+            kept=KEPT,
+            todo="Write its segment first: tally image identity, tally image readers.",
+        )
+    if development:
+        raise RefusedError(
+            f"{serial} has the published development keys: anybody could speak for it.",
+            kept=KEPT,
+            todo="Give it a segment of your own factory master or attestation batch.",
+        )
+    return serial
+
+
+def confirm(board: Board, locker: Locker, job: Job, said: str) -> str:
+    """The board's serial number, once everything is as it must be before something is burnt.
+    said: of --yes-for-ever. Raises RefusedError, NoDeviceError."""
+    if locker.locked():
+        raise RefusedError(
+            "The board is locked already.", kept=KEPT, todo="Nothing is left to be done."
+        )
+    size = min(board.identity.size, _MOST_IDENTITY)
+    serial = serial_of(board, locker.read(board, Region(board.identity.address, size)))
+    if serial != said:
+        raise RefusedError(
+            f"The board is {serial}; --yes-for-ever says {said}.",
+            kept=KEPT,
+            todo="Connect the board that you mean, or name this one.",
+        )
+    locker.check(job)
+    return serial

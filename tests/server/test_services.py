@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from tallystick.common.secret import Secret
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc_clients
 from tallystick.server.services.radius import RadiusServer
 from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.serving.running import running_in_thread
@@ -122,7 +122,7 @@ def test_apache_with_mod_auth_openidc(portal):
         (folder / "pages/private/index.txt").write_text("only for staff")
         port = free_port()
         with opened(portal.settings) as parts, parts.database.write() as connection:
-            client, secret = oidc.add_client(
+            client, secret = oidc_clients.add_client(
                 connection,
                 parts.ring,
                 firm_id=1,

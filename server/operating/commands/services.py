@@ -18,7 +18,7 @@ from tallystick.server.settings import settings_from
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from tallystick.server.services.oidc import Client
+    from tallystick.server.services.oidc_clients import Client
     from tallystick.server.store.keys import ServerKeyRing
 
 a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -69,13 +69,12 @@ def oidc_add(
 ) -> None:
     """Register a service. Its secret is shown this once."""
     from tallystick.server.accounts import firms
-    from tallystick.server.services import oidc as provider
-    from tallystick.server.services.oidc_clients import checked_jwks
+    from tallystick.server.services import oidc_clients
     from tallystick.server.store.opened import opened
 
-    keys = checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else ""
+    keys = oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else ""
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        client_id, secret = provider.add_client(
+        client_id, secret = oidc_clients.add_client(
             connection,
             parts.ring,
             firm_id=firms.by_name(connection, firm_name).id,
@@ -204,11 +203,11 @@ def oidc_remove(service: str, firm_name: str, db: str | None, key_file: Path | N
 @key_option
 def oidc_rotate(db: str | None, key_file: Path | None) -> None:
     """Sign with a new key; the old one stays published for a day."""
-    from tallystick.server.services import oidc as provider
+    from tallystick.server.store import signing_keys
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        key_id = provider.rotate(connection, parts.ring, now=time.time(), actor="console")
+        key_id = signing_keys.rotate(connection, parts.ring, now=time.time(), actor="console")
     out().print(f"{key_id} signs from now on", markup=False)
 
 

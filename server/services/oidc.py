@@ -12,11 +12,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from tallystick.common import base64url
 from tallystick.server.accounts import sessions
@@ -37,6 +39,7 @@ from tallystick.server.store.models_login import (
     OidcAgain,
     OidcCode,
     OidcGrant,
+    OidcLogout,
     SessionRow,
 )
 
@@ -317,11 +320,30 @@ def redeem(
             "expires_at": session.expires_at if offline else int(now) + TOKEN_LIFE_S,
         },
     )
+    _will_be_told(connection, ring, client, session)
     act = Act(
         int(now * 1000), client.firm_id, f"person:{session.person}", "oidc-signed-in", client.id
     )
     record(connection, ring, [act])
     return _tokens(connection, ring, issuer, grant, session, refresh, now)
+
+
+def _will_be_told(
+    connection: Connection, ring: ServerKeyRing, client: Client, session: Any
+) -> None:
+    """When the session ends, if the client wants to know then. It is noted once."""
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(
+            insert(OidcLogout),
+            {
+                "firm_id": client.firm_id,
+                "client_id": client.id,
+                "session": session.handle,
+                "subject": subject_of(ring, client.firm_id, session.person),
+                "tries": 0,
+                "expires_at": session.expires_at,
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -553,6 +575,8 @@ def discovery(issuer: str) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": False,
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
     }
 
 

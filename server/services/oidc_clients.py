@@ -21,7 +21,13 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import origin
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models_login import OidcClient, OidcCode, OidcGrant, OidcRequest
+from tallystick.server.store.models_login import (
+    OidcClient,
+    OidcCode,
+    OidcGrant,
+    OidcLogout,
+    OidcRequest,
+)
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S = 600
@@ -40,6 +46,7 @@ class Client:
     redirect_uris: tuple[str, ...]
     post_logout_uris: tuple[str, ...] = ()
     jwks: str = ""
+    backchannel_logout_uri: str = ""
 
 
 class TokenError(Exception):
@@ -65,10 +72,12 @@ def add_client(
     actor: str,
     post_logout_uris: tuple[str, ...] = (),
     jwks: str = "",
+    backchannel_logout_uri: str = "",
 ) -> tuple[str, str]:
     """→ client id and secret; the secret is shown once. jwks: the client signs instead (RFC 7523),
     and has none. Raises ApiError: 422, 409."""
-    for uri in (*redirect_uris, *post_logout_uris):
+    logout = (backchannel_logout_uri,) if backchannel_logout_uri else ()
+    for uri in (*redirect_uris, *post_logout_uris, *logout):
         check_uri(uri)
     client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
     try:
@@ -82,6 +91,7 @@ def add_client(
                 "redirect_uris": "\n".join(redirect_uris),
                 "post_logout_uris": "\n".join(post_logout_uris),
                 "jwks": jwks,
+                "backchannel_logout_uri": backchannel_logout_uri,
             },
         )
     except IntegrityError:
@@ -133,6 +143,7 @@ def client_of(row: Any) -> Client:
         tuple(row.redirect_uris.split("\n")),
         tuple(row.post_logout_uris.split("\n")) if row.post_logout_uris else (),
         row.jwks,
+        row.backchannel_logout_uri,
     )
 
 
@@ -165,10 +176,13 @@ def change(
     actor: str,
     **values: str | tuple[str, ...],
 ) -> None:
-    """values: name, redirect_uris, post_logout_uris, jwks. Raises ApiError: 422, 409."""
+    """values: name, redirect_uris, post_logout_uris, jwks, backchannel_logout_uri. Raises ApiError:
+    422, 409."""
     for name in ("redirect_uris", "post_logout_uris"):
         for uri in values.get(name, ()):
             check_uri(uri)
+    if uri := str(values.get("backchannel_logout_uri", "")):
+        check_uri(uri)
     columns = {k: v if isinstance(v, str) else "\n".join(v) for k, v in values.items()}
     try:
         connection.execute(update(OidcClient).where(OidcClient.id == client.id).values(**columns))
@@ -201,7 +215,7 @@ def remove(
     connection: Connection, ring: ServerKeyRing, client: Client, *, now: float, actor: str
 ) -> None:
     """With its codes and tokens: nobody signs in with it any more."""
-    for table in (OidcCode, OidcGrant):
+    for table in (OidcCode, OidcGrant, OidcLogout):
         connection.execute(delete(table).where(table.client_id == client.id))
     connection.execute(delete(OidcClient).where(OidcClient.id == client.id))
     _note(connection, ring, client, "oidc-client-removed", now, actor, [])

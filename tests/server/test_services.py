@@ -130,6 +130,7 @@ def test_apache_with_mod_auth_openidc(portal):
                 redirect_uris=[f"http://localhost:{port}/private/callback"],
                 now=portal.clock(),
                 actor="test",
+                backchannel_logout_uri=f"http://localhost:{port}/private/callback?logout=backchannel",
             )
         config = folder / "apache.conf"
         config.write_text(
@@ -160,6 +161,9 @@ def test_apache_with_mod_auth_openidc(portal):
             assert answer.headers["x-remote-user"] == "ann"
             bob = portal.staff("bob", "user")
             assert bob.http.get(page).status_code in (401, 403)
+            assert ann.http.get(page, follow_redirects=False).text == "only for staff"
+            ann.post("/sign-out")  # of the portal: Apache hears of it
+            until("Apache", log, lambda: ann.http.get(page, follow_redirects=False).is_redirect)
             stranger = httpx.get(page, follow_redirects=True, timeout=WAIT_S)
             assert "Sign in" in stranger.text and str(stranger.url).startswith(portal.url)
 

@@ -132,6 +132,11 @@ pam_radius = Need(
     lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_radius_auth.so")),
     ("pamtester", "libpam-radius-auth"),
 )
+pam_exec = Need(
+    "pamtester",
+    lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_exec.so")),
+    ("pamtester",),
+)
 oathtool = Need("oathtool", have("oathtool"), ("oathtool",))
 pskctool = Need("pskctool", have("pskctool"), ("pskctool",))
 cryptsetup = Need(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.private_files import others_may_read
 from tallystick.common.secret import Secret
 
 T = TypeVar("T", bound=StrEnum)
@@ -84,7 +85,7 @@ def client_of(clients: Iterable[RadiusClient], address: str) -> RadiusClient | N
 def clients_from(file: Path) -> tuple[RadiusClient, ...]:
     """The clients of a TOML file. Raises BadInputError, which names the client and the value, and
     no secret."""
-    if file.stat().st_mode & 0o077:
+    if others_may_read(file):
         raise BadInputError(
             f"{file} can be read by others than its owner, and holds secrets.",
             todo=f"chmod 600 {file}",

@@ -229,6 +229,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally second-opinion RPI_PICO.uf2",
         "tally second-opinion --board nucleo_l476rg firmware.hex",
     ),
+    "verify": (
+        "tally verify --server https://otp.example.org --credential service.json \\",
+        "    --user ada",
+        "printf 123456 | tally verify --user ada --json",
+    ),
     "bench": ("tally bench card heap",),
 }
 

@@ -125,6 +125,13 @@ apache_openidc = Need(
     lambda: have("apache2")() and Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists(),
     ("apache2", "libapache2-mod-auth-openidc"),
 )
+nginx = Need("nginx", have("nginx"), ("nginx-light",))
+pam_oath = Need(
+    "pam_oath, pamtester",
+    lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_oath.so")),
+    ("pamtester", "libpam-oath"),
+)
+openvpn = Need("OpenVPN", have("openvpn"), ("openvpn",))
 freeradius = Need("FreeRADIUS", have("freeradius"), ("freeradius",))
 radsecproxy = Need("radsecproxy, openssl", have("radsecproxy", "openssl"), ("radsecproxy",))
 pam_radius = Need(

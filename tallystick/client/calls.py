@@ -72,7 +72,7 @@ class Patience:
 
     def before(self, attempt: int) -> float:
         """Seconds to wait before a try; attempt: 1 is the second."""
-        whole = min(self.pause_s * 2 ** min(attempt - 1, 32), self.longest_pause_s)
+        whole = min(self.pause_s * 2.0 ** min(attempt - 1, 32), self.longest_pause_s)
         return whole * random.uniform(0.5, 1.0)
 
 

@@ -103,7 +103,7 @@ def token_from(path: Path) -> Secret:
         )
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise BadInputError(
-            f"{path} does not hold a credential.", todo=f"Take what `{MAKE}` printed."
+            f"{path} holds no credential.", todo=f"Take what `{MAKE}` printed."
         )
     return Secret(token.encode())
 

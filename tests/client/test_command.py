@@ -98,8 +98,8 @@ def test_no_server(run):
     [
         ("tally_secret", 0o644, "Others may read"),
         ('{"role": "admin", "token": "tally_secret"}', 0o600, "admin credential"),
-        ('{"role": "service"}', 0o600, "does not hold a credential"), ("{", 0o600, "holds no credential"),
-        ("", 0o600, "does not hold a credential"), ("tally_secret x", 0o600, "holds no credential"),
+        ('{"role": "service"}', 0o600, "no credential"), ("{", 0o600, "no credential"),
+        ("", 0o600, "no credential"), ("tally_secret x", 0o600, "no credential"),
     ],
 )  # fmt: skip
 def test_credentials_that_are_not_used(run, credential, content, mode, says):

@@ -168,6 +168,8 @@ pcsc = Need(
 # This machine, and who runs the tests on it.
 root = Need("root", lambda: os.geteuid() == 0)
 linux = Need("Linux, which tells whose a connection is", Path("/proc/net/tcp").exists)
+TUN = Path("/dev/net/tun")
+tun = Need("/dev/net/tun", lambda: os.access(TUN, os.R_OK | os.W_OK))
 uhid = Need(
     "/dev/uhid, which is not here or not for this user to write (as root: modprobe uhid)",
     lambda: os.access(UHID, os.R_OK | os.W_OK),

@@ -7,6 +7,9 @@ import ctypes
 import ctypes.util
 import io
 import json
+import subprocess
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pskc import PSKC
@@ -256,6 +259,32 @@ def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits)
     assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
     assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
     assert path.read_text().startswith(f"# {memory_card.serial}\n")  # liboath keeps it
+
+
+@pytest.mark.slow
+def test_a_pam_stack_with_pam_oath_takes_a_cards_codes(provision, memory_card, tmp_path):
+    needs.root.or_skip()
+    needs.pam_oath.or_skip()
+    users = tmp_path / "users.oath"
+    provision(f"pam_oath:{users}", memory_card, user="ada")
+    service = Path("/etc/pam.d") / f"tally-{uuid4().hex}"
+    service.write_text(
+        f"auth required pam_oath.so usersfile={users} window=20 digits=6\n"
+        "account required pam_permit.so\n"
+    )
+
+    def accepted(code: str) -> bool:
+        done = subprocess.run(
+            ["pamtester", service.name, "ada", "authenticate"],
+            input=code + "\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return "successfully authenticated" in done.stdout + done.stderr
+
+    try:
+        assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+        assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
+    finally:
+        service.unlink()
 
 
 def test_by_the_command_line_without_any_server(tmp_path, cheap_passphrases, make_card):

@@ -140,6 +140,7 @@ class KeyWork:
         if serial.startswith("at "):
             serial = self.ask_serial(serial)
         record = self.journal.open_run(serial)
+        repeated = record is not None
         if record is None:
             turn: AbstractContextManager[str | None] = nullcontext(self.user)
             if self.people is not None:
@@ -150,7 +151,7 @@ class KeyWork:
         user = record.user
         assert user is not None
         try:
-            made = self._enrol(device, serial, user)
+            made = self._enrol(device, serial, user, repeated=repeated)
         except TallyError as error:
             if not isinstance(error, NoDeviceError):
                 self.journal.fail(record, error.what)
@@ -158,7 +159,8 @@ class KeyWork:
         self.journal.finish(record, CardState.LOCKED)
         return made
 
-    def _enrol(self, device: Any, serial: str, user: str) -> EnrolledKey:
+    def _enrol(self, device: Any, serial: str, user: str, *, repeated: bool) -> EnrolledKey:
+        """repeated: of a run that was broken off, maybe after the server had taken the key."""
         from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
         from fido2.ctap2.base import Ctap2  # noqa: PLC0415
         from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
@@ -172,9 +174,20 @@ class KeyWork:
                     todo="Have its holder enrol it in the portal.",
                 )
             pin = self._first_pin(ctap, ClientPin(ctap), serial, user)
+            if repeated and ctap.info.force_pin_change:  # which is told to it last of all
+                return EnrolledKey(serial, user, changes=True)
             begun = self.registry.key_options(user)
-            answer = _made(ctap, ClientPin(ctap), begun, pin, lambda: self.touch(serial))
-            login = self.registry.register_key(user, serial, begun, answer)
+            login = user
+            try:
+                answer = _made(ctap, ClientPin(ctap), begun, pin, lambda: self.touch(serial))
+            except CtapError as error:
+                # It holds a credential that the server has of this very person.
+                if error.code != CtapError.ERR.CREDENTIAL_EXCLUDED:
+                    raise
+                if not repeated:
+                    raise _known(serial, user) from None
+            else:
+                login = self.registry.register_key(user, serial, begun, answer)
             return EnrolledKey(serial, login, _have_it_changed(ctap, pin))
         except CtapError as error:
             raise RefusedError(
@@ -249,6 +262,14 @@ def _made(
                 "attestationObject": base64url.encode(bytes(attestation)),
             },
         }
+    )
+
+
+def _known(serial: str, user: str) -> RefusedError:
+    return RefusedError(
+        f"The key {serial} is enrolled for {user} already.",
+        kept="Nothing was changed on it or on the server.",
+        todo="If it is to be enrolled anew, have it removed in the portal first.",
     )
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from tallystick.common import job_papers
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
+from tallystick.common.job_papers import SIGNATURES
 from tallystick.common.passphrase import check_new, read_passphrase
 from tallystick.common.signed import from_jwk
 from tallystick.provisioning.commands.options import (
@@ -21,7 +23,7 @@ from tallystick.provisioning.commands.options import (
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
-from tallystick.provisioning.jobs.ticket import SIGNATURES, Ticket
+from tallystick.provisioning.jobs.ticket import Ticket
 from tallystick.provisioning.journal import FINISHED, CardState, StationJournal
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.registry import TallyServer
@@ -175,7 +177,7 @@ def verify(*, texts: tuple[str, ...], key_file: Path, as_json: bool) -> None:
         return
     for kind, said in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(said["iat"]))
-        if kind == certificate.CARD:
+        if kind == job_papers.CERTIFICATE:
             line = (
                 f"card {said['sn']}: made {when} by {said['sta']} on ticket {said['tkt'][:8]}; "
                 f"firmware {said['fw']}, key version {said['kv']:02X}, tested: {said['st']}"

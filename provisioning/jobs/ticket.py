@@ -10,10 +10,8 @@ from typing import Any
 
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
+from tallystick.common.job_papers import TICKET
 from tallystick.provisioning.durable import write_durably
-
-KIND = "tally-ticket"
-SIGNATURES = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def make(cards: int, digits: int, expires: int, station: str | None) -> Ticket:
     statement = {"id": secrets.token_hex(16), "cards": cards, "digits": digits, "expires": expires}
     if station is not None:
         statement["station"] = station
-    return parse(signed.begin(KIND, statement))
+    return parse(signed.begin(TICKET, statement))
 
 
 def sign(ticket: Ticket, private: bytes) -> Ticket:
@@ -50,7 +48,7 @@ def parse(document: Any) -> Ticket:
     """Raises BadInputError for what is no ticket."""
     try:
         statement = document["statement"]
-        if document["typ"] != KIND or not isinstance(document["signatures"], list):
+        if document["typ"] != TICKET or not isinstance(document["signatures"], list):
             raise TypeError
         return Ticket(
             str(statement["id"]), int(statement["cards"]), int(statement["digits"]),

@@ -102,9 +102,7 @@ def token_from(path: Path) -> Secret:
             todo=f"Make one of role service: `{MAKE}`.",
         )
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise BadInputError(
-            f"{path} holds no credential.", todo=f"Take what `{MAKE}` printed."
-        )
+        raise BadInputError(f"{path} holds no credential.", todo=f"Take what `{MAKE}` printed.")
     return Secret(token.encode())
 
 

@@ -10,7 +10,7 @@ import pypdfium2
 import pytest
 import zxingcpp
 
-from tallystick.common import signed
+from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
@@ -148,7 +148,7 @@ def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_ca
     kind, said = certificate.verify(found[memory_card.serial], certificate.read_key(
         job.folder / key_file(job, path)
     ))  # fmt: skip
-    assert kind == certificate.CARD and said["sn"] == memory_card.serial
+    assert kind == job_papers.CERTIFICATE and said["sn"] == memory_card.serial
 
 
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])

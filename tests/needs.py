@@ -132,6 +132,12 @@ pam_oath = Need(
     ("pamtester", "libpam-oath"),
 )
 openvpn = Need("OpenVPN", have("openvpn"), ("openvpn",))
+strongswan = Need(
+    "strongSwan",
+    lambda: have("swanctl", "pki", "ip")() and Path("/usr/sbin/charon-systemd").exists(),
+    ("charon-systemd", "strongswan-swanctl", "strongswan-pki", "libcharon-extra-plugins",
+     "libstrongswan-standard-plugins", "iproute2"),
+)  # fmt: skip
 freeradius = Need("FreeRADIUS", have("freeradius"), ("freeradius",))
 radsecproxy = Need("radsecproxy, openssl", have("radsecproxy", "openssl"), ("radsecproxy",))
 pam_radius = Need(
@@ -177,6 +183,9 @@ uhid = Need(
 no_uhid = Need("a kernel without /dev/uhid", lambda: not os.access(UHID, os.R_OK | os.W_OK))
 own_mounts = Need(
     "root that may make mounts of its own", lambda: _succeeds("unshare", "--mount", "true")
+)
+own_networks = Need(
+    "root that may make networks of its own", lambda: _succeeds("unshare", "--net", "true")
 )
 other_pythons = Need(
     "another Python on this machine (.ci/pythons)",

@@ -126,9 +126,7 @@ def test_what_is_refused(vpn, seed, eap):
 
 @ALLOWED
 @APPEND
-@pytest.mark.parametrize(
-    "eap", [b"\x01\x07\x00\x05\x01", b"\x02", b"\x02\x07\x00\x04", b"\x02\x07\xff\xff\x01"]
-)
+@pytest.mark.parametrize("eap", ["0107000501", "02", "02070004", "0207ffff01"])
 def test_what_is_no_eap_is_dropped(vpn, seed, eap):
     assert Peer(vpn).send(bytes.fromhex(eap)) == (None, b"")
     peer = Peer(vpn)

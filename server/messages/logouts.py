@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from tallystick.server import metrics
-from tallystick.server.messages.sending import Sender, claim
+from tallystick.server.messages.sending import SendingThread, claim
 from tallystick.server.store import signing_keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
@@ -36,7 +36,7 @@ class RefusedByServiceError(Exception):
     """The service has said no, and would say it again."""
 
 
-class LogoutSender(Sender):
+class LogoutSender(SendingThread):
     """Tells services, in a thread. public_url: the issuers are below it."""
 
     def __init__(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
 from tallystick.server.messages.gateways import Gateway, Letter
-from tallystick.server.messages.sending import Sender, claim
+from tallystick.server.messages.sending import SendingThread, claim
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import MessageRow
@@ -112,7 +112,7 @@ class Outbox:
             channel.join()
 
 
-class _Channel(Sender):
+class _Channel(SendingThread):
     """One kind of message, and its thread. gateway: None where there is no such way out; then
     messages are given up."""
 

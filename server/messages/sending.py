@@ -21,7 +21,7 @@ CLAIM_S = 60
 JOIN_S = 15.0
 
 
-class Sender(ABC):
+class SendingThread(ABC):
     """The thread. name: of it."""
 
     def __init__(self, name: str) -> None:

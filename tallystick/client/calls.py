@@ -2,8 +2,8 @@
 
 A check has a random name, which goes with every try (`Idempotency-Key`). The server judges it once
 and gives later tries the answer of the first, for ten minutes: a code that was accepted, and whose
-answer was lost, is accepted when asked again, and nobody else can use it. A server of before 0.2
-knows no names: there such a code is refused as `replayed`.
+answer was lost, is accepted when asked again, and nobody else can use it. A server of before
+this release knows no names: there such a code is refused as `replayed`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Check:
+class VerifyCall:
     """One question, however often it is asked. body: holds codes, and shows in no repr."""
 
     path: str
@@ -95,7 +95,7 @@ class Check:
 
 def check_of(
     path: str, codes: tuple[str, ...], user: str | None, serial: str | None
-) -> Check | None:
+) -> VerifyCall | None:
     """None when the codes are none. Raises BadInputError unless there is either a user or a serial
     number."""
     if (user is None) == (serial is None):
@@ -106,7 +106,7 @@ def check_of(
         return None
     subject = {"user": user} if user is not None else {"serial": serial}
     given = {"code": codes[0]} if path == VERIFY else {"codes": list(codes)}
-    return Check(path, {**subject, **given})
+    return VerifyCall(path, {**subject, **given})
 
 
 def none_of_that_form() -> CheckedCode:
@@ -147,7 +147,7 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode
             error.get("what") or f"The server answers with status {status}, as no Tallystick does."
         ),
         kept=str(error.get("kept") or "No code was used."),
-        todo=str(error.get("todo") or "Check the server's URL."),
+        todo=str(error.get("todo") or "VerifyCall the server's URL."),
     )
 
 

@@ -14,7 +14,7 @@ import httpx
 
 from tallystick import __version__
 from tallystick.client import calls
-from tallystick.client.calls import Check, CheckedCode, Patience, TryLater
+from tallystick.client.calls import CheckedCode, Patience, TryLater, VerifyCall
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.common.server_url import checked_url
@@ -133,7 +133,7 @@ class VerifyClient(_Asking):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _ask(self, check: Check | None) -> CheckedCode:
+    def _ask(self, check: VerifyCall | None) -> CheckedCode:
         if check is None:
             return calls.none_of_that_form()
         tries = _Tries(self.patience, self.url)
@@ -143,7 +143,7 @@ class VerifyClient(_Asking):
                 return said
             self._pause(tries.pause_s(said))
 
-    def _try(self, check: Check, timeout_s: float) -> CheckedCode | TryLater:
+    def _try(self, check: VerifyCall, timeout_s: float) -> CheckedCode | TryLater:
         try:
             with self._http.stream(
                 "POST", check.path, content=check.content, headers=check.headers, timeout=timeout_s
@@ -198,7 +198,7 @@ class AsyncVerifyClient(_Asking):
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    async def _ask(self, check: Check | None) -> CheckedCode:
+    async def _ask(self, check: VerifyCall | None) -> CheckedCode:
         if check is None:
             return calls.none_of_that_form()
         tries = _Tries(self.patience, self.url)
@@ -208,7 +208,7 @@ class AsyncVerifyClient(_Asking):
                 return said
             await self._pause(tries.pause_s(said))
 
-    async def _try(self, check: Check, timeout_s: float) -> CheckedCode | TryLater:
+    async def _try(self, check: VerifyCall, timeout_s: float) -> CheckedCode | TryLater:
         try:
             async with asyncio.timeout(timeout_s):
                 async with self._http.stream(

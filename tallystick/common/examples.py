@@ -232,7 +232,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": (
         "tally verify --server https://otp.example.org --credential service.json \\",
         "    --user ada",
-        "printf 123456 | tally verify --user ada --json",
+        "tally verify --server https://otp.example.org --credential service.json --pam",
     ),
     "bench": ("tally bench card heap",),
 }

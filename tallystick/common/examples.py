@@ -232,7 +232,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": (
         "tally verify --server https://otp.example.org --credential service.json \\",
         "    --user ada",
-        "tally verify --server https://otp.example.org --credential service.json --pam",
+        "tally verify --server https://otp.example.org --credential otp.json --pam",
     ),
     "bench": ("tally bench card heap",),
 }

@@ -10,6 +10,7 @@ import json
 import subprocess
 from pathlib import Path
 from uuid import uuid4
+from xml.etree import ElementTree
 
 import pytest
 from pskc import PSKC
@@ -65,6 +66,56 @@ def custody():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_lines(name):
     assert dialect(name).line(ENTRY) == GOLDEN[name]
+
+
+# Read by the products' own parsers, once, in 2026-11: privacyIDEA 3.14, multiOTP 5.9.8 and LinOTP
+# of its main branch gave serial number, seed, digits and (but LinOTP, whose lines have none) the
+# counter.
+GOLDEN_8 = {
+    "privacyidea": f"TS00000002, {HEX}, hotp, 8, 7",
+    "linotp": f"TS00000002, {HEX}, hotp, 8",
+    "multiotp": f"TS00000002;Tallystick;HOTP;{HEX};8;7",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_8)
+def test_golden_lines_of_eight_digits(name):
+    entry = TokenEntry("TS00000002", Secret(SEED), CodeKind(8), 7)
+    assert dialect(name).line(entry) == GOLDEN_8[name]
+
+
+TAG = "{urn:ietf:params:xml:ns:keyprov:pskc}"
+XENC = "{http://www.w3.org/2001/04/xmlenc#}"
+# Where the parsers of privacyIDEA 3.14, FreeIPA (ipa-otptoken-import, without its server) and
+# LinOTP looked, when they read a container as this station makes it, and opened it.
+LOOKED_AT = {
+    f"{TAG}EncryptionKey/{{http://www.w3.org/2000/09/xmldsig#}}KeyName": "station-1",
+    f"{TAG}MACMethod/{TAG}MACKey/{XENC}CipherData/{XENC}CipherValue": None,
+    f"{TAG}KeyPackage/{TAG}DeviceInfo/{TAG}Manufacturer": "Tallystick",
+    f"{TAG}KeyPackage/{TAG}DeviceInfo/{TAG}SerialNo": "TS00000008",
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}AlgorithmParameters/{TAG}Suite": "SHA1",
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Secret/{TAG}ValueMAC": None,
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Secret/{TAG}EncryptedValue/{XENC}CipherData"
+    f"/{XENC}CipherValue": None,
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Counter/{TAG}PlainValue": "5",
+}
+
+
+def test_a_container_has_what_other_importers_look_for(custody):
+    own = OwnKeyCustody(custody, Secret(bytes(range(16))), "station-1")
+    seed = own.new_seed("TS00000008", b"")
+    root = ElementTree.fromstring(build(own, seed, "TS00000008", CodeKind(8), 5))
+    for path, text in LOOKED_AT.items():
+        (found,) = root.findall(path)
+        assert found.text and text in (None, found.text), path
+    (method,) = root.findall(f"{TAG}MACMethod")
+    assert method.get("Algorithm") == "http://www.w3.org/2000/09/xmldsig#hmac-sha1"
+    (key,) = root.findall(f"{TAG}KeyPackage/{TAG}Key")
+    assert key.get("Algorithm") == "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
+    (form,) = key.findall(f"{TAG}AlgorithmParameters/{TAG}ResponseFormat")
+    assert form.attrib == {"Encoding": "DECIMAL", "Length": "8"}
+    ciphers = {one.get("Algorithm") for one in root.iter(f"{XENC}EncryptionMethod")}
+    assert ciphers == {"http://www.w3.org/2001/04/xmlenc#aes128-cbc"}
 
 
 def test_keycloak():

@@ -119,7 +119,7 @@ def check_uri(uri: str) -> None:
         raise ApiError(
             422,
             "bad-redirect-uri",
-            f"{uri} cannot be a redirect URI.",
+            f"{uri} cannot be an address of a service.",
             kept=NOTHING_CHANGED,
             todo="Use https (http only for this machine), without a fragment.",
         )

@@ -115,10 +115,12 @@ def none_of_that_form() -> CheckedCode:
 
 @dataclass(frozen=True)
 class TryLater:
-    """No verdict. why: for a person. after_s: the server asks for so much time."""
+    """No verdict. why: for a person. after_s: the server asks for so much time. asked: the server
+    may have the check."""
 
     why: str
     after_s: float = 0.0
+    asked: bool = True
 
 
 def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode | TryLater:
@@ -151,12 +153,14 @@ def read(status: int, headers: Mapping[str, str], content: bytes) -> CheckedCode
     )
 
 
-def no_answer(url: str, later: TryLater, tries: int) -> NoAnswerError:
+def no_answer(url: str, later: TryLater, tries: int, *, asked: bool) -> NoAnswerError:
     times = "once" if tries == 1 else f"{tries} times"
     return NoAnswerError(
         f"The server at {url} gave no answer, asked {times}. {later.why}",
-        kept="The code may have been judged: if it was right, it is used up.",
-        todo="Refuse for now, and have the user try again with a new code.",
+        kept="The code may have been judged: if it was right, it is used up."
+        if asked
+        else "The server was not reached, and the code not used.",
+        todo="Refuse for now; the user tries again, with a new code.",
     )
 
 

@@ -61,6 +61,7 @@ class _Tries:
         self._url = url
         self._end = time.monotonic() + patience.total_s
         self._made = 0
+        self._asked = False
 
     def timeout_s(self) -> float:
         """For the next try, until its answer is whole."""
@@ -69,9 +70,10 @@ class _Tries:
 
     def pause_s(self, later: TryLater) -> float:
         """Before the next try. Raises NoAnswerError when there is no time for one."""
+        self._asked |= later.asked
         pause = max(later.after_s, self._patience.before(self._made))
         if time.monotonic() + pause >= self._end:
-            raise calls.no_answer(self._url, later, self._made)
+            raise calls.no_answer(self._url, later, self._made, asked=self._asked)
         return pause
 
 
@@ -86,7 +88,8 @@ class _Whole:
 
 
 def _in_vain(error: httpx.HTTPError) -> TryLater:
-    return TryLater(f"{type(error).__name__}.")
+    asked = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    return TryLater(f"{type(error).__name__}.", asked=asked)
 
 
 class VerifyClient(_Asking):

@@ -339,6 +339,12 @@ def test_a_server_that_asks_for_time_gets_it():
         assert (len(asked), pauses) == (1, [])  # there was no time for another try
 
 
+def test_a_server_that_cannot_be_reached_has_used_no_code():
+    client = VerifyClient("http://127.0.0.1:1", "token", patience=SHORT)
+    with client, pytest.raises(NoAnswerError, match="not reached, and the code not used"):
+        client.verify("123456", user="ann")
+
+
 def test_several_threads_share_a_client(url, token, server):
     seed = server.card()
     codes = [hotp(seed, n, 6) for n in range(6)]

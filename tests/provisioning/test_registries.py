@@ -68,7 +68,7 @@ def test_golden_lines(name):
     assert dialect(name).line(ENTRY) == GOLDEN[name]
 
 
-# Read by the products' own parsers, once, in 2026-11: privacyIDEA 3.14, multiOTP 5.9.8 and LinOTP
+# Read by the products' own parsers, once, in 2026-11: privacyIDEA 3.14, multiOTP 5.9.8.0 and LinOTP
 # of its main branch gave serial number, seed, digits and (but LinOTP, whose lines have none) the
 # counter.
 GOLDEN_8 = {

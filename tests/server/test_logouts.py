@@ -262,7 +262,7 @@ def test_what_waits_survives_the_process(portal, service, receiver, monkeypatch)
 
 def test_an_address_is_checked_and_can_be_taken_away(portal, service, receiver):
     for bad in ("http://service.example/out", "https://x/#f", "ftp://x", "javascript:1"):
-        with pytest.raises(ApiError, match="redirect URI"):
+        with pytest.raises(ApiError, match="address of a service"):
             change(portal, service, backchannel_logout_uri=bad)
     ann = portal.staff("ann", "user")
     service.tokens(ann)

@@ -58,7 +58,7 @@ def keep(connection: Connection, given: Mapping[bytes, tuple[int, str]], now: fl
             index_elements=["id_hash"],
             set_={"answer": fresh.excluded.answer, "expires_at": fresh.excluded.expires_at},
             where=table.c.expires_at <= int(now),
-        )
+        ).returning(table.c.id_hash)
     )
-    if made.rowcount != len(rows):
+    if len(made.all()) != len(rows):
         raise StaleError

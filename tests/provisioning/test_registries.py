@@ -287,6 +287,18 @@ def test_parts_of_a_container(custody):
     assert PSKC(io.BytesIO(container)).encryption.key_name == "station-1"
 
 
+def test_a_containers_passphrase_is_told_of_as_figure_7_has_it(provision, memory_card, tmp_path):
+    """RFC 6030, 6.2. FreeIPA's importer reads no other form."""
+    provision(f"pskc:{tmp_path}/out", memory_card)
+    (file,) = (tmp_path / "out").glob("*.pskcxml")
+    xenc11 = "{http://www.w3.org/2009/xmlenc11#}"
+    path = f"{TAG}EncryptionKey/{xenc11}DerivedKey/{xenc11}KeyDerivationMethod/"
+    pkcs5 = "{http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#}"
+    (found,) = ElementTree.parse(file).getroot().findall(f"{path}{pkcs5}PBKDF2-params")
+    names = [one.tag for one in found.iter()][1:]
+    assert names == ["Salt", "Specified", "IterationCount", "KeyLength"]
+
+
 def liboath():
     needs.liboath.or_skip()
     library = ctypes.CDLL(ctypes.util.find_library("oath"))

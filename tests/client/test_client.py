@@ -6,6 +6,8 @@ import asyncio
 import logging
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Container, Iterator
@@ -359,3 +361,33 @@ def test_several_threads_share_a_client(url, token, server):
         for one in threads:
             one.join()
     assert sum(map(bool, said)) <= len(codes) and any(said)
+
+
+PROGRAM = """
+from tallystick.client import AsyncVerifyClient, CheckedCode, VerifyClient
+
+with VerifyClient("https://id.example", "token") as client:
+    answer: CheckedCode = client.verify("123456", user="ann")
+    reveal_type(answer.accepted)
+    client.verify(123456, user="ann")
+
+
+async def ask() -> str:
+    async with AsyncVerifyClient("https://id.example", "token") as client:
+        return await client.verify("123456", serial="1")
+"""
+
+
+@pytest.mark.slow
+def test_who_uses_it_is_type_checked(tmp_path):
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent",
+         "--cache-dir", str(tmp_path / "cache"), str(file)],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert 'Revealed type is "bool"' in done.stdout, done.stdout + done.stderr
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 2 and '"int"; expected "str"' in errors[0], errors
+    assert "CheckedCode" in errors[1]

@@ -23,7 +23,9 @@ HOTP_PROFILE = "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
 _CIPHER = "http://www.w3.org/2001/04/xmlenc#aes128-cbc"
 _MAC = "http://www.w3.org/2000/09/xmldsig#hmac-sha1"
 _MAC_KEY_SIZE = 20
-_PBKDF2 = "http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#pbkdf2"
+_PKCS5 = b"http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#"
+_PBKDF2 = f"{_PKCS5.decode()}pbkdf2"
+_THEIR_PARAMETERS = b"xenc11:PBKDF2-params"
 
 
 def build(
@@ -85,7 +87,15 @@ def with_derivation(key: PassphraseKey, container: bytes) -> bytes:
     derivation.pbkdf2_key_length = 16
     output = io.BytesIO()
     document.write(output)
-    return output.getvalue()
+    # The library has the parameters in another namespace than the RFC's figure 7, where FreeIPA
+    # looks for them.
+    content = output.getvalue()
+    for end in (b"<", b"</"):
+        assert content.count(end + _THEIR_PARAMETERS) == 1
+    content = content.replace(b"</" + _THEIR_PARAMETERS, b"</pkcs5:PBKDF2-params")
+    return content.replace(
+        b"<" + _THEIR_PARAMETERS, b'<pkcs5:PBKDF2-params xmlns:pkcs5="' + _PKCS5 + b'"'
+    )
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,16 @@ CREATE TABLE rotations (
 """
 
 
+_SETTINGS = """
+CREATE TABLE settings (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT;
+"""
+
+
 # What brings a journal from each version of its tables to the next; never changed, only added to.
-_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES, _VERSIONS)
+_MIGRATIONS = (_FIRST + audit.SCHEMA, _SECOND, _CERTIFICATES, _VERSIONS, _SETTINGS)
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
@@ -360,6 +368,20 @@ class StationJournal:
             self._database.execute(
                 "INSERT OR REPLACE INTO firm VALUES (1, ?, ?, ?, ?)",
                 (name, contact, " ".join(languages), time_zone),
+            )
+
+    def blank_minimum(self) -> int:
+        """How many blank cards there are to be, as it was last set; 0: nobody has said."""
+        with self._lock:
+            row = self._database.execute(
+                "SELECT value FROM settings WHERE name = 'blank minimum'"
+            ).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    def keep_blank_minimum(self, minimum: int) -> None:
+        with self._step():
+            self._database.execute(
+                "INSERT OR REPLACE INTO settings VALUES ('blank minimum', ?)", (str(minimum),)
             )
 
     def put_into_box(self, box: str, serials: Sequence[str]) -> list[BoxedCard]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.custody.trial import need_tried
@@ -17,7 +18,6 @@ from tallystick.provisioning.jobs import ticket
 from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.registries.choose import registry_for
 from tallystick.provisioning.registry import Registry, TallyServer
-from tallystick.provisioning.server_link import checked_url
 from tallystick.provisioning.settings import read_container_passphrase, read_passphrase
 from tallystick.provisioning.steps import Plan, Provisioner
 

@@ -7,7 +7,6 @@ another PIN at the first use.
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import struct
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from tallystick.common import base64url
 from tallystick.common.errors import (
     BadInputError,
     NoDeviceError,
@@ -327,8 +327,10 @@ def _made(
     wanted = begun["options"]
     data = CollectedClientData.create("webauthn.create", wanted["challenge"], begun["origin"])
     token = client.get_pin_token(pin, ClientPin.PERMISSION.MAKE_CREDENTIAL, wanted["rp"]["id"])
-    person = {**wanted["user"], "id": _bytes(wanted["user"]["id"])}
-    exclude = [{**one, "id": _bytes(one["id"])} for one in wanted.get("excludeCredentials") or ()]
+    person = {**wanted["user"], "id": base64url.decode(wanted["user"]["id"])}
+    exclude = [
+        {**one, "id": base64url.decode(one["id"])} for one in wanted.get("excludeCredentials") or ()
+    ]
     asked = False
 
     def waits(status: int) -> None:
@@ -346,15 +348,15 @@ def _made(
     )  # fmt: skip
     attestation = AttestationObject.create(made.fmt, made.auth_data, made.att_stmt)
     assert made.auth_data.credential_data is not None
-    identifier = _text(made.auth_data.credential_data.credential_id)
+    identifier = base64url.encode(made.auth_data.credential_data.credential_id)
     return json.dumps(
         {
             "id": identifier,
             "rawId": identifier,
             "type": "public-key",
             "response": {
-                "clientDataJSON": _text(bytes(data)),
-                "attestationObject": _text(bytes(attestation)),
+                "clientDataJSON": base64url.encode(bytes(data)),
+                "attestationObject": base64url.encode(bytes(attestation)),
             },
         }
     )
@@ -376,14 +378,6 @@ def _have_it_changed(ctap: Any, pin: str) -> bool:
     except (CtapError, OSError, _library().ConnectionFailure):
         return False
     return True
-
-
-def _bytes(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _library() -> Any:

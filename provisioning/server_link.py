@@ -6,13 +6,12 @@ Every failure is either a refusal (the server decided, nothing was stored) or an
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from tallystick.common.errors import BadInputError, RefusedError, UnreachableError
+from tallystick.common.errors import RefusedError, UnreachableError
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
 
 TIMEOUT_S = 5.0
@@ -99,27 +98,6 @@ class ServerLink:
         if answer.is_success:
             return body
         raise _refusal(doing, answer.status_code, body, self.renewal)
-
-
-def checked_url(url: str) -> str:
-    """The URL without a trailing slash. Raises BadInputError for plain HTTP beyond this computer:
-    the credential would travel in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInputError(f"{url!r} is no HTTP URL of a server.")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise BadInputError(
-            f"{url} is not encrypted: the station's credential would be readable on the network.",
-            todo="Use https://, or an SSH tunnel to http://127.0.0.1.",
-        )
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _object(answer: httpx.Response) -> dict[str, Any]:

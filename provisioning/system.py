@@ -10,12 +10,6 @@ from pathlib import Path
 from typing import Any
 
 
-def others_may_read(path: Path) -> bool:
-    """Whether other users of this computer may read a file, by its mode. On Windows the folder of
-    the user keeps them out, and files have no such mode."""
-    return sys.platform != "win32" and bool(path.stat().st_mode & 0o077)
-
-
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk. Windows has no such call: it writes them with the
     file."""

@@ -11,6 +11,7 @@ from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import gateway_from
+from tallystick.server.messages.logouts import LogoutSender
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.settings import Settings
 from tallystick.server.store import restored, schema
@@ -30,6 +31,7 @@ class ServerState:
     database: Database
     group: GroupCommit
     outbox: Outbox
+    logouts: LogoutSender
     breached: BreachList
     public_url: str
     sweeper: Sweeper
@@ -43,6 +45,7 @@ class ServerState:
     def close(self) -> None:
         self.group.close()
         self.outbox.close()
+        self.logouts.close()
         self.sweeper.close()
         self.stream.close()
         self.database.close()
@@ -69,6 +72,9 @@ def open_state(settings: Settings) -> ServerState:
         database,
         GroupCommit(database, Verifier(ring), settings.clock, background=settings.background),
         Outbox(database, ring, gateways, settings.clock, background=settings.background),
+        LogoutSender(
+            database, ring, settings.public_url, settings.clock, background=settings.background
+        ),
         HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
         settings.public_url,
         Sweeper(

@@ -125,12 +125,30 @@ apache_openidc = Need(
     lambda: have("apache2")() and Path("/usr/lib/apache2/modules/mod_auth_openidc.so").exists(),
     ("apache2", "libapache2-mod-auth-openidc"),
 )
+nginx = Need("nginx", have("nginx"), ("nginx-light",))
+pam_oath = Need(
+    "pam_oath, pamtester",
+    lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_oath.so")),
+    ("pamtester", "libpam-oath"),
+)
+openvpn = Need("OpenVPN", have("openvpn"), ("openvpn",))
+strongswan = Need(
+    "strongSwan",
+    lambda: have("swanctl", "pki", "ip")() and Path("/usr/sbin/charon-systemd").exists(),
+    ("charon-systemd", "strongswan-swanctl", "strongswan-pki", "libcharon-extra-plugins",
+     "libstrongswan-standard-plugins", "iproute2"),
+)  # fmt: skip
 freeradius = Need("FreeRADIUS", have("freeradius"), ("freeradius",))
 radsecproxy = Need("radsecproxy, openssl", have("radsecproxy", "openssl"), ("radsecproxy",))
 pam_radius = Need(
     "pam_radius_auth, pamtester",
     lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_radius_auth.so")),
     ("pamtester", "libpam-radius-auth"),
+)
+pam_exec = Need(
+    "pamtester",
+    lambda: have("pamtester")() and any(Path("/lib").glob("*/security/pam_exec.so")),
+    ("pamtester",),
 )
 oathtool = Need("oathtool", have("oathtool"), ("oathtool",))
 openocd = Need("OpenOCD", have("openocd"), ("openocd",))
@@ -157,6 +175,8 @@ pcsc = Need(
 # This machine, and who runs the tests on it.
 root = Need("root", lambda: os.geteuid() == 0)
 linux = Need("Linux, which tells whose a connection is", Path("/proc/net/tcp").exists)
+TUN = Path("/dev/net/tun")
+tun = Need("/dev/net/tun", lambda: os.access(TUN, os.R_OK | os.W_OK))
 uhid = Need(
     "/dev/uhid, which is not here or not for this user to write (as root: modprobe uhid)",
     lambda: os.access(UHID, os.R_OK | os.W_OK),
@@ -164,6 +184,9 @@ uhid = Need(
 no_uhid = Need("a kernel without /dev/uhid", lambda: not os.access(UHID, os.R_OK | os.W_OK))
 own_mounts = Need(
     "root that may make mounts of its own", lambda: _succeeds("unshare", "--mount", "true")
+)
+own_networks = Need(
+    "root that may make networks of its own", lambda: _succeeds("unshare", "--net", "true")
 )
 other_pythons = Need(
     "another Python on this machine (.ci/pythons)",

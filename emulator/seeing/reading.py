@@ -91,7 +91,7 @@ def _areas(frame: Frame) -> list[_Area]:
             if stop < 0:
                 stop = end
             left, right = start - begin, stop - begin - 1
-            touched = {number for l, r, number in above if l <= right and r >= left}
+            touched = {n for begun, over, n in above if begun <= right and over >= left}
             area = _Area(left, y, right, y, stop - start)
             for number in touched:
                 area = _together(area, areas.pop(number))

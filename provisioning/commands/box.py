@@ -93,17 +93,25 @@ def show(*, name: str | None, journal: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--minimum", type=click.IntRange(0), default=0, help="Fewer blank cards: refuse.")
+@click.option(
+    "--minimum",
+    type=click.IntRange(0),
+    help="Fewer blank cards: refuse, from now on. 0: none is too few.",
+)
 @journal_option
 @operator_option
 @json_option
-def stock(*, minimum: int, journal: Path, operator_file: Path, as_json: bool) -> None:
+def stock(*, minimum: int | None, journal: Path, operator_file: Path, as_json: bool) -> None:
     """Blank cards in boxes, and cards of the pool where somebody is signed in at this desk.
 
-    Exit code 5 when there are fewer than --minimum, or fewer in the pool than policy says.
+    Exit code 5 when there are fewer than was last said with --minimum, or fewer in the pool than
+    policy says.
     """
     with closing(StationJournal(journal)) as book:
         blank = sum(card.blank for card in book.boxed())
+        if minimum is not None:
+            book.keep_blank_minimum(minimum)
+        minimum = book.blank_minimum()
     counts: dict[str, int] = {}
     short = [f"{blank} blank cards are left, of {minimum}"] if blank < minimum else []
     if operator_file.exists():

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
+from tallystick.common import job_papers
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
+from tallystick.common.job_papers import SIGNATURES
 from tallystick.common.moments import in_words
 from tallystick.common.passphrase import read_passphrase
 from tallystick.common.signed import from_jwk
@@ -25,7 +27,7 @@ from tallystick.provisioning.commands.options import (
 from tallystick.provisioning.durable import write_durably
 from tallystick.provisioning.jobs import certificate, signer
 from tallystick.provisioning.jobs import ticket as tickets
-from tallystick.provisioning.jobs.ticket import SIGNATURES, Ticket
+from tallystick.provisioning.jobs.ticket import Ticket
 from tallystick.provisioning.journal import FINISHED, CardState, StationJournal
 from tallystick.provisioning.ready import ReadyStation
 from tallystick.provisioning.registry import TallyServer
@@ -186,7 +188,7 @@ def verify(*, texts: tuple[str, ...], key_file: Path, journal: Path, as_json: bo
     zone = firm_zone(journal)
     for kind, said in rows:
         when = in_words(said["iat"], zone)
-        if kind == certificate.CARD:
+        if kind == job_papers.CERTIFICATE:
             line = (
                 f"card {said['sn']}: made {when} by {said['sta']} on ticket {said['tkt'][:8]}; "
                 f"firmware {said['fw']}, key version {said['kv']:02X}, tested: {said['st']}"

@@ -14,6 +14,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.commands.options import (
     FILE,
     KeyOptions,
@@ -25,7 +26,6 @@ from tallystick.provisioning.commands.options import (
 from tallystick.provisioning.custody import keyfile
 from tallystick.provisioning.custody.interface import Custody, KeyDescription
 from tallystick.provisioning.custody.store import KeyStore
-from tallystick.provisioning.server_link import checked_url
 
 
 @click.group(cls=Group)

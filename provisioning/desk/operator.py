@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
+from tallystick.common.private_files import others_may_read
 from tallystick.common.secret import Secret
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.durable import write_durably
-from tallystick.provisioning.server_link import checked_url
-from tallystick.provisioning.system import others_may_read
 
 FORMAT = "tallystick desk operator 1"
 ROLES = ("desk", "admin")

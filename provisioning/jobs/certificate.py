@@ -8,10 +8,10 @@ from typing import Any
 
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
+from tallystick.common.job_papers import ACCOUNT, CERTIFICATE
 from tallystick.provisioning.card.connection import CommandApdu, StatusWord, Transmitter
 from tallystick.provisioning.card.issuer import FirmwareVersion
 
-CARD, ACCOUNT = "tally-card", "tally-account"
 _DATA_IMAGE = 0xDF25
 _HEADER_AT, _DIGEST_AT, _DIGEST = 6, 16, 32  # docs/reference/updates.md
 _MAGIC = b"TSIM"
@@ -50,8 +50,8 @@ def read_key(path: Path) -> dict[str, bytes]:
 
 
 def verify(text: str, publics: dict[str, bytes]) -> tuple[str, dict[str, Any]]:
-    """(CARD or ACCOUNT, what was signed). Raises BadInputError."""
+    """(CERTIFICATE or ACCOUNT, what was signed). Raises BadInputError."""
     try:
-        return CARD, signed.read_compact(CARD, text, publics)
+        return CERTIFICATE, signed.read_compact(CERTIFICATE, text, publics)
     except BadInputError:
         return ACCOUNT, signed.read_compact(ACCOUNT, text, publics)

@@ -11,10 +11,9 @@ from typing import Any
 
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
+from tallystick.common.job_papers import TICKET
 from tallystick.provisioning.durable import write_durably
 
-KIND = "tally-ticket"
-SIGNATURES = 2
 MOST_CARDS = 100_000
 _SAID = frozenset(("id", "cards", "digits", "expires", "station"))
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -44,7 +43,7 @@ def make(cards: int, digits: int, expires: int, station: str | None) -> Ticket:
     statement = {"id": secrets.token_hex(16), "cards": cards, "digits": digits, "expires": expires}
     if station is not None:
         statement["station"] = station
-    return parse(signed.begin(KIND, statement))
+    return parse(signed.begin(TICKET, statement))
 
 
 def sign(ticket: Ticket, private: bytes) -> Ticket:
@@ -57,7 +56,7 @@ def parse(document: Any) -> Ticket:
     whoever signs it."""
     try:
         statement = document["statement"]
-        if document["typ"] != KIND or not isinstance(document["signatures"], list):
+        if document["typ"] != TICKET or not isinstance(document["signatures"], list):
             raise TypeError
         found = Ticket(
             statement["id"], statement["cards"], statement["digits"], statement["expires"],

@@ -17,6 +17,7 @@ import httpx
 from pskc import PSKC
 
 from tallystick.common.secret import Secret
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts, parts
 from tallystick.provisioning.registries.files import EntryReader
 from tallystick.provisioning.registry import DuplicateSerialError, Registered, no_such_user
@@ -25,7 +26,6 @@ from tallystick.provisioning.server_link import (
     TIMEOUT_S,
     OutcomeUnknownError,
     RegistryRefusedError,
-    checked_url,
 )
 
 _MARK = "tallystick_container"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tallystick.common import base64url
 from tallystick.common.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _certificate(data: bytes) -> bytes:
 
 def _chain(blob: bytes) -> list[x509.Certificate]:
     head = blob.split(b".", 1)[0]
-    header = json.loads(base64.urlsafe_b64decode(head + b"=" * (-len(head) % 4)))
+    header = json.loads(base64url.decode(head.decode()))
     return [x509.load_der_x509_certificate(binascii.a2b_base64(one)) for one in header["x5c"]]
 
 

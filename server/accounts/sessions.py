@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from tallystick.server.accounts.people import KnownPerson, get
 from tallystick.server.accounts.policy import FirmPolicy, parse
@@ -14,6 +14,7 @@ from tallystick.server.store.models import Firm, PersonRow
 from tallystick.server.store.models_login import (
     Attempt,
     OidcCode,
+    OidcLogout,
     RememberedDevice,
     SentCode,
     SessionRow,
@@ -170,6 +171,7 @@ def end(connection: Connection, person_id: int, session_id: int) -> None:
     mine = select(SessionRow.id).where(
         SessionRow.id == session_id, SessionRow.person_id == person_id
     )
+    _tell_services(connection, SessionRow.id.in_(mine))
     connection.execute(delete(OidcCode).where(OidcCode.session_id.in_(mine)))
     connection.execute(
         delete(SessionRow).where(SessionRow.id == session_id, SessionRow.person_id == person_id)
@@ -189,11 +191,24 @@ def end_all(connection: Connection, person_id: int, *, but: int | None = None) -
     ended = SessionRow.person_id == person_id
     if but is not None:
         ended &= SessionRow.id != but
+    _tell_services(connection, ended)
     connection.execute(
         delete(OidcCode).where(OidcCode.session_id.in_(select(SessionRow.id).where(ended)))
     )
     connection.execute(delete(SessionRow).where(ended))
     connection.execute(delete(RememberedDevice).where(RememberedDevice.person_id == person_id))
+
+
+def _tell_services(connection: Connection, ended: ColumnElement[bool]) -> None:
+    """Those that such a session signed in to hear that it is over (`messages.logouts`)."""
+    # Locked first: a service that gets its tokens now is on the list when the lock is had.
+    found = select(SessionRow.handle).where(ended).with_for_update()
+    handles = list(connection.scalars(found))
+    connection.execute(
+        update(OidcLogout)
+        .where(OidcLogout.session.in_(handles), OidcLogout.due_at.is_(None))
+        .values(due_at=0)
+    )
 
 
 def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float) -> None:

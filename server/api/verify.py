@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.api.access import state_of, token_hash
+from tallystick.server.checking.answers import MAX_NAME, MIN_NAME
 from tallystick.server.checking.verification import CodeCheck
 from tallystick.server.rules.judge import Reason
 
@@ -18,6 +19,19 @@ router = APIRouter(prefix="/v1", tags=["verification"])
 Code = Annotated[str, Field(pattern=r"^[0-9]{6,8}$")]
 User = Annotated[str | None, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Serial = Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+_NAME = f"[A-Za-z0-9_-]{{{MIN_NAME},{MAX_NAME}}}"
+# An RFC 8941 string, or the bare text: both are in use.
+CheckName = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=f'^(?:{_NAME}|"{_NAME}")$',
+        description="A random name for this check. The same check with the same name gets the same "
+        "answer for ten minutes, and is judged once: for asking again when no answer came.",
+    ),
+]
 
 
 class _Subject(BaseModel):
@@ -64,20 +78,32 @@ ANSWERS = {429: {"model": ThrottledAnswer}}
 
 
 @router.post("/verify", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
-async def verify(body: VerifyRequest, request: Request) -> Response:
+async def verify(
+    body: VerifyRequest, request: Request, idempotency_key: CheckName = None
+) -> Response:
     """Is this the next code of the card, or of one of the user's cards or authenticator apps? A
     right code is right once."""
-    return await _answer(request, body, (body.code,))
+    return await _answer(request, body, (body.code,), idempotency_key)
 
 
 @router.post("/resynchronise", response_model=VerifyAnswer, responses=ANSWERS)  # type: ignore[arg-type]
-async def resynchronise(body: ResynchroniseRequest, request: Request) -> Response:
+async def resynchronise(
+    body: ResynchroniseRequest, request: Request, idempotency_key: CheckName = None
+) -> Response:
     """Find a card that was pressed too often again, by two successive codes (RFC 4226 7.4)."""
-    return await _answer(request, body, body.codes)
+    return await _answer(request, body, body.codes, idempotency_key)
 
 
-async def _answer(request: Request, subject: _Subject, codes: tuple[str, ...]) -> Response:
-    check = CodeCheck(token_hash(request), subject.user, subject.serial, codes)
+async def _answer(
+    request: Request, subject: _Subject, codes: tuple[str, ...], key: str | None
+) -> Response:
+    check = CodeCheck(
+        token_hash(request),
+        subject.user,
+        subject.serial,
+        codes,
+        key=(key or "").strip('"'),
+    )
     outcome = await state_of(request).group.check(check)
     if outcome.reason is Reason.THROTTLED:
         wait = outcome.retry_after_s

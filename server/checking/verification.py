@@ -6,6 +6,7 @@ it matches no row, and the whole batch is judged again from what is stored now.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 from tallystick.server.accounts.credentials import Caller, Role, authenticate_all
 from tallystick.server.accounts.people import canonical
 from tallystick.server.accounts.policy import MethodKind, code_policy, parse
+from tallystick.server.checking import answers as answers_kept
 from tallystick.server.checking.tokens import CodeQuestion, Tokens
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.rules.judge import Reason
@@ -25,13 +27,14 @@ from tallystick.server.store.origin import Origin, current
 @dataclass(frozen=True)
 class CodeCheck:
     """One request: whose code (a user's or a card's), and one code or two successive ones; and from
-    where it came."""
+    where it came. key: its name, where the asker may ask again for having got no answer."""
 
     token_hash: bytes
     user: str | None
     serial: str | None
     codes: tuple[str, ...]
     origin: Origin = field(default_factory=current)
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class CodeOutcome:
     @property
     def accepted(self) -> bool:
         return self.reason is Reason.OK
+
+    def as_text(self) -> str:
+        """As it is kept for whoever asks again."""
+        return json.dumps([self.reason, self.method, self.serial])
+
+    @classmethod
+    def of_text(cls, text: str) -> CodeOutcome:
+        reason, method, serial = json.loads(text)
+        return cls(Reason(reason), None if method is None else MethodKind(method), serial)
 
 
 class Verifier:
@@ -72,14 +84,21 @@ class Verifier:
                 wanted.append((check, _service(callers[check.token_hash].caller())))
             except ApiError as refusal:
                 wanted.append(refusal)
-        questions = [_question(*item) for item in wanted if not isinstance(item, ApiError)]
+        asked = [item for item in wanted if not isinstance(item, ApiError)]
+        known = answers_kept.find(connection, filter(None, (_name(*one) for one in asked)), now)
+        questions = [_question(*item) for item in asked if _name(*item) not in known]
         tokens = Tokens(connection, questions, now)
         acts: list[Act] = []
+        given: dict[bytes, tuple[int, str]] = {}
         for item in wanted:
             if isinstance(item, ApiError):
                 answers.append(item)
                 continue
             check, caller = item
+            name = _name(check, caller)
+            if name in known:
+                answers.append(CodeOutcome.of_text(known[name]))
+                continue
             try:
                 answer = _answer(connection, self._ring, tokens, _question(check, caller), int(now))
             except BoxError as unreadable:
@@ -88,9 +107,20 @@ class Verifier:
             answers.append(answer)
             if isinstance(answer, CodeOutcome):
                 acts.append(_act(check, caller, answer, now))
+                if name and answer.reason is not Reason.THROTTLED:
+                    known[name] = answer.as_text()
+                    given[name] = (caller.firm_id, known[name])
         tokens.store(connection)
+        answers_kept.keep(connection, given, now)
         self.chain.append(connection, acts, int(now * 1000))
         return answers
+
+
+def _name(check: CodeCheck, caller: Caller) -> bytes:
+    """By which the answer is kept, or b"": whoever named no check gets no answer twice."""
+    if not check.key:
+        return b""
+    return answers_kept.name_of(caller.id, check.key, check.user, check.serial, check.codes)
 
 
 def _question(check: CodeCheck, caller: Caller) -> CodeQuestion:

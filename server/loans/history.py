@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select
 
-from tallystick.server.store.audit import MAIN
+from tallystick.server.store.audit import acts_of
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import AuditEntry, CredentialRow, PersonRow
 
@@ -45,21 +45,15 @@ def of_person(connection: Connection, firm_id: int, login: str) -> list[CardEven
     )
 
 
-def _entries(connection: Connection, firm_id: int, condition: object) -> list[CardEvent]:
+def _entries(
+    connection: Connection, firm_id: int, condition: ColumnElement[bool]
+) -> list[CardEvent]:
     query = (
-        select(
-            AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject,
-            AuditEntry.detail,
-        )
-        .where(
-            AuditEntry.chain == MAIN,
-            AuditEntry.firm_id == firm_id,
-            AuditEntry.action.like("card-%"),
-            condition,  # type: ignore[arg-type]
-        )
+        acts_of(firm_id)
+        .where(AuditEntry.action.like("card-%"), condition)
         .order_by(AuditEntry.number.desc())
         .limit(LIMIT)
-    )  # fmt: skip
+    )
     rows = list(connection.execute(query))
     known = names(connection, firm_id, {row.actor for row in rows})
     return [_entry(row, known) for row in rows]

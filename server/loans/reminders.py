@@ -148,7 +148,8 @@ def _tell(connection: Connection, *, ring: ServerKeyRing, row: AnyRow, now: floa
     if still != row.expires_at:
         return 0
     person = people.get(connection, row.firm_id, row.person_id)
-    say = letters.overdue if over else letters.ends_soon
     sender = Sender(row.firm, parse(row.policy))
-    say(connection, ring, sender, person, row.serial, now, until=row.expires_at)
+    letters.about_end(
+        connection, ring, sender, person, row.serial, now, until=row.expires_at, over=over
+    )
     return 1

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from tallystick.server.store.audit import MAIN
+from tallystick.server.store.audit import acts_of
 from tallystick.server.store.models import AuditEntry
 
 COUNTED = {
@@ -56,18 +56,10 @@ def of_desk(
         made.days[(today - timedelta(days=back)).isoformat()] = Counter()
     first = datetime.fromisoformat(min(made.days)).replace(tzinfo=zone).timestamp()
     query = (
-        select(
-            AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject,
-            AuditEntry.detail,
-        )
-        .where(
-            AuditEntry.chain == MAIN,
-            AuditEntry.firm_id == firm_id,
-            AuditEntry.at_ms >= int(first * 1000),
-            AuditEntry.action.in_(COUNTED),
-        )
+        acts_of(firm_id)
+        .where(AuditEntry.at_ms >= int(first * 1000), AuditEntry.action.in_(COUNTED))
         .order_by(AuditEntry.number)
-    )  # fmt: skip
+    )
     lent: dict[str, int] = {}
     lengths: list[int] = []
     for row in connection.execute(query):

@@ -27,6 +27,7 @@ WORDS = {
     "lend": "loan",
     "assign": "assignment",
     "give_back": "return",
+    "take_back": "return",
     "replace": "replacement",
     "retire": "retirement",
 }
@@ -106,6 +107,23 @@ def undo(
     ids = [row.id for row in rows.values()]
     connection.execute(delete(DeskActRow).where(DeskActRow.card_id.in_(ids)))
     return describe(connection, caller, serial, now)
+
+
+def open_for(
+    connection: Connection, caller: Caller, serials: Sequence[str], now: float
+) -> dict[str, str]:
+    """Of these cards, those whose last act the caller can still undo: serial number → the act."""
+    rows = connection.execute(
+        select(CardRow.serial, DeskActRow.act)
+        .join(CardRow, CardRow.id == DeskActRow.card_id)
+        .where(
+            CardRow.firm_id == caller.firm_id,
+            CardRow.serial.in_(serials),
+            DeskActRow.actor == caller.id,
+            DeskActRow.until > int(now),
+        )
+    )
+    return {row.serial: row.act for row in rows}
 
 
 def forget(connection: Connection, caller: Caller, serial: str) -> None:

@@ -76,7 +76,7 @@ def handed_over(
     _send(connection, ring, sender, person, text, now)
 
 
-def ends_soon(
+def about_end(
     connection: Connection,
     ring: ServerKeyRing,
     sender: Sender,
@@ -85,21 +85,20 @@ def ends_soon(
     now: float,
     *,
     until: int,
+    over: bool,
 ) -> None:
-    _about_end(connection, ring, sender, person, serial, now, until=until, over=False)
+    """over: the loan has ended; else it ends soon."""
 
+    def text(language: Language, say: Phrases) -> _Text:
+        known = {
+            "serial": serial, "firm": sender.firm, "desk": sender.desk(say),
+            "end": sender.when(until, language),
+        }  # fmt: skip
+        said = say.overdue if over else say.ends_soon
+        body = "\n\n".join((said.first, said.back)).format(**known) + f"\n\n{sender.firm}"
+        return _Text(said.subject.format(**known), body, said.short.format(**known))
 
-def overdue(
-    connection: Connection,
-    ring: ServerKeyRing,
-    sender: Sender,
-    person: KnownPerson,
-    serial: str,
-    now: float,
-    *,
-    until: int,
-) -> None:
-    _about_end(connection, ring, sender, person, serial, now, until=until, over=True)
+    _send(connection, ring, sender, person, text, now)
 
 
 def pool_short(
@@ -119,29 +118,6 @@ def pool_short(
         sender.policy.desk_pool_notice_to, subject.format(**known), body.format(**known)
     )
     outbox.post(connection, ring, firm_id=firm_id, channel=outbox.EMAIL, letter=letter, now=now)
-
-
-def _about_end(
-    connection: Connection,
-    ring: ServerKeyRing,
-    sender: Sender,
-    person: KnownPerson,
-    serial: str,
-    now: float,
-    *,
-    until: int,
-    over: bool,
-) -> None:
-    def text(language: Language, say: Phrases) -> _Text:
-        known = {
-            "serial": serial, "firm": sender.firm, "desk": sender.desk(say),
-            "end": sender.when(until, language),
-        }  # fmt: skip
-        said = say.overdue if over else say.ends_soon
-        body = "\n\n".join((said.first, said.back)).format(**known) + f"\n\n{sender.firm}"
-        return _Text(said.subject.format(**known), body, said.short.format(**known))
-
-    _send(connection, ring, sender, person, text, now)
 
 
 def _send(

@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, delete, insert, select
 
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
 from tallystick.server.messages.gateways import Gateway, Letter
+from tallystick.server.messages.sending import SendingThread, claim
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import MessageRow
@@ -23,9 +22,6 @@ from tallystick.server.store.models_login import MessageRow
 log = logging.getLogger(__name__)
 
 SMS, EMAIL = "sms", "email"
-POLL_S = 2.0
-CLAIM_S = 60
-JOIN_S = 15.0
 NOTICE_LIFE_S = 3 * 86400
 _HELD = "messages held back"
 
@@ -89,9 +85,8 @@ def call_back(connection: Connection, messages: Sequence[int], *, due_at: int) -
 
 
 class Outbox:
-    """Sends what is due, in a thread for each channel: a mail server that hangs holds up no SMS.
-    Several workers share the table: a message is claimed before it is sent, so it goes out once
-    unless a worker dies meanwhile."""
+    """Sends what is due, in a thread for each channel: a mail server that hangs holds up no
+    SMS."""
 
     def __init__(
         self,
@@ -124,7 +119,7 @@ class Outbox:
             channel.join()
 
 
-class _Channel:
+class _Channel(SendingThread):
     """One kind of message, and its thread. gateway: None where there is no such way out; then
     messages are given up."""
 
@@ -143,38 +138,9 @@ class _Channel:
         self._ring = ring
         self._gateway = gateway
         self._clock = clock
-        self._wake = threading.Event()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name=f"outbox-{name}", daemon=True)
-        if background:
-            self._thread.start()
+        super().__init__(f"outbox-{name}", background=background)
 
-    def wake(self) -> None:
-        self._wake.set()
-
-    def stop(self) -> None:
-        self._closing = True
-        self._wake.set()
-
-    def join(self) -> None:
-        """Wait for a message under way, but not for a gateway that hangs."""
-        if self._thread.ident is not None:
-            self._thread.join(JOIN_S)
-
-    def _work(self) -> None:
-        while not self._closing:
-            self._wake.wait(POLL_S)
-            self._wake.clear()
-            self.send_due()
-
-    def send_due(self) -> None:
-        try:
-            while not self._closing and self._send_one():
-                pass
-        except (DBAPIError, TallyError) as error:
-            log.warning("messages wait: %s", type(error).__name__)
-
-    def _send_one(self) -> bool:
+    def send_one(self) -> bool:
         """Send the next message that is due. → whether there was one"""
         now = int(self._clock())
         with self._database.read() as connection:
@@ -187,7 +153,7 @@ class _Channel:
             ).one_or_none()
         if row is None:
             return False
-        if not self._claim(row.id, row.tries, now):
+        if not claim(self._database, MessageRow, row.id, row.tries, now):
             return True
         if self._gateway is not None and now <= row.expires_at:
             box = Box(row.body_key_id, row.body_box)
@@ -208,16 +174,6 @@ class _Channel:
         with self._database.write() as connection:
             connection.execute(delete(MessageRow).where(MessageRow.id == row.id))
         return True
-
-    def _claim(self, message_id: int, tries: int, now: int) -> bool:
-        """Put the message off, for us or for the next try. → False: another worker has it"""
-        with self._database.write() as connection:
-            claimed = connection.execute(
-                update(MessageRow)
-                .where(MessageRow.id == message_id, MessageRow.tries == tries)
-                .values(tries=tries + 1, due_at=now + CLAIM_S * 2 ** min(tries, 6))
-            )
-        return claimed.rowcount == 1
 
 
 def message_binding(firm_id: int, channel: str) -> str:

@@ -20,9 +20,8 @@ from tallystick.server.accounts.credentials import psk_binding
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.messages.outbox import message_binding
 from tallystick.server.operating.brought_back import report
-from tallystick.server.services.oidc import signing_key_binding
 from tallystick.server.stock.cards import seed_binding
-from tallystick.server.store import keys, restored, schema
+from tallystick.server.store import keys, restored, schema, signing_keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
 from tallystick.server.store.keys import Box, ServerKeyRing
@@ -176,7 +175,7 @@ class EncryptedColumn:
             return factors.binding(firm_id, person_id, MethodKind(kind))
         if self.name == "messages":
             return message_binding(*values)
-        return signing_key_binding(*values)
+        return signing_keys.binding(*values)
 
 
 ENCRYPTED = (

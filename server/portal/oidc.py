@@ -22,14 +22,10 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.account import context_for, note
 from tallystick.server.portal.web import SESSION, AnyVisit, Member, Visit
 from tallystick.server.services import oidc, oidc_clients, oidc_requests
-from tallystick.server.services.oidc import (
-    AuthRequest,
-    Client,
-    RequestError,
-    TokenError,
-    with_query,
-)
+from tallystick.server.services.oidc import AuthRequest, RequestError, with_query
+from tallystick.server.services.oidc_clients import Client, TokenError
 from tallystick.server.signing_in import second
+from tallystick.server.store import signing_keys
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -47,7 +43,7 @@ def configuration(visit: AnyVisit) -> Response:
 def keys(visit: AnyVisit) -> Response:
     state = visit.state
     with state.database.write() as connection:
-        return JSONResponse(oidc.public_keys(connection, state.ring, state.now()))
+        return JSONResponse(signing_keys.public_keys(connection, state.ring, state.now()))
 
 
 @router.get("/oidc/authorize")
@@ -253,7 +249,7 @@ def _end_session(visit: Visit, query: dict[str, str]) -> Response:
             now=state.now(),
         )
         client_id = str((claims or {}).get("aud") or query.get("client_id", ""))
-        client = oidc.find_client(connection, visit.firm.id, client_id)
+        client = oidc_clients.find_client(connection, visit.firm.id, client_id)
     uri = query.get("post_logout_redirect_uri", "")
     known = client is not None and uri in client.post_logout_uris
     if query.get("client_id", client_id) != client_id or (uri and not known):
@@ -366,7 +362,7 @@ def _client(
             form=form,
             now=state.now(),
         )
-    return oidc.authenticate(connection, firm.id, *_credentials(request, form))
+    return oidc_clients.authenticate(connection, firm.id, *_credentials(request, form))
 
 
 def _issuer(visit: Visit) -> str:

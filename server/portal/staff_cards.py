@@ -17,7 +17,7 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.loans import desk, holding
+from tallystick.server.loans import desk, holding, undo
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.methods.typed import typed_codes
 from tallystick.server.portal.web import Form, Member, staff
@@ -66,6 +66,8 @@ def _cards(
     query = joined.where(CardRow.serial > after).order_by(CardRow.serial).limit(PAGE)
     with visit.state.database.read() as connection:
         rows = connection.execute(query).all()
+        shown = [row.serial for row in rows]
+        undoable = undo.open_for(connection, _actor(member), shown, visit.state.now())
         total = connection.execute(select(func.count()).select_from(joined.subquery())).scalar_one()
         before = (
             total
@@ -79,6 +81,7 @@ def _cards(
         error=error,
         notice=notice,
         cards=rows,
+        undoable=undoable,
         q=q,
         now=int(visit.state.now()),
         total=total,
@@ -144,16 +147,15 @@ def _hand_out(
             return together.ask_hand_over(
                 state, connection, firm, asker, serial, login=login, codes=codes, for_good=for_good
             )
-        return act(
-            connection,
-            state.ring,
-            _actor(member),
-            serial,
-            login=login,
-            codes=codes,
-            policy=firm.policy,
-            now=state.now(),
-        )
+        now, actor = state.now(), _actor(member)
+        word = "assign" if for_good else "lend"
+        return undo.undoable(
+            connection, actor, [serial], word, now,
+            lambda: act(
+                connection, state.ring, actor, serial,
+                login=login, codes=codes, policy=firm.policy, now=now,
+            ),
+        )  # fmt: skip
 
     try:
         answer = state.database.run(work)
@@ -182,11 +184,15 @@ def _with_the_card(
 ) -> Response:
     state, policy = member.visit.state, member.visit.firm.policy
     codes, reason = typed_codes(form) or None, form.get("reason", "").strip()[:120]
+    actor, now = _actor(member), state.now()
     try:
         answer = state.database.run(
-            lambda connection: act(
-                connection, state.ring, _actor(member), serial,
-                codes=codes, reason=reason, policy=policy, now=state.now(),
+            lambda connection: undo.undoable(
+                connection, actor, [serial], act.__name__, now,
+                lambda: act(
+                    connection, state.ring, actor, serial,
+                    codes=codes, reason=reason, policy=policy, now=now,
+                ),
             )
         )  # fmt: skip
     except ApiError as error:
@@ -222,6 +228,21 @@ def retire(member: Retires, serial: str, form: Form) -> Response:
     return _with_the_card(member, serial, form, desk.retire, f"Card {serial} is retired for good.")
 
 
+@router.post("/{serial}/undo")
+def take_back_act(member: HandsOut, serial: str, form: Form) -> Response:
+    """One's own last act on a card, within two minutes, as at the desk."""
+    state = member.visit.state
+    try:
+        state.database.run(
+            lambda connection: undo.undo(
+                connection, state.ring, _actor(member), serial, now=state.now()
+            )
+        )
+    except ApiError as error:
+        return _cards(member, q=serial, error=error)
+    return _cards(member, q=serial, notice=f"Card {serial} is as it was before.")
+
+
 @router.post("/{serial}/unlock")
 def unlock(member: Lifts, serial: str, form: Form) -> Response:
     state = member.visit.state
@@ -232,11 +253,17 @@ def unlock(member: Lifts, serial: str, form: Form) -> Response:
 
 def _status(member: Member, serial: str, status: CardStatus) -> Response:
     state = member.visit.state
+    actor, now = _actor(member), state.now()
+    act = "lost" if status is CardStatus.LOST else "found"
     try:
-        with state.database.write() as connection:
-            holding.set_status(
-                connection, state.ring, _actor(member), serial, status=status, now=state.now()
+        state.database.run(
+            lambda connection: undo.undoable(
+                connection, actor, [serial], act, now,
+                lambda: holding.set_status(
+                    connection, state.ring, actor, serial, status=status, now=now
+                ),
             )
+        )  # fmt: skip
     except ApiError as error:
         return _cards(member, q=serial, error=error)
     state.outbox.wake()

@@ -11,48 +11,47 @@ import hmac
 import json
 import re
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any
+from urllib.parse import urlencode
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.common import base64url
 from tallystick.server.accounts import sessions
-from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.store import origin
+from tallystick.server.services.oidc_clients import (
+    ASSERTION_ALGORITHMS,
+    Client,
+    TokenError,
+    authenticate,
+    find_client,
+)
+from tallystick.server.store import signing_keys
 from tallystick.server.store.audit import Act, record
-from tallystick.server.store.keys import Box, ServerKeyRing
+from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import (
     OidcAgain,
-    OidcClient,
     OidcCode,
     OidcGrant,
+    OidcLogout,
     SessionRow,
-    SigningKeyRow,
 )
-
-if TYPE_CHECKING:  # joserfc is imported where it is used: a server's start does not wait for it
-    from joserfc.jwk import RSAKey
 
 CODE_LIFE_S = 60
 AGAIN_LIFE_S = 3600
 TOKEN_LIFE_S = 300
-KEPT_AFTER_ROTATION_S = 86400
-ALGORITHM = "RS256"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 MAX_TEXT = 2048  # characters of nonce and scope; a state comes back whatever its length
 MAX_CLAIMS = 8192
 OFFLINE = "offline_access"
 AUTH_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
-ASSERTION_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 # Parameters that this provider has no use for, and by which name it says so (Core 6.1, 6.2, 7.2.1).
 NOT_OFFERED = {
     "request": "request_not_supported",
@@ -68,18 +67,6 @@ BY_SCOPE = {
     "groups": "groups",
 }
 WHERE = ("userinfo", "id_token")
-
-
-@dataclass(frozen=True)
-class Client:
-    """A registered service."""
-
-    id: str
-    firm_id: int
-    name: str
-    redirect_uris: tuple[str, ...]
-    post_logout_uris: tuple[str, ...] = ()
-    jwks: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,79 +102,6 @@ class RequestError(Exception):
         if state:
             values["state"] = state
         self.url = with_query(redirect_uri, values)
-
-
-class TokenError(Exception):
-    """An error of the token endpoint (RFC 6749 5.2). A wrong secret or access token (401) is in the
-    audit log."""
-
-    def __init__(self, error: str, status: int = 400) -> None:
-        super().__init__(error)
-        if status == HTTPStatus.UNAUTHORIZED:
-            origin.note(WRONG_TOKEN)
-        self.error = error
-        self.status = status
-
-
-def add_client(
-    connection: Connection,
-    ring: ServerKeyRing,
-    *,
-    firm_id: int,
-    name: str,
-    redirect_uris: list[str],
-    now: float,
-    actor: str,
-    post_logout_uris: tuple[str, ...] = (),
-    jwks: str = "",
-) -> tuple[str, str]:
-    """→ client id and secret; the secret is shown once. jwks: the client signs instead (RFC 7523),
-    and has none. Raises ApiError: 422, 409."""
-    for uri in (*redirect_uris, *post_logout_uris):
-        check_uri(uri)
-    client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
-    try:
-        connection.execute(
-            insert(OidcClient),
-            {
-                "id": client_id,
-                "firm_id": firm_id,
-                "name": name,
-                "secret_hash": hashlib.sha256(secret.encode()).digest(),
-                "redirect_uris": "\n".join(redirect_uris),
-                "post_logout_uris": "\n".join(post_logout_uris),
-                "jwks": jwks,
-            },
-        )
-    except IntegrityError:
-        raise ApiError(
-            409,
-            "duplicate-name",
-            f"A service named {name!r} exists already.",
-            kept=NOTHING_CHANGED,
-            todo="Choose another name.",
-        ) from None
-    record(connection, ring, [Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id)])
-    return client_id, "" if jwks else secret
-
-
-def check_uri(uri: str) -> None:
-    """Raises ApiError (422) for an address that nobody may be sent to with a code."""
-    try:
-        parts = urlsplit(uri)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    local = host in ("localhost", "127.0.0.1", "::1")
-    secure = bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and local))
-    if not secure or "#" in uri or not uri.isprintable() or " " in uri:
-        raise ApiError(
-            422,
-            "bad-redirect-uri",
-            f"{uri} cannot be a redirect URI.",
-            kept=NOTHING_CHANGED,
-            todo="Use https (http only for this machine), without a fragment.",
-        )
 
 
 def check_request(
@@ -406,11 +320,30 @@ def redeem(
             "expires_at": session.expires_at if offline else int(now) + TOKEN_LIFE_S,
         },
     )
+    _will_be_told(connection, ring, client, session)
     act = Act(
         int(now * 1000), client.firm_id, f"person:{session.person}", "oidc-signed-in", client.id
     )
     record(connection, ring, [act])
     return _tokens(connection, ring, issuer, grant, session, refresh, now)
+
+
+def _will_be_told(
+    connection: Connection, ring: ServerKeyRing, client: Client, session: Any
+) -> None:
+    """When the session ends, if the client wants to know then. It is noted once."""
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(
+            insert(OidcLogout),
+            {
+                "firm_id": client.firm_id,
+                "client_id": client.id,
+                "session": session.handle,
+                "subject": subject_of(ring, client.firm_id, session.person),
+                "tries": 0,
+                "expires_at": session.expires_at,
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -474,7 +407,7 @@ def revoke(
 ) -> None:
     """End what a token belongs to (RFC 7009); one that is none is as good as ended."""
     number = token.split(".", maxsplit=1)[0]
-    claims = _claims_of(connection, ring, token, now)
+    claims = signing_keys.claims_of(connection, ring, token, now)
     if claims is not None:
         number = str(claims.get("grant", ""))
     connection.execute(
@@ -503,11 +436,11 @@ def _tokens(
     from joserfc import jwt  # noqa: PLC0415
 
     client = grant.client
-    key = _signing_key(connection, ring, now)
+    key = signing_keys.current(connection, ring, now)
     amr = session.amr.split(",")
     times = {"iat": int(now), "exp": int(now) + TOKEN_LIFE_S}
     subject = subject_of(ring, client.firm_id, session.person)
-    header = {"alg": ALGORITHM, "kid": key.kid}
+    header = {"alg": signing_keys.ALGORITHM, "kid": key.kid}
     access = jwt.encode(
         header | {"typ": "at+jwt"},
         {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.handle}
@@ -556,7 +489,7 @@ def user_info(
 
     Raises TokenError (401).
     """
-    claims = _claims_of(connection, ring, token, now)
+    claims = signing_keys.claims_of(connection, ring, token, now)
     good = (
         claims is not None
         and claims.get("iss") == issuer
@@ -586,24 +519,10 @@ def hinted(
 ) -> dict[str, Any] | None:
     """The claims of an ID token of ours that is shown again (`id_token_hint`), also when its time
     is over; None: it is none."""
-    claims = _claims_of(connection, ring, token, now)
+    claims = signing_keys.claims_of(connection, ring, token, now)
     if claims is None or claims.get("iss") != issuer or "auth_time" not in claims:
         return None
     return claims
-
-
-def _claims_of(
-    connection: Connection, ring: ServerKeyRing, token: str, now: float
-) -> dict[str, Any] | None:
-    from joserfc import jwt  # noqa: PLC0415
-    from joserfc.errors import JoseError  # noqa: PLC0415
-    from joserfc.jwk import KeySet  # noqa: PLC0415
-
-    keys = KeySet([key for _, key in _keys(connection, ring, now)])
-    try:
-        return dict(jwt.decode(token, keys, algorithms=[ALGORITHM]).claims)
-    except (JoseError, ValueError):
-        return None
 
 
 PERSON = (
@@ -644,7 +563,7 @@ def discovery(issuer: str) -> dict[str, Any]:
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "id_token_signing_alg_values_supported": [signing_keys.ALGORITHM],
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
         "token_endpoint_auth_signing_alg_values_supported": ASSERTION_ALGORITHMS,
         "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
@@ -656,45 +575,9 @@ def discovery(issuer: str) -> dict[str, Any]:
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
         "authorization_response_iss_parameter_supported": False,
+        "backchannel_logout_supported": True,
+        "backchannel_logout_session_supported": True,
     }
-
-
-def public_keys(connection: Connection, ring: ServerKeyRing, now: float) -> dict[str, Any]:
-    """The JWKS: the key that signs now, and those that signed until a day ago."""
-    _signing_key(connection, ring, now)
-    keys = [key.as_dict(private=False) for _, key in _keys(connection, ring, now)]
-    return {"keys": [one | {"use": "sig", "alg": ALGORITHM} for one in keys]}
-
-
-def rotate(connection: Connection, ring: ServerKeyRing, *, now: float, actor: str) -> str:
-    """Sign with a new key from now on; the old one stays published for a day. → its id"""
-    connection.execute(
-        update(SigningKeyRow).where(SigningKeyRow.retired_at.is_(None)).values(retired_at=int(now))
-    )
-    key_id = _make_key(connection, ring, now)
-    record(connection, ring, [Act(int(now * 1000), None, actor, "signing-key-made", key_id)])
-    return key_id
-
-
-def find_client(connection: Connection, firm_id: int, client_id: str) -> Client | None:
-    row = connection.execute(
-        select(*OidcClient.__table__.columns).where(
-            OidcClient.id == client_id, OidcClient.firm_id == firm_id
-        )
-    ).one_or_none()
-    return None if row is None else client_of(row)
-
-
-def client_of(row: Any) -> Client:
-    """row: of the table oidc_client."""
-    return Client(
-        row.id,
-        row.firm_id,
-        row.name,
-        tuple(row.redirect_uris.split("\n")),
-        tuple(row.post_logout_uris.split("\n")) if row.post_logout_uris else (),
-        row.jwks,
-    )
 
 
 def subject_of(ring: ServerKeyRing, firm_id: int, person_id: int) -> str:
@@ -704,16 +587,6 @@ def subject_of(ring: ServerKeyRing, firm_id: int, person_id: int) -> str:
 
 def with_query(uri: str, values: dict[str, str]) -> str:
     return uri + ("&" if "?" in uri else "?") + urlencode(values)
-
-
-def authenticate(connection: Connection, firm_id: int, client_id: str, secret: str) -> Client:
-    """A client by its secret. Raises TokenError (401)."""
-    client = find_client(connection, firm_id, client_id)
-    stored = connection.scalar(select(OidcClient.secret_hash).where(OidcClient.id == client_id))
-    right = hmac.compare_digest(stored or bytes(32), _digest(secret))
-    if client is None or not right or client.jwks:
-        raise TokenError("invalid_client", 401)
-    return client
 
 
 def _profile(scope: str, person: Any, wanted: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -732,64 +605,13 @@ def _profile(scope: str, person: Any, wanted: tuple[str, ...] = ()) -> dict[str,
     }
 
 
-def _signing_key(connection: Connection, ring: ServerKeyRing, now: float) -> RSAKey:
-    """The key that signs now; made when there is none."""
-    for retired_at, key in _keys(connection, ring, now):
-        if retired_at is None:
-            return key
-    _make_key(connection, ring, now)
-    return _signing_key(connection, ring, now)
-
-
-def _make_key(connection: Connection, ring: ServerKeyRing, now: float) -> str:
-    from joserfc.jwk import RSAKey  # noqa: PLC0415
-
-    key_id = f"sk-{secrets.token_hex(6)}"
-    key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
-    box = ring.encrypt(key.as_pem(private=True), signing_key_binding(key_id))
-    connection.execute(
-        insert(SigningKeyRow),
-        {"id": key_id, "key_id": box.key_id, "key_box": box.blob, "created_at": int(now)},
-    )
-    return key_id
-
-
-def _keys(
-    connection: Connection, ring: ServerKeyRing, now: float
-) -> list[tuple[int | None, RSAKey]]:
-    from joserfc.jwk import RSAKey  # noqa: PLC0415
-
-    rows = connection.execute(
-        select(*SigningKeyRow.__table__.columns)
-        .where(
-            SigningKeyRow.retired_at.is_(None)
-            | (SigningKeyRow.retired_at > int(now) - KEPT_AFTER_ROTATION_S)
-        )
-        .order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.id)
-    )
-    keys: list[tuple[int | None, RSAKey]] = []
-    for row in rows:
-        pem = ring.decrypt(Box(row.key_id, row.key_box), signing_key_binding(row.id))
-        keys.append((row.retired_at, RSAKey.import_key(pem, {"kid": row.id})))
-    return keys
-
-
-def signing_key_binding(key_id: str) -> str:
-    """What a stored signing key is bound to (AES-GCM associated data)."""
-    return f"tallystick/signing-key|{key_id}"
-
-
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
 def _s256(verifier: str) -> str:
-    return _base64url(hashlib.sha256(verifier.encode()).digest())
+    return base64url.encode(hashlib.sha256(verifier.encode()).digest())
 
 
 def _half_hash(token: str) -> str:
-    return _base64url(hashlib.sha256(token.encode()).digest()[:16])
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
+    return base64url.encode(hashlib.sha256(token.encode()).digest()[:16])

@@ -1,32 +1,150 @@
-"""Registered services: listed, changed, removed, and known by what they sign (RFC 7523)."""
+"""Registered services: added, changed, removed, and known by their secret or by what they sign
+(RFC 7523)."""
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import secrets
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.common import base64url
+from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.services.oidc import (
-    ASSERTION_ALGORITHMS,
-    Client,
-    TokenError,
-    check_uri,
-    client_of,
-    find_client,
-)
+from tallystick.server.store import origin
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models_login import OidcClient, OidcCode, OidcGrant, OidcRequest
+from tallystick.server.store.models_login import (
+    OidcClient,
+    OidcCode,
+    OidcGrant,
+    OidcLogout,
+    OidcRequest,
+)
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S = 600
 LATE_S = 30  # how far the client's clock may be behind or ahead
 MIN_RSA_BITS = 2048
+ASSERTION_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """A registered service."""
+
+    id: str
+    firm_id: int
+    name: str
+    redirect_uris: tuple[str, ...]
+    post_logout_uris: tuple[str, ...] = ()
+    jwks: str = ""
+    backchannel_logout_uri: str = ""
+
+
+class TokenError(Exception):
+    """An error of the token endpoint (RFC 6749 5.2). A wrong secret or access token (401) is in the
+    audit log."""
+
+    def __init__(self, error: str, status: int = 400) -> None:
+        super().__init__(error)
+        if status == HTTPStatus.UNAUTHORIZED:
+            origin.note(WRONG_TOKEN)
+        self.error = error
+        self.status = status
+
+
+def add_client(
+    connection: Connection,
+    ring: ServerKeyRing,
+    *,
+    firm_id: int,
+    name: str,
+    redirect_uris: list[str],
+    now: float,
+    actor: str,
+    post_logout_uris: tuple[str, ...] = (),
+    jwks: str = "",
+    backchannel_logout_uri: str = "",
+) -> tuple[str, str]:
+    """→ client id and secret; the secret is shown once. jwks: the client signs instead (RFC 7523),
+    and has none. Raises ApiError: 422, 409."""
+    logout = (backchannel_logout_uri,) if backchannel_logout_uri else ()
+    for uri in (*redirect_uris, *post_logout_uris, *logout):
+        check_uri(uri)
+    client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+    try:
+        connection.execute(
+            insert(OidcClient),
+            {
+                "id": client_id,
+                "firm_id": firm_id,
+                "name": name,
+                "secret_hash": _digest(secret),
+                "redirect_uris": "\n".join(redirect_uris),
+                "post_logout_uris": "\n".join(post_logout_uris),
+                "jwks": jwks,
+                "backchannel_logout_uri": backchannel_logout_uri,
+            },
+        )
+    except IntegrityError:
+        raise ApiError(
+            409,
+            "duplicate-name",
+            f"A service named {name!r} exists already.",
+            kept=NOTHING_CHANGED,
+            todo="Choose another name.",
+        ) from None
+    record(connection, ring, [Act(int(now * 1000), firm_id, actor, "oidc-client-added", client_id)])
+    return client_id, "" if jwks else secret
+
+
+def check_uri(uri: str) -> None:
+    """Raises ApiError (422) for an address that nobody may be sent to with a code."""
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    local = host in ("localhost", "127.0.0.1", "::1")
+    secure = bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and local))
+    if not secure or "#" in uri or not uri.isprintable() or " " in uri:
+        raise ApiError(
+            422,
+            "bad-redirect-uri",
+            f"{uri} cannot be an address of a service.",
+            kept=NOTHING_CHANGED,
+            todo="Use https (http only for this machine), without a fragment.",
+        )
+
+
+def find_client(connection: Connection, firm_id: int, client_id: str) -> Client | None:
+    row = connection.execute(
+        select(*OidcClient.__table__.columns).where(
+            OidcClient.id == client_id, OidcClient.firm_id == firm_id
+        )
+    ).one_or_none()
+    return None if row is None else client_of(row)
+
+
+def client_of(row: Any) -> Client:
+    """row: of the table oidc_client."""
+    return Client(
+        row.id,
+        row.firm_id,
+        row.name,
+        tuple(row.redirect_uris.split("\n")),
+        tuple(row.post_logout_uris.split("\n")) if row.post_logout_uris else (),
+        row.jwks,
+        row.backchannel_logout_uri,
+    )
 
 
 def listed(connection: Connection, firm_id: int) -> list[Client]:
@@ -58,10 +176,13 @@ def change(
     actor: str,
     **values: str | tuple[str, ...],
 ) -> None:
-    """values: name, redirect_uris, post_logout_uris, jwks. Raises ApiError: 422, 409."""
+    """values: name, redirect_uris, post_logout_uris, jwks, backchannel_logout_uri. Raises ApiError:
+    422, 409."""
     for name in ("redirect_uris", "post_logout_uris"):
         for uri in values.get(name, ()):
             check_uri(uri)
+    if uri := str(values.get("backchannel_logout_uri", "")):
+        check_uri(uri)
     columns = {k: v if isinstance(v, str) else "\n".join(v) for k, v in values.items()}
     try:
         connection.execute(update(OidcClient).where(OidcClient.id == client.id).values(**columns))
@@ -84,7 +205,7 @@ def new_secret(
     connection.execute(
         update(OidcClient)
         .where(OidcClient.id == client.id)
-        .values(secret_hash=hashlib.sha256(secret.encode()).digest(), jwks="")
+        .values(secret_hash=_digest(secret), jwks="")
     )
     _note(connection, ring, client, "oidc-client-changed", now, actor, ["secret"])
     return secret
@@ -94,7 +215,7 @@ def remove(
     connection: Connection, ring: ServerKeyRing, client: Client, *, now: float, actor: str
 ) -> None:
     """With its codes and tokens: nobody signs in with it any more."""
-    for table in (OidcCode, OidcGrant):
+    for table in (OidcCode, OidcGrant, OidcLogout):
         connection.execute(delete(table).where(table.client_id == client.id))
     connection.execute(delete(OidcClient).where(OidcClient.id == client.id))
     _note(connection, ring, client, "oidc-client-removed", now, actor, [])
@@ -121,6 +242,16 @@ def checked_jwks(text: str) -> str:
             todo="Give the service's JWKS as JSON.",
         )
     return json.dumps({"keys": public})
+
+
+def authenticate(connection: Connection, firm_id: int, client_id: str, secret: str) -> Client:
+    """A client by its secret. Raises TokenError (401)."""
+    client = find_client(connection, firm_id, client_id)
+    stored = connection.scalar(select(OidcClient.secret_hash).where(OidcClient.id == client_id))
+    right = hmac.compare_digest(stored or bytes(32), _digest(secret))
+    if client is None or not right or client.jwks:
+        raise TokenError("invalid_client", 401)
+    return client
 
 
 def by_assertion(
@@ -165,11 +296,9 @@ def by_assertion(
 
 def _issuer_of(assertion: str) -> str:
     """Who says that it is, before that is checked."""
-    from base64 import urlsafe_b64decode  # noqa: PLC0415
-
     try:
         body = assertion.split(".")[1]
-        return str(json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))["iss"])
+        return str(json.loads(base64url.decode(body))["iss"])
     except (ValueError, IndexError, KeyError, TypeError, RecursionError):
         return ""
 
@@ -205,3 +334,7 @@ def _note(
     details: dict[str, Any] = {"changed": ", ".join(changed)} if changed else {}
     act = Act(int(now * 1000), client.firm_id, actor, what, client.id, details)
     record(connection, ring, [act])
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

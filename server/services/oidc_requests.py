@@ -9,7 +9,7 @@ import secrets
 from sqlalchemy import Connection, delete, func, insert, select
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.services.oidc import Client
+from tallystick.server.services.oidc_clients import Client
 from tallystick.server.store.models_login import OidcRequest
 
 KEPT_S = 3600

@@ -1,4 +1,5 @@
-"""RADIUS for VPNs (RFC 2865, PAP; pyrad): password and code, appended or in a challenge.
+"""RADIUS for VPNs (RFC 2865, PAP; pyrad): password and code, appended or in a challenge; where its
+client is said to need it, by EAP-GTC.
 
 A request without a right Message-Authenticator (RFC 2869 5.14) is dropped, unless its client is
 said to be an old one, and every answer carries one, as its first attribute: without it, an answer
@@ -26,7 +27,9 @@ from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.services import radius_eap
 from tallystick.server.services.radius_clients import Mode, RadiusClient, RadiusSettings, client_of
+from tallystick.server.services.radius_eap import EapAnswer
 from tallystick.server.signing_in import login
 from tallystick.server.signing_in.attempts import Purpose
 from tallystick.server.signing_in.login import Browser, PendingSignIn, Signed, Way
@@ -44,6 +47,8 @@ THREADS = 8
 WAITING = 256  # requests at once, under way or waiting; more are dropped, and come again
 TOLD_EVERY_S = 60.0
 MOST_GROUPS, MAX_VALUE = 12, 253  # a packet has 4096 bytes at most; a value is in bytes
+EAP = "EAP-Message"
+BEGUN = "eap-gtc"  # of the question for the password; a later one has its attempt's
 DICTIONARY = Path(__file__).with_name("radius.dictionary")
 
 
@@ -81,6 +86,12 @@ class RadiusServer:
                 log.warning(
                     "RADIUS client %s may leave Message-Authenticator out: whoever is between it "
                     "and this server can forge an Access-Accept. Bring it up to date.",
+                    client.network,
+                )
+            if client.eap_gtc:
+                log.warning(
+                    "RADIUS client %s may ask by EAP-GTC: passwords and codes are in clear in its "
+                    "packets. Have it on this machine, or radsecproxy between.",
                     client.network,
                 )
 
@@ -144,7 +155,8 @@ class RadiusServer:
                 peer,
             )
             return False
-        if client.allow_unsigned and request.code == packet.AccessRequest:
+        by_eap = EAP in request  # whose requests are never let in unsigned (RFC 3579 3.2)
+        if client.allow_unsigned and request.code == packet.AccessRequest and not by_eap:
             self._tell(peer, "RADIUS from %s without Message-Authenticator, which is allowed", peer)
             return True
         log.warning(
@@ -163,14 +175,20 @@ class RadiusServer:
 
     def _decide(self, request: Any, peer: str, client: RadiusClient) -> bytes:
         source = _text(request, "Calling-Station-Id")[:64] or peer
+        by_eap = radius_eap.heard(request[EAP]) if EAP in request else None
+        if by_eap is not None and not client.eap_gtc:
+            self._tell(f"eap|{peer}", "RADIUS from %s by EAP, which it may not (eap_gtc)", peer)
         with came_from(source, "RADIUS") as origin:
-            reply = _Judging(self._state, client).judge(request, peer)
+            reply = _Judging(self._state, client).judge(request, peer, by_eap)
         state, firm = self._state, client.firm
         incidents.write(state.database, state.ring, origin, firm, state.now())
         answer = request.CreateReply()
         answer.code = reply.code
         answer.add_message_authenticator()
-        if reply.message:
+        if by_eap is not None:
+            for part in radius_eap.attributes(_eap_of(by_eap, reply)):
+                answer.AddAttribute(EAP, part)
+        elif reply.message:
             answer["Reply-Message"] = reply.message
         if reply.state:
             answer["State"] = reply.state
@@ -188,25 +206,44 @@ class _Judging:
         self._state = state
         self._settings = client
 
-    def judge(self, request: Any, peer: str) -> RadiusReply:
+    def judge(self, request: Any, peer: str, by_eap: EapAnswer | None = None) -> RadiusReply:
+        """by_eap: what EAP holds, in place of a User-Password."""
         name = _text(request, "User-Name")
-        encrypted = request.get("User-Password")
-        if not name or not encrypted:
+        token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
+        typed = self._of_pap(request) if by_eap is None else self._of_eap(name, token, by_eap)
+        if isinstance(typed, RadiusReply):
+            return typed
+        if not name:
             return _reject("A name and a password are needed.")
-        secret = str(request.PwDecrypt(encrypted[0]))
         browser = Browser(source=_text(request, "Calling-Station-Id")[:64] or peer, agent="RADIUS")
         # What a challenge gave is good for the same user of the same client only.
         way = Way(Purpose.RADIUS, bound=f"{peer}|{canonical(name)}", opens=False)
         asked = _Asked(name, browser, way)
-        token = bytes(request.get("State", [b""])[0]).decode("ascii", "ignore")
         try:
-            if token:
-                return self._second(token, secret, asked)
+            if token and token != BEGUN:
+                return self._second(token, typed, asked)
             if self._settings.mode is Mode.APPEND:
-                return self._appended(secret, asked)
-            return self._challenge(secret, asked)
+                return self._appended(typed, asked)
+            return self._challenge(typed, asked)
         except ApiError as error:
             return _reject(error.what)
+
+    def _of_pap(self, request: Any) -> str | RadiusReply:
+        encrypted = request.get("User-Password")
+        if not encrypted:
+            return _reject("A name and a password are needed.")
+        return str(request.PwDecrypt(encrypted[0]))
+
+    def _of_eap(self, name: str, token: str, heard: EapAnswer) -> str | RadiusReply:
+        """What was typed, or what there is to say before anything was."""
+        if not self._settings.eap_gtc or (heard.data and heard.kind == radius_eap.NAK):
+            return _reject("")  # or the peer wants another method
+        if heard.kind == radius_eap.IDENTITY and heard.data in (b"", name.encode()):
+            prompt = "Password and code:" if self._settings.mode is Mode.APPEND else "Password:"
+            return RadiusReply(packet.AccessChallenge, prompt, BEGUN.encode())
+        if heard.kind != radius_eap.GTC or not token:
+            return _reject("")
+        return heard.text
 
     def _appended(self, secret: str, asked: _Asked) -> RadiusReply:
         digits = self._settings.code_digits
@@ -331,6 +368,12 @@ class _Once:
         self.made = made
         self.lock = threading.Lock()
         self.answer: bytes | None = None
+
+
+def _eap_of(heard: EapAnswer, reply: RadiusReply) -> bytes:
+    if reply.code == packet.AccessChallenge:
+        return radius_eap.question(heard, reply.message)
+    return radius_eap.verdict(heard, accepted=reply.code == packet.AccessAccept)
 
 
 def _text(request: Any, name: str) -> str:

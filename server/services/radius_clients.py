@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.private_files import others_may_read
 from tallystick.common.secret import Secret
 
 T = TypeVar("T", bound=StrEnum)
@@ -18,12 +19,12 @@ T = TypeVar("T", bound=StrEnum)
 MIN_SECRET = 16  # characters (RFC 2865 section 3)
 FIELDS = {
     *("address", "secret", "secret_file", "firm", "mode", "code_digits", "allow_unsigned"),
-    "group_attribute",
+    *("group_attribute", "eap_gtc"),
 }
 EXAMPLE = (
     '[[client]] with address = "10.0.0.0/24" and secret = "…" or secret_file = "…"; and if need be '
     'firm = "default", mode = "challenge" or "append", code_digits = 6, allow_unsigned = false, '
-    'group_attribute = "Filter-Id" or "Class"'
+    'eap_gtc = false, group_attribute = "Filter-Id" or "Class"'
 )
 
 
@@ -45,7 +46,7 @@ class GroupAttribute(StrEnum):
 @dataclass(frozen=True)
 class RadiusClient:
     """A network that may ask. secret: shared with it. allow_unsigned: an old client, which sends no
-    Message-Authenticator."""
+    Message-Authenticator. eap_gtc: EAP is answered, in which passwords travel in clear."""
 
     network: IPv4Network | IPv6Network
     secret: Secret
@@ -54,6 +55,7 @@ class RadiusClient:
     code_digits: int = 6
     allow_unsigned: bool = False
     group_attribute: GroupAttribute | None = None
+    eap_gtc: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def client_of(clients: Iterable[RadiusClient], address: str) -> RadiusClient | N
 def clients_from(file: Path) -> tuple[RadiusClient, ...]:
     """The clients of a TOML file. Raises BadInputError, which names the client and the value, and
     no secret."""
-    if file.stat().st_mode & 0o077:
+    if others_may_read(file):
         raise BadInputError(
             f"{file} can be read by others than its owner, and holds secrets.",
             todo=f"chmod 600 {file}",
@@ -112,19 +114,21 @@ def _client(where: str, entry: Any, folder: Path) -> RadiusClient:
         odd = ", ".join(sorted(set(entry) - FIELDS)) if isinstance(entry, dict) else "no table"
         raise BadInputError(f"{where} has what is not known: {odd}.", todo=f"Expected: {EXAMPLE}.")
     firm = entry.get("firm", "default")
-    digits, unsigned = entry.get("code_digits", 6), entry.get("allow_unsigned", False)
+    digits = entry.get("code_digits", 6)
     if not isinstance(firm, str) or type(digits) is not int or not 6 <= digits <= 8:
         raise BadInputError(f"{where} has a firm that is no text, or codes of not 6 to 8 digits.")
-    if type(unsigned) is not bool:
-        raise BadInputError(f"{where} has an allow_unsigned that is not true or false.")
+    for name in ("allow_unsigned", "eap_gtc"):
+        if type(entry.get(name, False)) is not bool:
+            raise BadInputError(f"{where} has an {name} that is not true or false.")
     return RadiusClient(
         _network(where, entry),
         _secret(where, entry, folder),
         firm,
         _one_of(where, entry, "mode", Mode) or Mode.CHALLENGE,
         digits,
-        unsigned,
+        entry.get("allow_unsigned", False),
         _one_of(where, entry, "group_attribute", GroupAttribute),
+        entry.get("eap_gtc", False),
     )
 
 

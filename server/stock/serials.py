@@ -50,7 +50,7 @@ def reserve(
     if known is not None:
         kind = _RUNNING.fullmatch(known.first)
         assert kind is not None
-        if (known.station, known.count, kind[1], len(kind[2])) != (
+        if (known.station, known._mapping["count"], kind[1], len(kind[2])) != (
             caller.id, count, letters, digits,
         ):  # fmt: skip
             raise ApiError(

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tallystick.common import signed
 from tallystick.common.errors import BadInputError
+from tallystick.common.job_papers import ACCOUNT, CERTIFICATE, SIGNATURES, TICKET
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
@@ -19,8 +20,6 @@ from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import CardRow, Signer, TicketCard, TicketRow
 
-TICKET, CERTIFICATE, ACCOUNT = "tally-ticket", "tally-card", "tally-account"
-SIGNATURES = 2
 MOST_CARDS = 100_000
 _ID = re.compile(r"[0-9a-f]{32}")
 _PURPOSE = "certificate key"

@@ -14,8 +14,9 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
 from tallystick.server.store.database import WRITTEN, StaleError
 from tallystick.server.store.keys import ServerKeyRing
@@ -99,6 +100,13 @@ class WorkerChain:
         """Go on in a new chain: after a lost connection nobody knows where the old one ends."""
         self.name = f"w-{secrets.token_hex(8)}"
         self._head = self._pending = None
+
+
+def acts_of(firm_id: int) -> Select[*tuple[Any, ...]]:
+    """What staff and stations have done in a firm: a query for further conditions and an order."""
+    return select(
+        AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
+    ).where(AuditEntry.chain == MAIN, AuditEntry.firm_id == firm_id)
 
 
 def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:

@@ -16,7 +16,14 @@ from tallystick.common.errors import TallyError
 from tallystick.server.store import audit
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead, Base, DeskActRow
+from tallystick.server.store.models import (
+    AuditCheckpoint,
+    AuditEntry,
+    AuditHead,
+    Base,
+    CheckAnswer,
+    DeskActRow,
+)
 from tallystick.server.store.models_login import (
     Attempt,
     Factor,
@@ -24,6 +31,7 @@ from tallystick.server.store.models_login import (
     OidcAgain,
     OidcCode,
     OidcGrant,
+    OidcLogout,
     OidcRequest,
     RateRow,
     RememberedDevice,
@@ -121,6 +129,8 @@ def sweep(database: Database, now: float) -> None:
                 (OidcGrant.expires_at <= past) | OidcGrant.session_id.in_(ended)
             ),
             delete(OidcRequest).where(OidcRequest.expires_at <= past),
+            delete(OidcLogout).where(OidcLogout.due_at.is_(None), OidcLogout.expires_at <= past),
+            delete(CheckAnswer).where(CheckAnswer.expires_at <= past),
             delete(SessionRow).where(SessionRow.expires_at <= past),
             delete(RememberedDevice).where(RememberedDevice.expires_at <= past),
             delete(OidcAgain).where(OidcAgain.expires_at <= past),

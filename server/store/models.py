@@ -283,3 +283,15 @@ class RestoreRow(Base):
     at: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     report: Mapped[str] = mapped_column(Text)
     confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class CheckAnswer(Base):
+    """The answer to a check of a code whose asker may ask again, for having got none. id_hash: of
+    the asker, the name that he gave the check, and the check. answer: JSON."""
+
+    __tablename__ = "check_answer"
+
+    id_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    answer: Mapped[str] = mapped_column(Text)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)

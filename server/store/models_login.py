@@ -156,7 +156,8 @@ class HelpRequest(Base):
 
 class OidcClient(Base):
     """A service that logs people in through OpenID Connect. redirect_uris, post_logout_uris: one a
-    line. jwks: the keys it signs with to show who it is, as JSON, or ""."""
+    line. jwks: the keys it signs with to show who it is, as JSON, or "". backchannel_logout_uri:
+    where it is told of sign-outs, or ""."""
 
     __tablename__ = "oidc_client"
 
@@ -167,6 +168,7 @@ class OidcClient(Base):
     redirect_uris: Mapped[str] = mapped_column(Text)
     post_logout_uris: Mapped[str] = mapped_column(Text, server_default="")
     jwks: Mapped[str] = mapped_column(Text, server_default="")
+    backchannel_logout_uri: Mapped[str] = mapped_column(Text, server_default="")
 
     __table_args__ = (UniqueConstraint("firm_id", "name"),)
 
@@ -215,6 +217,24 @@ class OidcRequest(Base):
     pushed_by: Mapped[str] = mapped_column(String(32))
     query: Mapped[str] = mapped_column(Text)
     expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class OidcLogout(Base):
+    """A service that is told when a session ends (Back-Channel Logout 1.0). session: its handle.
+    subject: the person's name towards services. due_at: None while the session is there."""
+
+    __tablename__ = "oidc_logout"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    client_id: Mapped[str] = mapped_column(ForeignKey("oidc_client.id"))
+    session: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(32))
+    tries: Mapped[int]
+    due_at: Mapped[int | None] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (UniqueConstraint("session", "client_id"),)
 
 
 class OidcAgain(Base):

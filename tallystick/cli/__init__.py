@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "server",
         "Run and manage the verification server.",
     ),
+    "verify": ("tallystick.client.cli", "verify", "Ask a server whether a code is right."),
     "image": ("tallystick.tools.image.cli", "image", "Build and inspect firmware images."),
     "battery": ("tallystick.tools.battery.cli", "battery", "How long a cell lasts."),
     "fingerprints": (

@@ -258,6 +258,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally second-opinion RPI_PICO.uf2",
         "tally second-opinion --board nucleo_l476rg firmware.hex",
     ),
+    "verify": (
+        "tally verify --server https://otp.example.org --credential service.json \\",
+        "    --user ada",
+        "tally verify --server https://otp.example.org --credential otp.json --pam",
+    ),
     "bench": ("tally bench card heap",),
 }
 

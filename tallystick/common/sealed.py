@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
+from tallystick.common.private_files import others_may_read
 
 COST = {"time": 3, "memory_kib": 65_536, "lanes": 4}
 _TAG_SIZE = 16
@@ -47,7 +47,7 @@ def unseal(path: Path, passphrase: str, form: str, *, name: str, make: str) -> b
     read; NewerStateError for a later format.
     """
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        if others_may_read(path):
             raise BadInputError(
                 f"Others may read the {name} {path}.", todo=f"Run `chmod 600 {path}`."
             )

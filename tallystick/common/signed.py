@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tallystick.common import base64url
 from tallystick.common.errors import BadInputError
 
 if TYPE_CHECKING:  # an extra, which only those have who sign or check
@@ -34,13 +34,13 @@ def key_id(public: bytes) -> str:
 
 def to_jwk(public: bytes) -> dict[str, str]:
     """The public key as JSON (RFC 8037)."""
-    return {"kty": "OKP", "crv": "Ed25519", "x": _text(public)}
+    return {"kty": "OKP", "crv": "Ed25519", "x": base64url.encode(public)}
 
 
 def from_jwk(value: Any) -> bytes:
     """The 32 bytes of a public key. Raises BadInputError."""
     try:
-        public = urlsafe_b64decode(value["x"] + "=")
+        public = base64url.decode(value["x"])
         if value["crv"] != "Ed25519" or len(public) != KEY_SIZE:
             raise ValueError
     except (KeyError, TypeError, ValueError):
@@ -119,17 +119,13 @@ def _payload(statement: Mapping[str, Any]) -> bytes:
 def _private(private: bytes) -> OKPKey:
     from joserfc.jwk import OKPKey  # noqa: PLC0415
 
-    return OKPKey.import_key({**to_jwk(public_of(private)), "d": _text(private)})
+    return OKPKey.import_key({**to_jwk(public_of(private)), "d": base64url.encode(private)})
 
 
 def _public(public: bytes) -> OKPKey:
     from joserfc.jwk import OKPKey  # noqa: PLC0415
 
     return OKPKey.import_key({**to_jwk(public)})
-
-
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _unsigned(kind: str, why: str) -> BadInputError:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ["tallystick/cli", "tallystick/common", "tallystick/testing"]
+ROOMS = ["tallystick/cli", "tallystick/client", "tallystick/common", "tallystick/testing"]
 ROOMS += ["emulator", "provisioning", "server", "tools", ".ci"]
 TEXT = {"read_text", "write_text"}
 

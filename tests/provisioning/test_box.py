@@ -88,6 +88,10 @@ def test_stock_below_its_threshold_is_told(own_station):
     result = own_station.run("stock", "--minimum", "3")
     assert isinstance(result.exception, RefusedError)
     assert "2 blank cards are left, of 3" in result.exception.what
+    again = own_station.run("stock")  # it is kept
+    assert "2 blank cards are left, of 3" in again.exception.what
+    assert own_station.ok("stock", "--minimum", "0")["blank"] == 2
+    assert own_station.ok("stock")["minimum"] == 0
 
 
 def people_file(folder):

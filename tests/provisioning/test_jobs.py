@@ -12,7 +12,7 @@ import pytest
 import zxingcpp
 from click.testing import CliRunner
 
-from tallystick.common import signed
+from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import in_words
 from tallystick.provisioning.cli import station
@@ -153,7 +153,7 @@ def test_a_certificate_that_the_server_could_not_sign_comes_later(job, memory_ca
     kind, said = certificate.verify(found[memory_card.serial], certificate.read_key(
         job.folder / key_file(job, path)
     ))  # fmt: skip
-    assert kind == certificate.CARD and said["sn"] == memory_card.serial
+    assert kind == job_papers.CERTIFICATE and said["sn"] == memory_card.serial
 
 
 @pytest.mark.parametrize("stock", ["57x32", "a4-3x8"])

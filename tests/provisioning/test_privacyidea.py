@@ -6,6 +6,7 @@ TALLY_TEST_PRIVACYIDEA=build/privacyidea pytest tests/provisioning/test_privacyi
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -16,15 +17,21 @@ import httpx
 import pytest
 
 from tallystick.common.errors import UnreachableError
+from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.container import build
 from tallystick.provisioning.credential import CodeKind
+from tallystick.provisioning.custody.keyfile import KeyRing
+from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.registries.choose import ContainerReader
+from tallystick.provisioning.registries.dialects import TokenEntry, dialect
+from tallystick.provisioning.registries.own_key import OwnKeyCustody
 from tallystick.provisioning.registries.privacyidea import PrivacyIdea
 from tallystick.provisioning.registry import DuplicateSerialError
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
 from tallystick.provisioning.steps import Plan, Provisioner
+from tallystick.server.rules.otp import hotp
 from tests import needs
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
@@ -135,14 +142,14 @@ def test_a_card_logs_in(server, provision, digits):
 
 def test_loading_again_never_sets_the_counter_back(server, registry, custody):
     serial = "PI00000011"
-    container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
+    container = build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2)
     seed = ContainerReader(custody)(container).seed
     assert registry.register(serial, container).status == "registered"
     card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
     assert accepted(server, serial, card.code(3))
     assert registry.register(serial, container).status == "already-registered"
     assert not accepted(server, serial, card.code(3))
-    other = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
+    other = build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2)
     with pytest.raises(DuplicateSerialError):
         registry.register(serial, other)
     assert accepted(server, serial, card.code(4))
@@ -150,7 +157,7 @@ def test_loading_again_never_sets_the_counter_back(server, registry, custody):
 
 def test_a_run_that_stopped_before_its_mark(server, registry, custody):
     serial = "PI00000012"
-    container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
+    container = build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2)
     registry._load(container)
     assert registry.register(serial, container).status == "registered"
     assert registry.register(serial, container).status == "already-registered"
@@ -158,7 +165,7 @@ def test_a_run_that_stopped_before_its_mark(server, registry, custody):
 
 def test_a_used_token_without_our_mark_is_left_alone(server, registry, custody):
     serial = "PI00000013"
-    container = build(custody, custody.new_seed(serial, b""), serial, 6, 2)
+    container = build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2)
     registry._load(container)
     seed = ContainerReader(custody)(container).seed
     card = MemoryCard(serial=serial, seed=seed.reveal(), digits=6)
@@ -170,7 +177,7 @@ def test_a_used_token_without_our_mark_is_left_alone(server, registry, custody):
 def test_lookup_and_withdraw(registry, custody):
     serial = "PI00000014"
     assert registry.lookup(serial) is None
-    registry.register(serial, build(custody, custody.new_seed(serial, b""), serial, 6, 2))
+    registry.register(serial, build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2))
     assert registry.lookup(serial).serial == serial
     registry.withdraw(serial)
     assert registry.lookup(serial) is None
@@ -178,7 +185,7 @@ def test_lookup_and_withdraw(registry, custody):
 
 def test_unknown_user(registry, custody):
     serial = "PI00000015"
-    registry.register(serial, build(custody, custody.new_seed(serial, b""), serial, 6, 2))
+    registry.register(serial, build(custody, custody.new_seed(serial, b""), serial, CodeKind(6), 2))
     with pytest.raises(RegistryRefusedError, match="privacyIDEA refused"):
         registry.assign(serial, "nobody")
 
@@ -202,3 +209,49 @@ def test_nobody_answers(custody):
     with pytest.raises((OutcomeUnknownError, UnreachableError)):
         registry.check()
     registry.close()
+
+
+PARSER = """
+import json, sys
+from flask import Flask
+from flask_babel import Babel
+app = Flask("reader")
+Babel(app)
+app.app_context().push()
+from privacyidea.lib import importotp
+lines, container, key = json.load(sys.stdin)
+read, wrong = importotp.parsePSKCdata(
+    container, preshared_key_hex=key, validate_mac="check_fail_hard"
+)
+assert not wrong, wrong
+json.dump([importotp.parseOATHcsv(lines), read], sys.stdout)
+"""
+
+
+@pytest.mark.parametrize("digits", [6, 8])
+def test_its_own_parser_reads_lines_and_containers(digits):
+    """What the registries `privacyidea:` of text and `pskc:` write."""
+    key = bytes(range(16))
+    own = OwnKeyCustody(
+        SoftwareCustody(KeyRing.create(DEVELOPMENT_MASTER)), Secret(key), "station-1"
+    )
+    seed = own.new_seed("TS00000001", b"")
+    container = build(own, seed, "TS00000001", CodeKind(digits), 5)
+    line = dialect("privacyidea").line(
+        TokenEntry("TS00000002", Secret(b"12345678901234567890"), CodeKind(digits), 7)
+    )
+    done = subprocess.run(
+        [str(Path(VENV) / "bin/python"), "-c", PARSER],
+        input=json.dumps([line, container.decode(), key.hex()]),
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines, read = json.loads(done.stdout)
+    theirs = lines["TS00000002"]
+    assert theirs["otpkey"] == b"12345678901234567890".hex()
+    assert (theirs["type"], int(theirs["otplen"]), int(theirs["counter"])) == ("hotp", digits, 7)
+    theirs = read["TS00000001"]
+    codes = seed.codes(5, 3, CodeKind(digits))
+    raw = bytes.fromhex(theirs["otpkey"])
+    assert [hotp(raw, 5 + n, digits) for n in range(3)] == codes
+    assert (theirs["type"], int(theirs["otplen"]), int(theirs["counter"])) == ("hotp", digits, 5)

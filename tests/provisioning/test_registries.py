@@ -7,6 +7,10 @@ import ctypes
 import ctypes.util
 import io
 import json
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+from xml.etree import ElementTree
 
 import pytest
 from pskc import PSKC
@@ -64,6 +68,56 @@ def custody():
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_lines(name):
     assert dialect(name).line(ENTRY) == GOLDEN[name]
+
+
+# Read by the products' own parsers, once, in 2026-11: privacyIDEA 3.14, multiOTP 5.9.8.0 and LinOTP
+# of its main branch gave serial number, seed, digits and (but LinOTP, whose lines have none) the
+# counter.
+GOLDEN_8 = {
+    "privacyidea": f"TS00000002, {HEX}, hotp, 8, 7",
+    "linotp": f"TS00000002, {HEX}, hotp, 8",
+    "multiotp": f"TS00000002;Tallystick;HOTP;{HEX};8;7",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN_8)
+def test_golden_lines_of_eight_digits(name):
+    entry = TokenEntry("TS00000002", Secret(SEED), CodeKind(8), 7)
+    assert dialect(name).line(entry) == GOLDEN_8[name]
+
+
+TAG = "{urn:ietf:params:xml:ns:keyprov:pskc}"
+XENC = "{http://www.w3.org/2001/04/xmlenc#}"
+# Where the parsers of privacyIDEA 3.14, FreeIPA (ipa-otptoken-import, without its server) and
+# LinOTP looked, when they read a container as this station makes it, and opened it.
+LOOKED_AT = {
+    f"{TAG}EncryptionKey/{{http://www.w3.org/2000/09/xmldsig#}}KeyName": "station-1",
+    f"{TAG}MACMethod/{TAG}MACKey/{XENC}CipherData/{XENC}CipherValue": None,
+    f"{TAG}KeyPackage/{TAG}DeviceInfo/{TAG}Manufacturer": "Tallystick",
+    f"{TAG}KeyPackage/{TAG}DeviceInfo/{TAG}SerialNo": "TS00000008",
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}AlgorithmParameters/{TAG}Suite": "SHA1",
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Secret/{TAG}ValueMAC": None,
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Secret/{TAG}EncryptedValue/{XENC}CipherData"
+    f"/{XENC}CipherValue": None,
+    f"{TAG}KeyPackage/{TAG}Key/{TAG}Data/{TAG}Counter/{TAG}PlainValue": "5",
+}
+
+
+def test_a_container_has_what_other_importers_look_for(custody):
+    own = OwnKeyCustody(custody, Secret(bytes(range(16))), "station-1")
+    seed = own.new_seed("TS00000008", b"")
+    root = ElementTree.fromstring(build(own, seed, "TS00000008", CodeKind(8), 5))
+    for path, text in LOOKED_AT.items():
+        (found,) = root.findall(path)
+        assert found.text and text in (None, found.text), path
+    (method,) = root.findall(f"{TAG}MACMethod")
+    assert method.get("Algorithm") == "http://www.w3.org/2000/09/xmldsig#hmac-sha1"
+    (key,) = root.findall(f"{TAG}KeyPackage/{TAG}Key")
+    assert key.get("Algorithm") == "urn:ietf:params:xml:ns:keyprov:pskc:hotp"
+    (form,) = key.findall(f"{TAG}AlgorithmParameters/{TAG}ResponseFormat")
+    assert form.attrib == {"Encoding": "DECIMAL", "Length": "8"}
+    ciphers = {one.get("Algorithm") for one in root.iter(f"{XENC}EncryptionMethod")}
+    assert ciphers == {"http://www.w3.org/2001/04/xmlenc#aes128-cbc"}
 
 
 def test_keycloak():
@@ -235,6 +289,18 @@ def test_parts_of_a_container(custody):
     assert PSKC(io.BytesIO(container)).encryption.key_name == "station-1"
 
 
+def test_a_containers_passphrase_is_told_of_as_figure_7_has_it(provision, memory_card, tmp_path):
+    """RFC 6030, 6.2. FreeIPA's importer reads no other form."""
+    provision(f"pskc:{tmp_path}/out", memory_card)
+    (file,) = (tmp_path / "out").glob("*.pskcxml")
+    xenc11 = "{http://www.w3.org/2009/xmlenc11#}"
+    path = f"{TAG}EncryptionKey/{xenc11}DerivedKey/{xenc11}KeyDerivationMethod/"
+    pkcs5 = "{http://www.rsasecurity.com/rsalabs/pkcs/schemas/pkcs-5v2-0#}"
+    (found,) = ElementTree.parse(file).getroot().findall(f"{path}{pkcs5}PBKDF2-params")
+    names = [one.tag for one in found.iter()][1:]
+    assert names == ["Salt", "Specified", "IterationCount", "KeyLength"]
+
+
 def liboath():
     needs.liboath.or_skip()
     library = ctypes.CDLL(ctypes.util.find_library("oath"))
@@ -258,6 +324,32 @@ def test_pam_oath_reads_its_users_file(provision, memory_card, tmp_path, digits)
     assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
     assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
     assert path.read_text().startswith(f"# {memory_card.serial}\n")  # liboath keeps it
+
+
+@pytest.mark.slow
+def test_a_pam_stack_with_pam_oath_takes_a_cards_codes(provision, memory_card, tmp_path):
+    needs.root.or_skip()
+    needs.pam_oath.or_skip()
+    users = tmp_path / "users.oath"
+    provision(f"pam_oath:{users}", memory_card, user="ada")
+    service = Path("/etc/pam.d") / f"tally-{uuid4().hex}"
+    service.write_text(
+        f"auth required pam_oath.so usersfile={users} window=20 digits=6\n"
+        "account required pam_permit.so\n"
+    )
+
+    def accepted(code: str) -> bool:
+        done = subprocess.run(
+            ["pamtester", service.name, "ada", "authenticate"],
+            input=code + "\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return "successfully authenticated" in done.stdout + done.stderr
+
+    try:
+        assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+        assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
+    finally:
+        service.unlink()
 
 
 def test_by_the_command_line_without_any_server(tmp_path, cheap_passphrases, make_card):

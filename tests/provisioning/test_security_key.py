@@ -16,6 +16,8 @@ from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning import foreign_batch, security_key
 from tallystick.provisioning.commands import security_keys
+from tallystick.provisioning.journal import StationJournal
+from tallystick.provisioning.registry import TallyServer
 from tallystick.provisioning.security_key import FirstPins
 from tallystick.server.accounts import factors, firms, people
 from tallystick.server.accounts.policy import MethodKind
@@ -168,6 +170,61 @@ def test_a_key_that_is_pulled_out_is_finished_with_the_same_pin(own_station, key
     ClientPin(Ctap2(key.open())).change_pin(FirstPins(pins).of("8"), "now-hers")
 
 
+class Killed(BaseException):
+    """The station's process ends here."""
+
+
+@pytest.mark.parametrize("where", ["when the server has it", "when all is done"])
+def test_a_station_that_is_killed_after_the_server_has_the_key(
+    own_station, keys, tmp_path, monkeypatch, where
+):
+    """The key then holds a credential that the server knows, and refuses to make another one."""
+    key, pins = keys("8"), tmp_path / "pins"
+    words = ("security-keys", "--user", "ada", "--pins", str(pins), "--accept-unprotected")
+    owner, name = (TallyServer, "register_key") if "server" in where else (StationJournal, "finish")
+    real = getattr(owner, name)
+
+    def killed(*args: object):
+        if owner is TallyServer:
+            real(*args)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, killed)
+        with pytest.raises(Killed):
+            own_station.run(*words)
+    assert enrolled(own_station, "ada") == ["Key 8"]
+    again = own_station.run(*words)
+    assert again.exit_code == 0, (again.exception, again.output)
+    assert enrolled(own_station, "ada") == ["Key 8"] and "1 keys enrolled now" in again.stdout
+    assert Ctap2(key.open()).info.force_pin_change
+    ClientPin(Ctap2(key.open())).change_pin(FirstPins(pins).of("8"), "now-hers")
+
+
+def test_a_key_that_is_enrolled_already_is_told_so(own_station, keys, tmp_path, monkeypatch):
+    """In another batch, whose number for it is another one: no run was broken off."""
+    keys("8")
+    pins = tmp_path / "pins"
+    words = ("security-keys", "--user", "ada", "--pins", str(pins), "--accept-unprotected")
+    monkeypatch.setattr(security_key, "_have_it_changed", lambda *_: False)
+    assert own_station.run(*words).exit_code == 0
+    value = json.loads(pins.read_text())
+    value["keys"]["9"] = value["keys"].pop("8")
+    pins.write_text(json.dumps(value))
+    monkeypatch.setattr(security_key.KeyWork, "serial", lambda *_: "9")
+    looks = iter([["usb1"], ["usb1"]])
+
+    def names(_places):
+        for found in looks:
+            return found
+        raise KeyboardInterrupt  # the person gives up
+
+    monkeypatch.setattr(security_keys.HidPlaces, "names", names)
+    result = own_station.run(*words)
+    assert "is enrolled for ada already" in result.stderr, result.output
+    assert enrolled(own_station, "ada") == ["Key 8"]
+
+
 def test_nobody_gets_a_key_for_somebody_unknown(own_station, keys, tmp_path):
     key = keys("9")
     error = own_station.fails(
@@ -186,7 +243,6 @@ def test_without_consent_nothing_is_done(own_station, keys, tmp_path):
 
 def test_a_challenge_serves_once_and_for_whom_it_was_made(own_station, keys, tmp_path):
     from tallystick.provisioning.custody.store import FileStore
-    from tallystick.provisioning.registry import TallyServer
     from tallystick.provisioning.server_link import RegistryRefusedError
     from tests.provisioning.command_line import PASSPHRASE
 

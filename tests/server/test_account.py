@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tallystick.server.accounts import sessions
+from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.rules.otp import hotp
 from tallystick.server.signing_in.stepup import FRESH_S
 from tallystick.server.store.models_login import SessionRow
@@ -101,6 +102,7 @@ def test_the_next_holder_of_a_card_does_not_see_its_name(portal, container_class
         "secret name"
         not in boss.get("/people").page.text + Browser(portal.url).sign_in("bob").page.text
     )
+    portal.clock.advance(UNDO_S)  # they wait as long
     told = [m["text"] for m in portal.messages(3) if m["to"] == "ann@firm.example"]
     assert any("card A1 was assigned to you" in text for text in told)
     assert any("card A1 was taken back" in text for text in told)

@@ -26,11 +26,11 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Owner
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc, radius
 from tallystick.server.services.radius import Mode
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.signing_in import second
-from tallystick.server.store import schema
+from tallystick.server.store import schema, signing_keys
 from tallystick.server.store.database import Database
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser, Portal
@@ -72,7 +72,6 @@ def test_state_is_good_for_the_name_that_it_was_given_to(vpn, portal, seed):
 
 
 def test_state_is_good_for_the_client_that_asked(vpn, portal, seed, monkeypatch):
-    from tallystick.server.services import radius
 
     _, state, _ = ask(vpn, "ann", PASSWORD)
     real = radius._Judging.judge
@@ -248,7 +247,7 @@ def test_a_token_with_another_claim(portal, client, change):
     """Signed by the server's own key: as if it had been given for something else."""
     token = token_of(client, portal.staff("ann", "user"))
     with opened(portal.settings) as parts, parts.database.read() as connection:
-        key = oidc._signing_key(connection, parts.ring, portal.clock())
+        key = signing_keys.current(connection, parts.ring, portal.clock())
         made = jwt.decode(token, key, algorithms=["RS256"])
     assert info(client, jwt.encode(made.header, made.claims, key)).status_code == 200
     assert info(client, jwt.encode(made.header, made.claims | change, key)).status_code == 401

@@ -12,7 +12,7 @@ import pytest
 from tallystick.server.accounts import sessions
 from tallystick.server.errors import ApiError
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc, oidc_clients
 from tallystick.server.store.opened import opened
 from tests.server.conftest import bearer
 from tests.server.portal_driver import Browser, Portal
@@ -53,7 +53,7 @@ def test_nor_kept_alive(portal, replaced):
 
 def test_nor_has_a_service_a_code_for_it(portal, replaced):
     with opened(portal.settings) as parts, parts.database.write() as connection:
-        client_id, _ = oidc.add_client(
+        client_id, _ = oidc_clients.add_client(
             connection,
             parts.ring,
             firm_id=1,
@@ -62,7 +62,7 @@ def test_nor_has_a_service_a_code_for_it(portal, replaced):
             now=portal.clock(),
             actor="test",
         )
-        client = oidc.find_client(connection, 1, client_id)
+        client = oidc_clients.find_client(connection, 1, client_id)
         request = oidc.AuthRequest(client, client.redirect_uris[0], "openid", "", "", "c" * 43)
         with pytest.raises(ApiError) as refused:
             oidc.issue_code(connection, request, replaced, portal.clock())

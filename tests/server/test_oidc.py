@@ -11,8 +11,9 @@ from authlib.integrations.httpx_client import OAuth2Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc_clients
 from tallystick.server.serving.running import running_in_thread
+from tallystick.server.store import signing_keys
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 
@@ -30,7 +31,7 @@ def portal(settings, clock, tmp_path):
 @pytest.fixture
 def client(portal):
     with opened(portal.settings) as parts, parts.database.write() as connection:
-        client_id, secret = oidc.add_client(
+        client_id, secret = oidc_clients.add_client(
             connection,
             parts.ring,
             firm_id=1,
@@ -195,7 +196,7 @@ def test_a_code_of_one_service_is_nothing_to_another(portal, client):
     browser = portal.staff("ann", "user")
     location = code_of(visit(browser, start(client)))
     with opened(portal.settings) as parts, parts.database.write() as connection:
-        other_id, other_secret = oidc.add_client(
+        other_id, other_secret = oidc_clients.add_client(
             connection,
             parts.ring,
             firm_id=1,
@@ -221,7 +222,7 @@ def test_keys_rotate_without_breaking_what_was_signed(portal, client):
     (before,) = httpx.get(uri, timeout=60).json()["keys"]
     assert set(before) <= {"kty", "n", "e", "kid", "use", "alg"}
     with opened(portal.settings) as parts, parts.database.write() as connection:
-        new = oidc.rotate(connection, parts.ring, now=portal.clock(), actor="test")
+        new = signing_keys.rotate(connection, parts.ring, now=portal.clock(), actor="test")
     assert [key["kid"] for key in httpx.get(uri, timeout=60).json()["keys"]].count(new) == 1
     assert before in httpx.get(uri, timeout=60).json()["keys"]
     portal.clock.advance(86400)

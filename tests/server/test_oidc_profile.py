@@ -44,7 +44,7 @@ class Service:
             f"{self.base}/.well-known/openid-configuration", timeout=60
         ).json()
         with opened(portal.settings) as parts, parts.database.write() as connection:
-            self.id, self.secret = oidc.add_client(
+            self.id, self.secret = oidc_clients.add_client(
                 connection,
                 parts.ring,
                 firm_id=1,

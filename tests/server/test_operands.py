@@ -21,14 +21,16 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.methods.totp import TotpMethod
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
-from tallystick.server.services.oidc import AuthRequest, Client, RequestError, TokenError
+from tallystick.server.services import oidc, oidc_clients
+from tallystick.server.services.oidc import AuthRequest, RequestError
+from tallystick.server.services.oidc_clients import Client, TokenError
 from tallystick.server.signing_in import attempts, login, recovery, second, together
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import PORTAL, Browser, Way
 from tallystick.server.state import open_state
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathering import CardSeed
+from tallystick.server.store import signing_keys
 
 PASSWORD, NEW = "correct horse battery", "another good one"
 HERE = Browser("203.0.113.1", "test")
@@ -537,7 +539,7 @@ def service(here):
 
 
 def _service(here, connection, name: str, firm: int) -> tuple[str, str]:
-    return oidc.add_client(
+    return oidc_clients.add_client(
         connection,
         here.state.ring,
         firm_id=firm,
@@ -579,7 +581,7 @@ def test_a_code_is_redeemed_once(here, service):
     code = issued(here, service, here.session())
     token = redeemed(here, service, code)["id_token"]
     assert redeemed(here, service, code).error == "invalid_grant"
-    key = here.write(lambda c: oidc._signing_key(c, here.state.ring, here.now))
+    key = here.write(lambda c: signing_keys.current(c, here.state.ring, here.now))
     claims = jwt.decode(token, key, algorithms=["RS256"]).claims
     assert claims["sub"] == oidc.subject_of(here.state.ring, 1, here.who().id)
     assert claims["nonce"] == "n"
@@ -733,7 +735,7 @@ def told(here, access: str, firm: int = 1, issuer: str = ISSUER) -> dict | None:
 def test_what_is_no_access_token(here, token):
     session, access = token
     assert told(here, access)
-    key = here.write(lambda c: oidc._signing_key(c, here.state.ring, here.now))
+    key = here.write(lambda c: signing_keys.current(c, here.state.ring, here.now))
     made = jwt.decode(access, key, algorithms=["RS256"])
     bobs = here.current(here.session("bob")).handle
     for change in (

@@ -175,3 +175,27 @@ def test_credentials_from_the_command_line(tmp_path: Path):
     assert runner.invoke(command, ["credential", "revoke", made["id"], *db]).exit_code == 0
     (row,) = json.loads(runner.invoke(command, ["credential", "list", *db]).stdout)
     assert row["revoked_at"]
+
+
+@pytest.mark.parametrize("on", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_the_same_check_at_several_workers_at_once(request, tmp_path, container_class, on):
+    """Asked again while the first try is under way elsewhere: one judgement, one answer."""
+    database = request.getfixturevalue("postgresql").new_database() if on == "postgresql" else None
+    seed = secrets.token_bytes(20)
+    with running(tmp_path, db=database, workers=3) as live:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+
+        def ask(code: str, key: str):
+            return httpx.post(
+                f"{live.url}/v1/verify",
+                json={"user": "S1", "code": code},
+                headers=service | {"idempotency-key": key},
+                timeout=60,
+            ).json()
+
+        for round_ in range(10):
+            key, code = secrets.token_urlsafe(24), hotp(seed, round_, 6)
+            answers = at_once(8, lambda _, code=code, key=key: ask(code, key))
+            assert [one.get("accepted") for one in answers] == [True] * 8, answers
+        answers = at_once(8, lambda n: ask(hotp(seed, 10, 6), f"another-name-each-{n}"))
+        assert sum(one["accepted"] for one in answers) == 1

@@ -21,7 +21,7 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.rules.judge import Reason
 from tallystick.server.rules.otp import hotp
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.services import oidc, radius
+from tallystick.server.services import oidc, oidc_clients, radius
 from tallystick.server.services.radius import DICTIONARY, RadiusServer
 from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.signing_in import recovery, together
@@ -148,7 +148,7 @@ URI = "https://service.example/callback"
 
 def client(house, name="Service", uris=(URI,)):
     with house.write() as connection:
-        return oidc.add_client(
+        return oidc_clients.add_client(
             connection, house.state.ring, firm_id=1, name=name, redirect_uris=list(uris),
             now=house.clock(), actor="test",
         )  # fmt: skip
@@ -235,7 +235,7 @@ def test_a_code_is_redeemed_once(house):
     credentials, _, form = granted(house)
     assert redeem(house, credentials, form)["token_type"] == "Bearer"
     again = redeem(house, credentials, form)
-    assert isinstance(again, oidc.TokenError) and again.error == "invalid_grant"
+    assert isinstance(again, oidc_clients.TokenError) and again.error == "invalid_grant"
 
 
 @pytest.mark.parametrize("gone", ["ended", "disabled", "expired"])
@@ -252,7 +252,7 @@ def test_a_code_whose_session_is_over(house, gone):
             connection.execute(update(SessionRow).values(firm_id=SessionRow.firm_id))
             connection.execute(insert(OidcCode), code | {"expires_at": int(house.clock())})
     answer = redeem(house, credentials, form)
-    assert isinstance(answer, oidc.TokenError) and answer.error == "invalid_grant"
+    assert isinstance(answer, oidc_clients.TokenError) and answer.error == "invalid_grant"
 
 
 def test_an_access_token_and_what_is_none(house):
@@ -262,10 +262,10 @@ def test_an_access_token_and_what_is_none(house):
     head, body, tail = access.split(".")
     other = "A" if tail[5] != "A" else "B"
     for bad in ("", "x", "a.b.c", f"{head}.{body}.", f"{head}.{body}.{tail[:5]}{other}{tail[6:]}"):
-        with pytest.raises(oidc.TokenError) as caught:
+        with pytest.raises(oidc_clients.TokenError) as caught:
             user_info(house, bad)
         assert (caught.value.error, caught.value.status) == ("invalid_token", 401)
-    with pytest.raises(oidc.TokenError):
+    with pytest.raises(oidc_clients.TokenError):
         user_info(house, access, issuer="https://them")
 
 
@@ -285,7 +285,7 @@ def test_how_long_an_access_token_lasts(house, after, good):
     if good:
         assert user_info(house, access)
     else:
-        with pytest.raises(oidc.TokenError):
+        with pytest.raises(oidc_clients.TokenError):
             user_info(house, access)
 
 
@@ -293,7 +293,7 @@ def test_an_access_token_whose_subject_is_not_the_sessions(house, monkeypatch):
     credentials, _, form = granted(house)
     access = redeem(house, credentials, form)["access_token"]
     monkeypatch.setattr(oidc, "subject_of", lambda ring, firm_id, person_id: "somebody else")
-    with pytest.raises(oidc.TokenError) as caught:
+    with pytest.raises(oidc_clients.TokenError) as caught:
         user_info(house, access)
     assert caught.value.status == 401
 
@@ -302,13 +302,13 @@ def test_an_access_token_after_its_session_or_its_owner(house):
     credentials, _, form = granted(house)
     access = redeem(house, credentials, form)["access_token"]
     house.change(disabled_at=1)
-    with pytest.raises(oidc.TokenError):
+    with pytest.raises(oidc_clients.TokenError):
         user_info(house, access)
     house.change(disabled_at=None)
     assert user_info(house, access)
     with house.write() as connection:
         connection.execute(delete(SessionRow))
-    with pytest.raises(oidc.TokenError):
+    with pytest.raises(oidc_clients.TokenError):
         user_info(house, access)
 
 

@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from tallystick.common.secret import Secret
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc_clients
 from tallystick.server.services.radius import RadiusServer
 from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.serving.running import running_in_thread
@@ -122,7 +122,7 @@ def test_apache_with_mod_auth_openidc(portal):
         (folder / "pages/private/index.txt").write_text("only for staff")
         port = free_port()
         with opened(portal.settings) as parts, parts.database.write() as connection:
-            client, secret = oidc.add_client(
+            client, secret = oidc_clients.add_client(
                 connection,
                 parts.ring,
                 firm_id=1,
@@ -130,6 +130,7 @@ def test_apache_with_mod_auth_openidc(portal):
                 redirect_uris=[f"http://localhost:{port}/private/callback"],
                 now=portal.clock(),
                 actor="test",
+                backchannel_logout_uri=f"http://localhost:{port}/private/callback?logout=backchannel",
             )
         config = folder / "apache.conf"
         config.write_text(
@@ -160,6 +161,9 @@ def test_apache_with_mod_auth_openidc(portal):
             assert answer.headers["x-remote-user"] == "ann"
             bob = portal.staff("bob", "user")
             assert bob.http.get(page).status_code in (401, 403)
+            assert ann.http.get(page, follow_redirects=False).text == "only for staff"
+            ann.post("/sign-out")  # of the portal: Apache hears of it
+            until("Apache", log, lambda: ann.http.get(page, follow_redirects=False).is_redirect)
             stranger = httpx.get(page, follow_redirects=True, timeout=WAIT_S)
             assert "Sign in" in stranger.text and str(stranger.url).startswith(portal.url)
 

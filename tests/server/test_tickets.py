@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from tallystick.common import signed
+from tallystick.common import job_papers, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
 from tallystick.server.stock import cards, tickets
@@ -37,7 +37,7 @@ class Job:
     def ticket(self, *keys: bytes, **changes: Any) -> dict[str, Any]:
         statement = {"id": secrets.token_hex(16), "cards": 2, "digits": 6, "expires": NOON + 3600}
         statement["expires"] = int(NOON + 3600)
-        document = signed.begin(tickets.TICKET, statement | changes)
+        document = signed.begin(job_papers.TICKET, statement | changes)
         for key in keys or (self.ann, self.bob):
             document = signed.add_signature(document, key)
         return document
@@ -186,7 +186,7 @@ def test_a_certificate_is_checked_with_the_key_alone(job):
     ticket = job.taken()
     job.register(ticket, "1")
     text = job.certify(ticket, "1").json()["jws"]
-    said = signed.read_compact(tickets.CERTIFICATE, text, job.publics())
+    said = signed.read_compact(job_papers.CERTIFICATE, text, job.publics())
     assert said == FACTS | {"sn": "1", "sta": job.server.station.id, "tkt": ticket,
                             "iat": int(NOON)}  # fmt: skip
     job.server.clock.advance(5)
@@ -195,9 +195,9 @@ def test_a_certificate_is_checked_with_the_key_alone(job):
     head, payload, signature = text.split(".")
     for broken in (f"{head}.{payload}.{signature[:-4]}AAAA", f"{head}.e30.{signature}", payload):
         with pytest.raises(BadInputError):
-            signed.read_compact(tickets.CERTIFICATE, broken, job.publics())
+            signed.read_compact(job_papers.CERTIFICATE, broken, job.publics())
     with pytest.raises(BadInputError):
-        signed.read_compact(tickets.ACCOUNT, text, job.publics())
+        signed.read_compact(job_papers.ACCOUNT, text, job.publics())
 
 
 def test_no_certificate_for_a_card_that_is_not_on_the_ticket(job):
@@ -212,7 +212,7 @@ def test_a_job_ends_with_its_account(job):
     job.register(ticket, "1")
     job.certify(ticket, "1")
     text = job.end(ticket, failed=["7"], wiped=["8"]).json()["jws"]
-    said = signed.read_compact(tickets.ACCOUNT, text, job.publics())
+    said = signed.read_compact(job_papers.ACCOUNT, text, job.publics())
     assert said["made"] == ["1"] and said["certified"] == 1 and said["cards"] == 2
     assert said["station_says"] == {"failed": ["7"], "wiped": ["8"], "unfinished": []}
     assert job.end(ticket, failed=["9"]).json()["jws"] == text

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tallystick.server.loans.undo import UNDO_S
-from tests.server.portal_driver import Portal
+from tests.server.portal_driver import Browser
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
-from tests.server.test_desk_week import address
+from tests.server.test_desk_week import address, boss, desk, portal, settings
 
-
-@pytest.fixture
-def settings(settings, tmp_path):
-    sink = f"file://{tmp_path / 'sent.jsonl'}"
-    return replace(settings, sms=sink, smtp=sink)
-
-
-@pytest.fixture
-def desk(server) -> Desk:
-    return Desk(server)
-
-
-@pytest.fixture
-def portal(server) -> Portal:
-    url = str(server.client.base_url).rstrip("/")
-    return Portal(url, server.settings, server.clock, server.folder)
+__all__ = ["boss", "desk", "portal", "settings"]  # fixtures of theirs
 
 
 def place(desk: Desk, serial: str) -> tuple[object, ...]:
@@ -143,3 +126,61 @@ def test_statistics_count_days_of_the_firm(desk, portal):
     assert made["by_actor"]["ann at the desk"] == 3
     yesterday = list(made["days"])[1]
     assert made["days"][yesterday]["lent"] == 1
+
+
+# ---- in the portal
+
+
+def undo_of(boss: Browser, serial: str) -> bool:
+    return f"/cards/{serial}/undo" in boss.page.text
+
+
+def test_the_portal_undoes_as_the_desk_does(desk, portal, boss):
+    address(desk, "bob", "bob@example.com")
+    before = place(desk, SPARE)
+    boss.get("/cards").post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0))
+    assert undo_of(boss, SPARE) and "Undo: loan" in boss.page.text
+    boss.get("/cards")
+    assert undo_of(boss, SPARE) and not undo_of(boss, OTHER)
+    boss.post(f"/cards/{SPARE}/undo")
+    assert "as it was before" in boss.page.text and place(desk, SPARE) == before
+    assert not undo_of(boss, SPARE)
+    boss.post(f"/cards/{SPARE}/undo")
+    assert boss.page.status_code == 409 and "nothing to undo" in boss.page.text
+
+
+@pytest.mark.parametrize("act", ["assign", "take-back", "retire", "lost"])
+def test_each_act_of_the_portal_is_undone(desk, boss, act):
+    serial = OWN if act in ("take-back", "lost") else SPARE
+    before = place(desk, serial)
+    form = {
+        "assign": {"user": "bob", "code": desk.code(SPARE, 0)}, "take-back": {"reason": "flat"},
+        "retire": {"confirm": SPARE, "reason": "broken"}, "lost": {},
+    }[act]  # fmt: skip
+    boss.get("/cards").post(f"/cards/{serial}/{act}", **form)
+    assert place(desk, serial) != before and undo_of(boss, serial), boss.page.text
+    boss.post(f"/cards/{serial}/undo")
+    assert place(desk, serial) == before
+
+
+def test_undo_in_the_portal_is_for_two_minutes_and_for_who_did_it(desk, portal, boss):
+    boss.get("/cards").post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0))
+    other = portal.staff("other", "administrator").get("/cards")  # half a minute and more
+    assert not undo_of(other, SPARE)
+    other.post(f"/cards/{SPARE}/undo")
+    assert other.page.status_code == 409 and "somebody else" in other.page.text
+    assert desk.call("POST", f"/cards/{SPARE}/undo", None, desk.server.admin).status_code == 409
+    boss.get("/cards")
+    assert undo_of(boss, SPARE)
+    desk.server.clock.advance(UNDO_S)
+    boss.get("/cards")
+    assert not undo_of(boss, SPARE)
+    boss.post(f"/cards/{SPARE}/undo")
+    assert boss.page.status_code == 409 and desk.shown(SPARE)["user"] == "bob"
+
+
+def test_an_auditor_undoes_nothing(desk, portal, boss):
+    boss.get("/cards").post(f"/cards/{SPARE}/lend", user="bob", code=desk.code(SPARE, 0))
+    auditor = portal.staff("paul", "auditor").get("/cards")
+    auditor.post(f"/cards/{SPARE}/undo")
+    assert auditor.page.status_code == 403 and desk.shown(SPARE)["user"] == "bob"

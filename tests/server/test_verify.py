@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import replace
+
 import pytest
 
 from tallystick.server.accounts.credentials import hash_token
+from tallystick.server.checking.answers import KEPT_S, keep
 from tallystick.server.checking.verification import CodeCheck, Verifier
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import add_credential
 from tallystick.server.store.database import StaleError
 from tallystick.server.store.opened import opened
+from tests.server.conftest import bearer
 
 CARD = {"method": "card", "serial": "1000000001"}
 
@@ -246,3 +251,93 @@ def test_a_batch_is_judged_again_when_one_of_its_cards_was_changed(server, two_c
         checks = batch(server, hotp(first, 0, 6), hotp(first, 1, 6), hotp(second, 0, 6))
         with pytest.raises(StaleError):
             Verifier(parts.ring).run(connection, checks, server.clock())
+
+
+# ---- the answer that was lost
+
+
+def named(server, key: str, code: str, **more: object):
+    headers = bearer(server.service) | {"idempotency-key": key}
+    body = {"user": "ann", "code": code} | more
+    return server.client.post("/v1/verify", json=body, headers=headers)
+
+
+def test_who_asks_again_gets_the_answer_that_was_lost(server):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    code = hotp(seed, 0, 6)
+    assert named(server, key, code).json()["accepted"]
+    assert named(server, key, code).json() == {"accepted": True, "reason": "ok", **CARD}
+    assert named(server, f'"{key}"', code).json()["accepted"]  # as RFC 8941 writes it
+    assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 1
+
+
+def test_nobody_else_gets_it(server):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    code = hotp(seed, 0, 6)
+    assert named(server, key, code).json()["accepted"]
+    assert server.reason(code) == "replayed"
+    assert named(server, secrets.token_urlsafe(24), code).json()["reason"] == "replayed"
+    other = add_credential(server.settings, "service", "other")
+    headers = bearer(other) | {"idempotency-key": key}
+    body = {"user": "ann", "code": code}
+    answer = server.client.post("/v1/verify", json=body, headers=headers)
+    assert answer.json()["reason"] == "replayed"
+    # Another check of the same name is another check.
+    assert named(server, key, code, user=None, serial="1000000001").json()["reason"] == "replayed"
+    assert named(server, key, hotp(seed, 1, 6)).json()["accepted"]
+
+
+def test_an_answer_is_kept_for_ten_minutes(server):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    code = hotp(seed, 0, 6)
+    assert named(server, key, code).json()["accepted"]
+    server.clock.advance(KEPT_S - 1)
+    assert named(server, key, code).json()["accepted"]
+    server.clock.advance(1)
+    assert named(server, key, code).json()["reason"] == "replayed"
+    assert named(server, key, code).json()["reason"] == "replayed"
+
+
+def test_a_wrong_code_that_comes_again_is_one_guess(server, wrong_code):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    wrong = wrong_code(seed)
+    for _ in range(CodePolicy().max_failures + 5):
+        assert named(server, key, wrong).json()["reason"] == "wrong"
+    assert named(server, key, hotp(seed, 0, 6)).json()["accepted"]
+
+
+def test_who_had_to_wait_is_judged_when_he_comes_again(server, wrong_code):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    for _ in range(CodePolicy().max_failures):
+        server.verify(wrong_code(seed))
+    assert named(server, key, hotp(seed, 0, 6)).status_code == 429
+    server.clock.advance(60)
+    assert named(server, key, hotp(seed, 0, 6)).json()["accepted"]
+
+
+def test_a_revoked_credential_gets_no_answer_again(server):
+    seed, key = server.card(), secrets.token_urlsafe(24)
+    assert named(server, key, hotp(seed, 0, 6)).json()["accepted"]
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        connection.exec_driver_sql("UPDATE credential SET revoked_at = 1 WHERE role = 'service'")
+    assert named(server, key, hotp(seed, 0, 6)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "key", ["short", "x" * 129, "has blanks in it, many", '"half-quoted-name-1']
+)
+def test_a_name_that_is_none_is_refused(server, key):
+    server.card()
+    assert named(server, key, "123456").status_code == 422
+
+
+def test_twice_in_one_batch_and_in_two_at_once(server, two_cards):
+    first, _ = two_cards
+    (check,) = batch(server, hotp(first, 0, 6))
+    check = replace(check, key="k" * 32)
+    with opened(server.settings) as parts, parts.database.write() as connection:
+        answers = Verifier(parts.ring).run(connection, [check, check], server.clock())
+        assert [answer.reason for answer in answers] == ["ok", "ok"]
+        name = connection.exec_driver_sql("SELECT id_hash FROM check_answer").scalar_one()
+        with pytest.raises(StaleError):  # as where another worker was first
+            keep(connection, {name: (1, "")}, server.clock())

@@ -32,7 +32,7 @@ def modules() -> set[str]:
     """Of the checkout, as they are imported."""
     own = [
         path
-        for room in ("cli", "common", "faults", "testing")
+        for room in ("cli", "client", "common", "faults", "testing")
         for path in (ROOT / "tallystick" / room).rglob("*.py")
     ]
     found = {str(path.relative_to(ROOT)) for path in own} | {"tallystick/__init__.py"}
@@ -43,6 +43,7 @@ def modules() -> set[str]:
 
 def test_a_wheel_holds_each_module_once(built: Path):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
+        assert "tallystick/py.typed" in wheel.namelist()  # whoever uses the client is type-checked
         names = [name for name in wheel.namelist() if name.endswith(".py")]
     ours = [name for name in names if not name.startswith("tallystick/_firmware/")]
     assert sorted(ours) == sorted(modules())

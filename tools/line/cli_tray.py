@@ -16,12 +16,12 @@ import click
 from tallystick.common import console
 from tallystick.common.errors import BadInputError, ExitCode, RefusedError
 from tallystick.common.identity import kdf3
+from tallystick.common.private_files import others_may_read
 from tallystick.common.secret import Secret
+from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
 from tallystick.provisioning.custody.store import key_store
-from tallystick.provisioning.server_link import checked_url
 from tallystick.provisioning.settings import read_passphrase
-from tallystick.provisioning.system import others_may_read
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.image.cards import read_master
 from tallystick.tools.image.merge import read_parts

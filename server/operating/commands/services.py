@@ -18,7 +18,7 @@ from tallystick.server.settings import settings_from
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from tallystick.server.services.oidc import Client
+    from tallystick.server.services.oidc_clients import Client
     from tallystick.server.store.keys import ServerKeyRing
 
 a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -26,6 +26,11 @@ public_url_option = click.option(
     "--public-url",
     envvar="TALLY_SERVER_PUBLIC_URL",
     help="Where browsers find the server: the issuer is below it.",
+)
+
+logout_option = click.option(
+    "--backchannel-logout-uri",
+    help='Where the service is told that somebody has signed out; "" for nowhere.',
 )
 
 
@@ -49,6 +54,7 @@ def oidc() -> None:
     multiple=True,
     help="Where people may be sent to when they have signed out; again for another.",
 )
+@logout_option
 @click.option("--jwks", type=a_file, help="The service signs with these keys, and has no secret.")
 @public_url_option
 @firm_option("The firm whose people log in.")
@@ -60,6 +66,7 @@ def oidc_add(
     name: str,
     redirect_uris: tuple[str, ...],
     post_logout_uris: tuple[str, ...],
+    backchannel_logout_uri: str | None,
     jwks: Path | None,
     public_url: str | None,
     firm_name: str,
@@ -69,13 +76,12 @@ def oidc_add(
 ) -> None:
     """Register a service. Its secret is shown this once."""
     from tallystick.server.accounts import firms
-    from tallystick.server.services import oidc as provider
-    from tallystick.server.services.oidc_clients import checked_jwks
+    from tallystick.server.services import oidc_clients
     from tallystick.server.store.opened import opened
 
-    keys = checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else ""
+    keys = oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else ""
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        client_id, secret = provider.add_client(
+        client_id, secret = oidc_clients.add_client(
             connection,
             parts.ring,
             firm_id=firms.by_name(connection, firm_name).id,
@@ -85,6 +91,7 @@ def oidc_add(
             actor="console",
             post_logout_uris=post_logout_uris,
             jwks=keys,
+            backchannel_logout_uri=backchannel_logout_uri or "",
         )
     path = f"/p/{firm_name}"
     issuer = f"{public_url.rstrip('/')}{path}" if public_url else None
@@ -133,6 +140,7 @@ def oidc_list(firm_name: str, db: str | None, key_file: Path | None, as_json: bo
 @click.option(
     "--post-logout-uri", "post_logout_uris", multiple=True, help="In place of those before."
 )
+@logout_option
 @click.option("--jwks", type=a_file, help="It signs with these keys; its secret is void.")
 @firm_option("The firm whose people log in.")
 @db_option
@@ -143,6 +151,7 @@ def oidc_set(
     name: str | None,
     redirect_uris: tuple[str, ...],
     post_logout_uris: tuple[str, ...],
+    backchannel_logout_uri: str | None,
     jwks: Path | None,
     firm_name: str,
     db: str | None,
@@ -155,9 +164,12 @@ def oidc_set(
         "name": name,
         "redirect_uris": redirect_uris,
         "post_logout_uris": post_logout_uris,
+        "backchannel_logout_uri": backchannel_logout_uri,
         "jwks": oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else None,
     }
     given = {key: value for key, value in values.items() if value}
+    if backchannel_logout_uri == "":
+        given["backchannel_logout_uri"] = ""
     if not given:
         raise click.UsageError("Say what to change.")
     with _client(service, firm_name, db, key_file) as (connection, ring, client):
@@ -204,11 +216,11 @@ def oidc_remove(service: str, firm_name: str, db: str | None, key_file: Path | N
 @key_option
 def oidc_rotate(db: str | None, key_file: Path | None) -> None:
     """Sign with a new key; the old one stays published for a day."""
-    from tallystick.server.services import oidc as provider
+    from tallystick.server.store import signing_keys
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        key_id = provider.rotate(connection, parts.ring, now=time.time(), actor="console")
+        key_id = signing_keys.rotate(connection, parts.ring, now=time.time(), actor="console")
     out().print(f"{key_id} signs from now on", markup=False)
 
 
@@ -231,5 +243,6 @@ def _described(client: Client) -> dict[str, Any]:
         "name": client.name,
         "redirect_uris": list(client.redirect_uris),
         "post_logout_uris": list(client.post_logout_uris),
+        "backchannel_logout_uri": client.backchannel_logout_uri or None,
         "auth_method": "private_key_jwt" if client.jwks else "client_secret",
     }

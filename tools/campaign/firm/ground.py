@@ -162,6 +162,7 @@ class House:
             with suppress(DBAPIError):  # the threads log it and go on
                 remind(state.database, state.ring, state.now())
             state.outbox.send_due()
+            state.logouts.send_due()
             state.sweeper.sweep_now()
         except ProcessEndedError:
             self._end()

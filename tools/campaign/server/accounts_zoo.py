@@ -22,11 +22,12 @@ from tallystick.server.portal import enrol, oidc, web
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.services import oidc as provider
 from tallystick.server.services import radius
+from tallystick.server.services.oidc_clients import TokenError
 from tallystick.server.serving import client
 from tallystick.server.signing_in import attempts, login, recovery, second, stepup, together
 from tallystick.server.signing_in.attempts import Purpose, Stage
 from tallystick.server.signing_in.login import Way
-from tallystick.server.store import origin
+from tallystick.server.store import origin, signing_keys
 from tallystick.server.store.models_login import HelpRequest
 from tallystick.server.store.origin import Origin
 
@@ -149,8 +150,8 @@ def _tokens_outlive() -> Sequence[Patch]:
     def outlives(connection: Connection, ring: Any, *, now: float, **more: Any) -> dict[str, Any]:
         try:
             return real(connection, ring, now=now, **more)
-        except provider.TokenError:
-            claims = provider._claims_of(connection, ring, more["token"], now)
+        except TokenError:
+            claims = signing_keys.claims_of(connection, ring, more["token"], now)
             if claims is None or claims["exp"] <= now:
                 raise
             return {"sub": claims["sub"]}

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from pyrad import packet
 
+from tallystick.common import base64url
 from tallystick.server.accounts.credentials import Role
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.rules.otp import hotp
@@ -629,7 +630,7 @@ class AccountsModel(RuleBasedStateMachine):
             "scope": "openid",
             "state": secrets.token_hex(8),
             "nonce": secrets.token_hex(8),
-            "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+            "code_challenge": base64url.encode(digest),
             "code_challenge_method": "S256",
         } | more
         return f"/p/{self.town.firm}/oidc/authorize?{urlencode(query)}"
@@ -651,7 +652,7 @@ class AccountsModel(RuleBasedStateMachine):
             timeout=60,
         ).json()
         middle = answer["id_token"].split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        claims = json.loads(base64url.decode(middle))
         self._must(claims["acr"] == "mfa", "a service that asked for mfa got less")
         token = str(answer["access_token"])
         self._must(self._user_info(token) == 200, "a fresh access token was refused")

@@ -16,7 +16,7 @@ from typing import Any
 import click
 from sqlalchemy import Connection, func, select
 
-from tallystick.common import signed
+from tallystick.common import job_papers, signed
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import ExitCode
 from tallystick.common.secret import Secret
@@ -101,7 +101,7 @@ class Jobs:
         statement = {
             "id": secrets.token_hex(16), "cards": wanted, "digits": 6, "expires": int(_NOW) + 60
         }  # fmt: skip
-        document = signed.begin(tickets.TICKET, statement)
+        document = signed.begin(job_papers.TICKET, statement)
         for private in self._people:
             document = signed.add_signature(document, private)
         return document

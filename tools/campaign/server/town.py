@@ -28,7 +28,7 @@ from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.loans import holding
 from tallystick.server.rules.otp import hotp
-from tallystick.server.services import oidc
+from tallystick.server.services import oidc_clients
 from tallystick.server.services.radius import DICTIONARY, RadiusServer
 from tallystick.server.services.radius_clients import Mode, RadiusSettings
 from tallystick.server.serving.running import running_in_thread
@@ -329,7 +329,7 @@ def new_town(live: Live, number: int) -> Town:
             )
             for role in (Role.STATION, Role.DESK, Role.SERVICE)
         }
-        client = oidc.add_client(
+        client = oidc_clients.add_client(
             connection,
             state.ring,
             firm_id=firm_id,

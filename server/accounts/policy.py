@@ -72,6 +72,10 @@ class FirmPolicy(BaseModel):
     # the firm: what people call it (empty: its name on this server), what they speak
     display_name: Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     languages: Annotated[tuple[Language, ...], Field(min_length=1)] = (Language.ENGLISH,)
+    # a directory: which of its groups give which role (none named: roles are given here), and
+    # whether it is asked for the passwords of the people that it keeps
+    group_roles: dict[Annotated[str, Field(min_length=1, max_length=255)], PersonRole] = {}
+    directory_passwords: bool = False
     # methods
     methods: frozenset[MethodKind] = frozenset(MethodKind) - {MethodKind.CODES}
     recovery_methods: frozenset[MethodKind] = frozenset(
@@ -150,6 +154,20 @@ class FirmPolicy(BaseModel):
         if isinstance(value, str):
             value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
         return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("group_roles", mode="before")
+    @classmethod
+    def a_line_each(cls, value: object) -> object:
+        """Also as lines of text: `Help desk = support`."""
+        if not isinstance(value, str):
+            return value
+        pairs = {}
+        for line in filter(None, map(str.strip, value.splitlines())):
+            group, mark, role = line.rpartition("=")
+            if not mark:
+                raise ValueError(f"{line!r} is not GROUP = ROLE")
+            pairs[group.strip()] = role.strip().lower()
+        return pairs
 
     @field_validator("desk_pool_notice_to")
     @classmethod

@@ -19,6 +19,7 @@ from tallystick.server.portal import (
     recover,
     signin,
     staff,
+    staff_bulk,
     staff_cards,
 )
 from tallystick.server.portal.web import (
@@ -34,7 +35,18 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signin, recover, prove, account, enrol, oidc, audit, staff, staff_cards):
+    for module in (
+        signin,
+        recover,
+        prove,
+        account,
+        enrol,
+        oidc,
+        audit,
+        staff_bulk,
+        staff,
+        staff_cards,
+    ):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
     app.add_exception_handler(NeedsProofError, send_to_prove)

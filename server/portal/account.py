@@ -13,6 +13,7 @@ from tallystick.server.accounts.changes import masked
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.joining import keeping
 from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
@@ -251,6 +252,9 @@ def change_address(member: AFreshMember, form: Form) -> Response:
     """Where notices of changes go. The old address is told of the new one."""
     visit, person = member.visit, member.session.person
     state, address = visit.state, form.get("address", "").strip()
+    if person.source:
+        error = keeping.kept_elsewhere(person)
+        return visit.render("address.html", status=409, error=error, address=person.email or "")
     if address and not EMAIL.fullmatch(address):
         error = ApiError(
             422,

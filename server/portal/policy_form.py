@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,17 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "languages": (
             "Languages of messages about cards, and of leaflets",
             "Of en, de, fr, nb, with commas. A mail has all of them, an SMS the first.",
+        ),
+    },
+    "A directory": {
+        "group_roles": (
+            "Groups of the directory that give a role",
+            "A line each: Help desk = support. Roles: user, support, auditor, administrator. "
+            "With several, the one with the most rights. Empty: roles are given here.",
+        ),
+        "directory_passwords": (
+            "Passwords of people that an LDAP directory keeps",
+            "Where it is asked, nobody sets a password here for them, or recovers one.",
         ),
     },
     "Methods": {
@@ -141,6 +152,12 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
+SWITCHES: Mapping[str, str] = {"directory_passwords": "The directory is asked for them"}
+LINES: Mapping[str, Callable[[Any], str]] = {
+    "key_roots": str,
+    "key_models": "\n".join,
+    "group_roles": lambda roles: "\n".join(f"{group} = {roles[group].value}" for group in roles),
+}
 MAY_BE_EMPTY = frozenset({"desk_contact", "desk_pool_notice_to", "display_name"})
 
 
@@ -185,6 +202,8 @@ def values_of(form: Mapping[str, str]) -> dict[str, Any]:
                 values[name] = [
                     choice.value for choice in CHOICES[name] if f"{name}.{choice.value}" in form
                 ]
+            elif name in SWITCHES:
+                values[name] = f"{name}.yes" in form
             elif name in form:
                 values[name] = form[name].strip()
     return values
@@ -195,12 +214,12 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if name in CHOICES:
         choices = tuple((one.value, words, one in value) for one, words in CHOICES[name].items())
         return Field(name, label, hint, "choices", "", choices=choices)
+    if name in SWITCHES:
+        return Field(name, label, hint, "choices", "", choices=(("yes", SWITCHES[name], value),))
     if name == "day_ends":
         return Field(name, label, hint, "time", value.strftime("%H:%M"))
-    if name == "key_roots":
-        return Field(name, label, hint, "lines", value)
-    if name == "key_models":
-        return Field(name, label, hint, "lines", "\n".join(value))
+    if name in LINES:
+        return Field(name, label, hint, "lines", LINES[name](value))
     if not isinstance(value, int):
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         return Field(name, label, hint, "text", text, optional=name in MAY_BE_EMPTY)

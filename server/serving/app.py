@@ -23,6 +23,7 @@ from tallystick.server.api import (
     desk,
     imports,
     keys,
+    people,
     system,
     tickets,
     verify,
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     # Routes are tried in order: the one that must be fast comes first.
-    for module in (verify, system, desk, imports, cards, keys, credentials, tickets):
+    for module in (verify, system, desk, imports, cards, keys, people, credentials, tickets):
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)

@@ -152,6 +152,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally server person add boss --role administrator",
         "tally server person add ada --email ada@example.org",
     ),
+    "server person import": (
+        "tally server person import people.csv --dry-run",
+        "tally server person import people.csv --complete",
+    ),
+    "server person export": ("tally server person export > people.csv",),
+    "server person list": ("tally server person list ada",),
+    "server person leave": ("tally server person leave bob",),
+    "server person delete": ("tally server person delete bob",),
+    "server person merge": ("tally server person merge ada ada.l",),
     "server person code": ("tally server person code ada",),
     "server radius": ("tally server radius --secret-file radius.secret --client 10.0.0.0/24",),
     "server restore": (

@@ -187,7 +187,7 @@ def credential() -> None:
 @click.argument("name")
 @click.option(
     "--role",
-    type=click.Choice(["station", "service", "admin", "monitor", "desk"]),
+    type=click.Choice(["station", "service", "admin", "monitor", "desk", "scim"]),
     required=True,
     help="What it may do; see docs/reference/server.md.",
 )

@@ -24,6 +24,7 @@ from tallystick.server.api import (
     imports,
     keys,
     people,
+    scim,
     system,
     tickets,
     verify,
@@ -68,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     # Routes are tried in order: the one that must be fast comes first.
-    for module in (verify, system, desk, imports, cards, keys, people, credentials, tickets):
+    for module in (verify, system, desk, imports, cards, keys, people, credentials, tickets, scim):
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)

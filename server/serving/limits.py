@@ -12,7 +12,8 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 BODY_LIMIT = 128 * 1024
 IMPORT_LIMIT = 6 * 1024 * 1024  # a container of 4 MiB in JSON
 LIMITS = {"/v1/cards/import": IMPORT_LIMIT, "/v1/people/import": IMPORT_LIMIT}
-UPLOADS = re.compile(r"/p/[^/]+/people/import")  # a list of people as a file
+# A list of people as a file; a directory's group with all who are in it.
+UPLOADS = re.compile(r"/p/[^/]+/people/import|/scim/v2/.*")
 CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
 
 

@@ -121,7 +121,7 @@ class DirectoryGroup(Base):
 
 
 class DirectoryMember(Base):
-    """Somebody is in a directory's group."""
+    """Somebody is in a directory's group. display: what the directory calls this entry."""
 
     __tablename__ = "directory_member"
 
@@ -134,6 +134,7 @@ class DirectoryMember(Base):
         autoincrement=False,
         index=True,
     )
+    display: Mapped[str] = mapped_column(String(255), server_default="")
 
 
 class CardRow(Base):

@@ -75,6 +75,7 @@ def upgrade() -> None:
             primary_key=True,
             autoincrement=False,
         ),
+        sa.Column("display", sa.String(255), nullable=False, server_default=""),
     )
     op.create_index("ix_directory_member_person_id", "directory_member", ["person_id"])
 

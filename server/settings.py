@@ -31,7 +31,7 @@ class Settings:
     (`accounts.key_metadata`). trusted_proxies: networks
     that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
     (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
-    ever."""
+    ever. directories: a file that names firms' LDAP directories (`directory.settings`)."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -46,6 +46,7 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     audit_stream: str = ""
     audit_days: int = 0
+    directories: Path | None = None
 
 
 def state_folder() -> Path:
@@ -96,6 +97,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
         audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
+        directories=_file(os.environ.get("TALLY_SERVER_DIRECTORIES", "")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
     )
 
@@ -110,6 +112,10 @@ def _key_metadata() -> tuple[Path, Path] | None:
             todo="Name the metadata file, and the certificate that its signature leads to.",
         )
     return (Path(file), Path(root)) if file else None
+
+
+def _file(name: str) -> Path | None:
+    return Path(name) if name else None
 
 
 def _days(text: str) -> int:

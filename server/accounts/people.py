@@ -23,7 +23,7 @@ NEAR = 0.6  # of `difflib`: how like another a login is
 NEAR_COMPARED = 5000
 
 
-class Source(StrEnum):
+class Keeper(StrEnum):
     """Who keeps what is said of a person: what a directory keeps is not changed here."""
 
     HERE = ""
@@ -35,7 +35,7 @@ class Source(StrEnum):
 class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
     recovered_by: what recovered the password, until something else has signed in with it.
-    password_at: when it was set. source: the directory that keeps the rest (`Source`)."""
+    password_at: when it was set. source: the directory that keeps the rest (`Keeper`)."""
 
     id: int
     firm_id: int
@@ -50,7 +50,7 @@ class KnownPerson:
     password_at: int | None = None
     full_name: str = ""
     groups: tuple[str, ...] = ()
-    source: Source = Source.HERE
+    source: Keeper = Keeper.HERE
     external_id: str = ""
     handle: str = ""
 
@@ -267,7 +267,7 @@ def _known(row: AnyRow) -> KnownPerson:
         password_at=row.password_at,
         full_name=row.full_name,
         groups=tuple(row.groups.split("\n")) if row.groups else (),
-        source=Source(row.source),
+        source=Keeper(row.source),
         external_id=row.external_id,
         handle=row.handle or "",
     )

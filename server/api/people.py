@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from tallystick.server.accounts import firms, people, sessions
 from tallystick.server.accounts.credentials import Caller
-from tallystick.server.accounts.people import KnownPerson, Source
+from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, rights_of, role_of
 from tallystick.server.api.access import AState
@@ -21,7 +21,7 @@ from tallystick.server.api.cards import Admin, DeskOrAdmin, Login
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import bulk, helping, keeping, leaving, merging, people_files
 from tallystick.server.joining.bulk import ImportWish
-from tallystick.server.joining.keeping import Wanted, Ways
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
 
@@ -55,7 +55,7 @@ class PersonView(BaseModel):
     disabled: bool
     has_password: bool
     enrolled: bool
-    kept_by: Source
+    kept_by: Keeper
     created_at: int
 
 
@@ -166,7 +166,7 @@ def add_person(body: NewPersonRequest, state: AState, caller: Admin) -> PersonVi
     """Make a person, who has no password yet."""
 
     def work(connection: Connection) -> KnownPerson:
-        wanted = Wanted(body.login, body.name, body.email, body.role, tuple(body.groups))
+        wanted = PersonWish(body.login, body.name, body.email, body.role, tuple(body.groups))
         return keeping.add(connection, _ways(state, connection, caller), wanted)
 
     return PersonView(**view(state.database.run(work)))
@@ -240,7 +240,7 @@ def change_person(
 
     def work(connection: Connection) -> KnownPerson:
         groups = None if body.groups is None else tuple(body.groups)
-        wanted = Wanted(body.login, body.name, body.email, body.role, groups, body.disabled)
+        wanted = PersonWish(body.login, body.name, body.email, body.role, groups, body.disabled)
         return keeping.change(connection, _ways(state, connection, caller), person_id, wanted)
 
     after = state.database.run(work)
@@ -289,7 +289,7 @@ def release(person_id: PersonId, state: AState, caller: Admin) -> PersonView:
 
     def work(connection: Connection) -> KnownPerson:
         person = people.get(connection, caller.firm_id, person_id)
-        merging.release(connection, _ways(state, connection, caller), person, Source.HERE)
+        merging.release(connection, _ways(state, connection, caller), person, Keeper.HERE)
         return people.get(connection, caller.firm_id, person_id)
 
     return PersonView(**view(state.database.run(work)))

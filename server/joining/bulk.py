@@ -11,7 +11,7 @@ from tallystick.server.accounts.people import KnownPerson, canonical
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import ApiError, EntryProblem
 from tallystick.server.joining import keeping, leaving
-from tallystick.server.joining.keeping import Wanted, Ways
+from tallystick.server.joining.keeping import DryRunError, PersonWish, Ways
 from tallystick.server.joining.people_files import NOBODY, PeopleFile, PersonLine, problem
 from tallystick.server.store.audit import record
 from tallystick.server.store.database import Database
@@ -41,10 +41,6 @@ class Planned:
     unchanged: int = 0
 
 
-class _NotKeptError(Exception):
-    """Ends a dry run's transaction."""
-
-
 def take_in(database: Database, ways: Ways, people_file: PeopleFile, wish: ImportWish) -> Planned:
     """All of it, or nothing. Raises ApiError: 422 with every line that is wrong; 409 where too many
     would leave, or the last administrator."""
@@ -54,7 +50,7 @@ def take_in(database: Database, ways: Ways, people_file: PeopleFile, wish: Impor
             planned = _take_in(connection, ways, people_file, wish)
             done.append(planned)
             if wish.dry_run:
-                raise _NotKeptError
+                raise DryRunError
             counts: dict[str, str | int] = {
                 "added": len(planned.added),
                 "changed": len(planned.changed),
@@ -62,7 +58,7 @@ def take_in(database: Database, ways: Ways, people_file: PeopleFile, wish: Impor
                 "unchanged": planned.unchanged,
             }
             record(connection, ways.ring, [ways.act("people-imported", "people", **counts)])
-    except _NotKeptError:
+    except DryRunError:
         pass
     return done[0]
 
@@ -135,7 +131,7 @@ def _change(
     return keeping.changes(person, after)
 
 
-def _as_written(wanted: Wanted, person: KnownPerson) -> str | None:
+def _as_written(wanted: PersonWish, person: KnownPerson) -> str | None:
     """A file that writes Ann where ann is known changes nothing."""
     return None if canonical(wanted.login or "") == canonical(person.login) else wanted.login
 

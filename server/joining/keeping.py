@@ -12,7 +12,7 @@ from tallystick.server.accounts import people, sessions
 from tallystick.server.accounts.changes import changed, in_entries, masked
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
-from tallystick.server.accounts.people import MAX_LOGIN, KnownPerson, Source, canonical
+from tallystick.server.accounts.people import MAX_LOGIN, Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages.notices import notify
@@ -28,6 +28,10 @@ MOST_GROUPS = 200
 ORDER = (PersonRole.ADMINISTRATOR, PersonRole.SUPPORT, PersonRole.AUDITOR, PersonRole.USER)
 
 
+class DryRunError(Exception):
+    """Ends the transaction of a dry run."""
+
+
 @dataclass(frozen=True)
 class Ways:
     """What a change needs besides a connection. caller: who does it. by: for which directory."""
@@ -36,7 +40,7 @@ class Ways:
     firm: KnownFirm
     caller: Caller
     now: float
-    by: Source = Source.HERE
+    by: Keeper = Keeper.HERE
 
     def act(self, action: str, subject: str, **detail: str | int) -> Act:
         now_ms = int(self.now * 1000)
@@ -47,7 +51,7 @@ class Ways:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PersonWish:
     """What shall be said of a person; None: what is said now. email "": none."""
 
     login: str | None = None
@@ -57,7 +61,7 @@ class Wanted:
     groups: tuple[str, ...] | None = None
     disabled: bool | None = None
 
-    def checked(self) -> Wanted:
+    def checked(self) -> PersonWish:
         """Without blanks around. Raises ApiError (422) for what cannot be kept."""
         login = None if self.login is None else login_name(self.login)
         name = None if self.name is None else one_line(self.name, "name")
@@ -126,7 +130,7 @@ def role_by_groups(policy: FirmPolicy, groups: Sequence[str]) -> PersonRole | No
 
 
 def add(
-    connection: Connection, ways: Ways, wanted: Wanted, *, external_id: str = "", **facts: str
+    connection: Connection, ways: Ways, wanted: PersonWish, *, external_id: str = "", **facts: str
 ) -> KnownPerson:
     """A new person, who has no password yet. facts: more for the audit log. Raises ApiError: 409
     for a login that is known, 422."""
@@ -161,7 +165,7 @@ def change(
     connection: Connection,
     ways: Ways,
     person_id: int,
-    wanted: Wanted,
+    wanted: PersonWish,
     *,
     quiet: bool = False,
 ) -> KnownPerson:
@@ -199,7 +203,7 @@ def change(
 
 
 def _columns(
-    connection: Connection, ways: Ways, person: KnownPerson, wanted: Wanted
+    connection: Connection, ways: Ways, person: KnownPerson, wanted: PersonWish
 ) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     if wanted.login not in (None, person.login):
@@ -241,7 +245,7 @@ def changes(old: KnownPerson, new: KnownPerson) -> dict[str, str]:
     return said
 
 
-def must_be_ours(ways: Ways, person: KnownPerson, wanted: Wanted) -> None:
+def must_be_ours(ways: Ways, person: KnownPerson, wanted: PersonWish) -> None:
     """Raises ApiError (409) for what another keeps. A role is, where policy names groups for it."""
     if person.source is ways.by or not person.source:
         return

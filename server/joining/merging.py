@@ -7,7 +7,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, update
 
 from tallystick.server.accounts import people
-from tallystick.server.accounts.people import KnownPerson, Source
+from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import Ways
@@ -74,7 +74,7 @@ def _hand_over(connection: Connection, stays: KnownPerson, goes: KnownPerson) ->
         )
 
 
-def release(connection: Connection, ways: Ways, person: KnownPerson, to: Source) -> None:
+def release(connection: Connection, ways: Ways, person: KnownPerson, to: Keeper) -> None:
     """Another keeps what is said of this person from now on."""
     people.change(connection, ways.firm.id, person.id, source=to.value)
     said = f"{person.source.value or 'here'} → {to.value or 'here'}"

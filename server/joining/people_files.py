@@ -13,7 +13,7 @@ from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson, canonical
 from tallystick.server.errors import ApiError, EntryProblem
 from tallystick.server.joining.keeping import (
-    Wanted,
+    PersonWish,
     address,
     login_name,
     one_line,
@@ -52,7 +52,7 @@ class PersonLine:
     """One line of a file. number: from 1, as editors count."""
 
     number: int
-    wanted: Wanted
+    wanted: PersonWish
     left: bool = False
 
     @property
@@ -155,7 +155,7 @@ def _line(number: int, values: Mapping[str, str]) -> PersonLine:
         name = " ".join(filter(None, (values.get("given"), values.get("family"))))
     groups = values.get("groups", "")
     email = _cleared(values.get("email", ""))
-    wanted = Wanted(
+    wanted = PersonWish(
         login=login_name(values.get("login", "")),
         name=None if name is None else one_line(name, "name"),
         email=None if email is None else address(email),
@@ -168,7 +168,7 @@ def _line(number: int, values: Mapping[str, str]) -> PersonLine:
     if active is True and left is True:
         raise _no_list("The line says both that the person is active and that not.")
     if not gone and (active is True or left is False):
-        wanted = Wanted(**(vars(wanted) | {"disabled": False}))
+        wanted = PersonWish(**(vars(wanted) | {"disabled": False}))
     return PersonLine(number, wanted.checked(), gone)
 
 

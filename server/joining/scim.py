@@ -52,11 +52,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
-from tallystick.server.accounts.people import KnownPerson, Source, canonical
+from tallystick.server.accounts.people import Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import keeping, leaving
-from tallystick.server.joining.keeping import Wanted, Ways
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
 from tallystick.server.store.models import (
@@ -136,7 +136,7 @@ class PeopleStorage(ScimStorage):
 
     def _ways(self, connection: Connection) -> Ways:
         firm = firms.by_id(connection, self._caller.firm_id)
-        return Ways(self._state.ring, firm, self._caller, self._state.now(), Source.SCIM)
+        return Ways(self._state.ring, firm, self._caller, self._state.now(), Keeper.SCIM)
 
     def get(
         self,
@@ -282,7 +282,7 @@ class PeopleStorage(ScimStorage):
             connection,
             ways.firm.id,
             person.id,
-            source=Source.SCIM.value,
+            source=Keeper.SCIM.value,
             external_id=_external_id(resource),
         )
         gone = wanted.disabled and not person.disabled
@@ -425,11 +425,11 @@ def _regroup(connection: Connection, ways: Ways, touched: set[int]) -> None:
     """Groups of the directory are those that services are told of; and they give the role."""
     for number in sorted(touched):
         person = people.get(connection, ways.firm.id, number)
-        if person.source is not Source.SCIM:
+        if person.source is not Keeper.SCIM:
             continue
         groups = tuple(_names_of(connection, number))
         role = keeping.role_by_groups(ways.firm.policy, groups)
-        keeping.change(connection, ways, number, Wanted(groups=groups, role=role))
+        keeping.change(connection, ways, number, PersonWish(groups=groups, role=role))
 
 
 def _groups_of_people(
@@ -455,7 +455,7 @@ def _groups_of_people(
 def _may_take(person: KnownPerson) -> KnownPerson:
     """Raises ForbiddenException for staff whom the directory does not keep, and whom LDAP keeps."""
     staff = not person.source and person.role is not PersonRole.USER
-    if staff or person.source is Source.LDAP:
+    if staff or person.source is Keeper.LDAP:
         why = "is of this server's staff" if staff else "is kept by LDAP"
         raise ForbiddenException(
             detail=f"{person.login} {why}, and not taken over. An administrator of the server may "
@@ -464,11 +464,11 @@ def _may_take(person: KnownPerson) -> KnownPerson:
     return person
 
 
-def _wanted(resource: User[Any]) -> Wanted:
+def _wanted(resource: User[Any]) -> PersonWish:
     name = resource.name
     parts = (name.given_name, name.family_name) if name else ()
     shown = resource.display_name or (name.formatted if name else None)
-    return Wanted(
+    return PersonWish(
         login=resource.user_name or "",
         name=(shown or " ".join(filter(None, parts)))[: keeping.MAX_TEXT],
         email=_email(resource),
@@ -509,7 +509,7 @@ def _as_user(
     groups: list[dict[str, str]],
 ) -> Resource[Any]:
     values: dict[str, Any]
-    if document is not None and person.source is Source.SCIM:
+    if document is not None and person.source is Keeper.SCIM:
         values = json.loads(document)
         told = "active" in values
     else:

@@ -13,6 +13,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
+from tallystick.server.operating.commands.directory import directory
 from tallystick.server.operating.commands.operations import (
     audit,
     backup,
@@ -38,7 +39,19 @@ def server() -> None:
     """Run and manage the verification server."""
 
 
-for command in (card, firm, person, oidc, backup, restore, confirm_restore, keys, audit, doctor):
+for command in (
+    card,
+    firm,
+    person,
+    directory,
+    oidc,
+    backup,
+    restore,
+    confirm_restore,
+    keys,
+    audit,
+    doctor,
+):
     server.add_command(command)
 
 

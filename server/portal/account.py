@@ -19,7 +19,7 @@ from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
-from tallystick.server.signing_in import limits, recovery, second
+from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 
@@ -52,6 +52,7 @@ def show_home(
         missing=max(0, session.policy.recommended_methods - len(kinds)),
         required=second.too_few(session.policy, held),
         kinds=[kind for kind in METHODS if kind in session.policy.methods],
+        own_password=not login.asked_of_directory(session.person, session.policy),
     )
 
 
@@ -205,6 +206,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
     visit, person = member.visit, member.session.person
     state = visit.state
     try:
+        if login.asked_of_directory(person, member.session.policy):
+            raise login.password_elsewhere()
         with state.database.write() as connection:
             rates.take(
                 connection,

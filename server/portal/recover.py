@@ -69,7 +69,15 @@ def prove(visit: AnyVisit, kind: MethodKind, form: Form) -> Response:
 
 @router.get("/reset")
 def reset_page(visit: AnyVisit) -> Response:
-    return visit.render("recover_reset.html")
+    return _reset(visit)
+
+
+def _reset(visit: Visit, error: ApiError | None = None) -> Response:
+    elsewhere = recovery.asks_for_directory_password(
+        visit.state, visit.firm.name, visit.cookie(RECOVERY)
+    )
+    status = error.status if error else 200
+    return visit.render("recover_reset.html", status=status, error=error, elsewhere=elsewhere)
 
 
 @router.post("/reset")
@@ -85,7 +93,7 @@ def reset(visit: AnyVisit, form: Form) -> Response:
     except ApiError as error:
         if error.status == 401:
             raise
-        return visit.render("recover_reset.html", status=error.status, error=error)
+        return _reset(visit, error)
     if session is not None:
         response = visit.go("/")
         visit.set_cookie(response, SESSION, session)

@@ -15,7 +15,7 @@ from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import helping, keeping
-from tallystick.server.joining.keeping import Wanted, Ways
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.methods.base import Held
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
@@ -59,7 +59,7 @@ def add_person(member: ChangesPeople, form: Form) -> Response:
     """A new person, who sets his password with the help desk's code."""
     state = member.visit.state
     try:
-        wanted = Wanted(
+        wanted = PersonWish(
             login=form.get("login", ""),
             name=form.get("name", ""),
             email=form.get("email", ""),
@@ -109,7 +109,7 @@ def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response
     """What is said of somebody. Nobody changes his own role or disables himself."""
     state = member.visit.state
     try:
-        wanted = Wanted(
+        wanted = PersonWish(
             login=form.get("login"),
             name=form.get("name"),
             email=form.get("email"),

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from tallystick.server.accounts import people
-from tallystick.server.accounts.people import KnownPerson, Source
+from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import bulk, leaving, merging, people_files
 from tallystick.server.joining.bulk import ImportWish, Planned
@@ -116,7 +116,7 @@ def release(member: ChangesPeople, person_id: int, form: Form) -> Response:
 
     def work(person: KnownPerson) -> None:
         with member.visit.state.database.write() as connection:
-            merging.release(connection, ways_of(member), person, Source.HERE)
+            merging.release(connection, ways_of(member), person, Keeper.HERE)
 
     return _done(member, person_id, form, work, f"/people/{person_id}")
 

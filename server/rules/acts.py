@@ -30,6 +30,7 @@ WORDS: Mapping[str, str] = {
     "credential-added": "made the credential",
     "credential-revoked": "revoked the credential",
     "desk-refused": "was refused at the desk",
+    "directory-not-read": "could not take over the directory of",
     "factor-checked": "showed a second factor",
     "firm-added": "added the firm",
     "group-added": "added the directory's group",

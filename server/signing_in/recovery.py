@@ -26,7 +26,13 @@ from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
-from tallystick.server.signing_in.login import Browser, password_bucket
+from tallystick.server.signing_in.login import (
+    Browser,
+    asked_of_directory,
+    directory_takes,
+    password_bucket,
+    password_elsewhere,
+)
 from tallystick.server.signing_in.second import as_person, audit_verdict, context_of, over, usable
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
@@ -184,8 +190,13 @@ def reset(
         context, under, person = _under(state, connection, firm_name, token, browser.source)
     if under.stage is not Stage.RESET or person is None:
         raise over()
-    passwords.check_new(password, person.login, context.policy, state.breached)
-    hashed = passwords.hash_new(password)
+    elsewhere = asked_of_directory(person, context.policy)
+    if elsewhere:
+        _must_be_the_directorys(state, firm_name, person, password, under)
+        hashed = None
+    else:
+        passwords.check_new(password, person.login, context.policy, state.breached)
+        hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str | None:
         inside, again, _ = _under(state, connection, firm_name, token, browser.source)
@@ -197,9 +208,12 @@ def reset(
             _void(inside, person, again.context.get("voids", []))
         kind = again.context.get("kind")
         by = METHODS[MethodKind(kind)].thing.value if kind else None
-        set_password(
-            state, connection, context.firm, context.policy, person, hashed, recovered_by=by
-        )
+        if hashed is None:
+            _begin_anew(state, connection, person)
+        else:
+            set_password(
+                state, connection, context.firm, context.policy, person, hashed, recovered_by=by
+            )
         if not helped or not person.enrolled or usable(inside, person):
             return None
         _act(inside, person, "enrol-only-session")
@@ -217,6 +231,41 @@ def reset(
     session = state.database.run(work)
     state.outbox.wake()
     return session
+
+
+def _must_be_the_directorys(
+    state: ServerState, firm_name: str, person: KnownPerson, password: str, under: Under
+) -> None:
+    """The help desk's code lets somebody enrol whose password is the directory's: it is asked for,
+    and not set. What a factor recovers is a password, and there is none here. Raises ApiError."""
+    if not under.context.get("help"):
+        raise password_elsewhere()
+    with state.database.write() as connection:
+        rates.take(
+            connection,
+            f"own-password|{person.id}",
+            limit=TRIES_PER_ATTEMPT,
+            window_s=WINDOW_S,
+            now=state.now(),
+            what="tries",
+        )
+        firm = firms.by_name(connection, firm_name)
+    if not directory_takes(state, firm, person, person.login, password):
+        raise ApiError(
+            422,
+            "wrong-password",
+            "This is not your password in the firm's directory.",
+            kept=NOTHING_CHANGED,
+            todo="Type the one that you use for your computer.",
+        )
+
+
+def _begin_anew(state: ServerState, connection: Connection, person: KnownPerson) -> None:
+    """As `set_password`, but for the password: there is time again to enrol."""
+    people.change(connection, person.firm_id, person.id, password_at=int(state.now()))
+    forget_requests(connection, person.id)
+    sessions.end_all(connection, person.id)
+    rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
 
 
 def _void(context: Context, person: KnownPerson, voids: Sequence[Sequence[str]]) -> None:
@@ -377,6 +426,17 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             todo="Try again, or ask your help desk for a new code.",
         )
     return token
+
+
+def asks_for_directory_password(state: ServerState, firm_name: str, token: str) -> bool:
+    """Whether whoever has this attempt types the directory's password, and sets none."""
+    with state.database.write() as connection:
+        try:
+            context, under, person = _under(state, connection, firm_name, token, "")
+        except ApiError:
+            return False
+    proved = under.stage is Stage.RESET and person is not None
+    return proved and person is not None and asked_of_directory(person, context.policy)
 
 
 def _under(

@@ -128,6 +128,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server credential add": ('tally server credential add --role station "line 1"',),
     "server credential list": ("tally server credential list",),
     "server credential revoke": ("tally server credential revoke 3",),
+    "server directory read": ("tally server directory read --dry-run",),
+    "server directory check": ("tally server directory check",),
     "server doctor": ("tally server doctor",),
     "server firm add": ("tally server firm add acme",),
     "server firm list": ("tally server firm list",),

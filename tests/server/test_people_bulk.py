@@ -16,12 +16,12 @@ from sqlalchemy import select, text
 from tallystick.common.errors import TallyError
 from tallystick.server.accounts import firms, people, sessions
 from tallystick.server.accounts.credentials import Caller, Role
-from tallystick.server.accounts.people import Source, canonical
+from tallystick.server.accounts.people import Keeper, canonical
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import bulk, keeping, leaving, merging, people_files
 from tallystick.server.joining.bulk import ImportWish
-from tallystick.server.joining.keeping import Wanted, Ways
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.operating.cli import server as commands
 from tallystick.server.rules import tables
 from tallystick.server.rules.otp import hotp
@@ -40,7 +40,7 @@ FIRM = "\n".join(
 )
 
 
-def ways(house: House, caller: str = "console", by: Source = Source.HERE) -> Ways:
+def ways(house: House, caller: str = "console", by: Keeper = Keeper.HERE) -> Ways:
     who = Caller(caller, house.firm.id, Role.ADMIN, caller, "")
     return Ways(house.state.ring, house.firm, who, house.clock(), by)
 
@@ -69,7 +69,9 @@ def acts(house: House, action: str) -> list[tuple[str, dict]]:
 
 def administrator(house: House, login: str = "boss") -> people.KnownPerson:
     with house.write() as connection:
-        return keeping.add(connection, ways(house), Wanted(login, role=PersonRole.ADMINISTRATOR))
+        return keeping.add(
+            connection, ways(house), PersonWish(login, role=PersonRole.ADMINISTRATOR)
+        )
 
 
 def test_a_firm_of_300(house):
@@ -202,10 +204,10 @@ def test_whom_a_directory_keeps_is_not_changed_here(house):
         leaving.remove(connection, ways(house), ann)
     with house.write() as connection:
         # Roles are given here, unless policy names groups for them.
-        keeping.change(connection, ways(house), ann.id, Wanted(role=PersonRole.SUPPORT))
+        keeping.change(connection, ways(house), ann.id, PersonWish(role=PersonRole.SUPPORT))
     house.policy(group_roles={"Bosses": "administrator"})
     with house.write() as connection, refused("kept-by-directory"):
-        keeping.change(connection, ways(house), ann.id, Wanted(role=PersonRole.USER))
+        keeping.change(connection, ways(house), ann.id, PersonWish(role=PersonRole.USER))
 
 
 def test_leavers_lose_everything_at_once(portal):
@@ -296,9 +298,11 @@ def test_the_last_administrator_stays(house):
         lambda connection: leaving.leave(connection, ways(house), [boss]),
         lambda connection: leaving.remove(connection, ways(house), boss),
         lambda connection: keeping.change(
-            connection, ways(house), boss.id, Wanted(role=PersonRole.USER)
+            connection, ways(house), boss.id, PersonWish(role=PersonRole.USER)
         ),
-        lambda connection: keeping.change(connection, ways(house), boss.id, Wanted(disabled=True)),
+        lambda connection: keeping.change(
+            connection, ways(house), boss.id, PersonWish(disabled=True)
+        ),
     ):
         with house.write() as connection, refused("last-administrator"):
             work(connection)
@@ -390,7 +394,7 @@ def test_what_is_not_merged(house):
     house.change("cat", external_id="u-1", full_name="Cat")
     with house.write() as connection:
         merged = merging.merge(connection, ways(house), house.known("bob"), house.known("cat"))
-    assert (merged.source, merged.external_id, merged.full_name) == (Source.LDAP, "u-1", "Cat")
+    assert (merged.source, merged.external_id, merged.full_name) == (Keeper.LDAP, "u-1", "Cat")
     assert merged.handle == cat.handle
 
 

@@ -212,14 +212,14 @@ def person_set(
 ) -> None:
     """Change what services are told of a person: name, groups, address."""
     from tallystick.server.accounts import people
-    from tallystick.server.accounts.people import Source
+    from tallystick.server.accounts.people import Keeper
     from tallystick.server.joining import keeping, merging
-    from tallystick.server.joining.keeping import Wanted
+    from tallystick.server.joining.keeping import PersonWish
 
     if no_groups:
         groups = ()
-    wanted = Wanted(name=name, groups=groups if groups or no_groups else None, email=email)
-    if wanted == Wanted() and kept_by is None:
+    wanted = PersonWish(name=name, groups=groups if groups or no_groups else None, email=email)
+    if wanted == PersonWish() and kept_by is None:
         raise click.UsageError("Say what to change: --name, --group, --no-groups or --email.")
     with (
         people_lists.ways_at_console(firm_name, db, key_file) as (parts, ways),
@@ -227,7 +227,7 @@ def person_set(
     ):
         known = people.meant(connection, ways.firm.id, login)
         if kept_by is not None:
-            to = Source("" if kept_by == "here" else kept_by)
+            to = Keeper("" if kept_by == "here" else kept_by)
             merging.release(connection, ways, known, to)
         keeping.change(connection, ways, known.id, wanted)
     out().print(f"{known.login} is changed", markup=False)

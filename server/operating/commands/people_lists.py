@@ -89,7 +89,7 @@ def person_import(
     if as_json:
         print_json(vars(planned) | {"dry_run": dry_run})
         return
-    _show(planned, dry_run=dry_run)
+    show_plan(planned, dry_run=dry_run)
 
 
 def _show_lines(error: ApiError, *, as_json: bool) -> None:
@@ -101,7 +101,7 @@ def _show_lines(error: ApiError, *, as_json: bool) -> None:
     )
 
 
-def _show(planned: Planned, *, dry_run: bool) -> None:
+def show_plan(planned: Planned, *, dry_run: bool) -> None:
     rows = [[login, "leaves: loses everything"] for login in planned.left]
     for login, changes in planned.changed.items():
         rows.append([login, "; ".join(f"{name}: {change}" for name, change in changes.items())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import time
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
@@ -82,6 +82,9 @@ class FirmPolicy(BaseModel):
         {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
     )
     minimum_methods: Annotated[int, Field(ge=0, le=len(MethodKind))] = 1
+    second_factor_from: date | None = None
+    reminder_days: Annotated[int, Field(ge=0, le=90)] = 0
+    invitation_days: Annotated[int, Field(ge=1, le=90)] = 14
     recommended_methods: Annotated[int, Field(ge=1, le=len(MethodKind))] = 2
     # codes of cards and authenticator apps
     look_ahead: Annotated[int, Field(ge=1, le=50)] = 10
@@ -154,6 +157,11 @@ class FirmPolicy(BaseModel):
         if isinstance(value, str):
             value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
         return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("second_factor_from", mode="before")
+    @classmethod
+    def a_day_or_none(cls, value: object) -> object:
+        return value or None
 
     @field_validator("group_roles", mode="before")
     @classmethod
@@ -229,6 +237,17 @@ class FirmPolicy(BaseModel):
         if PersonRole.USER in self.lockout_lifted_by:
             raise ValueError("users cannot lift their own lock-out")
         return self
+
+    def asked_from_s(self) -> int:
+        """From which second on (since 1970) a second factor is asked for; 0: ever since."""
+        if self.second_factor_from is None:
+            return 0
+        midnight = datetime.combine(self.second_factor_from, time(), ZoneInfo(self.time_zone))
+        return int(midnight.astimezone(UTC).timestamp())
+
+    def methods_asked(self, now: float) -> int:
+        """How many kinds of second factor everybody has to have now (seconds since 1970)."""
+        return self.minimum_methods if now >= self.asked_from_s() else 0
 
     def desk_codes(self) -> CodePolicy:
         """As `codes`, with the card in the hand of staff: it is searched for further. Two codes of

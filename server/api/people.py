@@ -19,9 +19,18 @@ from tallystick.server.accounts.rights import Right, rights_of, role_of
 from tallystick.server.api.access import AState
 from tallystick.server.api.cards import Admin, DeskOrAdmin, Login
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.joining import bulk, helping, keeping, leaving, merging, people_files
+from tallystick.server.joining import (
+    bulk,
+    helping,
+    keeping,
+    leaving,
+    merging,
+    people_files,
+    reminding,
+)
 from tallystick.server.joining.bulk import ImportWish
 from tallystick.server.joining.keeping import PersonWish, Ways
+from tallystick.server.signing_in import inviting
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
 
@@ -34,7 +43,9 @@ Part = Annotated[str, Query(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Method = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
-class _Request(BaseModel):
+class PeopleRequest(BaseModel):
+    """No field that is not known."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -84,7 +95,7 @@ class WholePersonView(PersonView):
     sessions: int
 
 
-class NewPersonRequest(_Request):
+class NewPersonRequest(PeopleRequest):
     login: Login
     name: Line = ""
     email: Line = ""
@@ -92,7 +103,7 @@ class NewPersonRequest(_Request):
     groups: Annotated[list[Line], Field(max_length=keeping.MOST_GROUPS)] = []
 
 
-class ChangePersonRequest(_Request):
+class ChangePersonRequest(PeopleRequest):
     """What is left out stays as it is. email "": none."""
 
     login: Login | None = None
@@ -103,13 +114,13 @@ class ChangePersonRequest(_Request):
     disabled: bool | None = None
 
 
-class MergeRequest(_Request):
+class MergeRequest(PeopleRequest):
     """goes: the login of the account that is deleted."""
 
     goes: Login
 
 
-class PeopleImportRequest(_Request):
+class PeopleImportRequest(PeopleRequest):
     """csv: the list as text; or csv_base64: the file as it came. complete, leavers_at_most: as
     `tally server person import` has them."""
 
@@ -128,6 +139,54 @@ class PeopleImport(BaseModel):
     left: list[str]
     unchanged: int
     dry_run: bool
+
+
+class InvitationView(BaseModel):
+    """by: mail or letter. over: too old. Times in seconds since 1970."""
+
+    person_id: int
+    login: str
+    by: str
+    made_at: int
+    expires_at: int
+    over: bool
+
+
+class InvitationList(BaseModel):
+    invitations: list[InvitationView]
+
+
+class InvitationRequest(PeopleRequest):
+    """by: mail, to the firm's address of the person; or letter, of which the code is answered."""
+
+    by: Annotated[str, Field(pattern="^(mail|letter)$")] = inviting.BY_MAIL
+
+
+class Invited(BaseModel):
+    """code, path: of a letter; the code is shown this once. expires_at: seconds since 1970."""
+
+    by: str
+    expires_at: int | None = None
+    code: str | None = None
+    path: str | None = None
+
+
+class BehindView(BaseModel):
+    """Somebody without a second factor. state: in words. Times in seconds since 1970."""
+
+    id: int
+    login: str
+    name: str
+    email: str | None
+    groups: list[str]
+    state: str
+    invited_until: int | None
+    created_at: int
+    signed_in: int | None
+
+
+class BehindList(BaseModel):
+    people: list[BehindView]
 
 
 def view(person: KnownPerson) -> dict[str, Any]:
@@ -207,6 +266,66 @@ def export_people(state: AState, caller: Admin) -> CsvAnswer:
         act = ways.act("people-exported", "people", people=text.count("\n") - 1)
         record(connection, state.ring, [act])
     return CsvAnswer(text)
+
+
+@router.get("/invitations")
+def list_invitations(state: AState, caller: DeskOrAdmin) -> InvitationList:
+    """Those that were not used yet."""
+    with state.database.read() as connection:
+        found = inviting.listed(connection, caller.firm_id, state.now())
+    names = InvitationView.model_fields
+    shown = [{name: getattr(one, name) for name in names} for one in found]
+    return InvitationList(invitations=[InvitationView(**one) for one in shown])
+
+
+@router.get("/behind")
+def list_behind(state: AState, caller: DeskOrAdmin) -> BehindList:
+    """Who has no second factor."""
+    with state.database.read() as connection:
+        firm = firms.by_id(connection, caller.firm_id)
+        found = reminding.behind(connection, firm, state.now())
+    return BehindList(people=[BehindView(**vars(one) | {"groups": [*one.groups]}) for one in found])
+
+
+@router.post("/{person_id}/invitation", status_code=201)
+def invite(person_id: PersonId, body: InvitationRequest, state: AState, caller: Admin) -> Invited:
+    """Invite somebody who has had no password yet. An older invitation is void."""
+
+    def work(connection: Connection) -> Invited:
+        firm = firms.by_id(connection, caller.firm_id)
+        person = people.get(connection, firm.id, person_id, lock=True)
+        if body.by == inviting.BY_LETTER:
+            letter = inviting.print_letter(
+                state, connection, firm, person, actor=caller.id, now=state.now()
+            )
+            path = f"/p/{firm.name}/recover/help"
+            return Invited(by=body.by, expires_at=letter.expires_at, code=letter.code, path=path)
+        inviting.invite(
+            state,
+            connection,
+            firm,
+            person,
+            public_url=state.public_url,
+            actor=caller.id,
+            now=state.now(),
+        )
+        return Invited(by=body.by)
+
+    done = state.database.run(work)
+    state.outbox.wake()
+    return done
+
+
+@router.delete("/{person_id}/invitation", status_code=204)
+def withdraw(person_id: PersonId, state: AState, caller: Admin) -> None:
+    """Take an invitation back."""
+
+    def work(connection: Connection) -> None:
+        firm = firms.by_id(connection, caller.firm_id)
+        person = people.get(connection, firm.id, person_id)
+        inviting.withdraw(state, connection, firm, person, actor=caller.id, now=state.now())
+
+    state.database.run(work)
 
 
 @router.get("/{person_id}")

@@ -21,6 +21,7 @@ from tallystick.server.errors import ApiError
 from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.bulk import Planned, must_not_be_many
 from tallystick.server.joining.keeping import DryRunError, PersonWish, Ways
+from tallystick.server.joining.reminding import remind_due
 from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
@@ -145,30 +146,33 @@ def _come_or_change(
     return bool(changes)
 
 
-class DirectoryReader:
-    """The thread that reads each firm's directory as often as its file says; of several workers one
-    does, each time."""
+class Rounds:
+    """The thread that reads directories and reminds people when their time has come; of several
+    workers one does, each time."""
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
-        if state.directories:
-            self._thread = threading.Thread(target=self._work, name="directories", daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._work, name="rounds", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
 
     def _work(self) -> None:
-        while not self._closing.is_set():
-            try:
-                read_due(self._state)
-            except (DBAPIError, TallyError) as error:
-                log.warning("no directory was read: %s", type(error).__name__)
-            self._closing.wait(EVERY_S)
+        # A directory is read at once; the rest can wait until the server has started.
+        if self._closing.wait(0.0 if self._state.directories else EVERY_S):
+            return
+        while True:
+            for work in (read_due, remind_due):
+                try:
+                    if work(self._state):
+                        self._state.outbox.wake()
+                except (DBAPIError, TallyError) as error:
+                    log.warning("%s was not done: %s", work.__name__, type(error).__name__)
+            if self._closing.wait(EVERY_S):
+                return
 
 
 def read_due(state: ServerState) -> dict[str, TakenOver]:
@@ -192,8 +196,6 @@ def read_due(state: ServerState) -> dict[str, TakenOver]:
             what = error.what if isinstance(error, TallyError) else type(error).__name__
             log.warning("the directory of %s was not taken over: %s", name, what)
             _note_failure(state, name, what)
-    if done:
-        state.outbox.wake()
     return done
 
 

@@ -21,6 +21,8 @@ from tallystick.server.portal import (
     staff,
     staff_bulk,
     staff_cards,
+    staff_invitations,
+    welcome,
 )
 from tallystick.server.portal.web import (
     NeedsProofError,
@@ -35,18 +37,9 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (
-        signin,
-        recover,
-        prove,
-        account,
-        enrol,
-        oidc,
-        audit,
-        staff_bulk,
-        staff,
-        staff_cards,
-    ):
+    # Routes are tried in order: /people/import is nobody's number.
+    of_staff = (audit, staff_bulk, staff_invitations, staff, staff_cards)
+    for module in (signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
     app.add_exception_handler(NeedsProofError, send_to_prove)

@@ -18,7 +18,7 @@ from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.methods.sent import EMAIL
-from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member, typed_twice
 from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
@@ -50,7 +50,8 @@ def show_home(
         held=held,
         sessions=listed,
         missing=max(0, session.policy.recommended_methods - len(kinds)),
-        required=second.too_few(session.policy, held),
+        required=second.too_few(session.policy, held, now),
+        asked_from=session.policy.second_factor_from,
         kinds=[kind for kind in METHODS if kind in session.policy.methods],
         own_password=not login.asked_of_directory(session.person, session.policy),
     )
@@ -226,7 +227,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 kept=NOTHING_CHANGED,
                 todo="Try again.",
             )
-        new = form.get("password", "")
+        new = typed_twice(form)
         passwords.check_new(new, person.login, member.session.policy, state.breached)
         hashed = passwords.hash_new(new)
     except ApiError as error:

@@ -46,6 +46,16 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Leave out those that a thief of a mailbox or a telephone would have.",
         ),
         "minimum_methods": ("Methods that everybody must have", ""),
+        "second_factor_from": (
+            "From this day on",
+            "Until then the password is enough for services that do not ask for more. "
+            "Empty: from the first day.",
+        ),
+        "reminder_days": (
+            "Whoever has no second factor is reminded by mail, every so many days",
+            "0: nobody is.",
+        ),
+        "invitation_days": ("An invitation is good for, in days", ""),
         "recommended_methods": ("Methods that people are asked to have", ""),
     },
     "Codes of cards and apps": {
@@ -158,12 +168,15 @@ LINES: Mapping[str, Callable[[Any], str]] = {
     "key_models": "\n".join,
     "group_roles": lambda roles: "\n".join(f"{group} = {roles[group].value}" for group in roles),
 }
-MAY_BE_EMPTY = frozenset({"desk_contact", "desk_pool_notice_to", "display_name"})
+MOMENTS = {"day_ends": ("time", 5), "second_factor_from": ("date", 10)}  # kind, characters
+MAY_BE_EMPTY = frozenset(
+    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name"}
+)
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field as the page shows it. kind: number, text, time, lines or choices."""
+    """One field as the page shows it. kind: number, text, time, date, lines or choices."""
 
     name: str
     label: str
@@ -216,8 +229,9 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
         return Field(name, label, hint, "choices", "", choices=choices)
     if name in SWITCHES:
         return Field(name, label, hint, "choices", "", choices=(("yes", SWITCHES[name], value),))
-    if name == "day_ends":
-        return Field(name, label, hint, "time", value.strftime("%H:%M"))
+    if name in MOMENTS:
+        text = "" if value is None else value.isoformat()[: MOMENTS[name][1]]
+        return Field(name, label, hint, MOMENTS[name][0], text, optional=name in MAY_BE_EMPTY)
     if name in LINES:
         return Field(name, label, hint, "lines", LINES[name](value))
     if not isinstance(value, int):

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
-from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit
+from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit, typed_twice
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.words import refusal
 
@@ -87,7 +87,7 @@ def reset(visit: AnyVisit, form: Form) -> Response:
             visit.state,
             visit.firm.name,
             visit.cookie(RECOVERY),
-            form.get("password", ""),
+            typed_twice(form),
             visit.browser,
         )
     except ApiError as error:

@@ -20,7 +20,7 @@ from tallystick.server.methods.base import Held
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
-from tallystick.server.signing_in import recovery, together
+from tallystick.server.signing_in import inviting, recovery, together
 from tallystick.server.stock import cards
 
 router = APIRouter(prefix="/p/{firm}")
@@ -78,7 +78,12 @@ def person_page(member: SeesPeople, person_id: int) -> Response:
 
 
 def show_person(
-    member: Member, person_id: int, *, error: ApiError | None = None, code: str | None = None
+    member: Member,
+    person_id: int,
+    *,
+    error: ApiError | None = None,
+    code: str | None = None,
+    notice: str | None = None,
 ) -> Response:
     visit = member.visit
     with visit.state.database.read() as connection:
@@ -90,6 +95,8 @@ def show_person(
         "person.html",
         status=error.status if error else 200,
         error=error,
+        notice=notice,
+        invites=inviting.may_be_invited(visit.firm, person),
         person=person,
         held=held,
         sessions=listed,

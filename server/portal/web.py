@@ -287,3 +287,17 @@ def _genuine(request: Request, visit: Visit, fields: FormData) -> Mapping[str, s
 
 Form = Annotated[Mapping[str, str], Depends(form)]
 FileForm = Annotated[Sent, Depends(form_with_file)]
+
+
+def typed_twice(form: Mapping[str, str]) -> str:
+    """The new password of a form. Raises ApiError (422) where the second time it is another."""
+    password = form.get("password", "")
+    if form.get("again", password) != password:
+        raise ApiError(
+            422,
+            "not-the-same",
+            "The two passwords are not the same.",
+            kept="No password was set.",
+            todo="Type it twice, or show it while you type.",
+        )
+    return password

@@ -30,7 +30,7 @@ from tallystick.server.api import (
     verify,
 )
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
-from tallystick.server.joining.reading import DirectoryReader
+from tallystick.server.joining.reading import Rounds
 from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
@@ -55,11 +55,11 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server = app.state.server = open_state(settings)
         reminder = Reminder(server.database, server.ring, settings.clock, server.outbox.wake)
-        reader = DirectoryReader(server)
+        rounds = Rounds(server)
         try:
             yield
         finally:
-            reader.close()
+            rounds.close()
             reminder.close()
             server.close()
 

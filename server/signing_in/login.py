@@ -141,7 +141,7 @@ def with_password(
             source=browser.source,
             now=context.now,
         )
-        return PendingSignIn(token, too_few(firm.policy, usable(context, person)))
+        return PendingSignIn(token, too_few(firm.policy, usable(context, person), context.now))
 
     return state.database.run(proceed)
 
@@ -391,7 +391,7 @@ def _waited_too_long(policy: FirmPolicy, person: KnownPerson, now: float) -> boo
     """A password that nobody has put a second factor beside is not good for ever: whoever finds it
     would enrol his own."""
     days = policy.first_enrolment_days if policy.minimum_methods else 0
-    since = person.password_at or 0
+    since = max(person.password_at or 0, policy.asked_from_s())
     if asked_of_directory(person, policy):
         since = max(since, person.created_at)  # nobody set it here
     return bool(days) and now >= since + days * 86400

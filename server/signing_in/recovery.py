@@ -52,7 +52,7 @@ TRIES_PER_ATTEMPT = 5
 HELP_TRIES = 1000
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read out loud
 CODE_LENGTH = 12
-RECOVERY = "recovery"
+RECOVERY, INVITATION = "recovery", "invitation"
 
 
 P = ParamSpec("P")
@@ -317,6 +317,7 @@ def set_password(
     passwords.store(connection, person.id, hashed, state.now())
     people.change(connection, person.firm_id, person.id, recovered_by=recovered_by)
     forget_requests(connection, person.id)
+    _forget_invitation(connection, person.id)
     sessions.end_all(connection, person.id, but=keep_session)
     rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
     act = Act(
@@ -360,7 +361,7 @@ def make_code(state: CodeMaker, connection: Connection, request_id: int) -> str:
     connection.execute(
         update(HelpRequest)
         .where(HelpRequest.id == request_id)
-        .values(code_tag=_code_tag(state, request_id, code), tries=0)
+        .values(code_tag=code_tag(state, request_id, code), tries=0)
     )
     return f"{code[:4]}-{code[4:8]}-{code[8:]}"
 
@@ -374,30 +375,27 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         firm = firms.by_name(connection, firm_name)
         now = state.now()
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
-        row = connection.execute(
-            select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.tries, HelpRequest.person_id)
-            .add_columns(HelpRequest.detail)
+        rows = connection.execute(
+            select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                HelpRequest.kind == RECOVERY,
+                HelpRequest.kind.in_((RECOVERY, INVITATION)),
                 PersonRow.login_key == people.canonical(login),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
                 HelpRequest.expires_at > int(now),
             )
+            .order_by(HelpRequest.id)
             .with_for_update(of=HelpRequest)
-        ).one_or_none()
-        if row is None:
-            limits.help_code_failed(connection, firm.id, browser.source, now)
-            person = people.find(connection, firm.id, login)
-            _tried(state, connection, firm.id, person, "help-code-wrong")
-            return None
+        ).all()
         clean = code.upper().replace("-", "").replace(" ", "")
-        if not hmac.compare_digest(row.code_tag, _code_tag(state, row.id, clean)):
-            connection.execute(
-                update(HelpRequest).where(HelpRequest.id == row.id).values(tries=row.tries + 1)
-            )
+        # A recovery, and an invitation that was never used: each has a code.
+        right = [hmac.compare_digest(one.code_tag, code_tag(state, one.id, clean)) for one in rows]
+        row = next((one for one, good in zip(rows, right, strict=True) if good), None)
+        if row is None:
+            tried = HelpRequest.id.in_([one.id for one in rows])
+            connection.execute(update(HelpRequest).where(tried).values(tries=HelpRequest.tries + 1))
             limits.help_code_failed(connection, firm.id, browser.source, now)
             person = people.find(connection, firm.id, login)
             _tried(state, connection, firm.id, person, "help-code-wrong")
@@ -526,6 +524,14 @@ def forget_requests(connection: Connection, person_id: int) -> None:
     )
 
 
+def _forget_invitation(connection: Connection, person_id: int) -> None:
+    connection.execute(
+        delete(HelpRequest).where(
+            HelpRequest.person_id == person_id, HelpRequest.kind == INVITATION
+        )
+    )
+
+
 def _needs_another() -> ApiError:
     return ApiError(
         403,
@@ -536,7 +542,8 @@ def _needs_another() -> ApiError:
     )
 
 
-def _code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
+def code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
+    """How a code is stored."""
     return state.ring.tag("help-code", f"{request_id}|{code}".encode())
 
 

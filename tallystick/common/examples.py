@@ -158,6 +158,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally server person import people.csv --dry-run",
         "tally server person import people.csv --complete",
     ),
+    "server person invite": (
+        "tally server person invite --all",
+        "tally server person invite ada bob --letter",
+    ),
+    "server person behind": ("tally server person behind > behind.csv",),
     "server person export": ("tally server person export > people.csv",),
     "server person list": ("tally server person list ada",),
     "server person leave": ("tally server person leave bob",),

@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.portal import staff, staff_bulk, staff_cards
+from tallystick.server.portal import staff, staff_bulk, staff_cards, staff_invitations
 from tallystick.server.rules.otp import hotp
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
@@ -354,7 +354,12 @@ def test_the_policy_form(portal):
 def posts_of_staff() -> set[str]:
     return {
         route.path.removeprefix("/p/{firm}")
-        for router in (staff.router, staff_bulk.router, staff_cards.router)
+        for router in (
+            staff.router,
+            staff_bulk.router,
+            staff_invitations.router,
+            staff_cards.router,
+        )
         for route in router.routes
         if "POST" in route.methods
     }
@@ -378,6 +383,8 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/people": {"administrator"},
         "/people/1": {"administrator"},
         "/people/import": {"administrator"},
+        "/invitations": {"administrator"},
+        "/people/1/invite/mail": {"administrator"},
         "/people/1/leave": {"administrator"},
         "/people/1/delete": {"administrator"},
         "/people/1/merge": {"administrator"},
@@ -395,7 +402,7 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/people/1/end-sessions": {"support", "administrator"},  # the last: it ends our own
     }
     # Whoever adds a page of staff decides here who may.
-    known = {re.sub(r"/(X|1|ask|totp)(?=/|$)", "/*", path) for path in changes}
+    known = {re.sub(r"/(X|1|ask|totp|mail)(?=/|$)", "/*", path) for path in changes}
     assert known == {re.sub(r"{\w+}", "*", path) for path in posts_of_staff()}
     for path, roles in changes.items():
         browser.get("/").post(path)

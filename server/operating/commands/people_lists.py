@@ -250,4 +250,109 @@ def _with_one(login: str, firm_name: str, db: str | None, key_file: Path | None,
         work(connection, ways, people.meant(connection, ways.firm.id, login))
 
 
-COMMANDS = (person_import, person_export, person_list, person_leave, person_delete, person_merge)
+@click.command("invite")
+@click.argument("logins", nargs=-1)
+@firm_option("The firm whose people they are.")
+@click.option(
+    "--all", "everybody", is_flag=True, help="Everybody with an address, not invited yet."
+)
+@click.option("--letter", is_flag=True, help="Print a code for a letter, and send no mail.")
+@click.option("--withdraw", "takes_back", is_flag=True, help="Take the invitation back.")
+@db_option
+@key_option
+@json_option
+def person_invite(
+    *,
+    logins: tuple[str, ...],
+    firm_name: str,
+    everybody: bool,
+    letter: bool,
+    takes_back: bool,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Invite people who have had no password yet: a link by mail, or a code for a letter.
+
+    Either is good once, and for as many days as policy says. A running server sends the mails;
+    TALLY_SERVER_PUBLIC_URL has to say where people find it.
+    """
+    from tallystick.common.errors import BadInputError
+    from tallystick.server.accounts import people
+    from tallystick.server.signing_in import inviting
+
+    if bool(logins) == everybody:
+        raise click.UsageError("Name whom to invite, or give --all.")
+    url = settings_from(db, key_file).public_url
+    if not (url or letter or takes_back):
+        raise BadInputError(
+            "TALLY_SERVER_PUBLIC_URL is not set, so that a mail could lead nowhere.",
+            kept="Nobody was invited.",
+            todo="Set it to where browsers find the server, or give --letter.",
+        )
+    codes: dict[str, str] = {}
+    done = 0
+    with (
+        ways_at_console(firm_name, db, key_file) as (parts, ways),
+        parts.database.write() as connection,
+    ):
+        if everybody:
+            invited = {one.person_id for one in inviting.listed(connection, ways.firm.id, ways.now)}
+            chosen = [
+                one
+                for one in people.everybody(connection, ways.firm.id)
+                if inviting.may_be_invited(ways.firm, one)
+                and (takes_back == (one.id in invited))
+                and (letter or takes_back or one.email)
+            ]
+        else:
+            chosen = [people.meant(connection, ways.firm.id, login) for login in logins]
+        for person in chosen:
+            done += 1
+            more: dict[str, Any] = {"actor": "console", "now": ways.now}
+            if takes_back:
+                inviting.withdraw(parts, connection, ways.firm, person, **more)
+            elif letter:
+                made = inviting.print_letter(parts, connection, ways.firm, person, **more)
+                codes[person.login] = made.code
+            else:
+                inviting.invite(parts, connection, ways.firm, person, public_url=url, **more)
+    if as_json:
+        print_json({"done": done, "codes": codes, "path": f"/p/{firm_name}/recover/help"})
+        return
+    if codes:
+        table(["login", "code"], [[login, code] for login, code in codes.items()])
+        err().print(f"[dim]Each is good once, at /p/{firm_name}/recover/help[/]")
+    out().print(f"{done} {'withdrawn' if takes_back else 'invited'}", markup=False)
+
+
+@click.command("behind")
+@firm_option("The firm whose people they are.")
+@db_option
+@key_option
+@json_option
+def person_behind(*, firm_name: str, db: str | None, key_file: Path | None, as_json: bool) -> None:
+    """Print who has no second factor, as CSV."""
+    from tallystick.server.joining import reminding
+
+    with (
+        ways_at_console(firm_name, db, key_file) as (parts, ways),
+        parts.database.read() as connection,
+    ):
+        found = reminding.behind(connection, ways.firm, ways.now)
+    if as_json:
+        print_json([vars(one) for one in found])
+        return
+    click.echo("".join(reminding.as_table(found)), nl=False)
+
+
+COMMANDS = (
+    person_invite,
+    person_behind,
+    person_import,
+    person_export,
+    person_list,
+    person_leave,
+    person_delete,
+    person_merge,
+)

@@ -124,6 +124,20 @@ def by_login(connection: Connection, firm_id: int, login: str) -> KnownPerson:
     return found
 
 
+def login_of(connection: Connection, firm_id: int, typed: str) -> str:
+    """The login of what somebody typed to sign in: a login, or an e-mail address that the firm
+    vouches for and one person has. What is neither stays as it is."""
+    if "@" not in typed or find(connection, firm_id, typed) is not None:
+        return typed
+    query = select(PersonRow.login).where(
+        PersonRow.firm_id == firm_id,
+        func.lower(PersonRow.email) == typed.lower(),
+        PersonRow.email_verified == 1,
+    )
+    found = connection.scalars(query.limit(2)).all()
+    return found[0] if len(found) == 1 else typed
+
+
 def meant(connection: Connection, firm_id: int, login: str) -> KnownPerson:
     """As `by_login`, for staff, who may see logins. Raises ApiError (404) with the nearest ones."""
     found = find(connection, firm_id, login)

@@ -81,6 +81,14 @@ class FirmPolicy(BaseModel):
     recovery_methods: frozenset[MethodKind] = frozenset(
         {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
     )
+    method_order: tuple[MethodKind, ...] = (
+        MethodKind.TOTP,
+        MethodKind.CARD,
+        MethodKind.WEBAUTHN,
+        MethodKind.CODES,
+        MethodKind.EMAIL,
+        MethodKind.SMS,
+    )
     minimum_methods: Annotated[int, Field(ge=0, le=len(MethodKind))] = 1
     second_factor_from: date | None = None
     reminder_days: Annotated[int, Field(ge=0, le=90)] = 0
@@ -107,6 +115,7 @@ class FirmPolicy(BaseModel):
     sends_per_source_per_hour: Count = 60
     # passwords, sessions
     password_min_length: Annotated[int, Field(ge=8, le=128)] = 12
+    password_min_length_alone: Annotated[int, Field(ge=8, le=128)] = 15
     password_max_failures: Annotated[int, Field(ge=3, le=100)] = 10
     sign_in_failures_per_source: Annotated[int, Field(ge=10, le=100_000)] = 100
     recoveries_per_source_per_hour: Annotated[int, Field(ge=5, le=100_000)] = 60
@@ -150,10 +159,10 @@ class FirmPolicy(BaseModel):
             raise ValueError(f"{name!r} is not a time zone of the IANA database") from None
         return name
 
-    @field_validator("languages", mode="before")
+    @field_validator("languages", "method_order", mode="before")
     @classmethod
-    def each_language_once(cls, value: object) -> object:
-        """Also as a text: `de, en`. The first is the one of what has room for one only."""
+    def each_once(cls, value: object) -> object:
+        """Also as a text: `de, en`. The first language is the one of what has room for one only."""
         if isinstance(value, str):
             value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
         return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
@@ -248,6 +257,13 @@ class FirmPolicy(BaseModel):
     def methods_asked(self, now: float) -> int:
         """How many kinds of second factor everybody has to have now (seconds since 1970)."""
         return self.minimum_methods if now >= self.asked_from_s() else 0
+
+    def password_length(self, now: float) -> int:
+        """The shortest password, where it is one factor of two, or the only one (NIST SP 800-63B-4,
+        3.1.1.2: 8 and 15). now: seconds since 1970."""
+        return (
+            self.password_min_length if self.methods_asked(now) else self.password_min_length_alone
+        )
 
     def desk_codes(self) -> CodePolicy:
         """As `codes`, with the card in the hand of staff: it is searched for further. Two codes of

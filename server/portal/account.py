@@ -18,6 +18,7 @@ from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.methods.sent import EMAIL
+from tallystick.server.portal import first_day
 from tallystick.server.portal.web import AFreshMember, AMember, Form, Member, typed_twice
 from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
@@ -41,6 +42,7 @@ def show_home(
     with visit.state.database.read() as connection:
         held = second.usable(context_for(member, connection), session.person)
         listed = sessions.of_person(connection, session.person.id, now)
+        remembered = sessions.remembered(connection, session.person.id, now)
     kinds = {one.kind for one in held}
     return visit.render(
         "home.html",
@@ -49,10 +51,12 @@ def show_home(
         notice=notice,
         held=held,
         sessions=listed,
+        remembered=remembered,
         missing=max(0, session.policy.recommended_methods - len(kinds)),
         required=second.too_few(session.policy, held, now),
         asked_from=session.policy.second_factor_from,
-        kinds=[kind for kind in METHODS if kind in session.policy.methods],
+        ranked=first_day.ranked(session.policy),
+        nudge=first_day.next_step(session.policy, held) if held else None,
         own_password=not login.asked_of_directory(session.person, session.policy),
     )
 
@@ -196,6 +200,16 @@ def end_others(member: AMember, form: Form) -> Response:
     return member.visit.go("/")
 
 
+@router.post("/browsers/{handle}/forget")
+def forget_browser(member: AMember, handle: str, form: Form) -> Response:
+    """A remembered browser is asked for a second factor again."""
+    state, person = member.visit.state, member.session.person
+    with state.database.write() as connection:
+        if sessions.forget_device(connection, person.id, handle[:32]):
+            note(member, connection, "browser-forgotten")
+    return member.visit.go("/")
+
+
 @router.get("/password")
 def password_page(member: AFreshMember) -> Response:
     return member.visit.render("password.html")
@@ -228,7 +242,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 todo="Try again.",
             )
         new = typed_twice(form)
-        passwords.check_new(new, person.login, member.session.policy, state.breached)
+        passwords.check_new(new, person.login, member.session.policy, state.breached, state.now())
         hashed = passwords.hash_new(new)
     except ApiError as error:
         return visit.render("password.html", status=error.status, error=error)

@@ -45,6 +45,10 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Methods that may recover a password",
             "Leave out those that a thief of a mailbox or a telephone would have.",
         ),
+        "method_order": (
+            "Methods in the order that you recommend",
+            "Of totp, card, webauthn, codes, email, sms, with commas. People see them in it.",
+        ),
         "minimum_methods": ("Methods that everybody must have", ""),
         "second_factor_from": (
             "From this day on",
@@ -79,7 +83,14 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "sends_per_source_per_hour": ("Messages asked for from one network address in an hour", ""),
     },
     "Passwords and sessions": {
-        "password_min_length": ("Shortest password, in characters", ""),
+        "password_min_length": (
+            "Shortest password, in characters",
+            "Where a second factor is asked for. NIST SP 800-63B-4 has 8 at least.",
+        ),
+        "password_min_length_alone": (
+            "Shortest password where none is asked for, in characters",
+            "NIST SP 800-63B-4 has 15 at least.",
+        ),
         "password_max_failures": (
             "Wrong passwords in a quarter of an hour",
             "For one name from one network address; ten times as many from all addresses. "

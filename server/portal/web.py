@@ -64,6 +64,7 @@ class Visit:
             base=self.base,
             firm_name=self.firm.name,
             policy=self.firm.policy,
+            shortest=self.firm.policy.password_length(self.state.now()),
             zone=self.firm.policy.time_zone,
             csrf=self.csrf(),
             session=self.session,

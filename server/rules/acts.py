@@ -8,6 +8,7 @@ from collections.abc import Mapping
 WORDS: Mapping[str, str] = {
     "account-made": "made an account by naming it",
     "address-changed": "changed the address for notices",
+    "browser-forgotten": "forgot a remembered browser",
     "card-assigned": "assigned the card",
     "card-claimed": "claimed the card",
     "card-deleted": "deleted the card",

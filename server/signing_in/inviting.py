@@ -181,7 +181,7 @@ def accept(state: ServerState, firm_name: str, link: str, password: str, browser
     person = welcomed(state, firm_name, link, browser)
     with state.database.read() as connection:
         firm = firms.by_name(connection, firm_name)
-    passwords.check_new(password, person.login, firm.policy, state.breached)
+    passwords.check_new(password, person.login, firm.policy, state.breached, state.now())
     hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str:

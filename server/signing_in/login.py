@@ -96,6 +96,9 @@ def with_password(
     """First step. Raises ApiError: 401 for a wrong name or password (which of them is not said),
     429 after too many tries for this name or from this source, 403 when only the help desk can
     help."""
+    # By whatever name: an address is no second set of tries.
+    with state.database.read() as connection:
+        login = people.login_of(connection, firms.by_name(connection, firm_name).id, login)
     bucket = state.database.run(lambda c: _count_try(state, c, firm_name, login, browser))
     with state.database.read() as connection:
         firm = firms.by_name(connection, firm_name)
@@ -364,7 +367,11 @@ def _sign_in(
         source=browser.source,
         now=now,
     )
-    device = sessions.remember_device(connection, person.id, policy, now) if remember else None
+    device = None
+    if remember:
+        device = sessions.remember_device(
+            connection, person.id, policy, now, browser=browser.agent, source=browser.source
+        )
     if "mfa" not in amr:
         return Signed(token, device, next_url)
     known_as = known.token_for(state.ring, person.firm_id, person.login, now)

@@ -99,11 +99,12 @@ def start(
                 kept=NOTHING_CHANGED,
                 todo="Choose another one, or ask your help desk.",
             )
-        tag = state.ring.tag("login", f"{firm.id}|{people.canonical(login)}".encode()).hex()
+        name = people.login_of(connection, firm.id, login)
+        tag = state.ring.tag("login", f"{firm.id}|{people.canonical(name)}".encode()).hex()
         limits.before_recovery(
             connection, firm.policy, firm.id, f"recover|{tag}", browser.source, now
         )
-        person = people.find(connection, firm.id, login)
+        person = people.find(connection, firm.id, name)
         if person is not None and person.disabled:
             person = None
         token = attempts.begin(
@@ -195,7 +196,7 @@ def reset(
         _must_be_the_directorys(state, firm_name, person, password, under)
         hashed = None
     else:
-        passwords.check_new(password, person.login, context.policy, state.breached)
+        passwords.check_new(password, person.login, context.policy, state.breached, state.now())
         hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str | None:

@@ -25,7 +25,6 @@ from tallystick.server.stock import cards
 
 router = APIRouter(prefix="/p/{firm}")
 
-PAGE = 100
 SeesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE))]
 ChangesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.CHANGE_PEOPLE))]
 HelpsPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.HELP_PEOPLE))]
@@ -33,43 +32,6 @@ RemovesMethods = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.REMOVE_
 LiftsLockout = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.LIFT_LOCKOUT))]
 SeesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY))]
 ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_POLICY))]
-
-
-@router.get("/people")
-def people_page(member: SeesPeople, q: str = "") -> Response:
-    return _people(member, q=q[:255])
-
-
-def _people(member: Member, *, q: str = "", error: ApiError | None = None) -> Response:
-    with member.visit.state.database.read() as connection:
-        found = people.search(connection, member.visit.firm.id, q, limit=PAGE)
-    return member.visit.render(
-        "people.html",
-        status=error.status if error else 200,
-        error=error,
-        people=found,
-        q=q,
-        roles=list(PersonRole),
-        more=len(found) == PAGE,
-    )
-
-
-@router.post("/people")
-def add_person(member: ChangesPeople, form: Form) -> Response:
-    """A new person, who sets his password with the help desk's code."""
-    state = member.visit.state
-    try:
-        wanted = PersonWish(
-            login=form.get("login", ""),
-            name=form.get("name", ""),
-            email=form.get("email", ""),
-            role=keeping.role_named(form.get("role", "")),
-        )
-        with state.database.write() as connection:
-            made = keeping.add(connection, ways_of(member), wanted)
-    except ApiError as error:
-        return _people(member, error=error)
-    return member.visit.go(f"/people/{made.id}")
 
 
 @router.get("/people/{person_id}")

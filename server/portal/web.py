@@ -28,7 +28,7 @@ from tallystick.server.state import ServerState
 SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF = (
     f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "known", "csrf")
 )
-MAX_FIELD = 20_000
+MAX_FIELD, MAX_FIELDS = 20_000, 120
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _page_of(path: str) -> str:
 
 async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
     """The fields of a form that this site made. Raises ApiError: 403 when it did not, 422."""
-    fields = await request.form(max_files=0, max_fields=50, max_part_size=MAX_FIELD)
+    fields = await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
     return _genuine(request, visit, fields)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.portal import staff, staff_bulk, staff_cards, staff_invitations
+from tallystick.server.portal import staff, staff_bulk, staff_cards, staff_invitations, staff_lists
 from tallystick.server.rules.otp import hotp
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
@@ -351,15 +351,13 @@ def test_the_policy_form(portal):
     assert Browser(portal.url).sign_in("boss").page.status_code == 200
 
 
+OF_STAFF = [one.router for one in (staff, staff_bulk, staff_lists, staff_invitations, staff_cards)]
+
+
 def posts_of_staff() -> set[str]:
     return {
         route.path.removeprefix("/p/{firm}")
-        for router in (
-            staff.router,
-            staff_bulk.router,
-            staff_invitations.router,
-            staff_cards.router,
-        )
+        for router in OF_STAFF
         for route in router.routes
         if "POST" in route.methods
     }
@@ -384,6 +382,7 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/people/1": {"administrator"},
         "/people/import": {"administrator"},
         "/invitations": {"administrator"},
+        "/people/many/X": {"support", "administrator"},
         "/people/1/invite/mail": {"administrator"},
         "/people/1/leave": {"administrator"},
         "/people/1/delete": {"administrator"},

@@ -14,6 +14,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
 from tallystick.server.operating.commands.directory import directory
+from tallystick.server.operating.commands.message import message
 from tallystick.server.operating.commands.operations import (
     audit,
     backup,
@@ -44,6 +45,7 @@ for command in (
     firm,
     person,
     directory,
+    message,
     oidc,
     backup,
     restore,

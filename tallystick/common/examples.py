@@ -140,6 +140,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server keys list": ("tally server keys list",),
     "server keys retire": ("tally server keys retire 1",),
     "server keys rotate": ("tally server keys rotate",),
+    "server message test": ("tally server message test --to ada@example.org",),
     "server oidc add": ("tally server oidc add wiki --redirect-uri https://wiki.example.org/back",),
     "server oidc list": ("tally server oidc list --json",),
     "server oidc remove": ("tally server oidc remove wiki",),

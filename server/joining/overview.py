@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.firms import KnownFirm
@@ -131,8 +131,8 @@ def _by_method(connection: Connection, firm: KnownFirm, now: float) -> dict[str,
     return found | ({"card": holders} if holders else {})
 
 
-def _live(now: float) -> object:
-    return Assignment.expires_at.is_(None) | (Assignment.expires_at > int(now))
+def _live(now: float) -> ColumnElement[bool]:
+    return or_(Assignment.expires_at.is_(None), Assignment.expires_at > int(now))
 
 
 def _due_today(connection: Connection, firm: KnownFirm, now: float) -> int:

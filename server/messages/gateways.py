@@ -212,8 +212,8 @@ class SmtpGateway:
         said: list[str] = []
         as_it_is = connection.data
 
-        def noted(content: Any) -> tuple[int, bytes]:
-            code, words = as_it_is(content)
+        def noted(msg: Any) -> tuple[int, bytes]:
+            code, words = as_it_is(msg)
             said.append(f"{code} {words.decode('utf-8', 'replace')}")
             return code, words
 

@@ -298,7 +298,7 @@ def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_pa
         browser.post(f"/enrol/email/{key}/confirm", code=code)
         assert "is enrolled" in browser.page.text
         assert smtp.handler.arrived.acquire(timeout=60)  # the notice of it
-        notice = message_from_bytes(smtp.handler.got[1]).get_payload(decode=True).decode()
+        notice = text_of(message_from_bytes(smtp.handler.got[1]))
         assert "a way to sign in was added" in notice
         Browser.close_all()
 

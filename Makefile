@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog coverage docs foreign fresh fuzz-reader fuzz-tokens help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage directory docs foreign fresh fuzz-reader fuzz-tokens help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -146,6 +146,10 @@ stock-client: setup ## Install ykman (compiles pyscard: swig, libpcsclite-dev) a
 	build/ykman/bin/pip install --quiet 'yubikey-manager>=5.9,<6'
 	$(BIN)/pip install --quiet 'pyscard>=2.2,<3'
 	TALLY_TEST_YKMAN=build/ykman $(BIN)/pytest tests/provisioning/test_stock_client.py
+
+directory: setup ## Compile python-ldap (gcc, libldap2-dev, libsasl2-dev) and read a real slapd
+	$(BIN)/pip install --quiet 'python-ldap>=3.4,<4'
+	$(BIN)/pytest tests/server/test_directory.py
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

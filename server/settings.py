@@ -32,7 +32,8 @@ class Settings:
     that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
     (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
     ever. background: whether what is done by and by has threads of its own. Without,
-    a simulation does it, at instants of its own choice."""
+    a simulation does it, at instants of its own choice.
+    directories: a file that names firms' LDAP directories (`directory.settings`)."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -48,6 +49,7 @@ class Settings:
     audit_stream: str = ""
     audit_days: int = 0
     background: bool = True
+    directories: Path | None = None
 
 
 def state_folder() -> Path:
@@ -98,6 +100,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
         audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
+        directories=_file(os.environ.get("TALLY_SERVER_DIRECTORIES", "")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
     )
 
@@ -112,6 +115,10 @@ def _key_metadata() -> tuple[Path, Path] | None:
             todo="Name the metadata file, and the certificate that its signature leads to.",
         )
     return (Path(file), Path(root)) if file else None
+
+
+def _file(name: str) -> Path | None:
+    return Path(name) if name else None
 
 
 def _days(text: str) -> int:

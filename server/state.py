@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tallystick.server.accounts import key_metadata
 from tallystick.server.accounts.key_metadata import KeyMetadata
 from tallystick.server.accounts.passwords import BreachList, HashListFile, SmallBreachList
 from tallystick.server.checking.group import GroupCommit
 from tallystick.server.checking.verification import Verifier
+from tallystick.server.directory.ldap_directory import LdapDirectory
+from tallystick.server.directory.settings import directories_from
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.logouts import LogoutSender
@@ -24,7 +27,7 @@ from tallystick.server.store.stream import AuditStream, Names, sink_from
 
 @dataclass(frozen=True)
 class ServerState:
-    """Settings, keys, database and the verification queue."""
+    """Settings, keys, database and the verification queue. directories: by firm."""
 
     settings: Settings
     ring: ServerKeyRing
@@ -38,6 +41,7 @@ class ServerState:
     stream: AuditStream
     names: Names
     metadata: KeyMetadata | None = None
+    directories: Mapping[str, LdapDirectory] = field(default_factory=dict)
 
     def now(self) -> float:
         return self.settings.clock()
@@ -61,6 +65,7 @@ def open_state(settings: Settings) -> ServerState:
     ring = ring_of(settings, database)
     schema.ensure(database, ring)
     restored.must_be_confirmed(database)
+    directories = directories_of(settings)
     gateways = {
         channel: gateway_from(url, sender=settings.mail_from)
         for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))
@@ -85,4 +90,11 @@ def open_state(settings: Settings) -> ServerState:
         key_metadata.load(*settings.key_metadata, settings.clock())
         if settings.key_metadata
         else None,
+        directories,
     )
+
+
+def directories_of(settings: Settings) -> dict[str, LdapDirectory]:
+    """Firm → its directory. Raises BadInputError."""
+    named = directories_from(settings.directories) if settings.directories else {}
+    return {firm: LdapDirectory(one) for firm, one in named.items()}

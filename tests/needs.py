@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ pcsc = Need(
     ("pcscd", "vsmartcard-vpcd", "opensc"),
 )
 
+slapd = Need("slapd", have("slapd"), ("slapd",))
+
 # This machine, and who runs the tests on it.
 root = Need("root", lambda: os.geteuid() == 0)
 linux = Need("Linux, which tells whose a connection is", Path("/proc/net/tcp").exists)
@@ -194,6 +197,9 @@ other_pythons = Need(
 )
 
 # What somebody has to ask for.
+python_ldap = Need(
+    "`make directory`, which compiles python-ldap", lambda: find_spec("ldap") is not None
+)
 foreign = Need(
     "`make foreign`, which fetches the tests of others",
     lambda: any((ROOT / "build/foreign").glob("fido2-*.tar.gz")),

@@ -53,6 +53,7 @@ class Role(StrEnum):
     SERVICE = "service"
     ADMIN = "admin"
     MONITOR = "monitor"  # reads metrics, nothing else
+    SCIM = "scim"  # a firm's directory tells of people and groups, by SCIM
     DESK = "desk"  # one of the support staff: lends and takes back, with the card in the hand
 
 

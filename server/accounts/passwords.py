@@ -83,12 +83,16 @@ class HashListFile:
             return file.readline()[:40] == wanted
 
 
-def check_new(password: str, login: str, policy: FirmPolicy, breached: BreachList) -> None:
-    """Raises ApiError (422) for a password that policy, or good sense, refuses."""
+def check_new(
+    password: str, login: str, policy: FirmPolicy, breached: BreachList, now: float
+) -> None:
+    """now: seconds since 1970. Raises ApiError (422) for a password that policy, or good sense,
+    refuses."""
     password = normalised(password)
     problem = ""
-    if len(password) < policy.password_min_length:
-        problem = f"has fewer than {policy.password_min_length} characters"
+    shortest = policy.password_length(now)
+    if len(password) < shortest:
+        problem = f"has fewer than {shortest} characters"
     elif len(password) > MAX_LENGTH:
         problem = f"has more than {MAX_LENGTH} characters"
     elif login.lower() in password.lower():

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
-from tallystick.server.store.models import PersonRow
+from tallystick.server.store.models import Departed, PersonRow
 
 MAX_LOGIN = 255
 NEAR = 0.6  # of `difflib`: how like another a login is
 NEAR_COMPARED = 5000
 
 
+class Keeper(StrEnum):
+    """Who keeps what is said of a person: what a directory keeps is not changed here."""
+
+    HERE = ""
+    SCIM = "scim"
+    LDAP = "ldap"
+
+
 @dataclass(frozen=True)
 class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
     recovered_by: what recovered the password, until something else has signed in with it.
-    password_at: when it was set."""
+    password_at: when it was set. source: the directory that keeps the rest (`Keeper`)."""
 
     id: int
     firm_id: int
@@ -38,6 +48,11 @@ class KnownPerson:
     created_at: int
     recovered_by: str | None = None
     password_at: int | None = None
+    full_name: str = ""
+    groups: tuple[str, ...] = ()
+    source: Keeper = Keeper.HERE
+    external_id: str = ""
+    handle: str = ""
 
 
 def canonical(login: str) -> str:
@@ -56,7 +71,8 @@ def ensure(connection: Connection, firm_id: int, login: str, now: float) -> int:
         return known
     try:
         with connection.begin_nested():
-            connection.execute(insert(PersonRow), _new_row(firm_id, login, PersonRole.USER, now))
+            row = _new_row(connection, firm_id, login, PersonRole.USER, now)
+            connection.execute(insert(PersonRow), row)
     except IntegrityError:  # another worker was first
         pass
     return connection.execute(query).scalar_one()
@@ -70,8 +86,10 @@ def add(
     role: PersonRole,
     email: str | None,
     now: float,
+    **more: Any,
 ) -> int:
-    """Make a person. → the id. Raises ApiError: 409 when the login is taken, 422 if too long."""
+    """Make a person. more: further columns. → the id. Raises ApiError: 409 when the login is
+    taken, 422 if too long."""
     if len(canonical(login)) > MAX_LOGIN:
         raise ApiError(
             422,
@@ -80,7 +98,11 @@ def add(
             kept=NOTHING_CHANGED,
             todo="Choose a shorter one.",
         )
-    row = _new_row(firm_id, login, role, now) | {"email": email, "email_verified": int(bool(email))}
+    row = _new_row(connection, firm_id, login, role, now) | {
+        "email": email,
+        "email_verified": int(bool(email)),
+        **more,
+    }
     try:
         made = connection.execute(insert(PersonRow).returning(PersonRow.id), row)
     except IntegrityError:
@@ -100,6 +122,20 @@ def by_login(connection: Connection, firm_id: int, login: str) -> KnownPerson:
     if found is None:
         raise no_such_person()
     return found
+
+
+def login_of(connection: Connection, firm_id: int, typed: str) -> str:
+    """The login of what somebody typed to sign in: a login, or an e-mail address that the firm
+    vouches for and one person has. What is neither stays as it is."""
+    if "@" not in typed or find(connection, firm_id, typed) is not None:
+        return typed
+    query = select(PersonRow.login).where(
+        PersonRow.firm_id == firm_id,
+        func.lower(PersonRow.email) == typed.lower(),
+        PersonRow.email_verified == 1,
+    )
+    found = connection.scalars(query.limit(2)).all()
+    return found[0] if len(found) == 1 else typed
 
 
 def meant(connection: Connection, firm_id: int, login: str) -> KnownPerson:
@@ -148,17 +184,29 @@ def get(connection: Connection, firm_id: int, person_id: int, *, lock: bool = Fa
 
 
 def search(
-    connection: Connection, firm_id: int, text: str, *, limit: int | None = 100
+    connection: Connection, firm_id: int, text: str, *, limit: int | None = 100, after: str = ""
 ) -> list[KnownPerson]:
-    """People whose login or address contains the text, by login. limit: None: all."""
+    """People whose login, name or address contains the text, by login. limit: None: all. after:
+    those whose logins come after this one."""
     part = f"%{_escaped(text)}%"
-    found = PersonRow.login.ilike(part, escape="\\") | PersonRow.email.ilike(part, escape="\\")
+    found = or_(
+        PersonRow.login.ilike(part, escape="\\"),
+        PersonRow.email.ilike(part, escape="\\"),
+        PersonRow.full_name.ilike(part, escape="\\"),
+    )
     query = (
         _query()
         .where(PersonRow.firm_id == firm_id, found if text else True)
-        .order_by(PersonRow.login)
+        .where(PersonRow.login_key > canonical(after) if after else True)
+        .order_by(PersonRow.login_key)
         .limit(limit)
     )
+    return [_known(row) for row in connection.execute(query)]
+
+
+def everybody(connection: Connection, firm_id: int) -> list[KnownPerson]:
+    """By login."""
+    query = _query().where(PersonRow.firm_id == firm_id).order_by(PersonRow.login_key)
     return [_known(row) for row in connection.execute(query)]
 
 
@@ -231,14 +279,34 @@ def _known(row: AnyRow) -> KnownPerson:
         created_at=row.created_at,
         recovered_by=row.recovered_by,
         password_at=row.password_at,
+        full_name=row.full_name,
+        groups=tuple(row.groups.split("\n")) if row.groups else (),
+        source=Keeper(row.source),
+        external_id=row.external_id,
+        handle=row.handle or "",
     )
 
 
-def _new_row(firm_id: int, login: str, role: PersonRole, now: float) -> dict[str, Any]:
+def _new_row(
+    connection: Connection, firm_id: int, login: str, role: PersonRole, now: float
+) -> dict[str, Any]:
+    number = _unused(connection)
     return {
+        **({} if number is None else {"id": number}),
+        "handle": secrets.token_hex(16),
         "firm_id": firm_id,
         "login": login,
         "login_key": canonical(login),
         "role": role.value,
         "created_at": int(now),
     }
+
+
+def _unused(connection: Connection) -> int | None:
+    """A number that nobody has or had: SQLite would give that of whoever was deleted last again,
+    and with it that person's entries in the audit log. None: the database sees to it."""
+    if connection.dialect.name != "sqlite":
+        return None
+    highest = connection.scalar(select(func.coalesce(func.max(PersonRow.id), 0))) or 0
+    gone = connection.scalar(select(func.coalesce(func.max(Departed.person_id), 0))) or 0
+    return max(highest, gone) + 1

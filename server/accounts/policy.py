@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import time
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
@@ -72,12 +72,27 @@ class FirmPolicy(BaseModel):
     # the firm: what people call it (empty: its name on this server), what they speak
     display_name: Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     languages: Annotated[tuple[Language, ...], Field(min_length=1)] = (Language.ENGLISH,)
+    # a directory: which of its groups give which role (none named: roles are given here), and
+    # whether it is asked for the passwords of the people that it keeps
+    group_roles: dict[Annotated[str, Field(min_length=1, max_length=255)], PersonRole] = {}
+    directory_passwords: bool = False
     # methods
     methods: frozenset[MethodKind] = frozenset(MethodKind) - {MethodKind.CODES}
     recovery_methods: frozenset[MethodKind] = frozenset(
         {MethodKind.CARD, MethodKind.TOTP, MethodKind.EMAIL}
     )
+    method_order: tuple[MethodKind, ...] = (
+        MethodKind.TOTP,
+        MethodKind.CARD,
+        MethodKind.WEBAUTHN,
+        MethodKind.CODES,
+        MethodKind.EMAIL,
+        MethodKind.SMS,
+    )
     minimum_methods: Annotated[int, Field(ge=0, le=len(MethodKind))] = 1
+    second_factor_from: date | None = None
+    reminder_days: Annotated[int, Field(ge=0, le=90)] = 0
+    invitation_days: Annotated[int, Field(ge=1, le=90)] = 14
     recommended_methods: Annotated[int, Field(ge=1, le=len(MethodKind))] = 2
     # codes of cards and authenticator apps
     look_ahead: Annotated[int, Field(ge=1, le=50)] = 10
@@ -100,6 +115,7 @@ class FirmPolicy(BaseModel):
     sends_per_source_per_hour: Count = 60
     # passwords, sessions
     password_min_length: Annotated[int, Field(ge=8, le=128)] = 12
+    password_min_length_alone: Annotated[int, Field(ge=8, le=128)] = 15
     password_max_failures: Annotated[int, Field(ge=3, le=100)] = 10
     sign_in_failures_per_source: Annotated[int, Field(ge=10, le=100_000)] = 100
     recoveries_per_source_per_hour: Annotated[int, Field(ge=5, le=100_000)] = 60
@@ -143,13 +159,32 @@ class FirmPolicy(BaseModel):
             raise ValueError(f"{name!r} is not a time zone of the IANA database") from None
         return name
 
-    @field_validator("languages", mode="before")
+    @field_validator("languages", "method_order", mode="before")
     @classmethod
-    def each_language_once(cls, value: object) -> object:
-        """Also as a text: `de, en`. The first is the one of what has room for one only."""
+    def each_once(cls, value: object) -> object:
+        """Also as a text: `de, en`. The first language is the one of what has room for one only."""
         if isinstance(value, str):
             value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
         return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("second_factor_from", mode="before")
+    @classmethod
+    def a_day_or_none(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("group_roles", mode="before")
+    @classmethod
+    def a_line_each(cls, value: object) -> object:
+        """Also as lines of text: `Help desk = support`."""
+        if not isinstance(value, str):
+            return value
+        pairs = {}
+        for line in filter(None, map(str.strip, value.splitlines())):
+            group, mark, role = line.rpartition("=")
+            if not mark:
+                raise ValueError(f"{line!r} is not GROUP = ROLE")
+            pairs[group.strip()] = role.strip().lower()
+        return pairs
 
     @field_validator("desk_pool_notice_to")
     @classmethod
@@ -211,6 +246,24 @@ class FirmPolicy(BaseModel):
         if PersonRole.USER in self.lockout_lifted_by:
             raise ValueError("users cannot lift their own lock-out")
         return self
+
+    def asked_from_s(self) -> int:
+        """From which second on (since 1970) a second factor is asked for; 0: ever since."""
+        if self.second_factor_from is None:
+            return 0
+        midnight = datetime.combine(self.second_factor_from, time(), ZoneInfo(self.time_zone))
+        return int(midnight.astimezone(UTC).timestamp())
+
+    def methods_asked(self, now: float) -> int:
+        """How many kinds of second factor everybody has to have now (seconds since 1970)."""
+        return self.minimum_methods if now >= self.asked_from_s() else 0
+
+    def password_length(self, now: float) -> int:
+        """The shortest password, where it is one factor of two, or the only one (NIST SP 800-63B-4,
+        3.1.1.2: 8 and 15). now: seconds since 1970."""
+        return (
+            self.password_min_length if self.methods_asked(now) else self.password_min_length_alone
+        )
 
     def desk_codes(self) -> CodePolicy:
         """As `codes`, with the card in the hand of staff: it is searched for further. Two codes of

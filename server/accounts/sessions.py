@@ -230,8 +230,46 @@ def shorten(connection: Connection, firm_id: int, policy: FirmPolicy, now: float
     )
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """A remembered browser as its owner sees it. Times in seconds since 1970."""
+
+    handle: str
+    browser: str
+    source: str
+    created_at: int
+    expires_at: int
+
+
+def remembered(connection: Connection, person_id: int, now: float) -> list[Remembered]:
+    """Those that are not asked for a second factor now, the newest first."""
+    rows = connection.execute(
+        select(RememberedDevice.handle, RememberedDevice.browser, RememberedDevice.source)
+        .add_columns(RememberedDevice.created_at, RememberedDevice.expires_at)
+        .where(RememberedDevice.person_id == person_id, RememberedDevice.expires_at > int(now))
+        .order_by(RememberedDevice.created_at.desc())
+    )
+    return [Remembered(*row) for row in rows]
+
+
+def forget_device(connection: Connection, person_id: int, handle: str) -> bool:
+    """→ whether there was one"""
+    gone = connection.execute(
+        delete(RememberedDevice).where(
+            RememberedDevice.person_id == person_id, RememberedDevice.handle == handle
+        )
+    )
+    return gone.rowcount == 1
+
+
 def remember_device(
-    connection: Connection, person_id: int, policy: FirmPolicy, now: float
+    connection: Connection,
+    person_id: int,
+    policy: FirmPolicy,
+    now: float,
+    *,
+    browser: str = "",
+    source: str = "",
 ) -> str | None:
     """→ a token for the browser's cookie, or None where policy forbids it."""
     if policy.remember_device_days == 0:
@@ -243,6 +281,10 @@ def remember_device(
             "token_hash": digest(token),
             "person_id": person_id,
             "expires_at": int(now) + policy.remember_device_days * 86400,
+            "handle": secrets.token_hex(16),
+            "browser": browser[:255],
+            "source": source[:64],
+            "created_at": int(now),
         },
     )
     return token

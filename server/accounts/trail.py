@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from tallystick.server.accounts import people
+from tallystick.server.rules import tables
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import AuditEntry, CredentialRow
 from tallystick.server.store.stream import Names, entry_of
@@ -22,7 +21,6 @@ COLUMNS = (
     "at", "firm", "actor", "act", "subject", "address", "browser", "detail", "failed", "sentence",
     "chain", "number",
 )  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def export(
     """All that is sought, the newest first, as pieces of text. kind: jsonl, csv."""
     form: Callable[[dict[str, Any]], str] = _line if kind == "jsonl" else _row
     if kind == "csv":
-        yield _written(list(COLUMNS))
+        yield tables.line(COLUMNS)
     after: Place | None = None
     while True:
         with database.read() as connection:
@@ -102,14 +100,7 @@ def _line(entry: dict[str, Any]) -> str:
 def _row(entry: dict[str, Any]) -> str:
     detail = json.dumps(entry["detail"], ensure_ascii=False) if entry["detail"] else ""
     values = [str((entry | {"detail": detail})[name]) for name in COLUMNS]
-    # A table program would run a name that begins like a formula.
-    return _written([f"'{value}" if value.startswith(FORMULA) else value for value in values])
-
-
-def _written(values: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerow(values)
-    return text.getvalue()
+    return tables.line(values)
 
 
 def _query(connection: Connection, firm_id: int, sought: Sought) -> Select[Any]:

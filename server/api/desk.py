@@ -149,19 +149,9 @@ class CardList(BaseModel):
     more: bool
 
 
-class PersonView(BaseModel):
-    login: str
-    email: str | None
-    disabled: bool
-
-
 class LoginView(BaseModel):
     login: str
     disabled: bool
-
-
-class PersonList(BaseModel):
-    people: list[PersonView]
 
 
 @router.get("/desk")
@@ -268,21 +258,6 @@ def list_cards(
             now=state.now(),
         )
     return CardList(cards=[CardView(**card) for card in found[:limit]], more=len(found) > limit)
-
-
-@router.get("/people")
-def list_people(
-    state: AState,
-    caller: DeskOrAdmin,
-    q: Text = "",
-    limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
-) -> PersonList:
-    """People whose login or e-mail address contains q."""
-    with state.database.read() as connection:
-        found = people.search(connection, caller.firm_id, q, limit=limit)
-    return PersonList(
-        people=[PersonView(login=p.login, email=p.email, disabled=p.disabled) for p in found]
-    )
 
 
 @router.post("/cards/{serial}/loan")

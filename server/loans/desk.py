@@ -70,6 +70,11 @@ def held_by(
     return [view(row, row.login, row.expires_at, now) for row in connection.execute(query)]
 
 
+def condition(where: Whereabouts, now: float) -> Any:
+    """Of a card beside its assignment. now: seconds since 1970."""
+    return _CONDITIONS[where](int(now))
+
+
 def counts(connection: Connection, caller: Caller, now: float) -> dict[Whereabouts, int]:
     """How many cards are where."""
     found: dict[Whereabouts, int] = {}

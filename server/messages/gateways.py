@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tallystick.common.errors import BadInputError, UnreachableError
+from tallystick.server.messages.http_template import TemplateGateway
+from tallystick.server.messages.mails import mail
 
 TIMEOUT_S = 10.0  # for one answer
 DEADLINE_S = 30.0  # for one message
@@ -25,35 +27,51 @@ MAX_ANSWERS = 10  # of an SMS centre, until the one to our message
 
 @dataclass(frozen=True)
 class Letter:
-    """A message. to: a telephone number (E.164) or an e-mail address. SMS have no subject."""
+    """A message. to: a telephone number (E.164) or an e-mail address. SMS have no subject. firm:
+    who writes, as people call it."""
 
     to: str
     subject: str
     text: str
+    firm: str = ""
 
 
 class Gateway(Protocol):
-    """Sends one message, or raises UnreachableError. May be called from any thread."""
+    """Sends one message, or raises UnreachableError. May be called from any thread. → what the
+    other end answered, for whoever tries it."""
 
-    def send(self, letter: Letter) -> None: ...
+    def send(self, letter: Letter) -> str: ...
 
 
 def gateway_from(url: str, *, sender: str) -> Gateway:
-    """The gateway that a URL names: file:///path, http(s)://…, smpp://user:password@host:port,
-    smtp://host:port, smtps://user:password@host. Raises BadInputError."""
+    """The gateway that a URL names: file:///path, http(s)://…, template:///path/of/a.toml,
+    smpp://user:password@host:port, smtp://host:port, smtps://user:password@host. Raises
+    BadInputError."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return FileSink(Path(parts.path))
     if parts.scheme in ("http", "https"):
         return HttpGateway(parts)
+    if parts.scheme == "template":
+        return _Template(TemplateGateway(Path(parts.path), sender))
     if parts.scheme == "smpp":
         return SmppGateway(parts, sender)
     if parts.scheme in ("smtp", "smtps"):
         return SmtpGateway(parts, sender)
     raise BadInputError(
         f"Messages cannot be sent by {parts.scheme!r}.",
-        todo="Use file:, http:, https:, smpp:, smtp: or smtps:.",
+        todo="Use file:, http:, https:, template:, smpp:, smtp: or smtps:.",
     )
+
+
+class _Template:
+    """A provider that a file describes."""
+
+    def __init__(self, gateway: TemplateGateway) -> None:
+        self._gateway = gateway
+
+    def send(self, letter: Letter) -> str:
+        return self._gateway.send(letter.to, letter.text, TIMEOUT_S)
 
 
 class FileSink:
@@ -62,11 +80,12 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter) -> str:
         line = json.dumps({"to": letter.to, "subject": letter.subject, "text": letter.text})
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(line + "\n")
+        return f"written to {self._path}"
 
 
 class HttpGateway:
@@ -79,7 +98,7 @@ class HttpGateway:
         token = unquote(parts.password or "")
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter) -> str:
         import httpx  # noqa: PLC0415
 
         body = {"to": letter.to, "text": letter.text}
@@ -89,6 +108,7 @@ class HttpGateway:
                 "POST", self._url, json=body, headers=self._headers, timeout=TIMEOUT_S
             ) as answer:
                 answer.raise_for_status()
+                return f"{answer.status_code} {answer.reason_phrase}"
         except httpx.HTTPError as error:
             raise _unreachable("The SMS gateway", error) from None
 
@@ -103,7 +123,7 @@ class SmppGateway:
         self._password = unquote(parts.password or "")
         self._sender = parse_qs(parts.query).get("sender", [sender])[0]
 
-    def send(self, letter: Letter) -> None:
+    def send(self, letter: Letter) -> str:
         import smpplib.client  # noqa: PLC0415
         import smpplib.exceptions  # noqa: PLC0415
         import smpplib.gsm  # noqa: PLC0415
@@ -113,10 +133,12 @@ class SmppGateway:
             self._host, self._port, timeout=TIMEOUT_S, allow_unknown_opt_params=True
         )
         taken = 0
+        names: list[str] = []
 
         def count(pdu: Any) -> None:
             nonlocal taken
             taken += 1
+            names.append(getattr(pdu, "message_id", b"").decode("ascii", "replace"))
 
         client.set_message_sent_handler(count)
         try:
@@ -150,6 +172,7 @@ class SmppGateway:
                 client.unbind()
         finally:
             client.disconnect()
+        return f"taken as {', '.join(filter(None, names)) or 'a message without a number'}"
 
 
 class SmtpGateway:
@@ -161,18 +184,19 @@ class SmtpGateway:
         self._host = parts.hostname or "localhost"
         self._sender = sender
 
-    def send(self, letter: Letter) -> None:
-        message = EmailMessage()
-        message["From"] = self._sender
-        message["To"] = letter.to
-        message["Subject"] = letter.subject
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
-        message.set_content(letter.text)
+    def send(self, letter: Letter) -> str:
+        message = mail(
+            sender=self._sender,
+            name=letter.firm,
+            to=letter.to,
+            subject=letter.subject,
+            text=letter.text,
+        )
         try:
             connection = self._connect()
             try:
                 with _at_most(DEADLINE_S, connection.sock):
-                    self._hand_over(connection, message)
+                    return self._hand_over(connection, message)
             finally:
                 # Once it has the message, how it says good-bye is no reason to send it again.
                 with suppress(OSError, smtplib.SMTPException):
@@ -181,10 +205,21 @@ class SmtpGateway:
         except (OSError, smtplib.SMTPException) as error:
             raise _unreachable("The mail server", error) from None
 
-    def _hand_over(self, connection: smtplib.SMTP, message: EmailMessage) -> None:
+    def _hand_over(self, connection: smtplib.SMTP, message: EmailMessage) -> str:
+        """→ what the server said of the whole message"""
         if self._parts.username:
             connection.login(unquote(self._parts.username), unquote(self._parts.password or ""))
+        said: list[str] = []
+        as_it_is = connection.data
+
+        def noted(msg: Any) -> tuple[int, bytes]:
+            code, words = as_it_is(msg)
+            said.append(f"{code} {words.decode('utf-8', 'replace')}")
+            return code, words
+
+        connection.data = noted  # type: ignore[method-assign]
         connection.send_message(message)
+        return " ".join(said)[:300]
 
     def _connect(self) -> smtplib.SMTP:
         context = ssl.create_default_context()

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from tallystick.common.moments import in_words
+from tallystick.common.moments import day_in_words, in_words
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, Language, MethodKind
@@ -118,6 +118,69 @@ def pool_short(
         sender.policy.desk_pool_notice_to, subject.format(**known), body.format(**known)
     )
     outbox.post(connection, ring, firm_id=firm_id, channel=outbox.EMAIL, letter=letter, now=now)
+
+
+def invited(
+    connection: Connection,
+    ring: ServerKeyRing,
+    sender: Sender,
+    person: KnownPerson,
+    now: float,
+    *,
+    link: str,
+    until: int,
+) -> None:
+    """To the firm's address of a new person, and to no other. until: seconds since 1970."""
+    _to_firms_address(connection, ring, sender, person, now, "invited", link=link, until=until)
+
+
+def reminded(
+    connection: Connection,
+    ring: ServerKeyRing,
+    sender: Sender,
+    person: KnownPerson,
+    now: float,
+    *,
+    link: str,
+) -> None:
+    """To somebody without a second factor."""
+    _to_firms_address(connection, ring, sender, person, now, "reminded", link=link)
+
+
+def _to_firms_address(
+    connection: Connection,
+    ring: ServerKeyRing,
+    sender: Sender,
+    person: KnownPerson,
+    now: float,
+    which: str,
+    *,
+    link: str,
+    until: int | None = None,
+) -> None:
+    texts = []
+    subject = ""
+    day = sender.policy.second_factor_from
+    for language in sender.policy.languages:
+        say = PHRASES[language]
+        known = {
+            "firm": sender.firm,
+            "desk": sender.desk(say),
+            "login": person.login,
+            "name": person.full_name or person.login,
+            "link": link,
+            "end": sender.when(until, language) if until is not None else "",
+            "day": day_in_words(day, language.value) if day else "",
+        }
+        title, parts = getattr(say, which)
+        soon = day is not None and now < sender.policy.asked_from_s()
+        known["asked"] = say.asked_from.format(**known) if soon else ""
+        subject = subject or title.format(**known)
+        texts.append("\n\n".join(part.format(**known) for part in parts))
+    letter = Letter(person.email or "", subject, BETWEEN.join(texts) + f"\n\n{sender.firm}")
+    outbox.post(
+        connection, ring, firm_id=person.firm_id, channel=outbox.EMAIL, letter=letter, now=now
+    )
 
 
 def _send(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
+from tallystick.server.accounts import policy
 from tallystick.server.messages.gateways import Gateway, Letter
 from tallystick.server.messages.sending import SendingThread, claim
 from tallystick.server.store.database import Database
@@ -39,7 +40,8 @@ def post(
     """Store a message to be sent. After `life_s` it is no longer worth sending."""
     held = connection.info.get(_HELD)
     after_s = held.after_s if held is not None else 0
-    text = json.dumps([letter.to, letter.subject, letter.text]).encode()
+    firm = letter.firm or policy.of_firm(connection, firm_id).display_name
+    text = json.dumps([letter.to, letter.subject, letter.text, firm]).encode()
     box = ring.encrypt(text, message_binding(firm_id, channel))
     made = connection.execute(
         insert(MessageRow).returning(MessageRow.id),
@@ -157,11 +159,11 @@ class _Channel(SendingThread):
             return True
         if self._gateway is not None and now <= row.expires_at:
             box = Box(row.body_key_id, row.body_box)
-            to, subject, text = json.loads(
-                self._ring.decrypt(box, message_binding(row.firm_id, row.channel))
+            letter = Letter(  # one that an older version stored has no firm
+                *json.loads(self._ring.decrypt(box, message_binding(row.firm_id, row.channel)))
             )
             try:
-                self._gateway.send(Letter(to, subject, text))
+                self._gateway.send(letter)
             except Exception as error:  # an address that the library refuses must not stop the rest
                 what = error.what if isinstance(error, TallyError) else type(error).__name__
                 log.warning("a message by %s is tried again: %s", row.channel, what)

@@ -30,6 +30,9 @@ class Phrases:
     ends_soon: Said
     overdue: Said
     pool_short: tuple[str, str]  # subject, text; {left}, {minimum}: cards
+    invited: tuple[str, tuple[str, ...]]  # subject, paragraphs; {name}, {login}, {link}
+    reminded: tuple[str, tuple[str, ...]]  # {asked}: `asked_from`, or nothing
+    asked_from: str  # {day}
 
 
 PHRASES: dict[Language, Phrases] = {
@@ -70,6 +73,28 @@ PHRASES: dict[Language, Phrases] = {
             "The pool of {firm} has {left} cards left; {minimum} should be there. Have more made, "
             "or ask for those that are overdue.",
         ),
+        invited=(
+            "{firm}: set up your account",
+            (
+                "Hello {name},",
+                "{firm} has made an account for you. Your login name is {login}. With this link "
+                "you choose a password, and a second way to prove that it is you:",
+                "{link}",
+                "It is good once, until {end}. Give it to nobody.",
+                "You did not expect this? Tell {desk}.",
+            ),
+        ),
+        reminded=(
+            "{firm}: add a second way to sign in",
+            (
+                "Hello {name},",
+                "your account {login} has a password only. Whoever finds that out can get in."
+                "{asked} Add a second factor; it takes two minutes:",
+                "{link}",
+                "If you need help: {desk}.",
+            ),
+        ),
+        asked_from=" From {day} on it is asked for.",
     ),
     Language.GERMAN: Phrases(
         use="So wird sie benutzt: Fragt eine Anmeldeseite nach einem Code, drücken Sie die Taste "
@@ -109,6 +134,28 @@ PHRASES: dict[Language, Phrases] = {
             "Im Vorrat von {firm} sind noch {left} Karten; {minimum} sollten es sein. Lassen Sie "
             "neue machen, oder fordern Sie überfällige zurück.",
         ),
+        invited=(
+            "{firm}: Richten Sie Ihr Konto ein",
+            (
+                "Guten Tag {name},",
+                "{firm} hat ein Konto für Sie angelegt. Ihr Anmeldename ist {login}. Mit diesem "
+                "Link wählen Sie ein Passwort und einen zweiten Nachweis, dass Sie es sind:",
+                "{link}",
+                "Er gilt einmal, bis {end}. Geben Sie ihn niemandem.",
+                "Sie haben das nicht erwartet? Sagen Sie es hier: {desk}.",
+            ),
+        ),
+        reminded=(
+            "{firm}: Fügen Sie einen zweiten Nachweis hinzu",
+            (
+                "Guten Tag {name},",
+                "Ihr Konto {login} hat nur ein Passwort. Wer es herausfindet, kommt hinein."
+                "{asked} Fügen Sie einen zweiten Faktor hinzu; es dauert zwei Minuten:",
+                "{link}",
+                "Wenn Sie Hilfe brauchen: {desk}.",
+            ),
+        ),
+        asked_from=" Ab {day} wird danach gefragt.",
     ),
     Language.FRENCH: Phrases(
         use="Mode d’emploi : quand une page de connexion demande un code, appuyez sur le bouton de "
@@ -148,6 +195,28 @@ PHRASES: dict[Language, Phrases] = {
             "La réserve de {firm} compte encore {left} cartes ; il en faudrait {minimum}. "
             "Faites-en préparer, ou réclamez celles qui sont en retard.",
         ),
+        invited=(
+            "{firm} : préparez votre compte",
+            (
+                "Bonjour {name},",
+                "{firm} a créé un compte pour vous. Votre nom d’utilisateur est {login}. Avec ce "
+                "lien, vous choisissez un mot de passe et une seconde preuve que c’est vous :",
+                "{link}",
+                "Il sert une fois, jusqu’à {end}. Ne le donnez à personne.",
+                "Vous ne vous y attendiez pas ? Dites-le : {desk}.",
+            ),
+        ),
+        reminded=(
+            "{firm} : ajoutez une seconde preuve",
+            (
+                "Bonjour {name},",
+                "votre compte {login} n’a qu’un mot de passe. Qui le découvre peut entrer."
+                "{asked} Ajoutez un second facteur ; il faut deux minutes :",
+                "{link}",
+                "Si vous avez besoin d’aide : {desk}.",
+            ),
+        ),
+        asked_from=" À partir du {day}, il est demandé.",
     ),
     Language.NORWEGIAN: Phrases(
         use="Slik brukes det: Når en innloggingsside ber om en kode, trykker du på knappen på "
@@ -186,5 +255,27 @@ PHRASES: dict[Language, Phrases] = {
             "Beholdningen hos {firm} har {left} kort igjen; det bør være {minimum}. "
             "Få laget flere, eller be om dem som ikke er levert.",
         ),
+        invited=(
+            "{firm}: gjør kontoen din klar",
+            (
+                "Hei {name},",
+                "{firm} har laget en konto til deg. Brukernavnet ditt er {login}. Med denne "
+                "lenken velger du et passord og et bevis til på at det er deg:",
+                "{link}",
+                "Den gjelder én gang, til {end}. Gi den til ingen.",
+                "Ventet du ikke dette? Si fra: {desk}.",
+            ),
+        ),
+        reminded=(
+            "{firm}: legg til et bevis til",
+            (
+                "Hei {name},",
+                "kontoen din {login} har bare et passord. Den som finner det ut, kommer inn."
+                "{asked} Legg til en faktor til; det tar to minutter:",
+                "{link}",
+                "Trenger du hjelp: {desk}.",
+            ),
+        ),
+        asked_from=" Fra {day} blir du spurt om den.",
     ),
 }

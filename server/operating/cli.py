@@ -13,6 +13,8 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
+from tallystick.server.operating.commands.directory import directory
+from tallystick.server.operating.commands.message import message
 from tallystick.server.operating.commands.operations import (
     audit,
     backup,
@@ -38,7 +40,20 @@ def server() -> None:
     """Run and manage the verification server."""
 
 
-for command in (card, firm, person, oidc, backup, restore, confirm_restore, keys, audit, doctor):
+for command in (
+    card,
+    firm,
+    person,
+    directory,
+    message,
+    oidc,
+    backup,
+    restore,
+    confirm_restore,
+    keys,
+    audit,
+    doctor,
+):
     server.add_command(command)
 
 
@@ -187,7 +202,7 @@ def credential() -> None:
 @click.argument("name")
 @click.option(
     "--role",
-    type=click.Choice(["station", "service", "admin", "monitor", "desk"]),
+    type=click.Choice(["station", "service", "admin", "monitor", "desk", "scim"]),
     required=True,
     help="What it may do; see docs/reference/server.md.",
 )

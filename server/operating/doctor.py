@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.common.errors import TallyError
+from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
 from tallystick.server.store import audit, keys, schema
@@ -201,6 +202,10 @@ def _gateway(name: str, url: str) -> DoctorFinding:
         return DoctorFinding(
             name, "note", f"messages go to the file {parts.path}: for development only"
         )
+    if parts.scheme == "template":
+        # Read as the server reads it; what the provider says shows only when something is sent.
+        parts = urlsplit(TemplateGateway(Path(parts.path), "").url)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S):
-        return DoctorFinding(name, "ok", f"{parts.scheme}://{parts.hostname}:{port} answers")
+        detail = f"{parts.scheme}://{parts.hostname}:{port} takes connections"
+        return DoctorFinding(name, "ok", f"{detail}; try it: tally server message test")

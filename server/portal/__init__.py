@@ -14,12 +14,17 @@ from tallystick.server.portal import (
     account,
     audit,
     enrol,
+    front,
     oidc,
     prove,
     recover,
     signin,
     staff,
+    staff_bulk,
     staff_cards,
+    staff_invitations,
+    staff_lists,
+    welcome,
 )
 from tallystick.server.portal.web import (
     NeedsProofError,
@@ -34,7 +39,9 @@ STATIC = Path(__file__).parent / "static"
 def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for module in (signin, recover, prove, account, enrol, oidc, audit, staff, staff_cards):
+    # Routes are tried in order: /people/import is nobody's number.
+    of_staff = (audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
+    for module in (front, signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
     app.add_exception_handler(NeedsProofError, send_to_prove)

@@ -13,12 +13,14 @@ from tallystick.server.accounts.changes import masked
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.joining import keeping
 from tallystick.server.messages.notices import notify
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Held
 from tallystick.server.methods.sent import EMAIL
-from tallystick.server.portal.web import AFreshMember, AMember, Form, Member
-from tallystick.server.signing_in import limits, recovery, second
+from tallystick.server.portal import first_day
+from tallystick.server.portal.web import AFreshMember, AMember, Form, Member, typed_twice
+from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 
@@ -40,6 +42,7 @@ def show_home(
     with visit.state.database.read() as connection:
         held = second.usable(context_for(member, connection), session.person)
         listed = sessions.of_person(connection, session.person.id, now)
+        remembered = sessions.remembered(connection, session.person.id, now)
     kinds = {one.kind for one in held}
     return visit.render(
         "home.html",
@@ -48,9 +51,13 @@ def show_home(
         notice=notice,
         held=held,
         sessions=listed,
+        remembered=remembered,
         missing=max(0, session.policy.recommended_methods - len(kinds)),
-        required=second.too_few(session.policy, held),
-        kinds=[kind for kind in METHODS if kind in session.policy.methods],
+        required=second.too_few(session.policy, held, now),
+        asked_from=session.policy.second_factor_from,
+        ranked=first_day.ranked(session.policy),
+        nudge=first_day.next_step(session.policy, held) if held else None,
+        own_password=not login.asked_of_directory(session.person, session.policy),
     )
 
 
@@ -193,6 +200,16 @@ def end_others(member: AMember, form: Form) -> Response:
     return member.visit.go("/")
 
 
+@router.post("/browsers/{handle}/forget")
+def forget_browser(member: AMember, handle: str, form: Form) -> Response:
+    """A remembered browser is asked for a second factor again."""
+    state, person = member.visit.state, member.session.person
+    with state.database.write() as connection:
+        if sessions.forget_device(connection, person.id, handle[:32]):
+            note(member, connection, "browser-forgotten")
+    return member.visit.go("/")
+
+
 @router.get("/password")
 def password_page(member: AFreshMember) -> Response:
     return member.visit.render("password.html")
@@ -204,6 +221,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
     visit, person = member.visit, member.session.person
     state = visit.state
     try:
+        if login.asked_of_directory(person, member.session.policy):
+            raise login.password_elsewhere()
         with state.database.write() as connection:
             rates.take(
                 connection,
@@ -222,8 +241,8 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 kept=NOTHING_CHANGED,
                 todo="Try again.",
             )
-        new = form.get("password", "")
-        passwords.check_new(new, person.login, member.session.policy, state.breached)
+        new = typed_twice(form)
+        passwords.check_new(new, person.login, member.session.policy, state.breached, state.now())
         hashed = passwords.hash_new(new)
     except ApiError as error:
         return visit.render("password.html", status=error.status, error=error)
@@ -251,6 +270,9 @@ def change_address(member: AFreshMember, form: Form) -> Response:
     """Where notices of changes go. The old address is told of the new one."""
     visit, person = member.visit, member.session.person
     state, address = visit.state, form.get("address", "").strip()
+    if person.source:
+        error = keeping.kept_elsewhere(person)
+        return visit.render("address.html", status=409, error=error, address=person.email or "")
     if address and not EMAIL.fullmatch(address):
         error = ApiError(
             422,

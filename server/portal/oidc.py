@@ -379,7 +379,7 @@ def _missing(visit: Visit, session: SignedIn) -> int:
     member = Member(visit, session)
     with visit.state.database.read() as connection:
         held = second.usable(context_for(member, connection), session.person)
-    return second.too_few(session.policy, held)
+    return second.too_few(session.policy, held, visit.state.now())
 
 
 def _password_is_enough(visit: Visit, session: SignedIn, *, strong: bool) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,13 +28,38 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "Of en, de, fr, nb, with commas. A mail has all of them, an SMS the first.",
         ),
     },
+    "A directory": {
+        "group_roles": (
+            "Groups of the directory that give a role",
+            "A line each: Help desk = support. Roles: user, support, auditor, administrator. "
+            "With several, the one with the most rights. Empty: roles are given here.",
+        ),
+        "directory_passwords": (
+            "Passwords of people that an LDAP directory keeps",
+            "Where it is asked, nobody sets a password here for them, or recovers one.",
+        ),
+    },
     "Methods": {
         "methods": ("Methods that may be used", ""),
         "recovery_methods": (
             "Methods that may recover a password",
             "Leave out those that a thief of a mailbox or a telephone would have.",
         ),
+        "method_order": (
+            "Methods in the order that you recommend",
+            "Of totp, card, webauthn, codes, email, sms, with commas. People see them in it.",
+        ),
         "minimum_methods": ("Methods that everybody must have", ""),
+        "second_factor_from": (
+            "From this day on",
+            "Until then the password is enough for services that do not ask for more. "
+            "Empty: from the first day.",
+        ),
+        "reminder_days": (
+            "Whoever has no second factor is reminded by mail, every so many days",
+            "0: nobody is.",
+        ),
+        "invitation_days": ("An invitation is good for, in days", ""),
         "recommended_methods": ("Methods that people are asked to have", ""),
     },
     "Codes of cards and apps": {
@@ -58,7 +83,14 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "sends_per_source_per_hour": ("Messages asked for from one network address in an hour", ""),
     },
     "Passwords and sessions": {
-        "password_min_length": ("Shortest password, in characters", ""),
+        "password_min_length": (
+            "Shortest password, in characters",
+            "Where a second factor is asked for. NIST SP 800-63B-4 has 8 at least.",
+        ),
+        "password_min_length_alone": (
+            "Shortest password where none is asked for, in characters",
+            "NIST SP 800-63B-4 has 15 at least.",
+        ),
         "password_max_failures": (
             "Wrong passwords in a quarter of an hour",
             "For one name from one network address; ten times as many from all addresses. "
@@ -141,12 +173,21 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
-MAY_BE_EMPTY = frozenset({"desk_contact", "desk_pool_notice_to", "display_name"})
+SWITCHES: Mapping[str, str] = {"directory_passwords": "The directory is asked for them"}
+LINES: Mapping[str, Callable[[Any], str]] = {
+    "key_roots": str,
+    "key_models": "\n".join,
+    "group_roles": lambda roles: "\n".join(f"{group} = {roles[group].value}" for group in roles),
+}
+MOMENTS = {"day_ends": ("time", 5), "second_factor_from": ("date", 10)}  # kind, characters
+MAY_BE_EMPTY = frozenset(
+    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name"}
+)
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field as the page shows it. kind: number, text, time, lines or choices."""
+    """One field as the page shows it. kind: number, text, time, date, lines or choices."""
 
     name: str
     label: str
@@ -185,6 +226,8 @@ def values_of(form: Mapping[str, str]) -> dict[str, Any]:
                 values[name] = [
                     choice.value for choice in CHOICES[name] if f"{name}.{choice.value}" in form
                 ]
+            elif name in SWITCHES:
+                values[name] = f"{name}.yes" in form
             elif name in form:
                 values[name] = form[name].strip()
     return values
@@ -195,12 +238,13 @@ def _field(policy: FirmPolicy, name: str, label: str, hint: str) -> Field:
     if name in CHOICES:
         choices = tuple((one.value, words, one in value) for one, words in CHOICES[name].items())
         return Field(name, label, hint, "choices", "", choices=choices)
-    if name == "day_ends":
-        return Field(name, label, hint, "time", value.strftime("%H:%M"))
-    if name == "key_roots":
-        return Field(name, label, hint, "lines", value)
-    if name == "key_models":
-        return Field(name, label, hint, "lines", "\n".join(value))
+    if name in SWITCHES:
+        return Field(name, label, hint, "choices", "", choices=(("yes", SWITCHES[name], value),))
+    if name in MOMENTS:
+        text = "" if value is None else value.isoformat()[: MOMENTS[name][1]]
+        return Field(name, label, hint, MOMENTS[name][0], text, optional=name in MAY_BE_EMPTY)
+    if name in LINES:
+        return Field(name, label, hint, "lines", LINES[name](value))
     if not isinstance(value, int):
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         return Field(name, label, hint, "text", text, optional=name in MAY_BE_EMPTY)

@@ -7,7 +7,7 @@ from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
-from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit
+from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit, typed_twice
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.words import refusal
 
@@ -69,7 +69,15 @@ def prove(visit: AnyVisit, kind: MethodKind, form: Form) -> Response:
 
 @router.get("/reset")
 def reset_page(visit: AnyVisit) -> Response:
-    return visit.render("recover_reset.html")
+    return _reset(visit)
+
+
+def _reset(visit: Visit, error: ApiError | None = None) -> Response:
+    elsewhere = recovery.asks_for_directory_password(
+        visit.state, visit.firm.name, visit.cookie(RECOVERY)
+    )
+    status = error.status if error else 200
+    return visit.render("recover_reset.html", status=status, error=error, elsewhere=elsewhere)
 
 
 @router.post("/reset")
@@ -79,13 +87,13 @@ def reset(visit: AnyVisit, form: Form) -> Response:
             visit.state,
             visit.firm.name,
             visit.cookie(RECOVERY),
-            form.get("password", ""),
+            typed_twice(form),
             visit.browser,
         )
     except ApiError as error:
         if error.status == 401:
             raise
-        return visit.render("recover_reset.html", status=error.status, error=error)
+        return _reset(visit, error)
     if session is not None:
         response = visit.go("/")
         visit.set_cookie(response, SESSION, session)

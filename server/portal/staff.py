@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server.accounts import factors, firms, people, sessions
-from tallystick.server.accounts.changes import changed, masked
+from tallystick.server.accounts import firms, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
-from tallystick.server.accounts.rights import Right, covers, needs_more_rights
-from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.loans import holding
-from tallystick.server.methods import METHODS
+from tallystick.server.accounts.rights import Right, covers
+from tallystick.server.errors import ApiError
+from tallystick.server.joining import helping, keeping
+from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.methods.base import Held
-from tallystick.server.methods.sent import EMAIL
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
-from tallystick.server.signing_in import login, recovery, second, together
+from tallystick.server.signing_in import inviting, recovery, together
 from tallystick.server.stock import cards
-from tallystick.server.store import rates
-from tallystick.server.store.audit import Act, record
 
 router = APIRouter(prefix="/p/{firm}")
 
-PAGE = 100
 SeesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE))]
 ChangesPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.CHANGE_PEOPLE))]
 HelpsPeople = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.HELP_PEOPLE))]
@@ -40,63 +34,18 @@ SeesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY))]
 ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_POLICY))]
 
 
-@router.get("/people")
-def people_page(member: SeesPeople, q: str = "") -> Response:
-    return _people(member, q=q[:255])
-
-
-def _people(member: Member, *, q: str = "", error: ApiError | None = None) -> Response:
-    with member.visit.state.database.read() as connection:
-        found = people.search(connection, member.visit.firm.id, q, limit=PAGE)
-    return member.visit.render(
-        "people.html",
-        status=error.status if error else 200,
-        error=error,
-        people=found,
-        q=q,
-        roles=list(PersonRole),
-        more=len(found) == PAGE,
-    )
-
-
-@router.post("/people")
-def add_person(member: ChangesPeople, form: Form) -> Response:
-    """A new person, who sets his password with the help desk's code."""
-    name = form.get("login", "").strip()
-    state = member.visit.state
-    try:
-        if not 0 < len(name) <= 255 or not name.isprintable():
-            raise ApiError(
-                422,
-                "bad-login",
-                "A login name has 1 to 255 printable characters.",
-                kept=NOTHING_CHANGED,
-                todo="Choose another one.",
-            )
-        role = _role(form.get("role", ""))
-        with state.database.write() as connection:
-            person_id = people.add(
-                connection,
-                firm_id=member.visit.firm.id,
-                login=name,
-                role=role,
-                email=_email(form),
-                now=state.now(),
-            )
-            act = _act(member, "person-added", name, role=role.value)
-            record(connection, state.ring, [act])
-    except ApiError as error:
-        return _people(member, error=error)
-    return member.visit.go(f"/people/{person_id}")
-
-
 @router.get("/people/{person_id}")
 def person_page(member: SeesPeople, person_id: int) -> Response:
-    return _person(member, person_id)
+    return show_person(member, person_id)
 
 
-def _person(
-    member: Member, person_id: int, *, error: ApiError | None = None, code: str | None = None
+def show_person(
+    member: Member,
+    person_id: int,
+    *,
+    error: ApiError | None = None,
+    code: str | None = None,
+    notice: str | None = None,
 ) -> Response:
     visit = member.visit
     with visit.state.database.read() as connection:
@@ -108,6 +57,8 @@ def _person(
         "person.html",
         status=error.status if error else 200,
         error=error,
+        notice=notice,
+        invites=inviting.may_be_invited(visit.firm, person),
         person=person,
         held=held,
         sessions=listed,
@@ -124,141 +75,59 @@ def _person(
 
 @router.post("/people/{person_id}")
 def change_person(member: ChangesPeople, person_id: int, form: Form) -> Response:
-    """Role, e-mail address, disabled or not. Nobody changes his own role or disables himself."""
-    state, firm_id = member.visit.state, member.visit.firm.id
+    """What is said of somebody. Nobody changes his own role or disables himself."""
+    state = member.visit.state
     try:
-        role, disabled = _role(form.get("role", "")), form.get("disabled") == "yes"
-        email = _email(form)
+        wanted = PersonWish(
+            login=form.get("login"),
+            name=form.get("name"),
+            email=form.get("email"),
+            role=keeping.role_named(form["role"]) if "role" in form else None,
+            groups=tuple(form["groups"].splitlines()) if "groups" in form else None,
+            disabled=form.get("disabled") == "yes",
+        )
         with state.database.write() as connection:
-            person = people.get(connection, firm_id, person_id)
-            if person.id == member.session.person.id and (role is not person.role or disabled):
-                raise _own_account()
-            people.change(
-                connection,
-                firm_id,
-                person_id,
-                role=role.value,
-                email=email,
-                # Whoever of the staff changes it vouches for it; who saves the rest does not.
-                **({} if email == person.email else {"email_verified": int(bool(email))}),
-                disabled_at=int(state.now()) if disabled else None,
-            )
-            if disabled:
-                sessions.end_all(connection, person_id)
-            if role is not person.role:
-                # Who agreed to help a user did not agree to help an administrator.
-                recovery.forget_requests(connection, person_id)
-            after = people.get(connection, firm_id, person_id)
-            act = _act(member, "person-changed", person.login, **_changes(person, after))
-            record(connection, state.ring, [act])
-            _tell_of_changes(member, connection, person, after)
+            keeping.change(connection, ways_of(member), person_id, wanted)
     except ApiError as error:
         if error.status == 404:
             raise
-        return _person(member, person_id, error=error)
+        return show_person(member, person_id, error=error)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
 
-def _changes(old: KnownPerson, new: KnownPerson) -> dict[str, str]:
-    def facts(person: KnownPerson) -> dict[str, object]:
-        email = masked(person.email)
-        return {"role": person.role.value, "email": email, "disabled": person.disabled}
-
-    changes = changed(facts(old), facts(new))
-    if old.email != new.email:
-        changes["email"] = f"{masked(old.email)} → {masked(new.email)}"
-    return changes
-
-
-def _tell_of_changes(
-    member: Member, connection: Connection, old: KnownPerson, new: KnownPerson
-) -> None:
-    """A notice for each change, to the address before and the one after."""
-    changes = [
-        words
-        for changed, words in (
-            (old.role is not new.role, f"your role was changed to {new.role}"),
-            (old.email != new.email, "the address for such notices was changed"),
-            (new.disabled and not old.disabled, "you were barred from signing in"),
-            (old.disabled and not new.disabled, "you may sign in again"),
-        )
-        if changed
-    ]
-    for words in changes:
-        tell(member, connection, new, words)
-        if old.email and old.email != new.email:
-            tell(member, connection, replace(new, email=old.email), words)
+def ways_of(member: Member) -> Ways:
+    """As whoever is signed in."""
+    visit, me = member.visit, member.session.person
+    caller = cards.staff(me.id, visit.firm.id, me.login, me.role)
+    return Ways(visit.state.ring, visit.firm, caller, visit.state.now())
 
 
 @router.post("/people/{person_id}/unlock")
 def unlock(member: LiftsLockout, person_id: int, form: Form) -> Response:
     """Lift every lock-out of a person: password, cards and other methods."""
-    state, firm_id = member.visit.state, member.visit.firm.id
+    state = member.visit.state
     with state.database.write() as connection:
-        person = people.get(connection, firm_id, person_id)
-        rates.take(
-            connection,
-            f"unlock|{person.id}",
-            limit=holding.UNLOCKS_PER_DAY,
-            window_s=86400,
-            now=state.now(),
-            what="lock-outs of this user were lifted today",
-        )
-        rates.clear(connection, login.password_bucket(state.ring, firm_id, person.login))
-        factors.unlock(connection, person.id)
-        me = member.session.person
-        actor = cards.staff(me.id, firm_id, me.login, me.role)
-        for held in second.usable(context_for(member, connection), person):
-            if held.kind == "card":
-                holding.unlock(connection, state.ring, actor, held.key, now=state.now())
-        record(connection, state.ring, [_act(member, "lockout-lifted", person.login)])
-        tell(member, connection, person, "a pause after wrong codes or passwords was ended early")
+        helping.unlock(state, connection, ways_of(member), person_id)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
 
 def _all_methods(member: Member, connection: Connection, person: KnownPerson) -> list[Held]:
-    """What the person has enrolled or was handed, also what policy does not allow now."""
-    context, owner = context_for(member, connection), second.as_person(person)
-    return [held for method in METHODS.values() for held in method.held(context, owner)]
+    return helping.all_methods(context_for(member, connection), person)
 
 
 @router.post("/people/{person_id}/methods/{kind}/{key}/remove")
 def remove_method(
     member: RemovesMethods, person_id: int, kind: MethodKind, key: str, form: Form
 ) -> Response:
-    """As when a telephone was stolen. A card is lost from then on. What is left has to be enough,
-    or the help desk has to recover the account: a password alone does not open it.
-    Raises ApiError."""
-    state, firm_id, me = member.visit.state, member.visit.firm.id, member.session.person
+    """As when a telephone was stolen. A card is lost from then on. Raises ApiError."""
+    state = member.visit.state
     try:
         with state.database.write() as connection:
-            person = people.get(connection, firm_id, person_id, lock=True)
-            if person.id == me.id:
-                raise _own_account()
-            if not covers(me.role, other=person.role):
-                raise needs_more_rights(person.login)
-            held = next(
-                (
-                    one
-                    for one in _all_methods(member, connection, person)
-                    if (one.kind, one.key) == (kind, key)
-                ),
-                None,
-            )
-            if held is None:
-                raise ApiError(
-                    404, "no-such-method", "This method is not enrolled.", kept=NOTHING_CHANGED
-                )
-            recovery.take_away(context_for(member, connection), person, held)
-            detail = {"kind": kind.value, "method": key}
-            record(connection, state.ring, [_act(member, "method-removed", person.login, **detail)])
-            tell(
-                member, connection, person, f"the help desk removed a way to sign in: {held.label}"
-            )
+            helping.remove_method(state, connection, ways_of(member), person_id, kind, key)
     except ApiError as error:
-        return _person(member, person_id, error=error)
+        return show_person(member, person_id, error=error)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
@@ -275,12 +144,9 @@ def waiting_page(member: SeesPeople) -> Response:
 @router.post("/people/{person_id}/end-sessions")
 def end_sessions(member: HelpsPeople, person_id: int, form: Form) -> Response:
     """Sign a person out everywhere, as when a computer was stolen."""
-    state, firm_id = member.visit.state, member.visit.firm.id
+    state = member.visit.state
     with state.database.write() as connection:
-        person = people.get(connection, firm_id, person_id)
-        sessions.end_all(connection, person.id)
-        record(connection, state.ring, [_act(member, "sessions-ended", person.login)])
-        tell(member, connection, person, "you were signed out everywhere")
+        helping.end_sessions(connection, ways_of(member), person_id)
     state.outbox.wake()
     return member.visit.go(f"/people/{person_id}")
 
@@ -316,9 +182,9 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
             elif step == "collect":
                 code = together.collect(state, connection, me, request_id, helped_id=person.id)
     except ApiError as error:
-        return _person(member, person_id, error=error)
+        return show_person(member, person_id, error=error)
     state.outbox.wake()
-    return _person(member, person_id, code=code)
+    return show_person(member, person_id, code=code)
 
 
 @router.get("/policy")
@@ -361,39 +227,3 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             actor=f"person:{member.session.person.id}",
         )
     return _policy(member, policy, notice="The new policy is in force.")
-
-
-def _email(form: Form) -> str | None:
-    address = form.get("email", "").strip()
-    if address and not EMAIL.fullmatch(address):
-        raise ApiError(
-            422,
-            "bad-address",
-            "This is not an e-mail address.",
-            kept=NOTHING_CHANGED,
-            todo="Correct it and send it again.",
-        )
-    return address or None
-
-
-def _own_account() -> ApiError:
-    return ApiError(
-        403,
-        "own-account",
-        "Nobody changes his own role, or disables himself.",
-        kept=NOTHING_CHANGED,
-        todo="Ask another administrator.",
-    )
-
-
-def _role(text: str) -> PersonRole:
-    try:
-        return PersonRole(text)
-    except ValueError:
-        raise ApiError(422, "bad-role", "There is no such role.", kept=NOTHING_CHANGED) from None
-
-
-def _act(member: Member, action: str, subject: str, **detail: str | int) -> Act:
-    person = member.session.person
-    now_ms = int(member.visit.state.now() * 1000)
-    return Act(now_ms, person.firm_id, f"person:{person.id}", action, subject, detail)

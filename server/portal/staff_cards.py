@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends
@@ -18,6 +18,7 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import desk, holding, undo
+from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.loans.holding import CardStatus
 from tallystick.server.methods.typed import typed_codes
 from tallystick.server.portal.web import Form, Member, staff
@@ -28,6 +29,15 @@ from tallystick.server.store.models import Assignment, CardRow, PersonRow
 router = APIRouter(prefix="/p/{firm}/cards")
 
 PAGE = 100
+PLACE_WORDS = {
+    "": "all cards",
+    Whereabouts.POOL: "in stock",
+    Whereabouts.ASSIGNED: "assigned for good",
+    Whereabouts.LENT: "lent",
+    Whereabouts.OVERDUE: "overdue",
+    Whereabouts.LOST: "lost",
+    Whereabouts.RETIRED: "retired",
+}
 SeesCards = Annotated[Member, Depends(staff(Right.SEE_CARDS))]
 HandsOut = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.HAND_OUT_CARDS))]
 Retires = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.RETIRE_CARDS))]
@@ -35,8 +45,10 @@ Lifts = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.LIFT_LOCKOUT))]
 
 
 @router.get("")
-def cards_page(member: SeesCards, q: str = "", after: str = "") -> Response:
-    return _cards(member, q=q[:64], after=after[:64])
+def cards_page(
+    member: SeesCards, q: str = "", after: str = "", where: Whereabouts | Literal[""] = ""
+) -> Response:
+    return _cards(member, q=q[:64], after=after[:64], where=where or None)
 
 
 def _cards(
@@ -44,6 +56,7 @@ def _cards(
     *,
     q: str = "",
     after: str = "",
+    where: Whereabouts | None = None,
     error: ApiError | None = None,
     notice: str | None = None,
 ) -> Response:
@@ -52,10 +65,12 @@ def _cards(
     found = or_(
         *(
             column.ilike(f"%{_escaped(q)}%", escape="\\")
-            for column in (CardRow.serial, PersonRow.login, PersonRow.email)
+            for column in (CardRow.serial, PersonRow.login, PersonRow.email, PersonRow.full_name)
         )
     )
     of_firm = (CardRow.firm_id == visit.firm.id) & (found if q else true())
+    if where is not None:
+        of_firm &= desk.condition(where, visit.state.now())
     joined = (
         select(CardRow.serial, CardRow.status, CardRow.last_used_at, CardRow.blocked_until)
         .add_columns(PersonRow.login, Assignment.expires_at)
@@ -83,6 +98,8 @@ def _cards(
         cards=rows,
         undoable=undoable,
         q=q,
+        where=where or "",
+        places=PLACE_WORDS,
         now=int(visit.state.now()),
         total=total,
         before=before,

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from tallystick.common.moments import in_words
 from tallystick.server.methods import METHODS, at_hand
+from tallystick.server.portal.browsers import in_short
 
 # Everything comes from this server; no inline script or style; nobody may frame a page.
 CONTENT_SECURITY_POLICY = (
@@ -46,3 +47,4 @@ TEMPLATES = Environment(
 TEMPLATES.globals["local_time"] = local_time
 TEMPLATES.globals["methods"] = METHODS
 TEMPLATES.globals["at_hand"] = at_hand
+TEMPLATES.globals["in_short"] = in_short

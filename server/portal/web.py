@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import FormData, UploadFile
 
 from tallystick.server.accounts import firms, sessions
 from tallystick.server.accounts.firms import KnownFirm
@@ -27,7 +28,7 @@ from tallystick.server.state import ServerState
 SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF = (
     f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "known", "csrf")
 )
-MAX_FIELD = 20_000
+MAX_FIELD, MAX_FIELDS = 20_000, 120
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Visit:
             base=self.base,
             firm_name=self.firm.name,
             policy=self.firm.policy,
+            shortest=self.firm.policy.password_length(self.state.now()),
             zone=self.firm.policy.time_zone,
             csrf=self.csrf(),
             session=self.session,
@@ -238,6 +240,28 @@ def _page_of(path: str) -> str:
 
 async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
     """The fields of a form that this site made. Raises ApiError: 403 when it did not, 422."""
+    fields = await request.form(max_files=0, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD)
+    return _genuine(request, visit, fields)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A form with a file in it. content: None where none was chosen."""
+
+    fields: Mapping[str, str]
+    content: bytes | None
+
+
+async def form_with_file(request: Request, visit: AnyVisit) -> Sent:
+    """Raises as `form`."""
+    fields = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FIELD)
+    values = _genuine(request, visit, fields)
+    file = fields.get("file")
+    content = await file.read() if isinstance(file, UploadFile) else None
+    return Sent(values, content or None)
+
+
+def _genuine(request: Request, visit: Visit, fields: FormData) -> Mapping[str, str]:
     fetched_by = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     own = urlsplit(visit.state.public_url)
@@ -245,7 +269,6 @@ async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
         own.netloc,
         request.headers.get("host", ""),
     )
-    fields = await request.form(max_files=0, max_fields=50, max_part_size=MAX_FIELD)
     values = {name: value for name, value in fields.items() if isinstance(value, str)}
     if any(len(value) > MAX_FIELD for value in values.values()):
         raise ApiError(422, "too-long", "A field is too long.", kept=NOTHING_CHANGED)
@@ -264,3 +287,18 @@ async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
 
 
 Form = Annotated[Mapping[str, str], Depends(form)]
+FileForm = Annotated[Sent, Depends(form_with_file)]
+
+
+def typed_twice(form: Mapping[str, str]) -> str:
+    """The new password of a form. Raises ApiError (422) where the second time it is another."""
+    password = form.get("password", "")
+    if form.get("again", password) != password:
+        raise ApiError(
+            422,
+            "not-the-same",
+            "The two passwords are not the same.",
+            kept="No password was set.",
+            todo="Type it twice, or show it while you type.",
+        )
+    return password

@@ -23,12 +23,15 @@ from tallystick.server.api import (
     desk,
     imports,
     keys,
+    people,
+    scim,
     serials,
     system,
     tickets,
     verify,
 )
 from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
+from tallystick.server.joining.reading import Rounds
 from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
@@ -59,9 +62,11 @@ def create_app(settings: Settings) -> FastAPI:
             server.outbox.wake,
             background=settings.background,
         )
+        rounds = Rounds(server, background=settings.background)
         try:
             yield
         finally:
+            rounds.close()
             reminder.close()
             server.close()
 
@@ -74,7 +79,9 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     # Routes are tried in order: the one that must be fast comes first.
-    for module in (verify, system, desk, imports, cards, keys, credentials, tickets, serials):
+    for module in (
+        verify, system, desk, imports, cards, keys, people, credentials, tickets, scim, serials,
+    ):  # fmt: skip
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)
     app.add_exception_handler(ApiError, _api_error)

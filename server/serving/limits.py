@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -9,7 +11,9 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 
 BODY_LIMIT = 128 * 1024
 IMPORT_LIMIT = 6 * 1024 * 1024  # a container of 4 MiB in JSON
-LIMITS = {"/v1/cards/import": IMPORT_LIMIT}
+LIMITS = {"/v1/cards/import": IMPORT_LIMIT, "/v1/people/import": IMPORT_LIMIT}
+# A list of people as a file; a directory's group with all who are in it.
+UPLOADS = re.compile(r"/p/[^/]+/people/import|/scim/v2/.*")
 CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
 
 
@@ -37,6 +41,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         limit = LIMITS.get(scope["path"], BODY_LIMIT)
+        if UPLOADS.fullmatch(scope["path"]):
+            limit = IMPORT_LIMIT
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > limit:
             error = BodyTooLargeError(limit)

@@ -16,7 +16,7 @@ from tallystick.server.accounts.hashing import at_once, busy
 from tallystick.server.errors import ApiError
 from tallystick.server.portal.errors import error_page
 
-HASHES = re.compile(r"/p/[^/]+/(sign-in|password|recover/reset)/?")
+HASHES = re.compile(r"/p/[^/]+/(sign-in|password|recover/reset|welcome/[^/]+)/?")
 MOST_WAITING = 300
 LONGEST_WAIT_S = 60.0
 

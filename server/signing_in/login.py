@@ -3,14 +3,17 @@ an account exists."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
+from tallystick.common.errors import TallyError
 from tallystick.server.accounts import firms, passwords, people, sessions
-from tallystick.server.accounts.people import KnownPerson
+from tallystick.server.accounts.firms import KnownFirm
+from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods import amr_of
@@ -34,6 +37,8 @@ from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,18 @@ def with_password(
     """First step. Raises ApiError: 401 for a wrong name or password (which of them is not said),
     429 after too many tries for this name or from this source, 403 when only the help desk can
     help."""
+    # By whatever name: an address is no second set of tries.
+    with state.database.read() as connection:
+        login = people.login_of(connection, firms.by_name(connection, firm_name).id, login)
     bucket = state.database.run(lambda c: _count_try(state, c, firm_name, login, browser))
     with state.database.read() as connection:
         firm = firms.by_name(connection, firm_name)
         person = people.find(connection, firm.id, login)
         stored = passwords.stored_hash(connection, person.id) if person else None
     right = passwords.matches(stored, password)
+    if person is None or asked_of_directory(person, firm.policy):
+        # For a name that is not known, too: how long it takes is not to tell who is.
+        right = directory_takes(state, firm, person, login, password)
     if not right or person is None or person.disabled:
         with state.database.write() as connection:
             limits.password_failed(connection, firm.id, browser.source, state.now())
@@ -133,9 +144,46 @@ def with_password(
             source=browser.source,
             now=context.now,
         )
-        return PendingSignIn(token, too_few(firm.policy, usable(context, person)))
+        return PendingSignIn(token, too_few(firm.policy, usable(context, person), context.now))
 
     return state.database.run(proceed)
+
+
+def asked_of_directory(person: KnownPerson, policy: FirmPolicy) -> bool:
+    """Whether this person's password is the directory's, and none is kept or set here."""
+    return person.source is Keeper.LDAP and policy.directory_passwords
+
+
+def password_elsewhere() -> ApiError:
+    return ApiError(
+        409,
+        "password-elsewhere",
+        "Your password is the one of your firm's directory.",
+        kept=NOTHING_CHANGED,
+        todo="Change it there, as for your computer.",
+    )
+
+
+def directory_takes(
+    state: ServerState, firm: KnownFirm, person: KnownPerson | None, login: str, password: str
+) -> bool:
+    """Raises ApiError (503) where the directory does not answer."""
+    directory = state.directories.get(firm.name) if firm.policy.directory_passwords else None
+    if directory is None:
+        return False
+    entry_id = person.external_id if person is not None else ""
+    try:
+        return directory.has_password(person.login if person else login, entry_id, password)
+    except TallyError as error:
+        log.warning("a password could not be asked for: %s", error.what)
+        raise ApiError(
+            503,
+            "directory-away",
+            "Your firm's directory does not answer, so that passwords cannot be checked.",
+            kept=NOTHING_CHANGED,
+            todo="Try again in a minute.",
+            retry_after_s=60,
+        ) from None
 
 
 def choices(state: ServerState, firm_name: str, token: str, way: Way = PORTAL) -> list[Held]:
@@ -319,7 +367,11 @@ def _sign_in(
         source=browser.source,
         now=now,
     )
-    device = sessions.remember_device(connection, person.id, policy, now) if remember else None
+    device = None
+    if remember:
+        device = sessions.remember_device(
+            connection, person.id, policy, now, browser=browser.agent, source=browser.source
+        )
     if "mfa" not in amr:
         return Signed(token, device, next_url)
     known_as = known.token_for(state.ring, person.firm_id, person.login, now)
@@ -346,7 +398,10 @@ def _waited_too_long(policy: FirmPolicy, person: KnownPerson, now: float) -> boo
     """A password that nobody has put a second factor beside is not good for ever: whoever finds it
     would enrol his own."""
     days = policy.first_enrolment_days if policy.minimum_methods else 0
-    return bool(days) and now >= (person.password_at or 0) + days * 86400
+    since = max(person.password_at or 0, policy.asked_from_s())
+    if asked_of_directory(person, policy):
+        since = max(since, person.created_at)  # nobody set it here
+    return bool(days) and now >= since + days * 86400
 
 
 def _enrol_too_late() -> ApiError:

@@ -26,7 +26,13 @@ from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, limits
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
-from tallystick.server.signing_in.login import Browser, password_bucket
+from tallystick.server.signing_in.login import (
+    Browser,
+    asked_of_directory,
+    directory_takes,
+    password_bucket,
+    password_elsewhere,
+)
 from tallystick.server.signing_in.second import as_person, audit_verdict, context_of, over, usable
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
@@ -46,7 +52,7 @@ TRIES_PER_ATTEMPT = 5
 HELP_TRIES = 1000
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read out loud
 CODE_LENGTH = 12
-RECOVERY = "recovery"
+RECOVERY, INVITATION = "recovery", "invitation"
 
 
 P = ParamSpec("P")
@@ -93,11 +99,12 @@ def start(
                 kept=NOTHING_CHANGED,
                 todo="Choose another one, or ask your help desk.",
             )
-        tag = state.ring.tag("login", f"{firm.id}|{people.canonical(login)}".encode()).hex()
+        name = people.login_of(connection, firm.id, login)
+        tag = state.ring.tag("login", f"{firm.id}|{people.canonical(name)}".encode()).hex()
         limits.before_recovery(
             connection, firm.policy, firm.id, f"recover|{tag}", browser.source, now
         )
-        person = people.find(connection, firm.id, login)
+        person = people.find(connection, firm.id, name)
         if person is not None and person.disabled:
             person = None
         token = attempts.begin(
@@ -184,8 +191,13 @@ def reset(
         context, under, person = _under(state, connection, firm_name, token, browser.source)
     if under.stage is not Stage.RESET or person is None:
         raise over()
-    passwords.check_new(password, person.login, context.policy, state.breached)
-    hashed = passwords.hash_new(password)
+    elsewhere = asked_of_directory(person, context.policy)
+    if elsewhere:
+        _must_be_the_directorys(state, firm_name, person, password, under)
+        hashed = None
+    else:
+        passwords.check_new(password, person.login, context.policy, state.breached, state.now())
+        hashed = passwords.hash_new(password)
 
     def work(connection: Connection) -> str | None:
         inside, again, _ = _under(state, connection, firm_name, token, browser.source)
@@ -197,9 +209,12 @@ def reset(
             _void(inside, person, again.context.get("voids", []))
         kind = again.context.get("kind")
         by = METHODS[MethodKind(kind)].thing.value if kind else None
-        set_password(
-            state, connection, context.firm, context.policy, person, hashed, recovered_by=by
-        )
+        if hashed is None:
+            _begin_anew(state, connection, person)
+        else:
+            set_password(
+                state, connection, context.firm, context.policy, person, hashed, recovered_by=by
+            )
         if not helped or not person.enrolled or usable(inside, person):
             return None
         _act(inside, person, "enrol-only-session")
@@ -217,6 +232,41 @@ def reset(
     session = state.database.run(work)
     state.outbox.wake()
     return session
+
+
+def _must_be_the_directorys(
+    state: ServerState, firm_name: str, person: KnownPerson, password: str, under: Under
+) -> None:
+    """The help desk's code lets somebody enrol whose password is the directory's: it is asked for,
+    and not set. What a factor recovers is a password, and there is none here. Raises ApiError."""
+    if not under.context.get("help"):
+        raise password_elsewhere()
+    with state.database.write() as connection:
+        rates.take(
+            connection,
+            f"own-password|{person.id}",
+            limit=TRIES_PER_ATTEMPT,
+            window_s=WINDOW_S,
+            now=state.now(),
+            what="tries",
+        )
+        firm = firms.by_name(connection, firm_name)
+    if not directory_takes(state, firm, person, person.login, password):
+        raise ApiError(
+            422,
+            "wrong-password",
+            "This is not your password in the firm's directory.",
+            kept=NOTHING_CHANGED,
+            todo="Type the one that you use for your computer.",
+        )
+
+
+def _begin_anew(state: ServerState, connection: Connection, person: KnownPerson) -> None:
+    """As `set_password`, but for the password: there is time again to enrol."""
+    people.change(connection, person.firm_id, person.id, password_at=int(state.now()))
+    forget_requests(connection, person.id)
+    sessions.end_all(connection, person.id)
+    rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
 
 
 def _void(context: Context, person: KnownPerson, voids: Sequence[Sequence[str]]) -> None:
@@ -268,6 +318,7 @@ def set_password(
     passwords.store(connection, person.id, hashed, state.now())
     people.change(connection, person.firm_id, person.id, recovered_by=recovered_by)
     forget_requests(connection, person.id)
+    _forget_invitation(connection, person.id)
     sessions.end_all(connection, person.id, but=keep_session)
     rates.clear(connection, password_bucket(state.ring, person.firm_id, person.login))
     act = Act(
@@ -311,7 +362,7 @@ def make_code(state: CodeMaker, connection: Connection, request_id: int) -> str:
     connection.execute(
         update(HelpRequest)
         .where(HelpRequest.id == request_id)
-        .values(code_tag=_code_tag(state, request_id, code), tries=0)
+        .values(code_tag=code_tag(state, request_id, code), tries=0)
     )
     return f"{code[:4]}-{code[4:8]}-{code[8:]}"
 
@@ -325,30 +376,27 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
         firm = firms.by_name(connection, firm_name)
         now = state.now()
         limits.before_help_code(connection, firm.policy, firm.id, browser.source, now)
-        row = connection.execute(
-            select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.tries, HelpRequest.person_id)
-            .add_columns(HelpRequest.detail)
+        rows = connection.execute(
+            select(HelpRequest.id, HelpRequest.code_tag, HelpRequest.person_id, HelpRequest.detail)
             .join(PersonRow, PersonRow.id == HelpRequest.person_id)
             .where(
                 HelpRequest.firm_id == firm.id,
-                HelpRequest.kind == RECOVERY,
+                HelpRequest.kind.in_((RECOVERY, INVITATION)),
                 PersonRow.login_key == people.canonical(login),
                 HelpRequest.code_tag.is_not(None),
                 HelpRequest.tries < HELP_TRIES,
                 HelpRequest.expires_at > int(now),
             )
+            .order_by(HelpRequest.id)
             .with_for_update(of=HelpRequest)
-        ).one_or_none()
-        if row is None:
-            limits.help_code_failed(connection, firm.id, browser.source, now)
-            person = people.find(connection, firm.id, login)
-            _tried(state, connection, firm.id, person, "help-code-wrong")
-            return None
+        ).all()
         clean = code.upper().replace("-", "").replace(" ", "")
-        if not hmac.compare_digest(row.code_tag, _code_tag(state, row.id, clean)):
-            connection.execute(
-                update(HelpRequest).where(HelpRequest.id == row.id).values(tries=row.tries + 1)
-            )
+        # A recovery, and an invitation that was never used: each has a code.
+        right = [hmac.compare_digest(one.code_tag, code_tag(state, one.id, clean)) for one in rows]
+        row = next((one for one, good in zip(rows, right, strict=True) if good), None)
+        if row is None:
+            tried = HelpRequest.id.in_([one.id for one in rows])
+            connection.execute(update(HelpRequest).where(tried).values(tries=HelpRequest.tries + 1))
             limits.help_code_failed(connection, firm.id, browser.source, now)
             person = people.find(connection, firm.id, login)
             _tried(state, connection, firm.id, person, "help-code-wrong")
@@ -377,6 +425,17 @@ def with_help(state: ServerState, firm_name: str, login: str, code: str, browser
             todo="Try again, or ask your help desk for a new code.",
         )
     return token
+
+
+def asks_for_directory_password(state: ServerState, firm_name: str, token: str) -> bool:
+    """Whether whoever has this attempt types the directory's password, and sets none."""
+    with state.database.write() as connection:
+        try:
+            context, under, person = _under(state, connection, firm_name, token, "")
+        except ApiError:
+            return False
+    proved = under.stage is Stage.RESET and person is not None
+    return proved and person is not None and asked_of_directory(person, context.policy)
 
 
 def _under(
@@ -466,6 +525,14 @@ def forget_requests(connection: Connection, person_id: int) -> None:
     )
 
 
+def _forget_invitation(connection: Connection, person_id: int) -> None:
+    connection.execute(
+        delete(HelpRequest).where(
+            HelpRequest.person_id == person_id, HelpRequest.kind == INVITATION
+        )
+    )
+
+
 def _needs_another() -> ApiError:
     return ApiError(
         403,
@@ -476,7 +543,8 @@ def _needs_another() -> ApiError:
     )
 
 
-def _code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
+def code_tag(state: CodeMaker, request_id: int, code: str) -> bytes:
+    """How a code is stored."""
     return state.ring.tag("help-code", f"{request_id}|{code}".encode())
 
 

@@ -44,9 +44,11 @@ def askable(context: Context, person: KnownPerson) -> list[Held]:
     ]
 
 
-def too_few(policy: FirmPolicy, held: list[Held]) -> int:
-    """How many kinds of method the person lacks of those that policy asks for."""
-    return max(0, policy.minimum_methods - len({one.kind for one in held}))
+def too_few(policy: FirmPolicy, held: list[Held], now: float | None = None) -> int:
+    """How many kinds of method the person lacks of those that policy asks for now (seconds since
+    1970); None: whatever the day."""
+    asked = policy.minimum_methods if now is None else policy.methods_asked(now)
+    return max(0, asked - len({one.kind for one in held}))
 
 
 def context_of(

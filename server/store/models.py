@@ -71,11 +71,70 @@ class PersonRow(Base):
     email_verified: Mapped[int] = mapped_column(server_default="0")
     full_name: Mapped[str] = mapped_column(String(255), server_default="")
     groups: Mapped[str] = mapped_column(Text, server_default="")
+    handle: Mapped[str | None] = mapped_column(String(32))
+    source: Mapped[str] = mapped_column(String(16), server_default="")
+    external_id: Mapped[str] = mapped_column(String(255), server_default="")
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),
         Index("uq_person_login_key", "firm_id", "login_key", unique=True),
+        Index("uq_person_handle", "handle", unique=True),
     )
+
+
+class Departed(Base):
+    """What stays of a person that was deleted: a number that nobody else gets. Entries of the audit
+    log call people by it."""
+
+    __tablename__ = "departed"
+
+    person_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"))
+    at: Mapped[int] = mapped_column(BigInteger)
+
+
+class DirectoryRecord(Base):
+    """A person as a directory told of it by SCIM: JSON, with what is of no use here, so that the
+    directory reads back what it wrote."""
+
+    __tablename__ = "directory_record"
+
+    person_id: Mapped[int] = mapped_column(
+        ForeignKey("person.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    document: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class DirectoryGroup(Base):
+    """A group that a directory told of by SCIM. handle: its name towards that directory."""
+
+    __tablename__ = "directory_group"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    firm_id: Mapped[int] = mapped_column(ForeignKey("firm.id"), index=True)
+    handle: Mapped[str] = mapped_column(String(32), unique=True)
+    name: Mapped[str] = mapped_column(String(255))
+    external_id: Mapped[str] = mapped_column(String(255), server_default="")
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    changed_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class DirectoryMember(Base):
+    """Somebody is in a directory's group. display: what the directory calls this entry."""
+
+    __tablename__ = "directory_member"
+
+    group_id: Mapped[int] = mapped_column(
+        ForeignKey("directory_group.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    person_id: Mapped[int] = mapped_column(
+        ForeignKey("person.id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+        index=True,
+    )
+    display: Mapped[str] = mapped_column(String(255), server_default="")
 
 
 class CardRow(Base):

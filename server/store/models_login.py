@@ -124,13 +124,20 @@ class SessionRow(Base):
 
 
 class RememberedDevice(Base):
-    """A browser that needs no second factor for a while, where policy allows it."""
+    """A browser that needs no second factor for a while, where policy allows it. handle: names it
+    towards its owner."""
 
     __tablename__ = "remembered_device"
 
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
     person_id: Mapped[int] = mapped_column(ForeignKey("person.id"), index=True)
     expires_at: Mapped[int] = mapped_column(BigInteger)
+    handle: Mapped[str | None] = mapped_column(String(32))
+    browser: Mapped[str] = mapped_column(String(255), server_default="")
+    source: Mapped[str] = mapped_column(String(64), server_default="")
+    created_at: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+    __table_args__ = (Index("uq_remembered_device_handle", "handle", unique=True),)
 
 
 class HelpRequest(Base):

@@ -16,10 +16,14 @@ from typing import Any
 import pyotp
 import pytest
 
+from tallystick.server.accounts import firms
+from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.rules.otp import hotp
 from tallystick.server.signing_in.stepup import FRESH_S
+from tallystick.server.store.opened import opened
 from tests.server.chromium import PASSWORD, first_password, make, sign_in, sign_out, virtual_key
 from tests.server.portal_driver import Browser, Portal
+from tests.server.test_people_pages import send
 from tests.server.test_portal import register_card
 
 pytestmark = pytest.mark.slow
@@ -518,3 +522,76 @@ def test_the_keyboard_alone(page, portal, clock):
     heading("Remove: Telephone")
     keyboard.press("Remove it")
     page.get_by_text("Your firm asks for 1 at least.").wait_for()
+
+
+def test_pages_about_many_people(page, portal, clock, container_class, inspect):
+    """A list in, invitations, who is behind, the overview; the first page of a new person."""
+    register_card(portal, container_class)
+    portal.policy(remember_device_days=30, methods=list(MethodKind), reminder_days=7)
+    boss = portal.staff("boss", "administrator")
+    lines = ["login,name,email"]
+    for number in range(60):
+        name = f"user{number:02}"
+        lines.append(f"{name},Person {number},{f'{name}@example.org' if number % 3 else ''}")
+    send(boss, "\n".join(lines), now="yes")
+    boss.get("/invitations").post("/invitations", by="mail")
+    signed_in_by_http(page, boss)
+    for name, path in (
+        ("people by pages", "people?page=2&sort=name"),
+        ("people nobody", "people?q=nothing"),
+        ("invitations", "invitations"),
+        ("behind", "behind"),
+        ("overview", "overview"),
+        ("import", "people/import"),
+        ("cards overdue", "cards?where=overdue"),
+        ("home of staff", ""),
+    ):
+        page.goto(f"/p/default/{path}")
+        inspect(name)
+    page.goto("/p/default/people/import")
+    for content, name in (
+        ("login,email\nann,\nuser01,other@example.org\n", "import planned"),
+        ("login,email\nann,wrong\n,\n", "import refused"),
+    ):
+        page.locator("#file-field").set_input_files(
+            {"name": "p.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        )
+        page.get_by_role("button", name="Show what would be done").click()
+        inspect(name)
+    page.goto("/p/default/people?q=user00")
+    page.get_by_role("link", name="user00").click()
+    for summary in page.locator("summary").all():
+        summary.click()
+    inspect("person all open")
+    page.get_by_role("button", name="Print a letter").click()
+    inspect("letter")
+    link = re.search(r"(/p/default/welcome/\S+)", portal.messages(1)[0]["text"]).group(1)
+    page.context.clear_cookies()
+    page.goto(link)
+    inspect("welcome")
+    page.locator("#password").press_sequentially("short")
+    page.get_by_text("7 more").wait_for()
+    page.get_by_label("Show what I type").check()
+    assert page.locator("#password").get_attribute("type") == "text"
+    page.locator("#password").fill("correct horse battery")
+    page.get_by_text("Good", exact=True).wait_for()
+    page.locator("#again").fill("another")
+    go_on(page)
+    page.get_by_text("not the same").wait_for()
+    inspect("welcome mistyped")
+    for field in ("#password", "#again"):
+        page.locator(field).fill(PASSWORD)
+    go_on(page)
+    inspect("first day")
+    for kind in ("totp", "card", "webauthn", "codes"):
+        page.goto(f"/p/default/enrol/{kind}")
+        inspect(f"first day {kind}")
+    page.goto("/p/default/enrol/totp")
+    go_on(page)
+    inspect("first day totp code")
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        firms.add(connection, parts.ring, "acme", now=0, actor="test")
+    page.context.clear_cookies()
+    page.goto("/?firm=nobody")
+    inspect("front")
+    assert inspect.found == {}

@@ -59,6 +59,11 @@ def smtp() -> Iterator[SmtpServer]:
     controller.stop()
 
 
+def text_of(message) -> str:
+    """The plain text, beside which there is a twin in HTML."""
+    return message.get_payload(0).get_payload(decode=True).decode()
+
+
 def test_mail_arrives_at_a_real_server(smtp):
     gateway = gateway_from(f"smtp://127.0.0.1:{smtp.port}", sender="firm@firm.example")
     gateway.send(LETTER)
@@ -67,7 +72,7 @@ def test_mail_arrives_at_a_real_server(smtp):
     assert message["to"] == LETTER.to
     assert message["from"] == "firm@firm.example"
     assert message["auto-submitted"] == "auto-generated"
-    assert message.get_payload(decode=True).decode().strip() == LETTER.text
+    assert text_of(message).strip() == LETTER.text
 
 
 def test_header_injection_is_impossible(smtp):
@@ -287,13 +292,13 @@ def test_an_e_mail_code_through_a_real_mail_server(settings, clock, smtp, tmp_pa
         browser = Browser(url).sign_in("ann").get("/enrol/email")
         browser.post("/enrol/email", address="ann@elsewhere.example")
         assert smtp.handler.arrived.acquire(timeout=60)
-        text = message_from_bytes(smtp.handler.got[0]).get_payload(decode=True).decode()
+        text = text_of(message_from_bytes(smtp.handler.got[0]))
         key = re.search(r"/enrol/email/(\d+)/confirm", browser.page.text).group(1)
         code = re.search(r"\b\d{6}\b", text).group()
         browser.post(f"/enrol/email/{key}/confirm", code=code)
         assert "is enrolled" in browser.page.text
         assert smtp.handler.arrived.acquire(timeout=60)  # the notice of it
-        notice = message_from_bytes(smtp.handler.got[1]).get_payload(decode=True).decode()
+        notice = text_of(message_from_bytes(smtp.handler.got[1]))
         assert "a way to sign in was added" in notice
         Browser.close_all()
 

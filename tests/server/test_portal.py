@@ -9,7 +9,7 @@ import pytest
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.portal import staff, staff_cards
+from tallystick.server.portal import staff, staff_bulk, staff_cards, staff_invitations, staff_lists
 from tallystick.server.rules.otp import hotp
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
@@ -326,7 +326,8 @@ def test_the_policy_form(portal):
     everything |= dict.fromkeys(
         re.findall(r'name="([\w.]+)" value="yes" checked', boss.page.text), "yes"
     )
-    of_keys = {"key_trust", "key_roots", "key_models"}  # test_key_trust.py: none, and of many lines
+    # None chosen, or of many lines: test_key_trust.py, test_people_pages.py.
+    of_keys = {"key_trust", "key_roots", "key_models", "group_roles", "directory_passwords"}
     shown = {name.split(".")[0] for name in everything}
     assert set(FirmPolicy.model_fields) - of_keys == shown - of_keys
     boss.post("/policy", **everything)
@@ -350,10 +351,13 @@ def test_the_policy_form(portal):
     assert Browser(portal.url).sign_in("boss").page.status_code == 200
 
 
+OF_STAFF = [one.router for one in (staff, staff_bulk, staff_lists, staff_invitations, staff_cards)]
+
+
 def posts_of_staff() -> set[str]:
     return {
         route.path.removeprefix("/p/{firm}")
-        for router in (staff.router, staff_cards.router)
+        for router in OF_STAFF
         for route in router.routes
         if "POST" in route.methods
     }
@@ -376,6 +380,14 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/policy": {"administrator"},
         "/people": {"administrator"},
         "/people/1": {"administrator"},
+        "/people/import": {"administrator"},
+        "/invitations": {"administrator"},
+        "/people/many/X": {"support", "administrator"},
+        "/people/1/invite/mail": {"administrator"},
+        "/people/1/leave": {"administrator"},
+        "/people/1/delete": {"administrator"},
+        "/people/1/merge": {"administrator"},
+        "/people/1/release": {"administrator"},
         "/people/1/help/ask": {"support", "administrator"},
         "/people/1/unlock": {"support", "administrator"},
         "/people/1/methods/totp/1/remove": {"support", "administrator"},
@@ -389,7 +401,7 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/people/1/end-sessions": {"support", "administrator"},  # the last: it ends our own
     }
     # Whoever adds a page of staff decides here who may.
-    known = {re.sub(r"/(X|1|ask|totp)(?=/|$)", "/*", path) for path in changes}
+    known = {re.sub(r"/(X|1|ask|totp|mail)(?=/|$)", "/*", path) for path in changes}
     assert known == {re.sub(r"{\w+}", "*", path) for path in posts_of_staff()}
     for path, roles in changes.items():
         browser.get("/").post(path)

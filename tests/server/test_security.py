@@ -26,6 +26,22 @@ ALLOWED = {
     ("POST", "/v1/cards"): {Role.STATION},
     ("GET", "/v1/cards"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/people"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/people"): {Role.ADMIN},
+    ("POST", "/v1/people/import"): {Role.ADMIN},
+    ("GET", "/v1/people/export"): {Role.ADMIN},
+    ("GET", "/v1/people/invitations"): {Role.DESK, Role.ADMIN},
+    ("GET", "/v1/people/behind"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/invitation"): {Role.ADMIN},
+    ("DELETE", "/v1/people/{person_id}/invitation"): {Role.ADMIN},
+    ("GET", "/v1/people/{person_id}"): {Role.DESK, Role.ADMIN},
+    ("PATCH", "/v1/people/{person_id}"): {Role.ADMIN},
+    ("DELETE", "/v1/people/{person_id}"): {Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/leave"): {Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/merge"): {Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/release"): {Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/unlock"): {Role.DESK, Role.ADMIN},
+    ("POST", "/v1/people/{person_id}/end-sessions"): {Role.DESK, Role.ADMIN},
+    ("DELETE", "/v1/people/{person_id}/methods/{kind}/{key}"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/person"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/login"): {Role.STATION, Role.DESK, Role.ADMIN},
     ("GET", "/v1/desk"): {Role.DESK, Role.ADMIN},
@@ -61,6 +77,11 @@ ALLOWED = {
 BODIES = {
     "/v1/cards/import": {"container": "<a/>"},
     "/v1/serials": {"request": "0" * 32, "first": "TS00000001", "count": 1},
+    "/v1/people": {"login": "matrix"},
+    "/v1/people/import": {"csv": "login\nmatrix\n"},
+    "/v1/people/{person_id}": {"name": "x"},
+    "/v1/people/{person_id}/invitation": {"by": "letter"},
+    "/v1/people/{person_id}/merge": {"goes": "x"},
     "/v1/verify": {"user": "x", "code": "123456"},
     "/v1/resynchronise": {"user": "x", "codes": ["123456", "123456"]},
     "/v1/credentials": {"role": "service", "name": "matrix"},
@@ -85,7 +106,10 @@ def test_each_role_on_each_call(server):
     assert calls == OPEN | set(ALLOWED)
     tokens = {role: add_credential(server.settings, role, f"m-{role}") for role in Role}
     for method, path in sorted(calls - OPEN):
-        url = path.format(serial="NOSUCH", credential_id="no-such", ticket_id="0" * 32)
+        url = path.format(
+            serial="NOSUCH", credential_id="no-such", ticket_id="0" * 32, person_id=99999,
+            kind="totp", key="1",
+        )  # fmt: skip
         body = BODIES.get(path)
         assert server.client.request(method, url, json=body).status_code == 401, (method, path)
         for role, credential in tokens.items():

@@ -278,7 +278,8 @@ def test_a_misspelt_name_makes_nobody(server):
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no-such-user")
     assert server.client.get("/v1/people?q=anne", headers=bearer(server.admin)).json() == {
-        "people": []
+        "people": [],
+        "more": False,
     }
 
 

@@ -48,7 +48,7 @@ class Lock:
         return [*words, "pyproject.toml"] if self.project else words
 
 
-# All extras but `pcsc`, which has to be compiled.
+# All extras but `ldap` and `pcsc`, which have to be compiled.
 EXTRAS = ("all", "console", "hsm", "panel", "plots", "postgresql", "rp2040", "signature")
 LOCKS = (
     Lock("tallystick", extras=EXTRAS, project=True),

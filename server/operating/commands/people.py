@@ -10,10 +10,9 @@ import click
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
+from tallystick.server.operating.commands import people_lists
 from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
 from tallystick.server.settings import settings_from
-
-MAX_LINE = 255
 
 
 @click.group(cls=Group)
@@ -83,6 +82,10 @@ def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> 
 @click.group(cls=Group)
 def person() -> None:
     """People who sign in to the portal."""
+
+
+for command in people_lists.COMMANDS:
+    person.add_command(command)
 
 
 @person.command("add")
@@ -188,6 +191,11 @@ def _show_code(firm_name: str, login: str, code: str, *, as_json: bool) -> None:
 @click.option("--group", "groups", multiple=True, help="A group, for services; again for another.")
 @click.option("--no-groups", is_flag=True, help="The person is in no group.")
 @click.option("--email", help="The address; services are told that the firm vouches for it.")
+@click.option(
+    "--kept-by",
+    type=click.Choice(["here", "scim", "ldap"]),
+    help="Who says all this: the server, or the firm's directory, by SCIM or LDAP.",
+)
 @db_option
 @key_option
 def person_set(
@@ -198,36 +206,28 @@ def person_set(
     groups: tuple[str, ...],
     no_groups: bool,
     email: str | None,
+    kept_by: str | None,
     db: str | None,
     key_file: Path | None,
 ) -> None:
     """Change what services are told of a person: name, groups, address."""
-    from tallystick.server.accounts import firms, people
-    from tallystick.server.store.audit import Act, record
-    from tallystick.server.store.opened import opened
+    from tallystick.server.accounts import people
+    from tallystick.server.accounts.people import Keeper
+    from tallystick.server.joining import keeping, merging
+    from tallystick.server.joining.keeping import PersonWish
 
-    values: dict[str, Any] = {}
-    if name is not None:
-        values["full_name"] = _line(name, "name")
-    if groups or no_groups:
-        values["groups"] = "\n".join(_line(group, "group") for group in groups)
-    if email is not None:
-        values |= {"email": _line(email, "address") or None, "email_verified": int(bool(email))}
-    if not values:
+    if no_groups:
+        groups = ()
+    wanted = PersonWish(name=name, groups=groups if groups or no_groups else None, email=email)
+    if wanted == PersonWish() and kept_by is None:
         raise click.UsageError("Say what to change: --name, --group, --no-groups or --email.")
-    now = time.time()
-    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        firm_id = firms.by_name(connection, firm_name).id
-        known = people.meant(connection, firm_id, login)
-        people.change(connection, firm_id, known.id, **values)
-        what = {"changed": ", ".join(sorted(values))}
-        act = Act(int(now * 1000), firm_id, "console", "person-changed", known.login, what)
-        record(connection, parts.ring, [act])
+    with (
+        people_lists.ways_at_console(firm_name, db, key_file) as (parts, ways),
+        parts.database.write() as connection,
+    ):
+        known = people.meant(connection, ways.firm.id, login)
+        if kept_by is not None:
+            to = Keeper("" if kept_by == "here" else kept_by)
+            merging.release(connection, ways, known, to)
+        keeping.change(connection, ways, known.id, wanted)
     out().print(f"{known.login} is changed", markup=False)
-
-
-def _line(text: str, what: str) -> str:
-    text = text.strip()
-    if len(text) > MAX_LINE or not text.isprintable():
-        raise click.UsageError(f"A {what} is one line of at most {MAX_LINE} characters.")
-    return text

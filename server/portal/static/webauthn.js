@@ -51,6 +51,7 @@ async function exchange(form) {
       ? "This key is enrolled already."
       : "That did not work. Try again, and touch the key when it blinks.";
     problem.hidden = false;
+    form.querySelector("button").textContent = form.dataset.again || "Try again";
   }
 }
 

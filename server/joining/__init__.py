@@ -1,0 +1,1 @@
+"""People come, change and leave: one by one, many at once, or as a directory says."""

@@ -1,0 +1,231 @@
+"""Lists of people as CSV: read, line by line, with all that is wrong; and written."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from tallystick.server.accounts import people
+from tallystick.server.accounts.people import KnownPerson, canonical
+from tallystick.server.errors import ApiError, EntryProblem
+from tallystick.server.joining.keeping import (
+    PersonWish,
+    address,
+    login_name,
+    one_line,
+    role_named,
+)
+from tallystick.server.rules import tables
+from tallystick.server.stock.encodings import plain_text
+from tallystick.server.store.models import Assignment, PersonRow
+from tallystick.server.store.models_login import Factor
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_LINES = 50_000
+DELIMITERS = ",;\t|"
+CLEARED = "-"
+COLUMNS = ("login", "name", "email", "role", "groups", "active")
+EXPORTED = (*COLUMNS, "kept by", "methods", "second factor", "made")
+# What a column may be called, in lower case, without blanks, hyphens and underscores.
+HEADINGS: Mapping[str, str] = {
+    "login": "login loginname user username userid upn userprincipalname samaccountname uid account"
+    " benutzer benutzername anmeldename",
+    "name": "name fullname displayname cn realname vollername anzeigename",
+    "given": "firstname givenname forename vorname prenom",
+    "family": "lastname surname familyname sn nachname nom",
+    "email": "email mail emailaddress mailaddress primaryemail emailadresse",
+    "role": "role rolle",
+    "groups": "groups group memberof gruppen gruppe departments department",
+    "active": "active enabled aktiv accountenabled",
+    "left": "left leaver disabled ausgeschieden gesperrt",
+}
+YES = frozenset(["yes", "y", "true", "1", "ja", "oui", "si", "on", "active", "aktiv"])
+NO = frozenset(["no", "n", "false", "0", "nein", "non", "off", "inactive", "inaktiv", "left"])
+
+
+@dataclass(frozen=True)
+class PersonLine:
+    """One line of a file. number: from 1, as editors count."""
+
+    number: int
+    wanted: PersonWish
+    left: bool = False
+
+    @property
+    def login(self) -> str:
+        assert self.wanted.login is not None
+        return self.wanted.login
+
+
+@dataclass(frozen=True)
+class PeopleFile:
+    """All lines that can be read, and what is wrong with the others."""
+
+    lines: list[PersonLine]
+    problems: list[EntryProblem]
+
+
+def read(content: bytes) -> PeopleFile:
+    """Raises ApiError (413, 422) for what is no list of people at all."""
+    if len(content) > MAX_BYTES:
+        raise ApiError(
+            413,
+            "file-too-large",
+            f"The file is larger than {MAX_BYTES // 2**20} MiB.",
+            kept=NOBODY,
+            todo="Split it.",
+        )
+    rows = list(_rows(plain_text(content)))
+    if not rows:
+        raise _no_list("The file has no lines.")
+    if len(rows) > MAX_LINES:
+        raise _no_list(f"The file has more than {MAX_LINES} lines.")
+    _, headings = rows[0]
+    named = _columns(headings)
+    if "login" not in named:
+        raise _no_list("No column is called login (or user, username, upn).")
+    found = PeopleFile([], [])
+    seen: dict[str, int] = {}
+    for number, cells in rows[1:]:
+        values = {name: cells[at] for name, at in named.items() if at < len(cells)}
+        try:
+            if len(cells) > len(headings):
+                raise _no_list(f"The line has {len(cells)} cells, the first one {len(headings)}.")
+            line = _line(number, values)
+            before = seen.setdefault(canonical(line.login), number)
+            if before != number:
+                raise _no_list(f"Line {before} is about {line.login} already.")
+            found.lines.append(line)
+        except ApiError as error:
+            found.problems.append(problem(number, values.get("login", ""), error))
+    return found
+
+
+NOBODY = "Nobody was added, changed or barred."
+
+
+def problem(number: int, login: str, error: ApiError) -> EntryProblem:
+    """serial: the login, as far as it can be shown."""
+    shown = "".join(letter for letter in login[:80] if letter.isprintable())
+    return EntryProblem(
+        number=number, serial=shown or None, code=error.code, what=error.what, todo=error.todo
+    )
+
+
+def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Numbers of lines, and cells; without empty lines and comments."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    sample = [line for line in lines[:20] if line.strip()]
+    delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
+    reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
+    began = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            cells = ["\0"]  # which no login has: the line is told
+        bare = [tables.bare(cell.strip()) for cell in cells]
+        if any(bare) and not bare[0].lower().startswith(("#", "sep=")):
+            while bare and not bare[-1]:
+                bare.pop()
+            yield began, bare
+        began = reader.line_num + 1
+
+
+def _columns(headings: list[str]) -> dict[str, int]:
+    named: dict[str, int] = {}
+    for place, heading in enumerate(headings):
+        word = re.sub(r"[\s_-]", "", heading).lower()
+        for name, words in HEADINGS.items():
+            if word in words.split():
+                named.setdefault(name, place)
+    return named
+
+
+def _line(number: int, values: Mapping[str, str]) -> PersonLine:
+    """An empty cell leaves what is known; `-` takes it away. Raises ApiError (422)."""
+    name = _cleared(values.get("name", ""))
+    if name is None and (values.get("given") or values.get("family")):
+        name = " ".join(filter(None, (values.get("given"), values.get("family"))))
+    groups = values.get("groups", "")
+    email = _cleared(values.get("email", ""))
+    wanted = PersonWish(
+        login=login_name(values.get("login", "")),
+        name=None if name is None else one_line(name, "name"),
+        email=None if email is None else address(email),
+        role=role_named(values["role"]) if values.get("role") else None,
+        groups=None if not groups else tuple(_groups(groups)),
+    )
+    active = _yes_or_no(values.get("active", ""), "active")
+    left = _yes_or_no(values.get("left", ""), "left")
+    gone = active is False or left is True
+    if active is True and left is True:
+        raise _no_list("The line says both that the person is active and that not.")
+    if not gone and (active is True or left is False):
+        wanted = PersonWish(**(vars(wanted) | {"disabled": False}))
+    return PersonLine(number, wanted.checked(), gone)
+
+
+def _cleared(cell: str) -> str | None:
+    return None if not cell else "" if cell == CLEARED else cell
+
+
+def _groups(cell: str) -> Iterator[str]:
+    if cell == CLEARED:
+        return
+    for one in re.split(r"[;|\n]" if re.search(r"[;|\n]", cell) else ",", cell):
+        if one.strip():
+            yield one_line(one, "group")
+
+
+def _yes_or_no(cell: str, what: str) -> bool | None:
+    word = cell.strip().lower()
+    if not word:
+        return None
+    if word not in YES | NO:
+        raise _no_list(f"{cell[:40]!r} under {what!r} is neither yes nor no.")
+    return word in YES
+
+
+def _no_list(what: str) -> ApiError:
+    return ApiError(422, "bad-line", what, kept=NOBODY, todo="Correct the file.")
+
+
+def written(connection: Connection, firm_id: int) -> Iterator[str]:
+    """Everybody of a firm as CSV, with what `read` takes and more; no secret, and nothing that is
+    one's own: no telephone numbers or addresses of methods."""
+    everybody = people.everybody(connection, firm_id)
+    methods: dict[int, list[str]] = {}
+    for person_id, kind in connection.execute(
+        select(Factor.person_id, Factor.kind)
+        .where(Factor.firm_id == firm_id, Factor.confirmed_at.is_not(None))
+        .order_by(Factor.kind)
+    ):
+        methods.setdefault(person_id, []).append(kind)
+    holders = select(Assignment.person_id).join(PersonRow, PersonRow.id == Assignment.person_id)
+    for person_id in connection.scalars(holders.where(PersonRow.firm_id == firm_id)):
+        methods.setdefault(person_id, []).append("card")
+    yield tables.line(EXPORTED)
+    for person in everybody:
+        yield tables.line(_cells(person, methods.get(person.id, [])))
+
+
+def _cells(person: KnownPerson, methods: list[str]) -> list[str]:
+    return [
+        person.login,
+        person.full_name or CLEARED,
+        person.email or CLEARED,
+        person.role.value,
+        "; ".join(person.groups) or CLEARED,
+        "no" if person.disabled else "yes",
+        person.source.value or "here",
+        "; ".join(dict.fromkeys(methods)),
+        "yes" if person.enrolled else "no",
+        str(person.created_at),
+    ]

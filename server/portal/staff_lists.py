@@ -1,0 +1,201 @@
+"""Pages of staff: the list of people, acts on many of them at once, and the firm at a glance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from tallystick.server.accounts import people
+from tallystick.server.accounts.policy import PersonRole
+from tallystick.server.accounts.rights import Right
+from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.joining import helping, keeping, leaving, listing, overview
+from tallystick.server.joining.keeping import PersonWish, Ways
+from tallystick.server.joining.listing import PeopleFilter, PeopleOrder, PeopleQuery
+from tallystick.server.portal.plots import bars
+from tallystick.server.portal.staff import ChangesPeople, HelpsPeople, SeesPeople, ways_of
+from tallystick.server.portal.web import Form, Member
+from tallystick.server.signing_in import inviting
+
+router = APIRouter(prefix="/p/{firm}")
+
+FILTER_WORDS = {
+    PeopleFilter.ALL: "everybody",
+    PeopleFilter.WITHOUT: "without a second factor",
+    PeopleFilter.NEW: "no password yet",
+    PeopleFilter.LOCKED: "locked by wrong codes",
+    PeopleFilter.LENT: "with a lent card",
+    PeopleFilter.OVERDUE: "with an overdue card",
+    PeopleFilter.LOST: "with a lost card",
+    PeopleFilter.STAFF: "staff",
+    PeopleFilter.DIRECTORY: "kept by a directory",
+    PeopleFilter.DISABLED: "disabled",
+}
+ACT_WORDS = {
+    "invite": "Mail an invitation",
+    "end-sessions": "Sign them out everywhere",
+    "disable": "Disable",
+    "enable": "Enable",
+    "leave": "They leave: take everything away",
+}
+
+
+@router.get("/people")
+def people_page(
+    member: SeesPeople,
+    q: str = "",
+    show: PeopleFilter = PeopleFilter.ALL,
+    sort: PeopleOrder = PeopleOrder.LOGIN,
+    down: str = "",
+    page: int = Query(default=1, ge=1, le=1_000_000),
+) -> Response:
+    return show_people(member, PeopleQuery(q[:255].strip(), show, sort, bool(down), page))
+
+
+def show_people(
+    member: Member,
+    asked: PeopleQuery | None = None,
+    *,
+    error: ApiError | None = None,
+    notice: str | None = None,
+) -> Response:
+    asked, visit = asked or PeopleQuery(), member.visit
+    with visit.state.database.read() as connection:
+        found = listing.page(connection, visit.firm.id, asked, visit.state.now())
+    return visit.render(
+        "people.html",
+        status=error.status if error else 200,
+        error=error,
+        notice=notice,
+        found=found,
+        asked=asked,
+        roles=list(PersonRole),
+        filters=FILTER_WORDS,
+        acts=ACT_WORDS,
+        link=_linker(asked),
+        sorts=[
+            (PeopleOrder.LOGIN, "Login name"),
+            (PeopleOrder.NAME, "Name"),
+            (PeopleOrder.EMAIL, "E-mail"),
+            (PeopleOrder.ROLE, "Role"),
+            (PeopleOrder.MADE, "Made"),
+        ],
+    )
+
+
+def _linker(asked: PeopleQuery) -> Callable[..., str]:
+    """Words of an address that leads to the same list, but for what is named."""
+
+    def link(**other: object) -> str:
+        values: dict[str, object] = {
+            "q": asked.text, "show": asked.filter, "sort": asked.order,
+            "down": "yes" if asked.down else "", "page": 1,
+        } | other  # fmt: skip
+        return "?" + urlencode({name: str(value) for name, value in values.items() if value})
+
+    return link
+
+
+@router.post("/people")
+def add_person(member: ChangesPeople, form: Form) -> Response:
+    """A new person, who sets a password by an invitation, or with the help desk's code."""
+    try:
+        wanted = PersonWish(
+            login=form.get("login", ""),
+            name=form.get("name", ""),
+            email=form.get("email", ""),
+            role=keeping.role_named(form.get("role", "")),
+        )
+        with member.visit.state.database.write() as connection:
+            made = keeping.add(connection, ways_of(member), wanted)
+    except ApiError as error:
+        return show_people(member, error=error)
+    return member.visit.go(f"/people/{made.id}")
+
+
+@router.post("/people/many/{act}")
+def many(member: HelpsPeople, act: str, form: Form) -> Response:
+    """An act on all who were chosen: on all of them, or on none."""
+    state = member.visit.state
+    try:
+        chosen = _chosen(form)
+        work = _acts(member).get(act)
+        if work is None:
+            raise ApiError(404, "no-such-act", "There is no such act.", kept=NOTHING_CHANGED)
+        if act != "end-sessions" and Right.CHANGE_PEOPLE not in member.visit.rights():
+            raise ApiError(403, "no-right", "Your role does not allow this.", kept=NOTHING_CHANGED)
+        if act == "leave" and form.get("count", "").strip() != str(len(chosen)):
+            raise ApiError(
+                422,
+                "not-confirmed",
+                f"{len(chosen)} were chosen, and another number was typed.",
+                kept=NOTHING_CHANGED,
+                todo="Choose them anew, and type how many they are.",
+            )
+        with state.database.write() as connection:
+            for number in chosen:
+                work(connection, ways_of(member), number)
+    except ApiError as error:
+        return show_people(member, error=error)
+    state.outbox.wake()
+    return show_people(member, notice=f"{ACT_WORDS[act]}: {len(chosen)}.")
+
+
+def _chosen(form: Form) -> list[int]:
+    """Raises ApiError (422) for nobody."""
+    found = [int(one[2:]) for one in form if re.fullmatch(r"p\.[0-9]{1,9}", one)]
+    if not found:
+        raise ApiError(
+            422, "nobody", "Nobody was chosen.", kept=NOTHING_CHANGED, todo="Tick some people."
+        )
+    return found
+
+
+Act = Callable[[Connection, Ways, int], object]
+
+
+def _acts(member: Member) -> Mapping[str, Act]:
+    visit = member.visit
+
+    def leave(connection: Connection, ways: Ways, number: int) -> None:
+        leaving.leave(connection, ways, [people.get(connection, ways.firm.id, number)])
+
+    def invite(connection: Connection, ways: Ways, number: int) -> None:
+        inviting.invite(
+            visit.state,
+            connection,
+            ways.firm,
+            people.get(connection, ways.firm.id, number),
+            public_url=visit.state.public_url,
+            actor=ways.caller.id,
+            now=ways.now,
+        )
+
+    return {
+        "invite": invite,
+        "end-sessions": helping.end_sessions,
+        "disable": lambda c, w, n: keeping.change(c, w, n, PersonWish(disabled=True)),
+        "enable": lambda c, w, n: keeping.change(c, w, n, PersonWish(disabled=False)),
+        "leave": leave,
+    }
+
+
+@router.get("/overview")
+def overview_page(member: SeesPeople) -> Response:
+    """The firm at a glance."""
+    visit = member.visit
+    with visit.state.database.read() as connection:
+        seen = overview.of_firm(connection, visit.firm, ways_of(member).caller, visit.state.now())
+    kinds = sorted({kind for day in seen.signed_in.values() for kind in day})
+    return visit.render(
+        "overview.html",
+        seen=seen,
+        kinds=kinds,
+        sign_ins=bars({day: [of[kind] for kind in kinds] for day, of in seen.signed_in.items()}),
+        failures=bars({day: [count] for day, count in seen.failed.items()}),
+    )

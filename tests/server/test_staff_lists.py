@@ -1,0 +1,184 @@
+"""Staff's day: the list of people searched, filtered, by pages; many at once; an overview."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.server.accounts import firms
+from tallystick.server.joining import listing, overview
+from tallystick.server.joining.listing import PeopleFilter, PeopleOrder, PeopleQuery
+from tallystick.server.portal.plots import HEIGHT, bars
+from tallystick.server.stock import cards
+from tallystick.server.store.opened import opened
+from tests.server.conftest import bearer
+from tests.server.house import House, refused
+from tests.server.portal_driver import Browser
+from tests.server.test_people_bulk import FIRM, acts, administrator, import_
+
+
+def logins(house: House, **asked) -> list[str]:
+    with house.state.database.read() as connection:
+        found = listing.page(connection, house.firm.id, PeopleQuery(**asked), house.clock())
+    return [one.login for one in found.people]
+
+
+def test_pages_hold_everybody_once(house):
+    import_(house, FIRM)
+    for order in PeopleOrder:
+        for down in (False, True):
+            seen = []
+            with house.state.database.read() as connection:
+                for number in range(1, 8):
+                    asked = PeopleQuery(order=order, down=down, page=number)
+                    page = listing.page(connection, house.firm.id, asked, house.clock())
+                    if page.page == number:
+                        seen += [one.login for one in page.people]
+            assert page.total == 300 and page.pages == 6 and page.page == 6
+            assert len(seen) == len(set(seen)) == 300
+    assert logins(house, order=PeopleOrder.NAME, down=True)[0] == "user99"
+    assert logins(house, page=10**6) == logins(house, page=6)
+
+
+def test_what_is_searched_for(server):
+    headers = bearer(server.admin)
+    body = {"csv": "login,name,email\nann,Ann Ö,x@example.org\nbob,Bob_,bob@example.org\n"}
+    server.client.post("/v1/people/import", json=body, headers=headers).raise_for_status()
+    server.card("TS-77", user="ann")
+    with opened(server.settings) as parts, parts.database.read() as connection:
+        for text, found in (
+            ("AN", ["ann"]), ("Ann Ö", ["ann"]), ("x@", ["ann"]), ("ts-7", ["ann"]),
+            ("_", ["bob"]), ("%", []), ("\\", []), ("nobody", []), ("", ["ann", "bob"]),
+        ):  # fmt: skip
+            page = listing.page(connection, 1, PeopleQuery(text), 0)
+            assert [one.login for one in page.people] == found, text
+
+
+def test_filters(house):
+    boss = administrator(house)
+    house.person("ann")
+    house.person("bob", enrolled=False)
+    house.person("cat", enrolled=False)
+    house.change("cat", disabled_at=1)
+    house.person("dan")
+    house.change("dan", source="ldap")
+    found = {one: logins(house, filter=one) for one in PeopleFilter}
+    assert found[PeopleFilter.WITHOUT] == ["bob", "boss"]
+    assert found[PeopleFilter.NEW] == ["boss"]
+    assert found[PeopleFilter.STAFF] == [boss.login]
+    assert found[PeopleFilter.DIRECTORY] == ["dan"]
+    assert found[PeopleFilter.DISABLED] == ["cat"]
+    assert found[PeopleFilter.LENT] == found[PeopleFilter.OVERDUE] == found[PeopleFilter.LOST] == []
+    assert len(found[PeopleFilter.ALL]) == 5
+
+
+def test_cards_of_people(server):
+    headers = bearer(server.admin)
+    for serial, user in (("C1", "ann"), ("C2", None), ("C3", "cat")):
+        server.card(serial, user=user)
+    body = {"login": "bob"}
+    server.client.post("/v1/people", json=body, headers=headers).raise_for_status()
+    server.client.post(
+        "/v1/cards/C2/loan", json={"user": "bob"}, headers=headers
+    ).raise_for_status()
+    server.client.put("/v1/cards/C3/status", json={"status": "lost"}, headers=headers)
+
+    def found(which: PeopleFilter) -> list[str]:
+        with opened(server.settings) as parts, parts.database.read() as connection:
+            page = listing.page(connection, 1, PeopleQuery(filter=which), server.clock())
+            return [one.login for one in page.people]
+
+    assert found(PeopleFilter.LENT) == ["bob"] and found(PeopleFilter.LOST) == ["cat"]
+    server.clock.advance(86400)
+    assert found(PeopleFilter.LENT) == [] and found(PeopleFilter.OVERDUE) == ["bob"]
+    with opened(server.settings) as parts, parts.database.read() as connection:
+        caller = cards.staff(1, 1, "boss", "administrator")
+        seen = overview.of_firm(connection, firms.by_id(connection, 1), caller, server.clock())
+    assert seen.cards["overdue"] == 1 and seen.cards["lost"] == 1
+    assert seen.by_method == {"card": 2} and seen.people == 3
+
+
+def chosen(browser: Browser, *names: str) -> dict[str, str]:
+    page = browser.get("/people").page.text
+    found = dict(re.findall(r'name="(p\.\d+)" value="yes" aria-label="Choose ([\w.]+)"', page))
+    return {field: "yes" for field, name in found.items() if name in names}
+
+
+def test_many_at_once(portal):
+    boss = portal.staff("boss", "administrator")
+    for login in ("ann", "bob", "cat"):
+        boss.get("/people").post("/people", login=login, role="user", email=f"{login}@example.org")
+    page = boss.get("/people?sort=email&down=yes&q=example").page.text
+    assert page.index(">cat<") < page.index(">bob<") and 'aria-sort="descending"' in page
+    boss.get("/people").post("/people/many/invite", **chosen(boss, "ann", "bob"))
+    assert "Mail an invitation: 2" in boss.page.text
+    boss.post("/people/many/disable", **chosen(boss, "ann", "bob"))
+    assert "Disable: 2" in boss.page.text
+    # On all of them, or on none: nobody disables himself.
+    boss.post("/people/many/disable", **chosen(boss, "cat", "boss"))
+    assert "Nobody" in boss.problem
+    assert "cat" not in boss.get("/people?show=disabled").page.text
+    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), count="3")
+    assert "another number" in boss.problem
+    boss.post("/people/many/leave", **chosen(boss, "ann", "cat"), count="2")
+    assert "They leave" in boss.page.text
+    for wrong in ({}, {"p.x": "yes"}, {"p.999999": "yes"}):
+        boss.get("/people").post("/people/many/disable", **wrong)
+        assert boss.page.status_code in (404, 422)
+    assert (
+        boss.get("/people").post("/people/many/odd", **chosen(boss, "bob")).page.status_code == 404
+    )
+
+
+def test_support_signs_many_out_and_no_more(portal):
+    sue = portal.staff("sue", "support")
+    portal.person("ann")
+    browser = Browser(portal.url).sign_in("ann")
+    sue.get("/people").post("/people/many/disable", **chosen(sue, "ann"))
+    assert sue.page.status_code == 403
+    sue.get("/people").post("/people/many/end-sessions", **chosen(sue, "ann"))
+    assert browser.get("/").heading == "Sign in"
+
+
+def test_the_overview(portal):
+    boss = portal.staff("boss", "administrator")
+    Browser(portal.url).sign_in("nobody")
+    page = boss.get("/overview").page.text
+    assert re.search(r"<strong>1</strong> people", page)
+    assert "app or card" in page and "password alone" in page
+    assert page.count("<svg") >= 2 and "style=" not in page
+    assert boss.get("/cards?where=overdue").page.status_code == 200
+    assert boss.get("/cards?where=mars").page.status_code == 422
+    user = portal.staff("ann", "user")
+    assert user.get("/overview").page.status_code == 403
+
+
+def test_each_sign_in_is_counted_where_it_belongs(house):
+    house.person("ann")
+    house.sign_in()
+    with refused("wrong-password"):
+        house.first("ann", "wrong")
+    with house.state.database.read() as connection:
+        caller = cards.staff(1, 1, "boss", "administrator")
+        seen = overview.of_firm(connection, house.firm, caller, house.clock())
+    assert sum(seen.failed.values()) == 1
+    assert sum(day["app or card"] for day in seen.signed_in.values()) == 1
+    assert len(seen.signed_in) == overview.DAYS
+    assert len(acts(house, "signed-in")) == 1
+
+
+@given(
+    columns=st.dictionaries(
+        st.text(min_size=1, max_size=5),
+        st.lists(st.integers(0, 10**6), min_size=2, max_size=2),
+        max_size=20,
+    )
+)
+def test_bars_stay_on_the_paper(columns):
+    plot = bars(columns)
+    for bar in plot.bars:
+        assert bar.x >= 0 and bar.x + bar.width <= plot.width
+        assert bar.y >= -0.1 and bar.y + bar.height <= HEIGHT + 0.1
+    assert len(plot.labels) == len(columns)

@@ -28,6 +28,9 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+REQUEST_LOG_LOST = Counter(
+    "tally_request_log_lost", "Requests whose line could not be written to the request log."
+)
 STREAM = Counter("tally_audit_stream", "Entries of the audit log that were streamed.", ["outcome"])
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -139,6 +139,15 @@ cryptsetup = Need(
     have("cryptsetup", "systemd-cryptenroll"),
     ("cryptsetup-bin", "systemd"),
 )
+nginx = Need("nginx", have("nginx"), ("nginx-light",))
+caddy = Need("Caddy", have("caddy"), ("caddy",))
+logrotate = Need("logrotate", have("logrotate"), ("logrotate",))
+systemd_analyze = Need("systemd-analyze", have("systemd-analyze"), ("systemd",))
+seccomp = Need(
+    "the system's Python with seccomp",
+    lambda: _succeeds("/usr/bin/python3", "-c", "import seccomp"),
+    ("python3-seccomp",),
+)
 curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
 fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))

@@ -13,6 +13,7 @@ from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
+from tallystick.server.operating.commands.init import init
 from tallystick.server.operating.commands.operations import (
     audit,
     backup,
@@ -24,6 +25,7 @@ from tallystick.server.operating.commands.operations import (
 from tallystick.server.operating.commands.options import (
     date,
     db_option,
+    environment,
     firm_option,
     key_option,
     table,
@@ -34,11 +36,32 @@ from tallystick.server.settings import Settings, settings_from
 
 
 @click.group(cls=Group)
-def server() -> None:
+@click.option(
+    "--environment",
+    "environment_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of settings, as a service has it: TALLY_SERVER_… lines. They go before those of "
+    "your shell.",
+)
+def server(environment_file: Path | None) -> None:
     """Run and manage the verification server."""
+    if environment_file is not None:
+        environment(environment_file)
 
 
-for command in (card, firm, person, oidc, backup, restore, confirm_restore, keys, audit, doctor):
+for command in (
+    init,
+    card,
+    firm,
+    person,
+    oidc,
+    backup,
+    restore,
+    confirm_restore,
+    keys,
+    audit,
+    doctor,
+):
     server.add_command(command)
 
 

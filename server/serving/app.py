@@ -35,7 +35,9 @@ from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.limits import BodyLimit
+from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
+from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
 from tallystick.server.store import origin
@@ -47,16 +49,21 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: Settings) -> FastAPI:
     """The server for these settings. Its parts open with the ASGI lifespan."""
+    requests = RequestLogFile(settings.request_log) if settings.request_log is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server = app.state.server = open_state(settings)
         reminder = Reminder(server.database, server.ring, settings.clock, server.outbox.wake)
+        tell("READY=1")
         try:
             yield
         finally:
+            tell("STOPPING=1")
             reminder.close()
             server.close()
+            if requests is not None:
+                requests.close()
 
     app = FastAPI(
         title="Tallystick server",
@@ -81,6 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
+    if requests is not None:
+        app.add_middleware(RequestLog, file=requests)
     app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app
 

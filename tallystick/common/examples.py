@@ -120,7 +120,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally server audit check --json > heads.json",
         "tally server audit check --noted heads.json",
     ),
-    "server backup": ("tally server backup monday.db",),
+    "server backup": (
+        "tally server backup monday.db",
+        "tally server backup /var/backups/tallystick --keep 14",
+    ),
     "server card import": (
         "tally server card import tokens.xml --token-file admin.token \\",
         "    --passphrase-file passphrase.txt",
@@ -134,6 +137,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server firm policy": (
         "tally server firm policy acme > acme.json",
         "tally server firm policy acme --set acme.json",
+    ),
+    "server init": (
+        "tally server init",
+        "tally server init --public-url https://otp.example.org --proxy caddy --yes",
     ),
     "server keys list": ("tally server keys list",),
     "server keys retire": ("tally server keys retire 1",),

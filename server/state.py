@@ -54,7 +54,7 @@ def open_state(settings: Settings) -> ServerState:
     Raises KeyFileError, NewerStateError, BadInputError; RefusedError where a restore was not
     confirmed.
     """
-    database = Database(settings.db_url)
+    database = Database(settings.db_url, hurried=True)
     ring = ring_of(settings, database)
     schema.ensure(database, ring)
     restored.must_be_confirmed(database)

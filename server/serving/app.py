@@ -27,7 +27,7 @@ from tallystick.server.api import (
     tickets,
     verify,
 )
-from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
+from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError, database_away
 from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
@@ -119,15 +119,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     if not is_away(error):
         return await _internal_error(request, error)
     log.warning("the database does not answer: %s", type(error.orig).__name__)
-    answer = ApiError(
-        503,
-        "busy",
-        "The database does not answer now.",
-        kept="What the request asked for was done wholly or not at all.",
-        todo="Look at what is there now, and try again in a moment.",
-        retry_after_s=2,
-    )
-    return await _api_error(request, answer)
+    return await _api_error(request, database_away())
 
 
 async def _unusable(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
 from tallystick.server.store import audit
-from tallystick.server.store.database import Database
+from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead, Base, DeskActRow
 from tallystick.server.store.models_login import (
@@ -65,9 +65,10 @@ class Sweeper:
     def _work(self) -> None:
         while not self._closing.wait(EVERY_S):
             try:
-                sweep(self._database, self._clock())
-                if self._audit_days:
-                    prune_audit(self._database, self._ring, self._clock(), self._audit_days)
+                with patient():
+                    sweep(self._database, self._clock())
+                    if self._audit_days:
+                        prune_audit(self._database, self._ring, self._clock(), self._audit_days)
             except (DBAPIError, TallyError) as error:
                 log.warning("nothing was swept: %s", type(error).__name__)
 

@@ -148,6 +148,11 @@ seccomp = Need(
     lambda: _succeeds("/usr/bin/python3", "-c", "import seccomp"),
     ("python3-seccomp",),
 )
+patroni = Need(
+    "Patroni, etcd, HAProxy",
+    have("patroni", "etcd", "haproxy"),
+    ("patroni", "etcd-server", "haproxy"),
+)
 curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
 fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))

@@ -227,6 +227,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "campaign wear": ("tally campaign wear --board pico",),
     "campaign update": ("tally campaign update --board pico --only 17/a/-1",),
     "campaign station": ("tally campaign station --rate 100",),
+    "campaign ha": ("tally campaign ha", "tally campaign ha --fault frozen --json"),
     "campaign server": ("tally campaign server --rounds 100",),
     "flash": ("tally flash build/card-pico --port /dev/ttyACM0 --development",),
     "selftest": ("tally selftest --port /dev/ttyACM0 --page report.html",),

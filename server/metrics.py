@@ -28,6 +28,11 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+DATABASE_TROUBLE = Counter(
+    "tally_database_trouble",
+    "Transactions that the database did not take, by what is wrong.",
+    ["kind"],
+)
 REQUEST_LOG_LOST = Counter(
     "tally_request_log_lost", "Requests whose line could not be written to the request log."
 )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store import trouble
 from tallystick.server.store.audit import ChainGoneError
 from tallystick.server.store.database import (
     IN_THE_WAY,
@@ -136,6 +137,9 @@ class GroupCommit:
                     raise
                 log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
                 self._verifier.chain.reopen()
+                wrong = trouble.told(error)
+                if not wrong.may_pass:
+                    return [trouble.refusal(wrong) for _ in checks]
                 self._away = True
                 if self._stopped.wait(pause):
                     break
@@ -164,6 +168,8 @@ class GroupCommit:
 
 def _may_pass(error: DBAPIError) -> bool:
     """Whether the same batch may go well in a moment."""
+    if trouble.trouble_of(error) is not trouble.Trouble.AWAY:
+        return True  # it has a name, and is told as that
     return is_away(error) or getattr(error.orig, "sqlstate", None) in (*IN_THE_WAY, READ_ONLY)
 
 

@@ -27,7 +27,7 @@ from tallystick.server.api import (
     tickets,
     verify,
 )
-from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError, database_away
+from tallystick.server.errors import ERROR_ANSWERS, NOTHING_CHANGED, ApiError
 from tallystick.server.loans.reminders import Reminder
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.rules.addresses import networks
@@ -40,7 +40,7 @@ from tallystick.server.serving.queue import SignInQueue
 from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
-from tallystick.server.store import origin
+from tallystick.server.store import origin, trouble
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 
@@ -116,10 +116,9 @@ async def _database_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     if isinstance(error, DataError):
         return await _unusable(request, error)
-    if not is_away(error):
+    if not is_away(error) and trouble.trouble_of(error) is trouble.Trouble.AWAY:
         return await _internal_error(request, error)
-    log.warning("the database does not answer: %s", type(error.orig).__name__)
-    return await _api_error(request, database_away())
+    return await _api_error(request, trouble.refusal(trouble.told(error)))
 
 
 async def _unusable(request: Request, error: Exception) -> Response:

@@ -172,7 +172,8 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     assert database
     Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
+    if not Path(database).exists():
+        Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
     # Parameters are hashes, boxes and names: an error that shows them would end in a log.
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
 

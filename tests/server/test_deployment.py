@@ -111,7 +111,11 @@ def test_the_server_runs_under_the_units_filter(tmp_path):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> tuple[Path, Path]:
     """For localhost, by itself; and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
+    return certificate_for(tmp_path_factory.mktemp("certificate"))
+
+
+def certificate_for(folder: Path, days: int = 2) -> tuple[Path, Path]:
+    """days: until it is over."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
@@ -121,8 +125,8 @@ def certificate(tmp_path_factory) -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_before(now - timedelta(days=3))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

@@ -176,7 +176,8 @@ class Cluster(Closing):
             return ClusterNode(
                 f"n{number}", folder, f"{NETWORK}.{10 + number}", *ports, prefix=prefix
             )
-        return ClusterNode(f"n{number}", folder, "127.0.0.1", *(free_port() for _ in range(4)))
+        ports = (free_port(), free_port(), free_port(), free_port())
+        return ClusterNode(f"n{number}", folder, "127.0.0.1", *ports)
 
     # ---- life
 

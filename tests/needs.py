@@ -141,6 +141,7 @@ cryptsetup = Need(
 )
 nginx = Need("nginx", have("nginx"), ("nginx-light",))
 caddy = Need("Caddy", have("caddy"), ("caddy",))
+promtool = Need("promtool", have("promtool"), ("prometheus",))
 logrotate = Need("logrotate", have("logrotate"), ("logrotate",))
 systemd_analyze = Need("systemd-analyze", have("systemd-analyze"), ("systemd",))
 seccomp = Need(

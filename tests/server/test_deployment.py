@@ -375,7 +375,9 @@ def test_the_container_file_starts_what_it_says(tmp_path):
     """What it runs is tried without a container: the entry point, the health check and the
     settings. An image has not been built by a test."""
     folder = written(tmp_path, "--kind", "container", "--proxy", "none")
-    assert sorted(p.name for p in folder.iterdir()) == ["Containerfile", "tallystick.env"]
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("Containerfile", "alerts.yml", "dashboard.json", "prometheus.yml", "tallystick.env")
+    ]
     lines = (folder / "Containerfile").read_text().replace("\\\n", "").splitlines()
     made = dict(
         line.split(maxsplit=1) for line in lines if line and not line.startswith(("#", " "))

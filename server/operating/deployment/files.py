@@ -29,6 +29,8 @@ TEMPLATES = Environment(  # noqa: S701
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+# Prometheus and Grafana have braces of their own: these are written as they are.
+MONITORING = Path(__file__).parent / "monitoring"
 UNITS = ("tallystick.service", "tallystick-backup.service", "tallystick-backup.timer")
 
 
@@ -71,7 +73,15 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
         "body_mb": IMPORT_LIMIT // 1024**2 + 1,
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
+    watching = {
+        "alerts.yml": "/etc/prometheus/rules/tallystick.yml",
+        "dashboard.json": "",  # Grafana imports it
+    }
+    places["prometheus.yml"] = ""
     return [
+        DeploymentFile(name, to, (MONITORING / name).read_text(encoding="utf-8"))
+        for name, to in watching.items()
+    ] + [
         DeploymentFile(
             name, to, TEMPLATES.get_template(name).render(values), secret=name.endswith(".env")
         )
@@ -126,6 +136,7 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
         *proxy[plan.proxy],
         f"{as_server} doctor",
         f"{as_server} person add boss --role administrator",
+        f"{as_server} credential add --role monitor prometheus",
     ]
 
 

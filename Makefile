@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog coverage directory docs foreign fresh fuzz-reader fuzz-tokens help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog coverage directory docs foreign fresh fuzz-reader fuzz-tokens ha help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea stock-client clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -126,6 +126,9 @@ campaign: setup ## Cut the power in every way, every command in every order, acc
 SECONDS ?= 3600
 soak: setup ## Firms one after the other, a seed each, for SECONDS; goes on where it stopped
 	$(BIN)/tally campaign firm --soak $(SECONDS) --faults high --state build/campaign/firm.json
+
+ha: setup ## Lose the leader of three databases (Patroni, etcd, HAProxy) in every way, under load
+	$(BIN)/tally campaign ha
 
 fuzz-reader: setup ## A million packets at the fingerprint reader (about ten minutes)
 	$(BIN)/python -m tests.emulator.reader.fuzz 1000000

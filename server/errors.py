@@ -78,6 +78,18 @@ class ApiError(RefusedError):
         return {"error": error}
 
 
+def database_away() -> ApiError:
+    """It has gone, or is busy: that is no fault of the request's."""
+    return ApiError(
+        503,
+        "busy",
+        "The database does not answer now.",
+        kept="What the request asked for was done wholly or not at all.",
+        todo="Look at what is there now, and try again in a moment.",
+        retry_after_s=2,
+    )
+
+
 NOTHING_CHANGED = "Nothing was changed."
 NOT_REGISTERED = "None of the container was registered."
 

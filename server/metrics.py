@@ -28,7 +28,18 @@ BATCH_SECONDS = Histogram(
 )
 RETRIES = Counter("tally_batch_retries", "Transactions that were run again.")
 MESSAGES = Counter("tally_messages", "Messages handed to a gateway.", ["channel", "outcome"])
+DATABASE_TROUBLE = Counter(
+    "tally_database_trouble",
+    "Transactions that the database did not take, by what is wrong.",
+    ["kind"],
+)
+for _kind in ("away", "locked", "full", "read-only", "damaged"):
+    DATABASE_TROUBLE.labels(_kind)  # from 0 on: the first one is an increase, too
+REQUEST_LOG_LOST = Counter(
+    "tally_request_log_lost", "Requests whose line could not be written to the request log."
+)
 STREAM = Counter("tally_audit_stream", "Entries of the audit log that were streamed.", ["outcome"])
+STREAM.labels("dropped")
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -33,7 +33,8 @@ class Settings:
     (`store.stream`); "": nowhere. audit_days: how long entries of the audit log are kept; 0: for
     ever. background: whether what is done by and by has threads of its own. Without,
     a simulation does it, at instants of its own choice.
-    directories: a file that names firms' LDAP directories (`directory.settings`)."""
+    directories: a file that names firms' LDAP directories (`directory.settings`).
+    request_log: a file with a line for each request (`serving.request_log`)."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -50,6 +51,7 @@ class Settings:
     audit_days: int = 0
     background: bool = True
     directories: Path | None = None
+    request_log: Path | None = None
 
 
 def state_folder() -> Path:
@@ -88,6 +90,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
             todo="Name a file: sqlite:///path/to/file.db.",
         )
     breach_list = os.environ.get("TALLY_SERVER_BREACH_LIST")
+    request_log = os.environ.get("TALLY_SERVER_REQUEST_LOG")
     chosen = key_file or os.environ.get(ENV_KEY_FILE) or _key_file_for(url.database, url_text)
     return Settings(
         url_text,
@@ -99,6 +102,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         breach_list=Path(breach_list) if breach_list else None,
         key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
+        request_log=Path(request_log) if request_log else None,
         audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
         directories=_file(os.environ.get("TALLY_SERVER_DIRECTORIES", "")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),

@@ -17,6 +17,7 @@ from tallystick.server.messages.gateways import gateway_from
 from tallystick.server.messages.logouts import LogoutSender
 from tallystick.server.messages.outbox import Outbox
 from tallystick.server.settings import Settings
+from tallystick.server.stock.belonging import must_belong
 from tallystick.server.store import restored, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.housekeeping import Sweeper
@@ -61,11 +62,13 @@ def open_state(settings: Settings) -> ServerState:
     Raises KeyFileError, NewerStateError, BadInputError; RefusedError where a restore was not
     confirmed.
     """
-    database = Database(settings.db_url)
+    database = Database(settings.db_url, hurried=True)
     ring = ring_of(settings, database)
     schema.ensure(database, ring)
     restored.must_be_confirmed(database)
     directories = directories_of(settings)
+    with database.read() as connection:
+        must_belong(connection, ring)
     gateways = {
         channel: gateway_from(url, sender=settings.mail_from)
         for channel, url in ((outbox.SMS, settings.sms), (outbox.EMAIL, settings.smtp))

@@ -159,6 +159,21 @@ cryptsetup = Need(
     have("cryptsetup", "systemd-cryptenroll"),
     ("cryptsetup-bin", "systemd"),
 )
+nginx = Need("nginx", have("nginx"), ("nginx-light",))
+caddy = Need("Caddy", have("caddy"), ("caddy",))
+promtool = Need("promtool", have("promtool"), ("prometheus",))
+logrotate = Need("logrotate", have("logrotate"), ("logrotate",))
+systemd_analyze = Need("systemd-analyze", have("systemd-analyze"), ("systemd",))
+seccomp = Need(
+    "the system's Python with seccomp",
+    lambda: _succeeds("/usr/bin/python3", "-c", "import seccomp"),
+    ("python3-seccomp",),
+)
+patroni = Need(
+    "Patroni, etcd, HAProxy",
+    have("patroni", "etcd", "haproxy"),
+    ("patroni", "etcd-server", "haproxy"),
+)
 curl = Need("curl", have("curl"), ("curl",))
 liboath = Need("liboath", lambda: find_library("oath") is not None, ("liboath0",))
 fido2_tools = Need("libfido2's tools", have("fido2-token"), ("fido2-tools",))

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server import metrics
 from tallystick.server.checking.verification import CodeCheck, CodeOutcome, Verifier
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store import trouble
 from tallystick.server.store.audit import ChainGoneError
 from tallystick.server.store.database import (
     IN_THE_WAY,
@@ -32,6 +33,8 @@ from tallystick.server.store.database import (
 MAX_BATCH = 64
 MAX_QUEUE = 4096
 ANSWER_S = 60.0  # whoever asks is told by then, whatever the database does
+STALLED_S = 4.0  # and by then while it does not answer
+LOOK_S = 0.25
 # How long checks wait for a database that has gone, as in a failover, before they are refused.
 RECONNECT_S = 5.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
@@ -59,6 +62,7 @@ class GroupCommit:
         self._queue: deque[Waiting] = deque()
         self._arrived = threading.Condition()
         self._closing = False
+        self._away = False  # the batch under way waits for a database that has gone
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="verify", daemon=True)
         self._background = background
@@ -76,11 +80,20 @@ class GroupCommit:
                 raise _busy()
             self._queue.append((check, future, loop))
             self._arrived.notify()
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await future
-        except TimeoutError:
-            raise _too_slow() from None
+        await self._wait(future)
+        if future.done():
+            return future.result()
+        future.cancel()  # one that is still in the queue is not judged any more
+        raise _too_slow()
+
+    async def _wait(self, future: asyncio.Future[CodeOutcome]) -> None:
+        """Until it is answered, or nobody should wait any longer."""
+        began = time.monotonic()
+        await asyncio.wait({future}, timeout=STALLED_S)
+        while not future.done() and time.monotonic() - began < ANSWER_S:
+            if self._away or self._database.stalls():
+                return
+            await asyncio.wait({future}, timeout=LOOK_S)
 
     def close(self) -> None:
         """Answer what has arrived, then stop."""
@@ -98,8 +111,10 @@ class GroupCommit:
                     self._arrived.wait()
                 if not self._queue:
                     return
-                batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            self._answer(batch, self._each_or_all([check for check, _, _ in batch]))
+                taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            batch = [one for one in taken if not one[1].done()]
+            if batch:
+                self._answer(batch, self._each_or_all([check for check, _, _ in batch]))
 
     def _each_or_all(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         """A check that cannot be judged at all fails alone: it holds up and spoils no other."""
@@ -114,9 +129,10 @@ class GroupCommit:
 
     def _judge(self, checks: list[CodeCheck]) -> list[CodeOutcome | ApiError]:
         metrics.BATCH_SIZE.observe(len(checks))
-        stale, waited, pause = 0, 0.0, FIRST_PAUSE_S
-        while stale < MAX_TRIES and waited < RECONNECT_S:
-            if stale or waited:
+        stale, pause = 0, FIRST_PAUSE_S
+        end = time.monotonic() + RECONNECT_S
+        while stale < MAX_TRIES and time.monotonic() < end:
+            if stale or self._away:
                 metrics.RETRIES.inc()
             began = time.perf_counter()
             try:
@@ -134,10 +150,15 @@ class GroupCommit:
                     raise
                 log.warning("a batch of checks is tried again: %s", type(error.orig).__name__)
                 self._verifier.chain.reopen()
+                wrong = trouble.told(error)
+                if not wrong.may_pass:
+                    return [trouble.refusal(wrong) for _ in checks]
+                self._away = True
                 if self._stopped.wait(pause):
                     break
-                waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE_S)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
             else:
+                self._away = False
                 metrics.BATCH_SECONDS.observe(time.perf_counter() - began)
                 for answer in answers:
                     reason = answer.code if isinstance(answer, ApiError) else answer.reason.value
@@ -166,6 +187,8 @@ def _told(answer: CodeOutcome | ApiError) -> CodeOutcome:
 
 def _may_pass(error: DBAPIError) -> bool:
     """Whether the same batch may go well in a moment."""
+    if trouble.trouble_of(error) is not trouble.Trouble.AWAY:
+        return True  # it has a name, and is told as that
     return is_away(error) or getattr(error.orig, "sqlstate", None) in (*IN_THE_WAY, READ_ONLY)
 
 
@@ -176,6 +199,7 @@ def _busy() -> ApiError:
         "The server cannot take the check now.",
         kept=NOTHING_CHANGED,
         todo="Try again in a moment.",
+        retry_after_s=2,
     )
 
 
@@ -186,6 +210,7 @@ def _too_slow() -> ApiError:
         "The check was not judged in time.",
         kept="It may be judged yet: a code that is right is used up then.",
         todo="Try again in a moment with a new code.",
+        retry_after_s=2,
     )
 
 

@@ -14,6 +14,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.cards import card
 from tallystick.server.operating.commands.directory import directory
+from tallystick.server.operating.commands.init import init
 from tallystick.server.operating.commands.message import message
 from tallystick.server.operating.commands.operations import (
     audit,
@@ -26,6 +27,7 @@ from tallystick.server.operating.commands.operations import (
 from tallystick.server.operating.commands.options import (
     date,
     db_option,
+    environment,
     firm_option,
     key_option,
     table,
@@ -36,11 +38,21 @@ from tallystick.server.settings import Settings, settings_from
 
 
 @click.group(cls=Group)
-def server() -> None:
+@click.option(
+    "--environment",
+    "environment_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of settings, as a service has it: TALLY_SERVER_… lines. They go before those of "
+    "your shell.",
+)
+def server(environment_file: Path | None) -> None:
     """Run and manage the verification server."""
+    if environment_file is not None:
+        environment(environment_file)
 
 
 for command in (
+    init,
     card,
     firm,
     person,

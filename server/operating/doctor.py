@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import shutil
+import smtplib
 import socket
+import ssl
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import make_url, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import func, make_url, select, text, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
+from tallystick.server.stock.belonging import belongs
 from tallystick.server.store import audit, keys, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.models import AuditEntry, AuditHead
+from tallystick.server.store.trouble import refusal, trouble_of
 
 LOW_DISK_BYTES = 500 * 1024 * 1024
 CONNECT_TIMEOUT_S = 3
+CLOCK_BEHIND_S = 60.0
+CLOCK_AHEAD_S = 30 * 86400.0
 DEFAULT_PORTS = {"smtp": 25, "smtps": 465, "smpp": 2775, "http": 80, "https": 443}
 
 
@@ -66,6 +73,8 @@ def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:
         for name, check in (
             ("database", lambda: _database(database)),
             ("durability", lambda: _durability(database)),
+            ("writing", lambda: _writing(database)),
+            ("clock", lambda: _clock(database, settings.clock())),
             ("encrypted values", lambda: _encrypted(database, ring[1])),
             ("audit log", lambda: _audit(database, ring[1])),
         ):
@@ -79,8 +88,22 @@ def _try(name: str, check: Callable[[], DoctorFinding]) -> DoctorFinding:
         return check()
     except TallyError as error:
         return DoctorFinding(name, "bad", str(error))
+    except DBAPIError as error:
+        return DoctorFinding(name, "bad", refusal(trouble_of(error)).what)
     except (SQLAlchemyError, OSError) as error:
-        return DoctorFinding(name, "bad", type(error).__name__)
+        return DoctorFinding(name, "bad", _in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "its name is not known here: look at DNS (/etc/resolv.conf)"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return f"takes the connection, and says nothing within {CONNECT_TIMEOUT_S} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
 
 
 def _ring(settings: Settings) -> tuple[DoctorFinding, ServerKeyRing | None]:
@@ -136,11 +159,51 @@ def _durability(database: Database) -> DoctorFinding:
     )
 
 
+def _writing(database: Database) -> DoctorFinding:
+    """In a transaction that changes nothing."""
+    with database.write() as connection:
+        connection.execute(update(AuditHead).where(AuditHead.chain == "").values(number=0))
+        if database.is_sqlite:
+            connection.exec_driver_sql("PRAGMA user_version = 0")
+    return DoctorFinding("writing", "ok", "the database takes a transaction")
+
+
+def _clock(database: Database, now: float) -> DoctorFinding:
+    with database.read() as connection:
+        # The ends of the chains: the log itself may be long.
+        newest = connection.scalar(
+            select(func.max(AuditEntry.at_ms)).join(
+                AuditHead,
+                (AuditHead.chain == AuditEntry.chain) & (AuditHead.number == AuditEntry.number),
+            )
+        )
+    if newest is None:
+        return DoctorFinding("clock", "ok", "nothing to compare with yet")
+    behind = newest / 1000 - now
+    if behind > CLOCK_BEHIND_S:
+        detail = f"{in_hours(behind)} behind the newest entry of the audit log: set it right"
+        return DoctorFinding("clock", "bad", detail)
+    if -behind > CLOCK_AHEAD_S:
+        detail = f"{in_hours(-behind)} after the newest entry of the audit log: is it right?"
+        return DoctorFinding("clock", "note", detail)
+    return DoctorFinding("clock", "ok", "fits the audit log")
+
+
+def in_hours(seconds: float) -> str:
+    """As people say it."""
+    hours = seconds / 3600
+    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.1f} hours"
+
+
 def _encrypted(database: Database, ring: ServerKeyRing | None) -> DoctorFinding:
     with database.read() as connection:
         used = operations.use_of_keys(connection)
     if ring is None:
         return DoctorFinding("encrypted values", "bad", "not readable without the key file")
+    with database.read() as connection:
+        if not belongs(connection, ring):
+            detail = "nothing opens: the key file is of another server"
+            return DoctorFinding("encrypted values", "bad", detail)
     missing = sorted(set(used) - set(ring.key_ids))
     if missing:
         return DoctorFinding("encrypted values", "bad", f"the key file lacks {', '.join(missing)}")
@@ -206,6 +269,29 @@ def _gateway(name: str, url: str) -> DoctorFinding:
         # Read as the server reads it; what the provider says shows only when something is sent.
         parts = urlsplit(TemplateGateway(Path(parts.path), "").url)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
-    with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_TIMEOUT_S):
-        detail = f"{parts.scheme}://{parts.hostname}:{port} takes connections"
-        return DoctorFinding(name, "ok", f"{detail}; try it: tally server message test")
+    host = parts.hostname or ""
+    if parts.scheme in ("smtp", "smtps"):
+        _greet(parts.scheme, host, port)
+    else:
+        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as sock:
+            if parts.scheme == "https":
+                with ssl.create_default_context().wrap_socket(sock, server_hostname=host):
+                    pass
+    return DoctorFinding(
+        name, "ok", f"{parts.scheme}://{host}:{port} answers; try it: tally server message test"
+    )
+
+
+def _greet(scheme: str, host: str, port: int) -> None:
+    """As far as a message would go before its sender is named. Raises OSError."""
+    context = ssl.create_default_context()
+    try:
+        if scheme == "smtps":
+            with smtplib.SMTP_SSL(host, port, timeout=CONNECT_TIMEOUT_S, context=context):
+                return
+        with smtplib.SMTP(host, port, timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.ehlo_or_helo_if_needed()
+            if connection.has_extn("starttls"):
+                connection.starttls(context=context)
+    except smtplib.SMTPException as error:
+        raise OSError(0, f"does not speak SMTP: {type(error).__name__}") from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, update
@@ -29,6 +31,7 @@ from tallystick.server.store.models import CardRow, CredentialRow
 from tallystick.server.store.models_login import Factor, MessageRow, SigningKeyRow
 
 BATCH = 500
+BY_TIME = re.compile(r"tallystick-\d{8}T\d{6}Z\.(db|dump)")
 MAX_STEPS_AROUND = 5  # the most that a policy allows
 SQLITE_MAGIC = b"SQLite format 3\0"
 
@@ -54,6 +57,23 @@ def backup(database: Database, target: Path) -> None:
                 copy.execute("PRAGMA journal_mode=DELETE")
         else:
             _run_tool(database, "pg_dump", "--format=custom", f"--file={draft}", "--dbname={}")
+
+
+def backup_by_time(database: Database, folder: Path, keep: int, now: float) -> Path:
+    """A copy that is named by its time, and then only the newest `keep` of such copies. Others'
+    files stay. → the copy. Raises BadInputError, TallyError."""
+    if not folder.is_dir():
+        raise BadInputError(
+            f"{folder} is not a folder.", kept="Nothing was copied.", todo="Make it first."
+        )
+    moment = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    target = folder / f"tallystick-{moment}{'.db' if database.is_sqlite else '.dump'}"
+    backup(database, target)
+    copies = sorted(one for one in folder.iterdir() if BY_TIME.fullmatch(one.name))
+    for old in copies[:-keep]:
+        if old != target:
+            old.unlink()
+    return target
 
 
 def restore(

@@ -1,24 +1,28 @@
 """No request is waited for without end: an answer begins within a while (plain ASGI).
 
 What is under way in a thread cannot be broken off. It ends by its own bounds (locks of the
-database, the queue of passwords); the client does not wait for it, and is told so.
+database, the time that PostgreSQL is given, the queue of passwords); the client does not wait for
+it, and is told so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tallystick.server.errors import ApiError
+from tallystick.server.errors import ApiError, database_away
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.serving.protocol import BODY_S
 from tallystick.server.serving.queue import LONGEST_WAIT_S
 
 ANSWER_S = LONGEST_WAIT_S + 30.0
+STALLED_S = 4.0  # then nobody waits any longer for a database that does not answer
+LOOK_S = 0.25
 CHECKS = ("/v1/verify", "/v1/resynchronise")  # bounded where they are judged (`checking.group`)
 
 log = logging.getLogger(__name__)
@@ -44,7 +48,7 @@ class AnswerTime:
 
         work = asyncio.ensure_future(self._app(scope, receive, in_time))
         try:
-            await asyncio.wait({work}, timeout=_limit_s(scope))
+            stalled = await _wait(work, scope)
         except asyncio.CancelledError:
             work.cancel()
             raise
@@ -53,15 +57,27 @@ class AnswerTime:
             return
         late = True
         work.add_done_callback(_note_how_it_ended)
-        log.warning("an answer took longer than %.0f s", ANSWER_S)
+        log.warning("an answer took longer than %.0f s", STALLED_S if stalled else ANSWER_S)
         request = Request(scope)
-        error = _too_slow()
+        error = database_away() if stalled else _too_slow()
         answer = (
             error_page(request, error)
             if wants_page(request)
             else JSONResponse(error.body(), status_code=error.status, headers=error.headers())
         )
         await answer(scope, receive, send)
+
+
+async def _wait(work: asyncio.Future[None], scope: Scope) -> bool:
+    """Until it is done, or its time is over. → whether that is because the database stalls"""
+    began = time.monotonic()
+    await asyncio.wait({work}, timeout=STALLED_S)
+    stalls = scope["app"].state.server.database.stalls
+    while not work.done() and time.monotonic() - began < _limit_s(scope):
+        if stalls():
+            return True
+        await asyncio.wait({work}, timeout=LOOK_S)
+    return False
 
 
 def _limit_s(scope: Scope) -> float:

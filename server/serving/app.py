@@ -39,10 +39,12 @@ from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
 from tallystick.server.serving.limits import BodyLimit
+from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
+from tallystick.server.serving.request_log import RequestLog, RequestLogFile
 from tallystick.server.settings import Settings
 from tallystick.server.state import open_state
-from tallystick.server.store import origin
+from tallystick.server.store import origin, trouble
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 
@@ -51,6 +53,7 @@ log = logging.getLogger(__name__)
 
 def create_app(settings: Settings) -> FastAPI:
     """The server for these settings. Its parts open with the ASGI lifespan."""
+    requests = RequestLogFile(settings.request_log) if settings.request_log is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -63,12 +66,16 @@ def create_app(settings: Settings) -> FastAPI:
             background=settings.background,
         )
         rounds = Rounds(server, background=settings.background)
+        tell("READY=1")
         try:
             yield
         finally:
+            tell("STOPPING=1")
             rounds.close()
             reminder.close()
             server.close()
+            if requests is not None:
+                requests.close()
 
     app = FastAPI(
         title="Tallystick server",
@@ -95,6 +102,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
+    if requests is not None:
+        app.add_middleware(RequestLog, file=requests)
     app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app
 
@@ -121,18 +130,9 @@ async def _database_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     if isinstance(error, DataError):
         return await _unusable(request, error)
-    if not is_away(error):
+    if not is_away(error) and trouble.trouble_of(error) is trouble.Trouble.AWAY:
         return await _internal_error(request, error)
-    log.warning("the database does not answer: %s", type(error.orig).__name__)
-    answer = ApiError(
-        503,
-        "busy",
-        "The database does not answer now.",
-        kept="What the request asked for was done wholly or not at all.",
-        todo="Look at what is there now, and try again in a moment.",
-        retry_after_s=2,
-    )
-    return await _api_error(request, answer)
+    return await _api_error(request, trouble.refusal(trouble.told(error)))
 
 
 async def _unusable(request: Request, error: Exception) -> Response:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 RESTART_PAUSE_S = 1.0
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def prefork(workers: int, serve: Callable[[], None]) -> None:
@@ -28,14 +29,24 @@ def prefork(workers: int, serve: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     for _ in range(workers):
-        children.add(_fork(serve))
+        _add(children, serve)
     while children:
         child, status = os.wait()
         children.discard(child)
         if not stopping:
             sys.stderr.write(f"worker {child} ended with {status}; another one takes its place\n")
             time.sleep(RESTART_PAUSE_S)
-            children.add(_fork(serve))
+        if not stopping:  # which may have come during the pause
+            _add(children, serve)
+
+
+def _add(children: set[int], serve: Callable[[], None]) -> None:
+    """One more. A signal to stop waits until it is known, so that it is told, too."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        children.add(_fork(serve))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 def _fork(serve: Callable[[], None]) -> int:
@@ -44,6 +55,7 @@ def _fork(serve: Callable[[], None]) -> int:
         return child
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     try:
         serve()
     finally:

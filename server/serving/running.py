@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -25,10 +26,12 @@ from tallystick.server.accounts.credentials import NewCredential, Role
 from tallystick.server.serving import logs
 from tallystick.server.serving.prefork import prefork
 from tallystick.server.settings import ENV_DB, ENV_KEY_FILE, Settings, settings_from
+from tallystick.server.stock.belonging import must_belong
 from tallystick.server.store import restored
 from tallystick.server.store.opened import opened
 
 START_TIMEOUT_S = 20.0
+MOST_FILES = 4096
 MOST_CONNECTIONS = 900  # of a worker: below the number of files that a process may usually open
 
 
@@ -62,6 +65,9 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
     # Keys are made and the schema is migrated once, before any worker starts.
     with opened(settings) as parts:
         restored.must_be_confirmed(parts.database)
+        with parts.database.read() as connection:
+            must_belong(connection, parts.ring)
+    _more_files()
     if workers == 1:
         _serve_here(settings, sock)
         return
@@ -72,6 +78,15 @@ def serve(settings: Settings, sock: socket.socket, *, workers: int = 1) -> None:
         gc.collect()
         gc.freeze()
         prefork(workers, lambda: _serve_here(settings, sock))
+
+
+def _more_files() -> None:
+    """As many open files as this process may have: 1,024 is what many start with, and a worker's
+    connections with its database's files come near."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve_here(settings: Settings, sock: socket.socket) -> None:

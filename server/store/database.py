@@ -2,7 +2,8 @@
 
 SQLite: write-ahead log with synchronous=FULL, so a commit has reached the disk when it returns;
 a writing transaction takes the write lock at once (BEGIN IMMEDIATE), so it cannot fail half way
-for having read something stale. PostgreSQL: READ COMMITTED with row locks.
+for having read something stale. PostgreSQL: READ COMMITTED with row locks, and no wait without end
+(`store.bounded`).
 """
 
 from __future__ import annotations
@@ -11,16 +12,37 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+if TYPE_CHECKING:
+    from tallystick.server.store.bounded import Stalls
 
 AnyRow = Row[*tuple[Any, ...]]
 
 BUSY_TIMEOUT_S = 15  # that a transaction waits for another's lock, on either
 MAX_TRIES = 20
+
+# PostgreSQL. A request is answered within six seconds, whatever the database does: a connection
+# that answers at once or is left, a host that takes it within two seconds (libpq's least) or is
+# passed over, a statement that ends in time or is given up by the database, or else by us.
+PING_S = 1.5
+CONNECT_S = 2
+STATEMENT_S = 3.5
+WAIT_S = 4.0
+PATIENT_S = 600.0  # for what nobody waits for: migrations, sweeps, the command line
+KEEPALIVE = {
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",  # ms
+}
+_PATIENT: ContextVar[bool] = ContextVar("patient", default=False)
 T = TypeVar("T")
 _WRITES = "tally_writes"
 WRITTEN = "tally_acts"  # in `Connection.info`: entries that the transaction has appended
@@ -33,6 +55,10 @@ def is_away(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
+class NoConnectionError(Exception):
+    """All connections are in use, and none came free in time."""
+
+
 class StaleError(Exception):
     """A compare-and-set matched nothing: another worker was first. Judge again from the start."""
 
@@ -40,10 +66,15 @@ class StaleError(Exception):
 class Database:
     """The engine and its transactions. Thread-safe."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, hurried: bool = False) -> None:
+        """hurried: somebody waits for each answer, so PostgreSQL is given up after WAIT_S."""
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self._stalls: Stalls | None = None
+        if self.is_sqlite:
+            self.engine = _sqlite_engine(url)
+        else:
+            self.engine, self._stalls = _postgresql_engine(url, hurried=hurried)
         self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
         self._writing = self.engine.execution_options(**{_WRITES: True})
         # On SQLite every transaction is that.
@@ -53,24 +84,28 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """To read from: on PostgreSQL each statement sees what is committed by then."""
-        with self.engine.begin() as connection:
+        with _begun(self.engine) as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """To read from: every statement sees the same instant."""
-        with self._one_instant.begin() as connection:
+        with _begun(self._one_instant) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that is committed, durably, when the block ends without an exception."""
-        with self._writing.begin() as connection:
+        with _begun(self._writing) as connection:
             written: list[dict[str, Any]] = []
             connection.info[WRITTEN] = written
             yield connection
         for listener in self._listeners:
             listener(written)
+
+    def stalls(self) -> bool:
+        """Whether the database keeps somebody waiting now. SQLite is a file: it never does."""
+        return self._stalls is not None and self._stalls.any()
 
     def listen(self, listener: Callable[[list[dict[str, Any]]], None]) -> None:
         """Tell of entries of the audit log, once they are committed. The listener is quick, and
@@ -99,6 +134,27 @@ class Database:
         self.engine.dispose()
 
 
+@contextmanager
+def _begun(engine: Engine) -> Iterator[Connection]:
+    """A transaction. Raises OperationalError where no connection is to be had."""
+    try:
+        connection = engine.connect()
+    except PoolTimeoutError:
+        raise OperationalError(None, None, NoConnectionError()) from None
+    with connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """What is done in this block, by this thread, may take its time: nobody waits for it."""
+    before = _PATIENT.set(True)
+    try:
+        yield
+    finally:
+        _PATIENT.reset(before)
+
+
 def _write_ahead(connection: sqlite3.Connection) -> None:
     """Two who open a new database at once: the second waits as it would for any other lock."""
     end = time.monotonic() + BUSY_TIMEOUT_S
@@ -116,7 +172,8 @@ def _sqlite_engine(url: str) -> Engine:
     database = make_url(url).database
     assert database
     Path(database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
+    if not Path(database).exists():
+        Path(database).touch(mode=0o600)  # SQLite gives its other files the same mode
     # Parameters are hashes, boxes and names: an error that shows them would end in a log.
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
 
@@ -138,19 +195,62 @@ def _sqlite_engine(url: str) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: str) -> Engine:
+def _postgresql_engine(url: str, *, hurried: bool) -> tuple[Engine, Stalls]:
+    # An extra: who uses SQLite does not have it.
+    from tallystick.server.store.bounded import BoundedConnection, Stalls  # noqa: PLC0415
+
+    stalls = Stalls()
+    asked = make_url(url).query
+    bounds = {"connect_timeout": str(CONNECT_S)} | KEEPALIVE
     engine = create_engine(
         url,
+        connect_args={name: value for name, value in bounds.items() if name not in asked},
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
         pool_size=10,
+        pool_timeout=WAIT_S,
         hide_parameters=True,
     )
 
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, words: Any, named: Any) -> BoundedConnection:
+        try:
+            with stalls.waiting():
+                made = BoundedConnection.connect(*words, **named)
+        except BoundedConnection.OperationalError:
+            stalls.gave_up()
+            raise
+        made.limit_s, made.stalls = WAIT_S, stalls
+        return made
+
     @event.listens_for(engine, "connect")
-    def bound_waits(connection: Any, _record: Any) -> None:
-        connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
+    def bound_waits(connection: BoundedConnection, _record: Any) -> None:
+        if hurried:
+            connection.execute(f"SET statement_timeout = {int(STATEMENT_S * 1000)}")
+        lock_s = min(BUSY_TIMEOUT_S, STATEMENT_S) if hurried else BUSY_TIMEOUT_S
+        connection.execute(f"SET lock_timeout = {int(lock_s * 1000)}")
         connection.commit()
+
+    @event.listens_for(engine, "checkout")
+    def still_there(connection: BoundedConnection, _record: Any, _proxy: Any) -> None:
+        """The pool makes connections anew, all of them, when this one does not answer at once."""
+        connection.limit_s = PING_S
+        try:
+            engine.dialect.do_ping(connection)  # type: ignore[arg-type]
+        except connection.Error as error:
+            raise DisconnectionError(type(error).__name__) from None
+        slow = not hurried or _PATIENT.get()
+        connection.limit_s, connection.stalls = (PATIENT_S, None) if slow else (WAIT_S, stalls)
+
+    @event.listens_for(engine, "checkin")
+    def back_in_the_pool(connection: BoundedConnection | None, _record: Any) -> None:
+        if connection is not None:
+            connection.stalls = stalls
+
+    @event.listens_for(engine, "begin")
+    def take_time(connection: Connection) -> None:
+        if hurried and _PATIENT.get():
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_S * 1000}")
 
     @event.listens_for(engine, "handle_error")
     def leave_a_standby(context: ExceptionContext) -> None:
@@ -159,4 +259,4 @@ def _postgresql_engine(url: str) -> Engine:
         if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
             context.is_disconnect = True
 
-    return engine
+    return engine, stalls

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.errors import TallyError
 from tallystick.server.store import audit
-from tallystick.server.store.database import Database
+from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import (
     AuditCheckpoint,
@@ -80,9 +80,10 @@ class Sweeper:
 
     def sweep_now(self) -> None:
         try:
-            sweep(self._database, self._clock())
-            if self._audit_days:
-                prune_audit(self._database, self._ring, self._clock(), self._audit_days)
+            with patient():
+                sweep(self._database, self._clock())
+                if self._audit_days:
+                    prune_audit(self._database, self._ring, self._clock(), self._audit_days)
         except (DBAPIError, TallyError) as error:
             log.warning("nothing was swept: %s", type(error).__name__)
 

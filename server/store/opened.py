@@ -10,6 +10,7 @@ from tallystick.server.settings import Settings
 from tallystick.server.store import keys, schema
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import KeyFileError, ServerKeyRing
+from tallystick.server.store.trouble import must_answer
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ def opened(settings: Settings) -> Iterator[Opened]:
     """
     database = Database(settings.db_url)
     try:
+        must_answer(database)
         ring = ring_of(settings, database)
         schema.ensure(database, ring)
         yield Opened(ring, database)

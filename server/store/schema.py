@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect, text
 
 from tallystick.common.formats import NewerStateError
-from tallystick.server.store.database import Database
+from tallystick.server.store.database import Database, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 HEAD = "0015"
@@ -30,9 +30,9 @@ def ensure(database: Database, ring: ServerKeyRing | None = None) -> None:
 def migrate(database: Database, target: str, ring: ServerKeyRing | None = None) -> None:
     """Migrate up or down to a revision (`base` is the empty database), all or nothing.
     Raises NewerStateError."""
-    with database.write() as connection:
+    with patient(), database.write() as connection:  # it takes as long as it takes
         if not database.is_sqlite:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))  # it takes as long as it takes
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": MIGRATION_LOCK})
         current = revision(connection)
         if current is not None and current > HEAD:

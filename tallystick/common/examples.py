@@ -136,7 +136,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally server audit check --json > heads.json",
         "tally server audit check --noted heads.json",
     ),
-    "server backup": ("tally server backup monday.db",),
+    "server backup": (
+        "tally server backup monday.db",
+        "tally server backup /var/backups/tallystick --keep 14",
+    ),
     "server card import": (
         "tally server card import tokens.xml --token-file admin.token \\",
         "    --passphrase-file passphrase.txt",
@@ -152,6 +155,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server firm policy": (
         "tally server firm policy acme > acme.json",
         "tally server firm policy acme --set acme.json",
+    ),
+    "server init": (
+        "tally server init",
+        "tally server init --public-url https://otp.example.org --proxy caddy --yes",
     ),
     "server keys list": ("tally server keys list",),
     "server keys retire": ("tally server keys retire 1",),
@@ -259,6 +266,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "campaign wear": ("tally campaign wear --board pico",),
     "campaign update": ("tally campaign update --board pico --only 17/a/-1",),
     "campaign station": ("tally campaign station --rate 100",),
+    "campaign ha": ("tally campaign ha", "tally campaign ha --fault frozen --json"),
     "campaign server": ("tally campaign server --rounds 100",),
     "flash": (
         "tally flash build/card-pico --port /dev/ttyACM0 --development",

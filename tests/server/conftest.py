@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -373,6 +374,25 @@ class Postgresql:
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         self.running = False
+
+    def freeze(self) -> None:
+        """Nothing of it runs any more, and nothing is closed: the kernel answers for it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill_all(self) -> None:
+        """The machine is gone, with every process."""
+        self._signal(signal.SIGKILL)
+        self.running = False
+
+    def _signal(self, number: int) -> None:
+        pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, number)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
     def sql(self, statement: str) -> list[str]:
         """→ the first column of the answer"""

@@ -79,6 +79,7 @@ COMMANDS = {
         "Stolen and copied stations with one ticket.",
     ),
     "server": (f"{_HERE}.server.same_code", "server", "The same code many times at once."),
+    "ha": (f"{_HERE}.server.ha", "ha", "Lose the leader of three databases in every way."),
 }
 
 

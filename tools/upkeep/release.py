@@ -33,12 +33,13 @@ _UPGRADE = """
 Check what you have downloaded first: `sha256sum --check {checksums}`.
 
 Station and server: read *To do when you upgrade* above, make a backup of the database
-(docs/reference/server.md), then
+(`systemctl start tallystick-backup`, or docs/reference/server.md), then
 
     pip install --require-hashes -r requirements/tallystick.txt
     pip install --no-deps tallystick-{version}-py3-none-any.whl
 
-and start them again. The server brings its database to the new form when it starts.
+and start them again. The server brings its database to the new form when it starts, and an older
+version refuses it then: to go back, put the backup back (docs/guides/operations.md).
 
 Cards in the field: `tally update images/card-BOARD --port DEV --public-key KEY` (updates.md).
 Seed, keys and moving factor stay. Readers are flashed (docs/reference/updates.md, *The reader*).

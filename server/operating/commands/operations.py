@@ -29,16 +29,24 @@ MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[bold red]bad[
 
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--keep",
+    type=click.IntRange(1, 3650),
+    help="TARGET is a folder: the copy is named by its time, and so many copies stay there.",
+)
 @db_option
 @key_option
-def backup(target: Path, db: str | None, key_file: Path | None) -> None:
+def backup(target: Path, *, keep: int | None, db: str | None, key_file: Path | None) -> None:
     """Copy the database into a file while the server runs. Back the key file up elsewhere."""
     from tallystick.server.operating import operations
     from tallystick.server.store.opened import opened
 
     settings = settings_from(db, key_file)
     with opened(settings) as parts:
-        operations.backup(parts.database, target)
+        if keep is None:
+            operations.backup(parts.database, target)
+        else:
+            target = operations.backup_by_time(parts.database, target, keep, time.time())
     out().print(f"{target} holds the database", markup=False)
     err().print(f"[dim]It is of no use without the key file {settings.key_file}.[/]")
 

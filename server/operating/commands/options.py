@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +12,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from tallystick.common.console import out
+from tallystick.common.errors import BadInputError
 from tallystick.common.moments import in_words
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +34,30 @@ key_option = click.option(
 def firm_option(what: str) -> Callable[[F], F]:
     """what: help, of what belongs to the firm."""
     return click.option("--firm", "firm_name", default="default", show_default=True, help=what)
+
+
+def environment(file: Path) -> None:
+    """Take the settings of a service's environment file, for this process. Raises BadInputError."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(
+            f"{file} cannot be read: {type(error).__name__}.",
+            kept="Nothing was done.",
+            todo="Run this as the server's user, or as root.",
+        ) from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise BadInputError(
+                f"Line {number} of {file} is not NAME=VALUE.",
+                kept="Nothing was done.",
+                todo="Write one setting a line, without quotes.",
+            )
+        if name.startswith("TALLY_SERVER_"):
+            os.environ[name] = value.strip()
 
 
 def table(headings: list[str], rows: list[list[str]]) -> None:

@@ -1,0 +1,122 @@
+"""What is wrong with the ground that the server stands on, told by how the database fails.
+
+A full disk, one that is read-only, a file that somebody else holds: each has its own words for
+whoever asked, its own line in the log, and its own row in the metrics (`tally_database_trouble`).
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from enum import StrEnum
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from tallystick.common.errors import TallyError
+from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
+from tallystick.server.store.database import READ_ONLY, Database
+
+log = logging.getLogger(__name__)
+
+
+class Trouble(StrEnum):
+    """away: it has gone, or is busy. locked: somebody else holds it."""
+
+    AWAY = "away"
+    LOCKED = "locked"
+    FULL = "full"
+    READ_ONLY = "read-only"
+    DAMAGED = "damaged"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same may go well in a moment, without anybody's doing."""
+        return self in (Trouble.AWAY, Trouble.LOCKED)
+
+
+_SQLITE = {
+    sqlite3.SQLITE_FULL: Trouble.FULL,
+    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: Trouble.READ_ONLY,
+    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
+    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+}
+# SQLSTATE. A read-only PostgreSQL is a standby: the next connection finds who leads.
+_POSTGRESQL = {
+    "53100": Trouble.FULL,
+    READ_ONLY: Trouble.AWAY,
+    "55P03": Trouble.LOCKED,
+    "XX001": Trouble.DAMAGED,
+    "XX002": Trouble.DAMAGED,
+}
+_WORDS = {
+    Trouble.LOCKED: "The database is locked by somebody else.",
+    Trouble.FULL: "The disk of the server's database is full.",
+    Trouble.READ_ONLY: "The server's database cannot be written: its disk is read-only.",
+    Trouble.DAMAGED: "The server's database is damaged.",
+}
+_TODO = {
+    Trouble.LOCKED: "Try again in a moment.",
+    Trouble.FULL: "Tell whoever runs the server: it goes on as soon as there is room.",
+    Trouble.READ_ONLY: "Tell whoever runs the server: 'tally server doctor' says what it is.",
+    Trouble.DAMAGED: "Tell whoever runs the server: a backup may have to be put back.",
+}
+
+
+def trouble_of(error: DBAPIError) -> Trouble:
+    """What it is; `away` where nothing says more."""
+    original = error.orig
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        return _SQLITE.get(code & 0xFF, _io(code))
+    return _POSTGRESQL.get(getattr(original, "sqlstate", None) or "", Trouble.AWAY)
+
+
+def _io(code: int) -> Trouble:
+    """SQLite says of a disk that fails no more than which call failed."""
+    return Trouble.DAMAGED if code & 0xFF == sqlite3.SQLITE_IOERR else Trouble.AWAY
+
+
+def told(error: DBAPIError) -> Trouble:
+    """What it is, in the log and in the metrics as well."""
+    # Late: the metrics library decides at import whether there are several workers.
+    from tallystick.server import metrics  # noqa: PLC0415
+
+    trouble = trouble_of(error)
+    metrics.DATABASE_TROUBLE.labels(trouble.value).inc()
+    what = _WORDS.get(trouble, "The database does not answer.")
+    log.warning("%s (%s)", what, type(error.orig).__name__)
+    return trouble
+
+
+def must_answer(database: Database) -> None:
+    """Before anything else is asked of it. Raises TallyError, in words."""
+    try:
+        with database.read() as connection:
+            connection.execute(text("SELECT 1 FROM alembic_version"))
+    except DBAPIError as error:
+        trouble = trouble_of(error)
+        if trouble is Trouble.AWAY:
+            return  # also where it is new: whoever asks next is told
+        raise TallyError(
+            _WORDS[trouble],
+            kept="Nothing was changed, and nothing is served.",
+            todo=_TODO[trouble].replace("Tell whoever runs the server: ", ""),
+        ) from None
+
+
+def refusal(trouble: Trouble) -> ApiError:
+    """What is said to whoever asked."""
+    if trouble is Trouble.AWAY:
+        return database_away()
+    return ApiError(
+        503,
+        "busy" if trouble is Trouble.LOCKED else f"database-{trouble.value}",
+        _WORDS[trouble],
+        kept=NOTHING_CHANGED,
+        todo=_TODO[trouble],
+        retry_after_s=2 if trouble is Trouble.LOCKED else 60,
+    )

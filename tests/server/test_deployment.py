@@ -1,0 +1,438 @@
+"""`tally server init`: what it writes is run here by the programs that it is for."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.common.errors import BadInputError
+from tallystick.server.operating import operations
+from tallystick.server.operating.cli import server as command
+from tallystick.server.operating.commands.options import environment
+from tallystick.server.operating.deployment import files
+from tallystick.server.operating.deployment.plan import DeploymentPlan, Kind, Proxy
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import running_in_thread
+from tallystick.server.store.opened import opened
+from tests import needs
+from tests.server.test_services import free_port, running, until
+
+TALLY = str(Path(sys.executable).with_name("tally"))
+GIVEN = ("--public-url", "https://otp.example.org", "--tally", TALLY)
+PROXY = ("--certificate", "/etc/ssl/otp.pem", "--certificate-key", "/etc/ssl/otp.key")
+MOST_EXPOSED = 1.4  # of systemd-analyze's ten; docs/guides/operations.md tells it
+
+
+def written(folder: Path, *options: str) -> Path:
+    """A deployment in a new folder."""
+    out = folder / "deployment"
+    arguments = ["init", "--yes", "--out", str(out), *GIVEN, *PROXY, *options]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+def exposure(unit: Path) -> float:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+    )
+    return float(re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)[1])
+
+
+def test_the_units_are_sound_and_shut_in(tmp_path):
+    needs.systemd_analyze.or_skip()
+    folder = written(tmp_path)
+    units = [str(folder / name) for name in files.UNITS]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    # It reads the machine's own units as well, and complains of what it finds there.
+    assert "tallystick" not in done.stdout + done.stderr
+    assert exposure(folder / "tallystick.service") <= MOST_EXPOSED
+    assert exposure(folder / "tallystick-backup.service") <= MOST_EXPOSED
+    guide = (needs.ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
+    assert f"{exposure(folder / 'tallystick.service')} of 10" in guide
+
+
+def test_the_server_runs_under_the_units_filter(tmp_path):
+    """Its system calls, without memory that is written and executed: a code is hashed, the
+    database is copied, and the service manager is told."""
+    needs.systemd_analyze.or_skip()
+    needs.seccomp.or_skip()
+    unit = written(tmp_path) / "tallystick.service"
+    where = ["--db", f"sqlite:///{tmp_path / 's.db'}", "--key-file", str(tmp_path / "s.keys")]
+    shut_in = ["/usr/bin/python3", str(Path(__file__).with_name("sandboxed.py")), str(unit)]
+    port = free_port()
+    run = [*shut_in, TALLY, "server", "run", "--port", str(port), *where]
+    log = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        with running("env", f"NOTIFY_SOCKET={tmp_path / 'notify'}", *run, log=log):
+            assert manager.recv(100) == b"READY=1"
+            with httpx.Client(base_url=f"http://localhost:{port}", timeout=60) as client:
+                assert client.get("/v1/health").json()["status"] == "ok"
+                page = client.get("/p/default/sign-in")
+                form = re.search(r'name="csrf" value="([^"]+)"', page.text)
+                body = {"login": "ann", "password": "x" * 12, "csrf": form[1] if form else ""}
+                origin = {"origin": f"http://localhost:{port}"}
+                hashed = client.post("/p/default/sign-in", data=body, headers=origin)
+                assert hashed.status_code == 401
+            copy = [*shut_in, TALLY, "server", "backup", str(tmp_path / "copy.db"), *where]
+            subprocess.run(copy, check=True, capture_output=True)
+        assert manager.recv(100) == b"STOPPING=1"
+    assert "Error" not in log.read_text(), log.read_text()
+    assert subprocess.run([*shut_in, "/usr/sbin/chroot", "/", "true"], check=False).returncode
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    """For localhost, by itself; and its key."""
+    return certificate_for(tmp_path_factory.mktemp("certificate"))
+
+
+def certificate_for(folder: Path, days: int = 2) -> tuple[Path, Path]:
+    """days: until it is over."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=3))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pair = folder / "localhost.pem", folder / "localhost.key"
+    pair[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    pair[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return pair
+
+
+NGINX = """
+daemon off;
+user root;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {site};
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, deployment: Path) -> Iterator[None]:
+    needs.nginx.or_skip()
+    needs.root.or_skip()
+    main = folder / "main.conf"
+    main.write_text(NGINX.format(folder=folder, site=deployment / "nginx.conf"))
+    program = [str(needs.program("nginx")), "-e", str(folder / "error.log"), "-c", str(main)]
+    subprocess.run([*program, "-t"], check=True, capture_output=True)
+    with running(*program, log=folder / "nginx.log"):
+        yield
+
+
+@contextmanager
+def caddy(folder: Path, deployment: Path) -> Iterator[None]:
+    needs.caddy.or_skip()
+    program = str(needs.program("caddy"))
+    sample = ["--config", str(deployment / "Caddyfile"), "--adapter", "caddyfile"]
+    home = f"HOME={folder}", f"XDG_DATA_HOME={folder}", f"XDG_CONFIG_HOME={folder}"
+    with running("env", *home, program, "run", *sample, log=folder / "caddy.log"):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("proxy", [nginx, caddy])
+def test_behind_a_proxy(proxy, settings, tmp_path, certificate):
+    """It ends TLS, says whose request it is and nothing else that the client claims, and passes
+    bodies as large as the server takes."""
+    port = free_port()
+    public = f"https://localhost:{port}"
+    log = tmp_path / "requests.log"
+    settings = replace(
+        settings, public_url=public, trusted_proxies=("127.0.0.1/32",), request_log=log
+    )
+    with running_in_thread(settings) as url:
+        pair = ("--certificate", str(certificate[0]), "--certificate-key", str(certificate[1]))
+        options = ("--proxy", proxy.__name__, "--https-port", str(port))
+        folder = written(
+            tmp_path, *options, *pair, "--port", url.rsplit(":", 1)[1], "--public-url", public
+        )
+        trusted = ssl.create_default_context(cafile=str(certificate[0]))
+        transport = httpx.HTTPTransport(verify=trusted, local_address="127.0.0.2")
+
+        with (
+            proxy(tmp_path, folder),
+            httpx.Client(base_url=public, transport=transport, timeout=60) as client,
+        ):
+
+            def answers() -> bool:
+                try:
+                    return client.get("/v1/health").status_code == 200
+                except httpx.HTTPError:
+                    return False
+
+            until(proxy.__name__, tmp_path / f"{proxy.__name__}.log", answers)
+            answer = client.get("/v1/health")
+            assert "strict-transport-security" in answer.headers
+            claims = {"x-forwarded-for": "192.0.2.66", "forwarded": "for=192.0.2.66"}
+            answer = client.get("/v1/whoami", headers=claims | {"authorization": "Bearer x"})
+            assert answer.status_code == 401
+            page = client.get("/p/default/sign-in")
+            assert page.status_code == 200
+            assert "secure" in page.headers.get("set-cookie", "secure").lower()
+            body = b"x" * (6 * 1024**2 - 4096)
+            json_type = {"content-type": "application/json", "authorization": "Bearer x"}
+            assert client.post("/v1/cards/import", content=body, headers=json_type).status_code in (
+                401,
+                422,
+            )
+            body = b"x" * (9 * 1024**2)
+            assert client.post("/v1/cards/import", content=body, headers=json_type).status_code in (
+                413,
+                502,  # Caddy closes the connection to the server in the middle of a body
+            )
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {line["from"] for line in lines} == {"127.0.0.2"}
+    assert {line["status"] for line in lines} >= {200, 401}
+
+
+def test_the_request_log_has_routes_and_no_secrets(server, tmp_path):
+    log = tmp_path / "requests.log"
+    seed = server.card()
+    code = hotp(seed, 0, 6)
+    token = server.service.token.reveal().decode()
+    with (
+        running_in_thread(replace(server.settings, request_log=log)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        bearer = {"authorization": f"Bearer {token}"}
+        answer = client.post("/v1/verify", json={"user": "ann", "code": code}, headers=bearer)
+        assert answer.json()["accepted"]
+        client.get(f"/{token}?code={code}")
+        client.get(f"/p/default/people/{code}?q={token}")
+        client.get("/v1/health", headers={"user-agent": token, "x-forwarded-for": token})
+        client.request("BREW", "/v1/health")
+        client.get("/static/look.css")
+    text = log.read_text()
+    assert code not in text and token not in text and "BREW" not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(one["method"], one["route"], one["status"]) for one in lines][:3] == [
+        ("POST", "/v1/verify", 200),
+        ("GET", "-", 404),
+        ("GET", "/p/{firm}/people/{person_id}", lines[2]["status"]),
+    ]
+    assert set(lines[0]) == {"at", "from", "method", "route", "status", "ms"}
+    assert log.stat().st_mode & 0o027 == 0
+
+
+def test_logrotate_takes_the_log_away_and_the_server_goes_on(server, tmp_path):
+    needs.logrotate.or_skip()
+    needs.root.or_skip()
+    log = tmp_path / "requests.log"
+    made = (written(tmp_path) / "tallystick.logrotate").read_text()
+    rules = tmp_path / "rules"
+    rules.write_text(
+        made.replace(files.REQUEST_LOG, str(log)).replace("tallystick tallystick", "root root")
+    )
+    rules.chmod(0o644)
+    rotate = [str(needs.program("logrotate")), "-f", "-s", str(tmp_path / "state"), str(rules)]
+    with (
+        running_in_thread(replace(server.settings, request_log=log)) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        client.get("/v1/health")
+        subprocess.run(rotate, check=True, capture_output=True)
+        assert not log.exists()
+        client.get("/v1/whoami")
+    (old,) = tmp_path.glob("requests.log-*")
+    assert "/v1/health" in old.read_text() and "/v1/whoami" in log.read_text()
+
+
+def test_a_request_log_that_cannot_be_written(server, tmp_path):
+    with (
+        pytest.raises(BadInputError, match="cannot be written"),
+        running_in_thread(replace(server.settings, request_log=tmp_path)),
+    ):
+        pass
+
+
+def test_every_day_a_copy_and_so_many_stay(server, tmp_path):
+    folder = tmp_path / "copies"
+    with opened(server.settings) as parts:
+        with pytest.raises(BadInputError, match="not a folder"):
+            operations.backup_by_time(parts.database, folder, 2, 0)
+        folder.mkdir()
+        (folder / "mine.db").touch()
+        days = [
+            operations.backup_by_time(parts.database, folder, 2, day * 86400.0) for day in range(4)
+        ]
+    assert sorted(one.name for one in folder.iterdir()) == ["mine.db", *(d.name for d in days[2:])]
+    assert days[0].name == "tallystick-19700101T000000Z.db"
+
+
+def test_nothing_is_written_over(tmp_path):
+    folder = written(tmp_path)
+    (folder / "tallystick.service").write_text("mine")
+    again = CliRunner().invoke(
+        command, ["init", "--yes", "--out", str(folder), *GIVEN, *PROXY, "--proxy", "caddy"]
+    )
+    assert isinstance(again.exception, BadInputError)
+    assert (folder / "tallystick.service").read_text() == "mine"
+    assert not (folder / "Caddyfile").exists()
+
+
+def test_nobody_to_ask(tmp_path):
+    done = CliRunner().invoke(command, ["init", "--out", str(tmp_path / "x"), "--tally", TALLY])
+    assert isinstance(done.exception, BadInputError) and "--public-url" in done.exception.todo
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_init_wrote_is_what_the_command_reads(tmp_path, monkeypatch):
+    """The environment file, by way of `tally server --environment`; passwords stay out of what is
+    printed and of other files."""
+    smtp = "smtps://me:hush-hush@mail.example.org"
+    monkeypatch.setenv("TALLY_SERVER_SMTP", smtp)
+    out = tmp_path / "deployment"
+    done = CliRunner().invoke(
+        command,
+        ["init", "--json", "--out", str(out), *GIVEN, *PROXY, "--mail-from", "Firm <a@b.example>"],
+    )
+    assert done.exit_code == 0 and "hush-hush" not in done.output
+    told = json.loads(done.stdout)
+    assert {Path(one["file"]).name for one in told["files"]} == {p.name for p in out.iterdir()}
+    keeps = [path.name for path in out.iterdir() if "hush-hush" in path.read_text()]
+    assert keeps == ["tallystick.env"]
+    assert (out / "tallystick.env").stat().st_mode & 0o777 == 0o600
+    text = (out / "tallystick.env").read_text()
+    (tmp_path / "s.env").write_text(
+        text.replace("/var/lib/tallystick-keys", str(tmp_path))
+        .replace("/var/lib/tallystick", str(tmp_path))
+        .replace("/var/log/tallystick", str(tmp_path))
+    )
+    arguments = ["--environment", str(tmp_path / "s.env"), "doctor", "--json"]
+    for line in text.splitlines():  # what the command sets is unset behind this test
+        if line.startswith("TALLY"):
+            monkeypatch.setenv(line.partition("=")[0], "other")
+    done = CliRunner().invoke(command, arguments)
+    findings = {one["name"]: one for one in json.loads(done.stdout)}
+    assert findings["public URL"]["detail"] == "https://otp.example.org"
+    assert "mail.example.org" in str(findings["mail server"]) or (
+        findings["mail server"]["state"] == "bad"
+    )
+
+
+@pytest.mark.parametrize("line", ["export A=1", "TALLY_SERVER_DB", "a b=c"])
+def test_an_environment_file_that_is_none(tmp_path, line):
+    file = tmp_path / "x.env"
+    file.write_text(f"# a word\n\n{line}\n")
+    with pytest.raises(BadInputError, match=r"Line 3 .* not NAME=VALUE"):
+        environment(file)
+
+
+def test_the_container_file_starts_what_it_says(tmp_path):
+    """What it runs is tried without a container: the entry point, the health check and the
+    settings. An image has not been built by a test."""
+    folder = written(tmp_path, "--kind", "container", "--proxy", "none")
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("Containerfile", "alerts.yml", "dashboard.json", "prometheus.yml", "tallystick.env")
+    ]
+    lines = (folder / "Containerfile").read_text().replace("\\\n", "").splitlines()
+    made = dict(
+        line.split(maxsplit=1) for line in lines if line and not line.startswith(("#", " "))
+    )
+    port = free_port()
+    here = {"0.0.0.0": "127.0.0.1", "8080": str(port)}
+    words = [here.get(one, one) for one in json.loads(made["CMD"])]
+    assert json.loads(made["ENTRYPOINT"]) == ["tally"] and made["USER"] == "10001"
+    where = ["--db", f"sqlite:///{tmp_path / 's.db'}", "--key-file", str(tmp_path / "s.keys")]
+    check = json.loads(made["HEALTHCHECK"].split("CMD", 1)[1])
+    check = [sys.executable, *(one.replace("8080", str(port)) for one in check[1:])]
+    with running(TALLY, *words, *where, log=tmp_path / "log"):
+        until(
+            "the container's command",
+            tmp_path / "log",
+            lambda: subprocess.run(check, check=False, capture_output=True).returncode == 0,
+        )
+    assert (needs.ROOT / "requirements/tallystick.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"public_url": "http://otp.example.org"}, "not https"),
+        ({"public_url": "https://otp.example.org/p"}, "not https"),
+        ({"public_url": "https://otp_1;.example.org"}, "letters"),
+        ({"certificate": ""}, "belong together"),
+        ({"certificate": "", "certificate_key": ""}, "nginx needs"),
+        ({"db": "sqlite:///server.db"}, "relative"),
+        ({"db": "mysql://x"}, "not understood"),
+        ({"db": "nonsense"}, "not understood"),
+        ({"smtp": "smtp://a\nExecStart=/bin/sh"}, "line end"),
+        ({"smtp": "smtp://a:'b'@c"}, "quote"),
+        ({"user": "root;"}, "name of a user"),
+        ({"backups": "relative"}, "does not begin"),
+        ({"backups": "/a\nExecStart=x"}, "does not begin"),
+        ({"tally": "/home/me/bin/tally"}, "does not see"),
+    ],
+)
+def test_what_would_not_work_is_refused(wrong, words):
+    good = {
+        "public_url": "https://otp.example.org", "certificate": "/a.pem", "certificate_key": "/k"
+    }  # fmt: skip
+    with pytest.raises(BadInputError, match=words):
+        DeploymentPlan(**(good | wrong))
+
+
+@given(st.text(max_size=40), st.sampled_from(["smtp", "sms", "mail_from", "backups", "user"]))
+def test_nothing_that_is_said_becomes_another_line(value, name):
+    try:
+        plan = DeploymentPlan("https://a.example", proxy=Proxy.CADDY, **{name: value})
+    except BadInputError:
+        return
+    plain = DeploymentPlan("https://a.example", proxy=Proxy.CADDY)
+    for kind in Kind:
+        made, usual = (files.made_of(replace(one, kind=kind)) for one in (plan, plain))
+        for one, other in zip(made, usual, strict=True):
+            assert len(one.text.splitlines()) == len(other.text.splitlines())

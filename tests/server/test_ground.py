@@ -1,0 +1,413 @@
+"""Every fault of the ground under the server: caused, seen by people, doctor, log and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tallystick.common.errors import TallyError, UnreachableError
+from tallystick.server.messages import gateways
+from tallystick.server.messages.gateways import Letter, gateway_from
+from tallystick.server.operating import doctor, operations
+from tallystick.server.rules.otp import hotp
+from tallystick.server.serving.running import running_in_thread, start
+from tallystick.server.settings import settings_from
+from tallystick.server.state import open_state
+from tallystick.server.store import audit, keys
+from tallystick.server.store import database as store
+from tallystick.server.store.keys import KeyFileError
+from tallystick.server.store.opened import opened
+from tests import needs
+from tests.server.ground import Row, compare, plain
+from tests.server.test_deployment import certificate_for
+from tests.server.test_postgresql import User, crash_under_load, nothing_lost
+from tests.server.test_process import enrol
+
+pytestmark = pytest.mark.slow
+
+
+def finding(settings, name: str) -> str:
+    """What the doctor says of this, with its mark."""
+    found = {one.name: one for one in doctor.examine(settings)}[name]
+    return plain(f"{found.state}: {name}: {found.detail}")
+
+
+def metric(name: str, **labels: str) -> float:
+    from prometheus_client import REGISTRY
+
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def trouble(kind: str) -> float:
+    return metric("tally_database_trouble_total", kind=kind)
+
+
+def said(answer: httpx.Response) -> str:
+    error = answer.json()["error"]
+    return f"{answer.status_code}: {error['what']}"
+
+
+def logged(caplog, begin: str) -> str:
+    lines = [record.getMessage() for record in caplog.records]
+    return next(line for line in lines if line.startswith(begin))
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int = 4) -> Iterator[Path]:
+    needs.own_mounts.or_skip()
+    needs.root.or_skip()
+    place = folder / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
+def on_disk(server, tmp_path) -> Iterator[tuple]:
+    """The server's database on a disk of its own, and a card with a next code."""
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    with small_disk(tmp_path) as disk:
+        with opened(server.settings) as parts:
+            operations.backup(parts.database, disk / "server.db")
+        settings = replace(
+            server.settings,
+            db_url=f"sqlite:///{disk / 'server.db'}",
+            key_file=server.settings.key_file,
+        )
+        yield disk, settings, seed
+
+
+def verify(client, server, seed, factor) -> httpx.Response:
+    headers = {"authorization": f"Bearer {server.service.token.reveal().decode()}"}
+    body = {"user": "ann", "code": hotp(seed, factor, 6)}
+    return client.post("/v1/verify", json=body, headers=headers)
+
+
+def test_the_disk_is_full(on_disk, server, caplog):
+    disk, settings, seed = on_disk
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert verify(client, server, seed, 1).json()["reason"] == "ok"
+        filler = disk / "filler"
+        with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 12))
+        before, factor, accepted = trouble("full"), 2, [1]
+        answer = verify(client, server, seed, factor)
+        while answer.status_code == 200:  # what fits into the room that the log has yet
+            accepted.append(factor)
+            factor += 1
+            answer = verify(client, server, seed, factor)
+        people, found = said(answer), finding(settings, "disk")
+        assert answer.headers["retry-after"] == "60" and trouble("full") > before
+        filler.unlink()
+        assert verify(client, server, seed, factor).json()["reason"] == "ok"  # by itself
+        for old in accepted[-5:]:
+            assert verify(client, server, seed, old).json()["reason"] == "replayed"
+    compare(
+        Row(
+            "disk full", people, found, logged(caplog, "The disk"),
+            "`tally_database_trouble_total{kind=\"full\"}`",
+            "Make room. The server goes on by itself.",
+        )
+    )  # fmt: skip
+
+
+def row(fault, people, doctor, log, metric, todo) -> None:
+    compare(Row(fault, people, doctor, log, metric, todo))
+
+
+def test_the_disk_is_read_only(on_disk, server):
+    """As a machine comes up after an error of its disk: what was written is there."""
+    disk, settings, seed = on_disk
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert verify(client, server, seed, 1).json()["reason"] == "ok"
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    try:
+        found = finding(settings, "database")
+        with pytest.raises(TallyError) as told, opened(settings):
+            pass
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    with running_in_thread(settings) as url, httpx.Client(base_url=url, timeout=60) as client:
+        assert verify(client, server, seed, 1).json()["reason"] == "replayed"
+        assert verify(client, server, seed, 2).json()["reason"] == "ok"
+    row(
+        "disk read-only at the start", "nothing is served", found, told.value.what, "`up` is 0",
+        "Look at the kernel's log, mend the disk, mount it anew, start the server.",
+    )  # fmt: skip
+
+
+def test_the_database_is_locked_by_another(server, monkeypatch, caplog):
+    monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 1)
+    seed = server.card()
+    with (
+        running_in_thread(server.settings) as url,
+        httpx.Client(base_url=url, timeout=60) as client,
+    ):
+        before = trouble("locked")
+        holder = sqlite3.connect(server.settings.db_url.removeprefix("sqlite:///"))
+        holder.execute("BEGIN IMMEDIATE")
+        answer = verify(client, server, seed, 0)
+        found = finding(server.settings, "writing")
+        holder.rollback()
+        holder.close()
+        assert trouble("locked") > before and int(answer.headers["retry-after"]) == 2
+        # What was not judged in time may have been judged since.
+        assert verify(client, server, seed, 0).json()["reason"] in ("ok", "replayed")
+        assert verify(client, server, seed, 1).json()["reason"] == "ok"
+    row(
+        "database locked by a back-up of another's", f"after some seconds, {said(answer)}", found,
+        logged(caplog, "The database is locked"),
+        '`tally_database_trouble_total{kind="locked"}`',
+        "Copy with `tally server backup`, which does not lock.",
+    )  # fmt: skip
+
+
+def test_the_key_file_is_missing(server):
+    server.card()
+    settings = replace(server.settings, key_file=server.folder / "none.keys")
+    with pytest.raises(KeyFileError) as told, opened(settings):
+        pass
+    assert not settings.key_file.exists()
+    found = finding(settings, "encrypted values")
+    row(
+        "key file missing", "nothing is served", found, plain(told.value.what), "`up` is 0",
+        "Put the copy of the key file back. Nothing can be read without it.",
+    )  # fmt: skip
+
+
+def test_the_key_file_is_of_another_server(server):
+    server.card()
+    other = server.folder / "other.keys"
+    keys.load_or_create(other)
+    settings = replace(server.settings, key_file=other)
+    with pytest.raises(KeyFileError) as told:
+        open_state(settings)
+    found = finding(settings, "encrypted values")
+    row(
+        "key file of another server", "nothing is served", found, told.value.what, "`up` is 0",
+        "Name the right one. Nothing was stored under the wrong keys.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds", "todo"),
+    [
+        ("clock an hour back", -3600, "Set it right. Pauses after wrong codes last longer."),
+        ("clock a year forward", 365 * 86400, "Set it right. People sign in anew."),
+    ],
+)
+def test_the_clock_is_wrong(server, fault, seconds, todo):
+    seed = server.card()
+    assert server.reason(hotp(seed, 0, 6)) == "ok"
+    server.clock.advance(seconds)
+    found = finding(server.settings, "clock")
+    reasons = [server.reason(hotp(seed, factor, 6)) for factor in (0, 1, 1)]
+    assert reasons == ["replayed", "ok", "replayed"]
+    server.clock.advance(-seconds)
+    assert [server.reason(hotp(seed, n, 6)) for n in (1, 2)] == ["replayed", "ok"]
+    row(
+        fault, "codes of cards are judged as ever; those of apps are wrong", found, "–",
+        "`time() - node_time_seconds` of the machine", todo,
+    )  # fmt: skip
+
+
+def sending(url: str, sender: str = "a@b.example") -> str:
+    """What the outbox says of a message that does not go."""
+    with pytest.raises(UnreachableError) as told:
+        gateway_from(url, sender=sender).send(Letter("ann@example.org", "s", "t"))
+    return f"a message by email is tried again: {told.value.what}"
+
+
+METRIC = '`tally_messages_total{outcome="failed"}`'
+
+
+def test_names_are_not_found(server):
+    url = "smtp://mail.nowhere.invalid"
+    settings = replace(server.settings, smtp=url)
+    row(
+        "DNS gone", "no message comes; it is tried again until the code is over",
+        finding(settings, "mail server"), sending(url), METRIC, "Mend DNS of the server's machine.",
+    )  # fmt: skip
+
+
+class SilentServer(threading.Thread):
+    """Takes connections and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.port = self.sock.getsockname()[1]
+
+    def run(self) -> None:
+        held = []
+        while True:
+            try:
+                held.append(self.sock.accept())
+            except OSError:
+                return
+
+
+def test_a_gateway_hangs(server, monkeypatch):
+    monkeypatch.setattr(gateways, "TIMEOUT_S", 0.5)
+    silent = SilentServer()
+    silent.start()
+    url = f"smtp://127.0.0.1:{silent.port}"
+    try:
+        words, found = sending(url), finding(replace(server.settings, smtp=url), "mail server")
+    finally:
+        silent.sock.close()
+    row(
+        "gateway hangs", "no message comes; checks and pages go on", found, words, METRIC,
+        "Ask whoever runs the gateway.",
+    )  # fmt: skip
+
+
+def test_the_certificate_of_the_mail_server_is_over(server, tmp_path):
+    cert, key = certificate_for(tmp_path, days=-1)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    sock = socket.create_server(("127.0.0.1", 0))
+    closing = threading.Event()
+
+    def work() -> None:
+        while not closing.is_set():
+            try:
+                taken, _ = sock.accept()
+                with taken, context.wrap_socket(taken, server_side=True):
+                    pass
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    trusted = ssl.create_default_context(cafile=str(cert))
+    url = f"smtps://localhost:{sock.getsockname()[1]}"
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ssl, "create_default_context", lambda *_a, **_k: trusted)
+            words = sending(url)
+            found = finding(replace(server.settings, smtp=url), "mail server")
+    finally:
+        closing.set()
+        sock.close()
+        thread.join(10)
+    row(
+        "certificate of the mail server expired", "no message comes", found, plain(words), METRIC,
+        "A new certificate there. The server never sends without checking it.",
+    )  # fmt: skip
+
+
+def limited(files: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+
+def test_1024_open_files(tmp_path, container_class):
+    """More connections than a process may have files: those beyond wait, or get 503; afterwards
+    all is as before."""
+    settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    seed = os.urandom(20)
+    live = start(settings)
+    held = []
+    try:
+        resource.prlimit(live.process.pid, resource.RLIMIT_NOFILE, (1024, 1024))
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        body = {"user": "S1", "code": hotp(seed, 0, 6)}
+        host, port = live.url.removeprefix("http://").split(":")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+        for _ in range(1200):
+            held.append(socket.create_connection((host, int(port)), timeout=60))
+        with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
+            first = None
+            with contextlib.suppress(httpx.HTTPError):
+                first = client.post("/v1/verify", json=body).status_code
+            for one in held:
+                one.close()
+            answer = client.post("/v1/verify", json=body)
+            while answer.status_code == 503:
+                answer = client.post("/v1/verify", json=body)
+            assert answer.json()["reason"] in ("ok", "replayed")
+            assert first in (None, 200, 503)
+    finally:
+        for one in held:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        live.stop()
+    row(
+        "1,024 open files", "503 from 900 connections of a worker on; beyond 1,024 one waits",
+        "–", "–", "`process_open_fds`",
+        "`LimitNOFILE=4096`, as the unit has it; the server takes what its hard limit gives.",
+    )  # fmt: skip
+
+
+def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
+    """What the kernel does then: it ends a worker. The parent starts another, and what was
+    acknowledged is there."""
+    settings = settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys")
+    seed = os.urandom(20)
+    live = start(settings, workers=2)
+    try:
+        service = enrol(live, container_class, tmp_path, {"S1": seed})
+        children = Path(f"/proc/{live.process.pid}/task/{live.process.pid}/children")
+        with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
+            body = {"user": "S1", "code": hotp(seed, 0, 6)}
+            assert client.post("/v1/verify", json=body).json()["reason"] == "ok"
+        workers = children.read_text().split()
+        for worker in workers:
+            os.kill(int(worker), signal.SIGKILL)
+        with httpx.Client(base_url=live.url, headers=service, timeout=60) as client:
+            # The socket is the parent's: what comes meanwhile waits in it.
+            assert client.post("/v1/verify", json=body).json()["reason"] == "replayed"
+        assert not set(workers) & set(children.read_text().split())
+    finally:
+        live.stop()
+    said = capfd.readouterr().err
+    assert f"worker {workers[0]} ended with 9" in said
+    row(
+        "memory limit reached (SIGKILL)", "requests of that worker break off; others wait a second",
+        "–", "worker N ended with 9; another one takes its place", "`tally_checks_total` goes on",
+        "Give more (`--memory`), or fewer workers.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kills", [int(os.environ.get("TALLY_KILLS", "8"))])
+def test_power_cuts(tmp_path, container_class, kills):
+    """kill -9 at a random moment under load; with TALLY_KILLS=200, as often as that."""
+    seeds = {f"U{n}": os.urandom(20) for n in range(4)}
+    live = start(settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
+    try:
+        service = enrol(live, container_class, tmp_path, seeds)
+        users = [User(name, seed, service) for name, seed in seeds.items()]
+        for _ in range(kills):
+            crash_under_load(live, users, live.kill)
+            live = start(live.settings, port=int(live.url.rsplit(":", 1)[1]))
+            nothing_lost(live.url, users)
+        with opened(live.settings) as parts, parts.database.read() as connection:
+            assert all(r.broken_at is None for r in audit.check(connection, parts.ring))
+        found = finding(live.settings, "durability")
+    finally:
+        live.stop()
+    row(
+        "power cut (kill -9)", "requests under way break off", found, "–", "`up` was 0",
+        "Nothing: it starts by itself.",
+    )  # fmt: skip

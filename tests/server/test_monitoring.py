@@ -1,0 +1,143 @@
+"""Alerts and dashboard: read by Prometheus' own tool, and about metrics that the server has."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tallystick.server.operating.deployment.files import MONITORING
+from tallystick.server.serving.running import add_credential, running_in_thread
+from tests import needs
+from tests.server.test_deployment import written
+
+ALERTS = MONITORING / "alerts.yml"
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+NAMED = re.compile(r"\b(?:tally|process)_[a-z_]+")
+
+
+def promtool(*words: str) -> str:
+    needs.promtool.or_skip()
+    done = subprocess.run(
+        [str(needs.program("promtool")), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_reads_the_alerts_and_the_settings(tmp_path):
+    assert "9 rules found" in promtool("check", "rules", str(ALERTS))
+    text = (written(tmp_path) / "prometheus.yml").read_text()
+    settings = tmp_path / "prometheus.yml"
+    token = tmp_path / "token"
+    token.write_text("x")
+    settings.write_text(
+        text.replace("/etc/prometheus/rules/tallystick.yml", str(ALERTS)).replace(
+            "/etc/prometheus/tallystick.token", str(token)
+        )
+    )
+    promtool("check", "config", str(settings))
+
+
+def test_prometheus_reads_every_query_of_the_dashboard(tmp_path):
+    rules = [
+        {
+            "record": f"panel{n}",
+            "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".*"),
+        }
+        for n, query in enumerate(QUERIES)
+    ]
+    file = tmp_path / "queries.yml"  # JSON is YAML
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    assert f"{len(QUERIES)} rules found" in promtool("check", "rules", str(file))
+
+
+SERIES = 'job="tallystick", instance="a"'
+
+
+@pytest.mark.parametrize(
+    ("alert", "series", "values", "at", "labels"),
+    [
+        ("TallystickDown", "up", "1 0 0 0 0", "4m", {}),
+        (
+            "TallystickGroundGone", 'tally_database_trouble_total{kind="full"}',
+            "0 0 0 1 1", "4m", {"kind": "full"},
+        ),
+        (
+            "TallystickMessagesFail", 'tally_messages_total{channel="email", outcome="failed"}',
+            "0 3 6 9 12", "4m", {"channel": "email"},
+        ),
+        ("TallystickRequestLogLost", "tally_request_log_lost_total", "0 0 1 1 1", "4m", {}),
+    ],
+)  # fmt: skip
+def test_an_alert_is_raised(tmp_path, alert, series, values, at, labels):
+    """promtool plays the series; without the fault nothing is raised."""
+    name, _, more = series.partition("{")
+    full = f"{name}{{{SERIES}{', ' + more if more else '}'}"
+    severity = "critical" if alert in ("TallystickDown", "TallystickGroundGone") else "warning"
+    quiet = " ".join(values.split()[0] for _ in values.split())
+    shown = {"severity": severity, "instance": "a"} | labels
+    if "Messages" not in alert:
+        shown["job"] = "tallystick"
+    for played, raised in ((values, [{"exp_labels": shown}]), (quiet, [])):
+        tests = {
+            "rule_files": [str(ALERTS)],
+            "tests": [
+                {
+                    "interval": "1m",
+                    "input_series": [{"series": full, "values": played}],
+                    "alert_rule_test": [
+                        {"eval_time": at, "alertname": alert, "exp_alerts": _with_words(alert, one)}
+                        for one in [raised]
+                    ],
+                }
+            ],
+        }
+        file = tmp_path / "tests.yml"
+        file.write_text(json.dumps(tests))
+        promtool("test", "rules", str(file))
+
+
+def _with_words(alert: str, raised: list[dict]) -> list[dict]:
+    """promtool compares annotations, too."""
+    words = {
+        "TallystickDown": (
+            "a does not answer", "journalctl -u tallystick; tally server doctor",
+        ),
+        "TallystickGroundGone": (
+            "The database of a is full: nothing is verified",
+            "docs/reference/server.md, When the ground gives way",
+        ),
+        "TallystickMessagesFail": (
+            "Messages by email do not go out", "tally server doctor asks the gateway",
+        ),
+        "TallystickRequestLogLost": (
+            "Lines of the request log of a are lost", "Is the disk of /var/log full?",
+        ),
+    }  # fmt: skip
+    summary, todo = words[alert]
+    return [one | {"exp_annotations": {"summary": summary, "todo": todo}} for one in raised]
+
+
+def test_every_metric_that_is_named_is_there(server):
+    """Also before the first event: what is counted begins at 0."""
+    named = set(NAMED.findall(ALERTS.read_text())) | {
+        name for query in QUERIES for name in NAMED.findall(query)
+    }
+    monitor = add_credential(server.settings, "monitor", "prometheus")
+    headers = {"authorization": f"Bearer {monitor.token.reveal().decode()}"}
+    with running_in_thread(server.settings) as url:
+        text = httpx.get(f"{url}/v1/metrics", headers=headers, timeout=60).text
+    types = dict(re.findall(r"# TYPE (\S+) (\S+)", text))
+    ends = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",)}
+    there = {name + end for name, kind in types.items() for end in ends.get(kind, ())}
+    assert named <= there, named - there
+    assert 'tally_database_trouble_total{kind="full"} ' in text
+    guide = Path(needs.ROOT / "docs/guides/operations.md").read_text(encoding="utf-8")
+    alerts = re.findall(r"alert: (\w+)", ALERTS.read_text())
+    assert all(f"`{alert}`" in guide for alert in alerts)

@@ -1,0 +1,123 @@
+"""What clients asked and were told, and a judge of it that knows nothing of the server.
+
+The clients' clocks may be apart: times are compared within one client only. What a client was not
+told (a 503, a connection that broke) may have been done or not; both are right.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+MOST_S = 6.0  # until every answer, also that there is none
+
+
+class Told(StrEnum):
+    """What a client knows after it has asked."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    UNKNOWN = "unknown"  # a 503, or no answer
+    WRONG = "wrong"  # any other refusal
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One code that one client sent: that of `card` for `factor`. began, ended: seconds of the
+    client's own clock. retry_after: whether a 503 said when to come back (true for all others)."""
+
+    client: str
+    card: str
+    factor: int
+    began: float
+    ended: float
+    told: Told
+    retry_after: bool = True
+
+
+def judge(
+    history: Sequence[Asked],
+    *,
+    final: Mapping[str, int],
+    made: Iterable[str] = (),
+    there: Iterable[str] = (),
+) -> list[str]:
+    """What is wrong, in words; nothing is wrong with an empty list.
+
+    history: each client's in its order. final: card → the next factor that the database would take,
+    at the end. made: ids of other things whose making was acknowledged. there: those that the
+    database has at the end.
+    """
+    cards: dict[str, list[Asked]] = defaultdict(list)
+    for one in history:
+        cards[one.card].append(one)
+    found = [*_answers(history), *_missing(made, there)]
+    for card, asked in sorted(cards.items()):
+        found += _once(card, asked)
+        found += _forwards(card, asked)
+        found += _kept(card, asked, final.get(card))
+        found += _refused_for_a_reason(card, asked)
+    return found
+
+
+def _once(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+    times: dict[int, int] = defaultdict(int)
+    for one in asked:
+        times[one.factor] += one.told is Told.ACCEPTED
+    for factor, count in sorted(times.items()):
+        if count > 1:
+            yield f"{card}: the code of factor {factor} was accepted {count} times"
+
+
+def _forwards(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+    """Whoever asks one after the other sees factors rise."""
+    highest: dict[str, int] = {}
+    for one in asked:
+        if one.told is not Told.ACCEPTED:
+            continue
+        before = highest.get(one.client, -1)
+        if one.factor <= before:
+            yield f"{card}: {one.client} had {one.factor} accepted after {before}"
+        highest[one.client] = max(before, one.factor)
+
+
+def _kept(card: str, asked: Sequence[Asked], final: int | None) -> Iterable[str]:
+    accepted = [one.factor for one in asked if one.told is Told.ACCEPTED]
+    sent = [one.factor for one in asked if one.told in (Told.ACCEPTED, Told.UNKNOWN)]
+    if final is None:
+        yield f"{card}: the database does not have it"
+    elif accepted and final <= max(accepted):
+        yield f"{card}: {max(accepted)} was accepted, and the database is at {final}"
+    elif final > max(sent, default=-1) + 1:
+        yield f"{card}: the database is at {final}, and nobody sent {final - 1}"
+
+
+def _refused_for_a_reason(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+    """A code that nobody can have used before is not `replayed`, and a right one not `wrong`."""
+    used = max((o.factor for o in asked if o.told in (Told.ACCEPTED, Told.UNKNOWN)), default=-1)
+    for one in asked:
+        if one.told is Told.REPLAYED and one.factor > used:
+            yield f"{card}: {one.client} was told that {one.factor} was used: nobody used it"
+        if one.told is Told.WRONG:
+            yield f"{card}: {one.client} was told that the code of {one.factor} is wrong"
+
+
+def _answers(history: Sequence[Asked]) -> Iterable[str]:
+    for one in history:
+        if one.ended < one.began:
+            yield f"{one.client}: an answer came before its question"
+        elif one.ended - one.began > MOST_S:
+            yield (
+                f"{one.client} waited {one.ended - one.began:.1f} s for the answer to "
+                f"{one.card} {one.factor}"
+            )
+        if not one.retry_after:
+            yield f"{one.client} was not told when to come back with {one.card} {one.factor}"
+
+
+def _missing(made: Iterable[str], there: Iterable[str]) -> Iterable[str]:
+    gone = sorted(set(made) - set(there))
+    if gone:
+        yield f"{len(gone)} acknowledged writes are missing: {', '.join(gone[:5])}"

@@ -149,7 +149,7 @@ def card(
     service = Service(device, port, real_time=real_time)
     server = None
     if control is not None or panel:
-        server = _control(service, control or 0, name if panel else None)
+        server = _control(service, control or 0, name, panel=panel)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(service, device))
     service.guard(device.power_on)
@@ -177,16 +177,16 @@ def _port(pty: bool, tcp: int | None) -> SerialPort | None:
     return TcpPort(tcp) if tcp is not None else None
 
 
-def _control(service: Service, port: int, panel_for: str | None) -> ControlServer:
+def _control(service: Service, port: int, name: str, *, panel: bool) -> ControlServer:
     try:
         from tallystick.emulator.serving.control import ControlServer  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as error:
         raise BadInputError(
             f"The control interface needs {error.name}, which is not installed.",
             kept="The card was not started.",
-            todo="pip install 'tallystick[control]'",
+            todo=f"pip install 'tallystick[{'panel' if panel else 'control'}]'",
         ) from error
-    return ControlServer(service, port, panel_for=panel_for)
+    return ControlServer(service, port, panel_for=name if panel else None)
 
 
 def _announce(

@@ -36,6 +36,15 @@ def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Im
     return build_image(board or boards.DEFAULT)
 
 
+def check_board(name: str | None) -> None:
+    """Raises pytest.UsageError for a board that no card is made of."""
+    if name is not None and name not in boards.BOARDS:
+        what = f"is a {boards.ALL[name].device}'s board" if name in boards.ALL else "is no board"
+        raise pytest.UsageError(
+            f"--tally-board={name} {what}: use one of {', '.join(boards.BOARDS)}."
+        )
+
+
 class DevicesUnderTest:
     """One for each test that asks for a card."""
 
@@ -53,6 +62,7 @@ class DevicesUnderTest:
         self._golden = Golden(
             node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
             accept=config.getoption("--golden"),
+            pictures=config.getoption("--golden-pictures"),
         )  # fmt: skip
         if self._backend not in _EMULATED and not self._backend.startswith(_SERIAL):
             raise pytest.UsageError(

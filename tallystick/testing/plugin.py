@@ -42,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="End a firmware that works for so long without touching hardware (default: 60).",
     )  # fmt: skip
     add("--golden", action="store_true", help="Accept the screens as they are now.")
+    add(
+        "--golden-pictures", action="store_true",
+        help="Keep accepted screens also as pictures, in `golden/` beside golden.json, for git: a "
+        "failure elsewhere then shows what was accepted.",
+    )  # fmt: skip
     add("--tally-trace", action="store_true", help="Keep waveforms, current and logs of failures.")
     add(
         "--tally-artefacts", type=Path, default=Path(".tally"), metavar="DIR",
@@ -55,6 +60,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "campaign: one of very many cases; its failures go to SARIF")
     sarif: Path | None = config.getoption("--tally-sarif")
     limit: float = config.getoption("--tally-loop-limit")
+    if config.getoption("--tally-board") is not None:
+        from tallystick.testing.devices import check_board
+
+        check_board(config.getoption("--tally-board"))
     if limit != 60.0:
         from tallystick.emulator.interpreter import link
 

@@ -67,6 +67,40 @@ def test_a_screen_is_accepted_once_and_compared_from_then_on(suite):
         assert (folder / f"who_am_i-{picture}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_fresh_checkout_has_the_accepted_picture_to_compare_with(suite):
+    """CI has what is in git: the hashes, and with `--golden-pictures` the pictures beside them."""
+    suite.runpytest_subprocess("--golden", "--golden-pictures", "-k", "screen").assert_outcomes(
+        passed=1
+    )
+    (picture,) = (suite.path / "golden").glob("*.png")
+    (digest,) = json.loads((suite.path / "golden.json").read_text())["test_screen"].values()
+    assert picture.stem == digest and len(picture.read_bytes()) < 1000
+    shutil.rmtree(suite.path / ".tally")
+
+    (suite.path / "test_card.py").write_text(SUITE.replace("card.hold()", "card.press()"))
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(failed=1)
+    folder = suite.path / ".tally" / "test_screen"
+    page = (folder / "who_am_i.html").read_text()
+    for title in ("accepted", "now", "difference"):
+        assert (folder / f"who_am_i-{title}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"who_am_i-{title}.png" in page
+
+    picture.write_bytes(b"damaged")
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(failed=1)
+    assert "--golden-pictures" in (folder / "who_am_i.html").read_text()
+    # Accepted anew: the picture that nothing names any more goes.
+    suite.runpytest_subprocess("--golden", "--golden-pictures", "-k", "screen")
+    assert [one.stem for one in (suite.path / "golden").glob("*.png")] != [digest]
+    assert len(list((suite.path / "golden").glob("*.png"))) == 1
+
+
+def test_a_board_that_no_card_is_made_of_is_told_before_any_test(suite):
+    for board, words in (("pico2", "is a reader's board"), ("pico9", "is no board")):
+        result = suite.runpytest_subprocess(f"--tally-board={board}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*--tally-board={board} {words}: use one of *pico*"])
+
+
 def test_failures_keep_traces_and_campaigns_give_sarif_under_xdist(suite):
     result = suite.runpytest_subprocess(
         "-n2", "--golden", "--tally-trace", "--tally-sarif=out/c.sarif", "--junitxml=out/j.xml"

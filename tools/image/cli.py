@@ -93,7 +93,7 @@ def build(
         from tallystick.tools.heap import measure
 
         need = measure.need(built.board)
-    held = [*sizes.compare(built), heaps.row(built.board, need)]
+    held = [*sizes.compare(built), *heaps.rows(built.board, need)]
     if as_json:
         console.print_json(
             {
@@ -123,18 +123,20 @@ def _show_build(built: Built, outputs: dict[str, Path], held: list[sizes.Row]) -
         mark = "" if row.good else "  [red]too large[/]"
         since = f", committed {row.committed:,}" if row.committed else ""
         show.print(f"  {row.name:<14}{row.value:>9,} of {row.limit:>9,} bytes{since}{mark}")
+    if not any(row.name.startswith("heap") for row in held):
+        show.print(f"  heap of {built.board.name} was never measured: --heap measures it now")
     for path in outputs.values():
         show.print(f"  {path!s:<46} {path.stat().st_size:>9,} bytes")
 
 
 @image.command()
-@click.argument("file", type=_file)
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--board", help="Board, where the file does not say it.")
 @click.option("--picture", type=OUTPUT_FILE, help="Write the memory map as a PNG.")
 @console.json_option
-def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) -> None:
-    """Show what an image holds, and its memory map."""
-    found = inspecting.inspect(file, board)
+def inspect(path: Path, board: str | None, picture: Path | None, as_json: bool) -> None:
+    """Show what an image holds, and its memory map: a file, or the folder of a build."""
+    found = inspecting.inspect(path, board)
     header = found.header
     title = found.board.name
     if header is not None:
@@ -173,8 +175,8 @@ def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) 
     for name, files in (("boot stage", found.boot_files), ("firmware", found.files)):
         if files:
             show.print(f"\n  {name}: {len(files)} files, {sum(files.values()):,} bytes")
-            for path, size in files.items():
-                show.print(f"    {path:<24}{size:>7,}")
+            for name_there, size in files.items():
+                show.print(f"    {name_there:<24}{size:>7,}")
     if picture is not None:
         show.print(f"\n  memory map: {picture}")
 

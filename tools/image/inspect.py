@@ -14,6 +14,7 @@ from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, is_signed
 from tallystick.tools.image.memory import Area, areas
 from tallystick.tools.image.merge import read_parts
+from tallystick.tools.image.outputs import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class InspectedImage:
 
 
 def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
-    """Reads .bin, .hex, .uf2 or .update. Raises BadInputError."""
+    """Reads .bin, .hex, .uf2 or .update, or the image in the folder of a build. Raises
+    BadInputError."""
+    if path.is_dir():
+        path = _in_build(path)
     if path.suffix == ".update":
         return _update(path)
     if board_name is None and path.suffix in (".hex", ".uf2"):
@@ -41,6 +45,17 @@ def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
         board = image.board
         parts = [(board.chip.flash_base + at, data) for at, data in image.segments]
     return _found(board, dict(parts))
+
+
+def _in_build(folder: Path) -> Path:
+    """The image in a folder that `tally image build` wrote."""
+    found = sorted(folder.glob("*.bin")) if (folder / MANIFEST).is_file() else []
+    if len(found) != 1:
+        raise BadInputError(
+            f"{folder} is not the folder of a build.",
+            todo="Name the folder that `tally image build` wrote, or a file.",
+        )
+    return found[0]
 
 
 def _guess(parts: list[tuple[int, bytes]]) -> Board | None:

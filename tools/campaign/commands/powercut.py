@@ -15,9 +15,10 @@ from rich.progress import Progress as Bar
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.emulator import boards as boards_known
 from tallystick.emulator.boards import find
 from tallystick.tools import options
-from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject
+from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject, usual
 from tallystick.tools.campaign.commands.subjects import find as find_scenarios
 from tallystick.tools.campaign.engine import sites
 from tallystick.tools.campaign.engine.campaign import (
@@ -67,7 +68,7 @@ def _bar(*, disable: bool) -> Bar:
 
 @click.command()
 @click.option("--scenario", default="all", show_default=True, help="NAME, NAME,NAME or all.")
-@options.some_boards(BOARDS)
+@options.some_boards(list(boards_known.ALL), usual())
 @click.option(
     "--depth",
     default=2,
@@ -122,6 +123,8 @@ def powercut(
             out().print(f"{one.name:<{_NAME}}  {one.sentence}")
         out().print(f"{UPDATE:<{_NAME}}  A new image over the line (tally campaign update).")
         return
+    if boards == usual() != BOARDS:
+        err().print("without the reader's board, which needs pip install 'tallystick[reader]'")
     jobs = options.processes(jobs)
     report: dict[str, Any] = {
         "scenarios": {}, "cuts": 0, "distinct_states": 0, "violations": [],

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pyotp
 import pytest
@@ -86,6 +87,22 @@ class CardUnderTest(ABC):
     def device(self) -> Card:
         """The emulated card, for everything that has no verb. Skips the test on a real board."""
         pytest.skip("this test needs an emulated card: --tally-backend=emulator")
+
+    def part(self, name: str) -> Any:
+        """A part of board.toml, by its name: `card.part("lamp").lit`."""
+        return self.device.part(name)
+
+    def do(self, name: str, action: str, value: Any = None) -> None:
+        """Something happens to a part: `card.do("up", "press")`, `card.do("air", "set", -4.5)`.
+        Returns when the firmware has answered and waits."""
+        self.device.do(name, action, value)
+
+    def press_part(self, name: str, ms: int = 120) -> None:
+        """Press one of several buttons for `ms`, let go, and wait for the firmware's answer."""
+        self.device.part(name).do("down")
+        self.device.run_for(ms)
+        self.device.part(name).do("up")
+        self.device.run_for(ms)
 
     def screen(self) -> Frame:
         """The pixels on the glass."""

@@ -12,15 +12,17 @@ from tallystick.common.identity import Identity
 from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.project import Project
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd
+from tallystick.emulator.parts.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.golden import Golden, safe
 from tallystick.testing.hands import Control, PersonAtTerminal
 from tallystick.tools.fresh import image as build_image
-from tallystick.tools.image.folder import from_folder
+from tallystick.tools.image.folder import of_project
 
 _EMULATED = ("emulator", "resident")
 _SERIAL = "serial:"
@@ -32,17 +34,25 @@ def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Im
     if path is not None:
         return Image.load(path, board)
     if firmware is not None:
-        return from_folder(firmware, board or boards.DEFAULT)
+        return of_project(Project.find(firmware, board))
     return build_image(board or boards.DEFAULT)
 
 
 def check_board(name: str | None) -> None:
     """Raises pytest.UsageError for a board that no card is made of."""
-    if name is not None and name not in boards.BOARDS:
+    if name is not None and name not in boards.card_board_names():
         what = f"is a {boards.ALL[name].device}'s board" if name in boards.ALL else "is no board"
         raise pytest.UsageError(
-            f"--tally-board={name} {what}: use one of {', '.join(boards.BOARDS)}."
+            f"--tally-board={name} {what}: use one of {', '.join(boards.card_board_names())}."
         )
+
+
+def display_errors(card: Card) -> list[str]:
+    """Of every display that is on the board."""
+    glasses = [part.glass for part in card.fittings.parts if isinstance(part, Oled)]
+    return card.display.errors + [
+        error for glass in glasses if glass is not card.display for error in glass.errors
+    ]
 
 
 class DevicesUnderTest:
@@ -82,7 +92,13 @@ class DevicesUnderTest:
     def _emulated_card(self) -> EmulatedCard:
         image: Image = self._request.getfixturevalue("tally_image")
         serial = f"TS{next(self._numbers):08}"
-        device = Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=1)
+        firmware: Path | None = self._request.config.getoption("--tally-firmware")
+        if firmware is not None:
+            project = Project.find(firmware, self._request.config.getoption("--tally-board"))
+            device = Card(image, seed=1, fittings=project.fittings())
+        else:
+            who = Identity.derive(serial, 20260101).encode()
+            device = Card(image, identity=who, seed=1)
         if self._traces is not None:
             device.attach(Vcd(self._traces / f"{serial}.vcd", device.board))
             device.attach(CurrentCsv(self._traces / f"{serial}-current.csv", device.board))
@@ -137,7 +153,7 @@ class DevicesUnderTest:
         return [
             f"card {card.serial}, display: {error}"
             for card in self._cards
-            for error in dict.fromkeys(card.device.display.errors)
+            for error in dict.fromkeys(display_errors(card.device))
         ]
 
     def close(self) -> None:

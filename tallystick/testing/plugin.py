@@ -137,6 +137,13 @@ def blank_card(tally_devices: DevicesUnderTest) -> CardUnderTest:
 
 
 @pytest.fixture
+def board(tally_devices: DevicesUnderTest) -> CardUnderTest:
+    """A powered board with your own firmware (`--tally-firmware`) and the parts of its
+    board.toml."""
+    return tally_devices.card()
+
+
+@pytest.fixture
 def card(blank_card: CardUnderTest) -> CardUnderTest:
     """A card with a seed that the test knows, asleep, its moving factor 0."""
     blank_card.personalise()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from tallystick.emulator.boards.board import Board
 from tallystick.tools.image.keys import SigningKey
 
+FOREIGN = "firmware"
+"""The device of an image that was made of a folder: somebody's own."""
+
 
 @dataclass(frozen=True)
 class Built:

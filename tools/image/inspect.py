@@ -97,10 +97,22 @@ def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
             boot = _read(board, flash, board.boot.address, board.boot.size)
             if boot.strip(b"\xff"):
                 boot_files = _sizes(boot, board, board.storage.size)
+        elif board.image_format == "littlefs":
+            files = _of_a_folder(board, flash)
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
         files = _sizes(content, board, board.storage.size)
     return InspectedImage(board, header, signed_by, files, boot_files, areas(board, flash))
+
+
+def _of_a_folder(board: Board, flash: dict[int, bytes]) -> dict[str, int]:
+    """Files of an image that was made of somebody's own folder: it takes the whole storage."""
+    content = _read(board, flash, board.storage.address, board.storage.size)
+    try:
+        found = _sizes(content, board, board.storage.size)
+    except BadInputError:
+        return {}
+    return found if "main.py" in found else {}
 
 
 def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:

@@ -12,9 +12,7 @@ docs/guides/bench.md has every kind and key.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.common.errors import BadInputError
+from tallystick.common.modules import load_module
 from tallystick.emulator.boards import DEFAULT
 from tallystick.emulator.devices.card import Fittings
 from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
@@ -126,7 +125,11 @@ class Project:
         others = entry_points(group=GROUP)
         if ":" in kind and self.board_file is not None:
             file, _, name = kind.partition(":")
-            found = getattr(_module(self.board_file.parent / f"{file}.py"), name, None)
+            found = getattr(
+                load_module(self.board_file.parent / f"{file}.py", f"tally_parts_{file}"),
+                name,
+                None,
+            )
         elif kind in others.names:
             found = others[kind].load()
         else:
@@ -159,19 +162,3 @@ def _read(file: Path) -> Mapping[str, Any]:
         raise BadInputError(
             f"{file} cannot be read: {error}.", kept="Nothing was started."
         ) from None
-
-
-def _module(file: Path) -> object:
-    """A Python file of the project: its code runs here, with the rights of whoever asks."""
-    spec = importlib.util.spec_from_file_location(f"tally_parts_{file.stem}", file)
-    if not file.is_file() or spec is None or spec.loader is None:
-        raise BadInputError(f"There is no {file}.", kept="Nothing was started.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise BadInputError(
-            f"{file} fails: {type(error).__name__}: {error}.", kept="Nothing was started."
-        ) from error
-    return module

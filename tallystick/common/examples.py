@@ -13,6 +13,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally emulate card --firmware lamp --panel --watch",
     ),
     "new": ("tally new lamp",),
+    "debug": ("tally debug lamp --port 4711",),
     "emulate reader": (
         "tally emulate reader --control 0",
         "tally emulate reader --usb -- fido2-token -L",

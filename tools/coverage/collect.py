@@ -70,7 +70,7 @@ def _lcov(statements: dict[str, set[int]], executed: dict[str, set[int]]) -> str
 
 
 def summary(folder: Path) -> dict[str, tuple[int, int, list[int]]]:
-    """File under the firmware's root, or under this folder → (statements, executed, lines that are missing)."""
+    """File under the firmware's root, or this folder → (statements, executed, missing lines)."""
     statements, executed = collect(folder)
     ours, here = f"{firmware.root()}/", f"{Path.cwd()}/"
     return {

@@ -12,6 +12,7 @@ server (a JSON object a line) and the file of `Flags`. It ends when the server c
 from __future__ import annotations
 
 import ast
+import contextlib
 import ctypes
 import json
 import os
@@ -65,6 +66,20 @@ class Keeper:
 
     position: Position
     channel: socket.socket
+
+    @property
+    def alive(self) -> bool:
+        """Another engine may have ended it since this process knew of it."""
+        try:
+            return self.channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self.channel.sendall(_END)
 
 
 class _ResumedError(Exception):
@@ -181,7 +196,7 @@ class Engine:
             part.power(True)
         self.card.mcu.power_on()
         if not self._run_until_held():
-            self._tell({"failed": {"error": self._crash or "The firmware executes no statement."}})
+            self._tell({"failed": self._crash or "The firmware executes no statement."})
             os._exit(0)
         self._keep()
         self._stopped("entry")
@@ -199,7 +214,7 @@ class Engine:
         assert self._here is not None
         if order is Order.RUN or self._here[0].count - self._keepers[-1].position.count > _WINDOW:
             self._keep()
-        self._flags.order(order)
+        self._flags.go(order)
         self._release()
         since = time.monotonic()
         while True:
@@ -209,14 +224,15 @@ class Engine:
                 return
             if self.card.mcu.held:
                 assert self._here is not None
-                due = self._flags.memory[0] == Order.PAUSE and not self._paused and not pausing
+                wanted = self._paused or pausing or self._flags.pause_wanted
+                due = self._flags.memory[0] == Order.PAUSE and not wanted
                 if order is Order.RUN and due and self._here[1] not in self._breakpoints:
                     self._keep()
                     since = time.monotonic()
-                    self._flags.order(order)
+                    self._flags.go(order)
                     self._release()
                     continue
-                self._stopped("pause" if self._paused or pausing else self._reason(order))
+                self._stopped("pause" if wanted else self._reason(order))
                 return
             if order is Order.RUN and time.monotonic() - since > _KEEP_EVERY_S:
                 self._flags.order(Order.PAUSE)
@@ -236,7 +252,9 @@ class Engine:
         step = round(_PACE_US * self._speed) if self._speed else _SLICE_US
         end = time.monotonic() + _SLICE_S
         before = clock.now
-        self._advance(clock.now + step, lambda: time.monotonic() >= end)
+        there = clock.now + step
+        there = there if until is None else max(clock.now, min(there, until))
+        self._advance(there, lambda: time.monotonic() >= end)
         wait = 0.0
         if self._speed and not mcu.held:
             wait = (clock.now - before) / 1e6 / self._speed - (time.monotonic() - end + _SLICE_S)
@@ -259,7 +277,7 @@ class Engine:
             self._flags.order(Order.PAUSE)
             if self._run_until_held():
                 self._do_part(request)
-                self._flags.order(Order.RUN)
+                self._flags.go(Order.RUN)
                 self._release()
             return
         self._flags.order(Order.PAUSE)
@@ -291,6 +309,7 @@ class Engine:
         assert self._here is not None
         position, statement, depth = self._here
         self._quiet = False
+        self._flags.has_paused()
         self._tell(
             {
                 "stopped": reason, "text": text, "boot": position.boot, "count": position.count,
@@ -353,6 +372,7 @@ class Engine:
             if line == _END:
                 os._exit(0)
             if not os.fork():
+                channel.close()  # the keeper's alone
                 return json.loads(line)  # type: ignore[no-any-return]
 
     def _thin(self) -> None:
@@ -360,7 +380,7 @@ class Engine:
         if len(self._keepers) > _KEEPERS:
             older = self._keepers[1 : _KEEPERS // 2 : 2]
             for keeper in older:
-                keeper.channel.sendall(_END)
+                keeper.end()
                 keeper.channel.close()
                 self._keepers.remove(keeper)
 
@@ -368,14 +388,14 @@ class Engine:
         """The engine goes on in a keeper's child; later keepers are of a future that is over."""
         for later in self._keepers:
             if later.position > keeper.position:
-                later.channel.sendall(_END)
+                later.end()
         shared = {"numbers": sorted(self._breakpoints), "heard": self._heard.decode()}
         keeper.channel.sendall(json.dumps(request | shared).encode() + b"\n")
         os._exit(0)
 
     def _before(self, position: Position) -> Keeper | None:
         """The last keeper before a position."""
-        found = [one for one in self._keepers if one.position < position]
+        found = [one for one in self._keepers if one.position < position and one.alive]
         return found[-1] if found else None
 
     def _do_find(self, request: dict[str, Any]) -> None:
@@ -386,13 +406,17 @@ class Engine:
         position, _, depth = self._here
         what = request["what"]
         if what == "write":
-            sector = self.card.board.flash_timing.sector
-            wanted = request["address"] // sector * sector
-            found = [n for n, at in enumerate(self._writes) if at // sector * sector == wanted]
+            sector, address = self.card.board.flash_timing.sector, request["address"]
+            found = [
+                n for n, at in enumerate(self._writes)
+                if address is None or at // sector == address // sector
+            ]  # fmt: skip
             if not found:
-                self._stopped("pause", f"No write to the sector at {wanted:#x} so far.")
+                self._stopped("pause", "Nothing was written there so far.")
                 return
-            keepers = [one for one in self._keepers if one.position.operations <= found[-1]]
+            keepers = [
+                one for one in self._keepers if one.position.operations <= found[-1] and one.alive
+            ]
             until = Position(position.boot, position.count)
             self._search(keepers[-1], what, until, depth, operation=found[-1])
         keeper = self._before(Position(position.boot, position.count))
@@ -414,6 +438,7 @@ class Engine:
         )  # fmt: skip
 
     def _resume(self, request: dict[str, Any]) -> None:
+        self._keepers = [one for one in self._keepers if one.alive]
         self._breakpoints = set(request["numbers"])
         self._flags.breakpoints(self._breakpoints)
         self._heard = request["heard"].encode()
@@ -584,7 +609,7 @@ def main(channel: int, flags: int) -> None:
         try:
             engine = Engine(sock, Flags(flags), json.loads(line))
         except TallyError as error:
-            sock.sendall(json.dumps({"failed": error.as_dict()}).encode() + b"\n")
+            sock.sendall(json.dumps({"failed": error.what}).encode() + b"\n")
             return
         engine.serve()
 

@@ -10,6 +10,7 @@ from enum import IntEnum
 FIRST = 32  # number of the first statement
 SIZE = 64 * 1024  # bytes: orders and statements
 _TARGET = 8
+_WANTED = 1  # a person wants it to pause: the server's, until it has
 
 
 class Order(IntEnum):
@@ -34,6 +35,24 @@ class Flags:
     def order(self, order: Order, boot: int = 0, count: int = 0) -> None:
         struct.pack_into("<QI", self.memory, _TARGET, count, boot)
         self.memory[0] = order
+
+    def go(self, order: Order) -> None:
+        """An order that a person's wish for a pause comes before, whichever came first."""
+        self.order(order)
+        if self.pause_wanted:
+            self.memory[0] = Order.PAUSE
+
+    def want_pause(self) -> None:
+        """From another process."""
+        self.memory[_WANTED] = 1
+        self.memory[0] = Order.PAUSE
+
+    @property
+    def pause_wanted(self) -> bool:
+        return bool(self.memory[_WANTED])
+
+    def has_paused(self) -> None:
+        self.memory[_WANTED] = 0
 
     def breakpoints(self, statements: set[int]) -> None:
         self.memory[FIRST:] = bytes(SIZE - FIRST)

@@ -26,7 +26,7 @@ _STEPS = {
 }  # fmt: skip
 _BACK = {"stepBack": "step", "reverseContinue": "hit"}
 _HELP = (
-    ".press NAME   .do NAME ACTION [JSON]   .write ADDRESS (back to the last write of its sector)"
+    ".press NAME   .do NAME ACTION [JSON]   .write [ADDRESS] (back to the last write of its sector)"
 )
 
 
@@ -253,12 +253,12 @@ class Session:
         self._engine = engine = _Engine(wanted)
         ready = engine.hear()
         if "failed" in ready:
-            raise BadInputError(str(ready["failed"].get("error")))
+            raise BadInputError(ready["failed"])
         self._places = {n: (file, line) for n, file, line in ready["lines"]}
         self._functions = ready["functions"]
         while "stopped" not in (message := engine.hear()):
             if "failed" in message:
-                raise BadInputError(str(message["failed"]["error"]))
+                raise BadInputError(message["failed"])
             self._event(message)
         self._entry = message
         return {"__after": lambda: self._send_event("initialized", {})}
@@ -317,7 +317,7 @@ class Session:
         engine = self._started()
         if self._running:
             # Also of a firmware that touches no hardware, whose engine hears nothing.
-            engine.flags.order(Order.PAUSE)
+            engine.flags.want_pause()
             engine.tell({"do": "pause"})
         return {}
 
@@ -386,16 +386,17 @@ class Session:
             except ValueError:
                 raise BadInputError(f"{words[3]!r} is no JSON.") from None
             done = self._ask({"do": "part", "name": words[1], "action": words[2], "value": value})
-        elif words[0] == ".write" and len(words) == 2:
-            return {"result": "", "variablesReference": 0, "__after": self._last_write(words[1])}
+        elif words[0] == ".write" and len(words) <= 2:
+            after = self._last_write(words[1] if len(words) == 2 else None)
+            return {"result": "", "variablesReference": 0, "__after": after}
         else:
             raise BadInputError(_HELP)
         return {"result": json.dumps(done), "variablesReference": 0}
 
-    def _last_write(self, address: str) -> Callable[[], None]:
+    def _last_write(self, address: str | None) -> Callable[[], None]:
         self._held()
         try:
-            number = int(address, 0)
+            number = int(address, 0) if address is not None else None
         except ValueError:
             raise BadInputError(f"{address!r} is no address of the flash.") from None
         return lambda: self._find({"do": "find", "what": "write", "address": number})

@@ -23,13 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tallystick")
     add = group.addoption
     add(
-        "--tally-backend", default="emulator", metavar="emulator|resident|serial:DEV",
+        "--tally-backend", default="emulator",
+        metavar="emulator|resident|serial:DEV|chip:MICROPYTHON",
         help="What the fixtures `card` and `station` work with (default: emulator, a process for "
-        "each card; resident: firmware inside pytest's process, for speed).",
+        "each card; resident: firmware inside pytest's process, for speed; chip: a chip emulated "
+        "instruction by instruction, under the MicroPython in this file).",
     )  # fmt: skip
     add(
-        "--tally-hands", default="ask", metavar="ask|URL",
-        help="Who presses and reads a real board: whoever is at the terminal, or a control URL.",
+        "--tally-hands", default="ask", metavar="ask|URL|FILE:CLASS",
+        help="Who presses and reads a real board: whoever is at the terminal, a control URL, or a "
+        "class of your own (tallystick.testing.hands).",
     )  # fmt: skip
     add("--tally-board", default=None, help="Board to emulate (default: the reference board).")
     add("--tally-image", type=Path, default=None, help="Image to boot (default: build the card's).")

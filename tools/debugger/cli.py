@@ -41,7 +41,8 @@ def debug(
         "project": str(folder.resolve()), "board": board, "seed": seed, "speed": speed
     }  # fmt: skip
     if stdio:
-        Session(Wire(sys.stdin.buffer.raw, sys.stdout.buffer), defaults).run()  # type: ignore[attr-defined]
+        with open(sys.stdin.fileno(), "rb", 0, closefd=False) as unbuffered:
+            Session(Wire(unbuffered, sys.stdout.buffer), defaults).run()
         return
     with socket.create_server(("127.0.0.1", port)) as listener:
         number = listener.getsockname()[1]
@@ -53,4 +54,4 @@ def debug(
             client, _ = listener.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with client, client.makefile("rb", 0) as reading, client.makefile("wb") as writing:
-                Session(Wire(reading, writing), defaults).run()  # type: ignore[arg-type]
+                Session(Wire(reading, writing), defaults).run()

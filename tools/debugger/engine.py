@@ -479,8 +479,8 @@ class Engine:
         if log:
             self._go_to(keeper, log[-1][0], "breakpoint" if what == "hit" else what)
         if what != "hit" and len(self._keepers) > 1 and window < until.count:
-            keeper = self._before(Position(until.boot, max(1, until.count - window * 20)))
-            keeper = keeper or self._keepers[0]
+            wider = Position(until.boot, max(1, until.count - window * 20))
+            keeper = self._before(wider) or self._keepers[0]
             self._search(keeper, what, until, depth, window=window * 20)
         earlier = self._before(keeper.position)
         if earlier is None:

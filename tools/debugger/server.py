@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.tools.debugger.orders import SIZE, Flags, Order
@@ -30,10 +30,20 @@ _HELP = (
 )
 
 
+class Reading(Protocol):
+    """What is not buffered, so that `select` tells of all that has come."""
+
+    def fileno(self) -> int: ...
+
+    def readline(self, size: int, /) -> bytes: ...
+
+    def read(self, size: int, /) -> bytes | None: ...
+
+
 class Wire:
     """Messages of the protocol: a header with their length, then JSON."""
 
-    def __init__(self, reading: BinaryIO, writing: BinaryIO) -> None:
+    def __init__(self, reading: Reading, writing: BinaryIO) -> None:
         self.reading, self._writing = reading, writing
         self._next = 1
 

@@ -134,7 +134,7 @@ class OwnCampaign:
             try:
                 if steps:
                     self._lead(board, steps)
-                board.flash.fault_plan = found.append  # type: ignore[assignment]
+                board.flash.fault_plan = found.append
                 board.power_on()
                 if not steps:
                     self._invariants.scenario(board)

@@ -31,7 +31,7 @@ from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
 from tallystick.emulator.parts.oled import Oled
-from tallystick.emulator.parts.part import Part
+from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.push_button import PushButton
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
@@ -48,7 +48,7 @@ class Fittings:
     """`parts` are wired before power-on. kit: a card's own button, dock contact, display and cell
     sense are there as well."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[BoardPart, ...] = ()
     kit: bool = True
 
 
@@ -100,7 +100,7 @@ class Card(Device):
         """The first button and the first display are those that a person presses and looks at."""
         parts = self.fittings.parts
         for part in parts:
-            part.wire(Wiring(self, part, random.Random(rng.randbytes(16))))
+            part.wire(Wiring(self.mcu, self.supply, part, random.Random(rng.randbytes(16))))
         buttons = [part.button for part in parts if isinstance(part, PushButton)]
         glasses = [part.glass for part in parts if isinstance(part, Oled)]
         if buttons and not self.fittings.kit:
@@ -108,7 +108,7 @@ class Card(Device):
         if glasses and not self.fittings.kit:
             self.display = glasses[0]
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> BoardPart:
         """What board.toml calls so. Raises BadInputError."""
         for part in self.fittings.parts:
             if part.name == name:

@@ -27,16 +27,16 @@ from tallystick.emulator.devices.card import Fittings
 from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
 from tallystick.emulator.parts.led import Led
 from tallystick.emulator.parts.oled import OledSh1106, OledSsd1306
-from tallystick.emulator.parts.part import Part
+from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.push_button import PushButton
 from tallystick.emulator.parts.uart_peer import UartPeer
 
 FILE = "board.toml"
 MAIN = "main.py"
 GROUP = "tallystick.parts"
-"""Entry points of other wheels: the name of a kind, and a subclass of `Part`."""
+"""Entry points of other wheels: the name of a kind, and a subclass of `BoardPart`."""
 
-KINDS: dict[str, type[Part]] = {
+KINDS: dict[str, type[BoardPart]] = {
     "led": Led,
     "button": PushButton,
     "ssd1306": OledSsd1306,
@@ -95,7 +95,7 @@ class Project:
 
     def fittings(self) -> Fittings:
         """Its parts, made anew. Raises BadInputError for a part that is wrong."""
-        parts: list[Part] = []
+        parts: list[BoardPart] = []
         for number, keys in enumerate(self._parts, 1):
             part = self._part(number, dict(keys))
             if any(other.name == part.name for other in parts):
@@ -103,7 +103,7 @@ class Project:
             parts.append(part)
         return Fittings(tuple(parts), self.kit)
 
-    def _part(self, number: int, keys: dict[str, Any]) -> Part:
+    def _part(self, number: int, keys: dict[str, Any]) -> BoardPart:
         kind = keys.pop("kind", None)
         if not isinstance(kind, str):
             raise self._wrong(f"part {number} has no kind")
@@ -117,7 +117,7 @@ class Project:
         part.name = str(name)
         return part
 
-    def _kind(self, kind: str) -> Callable[..., Part]:
+    def _kind(self, kind: str) -> Callable[..., BoardPart]:
         """Ours, another wheel's, or `FILE:CLASS` of a Python file beside board.toml."""
         if kind in KINDS:
             return KINDS[kind]
@@ -136,8 +136,8 @@ class Project:
             raise self._wrong(
                 f"there is no kind {kind!r}; there are {', '.join((*KINDS, *sorted(others.names)))}"
             )
-        if not (isinstance(found, type) and issubclass(found, Part)):
-            raise self._wrong(f"{kind} is no Part")
+        if not (isinstance(found, type) and issubclass(found, BoardPart)):
+            raise self._wrong(f"{kind} is no BoardPart")
         return found
 
     def _wrong(self, what: str) -> BadInputError:

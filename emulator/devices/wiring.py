@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from tallystick.common.errors import BadInputError
+from tallystick.emulator.chip.mcu import Mcu
 from tallystick.emulator.chip.wires import SpiPart
-from tallystick.emulator.parts.part import I2cEnd, Part
+from tallystick.emulator.parts.part import BoardPart, I2cEnd
+from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.parts.uart import Uart
-
-if TYPE_CHECKING:
-    from tallystick.emulator.devices.card import Card
 
 
 class Wiring:
     """Implements `Bench` for one part."""
 
-    def __init__(self, card: Card, part: Part, rng: random.Random) -> None:
-        self.clock = card.clock
+    def __init__(self, mcu: Mcu, supply: Supply, part: BoardPart, rng: random.Random) -> None:
+        self.clock = mcu.clock
         self.random = rng
-        self.load = card.supply.load(load_of(part))
-        self._mcu = card.mcu
+        self.load = supply.load(load_of(part))
+        self._mcu = mcu
         self._part = part
         self._free: dict[int, int] = {}  # id of a line → when the byte before has arrived
 
@@ -59,7 +57,7 @@ class Wiring:
         outputs[pin] = heard
 
     def duty(self, pin: int) -> float | None:
-        """See `Bench`."""
+        """See `Bench`: 0 to 1."""
         pulses = self._mcu.pwm.get(pin)
         return None if pulses is None else pulses[1] / 65_535
 
@@ -86,6 +84,7 @@ class Wiring:
         self._free[id(line)] = at
 
     def analog(self, pin: int, mv: Callable[[], int]) -> None:
+        """See `Bench`. Raises BadInputError."""
         channel = self._mcu.board.chip.pins.channels.get(pin)
         if channel is None:
             raise BadInputError(
@@ -96,6 +95,6 @@ class Wiring:
         self._mcu.analog[channel] = mv
 
 
-def load_of(part: Part) -> str:
+def load_of(part: BoardPart) -> str:
     """What its current is called."""
     return f"part {part.name}"

@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.parts.part import Part
+from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.push_button import PushButton
 
 
@@ -54,7 +54,7 @@ class PartsRow:
                 self._labels[name].set_text(words)
 
 
-def _words(part: Part, state: Mapping[str, Any]) -> str:
+def _words(part: BoardPart, state: Mapping[str, Any]) -> str:
     if "lit" in state:
         bright = f", {state['brightness']:.0%}" if "brightness" in state else ""
         return ("● lit" if state["lit"] else "○ dark") + bright

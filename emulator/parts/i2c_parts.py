@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.parts.part import Bench, Part
+from tallystick.emulator.parts.part import Bench, BoardPart
 
 
-class I2cRegisters(Part):
+class I2cRegisters(BoardPart):
     """Registers of a byte each: a write gives the number of the first and then contents, a read
     goes on from there. What most sensors do; subclass it, or set registers from a test.
 
@@ -82,7 +82,7 @@ class I2cRegisters(Part):
             self.put(int(number, 0) if isinstance(number, str) else number, content)
 
 
-class Tmp102(Part):
+class Tmp102(BoardPart):
     """A TMP102 thermometer (Texas Instruments SBOS397, 6.4 and 6.5): 12 bits of a sixteenth of a
     degree, a pointer register, configuration and two limits."""
 
@@ -136,7 +136,7 @@ class Tmp102(Part):
         self.celsius = float(value)
 
 
-class Eeprom(Part):
+class Eeprom(BoardPart):
     """A serial EEPROM of the 24LC256 kind (Microchip DS20001203): address of two bytes, pages of
     64 in which a write goes round, 5 ms after a write in which it answers to nothing."""
 

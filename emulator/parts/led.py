@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallystick.emulator.parts.part import Bench, Part
+from tallystick.emulator.parts.part import Bench, BoardPart
 
 
-class Led(Part):
+class Led(BoardPart):
     """pin: as `Bench.pin` takes it. active: the level at which it is lit. ma: its current then.
 
     changes: how often it went on or off. on_us: how long it has been lit, all in all.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tallystick.emulator.parts.part import Bench, Part
+from tallystick.emulator.parts.part import Bench, BoardPart
 from tallystick.emulator.parts.sh1106 import Sh1106
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 
 
-class Oled(Part):
+class Oled(BoardPart):
     """bus: the pins of SCL and SDA."""
 
     controller: type[Ssd1306] = Ssd1306

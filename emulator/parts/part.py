@@ -1,8 +1,8 @@
 """A part that is soldered to a board, and the board as such a part sees it.
 
-What hangs on pins is a `Part`: it is given the board before power-on (`wire`), says what it is at
-(`state`) and takes what a person or the weather does to it (`do`). docs/guides/bench.md shows how
-to write one.
+What hangs on pins is a `BoardPart`: it is given the board before power-on (`wire`), says what it is
+at (`state`) and takes what a person or the weather does to it (`do`). docs/guides/bench.md shows
+how to write one.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Bench(Protocol):
         """What the chip's ADC finds on a pin, in mV."""
 
     def load(self, ua: float) -> None:
-        """What this part takes from the supply from now on, µA."""
+        """ua: what this part takes from the supply from now on, µA."""
 
 
-class Part:
+class BoardPart:
     """`name` is what board.toml calls it. Parts keep plain values, so that a debugger can go
     back."""
 

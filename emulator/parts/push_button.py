@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallystick.emulator.parts.button import Button
-from tallystick.emulator.parts.part import Bench, Part
+from tallystick.emulator.parts.part import Bench, BoardPart
 
 _PRESS_MS = 120
 
 
-class PushButton(Part):
+class PushButton(BoardPart):
     """active: the level while pressed; not pressed it drives nothing, so that the pin's pull
     decides. bounce_us: for how long its contact bounces, at most."""
 

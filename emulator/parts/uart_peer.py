@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tallystick.emulator.parts.part import Bench, Part
+from tallystick.emulator.parts.part import Bench, BoardPart
 from tallystick.emulator.parts.uart import Uart
 
 _KEPT = 65_536  # bytes that are kept of what was heard
 
 
-class UartPeer(Part):
+class UartPeer(BoardPart):
     """line: the chip's TX and RX. answers: a line that was heard → what is said to it. Subclass it,
     and override `heard`, for a modem or a GPS receiver."""
 

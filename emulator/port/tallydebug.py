@@ -21,7 +21,7 @@ depth = 0
 busy = False
 
 
-class Frame:
+class Called:
     def __init__(self, function, value, names):
         self.function = function
         self.value = value
@@ -41,7 +41,7 @@ def enter(function, value, names):
     `names` are the globals."""
     if flags is None:
         _attach()
-    frame = Frame(function, value, names)
+    frame = Called(function, value, names)
     if not busy:
         frames.append(frame)
     return frame

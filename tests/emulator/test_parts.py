@@ -15,7 +15,7 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.project import KINDS, Project
 from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
-from tallystick.emulator.parts.part import Part
+from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.sh1106 import Sh1106
 from tallystick.tools.image.folder import of_project
 
@@ -229,7 +229,7 @@ WRONG = {
     "[[part]]\nkind = 'lamp'": "there is no kind 'lamp'",
     "[[part]]\nkind = 'led'": "part 1 \\(led\\): missing",
     "[[part]]\nkind = 'led'\npin = 1\nhue = 2": "part 1 \\(led\\): got an unexpected",
-    "[[part]]\nkind = 'mine:Part'": "There is no .*mine.py",
+    "[[part]]\nkind = 'mine:BoardPart'": "There is no .*mine.py",
     "[[part]": "cannot be read",
     LED + LED: "two parts are called 'lamp'",
 }
@@ -257,8 +257,8 @@ def test_a_folder_without_a_main(tmp_path):
 def test_a_part_of_ones_own_beside_the_board_file(bench, tmp_path):
     (tmp_path / "p0").mkdir()
     (tmp_path / "p0" / "parts.py").write_text(
-        "from tallystick.emulator.parts.part import Part\n"
-        "class Tap(Part):\n"
+        "from tallystick.emulator.parts.part import BoardPart\n"
+        "class Tap(BoardPart):\n"
         "    def __init__(self, pin):\n        self.pin = pin\n"
         "    def wire(self, bench):\n        bench.drive(bench.pin(self.pin), 1)\n"
     )
@@ -298,7 +298,7 @@ def test_kinds_and_boards_of_other_wheels(tmp_path, monkeypatch):
         card.power_on()
         assert (card.board.name, card.console) == ("blue", "hi\n")
     (tmp_path / "board.toml").write_text('[[part]]\nkind = "broken"\n')
-    with pytest.raises(BadInputError, match="broken is no Part"):
+    with pytest.raises(BadInputError, match="broken is no BoardPart"):
         Project.find(tmp_path).fittings()
     with pytest.raises(BadInputError, match="not the board of this name"):
         boards.find("red")
@@ -309,4 +309,4 @@ def test_every_kind_is_in_the_guide():
     page = (Path(__file__).parents[2] / "docs/guides/bench.md").read_text(encoding="utf-8")
     for kind in KINDS:
         assert f"`{kind}`" in page
-    assert all(issubclass(part, Part) for part in KINDS.values())
+    assert all(issubclass(part, BoardPart) for part in KINDS.values())

@@ -12,7 +12,7 @@ import click
 from tallystick.common import console
 from tallystick.emulator.devices.project import Project
 from tallystick.tools import options
-from tallystick.tools.debugger.server import Session, Wire
+from tallystick.tools.debugger.server import DapWire, DebugSession
 
 
 @click.command()
@@ -42,7 +42,7 @@ def debug(
     }  # fmt: skip
     if stdio:
         with open(sys.stdin.fileno(), "rb", 0, closefd=False) as unbuffered:
-            Session(Wire(unbuffered, sys.stdout.buffer), defaults).run()
+            DebugSession(DapWire(unbuffered, sys.stdout.buffer), defaults).run()
         return
     with socket.create_server(("127.0.0.1", port)) as listener:
         number = listener.getsockname()[1]
@@ -54,4 +54,4 @@ def debug(
             client, _ = listener.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with client, client.makefile("rb", 0) as reading, client.makefile("wb") as writing:
-                Session(Wire(reading, writing), defaults).run()
+                DebugSession(DapWire(reading, writing), defaults).run()

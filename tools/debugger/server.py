@@ -40,7 +40,7 @@ class Reading(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
-class Wire:
+class DapWire:
     """Messages of the protocol: a header with their length, then JSON."""
 
     def __init__(self, reading: Reading, writing: BinaryIO) -> None:
@@ -122,10 +122,10 @@ class _Engine:
         self._process.wait(10)
 
 
-class Session:
+class DebugSession:
     """One client, until it goes. defaults: what `launch` may leave out."""
 
-    def __init__(self, wire: Wire, defaults: dict[str, Any]) -> None:
+    def __init__(self, wire: DapWire, defaults: dict[str, Any]) -> None:
         self._wire = wire
         self._defaults = defaults
         self._engine: _Engine | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from tallystick.common import console
 from tallystick.emulator.devices.project import Project
+from tallystick.emulator.serving.serial_port import listen
 from tallystick.tools import options
 from tallystick.tools.debugger.server import DapWire, DebugSession
 
@@ -44,7 +46,7 @@ def debug(
         with open(sys.stdin.fileno(), "rb", 0, closefd=False) as unbuffered:
             DebugSession(DapWire(unbuffered, sys.stdout.buffer), defaults).run()
         return
-    with socket.create_server(("127.0.0.1", port)) as listener:
+    with listen(port) as listener:
         number = listener.getsockname()[1]
         if as_json:
             console.print_json({"port": number})
@@ -53,5 +55,11 @@ def debug(
         while True:
             client, _ = listener.accept()
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with client, client.makefile("rb", 0) as reading, client.makefile("wb") as writing:
+            # A client that goes in the middle leaves words behind that cannot be sent any more.
+            with (
+                contextlib.suppress(OSError),
+                client,
+                client.makefile("rb", 0) as reading,
+                client.makefile("wb") as writing,
+            ):
                 DebugSession(DapWire(reading, writing), defaults).run()

@@ -6,6 +6,7 @@ in a process of its own (`engine.py`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -20,6 +21,7 @@ from tallystick.common.errors import BadInputError, TallyError
 from tallystick.tools.debugger.orders import SIZE, Flags, Order
 
 _THREAD = 1
+_MOST = 1 << 20  # bytes of a message
 _PARTS = 1 << 20  # variablesReference of the parts on the board
 _STEPS = {
     "continue": Order.RUN, "next": Order.OVER, "stepIn": Order.IN, "stepOut": Order.OUT,
@@ -48,16 +50,19 @@ class DapWire:
         self._next = 1
 
     def read(self) -> dict[str, Any] | None:
-        """None at the end. Raises BadInputError for what is no message."""
-        size = None
-        while line := self.reading.readline(1024):
+        """None at the end. Raises BadInputError for what is no message: a web page can have a
+        browser send something here, but not without headers of its own."""
+        size = 0
+        while (line := self.reading.readline(1024)) not in (b"\r\n", b"\n"):
+            if not line:
+                return None
             name, _, value = line.decode("ascii", "replace").partition(":")
-            if name.strip().lower() == "content-length":
-                size = int(value) if value.strip().isdecimal() else None
-            if line in (b"\r\n", b"\n"):
-                break
-        if size is None:
-            return None
+            if name.lower() == "content-length" and value.strip().isdecimal():
+                size = int(value)
+            elif name.lower() != "content-type":
+                raise BadInputError("What came is not the protocol.", kept="Nothing was done.")
+        if not 0 < size <= _MOST:
+            raise BadInputError("What came is not the protocol.", kept="Nothing was done.")
         content = b""
         while len(content) < size:
             more = self.reading.read(size - len(content))
@@ -118,8 +123,9 @@ class _Engine:
         return message
 
     def close(self) -> None:
+        self.flags.want_pause()  # of a loop that would not hear that we are gone
         self.socket.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 class DebugSession:
@@ -158,8 +164,11 @@ class DebugSession:
                 if self._engine is not None and self._engine is not engine:
                     selector.register(self._engine.socket, selectors.EVENT_READ)
         except TallyError as error:
-            self._send_event("output", {"category": "stderr", "output": f"{error.what}\n"})
-            self._send_event("terminated", {})
+            with contextlib.suppress(OSError):
+                self._send_event("output", {"category": "stderr", "output": f"{error.what}\n"})
+                self._send_event("terminated", {})
+        except OSError:
+            pass  # the client has gone, whatever it was at
         finally:
             selector.close()
             if self._engine is not None:
@@ -180,6 +189,9 @@ class DebugSession:
             body = do(request.get("arguments") or {})
         except TallyError as error:
             self._wire.send({**answer, "success": False, "message": error.what})
+            return True
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._wire.send({**answer, "success": False, "message": "Its arguments are malformed."})
             return True
         after = body.pop("__after", None) if isinstance(body, dict) else None
         self._wire.send({**answer, "success": True, "body": body or {}})
@@ -250,6 +262,8 @@ class DebugSession:
         }
 
     def _on_launch(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self._engine is not None:
+            raise BadInputError("A firmware is being debugged already.", todo="Disconnect first.")
         wanted = self._defaults | {
             name: arguments[name]
             for name in ("project", "board", "seed", "speed")

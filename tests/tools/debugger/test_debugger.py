@@ -390,6 +390,47 @@ def test_firmware_that_does_not_build_and_requests_that_are_none(editor, project
     assert lines == [7]  # the next line with a statement
 
 
+def test_what_a_browser_sends_is_not_listened_to(editor):
+    """A web page can make a browser post JSON to this port; its headers give it away."""
+    body = json.dumps({"seq": 1, "type": "request", "command": "launch", "arguments": {}}).encode()
+    for start in (b"POST / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\n", b"X: 1\r\n"):
+        editor.raw(start + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        editor.wait("terminated")
+        editor.leave()
+        editor.connect()
+    for size in (b"0", b"-1", b"99999999", b"x", b""):
+        editor.raw(b"Content-Length: " + size + b"\r\n\r\n")
+        editor.wait("terminated")
+        editor.leave()
+        editor.connect()
+    assert editor.ask("initialize")["supportsStepBack"]
+
+
+def test_malformed_arguments_are_told(editor, project):
+    editor.begin((project / "main.py", 9))
+    for command, arguments in (
+        ("setBreakpoints", {}), ("setBreakpoints", {"source": 7}), ("scopes", {}),
+        ("variables", {"variablesReference": "x"}), ("launch", {}),
+        ("evaluate", {"expression": "1", "frameId": "x"}),
+    ):  # fmt: skip
+        assert isinstance(editor.ask(command, **arguments), str), command
+    assert editor.where()[0] == ("add", 9)  # it is all still there
+
+
+def test_a_client_that_goes_in_the_middle_leaves_nobody_behind(project):
+    (project / "main.py").write_text("n = 0\nwhile True:\n    n += 1\n")
+    editor = Editor(project)
+    try:
+        editor.send("launch")
+        editor.wait("initialized")
+        editor.send("configurationDone")
+        editor.leave()
+        editor.connect()  # served once the other is gone
+        assert editor.ask("initialize")["supportsStepBack"]
+    finally:
+        editor.close()
+
+
 def test_one_line_may_have_several_statements_and_a_function_none():
     table = Debugged()
     text = table.instrument('def f():\n    """Doc."""\n\nx = 1; y = 2\n', Path("/a.py"))

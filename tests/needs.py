@@ -45,6 +45,10 @@ def variable(name: str) -> str:
     return os.environ.get(name, "")
 
 
+def _in_node_modules(name: str) -> Path:
+    return Path(variable("TALLY_NODE_MODULES") or "node_modules") / name
+
+
 @cache
 def missing_packages() -> frozenset[str]:
     """Those of .ci/packages.txt that this machine does not have; on another system, all."""
@@ -214,6 +218,10 @@ other_pythons = Need(
 # What somebody has to ask for.
 python_ldap = Need(
     "`make directory`, which compiles python-ldap", lambda: find_spec("ldap") is not None
+)
+debug_client = Need(
+    "node, and @vscode/debugadapter-testsupport of npm in the folder $TALLY_NODE_MODULES",
+    lambda: have("node")() and _in_node_modules("@vscode/debugadapter-testsupport").is_dir(),
 )
 foreign = Need(
     "`make foreign`, which fetches the tests of others",

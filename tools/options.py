@@ -48,16 +48,16 @@ def one_board(what: str) -> Option:
     return click.option("--board", default=boards.DEFAULT, show_default=True, help=what)
 
 
-def some_boards(known: Sequence[str]) -> Option:
-    """`--board`, which may be given again: by default all of them."""
+def some_boards(known: Sequence[str], default: Sequence[str]) -> Option:
+    """`--board`, which may be given again: any of the known ones, by default some of them."""
     return click.option(
         "--board",
         "boards",
         multiple=True,
         type=click.Choice(known),
-        default=known,
+        default=default,
         show_default=True,
-        help="Only on this board; again for another.",
+        help="On this board; again for another.",
     )
 
 

@@ -118,6 +118,7 @@ class Mcu:
         self._watch = (0, 0)
         self.forkable = False
         self.held = False  # at the look that `hold_at_look` asked for
+        self.on_debug: Callable[[Message], None] | None = None
         self.unwind_next = False  # in place of the next answer, see `Link.unwind`
         self.writable = writable
         self._launcher = self._describe()
@@ -188,7 +189,8 @@ class Mcu:
         board = self.board
         config: dict[str, Any] = {
             "flash_size": board.flash_size,
-            "heap": board.heap + (coverage.HEAP if coverage.room() else 0),
+            "heap": board.heap + (coverage.HEAP if coverage.room() or self.on_debug else 0),
+            "debugged": self.on_debug is not None,
             "counters": coverage.room(),
             "fs_base": board.storage.address,
             "fs_size": board.storage.size,
@@ -211,6 +213,19 @@ class Mcu:
         }
         heap = config["heap"] + PORT_HEAP
         return micropython.Launcher(json.dumps(config), heap, board.flash_size + coverage.room())
+
+    def debug(self, on_debug: Callable[[Message], None]) -> None:
+        """From its next start on it runs a firmware that was built to be debugged: `on_debug` is
+        given what that says (`port/tallydebug.py`)."""
+        self.on_debug = on_debug
+        self._handlers[Op.DEBUG] = on_debug
+        self._launcher = self._describe()
+
+    def answer_aside(self, data: bytes = b"") -> None:
+        """The answer to `on_debug`, which changes nothing of the firmware's world."""
+        assert self._link is not None
+        self.held = False
+        self._link.answer(self.clock.now, bytes(link.LEVELS), 0, 0, data)
 
     def reseed(self, rng: random.Random) -> None:
         """From now on random numbers, and weak bits of the flash, come from `rng`."""

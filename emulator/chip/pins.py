@@ -103,9 +103,11 @@ class Pins:
             self.function.pop(pin, None)
             self._inputs.discard(pin)
             self._open_drain.discard(pin)
-            self._chip.pop(pin, None)
+            drove = self._chip.pop(pin, None) is not None
             if mode == INPUT:
                 self._inputs.add(pin)
+                if drove and pin in self.on_output:
+                    self.on_output[pin](0)  # let go, as by `release`
             elif mode == OPEN_DRAIN:
                 self._open_drain.add(pin)
                 self.put(pin, level)
@@ -129,6 +131,10 @@ class Pins:
         """The pins of a bus, as far as they still are its; -1 in place of the others."""
         function = self.function
         return tuple(pin if function.get(pin) == bus else -1 for pin in self.buses.get(bus, ()))
+
+    def drives(self, pin: int) -> bool:
+        """Whether the chip drives this wire now."""
+        return pin in self._chip
 
     def put(self, pin: int, level: int) -> None:
         """Firmware drives an output."""

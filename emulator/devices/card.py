@@ -13,7 +13,10 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
+from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards.board import CardBoard, card_board
 from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
@@ -21,11 +24,15 @@ from tallystick.emulator.chip.trace import Trace
 from tallystick.emulator.chip.wires import SpiPart
 from tallystick.emulator.devices.device import MS, Device
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.wiring import Wiring, load_of
 from tallystick.emulator.parts.button import Button
 from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
+from tallystick.emulator.parts.oled import Oled
+from tallystick.emulator.parts.part import BoardPart
+from tallystick.emulator.parts.push_button import PushButton
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
@@ -34,6 +41,15 @@ from tallystick.emulator.seeing.reading import read_code
 _ANSWER_MS = 5_000  # a press that woke the slowest chip has been answered by then
 _BUTTON, _DOCK = "the button", "the dock"
 _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
+
+
+@dataclass(frozen=True)
+class Fittings:
+    """`parts` are wired before power-on. kit: a card's own button, dock contact, display and cell
+    sense are there as well."""
+
+    parts: tuple[BoardPart, ...] = ()
+    kit: bool = True
 
 
 class Card(Device):
@@ -58,25 +74,63 @@ class Card(Device):
         trace: Trace | None = None,
         pool: FlashPool | None = None,
         kept_in: int | None = None,
+        fittings: Fittings | None = None,
     ) -> None:
+        """fittings: what is soldered to the board, in place of what a card has."""
         board = card_board(image.board)
         rng = random.Random(seed)
         super().__init__(image, identity, rng, trace, pool, kept_in)
         self.board = board
+        self.fittings = fittings = fittings or Fittings()
         self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
-        self.supply = supply = Supply(self.cell, _LOADS)
+        loads = (*_LOADS, *(load_of(part) for part in fittings.parts))
+        self.supply = supply = Supply(self.cell, loads)
+        self.mcu.feed_from(supply, board.brown_out_mv)
         self.display = self._wire_display(supply.load("display"))
         self._button_load = supply.load("button")
         self.button = Button(self.clock, random.Random(rng.randbytes(16)), self._button_moves)
         supply.load("leakage")(board.currents.leakage)
-        self.mcu.feed_from(supply, board.brown_out_mv)
-        self.mcu.on_adc[board.cell_channel] = supply.voltage_mv
-        self.let_go_of_all()
+        supply.docked = not fittings.kit  # a bare board is fed over its cable
+        if fittings.kit:
+            self.mcu.on_adc[board.cell_channel] = supply.voltage_mv
+            self.let_go_of_all()
+        self._solder(rng)
+
+    def _solder(self, rng: random.Random) -> None:
+        """The first button and the first display are those that a person presses and looks at."""
+        parts = self.fittings.parts
+        for part in parts:
+            part.wire(Wiring(self.mcu, self.supply, part, random.Random(rng.randbytes(16))))
+        buttons = [part.button for part in parts if isinstance(part, PushButton)]
+        glasses = [part.glass for part in parts if isinstance(part, Oled)]
+        if buttons and not self.fittings.kit:
+            self.button = buttons[0]
+        if glasses and not self.fittings.kit:
+            self.display = glasses[0]
+
+    def part(self, name: str) -> BoardPart:
+        """What board.toml calls so. Raises BadInputError."""
+        for part in self.fittings.parts:
+            if part.name == name:
+                return part
+        names = ", ".join(part.name for part in self.fittings.parts) or "none"
+        raise BadInputError(f"There is no part {name!r} on this board.", todo=f"It has: {names}.")
+
+    def do(self, name: str, action: str, value: Any = None) -> None:
+        """Something happens to a part, and the firmware's answer is waited for. Raises
+        BadInputError, FirmwareCrashError."""
+        self.part(name).do(action, value)
+        self.settle()
+
+    def _power_parts(self, on: bool) -> None:
+        for part in self.fittings.parts:
+            part.power(on)
 
     def _button_moves(self, level: int) -> None:
         self._button_load(self.board.currents.button if level else 0.0)
-        contact = self.board.button_active if level else None
-        self.mcu.set_input(self.board.button_pin, contact, _BUTTON)
+        if self.fittings.kit:
+            contact = self.board.button_active if level else None
+            self.mcu.set_input(self.board.button_pin, contact, _BUTTON)
 
     def let_go_of_all(self) -> None:
         """Nobody is at the button, and it lies on no dock: both contacts are open."""
@@ -90,6 +144,8 @@ class Card(Device):
 
     def _wire_display(self, load: Callable[[float], None]) -> MemoryLcd | Ssd1306:
         board = self.board
+        if not self.fittings.kit:
+            return Ssd1306()  # a card's verbs want one: nothing is ever on it
         if board.display == "memory_lcd":
             outputs = self.mcu.pins.on_output
             lcd = MemoryLcd(clock_us=lambda: self.clock.now, on_current=load)
@@ -127,14 +183,19 @@ class Card(Device):
 
     def power_on(self) -> None:
         """Inserts the cell: runs until the firmware sleeps or waits for the outside."""
-        self.display.power(self.board.display_power_pin < 0)
+        self._power_display(True)
+        self._power_parts(True)
         self.mcu.power_on()
         self.settle()
 
     def power_off(self) -> None:
         """Pulls the cell."""
         self.mcu.power_off()
-        self.display.power(False)
+        self.on_power_lost()
+
+    def _power_display(self, on: bool) -> None:
+        if self.fittings.kit:
+            self.display.power(on and self.board.display_power_pin < 0)
 
     def settle(self, limit_ms: int = 300) -> None:
         """Runs up to `limit_ms` of virtual time, less when the firmware waits for longer than that
@@ -151,7 +212,8 @@ class Card(Device):
         self.after_run()
 
     def on_power_lost(self) -> None:
-        self.display.power(False)
+        self._power_display(False)
+        self._power_parts(False)
 
     def advance(self, until_us: int, wall_s: float) -> bool:
         """Lets virtual time pass until `until_us`, for at most `wall_s` of wall time. True when
@@ -202,7 +264,7 @@ class Card(Device):
 
     @property
     def palette(self) -> Palette:
-        return MEMORY_LCD if self.board.display == "memory_lcd" else OLED
+        return MEMORY_LCD if isinstance(self.display, MemoryLcd) else OLED
 
     def read_code(self) -> str | None:
         """The code on the glass, read from its pixels; None when there is none."""
@@ -214,13 +276,15 @@ class Card(Device):
         """Puts the card on the contacts; bytes that it sends go to `on_send`."""
         self.mcu.uart.on_send = on_send
         self.supply.docked = True
-        self.mcu.set_input(self.board.dock_pin, self.board.dock_active, _DOCK)
+        if self.fittings.kit:
+            self.mcu.set_input(self.board.dock_pin, self.board.dock_active, _DOCK)
         self.settle()
 
     def undock(self) -> None:
         self.mcu.uart.on_send = None
-        self.supply.docked = False
-        self.mcu.set_input(self.board.dock_pin, None, _DOCK)
+        self.supply.docked = not self.fittings.kit
+        if self.fittings.kit:
+            self.mcu.set_input(self.board.dock_pin, None, _DOCK)
         self.settle()
 
     def send(self, data: bytes) -> None:

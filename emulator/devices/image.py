@@ -66,7 +66,11 @@ class Image:
                     todo="Build the image for this board again.",
                 )
         version = str(manifest.get("version", ""))
-        return cls(target, tuple(segments), version, prints=not version)
+        foreign = manifest.get("device") == "firmware"  # somebody's own, made of a folder
+        writable = foreign and target.image_format == "littlefs"
+        return cls(
+            target, tuple(segments), version, writable=writable, prints=foreign or not version
+        )
 
     def content(self) -> bytes:
         """The whole flash after a factory programmer wrote this image to a blank one."""

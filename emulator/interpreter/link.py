@@ -56,6 +56,7 @@ class Op(IntEnum):
     HEAR = 35
     DECLARED = 36
     UART_ANY = 37
+    DEBUG = 38
 
 
 WAKE_PIN = 1

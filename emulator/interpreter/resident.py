@@ -244,6 +244,10 @@ class Interpreter:
         ctypes.memmove(checkpoint.stack_at, checkpoint.stack, len(checkpoint.stack))
         ctypes.memmove(self._chip, checkpoint.context, _CONTEXT)
 
+    def shared(self) -> tuple[mmap.mmap, mmap.mmap]:
+        """What a forked process has in common with this one: stack and mailbox."""
+        return self._stack, self._mailbox
+
     def print_to(self, fd: int) -> None:
         """From now on what the firmware prints goes to the file `fd`."""
         self._come_alive()
@@ -289,6 +293,11 @@ class _Watchdog:
         if self._hears:
             self._hears = False
             signal.set_wakeup_fd(-1)
+
+    def start_anew(self) -> None:
+        """Its thread has gone, with the process that this one was forked from."""
+        self._thread = None
+        self._since = 0.0
 
     def watch(self) -> None:
         self._since = time.monotonic()
@@ -386,6 +395,11 @@ class ResidentLink(Link):
     def drop(self) -> None:
         """What the firmware has posted and nobody has read is void."""
         self._at = self._end = 0
+
+    def shared(self) -> tuple[mmap.mmap, mmap.mmap]:
+        """See `Interpreter.shared`."""
+        assert self._interpreter is not None
+        return self._interpreter.shared()
 
     def is_of(self, interpreter: Interpreter) -> bool:
         """Whether this is the link to it, and goes on."""
@@ -493,6 +507,11 @@ def enabled() -> Iterator[None]:
         _residence.open = before
         if not before:
             _watchdog.hear_no_signals()
+
+
+def after_fork() -> None:
+    """In the child of a process that has firmware in it: a thread of the parent's is not here."""
+    _watchdog.start_anew()
 
 
 def start(kind: Kind, flash_address: int, console_fd: int) -> ResidentLink | None:

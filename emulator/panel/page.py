@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +16,9 @@ from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.panel.drawer import Drawer
 from tallystick.emulator.panel.panel import TICK_S, Panel
+from tallystick.emulator.panel.parts import PartsRow
 from tallystick.emulator.panel.style import CSS
+from tallystick.emulator.parts.oled import Oled
 
 _WORDS = {
     ChipState.OFF: "no cell",
@@ -55,6 +58,7 @@ class View:
         self._frame = ""
         self._spoken = ""
         self._drawer = Drawer(panel, self._act)
+        self._parts = PartsRow(panel.service.card, self._act)
 
     def build(self) -> None:
         ui.add_css(CSS)
@@ -76,10 +80,11 @@ class View:
     def _top(self) -> None:
         board = self._service.card.board
         with ui.element("header").classes("top"):
-            ui.html(f"<h1>Card {self._panel.serial}</h1>", sanitize=False)
-            ui.label(f"emulated {board.name}, cell {self._service.card.cell.kind.name}").classes(
-                "facts"
-            )
+            card = self._service.card
+            what = "Card" if card.fittings.kit else "Board"
+            fed = f"cell {card.cell.kind.name}" if card.fittings.kit else "fed over its cable"
+            ui.html(f"<h1>{what} {escape(self._panel.serial)}</h1>", sanitize=False)
+            ui.label(f"emulated {board.name}, {fed}").classes("facts")
             ui.space()
             self._opener = (
                 ui.button("Engineer's drawer", on_click=self._toggle)
@@ -94,9 +99,14 @@ class View:
 
     def _stage(self) -> None:
         card = self._service.card
-        with ui.element("section").classes("stage").props('aria-label="The card"'):
-            with ui.element("div").classes("card"):
-                ui.label("TALLYSTICK").classes("brand")
+        kit = card.fittings.kit
+        name = "card" if kit else "board"
+        with ui.element("section").classes("stage").props(f'aria-label="The {name}"'):
+            # A board without a display of its own has nothing to draw.
+            drawn = ui.element("div").classes("card" if kit else "card board")
+            drawn.set_visibility(kit or any(isinstance(p, Oled) for p in card.fittings.parts))
+            with drawn:
+                ui.label("TALLYSTICK" if kit else card.board.name).classes("brand")
                 ui.label(self._panel.serial).classes("serial")
                 flat = " flat" if card.display.height < card.display.width else ""
                 with ui.element("div").classes(f"glass{flat}"):
@@ -106,6 +116,7 @@ class View:
                     .classes("press")
                     .props('unelevated no-caps aria-label="Card button"')
                 ).mark("press")
+                self._button.set_visibility(kit)
                 self._button.on("pointerdown", self._down, [])
                 for event in ("pointerup", "pointerleave", "pointercancel", "blur"):
                     self._button.on(event, self._up, [])
@@ -115,9 +126,11 @@ class View:
                 self._button.on("keyup.enter", self._up, [])
             with ui.element("div").classes("state"):
                 self._chips = [ui.label().classes("chip") for _ in range(4)]
-            ui.label("Hold the button for two seconds to see serial number and version.").classes(
-                "hint"
-            )
+            self._parts.build()
+            if card.fittings.kit:
+                ui.label(
+                    "Hold the button for two seconds to see serial number and version."
+                ).classes("hint")
             self._live = ui.label().classes("spoken").props('role="status" aria-live="polite"')
 
     # -- what a person does --------------------------------------------------------------------
@@ -160,16 +173,23 @@ class View:
         seen: dict[str, Any] = {
             "frame": digest,
             "state": card.mcu.state,
-            "docked": card.supply.docked,
+            "docked": card.mcu.uart.on_send is not None
+            or (card.fittings.kit and card.supply.docked),
             "mv": card.supply.voltage_mv() if card.powered else 0,
             "ua": card.supply.current_ua() if card.powered else 0.0,
             "code": card.read_code() if digest != self._frame else None,
             "blank": frame.blank,
+            "parts": self._parts.look(card),
             **self._drawer.look(card),
         }
         if digest != self._frame:
             seen["png"] = frame.png(scale=3, palette=card.palette, margin=3)
         return seen
+
+    def _power_words(self, mv: int) -> str:
+        if not self._service.card.fittings.kit:
+            return "powered" if mv else "without power"
+        return f"cell {mv / 1000:.2f} V" if mv else "cell out"
 
     def _show(self, seen: dict[str, Any]) -> None:
         if "png" in seen:
@@ -187,10 +207,11 @@ class View:
             (
                 _WORDS[seen["state"]],
                 "serial connected" if seen["docked"] else "serial not connected",
-                f"cell {seen['mv'] / 1000:.2f} V" if seen["mv"] else "cell out",
+                self._power_words(seen["mv"]),
                 f"{ua / 1000:.2f} mA" if ua >= 1000 else f"{ua:.2f} µA",
             ),
             strict=True,
         ):
             chip.set_text(words)
+        self._parts.show(seen["parts"])
         self._drawer.show(seen)

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from tallystick.common.paths import cache_folder
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.panel.meter import Meter
 
 TICK_S = 0.1  # between two looks of a browser
+_TOKEN = 20  # characters, at least
 _T = TypeVar("_T")
+
+
+def kept_token() -> str:
+    """This user's, for every panel on this computer: a page that is open, and a bookmark, are let
+    in again after a restart. In a file that nobody else may read."""
+    path = cache_folder() / "panel-token"
+    try:
+        kept = path.read_text(encoding="ascii").strip()
+        private = path.stat().st_uid == os.getuid() and not path.stat().st_mode & 0o077
+        if private and len(kept) >= _TOKEN:
+            return kept
+    except (OSError, UnicodeDecodeError):
+        kept = ""
+    token = secrets.token_urlsafe(16)
+    with contextlib.suppress(OSError):  # it holds for this start then
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.unlink(missing_ok=True)
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token + "\n")
+        part.replace(path)
+    return token
 
 
 class Holder(Protocol):
@@ -34,7 +59,7 @@ class Panel:
     def __init__(self, service: Holder, serial: str) -> None:
         self.service = service
         self.serial = serial
-        self.token = secrets.token_urlsafe(16)
+        self.token = kept_token()
         self.meter = Meter()
         self.speed = 1  # virtual seconds a second; 0 is paused
         self._looked_at = time.monotonic()

@@ -35,6 +35,11 @@ body { background:var(--ground); color:var(--ink); font-family:system-ui,sans-se
 .state { display:flex; gap:8px; flex-wrap:wrap; justify-content:center; }
 .chip { border:1px solid var(--line); background:var(--sheet); border-radius:999px;
   padding:4px 12px; font-size:.85rem; color:var(--ink); }
+.card.board { grid-template-columns:1fr; }
+.parts { list-style:none; margin:0; padding:8px 14px; width:min(100%,520px);
+  background:var(--sheet); border:1px solid var(--line); border-radius:14px; }
+.parts li { padding:5px 0; } .parts .name { font-weight:600; min-width:6em; }
+.parts .value { flex:1; }
 .hint { color:var(--soft); font-size:.85rem; text-align:center; }
 .sheet { background:var(--sheet); border:1px solid var(--line); border-radius:14px;
   padding:14px 16px; width:100%; gap:10px; }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from tallystick.emulator.seeing.frames import Frame
 
@@ -73,6 +74,8 @@ class Ssd1306:
 
     width = COLUMNS
     height = ROWS
+    chip: ClassVar[str] = "SSD1306"
+    arguments: ClassVar[dict[int, int]] = _ARGUMENTS
 
     def __post_init__(self) -> None:
         self._registers = _DisplayRegisters()
@@ -192,7 +195,7 @@ class Ssd1306:
         self._pending.append(value)
         self._changed = True
         command, *arguments = self._pending
-        if len(arguments) == _ARGUMENTS.get(command, 0):
+        if len(arguments) == self.arguments.get(command, 0):
             self._pending.clear()
             self._execute(command, arguments)
 
@@ -273,7 +276,7 @@ class Ssd1306:
         return b"".join(rows)
 
     def _error(self, sentence: str) -> None:
-        self.errors.append(f"SSD1306: not in the data sheet: {sentence}")
+        self.errors.append(f"{self.chip}: not in the data sheet: {sentence}")
 
 
 # Accepted, without effect on the picture: scrolling, clock, pre-charge, VCOMH, NOP.

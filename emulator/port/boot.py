@@ -86,6 +86,8 @@ def _start(*way):
     config = json.loads(link.open_link(*way))
     if config["counters"]:
         import coverhits
+    if config["debugged"]:
+        import tallydebug  # noqa: F401
     for name in config["modules"]:
         module = __import__(name)
         if name in ("uctypes_stm", "vfs_board"):

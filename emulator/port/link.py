@@ -52,6 +52,7 @@ OP_UART_IRQ = 31
 OP_HEAR = 35
 OP_DECLARED = 36
 OP_UART_ANY = 37
+OP_DEBUG = 38
 
 _HEADER = "<BBHII"
 _MAX = 1024
@@ -322,6 +323,20 @@ def ask(op, arg=0, value=0, data=b""):
     _answered = charged
     _stale = _looked = _moved = False
     return struct.unpack_from("<i", _head)[0]
+
+
+aside_data = b""
+
+
+def aside(op, arg, value, data):
+    """A call that the firmware does not notice: what it knows of time and pins stays as it was."""
+    global _answered, _stale, _looked, _moved, aside_data
+    kept = bytes(_head)
+    known = (_answered, _stale, _looked, _moved)
+    ask(op, arg, value, data)
+    aside_data = answer()
+    _head[:] = kept
+    _answered, _stale, _looked, _moved = known
 
 
 late = None  # set by boot.py: late.name

@@ -35,6 +35,13 @@ class CellVoltage(Body):
     mv: Annotated[int, Field(ge=0, le=5000)] | None
 
 
+class PartAction(Body):
+    """`press`, `set`, `say` …: docs/guides/bench.md lists what each part takes."""
+
+    action: str
+    value: Any = None
+
+
 class ClockStep(Body):
     """`advance_ms` is in ms of virtual time; what the card does meanwhile is done at once."""
 
@@ -64,6 +71,7 @@ def state(card: Card, crash: str) -> dict[str, Any]:
             "frame": card.display.frames, "sha256": frame.sha256(),
             "errors": list(card.display.errors),
         },
+        "parts": {part.name: dict(part.state()) for part in card.fittings.parts},
         "crash": crash,
         "console": card.console[-_CONSOLE:],
     }  # fmt: skip
@@ -132,6 +140,11 @@ def create_app(service: Service) -> FastAPI:
     @app.post("/cell", summary="Set the cell's voltage")
     def post_cell(body: CellVoltage) -> dict[str, Any]:
         return changed(lambda card: card.set_cell_mv(body.mv))
+
+    @app.post("/parts/{name}", summary="Something happens to a part of board.toml")
+    def post_part(name: str, body: PartAction) -> dict[str, Any]:
+        """Press a button, set what a sensor feels, say something on a serial line."""
+        return changed(lambda card: card.do(name, body.action, body.value))
 
     @app.post("/clock", summary="Let virtual time pass")
     def post_clock(body: ClockStep) -> dict[str, Any]:

@@ -18,6 +18,12 @@ from tallystick.common.groups import LazyGroup
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("tallystick.tools.demo.cli", "demo", "The main job, end to end, on an emulated card."),
     "emulate": ("tallystick.cli.emulate", "emulate", "Run a device's firmware on this computer."),
+    "new": ("tallystick.tools.new", "new", "Begin a firmware of your own."),
+    "debug": (
+        "tallystick.tools.debugger.cli",
+        "debug",
+        "Debug a firmware, forwards and backwards.",
+    ),
     "station": ("tallystick.provisioning.cli", "station", "Provision cards over a serial port."),
     "server": (
         "tallystick.server.operating.cli",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +17,7 @@ from tallystick import __version__
 from tallystick.cli.emulate_reader import reader
 from tallystick.cli.emulate_sensor import sensor
 from tallystick.common import console
-from tallystick.common.errors import BadInputError
+from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.groups import Group
 from tallystick.common.identity import SIZE, Identity, check_serial
 from tallystick.common.paths import OUTPUT_FILE
@@ -22,6 +25,7 @@ from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.kept_files import keep_flash
+from tallystick.emulator.devices.project import Project
 from tallystick.emulator.instruments import flash_map as maps
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
@@ -31,6 +35,8 @@ from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, 
 from tallystick.emulator.serving.service import Service
 from tallystick.tools import options
 from tallystick.tools.image.build import build, write
+from tallystick.tools.image.folder import of_project, with_files_of
+from tallystick.tools.image.watch import Watcher, restart
 from tallystick.tools.personalise import personalise
 from tallystick.tools.vpcd import VirtualReader
 
@@ -51,6 +57,13 @@ emulate.add_command(sensor)
 
 @emulate.command()
 @click.option("--image", type=click.Path(path_type=Path), help="Image to boot (default: build it).")
+@click.option(
+    "--firmware",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Boot your own firmware: a folder with main.py, and board.toml with what is on its pins.",
+)
+@click.option("--watch", is_flag=True, help="Build and start it again whenever its sources change.")
 @options.emulated_board
 @click.option(
     "--serial",
@@ -93,6 +106,8 @@ emulate.add_command(sensor)
 @console.json_option
 def card(
     image: Path | None,
+    firmware: Path | None,
+    watch: bool,
     board: str | None,
     serial: str | None,
     identity: Path | None,
@@ -113,31 +128,38 @@ def card(
     flash_map: Path | None,
     as_json: bool,
 ) -> None:
-    """Emulate one card until interrupted.
+    """Emulate one card, or your own firmware, until interrupted.
 
     Without --real-time, virtual time stands still while nobody has the serial port open, so a code
     stays on the display until it is read; POST /clock lets time pass.
     """
     if sum((pty, tcp is not None, vpcd is not None)) > 1:
         raise click.UsageError("--pty, --tcp and --vpcd are ways to the same line: give one.")
+    of_a_card = bool(image or seeded or identity or serial or vpcd)
+    project = _project(firmware, board, of_a_card=of_a_card, watch=watch)
     # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
     cpus = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
     maps.check(flash_map)
     options.set_loop_limit(loop_limit)
-    booted = _image(image, board)
+    booted = of_project(project) if project is not None else _image(image, board)
     kept = keep_flash(flash, booted.board.flash_size) if flash is not None else None
     lived_in = kept is not None and os.fstat(kept).st_size > 0
+    if kept is not None and lived_in:
+        booted = with_files_of(booted, os.pread(kept, booted.board.flash_size, 0))
+    who = b"" if lived_in or project else _identity(identity, serial or _DEFAULT_SERIAL)
     device = Card(
         booted,
-        identity=b"" if lived_in else _identity(identity, serial or _DEFAULT_SERIAL),
+        identity=who,
         seed=seed,
         trace=EventLog(events) if events is not None else None,
         kept_in=kept,
+        fittings=project.fittings() if project is not None else None,
     )
+    lives = contextlib.ExitStack()
     _attach(device, vcd, current, apdu_log)
     device.mcu.on_print = _print_json if as_json else _print
-    name = _serial_in(device)
+    name = project.name if project is not None else _serial_in(device)
     if serial is not None and name != serial:
         raise BadInputError(
             f"The card in {flash or identity} is {name}, not {serial}.",
@@ -149,7 +171,7 @@ def card(
     service = Service(device, port, real_time=real_time)
     server = None
     if control is not None or panel:
-        server = _control(service, control or 0, name if panel else None)
+        server = _control(service, control or 0, name, panel=panel)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: _stop(service, device))
     service.guard(device.power_on)
@@ -159,16 +181,51 @@ def card(
         personalise(device)
     if server is not None:
         server.start()
+        lives.callback(server.stop)
     if reader is not None:
         reader.start()
+        lives.callback(reader.close)
     _announce(device, name, port, server, as_json)
-    try:
+    if watch and project is not None:
+        watcher = Watcher(project, _started_again(service))
+        watcher.start()
+        lives.callback(watcher.stop)
+    with lives:
         service.run(on_end=lambda: _keep(device, flash_map))
-    finally:
-        if reader is not None:
-            reader.close()
-        if server is not None:
-            server.stop()
+
+
+def _project(
+    firmware: Path | None, board: str | None, *, of_a_card: bool, watch: bool
+) -> Project | None:
+    """The firmware that was named instead of a card's. of_a_card: an option is a card's."""
+    if firmware is None:
+        if watch:
+            raise click.UsageError("--watch looks at the sources of --firmware DIR: name it.")
+        return None
+    if of_a_card:
+        raise click.UsageError(
+            "--firmware is your own: --image, --seeded, --identity, --serial and --vpcd are a "
+            "card's."
+        )
+    return Project.find(firmware, board)
+
+
+def _started_again(service: Service) -> Callable[[Image | TallyError], None]:
+    """What a change of the sources leads to. Runs in the watcher's thread."""
+
+    def changed(found: Image | TallyError) -> None:
+        try:
+            if isinstance(found, TallyError):
+                raise found
+            began = time.monotonic()
+            service.crash = ""
+            service.call(lambda card: restart(card, found))
+            took = (time.monotonic() - began) * 1000
+            console.err().print(f"started again, the flash as it was ({took:.0f} ms)")
+        except TallyError as error:
+            console.print_error(error)
+
+    return changed
 
 
 def _port(pty: bool, tcp: int | None) -> SerialPort | None:
@@ -177,16 +234,16 @@ def _port(pty: bool, tcp: int | None) -> SerialPort | None:
     return TcpPort(tcp) if tcp is not None else None
 
 
-def _control(service: Service, port: int, panel_for: str | None) -> ControlServer:
+def _control(service: Service, port: int, name: str, *, panel: bool) -> ControlServer:
     try:
         from tallystick.emulator.serving.control import ControlServer  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as error:
         raise BadInputError(
             f"The control interface needs {error.name}, which is not installed.",
             kept="The card was not started.",
-            todo="pip install 'tallystick[control]'",
+            todo=f"pip install 'tallystick[{'panel' if panel else 'control'}]'",
         ) from error
-    return ControlServer(service, port, panel_for=panel_for)
+    return ControlServer(service, port, panel_for=name if panel else None)
 
 
 def _announce(
@@ -203,7 +260,8 @@ def _announce(
             }
         )
         return
-    click.echo(f"card {serial} on {device.board.name}, image {device.image.version or 'unnamed'}")
+    what = "card" if device.fittings.kit else "firmware"
+    click.echo(f"{what} {serial} on {device.board.name}, image {device.image.version or 'unnamed'}")
     if port is not None:
         click.echo(f"serial port: {port.name}")
     if server is not None:

@@ -10,7 +10,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "emulate card": (
         "tally emulate card --panel --seeded",
         "tally emulate card --pty --control 0",
+        "tally emulate card --firmware lamp --panel --watch",
     ),
+    "new": ("tally new lamp",),
+    "debug": ("tally debug lamp --port 4711",),
     "emulate reader": (
         "tally emulate reader --control 0",
         "tally emulate reader --usb -- fido2-token -L",

@@ -27,6 +27,30 @@ def encode(width: int, height: int, rows: Iterable[bytes], colours: Sequence[RGB
     )
 
 
+def decode(data: bytes) -> tuple[int, int, bytes]:
+    """Width, height and an index a pixel of a file that `encode` made. Raises ValueError for any
+    other."""
+    if data[:8] != _SIGNATURE:
+        raise ValueError("no PNG")
+    width, height, *rest = struct.unpack_from(">IIBBBBB", data, 16)
+    at, packed = 8, b""
+    while at + 12 <= len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] == b"IDAT":
+            packed += data[at + 8 : at + 8 + size]
+        at += 12 + size
+    try:
+        lines = zlib.decompress(packed)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
+    if rest != [8, _PALETTE, 0, 0, 0] or len(lines) != height * (width + 1):
+        raise ValueError("another kind of PNG")
+    rows = [lines[n * (width + 1) : (n + 1) * (width + 1)] for n in range(height)]
+    if any(row[0] for row in rows):
+        raise ValueError("another kind of PNG")
+    return width, height, b"".join(row[1:] for row in rows)
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
     check = zlib.crc32(kind + data)
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)

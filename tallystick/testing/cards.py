@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn
 
 import pyotp
 import pytest
@@ -13,12 +14,15 @@ import pytest
 from tallystick.common.secret import Secret
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
-from tallystick.emulator.seeing.frames import Frame
+from tallystick.emulator.seeing.frames import Frame, Palette
+from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.testing.golden import Golden
 from tallystick.testing.hands import Hands
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.personalise import RFC4226_SEED, personalise_over
+from tallystick.tools.second_opinion.chip import Chip
+from tallystick.tools.second_opinion.scenario import ChipLink
 
 HOLD_MS = 2500  # 1.5 s as the firmware counts them, and its start on the slowest chip
 
@@ -75,7 +79,12 @@ class CardUnderTest(ABC):
         key = b32encode(self._seed.reveal()).decode()
         return pyotp.HOTP(key, digits=self._digits).at(moving_factor)
 
-    # -- what only an emulated card can do -----------------------------------------------------
+    # -- what not every backend can do: it skips, by name -------------------------------------
+
+    backend = "this backend"
+
+    def _cannot(self, verb: str) -> NoReturn:
+        pytest.skip(f"{verb} is nothing that {self.backend} can do: --tally-backend=emulator")
 
     @property
     def console(self) -> str:
@@ -84,8 +93,24 @@ class CardUnderTest(ABC):
 
     @property
     def device(self) -> Card:
-        """The emulated card, for everything that has no verb. Skips the test on a real board."""
-        pytest.skip("this test needs an emulated card: --tally-backend=emulator")
+        """The emulated card, for everything that has no verb. Skips the test on others."""
+        self._cannot("card.device")
+
+    def part(self, name: str) -> Any:
+        """A part of board.toml, by its name: `card.part("lamp").lit`."""
+        return self.device.part(name)
+
+    def do(self, name: str, action: str, value: Any = None) -> None:
+        """Something happens to a part: `card.do("up", "press")`, `card.do("air", "set", -4.5)`.
+        Returns when the firmware has answered and waits."""
+        self.device.do(name, action, value)
+
+    def press_part(self, name: str, ms: int = 120) -> None:
+        """Press one of several buttons for `ms`, let go, and wait for the firmware's answer."""
+        self.device.part(name).do("down")
+        self.device.run_for(ms)
+        self.device.part(name).do("up")
+        self.device.run_for(ms)
 
     def screen(self) -> Frame:
         """The pixels on the glass."""
@@ -159,8 +184,79 @@ class EmulatedCard(CardUnderTest):
             self._device.run_for(1000)  # undocked, it goes to sleep
 
 
+_ANSWER_MS, _DARK_MS, _START_MS, _UNDOCKED_MS = 10_000, 300, 3_000, 5_000
+
+
+class CardOnChip(CardUnderTest):
+    """On a chip that is emulated instruction by instruction (`tally second-opinion`), under the
+    MicroPython for it."""
+
+    backend = "an instruction-level chip"
+
+    def __init__(self, chip: Chip, palette: Palette, serial: str, golden: Golden) -> None:
+        super().__init__(serial, golden)
+        self._chip = chip
+        self._palette = palette
+
+    def press(self, ms: int = 120) -> None:
+        self._chip.press(ms)
+        self._chip.run(ms)
+        self._chip.run(_ANSWER_MS, until=lambda: not self.screen().blank)
+        self._chip.run(_DARK_MS)
+
+    def code(self) -> str | None:
+        return read_code(self.screen())
+
+    @contextmanager
+    def docked(self) -> Iterator[CardConnection]:
+        with CardConnection(ChipLink(self._chip)) as connection:
+            yield connection
+        self._chip.run(_UNDOCKED_MS)
+
+    def screen(self) -> Frame:
+        return self._chip.frame()
+
+    def assert_screen(self, name: str) -> None:
+        self._golden.compare(name, self.screen(), self._palette)
+
+    def wait_dark(self, limit_s: float = 120.0) -> None:
+        if not self._chip.run(limit_s * 1000, until=lambda: self.screen().blank):
+            pytest.fail(f"card {self.serial} was not dark after {limit_s} s")
+
+    def pass_time(self, seconds: float) -> None:
+        self._chip.run(seconds * 1000)
+
+    def pull_cell(self) -> None:
+        self._chip.power_off()
+
+    def insert_cell(self) -> None:
+        self._chip.power_on()
+        self._chip.run(_START_MS)
+
+    def set_cell(self, mv: int | None) -> None:
+        self._cannot("card.set_cell")
+
+    def cut_power_at_flash(self, number: int = 0, phase: Phase = Phase.BEFORE) -> None:
+        self._cannot("card.cut_power_at_flash")
+
+    def part(self, name: str) -> Any:
+        self._cannot("card.part")
+
+    def do(self, name: str, action: str, value: Any = None) -> None:
+        self._cannot("card.do")
+
+    def press_part(self, name: str, ms: int = 120) -> None:
+        self._cannot("card.press_part")
+
+    @property
+    def console(self) -> str:
+        self._cannot("card.console")
+
+
 class RealCard(CardUnderTest):
     """A board on a serial port, with somebody, or something, to press and to read."""
+
+    backend = "a real board"
 
     def __init__(self, port: str, hands: Hands, golden: Golden) -> None:
         super().__init__("", golden)

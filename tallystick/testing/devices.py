@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tallystick.common.identity import Identity
 from tallystick.emulator import boards
+from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.project import Project
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd
+from tallystick.emulator.parts.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
-from tallystick.testing.cards import CardUnderTest, EmulatedCard, RealCard
+from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.golden import Golden, safe
-from tallystick.testing.hands import Control, PersonAtTerminal
+from tallystick.testing.hands import hands_of
 from tallystick.tools.fresh import image as build_image
-from tallystick.tools.image.folder import from_folder
+from tallystick.tools.image.folder import of_project
+from tallystick.tools.second_opinion.chips import make
+from tallystick.tools.second_opinion.firmware import load_firmware
+from tallystick.tools.second_opinion.scenario import entropy
 
 _EMULATED = ("emulator", "resident")
 _SERIAL = "serial:"
+_CHIP = "chip:"
 _PRINTED = 20  # lines of what firmware printed, in a report
 
 
@@ -32,8 +40,25 @@ def image_for(path: Path | None, firmware: Path | None, board: str | None) -> Im
     if path is not None:
         return Image.load(path, board)
     if firmware is not None:
-        return from_folder(firmware, board or boards.DEFAULT)
+        return of_project(Project.find(firmware, board))
     return build_image(board or boards.DEFAULT)
+
+
+def check_board(name: str | None) -> None:
+    """Raises pytest.UsageError for a board that no card is made of."""
+    if name is not None and name not in boards.card_board_names():
+        what = f"is a {boards.ALL[name].device}'s board" if name in boards.ALL else "is no board"
+        raise pytest.UsageError(
+            f"--tally-board={name} {what}: use one of {', '.join(boards.card_board_names())}."
+        )
+
+
+def display_errors(card: Card) -> list[str]:
+    """Of every display that is on the board."""
+    glasses = [part.glass for part in card.fittings.parts if isinstance(part, Oled)]
+    return card.display.errors + [
+        error for glass in glasses if glass is not card.display for error in glass.errors
+    ]
 
 
 class DevicesUnderTest:
@@ -48,20 +73,24 @@ class DevicesUnderTest:
         self._hands: str = config.getoption("--tally-hands")
         self._cards: list[EmulatedCard] = []
         self._numbers = itertools.count(1)
-        self._control: Control | None = None
+        self._closing: Callable[[], None] | None = None
         node = request.node
         self._golden = Golden(
             node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
             accept=config.getoption("--golden"),
+            pictures=config.getoption("--golden-pictures"),
         )  # fmt: skip
-        if self._backend not in _EMULATED and not self._backend.startswith(_SERIAL):
+        if self._backend not in _EMULATED and not self._backend.startswith((_SERIAL, _CHIP)):
             raise pytest.UsageError(
-                f"--tally-backend={self._backend}: use emulator, resident or serial:DEV."
+                f"--tally-backend={self._backend}: use emulator, resident or serial:DEV, or "
+                "chip:MICROPYTHON."
             )
 
     def card(self) -> CardUnderTest:
         if self._backend.startswith(_SERIAL):
             return self._real_card()
+        if self._backend.startswith(_CHIP):
+            return self._card_on_chip()
         return self._emulated_card()
 
     def fleet(self, count: int) -> list[EmulatedCard]:
@@ -72,7 +101,13 @@ class DevicesUnderTest:
     def _emulated_card(self) -> EmulatedCard:
         image: Image = self._request.getfixturevalue("tally_image")
         serial = f"TS{next(self._numbers):08}"
-        device = Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=1)
+        firmware: Path | None = self._request.config.getoption("--tally-firmware")
+        if firmware is not None:
+            project = Project.find(firmware, self._request.config.getoption("--tally-board"))
+            device = Card(image, seed=1, fittings=project.fittings())
+        else:
+            who = Identity.derive(serial, 20260101).encode()
+            device = Card(image, identity=who, seed=1)
         if self._traces is not None:
             device.attach(Vcd(self._traces / f"{serial}.vcd", device.board))
             device.attach(CurrentCsv(self._traces / f"{serial}-current.csv", device.board))
@@ -84,14 +119,29 @@ class DevicesUnderTest:
 
     def _real_card(self) -> RealCard:
         config = self._request.config
-        hands: Control | PersonAtTerminal
-        if self._hands == "ask":
-            hands = PersonAtTerminal(config)
-        else:
-            hands = self._control = Control(self._hands)
+        hands = hands_of(self._hands, config)
+        self._closing = getattr(hands, "close", None)
         card = RealCard(self._backend.removeprefix(_SERIAL), hands, self._golden)
         with card.docked() as connection:
             card.serial = IssuerSession(connection).serial()
+        return card
+
+    def _card_on_chip(self) -> CardOnChip:
+        """The card's image on an emulated chip, under the MicroPython that was named."""
+        image: Image = self._request.getfixturevalue("tally_image")
+        board = card_board(image.board)
+        loaded = load_firmware(Path(self._backend.removeprefix(_CHIP)), board)
+        serial = f"TS{next(self._numbers):08}"
+        with Card(image, identity=Identity.derive(serial, 20260101).encode(), seed=1) as whole:
+            palette = whole.palette
+            first = max(address + len(data) for address, data in loaded.segments)
+            held = bytes(whole.flash.memory[first : board.storage.end])
+        chip = make(
+            board, [*loaded.segments, (first, held)],
+            entropy=entropy(serial), symbols=loaded.symbols,
+        )  # fmt: skip
+        card = CardOnChip(chip, palette, serial, self._golden)
+        card.insert_cell()
         return card
 
     # -- the end -------------------------------------------------------------------------------
@@ -127,13 +177,13 @@ class DevicesUnderTest:
         return [
             f"card {card.serial}, display: {error}"
             for card in self._cards
-            for error in dict.fromkeys(card.device.display.errors)
+            for error in dict.fromkeys(display_errors(card.device))
         ]
 
     def close(self) -> None:
         self._close_cards()
-        if self._control is not None:
-            self._control.close()
+        if self._closing is not None:
+            self._closing()
 
     def _close_cards(self) -> None:
         for card in self._cards:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -12,17 +14,26 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.common import png
 from tallystick.emulator.seeing.frames import Frame, Palette
 
 FILE = "golden.json"
+FOLDER = "golden"
+_PLAIN = Palette(ink=(0, 0, 0), paper=(255, 255, 255), margin=(255, 255, 255))
 
 
 class Golden:
     """The screens of one test, in `golden.json` beside the test's file: test → name → hash."""
 
-    def __init__(self, test: str, folder: Path, artefacts: Path, *, accept: bool) -> None:
+    def __init__(
+        self, test: str, folder: Path, artefacts: Path, *, accept: bool, pictures: bool = False
+    ) -> None:
+        """pictures: accepted screens are also kept as pictures beside the hashes, in a folder that
+        goes into git."""
         self._test = test
         self._file = folder / FILE
+        self._beside = folder / FOLDER
+        self._pictures = pictures
         self._artefacts = artefacts
         self._accept = accept
 
@@ -32,9 +43,13 @@ class Golden:
         if self._accept:
             self._keep(name, found)
             self._picture(found, frame)
+            if self._pictures:
+                self._keep_beside(found, frame)
             return
         accepted = self._read().get(self._test, {}).get(name)
         if accepted == found:
+            if self._pictures:
+                self._keep_beside(found, frame)
             return
         page = self._page(name, frame, palette, accepted)
         what = "is not the accepted one" if accepted else "has not been accepted yet"
@@ -55,7 +70,10 @@ class Golden:
     def _keep(self, name: str, digest: str) -> None:
         with _locked(self._file):
             content = self._read()
-            content.setdefault(self._test, {})[name] = digest
+            before = content.setdefault(self._test, {}).get(name)
+            content[self._test][name] = digest
+            if before is not None and not any(before in one.values() for one in content.values()):
+                (self._beside / f"{before}.png").unlink(missing_ok=True)
             part = self._file.with_suffix(".part")
             part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
             part.replace(self._file)
@@ -75,9 +93,24 @@ class Golden:
         )
         (folder / f"{digest}.txt").write_text(rows + "\n", encoding="utf-8")
 
+    def _keep_beside(self, digest: str, frame: Frame) -> None:
+        """One pixel a point, without a margin: small, and read back as it is."""
+        self._beside.mkdir(exist_ok=True)
+        path = self._beside / f"{digest}.png"
+        if not path.is_file():
+            part = path.with_suffix(f".{os.getpid()}.part")
+            part.write_bytes(frame.png(scale=1, palette=_PLAIN, margin=0))
+            part.replace(path)
+
     def _accepted_frame(self, digest: str | None) -> Frame | None:
+        if digest is None:
+            return None
+        beside = self._beside / f"{digest}.png"
+        if beside.is_file():
+            frame = _read_png(beside.read_bytes())
+            return frame if frame is not None and frame.sha256() == digest else None
         path = self._artefacts / "golden" / f"{digest}.txt"
-        if digest is None or not path.is_file():
+        if not path.is_file():
             return None
         rows = path.read_text(encoding="utf-8").split()
         pixels = bytes(1 if mark == "#" else 0 for row in rows for mark in row)
@@ -93,15 +126,17 @@ class Golden:
             if (before.width, before.height) == (frame.width, frame.height):
                 pictures.append(("difference", before.difference(frame)))
         figures = []
-        for title, png in pictures:
+        for title, content in pictures:
             file = f"{safe(name)}-{title}.png"
-            (folder / file).write_bytes(png)
+            (folder / file).write_bytes(content)
             figures.append(
                 f'<figure><img src="{file}" alt="{title}"><figcaption>{title}</figcaption></figure>'
             )
         if accepted and before is None:
             figures.append(
-                f"<p>The accepted picture, {accepted[:16]}…, is not on this machine.</p>"
+                f"<p>The accepted picture, {accepted[:16]}…, is not on this machine: "
+                "<code>pytest --golden-pictures</code>, run where the test passes, keeps it beside "
+                "the hash.</p>"
             )
         page = folder / f"{safe(name)}.html"
         page.write_text(
@@ -112,6 +147,15 @@ class Golden:
             encoding="utf-8",
         )
         return page
+
+
+def _read_png(data: bytes) -> Frame | None:
+    """A picture that `_keep_beside` wrote; None for anything else."""
+    try:
+        width, height, pixels = png.decode(data)
+        return Frame(width, height, pixels)
+    except (ValueError, struct.error):
+        return None
 
 
 def safe(name: str) -> str:

@@ -1,4 +1,22 @@
-"""Who presses the button of a real board and reads its display."""
+"""Who presses the button of a real board and reads its display.
+
+A servo with a camera, a relay across the button's contacts, a person: whatever has the methods of
+`Hands`. A class of one's own is named on the command line, `--tally-hands=rig.py:Servo`; it is made
+once for each test, without arguments, and `close`, where it has one, ends it.
+
+    class Servo:
+        def press(self, ms: int) -> None:
+            "Presses for so many milliseconds, lets go, returns when the display has settled."
+
+        def code(self) -> str | None:
+            "The digits on the display now; None when there are none."
+
+        def undocked(self) -> None:
+            "Takes the card off the dock, returns when it sleeps."
+
+Nothing else of a card needs hands: everything on the serial line goes over `serial:DEV`. What hands
+cannot do skips its test, by name.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +25,41 @@ from typing import Protocol
 
 import pytest
 
+from tallystick.common.modules import load_module
+
+_METHODS = ("press", "code", "undocked")
+
 
 class Hands(Protocol):
-    def press(self, ms: int) -> None: ...
-    def code(self) -> str | None: ...
+    """What a real board needs of somebody. Real time passes in each."""
+
+    def press(self, ms: int) -> None:
+        """Presses the button for `ms`, lets go, and lets the display settle."""
+
+    def code(self) -> str | None:
+        """The digits on the display; None when there are none."""
+
     def undocked(self) -> None:
         """The card was taken off the dock: let it go to sleep."""
+
+
+def hands_of(name: str, config: pytest.Config) -> Hands:
+    """What `--tally-hands` names. Raises BadInputError, and pytest.UsageError for what has not all
+    methods."""
+    if name == "ask":
+        return PersonAtTerminal(config)
+    if name.startswith(("http://", "https://")):
+        return Control(name)
+    file, _, cls = name.rpartition(":")
+    if not file.endswith(".py"):
+        raise pytest.UsageError(f"--tally-hands={name}: use ask, a URL, or FILE.py:CLASS.")
+    made = getattr(load_module(config.rootpath / file, "tally_hands"), cls, None)
+    missing = [one for one in _METHODS if not callable(getattr(made, one, None))]
+    if made is None or missing:
+        lacks = f"has no {missing[0]}()" if made is not None else "is not there"
+        raise pytest.UsageError(f"--tally-hands={name}: {cls} {lacks} (tallystick.testing.hands).")
+    hands: Hands = made()
+    return hands
 
 
 class PersonAtTerminal:

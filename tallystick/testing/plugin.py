@@ -23,13 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tallystick")
     add = group.addoption
     add(
-        "--tally-backend", default="emulator", metavar="emulator|resident|serial:DEV",
+        "--tally-backend", default="emulator",
+        metavar="emulator|resident|serial:DEV|chip:MICROPYTHON",
         help="What the fixtures `card` and `station` work with (default: emulator, a process for "
-        "each card; resident: firmware inside pytest's process, for speed).",
+        "each card; resident: firmware inside pytest's process, for speed; chip: a chip emulated "
+        "instruction by instruction, under the MicroPython in this file).",
     )  # fmt: skip
     add(
-        "--tally-hands", default="ask", metavar="ask|URL",
-        help="Who presses and reads a real board: whoever is at the terminal, or a control URL.",
+        "--tally-hands", default="ask", metavar="ask|URL|FILE:CLASS",
+        help="Who presses and reads a real board: whoever is at the terminal, a control URL, or a "
+        "class of your own (tallystick.testing.hands).",
     )  # fmt: skip
     add("--tally-board", default=None, help="Board to emulate (default: the reference board).")
     add("--tally-image", type=Path, default=None, help="Image to boot (default: build the card's).")
@@ -42,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="End a firmware that works for so long without touching hardware (default: 60).",
     )  # fmt: skip
     add("--golden", action="store_true", help="Accept the screens as they are now.")
+    add(
+        "--golden-pictures", action="store_true",
+        help="Keep accepted screens also as pictures, in `golden/` beside golden.json, for git: a "
+        "failure elsewhere then shows what was accepted.",
+    )  # fmt: skip
     add("--tally-trace", action="store_true", help="Keep waveforms, current and logs of failures.")
     add(
         "--tally-artefacts", type=Path, default=Path(".tally"), metavar="DIR",
@@ -55,6 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "campaign: one of very many cases; its failures go to SARIF")
     sarif: Path | None = config.getoption("--tally-sarif")
     limit: float = config.getoption("--tally-loop-limit")
+    if config.getoption("--tally-board") is not None:
+        from tallystick.testing.devices import check_board
+
+        check_board(config.getoption("--tally-board"))
     if limit != 60.0:
         from tallystick.emulator.interpreter import link
 
@@ -124,6 +136,13 @@ def tally_devices(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[De
 @pytest.fixture
 def blank_card(tally_devices: DevicesUnderTest) -> CardUnderTest:
     """A powered card fresh from the factory, with development keys."""
+    return tally_devices.card()
+
+
+@pytest.fixture
+def board(tally_devices: DevicesUnderTest) -> CardUnderTest:
+    """A powered board with your own firmware (`--tally-firmware`) and the parts of its
+    board.toml."""
     return tally_devices.card()
 
 

@@ -58,13 +58,30 @@ def test_a_command_that_needs_an_extra_says_which_to_install():
         assert "Traceback" not in done.stderr
 
 
+def test_the_panel_names_the_one_extra_that_it_needs():
+    done = run("from tallystick.cli import main; main(['emulate', 'card', '--panel'])")
+    assert done.returncode == 3 and "pip install 'tallystick[panel]'" in done.stderr
+
+
+def test_a_cards_campaign_does_without_the_readers_host():
+    """Listing, replaying and the zoo are a card's as well."""
+    for words in (
+        ["campaign", "powercut", "--list"],
+        ["campaign", "zoo", "--list"],
+        ["campaign", "replay", "pico/press/1/3p44"],
+    ):
+        done = run(f"from tallystick.cli import main; main({words})")
+        assert done.returncode == 0, done.stderr
+
+
 def test_all_has_every_extra_that_needs_no_service_or_device_of_its_own():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
         "optional-dependencies"
     ]
     every = extras["all"][0].partition("[")[2].rstrip("]").split(",")
     assert set(every) <= set(extras)
-    assert {"control", "pictures", "reader", "station", "server"} <= set(every)
+    # docs/guides: the first commands of the pages, which `[all]` must be enough for.
+    assert {"console", "control", "panel", "pictures", "reader", "station", "server"} <= set(every)
 
 
 def test_the_installation_is_measured():

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tallystick.emulator.panel.panel import kept_token
 from tests import needs
 
 KEEP = os.environ.get("TALLY_SCREENSHOTS", "")  # a folder for pictures, to look at
@@ -36,6 +37,21 @@ def panel() -> Iterator[dict[str, str]]:
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     process.stdout.close()
+
+
+def test_the_token_is_the_same_after_a_restart(tmp_path, monkeypatch):
+    """So that an open page, and a bookmark, are let in again; nobody else can read it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    token = kept_token()
+    file = tmp_path / "tallystick" / "panel-token"
+    assert len(token) >= 20 and file.stat().st_mode & 0o077 == 0
+    assert kept_token() == token
+    file.chmod(0o644)  # others may have read it
+    fresh = kept_token()
+    assert fresh != token and kept_token() == fresh
+    for damaged in (b"", b"\xff\xfe", b"short"):
+        file.write_bytes(damaged)
+        assert len(kept_token()) >= 20
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.system.guide import Block, Reader, blocks
 from tests.system.pictures import IMAGES, screens
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
-FIRST = ("employee", "support", "administrator", "ci", "hardware")
+FIRST = ("employee", "support", "administrator", "ci", "hardware", "bench")
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,6 +30,8 @@ def test_a_first_page_can_be_followed(name: str, tmp_path: Path) -> None:
 
 def test_every_first_page_has_pictures() -> None:
     for name in FIRST:
+        if name == "bench":
+            continue  # its picture would be the reader's own board
         assert "![" in (GUIDES / f"{name}.md").read_text(encoding="utf-8"), name
 
 

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.testing.cards import CardOnChip
+from tallystick.testing.golden import Golden
+from tallystick.tools.fresh import card as fresh_card
+from tallystick.tools.second_opinion.ours import Ours
+from tallystick.tools.second_opinion.scenario import entropy
+from tests import needs
 from tests.nested import LEAN
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "press-counter"
@@ -67,6 +73,40 @@ def test_a_screen_is_accepted_once_and_compared_from_then_on(suite):
         assert (folder / f"who_am_i-{picture}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_fresh_checkout_has_the_accepted_picture_to_compare_with(suite):
+    """CI has what is in git: the hashes, and with `--golden-pictures` the pictures beside them."""
+    suite.runpytest_subprocess("--golden", "--golden-pictures", "-k", "screen").assert_outcomes(
+        passed=1
+    )
+    (picture,) = (suite.path / "golden").glob("*.png")
+    (digest,) = json.loads((suite.path / "golden.json").read_text())["test_screen"].values()
+    assert picture.stem == digest and len(picture.read_bytes()) < 1000
+    shutil.rmtree(suite.path / ".tally")
+
+    (suite.path / "test_card.py").write_text(SUITE.replace("card.hold()", "card.press()"))
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(failed=1)
+    folder = suite.path / ".tally" / "test_screen"
+    page = (folder / "who_am_i.html").read_text()
+    for title in ("accepted", "now", "difference"):
+        assert (folder / f"who_am_i-{title}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"who_am_i-{title}.png" in page
+
+    picture.write_bytes(b"damaged")
+    suite.runpytest_subprocess("-k", "screen").assert_outcomes(failed=1)
+    assert "--golden-pictures" in (folder / "who_am_i.html").read_text()
+    # Accepted anew: the picture that nothing names any more goes.
+    suite.runpytest_subprocess("--golden", "--golden-pictures", "-k", "screen")
+    assert [one.stem for one in (suite.path / "golden").glob("*.png")] != [digest]
+    assert len(list((suite.path / "golden").glob("*.png"))) == 1
+
+
+def test_a_board_that_no_card_is_made_of_is_told_before_any_test(suite):
+    for board, words in (("pico2", "is a reader's board"), ("pico9", "is no board")):
+        result = suite.runpytest_subprocess(f"--tally-board={board}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*--tally-board={board} {words}: use one of *pico*"])
+
+
 def test_failures_keep_traces_and_campaigns_give_sarif_under_xdist(suite):
     result = suite.runpytest_subprocess(
         "-n2", "--golden", "--tally-trace", "--tally-sarif=out/c.sarif", "--junitxml=out/j.xml"
@@ -112,7 +152,7 @@ def test_nobody_at_a_board_skips(pytester: pytest.Pytester):
     result = pytester.runpytest_subprocess("--tally-backend=serial:/dev/null")
     result.assert_outcomes(skipped=1)
     result = pytester.runpytest_subprocess("--tally-backend=usb")
-    result.stdout.fnmatch_lines(["*use emulator, resident or serial:DEV*"])
+    result.stdout.fnmatch_lines(["*use emulator, resident or serial:DEV, or chip:MICROPYTHON*"])
 
 
 def test_station_server_and_fleet(pytester: pytest.Pytester):
@@ -199,3 +239,129 @@ def test_a_loop_ends_at_the_time_that_is_set_in_either_way(pytester: pytest.Pyte
         )
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines(["*no hardware for 0.5 s: an endless loop*"])
+
+
+HANDS = """
+import httpx
+
+class Rig:
+    def __init__(self):
+        self.http = httpx.Client(base_url="{url}", timeout=60)
+
+    def press(self, ms):
+        self.http.post("/button", json={{"ms": ms}}).raise_for_status()
+
+    def code(self):
+        return self.http.get("/display", params={{"format": "json"}}).json()["code"]
+
+    def undocked(self):
+        while self.http.get("/state").json()["docked"]:
+            pass
+        self.http.post("/clock", json={{"advance_ms": 1000}}).raise_for_status()
+
+    def close(self):
+        self.http.close()
+
+class OneHanded:
+    def press(self, ms):
+        pass
+"""
+
+
+def test_hands_of_ones_own_press_and_read(pytester: pytest.Pytester):
+    pytester.makepyfile(test_card=SUITE.format(emulated=False))
+    with subprocess.Popen(
+        [*TALLY, "emulate", "card", "--pty", "--control", "0", "--json"],
+        stdout=subprocess.PIPE, text=True,
+    ) as board:  # fmt: skip
+        try:
+            assert board.stdout
+            lines = []
+            while not lines or lines[-1] != "}\n":
+                lines.append(board.stdout.readline())
+            where = json.loads("".join(lines))
+            (pytester.path / "rig.py").write_text(HANDS.format(url=where["control"]))
+            backend = f"--tally-backend=serial:{where['port']}"
+            result = pytester.runpytest_subprocess(backend, "--tally-hands=rig.py:Rig", "-rs")
+            result.assert_outcomes(passed=2, failed=1, skipped=1)
+            result.stdout.fnmatch_lines(["*card.device is nothing that a real board can do*"])
+            for name, words in (
+                ("rig.py:OneHanded", "OneHanded has no code()"),
+                ("rig.py:Nobody", "Nobody is not there"),
+                ("somebody", "use ask, a URL, or FILE.py:CLASS"),
+                ("none.py:Rig", "There is no"),
+            ):
+                wrong = pytester.runpytest_subprocess(backend, f"--tally-hands={name}")
+                wrong.stdout.fnmatch_lines([f"*{words}*"])
+        finally:
+            board.send_signal(signal.SIGTERM)
+
+
+ANY_BENCH = """
+def test_codes(card):
+    assert card.press_for_code() == card.expected_code(0)
+    card.wait_dark()
+    assert card.press_for_code() == card.expected_code(1)
+
+def test_screen(card):
+    card.press()
+    card.assert_screen("a code")
+    card.wait_dark()
+    card.pull_cell()
+    card.insert_cell()
+    card.pass_time(1)
+    assert card.press_for_code() == card.expected_code(1)
+
+def test_cut(card):
+    card.cut_power_at_flash(0)
+    card.press()
+"""
+
+
+@pytest.mark.parametrize(
+    ("board", "file"),
+    [
+        pytest.param(board, file, marks=needs.second_opinion[file].mark)
+        for board, file in (
+            ("pico", "pico"), ("nucleo_l476rg", "nucleo_l476rg"), ("pico2_card", "pico2"),
+        )
+    ],
+)  # fmt: skip
+def test_one_file_on_an_instruction_level_chip(pytester: pytest.Pytester, board, file):
+    firmware = needs.firmware_file(file)
+    pytester.makepyfile(test_card=ANY_BENCH)
+    words = (f"--tally-board={board}", "-p", "no:cacheprovider")
+    pytester.runpytest_subprocess(*words, "--golden").assert_outcomes(passed=3)
+    result = pytester.runpytest_subprocess(*words, f"--tally-backend=chip:{firmware}", "-rs")
+    result.assert_outcomes(passed=2, skipped=1)
+    result.stdout.fnmatch_lines(["*card.cut_power_at_flash is nothing that an instruction-level*"])
+
+
+def test_a_card_on_a_chip_has_the_verbs(monkeypatch, tmp_path):
+    """The chip here is our emulator's, which has the same interface: that needs no MicroPython."""
+    with fresh_card("pico") as device:
+        golden = Golden("test", tmp_path, tmp_path, accept=True)
+        chip = Ours(device, 3000, entropy("test"))
+        card = CardOnChip(chip, device.palette, "TS00000001", golden)
+        card.insert_cell()
+        card.personalise()
+        assert card.press_for_code() == card.expected_code(0)
+        card.assert_screen("a code")
+        card.wait_dark()
+        assert card.screen().blank and card.code() is None
+        card.pull_cell()
+        card.insert_cell()
+        card.pass_time(1)
+        assert card.press_for_code() == card.expected_code(1)
+        for verb in (
+            lambda: card.device, lambda: card.console, lambda: card.part("x"),
+            lambda: card.set_cell(2000), card.cut_power_at_flash,
+        ):  # fmt: skip
+            with pytest.raises(pytest.skip.Exception, match="instruction-level chip"):
+                verb()
+
+
+def test_a_micropython_that_is_not_there_is_told(pytester: pytest.Pytester):
+    pytester.makepyfile("def test_it(card): pass")
+    result = pytester.runpytest_subprocess("--tally-backend=chip:none.uf2", "--tally-board=pico")
+    result.stdout.fnmatch_lines(["*There is no MicroPython none.uf2*"])

@@ -70,11 +70,11 @@ def _lcov(statements: dict[str, set[int]], executed: dict[str, set[int]]) -> str
 
 
 def summary(folder: Path) -> dict[str, tuple[int, int, list[int]]]:
-    """File under the firmware's root → (statements, executed, lines that are missing)."""
+    """File under the firmware's root, or this folder → (statements, executed, missing lines)."""
     statements, executed = collect(folder)
-    base = str(firmware.root()) + "/"
+    ours, here = f"{firmware.root()}/", f"{Path.cwd()}/"
     return {
-        path.removeprefix(base): (
+        path.removeprefix(ours).removeprefix(here): (
             len(lines), len(lines & executed.get(path, set())),
             sorted(lines - executed.get(path, set())),
         )

@@ -7,8 +7,19 @@ import json
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 _NAME = "COVER__"
+
+
+class Instrumenter(Protocol):
+    """Puts something into the modules of an image."""
+
+    def instrument(self, text: str, path: Path) -> str:
+        """The module with it. `path` is the source; lines in `text` are as there."""
+
+    def finish(self, text: str) -> str:
+        """Called for each once all of them are known."""
 
 
 @dataclass

@@ -15,6 +15,7 @@ from tallystick.provisioning.card.connection import (
     CardConnection,
     CommandApdu,
     Response,
+    StatusWord,
     Transmitter,
 )
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, IssuerSession
@@ -35,6 +36,10 @@ CHUNK = 256
 
 Progress = Callable[[int, int], None]
 """(bytes of the file system that are done, all of them)."""
+
+
+class InterruptedUpdateError(RefusedError):
+    """The card lost its power while an update was sent."""
 
 
 class SlotState(IntEnum):
@@ -197,11 +202,24 @@ def _send(
         # Erased flash is FF already.
         if at >= start and chunk.strip(b"\xff"):
             command = CommandApdu(0x80, INS_LOAD, 0, 0, at.to_bytes(4, "big") + chunk)
-            channel.transmit(command).require("store a part of the update")
+            _still_there(channel.transmit(command)).require("store a part of the update")
         progress(min(len(content), at + CHUNK), len(content))
-    _install(channel, P1_SWITCH).require(
+    _still_there(_install(channel, P1_SWITCH)).require(
         "switch to its new image", kept="It keeps running the one it has."
     )
+
+
+def _still_there(response: Response) -> Response:
+    """Raises InterruptedUpdateError when the card has started anew meanwhile: the channel that it
+    asks for was open a moment ago."""
+    if response.sw == StatusWord.SECURITY_NOT_SATISFIED:
+        raise InterruptedUpdateError(
+            "The card started anew in the middle of the update: it lost power, or left its dock "
+            f"for a moment ({response.sw:04X}).",
+            kept="It works with the image that it had; its keys and seed are as they were.",
+            todo="Put it firmly into the dock, and run the same command again.",
+        )
+    return response
 
 
 def _install(

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 
 import serial
 from mpremote.transport import TransportError, TransportExecError
@@ -57,7 +59,9 @@ class ReplTarget:
         self.name = port
         try:
             self._transport = SerialTransport(port)
-            self._transport.enter_raw_repl(soft_reset=False)
+            # mpremote prints what came in place of a prompt; our output is ours.
+            with redirect_stdout(io.StringIO()):
+                self._transport.enter_raw_repl(soft_reset=False)
         except (TransportError, serial.SerialException, OSError) as error:
             raise NoDeviceError(
                 f"No MicroPython prompt answers on {port}: {error}.",

@@ -8,6 +8,9 @@ from tallystick.emulator.boards.board import Board
 from tallystick.tools.image.header import StateFormats
 from tallystick.tools.image.keys import SigningKey
 
+FOREIGN = "firmware"
+"""The device of an image that was made of a folder: somebody's own."""
+
 
 @dataclass(frozen=True)
 class Built:

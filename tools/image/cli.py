@@ -15,12 +15,14 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
+from tallystick.emulator.devices.project import Project
 from tallystick.tools import options
 from tallystick.tools.image import build as building
 from tallystick.tools.image import cards, memory, sizes
+from tallystick.tools.image import folder as folders
 from tallystick.tools.image import heap as heaps
 from tallystick.tools.image import inspect as inspecting
-from tallystick.tools.image.built import Built
+from tallystick.tools.image.built import FOREIGN, Built
 from tallystick.tools.image.cli_keys import key_option, keys, open_key, passphrase_option
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.merge import merge as merging
@@ -69,7 +71,7 @@ def boot(base: Path, board: str, boot_key: Path, out: Path, as_json: bool) -> No
     show_default=True,
     help="What the image is for.",
 )
-@options.one_board("Board to build for.")
+@click.option("--board", help=f"Board to build for (default: board.toml's, {boards.DEFAULT}).")
 @click.option("--version", default=__version__, show_default=True, help="Version of the image.")
 @click.option(
     "--security",
@@ -81,17 +83,24 @@ def boot(base: Path, board: str, boot_key: Path, out: Path, as_json: bool) -> No
 @key_option
 @passphrase_option
 @click.option("--readable", is_flag=True, help="For debugging: names and lines in tracebacks.")
+@click.option(
+    "--firmware",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Of your own firmware: a folder with main.py (and board.toml).",
+)
 @click.option("--heap", is_flag=True, help="Also measure how much heap every path needs.")
 @click.option("--out", type=_folder, help="Folder for the files (default: build/DEVICE-BOARD).")
 @console.json_option
 def build(
     device: str,
-    board: str,
+    board: str | None,
     version: str,
     security: int,
     key: Path | None,
     passphrase_file: Path | None,
     readable: bool,
+    firmware: Path | None,
     heap: bool,
     out: Path | None,
     as_json: bool,
@@ -101,9 +110,17 @@ def build(
     Without --key the image is signed with the published development key.
     """
     signing = open_key(key, passphrase_file)
-    built = building.build(
-        device, board, version, key=signing, security=security, readable=readable
-    )
+    if firmware is not None:
+        if heap:
+            raise click.UsageError("--heap measures our own firmware: leave it out.")
+        project = Project.find(firmware, board)
+        built = folders.build(project.firmware, project.board, version, signing)
+    else:
+        built = building.build(
+            device, board or boards.DEFAULT, version,
+            key=signing, security=security, readable=readable,
+        )  # fmt: skip
+    device, board = built.device, built.board.name
     folder = out or Path("build") / f"{device}-{board}"
     outputs = building.write(built, folder)
     need = None
@@ -111,7 +128,9 @@ def build(
         from tallystick.tools.heap import measure
 
         need = measure.need(built.board)
-    held = [*sizes.compare(built), heaps.row(built.board, need)]
+    held = sizes.compare(built)
+    if firmware is None:
+        held += heaps.rows(built.board, need)
     if as_json:
         console.print_json(
             {
@@ -141,18 +160,20 @@ def _show_build(built: Built, outputs: dict[str, Path], held: list[sizes.Row]) -
         mark = "" if row.good else "  [red]too large[/]"
         since = f", committed {row.committed:,}" if row.committed else ""
         show.print(f"  {row.name:<14}{row.value:>9,} of {row.limit:>9,} bytes{since}{mark}")
+    if built.device != FOREIGN and not any(row.name.startswith("heap") for row in held):
+        show.print(f"  heap of {built.board.name} was never measured: --heap measures it now")
     for path in outputs.values():
         show.print(f"  {path!s:<46} {path.stat().st_size:>9,} bytes")
 
 
 @image.command()
-@click.argument("file", type=_file)
+@click.argument("path", type=click.Path(path_type=Path))
 @click.option("--board", help="Board, where the file does not say it.")
 @click.option("--picture", type=OUTPUT_FILE, help="Write the memory map as a PNG.")
 @console.json_option
-def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) -> None:
-    """Show what an image holds, and its memory map."""
-    found = inspecting.inspect(file, board)
+def inspect(path: Path, board: str | None, picture: Path | None, as_json: bool) -> None:
+    """Show what an image holds, and its memory map: a file, or the folder of a build."""
+    found = inspecting.inspect(path, board)
     header = found.header
     title = found.board.name
     if header is not None:
@@ -191,8 +212,8 @@ def inspect(file: Path, board: str | None, picture: Path | None, as_json: bool) 
     for name, files in (("boot stage", found.boot_files), ("firmware", found.files)):
         if files:
             show.print(f"\n  {name}: {len(files)} files, {sum(files.values()):,} bytes")
-            for path, size in files.items():
-                show.print(f"    {path:<24}{size:>7,}")
+            for name_there, size in files.items():
+                show.print(f"    {name_there:<24}{size:>7,}")
     if picture is not None:
         show.print(f"\n  memory map: {picture}")
 

@@ -18,9 +18,10 @@ def figures() -> dict[str, dict[str, int]]:
     return found
 
 
-def row(board: Board, measured: int | None = None) -> Row:
-    """What the path that needs most takes: as it was committed, or as it was `measured` (KiB)."""
-    kept = max(figures()[board.name].values())
-    need = kept if measured is None else measured
-    name = "heap" if measured is None else "heap, measured"
-    return Row(name, need * KIB, board.heap, kept * KIB)
+def rows(board: Board, measured: int | None = None) -> list[Row]:
+    """What the path that needs most takes: as it was committed, or as it was `measured` (KiB).
+    None of a new board that nobody has measured yet."""
+    kept = max(figures().get(board.name, {}).values(), default=0)
+    if measured is not None:
+        return [Row("heap, measured", measured * KIB, board.heap, kept * KIB)]
+    return [Row("heap", kept * KIB, board.heap, kept * KIB)] if kept else []

@@ -14,6 +14,7 @@ from tallystick.tools.image.header import SIGNATURE_SIZE, SIZE, Header
 from tallystick.tools.image.keys import DEVELOPMENT_PUBLIC, is_signed
 from tallystick.tools.image.memory import Area, areas
 from tallystick.tools.image.merge import read_parts
+from tallystick.tools.image.outputs import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class InspectedImage:
 
 
 def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
-    """Reads .bin, .hex, .uf2 or .update. Raises BadInputError."""
+    """Reads .bin, .hex, .uf2 or .update, or the image in the folder of a build. Raises
+    BadInputError."""
+    if path.is_dir():
+        path = _in_build(path)
     if path.suffix == ".update":
         return _update(path)
     if board_name is None and path.suffix in (".hex", ".uf2"):
@@ -41,6 +45,17 @@ def inspect(path: Path, board_name: str | None = None) -> InspectedImage:
         board = image.board
         parts = [(board.chip.flash_base + at, data) for at, data in image.segments]
     return _found(board, dict(parts))
+
+
+def _in_build(folder: Path) -> Path:
+    """The image in a folder that `tally image build` wrote."""
+    found = sorted(folder.glob("*.bin")) if (folder / MANIFEST).is_file() else []
+    if len(found) != 1:
+        raise BadInputError(
+            f"{folder} is not the folder of a build.",
+            todo="Name the folder that `tally image build` wrote, or a file.",
+        )
+    return found[0]
 
 
 def _guess(parts: list[tuple[int, bytes]]) -> Board | None:
@@ -82,10 +97,22 @@ def _found(board: Board, flash: dict[int, bytes]) -> InspectedImage:
             boot = _read(board, flash, board.boot.address, board.boot.size)
             if boot.strip(b"\xff"):
                 boot_files = _sizes(boot, board, board.storage.size)
+        elif board.image_format == "littlefs":
+            files = _of_a_folder(board, flash)
     else:
         content = _read(board, flash, board.file_system.address, board.file_system.size)
         files = _sizes(content, board, board.storage.size)
     return InspectedImage(board, header, signed_by, files, boot_files, areas(board, flash))
+
+
+def _of_a_folder(board: Board, flash: dict[int, bytes]) -> dict[str, int]:
+    """Files of an image that was made of somebody's own folder: it takes the whole storage."""
+    content = _read(board, flash, board.storage.address, board.storage.size)
+    try:
+        found = _sizes(content, board, board.storage.size)
+    except BadInputError:
+        return {}
+    return found if "main.py" in found else {}
 
 
 def _sizes(content: bytes, board: Board, room: int) -> dict[str, int]:

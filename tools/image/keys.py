@@ -131,19 +131,27 @@ def _is_small(x: int, y: int) -> bool:
 
 
 def read_public(text: str) -> bytes:
-    """A public key from 64 hex digits, or from a key file of that name. Raises BadInputError."""
+    """A public key from 64 hex digits, from a key file of that name, or from a file that has what
+    `tally image keys show` printed. Raises BadInputError."""
     path = Path(text)
     try:
-        digits = json.loads(path.read_text(encoding="utf-8"))["public"] if path.is_file() else text
-        value = bytes.fromhex(digits)
+        value = bytes.fromhex(_digits(path.read_text(encoding="utf-8")) if path.is_file() else text)
     except (ValueError, KeyError, TypeError):
         value = b""
     if len(value) != 32:
         raise BadInputError(
-            f"{text} is neither a public key (64 hex digits) nor a signing key file.",
+            f"{text} is neither a public key (64 hex digits) nor a file that has one.",
             todo="`tally image keys show FILE` prints it.",
         )
     return value
+
+
+def _digits(content: str) -> str:
+    """The public half in a key file, in what `keys show` printed (words or JSON), or by itself."""
+    if content.lstrip().startswith("{"):
+        clear = json.loads(content)
+        return str(clear.get("public") or clear["public_key"])
+    return content.rsplit(maxsplit=1)[-1] if content.strip() else ""
 
 
 DEVELOPMENT_PUBLIC = SigningKey.development().public

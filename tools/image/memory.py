@@ -52,7 +52,8 @@ def areas(board: Board, flash: dict[int, bytes]) -> list[Area]:
     else:
         rows.append(("file system", board.file_system, "firmware"))
     first = min(region.address for _, region, _ in rows)
-    found = [Area("MicroPython", base, first, -1, "the board's own, or merged in")]
+    micropython = _used(flash, base, first) or -1  # an image that is not merged has none
+    found = [Area("MicroPython", base, first, micropython, "the board's own, or merged in")]
     for name, region, what in rows:
         address = base + region.address
         found.append(Area(name, address, region.size, _used(flash, address, region.size), what))

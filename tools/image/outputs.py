@@ -14,7 +14,7 @@ from intelhex import IntelHex
 
 from tallystick.tools import uf2
 from tallystick.tools.image import sbom
-from tallystick.tools.image.built import Built
+from tallystick.tools.image.built import FOREIGN, Built
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -52,7 +52,7 @@ def _parts(built: Built) -> list[tuple[int, bytes]]:
     it could go on with an older image in the other slot."""
     parts = [(built.address, built.flash)]
     record = built.board.record
-    if record is not None:
+    if record is not None and built.device != FOREIGN:
         parts.append((built.board.chip.flash_base + record.address, b"\xff" * record.size))
     return parts
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards, coverage
 from tallystick.tools.image.build import build
-from tallystick.tools.image.built import Built
+from tallystick.tools.image.built import FOREIGN, Built
 
 COMMITTED = Path(__file__).with_name("sizes.json")
 _BYTECODE_LIMIT = {"card": 48 * 1024, "reader": 128 * 1024}
@@ -38,6 +38,8 @@ class Row:
 
 def compare(built: Built) -> list[Row]:
     board = built.board
+    if built.device == FOREIGN:
+        return [Row("file system", len(built.file_system), board.storage.size, 0)]
     kept = json.loads(COMMITTED.read_text(encoding="utf-8")).get(f"{built.device}-{board.name}", {})
     room = (
         board.slots[0].size - board.flash_timing.sector if board.slots else board.file_system.size

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from tallystick.tools.campaign.card.animals import ANIMALS
+from tallystick.tools.campaign.cli import campaign
 from tallystick.tools.campaign.commands.zoo import find, hunt
 
 # name → (scenario, power cuts of the shortest reproduction). No cut: the firmware is wrong already
@@ -65,6 +67,22 @@ def test_every_patch_fits(animal: object) -> None:
     """So that a change of the firmware says at once which animals must be written anew."""
     with find(animal.name).firmware() as root:  # type: ignore[attr-defined]
         assert (root / "main.py").is_file()
+
+
+def test_what_is_caught_is_told_with_the_command_that_shows_it_again() -> None:
+    shown = CliRunner().invoke(campaign, ["zoo", "every-second-code", "--jobs", "1"])
+    assert shown.exit_code == 0, shown.output
+    (line,) = [one for one in shown.output.splitlines() if "tally campaign replay" in one]
+    words = line.split()[2:]
+    assert words[-2:] == ["--zoo", "every-second-code"]
+    again = CliRunner().invoke(campaign, words)
+    assert again.exit_code == 1 and "no violation" not in again.output
+
+
+def test_any_board_may_be_named() -> None:
+    words = ["powercut", "--board", "pico2_card", "--list"]
+    assert "press " in CliRunner().invoke(campaign, words).output
+    assert "No such" not in CliRunner().invoke(campaign, words).output
 
 
 @pytest.mark.campaign

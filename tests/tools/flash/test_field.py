@@ -14,7 +14,13 @@ from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash import field
-from tallystick.tools.flash.field import SlotState, Update, install, running
+from tallystick.tools.flash.field import (
+    InterruptedUpdateError,
+    SlotState,
+    Update,
+    install,
+    running,
+)
 from tallystick.tools.image.header import SIZE, Header
 from tallystick.tools.image.keys import SigningKey
 from tests.tools.flash.conftest import BOARDS, press
@@ -222,6 +228,23 @@ def test_the_line_may_fail_and_the_update_goes_on(firm, line, board):
     before = line.wire_bytes
     assert install(line, firm.custody.channel_keys, update).slot == 1
     assert line.wire_bytes - before < before  # what it had was not sent again
+
+
+def test_power_lost_in_the_middle_is_told_as_that(firm, card_in_the_field, line, board):
+    """And not as a want of keys, which the person has given."""
+    update = firm.update(board)
+
+    def pull(at, total):
+        if at > total // 2 and card_in_the_field.mcu.boots == boots:
+            card_in_the_field.power_off()
+            card_in_the_field.power_on()
+            line.t1.resynchronise()
+
+    boots = card_in_the_field.mcu.boots
+    with pytest.raises(InterruptedUpdateError, match="started anew") as told:
+        install(line, firm.custody.channel_keys, update, progress=pull)
+    assert "secure channel" not in str(told.value) and "same command again" in told.value.todo
+    assert install(line, firm.custody.channel_keys, update).slot == 1
 
 
 def test_only_the_firm_updates(firm, board):

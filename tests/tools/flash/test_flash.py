@@ -5,9 +5,13 @@ attached; docs/reference/boards.md says what that leaves open."""
 from __future__ import annotations
 
 import json
+import os
+import pty
+import tty
 
 import pytest
 from click.testing import CliRunner
+from mpremote.transport_serial import SerialTransport
 
 from tallystick.common.errors import NoDeviceError
 from tallystick.emulator.boards import find
@@ -97,6 +101,21 @@ def test_a_reader_keeps_no_security_version(tmp_path):
 def test_no_prompt_on_the_port(job, tmp_path):
     outcome, _ = run(job, lambda: ReplTarget(str(tmp_path / "none")))
     assert outcome.result == "failed" and "No MicroPython prompt" in outcome.error
+
+
+def test_what_comes_in_place_of_a_prompt_is_not_our_output(job, capsys, monkeypatch):
+    """mpremote prints it: `--json` would not be JSON then."""
+    main, port = pty.openpty()
+    try:
+        tty.setraw(port)
+        os.write(main, b"no prompt here")
+        monkeypatch.setattr(SerialTransport, "read_until", lambda *_a, **_k: b"no prompt here")
+        outcome, _ = run(job, lambda: ReplTarget(os.ttyname(port)))
+    finally:
+        os.close(main)
+        os.close(port)
+    assert outcome.result == "failed" and "No MicroPython prompt" in outcome.error
+    assert capsys.readouterr().out == ""
 
 
 # -- the drive ---------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tallystick.emulator.boards import ALL, find
 from tallystick.emulator.chips import rp2040
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import uf2
-from tallystick.tools.image import memory, sizes
+from tallystick.tools.image import heap, memory, sizes
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.compile import compile_text
 from tallystick.tools.image.header import SIZE, Header, parse_version
@@ -191,6 +191,40 @@ def test_inspect_shows_header_files_and_areas(built, folder):
     assert end == built.board.chip.flash_base + built.board.flash_size
 
 
+def test_inspect_takes_the_folder_that_verify_takes(built, folder, tmp_path_factory):
+    assert inspect(folder).files == inspect(folder / f"{built.device}.bin").files
+    result = CliRunner().invoke(tally, ["image", "inspect", str(folder), "--json"])
+    assert json.loads(result.output)["board"] == built.board.name
+    with pytest.raises(BadInputError, match="not the folder of a build"):
+        inspect(tmp_path_factory.mktemp("empty"))
+
+
+def test_a_new_board_without_heap_figures_is_built_all_the_same(monkeypatch, tmp_path):
+    monkeypatch.setattr(heap, "figures", dict)
+    words = ["image", "build", "--board", "pico", "--out", str(tmp_path)]
+    result = CliRunner().invoke(tally, words)
+    assert result.exit_code == 0 and "heap of pico was never measured" in result.output
+    held = json.loads(CliRunner().invoke(tally, [*words, "--json"]).output)["sizes"]
+    assert [row["name"] for row in held] == ["bytecode", "file system", "boot stage"]
+    assert heap.rows(find("pico"), 40)[0].value == 40 * 1024
+
+
+def test_what_keys_show_prints_is_a_public_key(tmp_path):
+    KEY.save(tmp_path / "firm.key", "open sesame")
+    for words in ([], ["--json"]):
+        shown = CliRunner().invoke(
+            tally, ["image", "keys", "show", str(tmp_path / "firm.key"), *words]
+        )
+        (tmp_path / "firm.pub").write_text(shown.output)
+        assert read_public(str(tmp_path / "firm.pub")) == KEY.public
+    (tmp_path / "firm.pub").write_text(KEY.public.hex() + "\n")
+    assert read_public(str(tmp_path / "firm.pub")) == KEY.public
+    for content in ("", "{}", "public key", '{"public": 7}', "[1]", "{"):
+        (tmp_path / "firm.pub").write_text(content)
+        with pytest.raises(BadInputError, match="neither"):
+            read_public(str(tmp_path / "firm.pub"))
+
+
 def test_a_picture_that_would_be_no_png_is_refused(built, folder, tmp_path):
     words = ["image", "inspect", str(folder / f"{built.device}.bin"), "--board", built.board.name]
     result = CliRunner().invoke(tally, [*words, "--picture", str(tmp_path / "map.svg")])
@@ -228,6 +262,8 @@ def test_micropython_image_and_identity_in_one_hex(built, tmp_path):
     identity = b"\x55" * 134
     data = merge(board, read_parts(tmp_path / "base.uf2"), [(built.address, built.flash)], identity)
     (tmp_path / "all.hex").write_bytes(data)
+    areas = {area.name: area for area in inspect(tmp_path / "all.hex", board.name).areas}
+    assert areas["MicroPython"].used == len(python.rstrip(b"\xff"))
     merged = IntelHex(str(tmp_path / "all.hex"))
     assert merged.tobinstr(base, size=len(python)) == python
     assert merged.tobinstr(base + board.identity.address, size=134) == identity

@@ -15,9 +15,12 @@ from rich.progress import Progress as Bar
 
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import ExitCode
+from tallystick.emulator import boards as boards_known
 from tallystick.emulator.boards import find
+from tallystick.emulator.devices.project import Project
 from tallystick.tools import options
-from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject
+from tallystick.tools.campaign.commands.own import OwnCampaign
+from tallystick.tools.campaign.commands.subjects import BOARDS, SLOWER, share, subject, usual
 from tallystick.tools.campaign.commands.subjects import find as find_scenarios
 from tallystick.tools.campaign.engine import sites
 from tallystick.tools.campaign.engine.campaign import (
@@ -67,7 +70,7 @@ def _bar(*, disable: bool) -> Bar:
 
 @click.command()
 @click.option("--scenario", default="all", show_default=True, help="NAME, NAME,NAME or all.")
-@options.some_boards(BOARDS)
+@options.some_boards(list(boards_known.ALL), usual())
 @click.option(
     "--depth",
     default=2,
@@ -93,10 +96,26 @@ def _bar(*, disable: bool) -> Bar:
     f"{SLOWER['reader']}: it takes that much longer to judge.",
 )
 @click.option("--anew", is_flag=True, help="Begin anew where a stopped campaign could go on.")
+@click.option(
+    "--firmware",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Of your own firmware, with --invariants.",
+)
+@click.option(
+    "--invariants",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Python with scenario(board) and check(board): what is cut, what must hold.",
+)
+@click.option("--line", help="Only this line of your own firmware, as a violation names it.")
 @click.option("--list", "listing", is_flag=True, help="List the scenarios.")
 @json_option
 def powercut(
     *,
+    firmware: Path | None,
+    invariants: Path | None,
+    line: str | None,
     scenario: str,
     boards: tuple[str, ...],
     depth: int,
@@ -113,6 +132,9 @@ def powercut(
     Exit status 0 only without a violation. Ctrl-C stops; the same command goes on from there. What
     was covered is in build/campaign/: `tally campaign audit` counts it again.
     """
+    if firmware is not None or invariants is not None or line is not None:
+        _own(firmware, invariants, line, boards, (depth, sample, seed), as_json=as_json)
+        return
     names_wanted = scenario.split(",")
     updates = [one for one in boards if find(one).slots and {"all", UPDATE} & set(names_wanted)]
     rest = ",".join(one for one in names_wanted if one != UPDATE)
@@ -122,6 +144,8 @@ def powercut(
             out().print(f"{one.name:<{_NAME}}  {one.sentence}")
         out().print(f"{UPDATE:<{_NAME}}  A new image over the line (tally campaign update).")
         return
+    if boards == usual() != BOARDS:
+        err().print("without the reader's board, which needs pip install 'tallystick[reader]'")
     jobs = options.processes(jobs)
     report: dict[str, Any] = {
         "scenarios": {}, "cuts": 0, "distinct_states": 0, "violations": [],
@@ -151,6 +175,47 @@ def powercut(
             _add_update(report, _update(bar, board, sample, seed, jobs))
     _finish(report, as_json, part=scenario != "all")
     if report["violations"]:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _own(
+    firmware: Path | None, invariants: Path | None, line: str | None, boards: tuple[str, ...],
+    how: tuple[int, float, int], *, as_json: bool,
+) -> None:  # fmt: skip
+    """A firmware of somebody's own, by that person's invariants."""
+    if firmware is None or invariants is None:
+        raise click.UsageError("Give both --firmware DIR and --invariants FILE.")
+    depth, sample, seed = how
+    board = None if boards == usual() else boards[0]
+    own = OwnCampaign(
+        Project.find(firmware, board), invariants, depth=min(depth, 2), sample=sample, seed=seed
+    )
+    if line is not None:
+        result = own.replay(line)
+    else:
+        with _bar(disable=as_json) as bar:
+            task = bar.add_task("operations", total=None, rate="")
+
+            def tell(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+                bar.refresh()
+
+            result = own.run(tell)
+    if as_json:
+        print_json(asdict(result))
+    else:
+        console = out()
+        console.print(
+            f"{result.operations} flash operations, {result.cuts} cuts in {result.seconds:.0f} s"
+        )
+        for violation in result.violations[:20]:
+            console.print(f"{violation['line']}: {violation['what']}", markup=False)
+            console.print(
+                f"  tally campaign powercut --firmware {firmware} --invariants {invariants} "
+                f"--line {violation['line']}", style="dim", soft_wrap=True, markup=False,
+            )  # fmt: skip
+        console.print(f"{len(result.violations)} violations")
+    if result.violations:
         raise SystemExit(ExitCode.FAILED)
 
 

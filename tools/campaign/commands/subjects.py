@@ -26,6 +26,16 @@ def registry(device: str) -> dict[str, Any]:
     return reader_scenarios.REGISTRY
 
 
+def usual() -> tuple[str, ...]:
+    """Boards of a campaign that names none: without python-fido2, which is the reader's host, only
+    those of cards."""
+    try:
+        import fido2  # noqa: F401, PLC0415 (of an optional extra)
+    except ModuleNotFoundError:
+        return tuple(board for board in BOARDS if board in boards.BOARDS)
+    return BOARDS
+
+
 def subject(board: str, root: Path | None = None, *, readable: bool = False) -> Subject:
     """For the firmware in `root` (default: the one in this repository). `readable`: tracebacks name
     lines."""

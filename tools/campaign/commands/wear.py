@@ -73,7 +73,7 @@ def committed() -> dict[str, int]:
 
 
 @click.command()
-@options.some_boards(BOARDS)
+@options.some_boards(list(boards.BOARDS), BOARDS)
 @json_option
 def wear(*, boards: tuple[str, ...], as_json: bool) -> None:
     """Presses until the first sector wears out: measured, and as last committed."""

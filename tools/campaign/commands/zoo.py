@@ -15,7 +15,6 @@ from tallystick.tools import options
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.commands.subjects import registry, share, subject
 from tallystick.tools.campaign.ctap import animals as ctap_animals
-from tallystick.tools.campaign.ctap.hunt import look as look_through
 from tallystick.tools.campaign.engine.animal import Animal
 from tallystick.tools.campaign.engine.campaign import Campaign, CampaignPlan
 from tallystick.tools.campaign.engine.line import Line
@@ -23,7 +22,6 @@ from tallystick.tools.campaign.engine.shrink import shrink
 from tallystick.tools.campaign.engine.subject import Subject, ViolationError
 from tallystick.tools.campaign.reader import animals as reader_animals
 from tallystick.tools.campaign.rollback import animals as rollback_animals
-from tallystick.tools.campaign.rollback.hunt import look as let_rob
 
 ALL = (*ANIMALS, *reader_animals.ANIMALS, *ctap_animals.ANIMALS, *rollback_animals.ANIMALS)
 _NAME = max(len(animal.name) for animal in ALL)
@@ -65,7 +63,10 @@ def hunt(animal: Animal, seed: int = 1) -> Caught:
 
 
 def _hunt_by_letters(animal: Animal) -> Caught:
-    found = look_through(animal)
+    # Hunting a card's animals does without python-fido2.
+    from tallystick.tools.campaign.ctap.hunt import look  # noqa: PLC0415
+
+    found = look(animal)
     if found is None:
         return Caught(animal.name, animal.sentence, False)
     line = ",".join(found.way)
@@ -76,7 +77,9 @@ def _hunt_by_letters(animal: Animal) -> Caught:
 
 
 def _hunt_by_thieves(animal: Animal) -> Caught:
-    found = let_rob(animal)
+    from tallystick.tools.campaign.rollback.hunt import look  # noqa: PLC0415
+
+    found = look(animal)
     if found is None:
         return Caught(animal.name, animal.sentence, False)
     return Caught(
@@ -129,6 +132,8 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
             rows.append(row)
             if not as_json:
                 err().print(f"{len(rows)}/{len(animals)}  {_line(row)}")
+                if row.caught:
+                    err().print(f"  {_again(row)}", style="dim", soft_wrap=True)
     if as_json:
         print_json([asdict(row) for row in rows])
     escaped = [row.name for row in rows if not row.caught]
@@ -137,6 +142,14 @@ def zoo(*, names: tuple[str, ...], jobs: int, listing: bool, as_json: bool) -> N
         out().print(f"{caught} of {len(rows)} caught" + (f"; not: {escaped}" if escaped else ""))
     if escaped:
         raise SystemExit(ExitCode.FAILED)
+
+
+def _again(row: Caught) -> str:
+    """The command that shows it once more: of a line of the power-cut campaign the instant itself,
+    of the others the hunt, which is the same each time."""
+    if row.scenario in ("ctap", "rollback"):
+        return f"tally campaign zoo {row.name}"
+    return f"tally campaign replay {row.reproduction} --zoo {row.name}"
 
 
 def _line(row: Caught) -> str:

@@ -1,0 +1,164 @@
+"""A firmware of one's own with the board that it is for: a folder with `board.toml`.
+
+    board = "pico"
+
+    [[part]]
+    kind = "led"
+    name = "lamp"
+    pin = "LED"
+
+docs/guides/bench.md has every kind and key.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tallystick.common.errors import BadInputError
+from tallystick.common.modules import load_module
+from tallystick.emulator.boards import DEFAULT
+from tallystick.emulator.devices.card import Fittings
+from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
+from tallystick.emulator.parts.led import Led
+from tallystick.emulator.parts.oled import OledSh1106, OledSsd1306
+from tallystick.emulator.parts.part import BoardPart
+from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.uart_peer import UartPeer
+
+FILE = "board.toml"
+MAIN = "main.py"
+GROUP = "tallystick.parts"
+"""Entry points of other wheels: the name of a kind, and a subclass of `BoardPart`."""
+
+KINDS: dict[str, type[BoardPart]] = {
+    "led": Led,
+    "button": PushButton,
+    "ssd1306": OledSsd1306,
+    "sh1106": OledSh1106,
+    "tmp102": Tmp102,
+    "i2c-registers": I2cRegisters,
+    "eeprom": Eeprom,
+    "uart-peer": UartPeer,
+}
+
+
+@dataclass(frozen=True)
+class Project:
+    """`firmware` has the main.py. board_file: its board.toml, None where there is none."""
+
+    firmware: Path
+    board_file: Path | None
+    board: str
+    kit: bool
+    _parts: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def find(cls, folder: Path, board: str | None = None) -> Project:
+        """folder: that of the firmware, or one with `firmware` in it. board: wins over
+        board.toml's. Raises BadInputError."""
+        firmware = folder if (folder / MAIN).is_file() else folder / "firmware"
+        if not (firmware / MAIN).is_file():
+            raise BadInputError(
+                f"{folder} has no {MAIN}, and no firmware/{MAIN}.",
+                todo="Name the firmware's own folder; `tally new NAME` makes one.",
+            )
+        places = (firmware / FILE, firmware.resolve().parent / FILE)
+        file = next((one for one in places if one.is_file()), None)
+        content = _read(file) if file is not None else {}
+        named = board or content.get("board") or DEFAULT
+        parts = content.get("part", [])
+        kit = content.get("kit", file is None)
+        if (
+            not isinstance(named, str)
+            or not isinstance(kit, bool)
+            or not isinstance(parts, list)
+            or set(content) - {"board", "kit", "part"}
+        ):
+            raise BadInputError(
+                f"{file} has something else than `board`, `kit` and [[part]].",
+                kept="Nothing was started.",
+                todo="docs/guides/bench.md has an example.",
+            )
+        return cls(firmware, file, named, kit, parts)
+
+    @property
+    def name(self) -> str:
+        """Of the folder around it."""
+        folder = self.firmware.resolve()
+        return folder.parent.name if folder.name == "firmware" else folder.name
+
+    def fittings(self) -> Fittings:
+        """Its parts, made anew. Raises BadInputError for a part that is wrong."""
+        parts: list[BoardPart] = []
+        for number, keys in enumerate(self._parts, 1):
+            part = self._part(number, dict(keys))
+            if any(other.name == part.name for other in parts):
+                raise self._wrong(f"two parts are called {part.name!r}")
+            parts.append(part)
+        return Fittings(tuple(parts), self.kit)
+
+    def _part(self, number: int, keys: dict[str, Any]) -> BoardPart:
+        kind = keys.pop("kind", None)
+        if not isinstance(kind, str):
+            raise self._wrong(f"part {number} has no kind")
+        make = self._kind(kind)
+        name = keys.pop("name", f"{kind.rpartition(':')[2]}{number}")
+        try:
+            inspect.signature(make).bind(**keys)
+            part = make(**keys)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(f"part {number} ({kind}): {error}") from None
+        part.name = str(name)
+        return part
+
+    def _kind(self, kind: str) -> Callable[..., BoardPart]:
+        """Ours, another wheel's, or `FILE:CLASS` of a Python file beside board.toml."""
+        if kind in KINDS:
+            return KINDS[kind]
+        found: object
+        others = entry_points(group=GROUP)
+        if ":" in kind and self.board_file is not None:
+            file, _, name = kind.partition(":")
+            found = getattr(
+                load_module(self.board_file.parent / f"{file}.py", f"tally_parts_{file}"),
+                name,
+                None,
+            )
+        elif kind in others.names:
+            found = others[kind].load()
+        else:
+            raise self._wrong(
+                f"there is no kind {kind!r}; there are {', '.join((*KINDS, *sorted(others.names)))}"
+            )
+        if not (isinstance(found, type) and issubclass(found, BoardPart)):
+            raise self._wrong(f"{kind} is no BoardPart")
+        return found
+
+    def _wrong(self, what: str) -> BadInputError:
+        return BadInputError(
+            f"{self.board_file}: {what}.",
+            kept="Nothing was started.",
+            todo="docs/guides/bench.md lists the kinds and their keys.",
+        )
+
+    def files(self) -> list[Path]:
+        """What a change of means that it has to be built again."""
+        found = sorted(self.firmware.rglob("*.py"))
+        if self.board_file is not None:
+            found += [self.board_file, *sorted(self.board_file.parent.glob("*.py"))]
+        return list(dict.fromkeys(found))
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise BadInputError(
+            f"{file} cannot be read: {error}.", kept="Nothing was started."
+        ) from None

@@ -1,0 +1,65 @@
+"""`tally debug`: a Debug Adapter Protocol server for a firmware of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallystick.common import console
+from tallystick.emulator.devices.project import Project
+from tallystick.emulator.serving.serial_port import listen
+from tallystick.tools import options
+from tallystick.tools.debugger.server import DapWire, DebugSession
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--board", help="Another board than board.toml's.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True,
+    help="TCP port on 127.0.0.1; 0 chooses.",
+)  # fmt: skip
+@click.option("--stdio", is_flag=True, help="Over standard input and output, for an editor.")
+@click.option(
+    "--speed", type=click.FloatRange(0, 1000), default=1.0, show_default=True,
+    help="Virtual seconds a second; 0: as fast as it goes.",
+)  # fmt: skip
+@options.seed()
+@console.json_option
+def debug(
+    folder: Path, board: str | None, port: int, stdio: bool, speed: float, seed: int, as_json: bool
+) -> None:
+    """Debug the firmware in FOLDER, forwards and backwards, from an editor.
+
+    Serves one client after another, until interrupted. docs/guides/debugger.md has a launch.json.
+    """
+    Project.find(folder, board)
+    defaults: dict[str, Any] = {
+        "project": str(folder.resolve()), "board": board, "seed": seed, "speed": speed
+    }  # fmt: skip
+    if stdio:
+        with open(sys.stdin.fileno(), "rb", 0, closefd=False) as unbuffered:
+            DebugSession(DapWire(unbuffered, sys.stdout.buffer), defaults).run()
+        return
+    with listen(port) as listener:
+        number = listener.getsockname()[1]
+        if as_json:
+            console.print_json({"port": number})
+        else:
+            click.echo(f"debug adapter: 127.0.0.1:{number}\nstop with Ctrl-C")
+        while True:
+            client, _ = listener.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A client that goes in the middle leaves words behind that cannot be sent any more.
+            with (
+                contextlib.suppress(OSError),
+                client,
+                client.makefile("rb", 0) as reading,
+                client.makefile("wb") as writing,
+            ):
+                DebugSession(DapWire(reading, writing), defaults).run()

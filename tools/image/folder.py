@@ -15,6 +15,7 @@ from tallystick.tools.coverage.instrument import Instrumenter, Table
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.built import FOREIGN, Built
 from tallystick.tools.image.compile import compile_text
+from tallystick.tools.image.header import FIRST_FORMAT
 from tallystick.tools.image.keys import SigningKey
 
 _RUN_AS_SOURCE = ("boot.py", MAIN)
@@ -43,7 +44,7 @@ def build(folder: Path, board_name: str, version: str, key: SigningKey) -> Built
     board = find(board_name)
     files = _compiled(folder, None)
     content = _packed(files, board, f"The firmware in {folder}")
-    return Built(board, FOREIGN, version, 0, content, files, {}, content, b"", key)
+    return Built(board, FOREIGN, version, 0, content, files, {}, content, b"", key, FIRST_FORMAT)
 
 
 def _compiled(folder: Path, instrumenter: Instrumenter | None) -> dict[str, bytes]:

@@ -514,23 +514,35 @@ class StationJournal:
             )
 
     def rotation(self) -> Rotation:
+        """Of cards in service, as far as this station knows: without those that were retired or
+        wiped here."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT c.serial, k.version FROM cards c LEFT JOIN key_versions k"
+                "SELECT c.serial, k.version, c.changed_at FROM cards c LEFT JOIN key_versions k"
                 " ON k.serial = c.serial"
                 " WHERE c.id IN (SELECT max(id) FROM cards GROUP BY serial)"
                 " AND c.state IN ('locked', 'labelled') AND c.device = 'card'"
                 " AND c.digits IS NOT NULL ORDER BY c.serial"
             ).fetchall()
+            ends = self._database.execute(
+                "SELECT subject, act, at FROM audit"
+                " WHERE act IN ('card wiped', 'card retired', 'act undone') ORDER BY number"
+            ).fetchall()
             begun = self._database.execute(
                 "SELECT version, until FROM rotations ORDER BY version DESC"
             ).fetchone()
+        last = {serial: (act, at) for serial, act, at in ends}
+        there = [
+            (serial, version)
+            for serial, version, changed_at in rows
+            if (end := last.get(serial)) is None or end[0] == "act undone" or end[1] < changed_at
+        ]
         cards: dict[int, list[str]] = {}
-        for serial, version in rows:
+        for serial, version in there:
             if version is not None:
                 cards.setdefault(version, []).append(serial)
         current, until = begun or (max(cards, default=None), None)
-        unknown = [serial for serial, version in rows if version is None]
+        unknown = [serial for serial, version in there if version is None]
         return Rotation(current, dict(sorted(cards.items())), unknown, until)
 
     def fail(self, record: CardRecord, reason: str) -> CardRecord:

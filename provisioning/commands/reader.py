@@ -63,7 +63,9 @@ paper_options = together(
         help="Write labels, leaflets, and the letters with first PINs into it.",
     ),
     language_option,
-    click.option("--firm", "firm_name", default="", help="The firm's name, if not as it says."),
+    click.option(
+        "--firm", "firm_name", default="", help="The firm's name, if not as the server says."
+    ),
     click.option("--contact", default="", help="Where readers are handed out, if not as it says."),
 )
 

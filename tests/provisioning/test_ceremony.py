@@ -24,6 +24,7 @@ from tallystick.provisioning.commands import rotation
 from tallystick.provisioning.custody import ceremony, keyfile
 from tallystick.provisioning.custody.ceremony import back_up, read_share, restore, write_share
 from tallystick.provisioning.custody.software import SoftwareCustody
+from tallystick.provisioning.journal import StationJournal
 from tallystick.provisioning.labels.ceremony_page import WORDS
 from tallystick.provisioning.rekey import rekey
 from tallystick.provisioning.steps import Plan, Provisioner
@@ -457,5 +458,10 @@ def test_how_far_a_rotation_is(held, make_card, monkeypatch):
     assert said["left"] == ["TS00000001", "TS00000003"] and not said["overdue"]
     text = held.ok("keys", "rotation", "--list").stdout
     assert "left to rekey: 2, until 31 Mar 2999" in text and "TS00000003" in text
+    journal = StationJournal(held.folder / "journal.db")
+    for act, left in (("card retired", 1), ("act undone", 2), ("card wiped", 1)):
+        journal.note(act, "TS00000003")
+        assert len(journal.rotation().left) == left
+    journal.close()
     monkeypatch.setattr(rotation.time, "time", lambda: 40_000_000_000.0)
     assert "OVERDUE" in held.ok("keys", "rotation").stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from tallystick.emulator.chips.pins import PinTable
 from tallystick.emulator.parts.nor_flash import NorFlash
@@ -126,6 +126,7 @@ class Chip:
     prompt: str = ""  # in `os.uname().machine` of a MicroPython that opens a prompt
     openocd: OpenOcd | None = None
     dfu: bool = False  # its boot ROM answers on USB as ST's do (AN2606)
+    lock: Literal["", "option bytes", "burnt rows"] = ""  # what keeps a board of it locked for ever
 
     def port_settings(self, names: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         """What the port's own modules are told of the pins. names: those that the board gives."""

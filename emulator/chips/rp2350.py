@@ -123,4 +123,5 @@ CHIP = replace(
     uf2_padding=0x10FFFF00,  # tools put a block there because of erratum E10
     drive="RP2350",
     prompt="with RP2350",
+    lock="burnt rows",
 )

@@ -268,4 +268,5 @@ CHIP = Chip(
         unique_register=0x1FFF7590,  # RM0351, section 49.1
     ),
     dfu=True,
+    lock="option bytes",
 )

@@ -112,7 +112,7 @@ def serve(store: "Store", identity: "Identity") -> bool:
     def measure() -> "tuple[int, int]":
         return cell.measure(board, store.cell_state)
 
-    if store.older():
+    if store.older:
         _migrate(store)
     dock = _Dock(store)
     try:

@@ -67,6 +67,7 @@ class Store:
         """
         self.serial = identity.serial
         self.format = _FORMAT
+        self.older = False
         self._journal = Journal(flash, _SIZE, _SIZES[:-1])
         state = self._journal.load()
         if state is None:
@@ -109,6 +110,7 @@ class Store:
         self.format = state[0]
         if not 0 < self.format <= _FORMAT or len(state) != _SIZES[self.format - 1]:
             raise StrangeError
+        self.older = self.format < _FORMAT
         (_, life_cycle, kvn, cell, factor, presses, cold, dead, digits, seed, name, keys) = (
             struct.unpack(_HEAD, state[:_SEED])
         )
@@ -129,21 +131,15 @@ class Store:
         state[_NAME : _NAME + len(self.name)] = self.name
         return state[: _SIZES[self.format - 1]]
 
-    def older(self) -> bool:
-        """Whether the state is of an earlier format than this firmware's own."""
-        return self.format < _FORMAT
-
     def migrate(self) -> None:
         """From here on in this firmware's own format, which one before does not read, in one
-        commit; nothing of the old ones stays in flash. Raises OSError: nothing has changed.
+        commit; nothing of the old ones stays in flash. Raises OSError: what was written still
+        holds.
         """
-        journal, before = self._journal, self.format
-        self.format, journal.payload = _FORMAT, _SIZE
-        try:
-            journal.replace(self._encode())
-        except OSError:
-            self.format, journal.payload = before, _SIZES[before - 1]
-            raise
+        if self.older:
+            self.older = False
+            self.format, self._journal.payload = _FORMAT, _SIZE
+            self._journal.replace(self._encode())
 
     def _write(self) -> None:
         self._journal.append(self._encode())

@@ -139,5 +139,5 @@ def _confirm(card: "Applets") -> bytes:
 def migrate(store: "Store") -> None:
     """Once nothing leads back to another image. Raises OSError."""
     record = Record(board.boot_record())
-    if store.older() and record.state == wire.CONFIRMED and record.slot == booted.slot:
+    if record.state == wire.CONFIRMED and record.slot == booted.slot:
         store.migrate()

@@ -50,14 +50,15 @@ def reserve(
     if known is not None:
         kind = _RUNNING.fullmatch(known.first)
         assert kind is not None
-        if (known.station, known._mapping["count"], kind[1], len(kind[2])) != (
+        had = int(known._mapping["count"])  # `count` of a row is what it is of a tuple
+        if (known.station, had, kind[1], len(kind[2])) != (
             caller.id, count, letters, digits,
         ):  # fmt: skip
             raise ApiError(
                 409, "other-request", "Another reservation was asked for with this request's name.",
                 kept=NOTHING_CHANGED, todo="Ask with a name of its own: 32 random hex digits.",
             )  # fmt: skip
-        return {"first": known.first, "count": known.count}
+        return {"first": known.first, "count": had}
     free = int(connection.execute(select(SerialRange.next).where(*range_of)).scalar_one())
     start = max(free, int(match[2]))
     if len(str(start + count - 1)) > digits:

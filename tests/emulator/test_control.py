@@ -72,7 +72,7 @@ def test_time_stands_still_while_nobody_is_connected(running: Running) -> None:
 
 
 def test_display_formats(running: Running) -> None:
-    post(running, "/button", action="press", ms=1_800)
+    post(running, "/button", action="press", ms=1_900)
     png = running.http.get("/display")
     assert png.headers["content-type"] == "image/png" and png.content.startswith(b"\x89PNG")
     text = running.http.get("/display", params={"format": "text"}).text

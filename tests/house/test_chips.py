@@ -20,6 +20,8 @@ PLACES = ("emulator/chips/", "emulator/boards/")
 EXCEPTIONS = {
     "emulator/port/": "plays MicroPython's modules, which are named after families of chips",
     "tools/flash/repl.py": "what it runs at the prompt of a board is MicroPython's module",
+    "tools/lock/": "is what two families of chips are locked with, for ever",
+    "tools/line/locking.py": "runs a program that is named after its maker's boards",
     "tools/upkeep/locks.py": "packages of stubs, and an extra, are named after them",
     "tools/second_opinion/": "is about the one chip that the other emulator plays",
 }

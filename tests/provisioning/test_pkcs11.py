@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, _pkcs11
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
-from tallystick.common.identity import DEVELOPMENT_MASTER
+from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import InitializeUpdate
 from tallystick.provisioning.cli import station as station_command
@@ -108,6 +108,15 @@ def test_a_card(memory_card, registry, provision):
     assert memory_card.life_cycle == 0x0F and len(memory_card.seed) == 32
     assert registry.seeds == {memory_card.serial: memory_card.seed}
     assert outcome.apdus == 12
+
+
+def test_transport_keys_of_a_card_that_is_yet_to_be_made(hsm, custody):
+    """For its factory segment: what the factory master in a file would give."""
+    keys = hsm.transport_keys("TS00000042")
+    segment = Identity.derive("TS00000042", 20260101, DEVELOPMENT_MASTER)
+    assert keys.reveal() == segment.transport.reveal()
+    assert custody.transport_keys("TS00000042").reveal() == keys.reveal()
+    assert keys.reveal().hex() not in repr(keys)
 
 
 def test_same_session_keys_as_software(hsm, custody):

@@ -120,7 +120,7 @@ def _show_code(card: Card) -> None:
 
 
 def _show_info(card: Card) -> None:
-    card.press(1_800)
+    card.press(1_900)
     _need(not card.frame().blank and card.read_code() is None, "say who it is")
     card.run_for(_SLEEP_MS)
 

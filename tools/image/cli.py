@@ -54,7 +54,7 @@ image.add_command(readers)
 @click.option("--out", type=OUTPUT_FILE, required=True, help="The signed UF2 file.")
 @console.json_option
 def boot(base: Path, board: str, boot_key: Path, out: Path, as_json: bool) -> None:
-    """Sign BASE, the MicroPython of an RP2350, for its secure boot."""
+    """Sign BASE, the MicroPython of a board with secure boot."""
     key = read_boot_key(boot_key)
     out.write_bytes(signed(boards.find(board), read_parts(base), key))
     if as_json:

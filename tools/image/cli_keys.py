@@ -56,9 +56,10 @@ def show(file: Path, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @console.json_option
 def boot(file: Path, as_json: bool) -> None:
-    """Make the key of an RP2350's secure boot and write it to FILE, in PEM, not encrypted.
+    """Make the key of secure boot and write it to FILE, in PEM, not encrypted.
 
-    picotool takes it so. Keep it off line: chips that are locked to it start nothing else.
+    The chip's makers' own program takes it so. Keep it off line: chips that are locked to it start
+    nothing else.
     """
     key = BootKey.generate()
     key.save(file)

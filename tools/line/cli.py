@@ -59,11 +59,11 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
     type=click.Choice(["1", "2"]),
     default="2",
     show_default=True,
-    help="Level of an STM32's read-out protection.",
+    help="Level of read-out protection.",
 )
-@click.option("--boot-key", type=_file, help="Key of an RP2350's secure boot, PEM.")
+@click.option("--boot-key", type=_file, help="Key of the chip's secure boot, PEM.")
 @click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
-@click.option("--out", type=_folder, help="Write the settings for picotool into this folder.")
+@click.option("--out", type=_folder, help="Write the rows that are burnt into this folder.")
 @click.option("--yes-for-ever", metavar="SERIAL", help="Burn the lock into the board SERIAL.")
 @console.json_option
 def flash(

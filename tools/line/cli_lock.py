@@ -11,9 +11,9 @@ from tallystick.common.errors import BadInputError
 from tallystick.tools.flash.job import Job
 from tallystick.tools.image.merge import read_parts
 from tallystick.tools.line.locking import (
+    BootRowsLocker,
     Locker,
     OptionBytesLocker,
-    PicotoolLocker,
     confirm,
     refuse_development,
     rows,
@@ -57,8 +57,8 @@ def lock_board(
 def _plan(
     job: Job, read_out: int, boot_key: Path | None, boot_image: Path | None
 ) -> tuple[list[str], dict[str, bytes], bytes]:
-    """What is said, the files for picotool, and the boot image as it is written."""
-    if job.board.chip.openocd is not None:
+    """What is said, the files of rows, and the boot image as it is written."""
+    if job.board.chip.lock == "option bytes":
         return list(OptionBytesLocker.planned(job.board, read_out)), {}, b""
     if boot_key is None or boot_image is None:
         raise click.UsageError(f"{job.board.name} is locked with --boot-key and --boot-image.")
@@ -71,9 +71,9 @@ def _plan(
 
 
 def _locker(job: Job, read_out: int, boot: bytes, files: dict[str, bytes]) -> Locker:
-    if job.board.chip.openocd is not None:
+    if job.board.chip.lock == "option bytes":
         return OptionBytesLocker(job.board, read_out)
-    return PicotoolLocker(boot, files)
+    return BootRowsLocker(boot, files)
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:

@@ -29,9 +29,9 @@ from tallystick.tools.line import jobfile
 from tallystick.tools.line.acceptance import over_a_line
 from tallystick.tools.line.book import BoardState, LineBook
 from tallystick.tools.line.locking import (
+    BootRowsLocker,
     Locker,
     OptionBytesLocker,
-    PicotoolLocker,
     refuse_development,
     rows,
 )
@@ -180,11 +180,11 @@ def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
     if lock is None:
         return None
     board = job.flash.board
-    if board.chip.openocd is not None:
+    if board.chip.lock == "option bytes":
         OptionBytesLocker.planned(board, lock.read_out)
         return lambda flash: OptionBytesLocker(board, lock.read_out)
     if lock.boot_key is None or lock.boot_image is None:
         raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
     boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
     planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
-    return lambda flash: PicotoolLocker(boot, planned.files)
+    return lambda flash: BootRowsLocker(boot, planned.files)

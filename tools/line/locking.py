@@ -31,7 +31,7 @@ KEPT = "Nothing was burnt."
 
 
 @dataclass(frozen=True)
-class Lock:
+class RowsLock:
     """words: what would be burnt, a line each. files: name → content, for picotool."""
 
     board: Board
@@ -57,7 +57,7 @@ class Locker(Protocol):
 
 
 class OptionBytesLocker:
-    """Implements Locker for an STM32L4, through OpenOCD."""
+    """Implements Locker for a chip with option bytes, through OpenOCD."""
 
     def __init__(self, board: Board, read_out: int) -> None:
         self._target = OpenOcdTarget(board)
@@ -80,6 +80,7 @@ class OptionBytesLocker:
         self._target.verify(job, lambda done, total: None)
 
     def burn(self, progress: Callable[[str], None]) -> None:
+        """Raises RefusedError when one is not taken: then nothing is locked yet."""
         first, last = self._plan.first, self._plan.last
         for register in first:
             progress(register.words)
@@ -95,8 +96,8 @@ class OptionBytesLocker:
         self._target.run(last.command(), "stm32l4x option_load 0")
 
 
-class PicotoolLocker:
-    """Implements Locker for an RP2350 in its boot loader, through picotool."""
+class BootRowsLocker:
+    """Implements Locker for a chip in its boot loader, through the program of its makers."""
 
     name = "picotool"
 
@@ -161,14 +162,14 @@ def refuse_development(image: Verified) -> None:
         )
 
 
-def rows(board: Board, boot: bytes, key: BootKey) -> Lock:
-    """What an RP2350 is locked with. boot: the signed boot image, as it lies in flash. Raises
-    BadInputError, RefusedError."""
-    if board.chip.name != "rp2350":
+def rows(board: Board, boot: bytes, key: BootKey) -> RowsLock:
+    """What a chip with secure boot is locked with. boot: the signed boot image, as it lies in
+    flash. Raises BadInputError, RefusedError."""
+    if board.chip.lock != "burnt rows":
         raise BadInputError(
             f"{board.name} has nothing to be locked with.",
             kept=KEPT,
-            todo="It is a development kit: ship nucleo_l476rg, or a board with an RP2350.",
+            todo="It is a development kit: ship a board whose chip has a lock (boards.md).",
         )
     plan = one_time.plan(key)
     if picobin.signer(boot) != key.public:
@@ -178,7 +179,7 @@ def rows(board: Board, boot: bytes, key: BootKey) -> Lock:
             todo="Sign it: tally image boot BASE --boot-key FILE --out boot.uf2.",
         )
     words = tuple(words for file in plan for words in file.words)
-    return Lock(board, words, {file.name: file.encode() for file in plan})
+    return RowsLock(board, words, {file.name: file.encode() for file in plan})
 
 
 def serial_of(board: Board, segment: bytes) -> str:

@@ -56,9 +56,10 @@ class OptionBytes:
 def plan(board: Board, read_out: int) -> OptionBytes:
     """read_out: the level, 1 or 2. Raises BadInputError for a board of another family, or whose
     areas are not whole pages."""
-    if board.chip.name != "stm32l4" or board.record is None or board.boot is None:
+    if board.chip.lock != "option bytes" or board.record is None or board.boot is None:
         raise BadInputError(
-            f"{board.name} has no option bytes.", todo="Lock an RP2350 with its boot key."
+            f"{board.name} has no option bytes.",
+            todo="A chip with secure boot is locked with its boot key.",
         )
     below = Region(0, board.record.address)
     first = (

@@ -36,7 +36,8 @@ class BatchBoard:
 
 @dataclass(frozen=True)
 class Series:
-    """One measurement over a batch, in the order of the tests. drift: in words, a line each."""
+    """One measurement over a batch, in the order of the tests, all in the unit that its name says.
+    drift: in words, a line each."""
 
     name: str
     serials: tuple[str, ...]
@@ -61,7 +62,8 @@ class Series:
 
     @property
     def capability(self) -> float | None:
-        """Cpk: how many times three deviations fit between mean and the nearer limit."""
+        """Cpk, without a unit: how many times three deviations fit between mean and the nearer
+        limit."""
         sides = []
         if self.limit is None or not self.deviation:
             return None

@@ -17,13 +17,13 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Limit:
-    """Of one measurement; a side that is None is open."""
+    """Of one measurement, in its unit; a side that is None is open."""
 
     low: float | None
     high: float | None
 
     def refuses(self, value: float) -> str:
-        """What is wrong with a value, or nothing."""
+        """What is wrong with a value, in the unit of its limit; or nothing."""
         if self.low is not None and not value >= self.low:
             return f"{value:g} is below {self.low:g}"
         if self.high is not None and not value <= self.high:

@@ -12,10 +12,10 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from tallystick.server import metrics
-from tallystick.server.messages.sending import SendingThread, claim
+from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
 from tallystick.server.store import signing_keys
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow, Database
@@ -81,7 +81,7 @@ class LogoutSender(SendingThread):
         except RefusedByServiceError as error:
             self._forget(row, "oidc-logout-refused", error)
         except Exception as error:  # an address that the library refuses must not stop the rest
-            self._later(row, error)
+            self._later(row, error, now)
         else:
             self._forget(row, "oidc-logout-told")
         return True
@@ -105,9 +105,17 @@ class LogoutSender(SendingThread):
         }
         return jwt.encode(header, claims, key)
 
-    def _later(self, row: AnyRow, error: Exception) -> None:
+    def _later(self, row: AnyRow, error: Exception, now: int) -> None:
+        """Whatever else this service is to be told waits as well: one that hangs holds up no
+        other."""
         log.warning("service %s was not told of a sign-out: %s", row.client_id, error)
-        if row.tries + 1 >= MOST_TRIES:
+        with self._database.write() as connection:
+            connection.execute(
+                update(OidcLogout)
+                .where(OidcLogout.client_id == row.client_id, OidcLogout.due_at <= now)
+                .values(due_at=now + CLAIM_S)
+            )
+        if row.tries + 1 >= MOST_TRIES or now >= row.expires_at:
             self._forget(row, "oidc-logout-failed", error)
         else:
             metrics.MESSAGES.labels("logout", "failed").inc()

@@ -76,7 +76,9 @@ def test_state_is_good_for_the_client_that_asked(vpn, portal, seed, monkeypatch)
     _, state, _ = ask(vpn, "ann", PASSWORD)
     real = radius._Judging.judge
     monkeypatch.setattr(
-        radius._Judging, "judge", lambda self, request, peer: real(self, request, "10.0.0.9")
+        radius._Judging,
+        "judge",
+        lambda self, request, _, *more: real(self, request, "10.0.0.9", *more),
     )
     assert ask(vpn, "ann", hotp(seed, 2, 6), state)[0] == packet.AccessReject
     monkeypatch.undo()

@@ -223,6 +223,31 @@ def test_a_service_that_is_down_is_told_later(portal, service, receiver):
     assert waiting(portal) == []
 
 
+def test_a_service_that_is_down_holds_up_no_other(portal, service, receiver):
+    """And is tried once a minute, whatever waits for it."""
+    down = Service(portal, "Down")
+    away = Receiver()
+    change(portal, down, backchannel_logout_uri=away.url)
+    away.statuses = [503] * 3
+    people = [portal.staff(name, "user") for name in ("ann", "bob", "eve")]
+    for one in people:
+        down.tokens(one)
+    for one in people:
+        one.post("/sign-out")
+    away.wait(1)
+    last = portal.staff("fay", "user")
+    service.tokens(last)
+    last.post("/sign-out")
+    receiver.wait(1)
+    assert len(away.tokens) <= 3
+    for count in range(2, 7):
+        portal.clock.advance(121)
+        away.wait(count)
+    acts(portal, down, "oidc-logout-told", 3)
+    assert waiting(portal) == []
+    away.close()
+
+
 def test_after_eight_tries_it_is_given_up(portal, service, receiver, caplog):
     receiver.statuses = [500] * logouts.MOST_TRIES
     ann = portal.staff("ann", "user")

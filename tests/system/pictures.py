@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyotp
 from playwright.sync_api import sync_playwright
 
 from tallystick.emulator.devices.card import Card
@@ -83,6 +84,20 @@ def portal(reader: Reader) -> None:
         page.screenshot(path=IMAGES / "portal-sign-in.png")
         _sign_in(page, root, "boss")
         page.screenshot(path=IMAGES / "portal-home.png")
+        _enrol_app(page, root)
+        page.get_by_role("button", name="Sign out").click()
+        _sign_in(page, root, "boss")
+        page.screenshot(path=IMAGES / "portal-code.png")
+
+
+def _enrol_app(page: Any, root: str) -> None:
+    page.goto(f"{root}/enrol/totp")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_text("I cannot scan it").click()
+    totp = pyotp.TOTP(page.locator(".secret").inner_text())
+    page.get_by_label("Code").fill(totp.now())
+    page.get_by_role("button", name="Enrol it").click()
+    page.goto(f"{root}/")
 
 
 def _first_password(page: Any, root: str, login: str, code: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -104,7 +103,10 @@ def _take_over(
 
 
 def _adopted(
-    connection: Connection, ways: Ways, entry: DirectoryEntry, by_login: Mapping[str, KnownPerson]
+    connection: Connection,
+    ways: Ways,
+    entry: DirectoryEntry,
+    by_login: dict[str, KnownPerson],
 ) -> KnownPerson | None:
     """A user of that name whom nobody keeps is the directory's from now on. Staff is not: whoever
     writes the directory is not to become whoever runs this server. Raises ApiError (409)."""
@@ -121,7 +123,10 @@ def _adopted(
     )
     said = "here → ldap"
     record(connection, ways.ring, [ways.act("person-changed", person.login, kept=said)])
-    return replace(person, source=Keeper.LDAP, external_id=entry.id)
+    # Another entry of that login finds the person taken.
+    taken = replace(person, source=Keeper.LDAP, external_id=entry.id)
+    by_login[canonical(entry.login)] = taken
+    return taken
 
 
 def _come_or_change(

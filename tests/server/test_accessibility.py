@@ -244,6 +244,7 @@ def test_pages_of_everybody(page, portal, settings, clock, container_class, insp
     page.get_by_role("heading", name="Choose a new password").wait_for()
     inspect("recover, reset")
     page.get_by_label("New password").fill("short")
+    page.get_by_label("The same again").fill("short")
     go_on(page, "Set it")
     page.get_by_text("fewer than 12").wait_for()
     inspect("recover, reset refused")
@@ -378,7 +379,7 @@ def test_what_a_screen_reader_is_told(page, portal, inspect):
         'link "default"',
         'main ""',
         'heading "Sign in" level=1',
-        'textbox "Login name" focused required',
+        'textbox "Login name or e-mail address" focused required',
         'textbox "Password" required',
         'button "Go on"',
         'link "Forgot your password?"',

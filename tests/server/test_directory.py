@@ -162,6 +162,18 @@ def test_whom_it_does_not_take_over(slapd, house):
     assert known["ann"].source is Keeper.LDAP and known["boss"].source is Keeper.HERE
 
 
+def test_two_entries_of_one_login(slapd, house):
+    """The first one read is the person's, this time and the next."""
+    house.person("ann", enrolled=False)
+    slapd.person("ann")
+    more = {"objectClass": "inetOrgPerson", "cn": "Other", "sn": "O", "uid": "ann"}
+    slapd.add("cn=other,ou=people", **more)
+    assert "another entry" in read(house, slapd).left_alone["ann"]
+    first = everybody(house)["ann"].external_id
+    assert "another entry" in read(house, slapd).left_alone["ann"]
+    assert everybody(house)["ann"].external_id == first
+
+
 def test_it_is_down(slapd, house):
     for login in ("ann", "bob"):
         slapd.person(login)

@@ -105,7 +105,8 @@ def _first_password(page: Any, root: str, login: str, code: str) -> None:
     page.get_by_label("Login name").fill(login)
     page.get_by_label("Code").fill(code)
     page.keyboard.press("Enter")
-    page.get_by_label("New password").fill(PASSWORD)
+    for label in ("New password", "The same again"):
+        page.get_by_label(label).fill(PASSWORD)
     page.keyboard.press("Enter")
     page.get_by_text("new password is set").wait_for()
 

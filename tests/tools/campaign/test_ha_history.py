@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.tools.campaign.server.ha_history import Asked, Told, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, Told, judge
 
 OK, REPLAYED, UNKNOWN, WRONG = Told.ACCEPTED, Told.REPLAYED, Told.UNKNOWN, Told.WRONG
 
 
-def asked(client: str, factor: int, told: Told, **more) -> Asked:
+def asked(client: str, factor: int, told: Told, **more) -> HaAsked:
     began = more.pop("began", 0.0)
-    return Asked(client, "C", factor, began, more.pop("ended", began + 0.1), told, **more)
+    return HaAsked(client, "C", factor, began, more.pop("ended", began + 0.1), told, **more)
 
 
-def found(*history: Asked, final: int | None = None, **more) -> list[str]:
+def found(*history: HaAsked, final: int | None = None, **more) -> list[str]:
     return judge(history, final={} if final is None else {"C": final}, **more)
 
 

@@ -30,7 +30,7 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.ha_cluster import Cluster, ClusterNode, until
-from tallystick.tools.campaign.server.ha_history import Asked, Told, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, Told, judge
 
 CARDS = 3
 CLIENTS_EACH = 2
@@ -101,7 +101,7 @@ class HaClient(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.card, self._skew = card, skew
         self._url, self._headers = urlsplit(url), headers
-        self.history: list[Asked] = []
+        self.history: list[HaAsked] = []
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -116,7 +116,7 @@ class HaClient(threading.Thread):
                 connection = self._connect()
             ended = time.monotonic()
             self.history.append(
-                Asked(
+                HaAsked(
                     self.name, self.card.serial, factor, began + self._skew, ended + self._skew,
                     told, retry_after,
                 )

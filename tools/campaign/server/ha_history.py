@@ -14,7 +14,7 @@ from enum import StrEnum
 MOST_S = 6.0  # until every answer, also that there is none
 
 
-class Told(StrEnum):
+class HaTold(StrEnum):
     """What a client knows after it has asked."""
 
     ACCEPTED = "accepted"
@@ -33,7 +33,7 @@ class HaAsked:
     factor: int
     began: float
     ended: float
-    told: Told
+    told: HaTold
     retry_after: bool = True
 
 
@@ -65,7 +65,7 @@ def judge(
 def _once(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     times: dict[int, int] = defaultdict(int)
     for one in asked:
-        times[one.factor] += one.told is Told.ACCEPTED
+        times[one.factor] += one.told is HaTold.ACCEPTED
     for factor, count in sorted(times.items()):
         if count > 1:
             yield f"{card}: the code of factor {factor} was accepted {count} times"
@@ -75,7 +75,7 @@ def _forwards(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     """Whoever asks one after the other sees factors rise."""
     highest: dict[str, int] = {}
     for one in asked:
-        if one.told is not Told.ACCEPTED:
+        if one.told is not HaTold.ACCEPTED:
             continue
         before = highest.get(one.client, -1)
         if one.factor <= before:
@@ -84,8 +84,8 @@ def _forwards(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
 
 
 def _kept(card: str, asked: Sequence[HaAsked], final: int | None) -> Iterable[str]:
-    accepted = [one.factor for one in asked if one.told is Told.ACCEPTED]
-    sent = [one.factor for one in asked if one.told in (Told.ACCEPTED, Told.UNKNOWN)]
+    accepted = [one.factor for one in asked if one.told is HaTold.ACCEPTED]
+    sent = [one.factor for one in asked if one.told in (HaTold.ACCEPTED, HaTold.UNKNOWN)]
     if final is None:
         yield f"{card}: the database does not have it"
     elif accepted and final <= max(accepted):
@@ -96,11 +96,11 @@ def _kept(card: str, asked: Sequence[HaAsked], final: int | None) -> Iterable[st
 
 def _refused_for_a_reason(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     """A code that nobody can have used before is not `replayed`, and a right one not `wrong`."""
-    used = max((o.factor for o in asked if o.told in (Told.ACCEPTED, Told.UNKNOWN)), default=-1)
+    used = max((o.factor for o in asked if o.told in (HaTold.ACCEPTED, HaTold.UNKNOWN)), default=-1)
     for one in asked:
-        if one.told is Told.REPLAYED and one.factor > used:
+        if one.told is HaTold.REPLAYED and one.factor > used:
             yield f"{card}: {one.client} was told that {one.factor} was used: nobody used it"
-        if one.told is Told.WRONG:
+        if one.told is HaTold.WRONG:
             yield f"{card}: {one.client} was told that the code of {one.factor} is wrong"
 
 

@@ -187,7 +187,7 @@ def _told(answer: CodeOutcome | ApiError) -> CodeOutcome:
 
 def _may_pass(error: DBAPIError) -> bool:
     """Whether the same batch may go well in a moment."""
-    if trouble.trouble_of(error) is not trouble.Trouble.AWAY:
+    if trouble.trouble_of(error) is not trouble.DatabaseTrouble.AWAY:
         return True  # it has a name, and is told as that
     return is_away(error) or getattr(error.orig, "sqlstate", None) in (*IN_THE_WAY, READ_ONLY)
 

@@ -130,7 +130,7 @@ async def _database_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DBAPIError)
     if isinstance(error, DataError):
         return await _unusable(request, error)
-    if not is_away(error) and trouble.trouble_of(error) is trouble.Trouble.AWAY:
+    if not is_away(error) and trouble.trouble_of(error) is trouble.DatabaseTrouble.AWAY:
         return await _internal_error(request, error)
     return await _api_error(request, trouble.refusal(trouble.told(error)))
 

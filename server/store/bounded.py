@@ -57,7 +57,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     stalls: Stalls | None = None
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's own, within `limit_s`.
+        """As psycopg's own, within `limit_s`. interval, timeout: seconds.
 
         Raises OperationalError, with the connection closed.
         """

@@ -55,7 +55,7 @@ def is_away(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
-class NoConnectionError(Exception):
+class PoolExhaustedError(Exception):
     """All connections are in use, and none came free in time."""
 
 
@@ -140,7 +140,7 @@ def _begun(engine: Engine) -> Iterator[Connection]:
     try:
         connection = engine.connect()
     except PoolTimeoutError:
-        raise OperationalError(None, None, NoConnectionError()) from None
+        raise OperationalError(None, None, PoolExhaustedError()) from None
     with connection, connection.begin():
         yield connection
 

@@ -20,7 +20,7 @@ from tallystick.server.store.database import READ_ONLY, Database
 log = logging.getLogger(__name__)
 
 
-class Trouble(StrEnum):
+class DatabaseTrouble(StrEnum):
     """away: it has gone, or is busy. locked: somebody else holds it."""
 
     AWAY = "away"
@@ -32,55 +32,55 @@ class Trouble(StrEnum):
     @property
     def may_pass(self) -> bool:
         """Whether the same may go well in a moment, without anybody's doing."""
-        return self in (Trouble.AWAY, Trouble.LOCKED)
+        return self in (DatabaseTrouble.AWAY, DatabaseTrouble.LOCKED)
 
 
 _SQLITE = {
-    sqlite3.SQLITE_FULL: Trouble.FULL,
-    sqlite3.SQLITE_READONLY: Trouble.READ_ONLY,
-    sqlite3.SQLITE_CANTOPEN: Trouble.READ_ONLY,
-    sqlite3.SQLITE_BUSY: Trouble.LOCKED,
-    sqlite3.SQLITE_LOCKED: Trouble.LOCKED,
-    sqlite3.SQLITE_CORRUPT: Trouble.DAMAGED,
-    sqlite3.SQLITE_NOTADB: Trouble.DAMAGED,
+    sqlite3.SQLITE_FULL: DatabaseTrouble.FULL,
+    sqlite3.SQLITE_READONLY: DatabaseTrouble.READ_ONLY,
+    sqlite3.SQLITE_CANTOPEN: DatabaseTrouble.READ_ONLY,
+    sqlite3.SQLITE_BUSY: DatabaseTrouble.LOCKED,
+    sqlite3.SQLITE_LOCKED: DatabaseTrouble.LOCKED,
+    sqlite3.SQLITE_CORRUPT: DatabaseTrouble.DAMAGED,
+    sqlite3.SQLITE_NOTADB: DatabaseTrouble.DAMAGED,
 }
 # SQLSTATE. A read-only PostgreSQL is a standby: the next connection finds who leads.
 _POSTGRESQL = {
-    "53100": Trouble.FULL,
-    READ_ONLY: Trouble.AWAY,
-    "55P03": Trouble.LOCKED,
-    "XX001": Trouble.DAMAGED,
-    "XX002": Trouble.DAMAGED,
+    "53100": DatabaseTrouble.FULL,
+    READ_ONLY: DatabaseTrouble.AWAY,
+    "55P03": DatabaseTrouble.LOCKED,
+    "XX001": DatabaseTrouble.DAMAGED,
+    "XX002": DatabaseTrouble.DAMAGED,
 }
 _WORDS = {
-    Trouble.LOCKED: "The database is locked by somebody else.",
-    Trouble.FULL: "The disk of the server's database is full.",
-    Trouble.READ_ONLY: "The server's database cannot be written: its disk is read-only.",
-    Trouble.DAMAGED: "The server's database is damaged.",
+    DatabaseTrouble.LOCKED: "The database is locked by somebody else.",
+    DatabaseTrouble.FULL: "The disk of the server's database is full.",
+    DatabaseTrouble.READ_ONLY: "The server's database cannot be written: its disk is read-only.",
+    DatabaseTrouble.DAMAGED: "The server's database is damaged.",
 }
 _TODO = {
-    Trouble.LOCKED: "Try again in a moment.",
-    Trouble.FULL: "Tell whoever runs the server: it goes on as soon as there is room.",
-    Trouble.READ_ONLY: "Tell whoever runs the server: 'tally server doctor' says what it is.",
-    Trouble.DAMAGED: "Tell whoever runs the server: a backup may have to be put back.",
+    DatabaseTrouble.LOCKED: "Try again in a moment.",
+    DatabaseTrouble.FULL: "Tell whoever runs the server: it goes on as soon as there is room.",
+    DatabaseTrouble.READ_ONLY: "Tell whoever runs the server; 'tally server doctor' says more.",
+    DatabaseTrouble.DAMAGED: "Tell whoever runs the server: a backup may have to be put back.",
 }
 
 
-def trouble_of(error: DBAPIError) -> Trouble:
+def trouble_of(error: DBAPIError) -> DatabaseTrouble:
     """What it is; `away` where nothing says more."""
     original = error.orig
     code = getattr(original, "sqlite_errorcode", None)
     if code is not None:
         return _SQLITE.get(code & 0xFF, _io(code))
-    return _POSTGRESQL.get(getattr(original, "sqlstate", None) or "", Trouble.AWAY)
+    return _POSTGRESQL.get(getattr(original, "sqlstate", None) or "", DatabaseTrouble.AWAY)
 
 
-def _io(code: int) -> Trouble:
+def _io(code: int) -> DatabaseTrouble:
     """SQLite says of a disk that fails no more than which call failed."""
-    return Trouble.DAMAGED if code & 0xFF == sqlite3.SQLITE_IOERR else Trouble.AWAY
+    return DatabaseTrouble.DAMAGED if code & 0xFF == sqlite3.SQLITE_IOERR else DatabaseTrouble.AWAY
 
 
-def told(error: DBAPIError) -> Trouble:
+def told(error: DBAPIError) -> DatabaseTrouble:
     """What it is, in the log and in the metrics as well."""
     # Late: the metrics library decides at import whether there are several workers.
     from tallystick.server import metrics  # noqa: PLC0415
@@ -99,24 +99,24 @@ def must_answer(database: Database) -> None:
             connection.execute(text("SELECT 1 FROM alembic_version"))
     except DBAPIError as error:
         trouble = trouble_of(error)
-        if trouble is Trouble.AWAY:
+        if trouble is DatabaseTrouble.AWAY:
             return  # also where it is new: whoever asks next is told
         raise TallyError(
             _WORDS[trouble],
             kept="Nothing was changed, and nothing is served.",
-            todo=_TODO[trouble].replace("Tell whoever runs the server: ", ""),
+            todo=_TODO[trouble],
         ) from None
 
 
-def refusal(trouble: Trouble) -> ApiError:
+def refusal(trouble: DatabaseTrouble) -> ApiError:
     """What is said to whoever asked."""
-    if trouble is Trouble.AWAY:
+    if trouble is DatabaseTrouble.AWAY:
         return database_away()
     return ApiError(
         503,
-        "busy" if trouble is Trouble.LOCKED else f"database-{trouble.value}",
+        "busy" if trouble is DatabaseTrouble.LOCKED else f"database-{trouble.value}",
         _WORDS[trouble],
         kept=NOTHING_CHANGED,
         todo=_TODO[trouble],
-        retry_after_s=2 if trouble is Trouble.LOCKED else 60,
+        retry_after_s=2 if trouble is DatabaseTrouble.LOCKED else 60,
     )

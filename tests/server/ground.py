@@ -17,7 +17,7 @@ BEGIN, END = "<!-- ground: begin -->\n", "<!-- ground: end -->"
 
 
 @dataclass(frozen=True)
-class Row:
+class GroundRow:
     """people: what whoever asks sees. doctor: its finding. log, metric: what tells of it. todo."""
 
     fault: str
@@ -32,7 +32,7 @@ class Row:
         return "| " + " | ".join(cell.replace("|", "/") or "–" for cell in cells) + " |"
 
 
-def compare(row: Row) -> None:
+def compare(row: GroundRow) -> None:
     """The page has this row, as it was seen."""
     text = PAGE.read_text(encoding="utf-8")
     begin = text.index(BEGIN) + len(BEGIN)

@@ -28,7 +28,11 @@ from tallystick.server.operating import operations
 from tallystick.server.operating.cli import server as command
 from tallystick.server.operating.commands.options import environment
 from tallystick.server.operating.deployment import files
-from tallystick.server.operating.deployment.plan import DeploymentPlan, Kind, Proxy
+from tallystick.server.operating.deployment.plan import (
+    DeploymentKind,
+    DeploymentPlan,
+    DeploymentProxy,
+)
 from tallystick.server.rules.otp import hotp
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
@@ -428,11 +432,11 @@ def test_what_would_not_work_is_refused(wrong, words):
 @given(st.text(max_size=40), st.sampled_from(["smtp", "sms", "mail_from", "backups", "user"]))
 def test_nothing_that_is_said_becomes_another_line(value, name):
     try:
-        plan = DeploymentPlan("https://a.example", proxy=Proxy.CADDY, **{name: value})
+        plan = DeploymentPlan("https://a.example", proxy=DeploymentProxy.CADDY, **{name: value})
     except BadInputError:
         return
-    plain = DeploymentPlan("https://a.example", proxy=Proxy.CADDY)
-    for kind in Kind:
+    plain = DeploymentPlan("https://a.example", proxy=DeploymentProxy.CADDY)
+    for kind in DeploymentKind:
         made, usual = (files.made_of(replace(one, kind=kind)) for one in (plan, plain))
         for one, other in zip(made, usual, strict=True):
             assert len(one.text.splitlines()) == len(other.text.splitlines())

@@ -26,7 +26,7 @@ RECOVERED_S = 15.0
 
 
 @dataclass
-class Live:
+class TwoHosts:
     """A server on two hosts, a card, and who may ask."""
 
     url: str
@@ -93,7 +93,7 @@ class Live:
 
 
 @pytest.fixture
-def live(replicated, tmp_path: Path, container_class) -> Iterator[Live]:
+def live(replicated, tmp_path: Path, container_class) -> Iterator[TwoHosts]:
     primary, standby = replicated
     seed = secrets.token_bytes(20)
     with running(tmp_path, db=primary.new_database(standby)) as server:
@@ -101,7 +101,7 @@ def live(replicated, tmp_path: Path, container_class) -> Iterator[Live]:
         admin = headers(server.add_credential("admin", "admin"))
         limits = httpx.Limits(max_connections=None)
         with httpx.Client(limits=limits) as client:
-            yield Live(server.url, service, admin, seed, client)
+            yield TwoHosts(server.url, service, admin, seed, client)
 
 
 def test_frozen_and_thawed(replicated, live):

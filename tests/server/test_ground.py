@@ -32,7 +32,7 @@ from tallystick.server.store import database as store
 from tallystick.server.store.keys import KeyFileError
 from tallystick.server.store.opened import opened
 from tests import needs
-from tests.server.ground import Row, compare, plain
+from tests.server.ground import GroundRow, compare, plain
 from tests.server.test_deployment import certificate_for
 from tests.server.test_postgresql import User, crash_under_load, nothing_lost
 from tests.server.test_process import enrol
@@ -123,7 +123,7 @@ def test_the_disk_is_full(on_disk, server, caplog):
         for old in accepted[-5:]:
             assert verify(client, server, seed, old).json()["reason"] == "replayed"
     compare(
-        Row(
+        GroundRow(
             "disk full", people, found, logged(caplog, "The disk"),
             "`tally_database_trouble_total{kind=\"full\"}`",
             "Make room. The server goes on by itself.",
@@ -132,7 +132,7 @@ def test_the_disk_is_full(on_disk, server, caplog):
 
 
 def row(fault, people, doctor, log, metric, todo) -> None:
-    compare(Row(fault, people, doctor, log, metric, todo))
+    compare(GroundRow(fault, people, doctor, log, metric, todo))
 
 
 def test_the_disk_is_read_only(on_disk, server):

@@ -17,6 +17,7 @@ BENCHES = {
     "card": "tallystick.tools.bench.card",
     "crowd": "tallystick.tools.bench.server_crowd",
     "fleet": "tallystick.tools.bench.fleet",
+    "growth": "tallystick.tools.bench.server_growth",
     "heap": "tallystick.tools.bench.heap",
     "install": "tallystick.tools.bench.install",
     "provision": "tallystick.tools.bench.provision",

@@ -120,7 +120,8 @@ def _fill(server: RunningServer, cards: int) -> None:
 
 
 def _person_row(number: int) -> dict[str, object]:
-    return {"firm_id": 1, "login": f"f{number:09}", "role": "user", "created_at": 0}
+    login = f"f{number:09}"
+    return {"firm_id": 1, "login": login, "login_key": login, "role": "user", "created_at": 0}
 
 
 def _card_row(number: int, station: str, box: keys.Box) -> dict[str, object]:

@@ -84,7 +84,11 @@ def init(*, folder: Path, yes: bool, as_json: bool, **given: Any) -> None:
     Nothing is installed: the commands for that are printed.
     """
     from tallystick.server.operating.deployment import files
-    from tallystick.server.operating.deployment.plan import DeploymentPlan, Kind, Proxy
+    from tallystick.server.operating.deployment.plan import (
+        DeploymentKind,
+        DeploymentPlan,
+        DeploymentProxy,
+    )
 
     said = {name: value for name, value in given.items() if value is not None}
     said.setdefault("tally", shutil.which("tally") or sys.argv[0])
@@ -96,7 +100,7 @@ def init(*, folder: Path, yes: bool, as_json: bool, **given: Any) -> None:
             kept="No file was written.",
             todo="Give --public-url https://NAME, or run this on a terminal.",
         )
-    for name, choice in (("kind", Kind), ("proxy", Proxy)):
+    for name, choice in (("kind", DeploymentKind), ("proxy", DeploymentProxy)):
         if name in said:
             said[name] = choice(said[name])
     plan = DeploymentPlan(**said)

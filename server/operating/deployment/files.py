@@ -15,9 +15,9 @@ from tallystick.server.operating.deployment.plan import (
     KEYS,
     REQUEST_LOG,
     STATE,
+    DeploymentKind,
     DeploymentPlan,
-    Kind,
-    Proxy,
+    DeploymentProxy,
 )
 from tallystick.server.serving.limits import IMPORT_LIMIT
 
@@ -47,17 +47,17 @@ class DeploymentFile:
 
 def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
     """Every file of the deployment."""
-    places = {"tallystick.env": ENVIRONMENT_FILE if plan.kind is Kind.SYSTEMD else ""}
-    if plan.kind is Kind.SYSTEMD:
+    places = {"tallystick.env": ENVIRONMENT_FILE if plan.kind is DeploymentKind.SYSTEMD else ""}
+    if plan.kind is DeploymentKind.SYSTEMD:
         places |= {unit: f"/etc/systemd/system/{unit}" for unit in UNITS}
         places["tallystick.sysusers"] = "/etc/sysusers.d/tallystick.conf"
         places["tallystick.tmpfiles"] = "/etc/tmpfiles.d/tallystick.conf"
         places["tallystick.logrotate"] = "/etc/logrotate.d/tallystick"
     else:
         places["Containerfile"] = ""
-    if plan.proxy is Proxy.NGINX:
+    if plan.proxy is DeploymentProxy.NGINX:
         places["nginx.conf"] = "/etc/nginx/conf.d/tallystick.conf"
-    elif plan.proxy is Proxy.CADDY:
+    elif plan.proxy is DeploymentProxy.CADDY:
         places["Caddyfile"] = "/etc/caddy/Caddyfile"
     values = {
         **asdict(plan),
@@ -69,7 +69,7 @@ def made_of(plan: DeploymentPlan) -> list[DeploymentFile]:
         "request_log": REQUEST_LOG,
         "server_name": plan.server_name,
         # Nothing of a container's network is a proxy until somebody says which address it has.
-        "trusted_proxies": "127.0.0.1,::1" if plan.kind is Kind.SYSTEMD else "",
+        "trusted_proxies": "127.0.0.1,::1" if plan.kind is DeploymentKind.SYSTEMD else "",
         "body_mb": IMPORT_LIMIT // 1024**2 + 1,
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }
@@ -109,7 +109,7 @@ def write(files: list[DeploymentFile], folder: Path) -> None:
 
 def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) -> list[str]:
     """Commands, in their order, for whoever installs the server, as root."""
-    if plan.kind is Kind.CONTAINER:
+    if plan.kind is DeploymentKind.CONTAINER:
         name, port = "tallystick", plan.port
         volumes = f"--volume tallystick:{STATE} --volume tallystick-keys:{KEYS}"
         return [
@@ -123,9 +123,9 @@ def next_steps(plan: DeploymentPlan, files: list[DeploymentFile], folder: Path) 
     steps = [f"install -D -m {_mode(one)} {folder}/{one.name} {one.to}" for one in files if one.to]
     as_server = f"runuser -u {plan.user} -- {plan.tally} server --environment {ENVIRONMENT_FILE}"
     proxy = {
-        Proxy.NGINX: ["nginx -t && systemctl reload nginx"],
-        Proxy.CADDY: ["systemctl reload caddy"],
-        Proxy.NONE: [],
+        DeploymentProxy.NGINX: ["nginx -t && systemctl reload nginx"],
+        DeploymentProxy.CADDY: ["systemctl reload caddy"],
+        DeploymentProxy.NONE: [],
     }
     return [
         *steps,

@@ -21,14 +21,14 @@ USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 
 
-class Kind(StrEnum):
+class DeploymentKind(StrEnum):
     """What starts the server again when it ends."""
 
     SYSTEMD = "systemd"
     CONTAINER = "container"
 
 
-class Proxy(StrEnum):
+class DeploymentProxy(StrEnum):
     """What ends TLS in front of it."""
 
     NGINX = "nginx"
@@ -44,8 +44,8 @@ class DeploymentPlan:
     database stay in the folder `backups`. memory_mb: the most that the server may take, MiB."""
 
     public_url: str
-    kind: Kind = Kind.SYSTEMD
-    proxy: Proxy = Proxy.NGINX
+    kind: DeploymentKind = DeploymentKind.SYSTEMD
+    proxy: DeploymentProxy = DeploymentProxy.NGINX
     db: str = f"sqlite:///{STATE}/server.db"
     smtp: str = ""
     mail_from: str = "tallystick@localhost"
@@ -88,14 +88,14 @@ class DeploymentPlan:
                     "letters, digits and . _ / @ + -.",
                     "Use a plain path: it stands in files of several programs.",
                 )
-        if self.kind is Kind.SYSTEMD and self.tally.startswith(HIDDEN):
+        if self.kind is DeploymentKind.SYSTEMD and self.tally.startswith(HIDDEN):
             raise _refused(
                 f"The unit does not see {self.tally}: homes and /tmp are hidden from it.",
                 "Install Tallystick into /opt/tallystick, and name its command with --tally.",
             )
         if bool(self.certificate) != bool(self.certificate_key):
             raise _refused("A certificate and its key belong together.", "Name both, or neither.")
-        if self.proxy is Proxy.NGINX and not self.certificate:
+        if self.proxy is DeploymentProxy.NGINX and not self.certificate:
             raise _refused(
                 "nginx needs a certificate and its key.",
                 "Name them with --certificate and --certificate-key, or take --proxy caddy.",

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallystick.tools.campaign.server.ha_history import Asked, Told, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, judge
 
-OK, REPLAYED, UNKNOWN, WRONG = Told.ACCEPTED, Told.REPLAYED, Told.UNKNOWN, Told.WRONG
+OK, REPLAYED, UNKNOWN, WRONG = HaTold.ACCEPTED, HaTold.REPLAYED, HaTold.UNKNOWN, HaTold.WRONG
 
 
-def asked(client: str, factor: int, told: Told, **more) -> Asked:
+def asked(client: str, factor: int, told: HaTold, **more) -> HaAsked:
     began = more.pop("began", 0.0)
-    return Asked(client, "C", factor, began, more.pop("ended", began + 0.1), told, **more)
+    return HaAsked(client, "C", factor, began, more.pop("ended", began + 0.1), told, **more)
 
 
-def found(*history: Asked, final: int | None = None, **more) -> list[str]:
+def found(*history: HaAsked, final: int | None = None, **more) -> list[str]:
     return judge(history, final={} if final is None else {"C": final}, **more)
 
 
@@ -79,7 +79,7 @@ class Honest:
     def __init__(self) -> None:
         self.next = 0
 
-    def ask(self, factor: int, *, heard: bool, done: bool) -> Told:
+    def ask(self, factor: int, *, heard: bool, done: bool) -> HaTold:
         if not heard:
             if done and factor >= self.next:
                 self.next = factor + 1

@@ -30,7 +30,7 @@ from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.opened import opened
 from tallystick.tools.campaign.server.ha_cluster import Cluster, ClusterNode, until
-from tallystick.tools.campaign.server.ha_history import Asked, Told, judge
+from tallystick.tools.campaign.server.ha_history import HaAsked, HaTold, judge
 
 CARDS = 3
 CLIENTS_EACH = 2
@@ -84,10 +84,10 @@ class HaCard:
     factor: int = 0
     accepted_at: list[float] = field(default_factory=list)  # by this machine's clock
 
-    def told(self, factor: int, told: Told, now: float) -> None:
-        if told is Told.ACCEPTED:
+    def told(self, factor: int, told: HaTold, now: float) -> None:
+        if told is HaTold.ACCEPTED:
             self.accepted_at.append(now)
-        if told in (Told.ACCEPTED, Told.REPLAYED):
+        if told in (HaTold.ACCEPTED, HaTold.REPLAYED):
             self.factor = max(self.factor, factor + 1)
 
 
@@ -101,7 +101,7 @@ class HaClient(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.card, self._skew = card, skew
         self._url, self._headers = urlsplit(url), headers
-        self.history: list[Asked] = []
+        self.history: list[HaAsked] = []
         self.stop = threading.Event()
 
     def run(self) -> None:
@@ -111,18 +111,18 @@ class HaClient(threading.Thread):
             try:
                 told, retry_after = self._ask(connection, factor)
             except (OSError, http.client.HTTPException):
-                told, retry_after = Told.UNKNOWN, True
+                told, retry_after = HaTold.UNKNOWN, True
                 connection.close()
                 connection = self._connect()
             ended = time.monotonic()
             self.history.append(
-                Asked(
+                HaAsked(
                     self.name, self.card.serial, factor, began + self._skew, ended + self._skew,
                     told, retry_after,
                 )
             )  # fmt: skip
             self.card.told(factor, told, ended)
-            if told is Told.UNKNOWN:
+            if told is HaTold.UNKNOWN:
                 self.stop.wait(0.05)
         connection.close()
 
@@ -131,15 +131,17 @@ class HaClient(threading.Thread):
             self._url.hostname or "", self._url.port or 80, timeout=30
         )
 
-    def _ask(self, connection: http.client.HTTPConnection, factor: int) -> tuple[Told, bool]:
+    def _ask(self, connection: http.client.HTTPConnection, factor: int) -> tuple[HaTold, bool]:
         body = json.dumps({"serial": self.card.serial, "code": hotp(self.card.seed, factor, 6)})
         connection.request("POST", "/v1/verify", body, self._headers)
         answer = connection.getresponse()
         text = answer.read()
         if answer.status == 503:
-            return Told.UNKNOWN, answer.headers["retry-after"] is not None
+            return HaTold.UNKNOWN, answer.headers["retry-after"] is not None
         reason = json.loads(text).get("reason") if answer.status == 200 else None
-        return {"ok": Told.ACCEPTED, "replayed": Told.REPLAYED}.get(str(reason), Told.WRONG), True
+        return {"ok": HaTold.ACCEPTED, "replayed": HaTold.REPLAYED}.get(
+            str(reason), HaTold.WRONG
+        ), True
 
 
 class HaRegistrar(threading.Thread):
@@ -344,8 +346,8 @@ def _judge(
     final = {str(row.serial): int(row.moving_factor) for row in rows}
     result.wrong += judge(history, final=final, made=registrar.made, there=there)
     result.asked += len(history)
-    result.accepted += sum(one.told is Told.ACCEPTED for one in history)
-    result.unknown += sum(one.told is Told.UNKNOWN for one in history)
+    result.accepted += sum(one.told is HaTold.ACCEPTED for one in history)
+    result.unknown += sum(one.told is HaTold.UNKNOWN for one in history)
     result.made += len(registrar.made)
     slowest = [*registrar.slow, *(one.ended - one.began for one in history)]
     result.slowest = round(max(result.slowest, *slowest), 2)

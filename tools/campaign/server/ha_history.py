@@ -14,7 +14,7 @@ from enum import StrEnum
 MOST_S = 6.0  # until every answer, also that there is none
 
 
-class Told(StrEnum):
+class HaTold(StrEnum):
     """What a client knows after it has asked."""
 
     ACCEPTED = "accepted"
@@ -24,7 +24,7 @@ class Told(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class HaAsked:
     """One code that one client sent: that of `card` for `factor`. began, ended: seconds of the
     client's own clock. retry_after: whether a 503 said when to come back (true for all others)."""
 
@@ -33,12 +33,12 @@ class Asked:
     factor: int
     began: float
     ended: float
-    told: Told
+    told: HaTold
     retry_after: bool = True
 
 
 def judge(
-    history: Sequence[Asked],
+    history: Sequence[HaAsked],
     *,
     final: Mapping[str, int],
     made: Iterable[str] = (),
@@ -50,7 +50,7 @@ def judge(
     at the end. made: ids of other things whose making was acknowledged. there: those that the
     database has at the end.
     """
-    cards: dict[str, list[Asked]] = defaultdict(list)
+    cards: dict[str, list[HaAsked]] = defaultdict(list)
     for one in history:
         cards[one.card].append(one)
     found = [*_answers(history), *_missing(made, there)]
@@ -62,20 +62,20 @@ def judge(
     return found
 
 
-def _once(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+def _once(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     times: dict[int, int] = defaultdict(int)
     for one in asked:
-        times[one.factor] += one.told is Told.ACCEPTED
+        times[one.factor] += one.told is HaTold.ACCEPTED
     for factor, count in sorted(times.items()):
         if count > 1:
             yield f"{card}: the code of factor {factor} was accepted {count} times"
 
 
-def _forwards(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+def _forwards(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     """Whoever asks one after the other sees factors rise."""
     highest: dict[str, int] = {}
     for one in asked:
-        if one.told is not Told.ACCEPTED:
+        if one.told is not HaTold.ACCEPTED:
             continue
         before = highest.get(one.client, -1)
         if one.factor <= before:
@@ -83,9 +83,9 @@ def _forwards(card: str, asked: Sequence[Asked]) -> Iterable[str]:
         highest[one.client] = max(before, one.factor)
 
 
-def _kept(card: str, asked: Sequence[Asked], final: int | None) -> Iterable[str]:
-    accepted = [one.factor for one in asked if one.told is Told.ACCEPTED]
-    sent = [one.factor for one in asked if one.told in (Told.ACCEPTED, Told.UNKNOWN)]
+def _kept(card: str, asked: Sequence[HaAsked], final: int | None) -> Iterable[str]:
+    accepted = [one.factor for one in asked if one.told is HaTold.ACCEPTED]
+    sent = [one.factor for one in asked if one.told in (HaTold.ACCEPTED, HaTold.UNKNOWN)]
     if final is None:
         yield f"{card}: the database does not have it"
     elif accepted and final <= max(accepted):
@@ -94,17 +94,17 @@ def _kept(card: str, asked: Sequence[Asked], final: int | None) -> Iterable[str]
         yield f"{card}: the database is at {final}, and nobody sent {final - 1}"
 
 
-def _refused_for_a_reason(card: str, asked: Sequence[Asked]) -> Iterable[str]:
+def _refused_for_a_reason(card: str, asked: Sequence[HaAsked]) -> Iterable[str]:
     """A code that nobody can have used before is not `replayed`, and a right one not `wrong`."""
-    used = max((o.factor for o in asked if o.told in (Told.ACCEPTED, Told.UNKNOWN)), default=-1)
+    used = max((o.factor for o in asked if o.told in (HaTold.ACCEPTED, HaTold.UNKNOWN)), default=-1)
     for one in asked:
-        if one.told is Told.REPLAYED and one.factor > used:
+        if one.told is HaTold.REPLAYED and one.factor > used:
             yield f"{card}: {one.client} was told that {one.factor} was used: nobody used it"
-        if one.told is Told.WRONG:
+        if one.told is HaTold.WRONG:
             yield f"{card}: {one.client} was told that the code of {one.factor} is wrong"
 
 
-def _answers(history: Sequence[Asked]) -> Iterable[str]:
+def _answers(history: Sequence[HaAsked]) -> Iterable[str]:
     for one in history:
         if one.ended < one.began:
             yield f"{one.client}: an answer came before its question"

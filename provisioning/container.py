@@ -7,13 +7,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
-import secrets
 from dataclasses import dataclass
 from typing import Protocol
 
 from pskc import PSKC
 from pskc.key import EncryptedValue
 
+from tallystick.common import chance
 from tallystick.provisioning.credential import CodeKind, HmacHash
 from tallystick.provisioning.custody.interface import Custody, Seed
 
@@ -41,7 +41,7 @@ def build(
 
     The seed is encrypted by custody; this module sees ciphertext only.
     """
-    mac_key = secrets.token_bytes(_MAC_KEY_SIZE)
+    mac_key = chance.token_bytes(_MAC_KEY_SIZE)
     container = PSKC()
     container.encryption.algorithm = _CIPHER
     container.encryption.key_name = custody.server().id

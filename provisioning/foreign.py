@@ -9,11 +9,11 @@ neither the applet nor the server is left with a seed that the other lacks.
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError, TallyError
 from tallystick.provisioning import container
 from tallystick.provisioning.card import tlv
@@ -178,7 +178,7 @@ class Foreign:
         if verified and any(entry.name == account for entry in OathSession(device).list()):
             return record
         if record.container is None:
-            seed = self.custody.new_seed(record.serial, secrets.token_bytes(32))
+            seed = self.custody.new_seed(record.serial, chance.token_bytes(32))
             record = self._keep(record, seed, wanted.kind)
         assert record.container is not None and record.seed is not None
         context = container.journal_context(record.serial, record.container)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import getpass
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tallystick.common import moments
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.formats import NewerStateError
 from tallystick.provisioning import audit
@@ -222,7 +222,7 @@ class StationJournal:
     """Safe for several threads; one connection, one transaction a step."""
 
     def __init__(
-        self, path: Path, *, who: str | None = None, now: Callable[[], float] = time.time
+        self, path: Path, *, who: str | None = None, now: Callable[[], float] = moments.now
     ) -> None:
         """who: whose acts these are, for the audit log; the operating system's user if None.
 

@@ -8,7 +8,6 @@ another PIN at the first use.
 from __future__ import annotations
 
 import json
-import secrets
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from tallystick.common import base64url
+from tallystick.common import base64url, chance
 from tallystick.common.errors import (
     BadInputError,
     NoDeviceError,
@@ -314,7 +313,7 @@ class KeyWork:
 
 
 def random_pin(digits: int) -> str:
-    return "".join(secrets.choice("0123456789") for _ in range(digits))
+    return "".join(chance.choice("0123456789") for _ in range(digits))
 
 
 def _made(

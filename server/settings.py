@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -14,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from tallystick.common import moments
 from tallystick.common.errors import BadInputError
 
 ENV_DB = "TALLY_SERVER_DB"
@@ -38,7 +38,7 @@ class Settings:
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = moments.now
     public_url: str = ""
     sms: str = field(default="", repr=False)
     smtp: str = field(default="", repr=False)

@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tallystick.common import chance
 from tallystick.common.errors import RefusedError
 from tallystick.provisioning.card.connection import (
     MAX_SHORT_DATA,
@@ -110,7 +110,7 @@ class SecureChannel:
         Raises SecureChannelError when the card has other keys than `derive` gives or its answer
         is malformed, CardRefusedError when it refuses, and what `derive` raises.
         """
-        challenge = host_challenge or secrets.token_bytes(8)
+        challenge = host_challenge or chance.token_bytes(8)
         answer = connection.transmit(CommandApdu(0x80, 0x50, key_version, 0, challenge)).require(
             "open a secure channel"
         )

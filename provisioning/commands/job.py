@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import click
 from rich.markup import escape
 
-from tallystick.common import job_papers
+from tallystick.common import job_papers, moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
@@ -83,7 +82,7 @@ def ticket(
     """Write a ticket for so many cards, with the first of its two signatures."""
     if output.exists():
         raise BadInputError(f"{output} exists already.", kept="It was not touched.")
-    made = tickets.make(cards, digits, int(time.time()) + days * _DAY_S, station)
+    made = tickets.make(cards, digits, int(moments.now()) + days * _DAY_S, station)
     tickets.write(output, _signed(made, key_file, passphrase_file))
     out().print(f"{output}: {_words(made, journal)}", markup=False)
     err().print("[dim]A second person signs it with `tally station job sign`.[/]")

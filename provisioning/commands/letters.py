@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import day_in_words
@@ -77,7 +77,7 @@ def letters(
             "The letter would not say who sends it, or where cards come back.",
             todo="Give --firm and --contact, or have the firm's policy say it (desk_contact).",
         )
-    today = datetime.fromtimestamp(time.time(), UTC).astimezone(firm.zone).date()
+    today = datetime.fromtimestamp(moments.now(), UTC).astimezone(firm.zone).date()
     made = []
     for serial in wanted:
         user = users[serial]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import day_in_words
@@ -257,7 +257,7 @@ def _papers_for(
             )
         for line in (firm, contact, *(one for p in people for one in (p.name, *p.address))):
             font_for(line)
-    today = datetime.fromtimestamp(time.time(), UTC).astimezone(heard.zone).date()
+    today = datetime.fromtimestamp(moments.now(), UTC).astimezone(heard.zone).date()
     return ReaderPapers(
         wanted.papers, wanted.languages or heard.languages[:1], firm, contact, today
     )

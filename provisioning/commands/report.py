@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 from rich.table import Table
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import LocalTime, OwnZone, parse_past
@@ -68,7 +68,7 @@ def report(
     with closing(StationJournal(journal)) as book:
         zone = zone or book.firm().zone
         if since is not None:
-            here = LocalTime(time.time(), zone or OwnZone(), datetime.time(18))
+            here = LocalTime(moments.now(), zone or OwnZone(), datetime.time(18))
             end = parse_past(until, here, end=True) if until is not None else here.now
             made = of_time(book, parse_past(since, here), end, zone)
         else:
@@ -89,7 +89,7 @@ def report(
 def statistics(*, days: int, zone: ZoneInfo | None, journal: Path, as_json: bool) -> None:
     """How many cards this station made, day by day, and how many failed, and why."""
     with closing(StationJournal(journal)) as book:
-        made = of_days(book, days, time.time(), zone or book.firm().zone)
+        made = of_days(book, days, moments.now(), zone or book.firm().zone)
     if as_json:
         print_json(asdict(made))
         return

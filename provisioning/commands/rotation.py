@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.moments import day_in_words
@@ -51,7 +51,7 @@ def rotation(*, listed: bool, journal: Path, as_json: bool) -> None:
     station has seen them, and how many are left. Needs no key."""
     with closing(StationJournal(journal)) as book:
         found, zone = book.rotation(), book.firm().zone
-    today = datetime.fromtimestamp(time.time(), UTC).astimezone(zone).date()
+    today = datetime.fromtimestamp(moments.now(), UTC).astimezone(zone).date()
     overdue = bool(found.left and found.until and today > date.fromisoformat(found.until))
     if as_json:
         print_json(
@@ -111,7 +111,7 @@ def _day(text: str | None) -> str | None:
         day = date.fromisoformat(text)
     except ValueError:
         day = date.min
-    if day < datetime.fromtimestamp(time.time(), UTC).date():
+    if day < datetime.fromtimestamp(moments.now(), UTC).date():
         raise BadInputError(
             f"{text} is no day to come.", kept="Nothing was rotated.", todo="Write 2027-03-31."
         )

@@ -4,15 +4,14 @@ made, before the masters are used."""
 from __future__ import annotations
 
 import hashlib
-import secrets
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import click
 
+from tallystick.common import chance, moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.moments import in_words
@@ -53,7 +52,7 @@ def two_people(people: tuple[str, ...]) -> None:
 
 def now_in_words(journal: Path) -> str:
     """In the firm's zone, if this station has heard of it."""
-    return in_words(time.time(), firm_zone(journal), exact=True)
+    return in_words(moments.now(), firm_zone(journal), exact=True)
 
 
 @keys_group.command("try")
@@ -299,10 +298,10 @@ def _in_folder(
     shares_to: Path | None,
     journal: Path,
 ) -> list[str]:
-    secret = secrets.token_hex(16)
+    secret = chance.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         store = FileStore(Path(name) / "keys.json")
-        store.create(secret, secrets.token_bytes(keyfile.MASTER_SIZE))
+        store.create(secret, chance.token_bytes(keyfile.MASTER_SIZE))
         kept = keyfile.load(store.path, secret)
         made, file = ceremony.back_up(kept), Path(name) / "rehearsal.backup"
         write_durably(file, made.content)
@@ -338,7 +337,7 @@ def _on_token(
 ) -> list[str]:
     store.need_empty(secret)
     try:
-        store.create(secret, secrets.token_bytes(keyfile.MASTER_SIZE))
+        store.create(secret, chance.token_bytes(keyfile.MASTER_SIZE))
         with closing(store.open(secret)) as custody:
             described = custody.describe()
         if pages_file is not None:

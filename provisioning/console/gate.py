@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tallystick.common import chance
 from tallystick.provisioning.console.seats import IDLE_S as SEAT_IDLE_S
 from tallystick.provisioning.console.seats import Seats
 
@@ -87,7 +87,7 @@ class Gate:
         """Have a pass that serves: the one shown last, or a new one."""
         if self._pass and self._now() < self._until:
             return
-        letters = "".join(secrets.choice(ALPHABET) for _ in range(PASS_LENGTH))
+        letters = "".join(chance.choice(ALPHABET) for _ in range(PASS_LENGTH))
         self._pass, self._guesses = letters, 0
         self._until = self._now() + PASS_LIFE_S
         self._show(f"{letters[:4]}-{letters[4:]}")
@@ -102,7 +102,7 @@ class Gate:
             self._pass = ""
         if not right:
             return None
-        token = secrets.token_urlsafe(32)
+        token = chance.token_urlsafe(32)
         now = self._now()
         self._sessions[_digest(token)] = BrowserSession(now, now, Seats(self._now))
         return token

@@ -7,11 +7,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import itertools
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.desk.client import Desk, Operator
 
@@ -61,7 +61,7 @@ class Seats:
         """Come to work with a credential. The same credential again gets a new PIN. Raises
         BadInputError for a PIN that is none, or where every seat is taken."""
         check_pin(pin)
-        salt = secrets.token_bytes(16)
+        salt = chance.token_bytes(16)
         others = [seat for seat in self._seats if seat.who.id != who.id]
         if len(others) >= MAX_SEATS:
             raise BadInputError(

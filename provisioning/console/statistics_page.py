@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from nicegui import run, ui
 
+from tallystick.common import moments
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.console.shell import Page, TableCell, heading, table
 from tallystick.provisioning.desk.client import DeskFigures
@@ -52,7 +52,7 @@ class StatisticsPage:
 
     def _station(self) -> None:
         journal = self._page.console.journal
-        made = of_days(journal, self._days, time.time(), journal.firm().zone)
+        made = of_days(journal, self._days, moments.now(), journal.firm().zone)
         with ui.element("section").classes("sheet").props('aria-label="This station"'):
             heading("Made at this station")
             ui.label(f"{made.finished} cards in service, {made.failed} failed.")

@@ -11,12 +11,12 @@ import base64
 import binascii
 import hashlib
 import json
-import secrets
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
 from tallystick.provisioning.custody.interface import KeyDescription
@@ -43,8 +43,8 @@ class Backup:
 
 def back_up(ring: KeyRing) -> Backup:
     """Encrypt the whole ring under a new key, split in two."""
-    first, second = secrets.token_bytes(SHARE_SIZE), secrets.token_bytes(SHARE_SIZE)
-    nonce = secrets.token_bytes(12)
+    first, second = chance.token_bytes(SHARE_SIZE), chance.token_bytes(SHARE_SIZE)
+    nonce = chance.token_bytes(12)
     plain = json.dumps(ring_to_json(ring)).encode()
     content = FORMAT + nonce + AESGCM(_join(first, second)).encrypt(nonce, plain, FORMAT)
     return Backup(content, (write_share(1, first), write_share(2, second)))

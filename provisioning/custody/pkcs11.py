@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
@@ -257,14 +257,14 @@ class Pkcs11Custody:
         return ServerCredential(self._server["url"], self._server["id"], token)
 
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
-        iv = secrets.token_bytes(BLOCK)
+        iv = chance.token_bytes(BLOCK)
         size = BLOCK - len(plaintext) % BLOCK
         with self._session() as session:
             key = _need(session, PRE_SHARED_KEY)
             return iv + cbc(key, iv, plaintext + bytes((size,)) * size)
 
     def wrap_for_server(self, session: Any, seed: Any) -> bytes:
-        iv = secrets.token_bytes(BLOCK)
+        iv = chance.token_bytes(BLOCK)
         with self.locked():
             key = _need(session, PRE_SHARED_KEY)
             wrapped = cbc_wrap(key, iv, seed)

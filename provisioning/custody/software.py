@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import secrets
 
 import pyotp
 from cryptography.hazmat.primitives import hashes, padding
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
+from tallystick.common import chance
 from tallystick.common.identity import kdf3
 from tallystick.common.secret import Secret
 from tallystick.provisioning.card.issuer import TRANSPORT_KEYS, WrappedKey
@@ -117,7 +117,7 @@ class SoftwareCustody:
         """HKDF-SHA-256 (RFC 5869) over station entropy ‖ card entropy: as long as one of the two
         is unknown to an attacker, so is the seed."""
         derive = HKDF(hashes.SHA256(), SEED_SIZE, None, b"tallystick seed 1 " + serial.encode())
-        entropy = secrets.token_bytes(STATION_ENTROPY) + card_entropy
+        entropy = chance.token_bytes(STATION_ENTROPY) + card_entropy
         return SoftwareSeed(Secret(derive.derive(entropy)), self)
 
     def seal(self, seed: bytes, context: bytes) -> bytes:
@@ -143,7 +143,7 @@ class SoftwareCustody:
 
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         padder = padding.PKCS7(8 * BLOCK).padder()
-        iv = secrets.token_bytes(BLOCK)
+        iv = chance.token_bytes(BLOCK)
         key = self._ring.require_server().pre_shared_key.view()
         return iv + aes_cbc(key, iv, padder.update(plaintext) + padder.finalize())
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import secrets
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.provisioning.custody.derivation import check_value
@@ -23,7 +23,7 @@ _ANSWER = 15  # bytes
 
 def question() -> str:
     """Another one each time."""
-    return base64.b32encode(secrets.token_bytes(8)).decode()[:_QUESTION]
+    return base64.b32encode(chance.token_bytes(8)).decode()[:_QUESTION]
 
 
 def answer(custody: Custody, asked: str) -> str:

@@ -4,7 +4,6 @@ it was done as a whole, or nothing was."""
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 
+from tallystick.common import moments
 from tallystick.common.errors import BadInputError
 from tallystick.provisioning.desk.operator import ROLES
 from tallystick.provisioning.desk.terms import Terms
@@ -147,7 +147,7 @@ class Desk(ServerLink):
     def terms(self) -> Terms:
         """The firm's, at this moment. Raises UnreachableError, and RegistryRefusedError for an
         answer that is not understood."""
-        asked = time.time()
+        asked = moments.now()
         body = self._call("GET", "/v1/desk", doing="tell the terms of loans")
         try:
             return Terms(

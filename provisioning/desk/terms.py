@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time as clock
 from dataclasses import dataclass
 from datetime import time
 from zoneinfo import ZoneInfo
 
+from tallystick.common import moments
 from tallystick.common.moments import LocalTime, how_long, in_words, parse_moment
 
 SHORT_S = 3600
@@ -34,7 +34,7 @@ class Terms:
     @property
     def now(self) -> float:
         """By the server's clock."""
-        return clock.time() + self.ahead_s
+        return moments.now() + self.ahead_s
 
     @property
     def here(self) -> LocalTime:

@@ -4,10 +4,9 @@ half lies beside it, for the server."""
 from __future__ import annotations
 
 import json
-import secrets
 from pathlib import Path
 
-from tallystick.common import signed
+from tallystick.common import chance, signed
 from tallystick.common.errors import BadInputError
 from tallystick.common.process import shut_in
 from tallystick.common.sealed import seal, unseal
@@ -25,7 +24,7 @@ def create(path: Path, name: str, passphrase: str) -> Path:
     for one in (path, public_path):
         if one.exists():
             raise BadInputError(f"{one} exists already.", kept="It was not touched.")
-    private = Secret(secrets.token_bytes(signed.KEY_SIZE))
+    private = Secret(chance.token_bytes(signed.KEY_SIZE))
     public = signed.public_of(private.reveal())
     jwk = {**signed.to_jwk(public), "kid": signed.key_id(public), "name": name}
     clear = {"format": FORMAT, "public": jwk}

@@ -8,12 +8,12 @@ import base64
 import hashlib
 import hmac
 import json
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import padding
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
 from tallystick.common.passphrase import check_new
@@ -62,7 +62,7 @@ def folder_key(folder: Path, passphrase: str) -> tuple[Secret, Derivation]:
     path = folder / _FOLDER_KEY
     if not has_key(folder):
         check_new(passphrase, "seeds")
-        derivation = Derivation(secrets.token_bytes(16))
+        derivation = Derivation(chance.token_bytes(16))
         key = derivation.key(passphrase)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         value = {
@@ -191,7 +191,7 @@ class OwnKeyCustody:
 
     def encrypt_for_server(self, plaintext: bytes) -> bytes:
         padder = padding.PKCS7(8 * BLOCK).padder()
-        iv = secrets.token_bytes(BLOCK)
+        iv = chance.token_bytes(BLOCK)
         padded = padder.update(plaintext) + padder.finalize()
         return iv + aes_cbc(self._key.reveal(), iv, padded)
 

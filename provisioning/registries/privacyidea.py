@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import secrets
 from difflib import get_close_matches
 from typing import Any
 
 import httpx
 from pskc import PSKC
 
+from tallystick.common import chance
 from tallystick.common.secret import Secret
 from tallystick.common.server_url import checked_url
 from tallystick.provisioning.container import HOTP_PROFILE, MANUFACTURER, Parts, parts
@@ -85,7 +85,7 @@ class PrivacyIdea:
     def _load(self, container: bytes) -> None:
         """Send the seed under a key made for this request: the station's own stays here."""
         entry = self._read(container)
-        key = secrets.token_bytes(16)
+        key = chance.token_bytes(16)
         document = PSKC()
         document.encryption.setup_preshared_key(key=key, algorithm="aes128-cbc")
         document.add_key(

@@ -7,7 +7,6 @@ database. A station also has a pre-shared key (AES-128) for its PSKC containers,
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.common import chance
 from tallystick.common.secret import Secret
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -91,8 +91,8 @@ def add(
     firm_id: int = DEFAULT_FIRM,
 ) -> NewCredential:
     """Make a credential. Raises ApiError (409) when the name is taken."""
-    credential_id = f"{role.value[:2]}-{secrets.token_hex(6)}"
-    token = PREFIX + secrets.token_urlsafe(32)
+    credential_id = f"{role.value[:2]}-{chance.token_hex(6)}"
+    token = PREFIX + chance.token_urlsafe(32)
     psk = Secret.random(PSK_SIZE) if role is Role.STATION else None
     box = ring.encrypt(psk.reveal(), psk_binding(credential_id)) if psk else None
     try:

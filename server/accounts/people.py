@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from tallystick.common import chance
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
@@ -293,7 +293,7 @@ def _new_row(
     number = _unused(connection)
     return {
         **({} if number is None else {"id": number}),
-        "handle": secrets.token_hex(16),
+        "handle": chance.token_hex(16),
         "firm_id": firm_id,
         "login": login,
         "login_key": canonical(login),

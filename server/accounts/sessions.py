@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.accounts.people import KnownPerson, get
 from tallystick.server.accounts.policy import FirmPolicy, parse
 from tallystick.server.store.models import Firm, PersonRow
@@ -54,7 +54,7 @@ class Listed:
 
 
 def new_token() -> str:
-    return secrets.token_urlsafe(32)
+    return chance.token_urlsafe(32)
 
 
 def digest(token: str) -> bytes:
@@ -89,7 +89,7 @@ def open_session(
             "seen_at": int(now),
             "expires_at": int(now) + life_s,
             "proved_at": int(now) if "mfa" in amr else None,
-            "handle": secrets.token_hex(16),
+            "handle": chance.token_hex(16),
             "enrol_only": int(enrol_only),
         },
     )
@@ -281,7 +281,7 @@ def remember_device(
             "token_hash": digest(token),
             "person_id": person_id,
             "expires_at": int(now) + policy.remember_device_days * 86400,
-            "handle": secrets.token_hex(16),
+            "handle": chance.token_hex(16),
             "browser": browser[:255],
             "source": source[:64],
             "created_at": int(now),

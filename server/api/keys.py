@@ -4,13 +4,13 @@ is a second factor for somebody whose rights the station covers; a password is a
 from __future__ import annotations
 
 import json
-import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from tallystick.common import chance
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.firms import KnownFirm
@@ -74,7 +74,7 @@ def options(body: KeyOptionsRequest, state: AState, caller: StationOrAdmin) -> S
     """What to ask a key for. Nothing is stored: the challenge is made anew from the nonce."""
     from tallystick.server.methods import fido  # noqa: PLC0415 - a server's start does not wait
 
-    until, nonce = int(state.now()) + LIFE_S, secrets.token_hex(16)
+    until, nonce = int(state.now()) + LIFE_S, chance.token_hex(16)
     with state.database.read() as connection:
         firm, person = _whose(connection, caller, body.user)
         context = _context(state, connection, caller, firm, person, nonce, until)

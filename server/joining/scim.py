@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -50,6 +49,7 @@ from scim2_server.service import ScimService
 from scim2_server.storage import ScimStorage, SearchPage
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import Keeper, KnownPerson, canonical
@@ -331,7 +331,7 @@ class PeopleStorage(ScimStorage):
         return [_as_group(row, members[row.id]) for row in rows]
 
     def _new_group(self, connection: Connection, ways: Ways, resource: Group) -> str:
-        handle = secrets.token_hex(16)
+        handle = chance.token_hex(16)
         made = connection.execute(
             insert(DirectoryGroup).returning(DirectoryGroup.id),
             {

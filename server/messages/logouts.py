@@ -8,12 +8,12 @@ services hear of it.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import delete, select, update
 
+from tallystick.common import chance
 from tallystick.server import metrics
 from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
 from tallystick.server.store import signing_keys
@@ -100,7 +100,7 @@ class LogoutSender(SendingThread):
             "sid": row.session,
             "iat": now,
             "exp": now + TOKEN_LIFE_S,
-            "jti": secrets.token_hex(16),
+            "jti": chance.token_hex(16),
             "events": {EVENT: {}},
         }
         return jwt.encode(header, claims, key)

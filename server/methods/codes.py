@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from tallystick.common import chance
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.factors import Enrolled
 from tallystick.server.accounts.policy import MethodKind
@@ -32,8 +32,8 @@ class CodesMethod(StoredMethod):
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: codes, this once."""
-        codes = ["".join(secrets.choice(ALPHABET) for _ in range(LENGTH)) for _ in range(COUNT)]
-        salt = secrets.token_hex(16)
+        codes = ["".join(chance.choice(ALPHABET) for _ in range(LENGTH)) for _ in range(COUNT)]
+        salt = chance.token_hex(16)
         facts = {"salt": salt, "tags": [_tag(context, salt, code) for code in codes]}
         factor_id = self.create(context, person, form, facts=facts, secret=None)
         return Started(str(factor_id), {"codes": [f"{code[:5]}-{code[5:]}" for code in codes]})

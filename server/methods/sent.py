@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import hmac
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from sqlalchemy import delete, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import outbox
@@ -53,7 +53,7 @@ class SentMethod(StoredMethod):
         address = factor.secret(context.ring).decode()
         self._limit(context, person, address)
         policy = context.policy
-        code = f"{secrets.randbelow(10**policy.sent_code_digits):0{policy.sent_code_digits}}"
+        code = f"{chance.randbelow(10**policy.sent_code_digits):0{policy.sent_code_digits}}"
         _forget(context, factor.id)
         context.connection.execute(
             insert(SentCode),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import secrets
 
 import pyotp
 
+from tallystick.common import chance
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.checking.tokens import AppToken, app_generator
@@ -41,7 +41,7 @@ class TotpMethod(StoredMethod):
                 kept=NOTHING_CHANGED,
                 todo="Choose one of them.",
             )
-        secret = secrets.token_bytes(HASHES[name][1])
+        secret = chance.token_bytes(HASHES[name][1])
         factor_id = self.create(
             context, person, form, facts={"hash": name}, secret=secret, position=-1
         )

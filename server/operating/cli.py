@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TextIO
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError
 from tallystick.common.groups import Group
@@ -143,7 +143,7 @@ def signer_add(
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         firm_id = firms.by_name(connection, firm_name).id
         tickets.add_signer(
-            connection, parts.ring, firm_id, name, public, now=time.time(), actor="console"
+            connection, parts.ring, firm_id, name, public, now=moments.now(), actor="console"
         )
     out().print(f"{name} may sign job tickets; two signatures make one good", markup=False)
 
@@ -200,7 +200,7 @@ def signer_revoke(*, name: str, firm_name: str, db: str | None, key_file: Path |
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         firm_id = firms.by_name(connection, firm_name).id
         tickets.revoke_signer(
-            connection, parts.ring, firm_id, name, now=time.time(), actor="console"
+            connection, parts.ring, firm_id, name, now=moments.now(), actor="console"
         )
     out().print(f"{name} signs no more", markup=False)
 
@@ -284,7 +284,9 @@ def credential_revoke(
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        credentials.revoke(connection, parts.ring, credential_id, now=time.time(), actor="console")
+        credentials.revoke(
+            connection, parts.ring, credential_id, now=moments.now(), actor="console"
+        )
     if as_json:
         print_json({"id": credential_id, "revoked": True})
     else:

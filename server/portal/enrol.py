@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
+from tallystick.common import chance
 from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.accounts.sessions import digest
@@ -36,7 +36,7 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
     """Begin. The code, or the WebAuthn challenge, is bound to this session."""
     _allowed(member, kind)
     visit, person = member.visit, member.session.person
-    token, challenge = _token(member), secrets.token_bytes(32)
+    token, challenge = _token(member), chance.token_bytes(32)
 
     def work(connection: Connection) -> Started:
         attempts.begin(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
 
+from tallystick.common import chance
 from tallystick.server.accounts import firms, sessions
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.rights import Right, rights_of
@@ -153,7 +153,7 @@ def visit(request: Request, firm: str) -> Visit:
         device=request.cookies.get(DEVICE, ""),
         known=request.cookies.get(KNOWN, ""),
     )
-    csrf = request.cookies.get(CSRF, "") or secrets.token_urlsafe(24)
+    csrf = request.cookies.get(CSRF, "") or chance.token_urlsafe(24)
     return Visit(request, state, known, browser, session, csrf)
 
 

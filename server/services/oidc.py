@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from urllib.parse import urlencode
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tallystick.common import base64url
+from tallystick.common import base64url, chance
 from tallystick.server.accounts import sessions
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
@@ -244,7 +243,7 @@ def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, 
             kept=NOTHING_CHANGED,
             todo="Sign in again.",
         )
-    code = secrets.token_urlsafe(32)
+    code = chance.token_urlsafe(32)
     connection.execute(delete(OidcCode).where(OidcCode.expires_at <= int(now)))
     connection.execute(
         insert(OidcCode),
@@ -305,7 +304,7 @@ def redeem(
     if session is None:
         return TokenError("invalid_grant")
     offline = OFFLINE in row.scope.split()
-    grant = Grant(secrets.token_hex(16), client, row.scope, row.claims or "{}", row.nonce)
+    grant = Grant(chance.token_hex(16), client, row.scope, row.claims or "{}", row.nonce)
     refresh = _refresh_token(grant.id) if offline else ""
     connection.execute(
         insert(OidcGrant),
@@ -445,7 +444,7 @@ def _tokens(
         header | {"typ": "at+jwt"},
         {"iss": issuer, "aud": f"{issuer}/userinfo", "sub": subject, "sid": session.handle}
         | {"client_id": client.id, "scope": grant.scope, "grant": grant.id}
-        | {"jti": secrets.token_hex(8)}
+        | {"jti": chance.token_hex(8)}
         | times,
         key,
     )
@@ -473,7 +472,7 @@ def _tokens(
 
 
 def _refresh_token(grant_id: str) -> str:
-    return f"{grant_id}.{secrets.token_urlsafe(32)}"
+    return f"{grant_id}.{chance.token_urlsafe(32)}"
 
 
 def user_info(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from tallystick.common import base64url
+from tallystick.common import base64url, chance
 from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import origin
@@ -79,7 +78,7 @@ def add_client(
     logout = (backchannel_logout_uri,) if backchannel_logout_uri else ()
     for uri in (*redirect_uris, *post_logout_uris, *logout):
         check_uri(uri)
-    client_id, secret = f"oc-{secrets.token_hex(8)}", secrets.token_urlsafe(32)
+    client_id, secret = f"oc-{chance.token_hex(8)}", chance.token_urlsafe(32)
     try:
         connection.execute(
             insert(OidcClient),
@@ -201,7 +200,7 @@ def new_secret(
     connection: Connection, ring: ServerKeyRing, client: Client, *, now: float, actor: str
 ) -> str:
     """→ the new secret, shown once; the old one is worth nothing from now on."""
-    secret = secrets.token_urlsafe(32)
+    secret = chance.token_urlsafe(32)
     connection.execute(
         update(OidcClient)
         .where(OidcClient.id == client.id)

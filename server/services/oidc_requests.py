@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from tallystick.common import chance
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.services.oidc_clients import Client
 from tallystick.server.store.models_login import OidcRequest
@@ -37,7 +37,7 @@ def keep(
             todo="Try again in a minute.",
             retry_after_s=60,
         )
-    name = secrets.token_urlsafe(24)
+    name = chance.token_urlsafe(24)
     connection.execute(
         insert(OidcRequest),
         {

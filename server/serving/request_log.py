@@ -18,6 +18,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tallystick.common import moments
 from tallystick.common.errors import BadInputError
 from tallystick.server import metrics
 
@@ -115,7 +116,7 @@ def _line(scope: Scope, status: int, seconds: float) -> str:
     method = scope["method"] if scope["method"] in METHODS else UNKNOWN
     return json.dumps(
         {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "at": datetime.fromtimestamp(moments.now(), UTC).isoformat(timespec="milliseconds"),
             "from": client[0],
             "method": method,
             "route": route_of(scope),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hmac
 import re
-import secrets
 
 from sqlalchemy import Connection
 
+from tallystick.common import chance
 from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.store import rates
@@ -25,7 +25,7 @@ TOKEN = re.compile(r"([0-9a-f]{32})\.([0-9]{1,12})\.([0-9a-f]{64})")
 
 def token_for(ring: ServerKeyRing, firm_id: int, login: str, now: float) -> str:
     """For the cookie of a browser with which somebody has just signed in."""
-    name = secrets.token_hex(16)
+    name = chance.token_hex(16)
     return f"{name}.{int(now)}.{_seal(ring, firm_id, login, name, int(now))}"
 
 

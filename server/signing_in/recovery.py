@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import hmac
 import json
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
@@ -358,7 +358,7 @@ def console_help(
 
 
 def make_code(state: CodeMaker, connection: Connection, request_id: int) -> str:
-    code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+    code = "".join(chance.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
     connection.execute(
         update(HelpRequest)
         .where(HelpRequest.id == request_id)
@@ -515,7 +515,7 @@ def new_request(
 def new_number() -> int:
     """Of a request. Drawn, and not counted: a colleague agrees to what he has seen, and a number
     that SQLite gives again would name another request by the time he does."""
-    return secrets.randbelow(10**9 - 1) + 1
+    return chance.randbelow(10**9 - 1) + 1
 
 
 def forget_requests(connection: Connection, person_id: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
+from tallystick.common import chance
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
@@ -87,7 +87,7 @@ def ask(
 ) -> Mapping[str, Any]:
     """Ask for the proof of one factor: send a code, make WebAuthn options. → what to show"""
     held = _chosen(context, person, kind, key)
-    fresh = secrets.token_bytes(32)
+    fresh = chance.token_bytes(32)
     values = dict(under.context) | {"challenge": fresh.hex()}
     attempts.advance(context.connection, under, stage=Stage.SECOND, context=values)
     context = replace(context, challenge=fresh)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.store.database import WRITTEN, StaleError
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
@@ -98,7 +98,7 @@ class WorkerChain:
 
     def reopen(self) -> None:
         """Go on in a new chain: after a lost connection nobody knows where the old one ends."""
-        self.name = f"w-{secrets.token_hex(8)}"
+        self.name = f"w-{chance.token_hex(8)}"
         self._head = self._pending = None
 
 

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError, TallyError
 from tallystick.common.formats import number_of
 from tallystick.common.process import shut_in
@@ -99,7 +99,7 @@ class ServerKeyRing:
         """Encrypt under the active key. `bound_to` names the row; it is authenticated, so that a
         ciphertext copied to another row does not open."""
         self._follow()
-        nonce = secrets.token_bytes(NONCE_SIZE)
+        nonce = chance.token_bytes(NONCE_SIZE)
         sealed = self._ciphers[self.active].encrypt(nonce, plaintext, bound_to.encode())
         return Box(self.active, nonce + sealed)
 
@@ -196,7 +196,7 @@ def remove_encryption_key(path: Path, key_id: str) -> None:
 
 
 def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(KEY_SIZE)).decode()
+    return base64.b64encode(chance.token_bytes(KEY_SIZE)).decode()
 
 
 def _create(path: Path) -> None:
@@ -226,7 +226,7 @@ def _replace(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _write_draft(path: Path, document: Mapping[str, Any]) -> Path:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{path.name}.{chance.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)

@@ -3,11 +3,11 @@ day."""
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from tallystick.common import chance
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import SigningKeyRow
@@ -67,7 +67,7 @@ def binding(key_id: str) -> str:
 def _make_key(connection: Connection, ring: ServerKeyRing, now: float) -> str:
     from joserfc.jwk import RSAKey  # noqa: PLC0415
 
-    key_id = f"sk-{secrets.token_hex(6)}"
+    key_id = f"sk-{chance.token_hex(6)}"
     key = RSAKey.generate_key(2048, {"kid": key_id}, private=True)
     box = ring.encrypt(key.as_pem(private=True), binding(key_id))
     connection.execute(

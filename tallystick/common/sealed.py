@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from argon2.low_level import Type, hash_secret_raw
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tallystick.common import chance
 from tallystick.common.errors import BadInputError
 from tallystick.common.formats import number_of
 from tallystick.common.private_files import others_may_read
@@ -32,7 +32,7 @@ def seal(plain: bytes, passphrase: str, clear: dict[str, Any]) -> bytes:
     BadInputError for an empty passphrase."""
     if not passphrase:
         raise BadInputError("An empty passphrase protects nothing.", todo="Give a longer one.")
-    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    salt, nonce = chance.token_bytes(16), chance.token_bytes(12)
     kdf = {"name": "argon2id", **COST, "salt": _text(salt)}
     header = {**clear, "kdf": kdf, "nonce": _text(nonce)}
     sealed = AESGCM(_stretch(passphrase, kdf)).encrypt(nonce, plain, _associated(header))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 
+from tallystick.common import chance
 from tallystick.common.process import keep_in_memory
 
 
@@ -23,7 +23,7 @@ class Secret:
     @classmethod
     def random(cls, size: int) -> Secret:
         """`size` bytes from the operating system's CSPRNG."""
-        return cls(secrets.token_bytes(size))
+        return cls(chance.token_bytes(size))
 
     def reveal(self) -> bytes:
         return bytes(self._buffer)

@@ -463,5 +463,5 @@ def test_how_far_a_rotation_is(held, make_card, monkeypatch):
         journal.note(act, "TS00000003")
         assert len(journal.rotation().left) == left
     journal.close()
-    monkeypatch.setattr(rotation.time, "time", lambda: 40_000_000_000.0)
+    monkeypatch.setattr(rotation.moments, "now", lambda: 40_000_000_000.0)
     assert "OVERDUE" in held.ok("keys", "rotation").stdout

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.common.groups import Group
@@ -46,7 +46,7 @@ def backup(target: Path, *, keep: int | None, db: str | None, key_file: Path | N
         if keep is None:
             operations.backup(parts.database, target)
         else:
-            target = operations.backup_by_time(parts.database, target, keep, time.time())
+            target = operations.backup_by_time(parts.database, target, keep, moments.now())
     out().print(f"{target} holds the database", markup=False)
     err().print(f"[dim]It is of no use without the key file {settings.key_file}.[/]")
 
@@ -89,7 +89,7 @@ def restore(
     database = Database(settings.db_url)
     try:
         done = operations.restore(
-            database, source, ring=ring, advance=advance, newer=counters_from, now=time.time()
+            database, source, ring=ring, advance=advance, newer=counters_from, now=moments.now()
         )
         with database.read() as connection:
             report = restored.unconfirmed(connection)
@@ -129,7 +129,7 @@ def confirm_restore(*, yes: bool, db: str | None, key_file: Path | None, as_json
         if not yes and not click.confirm("Is that what may get in again?", err=True):
             raise click.Abort
         with parts.database.write() as connection:
-            restored.confirm(connection, parts.ring, time.time(), "console")
+            restored.confirm(connection, parts.ring, moments.now(), "console")
     if as_json:
         print_json(report | {"confirmed": True})
     else:
@@ -199,7 +199,7 @@ def keys_rotate(db: str | None, key_file: Path | None, as_json: bool) -> None:
 
     settings = settings_from(db, key_file)
     with opened(settings) as parts:
-        key_id, moved = operations.rotate(parts.database, settings.key_file, now=time.time())
+        key_id, moved = operations.rotate(parts.database, settings.key_file, now=moments.now())
     if as_json:
         print_json({"key": key_id, "moved": moved})
         return
@@ -218,7 +218,7 @@ def keys_retire(key_id: str, db: str | None, key_file: Path | None) -> None:
 
     settings = settings_from(db, key_file)
     with opened(settings) as parts:
-        operations.retire_key(parts.database, settings.key_file, key_id, now=time.time())
+        operations.retire_key(parts.database, settings.key_file, key_id, now=moments.now())
     out().print(f"{key_id} is forgotten", markup=False)
 
 
@@ -314,7 +314,7 @@ def audit_prune(*, days: int, db: str | None, key_file: Path | None, as_json: bo
 
     with opened(settings_from(db, key_file)) as parts:
         gone = housekeeping.prune_audit(
-            parts.database, parts.ring, time.time(), days, actor="console"
+            parts.database, parts.ring, moments.now(), days, actor="console"
         )
     if as_json:
         print_json({"pruned": gone})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands import people_lists
@@ -31,7 +31,7 @@ def firm_add(name: str, db: str | None, key_file: Path | None, as_json: bool) ->
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        firm_id = firms.add(connection, parts.ring, name, now=time.time(), actor="console")
+        firm_id = firms.add(connection, parts.ring, name, now=moments.now(), actor="console")
     if as_json:
         print_json({"id": firm_id, "name": name})
     else:
@@ -72,7 +72,7 @@ def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> 
         if file is not None:
             policy = firms.policy_from(file.read())
             firms.set_policy(
-                connection, parts.ring, known.id, policy, now=time.time(), actor="console"
+                connection, parts.ring, known.id, policy, now=moments.now(), actor="console"
             )
         else:
             policy = known.policy
@@ -119,7 +119,7 @@ def person_add(
     from tallystick.server.store.audit import Act, record
     from tallystick.server.store.opened import opened
 
-    now = time.time()
+    now = moments.now()
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         known = firms.by_name(connection, firm_name)
         people.add(
@@ -171,7 +171,7 @@ def person_code(
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         known = people.meant(connection, firms.by_name(connection, firm_name).id, login)
         named = [(kind, "*") for kind in voids]
-        code = recovery.console_help(parts, connection, known, time.time(), named)
+        code = recovery.console_help(parts, connection, known, moments.now(), named)
     _show_code(firm_name, login, code, as_json=as_json)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
 from tallystick.server.settings import settings_from
@@ -40,7 +40,7 @@ def ways_at_console(
         with parts.database.read() as connection:
             firm = firms.by_name(connection, firm_name)
         caller = Caller("console", firm.id, Role.ADMIN, "console", "")
-        yield parts, Ways(parts.ring, firm, caller, time.time())
+        yield parts, Ways(parts.ring, firm, caller, moments.now())
 
 
 @click.command("import")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallystick.common import moments
 from tallystick.common.console import err, json_option, out, print_json
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
@@ -87,7 +87,7 @@ def oidc_add(
             firm_id=firms.by_name(connection, firm_name).id,
             name=name,
             redirect_uris=list(redirect_uris),
-            now=time.time(),
+            now=moments.now(),
             actor="console",
             post_logout_uris=post_logout_uris,
             jwks=keys,
@@ -173,7 +173,7 @@ def oidc_set(
     if not given:
         raise click.UsageError("Say what to change.")
     with _client(service, firm_name, db, key_file) as (connection, ring, client):
-        oidc_clients.change(connection, ring, client, now=time.time(), actor="console", **given)
+        oidc_clients.change(connection, ring, client, now=moments.now(), actor="console", **given)
     out().print(f"{client.name} is changed", markup=False)
 
 
@@ -190,7 +190,9 @@ def oidc_secret(
     from tallystick.server.services import oidc_clients
 
     with _client(service, firm_name, db, key_file) as (connection, ring, client):
-        secret = oidc_clients.new_secret(connection, ring, client, now=time.time(), actor="console")
+        secret = oidc_clients.new_secret(
+            connection, ring, client, now=moments.now(), actor="console"
+        )
     if as_json:
         print_json({"client_id": client.id, "client_secret": secret})
     else:
@@ -207,7 +209,7 @@ def oidc_remove(service: str, firm_name: str, db: str | None, key_file: Path | N
     from tallystick.server.services import oidc_clients
 
     with _client(service, firm_name, db, key_file) as (connection, ring, client):
-        oidc_clients.remove(connection, ring, client, now=time.time(), actor="console")
+        oidc_clients.remove(connection, ring, client, now=moments.now(), actor="console")
     out().print(f"{client.name} is removed", markup=False)
 
 
@@ -220,7 +222,7 @@ def oidc_rotate(db: str | None, key_file: Path | None) -> None:
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
-        key_id = signing_keys.rotate(connection, parts.ring, now=time.time(), actor="console")
+        key_id = signing_keys.rotate(connection, parts.ring, now=moments.now(), actor="console")
     out().print(f"{key_id} signs from now on", markup=False)
 
 

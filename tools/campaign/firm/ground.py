@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
+from tallystick.common import moments
 from tallystick.server.accounts import passwords
 from tallystick.server.checking import group
 from tallystick.server.loans.reminders import remind
@@ -52,6 +53,16 @@ class FirmClock:
 
     def station(self) -> float:
         return self.now
+
+    @contextmanager
+    def given(self) -> Iterator[None]:
+        """The time of whatever in this process asks for it and was not given a clock."""
+        genuine = moments.now
+        setattr(moments, "now", self.station)  # noqa: B010
+        try:
+            yield
+        finally:
+            setattr(moments, "now", genuine)  # noqa: B010
 
 
 class FirmChance:

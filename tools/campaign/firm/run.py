@@ -112,6 +112,7 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
     with ExitStack() as stack:
         stack.enter_context(resident.enabled())
         stack.enter_context(chance.given())
+        stack.enter_context(clock.given())
         stack.enter_context(without_waiting())
         stack.enter_context(_quiet())
         memory = _MEMORY if _MEMORY.is_dir() else None  # no commit waits for a disk

@@ -13,7 +13,7 @@ from tallystick.tools.campaign.firm.world import Told, moment
 
 _WIDTH = 960
 _LANE = 56
-_LEFT = 104
+_LEFT = 124
 _MOST_STORIES = 400  # of one lane: a page is to be read
 
 
@@ -25,7 +25,7 @@ def _has(*words: str) -> Callable[[str], bool]:
 
 
 LANES: tuple[Lane, ...] = (
-    ("log-ins", "in", _has(" logs in with ")),
+    ("log-ins", "in", lambda said: " logs in with " in said or said.endswith(": in")),
     ("not let in", "out", _has(" is not let in", "is found again")),
     ("loans and losses", "loan", _has(" lends ", " gives card", " has lost ", "in a wallet")),
     ("cards made", "made", _has("the station makes", "the station stops", " joins", " leaves")),
@@ -70,7 +70,7 @@ def _chart(lanes: list[tuple[str, str, list[Told]]], days: int) -> str:
     slots = min(days * 24, 240)
     wide = (_WIDTH - _LEFT) / slots
     parts = [
-        f"<svg viewBox='0 0 {_WIDTH} {height}' role='img' "
+        f"<div class='wide'><svg viewBox='0 0 {_WIDTH} {height}' role='img' "
         "aria-label='What happened when; the lists below say the same in words'>"
     ]
     for day in range(days + 1):
@@ -84,7 +84,7 @@ def _chart(lanes: list[tuple[str, str, list[Told]]], days: int) -> str:
         parts.append(f"<text class='sum' x='0' y='{base}'>{len(events):,}</text>")
         parts.append(f"<line class='base' x1='{_LEFT}' x2='{_WIDTH}' y1='{base}' y2='{base}'/>")
         parts += _bars(events, kind, base, slots, wide, days)
-    parts.append("</svg>")
+    parts.append("</svg></div>")
     return "".join(parts)
 
 
@@ -126,8 +126,8 @@ def _stories(name: str, kind: str, events: list[Told]) -> str:
             for one in those
         )
         parts.append(
-            f"<details id='{kind}-{day}'{opened}><summary>day {day} "
-            f"<small>{len(those)}</small></summary><ol>{lines}</ol></details>"
+            f"<details{opened}><summary>day {day} "
+            f"<small>{len(those)}</small></summary><ol id='{kind}-{day}'>{lines}</ol></details>"
         )
     if len(events) > len(shown):
         parts.append(f"<p>… and {len(events) - len(shown):,} more.</p>")
@@ -143,7 +143,8 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
 main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.1rem; margin: 1.5rem 0 .3rem }
-small { color: var(--soft); font-weight: normal } svg { width: 100%; height: auto }
+small { color: var(--soft); font-weight: normal } svg { width: 100%; min-width: 44rem; height: auto }
+.wide { overflow-x: auto }
 .day, .base { stroke: var(--line) } .lane { font-size: 12px; fill: var(--ink) }
 .sum, .tick { font-size: 11px; fill: var(--soft) }
 .in { fill: #2f7d4f } .out { fill: #b26a00 } .loan { fill: #3b6fb6 } .made { fill: #6b5bb0 }
@@ -154,7 +155,7 @@ small { color: var(--soft); font-weight: normal } svg { width: 100%; height: aut
   .stranger { fill: #dd86b0 }
   .fault { fill: #9aa6b2 } .bad { fill: #ff6b60 } }
 details { border-bottom: 1px solid var(--line) } summary { cursor: pointer; padding: .2rem 0 }
-details:target { outline: 2px solid #3b6fb6 } a:focus rect { stroke: var(--ink); stroke-width: 2 }
+ol:target { outline: 2px solid #3b6fb6 } a:focus rect { stroke: var(--ink); stroke-width: 2 }
 ol { margin: .2rem 0 .8rem; padding-left: 1.5rem; font-size: .9rem; overflow-wrap: anywhere }
 time { color: var(--soft); font-variant-numeric: tabular-nums }
 """

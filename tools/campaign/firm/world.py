@@ -73,13 +73,11 @@ class Lock:
 @dataclass
 class Counts:
     acts: int = 0
-    faults: int = 0
     log_ins: int = 0
     refused: int = 0
     presses: int = 0
     thumbs: int = 0
     resynchronised: int = 0
-    restarts: int = 0
     kills: int = 0
 
 

@@ -143,7 +143,8 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif }
 main { max-width: 60rem; margin: 0 auto; padding: 1.5rem }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.1rem; margin: 1.5rem 0 .3rem }
-small { color: var(--soft); font-weight: normal } svg { width: 100%; min-width: 44rem; height: auto }
+small { color: var(--soft); font-weight: normal }
+svg { width: 100%; min-width: 44rem; height: auto }
 .wide { overflow-x: auto }
 .day, .base { stroke: var(--line) } .lane { font-size: 12px; fill: var(--ink) }
 .sum, .tick { font-size: 11px; fill: var(--soft) }

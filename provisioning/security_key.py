@@ -171,8 +171,10 @@ class KeyWork:
         try:
             ctap = Ctap2(device)
             self.check(ctap, serial)
+            begun = self.journal.open_run(serial)
             record = self._run_of(serial, blank=not ctap.info.options.get("clientPin"))
-            return self._finish(ctap, record)
+            repeated = begun is not None and begun.id == record.id
+            return self._finish(ctap, record, repeated=repeated)
         except CtapError as error:
             raise RefusedError(
                 f"The key {serial} refused: {error.code.name if error.code else error}.",
@@ -258,15 +260,15 @@ class KeyWork:
         known = {login.lower() for login in wanted}
         return begun.server == self.registry.url and (begun.user or "").lower() in known
 
-    def _finish(self, ctap: Any, record: CardRecord) -> EnrolledKey:
-        """Whatever of the run is still to be done. What the server or the key refuses ends the run;
+    def _finish(self, ctap: Any, record: CardRecord, *, repeated: bool) -> EnrolledKey:
+        """Whatever of the run is still to be done; repeated: it was broken off before. What the server or the key refuses ends the run;
         where no answer came, the same command goes on with it."""
         from fido2.ctap import CtapError  # noqa: PLC0415
 
         serial, user = record.serial, str(record.user)
         if record.state is not CardState.REGISTERED:
             try:
-                pin, login = self._enrol(ctap, serial, user)
+                pin, login = self._enrol(ctap, serial, user, repeated=repeated)
             except CtapError as error:
                 self.journal.fail(record, f"it refused: {error.code!r}")
                 raise
@@ -281,7 +283,7 @@ class KeyWork:
         self.journal.finish(record, CardState.LOCKED)
         return EnrolledKey(serial, login, changes)
 
-    def _enrol(self, ctap: Any, serial: str, user: str) -> tuple[str, str]:
+    def _enrol(self, ctap: Any, serial: str, user: str, *, repeated: bool) -> tuple[str, str]:
         """→ its first PIN, and the login that it is enrolled for"""
         from fido2.ctap import CtapError  # noqa: PLC0415
         from fido2.ctap2.pin import ClientPin  # noqa: PLC0415
@@ -293,6 +295,8 @@ class KeyWork:
         except CtapError as error:
             if error.code != CtapError.ERR.CREDENTIAL_EXCLUDED:
                 raise
+            if not repeated:
+                raise _known(serial, user) from None
             return pin, user  # the server has it already: its answer did not arrive the last time
         return pin, self.registry.register_key(user, serial, begun, answer)
 
@@ -310,6 +314,14 @@ class KeyWork:
         self.pins.keep(serial, user, pin)
         client.set_pin(pin)
         return pin
+
+
+def _known(serial: str, user: str) -> RefusedError:
+    return RefusedError(
+        f"The key {serial} is enrolled for {user} already.",
+        kept="Nothing was changed on it or on the server.",
+        todo="If it is to be enrolled anew, have it removed in the portal first.",
+    )
 
 
 def random_pin(digits: int) -> str:

@@ -61,7 +61,7 @@ class Position:
 
 
 @dataclass
-class Keeper:
+class SnapshotKeeper:
     """A process that is what the engine was at `position`."""
 
     position: Position
@@ -105,7 +105,7 @@ class Engine:
         self.card.mcu.on_print = self._printed
         self.card.flash.fault_plan = self._operation
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(flags.memory))
-        self._keepers: list[Keeper] = []
+        self._keepers: list[SnapshotKeeper] = []
         self._here: tuple[Position, int, int] | None = None  # statement, depth
         self._log: list[tuple[Position, int, int]] = []
         self._breakpoints: set[int] = set()
@@ -328,7 +328,7 @@ class Engine:
         if self._keepers and self._keepers[-1].position >= position:
             return
         ours, theirs = socket.socketpair()
-        keeper = Keeper(position, ours)
+        keeper = SnapshotKeeper(position, ours)
         self._keepers.append(keeper)
         flash = self.card.flash.memory
         pages = {
@@ -384,7 +384,7 @@ class Engine:
                 keeper.channel.close()
                 self._keepers.remove(keeper)
 
-    def _hand_over(self, keeper: Keeper, request: dict[str, Any]) -> NoReturn:
+    def _hand_over(self, keeper: SnapshotKeeper, request: dict[str, Any]) -> NoReturn:
         """The engine goes on in a keeper's child; later keepers are of a future that is over."""
         for later in self._keepers:
             if later.position > keeper.position:
@@ -393,7 +393,7 @@ class Engine:
         keeper.channel.sendall(json.dumps(request | shared).encode() + b"\n")
         os._exit(0)
 
-    def _before(self, position: Position) -> Keeper | None:
+    def _before(self, position: Position) -> SnapshotKeeper | None:
         """The last keeper before a position."""
         found = [one for one in self._keepers if one.position < position and one.alive]
         return found[-1] if found else None
@@ -426,7 +426,7 @@ class Engine:
         self._search(keeper, what, position, depth)
 
     def _search(
-        self, keeper: Keeper, what: str, until: Position, depth: int, *,
+        self, keeper: SnapshotKeeper, what: str, until: Position, depth: int, *,
         window: int = _WINDOW, operation: int = -1,
     ) -> NoReturn:  # fmt: skip
         self._hand_over(
@@ -487,7 +487,9 @@ class Engine:
             self._go_to(keeper, keeper.position, "entry")
         self._search(earlier, what, keeper.position, depth)
 
-    def _go_to(self, keeper: Keeper, position: Position, reason: str, text: str = "") -> NoReturn:
+    def _go_to(
+        self, keeper: SnapshotKeeper, position: Position, reason: str, text: str = ""
+    ) -> NoReturn:
         self._hand_over(
             keeper,
             {

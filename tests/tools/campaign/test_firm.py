@@ -22,19 +22,19 @@ from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
 from tallystick.tools.campaign.firm import film, zoo
-from tallystick.tools.campaign.firm.oracle import Judge, Said, end_of_day
+from tallystick.tools.campaign.firm.oracle import Judge, ServerSaid, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import Firm, Level, Trouble, Verb, script
+from tallystick.tools.campaign.firm.script import Level, Mishap, SimulatedFirm, Verb, script
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
 from tallystick.tools.campaign.firm.soak import Soaked
 from tallystick.tools.campaign.firm.story import FirmLine
-from tallystick.tools.campaign.firm.world import START, Told
+from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = Firm(cards=6, readers=1, days=2, level=Level.HIGH, seed=4)
+LIVELY = SimulatedFirm(cards=6, readers=1, days=2, level=Level.HIGH, seed=4)
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(
-    Firm,
+    SimulatedFirm,
     cards=st.integers(1, 300),
     readers=st.integers(0, 10),
     days=st.integers(1, 30),
@@ -93,17 +93,17 @@ def test_there_are_fifteen_planted_bugs_in_all_three() -> None:
 
 
 @given(FIRMS)
-def test_a_script_is_in_the_order_of_time_and_numbered(firm: Firm) -> None:
+def test_a_script_is_in_the_order_of_time_and_numbered(firm: SimulatedFirm) -> None:
     acts = script(firm)
     assert [act.number for act in acts] == list(range(len(acts)))
     assert acts == sorted(acts, key=lambda act: (act.at, act.number))
     assert sum(act.what == Verb.PROVISION for act in acts) == firm.cards
-    troubles = {act.what for act in acts} & set(Trouble)
+    troubles = {act.what for act in acts} & set(Mishap)
     assert bool(troubles) == (firm.level is not Level.NONE)
 
 
 @given(FIRMS, st.none() | st.lists(st.integers(0, 50), min_size=1, max_size=9))
-def test_a_line_says_which_firm_and_which_acts(firm: Firm, acts: list[int] | None) -> None:
+def test_a_line_says_which_firm_and_which_acts(firm: SimulatedFirm, acts: list[int] | None) -> None:
     line = FirmLine(firm, None if acts is None else tuple(acts))
     assert FirmLine.parse(str(line)) == line
 
@@ -125,11 +125,11 @@ def test_a_line_that_is_none_is_refused(line: str) -> None:
 
 def test_a_line_with_acts_that_there_are_not_is_refused() -> None:
     with pytest.raises(BadInputError, match="names others"):
-        _ = FirmLine(Firm(1, 0, 1, Level.NONE), (100_000,)).script
+        _ = FirmLine(SimulatedFirm(1, 0, 1, Level.NONE), (100_000,)).script
 
 
 @given(FIRMS)
-def test_sites_share_what_there_is(firm: Firm) -> None:
+def test_sites_share_what_there_is(firm: SimulatedFirm) -> None:
     parts = sites(replace(firm, cards=firm.cards * 20))
     assert sum(part.cards for part in parts) == firm.cards * 20
     assert sum(part.readers for part in parts) == firm.readers
@@ -175,14 +175,14 @@ def test_the_judge_sees_a_code_accepted_twice() -> None:
     judge = _judge()
     judge.saw("A", CODES[2])
     for _ in range(2):
-        judge.asked("A", 2, Said(200, accepted=True, serial="A"))
+        judge.asked("A", 2, ServerSaid(200, accepted=True, serial="A"))
     assert "accepted twice" in judge.violations[0]
 
 
 def test_an_answer_that_is_lost_leaves_a_doubt() -> None:
     judge = _judge()
     judge.saw("A", CODES[2])
-    judge.asked("A", 2, Said(0))
+    judge.asked("A", 2, ServerSaid(0))
     assert not judge.must_be_let_in("A", 2)
     assert judge.must_be_let_in("A", 3)
 
@@ -213,7 +213,7 @@ def test_the_film_opens_each_event_and_loads_nothing(lived: tuple[FirmResult, Pa
 
 def test_the_film_takes_no_words_for_markup() -> None:
     tally_ = FirmTally()
-    told = [Told(0, 0, "VIOLATION: <script>alert(1)</script>")]
+    told = [FirmEvent(0, 0, "VIOLATION: <script>alert(1)</script>")]
     tally_.add(0, FirmResult(LIVELY, violations=["<b>"], told=told))
     assert "<script" not in film.page(LIVELY, tally_)
 

@@ -17,10 +17,10 @@ from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRef
 from tallystick.server.accounts import people
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.tools.campaign.firm.ground import Doom
-from tallystick.tools.campaign.firm.oracle import Said, end_of_day
+from tallystick.tools.campaign.firm.oracle import ServerSaid, end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
-from tallystick.tools.campaign.firm.script import Act, Trouble, Verb
-from tallystick.tools.campaign.firm.world import Employee, World
+from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb
+from tallystick.tools.campaign.firm.world import Employee, FirmWorld
 
 _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
@@ -31,14 +31,14 @@ _DESK_TRIES = 3
 _THUMBS = 5  # tries, before it is a fault
 
 
-def carry_out(world: World, act: Act) -> None:
+def carry_out(world: FirmWorld, act: FirmAct) -> None:
     _ACTS[act.what](world, act)
 
 
 # -- making cards ------------------------------------------------------------------------------
 
 
-def _provision(world: World, act: Act) -> None:
+def _provision(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     owner = world.people[act.who] if act.who < len(world.people) else None
     if owner is not None:
@@ -46,7 +46,7 @@ def _provision(world: World, act: Act) -> None:
     _at_the_station(world, pocket, owner, left=_TRIES)
 
 
-def _at_the_station(world: World, pocket: Pocket, owner: Employee | None, left: int) -> None:
+def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, left: int) -> None:
     station = world.stations[pocket.number % len(world.stations)]
     user = owner.login if owner else None
     made = station.provision(pocket, world.us, user)
@@ -70,13 +70,13 @@ def _at_the_station(world: World, pocket: Pocket, owner: Employee | None, left: 
         world.drawer.append(pocket)
 
 
-def _finished_before(world: World, pocket: Pocket) -> bool:
+def _finished_before(world: FirmWorld, pocket: Pocket) -> bool:
     """The station ended after the last step: the journal has it, and making it again is refused."""
     station = world.stations[pocket.number % len(world.stations)]
     return station.states().get(pocket.serial) == ["locked"]
 
 
-def _make_known(world: World, who: Employee) -> None:
+def _make_known(world: FirmWorld, who: Employee) -> None:
     if who.known:
         return
     with world.house.console() as connection:
@@ -94,13 +94,13 @@ def _make_known(world: World, who: Employee) -> None:
 # -- people ------------------------------------------------------------------------------------
 
 
-def _join(world: World, act: Act) -> None:
+def _join(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     _make_known(world, who)
     world.say(f"{who.login} joins")
 
 
-def _leave(world: World, act: Act) -> None:
+def _leave(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     if not who.known:
         return
@@ -112,7 +112,7 @@ def _leave(world: World, act: Act) -> None:
     world.say(f"{who.login} leaves, and is barred")
 
 
-def _log_in(world: World, act: Act) -> None:
+def _log_in(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     if who.gone:
         _try_after_leaving(world, who)
@@ -122,7 +122,7 @@ def _log_in(world: World, act: Act) -> None:
     _get_in(world, who, left=_TRIES)
 
 
-def _try_after_leaving(world: World, who: Employee) -> None:
+def _try_after_leaving(world: FirmWorld, who: Employee) -> None:
     pocket = who.pocket
     if pocket is None or pocket.dead or pocket.lost or not world.in_service(pocket):
         return
@@ -136,7 +136,7 @@ def _try_after_leaving(world: World, who: Employee) -> None:
         world.wrong(f"{who.login} was let in after leaving the firm")
 
 
-def _get_in(world: World, who: Employee, left: int) -> None:
+def _get_in(world: FirmWorld, who: Employee, left: int) -> None:
     """Press, type, and what people do when that does not work. left: so many tries after this."""
     pocket = who.pocket
     if pocket is None or pocket.lost or who.gone or not world.in_service(pocket):
@@ -152,7 +152,7 @@ def _get_in(world: World, who: Employee, left: int) -> None:
         _type(world, who, pocket, seen, left)
 
 
-def _try_again(world: World, who: Employee, left: int, wait_s: int, otherwise: str) -> None:
+def _try_again(world: FirmWorld, who: Employee, left: int, wait_s: int, otherwise: str) -> None:
     """otherwise: what is wrong when there is no try left; empty: nothing."""
     if left:
         world.after(wait_s, partial(_get_in, world, who, left - 1))
@@ -160,7 +160,9 @@ def _try_again(world: World, who: Employee, left: int, wait_s: int, otherwise: s
         world.wrong(otherwise)
 
 
-def _type(world: World, who: Employee, pocket: Pocket, seen: tuple[str, int], left: int) -> None:
+def _type(
+    world: FirmWorld, who: Employee, pocket: Pocket, seen: tuple[str, int], left: int
+) -> None:
     must = world.judge.must_be_let_in(pocket.serial, seen[1])
     over = pocket is who.loan and world.clock.server() >= who.loan_until
     said = world.ask(who, pocket, *seen)
@@ -182,14 +184,14 @@ def _type(world: World, who: Employee, pocket: Pocket, seen: tuple[str, int], le
         _find_again(world, who, pocket, seen[0])
 
 
-def _is_in(world: World, who: Employee, pocket: Pocket, *, over: bool) -> None:
+def _is_in(world: FirmWorld, who: Employee, pocket: Pocket, *, over: bool) -> None:
     world.counts.log_ins += 1
     world.say(f"{who.login} logs in with card {pocket.serial}")
     if over:
         world.wrong(f"{who.login} was let in with card {pocket.serial} after its loan ended")
 
 
-def _find_again(world: World, who: Employee, pocket: Pocket, first: str) -> None:
+def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> None:
     """The card was pressed too often: two codes, one after the other."""
     second = world.press(pocket)
     pocket.put_away()
@@ -204,7 +206,7 @@ def _find_again(world: World, who: Employee, pocket: Pocket, first: str) -> None
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
 
 
-def _pressed_by_accident(world: World, act: Act) -> None:
+def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.people[act.who].own
     if pocket is None or pocket.dead or not world.in_service(pocket):
         return
@@ -219,7 +221,7 @@ def _pressed_by_accident(world: World, act: Act) -> None:
 # -- readers -----------------------------------------------------------------------------------
 
 
-def _enrol_reader(world: World, act: Act) -> None:
+def _enrol_reader(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     reader = world.reader_of(who)
     if world.people[act.who].gone:
@@ -241,11 +243,11 @@ def _enrol_reader(world: World, act: Act) -> None:
         world.say(f"{who.login} chooses a PIN and lays a thumb on reader {reader.serial}")
 
 
-def _thumb(world: World, act: Act) -> None:
+def _thumb(world: FirmWorld, act: FirmAct) -> None:
     _at_the_portal(world, world.people[act.who], _THUMBS)
 
 
-def _at_the_portal(world: World, who: Employee, left: int) -> None:
+def _at_the_portal(world: FirmWorld, who: Employee, left: int) -> None:
     reader = world.readers.get(who.number)
     if reader is None or not reader.in_service:
         return
@@ -265,7 +267,7 @@ def _at_the_portal(world: World, who: Employee, left: int) -> None:
         world.wrong(f"{who.login} is not let in with the thumb and the password: {said}")
 
 
-def _strange_thumb(world: World, act: Act) -> None:
+def _strange_thumb(world: FirmWorld, act: FirmAct) -> None:
     """Somebody who has found the password and the reader."""
     who = world.people[act.who]
     reader = world.readers.get(who.number)
@@ -281,7 +283,7 @@ def _strange_thumb(world: World, act: Act) -> None:
 # -- the desk ----------------------------------------------------------------------------------
 
 
-def _borrow(world: World, act: Act) -> None:
+def _borrow(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     if who.gone or not who.known or who.loan is not None or not world.drawer:
         return
@@ -298,7 +300,7 @@ def _borrow(world: World, act: Act) -> None:
         world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
 
 
-def _give_back(world: World, act: Act) -> None:
+def _give_back(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     spare = who.loan
     if spare is None:
@@ -315,14 +317,14 @@ def _give_back(world: World, act: Act) -> None:
     world.say(f"{who.login} gives card {spare.serial} back")
 
 
-def _late(world: World, act: Act) -> None:
+def _late(world: FirmWorld, act: FirmAct) -> None:
     """The loan is over, and somebody tries all the same."""
     who = world.people[act.who]
     if who.loan is not None:
         _get_in(world, who, left=0)
 
 
-def _lose(world: World, act: Act) -> None:
+def _lose(world: FirmWorld, act: FirmAct) -> None:
     """A card is gone: the desk blocks it and gives another."""
     who = world.people[act.who]
     lost = who.own
@@ -347,7 +349,7 @@ def _lose(world: World, act: Act) -> None:
     world.say(f"{who.login} has lost card {lost.serial}; the desk knows")
 
 
-def _to_the_desk(world: World, who: Employee, dead: Pocket) -> None:
+def _to_the_desk(world: FirmWorld, who: Employee, dead: Pocket) -> None:
     """The card shows nothing any more: retired, and another one in its place."""
     if dead is who.loan or not world.drawer:
         return
@@ -366,7 +368,7 @@ def _to_the_desk(world: World, who: Employee, dead: Pocket) -> None:
 
 
 def _with_codes(
-    world: World, pocket: Pocket, do: Callable[[tuple[str, ...]], DeskCard]
+    world: FirmWorld, pocket: Pocket, do: Callable[[tuple[str, ...]], DeskCard]
 ) -> DeskCard | None:
     """An act that wants a code of the card in the hand; two where it has drifted. → None when it
     was not done"""
@@ -387,7 +389,7 @@ def _with_codes(
     return None
 
 
-def _settled(world: World, do: Callable[[], DeskCard]) -> DeskCard | None:
+def _settled(world: FirmWorld, do: Callable[[], DeskCard]) -> DeskCard | None:
     """The outcome of a call of the desk; None where it was refused or stays unknown."""
     try:
         return do()
@@ -400,19 +402,19 @@ def _settled(world: World, do: Callable[[], DeskCard]) -> DeskCard | None:
     return None
 
 
-def _change_shift(world: World, act: Act) -> None:
+def _change_shift(world: FirmWorld, act: FirmAct) -> None:
     world.shift += 1
     world.say("other staff come to the desk")
 
 
-def _sweep(world: World, act: Act) -> None:
+def _sweep(world: FirmWorld, act: FirmAct) -> None:
     world.house.catch_up()
 
 
 # -- strangers ---------------------------------------------------------------------------------
 
 
-def _guess(world: World, act: Act) -> None:
+def _guess(world: FirmWorld, act: FirmAct) -> None:
     who, rng = world.people[act.who], random.Random(act.draw)
     for _ in range(_GUESSES):
         code = f"{rng.randrange(10**6):06}"
@@ -422,13 +424,13 @@ def _guess(world: World, act: Act) -> None:
     world.say(f"a stranger guesses codes of {who.login}")
 
 
-def _was_luck(world: World, said: Said, code: str) -> bool:
+def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
     """One of the card's own next codes, guessed: a millionth times the window."""
     card = world.judge.cards.get(said.serial or "")
     return card is not None and world.judge.guessed(card, code)
 
 
-def _replay(world: World, act: Act) -> None:
+def _replay(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
     if not who.last_code:
         return
@@ -438,7 +440,7 @@ def _replay(world: World, act: Act) -> None:
         world.wrong(f"a code that {who.login} had used was accepted again")
 
 
-def _thief(world: World, act: Act) -> None:
+def _thief(world: FirmWorld, act: FirmAct) -> None:
     if not world.stolen:
         return
     pocket, owner = world.stolen[act.draw % len(world.stolen)]
@@ -454,7 +456,7 @@ def _thief(world: World, act: Act) -> None:
         world.wrong(f"lost card {pocket.serial} let somebody in as {owner.login}")
 
 
-def _clone(world: World, act: Act) -> None:
+def _clone(world: FirmWorld, act: FirmAct) -> None:
     """Whoever has a desk's credential registers a card of his own."""
     try:
         answer = world.stranger.post(
@@ -470,11 +472,11 @@ def _clone(world: World, act: Act) -> None:
 # -- what goes wrong ---------------------------------------------------------------------------
 
 
-def _cut(world: World, act: Act) -> None:
+def _cut(world: FirmWorld, act: FirmAct) -> None:
     world.pockets[act.who].cut = act.draw
 
 
-def _cell(world: World, act: Act) -> None:
+def _cell(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     if not pocket.dead:
         pocket.cell_out_and_in(world.us)
@@ -482,51 +484,51 @@ def _cell(world: World, act: Act) -> None:
         world.say(f"the cell of card {pocket.serial} is taken out and put in again")
 
 
-def _dead(world: World, act: Act) -> None:
+def _dead(world: FirmWorld, act: FirmAct) -> None:
     pocket = world.pockets[act.who]
     if not pocket.dead and world.in_service(pocket) and pocket not in world.drawer:
         pocket.dies(world.us)
         world.say(f"the cell of card {pocket.serial} is empty")
 
 
-def _server_ends(world: World, act: Act) -> None:
+def _server_ends(world: FirmWorld, act: FirmAct) -> None:
     what = ("before commit", "after commit")[act.draw & 1]
     world.house.doom = Doom(what, (act.draw >> 1) % 4)
     world.say(f"the server will end {what}")
 
 
-def _station_ends(world: World, act: Act) -> None:
+def _station_ends(world: FirmWorld, act: FirmAct) -> None:
     world.stations[act.who % len(world.stations)].doom = act.draw % 120
 
 
-def _line(world: World, act: Act) -> None:
+def _line(world: FirmWorld, act: FirmAct) -> None:
     world.stations[act.who % len(world.stations)].line = act.draw
 
 
-def _disk(world: World, act: Act) -> None:
-    full = act.what == Trouble.DISK_FULL
+def _disk(world: FirmWorld, act: FirmAct) -> None:
+    full = act.what == Mishap.DISK_FULL
     world.house.full, world.house.read_only = full, not full
     world.say("the server's disk is full" if full else "the server's disk takes no writes")
     world.after(600 + act.draw % _OVER_S, partial(_disk_is_well, world))
 
 
-def _disk_is_well(world: World) -> None:
+def _disk_is_well(world: FirmWorld) -> None:
     world.house.full = world.house.read_only = False
     world.say("the server's disk is well again")
 
 
-def _clock(world: World, act: Act) -> None:
+def _clock(world: FirmWorld, act: FirmAct) -> None:
     world.clock.wrong = random.Random(act.draw).choice(_WRONG_S)
     world.say(f"the server's clock is {world.clock.wrong:+.0f} s off")
     world.after(600 + act.draw % _OVER_S, partial(_clock_is_well, world))
 
 
-def _clock_is_well(world: World) -> None:
+def _clock_is_well(world: FirmWorld) -> None:
     world.clock.wrong = 0
     world.say("the server's clock is set")
 
 
-_ACTS: dict[str, Callable[[World, Act], None]] = {
+_ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.PROVISION: _provision,
     Verb.JOIN: _join,
     Verb.LEAVE: _leave,
@@ -545,13 +547,13 @@ _ACTS: dict[str, Callable[[World, Act], None]] = {
     Verb.ENROL_READER: _enrol_reader,
     Verb.THUMB: _thumb,
     Verb.STRANGE_THUMB: _strange_thumb,
-    Trouble.CUT: _cut,
-    Trouble.CELL: _cell,
-    Trouble.DEAD: _dead,
-    Trouble.SERVER_ENDS: _server_ends,
-    Trouble.STATION_ENDS: _station_ends,
-    Trouble.LINE: _line,
-    Trouble.DISK_FULL: _disk,
-    Trouble.DISK_READ_ONLY: _disk,
-    Trouble.CLOCK: _clock,
+    Mishap.CUT: _cut,
+    Mishap.CELL: _cell,
+    Mishap.DEAD: _dead,
+    Mishap.SERVER_ENDS: _server_ends,
+    Mishap.STATION_ENDS: _station_ends,
+    Mishap.LINE: _line,
+    Mishap.DISK_FULL: _disk,
+    Mishap.DISK_READ_ONLY: _disk,
+    Mishap.CLOCK: _clock,
 }

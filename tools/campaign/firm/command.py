@@ -15,10 +15,10 @@ from tallystick.emulator.devices.image import Image
 from tallystick.tools import fresh, options
 from tallystick.tools.campaign.firm import film, zoo
 from tallystick.tools.campaign.firm.run import simulate
-from tallystick.tools.campaign.firm.script import Firm, Level
+from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
 from tallystick.tools.campaign.firm.sites import FirmTally, simulate_all
 from tallystick.tools.campaign.firm.soak import Soaked, soak
-from tallystick.tools.campaign.firm.story import FirmLine, Story, shrink
+from tallystick.tools.campaign.firm.story import FirmLine, FirmStory, shrink
 
 BOARD = boards.DEFAULT
 _STATE = Path("build/campaign/firm.json")
@@ -67,7 +67,7 @@ def firm(
     if line is not None:
         _replay(FirmLine.parse(line), keep, report, as_json)
         return
-    subject = Firm(cards, readers, days, Level(level), seed)
+    subject = SimulatedFirm(cards, readers, days, Level(level), seed)
     if seconds is not None:
         _soak(subject, jobs, seconds, state or _STATE, as_json)
         return
@@ -87,7 +87,7 @@ def firm(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[Story]:
+def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[FirmStory]:
     """The first violation of each site, shortened."""
     with progress(disable=as_json) as bar:
         shown = bar.add_task("shrinking", total=None)
@@ -101,7 +101,7 @@ def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[Story]:
         ]
 
 
-def _soak(firm: Firm, jobs: int, seconds: float, file: Path, as_json: bool) -> None:
+def _soak(firm: SimulatedFirm, jobs: int, seconds: float, file: Path, as_json: bool) -> None:
     so_far = Soaked.read(file)
     with progress(disable=as_json) as bar:
         shown = bar.add_task("firms", total=None)
@@ -141,7 +141,7 @@ def _replay(line: FirmLine, keep: Path | None, report: Path | None, as_json: boo
 
 
 def _tell(
-    tally: FirmTally, stories: list[Story], seconds: float, keep: Path | None, as_json: bool
+    tally: FirmTally, stories: list[FirmStory], seconds: float, keep: Path | None, as_json: bool
 ) -> None:
     if as_json:
         found = [

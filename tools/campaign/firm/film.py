@@ -7,9 +7,9 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from tallystick.tools.campaign.firm.script import DAY_S, Firm
+from tallystick.tools.campaign.firm.script import DAY_S, SimulatedFirm
 from tallystick.tools.campaign.firm.sites import FirmTally
-from tallystick.tools.campaign.firm.world import Told, moment
+from tallystick.tools.campaign.firm.world import FirmEvent, moment
 
 _WIDTH = 960
 _LANE = 56
@@ -36,7 +36,7 @@ LANES: tuple[Lane, ...] = (
 )
 
 
-def page(firm: Firm, tally: FirmTally) -> str:
+def page(firm: SimulatedFirm, tally: FirmTally) -> str:
     """An HTML page of its own."""
     told = sorted(
         (one for site in tally.told for one in site), key=lambda one: (one.at, one.number)
@@ -65,7 +65,7 @@ def page(firm: Firm, tally: FirmTally) -> str:
     )
 
 
-def _chart(lanes: list[tuple[str, str, list[Told]]], days: int) -> str:
+def _chart(lanes: list[tuple[str, str, list[FirmEvent]]], days: int) -> str:
     height = _LANE * len(lanes) + 28
     slots = min(days * 24, 240)
     wide = (_WIDTH - _LEFT) / slots
@@ -89,7 +89,7 @@ def _chart(lanes: list[tuple[str, str, list[Told]]], days: int) -> str:
 
 
 def _bars(
-    events: Iterable[Told], kind: str, base: int, slots: int, wide: float, days: int
+    events: Iterable[FirmEvent], kind: str, base: int, slots: int, wide: float, days: int
 ) -> Iterable[str]:
     counted: Counter[int] = Counter(
         min(slots - 1, one.at * slots // (days * DAY_S)) for one in events
@@ -111,12 +111,12 @@ def slot_of(at: int) -> int:
     return at // DAY_S
 
 
-def _stories(name: str, kind: str, events: list[Told]) -> str:
+def _stories(name: str, kind: str, events: list[FirmEvent]) -> str:
     if not events:
         return ""
     shown = events[:_MOST_STORIES]
     parts = [f"<section><h2>{name} <small>{len(events):,}</small></h2>"]
-    by_day: dict[int, list[Told]] = {}
+    by_day: dict[int, list[FirmEvent]] = {}
     for one in shown:
         by_day.setdefault(slot_of(one.at), []).append(one)
     for day, those in by_day.items():

@@ -53,7 +53,7 @@ class CardSeen:
 
 
 @dataclass(frozen=True)
-class Said:
+class ServerSaid:
     """What the server said of a check. status 0: nothing, it ended meanwhile."""
 
     status: int
@@ -93,7 +93,7 @@ class Judge:
         card.codes[code] = factor
         return factor
 
-    def asked(self, serial: str, factor: int, said: Said) -> None:
+    def asked(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked about a code that was on this card's glass."""
         card = self.cards[serial]
         if said.status == 0 or said.status >= 500:
@@ -112,7 +112,7 @@ class Judge:
         card.accepted.add(factor)
         card.lowest = card.highest = factor + 1
 
-    def found_again(self, serial: str, factor: int, said: Said) -> None:
+    def found_again(self, serial: str, factor: int, said: ServerSaid) -> None:
         """The server was asked with two successive codes; factor: of the second."""
         card = self.cards[serial]
         if said.status == 0 or said.status >= 500:

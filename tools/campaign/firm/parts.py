@@ -29,7 +29,7 @@ from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.accounts.credentials import NewCredential
 from tallystick.tools.campaign.firm.ground import URL, FirmClock, House, ProcessEndedError
-from tallystick.tools.campaign.firm.oracle import Said
+from tallystick.tools.campaign.firm.oracle import ServerSaid
 from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, ToldServer
 from tallystick.tools.docked import DockedLink
 
@@ -40,7 +40,7 @@ _MADE_ON = 20260101
 _EVENTS_EACH = 200  # the last ones, of a card's trace
 
 
-class Drawer(Closing):
+class CardDrawer(Closing):
     """Where cards come from, each when it is first taken in hand. Those that sleep keep only the
     pages of their flash that are not as in the image."""
 
@@ -70,7 +70,7 @@ class Drawer(Closing):
 class Pocket:
     """A card, and whoever has it in the hand. number: of the firm's cards."""
 
-    def __init__(self, drawer: Drawer, number: int, serial: str) -> None:
+    def __init__(self, drawer: CardDrawer, number: int, serial: str) -> None:
         self._drawer, self.number, self.serial = drawer, number, serial
         self._card: Card | None = None
         self.dead = self.lost = False
@@ -328,26 +328,26 @@ class Portal:
             headers={"authorization": f"Bearer {token.decode()}"},
         )
 
-    def check(self, login: str, code: str) -> Said:
+    def check(self, login: str, code: str) -> ServerSaid:
         return self._ask("/v1/verify", {"user": login, "code": code})
 
-    def find_again(self, login: str, first: str, second: str) -> Said:
+    def find_again(self, login: str, first: str, second: str) -> ServerSaid:
         return self._ask("/v1/resynchronise", {"user": login, "codes": [first, second]})
 
     def close(self) -> None:
         self._client.close()
 
-    def _ask(self, path: str, body: dict[str, object]) -> Said:
+    def _ask(self, path: str, body: dict[str, object]) -> ServerSaid:
         try:
             answer = self._client.post(path, json=body)
         except httpx.TransportError:
-            return Said(0)
+            return ServerSaid(0)
         told = answer.json()
         if answer.status_code == 429:
-            return Said(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))
+            return ServerSaid(429, reason="throttled", retry_after_s=int(told["retry_after_s"]))
         if answer.status_code != 200:
-            return Said(answer.status_code, reason=str(told["error"]["code"]))
-        return Said(200, bool(told["accepted"]), str(told["reason"]), told["serial"])
+            return ServerSaid(answer.status_code, reason=str(told["error"]["code"]))
+        return ServerSaid(200, bool(told["accepted"]), str(told["reason"]), told["serial"])
 
 
 def desk_client(house: House, credential: NewCredential, address: str) -> Desk:

@@ -36,7 +36,7 @@ from tallystick.tools.campaign.firm.ground import (
 )
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
 from tallystick.tools.campaign.firm.parts import (
-    Drawer,
+    CardDrawer,
     NotingCustody,
     Pocket,
     Portal,
@@ -45,9 +45,9 @@ from tallystick.tools.campaign.firm.parts import (
     key_ring,
     looked_at,
 )
-from tallystick.tools.campaign.firm.script import Act, Firm, Trouble, joiners, script
-from tallystick.tools.campaign.firm.thumbs import PASSWORD, Browser
-from tallystick.tools.campaign.firm.world import START, Counts, Employee, Told, World
+from tallystick.tools.campaign.firm.script import FirmAct, Mishap, SimulatedFirm, joiners, script
+from tallystick.tools.campaign.firm.thumbs import PASSWORD, PortalBrowser
+from tallystick.tools.campaign.firm.world import START, Counts, Employee, FirmEvent, FirmWorld
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
 _STATIONS = 2
@@ -60,7 +60,7 @@ _LOG = "tallystick"
 class FirmResult:
     """digest: of the trace, the databases and the flash of every card. told: the trace."""
 
-    firm: Firm
+    firm: SimulatedFirm
     simulated_hours: float = 0.0
     faults: int = 0
     acts: int = 0
@@ -68,12 +68,12 @@ class FirmResult:
     counts: Counts = field(default_factory=Counts)
     digest: str = ""
     wall_seconds: float = 0.0
-    told: list[Told] = field(default_factory=list, repr=False)
+    told: list[FirmEvent] = field(default_factory=list, repr=False)
 
 
 def simulate(
-    firm: Firm,
-    acts: Sequence[Act] | None = None,
+    firm: SimulatedFirm,
+    acts: Sequence[FirmAct] | None = None,
     *,
     image: Image,
     keep: Path | None = None,
@@ -106,7 +106,7 @@ def simulate(
 
 
 @contextmanager
-def _world(firm: Firm, image: Image) -> Iterator[World]:
+def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
     """A firm on the morning of its first day: its server runs, its stations are enrolled."""
     clock, chance = FirmClock(START), FirmChance(firm.seed)
     with ExitStack() as stack:
@@ -123,7 +123,7 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
         house = House(folder, clock)
         made = start.credentials
         judge = Judge(policy)
-        drawer = stack.enter_context(Drawer(image, firm.seed))
+        drawer = stack.enter_context(CardDrawer(image, firm.seed))
         stations = []
         for number, credential in enumerate(made[Role.STATION]):
             ring = key_ring(credential)
@@ -143,10 +143,10 @@ def _world(firm: Firm, image: Image) -> Iterator[World]:
             transport=house.transport(_STRANGER),
             headers={"authorization": f"Bearer {made[Role.DESK][0].token.reveal().decode()}"},
         )
-        world = World(
+        world = FirmWorld(
             firm, house, clock, chance, judge, policy, stations, desks,
             Portal(house, service, "10.0.3.1"), stranger,
-            Browser(house, "10.0.4.1"), start.firm_id,
+            PortalBrowser(house, "10.0.4.1"), start.firm_id,
         )  # fmt: skip
         world.pockets = [
             Pocket(drawer, number, f"TS{number + 1:08}") for number in range(firm.cards)
@@ -180,11 +180,11 @@ class _Start:
             (folder / name).write_bytes(content)
 
 
-_STARTS: dict[Firm, _Start] = {}
+_STARTS: dict[SimulatedFirm, _Start] = {}
 """Of the last firm: one story is played many times while it is shortened."""
 
 
-def _start_of(firm: Firm, policy: FirmPolicy, chance: FirmChance) -> _Start:
+def _start_of(firm: SimulatedFirm, policy: FirmPolicy, chance: FirmChance) -> _Start:
     if firm not in _STARTS:
         _STARTS.clear()
         chance.turn(-1)
@@ -220,7 +220,7 @@ def _credentials(
     return made
 
 
-def _hire(connection: Connection, firm: Firm, firm_id: int) -> None:
+def _hire(connection: Connection, firm: SimulatedFirm, firm_id: int) -> None:
     """Everybody who is there on the first day."""
     later = set(joiners(firm))
     for number in range(firm.people):
@@ -248,7 +248,7 @@ def _quiet() -> Iterator[None]:
 # -- the end -----------------------------------------------------------------------------------
 
 
-def _end(world: World) -> None:
+def _end(world: FirmWorld) -> None:
     """What must hold when the firm comes to rest."""
     world.house.doom = None
     world.house.full = world.house.read_only = False
@@ -258,7 +258,7 @@ def _end(world: World) -> None:
     _no_seed_in_clear(world)
 
 
-def _halves(world: World) -> None:
+def _halves(world: FirmWorld) -> None:
     """No card without its server's half, nor the other way; no factor of the server's beyond the
     card's."""
     with world.house.console() as connection:
@@ -293,7 +293,7 @@ def _halves(world: World) -> None:
                 world.judge.violation(f"the journal of card {serial} ends with {states}")
 
 
-def _audit(world: World) -> None:
+def _audit(world: FirmWorld) -> None:
     """The chain verifies, and holds every act that was acknowledged."""
     with opened(world.house.settings) as parts, parts.database.read() as connection:
         for chain in audit.check(connection, parts.ring):
@@ -309,7 +309,7 @@ def _audit(world: World) -> None:
         world.judge.violation(f"{answered} log-ins were answered, and the audit log has {ok}")
 
 
-def _no_seed_in_clear(world: World) -> None:
+def _no_seed_in_clear(world: FirmWorld) -> None:
     seeds = {serial: one.seed for serial, one in world.judge.cards.items()}
     for file in sorted(world.house.folder.iterdir()):
         if not file.is_file():
@@ -324,11 +324,11 @@ def _shapes(seed: bytes) -> tuple[bytes, ...]:
     return seed, seed.hex().encode(), base64.b32encode(seed), base64.b64encode(seed)
 
 
-def _faults(world: World, played: Sequence[Act]) -> int:
+def _faults(world: FirmWorld, played: Sequence[FirmAct]) -> int:
     """That came about: cuts that met a write, ends that met a commit, harm on a line, and those
     that need nothing else."""
     simple = {
-        Trouble.CELL, Trouble.DEAD, Trouble.DISK_FULL, Trouble.DISK_READ_ONLY, Trouble.CLOCK,
+        Mishap.CELL, Mishap.DEAD, Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK,
     }  # fmt: skip
     return (
         sum(one.cuts for one in world.pockets)
@@ -338,7 +338,7 @@ def _faults(world: World, played: Sequence[Act]) -> int:
     )
 
 
-def _flash(world: World, keep: Path | None) -> list[bytes]:
+def _flash(world: FirmWorld, keep: Path | None) -> list[bytes]:
     hashes = []
     for pocket in world.pockets:
         if pocket.untouched:
@@ -352,7 +352,7 @@ def _flash(world: World, keep: Path | None) -> list[bytes]:
     return hashes
 
 
-def _digest(told: Sequence[Told], folder: Path, hashes: Sequence[bytes]) -> str:
+def _digest(told: Sequence[FirmEvent], folder: Path, hashes: Sequence[bytes]) -> str:
     """SHA-256 over the trace, the databases' files, and the flash."""
     made = hashlib.sha256()
     for one in told:

@@ -50,7 +50,7 @@ class Verb(StrEnum):
     SWEEP = "sweep"  # what the server does by and by
 
 
-class Trouble(StrEnum):
+class Mishap(StrEnum):
     """What goes wrong."""
 
     CUT = "cut"  # the card's power, at a write to its flash in the next press
@@ -65,7 +65,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, order=True)
-class Act:
+class FirmAct:
     """at: seconds since the first midnight. who: number of a person, a card or a station. number:
     of the act in the whole script; draw: what it draws from."""
 
@@ -80,7 +80,7 @@ class Act:
 
 
 @dataclass(frozen=True)
-class Firm:
+class SimulatedFirm:
     """How large it is, how long it is looked at, and how much goes wrong."""
 
     cards: int = 20
@@ -104,7 +104,7 @@ class Firm:
         return min(self.readers, self.people - self.people // 10)
 
 
-def script(firm: Firm) -> list[Act]:
+def script(firm: SimulatedFirm) -> list[FirmAct]:
     """In the order of time."""
     streams = (
         _provisioning(firm),
@@ -115,17 +115,19 @@ def script(firm: Firm) -> list[Act]:
         _faults(firm),
     )
     drawn = sorted(one for stream in streams for one in stream)
-    return [Act(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)]
+    return [
+        FirmAct(at, number, what, who, draw) for number, (at, what, who, draw) in enumerate(drawn)
+    ]
 
 
 Drawn = tuple[int, str, int, int]
 
 
-def _rng(firm: Firm, name: str) -> random.Random:
+def _rng(firm: SimulatedFirm, name: str) -> random.Random:
     return random.Random(f"{firm.seed}|{name}")
 
 
-def _provisioning(firm: Firm) -> Iterator[Drawn]:
+def _provisioning(firm: SimulatedFirm) -> Iterator[Drawn]:
     """Before the first morning; those of whoever joins later on their first day."""
     rng = _rng(firm, "provisioning")
     joining = set(joiners(firm))
@@ -134,7 +136,7 @@ def _provisioning(firm: Firm) -> Iterator[Drawn]:
         yield day * DAY_S + 5 * 3600 + card % 3600, Verb.PROVISION, card, rng.getrandbits(32)
 
 
-def _reading(firm: Firm) -> Iterator[Drawn]:
+def _reading(firm: SimulatedFirm) -> Iterator[Drawn]:
     """The first people have a reader besides: enrolled on the first day, used once a working day;
     now and then somebody else's thumb is laid on it."""
     for person in range(firm.with_readers):
@@ -149,17 +151,17 @@ def _reading(firm: Firm) -> Iterator[Drawn]:
                 yield at, Verb.STRANGE_THUMB, person, rng.getrandbits(32)
 
 
-def joiners(firm: Firm) -> list[int]:
+def joiners(firm: SimulatedFirm) -> list[int]:
     return list(range(firm.people - firm.people // 10, firm.people))
 
 
-def _first_day(firm: Firm, person: int) -> int:
+def _first_day(firm: SimulatedFirm, person: int) -> int:
     if person not in joiners(firm):
         return 0
     return random.Random(f"{firm.seed}|joins|{person}").randrange(firm.days)
 
 
-def _last_day(firm: Firm, person: int) -> int:
+def _last_day(firm: SimulatedFirm, person: int) -> int:
     rng = random.Random(f"{firm.seed}|leaves|{person}")
     return (
         rng.randrange(1, firm.days + 1)
@@ -168,7 +170,7 @@ def _last_day(firm: Firm, person: int) -> int:
     )
 
 
-def _working(firm: Firm) -> Iterator[Drawn]:
+def _working(firm: SimulatedFirm) -> Iterator[Drawn]:
     for person in range(firm.people):
         rng = _rng(firm, f"person {person}")
         first, last = _first_day(firm, person), _last_day(firm, person)
@@ -204,7 +206,7 @@ def _day(
         yield begin + rng.randrange(DAY_S), Verb.PRESS, person, rng.getrandbits(32)
 
 
-def _staff(firm: Firm) -> Iterator[Drawn]:
+def _staff(firm: SimulatedFirm) -> Iterator[Drawn]:
     rng = _rng(firm, "staff")
     for day in range(firm.days):
         for hour in (6, 14):
@@ -213,7 +215,7 @@ def _staff(firm: Firm) -> Iterator[Drawn]:
             yield day * DAY_S + hour * 3600, Verb.SWEEP, 0, 0
 
 
-def _strangers(firm: Firm) -> Iterator[Drawn]:
+def _strangers(firm: SimulatedFirm) -> Iterator[Drawn]:
     """About one attack a day for each hundred people, of whatever kind; more where much goes
     wrong."""
     rng = _rng(firm, "strangers")
@@ -229,16 +231,16 @@ def _strangers(firm: Firm) -> Iterator[Drawn]:
             )
 
 
-def _faults(firm: Firm) -> Iterator[Drawn]:
+def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
     rng = _rng(firm, "faults")
     count = round(firm.cards * firm.days * _FAULTS_PER_100_CARD_DAYS[firm.level] / 100)
     if firm.level is not Level.NONE:
-        count = max(count, len(Trouble))
-    kinds = tuple(Trouble)
+        count = max(count, len(Mishap))
+    kinds = tuple(Mishap)
     weights = (8, 2, 4, 3, 3, 1, 1, 1, 1)
     for number in range(count):
         trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
-        in_the_first_hour = trouble in (Trouble.STATION_ENDS, Trouble.LINE)
+        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE)
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))
             if in_the_first_hour

@@ -14,8 +14,8 @@ from typing import Any
 
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import Firm
-from tallystick.tools.campaign.firm.world import Told
+from tallystick.tools.campaign.firm.script import SimulatedFirm
+from tallystick.tools.campaign.firm.world import FirmEvent
 
 SITE = 250
 _SEEDS_APART = 1_000_003
@@ -25,7 +25,7 @@ _SEEDS_APART = 1_000_003
 class FirmSighting:
     """A violation. site: where; line: what `--replay` takes."""
 
-    site: Firm
+    site: SimulatedFirm
     what: str
     at: int
     number: int
@@ -43,7 +43,7 @@ class FirmTally:
     counts: dict[str, int] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     found: list[FirmSighting] = field(default_factory=list)
-    told: list[list[Told]] = field(default_factory=list)
+    told: list[list[FirmEvent]] = field(default_factory=list)
 
     def add(self, number: int, result: FirmResult) -> None:
         self.sites += 1
@@ -54,7 +54,7 @@ class FirmTally:
         for name, count in asdict(result.counts).items():
             self.counts[name] = self.counts.get(name, 0) + count
         self.digests[number] = result.digest
-        last = result.told[-1] if result.told else Told(0, 0, "")
+        last = result.told[-1] if result.told else FirmEvent(0, 0, "")
         self.found += [
             FirmSighting(result.firm, what, last.at, last.number) for what in result.violations
         ]
@@ -78,7 +78,7 @@ class FirmTally:
         }
 
 
-def sites(firm: Firm) -> list[Firm]:
+def sites(firm: SimulatedFirm) -> list[SimulatedFirm]:
     """The firm in parts, none of more than `SITE` cards."""
     count = max(1, -(-firm.cards // SITE))
     share, more = divmod(firm.cards, count)
@@ -95,7 +95,7 @@ def sites(firm: Firm) -> list[Firm]:
 
 
 def simulate_all(
-    firm: Firm, image: Image, jobs: int, *, keep: Path | None = None
+    firm: SimulatedFirm, image: Image, jobs: int, *, keep: Path | None = None
 ) -> Iterator[FirmTally]:
     """The tally after each site."""
     tally, parts = FirmTally(), sites(firm)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import Firm
+from tallystick.tools.campaign.firm.script import SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmLine
 
 FORMAT = "tallystick firm soak 1"
@@ -66,7 +66,9 @@ class Soaked:
         draft.replace(file)
 
 
-def soak(firm: Firm, image: Image, jobs: int, seconds: float, file: Path) -> Iterator[Soaked]:
+def soak(
+    firm: SimulatedFirm, image: Image, jobs: int, seconds: float, file: Path
+) -> Iterator[Soaked]:
     """What was done so far, after each firm. firm: of the first seed. Raises BadInputError."""
     so_far = Soaked.read(file)
     until = time.monotonic() + seconds
@@ -88,6 +90,6 @@ def soak(firm: Firm, image: Image, jobs: int, seconds: float, file: Path) -> Ite
             yield so_far
 
 
-def _one(firm: Firm, image: Image) -> FirmResult:
+def _one(firm: SimulatedFirm, image: Image) -> FirmResult:
     result = simulate(firm, image=image)
     return replace(result, told=[])

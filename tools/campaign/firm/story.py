@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
-from tallystick.tools.campaign.firm.script import Act, Firm, Level, Verb, script
+from tallystick.tools.campaign.firm.script import FirmAct, Level, SimulatedFirm, Verb, script
 
 _NAME = "firm"
 _TRIES = 120
@@ -20,7 +20,7 @@ _TRIES = 120
 class FirmLine:
     """`firm,cards=20,days=7,faults=high,seed=3,acts=1-4-77`. acts: None for all."""
 
-    firm: Firm
+    firm: SimulatedFirm
     acts: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class FirmLine:
             if name != _NAME or len(said) != len(words):
                 raise ValueError
             numbers = {key: int(said.pop(key)) for key in ("cards", "readers", "days", "seed")}
-            firm = Firm(**numbers, level=Level(said.pop("faults")))
+            firm = SimulatedFirm(**numbers, level=Level(said.pop("faults")))
             acts = said.pop("acts", None)
             chosen = None if acts is None else tuple(int(one) for one in acts.split("-"))
             if said or not (1 <= firm.cards <= 10_000 and 1 <= firm.days <= 3660):
@@ -48,12 +48,13 @@ class FirmLine:
         except (KeyError, ValueError):
             raise BadInputError(
                 f"{text!r} is no line of this campaign.",
-                todo=f"Copy one whole, as a violation shows it: {cls(Firm(), (0, 5))} is one.",
+                todo="Copy one whole, as a violation shows it: "
+                f"{cls(SimulatedFirm(), (0, 5))} is one.",
             ) from None
         return cls(firm, chosen)
 
     @property
-    def script(self) -> list[Act]:
+    def script(self) -> list[FirmAct]:
         """Raises BadInputError for acts that the script has not."""
         whole = script(self.firm)
         if self.acts is None:
@@ -67,7 +68,7 @@ class FirmLine:
 
 
 @dataclass(frozen=True)
-class Story:
+class FirmStory:
     """line: replays it. told: what happens in it; acts: how many it needs."""
 
     line: FirmLine
@@ -77,15 +78,18 @@ class Story:
 
 
 def shrink(
-    firm: Firm, failed: FirmResult, image: Image, on_try: Callable[[int], None] = lambda left: None
-) -> Story:
+    firm: SimulatedFirm,
+    failed: FirmResult,
+    image: Image,
+    on_try: Callable[[int], None] = lambda left: None,
+) -> FirmStory:
     """The shortest story that was found for the first violation of a result."""
     what = _kind(failed.violations[0])
     last = max(one.number for one in failed.told)
     acts = [act for act in script(firm) if act.number <= last or _at_the_end(failed)]
     best, left = failed, _TRIES
 
-    def fails(chosen: Sequence[Act]) -> bool:
+    def fails(chosen: Sequence[FirmAct]) -> bool:
         nonlocal best, left
         if left <= 0:
             return False
@@ -101,7 +105,7 @@ def shrink(
     acts = _fewer(acts, fails)
     line = FirmLine(firm, tuple(act.number for act in acts))
     told = tuple(map(str, best.told)) or tuple(best.violations)
-    return Story(line, len(acts), best.violations[0], told)
+    return FirmStory(line, len(acts), best.violations[0], told)
 
 
 def _at_the_end(failed: FirmResult) -> bool:
@@ -115,8 +119,8 @@ def _kind(what: str) -> str:
 
 
 def _without_bystanders(
-    acts: list[Act], failed: FirmResult, fails: Callable[[Sequence[Act]], bool]
-) -> list[Act]:
+    acts: list[FirmAct], failed: FirmResult, fails: Callable[[Sequence[FirmAct]], bool]
+) -> list[FirmAct]:
     """At first only what the sentence names: whose card, whose login."""
     named = {
         int(number) - 1 for number in re.findall(r"(?:TS0*|\bp0*)([1-9]\d*)", failed.violations[0])
@@ -125,7 +129,7 @@ def _without_bystanders(
     return few if named and fails(few) else acts
 
 
-def _fewer(acts: list[Act], fails: Callable[[Sequence[Act]], bool]) -> list[Act]:
+def _fewer(acts: list[FirmAct], fails: Callable[[Sequence[FirmAct]], bool]) -> list[FirmAct]:
     """Delta debugging (Zeller and Hildebrandt, 2002): halves, quarters, … are left out."""
     parts = 2
     while len(acts) > 1:

@@ -121,7 +121,7 @@ class ThumbReader:
         self.reader.close()
 
 
-class Browser:
+class PortalBrowser:
     """Somebody at the portal, without scripts."""
 
     def __init__(self, house: House, address: str) -> None:

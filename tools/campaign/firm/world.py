@@ -17,10 +17,10 @@ from tallystick.provisioning.desk.client import Desk
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
-from tallystick.tools.campaign.firm.oracle import ZONE, Judge, Said
+from tallystick.tools.campaign.firm.oracle import ZONE, Judge, ServerSaid
 from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
-from tallystick.tools.campaign.firm.script import Act, Firm
-from tallystick.tools.campaign.firm.thumbs import Browser, ThumbReader
+from tallystick.tools.campaign.firm.script import FirmAct, SimulatedFirm
+from tallystick.tools.campaign.firm.thumbs import PortalBrowser, ThumbReader
 
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
@@ -45,7 +45,7 @@ class Employee:
 
 
 @dataclass(frozen=True)
-class Told:
+class FirmEvent:
     """What happened. at: seconds since the first midnight. number: of the act."""
 
     at: int
@@ -61,7 +61,7 @@ def moment(at: int) -> str:
 
 
 @dataclass(frozen=True)
-class Lock:
+class ToldLock:
     """Until when the server said that a login is locked, by its clock; failures: of that login by
     then; clock: how wrong that clock was."""
 
@@ -82,10 +82,10 @@ class Counts:
 
 
 @dataclass
-class World:
+class FirmWorld:
     """One firm while it is simulated."""
 
-    firm: Firm
+    firm: SimulatedFirm
     house: House
     clock: FirmClock
     chance: FirmChance
@@ -95,19 +95,19 @@ class World:
     desks: list[Desk]
     portal: Portal
     stranger: httpx.Client
-    browser: Browser
+    browser: PortalBrowser
     firm_id: int
     pockets: list[Pocket] = field(default_factory=list)
     people: list[Employee] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    told: list[FirmEvent] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
-    locked: dict[str, Lock] = field(default_factory=dict)
+    locked: dict[str, ToldLock] = field(default_factory=dict)
     stolen: list[tuple[Pocket, Employee]] = field(default_factory=list)
     later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
-    act: Act = field(default_factory=lambda: Act(0, 0, ""))
+    act: FirmAct = field(default_factory=lambda: FirmAct(0, 0, ""))
     shift: int = 0
     on_act: Callable[[int], None] = lambda at: None
     _sub: int = 0
@@ -129,12 +129,14 @@ class World:
         heapq.heappush(self.later, (self.at + seconds, self.act.number, self._sub, what))
 
     def say(self, words: str) -> None:
-        self.told.append(Told(self.at, self.act.number, words))
+        self.told.append(FirmEvent(self.at, self.act.number, words))
 
     def wrong(self, what: str) -> None:
         self.judge.violation(what)
 
-    def play(self, acts: Sequence[Act], carry_out: Callable[[World, Act], None]) -> None:
+    def play(
+        self, acts: Sequence[FirmAct], carry_out: Callable[[FirmWorld, FirmAct], None]
+    ) -> None:
         """In order, each with what comes of it, until there is a violation."""
         for act in acts:
             self._play_later(act.at)
@@ -152,11 +154,11 @@ class World:
     def _play_later(self, until: int) -> None:
         while self.later and self.later[0][0] <= until and not self.judge.violations:
             at, number, sub, what = heapq.heappop(self.later)
-            self._begin(Act(at, number, "", 0, sub))
+            self._begin(FirmAct(at, number, "", 0, sub))
             what()
             self._note_verdicts()
 
-    def _begin(self, act: Act) -> None:
+    def _begin(self, act: FirmAct) -> None:
         self.act = act
         self.clock.now = max(self.clock.now, START + act.at)
         self.chance.turn(act.number * 1000 + act.draw % 997)
@@ -197,14 +199,14 @@ class World:
 
     # -- the server ----------------------------------------------------------------------------
 
-    def ask(self, who: Employee, pocket: Pocket, code: str, factor: int) -> Said:
+    def ask(self, who: Employee, pocket: Pocket, code: str, factor: int) -> ServerSaid:
         said = self.check(who.login, code)
         self.judge.asked(pocket.serial, factor, said)
         if said.accepted:
             who.last_code = code
         return said
 
-    def check(self, login: str, code: str) -> Said:
+    def check(self, login: str, code: str) -> ServerSaid:
         """A service asks."""
         said = self.portal.check(login, code)
         if said.status == 500:
@@ -215,10 +217,10 @@ class World:
             self.failures[login] += 1
         return said
 
-    def _must_be_locked(self, login: str, said: Said) -> None:
+    def _must_be_locked(self, login: str, said: ServerSaid) -> None:
         """Whoever waited as long as he was told is not told to wait again for nothing."""
         now, before = self.clock.server(), self.locked.get(login)
-        lock = Lock(now + said.retry_after_s, self.failures[login], self.clock.wrong)
+        lock = ToldLock(now + said.retry_after_s, self.failures[login], self.clock.wrong)
         same = before is not None and (before.failures, before.clock) == (
             lock.failures,
             lock.clock,

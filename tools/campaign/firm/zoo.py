@@ -28,13 +28,13 @@ from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.engine.animal import Animal, Broken, in_place_of
 from tallystick.tools.campaign.engine.subject import image_under_test
 from tallystick.tools.campaign.firm.run import simulate
-from tallystick.tools.campaign.firm.script import Firm, Level
-from tallystick.tools.campaign.firm.story import Story, shrink
+from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
+from tallystick.tools.campaign.firm.story import FirmStory, shrink
 
 BOARD = boards.DEFAULT
 _SEEDS = 12  # firms that are looked at for each
-_SMALL = Firm(cards=12, days=4, level=Level.HIGH)
-_OVER_THE_CHANGE = Firm(cards=12, days=16, level=Level.HIGH)  # of the clocks
+_SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
+_OVER_THE_CHANGE = SimulatedFirm(cards=12, days=16, level=Level.HIGH)  # of the clocks
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
 FIRMWARE = tuple(
@@ -244,7 +244,7 @@ def find(name: str) -> Animal | Broken:
     return next(one for one in ALL if one.name == name)
 
 
-def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> Story | None:
+def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
     """The shortest story of it; None when it escapes."""
     firm = _FIRMS.get(one.name, _SMALL)
     if isinstance(one, Broken):
@@ -255,7 +255,7 @@ def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> Story | None:
     return _hunt(firm, image, seeds)
 
 
-def _hunt(firm: Firm, image: Image, seeds: int) -> Story | None:
+def _hunt(firm: SimulatedFirm, image: Image, seeds: int) -> FirmStory | None:
     for seed in range(1, seeds + 1):
         tried = dataclasses.replace(firm, seed=seed)
         result = simulate(tried, image=image)

@@ -261,8 +261,8 @@ class KeyWork:
         return begun.server == self.registry.url and (begun.user or "").lower() in known
 
     def _finish(self, ctap: Any, record: CardRecord, *, repeated: bool) -> EnrolledKey:
-        """Whatever of the run is still to be done; repeated: it was broken off before. What the server or the key refuses ends the run;
-        where no answer came, the same command goes on with it."""
+        """Whatever of the run is still to be done. What the server or the key refuses ends the run;
+        where no answer came, the same command goes on with it. repeated: it was broken off."""
         from fido2.ctap import CtapError  # noqa: PLC0415
 
         serial, user = record.serial, str(record.user)

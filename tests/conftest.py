@@ -9,6 +9,7 @@ is a matter of what else the machine does.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 from collections.abc import Generator
@@ -28,11 +29,24 @@ ROOM = 4 << 30  # bytes; a container often has 64 MiB there
 
 
 def pytest_configure() -> None:
+    _keep_the_hard_limit()
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or "TMPDIR" in os.environ:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None  # to be looked up again
+
+
+def _keep_the_hard_limit() -> None:
+    """Programs that run in a test's own process shut it in as they do for themselves. Whether a
+    dump is possible is another test's question, and a limit that is down stays down."""
+    genuine = resource.setrlimit
+
+    def lower(which: int, limits: tuple[int, int]) -> None:
+        hard = resource.getrlimit(which)[1] if which == resource.RLIMIT_CORE else limits[1]
+        genuine(which, (limits[0], hard))
+
+    resource.setrlimit = lower
 
 
 @pytest.hookimpl(wrapper=True)

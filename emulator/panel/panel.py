@@ -33,8 +33,8 @@ def kept_token() -> str:
     with contextlib.suppress(OSError):  # it holds for this start then
         part = path.with_name(f"{path.name}.{os.getpid()}")
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(token + "\n")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(f"{token}\n".encode())
         part.replace(path)
     return token
 

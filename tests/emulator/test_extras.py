@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 FIRST = {
     "+pytest": ("testing.devices",),
     "": ("cli.emulate", "tools.image.cli", "tools.new", "tools.debugger.cli",
-         "tools.campaign.commands.powercut", "tools.flash.cli"),
+         "tools.campaign.commands.powercut", "tools.line.cli"),
     "control": ("emulator.serving.control",),
     "panel": ("emulator.serving.control", "emulator.panel.page"),
     "coverage": ("tools.coverage.cli",),

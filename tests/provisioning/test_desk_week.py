@@ -132,7 +132,7 @@ def test_the_end_is_shown_before_it_holds(desk):
 )  # fmt: skip
 def test_how_ends_are_shown(monkeypatch, now, text, shown):
     moment = datetime.fromisoformat(now).timestamp()
-    monkeypatch.setattr("tallystick.provisioning.desk.terms.clock.time", lambda: moment - 300)
+    monkeypatch.setattr("tallystick.common.moments.now", lambda: moment - 300)
     ends = datetime.fromisoformat("2026-05-01T18:00").time()
     terms = Terms(
         "", "", ("en",), ZoneInfo("Europe/Oslo"), ends, 0, 7 * 86400, 0, 0, 0, {}, ahead_s=300

@@ -221,7 +221,7 @@ def test_what_is_no_ticket(tmp_path, text):
 def test_nobody_signs_what_is_not_shown(tmp_path, cheap_passphrases, change):
     path = tmp_path / "ticket"
     statement = {"id": "0" * 32, "cards": 40, "digits": 6, "expires": 2_000_000_000} | change
-    document = {"typ": tickets.KIND, "statement": statement, "signatures": []}
+    document = {"typ": job_papers.TICKET, "statement": statement, "signatures": []}
     path.write_text(json.dumps(document))
     before = path.read_bytes()
     signer.create(tmp_path / "key", "Ann", PHRASE)

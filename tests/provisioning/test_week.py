@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from tallystick.common import moments
 from tallystick.common.errors import RefusedError, UnreachableError
 from tallystick.common.secret import Secret
-from tallystick.provisioning.desk import terms
 from tallystick.server.loans.reminders import remind
 from tallystick.server.serving.running import add_credential, make_known, running_in_thread
 from tallystick.server.settings import settings_from
@@ -46,7 +46,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(terms.clock, "time", clock)
+    monkeypatch.setattr(moments, "now", clock)
     return clock
 
 

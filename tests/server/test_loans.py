@@ -152,4 +152,4 @@ def test_staff_see_which_cards_are_overdue(server, request):
     boss.get("/cards?q=1000000001")
     assert "<b>overdue</b>: lent to ann until" in boss.page.text
     boss.post("/cards/1000000001/take-back", code=hotp(seed, 1, 6))
-    assert "nobody" in boss.page.text and "overdue" not in boss.page.text
+    assert "nobody" in boss.page.text and "<b>overdue</b>" not in boss.page.text

@@ -395,6 +395,7 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
         "/cards/X/assign": {"support", "administrator"},
         "/cards/X/take-back": {"support", "administrator"},
         "/cards/X/lost": {"support", "administrator"},
+        "/cards/X/undo": {"support", "administrator"},
         "/cards/X/found": {"support", "administrator"},
         "/cards/X/retire": {"administrator"},
         "/cards/X/unlock": {"support", "administrator"},

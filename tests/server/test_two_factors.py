@@ -431,7 +431,7 @@ def test_the_second_agent_is_told(portal):
     sql(portal, "UPDATE person SET disabled_at = 1 WHERE login = 'off'")
     ann = person_id(one)
     one.get(f"/people/{ann}").post(f"/people/{ann}/help/ask", reason="telephone stolen")
-    told = [m for m in portal.messages(4) if "waits for a colleague" in str(m)]
+    told = [m for m in portal.messages(5) if "waits for a colleague" in str(m)]
     assert [m["to"] for m in told] == ["two@firm.example"]
     for words in ("one asks", "of ann", "telephone stolen", "/p/default/waiting"):
         assert words in told[0]["text"], words

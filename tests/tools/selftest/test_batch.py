@@ -201,7 +201,8 @@ def test_the_page_is_whole_and_nothing_in_it_is_markup_of_others():
 @needs.chromium.mark
 @pytest.mark.parametrize("width", [1100, 380])
 def test_the_page_in_a_browser(tmp_path, width):
-    sync_api = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api
+
     file = tmp_path / "page.html"
     file.write_text(the_page())
     with sync_api.sync_playwright() as driver:

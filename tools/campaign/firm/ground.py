@@ -72,12 +72,21 @@ class FirmChance:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._key, self._count = b"", 0
+        self._number = self._steps = 0
         self.turn(0)
 
     def turn(self, number: int) -> None:
         """What is drawn from now on depends on the seed and this number alone, so that an act draws
         the same whether the acts before it were carried out or not."""
+        self._number, self._steps = number, 0
         self._key = hashlib.sha256(f"firm|{self._seed}|{number}".encode()).digest()
+        self._count = 0
+
+    def step(self) -> None:
+        """Another part of the same act: what one part draws too often (a module that is loaded
+        for the first time does) moves nothing in the next."""
+        self._steps += 1
+        self._key = hashlib.sha256(f"{self._seed}|{self._number}|{self._steps}".encode()).digest()
         self._count = 0
 
     def __call__(self, size: int) -> bytes:
@@ -142,8 +151,8 @@ class House:
     """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
     how often it was."""
 
-    def __init__(self, folder: Path, clock: FirmClock) -> None:
-        self._clock = clock
+    def __init__(self, folder: Path, clock: FirmClock, chance: FirmChance) -> None:
+        self._clock, self._chance = clock, chance
         self.folder = folder
         self.settings = house_settings(folder, clock.server)
         self._loop = asyncio.new_event_loop()
@@ -198,12 +207,15 @@ class House:
         assert self._app is not None
         inner = httpx.ASGITransport(app=self._app, client=(name, 1), raise_app_exceptions=True)
         try:
+            self._chance.step()
             return self._loop.run_until_complete(_whole(inner, request))
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
                 raise
             self._end()
             raise httpx.ReadError("the server ended", request=request) from None
+        finally:
+            self._chance.step()
 
     def strike(self, what: str) -> None:
         """Raises ProcessEndedError where it is the server's doom."""

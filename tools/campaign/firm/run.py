@@ -120,7 +120,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         policy = FirmPolicy(time_zone=ZONE)
         start = _start_of(firm, policy, chance)
         start.write_to(folder)
-        house = House(folder, clock)
+        house = House(folder, clock, chance)
         made = start.credentials
         judge = Judge(policy)
         drawer = stack.enter_context(CardDrawer(image, firm.seed))

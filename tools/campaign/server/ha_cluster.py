@@ -108,7 +108,7 @@ class ClusterNode:
         for pid in wanted:
             for task in Path(f"/proc/{pid}/task").glob("*/children"):
                 with suppress(OSError):
-                    wanted.extend(int(child) for child in task.read_text().split())
+                    wanted.extend(int(child) for child in task.read_text(encoding="utf-8").split())
         return wanted
 
     def signal(self, number: int, *names: str) -> None:

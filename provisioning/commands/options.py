@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from tallystick.common.errors import BadInputError
+from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.provisioning.custody.interface import Custody
 from tallystick.provisioning.custody.store import FileStore, KeyStore, key_store
 from tallystick.provisioning.journal import StationJournal
@@ -44,11 +45,6 @@ keys_option = click.option(
     envvar="TALLY_STATION_KEYS",
     show_envvar=True,
     help="The station's key file, or pkcs11:token=LABEL?module-path=FILE.",
-)
-passphrase_option = click.option(
-    "--passphrase-file",
-    type=FILE,
-    help="File with the keys' passphrase or PIN (else $TALLY_STATION_PASSPHRASE, else asked).",
 )
 operator_option = click.option(
     "--operator",

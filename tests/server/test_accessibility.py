@@ -345,8 +345,10 @@ class Reader:
         return [line for line in walk(nodes[0]) if line]
 
     def focused(self) -> str:
-        (line,) = [line for line in self.lines() if " focused" in line and "RootWeb" not in line]
-        return line.replace(" focused", "")
+        """Nothing while a page gives way to the next."""
+        found = [line for line in self.lines() if " focused" in line and "RootWeb" not in line]
+        assert len(found) <= 1
+        return "".join(found).replace(" focused", "")
 
     def _line(self, node: dict[str, Any]) -> str:
         if node.get("ignored"):

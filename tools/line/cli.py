@@ -13,7 +13,7 @@ from tallystick.common import console
 from tallystick.common.errors import ExitCode, NoDeviceError
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.emulator.boards.board import Board
-from tallystick.provisioning.commands.options import passphrase_option
+from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.tools.flash.drive import DriveTarget, drives
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.flash.programs import DfuTarget, OpenOcdTarget
@@ -22,7 +22,6 @@ from tallystick.tools.flash.tray import FlashOutcome, Tally, flash_one
 from tallystick.tools.image.keys import read_public
 from tallystick.tools.image.verify import verify
 from tallystick.tools.line.cli_lock import lock_board
-from tallystick.tools.line.cli_tray import work
 from tallystick.tools.line.jobfile import LineJob
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
@@ -98,6 +97,9 @@ def flash(
     burnt is said in words, and burnt only with --yes-for-ever.
     """
     if tray:
+        # It needs the station's libraries, which one board does not.
+        from tallystick.tools.line.cli_tray import work
+
         work(
             Path(tray), lambda job: _opener_of(job, port, drive), place=place, operator=operator,
             boards=boards, confirmed=yes_for_ever, passphrase_file=passphrase_file,

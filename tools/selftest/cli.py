@@ -15,7 +15,7 @@ from tallystick.common.errors import ExitCode
 from tallystick.common.paths import OUTPUT_FILE
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.scp03 import SecureChannel
-from tallystick.provisioning.commands.options import passphrase_option
+from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.selftest import checks, drift_page, report

@@ -10,7 +10,8 @@ from tallystick.common import console
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.t1 import Waiting
-from tallystick.provisioning.commands.options import keys_option, passphrase_option
+from tallystick.provisioning.commands.options import keys_option
+from tallystick.provisioning.commands.passphrase import passphrase_option
 from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.flash.field import Update, install, running

@@ -6,8 +6,9 @@ form B)."""
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from reportlab.lib.colors import HexColor
 from reportlab.lib.units import mm
@@ -15,6 +16,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from tallystick.provisioning.labels.layout import STOCKS, draw
 from tallystick.provisioning.labels.leaflet import LANGUAGES, paragraph, pictures
+
+T = TypeVar("T")
 
 WIDTH, HEIGHT = 210.0, 297.0  # mm
 LEFT, RIGHT = 25.0, 20.0
@@ -95,13 +98,18 @@ class CardLetter:
 
 def write(letters: list[CardLetter]) -> bytes:
     """The document, a page each; the same letters give the same bytes."""
+    return document("Letters with cards", letters, _page)
+
+
+def document(title: str, letters: Sequence[T], page: Callable[[Canvas, T], None]) -> bytes:
+    """A page of A4 for each letter, which `page` draws in mm."""
     output = io.BytesIO()
     canvas = Canvas(output, pagesize=(WIDTH * mm, HEIGHT * mm), invariant=1)
-    canvas.setTitle("Letters with cards")
+    canvas.setTitle(title)
     for letter in letters:
         canvas.saveState()
         canvas.scale(mm, mm)
-        _page(canvas, letter)
+        page(canvas, letter)
         canvas.restoreState()
         canvas.showPage()
     canvas.save()

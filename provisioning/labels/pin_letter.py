@@ -3,14 +3,12 @@ can take the reader for his own."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 
-from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 
 from tallystick.provisioning.labels.leaflet import paragraph
-from tallystick.provisioning.labels.letter import HEIGHT, LEFT, RIGHT, WIDTH, head
+from tallystick.provisioning.labels.letter import LEFT, RIGHT, WIDTH, document, head
 
 
 @dataclass(frozen=True)
@@ -102,17 +100,7 @@ class PinLetter:
 
 def write(letters: list[PinLetter]) -> bytes:
     """The document, a page each; the same letters give the same bytes."""
-    output = io.BytesIO()
-    canvas = Canvas(output, pagesize=(WIDTH * mm, HEIGHT * mm), invariant=1)
-    canvas.setTitle("First PINs")
-    for letter in letters:
-        canvas.saveState()
-        canvas.scale(mm, mm)
-        _page(canvas, letter)
-        canvas.restoreState()
-        canvas.showPage()
-    canvas.save()
-    return output.getvalue()
+    return document("First PINs", letters, _page)
 
 
 def _page(canvas: Canvas, letter: PinLetter) -> None:

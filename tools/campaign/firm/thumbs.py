@@ -6,7 +6,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
 from fido2.webauthn import CollectedClientData
 
+from tallystick.common import base64url
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
@@ -90,7 +90,7 @@ class ThumbReader:
         """What a browser would send; None where the reader does not know the thumb."""
         data = CollectedClientData.create("webauthn.get", str(options["challenge"]), URL)
         allowed: list[Mapping[str, Any]] = [
-            {"type": "public-key", "id": _bytes(str(one["id"]))}
+            {"type": "public-key", "id": base64url.decode(str(one["id"]))}
             for one in options.get("allowCredentials") or ()
         ]
         self.host.person = _STRANGER if stranger else self.number
@@ -103,16 +103,16 @@ class ThumbReader:
         finally:
             self.host.person = self.number
             self.reader.run_for(_LIFTED_MS)
-        identifier = _text(made.credential["id"])
+        identifier = base64url.encode(made.credential["id"])
         return json.dumps(
             {
                 "id": identifier,
                 "rawId": identifier,
                 "type": "public-key",
                 "response": {
-                    "clientDataJSON": _text(bytes(data)),
-                    "authenticatorData": _text(bytes(made.auth_data)),
-                    "signature": _text(made.signature),
+                    "clientDataJSON": base64url.encode(bytes(data)),
+                    "authenticatorData": base64url.encode(bytes(made.auth_data)),
+                    "signature": base64url.encode(made.signature),
                 },
             }
         )
@@ -161,11 +161,3 @@ class PortalBrowser:
         token = _CSRF.search(page)
         form = {"csrf": token.group(1) if token else ""} | fields
         return self._http.post(path, data=form).text
-
-
-def _bytes(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -8,14 +8,17 @@ is a matter of what else the machine does.
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import shutil
+import ssl
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -30,6 +33,7 @@ ROOM = 4 << 30  # bytes; a container often has 64 MiB there
 
 def pytest_configure() -> None:
     _keep_the_hard_limit()
+    _read_the_worlds_certificates_once()
     if "PYTEST_DEBUG_TEMPROOT" in os.environ or "TMPDIR" in os.environ:
         return
     if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
@@ -47,6 +51,27 @@ def _keep_the_hard_limit() -> None:
         genuine(which, (limits[0], hard))
 
     resource.setrlimit = lower
+
+
+def _read_the_worlds_certificates_once() -> None:
+    """Each of httpx's clients reads them anew (35 ms), and a test makes several. Nothing is changed
+    in the context that they share: whoever needs another names his own file."""
+    genuine = ssl.create_default_context
+    worlds = {certifi.where(), os.environ.get("SSL_CERT_FILE", certifi.where())}
+    once = functools.cache(lambda cafile: genuine(cafile=cafile))
+
+    def shared(
+        purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH,
+        *,
+        cafile: str | None = None,
+        capath: str | None = None,
+        cadata: str | bytes | None = None,
+    ) -> ssl.SSLContext:
+        if cafile in worlds and purpose is ssl.Purpose.SERVER_AUTH and not capath and not cadata:
+            return once(cafile)
+        return genuine(purpose, cafile=cafile, capath=capath, cadata=cadata)
+
+    ssl.create_default_context = shared
 
 
 @pytest.hookimpl(wrapper=True)

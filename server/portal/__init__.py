@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter
 from fastapi.staticfiles import StaticFiles
 
 from tallystick.server.portal import (
@@ -36,12 +36,14 @@ from tallystick.server.portal.web import (
 STATIC = Path(__file__).parent / "static"
 
 
-def install(app: FastAPI) -> None:
+# What a page asks for before it is shown, and who sends there.
+REDIRECTIONS = {NeedsSignInError: send_to_sign_in, NeedsProofError: send_to_prove}
+
+
+def install(root: APIRouter) -> None:
     """Add the portal's routes."""
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    root.mount("/static", StaticFiles(directory=STATIC), name="static")
     # Routes are tried in order: /people/import is nobody's number.
     of_staff = (audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
     for module in (front, signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
-        app.include_router(module.router, include_in_schema=False)
-    app.add_exception_handler(NeedsSignInError, send_to_sign_in)
-    app.add_exception_handler(NeedsProofError, send_to_prove)
+        root.include_router(module.router, include_in_schema=False)

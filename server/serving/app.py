@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from tallystick import __version__
 from tallystick.server import portal
@@ -84,13 +86,10 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        routes=_routes(),
     )
-    # Routes are tried in order: the one that must be fast comes first.
-    for module in (
-        verify, system, desk, imports, cards, keys, people, credentials, tickets, scim, serials,
-    ):  # fmt: skip
-        app.include_router(module.router, responses=ERROR_ANSWERS)
-    portal.install(app)
+    for problem, answer in portal.REDIRECTIONS.items():
+        app.add_exception_handler(problem, answer)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(BoxError, _box_error)
     app.add_exception_handler(DBAPIError, _database_error)
@@ -106,6 +105,20 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(RequestLog, file=requests)
     app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Everything that is answered, once a process: what a route takes and gives is worked out for
+    all servers in it together."""
+    root = APIRouter()
+    # Routes are tried in order: the one that must be fast comes first.
+    for module in (
+        verify, system, desk, imports, cards, keys, people, credentials, tickets, scim, serials,
+    ):  # fmt: skip
+        root.include_router(module.router, responses=ERROR_ANSWERS)
+    portal.install(root)
+    return root.routes
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -184,9 +184,10 @@ def test_bytes_come_in_over_the_serial_line_one_by_one(tmp_path):
 
 
 def test_what_is_charged_for_is_what_was_measured(firmware):
-    """Hashes within their overhead; nothing is off by a factor."""
+    """Hashes within their overhead and what one compiler differs by from the next (a key of AES: 61
+    us in the published MicroPython, 70 in one of GCC 12); nothing is off by a factor."""
     figures = {cost.name: cost for cost in costs.compare_costs(firmware("pico"), "pico")}
-    for name, allowed in (("sha256_block", 0.1), ("aes_key", 0.1), ("aes_block", 0.1)):
+    for name, allowed in (("sha256_block", 0.1), ("aes_key", 0.2), ("aes_block", 0.1)):
         assert figures[name].us == pytest.approx(figures[name].other_us, rel=allowed), name
     for name in ("main", "sha1_block", "imports"):
         assert 0.5 < figures[name].us / figures[name].other_us < 2, name

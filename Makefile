@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: boards campaign changelog coverage directory docs foreign fresh fuzz-reader fuzz-tokens ha help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea stock-client clean
+.PHONY: boards campaign changelog compiled coverage docs foreign fresh fuzz-reader fuzz-tokens ha help hooks papers release setup packages pythons demo soak test lint upgrade format bench image privacyidea clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,9 @@ setup: $(STAMP) ## Make .venv with everything in it
 packages: ## Install the Debian packages that some tests need (as root; otherwise says so)
 	@.ci/packages
 
+compiled: setup ## What the index has no wheels of: python-ldap, pyscard, and ykman
+	@.ci/compiled
+
 pythons: setup ## Environments for the other Pythons of this machine, which one test compares
 	@.ci/pythons
 
@@ -41,7 +44,7 @@ demo: setup ## The main job, end to end, on an emulated card
 # What waits for the network or for dpkg runs beside what computes.
 test: ## Lint, then every test
 	@$(MAKE) --no-print-directory -j2 setup packages
-	@$(MAKE) --no-print-directory -j3 pythons foreign lint
+	@$(MAKE) --no-print-directory -j3 compiled pythons foreign lint
 	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 # The ports' stubs overwrite one another in one site-packages: each has a folder of its own.
@@ -143,16 +146,6 @@ privacyidea: setup ## Install a real privacyIDEA (500 MB) and register cards wit
 	$(PYTHON) -m venv build/privacyidea
 	build/privacyidea/bin/pip install --quiet 'privacyidea>=3.10,<4'
 	TALLY_TEST_PRIVACYIDEA=build/privacyidea $(BIN)/pytest tests/provisioning/test_privacyidea.py
-
-stock-client: setup ## Install ykman (compiles pyscard: swig, libpcsclite-dev) and use it on our card
-	$(PYTHON) -m venv build/ykman
-	build/ykman/bin/pip install --quiet 'yubikey-manager>=5.9,<6'
-	$(BIN)/pip install --quiet 'pyscard>=2.2,<3'
-	TALLY_TEST_YKMAN=build/ykman $(BIN)/pytest tests/provisioning/test_stock_client.py
-
-directory: setup ## Compile python-ldap (gcc, libldap2-dev, libsasl2-dev) and read a real slapd
-	$(BIN)/pip install --quiet 'python-ldap>=3.4,<4'
-	$(BIN)/pytest tests/server/test_directory.py
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -216,8 +216,11 @@ other_pythons = Need(
 )
 
 # What somebody has to ask for.
+COMPILER = ("gcc", "libc6-dev", "python3-dev")
 python_ldap = Need(
-    "`make directory`, which compiles python-ldap", lambda: find_spec("ldap") is not None
+    "`make compiled`, which compiles python-ldap",
+    lambda: find_spec("ldap") is not None,
+    (*COMPILER, "libldap-dev", "libsasl2-dev"),
 )
 debug_client = Need(
     "node, and @vscode/debugadapter-testsupport of npm in the folder $TALLY_NODE_MODULES",
@@ -250,8 +253,11 @@ micropython_sources = Need(
     "TALLY_MICROPYTHON_SRC: a checkout of MicroPython (docs/reference/boards.md)",
     lambda: bool(variable("TALLY_MICROPYTHON_SRC")),
 )
+YKMAN = ROOT / "build/ykman/bin/ykman"
 ykman = Need(
-    "`make stock-client`, which installs ykman", lambda: bool(variable("TALLY_TEST_YKMAN"))
+    "`make compiled`, which installs ykman and compiles pyscard",
+    YKMAN.exists,
+    (*COMPILER, "swig", "libpcsclite-dev"),
 )
 privacyidea = Need(
     "`make privacyidea`, which installs it", lambda: bool(variable("TALLY_TEST_PRIVACYIDEA"))

@@ -1,18 +1,19 @@
 """Programs of others through PC/SC: the stock client `ykman` on our card, and our station on
-another maker's applet. `make stock-client` installs what that takes, and runs this."""
+another maker's applet. `make compiled` installs what that takes."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import httpx
@@ -20,28 +21,44 @@ import pytest
 
 from tallystick.common.identity import DEVELOPMENT_MASTER, kdf3
 from tallystick.provisioning.card.pcsc import PcscConnection, readers
+from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.provisioning.foreign import Foreign, Wanted
+from tallystick.provisioning.journal import StationJournal
 from tallystick.tools.vpcd import ATR
 from tests import needs
 from tests.emulator.test_vpcd import reader
-from tests.provisioning.conftest import URL
+from tests.provisioning.conftest import URL, make_ring
 from tests.provisioning.foreign_applet import ForeignApplet
 from tests.provisioning.memory_registry import MemoryRegistry
 
 __all__ = ["reader"]
-FOLDER = os.environ.get("TALLY_TEST_YKMAN", "")
 pytestmark = [
     needs.pcsc.mark,
     needs.ykman.mark,
 ]
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # RFC 4226, appendix D, in base 32
 SERIAL = "TS00000001"
+YKMAN = str(needs.YKMAN)
+WAIT_S = 60
 READER = "Tally test 00 00"  # of the two slots that vpcd makes
 
 
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(10 * WAIT_S):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not so after {WAIT_S} s")
+
+
+def readers_of_theirs() -> str:
+    command = [YKMAN, "list", "--readers"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
 def ykman(*words: str) -> str:
-    command = [str(Path(FOLDER) / "bin" / "ykman"), "--reader", READER, *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [YKMAN, "--reader", READER, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -70,23 +87,28 @@ def emulated(reader) -> Iterator[str]:
 
 def test_a_stock_client_provisions_our_card(emulated):
     """ykman as its makers ship it: an account over SCP03, its list, and codes after a press."""
-    for _ in range(50):
-        if any(READER in name for name in readers()):
-            break
-        time.sleep(0.1)
+    until(lambda: READER in readers_of_theirs())
     assert "5.7.0" in ykman("oath", "info")
     keys = ":".join(key.hex() for key in kdf3(DEVELOPMENT_MASTER, SERIAL.encode()))
     ykman("--scp", keys, "oath", "accounts", "add", "-o", "HOTP", "-d", "6", SERIAL, SECRET)
     assert ykman("oath", "accounts", "list", "-o").strip() == f"{SERIAL}, HOTP"
     for expected in ("755224", "287082"):
-        press = threading.Timer(
-            1.5, lambda: httpx.post(f"{emulated}/button", json={"action": "press"})
-        )
-        press.start()
+        before = on_the_glass(emulated)
+
+        def press(before: str = before) -> None:
+            until(lambda: on_the_glass(emulated) != before)  # it asks for a press
+            httpx.post(f"{emulated}/button", json={"action": "press"}).raise_for_status()
+
+        pressing = threading.Thread(target=press)
+        pressing.start()
         try:
             assert expected in ykman("oath", "accounts", "code", SERIAL)
         finally:
-            press.join()
+            pressing.join()
+
+
+def on_the_glass(card: str) -> str:
+    return str(httpx.get(f"{card}/display?format=json").json()["sha256"])
 
 
 @contextmanager
@@ -120,17 +142,23 @@ def in_the_reader(applet: ForeignApplet, port: int) -> Iterator[None]:
         line.close()
 
 
-def test_the_station_provisions_a_foreign_applet_and_the_stock_client_reads_it(
-    reader, custody, journal
-):
-    applet, registry = ForeignApplet(), MemoryRegistry()
+def provisioned(folder: Path) -> tuple[str, str, bytes]:
+    """In a process of its own: the PC/SC library asks once where its service is. → the serial
+    number, the account, and the seed that was registered"""
+    registry, custody = MemoryRegistry(), SoftwareCustody(make_ring())
+    until(lambda: any(READER in name for name in readers()))
+    journal = StationJournal(folder / "journal.db")
+    with closing(journal), PcscConnection(READER) as device:
+        done = Foreign(custody, registry, journal, URL).provision(device, Wanted(touch=False))
+    return done.serial, done.account, registry.seeds[done.serial]
+
+
+def test_the_station_provisions_a_foreign_applet_and_the_stock_client_reads_it(reader, tmp_path):
+    applet = ForeignApplet()
     with in_the_reader(applet, reader):
-        for _ in range(100):
-            with suppress(Exception):
-                device = PcscConnection(READER)
-                break
-            time.sleep(0.1)
-        with device:
-            done = Foreign(custody, registry, journal, URL).provision(device, Wanted(touch=False))
-        assert registry.seeds == {done.serial: applet.accounts[done.account.encode()].key}
-        assert done.account in ykman("oath", "accounts", "list")
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+            _, account, seed = alone.submit(provisioned, tmp_path).result(WAIT_S)
+        assert [(name, one.key) for name, one in applet.accounts.items()] == [
+            (account.encode(), seed)
+        ]
+        assert account in ykman("oath", "accounts", "list")

@@ -54,6 +54,7 @@ LOCKS = (
     Lock("tallystick", extras=EXTRAS, project=True),
     Lock("setup", extras=EXTRAS, groups=("dev", "docs", "upkeep"), project=True),
     Lock("clients", groups=("clients",), alone=True),
+    Lock("compiled", groups=("compiled",), alone=True),
     Lock("campaign", groups=("campaign",)),
     Lock("stubs-rp2", groups=("stubs-rp2",)),
     Lock("stubs-stm32", groups=("stubs-stm32",)),

@@ -32,6 +32,7 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S = 600
 LATE_S = 30  # how far the client's clock may be behind or ahead
 MIN_RSA_BITS = 2048
+SHOWN_TO = ("token", "par", "revoke")
 ASSERTION_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 
 
@@ -262,35 +263,52 @@ def by_assertion(
     now: float,
 ) -> Client:
     """The client that has signed an assertion for this provider, once. Raises TokenError (401)."""
-    from joserfc import jwt  # noqa: PLC0415
-    from joserfc.errors import JoseError  # noqa: PLC0415
-    from joserfc.jwk import KeySet  # noqa: PLC0415
-
     if form.get("client_assertion_type") != ASSERTION:
         raise TokenError("invalid_client", 401)
     assertion = form.get("client_assertion", "")
     client = find_client(connection, firm_id, _issuer_of(assertion))
     if client is None or not client.jwks or form.get("client_id", client.id) != client.id:
         raise TokenError("invalid_client", 401)
-    keys = KeySet.import_key_set(json.loads(client.jwks))
-    try:
-        claims = jwt.decode(assertion, keys, algorithms=ASSERTION_ALGORITHMS).claims
-    except (JoseError, ValueError):
-        raise TokenError("invalid_client", 401) from None
+    claims = _signed_claims(assertion, client)
     audience = claims.get("aud")
+    taken = {issuer, *(f"{issuer}/oidc/{one}" for one in SHOWN_TO)}
     audiences = audience if isinstance(audience, list) else [audience]
-    expires, jti = claims.get("exp"), claims.get("jti")
+    expires, begins, jti = claims.get("exp"), claims.get("nbf", now), claims.get("jti")
     good = (
         claims.get("iss") == claims.get("sub") == client.id
-        and {issuer, f"{issuer}/oidc/token", f"{issuer}/oidc/par"} & {str(one) for one in audiences}
-        and isinstance(expires, int)
+        and taken & {str(one) for one in audiences}
+        and isinstance(expires, (int, float))
         and now - LATE_S < expires <= now + ASSERTION_LIFE_S
+        and isinstance(begins, (int, float))
+        and begins <= now + LATE_S
         and isinstance(jti, str)
-        and _is_first(connection, firm_id, client.id, jti, expires)
+        and jti != ""
+        and _is_first(connection, firm_id, client.id, jti, int(expires))
     )
     if not good:
         raise TokenError("invalid_client", 401)
     return client
+
+
+def _signed_claims(assertion: str, client: Client) -> dict[str, Any]:
+    """What one of the client's keys has signed: the one that is named, or else any of them (RFC
+    7515 4.1.4). Raises TokenError (401)."""
+    from joserfc import jws, jwt  # noqa: PLC0415
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import KeySet  # noqa: PLC0415
+
+    try:
+        named = jws.extract_compact(assertion.encode()).headers().get("kid")
+    except (JoseError, ValueError):
+        raise TokenError("invalid_client", 401) from None
+    for key in KeySet.import_key_set(json.loads(client.jwks)):
+        if named is not None and key.kid not in (None, named):
+            continue
+        try:
+            return dict(jwt.decode(assertion, key, algorithms=ASSERTION_ALGORITHMS).claims)
+        except (JoseError, ValueError, TypeError):
+            continue
+    raise TokenError("invalid_client", 401)
 
 
 def _issuer_of(assertion: str) -> str:

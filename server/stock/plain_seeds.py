@@ -22,7 +22,7 @@ from tallystick.server.stock.intake import SUITE
 from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
 
 HEX, BASE32, BASE64 = "hexadecimal digits", "base 32", "base 64"
-BLANKS = re.compile(r"[\s-]")
+BLANKS = re.compile(r"[\s:-]")
 HEX_DIGITS = re.compile(r"(0[xX])?((?:[0-9A-Fa-f]{2})+)")
 BASE32_DIGITS = re.compile(r"([A-Za-z2-7]+)={0,6}")
 HOTP_NAMES = {"", "hotp", "oath-hotp", "hmac", "event"}
@@ -115,12 +115,16 @@ def writing_of(seeds: Iterable[str]) -> str:
     file, as a single seed could be read as both, and a slip in one must not change how it is
     read. Of seeds in base 64, a third of the characters are hexadecimal digits, and half of base
     32."""
-    text = "".join(BLANKS.sub("", seed).rstrip("=") for seed in seeds)
-    for name, alphabet in ((HEX, "0123456789abcdefABCDEFxX"), (BASE32, BASE32_ALPHABET)):
+    text = "".join(_in_one_case(BLANKS.sub("", seed).rstrip("=")) for seed in seeds)
+    for name, alphabet in ((HEX, "0123456789ABCDEFabcdefxX"), (BASE32, BASE32_ALPHABET)):
         if sum(one in alphabet for one in text) >= MOSTLY * len(text):
             return name
-    lower = text == text.lower()
-    return BASE32 if lower and set(text) <= set(BASE32_ALPHABET.lower()) else BASE64
+    return BASE64
+
+
+def _in_one_case(seed: str) -> str:
+    """Lower case is as good as upper case where a seed has no other: it is not of base 64 then."""
+    return seed.upper() if seed == seed.lower() else seed
 
 
 def _number(where: str, what: str, text: str, missing: int) -> int:

@@ -95,7 +95,7 @@ def _read_plain(
             "it on its way can make their codes.",
             takes=Weakness.PLAIN,
         )
-    gathered = Gathered(wanted)
+    gathered = Gathered(wanted, unit)
     for entry in entries:
         gathered.add(
             entry.number,

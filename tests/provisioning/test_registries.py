@@ -36,6 +36,7 @@ from tests.provisioning.command_line import Station
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.pty_card import PtyCard
+from tests.service_pages import picture_of_terminal, recipe
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
@@ -333,20 +334,21 @@ def test_a_pam_stack_with_pam_oath_takes_a_cards_codes(provision, memory_card, t
     users = tmp_path / "users.oath"
     provision(f"pam_oath:{users}", memory_card, user="ada")
     service = Path("/etc/pam.d") / f"tally-{uuid4().hex}"
-    service.write_text(
-        f"auth required pam_oath.so usersfile={users} window=20 digits=6\n"
-        "account required pam_permit.so\n"
-    )
+    asks = recipe("pam-oath", "pam", {"/etc/users.oath": users})
+    service.write_text(f"{asks}account required pam_permit.so\n")
+    shown: list[tuple[str, str]] = []
 
     def accepted(code: str) -> bool:
         done = subprocess.run(
             ["pamtester", service.name, "ada", "authenticate"],
             input=code + "\n", capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
+        shown.append((f"pamtester sshd ada authenticate  # {code}", done.stdout + done.stderr))
         return "successfully authenticated" in done.stdout + done.stderr
 
     try:
         assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+        picture_of_terminal("pam-oath", *shown)
         assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
     finally:
         service.unlink()

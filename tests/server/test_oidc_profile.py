@@ -22,6 +22,7 @@ from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER
+from tests.service_pages import picture_of_page
 
 AFTER = "https://service.example/bye"
 CHALLENGE = oidc._s256(VERIFIER)
@@ -624,6 +625,7 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
 def test_who_is_asked_and_says_so_is_signed_out(portal, service, ann):
     query = {"client_id": service.id, "post_logout_redirect_uri": AFTER, "state": 'a"b'}
     page = ann.get("/oidc/end-session?" + urlencode(query))
+    picture_of_page("sign-out", str(page.page.url), dict(ann.http.cookies))
     bad = page.post(
         "/oidc/sign-out", **(query | {"post_logout_redirect_uri": "https://evil.example"})
     )

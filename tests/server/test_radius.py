@@ -39,6 +39,7 @@ from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_portal import register_card
+from tests.service_pages import picture_of_terminal
 
 SECRET = secrets.token_hex(16)
 
@@ -141,6 +142,13 @@ def test_password_then_challenge(vpn, seed):
     assert "Access-Reject" in wrong
     right = vpn.radclient(User_Name="ann", User_Password=hotp(seed, 2, 6), State=state)
     assert "Received Access-Accept" in right
+    typed = "radclient -x localhost auth SECRET"
+    picture_of_terminal(
+        "radius",
+        (f"{typed}  # User-Name, User-Password", asked),
+        (f"{typed}  # User-Name, the code as User-Password, State", right),
+        instead={SECRET: "…", f":{vpn.port}": ":1812"},
+    )
     again = vpn.radclient(User_Name="ann", User_Password=hotp(seed, 3, 6), State=state)
     assert "Access-Reject" in again  # the attempt is over
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
@@ -58,18 +58,19 @@ def chromium(width: int, height: int) -> Iterator[Any]:
         browser.close()
 
 
-def picture_of_page(
-    name: str, url: str, cookies: Mapping[str, str], act: Callable[[Any], object] | None = None
-) -> None:
-    """As Chromium shows it to whoever has these cookies. act: what is done before."""
+def picture_of_page(name: str, url: str, cookies: Mapping[str, str]) -> None:
+    """As Chromium shows it to whoever has these cookies."""
     if not wanted():
         return
-    with chromium(640, 300) as page:
+    with chromium(640, 40) as page:
         page.context.add_cookies([{"name": n, "value": v, "url": url} for n, v in cookies.items()])
         page.goto(url)
-        if act is not None:
-            act(page)
         _shoot(page, name)
+
+
+def answered(said: str) -> str:
+    """What pamtester says, with the line ends that whoever answers it types: a pipe shows none."""
+    return re.sub(r"(?<=[:.])\s*(?=pamtester:|Type )", "\n", said)
 
 
 def picture_of_terminal(
@@ -82,11 +83,11 @@ def picture_of_terminal(
     shown = "\n".join(f"<b>$ {escape(said)}</b>\n{escape(text.strip())}" for said, text in steps)
     for one, other in (instead or {}).items():
         shown = shown.replace(escape(str(one)), escape(other))
-    with chromium(736, 120) as page:
+    with chromium(736, 40) as page:
         page.set_content(TERMINAL + shown + "</pre>")
-        _shoot(page, name, whole=True)
+        _shoot(page, name)
 
 
-def _shoot(page: Any, name: str, *, whole: bool = False) -> None:
+def _shoot(page: Any, name: str) -> None:
     IMAGES.mkdir(exist_ok=True)
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)

@@ -20,8 +20,8 @@ NAMES = sorted(page.stem for page in PAGES.glob("*.md") if page.stem != "index")
 
 
 def used() -> set[tuple[str, str]]:
-    """Every `recipe("page", "name", …)` that stands in a test."""
-    calls = re.compile(r"""\brecipe\(\s*"([a-z-]+)",\s*"([a-z-]+)\"""")
+    """Page and name of every recipe that a test asks for."""
+    calls = re.compile(r"""\brecipe\(\s*["']([a-z-]+)["'],\s*["']([a-z-]+)["']""")
     return {
         found
         for file in (ROOT / "tests").rglob("*.py")

@@ -90,7 +90,9 @@ def test_golden_lines_of_eight_digits(name):
 TAG = "{urn:ietf:params:xml:ns:keyprov:pskc}"
 XENC = "{http://www.w3.org/2001/04/xmlenc#}"
 # Where the parsers of privacyIDEA 3.14, FreeIPA (ipa-otptoken-import, without its server) and
-# LinOTP looked, when they read a container as this station makes it, and opened it.
+# LinOTP looked, when they read a container as this station makes it, and opened it. The latter two
+# opened one under a passphrase as well; LinOTP with its check of serial numbers off, or with
+# numbers of four letters and eight hexadecimal digits.
 LOOKED_AT = {
     f"{TAG}EncryptionKey/{{http://www.w3.org/2000/09/xmldsig#}}KeyName": "station-1",
     f"{TAG}MACMethod/{TAG}MACKey/{XENC}CipherData/{XENC}CipherValue": None,
@@ -291,7 +293,7 @@ def test_parts_of_a_container(custody):
 
 
 def test_a_containers_passphrase_is_told_of_as_figure_7_has_it(provision, memory_card, tmp_path):
-    """RFC 6030, 6.2. FreeIPA's importer reads no other form."""
+    """RFC 6030, 6.2. FreeIPA's importer and LinOTP read no other form."""
     provision(f"pskc:{tmp_path}/out", memory_card)
     (file,) = (tmp_path / "out").glob("*.pskcxml")
     xenc11 = "{http://www.w3.org/2009/xmlenc11#}"

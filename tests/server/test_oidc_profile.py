@@ -7,6 +7,7 @@ docs/reference/openid.md lists the tests of the profiles beside these.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
+from tallystick.server.errors import ApiError
 from tallystick.server.operating.cli import server as command
 from tallystick.server.services import oidc, oidc_clients
 from tallystick.server.serving.running import running_in_thread
@@ -676,6 +678,51 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     assert service.info(tokens["access_token"]).status_code == 401
     assert service.ask(ann).status_code == 400
     assert json.loads(manage("list", "--json")) == []
+
+
+def test_what_a_service_has_can_be_taken_away(portal, service, manage):
+    manage("set", "Service", "--post-logout-uri", "")
+    (one,) = json.loads(manage("list", "--json"))
+    assert one["post_logout_uris"] == []
+    long = f"https://{'wiki.' * 20}example/private/callback"
+    manage("set", "Service", "--redirect-uri", long)
+    shown = re.sub(r"\s", "", manage("list"))
+    assert "…" not in shown and long[-20:] in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *(
+            (["add", "X", "--redirect-uri", uri], uri)
+            for uri in (
+                "https://*.example/cb",
+                "https://wiki.example:99999/cb",
+                "https://ann:pw@wiki.example/cb",
+                "https://wïki.example/cb",
+                "https://wiki.example/cb#f",
+                "http://wiki.example/cb",
+                "app.example:/cb",
+                "//wiki.example/cb",
+                "",
+            )
+        ),
+        *((["add", name, "--redirect-uri", CALLBACK], "called") for name in ("", "a\nb", "x" * 81)),
+        *((["set", "Service", "--name", name], "called") for name in ("", " a", "\u202e")),
+        *(
+            (["add", "X", "--redirect-uri", CALLBACK, "--public-url", url], url)
+            for url in ("not a url", "id.example", "https://", "https://id.example/?a")
+        ),
+    ],
+)
+def test_what_cannot_be_of_a_service_is_named(portal, service, words, says):
+    base = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+    done = CliRunner().invoke(command, ["oidc", *words, *base])
+    assert isinstance(done.exception, ApiError), done.output
+    assert says in done.exception.what and done.exception.todo
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        (one,) = oidc_clients.listed(connection, 1)
+    assert one.name == "Service"
 
 
 def test_the_issuer_is_below_the_public_url(manage):

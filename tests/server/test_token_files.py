@@ -806,7 +806,7 @@ def test_the_command_shows_before_it_takes(run, server):
     assert "FK10000001" in dry.stdout and "1 would be taken" in dry.stdout
     assert server.get("/v1/cards/FK10000001", server.admin).status_code == 404
     done = run(file, "--take", "plain")
-    assert "Entra ID CSV: 1 cards" in done.stdout
+    assert "Entra ID CSV: 1 card;" in done.stdout
     assert "FK10000001 is not given to ann@example.org" in done.stderr
     assert "--new-users" in done.stderr
     assert server.get("/v1/cards/FK10000001", server.admin).json()["user"] is None
@@ -833,7 +833,7 @@ def test_the_command_with_a_key_file(run, key):
 
 def test_the_command_lists_what_was_left_out(run):
     done = run(FIELD / "hotp-and-pin.xml", "--take", "plain", "--skip-unusable")
-    assert "1 cards; 1 left out" in done.stdout
+    assert "1 card; 1 left out" in done.stdout
     assert "left out: Entry 2 (serial FK0010)" in done.stderr and ":pin”" in done.stderr
 
 

@@ -801,7 +801,7 @@ def run(server, tmp_path):
 def test_the_command_shows_before_it_takes(run, server):
     file = FIELD / "entra-token2.csv"
     refused = run(file)
-    assert refused.exit_code and "seeds of 1 tokens in clear" in str(refused.exception)
+    assert refused.exit_code and "the seed of 1 token in clear" in str(refused.exception)
     dry = run(file, "--take", "plain", "--dry-run")
     assert "FK10000001" in dry.stdout and "1 would be taken" in dry.stdout
     assert server.get("/v1/cards/FK10000001", server.admin).status_code == 404

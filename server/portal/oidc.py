@@ -70,7 +70,8 @@ def authorize(visit: AnyVisit) -> Response:
 async def authorize_by_post(request: Request, firm: str) -> Response:
     """As GET (Core 3.1.2.1). The browser is sent to that: with a form of another site it does not
     send the cookie of its session. Nothing is decided here."""
-    fields = await _form(request)
+    # What a client shows itself by is nothing for an address, and not asked for here.
+    fields = [(name, value) for name, value in await _form(request) if name not in CREDENTIALS]
     return await run_in_threadpool(_keep_request, request, firm, fields)
 
 

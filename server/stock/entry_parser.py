@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -93,7 +94,7 @@ def _note(key: Key, problem: str) -> None:
 
 def _unreadable_part(element: Any) -> str | None:
     """Which date or number of it is none. python-pskc's errors do not always say."""
-    for part in element.iter():
+    for part in _parts(element):
         name, text = str(part.tag), (part.text or "").strip()
         if name in DATES and not _is_date(text):
             return f"has an {name} of {shown(text)}, which is no date"
@@ -105,6 +106,14 @@ def _unreadable_part(element: Any) -> str | None:
             if mark in ("CheckDigits", "CheckDigit") and str(value).lower() not in BOOLEANS:
                 return f"has a {name} whose {mark} is {shown(value)}, neither true nor false"
     return None
+
+
+def _parts(element: Any) -> Iterator[Any]:
+    """An element and what is in it, but extensions: what these mean is their makers' business."""
+    yield element
+    for part in element:
+        if part.tag not in ("Extensions", "Extension"):
+            yield from _parts(part)
 
 
 def _is_date(text: str) -> bool:

@@ -170,6 +170,13 @@ def test_a_state_of_any_length_comes_back_whole(portal, service, length, signed_
         assert back(resumed)["state"] == state
 
 
+def test_a_secret_that_is_posted_by_mistake_stays_out_of_addresses(service):
+    form = service.query() | {"client_secret": service.secret, "client_assertion": "a.b.c"}
+    answer = httpx.post(f"{service.base}/oidc/authorize", data=form, timeout=60)
+    assert answer.status_code == 303
+    assert service.secret not in str(answer.headers) and "a.b.c" not in str(answer.headers)
+
+
 def test_a_request_by_post(portal, service, ann):
     """Core 3.1.2.1: MUST. The cookie of the session does not come with a form of another site."""
     url = f"{service.base}/oidc/authorize"

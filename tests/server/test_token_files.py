@@ -554,6 +554,12 @@ def test_days_as_programs_write_them(day):
     assert entry.valid_until == (1_830_211_200 if day else None)
 
 
+def test_what_an_extension_has_is_its_makers_business():
+    more = '<Extensions><Odd Length="n/a"><ExpiryDate>soon</ExpiryDate></Odd></Extensions>'
+    (entry,) = read(container(key_package(more=more))).entries
+    assert entry.valid_until is None
+
+
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE])
 def test_a_mark_that_stands_there_twice(mark):
     codec = "utf-8" if mark == codecs.BOM_UTF8 else "utf-16-le"

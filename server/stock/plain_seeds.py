@@ -37,7 +37,7 @@ NUMBER = re.compile(r"[0-9]{1,20}")
 class PlainEntry:
     """Texts as they stand in the file; empty: not there. written_in: how the seed is written.
     counter, step, digits: decimal. kind: the name of the algorithm. why_not: why it is none for
-    this server at all."""
+    this server at all. key_id: names it among the keys of its device."""
 
     number: int
     serial: str
@@ -50,6 +50,7 @@ class PlainEntry:
     hash: str = ""
     user: str = ""
     why_not: str = ""
+    key_id: str = ""
 
     def __repr__(self) -> str:
         return f"PlainEntry({self.number})"
@@ -83,9 +84,11 @@ def read_plain(
     name = f"sha{suite.group(1)}"
     if kind in TOTP_NAMES:
         step_s = checked_step(where, _number(where, "seconds", entry.step, 30))
-        return CardSeed(serial, seed, 0, Generator(name, step_s, digits), user=entry.user)
+        generator = Generator(name, step_s, digits)
+        return CardSeed(serial, seed, 0, generator, key_id=entry.key_id, user=entry.user)
     factor = checked_counter(where, _number(where, "counter", entry.counter, 0), takes)
-    return CardSeed(serial, seed, factor, Generator(name, 0, digits), user=entry.user)
+    generator = Generator(name, 0, digits)
+    return CardSeed(serial, seed, factor, generator, key_id=entry.key_id, user=entry.user)
 
 
 def seed_bytes(where: str, text: str, written_in: str) -> bytes:

@@ -263,7 +263,7 @@ def _is_yubico_log(cells: list[str]) -> bool:
 def _yubico(rows: Rows) -> Iterator[PlainEntry]:
     """Its traditional format: mode, time, slot, public id, private id, seed, two access codes,
     three flags, digits, moving factor. Its own: serial, public id, 0 for HOTP, seed, access code,
-    time."""
+    time; with a line for each of a device's two slots."""
     for number, cells in rows:
         mode = cells[0].lower()
         if mode.startswith("logging start"):
@@ -277,7 +277,7 @@ def _yubico(rows: Rows) -> Iterator[PlainEntry]:
                 counter=_at(cells, 12),
             )
         elif _is_yubico_log(cells) and _at(cells, 2) == "0":
-            yield PlainEntry(number, cells[0], cells[3])
+            yield PlainEntry(number, cells[0], cells[3], key_id=cells[1])
         else:
             said = mode if mode.startswith(YUBICO_MODES) else "yubico otp, or a static password"
             yield PlainEntry(number, "", "", HEX, why_not=f"is of the kind “{said[:40]}”, not HOTP")

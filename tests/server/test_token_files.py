@@ -268,6 +268,17 @@ def test_a_quote_that_nobody_closes_hides_no_other_line():
     assert len(read(text, skip=True).entries) == 2
 
 
+def test_two_slots_of_one_yubikey_are_named_by_their_public_ids():
+    line = "508326,{},0,{},,2013-12-12T08:41:07,"
+    seeds = (HEXED, SEED_32.hex()[-40:])
+    both = "\n".join(line.format(f"ubhe0000{n}", seed) for n, seed in enumerate(seeds))
+    assert [one.serial for one in read(both).entries] == ["ubhe00000", "ubhe00001"]
+    (alone,) = read(both.splitlines()[0]).entries
+    assert alone.serial == "508326"
+    error = refusal("\n".join(line.format("", seed) for seed in seeds))
+    assert error.code == "duplicate-serial"
+
+
 def test_what_repeats_is_named_by_its_line():
     error = refusal(f"# made today\nT1,{HEXED},hotp\n\nT1,{SEED_32.hex()},hotp")
     assert error.what == "Line 4 repeats serial T1 of line 2."

@@ -349,7 +349,7 @@ def radius(
 
     from tallystick.common.errors import BadInputError
     from tallystick.common.secret import Secret
-    from tallystick.server.services.radius import RadiusServer
+    from tallystick.server.services.radius import RadiusServer, check_firms
     from tallystick.server.services.radius_clients import (
         Mode,
         RadiusClient,
@@ -357,6 +357,7 @@ def radius(
         clients_from,
     )
     from tallystick.server.serving import logs
+    from tallystick.server.serving.running import listen
     from tallystick.server.state import open_state
 
     logs.set_up(as_json=False)
@@ -374,14 +375,15 @@ def radius(
                 todo="Make one: openssl rand -base64 24.",
             )
         asking = RadiusSettings(firm_name, Secret(secret), clients, Mode(mode), code_digits).each()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, port))
+    with listen(host, port, socket.SOCK_DGRAM) as sock:
         state = open_state(settings_from(db, key_file))
         try:
+            check_firms(state, asking)
             answering = RadiusServer(state, asking, sock)
             signal.signal(signal.SIGTERM, lambda *_: answering.close())
             signal.signal(signal.SIGINT, lambda *_: answering.close())
-            out().print(f"radius://{host}:{sock.getsockname()[1]}", markup=False)
+            shown = f"[{host}]" if ":" in host else host
+            out().print(f"radius://{shown}:{sock.getsockname()[1]}", markup=False)
             answering.serve()
         finally:
             state.close()

@@ -7,6 +7,7 @@ import binascii
 import re
 import ssl
 from pathlib import Path
+from unicodedata import category
 
 from tallystick.common.errors import BadInputError
 from tallystick.common.secret import Secret
@@ -21,7 +22,8 @@ MARKS = (
 KEY_SIZES = (16, 24, 32)  # bytes: AES, Camellia; 3DES takes 24
 MIN_SIZE, MAX_SIZE = 8, 64
 MAX_FILE = 64 * 1024
-AROUND_HEX = re.compile(r"0[xX]|[\s:,;{}()\[\]\"'\-]")
+# Whatever is no letter, and of no base 64 (and `-` all the same, as more often between digits).
+AROUND_HEX = re.compile(r"(0|\\)[xX]|[^\w+/=]")
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 NOTHING = "Nothing was registered."
 EXPECTED = (
@@ -109,7 +111,9 @@ def _content(file: Path) -> bytes:
 def _text(content: bytes) -> str | None:
     for mark, name in MARKS:
         if content.startswith(mark):
-            return _decoded(content[len(mark) :], name)
+            while content.startswith(mark):
+                content = content[len(mark) :]
+            return _decoded(content, name)
     if content[1:2] == b"\0" and len(content) not in KEY_SIZES:
         return _decoded(content, "utf-16-le")
     return _decoded(content, "utf-8")
@@ -123,7 +127,7 @@ def _decoded(content: bytes, name: str) -> str | None:
 
 
 def _is_text(text: str) -> bool:
-    return all(one.isprintable() or one in "\r\n\t" for one in text)
+    return all(one.isprintable() or one.isspace() or category(one) == "Cf" for one in text)
 
 
 def _without_line_end(content: bytes) -> bytes:

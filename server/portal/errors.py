@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from fastapi import Request
@@ -11,10 +12,13 @@ from tallystick.server.errors import ApiError
 from tallystick.server.portal.templating import TEMPLATES, page_headers
 
 PREFIX = "/p/"
+# What programs of services ask, below a firm: they read JSON.
+FOR_PROGRAMS = re.compile(r"/p/[^/]*/(\.well-known/.*|oidc/(token|par|revoke|userinfo|jwks))")
 
 
 def wants_page(request: Request) -> bool:
-    return request.url.path.startswith(PREFIX)
+    path = request.url.path
+    return path.startswith(PREFIX) and not FOR_PROGRAMS.fullmatch(path)
 
 
 def error_page(

@@ -6,13 +6,15 @@ import base64
 import binascii
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from urllib.parse import unquote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
 
 from tallystick.server.accounts import firms, sessions
 from tallystick.server.accounts.firms import KnownFirm
@@ -20,7 +22,7 @@ from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.account import context_for, note
-from tallystick.server.portal.web import SESSION, AnyVisit, Member, Visit
+from tallystick.server.portal.web import SESSION, AMember, AnyVisit, Form, Member, Visit
 from tallystick.server.services import oidc, oidc_clients, oidc_requests
 from tallystick.server.services.oidc import AuthRequest, RequestError, with_query
 from tallystick.server.services.oidc_clients import Client, TokenError
@@ -51,7 +53,7 @@ def authorize(visit: AnyVisit) -> Response:
     """Send the browser back to the service with a code, after signing in if need be. Raises
     ApiError (403) for a person who has no second factor that the service asks for."""
     pairs = visit.request.query_params.multi_items()
-    query, pushed = _whole(visit, dict(pairs))
+    query, kept = _whole(visit, dict(pairs))
     repeated = frozenset(
         name for name, times in Counter(name for name, _ in pairs).items() if times > 1
     )
@@ -61,14 +63,15 @@ def authorize(visit: AnyVisit) -> Response:
             request = oidc.check_request(connection, visit.firm.id, query, repeated)
         except RequestError as error:
             return RedirectResponse(error.url, status_code=303)
-    return _authorize(visit, request, query, pushed)
+    return _authorize(visit, request, query, kept)
 
 
 @router.post("/oidc/authorize")
 async def authorize_by_post(request: Request, firm: str) -> Response:
     """As GET (Core 3.1.2.1). The browser is sent to that: with a form of another site it does not
     send the cookie of its session. Nothing is decided here."""
-    fields = await _form(request)
+    # What a client shows itself by is nothing for an address, and not asked for here.
+    fields = [(name, value) for name, value in await _form(request) if name not in CREDENTIALS]
     return await run_in_threadpool(_keep_request, request, firm, fields)
 
 
@@ -86,25 +89,28 @@ def _keep_request(request: Request, firm: str, pairs: list[tuple[str, str]]) -> 
     return RedirectResponse(address, status_code=303)
 
 
-def _whole(visit: Visit, query: dict[str, str]) -> tuple[dict[str, str], bool]:
+def _whole(visit: Visit, query: dict[str, str]) -> tuple[dict[str, str], str]:
     """The request that an address stands for: itself, one that is kept here, or one that its client
-    has pushed. → and whether it is one of these. Raises ApiError (400) when it is over."""
+    has pushed, which comes once (RFC 9126 4). → and its name, if it is kept. Raises ApiError (400)
+    when it is over."""
     state, uri = visit.state, query.get("request_uri", "")
     pushed_by = query.get("client_id", "") if uri.startswith(oidc_requests.URN) else ""
     name = uri.removeprefix(oidc_requests.URN) if pushed_by else query.get(KEPT, "")
     if not name:
-        return query, False
-    with state.database.read() as connection:
+        return {field: value for field, value in query.items() if value}, ""
+    with state.database.write() as connection:
         found = oidc_requests.kept(connection, visit.firm.id, name, state.now(), pushed_by)
+        if pushed_by:
+            oidc_requests.forget(connection, name)
     if found is None:
         raise ApiError(
             400,
             "request-over",
-            "The request of the service is too old.",
+            "The request of the service is too old, or was answered already.",
             kept=NOTHING_CHANGED,
             todo="Go back to the service, and sign in from there again.",
         )
-    return found, True
+    return found, "" if pushed_by else name
 
 
 def _back(visit: Visit, query: dict[str, str]) -> str:
@@ -117,7 +123,8 @@ def _back(visit: Visit, query: dict[str, str]) -> str:
     return f"{visit.base}/oidc/authorize?{urlencode({KEPT: name})}"
 
 
-def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed: bool) -> Response:
+def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], kept: str) -> Response:
+    """kept: the name of a request that is kept here, or ""."""
     state = visit.state
     prompts = query.get("prompt", "").split()
     # A session that may only enrol is none towards services.
@@ -136,7 +143,7 @@ def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed
         return visit.go(f"/sign-in?{urlencode({'next': _back(visit, query), 'again': 'yes'})}")
     missing = _missing(visit, session)
     wanted = {*query.get("acr_values", "").split()}
-    strong = "mfa" in wanted or request.claims.acr == ("mfa",)
+    strong = "mfa" in wanted or ("mfa" in request.claims.acr and "pwd" not in request.claims.acr)
     if strong and not session.person.enrolled:
         missing = max(1, missing)
     if missing:
@@ -156,6 +163,8 @@ def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed
         return visit.go(f"/prove?{urlencode({'next': _back(visit, query)})}")
     with state.database.write() as connection:
         url = oidc.issue_code(connection, request, session, state.now())
+        if kept:
+            oidc_requests.forget(connection, kept)
     return RedirectResponse(url, status_code=303)
 
 
@@ -179,8 +188,7 @@ def _is_about_another(
 @router.post("/oidc/par")
 async def push(request: Request, firm: str) -> Response:
     """Keep a request of a client that shows who it is (RFC 9126)."""
-    pairs = await _form(request)
-    return await run_in_threadpool(_push, request, firm, pairs)
+    return await _for_program(request, firm, _push)
 
 
 def _push(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
@@ -207,13 +215,14 @@ def _push(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response
 @router.post("/oidc/revoke")
 async def revoke(request: Request, firm: str) -> Response:
     """End what a token belongs to (RFC 7009)."""
-    pairs = await _form(request)
-    return await run_in_threadpool(_revoke, request, firm, dict(pairs))
+    return await _for_program(request, firm, _revoke)
 
 
-def _revoke(request: Request, firm: str, form: dict[str, str]) -> Response:
-    state = state_of(request)
+def _revoke(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
+    state, form = state_of(request), dict(pairs)
     try:
+        if len(form) < len(pairs):
+            raise TokenError("invalid_request")
         with state.database.write() as connection:
             known = firms.by_name(connection, firm)
             client = _client(request, connection, known, form)
@@ -230,16 +239,20 @@ def _revoke(request: Request, firm: str, form: dict[str, str]) -> Response:
     return Response(status_code=200)
 
 
-@router.api_route("/oidc/end-session", methods=["GET", "POST"])
-async def end_session(request: Request, visit: AnyVisit) -> Response:
+@router.post("/oidc/end-session")
+async def end_session_by_post(request: Request, visit: AnyVisit) -> Response:
+    """As GET, and the browser is sent to that: with a form of another site it does not send the
+    cookie of its session."""
+    pairs = [*request.query_params.multi_items(), *await _form(request)]
+    return visit.go(f"/oidc/end-session?{urlencode(pairs)}")
+
+
+@router.get("/oidc/end-session")
+def end_session(visit: AnyVisit) -> Response:
     """Sign out, as a service asks (RP-Initiated Logout 1.0). With an ID token of this very session
     at once; otherwise the person is asked. Goes back to a registered address only."""
-    form = dict(await _form(request)) if request.method == "POST" else {}
-    return await run_in_threadpool(_end_session, visit, dict(request.query_params) | form)
-
-
-def _end_session(visit: Visit, query: dict[str, str]) -> Response:
-    state = visit.state
+    query = {field: value for field, value in visit.request.query_params.items() if value}
+    state, session = visit.state, visit.session
     with state.database.read() as connection:
         claims = oidc.hinted(
             connection,
@@ -248,9 +261,43 @@ def _end_session(visit: Visit, query: dict[str, str]) -> Response:
             token=query.get("id_token_hint", ""),
             now=state.now(),
         )
-        client_id = str((claims or {}).get("aud") or query.get("client_id", ""))
+    client_id = str((claims or {}).get("aud") or query.get("client_id", ""))
+    client, to = _asks_to_sign_out(visit, query, client_id)
+    if session is not None and (claims is None or claims.get("sid") != session.handle):
+        # Any page may send a browser here: whoever is signed in has to say so (section 2).
+        fields = {"client_id": client_id} | {
+            field: query[field] for field in ("post_logout_redirect_uri", "state") if field in query
+        }
+        return visit.render(
+            "sign_out.html", fields=fields, service=client.name if client is not None else ""
+        )
+    if session is not None:
+        _sign_out(visit, session, client_id)
+    response = RedirectResponse(to, status_code=303) if to else visit.go("/sign-in")
+    visit.drop_cookie(response, SESSION)
+    return response
+
+
+@router.post("/oidc/sign-out")
+def sign_out(member: AMember, form: Form) -> Response:
+    """The person has said so. A page, not a redirect: a form may only lead to this site, and the
+    service is elsewhere."""
+    client, to = _asks_to_sign_out(member.visit, form, form.get("client_id", ""))
+    _sign_out(member.visit, member.session, client.id if client is not None else "")
+    visit = replace(member.visit, session=None)
+    response = visit.render("signed_out.html", go_on=to) if to else visit.go("/sign-in")
+    visit.drop_cookie(response, SESSION)
+    return response
+
+
+def _asks_to_sign_out(
+    visit: Visit, query: Mapping[str, str], client_id: str
+) -> tuple[Client | None, str]:
+    """→ the service that asks for it, and where the browser goes then, or "". Raises ApiError (400)
+    for an address that is not registered."""
+    with visit.state.database.read() as connection:
         client = oidc_clients.find_client(connection, visit.firm.id, client_id)
-    uri = query.get("post_logout_redirect_uri", "")
+    uri, state = query.get("post_logout_redirect_uri", ""), query.get("state", "")
     known = client is not None and uri in client.post_logout_uris
     if query.get("client_id", client_id) != client_id or (uri and not known):
         raise ApiError(
@@ -260,26 +307,19 @@ def _end_session(visit: Visit, query: dict[str, str]) -> Response:
             kept="You are signed in as before.",
             todo="Sign out on the page of your account.",
         )
-    state_text = query.get("state", "")
-    to = with_query(uri, {"state": state_text}) if uri and state_text else uri
-    session = visit.session
-    if session is not None and (claims is None or claims.get("sid") != session.handle):
-        # Any page may send a browser here: whoever is signed in signs out himself.
-        return visit.go("/")
-    if session is not None:
-        with state.database.write() as connection:
-            sessions.end(connection, session.person.id, session.id)
-            note(Member(visit, session), connection, "signed-out", by=client_id)
-    response = RedirectResponse(to, status_code=303) if to else visit.go("/sign-in")
-    visit.drop_cookie(response, SESSION)
-    return response
+    return client, with_query(uri, {"state": state}) if uri and state else uri
+
+
+def _sign_out(visit: Visit, session: SignedIn, client_id: str) -> None:
+    with visit.state.database.write() as connection:
+        sessions.end(connection, session.person.id, session.id)
+        note(Member(visit, session), connection, "signed-out", by=client_id)
 
 
 @router.post("/oidc/token")
 async def token(request: Request, firm: str) -> Response:
     """Exchange a code. No cookies are looked at, so nothing here can be forged by a page."""
-    pairs = await _form(request)
-    return await run_in_threadpool(_token, request, firm, pairs)
+    return await _for_program(request, firm, _token)
 
 
 def _token(request: Request, firm: str, pairs: list[tuple[str, str]]) -> Response:
@@ -315,7 +355,10 @@ def _refused(error: TokenError) -> Response:
 @router.api_route("/oidc/userinfo", methods=["GET", "POST"])
 async def user_info(request: Request, visit: AnyVisit) -> Response:
     """The token in the header, or in a form (RFC 6750 2.1, 2.2)."""
-    form = dict(await _form(request)) if request.method == "POST" else {}
+    try:
+        form = dict(await _form(request)) if request.method == "POST" else {}
+    except HTTPException:
+        return _refused(TokenError("invalid_request"))
     return await run_in_threadpool(_user_info, visit, form.get("access_token", ""))
 
 
@@ -345,16 +388,33 @@ def _user_info(visit: Visit, posted: str) -> Response:
 
 
 async def _form(request: Request) -> list[tuple[str, str]]:
+    """Fields, in order; an empty one is as good as none (RFC 6749 3.1, 3.2)."""
     fields = await request.form(max_files=0, max_fields=50, max_part_size=64 * 1024)
-    return [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
+    return [
+        (name, value) for name, value in fields.multi_items() if isinstance(value, str) and value
+    ]
+
+
+async def _for_program(
+    request: Request, firm: str, answer: Callable[[Request, str, list[tuple[str, str]]], Response]
+) -> Response:
+    """The answer to a program's form, errors in JSON (RFC 6749 5.2)."""
+    try:
+        pairs = await _form(request)
+    except HTTPException:
+        return _refused(TokenError("invalid_request"))
+    return await run_in_threadpool(answer, request, firm, pairs)
 
 
 def _client(
     request: Request, connection: Connection, firm: KnownFirm, form: dict[str, str]
 ) -> Client:
-    """Who asks, by its secret or by what it has signed. Raises TokenError (401)."""
+    """Who asks, by its secret or by what it has signed, and by one of them only (RFC 6749 2.3, RFC
+    7521 4.2). Raises TokenError (400, 401)."""
     state = state_of(request)
     if "client_assertion" in form:
+        if "client_secret" in form or "authorization" in request.headers:
+            raise TokenError("invalid_request")
         return oidc_clients.by_assertion(
             connection,
             firm.id,
@@ -362,7 +422,11 @@ def _client(
             form=form,
             now=state.now(),
         )
-    return oidc_clients.authenticate(connection, firm.id, *_credentials(request, form))
+    client_id, secret = _credentials(request, form)
+    for name, shown in (("client_id", client_id), ("client_secret", secret)):
+        if form.get(name, shown) != shown:
+            raise TokenError("invalid_request")
+    return oidc_clients.authenticate(connection, firm.id, client_id, secret)
 
 
 def _issuer(visit: Visit) -> str:

@@ -185,7 +185,7 @@ def member(visit: AnyVisit) -> Member:
 
 def _may_enrol(visit: Visit) -> bool:
     path = visit.request.url.path.removeprefix(visit.base)
-    return path in ("/", "/sign-out") or path.startswith("/enrol/")
+    return path in ("/", "/sign-out", "/oidc/sign-out") or path.startswith("/enrol/")
 
 
 AMember = Annotated[Member, Depends(member)]

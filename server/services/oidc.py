@@ -47,6 +47,7 @@ AGAIN_LIFE_S = 3600
 TOKEN_LIFE_S = 300
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
+MAX_AGE = re.compile(r"[0-9]{1,10}")
 MAX_TEXT = 2048  # characters of nonce and scope; a state comes back whatever its length
 MAX_CLAIMS = 8192
 OFFLINE = "offline_access"
@@ -66,6 +67,7 @@ BY_SCOPE = {
     "groups": "groups",
 }
 WHERE = ("userinfo", "id_token")
+ACR = ("mfa", "pwd")
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ def check_request(
         claims = _asked_claims(query.get("claims", ""))
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise problem("invalid_request", "claims is not as Core 5.5 has it") from None
+    if claims.acr and not set(ACR) & set(claims.acr):
+        raise problem("unmet_authentication_requirements", f"acr is {' or '.join(ACR)} here")
     challenge = query.get("code_challenge", "")
     if query.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(challenge):
         raise problem("invalid_request", "PKCE with code_challenge_method=S256 is required")
@@ -165,6 +169,8 @@ def _form_problems(query: dict[str, str], repeated: frozenset[str]) -> Iterator[
     prompts = query.get("prompt", "").split()
     if "none" in prompts and len(prompts) > 1:
         yield "invalid_request", "prompt=none stands alone"
+    if not MAX_AGE.fullmatch(query.get("max_age", "0")):
+        yield "invalid_request", "max_age is a number of seconds"
 
 
 def _asked_claims(text: str) -> Asked:
@@ -181,11 +187,12 @@ def _asked_claims(text: str) -> Asked:
     wanted = {where: tuple(name for name in BY_SCOPE if name in named[where]) for where in WHERE}
     acr = named["id_token"].get("acr") or {}
     values = acr.get("values") or ([acr["value"]] if "value" in acr else [])
-    subject = (named["id_token"].get("sub") or {}).get("value", "")
-    if not isinstance(subject, str) or not all(isinstance(one, str) for one in values):
+    subjects = {(named[where].get("sub") or {}).get("value", "") for where in WHERE} - {""}
+    texts = [*values, *subjects] if isinstance(values, list) else [None]
+    if len(subjects) > 1 or not all(isinstance(one, str) for one in texts):
         raise TypeError("a text is expected")
     acr_values = tuple(values) if acr.get("essential") is True else ()
-    return Asked(wanted["userinfo"], wanted["id_token"], acr_values, subject)
+    return Asked(wanted["userinfo"], wanted["id_token"], acr_values, "".join(subjects))
 
 
 def must_sign_in_anew(
@@ -255,7 +262,7 @@ def issue_code(connection: Connection, request: AuthRequest, session: SignedIn, 
             "scope": request.scope,
             "nonce": request.nonce,
             "challenge": request.challenge,
-            "claims": json.dumps({w: getattr(request.claims, w) for w in WHERE}),
+            "claims": json.dumps({w: getattr(request.claims, w) for w in (*WHERE, "acr")}),
             "expires_at": int(now) + CODE_LIFE_S,
         },
     )
@@ -454,7 +461,7 @@ def _tokens(
         "sub": subject,
         "auth_time": session.created_at,
         "amr": amr,
-        "acr": "mfa" if "mfa" in amr else "pwd",
+        "acr": _acr(amr, grant.wanted("acr")),
         "sid": session.handle,
         "at_hash": _half_hash(access),
     } | times
@@ -469,6 +476,13 @@ def _tokens(
         "id_token": jwt.encode(header, claims, key),
     }
     return answer | ({"refresh_token": refresh} if refresh else {})
+
+
+def _acr(amr: list[str], wanted: tuple[str, ...]) -> str:
+    """wanted: the values that the service cannot do without: it is told one of them (Core 5.5.1.1).
+    Who has shown a second factor has done what `pwd` stands for, too."""
+    known = "mfa" if "mfa" in amr else "pwd"
+    return "pwd" if known not in wanted and "pwd" in wanted else known
 
 
 def _refresh_token(grant_id: str) -> str:
@@ -568,7 +582,7 @@ def discovery(issuer: str) -> dict[str, Any]:
         "revocation_endpoint_auth_methods_supported": AUTH_METHODS,
         "scopes_supported": ["openid", "profile", "email", "groups", OFFLINE],
         "claims_supported": ["sub", *BY_SCOPE, "acr", "amr", "auth_time", "sid"],
-        "acr_values_supported": ["mfa", "pwd"],
+        "acr_values_supported": list(ACR),
         "code_challenge_methods_supported": ["S256"],
         "claims_parameter_supported": True,
         "request_parameter_supported": False,

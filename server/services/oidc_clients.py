@@ -32,6 +32,8 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFE_S = 600
 LATE_S = 30  # how far the client's clock may be behind or ahead
 MIN_RSA_BITS = 2048
+MAX_NAME = 80
+SHOWN_TO = ("token", "par", "revoke")
 ASSERTION_ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]
 
 
@@ -75,6 +77,7 @@ def add_client(
 ) -> tuple[str, str]:
     """→ client id and secret; the secret is shown once. jwks: the client signs instead (RFC 7523),
     and has none. Raises ApiError: 422, 409."""
+    check_name(name)
     logout = (backchannel_logout_uri,) if backchannel_logout_uri else ()
     for uri in (*redirect_uris, *post_logout_uris, *logout):
         check_uri(uri)
@@ -109,18 +112,50 @@ def check_uri(uri: str) -> None:
     """Raises ApiError (422) for an address that nobody may be sent to with a code."""
     try:
         parts = urlsplit(uri)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
     local = host in ("localhost", "127.0.0.1", "::1")
     secure = bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and local))
-    if not secure or "#" in uri or not uri.isprintable() or " " in uri:
+    # Addresses are compared letter by letter: what no browser sends would never fit.
+    sent = uri.isascii() and uri.isprintable() and not set(" #*") & set(uri)
+    if not secure or not sent or "@" in parts.netloc:
         raise ApiError(
             422,
             "bad-redirect-uri",
-            f"{uri} cannot be an address of a service.",
+            f"{uri!r} cannot be an address of a service.",
             kept=NOTHING_CHANGED,
-            todo="Use https (http only for this machine), without a fragment.",
+            todo="Use https (http only for this machine), as a browser sends it: without a "
+            "fragment, a name of a user, * or letters beyond ASCII.",
+        )
+
+
+def check_public_url(url: str) -> None:
+    """Raises ApiError (422): no issuer can be below it."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("https", "http") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment:
+        raise ApiError(
+            422,
+            "bad-public-url",
+            f"{url!r} is no address of a server.",
+            kept=NOTHING_CHANGED,
+            todo="Give the one that browsers have: https://id.example.",
+        )
+
+
+def check_name(name: str) -> None:
+    """Raises ApiError (422)."""
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or name != name.strip():
+        raise ApiError(
+            422,
+            "bad-name",
+            f"A service cannot be called {name[:MAX_NAME]!r}.",
+            kept=NOTHING_CHANGED,
+            todo=f"Give it a name on one line, of {MAX_NAME} characters at most.",
         )
 
 
@@ -177,6 +212,8 @@ def change(
 ) -> None:
     """values: name, redirect_uris, post_logout_uris, jwks, backchannel_logout_uri. Raises ApiError:
     422, 409."""
+    if "name" in values:
+        check_name(str(values["name"]))
     for name in ("redirect_uris", "post_logout_uris"):
         for uri in values.get(name, ()):
             check_uri(uri)
@@ -262,35 +299,52 @@ def by_assertion(
     now: float,
 ) -> Client:
     """The client that has signed an assertion for this provider, once. Raises TokenError (401)."""
-    from joserfc import jwt  # noqa: PLC0415
-    from joserfc.errors import JoseError  # noqa: PLC0415
-    from joserfc.jwk import KeySet  # noqa: PLC0415
-
     if form.get("client_assertion_type") != ASSERTION:
         raise TokenError("invalid_client", 401)
     assertion = form.get("client_assertion", "")
     client = find_client(connection, firm_id, _issuer_of(assertion))
     if client is None or not client.jwks or form.get("client_id", client.id) != client.id:
         raise TokenError("invalid_client", 401)
-    keys = KeySet.import_key_set(json.loads(client.jwks))
-    try:
-        claims = jwt.decode(assertion, keys, algorithms=ASSERTION_ALGORITHMS).claims
-    except (JoseError, ValueError):
-        raise TokenError("invalid_client", 401) from None
+    claims = _signed_claims(assertion, client)
     audience = claims.get("aud")
+    taken = {issuer, *(f"{issuer}/oidc/{one}" for one in SHOWN_TO)}
     audiences = audience if isinstance(audience, list) else [audience]
-    expires, jti = claims.get("exp"), claims.get("jti")
+    expires, begins, jti = claims.get("exp"), claims.get("nbf", now), claims.get("jti")
     good = (
         claims.get("iss") == claims.get("sub") == client.id
-        and {issuer, f"{issuer}/oidc/token", f"{issuer}/oidc/par"} & {str(one) for one in audiences}
-        and isinstance(expires, int)
+        and taken & {str(one) for one in audiences}
+        and isinstance(expires, (int, float))
         and now - LATE_S < expires <= now + ASSERTION_LIFE_S
+        and isinstance(begins, (int, float))
+        and begins <= now + LATE_S
         and isinstance(jti, str)
-        and _is_first(connection, firm_id, client.id, jti, expires)
+        and jti != ""
+        and _is_first(connection, firm_id, client.id, jti, int(expires))
     )
     if not good:
         raise TokenError("invalid_client", 401)
     return client
+
+
+def _signed_claims(assertion: str, client: Client) -> dict[str, Any]:
+    """What one of the client's keys has signed: the one that is named, or else any of them (RFC
+    7515 4.1.4). Raises TokenError (401)."""
+    from joserfc import jws, jwt  # noqa: PLC0415
+    from joserfc.errors import JoseError  # noqa: PLC0415
+    from joserfc.jwk import KeySet  # noqa: PLC0415
+
+    try:
+        named = jws.extract_compact(assertion.encode()).headers().get("kid")
+    except (JoseError, ValueError):
+        raise TokenError("invalid_client", 401) from None
+    for key in KeySet.import_key_set(json.loads(client.jwks)):
+        if named is not None and key.kid not in (None, named):
+            continue
+        try:
+            return dict(jwt.decode(assertion, key, algorithms=ASSERTION_ALGORITHMS).claims)
+        except (JoseError, ValueError, TypeError):
+            continue
+    raise TokenError("invalid_client", 401)
 
 
 def _issuer_of(assertion: str) -> str:

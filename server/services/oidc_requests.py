@@ -66,5 +66,10 @@ def kept(
     return json.loads(text) if text else None
 
 
+def forget(connection: Connection, name: str) -> None:
+    """It was answered."""
+    connection.execute(delete(OidcRequest).where(OidcRequest.id_hash == _digest(name)))
+
+
 def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()

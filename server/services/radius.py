@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,20 @@ from typing import Any
 from pyrad import packet
 from pyrad.dictionary import Dictionary
 
+from tallystick.common.errors import BadInputError
 from tallystick.server.accounts import firms, incidents, people
 from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
 from tallystick.server.services import radius_eap
-from tallystick.server.services.radius_clients import Mode, RadiusClient, RadiusSettings, client_of
+from tallystick.server.services.radius_clients import (
+    Mode,
+    RadiusClient,
+    RadiusSettings,
+    client_of,
+    plainly,
+)
 from tallystick.server.services.radius_eap import EapAnswer
 from tallystick.server.signing_in import login
 from tallystick.server.signing_in.attempts import Purpose
@@ -40,6 +47,8 @@ from tallystick.server.store.origin import came_from
 log = logging.getLogger(__name__)
 
 MAX_PACKET = 4096
+HEADER, MIN_ATTRIBUTE = 20, 2  # bytes
+MESSAGE_AUTHENTICATOR = 80
 REMEMBERED = 1024
 REMEMBERED_S = 30.0
 CHALLENGE_TIMEOUT_S = 300
@@ -61,6 +70,35 @@ class RadiusReply:
     message: str = ""
     state: bytes = b""
     groups: tuple[str, ...] = ()
+
+
+def check_firms(state: ServerState, clients: Iterable[RadiusClient]) -> None:
+    """Raises BadInputError for a client of a firm that is not there."""
+    for client in clients:
+        with state.database.read() as connection:
+            try:
+                firms.by_name(connection, client.firm)
+            except ApiError as error:
+                raise BadInputError(
+                    f"The client {client.network}: {error.what}",
+                    todo="See 'tally server firm list'.",
+                ) from None
+
+
+def is_well_formed(data: bytes) -> bool:
+    """Whether the lengths of a packet's attributes add up (RFC 2865 section 5), and at most one
+    Message-Authenticator is among them (RFC 2869 5.19)."""
+    length = int.from_bytes(data[2:4], "big")
+    if not HEADER <= length <= len(data):
+        return False
+    at, signed = HEADER, 0
+    while at < length:
+        size = data[at + 1] if at + 1 < length else 0
+        if size < MIN_ATTRIBUTE or at + size > length:
+            return False
+        signed += data[at] == MESSAGE_AUTHENTICATOR
+        at += size
+    return signed <= 1
 
 
 class RadiusServer:
@@ -114,7 +152,7 @@ class RadiusServer:
     def close(self) -> None:
         self._closing = True
 
-    def _handle(self, data: bytes, peer: tuple[str, int]) -> None:
+    def _handle(self, data: bytes, peer: tuple[Any, ...]) -> None:
         try:
             answer = self._answer(data, peer)
         except Exception as error:  # a bad packet must not end the thread, nor be answered
@@ -125,11 +163,15 @@ class RadiusServer:
         if answer is not None:
             self._sock.sendto(answer, peer)
 
-    def _answer(self, data: bytes, peer: tuple[str, int]) -> bytes | None:
+    def _answer(self, data: bytes, came: tuple[Any, ...]) -> bytes | None:
         """→ the packet to send back, or None: drop it, as RFC 2865 section 3 says."""
+        peer = (plainly(came[0]), *came[1:])
         client = client_of(self._clients, peer[0])
         if client is None:
             log.warning("RADIUS from %s, which is not a client", peer[0])
+            return None
+        if not is_well_formed(data):
+            log.warning("RADIUS from %s that is malformed: its lengths do not add up", peer[0])
             return None
         request = packet.AuthPacket(
             packet=data, secret=client.secret.reveal(), dict=self._dictionary

@@ -69,18 +69,30 @@ class RadiusSettings:
     code_digits: int = 6
 
     def each(self) -> tuple[RadiusClient, ...]:
+        """Raises BadInputError for what is no network."""
         return tuple(
-            RadiusClient(ip_network(one), self.secret, self.firm, self.mode, self.code_digits)
+            RadiusClient(
+                _network(f"The client {one}", {"address": one}),
+                self.secret,
+                self.firm,
+                self.mode,
+                self.code_digits,
+            )
             for one in self.clients
         )
 
 
 def client_of(clients: Iterable[RadiusClient], address: str) -> RadiusClient | None:
     """The client of an address: the one with the smallest network that it is in."""
-    asking = ip_address(address)
-    mapped = getattr(asking, "ipv4_mapped", None)
-    fitting = [one for one in clients if (mapped or asking) in one.network]
+    asking = ip_address(plainly(address))
+    fitting = [one for one in clients if asking in one.network]
     return max(fitting, key=lambda one: one.network.prefixlen, default=None)
+
+
+def plainly(address: str) -> str:
+    """An IPv4 address that came to a socket of IPv6, as what it is."""
+    mapped = getattr(ip_address(address), "ipv4_mapped", None)
+    return str(mapped or address)
 
 
 def clients_from(file: Path) -> tuple[RadiusClient, ...]:

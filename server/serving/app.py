@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import DataError, DBAPIError
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 
 from tallystick import __version__
 from tallystick.server import portal
@@ -51,6 +51,8 @@ from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 
 log = logging.getLogger(__name__)
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -186,9 +188,25 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     answer = ApiError(error.status_code, code, str(error.detail), kept=NOTHING_CHANGED)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods(request))
     if wants_page(request):
-        return error_page(request, answer, error.headers)
-    return JSONResponse(answer.body(), status_code=error.status_code, headers=error.headers)
+        return error_page(request, answer, headers)
+    return JSONResponse(answer.body(), status_code=error.status_code, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """What may be done with a path: each method has a route of its own, and the error names the
+    first one's only (RFC 9110 10.2.1 wants them all)."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches(dict(request.scope, method=method))[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:

@@ -35,11 +35,12 @@ MOST_FILES = 4096
 MOST_CONNECTIONS = 900  # of a worker: below the number of files that a process may usually open
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 lets the system choose. Raises BadInputError."""
+def listen(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A bound socket; port 0 lets the system choose. Raises BadInputError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = socket.socket(family, kind)
+    if kind == socket.SOCK_STREAM:  # two of UDP would share the packets
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
     except OSError as error:

@@ -20,7 +20,7 @@ from pskc.key import EncryptedValue, Key
 from tallystick.common.secret import Secret
 from tallystick.server.stock.encodings import xml_text
 from tallystick.server.stock.entry_parser import UNREADABLE, EntryParser, said
-from tallystick.server.stock.refusing import Weakness, refuse, shown
+from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
 from tallystick.server.stock.xml_limits import look_through, tree_of
 
 ROOTS = ("KeyContainer", "SecretContainer")  # the second: of the first drafts
@@ -113,7 +113,7 @@ class Container:
         if isinstance(value, EncryptedValue):
             return self._decrypt(where, value)
         if value is None:
-            refuse("no-key", f"{where} has no key in it.")
+            refuse("no-key", f"{where} has no key in it.", todo=LEAVE_OUT)
         if Weakness.PLAIN not in self.opening.takes:
             refuse("unencrypted", f"{where} is not encrypted.", takes=Weakness.PLAIN)
         return bytes(value)

@@ -83,7 +83,9 @@ def _guesses(content: bytes) -> Iterator[str]:
 def _marked(content: bytes) -> tuple[bytes, str]:
     for mark, name in BYTE_ORDER_MARKS:
         if content.startswith(mark):
-            return content[len(mark) :], name
+            while content.startswith(mark):  # a program that adds one does not look for another
+                content = content[len(mark) :]
+            return content, name
     return content, ""
 
 
@@ -100,7 +102,9 @@ def _known(name: str) -> str:
         found = None
     if found is None or found.name.replace("_", "-") in ODD:
         refuse(
-            "malformed-container", f"The file says that it is in {shown(name)}, which is unknown."
+            "malformed-container",
+            f"The file says that it is in {shown(name)}, which is unknown.",
+            todo="Have the maker name its encoding as XML has it: UTF-8, or windows-1252.",
         )
     return found.name
 

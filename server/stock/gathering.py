@@ -11,7 +11,7 @@ from functools import partial
 from tallystick.common.secret import Secret
 from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
 from tallystick.server.rules.judge import HOTP, Generator
-from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
+from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, is_like_a_key, refuse, shown
 
 SERIAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NOT_OF_A_SERIAL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -82,9 +82,11 @@ class Taken:
 
 @dataclass
 class Gathered:
-    """Entries that are good so far, and what is wrong with the others, by their numbers."""
+    """Entries that are good so far, and what is wrong with the others, by their numbers. unit: what
+    is numbered."""
 
     wanted: IntakeWish
+    unit: str = "Entry"
     good: dict[int, CardSeed] = field(default_factory=dict)
     bad: list[tuple[int, str | None, ApiError]] = field(default_factory=list)
 
@@ -98,7 +100,9 @@ class Gathered:
         """Raises ApiError (422) for entries that are bad and not left out, naming each."""
         self._name_keys_of_one_device()
         self._refuse_repeats()
-        self.bad.sort(key=lambda one: one[0])
+        # What could be a key is no serial number to show, here as in `place`.
+        safe = [(n, None if is_like_a_key(s or "") else s, error) for n, s, error in self.bad]
+        self.bad = sorted(safe, key=lambda one: one[0])
         lasting = [one for one in self.bad if one[2].code not in OF_ONE_ENTRY]
         if self.bad and (lasting or not self.wanted.skip_unusable):
             raise entry_problems(lasting if self.wanted.skip_unusable else self.bad)
@@ -126,7 +130,7 @@ class Gathered:
         self.good = dict(sorted(self.good.items()))
 
     def _renamed(self, entry: CardSeed, name: str, number: int) -> CardSeed:
-        serial = checked_serial(f"Entry {number} (serial {entry.serial})", name, self.wanted)
+        serial = checked_serial(place(number, entry.serial, self.unit), name, self.wanted)
         return replace(entry, serial=serial)
 
     def _refuse_repeats(self) -> None:
@@ -138,19 +142,20 @@ class Gathered:
                 if earlier == number or number in out:
                     continue
                 other = self.good[earlier]
-                out[number] = _repeat(code, number, entry.serial, earlier)
+                out[number] = _repeat(self.unit, code, number, entry.serial, earlier)
                 same = other.serial == entry.serial and other.seed == entry.seed
                 if self.wanted.skip_unusable and not same:  # which of the two is right?
-                    out.setdefault(earlier, _repeat(code, earlier, other.serial, number))
+                    out.setdefault(earlier, _repeat(self.unit, code, earlier, other.serial, number))
         for number, error in out.items():
             self.bad.append((number, self.good.pop(number).serial, error))
 
 
-def _repeat(what: str, number: int, serial: str, other: int) -> ApiError:
+def _repeat(unit: str, what: str, number: int, serial: str, other: int) -> ApiError:
+    first = f"{unit.lower()} {other}"
     said = (
-        f"Entry {number} repeats serial {serial} of entry {other}."
+        f"{unit} {number} repeats serial {named(serial)} of {first}."
         if what == "serial"
-        else f"Entry {number} (serial {serial}) repeats another's seed: that of entry {other}."
+        else f"{place(number, serial, unit)} repeats another's seed: that of {first}."
     )
     return caught(lambda: refuse(f"duplicate-{what}", said, todo=LEAVE_OUT))
 
@@ -164,10 +169,16 @@ def caught(raises: Callable[[], object]) -> ApiError:
 
 
 def place(number: int, written: str, unit: str = "Entry") -> str:
-    """How a message names an entry."""
+    """How a message names an entry. A serial number that could be a key is not shown: columns may
+    be in another order than they should."""
     if not written:
         return f"{unit} {number}"
-    return f"{unit} {number} (serial {written if SERIAL.fullmatch(written) else shown(written)})"
+    return f"{unit} {number} (serial {named(written)})"
+
+
+def named(written: str) -> str:
+    """A serial number in a message."""
+    return written if SERIAL.fullmatch(written) and not is_like_a_key(written) else shown(written)
 
 
 def checked_serial(where: str, written: str, wanted: IntakeWish) -> str:

@@ -27,7 +27,7 @@ from tallystick.server.stock.gathering import (
     checked_step,
     place,
 )
-from tallystick.server.stock.refusing import LEAVE_OUT, refuse, shown
+from tallystick.server.stock.refusing import LEAVE_OUT, is_like_a_key, refuse, shown
 
 # Names of RFC 6030 section 10.1 and of its drafts; TOTP's is of the profiles that followed it. In
 # the first drafts the name stood alone.
@@ -36,7 +36,7 @@ PROFILE = re.compile(
     r"(hotp|totp)",
     re.IGNORECASE,
 )
-SUITE = re.compile(r"(?:HMAC[-_]?)?SHA[-_]?(1|256|512)(-TRUNC.*)?", re.IGNORECASE)
+SUITE = re.compile(r"(?:\S+#)?(?:HMAC[-_]?)?SHA[-_]?(1|256|512)(-TRUNC.*)?", re.IGNORECASE)
 
 PLAINLY = IntakeWish()
 
@@ -115,9 +115,10 @@ def _algorithm(where: str, key: Key, container: Container) -> tuple[str, int]:
     if container.opening.station and not hotp:
         refuse("not-hotp", f"{where} is not of the HOTP profile.")
     if profile is None:
+        named = f"is of the algorithm {shown(key.algorithm)}, neither HOTP nor TOTP"
         refuse(
             "not-otp",
-            f"{where} is of the algorithm {shown(key.algorithm or '')}, neither HOTP nor TOTP.",
+            f"{where} {named if key.algorithm else 'names no algorithm'}.",
             todo=LEAVE_OUT,
         )
     if suite is None or (container.opening.station and suite.group(1) != "1"):
@@ -206,4 +207,4 @@ def _number(where: str, container: Container, key: Key, name: str) -> int | None
 
 def _shown_serial(key: Key) -> str | None:
     written = _written(key)
-    return written if SERIAL.fullmatch(written) else None
+    return written if SERIAL.fullmatch(written) and not is_like_a_key(written) else None

@@ -22,7 +22,7 @@ from tallystick.server.stock.intake import SUITE
 from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
 
 HEX, BASE32, BASE64 = "hexadecimal digits", "base 32", "base 64"
-BLANKS = re.compile(r"[\s-]")
+BLANKS = re.compile(r"[\s:-]")
 HEX_DIGITS = re.compile(r"(0[xX])?((?:[0-9A-Fa-f]{2})+)")
 BASE32_DIGITS = re.compile(r"([A-Za-z2-7]+)={0,6}")
 HOTP_NAMES = {"", "hotp", "oath-hotp", "hmac", "event"}
@@ -37,7 +37,7 @@ NUMBER = re.compile(r"[0-9]{1,20}")
 class PlainEntry:
     """Texts as they stand in the file; empty: not there. written_in: how the seed is written.
     counter, step, digits: decimal. kind: the name of the algorithm. why_not: why it is none for
-    this server at all."""
+    this server at all. key_id: names it among the keys of its device."""
 
     number: int
     serial: str
@@ -50,6 +50,7 @@ class PlainEntry:
     hash: str = ""
     user: str = ""
     why_not: str = ""
+    key_id: str = ""
 
     def __repr__(self) -> str:
         return f"PlainEntry({self.number})"
@@ -83,9 +84,11 @@ def read_plain(
     name = f"sha{suite.group(1)}"
     if kind in TOTP_NAMES:
         step_s = checked_step(where, _number(where, "seconds", entry.step, 30))
-        return CardSeed(serial, seed, 0, Generator(name, step_s, digits), user=entry.user)
+        generator = Generator(name, step_s, digits)
+        return CardSeed(serial, seed, 0, generator, key_id=entry.key_id, user=entry.user)
     factor = checked_counter(where, _number(where, "counter", entry.counter, 0), takes)
-    return CardSeed(serial, seed, factor, Generator(name, 0, digits), user=entry.user)
+    generator = Generator(name, 0, digits)
+    return CardSeed(serial, seed, factor, generator, key_id=entry.key_id, user=entry.user)
 
 
 def seed_bytes(where: str, text: str, written_in: str) -> bytes:
@@ -115,12 +118,16 @@ def writing_of(seeds: Iterable[str]) -> str:
     file, as a single seed could be read as both, and a slip in one must not change how it is
     read. Of seeds in base 64, a third of the characters are hexadecimal digits, and half of base
     32."""
-    text = "".join(BLANKS.sub("", seed).rstrip("=") for seed in seeds)
-    for name, alphabet in ((HEX, "0123456789abcdefABCDEFxX"), (BASE32, BASE32_ALPHABET)):
+    text = "".join(_in_one_case(BLANKS.sub("", seed).rstrip("=")) for seed in seeds)
+    for name, alphabet in ((HEX, "0123456789ABCDEFabcdefxX"), (BASE32, BASE32_ALPHABET)):
         if sum(one in alphabet for one in text) >= MOSTLY * len(text):
             return name
-    lower = text == text.lower()
-    return BASE32 if lower and set(text) <= set(BASE32_ALPHABET.lower()) else BASE64
+    return BASE64
+
+
+def _in_one_case(seed: str) -> str:
+    """Lower case is as good as upper case where a seed has no other: it is not of base 64 then."""
+    return seed.upper() if seed == seed.lower() else seed
 
 
 def _number(where: str, what: str, text: str, missing: int) -> int:

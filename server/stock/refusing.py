@@ -48,7 +48,7 @@ def refuse(code: str, what: str, *, todo: str = "", takes: Weakness | None = Non
     ) from None
 
 
-def _is_like_a_key(text: str) -> bool:
+def is_like_a_key(text: str) -> bool:
     bare = GROUPING.sub("", text)
     return any(LIKE_A_KEY.search(one) for one in (bare, re.sub("0[xX]", "", bare)))
 
@@ -57,7 +57,7 @@ def shown(value: object) -> str:
     """A refused value of a file, in quotes, on one line and not too long. What could be a key is
     not shown: columns may be in another order than they should."""
     text = str(value)
-    if not ADDRESS.fullmatch(text) and _is_like_a_key(text):
+    if not ADDRESS.fullmatch(text) and is_like_a_key(text):
         return f"(a value of {len(text)} characters that could be a key, and is not shown)"
     text = text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
     return "“" + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text) + "”"

@@ -91,11 +91,11 @@ def _read_plain(
     if Weakness.PLAIN not in opening.takes:
         refuse(
             "unencrypted",
-            f"The file is {kind}, with the seeds of {len(entries)} tokens in clear: whoever read "
-            "it on its way can make their codes.",
+            f"The file is {kind}, with {_seeds(len(entries))} in clear: whoever read it on its way "
+            "can make their codes.",
             takes=Weakness.PLAIN,
         )
-    gathered = Gathered(wanted)
+    gathered = Gathered(wanted, unit)
     for entry in entries:
         gathered.add(
             entry.number,
@@ -105,6 +105,10 @@ def _read_plain(
             ),
         )
     return gathered.finish(kind)
+
+
+def _seeds(count: int) -> str:
+    return "the seed of 1 token" if count == 1 else f"the seeds of {count} tokens"
 
 
 def _unknown(what: str) -> NoReturn:

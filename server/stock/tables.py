@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NoReturn
 
 from tallystick.server.stock.plain_seeds import (
     BASE32,
@@ -16,21 +17,29 @@ from tallystick.server.stock.plain_seeds import (
     PlainEntry,
     writing_of,
 )
-from tallystick.server.stock.refusing import refuse
+from tallystick.server.stock.refusing import refuse, shown
 
 Rows = list[tuple[int, list[str]]]  # number of the line, cells
 DELIMITERS = ",;\t|"
 MAX_ROWS = 100_000
 USERS_VERSION = 2  # of privacyIDEA: with columns for the user
 SEED_DIGITS = 20  # a shorter cell is no seed, whatever it is written in
-SEED_LIKE = re.compile(r"[A-Za-z0-9+/=_\s-]+")
+SEED_LIKE = re.compile(r"[A-Za-z0-9+/=_:\s-]+")
 VERSION = re.compile(r"#\s*version:\s*(\d+)", re.IGNORECASE)
 SPREADSHEET = re.compile(r'="?([^"]*)"?')  # ="00123": a spreadsheet's way to keep the zeros
-# What a column may be called, in lower case, without blanks, hyphens and underscores.
+UNSEEN = re.compile("[\u200b-\u200f\u2060\ufeff]")  # what pages and mails leave behind
+QUOTED_LINES = 5  # a cell in quotes may go over as many
+# What a column may be called, in lower case letters: “Serial No.”, “Seed (HEX)”.
 HEADINGS = {
     "user": {"upn", "user", "username", "userprincipalname", "userid", "login", "email", "owner"},
-    "serial": {"serial", "serialnumber", "serialno", "tokenserial", "tokenserialnumber", "sn"},
-    "seed": {"secretkey", "secret", "seed", "key", "otpkey", "tokenseed", "seedhex", "secrethex"},
+    "serial": {
+        *("serial", "serialnumber", "serialno", "serialnum", "sn", "snr", "tokenserial"),
+        *("tokenserialnumber", "tokenserialno", "tokensn", "tokenid"),
+    },
+    "seed": {
+        *("secretkey", "secret", "seed", "key", "otpkey", "otpseed", "otpsecret", "tokenseed"),
+        *("seedhex", "secrethex", "seedbase", "secretbase", "hexseed", "seedvalue", "sharedsecret"),
+    },
     "step": {"timeinterval", "timestep", "interval", "period", "step", "timeintervalinseconds"},
     "kind": {"type", "tokentype", "algorithm", "otptype", "mode"},
     "digits": {"digits", "otplength", "otplen", "responselength", "length", "codelength"},
@@ -52,7 +61,7 @@ def table_entries(text: str) -> tuple[str, list[PlainEntry]] | None:
     if not rows:
         return None
     named = _named(rows[0][1])
-    if named:
+    if {"serial", "seed"} <= set(named):
         return _headed(rows[1:], named)
     readers: tuple[
         tuple[str, Callable[[list[str]], bool], Callable[[Rows], Iterator[PlainEntry]]], ...
@@ -69,7 +78,26 @@ def table_entries(text: str) -> tuple[str, list[PlainEntry]] | None:
         # A file is of a kind if most of its lines are: a line that is not has its own message.
         if sum(fits(cells) for _, cells in rows) * 2 > len(rows):
             return name, _in_one_writing(list(read(rows)))
+    if version is not None and int(version.group(1)) > USERS_VERSION:
+        refuse(
+            "unknown-kind",
+            f"The file says that it is of version {version.group(1)} of privacyIDEA's CSV; 1 and "
+            f"{USERS_VERSION} are known.",
+        )
+    if named:
+        _lacks_a_heading(rows[0], named)
     return None
+
+
+def _lacks_a_heading(row: tuple[int, list[str]], named: dict[str, int]) -> NoReturn:
+    number, cells = row
+    lacks = "secret key" if "serial" in named else "serial number"
+    refuse(
+        "unknown-kind",
+        f"Line {number} has headings ({', '.join(shown(one) for one in cells if one)}), but none "
+        f"for the {lacks}.",
+        todo=f"Call that column “{lacks}”, or have the maker send PSKC.",
+    )
 
 
 def _rows(text: str) -> Rows:
@@ -82,7 +110,7 @@ def _rows(text: str) -> Rows:
     sample = [line for _, line in kept[:20]]
     delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
     rows: Rows = []
-    for number, line in kept:
+    for number, line in _joined(kept):
         try:
             cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
         except (csv.Error, StopIteration):
@@ -91,26 +119,46 @@ def _rows(text: str) -> Rows:
     return rows
 
 
+def _joined(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Lines, with those in one that a cell in quotes goes over. A quote that nobody closes soon
+    is a slip, and hides no other line."""
+    at = 0
+    while at < len(lines):
+        number, line = lines[at]
+        more = 1
+        while line.count('"') % 2 and more < QUOTED_LINES and at + more < len(lines):
+            line += f" {lines[at + more][1]}"
+            more += 1
+        if line.count('"') % 2:
+            line, more = lines[at][1], 1
+        yield number, line
+        at += more
+
+
 def _counts(line: str) -> bool:
     bare = line.strip().lower()
     return bool(bare.strip(",;\t|# ")) and not bare.startswith(("#", "sep="))
 
 
 def _cell(text: str) -> str:
-    text = text.strip()
+    text = UNSEEN.sub("", text).strip()
+    if len(text) > 1 and text[0] == "'":  # a spreadsheet's mark of a text, or quotes of its own
+        text = text[1:].removesuffix("'")
     found = SPREADSHEET.fullmatch(text)
     return found.group(1).strip() if found else text
 
 
 def _named(cells: list[str]) -> dict[str, int]:
-    """Columns by what their headings say; empty unless there are a serial number and a seed."""
+    """Columns by what their headings say; empty where none of them is of a serial number or a
+    seed, or one of them has a seed in it."""
     named: dict[str, int] = {}
     for place, cell in enumerate(cells):
-        bare = re.sub(r"[\s_-]", "", cell).lower()
+        words = (cell, re.sub(r"\(.*?\)|\[.*?\]", "", cell))
+        said = {re.sub(r"[^a-z]", "", one.lower()) for one in words}
         for field, names in HEADINGS.items():
-            if bare in names:
+            if said & names:
                 named.setdefault(field, place)
-    return named if {"serial", "seed"} <= set(named) else {}
+    return named if {"serial", "seed"} & set(named) else {}
 
 
 def _headed(rows: Rows, named: dict[str, int]) -> tuple[str, list[PlainEntry]]:
@@ -215,7 +263,7 @@ def _is_yubico_log(cells: list[str]) -> bool:
 def _yubico(rows: Rows) -> Iterator[PlainEntry]:
     """Its traditional format: mode, time, slot, public id, private id, seed, two access codes,
     three flags, digits, moving factor. Its own: serial, public id, 0 for HOTP, seed, access code,
-    time."""
+    time; with a line for each of a device's two slots."""
     for number, cells in rows:
         mode = cells[0].lower()
         if mode.startswith("logging start"):
@@ -229,7 +277,7 @@ def _yubico(rows: Rows) -> Iterator[PlainEntry]:
                 counter=_at(cells, 12),
             )
         elif _is_yubico_log(cells) and _at(cells, 2) == "0":
-            yield PlainEntry(number, cells[0], cells[3])
+            yield PlainEntry(number, cells[0], cells[3], key_id=cells[1])
         else:
             said = mode if mode.startswith(YUBICO_MODES) else "yubico otp, or a static password"
             yield PlainEntry(number, "", "", HEX, why_not=f"is of the kind “{said[:40]}”, not HOTP")

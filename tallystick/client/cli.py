@@ -113,7 +113,7 @@ def _pam_user() -> str:
         raise BadInputError(
             "--pam is for `auth` lines of pam_exec, which sets PAM_USER and PAM_TYPE.",
             kept="No code was asked about.",
-            todo="See docs/guides/services.md.",
+            todo="See docs/guides/services/pam-exec.md.",
         )
     return user
 

@@ -18,6 +18,7 @@ from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.server.rules.otp import hotp
 from tests import needs
 from tests.server.conftest import clock, enrolled, server, settings, template, wrong_code
+from tests.service_pages import answered, picture_of_terminal, recipe
 
 __all__ = ["clock", "enrolled", "server", "settings", "template", "wrong_code"]
 
@@ -49,9 +50,13 @@ def run(url, credential):
 
 def test_a_code_is_accepted_once(run, server):
     seed = server.card()
-    done = run("--user", "ann", typed=hotp(seed, 0, 6) + "\n")
-    assert (done.exit_code, done.stdout) == (0, "accepted\n")
+    first = run("--user", "ann", typed=hotp(seed, 0, 6) + "\n")
+    assert (first.exit_code, first.stdout) == (0, "accepted\n")
     done = run("--user", "ann", "--json", typed=hotp(seed, 0, 6))
+    typed = (
+        f"echo {hotp(seed, 0, 6)} | tally verify --server … --credential service.json --user ann"
+    )
+    picture_of_terminal("verify-api", (typed, first.output), (f"{typed} --json", done.output))
     assert done.exit_code == 1
     assert json.loads(done.stdout) == {
         "accepted": False, "reason": "replayed", "method": "card", "serial": "1000000001",
@@ -126,10 +131,10 @@ def pam(url, credential) -> Iterator[str]:
     name = f"tally-{uuid4().hex}"
     path = Path("/etc/pam.d") / name
     tally = Path(sys.executable).with_name("tally")
-    path.write_text(
-        f"auth required pam_exec.so expose_authtok quiet {tally} verify --pam "
-        f"--server {url} --credential {credential}\naccount required pam_permit.so\n"
-    )
+    places = {
+        "/usr/bin/tally": tally, "https://id.example": url, "/etc/tally.json": credential,
+    }  # fmt: skip
+    path.write_text(f"{recipe('pam-exec', 'pam', places)}account required pam_permit.so\n")
     yield name
     path.unlink()
 
@@ -137,9 +142,10 @@ def pam(url, credential) -> Iterator[str]:
 def pamtester(service: str, user: str, typed: str) -> str:
     done = subprocess.run(
         ["pamtester", service, user, "authenticate"], env={"PATH": os.defpath},
-        input=typed, capture_output=True, text=True, timeout=60, check=False,
+        input=typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=60, check=False,
     )  # fmt: skip
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -149,6 +155,11 @@ def test_pam_exec_lets_nobody_in_without_a_right_code(pam, server, wrong_code):
     assert "successfully" not in pamtester(pam, "ann", "\n")
     said = pamtester(pam, "ann", hotp(seed, 0, 6) + "\n")
     assert "successfully authenticated" in said, said
-    assert "successfully" not in pamtester(pam, "ann", hotp(seed, 0, 6) + "\n")
+    again = pamtester(pam, "ann", hotp(seed, 0, 6) + "\n")
+    assert "successfully" not in again
+    typed = "pamtester sshd ann authenticate"
+    picture_of_terminal(
+        "pam-exec", (typed, answered(said)), (f"{typed}  # the same code", answered(again))
+    )
     assert "successfully" not in pamtester(pam, "bob", hotp(seed, 1, 6) + "\n")
     assert server.get("/v1/cards/1000000001").json()["moving_factor"] == 1

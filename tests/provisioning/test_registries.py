@@ -36,6 +36,7 @@ from tests.provisioning.command_line import Station
 from tests.provisioning.conftest import URL
 from tests.provisioning.memory_card import MemoryCard, MemoryLink
 from tests.provisioning.pty_card import PtyCard
+from tests.service_pages import answered, picture_of_terminal, recipe
 
 SEED = b"12345678901234567890"
 HEX = SEED.hex()
@@ -89,7 +90,9 @@ def test_golden_lines_of_eight_digits(name):
 TAG = "{urn:ietf:params:xml:ns:keyprov:pskc}"
 XENC = "{http://www.w3.org/2001/04/xmlenc#}"
 # Where the parsers of privacyIDEA 3.14, FreeIPA (ipa-otptoken-import, without its server) and
-# LinOTP looked, when they read a container as this station makes it, and opened it.
+# LinOTP looked, when they read a container as this station makes it, and opened it. The latter two
+# opened one under a passphrase as well; LinOTP with its check of serial numbers off, or with
+# numbers of four letters and eight hexadecimal digits.
 LOOKED_AT = {
     f"{TAG}EncryptionKey/{{http://www.w3.org/2000/09/xmldsig#}}KeyName": "station-1",
     f"{TAG}MACMethod/{TAG}MACKey/{XENC}CipherData/{XENC}CipherValue": None,
@@ -290,7 +293,7 @@ def test_parts_of_a_container(custody):
 
 
 def test_a_containers_passphrase_is_told_of_as_figure_7_has_it(provision, memory_card, tmp_path):
-    """RFC 6030, 6.2. FreeIPA's importer reads no other form."""
+    """RFC 6030, 6.2. FreeIPA's importer and LinOTP read no other form."""
     provision(f"pskc:{tmp_path}/out", memory_card)
     (file,) = (tmp_path / "out").glob("*.pskcxml")
     xenc11 = "{http://www.w3.org/2009/xmlenc11#}"
@@ -333,20 +336,22 @@ def test_a_pam_stack_with_pam_oath_takes_a_cards_codes(provision, memory_card, t
     users = tmp_path / "users.oath"
     provision(f"pam_oath:{users}", memory_card, user="ada")
     service = Path("/etc/pam.d") / f"tally-{uuid4().hex}"
-    service.write_text(
-        f"auth required pam_oath.so usersfile={users} window=20 digits=6\n"
-        "account required pam_permit.so\n"
-    )
+    asks = recipe("pam-oath", "pam", {"/etc/users.oath": users})
+    service.write_text(f"{asks}account required pam_permit.so\n")
+    shown: list[tuple[str, str]] = []
 
     def accepted(code: str) -> bool:
         done = subprocess.run(
             ["pamtester", service.name, "ada", "authenticate"],
-            input=code + "\n", capture_output=True, text=True, timeout=60, check=False,
+            input=code + "\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=60, check=False,
         )  # fmt: skip
-        return "successfully authenticated" in done.stdout + done.stderr
+        shown.append((f"pamtester sshd ada authenticate  # {code}", answered(done.stdout)))
+        return "successfully authenticated" in done.stdout
 
     try:
         assert accepted(memory_card.code(2)) and not accepted(memory_card.code(2))
+        picture_of_terminal("pam-oath", *shown)
         assert accepted(memory_card.code(4)) and not accepted(memory_card.code(3))
     finally:
         service.unlink()

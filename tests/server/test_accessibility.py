@@ -225,6 +225,11 @@ def test_pages_of_everybody(page, portal, settings, clock, container_class, insp
     page.get_by_label("Code").fill(totp.at(int(clock())))
     go_on(page, "Sign in")
     page.get_by_role("heading", name="My account").wait_for()
+    page.goto("/p/default/oidc/end-session")
+    page.get_by_role("heading", name="Sign out?").wait_for()
+    inspect("sign out, as a service asks")
+    page.get_by_role("link", name="Stay signed in").click()
+    page.get_by_role("heading", name="My account").wait_for()
 
     sign_out(page)
     page.get_by_role("link", name="Forgot your password?").click()

@@ -20,6 +20,7 @@ from tallystick.server.services import oidc_clients
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.test_services import WAIT_S, _answers, free_port, portal, running, until
+from tests.service_pages import picture_of_page, recipe
 
 __all__ = ["portal"]
 pytestmark = pytest.mark.slow
@@ -46,12 +47,19 @@ http {{
 """
 
 
+PAGE = """<!doctype html><title>Wiki</title>
+<body style="font: 18px sans-serif; margin: 2rem"><h1>The wiki</h1><p>{}</p>"""
+
+
 class Application(BaseHTTPRequestHandler):
     """Tells whom nginx says that it serves."""
 
     def do_GET(self) -> None:
         body = f"{self.path} for {bytes.fromhex(self.headers['X-User']).decode()}".encode()
+        if "text/html" in self.headers.get("accept", ""):
+            body = PAGE.format(body.decode()).encode()
         self.send_response(200)
+        self.send_header("content-type", "text/html" if body.startswith(b"<") else "text/plain")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -92,9 +100,14 @@ def site(portal, application, tmp_path, monkeypatch) -> Iterator[str]:
         running_login = uvicorn.Server(uvicorn.Config(login.app(), log_config=None, lifespan="off"))
         thread = threading.Thread(target=running_login.run, kwargs={"sockets": [sock]}, daemon=True)
         thread.start()
-        config = (EXAMPLE / "nginx.conf").read_text()
-        config = config.replace("APPLICATION", f"127.0.0.1:{application}")
-        config = config.replace("LOGIN", f"127.0.0.1:{sock.getsockname()[1]}")
+        config = recipe(
+            "nginx",
+            "site",
+            {
+                "APPLICATION": f"127.0.0.1:{application}",
+                "LOGIN": f"127.0.0.1:{sock.getsockname()[1]}",
+            },
+        )
         (tmp_path / "nginx.conf").write_text(NGINX.format(folder=tmp_path, port=port, site=config))
         log = tmp_path / "out.log"
         nginx = str(needs.program("nginx"))
@@ -115,6 +128,7 @@ def test_nginx_with_auth_request_and_authlib(portal, site):
         connection.execute(text("UPDATE person SET groups = 'staff'"))
     page = ann.http.get(f"{site}/wiki?a=1&b=%20", follow_redirects=True)
     assert page.text == "/wiki?a=1&b=%20 for ann" and str(page.url).startswith(site)
+    picture_of_page("nginx", f"{site}/wiki", dict(ann.http.cookies))
     assert ann.http.get(f"{site}/other", follow_redirects=False).text == "/other for ann"
     forged = {"X-User": b"root".hex()}
     assert ann.http.get(f"{site}/other", headers=forged).text == "/other for ann"

@@ -7,6 +7,7 @@ docs/reference/openid.md lists the tests of the profiles beside these.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,12 +17,14 @@ from click.testing import CliRunner
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
+from tallystick.server.errors import ApiError
 from tallystick.server.operating.cli import server as command
 from tallystick.server.services import oidc, oidc_clients
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_oidc import CALLBACK, VERIFIER
+from tests.service_pages import picture_of_page
 
 AFTER = "https://service.example/bye"
 CHALLENGE = oidc._s256(VERIFIER)
@@ -167,6 +170,13 @@ def test_a_state_of_any_length_comes_back_whole(portal, service, length, signed_
         assert back(resumed)["state"] == state
 
 
+def test_a_secret_that_is_posted_by_mistake_stays_out_of_addresses(service):
+    form = service.query() | {"client_secret": service.secret, "client_assertion": "a.b.c"}
+    answer = httpx.post(f"{service.base}/oidc/authorize", data=form, timeout=60)
+    assert answer.status_code == 303
+    assert service.secret not in str(answer.headers) and "a.b.c" not in str(answer.headers)
+
+
 def test_a_request_by_post(portal, service, ann):
     """Core 3.1.2.1: MUST. The cookie of the session does not come with a form of another site."""
     url = f"{service.base}/oidc/authorize"
@@ -289,6 +299,66 @@ def test_a_service_may_want_an_acr_by_claims(portal, service):
     assert back(answer)["error"] == "interaction_required"
 
 
+def _acr(essential: bool, values: object) -> str:
+    return json.dumps({"id_token": {"acr": {"essential": essential, "values": values}}})
+
+
+def test_an_acr_that_cannot_be_met_is_a_failure(portal, service, ann):
+    """Core 5.5.1.1: an essential acr is one of those asked for, or nobody signs in."""
+    answer = service.ask(ann, claims=_acr(True, ["gold"]))
+    assert back(answer)["error"] == "unmet_authentication_requirements"
+    assert "code" in back(service.ask(ann, claims=_acr(False, ["gold"]), state="s-2"))
+    assert "code" in back(service.ask(ann, acr_values="gold", state="s-3"))
+    token = service.tokens(ann, claims=_acr(True, ["gold", "pwd"]), state="s-4")["id_token"]
+    assert service.claims(token)["acr"] == "pwd"
+    portal.policy(minimum_methods=0)
+    portal.person("bob")
+    bob = portal.browser().sign_in("bob")
+    answer = service.ask(bob, claims=_acr(True, ["gold", "mfa"]), prompt="none")
+    assert back(answer)["error"] == "interaction_required"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        _acr(True, "mfa"),
+        _acr(True, [7]),
+        '{"id_token": {"acr": [1]}}',
+        '{"userinfo": {"sub": {"value": 7}}}',
+        '{"userinfo": {"sub": {"value": "a"}}, "id_token": {"sub": {"value": "b"}}}',
+        "[1]",
+        "{",
+        "[" * 5000,
+    ],
+)
+def test_claims_of_another_form_are_refused(service, ann, claims):
+    assert back(service.ask(ann, claims=claims))["error"] == "invalid_request"
+
+
+def test_a_service_may_mean_one_person_by_either_kind_of_claims(service, ann):
+    own = str(service.claims(service.tokens(ann)["id_token"])["sub"])
+    for where in ("userinfo", "id_token"):
+        for subject, key in ((own, "code"), ("0" * 32, "error")):
+            claims = json.dumps({where: {"sub": {"value": subject}}})
+            answer = service.ask(ann, claims=claims, prompt="none", state=f"{where}{key}")
+            assert key in back(answer)
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "1.5", "9" * 20])
+def test_a_max_age_that_is_no_number_is_refused(service, ann, value):
+    assert back(service.ask(ann, max_age=value))["error"] == "invalid_request"
+
+
+def test_an_empty_parameter_is_as_good_as_none(portal, service, ann):
+    """RFC 6749 3.1."""
+    names = ("request", "request_uri", "registration", "claims", "max_age", "prompt", "nonce")
+    assert "code" in back(service.ask(ann, **dict.fromkeys(names, "")))
+    assert "state" not in back(service.ask(ann, state=""))
+    assert back(service.ask(ann, response_type=""))["error"] == "invalid_request"
+    form = service.form(service.ask(ann)) | {"scope": "", "refresh_token": ""}
+    assert service.post(form).status_code == 200
+
+
 def test_an_address_that_its_owner_has_set_is_not_verified(portal, service, ann):
     ann.get("/address").post("/address", address="boss@example.org")
     info = service.info(service.tokens(ann, scope="openid email")["access_token"]).json()
@@ -341,6 +411,27 @@ def test_a_secret_in_the_header_and_in_the_form(service, ann):
     assert service.post({}).json()["error"] == "invalid_request"
 
 
+def test_a_client_shows_who_it_is_in_one_way(portal, service, ann):
+    """RFC 6749 2.3; what is said twice has to be the same."""
+    other = Service(portal, name="Other")
+    basic = httpx.BasicAuth(service.id, service.secret)
+
+    def post(**more: str) -> httpx.Response:
+        form = service.form(service.ask(ann)) | more
+        return httpx.post(f"{service.base}/oidc/token", data=form, auth=basic, timeout=60)
+
+    assert post(client_id=service.id, client_secret=service.secret).status_code == 200
+    for more in (
+        {"client_id": other.id},
+        {"client_secret": other.secret},
+        {"client_assertion": "a.b.c"},
+    ):
+        answer = post(**more)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), more
+    form = service.query() | {"client_id": other.id}
+    assert httpx.post(f"{service.base}/oidc/par", data=form, auth=basic, timeout=60).is_error
+
+
 def test_refresh_tokens(portal, service, ann):
     assert "refresh_token" not in service.tokens(ann)
     first = service.tokens(ann, scope="openid profile offline_access")
@@ -386,13 +477,62 @@ def test_revocation(portal, service, ann):
     assert service.post({"token": "x", "client_secret": "x"}, "revoke").status_code == 401
 
 
-@pytest.mark.parametrize("path", ["authorize", "token", "userinfo", "jwks", "par", "end-session"])
-def test_a_wrong_method_is_told_the_right_ones(service, path):
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        *((path, "GET, POST") for path in ("authorize", "userinfo", "end-session")),
+        *((path, "POST") for path in ("token", "par", "revoke")),
+        ("jwks", "GET"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(service, path, allowed):
     answer = httpx.delete(f"{service.base}/oidc/{path}", timeout=60)
-    assert answer.status_code == 405 and answer.headers["allow"]
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["token", "par", "revoke", "userinfo"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", "no boundary"),
+        ("application/x-www-form-urlencoded", "&".join(f"a{n}=1" for n in range(60))),
+        ("application/x-www-form-urlencoded", "client_id=" + "a" * 70_000),
+    ],
+)
+def test_programs_are_told_of_a_bad_form_in_json(service, path, kind, body):
+    answer = httpx.post(
+        f"{service.base}/oidc/{path}", content=body, headers={"content-type": kind}, timeout=60
+    )
+    assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"})
+
+
+def test_a_firm_that_is_not_there_is_told_programs_in_json(service):
+    for path in (".well-known/openid-configuration", "oidc/jwks"):
+        answer = httpx.get(f"{service.portal.url}/p/nobody/{path}", timeout=60)
+        assert answer.status_code == 404 and answer.json()["error"]
 
 
 # ---- pushed requests and signed assertions
+
+
+def test_a_pushed_request_comes_once(portal, service):
+    """RFC 9126 4: also where somebody has to sign in first, and with the request that is kept
+    meanwhile."""
+    ann = portal.staff("ann", "user")
+    query = {
+        "client_id": service.id,
+        "request_uri": service.post(service.query(), "par").json()["request_uri"],
+    }
+    url = f"{service.base}/oidc/authorize"
+    assert "code" in back(ann.http.get(url, params=query, follow_redirects=False))
+    assert ann.http.get(url, params=query, follow_redirects=False).status_code == 400
+    long = {"state": "z" * 3000}
+    query["request_uri"] = service.post(service.query(**long), "par").json()["request_uri"]
+    stranger = httpx.get(url, params=query, follow_redirects=False, timeout=60)
+    kept = parse_qs(urlsplit(stranger.headers["location"]).query)["next"][0]
+    assert ann.http.get(url, params=query, follow_redirects=False).status_code == 400
+    assert "code" in back(ann.http.get(portal.url + kept, follow_redirects=False))
+    assert ann.http.get(portal.url + kept, follow_redirects=False).status_code == 400
 
 
 def test_a_pushed_request(portal, service, ann):
@@ -434,7 +574,15 @@ def test_a_client_that_signs(portal, ann, kind):
     assert post(once).status_code == 200
     assert post(once).json()["error"] == "invalid_client"  # a jti comes once
     now = int(portal.clock())
+    for right in ({"exp": now + 60.5}, {"aud": [service.base, "x"]}, {"nbf": now}):
+        assert post(assertion(**right)).status_code == 200, right
     for wrong in (
+        {"nbf": now + 300},
+        {"nbf": "soon"},
+        {"jti": ""},
+        {"aud": []},
+        {"aud": service.base + "/"},
+        {"iss": "somebody"},
         {"aud": "https://elsewhere"},
         {"exp": now - 31},
         {"exp": now + 100_000},
@@ -462,6 +610,7 @@ def test_a_service_signs_its_user_out(service, ann):
 
 
 def test_nobody_else_signs_somebody_out(portal, service, ann):
+    """Without an ID token of this very session the person is asked (RP-Initiated Logout 1.0, 2)."""
     token = str(service.tokens(ann)["id_token"])
     bob = portal.staff("bob", "user")
     url = f"{service.base}/oidc/end-session"
@@ -472,13 +621,39 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
         (bob, {"id_token_hint": token}),
     ):
         answer = who.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
-        assert answer.headers["location"] == "/p/default/"
+        assert answer.status_code == 200 and "<h1>Sign out?</h1>" in answer.text
+        assert ("You come from Service." in answer.text) == (len(query) > 1 or who is bob)
         assert "code" in back(service.ask(who, prompt="none"))
     for wrong in ("https://evil.example/", AFTER + "/x"):
         query = {"id_token_hint": token, "post_logout_redirect_uri": wrong}
         answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
         assert answer.status_code == 400
     assert "code" in back(service.ask(ann, prompt="none"))
+
+
+def test_who_is_asked_and_says_so_is_signed_out(portal, service, ann):
+    query = {"client_id": service.id, "post_logout_redirect_uri": AFTER, "state": 'a"b'}
+    page = ann.get("/oidc/end-session?" + urlencode(query))
+    picture_of_page("sign-out", str(page.page.url), dict(ann.http.cookies))
+    bad = page.post(
+        "/oidc/sign-out", **(query | {"post_logout_redirect_uri": "https://evil.example"})
+    )
+    assert bad.page.status_code == 400 and "code" in back(service.ask(ann, prompt="none"))
+    done = ann.get("/oidc/end-session?" + urlencode(query)).post("/oidc/sign-out", **query)
+    assert "You are signed out" in done.page.text
+    assert f'href="{AFTER}?state=a%22b"' in done.page.text
+    assert back(service.ask(ann, prompt="none"))["error"] == "login_required"
+
+
+def test_a_sign_out_by_post_goes_by_get(service, ann):
+    """A form of another site brings no cookie of the session: the address that it leads to does."""
+    token = str(service.tokens(ann)["id_token"])
+    form = {"id_token_hint": token, "post_logout_redirect_uri": AFTER, "state": "é"}
+    answer = httpx.post(f"{service.base}/oidc/end-session", data=form, timeout=60)
+    assert answer.status_code == 303
+    answer = ann.http.get(service.portal.url + answer.headers["location"], follow_redirects=False)
+    assert answer.headers["location"] == f"{AFTER}?state=%C3%A9"
+    assert back(service.ask(ann, prompt="none"))["error"] == "login_required"
 
 
 # ---- clients are managed
@@ -510,6 +685,51 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     assert service.info(tokens["access_token"]).status_code == 401
     assert service.ask(ann).status_code == 400
     assert json.loads(manage("list", "--json")) == []
+
+
+def test_what_a_service_has_can_be_taken_away(portal, service, manage):
+    manage("set", "Service", "--post-logout-uri", "")
+    (one,) = json.loads(manage("list", "--json"))
+    assert one["post_logout_uris"] == []
+    long = f"https://{'wiki.' * 20}example/private/callback"
+    manage("set", "Service", "--redirect-uri", long)
+    shown = re.sub(r"\s", "", manage("list"))
+    assert "…" not in shown and long[-20:] in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *(
+            (["add", "X", "--redirect-uri", uri], uri)
+            for uri in (
+                "https://*.example/cb",
+                "https://wiki.example:99999/cb",
+                "https://ann:pw@wiki.example/cb",
+                "https://wïki.example/cb",
+                "https://wiki.example/cb#f",
+                "http://wiki.example/cb",
+                "app.example:/cb",
+                "//wiki.example/cb",
+                "",
+            )
+        ),
+        *((["add", name, "--redirect-uri", CALLBACK], "called") for name in ("", "a\nb", "x" * 81)),
+        *((["set", "Service", "--name", name], "called") for name in ("", " a", "\u202e")),
+        *(
+            (["add", "X", "--redirect-uri", CALLBACK, "--public-url", url], url)
+            for url in ("not a url", "id.example", "https://", "https://id.example/?a")
+        ),
+    ],
+)
+def test_what_cannot_be_of_a_service_is_named(portal, service, words, says):
+    base = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+    done = CliRunner().invoke(command, ["oidc", *words, *base])
+    assert isinstance(done.exception, ApiError), done.output
+    assert says in done.exception.what and done.exception.todo
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        (one,) = oidc_clients.listed(connection, 1)
+    assert one.name == "Service"
 
 
 def test_the_issuer_is_below_the_public_url(manage):

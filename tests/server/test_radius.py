@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 from click.testing import CliRunner
@@ -25,16 +28,18 @@ from tallystick.server.services.radius import DICTIONARY, RadiusServer
 from tallystick.server.services.radius_clients import (
     GroupAttribute,
     Mode,
+    RadiusClient,
     RadiusSettings,
     client_of,
     clients_from,
 )
-from tallystick.server.serving.running import running_in_thread
+from tallystick.server.serving.running import listen, running_in_thread
 from tallystick.server.state import open_state
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_portal import register_card
+from tests.service_pages import picture_of_terminal
 
 SECRET = secrets.token_hex(16)
 
@@ -137,6 +142,13 @@ def test_password_then_challenge(vpn, seed):
     assert "Access-Reject" in wrong
     right = vpn.radclient(User_Name="ann", User_Password=hotp(seed, 2, 6), State=state)
     assert "Received Access-Accept" in right
+    typed = "radclient -x localhost auth SECRET"
+    picture_of_terminal(
+        "radius",
+        (f"{typed}  # User-Name, User-Password", asked),
+        (f"{typed}  # User-Name, the code as User-Password, State", right),
+        instead={SECRET: "…", f":{vpn.port}": ":1812"},
+    )
     again = vpn.radclient(User_Name="ann", User_Password=hotp(seed, 3, 6), State=state)
     assert "Access-Reject" in again  # the attempt is over
 
@@ -385,3 +397,98 @@ def test_the_command_wants_one_way_to_name_its_clients(tmp_path):
     ):
         done = CliRunner().invoke(command, ["radius", *words])
         assert done.exit_code == 2 and "--clients-file" in done.output
+
+
+def told(portal, *words: str) -> str:
+    base = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+    (portal.folder / "s").write_text("x" * 20)
+    if "--clients-file" not in words:
+        words = ("--secret-file", str(portal.folder / "s"), *words)
+    done = CliRunner().invoke(command, ["radius", "--port", "0", *words, *base])
+    assert isinstance(done.exception, BadInputError), done
+    return f"{done.exception} {done.exception.todo}"
+
+
+def test_the_command_tells_what_it_cannot_use(portal):
+    assert "nobody" in told(portal, "--firm", "nobody")
+    assert "10.0.0.1/24" in told(portal, "--client", "10.0.0.1/24")
+    assert "no.host.invalid" in told(portal, "--host", "no.host.invalid")
+    assert "203.0.113.9" in told(portal, "--host", "203.0.113.9")
+    file = portal.folder / "clients.toml"
+    file.touch(0o600)
+    file.write_text(f'[[client]]\naddress = "10.0.0.0/8"\nsecret = "{SECRET}"\nfirm = "gone"\n')
+    assert "10.0.0.0/8" in told(portal, "--clients-file", str(file))
+
+
+def _signed(body: bytes, *, code: int = packet.AccessRequest, length: int = 0) -> bytes:
+    """A packet of these attributes, with a right Message-Authenticator before them."""
+    head = struct.pack("!BBH", code, 7, length or 38 + len(body)) + secrets.token_bytes(16)
+    mac = hmac.digest(SECRET.encode(), head + b"\x50\x12" + bytes(16) + body, "md5")
+    return head + b"\x50\x12" + mac + body
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [
+        (b"\x20\x00", 0),
+        (b"\x20\x01", 0),
+        (b"\x20\xff", 0),
+        (b"\x20", 0),
+        (b"\x01\x05ann\x50\x12" + bytes(16), 0),  # a second Message-Authenticator
+        (b"\x01\x05ann", 20 + 18 + 4),
+        (b"\x01\x05ann", 500),
+        (b"\x01\x05ann", 19),
+    ],
+)
+def test_lengths_that_do_not_add_up_are_dropped_and_said(vpn, caplog, body, length):
+    assert vpn.raw(_signed(body, length=length), wait_s=0.3) is None
+    assert "malformed" in caplog.text and "Message-Authenticator" not in caplog.text
+    status = _signed(b"\x20\x03x\xfa\x02", code=packet.StatusServer)
+    assert vpn.raw(status + bytes(5)) is not None  # padding is none of it (RFC 2865 section 3)
+
+
+def test_clients_of_two_firms_and_of_ipv6(portal, seed, caplog):
+    """By the smallest network; one socket hears IPv4 and IPv6."""
+    for words in (["firm", "add", "second"],):
+        base = ["--db", portal.settings.db_url, "--key-file", str(portal.settings.key_file)]
+        assert CliRunner().invoke(command, [*words, *base]).exit_code == 0
+    keys = {net: secrets.token_hex(10) for net in ("127.0.0.0/8", "127.0.0.2/32", "::1/128")}
+    firm_of = {"127.0.0.2/32": "second"}
+    clients = [
+        RadiusClient(ip_network(net), Secret(key.encode()), firm_of.get(net, "default"))
+        for net, key in keys.items()
+    ]
+    state = open_state(portal.settings)
+    with listen("::", 0, socket.SOCK_DGRAM) as sock:
+        server = RadiusServer(state, clients, sock)
+        thread = threading.Thread(target=server.serve, daemon=True)
+        thread.start()
+
+        def ask(source: str, net: str, password: str = PASSWORD, **more: object):
+            request = Vpn(0).request(keys[net], User_Name="ann", User_Password=password, **more)
+            family = socket.AF_INET6 if ":" in source else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as asking:
+                asking.settimeout(5)
+                asking.bind((source, 0))
+                asking.sendto(
+                    request.RequestPacket(),
+                    ("::1" if ":" in source else "127.0.0.1", sock.getsockname()[1]),
+                )
+                try:
+                    return request.CreateReply(packet=asking.recv(4096))
+                except TimeoutError:
+                    return None
+
+        first = ask("127.0.0.1", "127.0.0.0/8")
+        assert first.code == packet.AccessChallenge
+        assert ask("::1", "::1/128").code == packet.AccessChallenge
+        assert ask("127.0.0.2", "127.0.0.2/32").code == packet.AccessReject  # nobody is ann there
+        token = {"State": first["State"][0]}
+        code = hotp(seed, 2, 6)
+        for source, net in (("127.0.0.9", "127.0.0.0/8"), ("::1", "::1/128")):
+            assert ask(source, net, code, **token).code == packet.AccessReject
+        assert ask("127.0.0.1", "127.0.0.0/8", code, **token).code == packet.AccessAccept
+        server.close()
+        thread.join()
+    state.close()
+    assert "::ffff" not in caplog.text

@@ -1,4 +1,4 @@
-"""Programs of other people that log in here, as Debian ships them: see docs/guides/services.md."""
+"""Programs of other people that log in here, as Debian ships them: see docs/guides/services."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from tests import needs
 from tests.server.portal_driver import PASSWORD, Browser, Portal
 from tests.server.test_radius import seed
 from tests.server.test_token_files import FIELD, SEED, read
+from tests.service_pages import answered, picture_of_page, picture_of_terminal, recipe
 
 pytestmark = pytest.mark.slow
 __all__ = ["seed"]  # a fixture of theirs
@@ -92,23 +93,16 @@ LoadModule auth_openidc_module {modules}/mod_auth_openidc.so
 ErrorLog {folder}/error.log
 DocumentRoot {folder}/pages
 
-OIDCProviderMetadataURL {issuer}/.well-known/openid-configuration
-OIDCClientID {client}
-OIDCClientSecret {secret}
-OIDCRedirectURI http://localhost:{port}/private/callback
-OIDCCryptoPassphrase {passphrase}
-OIDCPKCEMethod S256
-OIDCScope "openid profile email groups"
-OIDCRemoteUserClaim preferred_username
 OIDCCacheType file
 OIDCCacheDir {folder}
-
+{site}
 <Location /private>
-  AuthType openid-connect
-  Require claim groups:staff
+  ForceType text/html
   Header set X-Remote-User "expr=%{{REMOTE_USER}}"
 </Location>
 """
+WIKI = """<!doctype html><title>Wiki</title>
+<body style="font: 18px sans-serif; margin: 2rem"><h1>The wiki</h1><p>only for staff</p>"""
 
 
 def test_apache_with_mod_auth_openidc(portal):
@@ -119,7 +113,7 @@ def test_apache_with_mod_auth_openidc(portal):
         folder = Path(name)
         folder.chmod(0o777)
         (folder / "pages/private").mkdir(parents=True)
-        (folder / "pages/private/index.txt").write_text("only for staff")
+        (folder / "pages/private/index.html").write_text(WIKI)
         port = free_port()
         with opened(portal.settings) as parts, parts.database.write() as connection:
             client, secret = oidc_clients.add_client(
@@ -138,30 +132,38 @@ def test_apache_with_mod_auth_openidc(portal):
                 folder=folder,
                 port=port,
                 modules="/usr/lib/apache2/modules",
-                issuer=f"{portal.url}/p/default",
-                client=client,
-                secret=secret,
-                passphrase=secrets.token_hex(16),
+                site=recipe(
+                    "apache",
+                    "site",
+                    {
+                        "https://id.example/p/default": f"{portal.url}/p/default",
+                        "oc-…": client,
+                        "ClientSecret …": f"ClientSecret {secret}",
+                        "Passphrase …": f"Passphrase {secrets.token_hex(16)}",
+                        "https://wiki.example": f"http://localhost:{port}",
+                    },
+                ),
             )
         )
         log = folder / "out.log"
         apache = str(needs.program("apache2"))
         with running(apache, "-f", str(config), "-DFOREGROUND", log=log):
-            page = f"http://localhost:{port}/private/index.txt"
+            page = f"http://localhost:{port}/private/index.html"
             until("Apache", log, lambda: _answers(page))
             ann = portal.staff("ann", "user")
             with opened(portal.settings) as parts, parts.database.write() as connection:
                 connection.execute(text("UPDATE person SET groups = 'staff'"))
             answer = ann.http.get(page)
-            assert answer.text == "only for staff", (
+            assert "only for staff" in answer.text, (
                 answer.url,
                 answer.text,
                 (folder / "error.log").read_text()[-3000:],
             )
             assert answer.headers["x-remote-user"] == "ann"
+            picture_of_page("apache", page, dict(ann.http.cookies))
             bob = portal.staff("bob", "user")
             assert bob.http.get(page).status_code in (401, 403)
-            assert ann.http.get(page, follow_redirects=False).text == "only for staff"
+            assert "only for staff" in ann.http.get(page, follow_redirects=False).text
             ann.post("/sign-out")  # of the portal: Apache hears of it
             until("Apache", log, lambda: ann.http.get(page, follow_redirects=False).is_redirect)
             stranger = httpx.get(page, follow_redirects=True, timeout=WAIT_S)
@@ -223,8 +225,8 @@ def radclient(port: int, secret: str, **attributes: str) -> str:
     return done.stdout + done.stderr
 
 
-def challenged(port: int, secret: str, seed: bytes) -> None:
-    """A password, then a code in answer to the challenge."""
+def challenged(port: int, secret: str, seed: bytes, picture: str) -> None:
+    """A password, then a code in answer to the challenge. picture: its name."""
     asked = radclient(port, secret, User_Name="ann", User_Password=PASSWORD)
     assert "Access-Challenge" in asked, asked
     state = re.search(r"State = (0x\w+)", asked).group(1)
@@ -232,6 +234,15 @@ def challenged(port: int, secret: str, seed: bytes) -> None:
     assert "Access-Reject" in wrong, wrong
     right = radclient(port, secret, User_Name="ann", User_Password=hotp(seed, 2, 6), State=state)
     assert "Received Access-Accept" in right, right
+    picture_of_terminal(
+        picture,
+        ("radclient -x localhost auth SECRET  # User-Name, User-Password", asked),
+        (
+            "radclient -x localhost auth SECRET  # User-Name, the code as User-Password, State",
+            right,
+        ),
+        instead={secret: "…", f":{port}": ":1812"},
+    )
 
 
 RADIUSD = """
@@ -250,16 +261,7 @@ thread pool {{ start_servers = 1
   min_spare_servers = 1
   max_spare_servers = 1
   max_requests_per_server = 0 }}
-home_server tallystick {{
-  type = auth
-  ipaddr = 127.0.0.1
-  port = {upstream}
-  secret = {secret}
-  require_message_authenticator = yes
-  status_check = status-server
-}}
-home_server_pool tallystick {{ home_server = tallystick }}
-realm tallystick {{ auth_pool = tallystick }}
+{proxy}
 client vpn {{
   ipaddr = 127.0.0.1
   secret = {vpn_secret}
@@ -272,7 +274,9 @@ server default {{
     ipaddr = 127.0.0.1
     port = {port}
   }}
-  authorize {{ update control {{ Proxy-To-Realm := "tallystick" }} }}
+  authorize {{
+    {authorize}
+  }}
 }}
 """
 
@@ -285,8 +289,12 @@ def test_freeradius_in_front(radius_server, seed, tmp_path):
     config.write_text(
         RADIUSD.format(
             folder=tmp_path,
-            upstream=radius_server.port,
-            secret=SECRET,
+            proxy=recipe(
+                "freeradius",
+                "proxy",
+                {"10.0.0.5": "127.0.0.1", "1812": radius_server.port, "…": SECRET},
+            ),
+            authorize=recipe("freeradius", "authorize"),
             vpn_secret=vpn_secret,
             port=port,
         )
@@ -296,54 +304,18 @@ def test_freeradius_in_front(radius_server, seed, tmp_path):
     program = str(needs.program("freeradius"))
     with running(program, "-f", "-l", "stdout", "-d", str(tmp_path), "-n", "radiusd", log=log):
         until("FreeRADIUS", log, lambda: "Ready to process requests" in log.read_text())
-        challenged(port, vpn_secret, seed)
+        challenged(port, vpn_secret, seed, "freeradius")
 
 
 RADSEC = """
 ListenUDP 127.0.0.1:{udp}
 ListenTLS 127.0.0.1:{tls}
 LogLevel 3
-tls default {{
-  CACertificateFile {folder}/ca.pem
-  CertificateFile {folder}/cert.pem
-  CertificateKeyFile {folder}/key.pem
-}}
+{certificates}
 {rest}
 """
-OUTSIDE = """
-client vpn {{
-  host 127.0.0.1
-  type udp
-  secret {vpn_secret}
-}}
-server inside {{
-  host 127.0.0.1
-  port {next_tls}
-  type tls
-  secret radsec
-  CertificateNameCheck off
-}}
-realm * {{
-  server inside
-}}
-"""
-INSIDE = """
-client outside {{
-  host 127.0.0.1
-  type tls
-  secret radsec
-  CertificateNameCheck off
-}}
-server tallystick {{
-  host 127.0.0.1
-  port {upstream}
-  type udp
-  secret {secret}
-}}
-realm * {{
-  server tallystick
-}}
-"""
+# Everything is on this machine, and has one certificate.
+HERE = "127.0.0.1\n  CertificateNameCheck off"
 
 
 def test_radius_over_tls_through_radsecproxy(radius_server, seed, tmp_path):
@@ -357,17 +329,24 @@ def test_radius_over_tls_through_radsecproxy(radius_server, seed, tmp_path):
     (tmp_path / "ca.pem").write_bytes((tmp_path / "cert.pem").read_bytes())
     vpn_secret, tls = secrets.token_hex(16), [free_port(), free_port()]
     udp = [free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)]
-    values = {
-        "vpn_secret": vpn_secret, "next_tls": tls[1], "upstream": radius_server.port,
-        "secret": SECRET,
-    }  # fmt: skip
+    ends = (
+        recipe(
+            "radsecproxy",
+            "outside",
+            {"…": vpn_secret, "radius.example": f"{HERE}\n  port {tls[1]}"},
+        ),
+        recipe(
+            "radsecproxy",
+            "inside",
+            {"…": SECRET, "vpn.example": HERE, "port 1812": f"port {radius_server.port}"},
+        ),
+    )
+    certificates = recipe("radsecproxy", "certificates", {"/etc/radsec": tmp_path})
     program = str(needs.program("radsecproxy"))
     logs = [tmp_path / "outside.log", tmp_path / "inside.log"]
-    for place, rest in enumerate((OUTSIDE, INSIDE)):
+    for place, rest in enumerate(ends):
         logs[place].with_suffix(".conf").write_text(
-            RADSEC.format(
-                udp=udp[place], tls=tls[place], folder=tmp_path, rest=rest.format(**values)
-            )
+            RADSEC.format(udp=udp[place], tls=tls[place], certificates=certificates, rest=rest)
         )
     outside, inside = logs
     with running(program, "-f", "-c", str(tmp_path / "inside.conf"), log=inside):
@@ -375,7 +354,7 @@ def test_radius_over_tls_through_radsecproxy(radius_server, seed, tmp_path):
         until("radsecproxy", inside, lambda: "listening for tls" in inside.read_text())
         with running(program, "-f", "-c", str(tmp_path / "outside.conf"), log=outside):
             until("radsecproxy", outside, lambda: "up" in outside.read_text())
-            challenged(udp[0], vpn_secret, seed)
+            challenged(udp[0], vpn_secret, seed, "radsecproxy")
 
 
 @pytest.fixture
@@ -384,13 +363,13 @@ def pam(tmp_path, radius_server) -> Iterator[str]:
     needs.root.or_skip()
     needs.pam_radius.or_skip()
     config = tmp_path / "pam_radius.conf"
-    config.write_text(f"127.0.0.1:{radius_server.port} {SECRET} 20\n")
+    config.write_text(recipe("pam-radius", "server", {"1812": radius_server.port, "…": SECRET}))
     config.chmod(0o600)
     name = f"tally-{uuid4().hex}"
     path = Path("/etc/pam.d") / name
-    path.write_text(
-        f"auth required pam_radius_auth.so conf={config}\naccount required pam_permit.so\n"
-    )
+    module = "pam_radius_auth.so"
+    asks = recipe("pam-radius", "pam", {module: f"{module} conf={config}"})
+    path.write_text(f"{asks}account required pam_permit.so\n")
     yield name
     path.unlink()
 
@@ -398,9 +377,10 @@ def pam(tmp_path, radius_server) -> Iterator[str]:
 def pamtester(service: str, typed: str) -> str:
     done = subprocess.run(
         ["pamtester", service, "ann", "authenticate"],
-        input=typed, capture_output=True, text=True, timeout=WAIT_S, check=False,
+        input=typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("allow_unsigned", [True])
@@ -417,6 +397,7 @@ def test_pam_radius_auth_with_the_code_appended(pam, seed):
 def test_pam_radius_auth_with_a_challenge(pam, seed):
     answer = pamtester(pam, f"{PASSWORD}\n{hotp(seed, 2, 6)}\n")
     assert "successfully authenticated" in answer, answer
+    picture_of_terminal("pam-radius", ("pamtester sshd ann authenticate", answered(answer)))
 
 
 def signs_its_requests() -> bool:

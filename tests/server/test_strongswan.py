@@ -25,6 +25,7 @@ from tests import needs
 from tests.server.portal_driver import PASSWORD
 from tests.server.test_radius import seed
 from tests.server.test_services import SECRET, WAIT_S, portal, running, until
+from tests.service_pages import picture_of_terminal, recipe
 
 __all__ = ["portal", "seed"]
 pytestmark = pytest.mark.slow
@@ -61,46 +62,28 @@ charon-systemd {{
     vici {{
       socket = unix://{folder}/{name}.vici
     }}
-    eap-radius {{
-      servers {{
-        tallystick {{
-          address = 127.0.0.1
-          auth_port = {port}
-          secret = {secret}
-        }}
-      }}
-    }}
   }}
 }}
 """
 GATEWAY = """
-connections {{
-  rw {{
+connections {
+  rw {
     local_addrs = 10.9.9.1
     proposals = aes128-sha256-x25519
-    local {{
-      auth = pubkey
-      certs = {folder}/vpn.pem
-      id = vpn.example
-    }}
-    remote {{
-      auth = eap-radius
-      eap_id = %any
-    }}
-    children {{
-      net {{
+    children {
+      net {
         local_ts = 10.8.1.1/32
         remote_ts = 10.8.2.1/32
         esp_proposals = aes128-sha256
-      }}
-    }}
-  }}
-}}
-secrets {{
-  private {{
+      }
+    }
+  }
+}
+secrets {
+  private {
     file = vpn.key
-  }}
-}}
+  }
+}
 """
 CLIENT = """
 connections {{
@@ -212,18 +195,19 @@ def vpn(portal, tmp_path) -> Iterator[Vpn]:
             ("client", outside, "eap-gtc"),
         ):
             config = tmp_path / f"{name}.conf"
+            plugins = " ".join([*PLUGINS.split(), plugin])
+            servers = {"1812": sock.getsockname()[1], "…": SECRET}
             config.write_text(
-                DAEMON.format(
-                    folder=tmp_path, name=name, secret=SECRET,
-                    plugins=" ".join([*PLUGINS.split(), plugin]),
-                    port=sock.getsockname()[1],
-                )
-            )  # fmt: skip
+                DAEMON.format(folder=tmp_path, name=name, plugins=plugins)
+                + recipe("strongswan", "daemon", servers)
+            )
             command = ["ip", "netns", "exec", where, "env", f"STRONGSWAN_CONF={config}"]
             log = tmp_path / f"{name}.out"
             stack.enter_context(running(*command, "/usr/sbin/charon-systemd", log=log))
             until(name, log, (tmp_path / f"{name}.vici").exists)
-        (tmp_path / "gateway.swanctl").write_text(GATEWAY.format(folder=tmp_path))
+        (tmp_path / "gateway.swanctl").write_text(
+            GATEWAY + recipe("strongswan", "gateway", {"vpn.pem": tmp_path / "vpn.pem"})
+        )
         said = run(
             f"swanctl --load-all --file {tmp_path}/gateway.swanctl "
             f"--uri unix://{tmp_path}/gateway.vici"
@@ -235,10 +219,17 @@ def vpn(portal, tmp_path) -> Iterator[Vpn]:
     state.close()
 
 
+def _without_loading(said: str) -> str:
+    """What an administrator looks for."""
+    lines = said[said.index("[IKE] initiating") :].splitlines()
+    return "\n".join(one for one in lines if not one.startswith(("[ENC]", "[NET]", "[CFG]")))
+
+
 def test_strongswan_by_eap_radius(vpn, seed):
     said = vpn.connect(PASSWORD)
     assert "EAP_FAILURE" in said or "AUTHENTICATION_FAILED" in said, said
     code = hotp(seed, 2, 6)
     said = vpn.connect(PASSWORD + code)
     assert "initiate completed successfully" in said, said
+    picture_of_terminal("strongswan", ("swanctl --initiate --child net", _without_loading(said)))
     assert "initiate completed" not in vpn.connect(PASSWORD + code)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import codecs
+import hashlib
 import json
 from pathlib import Path
 
+import pyotp
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -185,6 +187,28 @@ BASE32 = base64.b32encode(SEED).decode()
          Generator(), 0, ""),
         (SAFENET.format(serial="T1", seed=HEXED, factor=5), "SafeNet XML", Generator(), 5, ""),
         (SAFEWORD.format(seed=HEXED, mode="E"), "SafeWord records", Generator(), 3, ""),
+        (f"'T1','{HEXED}','HOTP','8','7'", "OATH CSV", Generator(digits=8), 7, ""),
+        (f"T1;0x{':'.join(HEXED[n : n + 2] for n in range(0, 40, 2))};hotp", "OATH CSV",
+         Generator(), 0, ""),
+        (f"'T1,\u200b{HEXED},hotp\u200b", "OATH CSV", Generator(), 0, ""),
+        (f"T1,{' '.join(BASE32[n : n + 4] for n in range(0, 32, 4)).lower()},totp,6,30",
+         "OATH CSV", Generator("sha1", 30), 0, ""),
+        (f"Serial No.,Seed (HEX),OTP Type,OTP length,Hash\nT1,{HEXED},totp,8,SHA-512",
+         "CSV with headings", Generator("sha512", 30, 8), 0, ""),
+        (f"Token S/N|Secret Key [Base32]|Counter\nT1|{BASE32}|4", "CSV with headings",
+         Generator(), 4, ""),
+        (f'upn,serial number,secret key,time interval,manufacturer,model\n'
+         f'a@b.example,T1,{BASE32},30,"Maker,\nLtd",X', "Entra ID CSV",
+         Generator("sha1", 30), 0, "a@b.example"),
+        (f'upn,serial number,secret key,time interval,manufacturer,model\n'
+         f'a@b.example,T1,{BASE32},30,3" wide,X', "Entra ID CSV",
+         Generator("sha1", 30), 0, "a@b.example"),
+        (f"#version:2\nann,,,T1,{HEXED},HOTP", "privacyIDEA CSV", Generator(), 0, "ann"),
+        (f"T1;;TOTP;{HEXED};8;60;SHA256", "multiOTP CSV", Generator("sha256", 60, 8), 0, ""),
+        (SAFENET.replace("<Tokens>", '<s:Tokens xmlns:s="urn:x" version="1">')
+         .replace("</Tokens>", "</s:Tokens>").replace("Token ", "s:Token ")
+         .replace("</Token>", "</s:Token>").format(serial="T1", seed=HEXED, factor=5),
+         "SafeNet XML", Generator(), 5, ""),
     ],
 )  # fmt: skip
 def test_every_kind_of_seed_file(text, kind, generator, factor, user):
@@ -201,6 +225,72 @@ def test_every_kind_of_seed_file(text, kind, generator, factor, user):
         assert entry.serial in ("T1", "508326", "RAINER01")
     error = refusal(text, takes=frozenset())
     assert error.code == "unencrypted" and kind in error.what and "1 token" in error.what
+
+
+@pytest.mark.parametrize(("name", "digest"), [
+    ("sha1", hashlib.sha1), ("sha256", hashlib.sha256), ("sha512", hashlib.sha512)
+])  # fmt: skip
+@pytest.mark.parametrize("digits", [6, 7, 8])
+def test_codes_of_what_was_read_are_those_of_another_program(name, digest, digits):
+    """pyotp computes from the base 32 of the file, the server from what it has read."""
+    seed = bytes(range(40, 72))
+    written = base64.b32encode(seed).decode().rstrip("=")
+    spaced = " ".join(written[n : n + 4] for n in range(0, len(written), 4)).lower()
+    text = f"T1,{spaced},hotp,{digits},17,{name}\nT2,{seed[::-1].hex()},totp,{digits},60,{name}"
+    first, second = read(
+        text.replace(seed[::-1].hex(), base64.b32encode(seed[::-1]).decode())
+    ).entries
+    ours = hotp(first.seed.reveal(), first.moving_factor, digits, first.generator.algorithm)
+    assert ours == pyotp.HOTP(written, digits=digits, digest=digest).at(17)
+    ours = hotp(second.seed.reveal(), NOW // 60, digits, second.generator.algorithm)
+    written = base64.b32encode(seed[::-1]).decode().rstrip("=")
+    assert ours == pyotp.TOTP(written, digits=digits, digest=digest, interval=60).at(NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "todo"),
+    [
+        (f"Serial Number,Geheimnis\nT1,{HEXED}", "none for the secret key", "“secret key”"),
+        (f"Nummer;Seed (hex)\nT1;{HEXED}", "none for the serial number", "“serial number”"),
+        (f"# version: 3\nann,r,s,T1,{HEXED},hotp", "version 3", ""),
+    ],
+)
+def test_a_file_that_is_nearly_of_a_kind_is_told_what_it_lacks(text, says, todo):
+    error = refusal(text)
+    assert error.code == "unknown-kind" and says in error.what and todo in error.todo
+
+
+def test_a_quote_that_nobody_closes_hides_no_other_line():
+    third = bytes(range(50, 70)).hex()
+    text = f'T0,{SEED.hex()},hotp\n"T1,{SEED_32.hex()},hotp\nT2,{third},hotp'
+    error = refusal(text)
+    assert [one.number for one in error.entries] == [2]
+    assert len(read(text, skip=True).entries) == 2
+
+
+def test_two_slots_of_one_yubikey_are_named_by_their_public_ids():
+    line = "508326,{},0,{},,2013-12-12T08:41:07,"
+    seeds = (HEXED, SEED_32.hex()[-40:])
+    both = "\n".join(line.format(f"ubhe0000{n}", seed) for n, seed in enumerate(seeds))
+    assert [one.serial for one in read(both).entries] == ["ubhe00000", "ubhe00001"]
+    (alone,) = read(both.splitlines()[0]).entries
+    assert alone.serial == "508326"
+    error = refusal("\n".join(line.format("", seed) for seed in seeds))
+    assert error.code == "duplicate-serial"
+
+
+def test_what_repeats_is_named_by_its_line():
+    error = refusal(f"# made today\nT1,{HEXED},hotp\n\nT1,{SEED_32.hex()},hotp")
+    assert error.what == "Line 4 repeats serial T1 of line 2."
+
+
+def test_a_seed_in_place_of_the_serial_number_is_not_shown():
+    """Columns in another order."""
+    refusal(f"{HEXED},T1,hotp,6,0")
+    refusal(f"{BASE32},T1,hotp,6,0")
+    error = refusal(f"{HEXED},{SEED_32.hex()},hotp\n{HEXED},{SEED_32.hex()[:40]},hotp")
+    assert error.code == "duplicate-serial" and "not shown" in error.what
+    refusal(container(key_package(serial=HEXED, profile="urn:x")))
 
 
 def test_a_long_seed_of_safenet_is_of_sha_256():
@@ -430,6 +520,65 @@ def test_a_value_that_cannot_be_read_is_named(data, says):
     assert error.what.startswith("Entry 2 (serial S1)")
 
 
+WITH_SECRET = f"<Secret><PlainValue>{base64.b64encode(SEED).decode()}</PlainValue></Secret>"
+
+
+@pytest.mark.parametrize(
+    ("package", "says"),
+    [
+        *(
+            (key_package(more=f"<Policy><{name}>{day}</{name}></Policy>"), f"an {name} of “{day}”")
+            for name in ("ExpiryDate",)
+            for day in ("soon", "03/04/2027", "10", "31.12.2027", "2027-02-30T00:00:00Z")
+        ),
+        (
+            key_package().replace("</DeviceInfo>", "<ExpiryDate>3/4/27</ExpiryDate></DeviceInfo>"),
+            "an ExpiryDate of “3/4/27”",
+        ),
+        (key_package().replace('Length="6"', 'Length="six"'), "Length is “six”"),
+        (key_package().replace('Length="6"', 'Length="6" CheckDigits="maybe"'), "“maybe”"),
+        (
+            key_package(more="<Policy><NumberOfTransactions>many</NumberOfTransactions></Policy>"),
+            "NumberOfTransactions of “many”",
+        ),
+        (key_package(profile=""), "names no algorithm"),
+        (
+            key_package(WITH_SECRET.replace(base64.b64encode(SEED).decode(), BASE32)),
+            "base 32, where base 64 is expected",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_value(package, says):
+    error = refusal(container(package))
+    assert says in error.what and "Entry 1 (serial S1)" in error.what
+    assert "--skip-unusable" in error.todo
+    left = read(container(package, key_package(serial="S2", seed=SEED_32)), skip=True)
+    assert [one.serial for one in left.entries] == ["S2"] and says in left.left_out[0].what
+
+
+@pytest.mark.parametrize(
+    "day", ["2027-12-31T00:00:00.0000000Z", "2027-12-31", "2027-12-31T01:00:00+01:00", ""]
+)
+def test_days_as_programs_write_them(day):
+    more = f"<Policy><ExpiryDate>{day}</ExpiryDate></Policy>"
+    (entry,) = read(container(key_package(more=more))).entries
+    assert entry.valid_until == (1_830_211_200 if day else None)
+
+
+def test_what_an_extension_has_is_its_makers_business():
+    more = '<Extensions><Odd Length="n/a"><ExpiryDate>soon</ExpiryDate></Odd></Extensions>'
+    (entry,) = read(container(key_package(more=more))).entries
+    assert entry.valid_until is None
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE])
+def test_a_mark_that_stands_there_twice(mark):
+    codec = "utf-8" if mark == codecs.BOM_UTF8 else "utf-16-le"
+    for text in (container(key_package()), f"S1,{HEXED},hotp"):
+        (entry,) = read(mark * 2 + text.encode(codec)).entries
+        assert entry.seed.reveal() == SEED
+
+
 def test_a_comment_inside_a_value_hides_no_part_of_it():
     """A signature does not cover comments: text after one counts, too."""
     text = container(key_package()).replace(">S1<", ">S<!-- -->1<")
@@ -520,7 +669,13 @@ def test_a_key_of_another_length_is_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("suite", "digits", "name"),
-    [("HMAC-SHA256", 8, "sha256"), ("SHA-512", 6, "sha512"), ("HmacSHA256", 7, "sha256")],
+    [
+        ("HMAC-SHA256", 8, "sha256"),
+        ("SHA-512", 6, "sha512"),
+        ("HmacSHA256", 7, "sha256"),
+        (f"{DSIG_MORE}hmac-sha256", 8, "sha256"),
+        (f"{XMLENC}sha512", 8, "sha512"),
+    ],
 )
 def test_hotp_with_another_hash(suite, digits, name):
     (entry,) = read(container(key_package(suite=suite, digits=digits))).entries
@@ -588,6 +743,13 @@ DIGITS = KEY.hex()
         KEY.hex("-").encode(),
         b", ".join(b"0x%02x" % one for one in KEY),
         b"{ " + b", ".join(b"0x%02X" % one for one in KEY) + b" };",
+        KEY.hex(".").encode(),
+        KEY.hex("|").encode(),
+        "\u2013".join(DIGITS[n : n + 4] for n in range(0, 32, 4)).encode(),
+        "\u00a0".join(DIGITS[n : n + 4] for n in range(0, 32, 4)).encode(),
+        f"\u200b{DIGITS}\u200b".encode(),
+        b"".join(b"\\x%02x" % one for one in KEY),
+        codecs.BOM_UTF8 * 2 + DIGITS.encode(),
         base64.b64encode(KEY),
         base64.b64encode(KEY) + b"\n",
         base64.b64encode(KEY).rstrip(b"="),
@@ -656,12 +818,12 @@ def run(server, tmp_path):
 def test_the_command_shows_before_it_takes(run, server):
     file = FIELD / "entra-token2.csv"
     refused = run(file)
-    assert refused.exit_code and "seeds of 1 tokens in clear" in str(refused.exception)
+    assert refused.exit_code and "the seed of 1 token in clear" in str(refused.exception)
     dry = run(file, "--take", "plain", "--dry-run")
     assert "FK10000001" in dry.stdout and "1 would be taken" in dry.stdout
     assert server.get("/v1/cards/FK10000001", server.admin).status_code == 404
     done = run(file, "--take", "plain")
-    assert "Entra ID CSV: 1 cards" in done.stdout
+    assert "Entra ID CSV: 1 card;" in done.stdout
     assert "FK10000001 is not given to ann@example.org" in done.stderr
     assert "--new-users" in done.stderr
     assert server.get("/v1/cards/FK10000001", server.admin).json()["user"] is None
@@ -688,7 +850,7 @@ def test_the_command_with_a_key_file(run, key):
 
 def test_the_command_lists_what_was_left_out(run):
     done = run(FIELD / "hotp-and-pin.xml", "--take", "plain", "--skip-unusable")
-    assert "1 cards; 1 left out" in done.stdout
+    assert "1 card; 1 left out" in done.stdout
     assert "left out: Entry 2 (serial FK0010)" in done.stderr and ":pin”" in done.stderr
 
 

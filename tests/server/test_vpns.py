@@ -1,8 +1,9 @@
-"""VPNs that log people in here, as Debian ships them: see docs/guides/services.md."""
+"""VPNs that log people in here, as Debian ships them: see docs/guides/services."""
 
 from __future__ import annotations
 
 import base64
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tests.server.test_services import (
     running,
     until,
 )
+from tests.service_pages import picture_of_terminal, recipe
 
 __all__ = ["allow_unsigned", "mode", "pam", "portal", "radius_server", "seed"]
 pytestmark = pytest.mark.slow
@@ -49,9 +51,7 @@ ca {folder}/ca.pem
 cert {folder}/vpn.pem
 key {folder}/vpn.key
 dh none
-verify-client-cert none
-username-as-common-name
-plugin {plugin} "{pam} login USERNAME Password PASSWORD Type OTP"
+{recipe}
 verb 4
 """
 CLIENT = """
@@ -69,6 +69,9 @@ verb 4
 """
 
 
+SHOWN = r"VERIFY|Control Channel: TLS|Peer Connection|PUSH: Received|Sequence Completed"
+
+
 @pytest.fixture
 def vpn(pam, tmp_path) -> Iterator[int]:
     """OpenVPN, which asks PAM, which asks by RADIUS."""
@@ -82,8 +85,11 @@ def vpn(pam, tmp_path) -> Iterator[int]:
         SERVER.format(
             port=port,
             folder=tmp_path,
-            plugin=plugin,
-            pam=pam,
+            recipe=recipe(
+                "openvpn",
+                "server",
+                {"/usr/lib/openvpn/openvpn-plugin-auth-pam.so": plugin, "SERVICE": pam},
+            ),
             device=f"tally{secrets.token_hex(4)}",
         )
     )
@@ -111,7 +117,14 @@ def test_openvpn_with_the_code_after_the_password(vpn, seed, tmp_path):
     for wrong in (PASSWORD, f"{PASSWORD}000000"):
         assert "AUTH_FAILED" in connect(vpn, tmp_path, "ann", wrong)
     code = hotp(seed, 2, 6)
-    assert "Sequence Completed" in connect(vpn, tmp_path, "ann", PASSWORD + code)
+    said = connect(vpn, tmp_path, "ann", PASSWORD + code)
+    assert "Sequence Completed" in said
+    told = [
+        re.sub(r"^\S+ \S+ (us=\d+ )?", "", line)
+        for line in said.splitlines()
+        if re.search(SHOWN, line)
+    ]
+    picture_of_terminal("openvpn", ("openvpn client.conf", "\n".join(told)))
     assert "AUTH_FAILED" in connect(vpn, tmp_path, "ann", PASSWORD + code)
 
 

@@ -6,24 +6,38 @@ every picture before it is committed.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyotp
-from playwright.sync_api import sync_playwright
 
 from tallystick.emulator.devices.card import Card
 from tallystick.tools import fresh
 from tallystick.tools.personalise import personalise
+from tests import service_pages
+from tests.service_pages import chromium
 from tests.system.guide import Block, Reader
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 PASSWORD = "correct horse battery"
+SERVICES = (
+    "tests/server/test_oidc_profile.py::test_who_is_asked_and_says_so_is_signed_out",
+    "tests/server/test_services.py",
+    "tests/server/test_nginx.py::test_nginx_with_auth_request_and_authlib",
+    "tests/server/test_radius.py::test_password_then_challenge",
+    "tests/server/test_vpns.py",
+    "tests/server/test_strongswan.py",
+    "tests/client/test_command.py::test_pam_exec_lets_nobody_in_without_a_right_code",
+    "tests/client/test_command.py::test_a_code_is_accepted_once",
+    "tests/provisioning/test_registries.py::test_a_pam_stack_with_pam_oath_takes_a_cards_codes",
+    "tests/system/test_service_pages.py::test_a_service_is_registered_as_the_page_says",
+)
 _SCALE = 2  # pixels of a picture for one of the display
 
 
@@ -50,21 +64,12 @@ def _glass(card: Card) -> bytes:
     return card.frame().png(scale=_SCALE, palette=card.palette)
 
 
-@contextmanager
-def _browser(width: int, height: int) -> Iterator[Any]:
-    with sync_playwright() as driver:
-        path = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser.new_page(viewport={"width": width, "height": height})
-        browser.close()
-
-
 def panel(reader: Reader) -> None:
     said = reader.run(
         Block("tally emulate card --panel --seeded --control 8081\n", "until", "stop with")
     )
     address = next(line.split()[1] for line in said.splitlines() if line.startswith("panel:"))
-    with _browser(900, 640) as page:
+    with chromium(900, 640) as page:
         page.goto(address)
         page.get_by_role("button", name="Card button").wait_for()
         page.wait_for_function("window.did_handshake")
@@ -78,7 +83,7 @@ def portal(reader: Reader) -> None:
     said = reader.run(Block("tally server person add boss --role administrator\n", "", ""))
     code = next(line.split()[-1] for line in said.splitlines() if line.startswith("code"))
     root = f"http://127.0.0.1:{reader.server}/p/default"
-    with _browser(760, 520) as page:
+    with chromium(760, 520) as page:
         _first_password(page, root, "boss", code)
         page.goto(f"{root}/sign-in")
         page.screenshot(path=IMAGES / "portal-sign-in.png")
@@ -130,12 +135,20 @@ def report(reader: Reader) -> None:
         Block("tally emulate card --board pico --pty --control 8081\n", "until", "stop with")
     )
     reader.run(Block("tally selftest --port /dev/pts/3 --unattended --page r.html\n", "", ""))
-    with _browser(800, 700) as page:
+    with chromium(800, 700) as page:
         page.goto(f"file://{reader.folder / 'r.html'}")
         page.screenshot(path=IMAGES / "selftest-report.png")
 
 
+def services() -> None:
+    """Of the tests' own runs of the programs that log people in here."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", *SERVICES]
+    subprocess.run(command, check=True, env=os.environ | {service_pages.ASKED: "yes"})
+
+
 def main(names: list[str]) -> None:
+    if not names or "services" in names:
+        services()
     if not names or "screens" in names:
         for name, png in screens().items():
             (IMAGES / name).write_bytes(png)

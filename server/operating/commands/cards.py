@@ -150,7 +150,9 @@ def _show(answer: dict[str, Any]) -> None:
         err().print("Users that are not known here: --new-users makes them known.")
     for one in answer["left_out"]:
         err().print(f"left out: {one['what']}", markup=False, highlight=False, soft_wrap=True)
-    what = "would be taken" if answer["dry_run"] else "cards"
+    what = (
+        "would be taken" if answer["dry_run"] else "cards" if len(answer["cards"]) != 1 else "card"
+    )
     left = f"; {len(answer['left_out'])} left out" if answer["left_out"] else ""
     said = f"{answer['kind']}: {len(answer['cards'])} {what}{left}"
     out().print(
@@ -194,7 +196,8 @@ def _post(url: str, token: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(answer.json())
     error_body = answer.json()["error"]
     entries = error_body.get("entries") or []
-    lines = [f"{one['number']:>5}  {one['what']}" for one in entries]
+    # A single one is what the error says already.
+    lines = [f"{one['number']:>5}  {one['what']}" for one in entries if len(entries) > 1]
     todos = dict.fromkeys(one["todo"] for one in entries if one.get("todo"))
     raise RefusedError(
         "\n".join([error_body["what"], *lines]),

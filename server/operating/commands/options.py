@@ -65,7 +65,7 @@ def table(headings: list[str], rows: list[list[str]]) -> None:
 
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        grid.add_column(heading)
+        grid.add_column(heading, overflow="fold")  # whoever copies it needs all of it
     for row in rows:
         grid.add_row(*row)
     out().print(grid)

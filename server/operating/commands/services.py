@@ -79,7 +79,9 @@ def oidc_add(
     from tallystick.server.services import oidc_clients
     from tallystick.server.store.opened import opened
 
-    keys = oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else ""
+    if public_url:
+        oidc_clients.check_public_url(public_url)
+    keys = oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8-sig")) if jwks else ""
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
         client_id, secret = oidc_clients.add_client(
             connection,
@@ -138,7 +140,10 @@ def oidc_list(firm_name: str, db: str | None, key_file: Path | None, as_json: bo
 @click.option("--name", help="Another name.")
 @click.option("--redirect-uri", "redirect_uris", multiple=True, help="In place of those before.")
 @click.option(
-    "--post-logout-uri", "post_logout_uris", multiple=True, help="In place of those before."
+    "--post-logout-uri",
+    "post_logout_uris",
+    multiple=True,
+    help='In place of those before; "" for none.',
 )
 @logout_option
 @click.option("--jwks", type=a_file, help="It signs with these keys; its secret is void.")
@@ -165,9 +170,13 @@ def oidc_set(
         "redirect_uris": redirect_uris,
         "post_logout_uris": post_logout_uris,
         "backchannel_logout_uri": backchannel_logout_uri,
-        "jwks": oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8")) if jwks else None,
+        "jwks": oidc_clients.checked_jwks(jwks.read_text(encoding="utf-8-sig")) if jwks else None,
     }
     given = {key: value for key, value in values.items() if value}
+    if post_logout_uris == ("",):
+        given["post_logout_uris"] = ()
+    if name == "":
+        given["name"] = name  # which is refused, and not left alone
     if backchannel_logout_uri == "":
         given["backchannel_logout_uri"] = ""
     if not given:

@@ -35,7 +35,8 @@ class Keeper(StrEnum):
 class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
     recovered_by: what recovered the password, until something else has signed in with it.
-    password_at: when it was set. source: the directory that keeps the rest (`Keeper`)."""
+    password_at: when it was set. source: the directory that keeps the rest (`Keeper`).
+    language: that the person has chosen, or ""."""
 
     id: int
     firm_id: int
@@ -53,6 +54,7 @@ class KnownPerson:
     source: Keeper = Keeper.HERE
     external_id: str = ""
     handle: str = ""
+    language: str = ""
 
 
 def canonical(login: str) -> str:
@@ -284,6 +286,7 @@ def _known(row: AnyRow) -> KnownPerson:
         source=Keeper(row.source),
         external_id=row.external_id,
         handle=row.handle or "",
+        language=row.language,
     )
 
 

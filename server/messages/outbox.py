@@ -7,14 +7,15 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, delete, insert, select
 
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
-from tallystick.server.accounts import policy
+from tallystick.server.accounts import faces, firms, policy
 from tallystick.server.messages.gateways import Gateway, Letter
+from tallystick.server.messages.mails import MailFace
 from tallystick.server.messages.sending import SendingThread, claim
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
@@ -162,6 +163,9 @@ class _Channel(SendingThread):
             letter = Letter(  # one that an older version stored has no firm
                 *json.loads(self._ring.decrypt(box, message_binding(row.firm_id, row.channel)))
             )
+            if row.channel == EMAIL:
+                with self._database.read() as connection:
+                    letter = replace(letter, face=face_of(connection, row.firm_id))
             try:
                 self._gateway.send(letter)
             except Exception as error:  # an address that the library refuses must not stop the rest
@@ -176,6 +180,19 @@ class _Channel(SendingThread):
         with self._database.write() as connection:
             connection.execute(delete(MessageRow).where(MessageRow.id == row.id))
         return True
+
+
+def face_of(connection: Connection, firm_id: int) -> MailFace:
+    """What mails of this firm show of it now."""
+    firm = firms.by_id(connection, firm_id)
+    face, logo = faces.of(connection, firm), faces.logo_of(connection, firm_id)
+    return MailFace(
+        name=face.name,
+        contact=face.contact,
+        colour=face.accents.light if face.accents else "",
+        logo=logo.png if logo else b"",
+        size=(logo.width, logo.height) if logo else (0, 0),
+    )
 
 
 def message_binding(firm_id: int, channel: str) -> str:

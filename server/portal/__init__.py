@@ -14,6 +14,7 @@ from tallystick.server.portal import (
     account,
     audit,
     enrol,
+    faces,
     front,
     oidc,
     prove,
@@ -40,7 +41,7 @@ def install(app: FastAPI) -> None:
     """Add the portal's routes."""
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     # Routes are tried in order: /people/import is nobody's number.
-    of_staff = (audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
+    of_staff = (faces, audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
     for module in (front, signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)

@@ -22,8 +22,14 @@ def error_page(
 ) -> Response:
     """What happened, what was kept, what to do next. more: headers."""
     firm = request.url.path[len(PREFIX) :].split("/", 1)[0]
+    face = getattr(request.state, "face", None)  # not of a firm that there is not
     html = TEMPLATES.get_template("error.html").render(
-        error=error, home=f"{PREFIX}{firm}/", firm_name=firm, title="Not possible"
+        error=error,
+        home=f"{PREFIX}{firm}/",
+        base=f"{PREFIX}{firm}",
+        firm_name=face.name if face else firm,
+        title="Not possible",
+        **({"face": face} if face else {}),
     )
     headers = page_headers() | retry_header(error) | dict(more or {})
     return HTMLResponse(html, status_code=error.status, headers=headers)

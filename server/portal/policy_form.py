@@ -23,6 +23,11 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "What people call it",
             "Stands in messages and on leaflets. Empty: its name on this server.",
         ),
+        "colour": (
+            "Its colour",
+            "As #0b5cad. Where it could not be read, it is made darker or lighter. "
+            "Empty: the colour of the software.",
+        ),
         "languages": (
             "Languages of messages about cards, and of leaflets",
             "Of en, de, fr, nb, with commas. A mail has all of them, an SMS the first.",
@@ -181,7 +186,7 @@ LINES: Mapping[str, Callable[[Any], str]] = {
 }
 MOMENTS = {"day_ends": ("time", 5), "second_factor_from": ("date", 10)}  # kind, characters
 MAY_BE_EMPTY = frozenset(
-    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name"}
+    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name", "colour"}
 )
 
 

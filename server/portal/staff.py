@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server.accounts import firms, people, sessions
+from tallystick.server.accounts import faces, firms, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, covers
@@ -226,4 +227,9 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             now=state.now(),
             actor=f"person:{member.session.person.id}",
         )
-    return _policy(member, policy, notice="The new policy is in force.")
+    notice = "The new policy is in force."
+    if policy.colour != old.colour:
+        with state.database.read() as connection:
+            face = faces.of(connection, replace(member.visit.firm, policy=policy))
+        notice = f"{notice} {face.adapted}".strip()
+    return _policy(member, policy, notice=notice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +13,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
 
 from tallystick.common import chance
-from tallystick.server.accounts import firms, sessions
+from tallystick.server.accounts import faces, firms, sessions
+from tallystick.server.accounts.faces import Face
 from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.rights import Right, rights_of
 from tallystick.server.accounts.sessions import SignedIn
@@ -38,6 +39,7 @@ class Visit:
     request: Request
     state: ServerState
     firm: KnownFirm
+    face: Face
     browser: Browser
     session: SignedIn | None
     csrf_cookie: str
@@ -62,7 +64,8 @@ class Visit:
         """A page, with what every template may use."""
         html = TEMPLATES.get_template(template).render(
             base=self.base,
-            firm_name=self.firm.name,
+            firm_name=self.face.name,
+            face=self.face,
             policy=self.firm.policy,
             shortest=self.firm.policy.password_length(self.state.now()),
             zone=self.firm.policy.time_zone,
@@ -77,6 +80,10 @@ class Visit:
         if self.cookie(CSRF) != self.csrf_cookie:
             self.set_cookie(response, CSRF, self.csrf_cookie, strict=True)
         return response
+
+    def of_firm(self, firm: KnownFirm, face: Face) -> Visit:
+        """The same visit, of the firm as it is now."""
+        return replace(self, firm=firm, face=face)
 
     def go(self, path: str) -> Response:
         """On to a page of this firm."""
@@ -143,6 +150,7 @@ def visit(request: Request, firm: str) -> Visit:
     now = state.now()
     with state.database.read() as connection:
         known = firms.by_name(connection, firm)
+        face = request.state.face = faces.of(connection, known)  # also for what goes wrong
         session = sessions.current(connection, token, known.id, now) if token else None
     if session is not None:
         with state.database.write() as connection:
@@ -154,7 +162,7 @@ def visit(request: Request, firm: str) -> Visit:
         known=request.cookies.get(KNOWN, ""),
     )
     csrf = request.cookies.get(CSRF, "") or chance.token_urlsafe(24)
-    return Visit(request, state, known, browser, session, csrf)
+    return Visit(request, state, known, face, browser, session, csrf)
 
 
 AnyVisit = Annotated[Visit, Depends(visit)]
@@ -258,6 +266,7 @@ async def form_with_file(request: Request, visit: AnyVisit) -> Sent:
     values = _genuine(request, visit, fields)
     file = fields.get("file")
     content = await file.read() if isinstance(file, UploadFile) else None
+    await fields.close()
     return Sent(values, content or None)
 
 

@@ -51,6 +51,7 @@ WORDS: Mapping[str, str] = {
     "keys-rotated": "made the encryption key",
     "limit-reached": "was refused by a limit:",
     "lockout-lifted": "ended the pauses of",
+    "logo-changed": "changed the logo of the firm",
     "log-exported": "exported the log",
     "log-pruned": "pruned the log",
     "method-enrolled": "enrolled a way to sign in",

@@ -21,6 +21,7 @@ from tallystick.server.api import (
     cards,
     credentials,
     desk,
+    faces,
     imports,
     keys,
     people,
@@ -87,7 +88,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     # Routes are tried in order: the one that must be fast comes first.
     for module in (
-        verify, system, desk, imports, cards, keys, people, credentials, tickets, scim, serials,
+        verify, system, desk, imports, cards, keys, people, faces, credentials, tickets, scim,
+        serials,
     ):  # fmt: skip
         app.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(app)

@@ -18,6 +18,7 @@ from tallystick.server.rules.colours import Accents, accents
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import FirmLogo
+from tallystick.server.wording.worded import worded
 
 MOST_BYTES = 1_000_000
 MOST_PIXELS = 16_000_000
@@ -56,14 +57,24 @@ class Face:
         """What became of the colour, in a sentence; "" where it is used as it is."""
         if self.accents is None:
             return ""
-        ways = []
-        if self.accents.light != self.colour:
-            ways.append(f"darker on light pages ({self.accents.light})")
-        if self.accents.dark != self.colour:
-            ways.append(f"lighter on dark pages ({self.accents.dark})")
-        if not ways:
-            return ""
-        return f"So that everybody can read it, {self.colour} is {' and '.join(ways)}."
+        light, dark = self.accents.light, self.accents.dark
+        used = {"colour": self.colour, "light": light, "dark": dark}
+        if self.colour not in (light, dark):
+            return worded(
+                "So that everybody can read it, {colour} is darker on light pages ({light}) and "
+                "lighter on dark pages ({dark}).",
+                **used,
+            )
+        if light != self.colour:
+            return worded(
+                "So that everybody can read it, {colour} is darker on light pages ({light}).",
+                **used,
+            )
+        if dark != self.colour:
+            return worded(
+                "So that everybody can read it, {colour} is lighter on dark pages ({dark}).", **used
+            )
+        return ""
 
 
 def of(connection: Connection, firm: KnownFirm) -> Face:
@@ -97,10 +108,14 @@ def read_logo(content: bytes) -> Logo:
     """A picture as it was sent, drawn anew: nothing but its pixels is kept. Raises ApiError (422)
     for what is no PNG or JPEG, is too large, or is broken. SVG is refused: it can carry scripts."""
     if len(content) > MOST_BYTES:
-        raise _refused("The picture has more than a million bytes.", "Send a smaller one.")
+        raise _refused(
+            worded("The picture has more than a million bytes."), worded("Send a smaller one.")
+        )
     from PIL import Image, ImageOps  # noqa: PLC0415 - only whoever sends one needs it
 
-    large = _refused("The picture has more than 16 million pixels.", "Send a smaller one.")
+    large = _refused(
+        worded("The picture has more than 16 million pixels."), worded("Send a smaller one.")
+    )
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:  # before anything is unpacked
@@ -112,8 +127,8 @@ def read_logo(content: bytes) -> Logo:
         raise large from None
     except Exception:  # whatever a broken picture does to the library
         raise _refused(
-            "This is no PNG or JPEG picture, or it is broken.",
-            "Save the logo as PNG and send that. SVG is not taken: it can carry scripts.",
+            worded("This is no PNG or JPEG picture, or it is broken."),
+            worded("Save the logo as PNG and send that. SVG is not taken: it can carry scripts."),
         ) from None
     drawn.thumbnail(KEPT)
     made = io.BytesIO()

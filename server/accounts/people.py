@@ -17,6 +17,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
+from tallystick.server.wording.worded import worded
 
 MAX_LOGIN = 255
 NEAR = 0.6  # of `difflib`: how like another a login is
@@ -111,7 +112,7 @@ def add(
         raise ApiError(
             409,
             "duplicate-login",
-            f"{login!r} is known already.",
+            worded("{login!r} is known already.", login=login),
             kept=NOTHING_CHANGED,
             todo="Choose another login name.",
         ) from None
@@ -240,13 +241,15 @@ def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
 
 def not_meant(login: str, near: Sequence[str]) -> ApiError:
     """A login that nobody has, and those that may be meant."""
-    names = ", ".join(near[:-1]) + (" or " if len(near) > 1 else "") + "".join(near[-1:])
+    names = near[0] if near else ""
+    if len(near) > 1:
+        names = worded("{some} or {last}", some=", ".join(near[:-1]), last=near[-1])
     return ApiError(
         404,
         "no-such-user",
-        f"There is no user {login!r} in this firm.",
+        worded("There is no user {login!r} in this firm.", login=login),
         kept=NOTHING_CHANGED,
-        todo=f"Did you mean {names}?" if near else "Check the login name.",
+        todo=worded("Did you mean {names}?", names=names) if near else "Check the login name.",
     )
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import Connection, select
 
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.store.models import Firm
+from tallystick.server.wording.languages import Language
 
 
 class MethodKind(StrEnum):
@@ -43,15 +44,6 @@ class PersonRole(StrEnum):
     SUPPORT = "support"
     ADMINISTRATOR = "administrator"
     AUDITOR = "auditor"
-
-
-class Language(StrEnum):
-    """In which messages about cards are written, and leaflets printed."""
-
-    ENGLISH = "en"
-    GERMAN = "de"
-    FRENCH = "fr"
-    NORWEGIAN = "nb"
 
 
 class KeyTrust(StrEnum):

@@ -61,11 +61,12 @@ class Context:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose factor it is."""
+    """Whose factor it is. language: that the person has chosen, or ""."""
 
     id: int
     login: str
     email: str | None
+    language: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,16 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
+from tallystick.server.messages.letters import languages_for
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.addresses import counted_by
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.store import rates
 from tallystick.server.store.models_login import SentCode
+from tallystick.server.wording.catalogue import say
+from tallystick.server.wording.languages import speaking, spoken
+from tallystick.server.wording.worded import Worded, counted, worded
 
 HOUR_S = 3600
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
@@ -67,11 +71,20 @@ class SentMethod(StoredMethod):
         )
         minutes = policy.sent_code_life_s // 60
         firm = policy.display_name or context.firm
+        language = spoken(person.language) or speaking() or languages_for("", policy)[0]
+        said = counted(
+            "{code} is your code for {firm}. It is good for {count} minute. "
+            "If you did not ask for it, tell your help desk, and give it to nobody.",
+            "{code} is your code for {firm}. It is good for {count} minutes. "
+            "If you did not ask for it, tell your help desk, and give it to nobody.",
+            minutes,
+            code=code,
+            firm=firm,
+        )
         letter = Letter(
             to=address,
-            subject=f"Your code for {firm}",
-            text=f"{code} is your code for {firm}. It is good for {minutes} minutes. "
-            "If you did not ask for it, tell your help desk, and give it to nobody.",
+            subject=say(worded("Your code for {firm}", firm=firm), language),
+            text=say(said, language),
         )
         outbox.post(
             context.connection,
@@ -132,7 +145,7 @@ class SentMethod(StoredMethod):
                 limit=limit,
                 window_s=HOUR_S,
                 now=context.now,
-                what="codes were sent in this hour",
+                what=worded("codes were sent in this hour"),
             )
 
 
@@ -142,14 +155,16 @@ class SmsMethod(SentMethod):
     kind = MethodKind.SMS
     thing = Thing.TELEPHONE
     amr = ("sms",)
-    title = default_label = "Text message"
-    hint = "Get a code by text message."
+    title = default_label = worded("Text message")
+    hint = worded("Get a code by text message.")
     channel = outbox.SMS
 
     def address(self, person: Owner, form: Form) -> str:
         number = re.sub(r"[\s().-]", "", form.get("address", ""))
         if not PHONE.fullmatch(number):
-            raise _bad_address("a telephone number with its country code, such as +47 …")
+            raise _bad_address(
+                worded("This is not a telephone number with its country code, such as +47 ….")
+            )
         return number
 
 
@@ -159,14 +174,14 @@ class EmailMethod(SentMethod):
     kind = MethodKind.EMAIL
     thing = Thing.MAILBOX
     amr = ("otp",)
-    title = default_label = "E-mail"
-    hint = "Get a code by e-mail."
+    title = default_label = worded("E-mail")
+    hint = worded("Get a code by e-mail.")
     channel = outbox.EMAIL
 
     def address(self, person: Owner, form: Form) -> str:
         address = form.get("address", "").strip()
         if not EMAIL.fullmatch(address):
-            raise _bad_address("an e-mail address")
+            raise _bad_address(worded("This is not an e-mail address."))
         return address
 
 
@@ -191,11 +206,11 @@ def _tag(context: Context, factor_id: int, code: str) -> bytes:
     return context.ring.tag("sent-code", text.encode())
 
 
-def _bad_address(wanted: str) -> ApiError:
+def _bad_address(what: Worded) -> ApiError:
     return ApiError(
         422,
         "bad-address",
-        f"This is not {wanted}.",
+        what,
         kept=NOTHING_CHANGED,
         todo="Correct it and send it again.",
     )

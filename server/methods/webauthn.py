@@ -15,6 +15,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
+from tallystick.server.wording.worded import worded
 
 NEW = "new"  # the key of an enrolment: nothing is stored before the authenticator has answered
 
@@ -27,10 +28,10 @@ class WebAuthnMethod(StoredMethod):
     kind = MethodKind.WEBAUTHN
     thing = Thing.KEY
     amr = ("pop", "user")  # of a key in hardware, as somebody vouches: hwk instead
-    title = "Fingerprint reader or security key"
-    hint = "Touch the reader, or your key."
+    title = worded("Fingerprint reader or security key")
+    hint = worded("Touch the reader, or your key.")
     typed = False
-    default_label = "Security key"
+    default_label = worded("Security key")
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: options, JSON for navigator.credentials.create."""

@@ -16,6 +16,7 @@ from tallystick.server.portal import (
     enrol,
     faces,
     front,
+    languages,
     oidc,
     prove,
     recover,
@@ -42,7 +43,18 @@ def install(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     # Routes are tried in order: /people/import is nobody's number.
     of_staff = (faces, audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
-    for module in (front, signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
+    for module in (
+        front,
+        languages,
+        signin,
+        welcome,
+        recover,
+        prove,
+        account,
+        enrol,
+        oidc,
+        *of_staff,
+    ):
         app.include_router(module.router, include_in_schema=False)
     app.add_exception_handler(NeedsSignInError, send_to_sign_in)
     app.add_exception_handler(NeedsProofError, send_to_prove)

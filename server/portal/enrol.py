@@ -21,6 +21,7 @@ from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.words import refusal
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}/enrol")
 
@@ -85,7 +86,9 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         verdict = METHODS[kind].finish(context, second.as_person(person), key, form)
         if verdict.accepted:
             attempts.finish(connection, under)
-            note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
+            note_change(
+                member, connection, "method-enrolled", kind, worded("a way to sign in was added")
+            )
             if member.session.enrol_only:
                 return _end_if_enough(member, connection, verdict)
             amr = verdict.amr or METHODS[kind].amr
@@ -106,7 +109,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
     if not verdict.accepted:
         return _try_again(member, kind, key, verdict, form)
     visit.state.outbox.wake()
-    return show_home(member, notice="It works, and is enrolled.")
+    return show_home(member, notice=worded("It works, and is enrolled."))
 
 
 def _begun(under: Under) -> tuple[str, str]:
@@ -130,7 +133,7 @@ def _sign_in_with_it(member: Member) -> Response:
         "sign_in.html",
         login=member.session.person.login,
         next="",
-        notice="It works, and is enrolled. Sign in with your password and with it.",
+        notice=worded("It works, and is enrolled. Sign in with your password and with it."),
     )
     visit.drop_cookie(response, SESSION)
     return response

@@ -12,6 +12,7 @@ from tallystick.server.accounts.faces import Face
 from tallystick.server.accounts.rights import Right
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.web import AnyVisit, FileForm, Member, staff
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -108,5 +109,8 @@ def change(member: ChangesPolicy, form: FileForm) -> Response:
         face: Face = faces.of(connection, firm)
     shown = visit.of_firm(firm, face)
     return _page(
-        Member(shown, member.session), notice=" ".join(("It is changed.", face.adapted)).strip()
+        Member(shown, member.session),
+        notice=worded("It is changed. {adapted}", adapted=face.adapted)
+        if face.adapted
+        else worded("It is changed."),
     )

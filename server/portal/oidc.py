@@ -26,6 +26,7 @@ from tallystick.server.services.oidc import AuthRequest, RequestError, with_quer
 from tallystick.server.services.oidc_clients import Client, TokenError
 from tallystick.server.signing_in import second
 from tallystick.server.store import signing_keys
+from tallystick.server.wording.worded import counted
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -145,8 +146,12 @@ def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], pushed
         raise ApiError(
             403,
             "needs-second-factor",
-            f"To go on to {request.client.name}, you need {missing} more kind"
-            f"{'s' if missing > 1 else ''} of second factor.",
+            counted(
+                "To go on to {name}, you need {count} more kind of second factor.",
+                "To go on to {name}, you need {count} more kinds of second factor.",
+                missing,
+                name=request.client.name,
+            ),
             kept=NOTHING_CHANGED,
             todo="Enrol it in your account, and come back.",
         )

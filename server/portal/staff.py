@@ -23,6 +23,7 @@ from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import inviting, recovery, together
 from tallystick.server.stock import cards
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -177,7 +178,12 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
                         if f"void.{held.kind.value}.{held.key}" in form
                     ],
                 )
-                tell(member, connection, person, "the help desk was asked to recover it for you")
+                tell(
+                    member,
+                    connection,
+                    person,
+                    worded("the help desk was asked to recover it for you"),
+                )
             elif step == "agree":
                 together.agree(state, connection, firm, me, request_id, helped_id=person.id)
             elif step == "collect":
@@ -227,9 +233,10 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             now=state.now(),
             actor=f"person:{member.session.person.id}",
         )
-    notice = "The new policy is in force."
+    notice = worded("The new policy is in force.")
     if policy.colour != old.colour:
         with state.database.read() as connection:
             face = faces.of(connection, replace(member.visit.firm, policy=policy))
-        notice = f"{notice} {face.adapted}".strip()
+        if face.adapted:
+            notice = worded("The new policy is in force. {adapted}", adapted=face.adapted)
     return _policy(member, policy, notice=notice)

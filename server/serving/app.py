@@ -39,6 +39,7 @@ from tallystick.server.rules.addresses import networks
 from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
+from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
 from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
@@ -48,6 +49,7 @@ from tallystick.server.state import open_state
 from tallystick.server.store import origin, trouble
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
+from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SignInQueue)
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
+    app.add_middleware(AskedLanguage)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     if requests is not None:
         app.add_middleware(RequestLog, file=requests)
@@ -158,7 +161,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     answer = ApiError(
         422,
         "invalid-request",
-        f"The request is not valid: {problems}.",
+        worded("The request is not valid: {problems}.", problems=problems),
         kept=NOTHING_CHANGED,
         todo="See /v1/openapi.json for what this call takes.",
     )

@@ -26,6 +26,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.wording.worded import Worded, worded
 
 INVITATION = recovery.INVITATION
 BY_MAIL, BY_LETTER = "mail", "letter"
@@ -79,7 +80,7 @@ def invite(
         limit=PER_DAY,
         window_s=86400,
         now=now,
-        what="invitations of this person in a day",
+        what=worded("invitations of this person in a day"),
     )
     expires_at = _end(firm, now)
     if asked_of_directory(person, firm.policy):
@@ -131,7 +132,7 @@ def withdraw(
         raise ApiError(
             404,
             "no-invitation",
-            f"{person.login} has no invitation.",
+            worded("{login} has no invitation.", login=person.login),
             kept=NOTHING_CHANGED,
         )
     _note(state, connection, firm, actor, "invitation-withdrawn", person.login, now)
@@ -266,16 +267,23 @@ def _end(firm: KnownFirm, now: float) -> int:
 
 def _may_be_invited(firm: KnownFirm, person: KnownPerson) -> None:
     if person.disabled:
-        raise _not_invited(person, "is barred", "Enable the account first.")
+        raise _not_invited(
+            worded("{login} is barred.", login=person.login), worded("Enable the account first.")
+        )
     if not may_be_invited(firm, person):
         raise _not_invited(
-            person, "has a password already", "Whoever has lost it recovers the account."
+            worded("{login} has a password already.", login=person.login),
+            worded("Whoever has lost it recovers the account."),
         )
 
 
-def _not_invited(person: KnownPerson, why: str, todo: str) -> ApiError:
+def _not_invited(what: Worded, todo: Worded) -> ApiError:
     return ApiError(
-        409, "not-invited", f"{person.login} {why}.", kept="Nobody was invited.", todo=todo
+        409,
+        "not-invited",
+        what,
+        kept="Nobody was invited.",
+        todo=todo,
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.rules.addresses import counted_by
 from tallystick.server.store import rates
+from tallystick.server.wording.worded import worded
 
 PASSWORD_WINDOW_S = 900
 HOUR_S = 3600
@@ -71,7 +72,12 @@ def before_recovery(
         (f"{name}|{place}", RECOVERIES_PER_NAME),
     ):
         rates.take(
-            connection, bucket[:120], limit=limit, window_s=HOUR_S, now=now, what="recoveries"
+            connection,
+            bucket[:120],
+            limit=limit,
+            window_s=HOUR_S,
+            now=now,
+            what=worded("recoveries"),
         )
 
 
@@ -85,7 +91,7 @@ def before_help_code(
         limit=policy.recoveries_per_source_per_hour,
         window_s=HOUR_S,
         now=now,
-        what="tries",
+        what=worded("tries"),
     )
 
 

@@ -212,7 +212,7 @@ def _accept(context: Context, person: KnownPerson, under: Under, verdict: Verdic
 
 
 def as_person(person: KnownPerson) -> Owner:
-    return Owner(person.id, person.login, person.email)
+    return Owner(person.id, person.login, person.email, person.language)
 
 
 def audit_verdict(context: Context, person: KnownPerson, held: Held, verdict: Verdict) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _literals(node: ast.expr) -> list[str]:
 
 def template(folder: Path) -> Catalog:
     """A catalogue of what there is, without a translation."""
-    made = Catalog(project="Tallystick", charset="utf-8")
+    made = Catalog(charset="utf-8")
     for word in gathered(folder):
         name, _, number = word.place.rpartition(":")
         made.add(
@@ -115,13 +116,15 @@ def template(folder: Path) -> Catalog:
     return made
 
 
+def empty(language: Language) -> Catalog:
+    return Catalog(locale=language.value, charset="utf-8", header_comment=HEADER, fuzzy=False)
+
+
 def updated(language: Language, folder: Path) -> Catalog:
     """A catalogue with what is new (not translated yet), and without what is gone."""
     path = FOLDER / f"{language.value}.po"
     old = source(language) if path.is_file() else Catalog(locale=language.value)
-    made = Catalog(
-        locale=language.value, project="Tallystick", charset="utf-8", header_comment=HEADER
-    )
+    made = empty(language)
     for message in template(folder):
         if message.id:
             known = old.get(message.id)
@@ -130,12 +133,24 @@ def updated(language: Language, folder: Path) -> Catalog:
 
 
 HEADER = "# What people read. Made anew by `python -m tallystick.tools.upkeep.words`."
+_CLUTTER = (
+    "POT-Creation",
+    "PO-Revision",
+    "Last-Tran",
+    "Language-Team",
+    "Report-Msgid",
+    "Project-Id",
+)
 
 
 def write(language: Language, catalogue: Catalog) -> None:
-    """In the order of the texts, without places: a diff shows what was said anew."""
-    with (FOLDER / f"{language.value}.po").open("wb") as file:
-        write_po(file, catalogue, no_location=True, sort_output=True, omit_header=False, width=100)
+    """In the order of the texts, without places, dates and names: a diff shows what was said
+    anew."""
+    made = io.BytesIO()
+    write_po(made, catalogue, no_location=True, sort_output=True, width=100)
+    lines = made.getvalue().decode().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(tuple(f'"{one}' for one in _CLUTTER))]
+    (FOLDER / f"{language.value}.po").write_text("".join(kept), encoding="utf-8")
 
 
 def check(folder: Path) -> list[str]:

@@ -21,7 +21,7 @@ from tallystick.server.signing_in import recovery
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
-from tallystick.server.wording.worded import worded
+from tallystick.server.wording.worded import Worded, worded
 
 MAX_TEXT = 255
 MOST_GROUPS = 200
@@ -346,8 +346,8 @@ def _tell_of_changes(
                 tell(replace(new, email=old.email), words)
 
 
-def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, str], None]:
-    def tell(person: KnownPerson, what: str) -> None:
+def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, Worded], None]:
+    def tell(person: KnownPerson, what: Worded) -> None:
         notify(
             connection,
             ways.ring,

@@ -31,7 +31,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow
-from tallystick.server.wording.worded import worded
+from tallystick.server.wording.worded import Worded, worded
 
 SHORTEST_DAY_S = 30 * 60  # a loan for the day is not over as soon as it is made
 FAR = 253_370_764_800  # the year 9999: what is later has no name in a calendar
@@ -447,7 +447,7 @@ def tell(
     ring: ServerKeyRing,
     caller: Caller,
     person_id: int,
-    what: str,
+    what: Worded,
     now: float,
 ) -> None:
     """A notice to someone about a card of his. what: ends "In your account at FIRM, …"."""

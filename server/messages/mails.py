@@ -56,7 +56,7 @@ def mail(
     logo = make_msgid(domain=domain) if face.logo else ""
     message.add_alternative(as_html(subject, own, face, logo.strip("<>")), subtype="html")
     if logo:
-        rich = message.get_payload()[1]
+        rich = message.get_body(("html",))
         assert isinstance(rich, EmailMessage)
         rich.add_related(
             face.logo, "image", "png", cid=logo, filename="logo.png", disposition="inline"

@@ -23,7 +23,7 @@ from tallystick.server.portal.web import AFreshMember, AMember, Form, Member, ty
 from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
-from tallystick.server.wording.worded import worded
+from tallystick.server.wording.worded import Worded, worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -160,14 +160,14 @@ def _held(member: Member, connection: Connection, kind: MethodKind, key: str) ->
 
 
 def note_change(
-    member: Member, connection: Connection, action: str, kind: MethodKind, what: str
+    member: Member, connection: Connection, action: str, kind: MethodKind, what: Worded
 ) -> None:
     """Audit a change of methods and tell the user."""
     note(member, connection, action, kind=kind.value)
     tell(member, connection, member.session.person, what)
 
 
-def tell(member: Member, connection: Connection, person: KnownPerson, what: str) -> None:
+def tell(member: Member, connection: Connection, person: KnownPerson, what: Worded) -> None:
     """A notice to someone of the member's firm. what: ends "In your account at FIRM, …"."""
     visit = member.visit
     notify(

@@ -102,7 +102,7 @@ class Visit:
             path=self.request.url.path,
             here=self._here(),
             role_words=ROLE_WORDS,
-            **({"error": None, "notice": None} | values),
+            **{"error": None, "notice": None, **values},
         )
 
     def _here(self) -> str:

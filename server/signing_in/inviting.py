@@ -73,7 +73,10 @@ def invite(
     barred, or has a password or a method; 429."""
     _may_be_invited(firm, person)
     if not person.email:
-        raise _not_invited(person, "has no e-mail address", "Print a letter, or add an address.")
+        raise _not_invited(
+            worded("{login} has no e-mail address.", login=person.login),
+            worded("Print a letter, or add an address."),
+        )
     rates.take(
         connection,
         f"invite|{person.id}",
@@ -107,7 +110,10 @@ def print_letter(
     """→ what to print; the code is shown this once. Raises as `invite`."""
     _may_be_invited(firm, person)
     if asked_of_directory(person, firm.policy):
-        raise _not_invited(person, "has a password in the directory", "Tell where to sign in.")
+        raise _not_invited(
+            worded("{login} has a password in the directory.", login=person.login),
+            worded("Tell where to sign in."),
+        )
     _, code = _make(state, connection, firm, person, BY_LETTER, now)
     _note(state, connection, firm, actor, "person-invited", person.login, now, by=BY_LETTER)
     return Printed(person.login, person.full_name, code, _end(firm, now))

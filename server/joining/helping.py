@@ -59,7 +59,7 @@ def end_sessions(connection: Connection, ways: Ways, person_id: int) -> KnownPer
     person = people.get(connection, ways.firm.id, person_id)
     sessions.end_all(connection, person.id)
     record(connection, ways.ring, [ways.act("sessions-ended", person.login)])
-    teller(connection, ways)(person, "you were signed out everywhere")
+    teller(connection, ways)(person, worded("you were signed out everywhere"))
     return person
 
 
@@ -88,5 +88,6 @@ def remove_method(
     recovery.take_away(context, person, held)
     detail = {"kind": kind.value, "method": key}
     record(connection, ways.ring, [ways.act("method-removed", person.login, **detail)])
-    teller(connection, ways)(person, f"the help desk removed a way to sign in: {held.label}")
+    what = worded("the help desk removed a way to sign in: {name}", name=held.label)
+    teller(connection, ways)(person, what)
     return person

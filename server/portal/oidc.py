@@ -20,6 +20,7 @@ from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.account import context_for, note
+from tallystick.server.portal.service_asking import KEPT
 from tallystick.server.portal.web import SESSION, AnyVisit, Member, Visit
 from tallystick.server.services import oidc, oidc_clients, oidc_requests
 from tallystick.server.services.oidc import AuthRequest, RequestError, with_query
@@ -31,7 +32,6 @@ from tallystick.server.wording.worded import counted
 router = APIRouter(prefix="/p/{firm}")
 
 LONG = 1500  # characters of an address: a longer request is kept here, and its name sent on
-KEPT = "kept"
 CREDENTIALS = ("client_secret", "client_assertion", "client_assertion_type")
 
 

@@ -12,6 +12,7 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
 from tallystick.server.portal.account import note
 from tallystick.server.portal.asking import Asking, pages
+from tallystick.server.portal.service_asking import service_that_asks
 from tallystick.server.portal.web import (
     ATTEMPT,
     DEVICE,
@@ -36,7 +37,18 @@ def sign_in_page(visit: AnyVisit, next: str = "", again: str = "") -> Response:
     """again: also for someone who is signed in, as a service may ask (OpenID Connect, `prompt`)."""
     if visit.session is not None and not again and not visit.session.enrol_only:
         return visit.go("/")
-    return visit.render("sign_in.html", login="", next=visit.safe_next(next))
+    return _sign_in(visit, "", visit.safe_next(next))
+
+
+def _sign_in(visit: Visit, login: str, next_url: str, error: ApiError | None = None) -> Response:
+    return visit.render(
+        "sign_in.html",
+        status=error.status if error else 200,
+        error=error,
+        login=login,
+        next=next_url,
+        service=service_that_asks(visit, next_url),
+    )
 
 
 @router.post("/sign-in")
@@ -48,9 +60,7 @@ def sign_in(visit: AnyVisit, form: Form) -> Response:
             visit.state, visit.firm.name, name, form.get("password", ""), visit.browser, next_url
         )
     except ApiError as error:
-        return visit.render(
-            "sign_in.html", status=error.status, error=error, login=name, next=next_url
-        )
+        return _sign_in(visit, name, next_url, error)
     if isinstance(outcome, PendingSignIn):
         response = visit.go("/second")
         visit.set_cookie(response, ATTEMPT, outcome.attempt)

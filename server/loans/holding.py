@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.common.moments import how_long, in_words
+from tallystick.common.moments import how_long
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import KnownPerson
@@ -31,7 +31,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow
-from tallystick.server.wording.worded import Worded, worded
+from tallystick.server.wording.worded import Worded, WordedMoment, worded
 
 SHORTEST_DAY_S = 30 * 60  # a loan for the day is not over as soon as it is made
 FAR = 253_370_764_800  # the year 9999: what is later has no name in a calendar
@@ -167,7 +167,7 @@ def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
     latest = int(now) + policy.loan_max_hours * 3600
     if not int(now) < end <= latest:
         zone = ZoneInfo(policy.time_zone)
-        when = in_words(min(end, FAR), zone)
+        when = WordedMoment.at(min(end, FAR), zone)
         what = worded("{when} is over already.", when=when)
         if end > now:
             what = worded("{when} is further off than a loan may last.", when=when)
@@ -179,7 +179,7 @@ def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
             todo=worded(
                 "Choose an end from now until {latest} ({length} at most; the firm's policy "
                 "says so).",
-                latest=in_words(latest, zone),
+                latest=WordedMoment.at(latest, zone),
                 length=how_long(policy.loan_max_hours * 3600),
             ),
         )

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection, func, or_, select, true
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.moments import LocalTime, in_words, parse_moment
+from tallystick.common.moments import LocalTime, parse_moment
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
@@ -25,7 +25,7 @@ from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import together
 from tallystick.server.stock import cards
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
-from tallystick.server.wording.worded import worded
+from tallystick.server.wording.worded import WordedMoment, worded
 
 router = APIRouter(prefix="/p/{firm}/cards")
 
@@ -123,7 +123,7 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
     except BadInputError as error:
         refused = ApiError(422, "bad-loan", error.what, kept=error.kept, todo=error.todo)
         return _cards(member, q=serial, error=refused)
-    end = in_words(until or holding.end_of_day(policy, now), zone)
+    end = WordedMoment.at(until or holding.end_of_day(policy, now), zone)
     return _hand_out(
         member,
         serial,

@@ -12,8 +12,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from tallystick.common.moments import in_words
 from tallystick.server.wording.languages import Language, speaking
-from tallystick.server.wording.worded import Worded
+from tallystick.server.wording.worded import Worded, WordedMoment
 
 FOLDER = Path(__file__).parent / "catalogues"
 
@@ -38,7 +39,10 @@ def translations(language: Language | None) -> gettext.NullTranslations:
 def say(text: str, language: Language | None = None) -> str:
     """The text in a language (None: the one that is spoken now). What a `Worded` was made of is
     said in it, too; any other text is looked up as it is."""
-    chosen = translations(language or speaking())
+    language = language or speaking()
+    chosen = translations(language)
+    if isinstance(text, WordedMoment):
+        return in_words(text.seconds, text.zone, (language or Language.ENGLISH).value)
     if not isinstance(text, Worded):
         return chosen.gettext(text) if text else ""
     making = text.making
@@ -49,7 +53,7 @@ def say(text: str, language: Language | None = None) -> str:
     if not making.values:
         return said
     values = {
-        name: say(value, language) if isinstance(value, Worded) else value
+        name: say(value, language) if isinstance(value, Worded | WordedMoment) else value
         for name, value in making.values.items()
     }
     return said.format(**values)

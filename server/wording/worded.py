@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
+
+from tallystick.common.moments import in_words
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,21 @@ class Worded(str):
         worded = cls(text.format(**making.values) if making.values else text)
         worded.making = making
         return worded
+
+
+class WordedMoment(str):
+    """A moment in English, as `in_words` has it; `catalogue.say` says it in another language."""
+
+    __slots__ = ("seconds", "zone")
+    seconds: float
+    zone: tzinfo
+
+    @classmethod
+    def at(cls, seconds: float, zone: tzinfo) -> WordedMoment:
+        """seconds: since 1970. zone: the firm's."""
+        moment = cls(in_words(seconds, zone))
+        moment.seconds, moment.zone = seconds, zone
+        return moment
 
 
 def worded(message: str, /, **values: Any) -> Worded:

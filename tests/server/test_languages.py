@@ -6,6 +6,7 @@ import gettext
 import json
 import re
 from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -31,7 +32,7 @@ from tallystick.server.wording.languages import (
     speaking,
     spoken,
 )
-from tallystick.server.wording.worded import Worded, counted, worded
+from tallystick.server.wording.worded import Worded, WordedMoment, counted, worded
 from tallystick.tools.upkeep import words
 from tallystick.tools.upkeep.project import root
 from tests.server.portal_driver import PASSWORD, Browser
@@ -90,6 +91,8 @@ def test_what_stands_in_braces_stands_in_the_translation(language):
         wanted = {tuple(sorted(MARKS.findall(text))) for text in (one, many or one)}
         for text in said:
             assert tuple(sorted(MARKS.findall(text))) in wanted, (one, text)
+            # What a template says stands in attributes, too, as it is.
+            assert '"' not in text and ("<" in one or not set("<>") & set(text)), (one, text)
             assert (text != text.lstrip()) == (one != one.lstrip()), (one, text)
 
 
@@ -152,6 +155,10 @@ def test_a_text_remembers_what_it_was_made_of():
     assert catalogue.say("", Language.GERMAN) == ""  # and not the catalogue's head
     assert catalogue.say("as it is", Language.FRENCH) == "as it is"
     assert catalogue.say(text, Language.NORWEGIAN) == text  # has no catalogue
+    when = WordedMoment.at(1_800_000_000, ZoneInfo("Europe/Oslo"))
+    over = worded("{when} is over already.", when=when)
+    assert over == "Fri 15 Jan 2027 09:00 CET is over already."
+    assert catalogue.say(over, Language.SPANISH) == "vie 15 ene 2027 09:00 CET ya ha pasado."
 
 
 # which language ------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ class FirmPolicy(BaseModel):
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     # security keys
+    key_alone: bool = False
     key_trust: frozenset[KeyTrust] = frozenset()
     key_roots: Annotated[str, Field(max_length=32_768)] = ""
     key_models: tuple[str, ...] = ()

@@ -125,6 +125,22 @@ class WebAuthnMethod(StoredMethod):
         return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
 
 
+def options_for_anybody(public_url: str, challenge: bytes) -> str:
+    """JSON for navigator.credentials.get: any key that has its user's name itself (discoverable),
+    with its user verified."""
+    from tallystick.server.methods import fido  # noqa: PLC0415
+
+    return fido.authentication_options(public_url, challenge=challenge, allowed=None)
+
+
+def credential_of(form: Form) -> bytes | None:
+    """The id of the credential that answers; None where the answer does not say whose it is, as one
+    of a discoverable credential does (WebAuthn level 2, 7.2, step 6). Raises ApiError (422)."""
+    from tallystick.server.methods import fido  # noqa: PLC0415
+
+    return fido.discovered(_response(form))
+
+
 def _amr(*, hardware: bool) -> tuple[str, ...]:
     """RFC 8176: a key is only said to be in hardware when somebody vouches for that."""
     return ("hwk" if hardware else "pop", "user")

@@ -149,6 +149,13 @@ GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         ),
     },
     worded("Security keys"): {
+        "key_alone": (
+            worded("Signing in with a key alone"),
+            worded(
+                "A key that verifies its user, by PIN or finger, is two factors. "
+                "Passwords of a directory are not asked for then."
+            ),
+        ),
         "key_trust": (
             worded("Only keys that somebody vouches for"),
             worded(
@@ -215,7 +222,10 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
 }
 
 
-SWITCHES: Mapping[str, str] = {"directory_passwords": worded("The directory is asked for them")}
+SWITCHES: Mapping[str, str] = {
+    "directory_passwords": worded("The directory is asked for them"),
+    "key_alone": worded("A key is enough, without a password"),
+}
 LINES: Mapping[str, Callable[[Any], str]] = {
     "key_roots": str,
     "key_models": "\n".join,

@@ -49,6 +49,7 @@ WORDS: Mapping[str, str] = {
     "invitation-used": worded("used an invitation of"),
     "invitation-withdrawn": worded("withdrew the invitation of"),
     "key-refused": worded("was refused a security key:"),
+    "key-unknown": worded("came with a security key that opens nothing here"),
     "key-retired": worded("forgot the encryption key"),
     "keys-rotated": worded("made the encryption key"),
     "limit-reached": worded("was refused by a limit:"),
@@ -100,7 +101,14 @@ WORDS: Mapping[str, str] = {
 
 # What somebody who has no business here does: a line in the log for each.
 FAILURES = frozenset(
-    {"help-code-wrong", "limit-reached", "password-wrong", "recovery-wrong", "token-wrong"}
+    {
+        "help-code-wrong",
+        "key-unknown",
+        "limit-reached",
+        "password-wrong",
+        "recovery-wrong",
+        "token-wrong",
+    }
 )
 
 

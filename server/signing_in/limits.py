@@ -18,6 +18,9 @@ RECOVERIES_PER_NAME = 10
 ALL_PLACES = 10
 
 
+_TRIES = worded("tries to sign in")
+
+
 def before_password(
     connection: Connection,
     policy: FirmPolicy,
@@ -30,7 +33,7 @@ def before_password(
     """Count a try for a name, before it is judged: so T tries are judged, however many come at
     once. name: the bucket of the name. known: the name of a browser that its owner has signed in
     with before, which has T tries of its own. Raises ApiError (429)."""
-    words = "tries to sign in"
+    words = _TRIES
     if known:
         rates.take(
             connection,
@@ -55,6 +58,20 @@ def before_password(
         (name, policy.password_max_failures * ALL_PLACES),
     ):
         rates.take(connection, bucket, limit=limit, window_s=PASSWORD_WINDOW_S, now=now, what=words)
+
+
+def before_key(
+    connection: Connection, policy: FirmPolicy, firm_id: int, source: str, now: float
+) -> None:
+    """A key is nobody's name: only the place counts. Raises ApiError (429)."""
+    rates.refuse_at(
+        connection,
+        _source(firm_id, source),
+        limit=policy.sign_in_failures_per_source,
+        window_s=PASSWORD_WINDOW_S,
+        now=now,
+        what=_TRIES,
+    )
 
 
 def password_failed(connection: Connection, firm_id: int, source: str, now: float) -> None:

@@ -111,7 +111,7 @@ def with_password(
     if not right or person is None or person.disabled:
         with state.database.write() as connection:
             limits.password_failed(connection, firm.id, browser.source, state.now())
-            _audit(connection, state, firm.id, "password-wrong", person.id if person else None)
+            audit(connection, state, firm.id, "password-wrong", person.id if person else None)
         raise _wrong()
 
     def proceed(connection: Connection) -> Signed | PendingSignIn:
@@ -131,7 +131,7 @@ def with_password(
             connection, person.id, firm.policy, browser.device, context.now
         )
         if not person.enrolled or remembered:
-            return _sign_in(
+            return sign_in(
                 state, connection, person, firm.policy, ("pwd",), browser, next_url, way=way
             )
         token = attempts.begin(
@@ -276,7 +276,7 @@ def _with_two(
     amr = ("pwd", *amr_of(verdict), "mfa")
     if person.recovered_by is not None:
         people.change(context.connection, person.firm_id, person.id, recovered_by=None)
-    return _sign_in(
+    return sign_in(
         state,
         context.connection,
         person,
@@ -341,7 +341,7 @@ def _second(
     return context, person, under
 
 
-def _sign_in(
+def sign_in(
     state: ServerState,
     connection: Connection,
     person: KnownPerson,
@@ -355,7 +355,7 @@ def _sign_in(
 ) -> Signed:
     now = state.now()
     via = {} if way.opens else {"by": way.purpose.value}
-    _audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr), **via)
+    audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr), **via)
     if not way.opens:
         return Signed("", None, next_url)
     token = sessions.open_session(
@@ -378,7 +378,7 @@ def _sign_in(
     return Signed(token, device, next_url, known_as)
 
 
-def _audit(
+def audit(
     connection: Connection,
     state: ServerState,
     firm_id: int,

@@ -103,7 +103,8 @@ def change(request: FaceRequest, state: AState, caller: Admin) -> FaceView:
 
 @router.put("/logo")
 def put_logo(request: LogoRequest, state: AState, caller: Admin) -> FaceView:
-    """422 for what is no picture, or too large a one. What is kept is drawn anew, as PNG."""
+    """What is kept is drawn anew, as PNG. Raises ApiError (422) for what is no picture, or too
+    large a one."""
     try:
         content = base64.b64decode(request.picture_base64, validate=True)
     except ValueError:

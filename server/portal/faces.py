@@ -24,7 +24,7 @@ ChangesPolicy = Annotated[Member, Depends(staff(Right.SEE_POLICY, Right.CHANGE_P
 
 @router.get("/logo/{name}")
 def logo(visit: AnyVisit, name: str) -> Response:
-    """Whoever may see the sign-in page may see it."""
+    """Whoever may see the sign-in page may see it. Raises ApiError (404)."""
     with visit.state.database.read() as connection:
         found = faces.logo_of(connection, visit.firm.id)
     if found is None or name != f"{found.tag}.png":
@@ -40,7 +40,8 @@ def logo(visit: AnyVisit, name: str) -> Response:
 
 @router.get("/colours/{name}")
 def colours(visit: AnyVisit, name: str) -> Response:
-    """name: COLOUR.css, without its #. A sheet of its own, since pages may have no style inside."""
+    """name: COLOUR.css, without its #. A sheet of its own, since pages may have no style inside.
+    Raises ApiError (404)."""
     used = visit.face.accents
     if used is None or name != f"{visit.face.colour[1:]}.css":
         raise ApiError(

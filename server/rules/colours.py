@@ -24,7 +24,7 @@ class Accents:
 
 
 def luminance(colour: str) -> float:
-    """0 (black) to 1 (white) of `#rrggbb`."""
+    """A ratio: 0 (black) to 1 (white), of `#rrggbb`."""
     parts = []
     for value in _rgb(colour):
         parts.append(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
@@ -32,7 +32,7 @@ def luminance(colour: str) -> float:
 
 
 def contrast(one: str, other: str) -> float:
-    """1 to 21."""
+    """A ratio without a unit: 1 to 21."""
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 

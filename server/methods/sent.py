@@ -41,7 +41,20 @@ class SentMethod(StoredMethod):
         """The address to enrol. Raises ApiError (422)."""
         raise NotImplementedError
 
+    def _must_lead_somewhere(self, context: Context) -> None:
+        """Whoever recovers an account is not told: that would tell whether there is one."""
+        if context.channels is None or self.channel in context.channels or context.recovering:
+            return
+        raise ApiError(
+            503,
+            "not-sent",
+            "Nothing was sent: messages of this kind do not leave this server.",
+            kept=NOTHING_CHANGED,
+            todo="Use another method, or ask your help desk.",
+        )
+
     def start(self, context: Context, person: Owner, form: Form) -> Started:
+        self._must_lead_somewhere(context)
         address = self.address(person, form)
         factor_id = self.create(
             context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
@@ -53,22 +66,13 @@ class SentMethod(StoredMethod):
 
     def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """Send a new code; one that was sent before for this attempt is void."""
+        self._must_lead_somewhere(context)
         factor = self.factor(context, person, key, lock=True)
         address = factor.secret(context.ring).decode()
         self._limit(context, person, address)
         policy = context.policy
         code = f"{chance.randbelow(10**policy.sent_code_digits):0{policy.sent_code_digits}}"
         _forget(context, factor.id)
-        context.connection.execute(
-            insert(SentCode),
-            {
-                "factor_id": factor.id,
-                "attempt": context.attempt,
-                "code_tag": _tag(context, factor.id, code),
-                "tries": 0,
-                "expires_at": int(context.now) + policy.sent_code_life_s,
-            },
-        )
         minutes = policy.sent_code_life_s // 60
         firm = policy.display_name or context.firm
         language = spoken(person.language) or speaking() or languages_for("", policy)[0]
@@ -86,7 +90,7 @@ class SentMethod(StoredMethod):
             subject=say(worded("Your code for {firm}", firm=firm), language),
             text=say(said, language),
         )
-        outbox.post(
+        message = outbox.post(
             context.connection,
             context.ring,
             firm_id=context.firm_id,
@@ -94,6 +98,17 @@ class SentMethod(StoredMethod):
             letter=letter,
             now=context.now,
             life_s=policy.sent_code_life_s,
+        )
+        context.connection.execute(
+            insert(SentCode),
+            {
+                "factor_id": factor.id,
+                "attempt": context.attempt,
+                "code_tag": _tag(context, factor.id, code),
+                "tries": 0,
+                "expires_at": int(context.now) + policy.sent_code_life_s,
+                "message_id": message,
+            },
         )
         return {"shown": factor.facts["shown"], "minutes": minutes}
 
@@ -129,6 +144,17 @@ class SentMethod(StoredMethod):
                 )
             )
         )
+
+    def delivery(self, context: Context, key: str) -> outbox.Delivery | None:
+        """What became of the message with the code of this attempt; None: there is none."""
+        message = context.connection.scalar(
+            select(SentCode.message_id).where(
+                *_of(context, int(key)), SentCode.expires_at > int(context.now)
+            )
+        )
+        if message is None:
+            return None
+        return outbox.delivery_of(context.connection, message, context.now)
 
     def _limit(self, context: Context, person: Owner, address: str) -> None:
         policy = context.policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from fastapi import APIRouter
@@ -13,9 +14,12 @@ from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.accounts.sessions import digest
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started
+from tallystick.server.methods.sent import SentMethod
 from tallystick.server.portal.account import context_for, note, note_change, show_home
+from tallystick.server.portal.asking import DELIVERED, not_taken
 from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, second
@@ -67,6 +71,23 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
         )
     visit.state.outbox.wake()
     return _confirm_page(member, kind, started, form)
+
+
+@router.get("/{kind}/{key}/sent")
+def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
+    """The page that asks for the code, with what became of the message."""
+    _allowed(member, kind)
+    method, delivery = METHODS[kind], None
+    if isinstance(method, SentMethod) and re.fullmatch(r"[0-9]{1,9}", key):
+        with member.visit.state.database.read() as connection:
+            context = context_for(member, connection, attempt=digest(_token(member)))
+            delivery = method.delivery(context, key)
+    if delivery is None:
+        return member.visit.go(f"/enrol/{kind.value}")
+    error = not_taken() if delivery is Delivery.REFUSED else None
+    notice = None if error else DELIVERED[delivery]
+    started = Started(key, {"shown": "", "minutes": 0})
+    return _confirm_page(member, kind, started, {}, error=error, notice=notice)
 
 
 @router.post("/{kind}/{key}/confirm")
@@ -162,11 +183,13 @@ def _confirm_page(
     form: Form,
     *,
     error: ApiError | None = None,
+    notice: str | None = None,
 ) -> Response:
     return member.visit.render(
         "enrol_confirm.html",
         status=error.status if error else 200,
         error=error,
+        notice=notice,
         kind=kind,
         key=started.key,
         show=started.show,

@@ -81,6 +81,7 @@ def asking(visit: AnyVisit) -> Asking:
         challenge=lambda kind, key: login.challenge(
             state, firm, attempt, kind, key, visit.browser.source
         ),
+        delivered=lambda kind, key: login.delivered(state, firm, attempt, kind, key),
     )
 
 

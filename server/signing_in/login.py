@@ -16,10 +16,11 @@ from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import amr_of
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import attempts, known, limits
+from tallystick.server.signing_in import attempts, known, limits, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.second import (
     ask,
@@ -214,6 +215,18 @@ def challenge(
     shown = state.database.run(work)
     state.outbox.wake()
     return shown
+
+
+def delivered(
+    state: ServerState, firm_name: str, token: str, kind: MethodKind, key: str
+) -> Delivery | None:
+    """What became of the code that was sent. Raises ApiError (401) when the attempt is over."""
+
+    def work(connection: Connection) -> Delivery | None:
+        context, person, _ = _second(state, connection, firm_name, token, "", PORTAL)
+        return second.delivered(context, person, kind, key)
+
+    return state.database.run(work)
 
 
 def with_factor(

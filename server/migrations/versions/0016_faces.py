@@ -1,4 +1,4 @@
-"""A firm's logo; the language that a person chose.
+"""A firm's logo; the language that a person chose; the message that a code was sent with.
 
 Revision ID: 0016
 Revises: 0015
@@ -28,8 +28,10 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.BigInteger, nullable=False),
     )
     op.add_column("person", sa.Column("language", sa.String(8), nullable=False, server_default=""))
+    op.add_column("sent_code", sa.Column("message_id", sa.Integer))
 
 
 def downgrade() -> None:
+    op.drop_column("sent_code", "message_id")
     op.drop_column("person", "language")
     op.drop_table("firm_logo")

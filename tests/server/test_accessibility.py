@@ -148,6 +148,9 @@ def enrol_everything(
         go_on(page)
         page.get_by_text("is on its way").wait_for()
         inspect(f"confirm {kind}")
+        page.get_by_role("link", name="Nothing has come?").click()
+        page.get_by_role("status").wait_for()
+        inspect(f"what became of the {kind}")
         page.get_by_label("Code").fill(portal.code(number))
         go_on(page, "Enrol it")
         page.get_by_text("It works").wait_for()
@@ -335,6 +338,7 @@ def test_pages_hold_in_every_language(page, portal, clock, container_class, insp
         display_name="Nordsjø Fisk & Frakt AS",
         desk_contact="Help desk, room 12, telephone 1234, helpdesk@nordsjoe.example",
         colour="#ffcc00",
+        key_alone=True,
         methods=["card", "totp", "sms", "email", "webauthn", "codes"],
     )
     boss = portal.staff("boss", "administrator")

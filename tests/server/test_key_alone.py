@@ -14,6 +14,7 @@ from tallystick.server.store.opened import opened
 from tests.server.chromium import first_password, make, sign_in, sign_out, virtual_key
 from tests.server.portal_driver import Browser, Portal
 from tests.server.soft_key import SoftKey
+from tests.server.test_accessibility import Inspector, touched
 from tests.server.test_key_trust import amr, enrol, origin
 
 MODEL = UUID("00000000-0000-4000-8000-000000000007")
@@ -167,10 +168,20 @@ def test_in_a_real_browser(page, portal, settings, clock):
     first_password(page, "ann", make(settings, clock, "ann"))
     sign_in(page, "ann")
     page.get_by_role("heading", name="My account").wait_for()
-    virtual_key(page)
+    key = virtual_key(page)
     page.goto("/p/default/enrol/webauthn")
     page.get_by_role("button", name="Go on").click()
     page.get_by_text("It works").wait_for()
     sign_out(page)
+    inspect = Inspector(page)
+    inspect("sign in, with a key or without")
+    touched(key, at_once=False)
+    page.get_by_role("button", name="Sign in with a key alone").click()
+    page.get_by_role("heading", name="Sign in with a key alone").wait_for()
+    inspect("a key is asked for")
+    page.get_by_role("link", name="Sign in with your password").click()
+    page.get_by_label("Login name").wait_for()
+    touched(key, at_once=True)
     page.get_by_role("button", name="Sign in with a key alone").click()
     page.get_by_role("heading", name="My account").wait_for()
+    assert inspect.found == {}

@@ -159,7 +159,8 @@ def set_logo(
         )  # fmt: skip
     if old != logo:
         change = f"{old.tag if old else '–'} → {logo.tag if logo else '–'}"
-        act = Act(int(now * 1000), firm_id, actor, "logo-changed", str(firm_id), {"logo": change})
+        name = firms.by_id(connection, firm_id).name
+        act = Act(int(now * 1000), firm_id, actor, "logo-changed", name, {"logo": change})
         record(connection, ring, [act])
 
 

@@ -15,7 +15,7 @@ from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import MAX_LOGIN, Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.messages.notices import notify
+from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.signing_in import recovery
 from tallystick.server.store.audit import Act, record
@@ -170,7 +170,10 @@ def add(
     if ways.by:
         detail["by"] = ways.by.value
     record(connection, ways.ring, [ways.act("person-added", wanted.login, **detail)])
-    return people.get(connection, ways.firm.id, number)
+    made = people.get(connection, ways.firm.id, number)
+    if made.role is PersonRole.ADMINISTRATOR:
+        _tell_of_administrator(connection, ways, made)
+    return made
 
 
 def change(
@@ -211,6 +214,8 @@ def change(
     record(connection, ways.ring, acts)
     if not quiet:
         _tell_of_changes(connection, ways, person, after)
+    if after.role is PersonRole.ADMINISTRATOR is not person.role:
+        _tell_of_administrator(connection, ways, after)
     return after
 
 
@@ -344,6 +349,11 @@ def _tell_of_changes(
             tell(new, words)
             if old.email and old.email != new.email:
                 tell(replace(new, email=old.email), words)
+
+
+def _tell_of_administrator(connection: Connection, ways: Ways, new: KnownPerson) -> None:
+    what = worded("{actor} made {login} an administrator", actor=ways.caller.name, login=new.login)
+    to_administrators(connection, ways.ring, firm=ways.firm, what=what, now=ways.now, but=new.id)
 
 
 def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, Worded], None]:

@@ -17,6 +17,7 @@ from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import helping, keeping
 from tallystick.server.joining.keeping import PersonWish, Ways
+from tallystick.server.messages.notices import policy_changed
 from tallystick.server.methods.base import Held
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
@@ -233,6 +234,15 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             now=state.now(),
             actor=f"person:{member.session.person.id}",
         )
+        policy_changed(
+            connection,
+            state.ring,
+            firm=member.visit.firm,
+            policy=policy,
+            by=member.session.person.login,
+            now=state.now(),
+        )
+    state.outbox.wake()
     notice = worded("The new policy is in force.")
     if policy.colour != old.colour:
         with state.database.read() as connection:

@@ -65,6 +65,7 @@ def firm_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
 def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> None:
     """Print a firm's policy as JSON, or put another in force."""
     from tallystick.server.accounts import firms
+    from tallystick.server.messages import notices
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
@@ -74,6 +75,10 @@ def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> 
             firms.set_policy(
                 connection, parts.ring, known.id, policy, now=moments.now(), actor="console"
             )
+            notices.policy_changed(
+                connection, parts.ring, firm=known, policy=policy, by="the console",
+                now=moments.now(),
+            )  # fmt: skip
         else:
             policy = known.policy
     click.echo(policy.model_dump_json(indent=2))

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tallystick.common.errors import RefusedError
+from tallystick.server.wording.worded import worded
 
 
 class EntryProblem(BaseModel):
@@ -90,8 +91,8 @@ def database_away() -> ApiError:
     )
 
 
-NOTHING_CHANGED = "Nothing was changed."
-NOT_REGISTERED = "None of the container was registered."
+NOTHING_CHANGED = worded("Nothing was changed.")
+NOT_REGISTERED = worded("None of the container was registered.")
 
 
 def entry_problems(found: Sequence[tuple[int, str | None, ApiError]]) -> ApiError:
@@ -122,6 +123,6 @@ def not_found(serial: str) -> ApiError:
     return ApiError(
         404,
         "no-such-card",
-        f"No card with serial number {serial} is registered here.",
+        worded("No card with serial number {serial} is registered here.", serial=serial),
         todo="Check the serial number; register the card first.",
     )

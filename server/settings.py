@@ -26,7 +26,8 @@ class Settings:
     clock: the server's time, seconds since 1970; tests inject their own. public_url: where browsers
     find the server ("" : where it listens). sms, smtp: gateway URLs (`messages.gateways`); "" : no
     such messages. mail_from: sender of e-mail, and of SMS where the gateway takes one. breach_list:
-    a file of breached passwords (`accounts.passwords.HashListFile`). key_metadata: the FIDO
+    a file of breached passwords (`accounts.passwords.HashListFile`), or a URL
+    (`accounts.breached_ranges`). key_metadata: the FIDO
     Alliance's metadata of security keys, and the certificate that it is signed under
     (`accounts.key_metadata`). trusted_proxies: networks
     that are believed about whom they speak for (`rules.addresses`). audit_stream: a URL
@@ -43,7 +44,7 @@ class Settings:
     sms: str = field(default="", repr=False)
     smtp: str = field(default="", repr=False)
     mail_from: str = "tallystick@localhost"
-    breach_list: Path | None = None
+    breach_list: Path | str | None = None
     key_metadata: tuple[Path, Path] | None = None
     container_limit: int = 4 * 1024 * 1024
     trusted_proxies: tuple[str, ...] = ()
@@ -99,7 +100,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         sms=os.environ.get("TALLY_SERVER_SMS", ""),
         smtp=os.environ.get("TALLY_SERVER_SMTP", ""),
         mail_from=os.environ.get("TALLY_SERVER_MAIL_FROM", "tallystick@localhost"),
-        breach_list=Path(breach_list) if breach_list else None,
+        breach_list=_file_or_url(breach_list) if breach_list else None,
         key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
         request_log=Path(request_log) if request_log else None,
@@ -119,6 +120,10 @@ def _key_metadata() -> tuple[Path, Path] | None:
             todo="Name the metadata file, and the certificate that its signature leads to.",
         )
     return (Path(file), Path(root)) if file else None
+
+
+def _file_or_url(text: str) -> Path | str:
+    return text if re.match(r"[a-z]+://", text) else Path(text)
 
 
 def _file(name: str) -> Path | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tallystick.server.accounts import key_metadata
+from tallystick.server.accounts.breached_ranges import BreachedRanges
 from tallystick.server.accounts.key_metadata import KeyMetadata
 from tallystick.server.accounts.passwords import BreachList, HashListFile, SmallBreachList
 from tallystick.server.checking.group import GroupCommit
@@ -83,7 +85,7 @@ def open_state(settings: Settings) -> ServerState:
         LogoutSender(
             database, ring, settings.public_url, settings.clock, background=settings.background
         ),
-        HashListFile(settings.breach_list) if settings.breach_list else SmallBreachList(),
+        breached_by(settings.breach_list),
         settings.public_url,
         Sweeper(
             database, ring, settings.clock, settings.audit_days, background=settings.background
@@ -95,6 +97,13 @@ def open_state(settings: Settings) -> ServerState:
         else None,
         directories,
     )
+
+
+def breached_by(source: Path | str | None) -> BreachList:
+    """A file, or a service's URL. Raises BadInputError."""
+    if isinstance(source, str):
+        return BreachedRanges(source)
+    return HashListFile(source) if source else SmallBreachList()
 
 
 def directories_of(settings: Settings) -> dict[str, LdapDirectory]:

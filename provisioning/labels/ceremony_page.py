@@ -153,6 +153,42 @@ WORDS = {
         "Part {share} de {name}",
         "À écrire ici à la main, comme l’écran la montre.",
     ),
+    "es": PageWords(
+        "Ceremonia de claves: {name}", "ENSAYO: sin valor", "1. Compruebe y marque",
+        "clave maestra",
+        (
+            "Los valores de control de la pantalla (`tally station keys show`) son estos.",
+            "La copia {file} tiene este SHA-256 (`sha256sum`): {digest}",
+            "Nadie más ha visto su parte: ningún colega, ninguna cámara, ninguna copia.",
+            "Ha vuelto a teclear su parte desde el talón, y la estación dijo: restore tried.",
+        ),
+        (
+            "Los valores de control de la pantalla (`tally station keys show`) son estos.",
+            "La herramienta del fabricante ha copiado {kept} a un segundo token.",
+            "La copia ha respondido a la pregunta de la estación (`keys prove`), y la estación "
+            "dijo: restore tried.",
+            "Lo que abre la copia está solo en sus manos, o en las de la otra persona.",
+        ),
+        "2. Firme",
+        "Tengo la parte {share}. No la doy a nadie y solo la uso junto con quien tiene la otra, "
+        "para restaurar estas claves.",
+        "Tengo lo que abre la copia del módulo. Solo lo uso junto con la otra persona, para "
+        "restaurar estas claves.",
+        ("Lugar y día", "Firma", "Testigo"),
+        "3. Adónde va",
+        (
+            "Esta hoja: al archivo de la empresa. No contiene ningún secreto.",
+            "El talón: recórtelo, en un sobre firmado sobre la solapa, en una caja fuerte que solo "
+            "usted abra. Ni en la casa del otro talón, ni con la copia.",
+            "La copia: a dos lugares. Sin los dos talones no vale nada.",
+        ),
+        (
+            "Esta hoja: al archivo de la empresa. No contiene ningún secreto.",
+            "La copia: a otra casa que el módulo. Lo que la abre: no con la copia.",
+        ),
+        "Parte {share} de {name}",
+        "Escríbala aquí a mano, como la muestra la pantalla.",
+    ),
     "nb": PageWords(
         "Nøkkelseremoni: {name}", "ØVELSE: uten verdi", "1. Kontroller og kryss av",
         "hovednøkkel",

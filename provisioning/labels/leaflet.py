@@ -89,6 +89,23 @@ LANGUAGES = {
         "Où :",
         "Perdue ? Prévenez-nous aussitôt :",
     ),
+    "es": Words(
+        "Su tarjeta de códigos",
+        ("Pulse el botón.", "Lea las cifras.", "Escríbalas para entrar."),
+        (
+            "Cada código sirve una vez. Para el siguiente, espere a que la pantalla se apague y "
+            "vuelva a pulsar.",
+            "Pulse solo cuando necesite un código: una tarjeta pulsada demasiadas veces hay que "
+            "resincronizarla en el mostrador.",
+            "No dé a nadie la tarjeta ni sus códigos. Nunca pedimos un código por teléfono ni por "
+            "correo.",
+            "¿La pantalla sigue apagada, o un código se rechaza dos veces? Venga al mostrador.",
+        ),
+        "Esta tarjeta se le ha prestado.",
+        "Devuélvala antes de:",
+        "Dónde:",
+        "¿Perdida? Avise enseguida:",
+    ),
     "nb": Words(
         "Kodekortet ditt",
         ("Trykk på knappen.", "Les tallene.", "Skriv dem der du logger inn."),

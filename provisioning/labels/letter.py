@@ -68,6 +68,16 @@ WORDS = {
         "Cordialement",
         "Carte",
     ),
+    "es": LetterWords(
+        "Buenos días, {name}:",
+        "con esta carta recibe la tarjeta {serial}. Es suya: cuando una página de acceso pida un "
+        "código, la tarjeta lo muestra.",
+        "con esta carta se le presta la tarjeta {serial}, hasta {until}. Cuando una página de "
+        "acceso pida un código, la tarjeta lo muestra.",
+        "Cómo se usa",
+        "Atentamente",
+        "Tarjeta",
+    ),
     "nb": LetterWords(
         "Hei, {name}!",
         "Med dette brevet får du kortet {serial}. Det er ditt: når en innloggingsside ber om en "

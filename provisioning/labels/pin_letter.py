@@ -66,6 +66,19 @@ WORDS = {
         "prévenez-nous :",
         "Cordialement",
     ),
+    "es": PinWords(
+        "Primer PIN del lector de huellas {serial}",
+        "Buenos días, {name}:",
+        "el lector {serial} le llega por separado. Su primer PIN es:",
+        (
+            "No abre nada: el lector quiere primero un PIN suyo, de al menos {count} caracteres. "
+            "Su hoja dice cómo se cambia.",
+            "Elija uno que solo usted conozca. Nunca lo pedimos.",
+            "Rompa esta carta en cuanto haya cambiado el PIN.",
+        ),
+        "¿El PIN se rechaza, o el lector no pide otro? No lo use y avísenos:",
+        "Atentamente",
+    ),
     "nb": PinWords(
         "Første PIN-kode til fingeravtrykksleseren {serial}",
         "Hei, {name}!",

@@ -65,6 +65,23 @@ LANGUAGES = {
         "Où :",
         "Perdu ? Prévenez-nous aussitôt :",
     ),
+    "es": Words(
+        "Su lector de huellas",
+        ("Conéctelo.", "Cambie su PIN.", "Añada su dedo."),
+        (
+            "Su primer PIN le llega en una carta aparte. No abre nada hasta que lo haya cambiado: "
+            "elija uno que solo usted conozca, y ningún cumpleaños.",
+            "Chrome o Edge: Configuración, Gestionar llaves de seguridad. Windows: Opciones de "
+            "inicio de sesión, Clave de seguridad. Linux: fido2-token\u00a0-C\u00a0/dev/hidraw0.",
+            "Después inicie sesión en el portal con su contraseña; le pedirá el dedo. El lector ya "
+            "está registrado a su nombre.",
+            "¿El primer PIN se rechaza, o alguien lo cambió antes? No use el lector y avísenos.",
+        ),
+        "Este lector se le ha prestado.",
+        "Devuélvalo antes de:",
+        "Dónde:",
+        "¿Perdido? Avise enseguida:",
+    ),
     "nb": Words(
         "Fingeravtrykksleseren din",
         ("Koble den til.", "Bytt PIN-koden.", "Legg til fingeren."),

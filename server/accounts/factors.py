@@ -118,6 +118,15 @@ def is_known(connection: Connection, external_id: bytes) -> bool:
     return connection.scalar(query) is not None
 
 
+def owner_of(connection: Connection, external_id: bytes) -> tuple[int, int] | None:
+    """→ whose factor it is, and its number"""
+    query = select(Factor.person_id, Factor.id).where(
+        Factor.external_id == external_id, Factor.confirmed_at.is_not(None)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row.person_id, row.id)
+
+
 def confirm(connection: Connection, person_id: int, factor_id: int, now: float) -> None:
     """The user has proved that it works."""
     people.note_enrolment(connection, person_id, now)

@@ -17,6 +17,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Firm
+from tallystick.server.wording.worded import worded
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def add(connection: Connection, ring: ServerKeyRing, name: str, *, now: float, a
         raise ApiError(
             422,
             "bad-name",
-            f"{name!r} cannot be the name of a firm.",
+            worded("{name!r} cannot be the name of a firm.", name=name),
             kept=NOTHING_CHANGED,
             todo="Use small letters, digits and hyphens, at most 63.",
         )
@@ -49,7 +50,7 @@ def add(connection: Connection, ring: ServerKeyRing, name: str, *, now: float, a
         raise ApiError(
             409,
             "duplicate-name",
-            f"There is a firm {name!r} already.",
+            worded("There is a firm {name!r} already.", name=name),
             kept=NOTHING_CHANGED,
             todo="Choose another name.",
         ) from None
@@ -67,7 +68,7 @@ def by_name(connection: Connection, name: str) -> KnownFirm:
         raise ApiError(
             404,
             "no-such-firm",
-            f"There is no firm {name!r} here.",
+            worded("There is no firm {name!r} here.", name=name),
             kept=NOTHING_CHANGED,
             todo="Check the address.",
         )
@@ -100,7 +101,7 @@ def policy_from(source: str | Mapping[str, Any]) -> FirmPolicy:
         raise ApiError(
             422,
             "bad-policy",
-            f"The policy is not valid: {problems}.",
+            worded("The policy is not valid: {problems}.", problems=problems),
             kept="The old policy stays in force.",
             todo="Correct the fields named.",
         ) from None

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.wording.worded import worded
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ def busy() -> ApiError:
         "busy",
         "Too many people sign in at this moment.",
         kept=NOTHING_CHANGED,
-        todo=f"Try again in {RETRY_AFTER_S} seconds.",
+        todo=worded("Try again in {seconds} seconds.", seconds=RETRY_AFTER_S),
         retry_after_s=RETRY_AFTER_S,
     )
 

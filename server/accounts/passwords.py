@@ -16,6 +16,7 @@ from tallystick.server.accounts.hashing import Hashing, at_once
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.models import PersonRow
+from tallystick.server.wording.worded import Worded, counted, worded
 
 MAX_LENGTH = 256
 ESTIMATED_LENGTH = 72
@@ -89,21 +90,25 @@ def check_new(
     """now: seconds since 1970. Raises ApiError (422) for a password that policy, or good sense,
     refuses."""
     password = normalised(password)
-    problem = ""
+    problem: Worded | None = None
     shortest = policy.password_length(now)
     if len(password) < shortest:
-        problem = f"has fewer than {shortest} characters"
+        problem = counted(
+            "The new password has fewer than {count} character.",
+            "The new password has fewer than {count} characters.",
+            shortest,
+        )
     elif len(password) > MAX_LENGTH:
-        problem = f"has more than {MAX_LENGTH} characters"
+        problem = worded("The new password has more than {most} characters.", most=MAX_LENGTH)
     elif login.lower() in password.lower():
-        problem = "contains the login name"
+        problem = worded("The new password contains the login name.")
     elif len(set(password)) < 5 or breached.has(password) or _is_guessed_early(password, login):
-        problem = "is one that guessers try early"
-    if problem:
+        problem = worded("The new password is one that guessers try early.")
+    if problem is not None:
         raise ApiError(
             422,
             "bad-password",
-            f"The new password {problem}.",
+            problem,
             kept=NOTHING_CHANGED,
             todo="Choose another one: a few random words are good.",
         )

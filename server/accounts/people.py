@@ -17,6 +17,7 @@ from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
+from tallystick.server.wording.worded import worded
 
 MAX_LOGIN = 255
 NEAR = 0.6  # of `difflib`: how like another a login is
@@ -35,7 +36,8 @@ class Keeper(StrEnum):
 class KnownPerson:
     """A person, without the password's hash. enrolled: has, or had, a second factor.
     recovered_by: what recovered the password, until something else has signed in with it.
-    password_at: when it was set. source: the directory that keeps the rest (`Keeper`)."""
+    password_at: when it was set. source: the directory that keeps the rest (`Keeper`).
+    language: that the person has chosen, or ""."""
 
     id: int
     firm_id: int
@@ -53,6 +55,7 @@ class KnownPerson:
     source: Keeper = Keeper.HERE
     external_id: str = ""
     handle: str = ""
+    language: str = ""
 
 
 def canonical(login: str) -> str:
@@ -109,7 +112,7 @@ def add(
         raise ApiError(
             409,
             "duplicate-login",
-            f"{login!r} is known already.",
+            worded("{login!r} is known already.", login=login),
             kept=NOTHING_CHANGED,
             todo="Choose another login name.",
         ) from None
@@ -238,13 +241,15 @@ def note_enrolment(connection: Connection, person_id: int, now: float) -> None:
 
 def not_meant(login: str, near: Sequence[str]) -> ApiError:
     """A login that nobody has, and those that may be meant."""
-    names = ", ".join(near[:-1]) + (" or " if len(near) > 1 else "") + "".join(near[-1:])
+    names = near[0] if near else ""
+    if len(near) > 1:
+        names = worded("{some} or {last}", some=", ".join(near[:-1]), last=near[-1])
     return ApiError(
         404,
         "no-such-user",
-        f"There is no user {login!r} in this firm.",
+        worded("There is no user {login!r} in this firm.", login=login),
         kept=NOTHING_CHANGED,
-        todo=f"Did you mean {names}?" if near else "Check the login name.",
+        todo=worded("Did you mean {names}?", names=names) if near else "Check the login name.",
     )
 
 
@@ -284,6 +289,7 @@ def _known(row: AnyRow) -> KnownPerson:
         source=Keeper(row.source),
         external_id=row.external_id,
         handle=row.handle or "",
+        language=row.language,
     )
 
 

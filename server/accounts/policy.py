@@ -23,6 +23,7 @@ from sqlalchemy import Connection, select
 
 from tallystick.server.rules.judge import CodePolicy
 from tallystick.server.store.models import Firm
+from tallystick.server.wording.languages import Language
 
 
 class MethodKind(StrEnum):
@@ -45,15 +46,6 @@ class PersonRole(StrEnum):
     AUDITOR = "auditor"
 
 
-class Language(StrEnum):
-    """In which messages about cards are written, and leaflets printed."""
-
-    ENGLISH = "en"
-    GERMAN = "de"
-    FRENCH = "fr"
-    NORWEGIAN = "nb"
-
-
 class KeyTrust(StrEnum):
     """Who has to vouch for a security key before it is enrolled."""
 
@@ -69,8 +61,10 @@ class FirmPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # the firm: what people call it (empty: its name on this server), what they speak
+    # the firm: what people call it (empty: its name on this server), its colour on pages and in
+    # mails (empty: the software's), what its people speak
     display_name: Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    colour: Annotated[str, Field(pattern=r"^(#[0-9a-f]{6})?$")] = ""
     languages: Annotated[tuple[Language, ...], Field(min_length=1)] = (Language.ENGLISH,)
     # a directory: which of its groups give which role (none named: roles are given here), and
     # whether it is asked for the passwords of the people that it keeps
@@ -124,6 +118,7 @@ class FirmPolicy(BaseModel):
     session_hours: Annotated[int, Field(ge=1, le=720)] = 12
     session_idle_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     # security keys
+    key_alone: bool = False
     key_trust: frozenset[KeyTrust] = frozenset()
     key_roots: Annotated[str, Field(max_length=32_768)] = ""
     key_models: tuple[str, ...] = ()
@@ -166,6 +161,19 @@ class FirmPolicy(BaseModel):
         if isinstance(value, str):
             value = re.split(r"[\s,;]+", value.strip().lower()) if value.strip() else []
         return tuple(dict.fromkeys(value)) if isinstance(value, (list, tuple)) else value
+
+    @field_validator("colour", mode="before")
+    @classmethod
+    def as_hexadecimal(cls, value: object) -> object:
+        """Also as `0B5CAD` and `#05a`."""
+        if not isinstance(value, str) or not value.strip():
+            return value.strip() if isinstance(value, str) else value
+        digits = value.strip().removeprefix("#").lower()
+        if re.fullmatch(r"[0-9a-f]{3}", digits):
+            digits = "".join(2 * digit for digit in digits)
+        if not re.fullmatch(r"[0-9a-f]{6}", digits):
+            raise ValueError(f"{value!r} is no colour such as #0b5cad")
+        return f"#{digits}"
 
     @field_validator("second_factor_from", mode="before")
     @classmethod

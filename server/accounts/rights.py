@@ -7,6 +7,7 @@ from enum import StrEnum
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.wording.worded import worded
 
 
 class Right(StrEnum):
@@ -67,7 +68,7 @@ def needs_more_rights(login: str) -> ApiError:
     return ApiError(
         403,
         "needs-more-rights",
-        f"{login} has rights that you do not have.",
+        worded("{login} has rights that you do not have.", login=login),
         kept=NOTHING_CHANGED,
         todo="An administrator has to do it, or to agree to it.",
     )

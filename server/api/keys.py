@@ -30,6 +30,7 @@ from tallystick.server.signing_in.words import refusal
 from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/v1/keys", tags=["security keys"])
 
@@ -111,7 +112,11 @@ def register(body: KeyRegistration, state: AState, caller: StationOrAdmin) -> Ke
             record(connection, state.ring, [act])
             notices.notify(
                 connection, state.ring, firm=firm.name, policy=firm.policy, person=person,
-                what=f"the security key {body.serial} was added by {caller.name}", now=now,
+                what=worded(
+                    "the security key {serial} was added by {name}",
+                    serial=body.serial, name=caller.name,
+                ),
+                now=now,
             )  # fmt: skip
         return person, verdict
 

@@ -15,6 +15,7 @@ from tallystick.server.joining.keeping import DryRunError, PersonWish, Ways
 from tallystick.server.joining.people_files import NOBODY, PeopleFile, PersonLine, problem
 from tallystick.server.store.audit import record
 from tallystick.server.store.database import Database
+from tallystick.server.wording.worded import counted, worded
 
 MOST_TOLD = 1000  # problems in one answer
 FEW = 5  # so many may always go
@@ -145,9 +146,17 @@ def must_not_be_many(gone: list[KnownPerson], everybody: list[KnownPerson], perc
     raise ApiError(
         409,
         "too-many-leave",
-        f"{len(gone)} of {active} people would leave at once: {names} and others.",
+        worded(
+            "{gone} of {active} people would leave at once: {names} and others.",
+            gone=len(gone),
+            active=active,
+            names=names,
+        ),
         kept=NOBODY,
-        todo=f"See whether the list is whole. If it is, allow more than {percent} per cent.",
+        todo=worded(
+            "See whether the list is whole. If it is, allow more than {percent} per cent.",
+            percent=percent,
+        ),
     )
 
 
@@ -155,11 +164,17 @@ def refused(problems: list[EntryProblem]) -> ApiError:
     """One error that names every line."""
     problems = sorted(problems, key=lambda one: one.number)
     first = problems[0]
-    more = f" {len(problems) - 1} more lines are wrong." if len(problems) > 1 else ""
+    left = len(problems) - 1
+    more = counted(" {count} more line is wrong.", " {count} more lines are wrong.", left)
     return ApiError(
         422,
         "bad-people",
-        f"Line {first.number}: {first.what}{more}",
+        worded(
+            "Line {number}: {what}{more}",
+            number=first.number,
+            what=first.what,
+            more=more if left else "",
+        ),
         kept=NOBODY,
         todo="Correct the lines named, and send the file again.",
         entries=problems[:MOST_TOLD],

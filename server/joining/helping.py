@@ -17,6 +17,7 @@ from tallystick.server.signing_in import login, recovery, second
 from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import record
+from tallystick.server.wording.worded import worded
 
 
 def context_for(state: ServerState, connection: Connection, ways: Ways) -> Context:
@@ -40,7 +41,7 @@ def unlock(state: ServerState, connection: Connection, ways: Ways, person_id: in
         limit=holding.UNLOCKS_PER_DAY,
         window_s=86400,
         now=ways.now,
-        what="lock-outs of this user were lifted today",
+        what=worded("lock-outs of this user were lifted today"),
     )
     rates.clear(connection, login.password_bucket(ways.ring, ways.firm.id, person.login))
     factors.unlock(connection, person.id)
@@ -49,7 +50,7 @@ def unlock(state: ServerState, connection: Connection, ways: Ways, person_id: in
             holding.unlock(connection, ways.ring, ways.caller, held.key, now=ways.now)
     record(connection, ways.ring, [ways.act("lockout-lifted", person.login)])
     tell = teller(connection, ways)
-    tell(person, "a pause after wrong codes or passwords was ended early")
+    tell(person, worded("a pause after wrong codes or passwords was ended early"))
     return person
 
 
@@ -58,7 +59,7 @@ def end_sessions(connection: Connection, ways: Ways, person_id: int) -> KnownPer
     person = people.get(connection, ways.firm.id, person_id)
     sessions.end_all(connection, person.id)
     record(connection, ways.ring, [ways.act("sessions-ended", person.login)])
-    teller(connection, ways)(person, "you were signed out everywhere")
+    teller(connection, ways)(person, worded("you were signed out everywhere"))
     return person
 
 
@@ -87,5 +88,6 @@ def remove_method(
     recovery.take_away(context, person, held)
     detail = {"kind": kind.value, "method": key}
     record(connection, ways.ring, [ways.act("method-removed", person.login, **detail)])
-    teller(connection, ways)(person, f"the help desk removed a way to sign in: {held.label}")
+    what = worded("the help desk removed a way to sign in: {name}", name=held.label)
+    teller(connection, ways)(person, what)
     return person

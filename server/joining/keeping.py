@@ -15,12 +15,13 @@ from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import MAX_LOGIN, Keeper, KnownPerson, canonical
 from tallystick.server.accounts.policy import FirmPolicy, PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.messages.notices import notify
+from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.signing_in import recovery
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
+from tallystick.server.wording.worded import Worded, worded
 
 MAX_TEXT = 255
 MOST_GROUPS = 200
@@ -70,7 +71,9 @@ class PersonWish:
         if self.groups is not None:
             groups = tuple(dict.fromkeys(one_line(one, "group") for one in self.groups if one))
             if len(groups) > MOST_GROUPS:
-                raise _bad("groups", f"Somebody is in at most {MOST_GROUPS} groups.")
+                raise _bad(
+                    "groups", worded("Somebody is in at most {most} groups.", most=MOST_GROUPS)
+                )
         return replace(self, login=login, name=name, email=email, groups=groups)
 
     def differs(self, person: KnownPerson) -> bool:
@@ -91,7 +94,9 @@ def login_name(text: str) -> str:
     """Raises ApiError (422)."""
     name = text.strip()
     if not 0 < len(name) <= MAX_LOGIN or not name.isprintable() or len(canonical(name)) > MAX_LOGIN:
-        raise _bad("login", f"A login name has 1 to {MAX_LOGIN} printable characters.")
+        raise _bad(
+            "login", worded("A login name has 1 to {most} printable characters.", most=MAX_LOGIN)
+        )
     return name
 
 
@@ -99,7 +104,7 @@ def address(text: str) -> str:
     """An e-mail address, or "". Raises ApiError (422)."""
     text = text.strip()
     if text and not EMAIL.fullmatch(text):
-        raise _bad("address", "This is not an e-mail address.")
+        raise _bad("address", worded("This is not an e-mail address."))
     return text
 
 
@@ -107,7 +112,10 @@ def one_line(text: str, what: str) -> str:
     """Raises ApiError (422)."""
     text = text.strip()
     if len(text) > MAX_TEXT or not text.isprintable():
-        raise _bad(what, f"A {what} is one line of at most {MAX_TEXT} characters.")
+        raise _bad(
+            what,
+            worded("A {what} is one line of at most {most} characters.", what=what, most=MAX_TEXT),
+        )
     return text
 
 
@@ -117,7 +125,11 @@ def role_named(text: str) -> PersonRole:
         return PersonRole(text.strip().lower())
     except ValueError:
         roles = ", ".join(PersonRole)
-        raise _bad("role", f"There is no role {text[:40]!r}.", f"Use one of {roles}.") from None
+        raise _bad(
+            "role",
+            worded("There is no role {role!r}.", role=text[:40]),
+            worded("Use one of {roles}.", roles=roles),
+        ) from None
 
 
 def role_by_groups(policy: FirmPolicy, groups: Sequence[str]) -> PersonRole | None:
@@ -136,7 +148,7 @@ def add(
     for a login that is known, 422."""
     wanted = wanted.checked()
     if wanted.login is None:
-        raise _bad("login", "A person needs a login name.")
+        raise _bad("login", worded("A person needs a login name."))
     groups = wanted.groups or ()
     role = wanted.role or PersonRole.USER
     if ways.by:
@@ -158,7 +170,10 @@ def add(
     if ways.by:
         detail["by"] = ways.by.value
     record(connection, ways.ring, [ways.act("person-added", wanted.login, **detail)])
-    return people.get(connection, ways.firm.id, number)
+    made = people.get(connection, ways.firm.id, number)
+    if made.role is PersonRole.ADMINISTRATOR:
+        _tell_of_administrator(connection, ways, made)
+    return made
 
 
 def change(
@@ -199,6 +214,8 @@ def change(
     record(connection, ways.ring, acts)
     if not quiet:
         _tell_of_changes(connection, ways, person, after)
+    if after.role is PersonRole.ADMINISTRATOR is not person.role:
+        _tell_of_administrator(connection, ways, after)
     return after
 
 
@@ -259,8 +276,11 @@ def kept_elsewhere(person: KnownPerson) -> ApiError:
     return ApiError(
         409,
         "kept-by-directory",
-        f"The firm's directory ({person.source.value.upper()}) keeps what is said of "
-        f"{person.login}.",
+        worded(
+            "The firm's directory ({kind}) keeps what is said of {login}.",
+            kind=person.source.value.upper(),
+            login=person.login,
+        ),
         kept=NOTHING_CHANGED,
         todo="Change it in the directory, or have an administrator of this server take the person "
         "out of its keeping.",
@@ -287,7 +307,7 @@ def must_leave_an_administrator(
     raise ApiError(
         409,
         "last-administrator",
-        f"{names} is the last administrator of this firm.",
+        worded("{names} is the last administrator of this firm.", names=names),
         kept=NOTHING_CHANGED,
         todo="Make somebody else an administrator first.",
     )
@@ -307,7 +327,7 @@ def login_taken(login: str) -> ApiError:
     return ApiError(
         409,
         "duplicate-login",
-        f"{login!r} is known already.",
+        worded("{login!r} is known already.", login=login),
         kept=NOTHING_CHANGED,
         todo="Choose another login name.",
     )
@@ -319,11 +339,11 @@ def _tell_of_changes(
     """A notice for each change, to the address before and the one after."""
     tell = teller(connection, ways)
     for so, words in (
-        (old.role is not new.role, f"your role was changed to {new.role}"),
-        (old.login != new.login, f"your login name was changed to {new.login}"),
-        (old.email != new.email, "the address for such notices was changed"),
-        (new.disabled and not old.disabled, "you were barred from signing in"),
-        (old.disabled and not new.disabled, "you may sign in again"),
+        (old.role is not new.role, worded("your role was changed to {role}", role=new.role)),
+        (old.login != new.login, worded("your login name was changed to {login}", login=new.login)),
+        (old.email != new.email, worded("the address for such notices was changed")),
+        (new.disabled and not old.disabled, worded("you were barred from signing in")),
+        (old.disabled and not new.disabled, worded("you may sign in again")),
     ):
         if so:
             tell(new, words)
@@ -331,8 +351,13 @@ def _tell_of_changes(
                 tell(replace(new, email=old.email), words)
 
 
-def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, str], None]:
-    def tell(person: KnownPerson, what: str) -> None:
+def _tell_of_administrator(connection: Connection, ways: Ways, new: KnownPerson) -> None:
+    what = worded("{actor} made {login} an administrator", actor=ways.caller.name, login=new.login)
+    to_administrators(connection, ways.ring, firm=ways.firm, what=what, now=ways.now, but=new.id)
+
+
+def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, Worded], None]:
+    def tell(person: KnownPerson, what: Worded) -> None:
         notify(
             connection,
             ways.ring,
@@ -346,5 +371,5 @@ def teller(connection: Connection, ways: Ways) -> Callable[[KnownPerson, str], N
     return tell
 
 
-def _bad(field: str, what: str, todo: str = "Correct it and send it again.") -> ApiError:
+def _bad(field: str, what: str, todo: str = worded("Correct it and send it again.")) -> ApiError:
     return ApiError(422, f"bad-{field}", what, kept=NOTHING_CHANGED, todo=todo)

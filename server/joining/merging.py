@@ -13,6 +13,7 @@ from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import Ways
 from tallystick.server.store.audit import record
 from tallystick.server.store.models import Assignment, DirectoryMember, DirectoryRecord
+from tallystick.server.wording.worded import worded
 
 
 def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPerson) -> KnownPerson:
@@ -37,7 +38,13 @@ def merge(connection: Connection, ways: Ways, stays: KnownPerson, goes: KnownPer
         raise ApiError(
             409,
             "other-role",
-            f"{stays.login} is {stays.role.value}, {goes.login} is {goes.role.value}.",
+            worded(
+                "{one} is {role}, {other} is {other_role}.",
+                one=stays.login,
+                role=stays.role.value,
+                other=goes.login,
+                other_role=goes.role.value,
+            ),
             kept=NOTHING_CHANGED,
             todo="Give both the role that the person shall have.",
         )

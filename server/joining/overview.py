@@ -18,14 +18,16 @@ from tallystick.server.loans import desk, holding
 from tallystick.server.loans.desk import Whereabouts
 from tallystick.server.store.models import Assignment, AuditEntry, CardRow, PersonRow
 from tallystick.server.store.models_login import Factor, MessageRow
+from tallystick.server.wording.worded import worded
 
 DAYS = 14
 FLAT = ("flat", "battery", "empty", "cell", "low", "leer", "batterie", "pile", "batteri")
 # Names of RFC 8176, as `amr` of a sign-in has them, in words.
+_KEY = worded("security key")
 METHOD_WORDS = {
-    "pwd": "password alone", "otp": "app or card", "hwk": "security key", "swk": "security key",
-    "pop": "security key", "fpt": "security key", "user": "security key", "sms": "text message",
-    "mca": "e-mail",
+    "pwd": worded("password alone"), "otp": worded("app or card"), "hwk": _KEY, "swk": _KEY,
+    "pop": _KEY, "fpt": _KEY, "user": _KEY, "sms": worded("text message"),
+    "mca": worded("e-mail"),
 }  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def _method(amr: str) -> str:
     for name in used:
         if name not in ("pwd", "mfa", "") and name in METHOD_WORDS:
             return METHOD_WORDS[name]
-    return "other" if "mfa" in used else METHOD_WORDS["pwd"]
+    return worded("other") if "mfa" in used else METHOD_WORDS["pwd"]
 
 
 def _by_method(connection: Connection, firm: KnownFirm, now: float) -> dict[str, int]:

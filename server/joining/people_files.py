@@ -23,6 +23,7 @@ from tallystick.server.rules import tables
 from tallystick.server.stock.encodings import plain_text
 from tallystick.server.store.models import Assignment, PersonRow
 from tallystick.server.store.models_login import Factor
+from tallystick.server.wording.worded import worded
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 50_000
@@ -75,37 +76,45 @@ def read(content: bytes) -> PeopleFile:
         raise ApiError(
             413,
             "file-too-large",
-            f"The file is larger than {MAX_BYTES // 2**20} MiB.",
+            worded("The file is larger than {most} MiB.", most=MAX_BYTES // 2**20),
             kept=NOBODY,
             todo="Split it.",
         )
     rows = list(_rows(plain_text(content)))
     if not rows:
-        raise _no_list("The file has no lines.")
+        raise _no_list(worded("The file has no lines."))
     if len(rows) > MAX_LINES:
-        raise _no_list(f"The file has more than {MAX_LINES} lines.")
+        raise _no_list(worded("The file has more than {most} lines.", most=MAX_LINES))
     _, headings = rows[0]
     named = _columns(headings)
     if "login" not in named:
-        raise _no_list("No column is called login (or user, username, upn).")
+        raise _no_list(worded("No column is called login (or user, username, upn)."))
     found = PeopleFile([], [])
     seen: dict[str, int] = {}
     for number, cells in rows[1:]:
         values = {name: cells[at] for name, at in named.items() if at < len(cells)}
         try:
             if len(cells) > len(headings):
-                raise _no_list(f"The line has {len(cells)} cells, the first one {len(headings)}.")
+                raise _no_list(
+                    worded(
+                        "The line has {cells} cells, the first one {headings}.",
+                        cells=len(cells),
+                        headings=len(headings),
+                    )
+                )
             line = _line(number, values)
             before = seen.setdefault(canonical(line.login), number)
             if before != number:
-                raise _no_list(f"Line {before} is about {line.login} already.")
+                raise _no_list(
+                    worded("Line {line} is about {login} already.", line=before, login=line.login)
+                )
             found.lines.append(line)
         except ApiError as error:
             found.problems.append(problem(number, values.get("login", ""), error))
     return found
 
 
-NOBODY = "Nobody was added, changed or barred."
+NOBODY = worded("Nobody was added, changed or barred.")
 
 
 def problem(number: int, login: str, error: ApiError) -> EntryProblem:
@@ -166,7 +175,7 @@ def _line(number: int, values: Mapping[str, str]) -> PersonLine:
     left = _yes_or_no(values.get("left", ""), "left")
     gone = active is False or left is True
     if active is True and left is True:
-        raise _no_list("The line says both that the person is active and that not.")
+        raise _no_list(worded("The line says both that the person is active and that not."))
     if not gone and (active is True or left is False):
         wanted = PersonWish(**(vars(wanted) | {"disabled": False}))
     return PersonLine(number, wanted.checked(), gone)
@@ -189,7 +198,9 @@ def _yes_or_no(cell: str, what: str) -> bool | None:
     if not word:
         return None
     if word not in YES | NO:
-        raise _no_list(f"{cell[:40]!r} under {what!r} is neither yes nor no.")
+        raise _no_list(
+            worded("{cell!r} under {column!r} is neither yes nor no.", cell=cell[:40], column=what)
+        )
     return word in YES
 
 

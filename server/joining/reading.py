@@ -26,6 +26,7 @@ from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.wording.worded import worded
 
 EVERY_S = 30.0
 ACTOR = "directory"
@@ -114,10 +115,14 @@ def _adopted(
     if person is None:
         return None
     if person.source or person.role is not PersonRole.USER:
-        keeper = person.source.value.upper() if person.source else "this server's staff"
+        keeper = person.source.value.upper() if person.source else worded("this server's staff")
         if person.source is Keeper.LDAP:
-            keeper = "another entry of the directory"
-        raise ApiError(409, "kept-elsewhere", f"{person.login} is {keeper}, and not taken over.")
+            keeper = worded("another entry of the directory")
+        raise ApiError(
+            409,
+            "kept-elsewhere",
+            worded("{login} is {keeper}, and not taken over.", login=person.login, keeper=keeper),
+        )
     people.change(
         connection, ways.firm.id, person.id, source=Keeper.LDAP.value, external_id=entry.id
     )

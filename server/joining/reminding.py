@@ -21,6 +21,7 @@ from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import SessionRow
+from tallystick.server.wording.worded import worded
 
 DAY_S = 86400
 COLUMNS = ("login", "name", "email", "groups", "state", "invited until", "made", "signed in")
@@ -77,10 +78,14 @@ def behind(connection: Connection, firm: KnownFirm, now: float) -> list[Behind]:
 
 def _state(firm: KnownFirm, person: KnownPerson, invitation: inviting.OpenInvitation | None) -> str:
     if person.has_password or asked_of_directory(person, firm.policy):
-        return "no second factor"
+        return worded("no second factor")
     if invitation is None:
-        return "not invited"
-    return "invitation too old" if invitation.over else f"invited by {invitation.by}"
+        return worded("not invited")
+    if invitation.over:
+        return worded("invitation too old")
+    if invitation.by == inviting.BY_MAIL:
+        return worded("invited by mail")
+    return worded("invited by letter")
 
 
 def as_table(found: list[Behind]) -> Iterator[str]:

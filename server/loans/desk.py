@@ -22,6 +22,7 @@ from tallystick.server.loans.proof import Codes, prove
 from tallystick.server.stock.cards import describe, find, view
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.server.wording.worded import worded
 
 Answer = dict[str, Any] | ApiError
 
@@ -196,11 +197,13 @@ def give_back(
         select(Assignment.expires_at, Assignment.person_id).where(Assignment.card_id == row.id)
     ).one_or_none()
     if loan is None or loan.expires_at is None:
-        held = "nobody holds it" if loan is None else "it is assigned for good"
+        held = worded("Card {serial} is not lent: nobody holds it.", serial=serial)
+        if loan is not None:
+            held = worded("Card {serial} is not lent: it is assigned for good.", serial=serial)
         raise ApiError(
             409,
             "not-lent",
-            f"Card {serial} is not lent: {held}.",
+            held,
             kept=NOTHING_CHANGED,
             todo="" if loan is None else "To take it back for good, an administrator ends that.",
         )
@@ -212,9 +215,13 @@ def give_back(
     was = people.get(connection, caller.firm_id, loan.person_id).login
     facts = {"of": was} | proof.facts()
     holding.note(connection, ring, caller, "card-returned", serial, now, overdue_s=late, **facts)
-    what = f"card {serial} was returned"
+    what = worded("card {serial} was returned", serial=serial)
     if proof.reason:
-        what += f" without a code of it ({proof.reason})"
+        what = worded(
+            "card {serial} was returned without a code of it ({reason})",
+            serial=serial,
+            reason=proof.reason,
+        )
     holding.tell(connection, ring, caller, loan.person_id, what, now)
     return describe(connection, caller, serial, now) | {"skipped": proof.skipped}
 
@@ -279,7 +286,7 @@ def replace(
         raise ApiError(
             409,
             "not-held",
-            f"Nobody holds card {lost} now.",
+            worded("Nobody holds card {lost} now.", lost=lost),
             kept=NOTHING_CHANGED,
             todo="Report it lost, and lend or assign another.",
         )

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from tallystick.common.moments import how_long, in_words
+from tallystick.common.moments import how_long
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.people import KnownPerson
@@ -31,6 +31,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow
+from tallystick.server.wording.worded import Worded, WordedMoment, worded
 
 SHORTEST_DAY_S = 30 * 60  # a loan for the day is not over as soon as it is made
 FAR = 253_370_764_800  # the year 9999: what is later has no name in a calendar
@@ -149,7 +150,7 @@ def loan_terms(
         raise ApiError(
             409,
             "user-disabled",
-            f"The account of {login} is disabled.",
+            worded("The account of {login} is disabled.", login=login),
             kept=NOTHING_CHANGED,
             todo="An administrator may enable it again.",
         )
@@ -166,14 +167,21 @@ def loan_end(policy: FirmPolicy, now: float, until: int | None) -> int:
     latest = int(now) + policy.loan_max_hours * 3600
     if not int(now) < end <= latest:
         zone = ZoneInfo(policy.time_zone)
-        when = "is over already" if end <= now else "is further off than a loan may last"
+        when = WordedMoment.at(min(end, FAR), zone)
+        what = worded("{when} is over already.", when=when)
+        if end > now:
+            what = worded("{when} is further off than a loan may last.", when=when)
         raise ApiError(
             422,
             "bad-loan",
-            f"{in_words(min(end, FAR), zone)} {when}.",
+            what,
             kept=NOTHING_CHANGED,
-            todo=f"Choose an end from now until {in_words(latest, zone)} "
-            f"({how_long(policy.loan_max_hours * 3600)} at most; the firm's policy says so).",
+            todo=worded(
+                "Choose an end from now until {latest} ({length} at most; the firm's policy "
+                "says so).",
+                latest=WordedMoment.at(latest, zone),
+                length=how_long(policy.loan_max_hours * 3600),
+            ),
         )
     return end
 
@@ -213,7 +221,7 @@ def take_back(
         raise ApiError(
             409,
             "card-lent",
-            f"Card {serial} is lent to you.",
+            worded("Card {serial} is lent to you.", serial=serial),
             kept="The loan stays.",
             todo="Give the card back at the desk: that ends the loan.",
         )
@@ -223,7 +231,14 @@ def take_back(
         was = {"of": people.get(connection, caller.firm_id, had).login} | dict(facts or {})
         note(connection, ring, caller, "card-taken-back", serial, now, **was)
     if held is not None and from_person is None:
-        tell(connection, ring, caller, held.person_id, f"card {serial} was taken back", now)
+        tell(
+            connection,
+            ring,
+            caller,
+            held.person_id,
+            worded("card {serial} was taken back", serial=serial),
+            now,
+        )
     return describe(connection, caller, serial, now)
 
 
@@ -246,7 +261,12 @@ def set_status(
     """
     row = find(connection, caller, serial, lock=True)
     if row.status == CardStatus.RETIRED and status is not CardStatus.RETIRED:
-        raise ApiError(409, "card-retired", f"Card {serial} is retired.", kept=NOTHING_CHANGED)
+        raise ApiError(
+            409,
+            "card-retired",
+            worded("Card {serial} is retired.", serial=serial),
+            kept=NOTHING_CHANGED,
+        )
     if row.status == CardStatus.LOST and status is CardStatus.REGISTERED:
         _hand_over_again(connection, caller, row)
     if row.status != status:
@@ -257,7 +277,11 @@ def set_status(
         note(connection, ring, caller, f"card-{act}", serial, now, **of, **(facts or {}))
         held = holder(connection, row.id, now)
         if held is not None:
-            what = f"card {serial} was reported {act}"
+            what = {
+                "found": worded("card {serial} was reported found", serial=serial),
+                "lost": worded("card {serial} was reported lost", serial=serial),
+                "retired": worded("card {serial} was retired", serial=serial),
+            }[act]
             tell(connection, ring, caller, held.person_id, what, now)
     if status is CardStatus.RETIRED:
         connection.execute(delete(Assignment).where(Assignment.card_id == row.id))
@@ -283,7 +307,7 @@ def unlock(
         limit=UNLOCKS_PER_DAY,
         window_s=86400,
         now=now,
-        what="lock-outs of this card were lifted today",
+        what=worded("lock-outs of this card were lifted today"),
     )
     connection.execute(
         update(CardRow).where(CardRow.id == row.id).values(failures=0, lockout_s=0, blocked_until=0)
@@ -329,7 +353,7 @@ def claim(
         limit=CLAIMS_PER_HOUR,
         window_s=3600,
         now=now,
-        what="tries to enrol a card in this hour",
+        what=worded("tries to enrol a card in this hour"),
     )
     row = connection.execute(
         select(*CardRow.__table__.columns)
@@ -423,7 +447,7 @@ def tell(
     ring: ServerKeyRing,
     caller: Caller,
     person_id: int,
-    what: str,
+    what: Worded,
     now: float,
 ) -> None:
     """A notice to someone about a card of his. what: ends "In your account at FIRM, …"."""
@@ -467,7 +491,9 @@ def must_be_in_service(row: AnyRow) -> None:
         raise ApiError(
             409,
             f"card-{row.status}",
-            f"Card {row.serial} is {row.status}.",
+            worded("Card {serial} is lost.", serial=row.serial)
+            if row.status == CardStatus.LOST
+            else worded("Card {serial} is retired.", serial=row.serial),
             kept=NOTHING_CHANGED,
             todo="Use another card.",
         )
@@ -479,7 +505,7 @@ def must_be_valid(row: AnyRow, now: float) -> None:
         raise ApiError(
             409,
             "card-expired",
-            f"The key of card {row.serial} has expired.",
+            worded("The key of card {serial} has expired.", serial=row.serial),
             kept=NOTHING_CHANGED,
             todo="Use another card.",
         )
@@ -493,7 +519,7 @@ def held_already(serial: str) -> ApiError:
     return ApiError(
         409,
         "already-assigned",
-        f"Card {serial} is assigned to another user, or lent.",
+        worded("Card {serial} is assigned to another user, or lent.", serial=serial),
         kept="The assignment stays as it is.",
         todo="Take the card back first, or use another card.",
     )

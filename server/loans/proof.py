@@ -18,6 +18,7 @@ from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.wording.worded import worded
 
 Codes = tuple[str, ...]
 DAY_S = 86400
@@ -100,7 +101,7 @@ def _take_one_without(
         limit=policy.desk_without_code_per_day,
         window_s=DAY_S,
         now=now,
-        what="cards without a code today",
+        what=worded("cards without a code today"),
     )
 
 
@@ -108,7 +109,7 @@ def _no_code(row: AnyRow) -> ApiError:
     return ApiError(
         422,
         "code-needed",
-        f"This needs a code of card {row.serial}.",
+        worded("This needs a code of card {serial}.", serial=row.serial),
         kept=NOTHING_CHANGED,
         todo="Press the card's button and type the code on its display.",
     )
@@ -119,9 +120,11 @@ def _wrong_length(row: AnyRow) -> ApiError:
     return ApiError(
         422,
         "wrong-length",
-        f"The codes of card {row.serial} have {digits} digits.",
+        worded(
+            "The codes of card {serial} have {digits} digits.", serial=row.serial, digits=digits
+        ),
         kept="Nothing was changed, nor counted as a guess.",
-        todo=f"Type all {digits} digits.",
+        todo=worded("Type all {digits} digits.", digits=digits),
     )
 
 

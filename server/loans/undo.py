@@ -21,15 +21,16 @@ from tallystick.server.stock.cards import describe, find
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow
+from tallystick.server.wording.worded import worded
 
 UNDO_S = 120
 WORDS = {
-    "lend": "loan",
-    "assign": "assignment",
-    "give_back": "return",
-    "take_back": "return",
-    "replace": "replacement",
-    "retire": "retirement",
+    "lend": worded("loan"),
+    "assign": worded("assignment"),
+    "give_back": worded("return"),
+    "take_back": worded("return"),
+    "replace": worded("replacement"),
+    "retire": worded("retirement"),
 }
 Answer = dict[str, Any] | ApiError
 Places = dict[str, Any]
@@ -86,20 +87,22 @@ def undo(
         )
     ).one_or_none()
     if done is None or now >= done.until:
-        raise _refused(serial, "it was done more than two minutes ago" if done else "")
+        raise _refused(serial, worded("it was done more than two minutes ago") if done else "")
     if done.actor != caller.id:
-        raise _refused(serial, "somebody else did it")
+        raise _refused(serial, worded("somebody else did it"))
     kept = json.loads(done.kept)
     serials = sorted(kept["after"])
     rows = {one: find(connection, caller, one, lock=True) for one in serials}
     if _places(connection, caller, serials) != kept["after"]:
-        raise _refused(serial, "the card was used since, or something else was done with it")
+        raise _refused(
+            serial, worded("the card was used since, or something else was done with it")
+        )
     for place in kept["before"].values():
         if place["held"] is not None:
             had = people.get(connection, caller.firm_id, place["held"]["person_id"])
             holding.must_cover(caller, had)
     if not outbox.call_back(connection, kept["messages"], due_at=done.until):
-        raise _refused(serial, "a message about it is on its way")
+        raise _refused(serial, worded("a message about it is on its way"))
     facts = {"undone": done.act}
     for one in serials:
         holder = _put_back(connection, caller, rows[one], kept["before"][one])
@@ -174,7 +177,9 @@ def _refused(serial: str, why: str) -> ApiError:
     return ApiError(
         409,
         "nothing-to-undo",
-        f"There is nothing to undo for card {serial}" + (f": {why}." if why else "."),
+        worded("There is nothing to undo for card {serial}: {why}.", serial=serial, why=why)
+        if why
+        else worded("There is nothing to undo for card {serial}.", serial=serial),
         kept=NOTHING_CHANGED,
         todo="Do what puts it right: return, lend, lost or found.",
     )

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from tallystick.common.errors import BadInputError, UnreachableError
 from tallystick.server.messages.http_template import TemplateGateway
-from tallystick.server.messages.mails import mail
+from tallystick.server.messages.mails import NO_FACE, MailFace, mail
 
 TIMEOUT_S = 10.0  # for one answer
 DEADLINE_S = 30.0  # for one message
@@ -28,12 +28,13 @@ MAX_ANSWERS = 10  # of an SMS centre, until the one to our message
 @dataclass(frozen=True)
 class Letter:
     """A message. to: a telephone number (E.164) or an e-mail address. SMS have no subject. firm:
-    who writes, as people call it."""
+    who writes, as people call it. face: what a mail shows of it."""
 
     to: str
     subject: str
     text: str
     firm: str = ""
+    face: MailFace = NO_FACE
 
 
 class Gateway(Protocol):
@@ -191,6 +192,7 @@ class SmtpGateway:
             to=letter.to,
             subject=letter.subject,
             text=letter.text,
+            face=letter.face,
         )
         try:
             connection = self._connect()

@@ -1,6 +1,6 @@
 """What is sent to whoever has a card: when it is handed over, before the end of its loan, and when
 that is over. By e-mail, or by SMS to people of whom no address is known.
-In the firm's languages."""
+In the language that each has chosen, or in the firm's."""
 
 from __future__ import annotations
 
@@ -13,13 +13,29 @@ from sqlalchemy import Connection
 from tallystick.common.moments import day_in_words, in_words
 from tallystick.server.accounts import factors
 from tallystick.server.accounts.people import KnownPerson
-from tallystick.server.accounts.policy import FirmPolicy, Language, MethodKind
+from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
 from tallystick.server.messages.phrases import PHRASES, Phrases
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.wording.languages import SPOKEN, Language, spoken
 
 BETWEEN = "\n\n– – –\n\n"
+
+
+def languages_for(chosen: str, policy: FirmPolicy) -> tuple[Language, ...]:
+    """In which a notice is written: the one that its reader has chosen, or those of the firm that
+    have a catalogue."""
+    own = spoken(chosen)
+    if own is not None:
+        return (own,)
+    return tuple(one for one in policy.languages if one in SPOKEN) or (Language.ENGLISH,)
+
+
+def _languages(person: KnownPerson, policy: FirmPolicy) -> tuple[Language, ...]:
+    """As `languages_for`, of what is said of cards: in all that a firm may have."""
+    own = spoken(person.language)
+    return policy.languages if own is None else (own,)
 
 
 @dataclass(frozen=True)
@@ -161,7 +177,7 @@ def _to_firms_address(
     texts = []
     subject = ""
     day = sender.policy.second_factor_from
-    for language in sender.policy.languages:
+    for language in _languages(person, sender.policy):
         say = PHRASES[language]
         known = {
             "firm": sender.firm,
@@ -192,8 +208,8 @@ def _send(
     now: float,
 ) -> None:
     """To the firm's address of the person and to every enrolled one; where there is none, to the
-    telephone. A mail says it in each of the firm's languages, an SMS in the first."""
-    languages = sender.policy.languages
+    telephone. In the person's language; or a mail in each of the firm's, an SMS in the first."""
+    languages = _languages(person, sender.policy)
     said = [text(language, PHRASES[language]) for language in languages]
     enrolled: dict[MethodKind, list[str]] = {MethodKind.EMAIL: [], MethodKind.SMS: []}
     for factor in factors.of_person(connection, person.id):

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from sqlalchemy import Connection, delete, insert, select
 
 from tallystick.common.errors import TallyError
 from tallystick.server import metrics
-from tallystick.server.accounts import policy
+from tallystick.server.accounts import faces, firms, policy
 from tallystick.server.messages.gateways import Gateway, Letter
-from tallystick.server.messages.sending import SendingThread, claim
+from tallystick.server.messages.mails import MailFace
+from tallystick.server.messages.sending import CLAIM_S, SendingThread, claim
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.server.store.models_login import MessageRow
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 SMS, EMAIL = "sms", "email"
 NOTICE_LIFE_S = 3 * 86400
+SENT_WITHIN_S = 12  # an answer of the gateway is not waited for longer (`gateways.TIMEOUT_S`)
 _HELD = "messages held back"
 
 
@@ -36,8 +40,8 @@ def post(
     letter: Letter,
     now: float,
     life_s: int = NOTICE_LIFE_S,
-) -> None:
-    """Store a message to be sent. After `life_s` it is no longer worth sending."""
+) -> int:
+    """Store a message to be sent. After `life_s` it is no longer worth sending. → its id"""
     held = connection.info.get(_HELD)
     after_s = held.after_s if held is not None else 0
     firm = letter.firm or policy.of_firm(connection, firm_id).display_name
@@ -55,8 +59,10 @@ def post(
             "expires_at": int(now) + after_s + life_s,
         },
     )
+    message = int(made.scalar_one())
     if held is not None:
-        held.ids.append(int(made.scalar_one()))
+        held.ids.append(message)
+    return message
 
 
 @dataclass
@@ -73,6 +79,37 @@ def held_back(connection: Connection, after_s: int) -> Iterator[list[int]]:
         yield held.ids
     finally:
         del connection.info[_HELD]
+
+
+class Delivery(StrEnum):
+    """What became of a message. refused: not taken at the first try; it is tried again."""
+
+    TAKEN = "taken"
+    WAITING = "waiting"
+    REFUSED = "refused"
+
+
+def delivery_of(connection: Connection, message: int, now: float) -> Delivery:
+    """A message that is gone was taken: one that was given up is of no use any more either."""
+    row = connection.execute(
+        select(MessageRow.tries, MessageRow.due_at).where(MessageRow.id == message)
+    ).one_or_none()
+    if row is None:
+        return Delivery.TAKEN
+    return Delivery.REFUSED if _was_refused(row.tries, row.due_at, now) else Delivery.WAITING
+
+
+def refused(connection: Connection, now: float) -> dict[str, int]:
+    """Channel → how many messages its gateway did not take at the last try."""
+    rows = connection.execute(
+        select(MessageRow.channel, MessageRow.tries, MessageRow.due_at).where(MessageRow.tries > 0)
+    )
+    return dict(Counter(row.channel for row in rows if _was_refused(row.tries, row.due_at, now)))
+
+
+def _was_refused(tries: int, due_at: int, now: float) -> bool:
+    """Not one that is being sent at this moment."""
+    return tries > 1 or (tries == 1 and now - (due_at - CLAIM_S) >= SENT_WITHIN_S)
 
 
 def call_back(connection: Connection, messages: Sequence[int], *, due_at: int) -> bool:
@@ -99,6 +136,7 @@ class Outbox:
         *,
         background: bool = True,
     ) -> None:
+        self.channels = frozenset(gateways)  # that lead somewhere
         self._channels = [
             _Channel(channel, database, ring, gateways.get(channel), clock, background=background)
             for channel in (SMS, EMAIL)
@@ -162,6 +200,9 @@ class _Channel(SendingThread):
             letter = Letter(  # one that an older version stored has no firm
                 *json.loads(self._ring.decrypt(box, message_binding(row.firm_id, row.channel)))
             )
+            if row.channel == EMAIL:
+                with self._database.read() as connection:
+                    letter = replace(letter, face=face_of(connection, row.firm_id))
             try:
                 self._gateway.send(letter)
             except Exception as error:  # an address that the library refuses must not stop the rest
@@ -176,6 +217,19 @@ class _Channel(SendingThread):
         with self._database.write() as connection:
             connection.execute(delete(MessageRow).where(MessageRow.id == row.id))
         return True
+
+
+def face_of(connection: Connection, firm_id: int) -> MailFace:
+    """What mails of this firm show of it now."""
+    firm = firms.by_id(connection, firm_id)
+    face, logo = faces.of(connection, firm), faces.logo_of(connection, firm_id)
+    return MailFace(
+        name=face.name,
+        contact=face.contact,
+        colour=face.accents.light if face.accents else "",
+        logo=logo.png if logo else b"",
+        size=(logo.width, logo.height) if logo else (0, 0),
+    )
 
 
 def message_binding(firm_id: int, channel: str) -> str:

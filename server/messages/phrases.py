@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tallystick.server.accounts.policy import Language
+from tallystick.server.wording.languages import Language
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,66 @@ PHRASES: dict[Language, Phrases] = {
             ),
         ),
         asked_from=" À partir du {day}, il est demandé.",
+    ),
+    Language.SPANISH: Phrases(
+        use="Cómo se usa: cuando una página de acceso pida un código, pulse el botón de la tarjeta "
+        "y escriba las cifras de su pantalla. Cada código sirve una vez; para el siguiente, vuelva "
+        "a pulsar cuando la pantalla se haya apagado. No dé a nadie la tarjeta ni sus códigos.",
+        help_desk="el servicio de ayuda de {firm}",
+        in_place_of=" en lugar de {lost}, que ya no confirma nada",
+        not_yours="¿No ha recibido esta tarjeta? Avise enseguida: {desk}.",
+        assigned=Said(
+            "Su tarjeta {serial}",
+            "Se le ha asignado la tarjeta {serial}{given}. Es suya hasta nuevo aviso.",
+            "Si se pierde o se estropea, avise enseguida: {desk}.",
+            "{firm}: se le ha asignado la tarjeta {serial}. ¿Perdida? Avise: {desk}.",
+        ),
+        lent=Said(
+            "Se le presta la tarjeta {serial} hasta {end}",
+            "Se le ha prestado la tarjeta {serial}{given}, hasta {end}. Después ya no confirma "
+            "nada.",
+            "Devuélvala antes: {desk}. Si se pierde, avise allí enseguida.",
+            "{firm}: se le presta la tarjeta {serial} hasta {end}. Devolución: {desk}.",
+        ),
+        ends_soon=Said(
+            "Devuelva la tarjeta {serial} antes de {end}",
+            "El préstamo de la tarjeta {serial} termina {end}. Después ya no confirma nada.",
+            "Devuélvala antes, o pida un préstamo más largo: {desk}.",
+            "{firm}: el préstamo de la tarjeta {serial} termina {end}. Devolución: {desk}.",
+        ),
+        overdue=Said(
+            "La tarjeta {serial} está sin devolver",
+            "El préstamo de la tarjeta {serial} terminó {end}. Desde entonces no confirma nada.",
+            "Devuélvala: {desk}. Si se ha perdido, avise allí enseguida.",
+            "{firm}: la tarjeta {serial} está sin devolver desde {end}. Devolución: {desk}.",
+        ),
+        pool_short=(
+            "{firm}: quedan {left} tarjetas en reserva",
+            "En la reserva de {firm} quedan {left} tarjetas; debería haber {minimum}. Encargue "
+            "más, o reclame las que están sin devolver.",
+        ),
+        invited=(
+            "{firm}: prepare su cuenta",
+            (
+                "Buenos días, {name}:",
+                "{firm} ha creado una cuenta para usted. Su nombre de usuario es {login}. Con este "
+                "enlace elige una contraseña y una segunda prueba de que es usted:",
+                "{link}",
+                "Sirve una vez, hasta {end}. No se lo dé a nadie.",
+                "¿No lo esperaba? Avise: {desk}.",
+            ),
+        ),
+        reminded=(
+            "{firm}: añada una segunda prueba",
+            (
+                "Buenos días, {name}:",
+                "su cuenta {login} tiene solo una contraseña. Quien la averigüe puede entrar."
+                "{asked} Añada un segundo factor; se tarda dos minutos:",
+                "{link}",
+                "Si necesita ayuda: {desk}.",
+            ),
+        ),
+        asked_from=" A partir del {day} se pedirá.",
     ),
     Language.NORWEGIAN: Phrases(
         use="Slik brukes det: Når en innloggingsside ber om en kode, trykker du på knappen på "

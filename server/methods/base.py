@@ -40,7 +40,7 @@ class Context:
     attempt. any_of: kinds of token whose codes are as good as those of the one asked for (None:
     only its own kind). metadata: what the FIDO Alliance says of keys. recovering: nothing is right
     that may not recover a password. known: the name of a browser that its owner has signed in with
-    before, or ''.
+    before, or ''. channels: by which messages can be sent (None: not asked).
     """
 
     connection: Connection
@@ -57,15 +57,17 @@ class Context:
     metadata: KeyMetadata | None = None
     recovering: bool = False
     known: str = ""
+    channels: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose factor it is."""
+    """Whose factor it is. language: that the person has chosen, or ""."""
 
     id: int
     login: str
     email: str | None
+    language: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tallystick.server.methods.typed import judge_typed, typed_codes
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.stock import cards
 from tallystick.server.store.models import Assignment, CardRow
+from tallystick.server.wording.worded import worded
 
 
 class CardMethod:
@@ -24,8 +25,8 @@ class CardMethod:
     kind = MethodKind.CARD
     thing = Thing.CARD
     amr = ("otp", "hwk")
-    title = "Card"
-    hint = "Press the button on your card and type the code that it shows."
+    title = worded("Card")
+    hint = worded("Press the button on your card and type the code that it shows.")
     typed = True
     sends = False
     handed_out = True
@@ -47,7 +48,7 @@ class CardMethod:
             Held(
                 row.serial,
                 self.kind,
-                row.label or f"Card {row.serial}",
+                row.label or worded("Card {serial}", serial=row.serial),
                 row.assigned_at,
                 row.last_used_at,
                 row.expires_at,

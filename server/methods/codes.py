@@ -14,6 +14,7 @@ from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.rules.throttle import Throttle
+from tallystick.server.wording.worded import worded
 
 COUNT = 10
 ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # no look-alikes: it is read from paper
@@ -27,8 +28,8 @@ class CodesMethod(StoredMethod):
     kind = MethodKind.CODES
     thing = Thing.PAPER
     amr = ("otp",)
-    title = default_label = "Backup codes"
-    hint = "Type one of the codes on your sheet of paper. Each is good once."
+    title = default_label = worded("Backup codes")
+    hint = worded("Type one of the codes on your sheet of paper. Each is good once.")
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: codes, this once."""

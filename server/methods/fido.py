@@ -96,15 +96,25 @@ def check_registration(
     )
 
 
-def authentication_options(public_url: str, *, challenge: bytes, allowed: bytes) -> str:
-    """JSON for navigator.credentials.get, for one credential."""
+def authentication_options(public_url: str, *, challenge: bytes, allowed: bytes | None) -> str:
+    """JSON for navigator.credentials.get, for one credential, or (None) any discoverable one."""
     options = generate_authentication_options(
         rp_id=rp_id(public_url),
         challenge=challenge,
-        allow_credentials=[PublicKeyCredentialDescriptor(id=allowed)],
+        allow_credentials=[PublicKeyCredentialDescriptor(id=allowed)] if allowed else [],
         user_verification=UserVerificationRequirement.REQUIRED,
     )
     return options_to_json(options)
+
+
+def discovered(response: dict[str, Any]) -> bytes | None:
+    """The credential's id, where the answer has its user's handle, too."""
+    try:
+        handle = response["response"]["userHandle"]
+        found = base64url_to_bytes(response["rawId"])
+        return found if handle and base64url_to_bytes(handle) else None
+    except _BAD:
+        return None
 
 
 def check_assertion(

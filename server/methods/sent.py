@@ -15,12 +15,16 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
+from tallystick.server.messages.letters import languages_for
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.addresses import counted_by
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.store import rates
 from tallystick.server.store.models_login import SentCode
+from tallystick.server.wording.catalogue import say
+from tallystick.server.wording.languages import speaking, spoken
+from tallystick.server.wording.worded import Worded, counted, worded
 
 HOUR_S = 3600
 PHONE = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
@@ -37,7 +41,20 @@ class SentMethod(StoredMethod):
         """The address to enrol. Raises ApiError (422)."""
         raise NotImplementedError
 
+    def _must_lead_somewhere(self, context: Context) -> None:
+        """Whoever recovers an account is not told: that would tell whether there is one."""
+        if context.channels is None or self.channel in context.channels or context.recovering:
+            return
+        raise ApiError(
+            503,
+            "not-sent",
+            "Nothing was sent: messages of this kind do not leave this server.",
+            kept=NOTHING_CHANGED,
+            todo="Use another method, or ask your help desk.",
+        )
+
     def start(self, context: Context, person: Owner, form: Form) -> Started:
+        self._must_lead_somewhere(context)
         address = self.address(person, form)
         factor_id = self.create(
             context, person, form, facts={"shown": hidden(address)}, secret=address.encode()
@@ -49,12 +66,39 @@ class SentMethod(StoredMethod):
 
     def challenge(self, context: Context, person: Owner, key: str) -> Mapping[str, Any]:
         """Send a new code; one that was sent before for this attempt is void."""
+        self._must_lead_somewhere(context)
         factor = self.factor(context, person, key, lock=True)
         address = factor.secret(context.ring).decode()
         self._limit(context, person, address)
         policy = context.policy
         code = f"{chance.randbelow(10**policy.sent_code_digits):0{policy.sent_code_digits}}"
         _forget(context, factor.id)
+        minutes = policy.sent_code_life_s // 60
+        firm = policy.display_name or context.firm
+        language = spoken(person.language) or speaking() or languages_for("", policy)[0]
+        said = counted(
+            "{code} is your code for {firm}. It is good for {count} minute. "
+            "If you did not ask for it, tell your help desk, and give it to nobody.",
+            "{code} is your code for {firm}. It is good for {count} minutes. "
+            "If you did not ask for it, tell your help desk, and give it to nobody.",
+            minutes,
+            code=code,
+            firm=firm,
+        )
+        letter = Letter(
+            to=address,
+            subject=say(worded("Your code for {firm}", firm=firm), language),
+            text=say(said, language),
+        )
+        message = outbox.post(
+            context.connection,
+            context.ring,
+            firm_id=context.firm_id,
+            channel=self.channel,
+            letter=letter,
+            now=context.now,
+            life_s=policy.sent_code_life_s,
+        )
         context.connection.execute(
             insert(SentCode),
             {
@@ -63,24 +107,8 @@ class SentMethod(StoredMethod):
                 "code_tag": _tag(context, factor.id, code),
                 "tries": 0,
                 "expires_at": int(context.now) + policy.sent_code_life_s,
+                "message_id": message,
             },
-        )
-        minutes = policy.sent_code_life_s // 60
-        firm = policy.display_name or context.firm
-        letter = Letter(
-            to=address,
-            subject=f"Your code for {firm}",
-            text=f"{code} is your code for {firm}. It is good for {minutes} minutes. "
-            "If you did not ask for it, tell your help desk, and give it to nobody.",
-        )
-        outbox.post(
-            context.connection,
-            context.ring,
-            firm_id=context.firm_id,
-            channel=self.channel,
-            letter=letter,
-            now=context.now,
-            life_s=policy.sent_code_life_s,
         )
         return {"shown": factor.facts["shown"], "minutes": minutes}
 
@@ -117,6 +145,17 @@ class SentMethod(StoredMethod):
             )
         )
 
+    def delivery(self, context: Context, key: str) -> outbox.Delivery | None:
+        """What became of the message with the code of this attempt; None: there is none."""
+        message = context.connection.scalar(
+            select(SentCode.message_id).where(
+                *_of(context, int(key)), SentCode.expires_at > int(context.now)
+            )
+        )
+        if message is None:
+            return None
+        return outbox.delivery_of(context.connection, message, context.now)
+
     def _limit(self, context: Context, person: Owner, address: str) -> None:
         policy = context.policy
         hashed = context.ring.tag("address", address.encode()).hex()
@@ -132,7 +171,7 @@ class SentMethod(StoredMethod):
                 limit=limit,
                 window_s=HOUR_S,
                 now=context.now,
-                what="codes were sent in this hour",
+                what=worded("codes were sent in this hour"),
             )
 
 
@@ -142,14 +181,16 @@ class SmsMethod(SentMethod):
     kind = MethodKind.SMS
     thing = Thing.TELEPHONE
     amr = ("sms",)
-    title = default_label = "Text message"
-    hint = "Get a code by text message."
+    title = default_label = worded("Text message")
+    hint = worded("Get a code by text message.")
     channel = outbox.SMS
 
     def address(self, person: Owner, form: Form) -> str:
         number = re.sub(r"[\s().-]", "", form.get("address", ""))
         if not PHONE.fullmatch(number):
-            raise _bad_address("a telephone number with its country code, such as +47 …")
+            raise _bad_address(
+                worded("This is not a telephone number with its country code, such as +47 ….")
+            )
         return number
 
 
@@ -159,14 +200,14 @@ class EmailMethod(SentMethod):
     kind = MethodKind.EMAIL
     thing = Thing.MAILBOX
     amr = ("otp",)
-    title = default_label = "E-mail"
-    hint = "Get a code by e-mail."
+    title = default_label = worded("E-mail")
+    hint = worded("Get a code by e-mail.")
     channel = outbox.EMAIL
 
     def address(self, person: Owner, form: Form) -> str:
         address = form.get("address", "").strip()
         if not EMAIL.fullmatch(address):
-            raise _bad_address("an e-mail address")
+            raise _bad_address(worded("This is not an e-mail address."))
         return address
 
 
@@ -191,11 +232,11 @@ def _tag(context: Context, factor_id: int, code: str) -> bytes:
     return context.ring.tag("sent-code", text.encode())
 
 
-def _bad_address(wanted: str) -> ApiError:
+def _bad_address(what: Worded) -> ApiError:
     return ApiError(
         422,
         "bad-address",
-        f"This is not {wanted}.",
+        what,
         kept=NOTHING_CHANGED,
         todo="Correct it and send it again.",
     )

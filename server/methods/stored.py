@@ -14,6 +14,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Held, Owner, Thing
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.rules.throttle import Limits, Throttle
+from tallystick.server.wording.catalogue import say
 
 LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 
@@ -117,7 +118,7 @@ class StoredMethod(ABC):
 
     def label(self, form: Form) -> str:
         """The name that the user gives, or the method's own. Raises ApiError."""
-        label = form.get("label", "").strip() or self.default_label
+        label = form.get("label", "").strip() or say(self.default_label)
         if not LABEL.fullmatch(label):
             raise ApiError(
                 422,

@@ -17,6 +17,7 @@ from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.methods.typed import judge_typed, typed_codes
 from tallystick.server.rules.judge import Reason, Verdict
+from tallystick.server.wording.worded import worded
 
 HASHES = {"SHA1": (hashlib.sha1, 20), "SHA256": (hashlib.sha256, 32)}
 
@@ -27,8 +28,8 @@ class TotpMethod(StoredMethod):
     kind = MethodKind.TOTP
     thing = Thing.TELEPHONE
     amr = ("otp",)
-    title = default_label = "Authenticator app"
-    hint = "Type the code that your authenticator app shows."
+    title = default_label = worded("Authenticator app")
+    hint = worded("Type the code that your authenticator app shows.")
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: uri (otpauth://), secret (base32, for typing), qr (SVG). Raises ApiError."""

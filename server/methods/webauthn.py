@@ -15,6 +15,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.methods.base import Context, Form, Owner, Started, Thing
 from tallystick.server.methods.stored import StoredMethod
 from tallystick.server.rules.judge import Reason, Verdict
+from tallystick.server.wording.worded import worded
 
 NEW = "new"  # the key of an enrolment: nothing is stored before the authenticator has answered
 
@@ -27,10 +28,10 @@ class WebAuthnMethod(StoredMethod):
     kind = MethodKind.WEBAUTHN
     thing = Thing.KEY
     amr = ("pop", "user")  # of a key in hardware, as somebody vouches: hwk instead
-    title = "Fingerprint reader or security key"
-    hint = "Touch the reader, or your key."
+    title = worded("Fingerprint reader or security key")
+    hint = worded("Touch the reader, or your key.")
     typed = False
-    default_label = "Security key"
+    default_label = worded("Security key")
 
     def start(self, context: Context, person: Owner, form: Form) -> Started:
         """show: options, JSON for navigator.credentials.create."""
@@ -122,6 +123,22 @@ class WebAuthnMethod(StoredMethod):
             return Verdict(Reason.NOT_ACCEPTED, why=why)
         accepted = self.accept(context, factor, count)
         return replace(accepted, amr=_amr(hardware=bool(factor.facts.get("hardware"))))
+
+
+def options_for_anybody(public_url: str, challenge: bytes) -> str:
+    """JSON for navigator.credentials.get: any key that has its user's name itself (discoverable),
+    with its user verified."""
+    from tallystick.server.methods import fido  # noqa: PLC0415
+
+    return fido.authentication_options(public_url, challenge=challenge, allowed=None)
+
+
+def credential_of(form: Form) -> bytes | None:
+    """The id of the credential that answers; None where the answer does not say whose it is, as one
+    of a discoverable credential does (WebAuthn level 2, 7.2, step 6). Raises ApiError (422)."""
+    from tallystick.server.methods import fido  # noqa: PLC0415
+
+    return fido.discovered(_response(form))
 
 
 def _amr(*, hardware: bool) -> tuple[str, ...]:

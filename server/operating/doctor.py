@@ -9,13 +9,15 @@ import ssl
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import parseaddr
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from sqlalchemy import func, make_url, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tallystick.common.errors import TallyError
+from tallystick.server.messages import outbox
 from tallystick.server.messages.http_template import TemplateGateway
 from tallystick.server.operating import operations
 from tallystick.server.settings import Settings
@@ -62,7 +64,7 @@ def examine(settings: Settings) -> Iterator[DoctorFinding]:
     yield _try("public URL", lambda: _public_url(settings))
     yield _proxies(settings)
     for name, url in (("SMS gateway", settings.sms), ("mail server", settings.smtp)):
-        yield _try(name, lambda name=name, url=url: _gateway(name, url))  # type: ignore[misc]
+        yield _try(name, lambda name=name, url=url: _gateway(name, url, settings.mail_from))  # type: ignore[misc]
 
 
 def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:
@@ -75,6 +77,7 @@ def _stored(settings: Settings, database: Database) -> Iterator[DoctorFinding]:
             ("durability", lambda: _durability(database)),
             ("writing", lambda: _writing(database)),
             ("clock", lambda: _clock(database, settings.clock())),
+            ("messages", lambda: _messages(database, settings.clock())),
             ("encrypted values", lambda: _encrypted(database, ring[1])),
             ("audit log", lambda: _audit(database, ring[1])),
         ):
@@ -257,7 +260,19 @@ def _proxies(settings: Settings) -> DoctorFinding:
     return DoctorFinding("proxies", "ok", "none named")
 
 
-def _gateway(name: str, url: str) -> DoctorFinding:
+def _messages(database: Database, now: float) -> DoctorFinding:
+    """A gateway that answers, and refuses what is sent, shows in what waits."""
+    with database.read() as connection:
+        waiting = outbox.refused(connection, now)
+    if not waiting:
+        return DoctorFinding("messages", "ok", "none waits after a try that failed")
+    told = ", ".join(f"{count} by {channel}" for channel, count in sorted(waiting.items()))
+    return DoctorFinding(
+        "messages", "bad", f"the gateway did not take {told}: try tally server message test"
+    )
+
+
+def _gateway(name: str, url: str, sender: str) -> DoctorFinding:
     if not url:
         return DoctorFinding(name, "note", "none: this method cannot be used")
     parts = urlsplit(url)
@@ -271,7 +286,7 @@ def _gateway(name: str, url: str) -> DoctorFinding:
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     host = parts.hostname or ""
     if parts.scheme in ("smtp", "smtps"):
-        _greet(parts.scheme, host, port)
+        _greet(parts, host, port, sender)
     else:
         with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as sock:
             if parts.scheme == "https":
@@ -282,16 +297,28 @@ def _gateway(name: str, url: str) -> DoctorFinding:
     )
 
 
-def _greet(scheme: str, host: str, port: int) -> None:
-    """As far as a message would go before its sender is named. Raises OSError."""
+def _greet(parts: SplitResult, host: str, port: int, sender: str) -> None:
+    """As far as a message would go before it is named to whom: greeting, TLS, our name and
+    password, our sender. Raises OSError."""
     context = ssl.create_default_context()
     try:
-        if scheme == "smtps":
-            with smtplib.SMTP_SSL(host, port, timeout=CONNECT_TIMEOUT_S, context=context):
-                return
-        with smtplib.SMTP(host, port, timeout=CONNECT_TIMEOUT_S) as connection:
+        if parts.scheme == "smtps":
+            connection: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, port, timeout=CONNECT_TIMEOUT_S, context=context
+            )
+        else:
+            connection = smtplib.SMTP(host, port, timeout=CONNECT_TIMEOUT_S)
+        with connection:
             connection.ehlo_or_helo_if_needed()
-            if connection.has_extn("starttls"):
+            if parts.scheme == "smtp" and connection.has_extn("starttls"):
                 connection.starttls(context=context)
+            if parts.username:
+                connection.login(unquote(parts.username), unquote(parts.password or ""))
+            code, words = connection.mail(parseaddr(sender)[1])
+            if code >= 400:
+                raise OSError(0, f"refuses our sender: {code} {words.decode('ascii', 'replace')}")
+            connection.rset()
+    except smtplib.SMTPAuthenticationError as error:
+        raise OSError(0, f"refuses our name and password: {error.smtp_code}") from None
     except smtplib.SMTPException as error:
         raise OSError(0, f"does not speak SMTP: {type(error).__name__}") from None

@@ -14,8 +14,11 @@ from tallystick.server.portal import (
     account,
     audit,
     enrol,
+    faces,
     front,
+    languages,
     oidc,
+    passkey,
     prove,
     recover,
     signin,
@@ -44,6 +47,7 @@ def install(root: APIRouter) -> None:
     """Add the portal's routes."""
     root.mount("/static", StaticFiles(directory=STATIC), name="static")
     # Routes are tried in order: /people/import is nobody's number.
-    of_staff = (audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
-    for module in (front, signin, welcome, recover, prove, account, enrol, oidc, *of_staff):
+    of_staff = (faces, audit, staff_lists, staff_bulk, staff_invitations, staff, staff_cards)
+    of_people = (front, languages, signin, passkey, welcome, recover, prove, account, enrol, oidc)
+    for module in (*of_people, *of_staff):
         root.include_router(module.router, include_in_schema=False)

@@ -23,6 +23,7 @@ from tallystick.server.portal.web import AFreshMember, AMember, Form, Member, ty
 from tallystick.server.signing_in import limits, login, recovery, second
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
+from tallystick.server.wording.worded import Worded, worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -95,7 +96,9 @@ def rename(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
         with member.visit.state.database.write() as connection:
             context = context_for(member, connection)
             METHODS[kind].rename(context, second.as_person(member.session.person), key, label)
-            note_change(member, connection, "method-renamed", kind, "a way to sign in was renamed")
+            note_change(
+                member, connection, "method-renamed", kind, worded("a way to sign in was renamed")
+            )
     except ApiError as error:
         return show_home(member, error=error)
     member.visit.state.outbox.wake()
@@ -125,15 +128,20 @@ def remove(member: AFreshMember, kind: MethodKind, key: str, form: Form) -> Resp
                 raise ApiError(
                     409,
                     "too-few-methods",
-                    f"Your firm asks for {member.session.policy.minimum_methods} at least.",
+                    worded(
+                        "Your firm asks for {least} at least.",
+                        least=member.session.policy.minimum_methods,
+                    ),
                     kept="The method stays.",
                     todo="Enrol another one first.",
                 )
-            note_change(member, connection, "method-removed", kind, "a way to sign in was removed")
+            note_change(
+                member, connection, "method-removed", kind, worded("a way to sign in was removed")
+            )
     except ApiError as error:
         return show_home(member, error=error)
     state.outbox.wake()
-    return show_home(member, notice="It is removed.")
+    return show_home(member, notice=worded("It is removed."))
 
 
 def _held(member: Member, connection: Connection, kind: MethodKind, key: str) -> Held:
@@ -152,14 +160,14 @@ def _held(member: Member, connection: Connection, kind: MethodKind, key: str) ->
 
 
 def note_change(
-    member: Member, connection: Connection, action: str, kind: MethodKind, what: str
+    member: Member, connection: Connection, action: str, kind: MethodKind, what: Worded
 ) -> None:
     """Audit a change of methods and tell the user."""
     note(member, connection, action, kind=kind.value)
     tell(member, connection, member.session.person, what)
 
 
-def tell(member: Member, connection: Connection, person: KnownPerson, what: str) -> None:
+def tell(member: Member, connection: Connection, person: KnownPerson, what: Worded) -> None:
     """A notice to someone of the member's firm. what: ends "In your account at FIRM, …"."""
     visit = member.visit
     notify(
@@ -230,7 +238,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
                 limit=PASSWORD_TRIES,
                 window_s=limits.PASSWORD_WINDOW_S,
                 now=state.now(),
-                what="tries",
+                what=worded("tries"),
             )
             stored = passwords.stored_hash(connection, person.id)
         if not passwords.matches(stored, form.get("old", "")):
@@ -257,7 +265,7 @@ def change_password(member: AFreshMember, form: Form) -> Response:
             keep_session=member.session.id,
         )
     state.outbox.wake()
-    return show_home(member, notice="Your password is changed; other sessions are ended.")
+    return show_home(member, notice=worded("Your password is changed; other sessions are ended."))
 
 
 @router.get("/address")
@@ -283,7 +291,7 @@ def change_address(member: AFreshMember, form: Form) -> Response:
         )
         return visit.render("address.html", status=422, error=error, address=address)
     with state.database.write() as connection:
-        what = "the address for such notices was changed"
+        what = worded("the address for such notices was changed")
         tell(member, connection, person, what)
         people.change(
             connection, person.firm_id, person.id, email=address or None, email_verified=0

@@ -11,22 +11,42 @@ from fastapi.responses import Response
 
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import METHODS, at_hand
 from tallystick.server.methods.base import Held
 from tallystick.server.portal.web import Form, Visit
 from tallystick.server.rules.judge import Verdict
 from tallystick.server.signing_in.words import refusal
+from tallystick.server.wording.worded import worded
+
+DELIVERED = {
+    Delivery.TAKEN: worded(
+        "The message was handed over. It can take a minute; look among unwanted mail, too."
+    ),
+    Delivery.WAITING: worded("The message is being sent. Look again in a moment."),
+}
+
+
+def not_taken() -> ApiError:
+    return ApiError(
+        503,
+        "not-sent",
+        "Nothing was sent: the provider did not take the message.",
+        kept="It is tried again, as long as the code is good.",
+        todo="Use another method, or ask your help desk.",
+    )
 
 
 @dataclass(frozen=True)
 class Asking:
     """Who is asked, and in which flow: `second` (signing in) or `prove`. The flow is also where
-    its pages are, and templates go by it. The two calls raise ApiError (401) once it is over."""
+    its pages are, and templates go by it. The calls raise ApiError (401) once it is over."""
 
     visit: Visit
     flow: str
     choices: Callable[[], list[Held]]
     challenge: Callable[[MethodKind, str], Mapping[str, Any]]
+    delivered: Callable[[MethodKind, str], Delivery | None]
 
     def choose(self, held: list[Held], *, error: ApiError | None = None) -> Response:
         """Which one? A card that is the only one is asked for at once."""
@@ -55,14 +75,29 @@ class Asking:
             return self._page(kind, key, {"shown": "", "minutes": 0}, error)
         return self.ask(kind, key, error=error)
 
+    def whether_sent(self, kind: MethodKind, key: str) -> Response:
+        """The same page, with what became of the message; no other one is sent."""
+        delivery = self.delivered(kind, key)
+        if delivery is None:
+            return self.choose(self.choices())
+        error = not_taken() if delivery is Delivery.REFUSED else None
+        notice = None if error else DELIVERED[delivery]
+        return self._page(kind, key, {"shown": "", "minutes": 0}, error, notice)
+
     def _page(
-        self, kind: MethodKind, key: str, show: Mapping[str, Any], error: ApiError | None
+        self,
+        kind: MethodKind,
+        key: str,
+        show: Mapping[str, Any],
+        error: ApiError | None,
+        notice: str | None = None,
     ) -> Response:
         status = error.status if error else 200
         return self.visit.render(
             "second.html",
             status=status,
             error=error,
+            notice=notice,
             kind=kind,
             key=key,
             show=show,
@@ -81,6 +116,10 @@ def pages(asking: Callable[..., Asking]) -> APIRouter:
         if not at_hand(kind):
             return asking.choose(asking.choices())
         return asking.ask(kind, key)
+
+    @router.get("/{kind}/{key}/sent")
+    def sent(kind: MethodKind, key: str, asking: Asking = asked) -> Response:
+        return asking.whether_sent(kind, key)
 
     @router.post("/{kind}/{key}/ask")
     def ask(kind: MethodKind, key: str, form: Form, asking: Asking = asked) -> Response:

@@ -20,6 +20,7 @@ from tallystick.server.portal.browsers import in_short
 from tallystick.server.portal.web import Member, staff
 from tallystick.server.rules import acts
 from tallystick.server.store.audit import Act, record
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}/audit")
 
@@ -122,7 +123,7 @@ def _day(text: str, zone: str, *, end: bool = False) -> int | None:
         raise ApiError(
             422,
             "bad-date",
-            f"{text} is not a day.",
+            worded("{text} is not a day.", text=text),
             kept=NOTHING_CHANGED,
             todo="Write it as 2027-01-31.",
         ) from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tallystick.server.wording.worded import worded
+
 # The first that is found: each also claims to be those below it.
 BROWSERS = (
     ("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chromium", "Chromium"),
@@ -18,5 +20,5 @@ def in_short(agent: str) -> str:
     browser = next((name for mark, name in BROWSERS if mark in agent), "")
     system = next((name for mark, name in SYSTEMS if mark in agent), "")
     if browser and system:
-        return f"{browser} on {system}"
+        return worded("{browser} on {system}", browser=browser, system=system)
     return browser or agent[:40]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from fastapi import APIRouter
@@ -13,14 +14,18 @@ from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.accounts.sessions import digest
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Started
+from tallystick.server.methods.sent import SentMethod
 from tallystick.server.portal.account import context_for, note, note_change, show_home
+from tallystick.server.portal.asking import DELIVERED, not_taken
 from tallystick.server.portal.web import SESSION, AFreshMember, AMember, Form, Member
 from tallystick.server.rules.judge import Reason, Verdict
 from tallystick.server.signing_in import attempts, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.words import refusal
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}/enrol")
 
@@ -68,6 +73,23 @@ def start(member: AFreshMember, kind: MethodKind, form: Form) -> Response:
     return _confirm_page(member, kind, started, form)
 
 
+@router.get("/{kind}/{key}/sent")
+def whether_sent(member: AMember, kind: MethodKind, key: str) -> Response:
+    """The page that asks for the code, with what became of the message."""
+    _allowed(member, kind)
+    method, delivery = METHODS[kind], None
+    if isinstance(method, SentMethod) and re.fullmatch(r"[0-9]{1,9}", key):
+        with member.visit.state.database.read() as connection:
+            context = context_for(member, connection, attempt=digest(_token(member)))
+            delivery = method.delivery(context, key)
+    if delivery is None:
+        return member.visit.go(f"/enrol/{kind.value}")
+    error = not_taken() if delivery is Delivery.REFUSED else None
+    notice = None if error else DELIVERED[delivery]
+    started = Started(key, {"shown": "", "minutes": 0})
+    return _confirm_page(member, kind, started, {}, error=error, notice=notice)
+
+
 @router.post("/{kind}/{key}/confirm")
 def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response:
     _allowed(member, kind)
@@ -85,7 +107,9 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
         verdict = METHODS[kind].finish(context, second.as_person(person), key, form)
         if verdict.accepted:
             attempts.finish(connection, under)
-            note_change(member, connection, "method-enrolled", kind, "a way to sign in was added")
+            note_change(
+                member, connection, "method-enrolled", kind, worded("a way to sign in was added")
+            )
             if member.session.enrol_only:
                 return _end_if_enough(member, connection, verdict)
             amr = verdict.amr or METHODS[kind].amr
@@ -106,7 +130,7 @@ def confirm(member: AMember, kind: MethodKind, key: str, form: Form) -> Response
     if not verdict.accepted:
         return _try_again(member, kind, key, verdict, form)
     visit.state.outbox.wake()
-    return show_home(member, notice="It works, and is enrolled.")
+    return show_home(member, notice=worded("It works, and is enrolled."))
 
 
 def _begun(under: Under) -> tuple[str, str]:
@@ -130,7 +154,7 @@ def _sign_in_with_it(member: Member) -> Response:
         "sign_in.html",
         login=member.session.person.login,
         next="",
-        notice="It works, and is enrolled. Sign in with your password and with it.",
+        notice=worded("It works, and is enrolled. Sign in with your password and with it."),
     )
     visit.drop_cookie(response, SESSION)
     return response
@@ -159,11 +183,13 @@ def _confirm_page(
     form: Form,
     *,
     error: ApiError | None = None,
+    notice: str | None = None,
 ) -> Response:
     return member.visit.render(
         "enrol_confirm.html",
         status=error.status if error else 200,
         error=error,
+        notice=notice,
         kind=kind,
         key=started.key,
         show=started.show,

@@ -10,6 +10,8 @@ from fastapi.responses import HTMLResponse, Response
 
 from tallystick.server.errors import ApiError
 from tallystick.server.portal.templating import TEMPLATES, page_headers
+from tallystick.server.wording.languages import in_language, speaking
+from tallystick.server.wording.worded import worded
 
 PREFIX = "/p/"
 # What programs of services ask, below a firm: they read JSON.
@@ -26,9 +28,16 @@ def error_page(
 ) -> Response:
     """What happened, what was kept, what to do next. more: headers."""
     firm = request.url.path[len(PREFIX) :].split("/", 1)[0]
-    html = TEMPLATES.get_template("error.html").render(
-        error=error, home=f"{PREFIX}{firm}/", firm_name=firm, title="Not possible"
-    )
+    face = getattr(request.state, "face", None)  # not of a firm that there is not
+    values = {
+        "error": error,
+        "home": f"{PREFIX}{firm}/",
+        "base": f"{PREFIX}{firm}",
+        "firm_name": face.name if face else firm,
+        "title": worded("Not possible"),
+    } | ({"face": face} if face else {})
+    with in_language(getattr(request.state, "language", speaking())):
+        html = TEMPLATES.get_template("error.html").render(**values)
     headers = page_headers() | retry_header(error) | dict(more or {})
     return HTMLResponse(html, status_code=error.status, headers=headers)
 

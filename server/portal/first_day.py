@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Held
+from tallystick.server.wording.worded import worded
 
 
 @dataclass(frozen=True)
@@ -24,37 +25,45 @@ class About:
 
 _ABOUT: dict[str, tuple[str, str, str]] = {
     "totp": (
-        "An app on your telephone shows six digits that change every half minute.",
-        "You have one already, or you get one from your telephone's store; it costs nothing and "
-        "needs no network.",
+        worded("An app on your telephone shows six digits that change every half minute."),
+        worded(
+            "You have one already, or you get one from your telephone's store; it costs nothing "
+            "and needs no network."
+        ),
         "",
     ),
     "card": (
-        "A card with a button and a display: you press, and it shows a code.",
-        "Your help desk gives you one; it needs no telephone and no cable.",
+        worded("A card with a button and a display: you press, and it shows a code."),
+        worded("Your help desk gives you one; it needs no telephone and no cable."),
         "",
     ),
     "webauthn": (
-        "You touch a reader or a key at the computer's USB port, and need not type anything.",
-        "Your help desk gives you one, or you use a key of your own.",
+        worded(
+            "You touch a reader or a key at the computer's USB port, and need not type anything."
+        ),
+        worded("Your help desk gives you one, or you use a key of your own."),
         "",
     ),
     "sms": (
-        "A code comes as a text message to your mobile telephone.",
-        "You need your number and a network.",
-        "Whoever takes over your number, or reads your messages, has your codes: take it only if "
-        "nothing else will do.",
+        worded("A code comes as a text message to your mobile telephone."),
+        worded("You need your number and a network."),
+        worded(
+            "Whoever takes over your number, or reads your messages, has your codes: take it only "
+            "if nothing else will do."
+        ),
     ),
     "email": (
-        "A code comes by e-mail.",
-        "You need a mailbox that you can read when you cannot sign in here.",
-        "Whoever gets into your mailbox has your codes: it protects no better than the mailbox "
-        "does.",
+        worded("A code comes by e-mail."),
+        worded("You need a mailbox that you can read when you cannot sign in here."),
+        worded(
+            "Whoever gets into your mailbox has your codes: it protects no better than the mailbox "
+            "does."
+        ),
     ),
     "codes": (
-        "Ten codes on a sheet of paper, each good once.",
-        "You print them here; keep them for the day on which telephone or card is lost.",
-        "Whoever finds the sheet can use it: keep it apart from the rest.",
+        worded("Ten codes on a sheet of paper, each good once."),
+        worded("You print them here; keep them for the day on which telephone or card is lost."),
+        worded("Whoever finds the sheet can use it: keep it apart from the rest."),
     ),
 }
 

@@ -22,17 +22,18 @@ from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.portal.account import context_for, note
+from tallystick.server.portal.service_asking import KEPT
 from tallystick.server.portal.web import SESSION, AMember, AnyVisit, Form, Member, Visit
 from tallystick.server.services import oidc, oidc_clients, oidc_requests
 from tallystick.server.services.oidc import AuthRequest, RequestError, with_query
 from tallystick.server.services.oidc_clients import Client, TokenError
 from tallystick.server.signing_in import second
 from tallystick.server.store import signing_keys
+from tallystick.server.wording.worded import counted
 
 router = APIRouter(prefix="/p/{firm}")
 
 LONG = 1500  # characters of an address: a longer request is kept here, and its name sent on
-KEPT = "kept"
 CREDENTIALS = ("client_secret", "client_assertion", "client_assertion_type")
 
 
@@ -152,8 +153,12 @@ def _authorize(visit: Visit, request: AuthRequest, query: dict[str, str], kept: 
         raise ApiError(
             403,
             "needs-second-factor",
-            f"To go on to {request.client.name}, you need {missing} more kind"
-            f"{'s' if missing > 1 else ''} of second factor.",
+            counted(
+                "To go on to {name}, you need {count} more kind of second factor.",
+                "To go on to {name}, you need {count} more kinds of second factor.",
+                missing,
+                name=request.client.name,
+            ),
             kept=NOTHING_CHANGED,
             todo="Enrol it in your account, and come back.",
         )

@@ -8,157 +8,206 @@ from typing import Any
 
 from tallystick.server.accounts.policy import FirmPolicy, KeyTrust, MethodKind, PersonRole
 from tallystick.server.methods import METHODS
+from tallystick.server.wording.worded import worded
 
 METHOD_WORDS = {kind: METHODS[kind].title for kind in MethodKind}
 ROLE_WORDS = {
-    PersonRole.SUPPORT: "Support agents",
-    PersonRole.ADMINISTRATOR: "Administrators",
-    PersonRole.AUDITOR: "Auditors",
+    PersonRole.SUPPORT: worded("Support agents"),
+    PersonRole.ADMINISTRATOR: worded("Administrators"),
+    PersonRole.AUDITOR: worded("Auditors"),
 }
 
 # field: label, hint
 GROUPS: Mapping[str, Mapping[str, tuple[str, str]]] = {
-    "The firm": {
+    worded("The firm"): {
         "display_name": (
-            "What people call it",
-            "Stands in messages and on leaflets. Empty: its name on this server.",
+            worded("What people call it"),
+            worded("Stands in messages and on leaflets. Empty: its name on this server."),
+        ),
+        "colour": (
+            worded("Its colour"),
+            worded(
+                "As #0b5cad. Where it could not be read, it is made darker or lighter. "
+                "Empty: the colour of the software."
+            ),
         ),
         "languages": (
-            "Languages of messages about cards, and of leaflets",
-            "Of en, de, fr, nb, with commas. A mail has all of them, an SMS the first.",
+            worded("Languages of messages about cards, and of leaflets"),
+            worded(
+                "Of en, de, fr, es, nb, with commas. A mail to somebody who has chosen none "
+                "has all of them, an SMS the first."
+            ),
         ),
     },
-    "A directory": {
+    worded("A directory"): {
         "group_roles": (
-            "Groups of the directory that give a role",
-            "A line each: Help desk = support. Roles: user, support, auditor, administrator. "
-            "With several, the one with the most rights. Empty: roles are given here.",
+            worded("Groups of the directory that give a role"),
+            worded(
+                "A line each: Help desk = support. Roles: user, support, auditor, administrator. "
+                "With several, the one with the most rights. Empty: roles are given here."
+            ),
         ),
         "directory_passwords": (
-            "Passwords of people that an LDAP directory keeps",
-            "Where it is asked, nobody sets a password here for them, or recovers one.",
+            worded("Passwords of people that an LDAP directory keeps"),
+            worded("Where it is asked, nobody sets a password here for them, or recovers one."),
         ),
     },
-    "Methods": {
-        "methods": ("Methods that may be used", ""),
+    worded("Methods"): {
+        "methods": (worded("Methods that may be used"), ""),
         "recovery_methods": (
-            "Methods that may recover a password",
-            "Leave out those that a thief of a mailbox or a telephone would have.",
+            worded("Methods that may recover a password"),
+            worded("Leave out those that a thief of a mailbox or a telephone would have."),
         ),
         "method_order": (
-            "Methods in the order that you recommend",
-            "Of totp, card, webauthn, codes, email, sms, with commas. People see them in it.",
+            worded("Methods in the order that you recommend"),
+            worded(
+                "Of totp, card, webauthn, codes, email, sms, with commas. People see them in it."
+            ),
         ),
-        "minimum_methods": ("Methods that everybody must have", ""),
+        "minimum_methods": (worded("Methods that everybody must have"), ""),
         "second_factor_from": (
-            "From this day on",
-            "Until then the password is enough for services that do not ask for more. "
-            "Empty: from the first day.",
+            worded("From this day on"),
+            worded(
+                "Until then the password is enough for services that do not ask for more. "
+                "Empty: from the first day."
+            ),
         ),
         "reminder_days": (
-            "Whoever has no second factor is reminded by mail, every so many days",
-            "0: nobody is.",
+            worded("Whoever has no second factor is reminded by mail, every so many days"),
+            worded("0: nobody is."),
         ),
-        "invitation_days": ("An invitation is good for, in days", ""),
-        "recommended_methods": ("Methods that people are asked to have", ""),
+        "invitation_days": (worded("An invitation is good for, in days"), ""),
+        "recommended_methods": (worded("Methods that people are asked to have"), ""),
     },
-    "Codes of cards and apps": {
-        "look_ahead": ("Look-ahead window, in presses", "How far a card may be ahead."),
-        "look_back": ("Past codes told apart as used, in presses", ""),
-        "resync_window": ("Resynchronisation window, in presses", "Two codes in a row are needed."),
-        "totp_steps_around": ("Clock error allowed to apps, in steps of 30 s", ""),
+    worded("Codes of cards and apps"): {
+        "look_ahead": (
+            worded("Look-ahead window, in presses"),
+            worded("How far a card may be ahead."),
+        ),
+        "look_back": (worded("Past codes told apart as used, in presses"), ""),
+        "resync_window": (
+            worded("Resynchronisation window, in presses"),
+            worded("Two codes in a row are needed."),
+        ),
+        "totp_steps_around": (worded("Clock error allowed to apps, in steps of 30 s"), ""),
     },
-    "Wrong codes": {
-        "max_failures": ("Wrong codes before a pause", ""),
-        "lockout_s": ("First pause, in seconds", "It doubles with each further wrong code."),
-        "lockout_max_s": ("Longest pause, in seconds", ""),
-        "lockout_lifted_by": ("Who may end a pause early", ""),
+    worded("Wrong codes"): {
+        "max_failures": (worded("Wrong codes before a pause"), ""),
+        "lockout_s": (
+            worded("First pause, in seconds"),
+            worded("It doubles with each further wrong code."),
+        ),
+        "lockout_max_s": (worded("Longest pause, in seconds"), ""),
+        "lockout_lifted_by": (worded("Who may end a pause early"), ""),
     },
-    "Codes that are sent": {
-        "sent_code_digits": ("Digits", ""),
-        "sent_code_life_s": ("Good for, in seconds", ""),
-        "sent_code_tries": ("Tries", ""),
-        "sends_per_person_per_hour": ("Messages to one person in an hour", ""),
-        "sends_per_address_per_hour": ("Messages to one number or address in an hour", ""),
-        "sends_per_source_per_hour": ("Messages asked for from one network address in an hour", ""),
+    worded("Codes that are sent"): {
+        "sent_code_digits": (worded("Digits"), ""),
+        "sent_code_life_s": (worded("Good for, in seconds"), ""),
+        "sent_code_tries": (worded("Tries"), ""),
+        "sends_per_person_per_hour": (worded("Messages to one person in an hour"), ""),
+        "sends_per_address_per_hour": (worded("Messages to one number or address in an hour"), ""),
+        "sends_per_source_per_hour": (
+            worded("Messages asked for from one network address in an hour"),
+            "",
+        ),
     },
-    "Passwords and sessions": {
+    worded("Passwords and sessions"): {
         "password_min_length": (
-            "Shortest password, in characters",
-            "Where a second factor is asked for. NIST SP 800-63B-4 has 8 at least.",
+            worded("Shortest password, in characters"),
+            worded("Where a second factor is asked for. NIST SP 800-63B-4 has 8 at least."),
         ),
         "password_min_length_alone": (
-            "Shortest password where none is asked for, in characters",
-            "NIST SP 800-63B-4 has 15 at least.",
+            worded("Shortest password where none is asked for, in characters"),
+            worded("NIST SP 800-63B-4 has 15 at least."),
         ),
         "password_max_failures": (
-            "Wrong passwords in a quarter of an hour",
-            "For one name from one network address; ten times as many from all addresses. "
-            "A browser that its owner has used before has as many of its own.",
+            worded("Wrong passwords in a quarter of an hour"),
+            worded(
+                "For one name from one network address; ten times as many from all addresses. "
+                "A browser that its owner has used before has as many of its own."
+            ),
         ),
         "sign_in_failures_per_source": (
-            "Failed sign-ins from one network address in a quarter of an hour",
-            "For all names together. Those that succeed do not count.",
+            worded("Failed sign-ins from one network address in a quarter of an hour"),
+            worded("For all names together. Those that succeed do not count."),
         ),
         "recoveries_per_source_per_hour": (
-            "Recoveries begun from one network address in an hour",
+            worded("Recoveries begun from one network address in an hour"),
             "",
         ),
         "first_enrolment_days": (
-            "Time to enrol a first method, from the first password on, in days",
-            "After it the password alone opens nothing: the help desk gives more. 0: no end.",
+            worded("Time to enrol a first method, from the first password on, in days"),
+            worded(
+                "After it the password alone opens nothing: the help desk gives more. 0: no end."
+            ),
         ),
-        "session_hours": ("Longest session, in hours", ""),
-        "session_idle_minutes": ("A session ends when not used for, in minutes", ""),
+        "session_hours": (worded("Longest session, in hours"), ""),
+        "session_idle_minutes": (worded("A session ends when not used for, in minutes"), ""),
         "remember_device_days": (
-            "A browser may be remembered for, in days",
-            "0: a second factor is asked for every time.",
+            worded("A browser may be remembered for, in days"),
+            worded("0: a second factor is asked for every time."),
         ),
     },
-    "Security keys": {
+    worded("Security keys"): {
+        "key_alone": (
+            worded("Signing in with a key alone"),
+            worded(
+                "A key that verifies its user, by PIN or finger, is two factors. "
+                "Passwords of a directory are not asked for then."
+            ),
+        ),
         "key_trust": (
-            "Only keys that somebody vouches for",
-            "None chosen: every key. With one chosen, keys that were enrolled before and that "
-            "nobody vouched for do not sign in any more.",
+            worded("Only keys that somebody vouches for"),
+            worded(
+                "None chosen: every key. With one chosen, keys that were enrolled before and that "
+                "nobody vouched for do not sign in any more."
+            ),
         ),
         "key_roots": (
-            "Root certificates, as PEM",
-            "Of readers of your own, tally image readers prints it.",
+            worded("Root certificates, as PEM"),
+            worded("Of readers of your own, tally image readers prints it."),
         ),
         "key_models": (
-            "Only these models, by AAGUID",
-            "Empty: all models. A key can claim to be of any, so somebody has to vouch for it.",
+            worded("Only these models, by AAGUID"),
+            worded(
+                "Empty: all models. A key can claim to be of any, so somebody has to vouch for it."
+            ),
         ),
     },
-    "The working day": {
-        "time_zone": ("Time zone", "As in the IANA database: Europe/Oslo."),
-        "day_ends": ("The day ends at", "Cards lent for the day are free again then."),
-        "loan_max_hours": ("Longest loan, in hours", ""),
+    worded("The working day"): {
+        "time_zone": (worded("Time zone"), worded("As in the IANA database: Europe/Oslo.")),
+        "day_ends": (
+            worded("The day ends at"),
+            worded("Cards lent for the day are free again then."),
+        ),
+        "loan_max_hours": (worded("Longest loan, in hours"), ""),
         "loan_reminder_minutes": (
-            "Whoever has a loan is reminded before its end, in minutes",
-            "0: only once it is over.",
+            worded("Whoever has a loan is reminded before its end, in minutes"),
+            worded("0: only once it is over."),
         ),
     },
-    "The desk": {
+    worded("The desk"): {
         "desk_contact": (
-            "Where cards are handed out and brought back",
-            "Stands in messages to borrowers: Help desk, room 12, telephone 1234.",
+            worded("Where cards are handed out and brought back"),
+            worded("Stands in messages to borrowers: Help desk, room 12, telephone 1234."),
         ),
         "desk_resync_window": (
-            "How far staff may find a drifted card again, in presses",
-            "With the card in the hand; two codes in a row are needed.",
+            worded("How far staff may find a drifted card again, in presses"),
+            worded("With the card in the hand; two codes in a row are needed."),
         ),
         "desk_pool_minimum": (
-            "Cards that should be in the pool",
-            "With fewer, the desk is told to have more made. 0: it is not told.",
+            worded("Cards that should be in the pool"),
+            worded("With fewer, the desk is told to have more made. 0: it is not told."),
         ),
         "desk_pool_notice_to": (
-            "Who is told by mail, too, that cards run out",
-            "An address: once, and again on each day that they are still short.",
+            worded("Who is told by mail, too, that cards run out"),
+            worded("An address: once, and again on each day that they are still short."),
         ),
         "desk_without_code_per_day": (
-            "Cards that one member of staff may take back or retire without a code in a day",
-            "For flat and broken cards, with a reason. 0: always with a code.",
+            worded(
+                "Cards that one member of staff may take back or retire without a code in a day"
+            ),
+            worded("For flat and broken cards, with a reason. 0: always with a code."),
         ),
     },
 }
@@ -167,13 +216,16 @@ CHOICES: Mapping[str, Mapping[Any, str]] = {
     "recovery_methods": {k: v for k, v in METHOD_WORDS.items() if k is not MethodKind.WEBAUTHN},
     "lockout_lifted_by": ROLE_WORDS,
     "key_trust": {
-        KeyTrust.ROOTS: "The root certificates below",
-        KeyTrust.METADATA: "The FIDO Alliance's list, where the server has it",
+        KeyTrust.ROOTS: worded("The root certificates below"),
+        KeyTrust.METADATA: worded("The FIDO Alliance's list, where the server has it"),
     },
 }
 
 
-SWITCHES: Mapping[str, str] = {"directory_passwords": "The directory is asked for them"}
+SWITCHES: Mapping[str, str] = {
+    "directory_passwords": worded("The directory is asked for them"),
+    "key_alone": worded("A key is enough, without a password"),
+}
 LINES: Mapping[str, Callable[[Any], str]] = {
     "key_roots": str,
     "key_models": "\n".join,
@@ -181,7 +233,7 @@ LINES: Mapping[str, Callable[[Any], str]] = {
 }
 MOMENTS = {"day_ends": ("time", 5), "second_factor_from": ("date", 10)}  # kind, characters
 MAY_BE_EMPTY = frozenset(
-    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name"}
+    {"second_factor_from", "desk_contact", "desk_pool_notice_to", "display_name", "colour"}
 )
 
 

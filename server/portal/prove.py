@@ -28,6 +28,9 @@ def asking(member: AMember) -> Asking:
         challenge=lambda kind, key: stepup.challenge(
             visit.state, session, kind, key, visit.browser
         ),
+        delivered=lambda kind, key: stepup.delivered(
+            visit.state, session, kind, key, visit.browser
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from tallystick.server.errors import ApiError
 from tallystick.server.portal.web import RECOVERY, SESSION, AnyVisit, Form, Visit, typed_twice
 from tallystick.server.signing_in import recovery
 from tallystick.server.signing_in.words import refusal
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}/recover")
 
@@ -98,7 +99,7 @@ def reset(visit: AnyVisit, form: Form) -> Response:
         response = visit.go("/")
         visit.set_cookie(response, SESSION, session)
     else:
-        words = "Your new password is set. Sign in with it."
+        words = worded("Your new password is set. Sign in with it.")
         response = visit.render("sign_in.html", login="", next="", notice=words)
     visit.drop_cookie(response, RECOVERY)
     return response

@@ -12,6 +12,7 @@ from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.errors import ApiError
 from tallystick.server.portal.account import note
 from tallystick.server.portal.asking import Asking, pages
+from tallystick.server.portal.service_asking import service_that_asks
 from tallystick.server.portal.web import (
     ATTEMPT,
     DEVICE,
@@ -23,7 +24,7 @@ from tallystick.server.portal.web import (
     Visit,
 )
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import known, login
+from tallystick.server.signing_in import known, login, passkey
 from tallystick.server.signing_in.login import PendingSignIn, Signed
 
 FLOW = "second"
@@ -36,7 +37,21 @@ def sign_in_page(visit: AnyVisit, next: str = "", again: str = "") -> Response:
     """again: also for someone who is signed in, as a service may ask (OpenID Connect, `prompt`)."""
     if visit.session is not None and not again and not visit.session.enrol_only:
         return visit.go("/")
-    return visit.render("sign_in.html", login="", next=visit.safe_next(next))
+    return show_sign_in(visit, "", visit.safe_next(next))
+
+
+def show_sign_in(
+    visit: Visit, login: str, next_url: str, error: ApiError | None = None
+) -> Response:
+    return visit.render(
+        "sign_in.html",
+        status=error.status if error else 200,
+        error=error,
+        login=login,
+        next=next_url,
+        service=service_that_asks(visit, next_url),
+        key_alone=passkey.allowed(visit.firm.policy),
+    )
 
 
 @router.post("/sign-in")
@@ -48,14 +63,12 @@ def sign_in(visit: AnyVisit, form: Form) -> Response:
             visit.state, visit.firm.name, name, form.get("password", ""), visit.browser, next_url
         )
     except ApiError as error:
-        return visit.render(
-            "sign_in.html", status=error.status, error=error, login=name, next=next_url
-        )
+        return show_sign_in(visit, name, next_url, error)
     if isinstance(outcome, PendingSignIn):
         response = visit.go("/second")
         visit.set_cookie(response, ATTEMPT, outcome.attempt)
         return response
-    return _signed(visit, outcome)
+    return signed_page(visit, outcome)
 
 
 def asking(visit: AnyVisit) -> Asking:
@@ -68,6 +81,7 @@ def asking(visit: AnyVisit) -> Asking:
         challenge=lambda kind, key: login.challenge(
             state, firm, attempt, kind, key, visit.browser.source
         ),
+        delivered=lambda kind, key: login.delivered(state, firm, attempt, kind, key),
     )
 
 
@@ -95,7 +109,7 @@ def prove(visit: AnyVisit, asking: AnAsking, kind: MethodKind, key: str, form: F
     )
     if isinstance(outcome, Verdict):
         return asking.again(kind, key, outcome)
-    return _signed(visit, outcome)
+    return signed_page(visit, outcome)
 
 
 @router.post("/sign-out")
@@ -109,7 +123,7 @@ def sign_out(member: AMember, form: Form) -> Response:
     return response
 
 
-def _signed(visit: Visit, signed: Signed) -> Response:
+def signed_page(visit: Visit, signed: Signed) -> Response:
     """On with a new session. The last step is a page, not a redirect: a form may only lead to
     this site, and the next page may lead on to a service elsewhere."""
     if visit.session is not None:  # signed in anew: the session before is over

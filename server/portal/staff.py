@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
-from tallystick.server.accounts import firms, people, sessions
+from tallystick.server.accounts import faces, firms, people, sessions
 from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, covers
 from tallystick.server.errors import ApiError
 from tallystick.server.joining import helping, keeping
 from tallystick.server.joining.keeping import PersonWish, Ways
+from tallystick.server.messages.notices import policy_changed
 from tallystick.server.methods.base import Held
 from tallystick.server.portal import policy_form
 from tallystick.server.portal.account import context_for, tell
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import inviting, recovery, together
 from tallystick.server.stock import cards
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -176,7 +179,12 @@ def help_person(member: HelpsPeople, person_id: int, step: str, form: Form) -> R
                         if f"void.{held.kind.value}.{held.key}" in form
                     ],
                 )
-                tell(member, connection, person, "the help desk was asked to recover it for you")
+                tell(
+                    member,
+                    connection,
+                    person,
+                    worded("the help desk was asked to recover it for you"),
+                )
             elif step == "agree":
                 together.agree(state, connection, firm, me, request_id, helped_id=person.id)
             elif step == "collect":
@@ -226,4 +234,19 @@ def change_policy(member: ChangesPolicy, form: Form) -> Response:
             now=state.now(),
             actor=f"person:{member.session.person.id}",
         )
-    return _policy(member, policy, notice="The new policy is in force.")
+        policy_changed(
+            connection,
+            state.ring,
+            firm=member.visit.firm,
+            policy=policy,
+            by=member.session.person.login,
+            now=state.now(),
+        )
+    state.outbox.wake()
+    notice = worded("The new policy is in force.")
+    if policy.colour != old.colour:
+        with state.database.read() as connection:
+            face = faces.of(connection, replace(member.visit.firm, policy=policy))
+        if face.adapted:
+            notice = worded("The new policy is in force. {adapted}", adapted=face.adapted)
+    return _policy(member, policy, notice=notice)

@@ -16,6 +16,7 @@ from tallystick.server.joining.bulk import ImportWish, Planned
 from tallystick.server.portal.staff import ChangesPeople, show_person, ways_of
 from tallystick.server.portal.web import FileForm, Form, Member
 from tallystick.server.store.audit import record
+from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -133,7 +134,7 @@ def _done(
             raise ApiError(
                 422,
                 "not-confirmed",
-                f"The login name that was typed is not {person.login}.",
+                worded("The login name that was typed is not {login}.", login=person.login),
                 kept=NOTHING_CHANGED,
                 todo="Type the login name of this person, to say that it is meant.",
             )

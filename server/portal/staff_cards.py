@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection, func, or_, select, true
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.moments import LocalTime, in_words, parse_moment
+from tallystick.common.moments import LocalTime, parse_moment
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.rights import Right, covers
@@ -25,19 +25,21 @@ from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import together
 from tallystick.server.stock import cards
 from tallystick.server.store.models import Assignment, CardRow, PersonRow
+from tallystick.server.wording.worded import WordedMoment, worded
 
 router = APIRouter(prefix="/p/{firm}/cards")
 
 PAGE = 100
 PLACE_WORDS = {
-    "": "all cards",
-    Whereabouts.POOL: "in stock",
-    Whereabouts.ASSIGNED: "assigned for good",
-    Whereabouts.LENT: "lent",
-    Whereabouts.OVERDUE: "overdue",
-    Whereabouts.LOST: "lost",
-    Whereabouts.RETIRED: "retired",
+    "": worded("all cards"),
+    Whereabouts.POOL: worded("in stock"),
+    Whereabouts.ASSIGNED: worded("assigned for good"),
+    Whereabouts.LENT: worded("lent"),
+    Whereabouts.OVERDUE: worded("overdue"),
+    Whereabouts.LOST: worded("lost"),
+    Whereabouts.RETIRED: worded("retired"),
 }
+STATUS_WORDS = {"lost": worded("lost"), "retired": worded("retired")}
 SeesCards = Annotated[Member, Depends(staff(Right.SEE_CARDS))]
 HandsOut = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.HAND_OUT_CARDS))]
 Retires = Annotated[Member, Depends(staff(Right.SEE_CARDS, Right.RETIRE_CARDS))]
@@ -100,6 +102,7 @@ def _cards(
         q=q,
         where=where or "",
         places=PLACE_WORDS,
+        statuses=STATUS_WORDS,
         now=int(visit.state.now()),
         total=total,
         before=before,
@@ -120,13 +123,13 @@ def lend(member: HandsOut, serial: str, form: Form) -> Response:
     except BadInputError as error:
         refused = ApiError(422, "bad-loan", error.what, kept=error.kept, todo=error.todo)
         return _cards(member, q=serial, error=refused)
-    end = in_words(until or holding.end_of_day(policy, now), zone)
+    end = WordedMoment.at(until or holding.end_of_day(policy, now), zone)
     return _hand_out(
         member,
         serial,
         form,
         partial(desk.lend, until=until),
-        f"Card {serial} is lent until {end}.",
+        worded("Card {serial} is lent until {end}.", serial=serial, end=end),
     )
 
 
@@ -135,7 +138,12 @@ def assign(member: HandsOut, serial: str, form: Form) -> Response:
     """For good, to someone who is known."""
     login = form.get("user", "").strip()
     return _hand_out(
-        member, serial, form, desk.assign, f"Card {serial} is assigned to {login}.", for_good=True
+        member,
+        serial,
+        form,
+        desk.assign,
+        worded("Card {serial} is assigned to {login}.", serial=serial, login=login),
+        for_good=True,
     )
 
 
@@ -182,14 +190,19 @@ def _hand_out(
     if isinstance(answer, ApiError):
         return _cards(member, q=serial, error=answer)
     if isinstance(answer, int):
-        done = f"{login} has more rights than you: a colleague has to agree. Keep the card."
+        done = worded(
+            "{login} has more rights than you: a colleague has to agree. Keep the card.",
+            login=login,
+        )
     return _cards(member, q=serial, notice=done)
 
 
 @router.post("/{serial}/take-back")
 def take_back(member: HandsOut, serial: str, form: Form) -> Response:
     """With a code of the card, as at the desk; or with the reason why it gives none."""
-    return _with_the_card(member, serial, form, desk.take_back, f"Card {serial} is free again.")
+    return _with_the_card(
+        member, serial, form, desk.take_back, worded("Card {serial} is free again.", serial=serial)
+    )
 
 
 def _with_the_card(
@@ -237,12 +250,20 @@ def retire(member: Retires, serial: str, form: Form) -> Response:
         unsure = ApiError(
             422,
             "not-confirmed",
-            f"Whether card {serial} is to be retired for good was not confirmed.",
+            worded(
+                "Whether card {serial} is to be retired for good was not confirmed.", serial=serial
+            ),
             kept=NOTHING_CHANGED,
             todo="Tick that, if it is.",
         )
         return _cards(member, q=serial, error=unsure)
-    return _with_the_card(member, serial, form, desk.retire, f"Card {serial} is retired for good.")
+    return _with_the_card(
+        member,
+        serial,
+        form,
+        desk.retire,
+        worded("Card {serial} is retired for good.", serial=serial),
+    )
 
 
 @router.post("/{serial}/undo")
@@ -257,7 +278,9 @@ def take_back_act(member: HandsOut, serial: str, form: Form) -> Response:
         )
     except ApiError as error:
         return _cards(member, q=serial, error=error)
-    return _cards(member, q=serial, notice=f"Card {serial} is as it was before.")
+    return _cards(
+        member, q=serial, notice=worded("Card {serial} is as it was before.", serial=serial)
+    )
 
 
 @router.post("/{serial}/unlock")
@@ -265,7 +288,9 @@ def unlock(member: Lifts, serial: str, form: Form) -> Response:
     state = member.visit.state
     with state.database.write() as connection:
         holding.unlock(connection, state.ring, _actor(member), serial, now=state.now())
-    return _cards(member, q=serial, notice=f"Card {serial} may be tried again at once.")
+    return _cards(
+        member, q=serial, notice=worded("Card {serial} may be tried again at once.", serial=serial)
+    )
 
 
 def _status(member: Member, serial: str, status: CardStatus) -> Response:
@@ -284,8 +309,10 @@ def _status(member: Member, serial: str, status: CardStatus) -> Response:
     except ApiError as error:
         return _cards(member, q=serial, error=error)
     state.outbox.wake()
-    word = "reported lost" if status is CardStatus.LOST else "in use again"
-    return _cards(member, q=serial, notice=f"Card {serial} is {word}.")
+    notice = worded("Card {serial} is in use again.", serial=serial)
+    if status is CardStatus.LOST:
+        notice = worded("Card {serial} is reported lost.", serial=serial)
+    return _cards(member, q=serial, notice=notice)
 
 
 def _actor(member: Member) -> Caller:

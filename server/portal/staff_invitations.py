@@ -17,6 +17,7 @@ from tallystick.server.portal.staff import ChangesPeople, SeesPeople, show_perso
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import inviting
 from tallystick.server.signing_in.inviting import Printed
+from tallystick.server.wording.worded import Worded, counted, worded
 
 router = APIRouter(prefix="/p/{firm}")
 
@@ -76,7 +77,13 @@ def invite_all(member: ChangesPeople, form: Form) -> Response:
     state.outbox.wake()
     if printed:
         return _letters(member, printed)
-    return _page(member, notice=f"{len(chosen)} were invited." if chosen else "Nobody was left.")
+    return _page(member, notice=_invited(len(chosen)))
+
+
+def _invited(number: int) -> Worded:
+    if not number:
+        return worded("Nobody was left.")
+    return counted("{count} was invited.", "{count} were invited.", number)
 
 
 def _invite(member: Member, connection: Connection, person: KnownPerson) -> None:
@@ -131,7 +138,9 @@ def invite(member: Invites, person_id: int, act: str, form: Form) -> Response:
     state.outbox.wake()
     if act == inviting.BY_LETTER:
         return _letters(member, [printed])
-    words = "The invitation is withdrawn." if act == "withdraw" else "The invitation is on its way."
+    words = worded("The invitation is on its way.")
+    if act == "withdraw":
+        words = worded("The invitation is withdrawn.")
     return show_person(member, person_id, notice=words)
 
 

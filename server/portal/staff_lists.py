@@ -21,27 +21,28 @@ from tallystick.server.portal.plots import bars
 from tallystick.server.portal.staff import ChangesPeople, HelpsPeople, SeesPeople, ways_of
 from tallystick.server.portal.web import Form, Member
 from tallystick.server.signing_in import inviting
+from tallystick.server.wording.worded import counted, worded
 
 router = APIRouter(prefix="/p/{firm}")
 
 FILTER_WORDS = {
-    PeopleFilter.ALL: "everybody",
-    PeopleFilter.WITHOUT: "without a second factor",
-    PeopleFilter.NEW: "no password yet",
-    PeopleFilter.LOCKED: "locked by wrong codes",
-    PeopleFilter.LENT: "with a lent card",
-    PeopleFilter.OVERDUE: "with an overdue card",
-    PeopleFilter.LOST: "with a lost card",
-    PeopleFilter.STAFF: "staff",
-    PeopleFilter.DIRECTORY: "kept by a directory",
-    PeopleFilter.DISABLED: "disabled",
+    PeopleFilter.ALL: worded("everybody"),
+    PeopleFilter.WITHOUT: worded("without a second factor"),
+    PeopleFilter.NEW: worded("no password yet"),
+    PeopleFilter.LOCKED: worded("locked by wrong codes"),
+    PeopleFilter.LENT: worded("with a lent card"),
+    PeopleFilter.OVERDUE: worded("with an overdue card"),
+    PeopleFilter.LOST: worded("with a lost card"),
+    PeopleFilter.STAFF: worded("staff"),
+    PeopleFilter.DIRECTORY: worded("kept by a directory"),
+    PeopleFilter.DISABLED: worded("disabled"),
 }
 ACT_WORDS = {
-    "invite": "Mail an invitation",
-    "end-sessions": "Sign them out everywhere",
-    "disable": "Disable",
-    "enable": "Enable",
-    "leave": "They leave: take everything away",
+    "invite": worded("Mail an invitation"),
+    "end-sessions": worded("Sign them out everywhere"),
+    "disable": worded("Disable"),
+    "enable": worded("Enable"),
+    "leave": worded("They leave: take everything away"),
 }
 
 
@@ -79,11 +80,11 @@ def show_people(
         acts=ACT_WORDS,
         link=_linker(asked),
         sorts=[
-            (PeopleOrder.LOGIN, "Login name"),
-            (PeopleOrder.NAME, "Name"),
-            (PeopleOrder.EMAIL, "E-mail"),
-            (PeopleOrder.ROLE, "Role"),
-            (PeopleOrder.MADE, "Made"),
+            (PeopleOrder.LOGIN, worded("Login name")),
+            (PeopleOrder.NAME, worded("Name")),
+            (PeopleOrder.EMAIL, worded("E-mail")),
+            (PeopleOrder.ROLE, worded("Role")),
+            (PeopleOrder.MADE, worded("Made")),
         ],
     )
 
@@ -133,7 +134,11 @@ def many(member: HelpsPeople, act: str, form: Form) -> Response:
             raise ApiError(
                 422,
                 "not-confirmed",
-                f"{len(chosen)} were chosen, and another number was typed.",
+                counted(
+                    "{count} was chosen, and another number was typed.",
+                    "{count} were chosen, and another number was typed.",
+                    len(chosen),
+                ),
                 kept=NOTHING_CHANGED,
                 todo="Choose them anew, and type how many they are.",
             )
@@ -143,7 +148,9 @@ def many(member: HelpsPeople, act: str, form: Form) -> Response:
     except ApiError as error:
         return show_people(member, error=error)
     state.outbox.wake()
-    return show_people(member, notice=f"{ACT_WORDS[act]}: {len(chosen)}.")
+    return show_people(
+        member, notice=worded("{act}: {number}.", act=ACT_WORDS[act], number=len(chosen))
+    )
 
 
 def _chosen(form: Form) -> list[int]:

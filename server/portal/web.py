@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -13,21 +13,34 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import FormData, UploadFile
 
 from tallystick.common import chance
-from tallystick.server.accounts import firms, sessions
+from tallystick.server.accounts import faces, firms, sessions
+from tallystick.server.accounts.faces import Face
 from tallystick.server.accounts.firms import KnownFirm
+from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.accounts.rights import Right, rights_of
 from tallystick.server.accounts.sessions import SignedIn
 from tallystick.server.api.access import state_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.letters import languages_for
 from tallystick.server.portal.errors import retry_header
 from tallystick.server.portal.templating import TEMPLATES, page_headers
 from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
 from tallystick.server.state import ServerState
+from tallystick.server.wording.languages import Language, in_language, speaking, spoken
+from tallystick.server.wording.worded import worded
 
-SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF = (
-    f"tally_{name}" for name in ("session", "attempt", "recovery", "device", "known", "csrf")
+SESSION, ATTEMPT, RECOVERY, DEVICE, KNOWN, CSRF, LANGUAGE = (
+    f"tally_{name}"
+    for name in ("session", "attempt", "recovery", "device", "known", "csrf", "language")
 )
+LANGUAGE_DAYS = 365
+ROLE_WORDS = {
+    PersonRole.USER: worded("user"),
+    PersonRole.SUPPORT: worded("support"),
+    PersonRole.ADMINISTRATOR: worded("administrator"),
+    PersonRole.AUDITOR: worded("auditor"),
+}
 MAX_FIELD, MAX_FIELDS = 20_000, 120
 
 
@@ -38,9 +51,16 @@ class Visit:
     request: Request
     state: ServerState
     firm: KnownFirm
+    face: Face
     browser: Browser
     session: SignedIn | None
     csrf_cookie: str
+
+    @property
+    def language(self) -> Language:
+        """That the person has chosen, that her browser asks for, or the firm's first."""
+        own = spoken(self.session.person.language) if self.session else None
+        return own or speaking() or languages_for("", self.firm.policy)[0]
 
     @property
     def base(self) -> str:
@@ -60,9 +80,19 @@ class Visit:
 
     def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page, with what every template may use."""
-        html = TEMPLATES.get_template(template).render(
+        with in_language(self.language):
+            html = self._page(template, values)
+        headers = page_headers() | retry_header(values.get("error"))
+        response = HTMLResponse(html, status_code=status, headers=headers)
+        if self.cookie(CSRF) != self.csrf_cookie:
+            self.set_cookie(response, CSRF, self.csrf_cookie, strict=True)
+        return response
+
+    def _page(self, template: str, values: Mapping[str, Any]) -> str:
+        return TEMPLATES.get_template(template).render(
             base=self.base,
-            firm_name=self.firm.name,
+            firm_name=self.face.name,
+            face=self.face,
             policy=self.firm.policy,
             shortest=self.firm.policy.password_length(self.state.now()),
             zone=self.firm.policy.time_zone,
@@ -70,13 +100,19 @@ class Visit:
             session=self.session,
             rights=self.rights(),
             path=self.request.url.path,
-            **({"error": None, "notice": None} | values),
+            here=self._here(),
+            role_words=ROLE_WORDS,
+            **{"error": None, "notice": None, **values},
         )
-        headers = page_headers() | retry_header(values.get("error"))
-        response = HTMLResponse(html, status_code=status, headers=headers)
-        if self.cookie(CSRF) != self.csrf_cookie:
-            self.set_cookie(response, CSRF, self.csrf_cookie, strict=True)
-        return response
+
+    def _here(self) -> str:
+        """Where this page is found again; nothing where it answers a form."""
+        url = self.request.url
+        return f"{url.path}?{url.query}".rstrip("?") if self.request.method == "GET" else ""
+
+    def of_firm(self, firm: KnownFirm, face: Face) -> Visit:
+        """The same visit, of the firm as it is now."""
+        return replace(self, firm=firm, face=face)
 
     def go(self, path: str) -> Response:
         """On to a page of this firm."""
@@ -143,6 +179,7 @@ def visit(request: Request, firm: str) -> Visit:
     now = state.now()
     with state.database.read() as connection:
         known = firms.by_name(connection, firm)
+        face = request.state.face = faces.of(connection, known)  # also for what goes wrong
         session = sessions.current(connection, token, known.id, now) if token else None
     if session is not None:
         with state.database.write() as connection:
@@ -154,7 +191,9 @@ def visit(request: Request, firm: str) -> Visit:
         known=request.cookies.get(KNOWN, ""),
     )
     csrf = request.cookies.get(CSRF, "") or chance.token_urlsafe(24)
-    return Visit(request, state, known, browser, session, csrf)
+    made = Visit(request, state, known, face, browser, session, csrf)
+    request.state.language = made.language  # also for what goes wrong
+    return made
 
 
 AnyVisit = Annotated[Visit, Depends(visit)]
@@ -258,6 +297,7 @@ async def form_with_file(request: Request, visit: AnyVisit) -> Sent:
     values = _genuine(request, visit, fields)
     file = fields.get("file")
     content = await file.read() if isinstance(file, UploadFile) else None
+    await fields.close()
     return Sent(values, content or None)
 
 

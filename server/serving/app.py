@@ -23,6 +23,7 @@ from tallystick.server.api import (
     cards,
     credentials,
     desk,
+    faces,
     imports,
     keys,
     people,
@@ -40,6 +41,7 @@ from tallystick.server.rules.addresses import networks
 from tallystick.server.serving.answers import AnswerTime
 from tallystick.server.serving.client import ClientAddress
 from tallystick.server.serving.headers import SecurityHeaders
+from tallystick.server.serving.languages import AskedLanguage
 from tallystick.server.serving.limits import BodyLimit
 from tallystick.server.serving.notify import tell
 from tallystick.server.serving.queue import SignInQueue
@@ -49,6 +51,7 @@ from tallystick.server.state import open_state
 from tallystick.server.store import origin, trouble
 from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
+from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SignInQueue)
     app.add_middleware(BodyLimit)
     app.add_middleware(AnswerTime)
+    app.add_middleware(AskedLanguage)
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     if requests is not None:
         app.add_middleware(RequestLog, file=requests)
@@ -116,7 +120,8 @@ def _routes() -> list[BaseRoute]:
     root = APIRouter()
     # Routes are tried in order: the one that must be fast comes first.
     for module in (
-        verify, system, desk, imports, cards, keys, people, credentials, tickets, scim, serials,
+        verify, system, desk, imports, cards, keys, people, faces, credentials, tickets, scim,
+        serials,
     ):  # fmt: skip
         root.include_router(module.router, responses=ERROR_ANSWERS)
     portal.install(root)
@@ -171,7 +176,7 @@ async def _validation_error(request: Request, error: Exception) -> Response:
     answer = ApiError(
         422,
         "invalid-request",
-        f"The request is not valid: {problems}.",
+        worded("The request is not valid: {problems}.", problems=problems),
         kept=NOTHING_CHANGED,
         todo="See /v1/openapi.json for what this call takes.",
     )

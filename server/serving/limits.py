@@ -8,12 +8,17 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.wording.worded import worded
 
 BODY_LIMIT = 128 * 1024
 IMPORT_LIMIT = 6 * 1024 * 1024  # a container of 4 MiB in JSON
-LIMITS = {"/v1/cards/import": IMPORT_LIMIT, "/v1/people/import": IMPORT_LIMIT}
-# A list of people as a file; a directory's group with all who are in it.
-UPLOADS = re.compile(r"/p/[^/]+/people/import|/scim/v2/.*")
+LIMITS = {
+    "/v1/cards/import": IMPORT_LIMIT,
+    "/v1/people/import": IMPORT_LIMIT,
+    "/v1/firm/face/logo": IMPORT_LIMIT,
+}
+# A list of people as a file; a logo; a directory's group with all who are in it.
+UPLOADS = re.compile(r"/p/[^/]+/(people/import|face)|/scim/v2/.*")
 CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
 
 
@@ -24,7 +29,7 @@ class BodyTooLargeError(ApiError):
         super().__init__(
             413,
             "body-too-large",
-            f"The body is larger than {limit // 1024} KiB.",
+            worded("The body is larger than {limit} KiB.", limit=limit // 1024),
             kept=NOTHING_CHANGED,
             todo="Send less.",
         )

@@ -23,6 +23,7 @@ class Purpose(StrEnum):
     RECOVERY = "recovery"
     ENROL = "enrol"
     PROVE = "prove"
+    KEY_ALONE = "key-alone"
 
 
 class Stage(StrEnum):

@@ -26,6 +26,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.wording.worded import Worded, worded
 
 INVITATION = recovery.INVITATION
 BY_MAIL, BY_LETTER = "mail", "letter"
@@ -72,14 +73,17 @@ def invite(
     barred, or has a password or a method; 429."""
     _may_be_invited(firm, person)
     if not person.email:
-        raise _not_invited(person, "has no e-mail address", "Print a letter, or add an address.")
+        raise _not_invited(
+            worded("{login} has no e-mail address.", login=person.login),
+            worded("Print a letter, or add an address."),
+        )
     rates.take(
         connection,
         f"invite|{person.id}",
         limit=PER_DAY,
         window_s=86400,
         now=now,
-        what="invitations of this person in a day",
+        what=worded("invitations of this person in a day"),
     )
     expires_at = _end(firm, now)
     if asked_of_directory(person, firm.policy):
@@ -106,7 +110,10 @@ def print_letter(
     """→ what to print; the code is shown this once. Raises as `invite`."""
     _may_be_invited(firm, person)
     if asked_of_directory(person, firm.policy):
-        raise _not_invited(person, "has a password in the directory", "Tell where to sign in.")
+        raise _not_invited(
+            worded("{login} has a password in the directory.", login=person.login),
+            worded("Tell where to sign in."),
+        )
     _, code = _make(state, connection, firm, person, BY_LETTER, now)
     _note(state, connection, firm, actor, "person-invited", person.login, now, by=BY_LETTER)
     return Printed(person.login, person.full_name, code, _end(firm, now))
@@ -131,7 +138,7 @@ def withdraw(
         raise ApiError(
             404,
             "no-invitation",
-            f"{person.login} has no invitation.",
+            worded("{login} has no invitation.", login=person.login),
             kept=NOTHING_CHANGED,
         )
     _note(state, connection, firm, actor, "invitation-withdrawn", person.login, now)
@@ -266,16 +273,23 @@ def _end(firm: KnownFirm, now: float) -> int:
 
 def _may_be_invited(firm: KnownFirm, person: KnownPerson) -> None:
     if person.disabled:
-        raise _not_invited(person, "is barred", "Enable the account first.")
+        raise _not_invited(
+            worded("{login} is barred.", login=person.login), worded("Enable the account first.")
+        )
     if not may_be_invited(firm, person):
         raise _not_invited(
-            person, "has a password already", "Whoever has lost it recovers the account."
+            worded("{login} has a password already.", login=person.login),
+            worded("Whoever has lost it recovers the account."),
         )
 
 
-def _not_invited(person: KnownPerson, why: str, todo: str) -> ApiError:
+def _not_invited(what: Worded, todo: Worded) -> ApiError:
     return ApiError(
-        409, "not-invited", f"{person.login} {why}.", kept="Nobody was invited.", todo=todo
+        409,
+        "not-invited",
+        what,
+        kept="Nobody was invited.",
+        todo=todo,
     )
 
 

@@ -17,6 +17,7 @@ from tallystick.server.accounts.people import canonical
 from tallystick.server.errors import ApiError
 from tallystick.server.store import rates
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.wording.worded import worded
 
 DAYS = 180
 DAY_S = 86400
@@ -48,7 +49,7 @@ def may_guess(connection: Connection, name: str, limit: int, now: float) -> bool
             limit=limit,
             window_s=DAY_S,
             now=now,
-            what="wrong codes from a known browser",
+            what=worded("wrong codes from a known browser"),
         )
     except ApiError:
         return False

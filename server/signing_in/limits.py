@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.server.rules.addresses import counted_by
 from tallystick.server.store import rates
+from tallystick.server.wording.worded import worded
 
 PASSWORD_WINDOW_S = 900
 HOUR_S = 3600
@@ -15,6 +16,9 @@ RECOVERIES_PER_NAME = 10
 # All places together may guess so many times what one place may: that bounds a botnet, and leaves
 # the name to its owner while one stranger tries.
 ALL_PLACES = 10
+
+
+_TRIES = worded("tries to sign in")
 
 
 def before_password(
@@ -29,7 +33,7 @@ def before_password(
     """Count a try for a name, before it is judged: so T tries are judged, however many come at
     once. name: the bucket of the name. known: the name of a browser that its owner has signed in
     with before, which has T tries of its own. Raises ApiError (429)."""
-    words = "tries to sign in"
+    words = _TRIES
     if known:
         rates.take(
             connection,
@@ -56,6 +60,20 @@ def before_password(
         rates.take(connection, bucket, limit=limit, window_s=PASSWORD_WINDOW_S, now=now, what=words)
 
 
+def before_key(
+    connection: Connection, policy: FirmPolicy, firm_id: int, source: str, now: float
+) -> None:
+    """A key is nobody's name: only the place counts. Raises ApiError (429)."""
+    rates.refuse_at(
+        connection,
+        _source(firm_id, source),
+        limit=policy.sign_in_failures_per_source,
+        window_s=PASSWORD_WINDOW_S,
+        now=now,
+        what=_TRIES,
+    )
+
+
 def password_failed(connection: Connection, firm_id: int, source: str, now: float) -> None:
     """It was wrong, or there is nobody of that name: the place has one try less."""
     rates.note(connection, _source(firm_id, source), window_s=PASSWORD_WINDOW_S, now=now)
@@ -71,7 +89,12 @@ def before_recovery(
         (f"{name}|{place}", RECOVERIES_PER_NAME),
     ):
         rates.take(
-            connection, bucket[:120], limit=limit, window_s=HOUR_S, now=now, what="recoveries"
+            connection,
+            bucket[:120],
+            limit=limit,
+            window_s=HOUR_S,
+            now=now,
+            what=worded("recoveries"),
         )
 
 
@@ -85,7 +108,7 @@ def before_help_code(
         limit=policy.recoveries_per_source_per_hour,
         window_s=HOUR_S,
         now=now,
-        what="tries",
+        what=worded("tries"),
     )
 
 

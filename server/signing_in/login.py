@@ -16,10 +16,11 @@ from tallystick.server.accounts.firms import KnownFirm
 from tallystick.server.accounts.people import Keeper, KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import amr_of
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import attempts, known, limits
+from tallystick.server.signing_in import attempts, known, limits, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.second import (
     ask,
@@ -111,7 +112,7 @@ def with_password(
     if not right or person is None or person.disabled:
         with state.database.write() as connection:
             limits.password_failed(connection, firm.id, browser.source, state.now())
-            _audit(connection, state, firm.id, "password-wrong", person.id if person else None)
+            audit(connection, state, firm.id, "password-wrong", person.id if person else None)
         raise _wrong()
 
     def proceed(connection: Connection) -> Signed | PendingSignIn:
@@ -131,7 +132,7 @@ def with_password(
             connection, person.id, firm.policy, browser.device, context.now
         )
         if not person.enrolled or remembered:
-            return _sign_in(
+            return sign_in(
                 state, connection, person, firm.policy, ("pwd",), browser, next_url, way=way
             )
         token = attempts.begin(
@@ -216,6 +217,18 @@ def challenge(
     return shown
 
 
+def delivered(
+    state: ServerState, firm_name: str, token: str, kind: MethodKind, key: str
+) -> Delivery | None:
+    """What became of the code that was sent. Raises ApiError (401) when the attempt is over."""
+
+    def work(connection: Connection) -> Delivery | None:
+        context, person, _ = _second(state, connection, firm_name, token, "", PORTAL)
+        return second.delivered(context, person, kind, key)
+
+    return state.database.run(work)
+
+
 def with_factor(
     state: ServerState,
     firm_name: str,
@@ -276,7 +289,7 @@ def _with_two(
     amr = ("pwd", *amr_of(verdict), "mfa")
     if person.recovered_by is not None:
         people.change(context.connection, person.firm_id, person.id, recovered_by=None)
-    return _sign_in(
+    return sign_in(
         state,
         context.connection,
         person,
@@ -341,7 +354,7 @@ def _second(
     return context, person, under
 
 
-def _sign_in(
+def sign_in(
     state: ServerState,
     connection: Connection,
     person: KnownPerson,
@@ -355,7 +368,7 @@ def _sign_in(
 ) -> Signed:
     now = state.now()
     via = {} if way.opens else {"by": way.purpose.value}
-    _audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr), **via)
+    audit(connection, state, person.firm_id, "signed-in", person.id, amr=",".join(amr), **via)
     if not way.opens:
         return Signed("", None, next_url)
     token = sessions.open_session(
@@ -378,7 +391,7 @@ def _sign_in(
     return Signed(token, device, next_url, known_as)
 
 
-def _audit(
+def audit(
     connection: Connection,
     state: ServerState,
     firm_id: int,

@@ -41,6 +41,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.wording.worded import worded
 
 EVENED_S = 0.1
 WINDOW_S = 3600
@@ -248,7 +249,7 @@ def _must_be_the_directorys(
             limit=TRIES_PER_ATTEMPT,
             window_s=WINDOW_S,
             now=state.now(),
-            what="tries",
+            what=worded("tries"),
         )
         firm = firms.by_name(connection, firm_name)
     if not directory_takes(state, firm, person, person.login, password):
@@ -335,7 +336,7 @@ def set_password(
         firm=firm,
         policy=policy,
         person=person,
-        what="the password was changed",
+        what=worded("the password was changed"),
         now=state.now(),
     )
 
@@ -475,7 +476,7 @@ def _send_if_allowed(context: Context, person: KnownPerson, held: Held) -> None:
                 limit=max(1, context.policy.sends_per_person_per_hour // RECOVERY_SHARE),
                 window_s=WINDOW_S,
                 now=context.now,
-                what="codes for recoveries",
+                what=worded("codes for recoveries"),
             )
             METHODS[held.kind].challenge(context, as_person(person), held.key)
     except ApiError:

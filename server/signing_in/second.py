@@ -14,6 +14,7 @@ from tallystick.server.accounts.people import KnownPerson
 from tallystick.server.accounts.policy import FirmPolicy, MethodKind
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.loans import holding
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import METHODS
 from tallystick.server.methods.base import Context, Form, Held, Owner
 from tallystick.server.methods.sent import SentMethod
@@ -74,6 +75,7 @@ def context_of(
         public_url=state.public_url,
         challenge=challenge,
         metadata=state.metadata,
+        channels=state.outbox.channels,
     )
 
 
@@ -92,6 +94,12 @@ def ask(
     attempts.advance(context.connection, under, stage=Stage.SECOND, context=values)
     context = replace(context, challenge=fresh)
     return METHODS[held.kind].challenge(context, as_person(person), held.key)
+
+
+def delivered(context: Context, person: KnownPerson, kind: MethodKind, key: str) -> Delivery | None:
+    """What became of the code that was sent for this attempt; None: none is on its way."""
+    method = METHODS[_chosen(context, person, kind, key).kind]
+    return method.delivery(context, key) if isinstance(method, SentMethod) else None
 
 
 def prove(
@@ -212,7 +220,7 @@ def _accept(context: Context, person: KnownPerson, under: Under, verdict: Verdic
 
 
 def as_person(person: KnownPerson) -> Owner:
-    return Owner(person.id, person.login, person.email)
+    return Owner(person.id, person.login, person.email, person.language)
 
 
 def audit_verdict(context: Context, person: KnownPerson, held: Held, verdict: Verdict) -> None:

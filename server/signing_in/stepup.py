@@ -12,10 +12,11 @@ from sqlalchemy import Connection
 from tallystick.server.accounts import sessions
 from tallystick.server.accounts.policy import MethodKind
 from tallystick.server.accounts.sessions import SignedIn
+from tallystick.server.messages.outbox import Delivery
 from tallystick.server.methods import amr_of
 from tallystick.server.methods.base import Context, Form, Held
 from tallystick.server.rules.judge import Verdict
-from tallystick.server.signing_in import attempts
+from tallystick.server.signing_in import attempts, second
 from tallystick.server.signing_in.attempts import Purpose, Stage, Under
 from tallystick.server.signing_in.login import Browser, known_name
 from tallystick.server.signing_in.second import (
@@ -97,6 +98,19 @@ def challenge(
     shown = state.database.run(work)
     state.outbox.wake()
     return shown
+
+
+def delivered(
+    state: ServerState, session: SignedIn, kind: MethodKind, key: str, browser: Browser
+) -> Delivery | None:
+    """What became of the code that was sent. Raises ApiError (401) when it is over."""
+
+    def work(connection: Connection) -> Delivery | None:
+        under = _under(state, connection, session)
+        context = _context(state, connection, session, browser.source, under)
+        return second.delivered(context, session.person, kind, key)
+
+    return state.database.run(work)
 
 
 def prove(

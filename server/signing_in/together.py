@@ -23,6 +23,7 @@ from tallystick.server.loans import holding
 from tallystick.server.loans.proof import Codes, prove
 from tallystick.server.messages import outbox
 from tallystick.server.messages.gateways import Letter
+from tallystick.server.messages.letters import languages_for
 from tallystick.server.signing_in import recovery
 from tallystick.server.state import ServerState
 from tallystick.server.stock import cards
@@ -30,6 +31,9 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import HelpRequest
+from tallystick.server.wording.catalogue import say
+from tallystick.server.wording.languages import Language
+from tallystick.server.wording.worded import worded
 
 LIFE_S = 3600
 HAND_OVER = "hand-over"
@@ -210,7 +214,7 @@ def _must_still_do(kind: str, asker: KnownPerson, other: KnownPerson, helped: Kn
         raise ApiError(
             403,
             "needs-more-rights",
-            f"{helped.login} has rights that neither of you has.",
+            worded("{login} has rights that neither of you has.", login=helped.login),
             kept=NOTHING_CHANGED,
             todo="An administrator has to be one of the two.",
         )
@@ -297,17 +301,21 @@ def _tell_colleagues(
     reason: str,
 ) -> None:
     """A letter to everyone who may agree and has an address."""
-    until = in_words(state.now() + LIFE_S, ZoneInfo(firm.policy.time_zone))
-    what = {
-        recovery.RECOVERY: f"recover the account of {person.login}",
-        HAND_OVER: f"hand a card to {person.login}",
+    names = {"asker": asker.login, "login": person.login}
+    asks = {
+        recovery.RECOVERY: worded("{asker} asks to recover the account of {login}.", **names),
+        HAND_OVER: worded("{asker} asks to hand a card to {login}.", **names),
     }[kind]
-    text = (
-        f"{asker.login} asks to {what}.\n"
-        f"Why: {reason or 'no reason was given'}.\n"
-        f"Somebody else of the staff has to agree by {until}.\n\n"
-        f"{state.public_url}/p/{firm.name}/waiting\n"
-    )
+    why = worded("Why: {reason}.", reason=reason or worded("no reason was given"))
+    subject = worded("{asker} waits for a colleague", asker=asker.login)
+
+    def letter(to: str, language: Language) -> Letter:
+        until = in_words(state.now() + LIFE_S, ZoneInfo(firm.policy.time_zone), language.value)
+        agree = worded("Somebody else of the staff has to agree by {until}.", until=until)
+        text = "\n".join(say(one, language) for one in (asks, why, agree))
+        link = f"{state.public_url}/p/{firm.name}/waiting"
+        return Letter(to, say(subject, language), f"{text}\n\n{link}\n")
+
     for one in people.search(connection, firm.id, "", limit=None):
         may = _RIGHT[kind] in RIGHTS[one.role] and not one.disabled
         enough = covers(asker.role, one.role, other=person.role)
@@ -317,7 +325,7 @@ def _tell_colleagues(
                 state.ring,
                 firm_id=firm.id,
                 channel=outbox.EMAIL,
-                letter=Letter(one.email, f"{asker.login} waits for a colleague", text),
+                letter=letter(one.email, languages_for(one.language, firm.policy)[0]),
                 now=state.now(),
                 life_s=LIFE_S,
             )
@@ -344,11 +352,11 @@ def _no_such_request() -> ApiError:
     return ApiError(404, "no-such-request", "There is no such request.", kept=NOTHING_CHANGED)
 
 
-def _not_alone(what: str = "A recovery") -> ApiError:
+def _not_alone(what: str = worded("A recovery")) -> ApiError:
     return ApiError(
         403,
         "needs-two",
-        f"{what} needs two members of staff, and neither may be the user.",
+        worded("{what} needs two members of staff, and neither may be the user.", what=what),
         kept=NOTHING_CHANGED,
         todo="Ask a colleague to agree to it.",
     )

@@ -26,6 +26,7 @@ from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow, PersonRow, Tombstone
+from tallystick.server.wording.worded import worded
 
 T = TypeVar("T")
 
@@ -143,7 +144,7 @@ def remove(
         raise ApiError(
             409,
             "card-in-use",
-            f"Card {serial} has been used to log in.",
+            worded("Card {serial} has been used to log in.", serial=serial),
             kept=NOTHING_CHANGED,
             todo="An administrator may delete it.",
         )
@@ -315,7 +316,10 @@ def _duplicate_serial(serial: str) -> ApiError:
     return ApiError(
         409,
         "duplicate-serial",
-        f"Serial {serial} is registered already, with another seed or by another station.",
+        worded(
+            "Serial {serial} is registered already, with another seed or by another station.",
+            serial=serial,
+        ),
         kept="The registered card was not changed; none of the container was registered.",
         todo="If the card was wiped on purpose, delete the old registration first.",
     )
@@ -325,7 +329,7 @@ def _duplicate_seed(serial: str) -> ApiError:
     return ApiError(
         409,
         "duplicate-seed",
-        f"The seed of {serial} belongs, or belonged, to another card.",
+        worded("The seed of {serial} belongs, or belonged, to another card.", serial=serial),
         kept="None of the container was registered.",
         todo="Make a new seed for this card: two cards must never share one.",
     )

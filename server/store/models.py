@@ -23,6 +23,21 @@ class Firm(Base):
     policy: Mapped[str] = mapped_column(Text)
 
 
+class FirmLogo(Base):
+    """A firm's logo as PNG. tag: of its content. width, height: in pixels."""
+
+    __tablename__ = "firm_logo"
+
+    firm_id: Mapped[int] = mapped_column(
+        ForeignKey("firm.id"), primary_key=True, autoincrement=False
+    )
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    tag: Mapped[str] = mapped_column(String(16))
+    width: Mapped[int] = mapped_column()
+    height: Mapped[int] = mapped_column()
+    changed_at: Mapped[int] = mapped_column(BigInteger)
+
+
 class CredentialRow(Base):
     """A bearer token of a station, service or administrator. Only its hash is kept."""
 
@@ -51,7 +66,7 @@ class PersonRow(Base):
     email_verified: the firm's staff, not the person, gave the address. full_name, groups (one a
     line): for services.
     recovered_by: what recovered the password; it does not serve as second factor until something
-    else has.
+    else has. language: that the person has chosen, or "".
     """
 
     __tablename__ = "person"
@@ -74,6 +89,7 @@ class PersonRow(Base):
     handle: Mapped[str | None] = mapped_column(String(32))
     source: Mapped[str] = mapped_column(String(16), server_default="")
     external_id: Mapped[str] = mapped_column(String(255), server_default="")
+    language: Mapped[str] = mapped_column(String(8), server_default="")
 
     __table_args__ = (
         UniqueConstraint("firm_id", "login"),

@@ -61,7 +61,8 @@ class Attempt(Base):
 
 
 class SentCode(Base):
-    """A one-time code sent by SMS or e-mail: good for one factor and one attempt, once."""
+    """A one-time code sent by SMS or e-mail: good for one factor and one attempt, once. message_id:
+    of the message that it was sent with, which is gone once the gateway has taken it."""
 
     __tablename__ = "sent_code"
 
@@ -72,6 +73,7 @@ class SentCode(Base):
     code_tag: Mapped[bytes] = mapped_column(LargeBinary(32))
     tries: Mapped[int]
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    message_id: Mapped[int | None] = mapped_column()
 
 
 class RateRow(Base):

@@ -9,6 +9,7 @@ from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.store import origin
 from tallystick.server.store.models_login import RateRow
 from tallystick.server.store.origin import Incident
+from tallystick.server.wording.worded import worded
 
 
 def take(
@@ -76,9 +77,9 @@ def _too_many(bucket: str, what: str, wait_s: int) -> ApiError:
     return ApiError(
         429,
         "too-many",
-        f"Too many {what}.",
+        worded("Too many {what}.", what=what),
         kept=NOTHING_CHANGED,
-        todo=f"Try again in {wait_s} seconds.",
+        todo=worded("Try again in {wait_s} seconds.", wait_s=wait_s),
         retry_after_s=wait_s,
     )
 

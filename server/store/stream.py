@@ -29,6 +29,7 @@ from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
 from tallystick.server.store.database import Database
 from tallystick.server.store.models import CredentialRow, Firm, PersonRow
+from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
 failures = logging.getLogger("tallystick.auth")
@@ -257,16 +258,18 @@ class Names:
 
     def of(self, text: str, act: str = "") -> str:
         if act == "policy-changed":
-            return "the policy"
+            return worded("the policy")
         if text.startswith("person:") and text[7:].isdecimal():
             return self._look(
                 text, lambda: select(PersonRow.login).where(PersonRow.id == int(text[7:]))
             )
         if len(text) == 15 and text[2] == "-":
             return self._look(text, lambda: _credential(text))
-        return {"unknown": "somebody", "console": "the console", "server": "the server"}.get(
-            text, text
-        )
+        return {
+            "unknown": worded("somebody"),
+            "console": worded("the console"),
+            "server": worded("the server"),
+        }.get(text, text)
 
     def firm(self, firm_id: int | None) -> str:
         if firm_id is None:

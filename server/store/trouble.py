@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.common.errors import TallyError
 from tallystick.server.errors import NOTHING_CHANGED, ApiError, database_away
 from tallystick.server.store.database import READ_ONLY, Database
+from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
 
@@ -53,16 +54,24 @@ _POSTGRESQL = {
     "XX002": DatabaseTrouble.DAMAGED,
 }
 _WORDS = {
-    DatabaseTrouble.LOCKED: "The database is locked by somebody else.",
-    DatabaseTrouble.FULL: "The disk of the server's database is full.",
-    DatabaseTrouble.READ_ONLY: "The server's database cannot be written: its disk is read-only.",
-    DatabaseTrouble.DAMAGED: "The server's database is damaged.",
+    DatabaseTrouble.LOCKED: worded("The database is locked by somebody else."),
+    DatabaseTrouble.FULL: worded("The disk of the server's database is full."),
+    DatabaseTrouble.READ_ONLY: worded(
+        "The server's database cannot be written: its disk is read-only."
+    ),
+    DatabaseTrouble.DAMAGED: worded("The server's database is damaged."),
 }
 _TODO = {
-    DatabaseTrouble.LOCKED: "Try again in a moment.",
-    DatabaseTrouble.FULL: "Tell whoever runs the server: it goes on as soon as there is room.",
-    DatabaseTrouble.READ_ONLY: "Tell whoever runs the server; 'tally server doctor' says more.",
-    DatabaseTrouble.DAMAGED: "Tell whoever runs the server: a backup may have to be put back.",
+    DatabaseTrouble.LOCKED: worded("Try again in a moment."),
+    DatabaseTrouble.FULL: worded(
+        "Tell whoever runs the server: it goes on as soon as there is room."
+    ),
+    DatabaseTrouble.READ_ONLY: worded(
+        "Tell whoever runs the server; 'tally server doctor' says more."
+    ),
+    DatabaseTrouble.DAMAGED: worded(
+        "Tell whoever runs the server: a backup may have to be put back."
+    ),
 }
 
 
@@ -87,7 +96,7 @@ def told(error: DBAPIError) -> DatabaseTrouble:
 
     trouble = trouble_of(error)
     metrics.DATABASE_TROUBLE.labels(trouble.value).inc()
-    what = _WORDS.get(trouble, "The database does not answer.")
+    what = _WORDS.get(trouble, worded("The database does not answer."))
     log.warning("%s (%s)", what, type(error.orig).__name__)
     return trouble
 

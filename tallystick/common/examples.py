@@ -154,6 +154,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "server directory check": ("tally server directory check",),
     "server doctor": ("tally server doctor",),
     "server firm add": ("tally server firm add acme",),
+    "server firm face": ('tally server firm face acme --colour "#0b5cad" --logo acme.png',),
     "server firm list": ("tally server firm list",),
     "server firm policy": (
         "tally server firm policy acme > acme.json",

@@ -203,6 +203,10 @@ SHORT_NAMES = {
         "lun. mar. mer. jeu. ven. sam. dim.",
         "janv. févr. mars avr. mai juin juil. août sept. oct. nov. déc.",
     ),
+    "es": (
+        "lun mar mié jue vie sáb dom",
+        "ene feb mar abr may jun jul ago sept oct nov dic",
+    ),
     "nb": (
         "man. tir. ons. tor. fre. lør. søn.",
         "jan feb mars apr mai juni juli aug sep okt nov des",

@@ -92,9 +92,11 @@ class SoftKey:
     )
     id: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     count: int = 1
+    verified: bool = True  # its user, by PIN or finger
+    handle: str = ""  # of the user, as it was told at enrolment
 
     def _data(self, party: str, attested: bytes = b"") -> bytes:
-        flags = 0x45 if attested else 0x05
+        flags = (0x40 if attested else 0) | (0x05 if self.verified else 0x01)
         head = hashlib.sha256(party.encode()).digest() + bytes((flags,))
         return head + self.count.to_bytes(4, "big") + attested
 
@@ -104,6 +106,7 @@ class SoftKey:
 
     def create(self, options: dict, origin: str) -> str:
         """The answer to navigator.credentials.create, as JSON."""
+        self.handle = options["user"]["id"]
         public = self.key.public_key().public_numbers()
         cose = {
             1: 2,
@@ -127,8 +130,8 @@ class SoftKey:
             {"clientDataJSON": b64(client_data), "attestationObject": b64(attestation)}
         )
 
-    def get(self, options: dict, origin: str) -> str:
-        """The answer to navigator.credentials.get, as JSON."""
+    def get(self, options: dict, origin: str, *, named: bool = False) -> str:
+        """The answer to navigator.credentials.get, as JSON. named: it says who its user is."""
         self.count += 1
         data = self._data(options["rpId"])
         client_data = self._client_data("get", options["challenge"], origin)
@@ -139,6 +142,7 @@ class SoftKey:
                 "clientDataJSON": b64(client_data), "authenticatorData": b64(data),
                 "signature": b64(signature),
             }
+            | ({"userHandle": self.handle} if named else {})
         )  # fmt: skip
 
     def _answer(self, response: dict) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -11,6 +12,7 @@ from authlib.integrations.httpx_client import OAuth2Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from tallystick.server.accounts import firms
 from tallystick.server.services import oidc_clients
 from tallystick.server.serving.running import running_in_thread
 from tallystick.server.store import signing_keys
@@ -122,6 +124,35 @@ def test_signing_in_on_the_way(portal, client):
     browser.page = browser.http.get(answer.headers["location"])
     next_url = re.search(r'name="next" value="([^"]+)"', browser.page.text).group(1)
     assert "/oidc/authorize?" in next_url and "nonce=n-1" in next_url
+    assert "Sign in to go on to <strong>Service</strong>." in browser.page.text
+    browser.post("/sign-in", login="ann", password="wrong", next=unescape(next_url))
+    assert "<strong>Service</strong>" in browser.page.text  # also after a slip
+
+
+def test_the_sign_in_page_names_the_service_that_asks(portal, client):
+    """By the name that the firm gave it; none for an address that is no service of this firm."""
+    with opened(portal.settings) as parts, parts.database.write() as connection:
+        other = firms.add(connection, parts.ring, "other", now=portal.clock(), actor="test")
+        theirs, _ = oidc_clients.add_client(
+            connection, parts.ring, firm_id=other, name="Theirs", redirect_uris=[CALLBACK],
+            now=portal.clock(), actor="test",
+        )  # fmt: skip
+    browser = portal.browser()
+    long = visit(browser, start(client, login_hint="x" * 2000)).headers["location"]
+    assert len(long) < 300  # it is kept here
+    assert "<strong>Service</strong>" in browser.http.get(long).text
+    for asked in (
+        f"/p/default/oidc/authorize?client_id={theirs}",
+        f"/p/other/oidc/authorize?client_id={theirs}",
+        f"https://evil.example/p/default/oidc/authorize?client_id={client.client_id}",
+        f"/p/default/password?client_id={client.client_id}",
+        "/p/default/oidc/authorize?client_id=" + "x" * 1500,
+        "/p/default/oidc/authorize?kept=nothing",
+        "/p/default/oidc/authorize",
+        "/p/default/oidc/authorize?client_id=%00",
+    ):
+        page = browser.http.get("/p/default/sign-in", params={"next": asked})
+        assert page.status_code in (200, 422) and "go on to" not in page.text, asked
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ import pytest
 
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.policy import FirmPolicy
-from tallystick.server.portal import staff, staff_bulk, staff_cards, staff_invitations, staff_lists
+from tallystick.server.portal import (
+    faces,
+    staff,
+    staff_bulk,
+    staff_cards,
+    staff_invitations,
+    staff_lists,
+)
 from tallystick.server.rules.otp import hotp
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import PASSWORD, Browser
@@ -327,7 +334,8 @@ def test_the_policy_form(portal):
         re.findall(r'name="([\w.]+)" value="yes" checked', boss.page.text), "yes"
     )
     # None chosen, or of many lines: test_key_trust.py, test_people_pages.py.
-    of_keys = {"key_trust", "key_roots", "key_models", "group_roles", "directory_passwords"}
+    of_keys = {"key_alone", "key_trust", "key_roots", "key_models"}
+    of_keys |= {"group_roles", "directory_passwords"}
     shown = {name.split(".")[0] for name in everything}
     assert set(FirmPolicy.model_fields) - of_keys == shown - of_keys
     boss.post("/policy", **everything)
@@ -351,7 +359,9 @@ def test_the_policy_form(portal):
     assert Browser(portal.url).sign_in("boss").page.status_code == 200
 
 
-OF_STAFF = [one.router for one in (staff, staff_bulk, staff_lists, staff_invitations, staff_cards)]
+OF_STAFF = [
+    one.router for one in (faces, staff, staff_bulk, staff_lists, staff_invitations, staff_cards)
+]
 
 
 def posts_of_staff() -> set[str]:
@@ -368,16 +378,17 @@ def test_each_role_sees_its_pages_and_no_others(portal, role):
     allowed = {
         "user": set(),
         "support": {"/people", "/waiting", "/cards"},
-        "auditor": {"/people", "/waiting", "/cards", "/policy", "/audit"},
-        "administrator": {"/people", "/waiting", "/cards", "/policy", "/audit"},
+        "auditor": {"/people", "/waiting", "/cards", "/policy", "/face", "/audit"},
+        "administrator": {"/people", "/waiting", "/cards", "/policy", "/face", "/audit"},
     }[role]
     browser = portal.staff("someone", role)
-    for path in ("/people", "/waiting", "/cards", "/policy", "/audit"):
+    for path in ("/people", "/waiting", "/cards", "/policy", "/face", "/audit"):
         status = browser.get(path).page.status_code
         assert status == (200 if path in allowed else 403), path
     browser.get("/")
     changes = {
         "/policy": {"administrator"},
+        "/face": {"administrator"},
         "/people": {"administrator"},
         "/people/1": {"administrator"},
         "/people/import": {"administrator"},

@@ -146,7 +146,7 @@ def test_the_overview(portal):
     boss = portal.staff("boss", "administrator")
     Browser(portal.url).sign_in("nobody")
     page = boss.get("/overview").page.text
-    assert re.search(r"<strong>1</strong> people", page)
+    assert re.search(r"<strong>1</strong> person", page)
     assert "app or card" in page and "password alone" in page
     assert page.count("<svg") >= 2 and "style=" not in page
     assert boss.get("/cards?where=overdue").page.status_code == 200

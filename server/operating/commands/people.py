@@ -65,6 +65,7 @@ def firm_list(db: str | None, key_file: Path | None, as_json: bool) -> None:
 def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> None:
     """Print a firm's policy as JSON, or put another in force."""
     from tallystick.server.accounts import firms
+    from tallystick.server.messages import notices
     from tallystick.server.store.opened import opened
 
     with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
@@ -74,9 +75,69 @@ def firm_policy(name: str, file: Any, db: str | None, key_file: Path | None) -> 
             firms.set_policy(
                 connection, parts.ring, known.id, policy, now=moments.now(), actor="console"
             )
+            notices.policy_changed(
+                connection, parts.ring, firm=known, policy=policy, by="the console",
+                now=moments.now(),
+            )  # fmt: skip
         else:
             policy = known.policy
     click.echo(policy.model_dump_json(indent=2))
+
+
+@firm.command("face")
+@click.argument("name")
+@click.option("--called", help="What people call the firm.")
+@click.option("--colour", help='As #0b5cad; "" for the colour of the software.')
+@click.option("--contact", help="Where people find help.")
+@click.option(
+    "--logo",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A PNG or JPEG of at most a million bytes.",
+)
+@click.option("--no-logo", is_flag=True, help="Take the logo down.")
+@db_option
+@key_option
+@json_option
+def firm_face(
+    name: str,
+    called: str | None,
+    colour: str | None,
+    contact: str | None,
+    logo: Path | None,
+    no_logo: bool,
+    db: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Show or change what pages and mails show of a firm: name, colour, help desk and logo."""
+    from tallystick.server.accounts import faces, firms
+    from tallystick.server.store.opened import opened
+
+    drawn = faces.read_logo(logo.read_bytes()) if logo is not None else None
+    now = moments.now()
+    with opened(settings_from(db, key_file)) as parts, parts.database.write() as connection:
+        known = faces.change(
+            connection, parts.ring, firms.by_name(connection, name), now=now, actor="console",
+            name=called, colour=colour, contact=contact,
+        )  # fmt: skip
+        if drawn is not None or no_logo:
+            faces.set_logo(connection, parts.ring, known.id, drawn, now=now, actor="console")
+        face = faces.of(connection, known)
+    used = face.accents
+    if as_json:
+        print_json(
+            {
+                "name": face.name, "colour": face.colour, "contact": face.contact,
+                "on_light": used.light if used else "", "on_dark": used.dark if used else "",
+                "logo": [face.logo.width, face.logo.height] if face.logo else None,
+            }
+        )  # fmt: skip
+        return
+    size = f"{face.logo.width} × {face.logo.height} pixels" if face.logo else "none"
+    rows = {"name": face.name, "colour": face.colour or "the software's", "logo": size}
+    table(["", ""], [[key, value] for key, value in (rows | {"help": face.contact}).items()])
+    if face.adapted:
+        out().print(face.adapted, markup=False)
 
 
 @click.group(cls=Group)

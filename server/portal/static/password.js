@@ -17,8 +17,9 @@ for (const meter of document.querySelectorAll("[data-measures]")) {
     const enough = length >= shortest && kinds >= 5;
     meter.value = Math.min(length, meter.max) * (kinds < 5 ? 0.5 : 1);
     meter.hidden = words.hidden = length === 0;
-    words.textContent = length < shortest ? `${shortest - length} more` : !enough ? "Too simple"
-      : length < shortest + 6 ? "Long enough" : "Good";
+    words.textContent = length < shortest ? meter.dataset.more.replace("{count}", shortest - length)
+      : !enough ? meter.dataset.simple
+      : length < shortest + 6 ? meter.dataset.enough : meter.dataset.good;
   };
   field.addEventListener("input", show);
   show();

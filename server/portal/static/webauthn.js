@@ -48,10 +48,10 @@ async function exchange(form) {
     form.submit();
   } catch (error) {
     problem.textContent = error.name === "InvalidStateError"
-      ? "This key is enrolled already."
-      : "That did not work. Try again, and touch the key when it blinks.";
+      ? form.dataset.known
+      : form.dataset.failed;
     problem.hidden = false;
-    form.querySelector("button").textContent = form.dataset.again || "Try again";
+    form.querySelector("button").textContent = form.dataset.again;
   }
 }
 

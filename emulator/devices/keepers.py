@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 from tallystick.emulator.devices.device import Device
 from tallystick.emulator.interpreter import resident
 
-SPACING_S = 0.02
+SPACING_S = 0.01
 """CPU time between two keepers, as long as there are few of them."""
 _MOST = 128
 _PAGE = 4096

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -84,6 +84,10 @@ emulate.add_command(sensor)
     "--seeded", is_flag=True, help="Put in the published test seed, so that presses give codes."
 )
 @click.option("--panel", is_flag=True, help="A page that shows the card; its address is printed.")
+@click.option(
+    "--debug", type=click.IntRange(0, 65535), metavar="PORT",
+    help="Serve a debugger of --firmware on this port, as `tally debug` does; 0 chooses.",
+)  # fmt: skip
 @options.seed()
 @click.option(
     "--flash",
@@ -117,6 +121,7 @@ def card(
     control: int | None,
     panel: bool,
     seeded: bool,
+    debug: int | None,
     seed: int,
     flash: Path | None,
     real_time: bool,
@@ -137,9 +142,11 @@ def card(
         raise click.UsageError("--pty, --tcp and --vpcd are ways to the same line: give one.")
     of_a_card = bool(image or seeded or identity or serial or vpcd)
     project = _project(firmware, board, of_a_card=of_a_card, watch=watch)
-    # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+    if debug is not None:
+        others = (pty, panel, watch, flash, vcd, current, events, apdu_log, flash_map)
+        alone = not any(others) and tcp is None and control is None
+        _debug(project, debug, seed, alone=alone, as_json=as_json)
+    _stay_on_one_core()
     maps.check(flash_map)
     options.set_loop_limit(loop_limit)
     booted = of_project(project) if project is not None else _image(image, board)
@@ -172,8 +179,7 @@ def card(
     server = None
     if control is not None or panel:
         server = _control(service, control or 0, name, panel=panel)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _stop(service, device))
+    _hear_signals(service, device)
     service.guard(device.power_on)
     if service.crash.startswith("MicroPython ended"):
         raise BadInputError(service.crash, todo="Name another MicroPython, or none.")
@@ -208,6 +214,29 @@ def _project(
             "card's."
         )
     return Project.find(firmware, board)
+
+
+def _stay_on_one_core() -> None:
+    """Both sides of the pipe take turns; on one core a turn is ten times faster than across two."""
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+
+
+def _debug(
+    project: Project | None, port: int, seed: int, *, alone: bool, as_json: bool
+) -> NoReturn:
+    if project is None:
+        raise click.UsageError("--debug needs sources: name them with --firmware DIR.")
+    if not alone:
+        raise click.UsageError(
+            "--debug has the board to itself: parts are moved from the editor (`.press NAME`). "
+            "Leave the other ways to look and to press out."
+        )
+    from tallystick.tools.debugger.serving import serve_all  # noqa: PLC0415 (only this needs it)
+
+    folder = str(project.firmware.resolve())
+    speed = {"project": folder, "board": project.board, "seed": seed, "speed": 1.0}
+    serve_all(port, speed, as_json=as_json)
 
 
 def _started_again(service: Service) -> Callable[[Image | TallyError], None]:
@@ -309,6 +338,11 @@ def _attach(device: Card, vcd: Path | None, current: Path | None, apdu_log: Path
 def _keep(device: Card, flash_map: Path | None) -> None:
     if flash_map is not None:
         maps.write(device.board, device.flash, flash_map)
+
+
+def _hear_signals(service: Service, device: Card) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: _stop(service, device))
 
 
 def _stop(service: Service, device: Card) -> None:

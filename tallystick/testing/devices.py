@@ -21,6 +21,7 @@ from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.emulator.parts.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
+from tallystick.testing.debugging import DebuggedTest, debugger_of
 from tallystick.testing.golden import Golden, safe
 from tallystick.testing.hands import hands_of
 from tallystick.tools.fresh import image as build_image
@@ -74,6 +75,7 @@ class DevicesUnderTest:
         self._cards: list[EmulatedCard] = []
         self._numbers = itertools.count(1)
         self._closing: Callable[[], None] | None = None
+        self._debugged: DebuggedTest | None = None
         node = request.node
         self._golden = Golden(
             node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
@@ -114,6 +116,8 @@ class DevicesUnderTest:
             device.attach(ApduLog(self._traces / f"{serial}-apdu.log"))
         card = EmulatedCard(device, serial, self._golden)
         self._cards.append(card)
+        if len(self._cards) == 1:
+            self._debugged = debugger_of(self._request.config, device, self._request.node)
         device.power_on()
         return card
 
@@ -180,7 +184,32 @@ class DevicesUnderTest:
             for error in dict.fromkeys(display_errors(card.device))
         ]
 
+    def ended(self, why: str) -> None:
+        """The test has. Does not return in a process that does it again, to debug it."""
+        if self._debugged is not None:
+            self._debugged.over(why)
+
+    def offer(self, why: str) -> None:
+        """To whoever debugs, what has failed."""
+        if self._debugged is None:
+            return
+        config = self._request.config
+        capture = config.pluginmanager.getplugin("capturemanager")
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        assert capture is not None and reporter is not None
+
+        def say(words: str) -> None:
+            reporter.write_line(words)
+            reporter.flush()
+
+        config.hook.pytest_enter_pdb(config=config, pdb=None)  # no time-out meanwhile
+        with capture.global_and_fixture_disabled():
+            say(f"\n{self._request.node.nodeid} failed. {why}")
+            self._debugged.offer(why, config.getoption("--tally-debug"), say)
+
     def close(self) -> None:
+        if self._debugged is not None:
+            self._debugged.close()
         self._close_cards()
         if self._closing is not None:
             self._closing()

@@ -78,6 +78,15 @@ def test_a_led_to_the_supply_is_dark_when_nobody_drives_it(bench, ending):
     assert not lamp.lit
 
 
+def test_a_deep_sleep_that_was_given_a_time_ends_as_a_reset_does(bench):
+    card = bench("import machine\nprint('awake')\nmachine.deepsleep(5000)\n", LED)
+    card.run_for(16_000)
+    assert card.console.count("awake") == 4 and card.mcu.boots == 4
+    forever = bench("import machine\nprint('awake')\nmachine.deepsleep()\n", LED)
+    forever.run_for(100_000)
+    assert forever.mcu.boots == 1
+
+
 def test_a_led_shows_pulses_as_brightness(bench):
     card = bench(
         "import time\nfrom machine import Pin, PWM\n"

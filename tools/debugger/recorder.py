@@ -248,6 +248,15 @@ class Recorder:
         self.keepers.all[-1].resume({"do": "last", "text": why, **self._handed()})
         return True
 
+    def close(self) -> None:
+        """Of a run that was recorded, when nobody wants it any more."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for keeper in self.keepers.all:
+            keeper.end()
+            keeper.channel.close()
+        self.keepers.all.clear()
+        self._goal = None
+
     # -- running ---------------------------------------------------------------------------------
 
     @property
@@ -331,6 +340,7 @@ class Recorder:
     def _stopped(self, reason: str, text: str = "") -> None:
         assert self._here is not None
         position, statement, depth = self._here
+        self.card.mcu.read_console()  # what it printed comes first
         self._quiet = self.hurried = False
         self._flags.has_paused()
         self._flags.breakpoints(self._breakpoints)

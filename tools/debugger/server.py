@@ -167,6 +167,11 @@ class DebugSession:
         self._until_us: int | None = None
         self._over = False
 
+    @property
+    def began(self) -> bool:
+        """The client had something to debug."""
+        return self._engine is not None
+
     def run(self) -> None:
         """Serves until the client goes."""
         selector = selectors.DefaultSelector()

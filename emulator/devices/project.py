@@ -24,6 +24,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.modules import load_module
 from tallystick.emulator.boards import DEFAULT
 from tallystick.emulator.devices.card import Fittings
+from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
 from tallystick.emulator.parts.led import Led
 from tallystick.emulator.parts.oled import OledSh1106, OledSsd1306
@@ -56,6 +57,7 @@ class Project:
     board_file: Path | None
     board: str
     kit: bool
+    cell: CellType | None = None
     _parts: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -74,18 +76,25 @@ class Project:
         named = board or content.get("board") or DEFAULT
         parts = content.get("part", [])
         kit = content.get("kit", file is None)
+        cell = content.get("cell")
         if (
             not isinstance(named, str)
             or not isinstance(kit, bool)
             or not isinstance(parts, list)
-            or set(content) - {"board", "kit", "part"}
+            or set(content) - {"board", "kit", "cell", "part"}
         ):
             raise BadInputError(
-                f"{file} has something else than `board`, `kit` and [[part]].",
+                f"{file} has something else than `board`, `kit`, `cell` and [[part]].",
                 kept="Nothing was started.",
                 todo="docs/guides/bench.md has an example.",
             )
-        return cls(firmware, file, named, kit, parts)
+        if cell is not None and cell not in CELLS:
+            raise BadInputError(
+                f"{file}: there is no cell {cell!r}.",
+                kept="Nothing was started.",
+                todo=f"Use one of: {', '.join(CELLS)}.",
+            )
+        return cls(firmware, file, named, kit, CELLS[cell] if cell is not None else None, parts)
 
     @property
     def name(self) -> str:
@@ -101,7 +110,7 @@ class Project:
             if any(other.name == part.name for other in parts):
                 raise self._wrong(f"two parts are called {part.name!r}")
             parts.append(part)
-        return Fittings(tuple(parts), self.kit)
+        return Fittings(tuple(parts), self.kit, self.cell)
 
     def _part(self, number: int, keys: dict[str, Any]) -> BoardPart:
         kind = keys.pop("kind", None)

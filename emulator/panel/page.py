@@ -82,7 +82,7 @@ class View:
         with ui.element("header").classes("top"):
             card = self._service.card
             what = "Card" if card.fittings.kit else "Board"
-            fed = f"cell {card.cell.kind.name}" if card.fittings.kit else "fed over its cable"
+            fed = "fed over its cable" if card.fittings.cabled else f"cell {card.cell.kind.name}"
             ui.html(f"<h1>{what} {escape(self._panel.serial)}</h1>", sanitize=False)
             ui.label(f"emulated {board.name}, {fed}").classes("facts")
             ui.space()
@@ -187,7 +187,7 @@ class View:
         return seen
 
     def _power_words(self, mv: int) -> str:
-        if not self._service.card.fittings.kit:
+        if self._service.card.fittings.cabled:
             return "powered" if mv else "without power"
         return f"cell {mv / 1000:.2f} V" if mv else "cell out"
 

@@ -30,9 +30,9 @@ from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
-from tallystick.emulator.parts.oled import Oled
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.soldered.oled import Oled
+from tallystick.emulator.parts.soldered.push_button import PushButton
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette

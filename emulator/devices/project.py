@@ -25,28 +25,13 @@ from tallystick.common.modules import load_module
 from tallystick.emulator.boards import DEFAULT
 from tallystick.emulator.devices.card import Fittings
 from tallystick.emulator.parts.cells import CELLS, CellType
-from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
-from tallystick.emulator.parts.led import Led
-from tallystick.emulator.parts.oled import OledSh1106, OledSsd1306
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
-from tallystick.emulator.parts.uart_peer import UartPeer
+from tallystick.emulator.parts.soldered import kinds
 
 FILE = "board.toml"
 MAIN = "main.py"
 GROUP = "tallystick.parts"
 """Entry points of other wheels: the name of a kind, and a subclass of `BoardPart`."""
-
-KINDS: dict[str, type[BoardPart]] = {
-    "led": Led,
-    "button": PushButton,
-    "ssd1306": OledSsd1306,
-    "sh1106": OledSh1106,
-    "tmp102": Tmp102,
-    "i2c-registers": I2cRegisters,
-    "eeprom": Eeprom,
-    "uart-peer": UartPeer,
-}
 
 
 @dataclass(frozen=True)
@@ -128,8 +113,8 @@ class Project:
 
     def _kind(self, kind: str) -> Callable[..., BoardPart]:
         """Ours, another wheel's, or `FILE:CLASS` of a Python file beside board.toml."""
-        if kind in KINDS:
-            return KINDS[kind]
+        if kind in kinds():
+            return kinds()[kind]
         found: object
         others = entry_points(group=GROUP)
         if ":" in kind and self.board_file is not None:
@@ -142,9 +127,8 @@ class Project:
         elif kind in others.names:
             found = others[kind].load()
         else:
-            raise self._wrong(
-                f"there is no kind {kind!r}; there are {', '.join((*KINDS, *sorted(others.names)))}"
-            )
+            known = ", ".join((*kinds(), *sorted(others.names)))
+            raise self._wrong(f"there is no kind {kind!r}; there are {known}")
         if not (isinstance(found, type) and issubclass(found, BoardPart)):
             raise self._wrong(f"{kind} is no BoardPart")
         return found

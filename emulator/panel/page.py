@@ -18,7 +18,7 @@ from tallystick.emulator.panel.drawer import Drawer
 from tallystick.emulator.panel.panel import TICK_S, Panel
 from tallystick.emulator.panel.parts import PartsRow
 from tallystick.emulator.panel.style import CSS
-from tallystick.emulator.parts.oled import Oled
+from tallystick.emulator.parts.soldered.oled import Oled
 
 _WORDS = {
     ChipState.OFF: "no cell",

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.soldered.push_button import PushButton
 
 
 class PartsRow:

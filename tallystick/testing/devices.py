@@ -18,7 +18,7 @@ from tallystick.emulator.devices.project import Project
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd
-from tallystick.emulator.parts.oled import Oled
+from tallystick.emulator.parts.soldered.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
 from tallystick.testing.debugging import DebuggedTest, debugger_of

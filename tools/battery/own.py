@@ -12,7 +12,7 @@ from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.chip.probe import Probe
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.interpreter import resident
-from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.soldered.push_button import PushButton
 from tallystick.tools.battery.life import MS_PER_DAY, MS_PER_YEAR, Life, Sample
 
 _AWAKE_MS = 16 * 3_600_000

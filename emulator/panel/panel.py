@@ -47,6 +47,10 @@ class TimeLine(Protocol):
         """The instant that is shown."""
 
     @property
+    def start_us(self) -> int:
+        """The first one that can be shown."""
+
+    @property
     def end_us(self) -> int:
         """The last one that there was."""
 

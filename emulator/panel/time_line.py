@@ -65,7 +65,7 @@ class TimeLineRow:
             return
         now, end = line.now_us / _S, line.end_us / _S
         self._shown_s = round(now, 1)
-        self._slider.props(f"max={round(end, 1)}")
+        self._reach(round(line.start_us / _S, 1), round(end, 1))
         if self._slider.value != self._shown_s:
             self._slider.set_value(self._shown_s)
         past = line.past
@@ -77,3 +77,9 @@ class TimeLineRow:
         )
         if self._words.text != words:
             self._words.set_text(words)
+
+    def _reach(self, first: float, last: float) -> None:
+        """As numbers: of words Quasar makes no value."""
+        if (self._slider.props["min"], self._slider.props["max"]) != (first, last):
+            self._slider.props["min"], self._slider.props["max"] = first, last
+            self._slider.update()

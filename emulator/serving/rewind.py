@@ -12,6 +12,7 @@ import base64
 import contextlib
 import os
 import pickle
+import select
 import signal
 import socket
 import threading
@@ -27,6 +28,7 @@ from tallystick.emulator.devices.keepers import SPACING_S, SnapshotKeeper
 from tallystick.emulator.serving.rewind_host import Action, RewindHost, RunTo, Told, receive, send
 
 _MOST = 128  # keepers
+_LONGEST_S = 600.0  # that something done to the card may take
 T = TypeVar("T")
 
 
@@ -81,8 +83,8 @@ class RewindService:
         self._pid = self._first = pid
         theirs.close()
         giving.close()
-        self._keep()
         self.guard(lambda: self.call(Card.power_on))
+        self._keep()
 
     def first(self, action: Callable[[Card], T]) -> T:
         """As `call`, before others can."""
@@ -109,6 +111,7 @@ class RewindService:
         """Ends the card's process, also one whose firmware hears nothing."""
         with self._lock:
             self._channel.close()
+            self._keeping.close()
             for keeper in self._keepers:
                 keeper.channel.close()
         with contextlib.suppress(ProcessLookupError):
@@ -167,12 +170,27 @@ class RewindService:
 
     def _tell(self, message: tuple[Any, ...]) -> Told:
         try:
+            process = _alive(self._pid)  # it may end with its answer
             send(self._channel, message)
-            told: Told = receive(self._channel)
+            return self._hear(process)
         except (EOFError, OSError):
             raise TallyError(
                 "The emulated board's process has ended.", todo="Start the emulator again."
             ) from None
+
+    def _hear(self, process: int | None) -> Told:
+        """The answer. process: a descriptor of the one that gives it, closed here; others have the
+        channel, too, so that its end is not told by it. Raises EOFError."""
+        try:
+            here = self._channel.fileno()
+            others = [process] if process is not None else []
+            ready = select.select([here, *others], [], [], _LONGEST_S)[0]
+            if here not in ready:
+                raise EOFError
+            told: Told = receive(self._channel)
+        finally:
+            if process is not None:
+                os.close(process)
         self._now_us, self._pid = told.now_us, told.pid
         return told
 
@@ -189,6 +207,11 @@ class RewindService:
         return self._now_us
 
     @property
+    def start_us(self) -> int:
+        """What its power-on led to."""
+        return self._deeds[0].after_us if self._deeds else 0
+
+    @property
     def end_us(self) -> int:
         """The last one that there was."""
         with self._lock:
@@ -200,9 +223,9 @@ class RewindService:
         return self._partly or self._done < len(self._deeds)
 
     def go_to(self, time_us: int) -> None:
-        """Shows the last that there was at that time."""
+        """Shows the last that there was at that time; the first is what its power-on led to."""
         with self._lock:
-            wanted = 0
+            wanted = 1  # its power-on is never undone
             while wanted < len(self._deeds) and self._deeds[wanted].after_us <= time_us:
                 wanted += 1
             rest = self._deeds[wanted] if wanted < len(self._deeds) else None
@@ -216,10 +239,9 @@ class RewindService:
                 todo.append(pickle.dumps(RunTo(time_us)))
             self._tell(("end",))  # this process gives its place to another
             keeper.resume({"entries": [base64.b64encode(one).decode() for one in todo]})
-            told: Told = receive(self._channel)
-            self._now_us, self._pid = told.now_us, told.pid
+            self._hear(None)
             self._done, self._partly = wanted, partly
-            self.crash = self._deeds[wanted - 1].crash if wanted else ""
+            self.crash = self._deeds[wanted - 1].crash
             self._work_s = 0.0
 
     def _keep(self) -> None:
@@ -236,3 +258,11 @@ class RewindService:
         keeper.end()
         keeper.channel.close()
         self._keepers.remove(keeper)
+
+
+def _alive(pid: int) -> int:
+    """A descriptor that can be read once the process has ended. Raises EOFError where it has."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise EOFError from None

@@ -56,7 +56,7 @@ class Instant(Body):
     at_ms: Annotated[float, Field(ge=0, le=10 * 366 * 86_400_000)]
 
 
-class Held(Holder, Protocol):
+class HeldCard(Holder, Protocol):
     """A card with what holds it, and what its firmware stopped with."""
 
     crash: str
@@ -65,7 +65,7 @@ class Held(Holder, Protocol):
         """Lets virtual time pass, while others are served."""
 
 
-def _line(service: Held) -> TimeLine:
+def _line(service: HeldCard) -> TimeLine:
     if service.line is None:
         raise BadInputError(
             "This emulator keeps no time line.",
@@ -116,7 +116,7 @@ def _trace(card: Card) -> str:
     return card.trace.json_lines()
 
 
-def create_app(service: Held) -> FastAPI:
+def create_app(service: HeldCard) -> FastAPI:
     app = local_app(
         "Tallystick emulated card",
         "Hold a card in your hands: see its display, press its button, pull its cell.",
@@ -209,7 +209,7 @@ def create_app(service: Held) -> FastAPI:
     return app
 
 
-def _mount_panel(service: Held, serial: str, app: FastAPI) -> str:
+def _mount_panel(service: HeldCard, serial: str, app: FastAPI) -> str:
     """The panel's path, with the token that lets a browser in. Raises BadInputError."""
     try:
         from tallystick.emulator.panel.page import mount  # noqa: PLC0415 (an optional extra)
@@ -227,7 +227,7 @@ def _mount_panel(service: Held, serial: str, app: FastAPI) -> str:
 class ControlServer(LocalServer):
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
-    def __init__(self, service: Held, port: int, *, panel_for: str | None = None) -> None:
+    def __init__(self, service: HeldCard, port: int, *, panel_for: str | None = None) -> None:
         """panel_for: the card's serial number, when its panel is wanted as well."""
         listener = listen(port)
         app = create_app(service)

@@ -25,7 +25,14 @@ from tallystick.common.errors import TallyError
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.keepers import SPACING_S, SnapshotKeeper
-from tallystick.emulator.serving.rewind_host import Action, RewindHost, RunTo, Told, receive, send
+from tallystick.emulator.serving.rewind_host import (
+    Action,
+    HostAnswer,
+    RewindHost,
+    RunTo,
+    receive,
+    send,
+)
 
 _MOST = 128  # keepers
 _LONGEST_S = 600.0  # that something done to the card may take
@@ -33,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Deed:
+class CardDeed:
     """Something that was done to the card, and the virtual time (µs) before and after it. waits:
     nothing but that time passed."""
 
@@ -60,7 +67,7 @@ class RewindService:
         self.crash = ""
         self.noise = 0.0
         self._lock = threading.RLock()
-        self._deeds: list[Deed] = []
+        self._deeds: list[CardDeed] = []
         self._done = 0  # of them, at the instant that is shown
         self._partly = False  # in the middle of a wait
         self._now_us = 0
@@ -148,7 +155,7 @@ class RewindService:
             told = self._tell(("do", action))
             if isinstance(told.result, FirmwareCrashError):
                 self.crash = told.result.what
-            self._deeds.append(Deed(packed, before, told.now_us, waits, self.crash))
+            self._deeds.append(CardDeed(packed, before, told.now_us, waits, self.crash))
             self._done += 1
             self._work_s += told.cpu_s
             if self._work_s > self._spacing_s:
@@ -161,14 +168,14 @@ class RewindService:
         if self._partly:  # the wait ended here
             wait = self._deeds[self._done]
             part = pickle.dumps(RunTo(self._now_us))
-            self._deeds[self._done] = Deed(
+            self._deeds[self._done] = CardDeed(
                 part, wait.before_us, self._now_us, waits=True, crash=self.crash
             )
             self._done += 1
             self._partly = False
         del self._deeds[self._done :]
 
-    def _tell(self, message: tuple[Any, ...]) -> Told:
+    def _tell(self, message: tuple[Any, ...]) -> HostAnswer:
         try:
             process = _alive(self._pid)  # it may end with its answer
             send(self._channel, message)
@@ -178,7 +185,7 @@ class RewindService:
                 "The emulated board's process has ended.", todo="Start the emulator again."
             ) from None
 
-    def _hear(self, process: int | None) -> Told:
+    def _hear(self, process: int | None) -> HostAnswer:
         """The answer. process: a descriptor of the one that gives it, closed here; others have the
         channel, too, so that its end is not told by it. Raises EOFError."""
         try:
@@ -187,14 +194,14 @@ class RewindService:
             ready = select.select([here, *others], [], [], _LONGEST_S)[0]
             if here not in ready:
                 raise EOFError
-            told: Told = receive(self._channel)
+            told: HostAnswer = receive(self._channel)
         finally:
             if process is not None:
                 os.close(process)
         self._now_us, self._pid = told.now_us, told.pid
         return told
 
-    def _result(self, told: Told) -> Any:
+    def _result(self, told: HostAnswer) -> Any:
         if not told.failed:
             return told.result
         raise told.result

@@ -27,7 +27,7 @@ Action = Callable[[Card], Any]
 
 
 @dataclass(frozen=True)
-class Told:
+class HostAnswer:
     """result: or what was raised. cpu_s: what it took of the processor."""
 
     result: Any
@@ -110,12 +110,12 @@ class RewindHost:
         except Exception as error:  # it is whoever's who asked
             result, failed = error, True
         spent = time.process_time() - began
-        told = Told(result, failed, self._card.clock.now, spent, os.getpid())
+        told = HostAnswer(result, failed, self._card.clock.now, spent, os.getpid())
         try:
             send(self._channel, told)
         except (pickle.PicklingError, TypeError, AttributeError):
             words = TallyError(str(result))
-            send(self._channel, Told(words, True, told.now_us, spent, told.pid))
+            send(self._channel, HostAnswer(words, True, told.now_us, spent, told.pid))
 
     def _replay(self, request: dict[str, Any]) -> None:
         """In a keeper's child: does again what was done from there on."""

@@ -22,7 +22,7 @@ from tallystick.emulator.devices.project import Project
 from tallystick.emulator.serving.serial_port import listen
 from tallystick.tools.debugger.instrument import Debugged
 from tallystick.tools.debugger.orders import Flags, shared_flags
-from tallystick.tools.debugger.recorder import Recorder
+from tallystick.tools.debugger.recorder import FirmwareRecorder
 from tallystick.tools.debugger.server import EngineChannel, Offered
 from tallystick.tools.debugger.serving import serve_next
 from tallystick.tools.image.folder import from_folder
@@ -58,7 +58,7 @@ class DebuggedTest:
         os.close(flags)
         self._test = test
         self._again = False  # this process is a keeper's child
-        self._recorder = Recorder(card, table, theirs, self._flags, self._in_child)
+        self._recorder = FirmwareRecorder(card, table, theirs, self._flags, self._in_child)
         self._recorder.frames = self._frames
         self._recorder.record()
 

@@ -1,4 +1,5 @@
-"""The process that a debugged firmware lives in: lets its time pass, in which `Recorder` holds it.
+"""The process that a debugged firmware lives in: lets its time pass, in which `FirmwareRecorder`
+holds it.
 
 Run as `python -m tallystick.tools.debugger.engine CHANNEL FLAGS`: two descriptors, a socket to the
 server (a JSON object a line) and the file of `Flags`. It ends when the server closes the socket.
@@ -22,7 +23,7 @@ from tallystick.emulator.devices.project import Project
 from tallystick.emulator.interpreter import resident
 from tallystick.tools.debugger.instrument import Debugged
 from tallystick.tools.debugger.orders import Flags
-from tallystick.tools.debugger.recorder import Recorder
+from tallystick.tools.debugger.recorder import FirmwareRecorder
 from tallystick.tools.image.folder import from_folder
 
 _SLICE_S = 0.02
@@ -38,7 +39,7 @@ class Engine:
         table = Debugged()
         image = from_folder(project.firmware, project.board, table)
         self._card = Card(image, seed=request.get("seed", 0), fittings=project.fittings())
-        self._recorder = Recorder(self._card, table, channel, flags)
+        self._recorder = FirmwareRecorder(self._card, table, channel, flags)
         self._speed = float(request.get("speed", 1.0))
         channel.sendall(json.dumps(self._recorder.ready()).encode() + b"\n")
 

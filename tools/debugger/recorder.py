@@ -72,7 +72,7 @@ class _FlashProbe(Probe):
         self._on_operation(address)
 
 
-class Recorder:
+class FirmwareRecorder:
     """Of one card, before its first power-on. channel: to the server, a JSON object a line.
 
     until_us: what lets time pass is to pause it then. hurried: it is wanted at a statement, or at

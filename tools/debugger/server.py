@@ -140,7 +140,7 @@ class _Engine(EngineChannel):
 
 @dataclass(frozen=True)
 class Offered:
-    """A firmware that stands still already. ready: `Recorder.ready`."""
+    """A firmware that stands still already. ready: `FirmwareRecorder.ready`."""
 
     engine: EngineChannel
     ready: dict[str, Any]

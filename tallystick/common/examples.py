@@ -224,10 +224,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "    --out readers",
     ),
     "image verify": ("tally image verify build/card-pico --public-key firm.key",),
-    "battery": (
-        "tally battery --board nucleo_l476rg --presses-per-day 10",
-        "tally battery --firmware lamp --cell CR2032",
-    ),
     "battery compare": ("tally battery compare trace.csv --board nucleo_l476rg",),
     "fingerprints draw": ("tally fingerprints draw right-thumb --to sheet.png",),
     "fingerprints measure": ("tally fingerprints measure --fingers 24",),

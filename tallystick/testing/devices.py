@@ -105,8 +105,7 @@ class DevicesUnderTest:
         serial = f"TS{next(self._numbers):08}"
         firmware: Path | None = self._request.config.getoption("--tally-firmware")
         if firmware is not None:
-            project = Project.find(firmware, self._request.config.getoption("--tally-board"))
-            device = Card(image, seed=1, fittings=project.fittings())
+            device = Card(image, seed=1, fittings=self._project(firmware).fittings())
         else:
             who = Identity.derive(serial, 20260101).encode()
             device = Card(image, identity=who, seed=1)
@@ -121,6 +120,9 @@ class DevicesUnderTest:
         device.power_on()
         return card
 
+    def _project(self, firmware: Path) -> Project:
+        return Project.find(firmware, self._request.config.getoption("--tally-board"))
+
     def _real_card(self) -> RealCard:
         config = self._request.config
         hands = hands_of(self._hands, config)
@@ -132,6 +134,10 @@ class DevicesUnderTest:
 
     def _card_on_chip(self) -> CardOnChip:
         """The card's image on an emulated chip, under the MicroPython that was named."""
+        firmware: Path | None = self._request.config.getoption("--tally-firmware")
+        if firmware is not None and not self._project(firmware).fittings().kit:
+            pytest.skip("parts of board.toml are nothing that an instruction-level chip can do: "
+                        "--tally-backend=emulator")  # fmt: skip
         image: Image = self._request.getfixturevalue("tally_image")
         board = card_board(image.board)
         loaded = load_firmware(Path(self._backend.removeprefix(_CHIP)), board)

@@ -69,7 +69,8 @@ class ResumedError(Exception):
 
 
 class Keepers(Generic[P]):
-    """Of one board. Only firmware that runs inside this process is kept (`resident.enabled`).
+    """Of one board, and of others beside it (`also`). Only firmware that runs inside this process
+    is kept (`resident.enabled`).
 
     until: keepers end when the other end of this socket is closed. in_child: what a keeper does
     first, such as to close what is its parent's.
@@ -79,11 +80,15 @@ class Keepers(Generic[P]):
         self, device: Device, until: socket.socket, in_child: Callable[[], None] = lambda: None
     ) -> None:
         self.all: list[SnapshotKeeper[P]] = []
-        self._device = device
+        self._devices = [device]
         self._until = until
         self._in_child = in_child
         self._spacing_s = SPACING_S
         self._since = time.process_time()
+
+    def also(self, device: Device) -> None:
+        """Another board that the same program works with."""
+        self._devices.append(device)
 
     @property
     def due(self) -> bool:
@@ -98,18 +103,10 @@ class Keepers(Generic[P]):
         """A keeper of this instant. In its children raises ResumedError."""
         ours, theirs = socket.socketpair()
         self.all.append(SnapshotKeeper(position, ours))
-        flash = self._device.flash.memory
-        pages = {
-            at: bytes(flash[at : at + _PAGE])
-            for at in range(0, len(flash), _PAGE)
-            if flash[at : at + _PAGE] != _BLANK
-        }
-        link = self._device.mcu.link
-        mailbox: Sequence[mmap.mmap] = ()
-        if link is not None:
-            assert isinstance(link, resident.ResidentLink)
-            mailbox = link.shared()
-        shared = [(memory, bytes(memory)) for memory in mailbox]
+        flashes = [(device.flash.memory, _pages(device)) for device in self._devices]
+        shared = [
+            (memory, bytes(memory)) for device in self._devices for memory in _mailbox(device)
+        ]
         if os.fork():
             theirs.close()
             self._thin()
@@ -120,8 +117,9 @@ class Keepers(Generic[P]):
         # What the processes have in common is made as it was.
         for memory, content in shared:
             memory[:] = content
-        for at in range(0, len(flash), _PAGE):
-            flash[at : at + _PAGE] = pages.get(at, _BLANK)
+        for flash, pages in flashes:
+            for at in range(0, len(flash), _PAGE):
+                flash[at : at + _PAGE] = pages.get(at, _BLANK)
         resident.after_fork()
         self._since = time.process_time()
         raise ResumedError(request)
@@ -174,3 +172,21 @@ class Keepers(Generic[P]):
             later.end()
             later.channel.close()
         del self.all[at + 1 :]
+
+
+def _pages(device: Device) -> dict[int, bytes]:
+    """Those of its flash that are not blank, by address."""
+    flash = device.flash.memory
+    return {
+        at: bytes(flash[at : at + _PAGE])
+        for at in range(0, len(flash), _PAGE)
+        if flash[at : at + _PAGE] != _BLANK
+    }
+
+
+def _mailbox(device: Device) -> Sequence[mmap.mmap]:
+    link = device.mcu.link
+    if link is None:
+        return ()
+    assert isinstance(link, resident.ResidentLink)
+    return link.shared()

@@ -25,14 +25,17 @@ from tallystick.tools.debugger.orders import Flags, shared_flags
 from tallystick.tools.debugger.recorder import FirmwareRecorder
 from tallystick.tools.debugger.server import EngineChannel, Offered
 from tallystick.tools.debugger.serving import serve_next
-from tallystick.tools.image.folder import from_folder
+from tallystick.tools.image.folder import from_folder, of_project
 
+PLAIN = pytest.StashKey[Image]()
+"""Likewise: the image without them, for boards beside the one that is debugged."""
 TABLE = pytest.StashKey[Debugged]()
 """In the configuration: the statements of the image that tests boot."""
 
 
 def debugged_image(config: pytest.Config, project: Project) -> Image:
     """The project's, built to be debugged. Raises BadInputError."""
+    config.stash[PLAIN] = of_project(project)
     table = config.stash[TABLE] = Debugged()
     return from_folder(project.firmware, project.board, table)
 
@@ -82,6 +85,10 @@ class DebuggedTest:
                 return found[::-1]
             frame = frame.f_back
         return []
+
+    def also(self, card: Card) -> None:
+        """Another board of the same test: it is gone back with."""
+        self._recorder.keepers.also(card)
 
     def over(self, why: str) -> None:
         """The test has ended. Does not return where it was only done again."""

@@ -21,7 +21,7 @@ from tallystick.emulator.instruments.vcd import Vcd
 from tallystick.emulator.parts.soldered.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
-from tallystick.testing.debugging import DebuggedTest, debugger_of
+from tallystick.testing.debugging import PLAIN, DebuggedTest, debugger_of
 from tallystick.testing.golden import Golden, safe
 from tallystick.testing.hands import hands_of
 from tallystick.tools.fresh import image as build_image
@@ -102,6 +102,8 @@ class DevicesUnderTest:
 
     def _emulated_card(self) -> EmulatedCard:
         image: Image = self._request.getfixturevalue("tally_image")
+        if self._cards:  # one is debugged
+            image = self._request.config.stash.get(PLAIN, image)
         serial = f"TS{next(self._numbers):08}"
         firmware: Path | None = self._request.config.getoption("--tally-firmware")
         if firmware is not None:
@@ -117,6 +119,8 @@ class DevicesUnderTest:
         self._cards.append(card)
         if len(self._cards) == 1:
             self._debugged = debugger_of(self._request.config, device, self._request.node)
+        elif self._debugged is not None:
+            self._debugged.also(device)
         device.power_on()
         return card
 

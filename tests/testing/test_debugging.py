@@ -157,6 +157,34 @@ def test_what_is_changed_on_the_way_is_told(project):
         editor.close()
 
 
+def test_a_board_beside_it_goes_back_with_it(project):
+    """Its flash, too: else the test would not do the same again."""
+    (project / "firmware" / "main.py").write_text(
+        "import time\ntry:\n    n = len(open('n').read())\nexcept OSError:\n    n = 0\n"
+        "with open('n', 'w') as file:\n    file.write('x' * (n + 1))\n"
+        "print('start', n)\ntime.sleep(100)\n"
+    )
+    (project / "test_it.py").write_text(
+        "def test_two(fleet):\n    one, other = fleet(2)\n    for n in range(4):\n"
+        "        other.pull_cell()\n        one.pull_cell()\n        other.insert_cell()\n"
+        "        one.insert_cell()\n    said = other.console.splitlines()[-1]\n"
+        "    assert said == one.console.splitlines()[-1] and said == 'start 5'\n"
+    )
+    editor = FailedTest(project)
+    try:
+        assert "'start 4' == 'start 5'" in editor.look().text
+        editor.set((project / "firmware" / "main.py", 8))
+        for n in ("4", "3", "2"):
+            assert editor.go("reverseContinue").reason == "breakpoint"
+            assert editor.variables()["n"] == n
+        editor.ask(
+            "setBreakpoints", source={"path": str(project / "firmware/main.py")}, breakpoints=[]
+        )
+        assert "'start 4' == 'start 5'" in editor.go("continue").text
+    finally:
+        editor.close()
+
+
 def test_nobody_comes_and_pytest_ends(project):
     editor = FailedTest(project, "-k", "three")
     try:

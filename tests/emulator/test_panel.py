@@ -256,12 +256,16 @@ def test_the_time_line_is_dragged_back_and_gone_on_from(open_page):
     part = (shown + 10 - first) / (end - first)
     page.mouse.click(box["x"] + box["width"] * part, y)
     page.get_by_alt_text(code, exact=True).wait_for()
+    earlier = """before => document.querySelector('[role=slider][aria-label^=Instant]')
+        .ariaValueNow < before - 0.05"""
+    now = float(line.get_attribute("aria-valuenow"))
     page.get_by_role("button", name="back 1 s").press("Enter")
-    words.wait_for()
+    page.wait_for_function(earlier, arg=now)
     now = float(line.get_attribute("aria-valuenow"))
     line.locator("[tabindex='0']").focus()
     page.keyboard.press("ArrowLeft")
-    words.filter(has_text=f"It stands at {now - 0.1:,.1f} s").wait_for()
+    page.wait_for_function(earlier, arg=now)
+    words.wait_for()
     if KEEP:
         page.screenshot(path=f"{KEEP}/panel-past.png", full_page=True)
     # What is done here goes on from here: there is no later any more.

@@ -116,13 +116,14 @@ class RewindService:
 
     def close(self) -> None:
         """Ends the card's process, also one whose firmware hears nothing."""
+        # First of all: whoever waits for it has the lock.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
         with self._lock:
             self._channel.close()
             self._keeping.close()
             for keeper in self._keepers:
                 keeper.channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._first, 0)
         self.card.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
@@ -213,6 +215,26 @@ def test_when_its_process_is_gone_it_says_so(held):
     os.kill(service._pid, signal.SIGKILL)
     with pytest.raises(TallyError, match="process has ended"):
         service.pass_time(1000)
+
+
+def test_an_endless_loop_holds_nobody_up(tmp_path):
+    service = make(tmp_path, "import time\ntime.sleep(1)\nwhile True:\n    pass\n")
+    told: list[TallyError] = []
+
+    def wait() -> None:
+        try:
+            service.pass_time(5000)
+        except TallyError as error:
+            told.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not service._lock._is_owned() and service._lock.acquire(blocking=False):
+        service._lock.release()  # until the other has it
+    began = time.monotonic()
+    service.close()
+    waiting.join(30)
+    assert told and time.monotonic() - began < 30  # the loop is given up after 60
 
 
 def test_over_http(held):

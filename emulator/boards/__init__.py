@@ -1,25 +1,40 @@
-"""Wiring: which part hangs on which pin. Matches `firmware/boards` one to one."""
+"""Wiring: which part hangs on which pin. Matches `firmware/boards` one to one.
+
+A board is a module of this folder with a `BOARD`; no list has to be told. Other wheels bring
+boards by entry points.
+"""
 
 from __future__ import annotations
 
+import pkgutil
+from importlib import import_module
 from importlib.metadata import entry_points
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import nucleo_l476rg, pico, pico2, pico2_card
 from tallystick.emulator.boards.board import Board, CardBoard, ReaderBoard
 
 GROUP = "tallystick.boards"
 """Entry points of other wheels: a name, and the module's `BOARD`, which has this name."""
 
+
+def _here() -> dict[str, Board]:
+    """Of this folder, by name."""
+    modules = (import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__))
+    boards = [module.BOARD for module in modules if hasattr(module, "BOARD")]
+    return {board.name: board for board in boards}
+
+
+ALL: dict[str, Board] = _here()
 BOARDS: dict[str, CardBoard] = {
-    board.name: board for board in (nucleo_l476rg.BOARD, pico.BOARD, pico2_card.BOARD)
+    name: board for name, board in ALL.items() if isinstance(board, CardBoard)
 }
-DEFAULT = nucleo_l476rg.BOARD.name
-KIT = pico.BOARD.name
+READERS: dict[str, ReaderBoard] = {
+    name: board for name, board in ALL.items() if isinstance(board, ReaderBoard)
+}
+DEFAULT = "nucleo_l476rg"
+KIT = "pico"
 """The development kit: flash beside the chip, which says nothing of a failure."""
-READERS: dict[str, ReaderBoard] = {pico2.BOARD.name: pico2.BOARD}
-DEFAULT_READER = pico2.BOARD.name
-ALL: dict[str, Board] = {**BOARDS, **READERS}
+DEFAULT_READER = "pico2"
 
 
 def find(name: str) -> Board:

@@ -718,11 +718,15 @@ class Mcu:
         self.trace.add(self.clock.now, "chip", "deep sleep")
         self._stop(ChipState.ASLEEP)
         lasts_us, boots = self.registers.standby_us(), self.boots
+        if message.value > 0:  # ms that the firmware asked for
+            asked_us = message.value * 1000
+            lasts_us = asked_us if lasts_us is None else min(lasts_us, asked_us)
         if lasts_us is not None:
             self.clock.after(lasts_us, lambda: self._wake_by_itself(boots))
 
     def _wake_by_itself(self, boots: int) -> None:
-        """A timer left armed, or a floating pin, ends the deep sleep that began after `boots`."""
+        """Its time is over, or a timer left armed, or a floating pin, ends the deep sleep that
+        began after `boots`."""
         if self.state is ChipState.ASLEEP and self.boots == boots:
             self.trace.add(self.clock.now, "chip", "woke by itself")
             self.registers.reset(from_deep_sleep=True)

@@ -30,9 +30,9 @@ from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C, CoinCell
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.memory_lcd import MemoryLcd
-from tallystick.emulator.parts.oled import Oled
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.soldered.oled import Oled
+from tallystick.emulator.parts.soldered.push_button import PushButton
 from tallystick.emulator.parts.ssd1306 import Ssd1306
 from tallystick.emulator.parts.supply import Supply
 from tallystick.emulator.seeing.frames import MEMORY_LCD, OLED, Frame, Palette
@@ -46,10 +46,16 @@ _LOADS = ("chip", "chip asleep", "flash", "display", "button", "leakage")
 @dataclass(frozen=True)
 class Fittings:
     """`parts` are wired before power-on. kit: a card's own button, dock contact, display and cell
-    sense are there as well."""
+    sense are there as well. cell: what feeds a board without a kit; None: its cable."""
 
     parts: tuple[BoardPart, ...] = ()
     kit: bool = True
+    cell: CellType | None = None
+
+    @property
+    def cabled(self) -> bool:
+        """Fed over a cable, whatever it takes."""
+        return not self.kit and self.cell is None
 
 
 class Card(Device):
@@ -82,7 +88,7 @@ class Card(Device):
         super().__init__(image, identity, rng, trace, pool, kept_in)
         self.board = board
         self.fittings = fittings = fittings or Fittings()
-        self.cell = CoinCell(cell or CELLS[board.cell], temperature_c)
+        self.cell = CoinCell(cell or fittings.cell or CELLS[board.cell], temperature_c)
         loads = (*_LOADS, *(load_of(part) for part in fittings.parts))
         self.supply = supply = Supply(self.cell, loads)
         self.mcu.feed_from(supply, board.brown_out_mv)
@@ -90,7 +96,7 @@ class Card(Device):
         self._button_load = supply.load("button")
         self.button = Button(self.clock, random.Random(rng.randbytes(16)), self._button_moves)
         supply.load("leakage")(board.currents.leakage)
-        supply.docked = not fittings.kit  # a bare board is fed over its cable
+        supply.docked = fittings.cabled
         if fittings.kit:
             self.mcu.on_adc[board.cell_channel] = supply.voltage_mv
             self.let_go_of_all()
@@ -282,7 +288,7 @@ class Card(Device):
 
     def undock(self) -> None:
         self.mcu.uart.on_send = None
-        self.supply.docked = not self.fittings.kit
+        self.supply.docked = self.fittings.cabled
         if self.fittings.kit:
             self.mcu.set_input(self.board.dock_pin, None, _DOCK)
         self.settle()

@@ -24,28 +24,14 @@ from tallystick.common.errors import BadInputError
 from tallystick.common.modules import load_module
 from tallystick.emulator.boards import DEFAULT
 from tallystick.emulator.devices.card import Fittings
-from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
-from tallystick.emulator.parts.led import Led
-from tallystick.emulator.parts.oled import OledSh1106, OledSsd1306
+from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
-from tallystick.emulator.parts.uart_peer import UartPeer
+from tallystick.emulator.parts.soldered import kinds
 
 FILE = "board.toml"
 MAIN = "main.py"
 GROUP = "tallystick.parts"
 """Entry points of other wheels: the name of a kind, and a subclass of `BoardPart`."""
-
-KINDS: dict[str, type[BoardPart]] = {
-    "led": Led,
-    "button": PushButton,
-    "ssd1306": OledSsd1306,
-    "sh1106": OledSh1106,
-    "tmp102": Tmp102,
-    "i2c-registers": I2cRegisters,
-    "eeprom": Eeprom,
-    "uart-peer": UartPeer,
-}
 
 
 @dataclass(frozen=True)
@@ -56,6 +42,7 @@ class Project:
     board_file: Path | None
     board: str
     kit: bool
+    cell: CellType | None = None
     _parts: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -74,18 +61,25 @@ class Project:
         named = board or content.get("board") or DEFAULT
         parts = content.get("part", [])
         kit = content.get("kit", file is None)
+        cell = content.get("cell")
         if (
             not isinstance(named, str)
             or not isinstance(kit, bool)
             or not isinstance(parts, list)
-            or set(content) - {"board", "kit", "part"}
+            or set(content) - {"board", "kit", "cell", "part"}
         ):
             raise BadInputError(
-                f"{file} has something else than `board`, `kit` and [[part]].",
+                f"{file} has something else than `board`, `kit`, `cell` and [[part]].",
                 kept="Nothing was started.",
                 todo="docs/guides/bench.md has an example.",
             )
-        return cls(firmware, file, named, kit, parts)
+        if cell is not None and cell not in CELLS:
+            raise BadInputError(
+                f"{file}: there is no cell {cell!r}.",
+                kept="Nothing was started.",
+                todo=f"Use one of: {', '.join(CELLS)}.",
+            )
+        return cls(firmware, file, named, kit, CELLS[cell] if cell is not None else None, parts)
 
     @property
     def name(self) -> str:
@@ -101,7 +95,7 @@ class Project:
             if any(other.name == part.name for other in parts):
                 raise self._wrong(f"two parts are called {part.name!r}")
             parts.append(part)
-        return Fittings(tuple(parts), self.kit)
+        return Fittings(tuple(parts), self.kit, self.cell)
 
     def _part(self, number: int, keys: dict[str, Any]) -> BoardPart:
         kind = keys.pop("kind", None)
@@ -119,8 +113,8 @@ class Project:
 
     def _kind(self, kind: str) -> Callable[..., BoardPart]:
         """Ours, another wheel's, or `FILE:CLASS` of a Python file beside board.toml."""
-        if kind in KINDS:
-            return KINDS[kind]
+        if kind in kinds():
+            return kinds()[kind]
         found: object
         others = entry_points(group=GROUP)
         if ":" in kind and self.board_file is not None:
@@ -133,9 +127,8 @@ class Project:
         elif kind in others.names:
             found = others[kind].load()
         else:
-            raise self._wrong(
-                f"there is no kind {kind!r}; there are {', '.join((*KINDS, *sorted(others.names)))}"
-            )
+            known = ", ".join((*kinds(), *sorted(others.names)))
+            raise self._wrong(f"there is no kind {kind!r}; there are {known}")
         if not (isinstance(found, type) and issubclass(found, BoardPart)):
             raise self._wrong(f"{kind} is no BoardPart")
         return found

@@ -210,6 +210,11 @@ def _find(named: str) -> str:
     return ""
 
 
+def can_reside() -> bool:
+    """Whether firmware can run inside its emulator's process."""
+    return not executable() and not coverage.room() and resident.possible()
+
+
 @dataclass(frozen=True)
 class Launcher:
     """What every start of a chip has in common. `config` is JSON for `port/boot.py`."""

@@ -509,6 +509,11 @@ def enabled() -> Iterator[None]:
             _watchdog.hear_no_signals()
 
 
+def possible() -> bool:
+    """Whether the package's MicroPython can run inside a process here."""
+    return _library() is not None
+
+
 def after_fork() -> None:
     """In the child of a process that has firmware in it: a thread of the parent's is not here."""
     _watchdog.start_anew()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from nicegui import ui
 
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.instruments.flash_map import COLOURS, sectors
+from tallystick.emulator.instruments.flash_map import COLOURS
+from tallystick.emulator.panel import deeds
 from tallystick.emulator.panel.panel import Panel
-from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.emulator.panel.time_line import TimeLineRow
+from tallystick.emulator.parts.nor_flash import Phase
 
-_WINDOW_S = 40.0
-_CONSOLE = 2_000  # characters of what the firmware printed
-_EVENTS = 200
 _SLOW_EVERY = 10  # ticks between two looks at the flash map
 _SPEEDS = {0: "pause", 1: "× 1", 10: "× 10", 1000: "× 1000"}
 _NOT_SHOWN = ("firmware of the port", "free")
@@ -32,6 +33,9 @@ class Drawer:
 
     def build(self) -> None:
         self._clock()
+        self._line = TimeLineRow(self._panel.service)
+        with self._sheet("Time line"):
+            self._line.build()
         self._cell()
         self._faults()
         self._current()
@@ -51,9 +55,7 @@ class Drawer:
                 "no-caps unelevated toggle-color=chosen toggle-text-color=chosen "
                 'aria-label="Clock speed"'
             ).mark("speed")
-            ui.button(
-                "step 1 s", on_click=lambda: self._act(lambda card: card.run_for(1000))
-            ).props("outline no-caps")
+            ui.button("step 1 s", on_click=self._step).props("outline no-caps")
             self._time = ui.label().classes("value")
 
     def _cell(self) -> None:
@@ -81,7 +83,7 @@ class Drawer:
             ui.switch("line noise", on_change=self._noise).mark("noise")
 
     def _current(self) -> None:
-        with self._sheet(f"Current in µA, last {_WINDOW_S:g} s"):
+        with self._sheet(f"Current in µA, last {deeds.WINDOW_S:g} s"):
             axis = {
                 "axisLabel": {"fontSize": 11, ":color": _style("soft")},
                 "axisLine": {"show": False, "onZero": False},
@@ -93,7 +95,7 @@ class Drawer:
                     {
                         "animation": False,
                         "grid": {"left": 58, "right": 12, "top": 10, "bottom": 26},
-                        "xAxis": {"type": "value", "min": -_WINDOW_S, "max": 0, **axis},
+                        "xAxis": {"type": "value", "min": -deeds.WINDOW_S, "max": 0, **axis},
                         "yAxis": {"type": "log", "min": 0.1, "max": 100_000, **axis},
                         "series": [
                             {
@@ -111,12 +113,10 @@ class Drawer:
     def _flash(self) -> None:
         with self._sheet("Flash and its wear"):
             self._map = ui.html("", sanitize=False).classes("w-full")
-            uses = self._act(
-                lambda card: {one.use: None for one in sectors(card.board, card.flash)}
-            )
+            uses = self._panel.service.look(deeds.uses)
             legend = "".join(
                 f'<span><i style="background:{COLOURS[use]}"></i>{use}</span>'
-                for use in uses or ()
+                for use in uses
                 if use not in _NOT_SHOWN
             )
             ui.html(f'<div class="legend">{legend}</div>', sanitize=False)
@@ -140,24 +140,17 @@ class Drawer:
 
     # -- what an engineer does -----------------------------------------------------------------
 
+    def _step(self) -> None:
+        self._act(methodcaller("run_for", 1000))
+
     def _drain(self, event: Any) -> None:
-        self._act(lambda card: card.cell.set_depth(event.value / 100))
+        self._act(partial(deeds.drain, event.value / 100))
 
     def _swap(self) -> None:
-        self._act(lambda card: card.power_off() if card.powered else card.power_on())
+        self._act(deeds.swap_cell)
 
     def _cut(self, phase: Phase) -> None:
-        def arm(card: Card) -> None:
-            flash = card.flash
-
-            def plan(operation: FlashOperation) -> Cut:
-                flash.fault_plan = None
-                half = len(operation.new) // 2
-                return Cut(phase, content=operation.new[:half] + operation.old[half:])
-
-            flash.fault_plan = plan
-
-        self._act(arm)
+        self._act(partial(deeds.cut_power, phase))
         ui.notify(f"The power will go {phase} the next flash write.")
 
     def _noise(self, event: Any) -> None:
@@ -165,22 +158,13 @@ class Drawer:
 
     # -- what is seen --------------------------------------------------------------------------
 
-    def look(self, card: Card) -> dict[str, Any]:
+    def slowly(self) -> bool:
+        """Every so often the flash is looked at, too."""
         self._ticks += 1
-        seen: dict[str, Any] = {
-            "now_us": card.clock.now,
-            "depth": card.cell.depth,
-            "used_uah": card.cell.used_uah,
-            "powered": card.powered,
-            "points": self._panel.meter.window(card.clock.now, _WINDOW_S),
-            "console": card.console[-_CONSOLE:],
-            "events": list(card.trace.events)[-_EVENTS:],
-        }
-        if self._ticks % _SLOW_EVERY == 1:
-            seen["sectors"] = sectors(card.board, card.flash)
-        return seen
+        return self._ticks % _SLOW_EVERY == 1
 
     def show(self, seen: dict[str, Any]) -> None:
+        self._line.show()
         self._time.set_text(f"{seen['now_us'] / 1_000_000:,.1f} s")
         self._depth.set_text(f"{seen['depth']:.0%} used")
         self._used.set_text(f"{seen['used_uah']:,.2f} µAh taken")
@@ -195,7 +179,7 @@ class Drawer:
             with self._printed:
                 ui.html("", sanitize=False).set_content(_escaped(self._seen_console))
         events = seen["events"]
-        if len(events) != self._seen_events or self._seen_events == _EVENTS:
+        if len(events) != self._seen_events or self._seen_events == deeds.EVENTS:
             self._seen_events = len(events)
             lines = [
                 f"{event.time_us / 1_000_000:9.4f}  {event.source:8}  {event.kind} {event.detail}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -14,11 +15,12 @@ from nicegui import ui
 
 from tallystick.emulator.chip.mcu import ChipState
 from tallystick.emulator.devices.card import Card
+from tallystick.emulator.panel import deeds
 from tallystick.emulator.panel.drawer import Drawer
 from tallystick.emulator.panel.panel import TICK_S, Panel
 from tallystick.emulator.panel.parts import PartsRow
 from tallystick.emulator.panel.style import CSS
-from tallystick.emulator.parts.oled import Oled
+from tallystick.emulator.parts.soldered.oled import Oled
 
 _WORDS = {
     ChipState.OFF: "no cell",
@@ -82,7 +84,7 @@ class View:
         with ui.element("header").classes("top"):
             card = self._service.card
             what = "Card" if card.fittings.kit else "Board"
-            fed = f"cell {card.cell.kind.name}" if card.fittings.kit else "fed over its cable"
+            fed = "fed over its cable" if card.fittings.cabled else f"cell {card.cell.kind.name}"
             ui.html(f"<h1>{what} {escape(self._panel.serial)}</h1>", sanitize=False)
             ui.label(f"emulated {board.name}, {fed}").classes("facts")
             ui.space()
@@ -136,9 +138,13 @@ class View:
     # -- what a person does --------------------------------------------------------------------
 
     def _act(self, action: Callable[[Card], Any]) -> Any:
-        """Runs on the card's own thread. A crash is told, and shows in the state."""
+        """Does it to the card. A crash is told, and shows in the state."""
+        return self._told(lambda: self._service.call(action))
+
+    @staticmethod
+    def _told(do: Callable[[], Any]) -> Any:
         try:
-            return self._service.call(action)
+            return do()
         except Exception as error:
             ui.notify(str(error).strip().splitlines()[-1], type="negative", multi_line=True)
             return None
@@ -147,47 +153,26 @@ class View:
         if isinstance(event.args, dict) and event.args.get("repeat"):
             return
         self._button.classes(add="down")
-        self._act(lambda card: None if card.button.down else card.hold_down())
+        self._act(deeds.hold_down)
 
     def _up(self, _event: Any) -> None:
         self._button.classes(remove="down")
-        self._act(lambda card: card.let_go() if card.button.down else None)
+        self._act(deeds.let_go)
 
     # -- time ----------------------------------------------------------------------------------
 
     def _tick(self) -> None:
         due_ms = self._panel.due_ms()
-
-        def step(card: Card) -> dict[str, Any]:
-            if due_ms and not self._service.flowing:
-                card.run_for(due_ms)
-            return self._look(card)
-
-        seen = self._act(step) or self._act(self._look)
+        line = self._service.line
+        if due_ms and not self._service.flowing and not (line is not None and line.past):
+            self._told(lambda: self._service.pass_time(due_ms))
+        look = partial(deeds.look, self._frame, self._drawer.slowly())
+        seen = self._told(lambda: self._service.look(look))
         if seen is not None:
             self._show(seen)
 
-    def _look(self, card: Card) -> dict[str, Any]:
-        frame = card.frame()
-        digest = frame.sha256()
-        seen: dict[str, Any] = {
-            "frame": digest,
-            "state": card.mcu.state,
-            "docked": card.mcu.uart.on_send is not None
-            or (card.fittings.kit and card.supply.docked),
-            "mv": card.supply.voltage_mv() if card.powered else 0,
-            "ua": card.supply.current_ua() if card.powered else 0.0,
-            "code": card.read_code() if digest != self._frame else None,
-            "blank": frame.blank,
-            "parts": self._parts.look(card),
-            **self._drawer.look(card),
-        }
-        if digest != self._frame:
-            seen["png"] = frame.png(scale=3, palette=card.palette, margin=3)
-        return seen
-
     def _power_words(self, mv: int) -> str:
-        if not self._service.card.fittings.kit:
+        if self._service.card.fittings.cabled:
             return "powered" if mv else "without power"
         return f"cell {mv / 1000:.2f} V" if mv else "cell out"
 

@@ -39,6 +39,29 @@ def kept_token() -> str:
     return token
 
 
+class TimeLine(Protocol):
+    """The life of a card so far. Times are virtual, µs."""
+
+    @property
+    def now_us(self) -> int:
+        """The instant that is shown."""
+
+    @property
+    def start_us(self) -> int:
+        """The first one that can be shown."""
+
+    @property
+    def end_us(self) -> int:
+        """The last one that there was."""
+
+    @property
+    def past(self) -> bool:
+        """The one that is shown is not the last. What is done there makes another future."""
+
+    def go_to(self, time_us: int) -> None:
+        """Shows the card as it was then."""
+
+
 class Holder(Protocol):
     """Who holds the card that a panel shows, and lets others reach it."""
 
@@ -50,7 +73,18 @@ class Holder(Protocol):
         """Virtual time goes on with real time."""
 
     def call(self, action: Callable[[Card], _T]) -> _T:
-        """Runs `action(card)` in the card's own thread; returns what it returns or raises."""
+        """Something is done to the card, in its own thread or process: a function of a module, with
+        its arguments. Returns what it returns or raises."""
+
+    def look(self, action: Callable[[Card], _T]) -> _T:
+        """Likewise, of what changes nothing."""
+
+    def pass_time(self, ms: float) -> None:
+        """Virtual time passes."""
+
+    @property
+    def line(self) -> TimeLine | None:
+        """None where the card cannot be gone back with."""
 
 
 class Panel:

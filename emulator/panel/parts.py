@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Any
 
 from nicegui import ui
 
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.parts.part import BoardPart
-from tallystick.emulator.parts.push_button import PushButton
+from tallystick.emulator.parts.soldered.push_button import PushButton
 
 
 class PartsRow:
@@ -41,7 +42,7 @@ class PartsRow:
             button.on(f"keyup.{key}", lambda: self._do(name, "up"), [])
 
     def _do(self, name: str, action: str) -> None:
-        self._act(lambda card: card.do(name, action))
+        self._act(methodcaller("do", name, action))
 
     @staticmethod
     def look(card: Card) -> dict[str, str]:

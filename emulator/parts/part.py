@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.clock import Clock
@@ -68,6 +68,7 @@ class BoardPart:
     """`name` is what board.toml calls it. Parts keep plain values, so that a debugger can go
     back."""
 
+    kind: ClassVar[str] = ""  # by which board.toml asks for it
     name = "part"
 
     def wire(self, bench: Bench) -> None:

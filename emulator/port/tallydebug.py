@@ -10,11 +10,13 @@ import struct
 import link
 from uctypes import bytearray_at
 
-_RUN, _IN, _OVER, _OUT, _PAUSE, _TO, _LOG_ALL, _LOG_HITS = range(8)
+_RUN, _IN, _OVER, _OUT, _PAUSE, _LOG_ALL = range(6)
+_LOGS = 2  # byte of `flags`: what is come by is only told
 
 flags = None
 boot = 0
 count = 0  # statements since this start
+target = 0  # at which of them to stop, whatever the orders are; 0: at none
 frames = []
 stopped = None  # the frame of the last stop, and how many there were
 depth = 0
@@ -34,6 +36,13 @@ def _attach():
     link.aside(link.OP_DEBUG, 0, 0, b"")
     address, size, boot = struct.unpack("<QII", link.aside_data)
     flags = bytearray_at(address, size)
+    _aim()
+
+
+def _aim():
+    global target
+    wanted, start = struct.unpack_from("<QI", flags, 8)
+    target = wanted if start == boot else 0
 
 
 def enter(function, value, names):
@@ -60,7 +69,7 @@ def at(n, frame):
     frame.at = n
     if not frames or frames[-1] is not frame:
         _back_in(frame)
-    if flags[n] or flags[0]:
+    if flags[n] or flags[0] or count == target:
         _look(n, frame)
 
 
@@ -84,20 +93,19 @@ def _look(n, frame):
     global stopped, depth
     order = flags[0]
     here = len(frames)
-    if order >= _TO:
-        target, start = struct.unpack_from("<QI", flags, 8)
-        if boot != start or count != target:
-            if order == _LOG_ALL or (order == _LOG_HITS and flags[n]):
-                link.post(link.OP_DEBUG, 2, n, struct.pack("<QH", count, here))
+    if count != target:
+        if flags[_LOGS] and order != _PAUSE:
+            link.post(link.OP_DEBUG, 2, n, struct.pack("<QH", count, here))
             return
-    elif not flags[n]:
-        if order == _OVER and frame is not stopped and here >= depth:
-            return
-        if order == _OUT and here >= depth:
-            return
+        if not flags[n]:
+            if order == _OVER and frame is not stopped and here >= depth:
+                return
+            if order == _OUT and here >= depth:
+                return
     stopped = frame
     depth = here
     link.aside(link.OP_DEBUG, 1, n, struct.pack("<QH", count, here))
+    _aim()
 
 
 # -- asked by the host, while it is stopped ------------------------------------------------------

@@ -7,7 +7,9 @@ a web page open on the same computer cannot press the button.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from functools import partial
+from operator import methodcaller
+from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import JSONResponse
@@ -15,11 +17,11 @@ from pydantic import Field
 
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.panel.panel import Panel
+from tallystick.emulator.panel.panel import Holder, Panel, TimeLine
+from tallystick.emulator.seeing.frames import Frame, Palette
 from tallystick.emulator.serving.local_only import Body, Power, add_page, local_app
 from tallystick.emulator.serving.local_server import LocalServer, url_of
 from tallystick.emulator.serving.serial_port import listen
-from tallystick.emulator.serving.service import Service
 
 
 class ButtonAction(Body):
@@ -46,6 +48,31 @@ class ClockStep(Body):
     """`advance_ms` is in ms of virtual time; what the card does meanwhile is done at once."""
 
     advance_ms: Annotated[int, Field(ge=0, le=10 * 366 * 86_400_000)]
+
+
+class Instant(Body):
+    """`at_ms` is in ms of virtual time since the emulator was started."""
+
+    at_ms: Annotated[float, Field(ge=0, le=10 * 366 * 86_400_000)]
+
+
+class HeldCard(Holder, Protocol):
+    """A card with what holds it, and what its firmware stopped with."""
+
+    crash: str
+
+    def advance(self, ms: int) -> None:
+        """Lets virtual time pass, while others are served."""
+
+
+def _line(service: HeldCard) -> TimeLine:
+    if service.line is None:
+        raise BadInputError(
+            "This emulator keeps no time line.",
+            kept="The card is as it was.",
+            todo="Start it with --panel, without a serial port and files that are written.",
+        )
+    return service.line
 
 
 _CONSOLE = 4_000  # characters of it
@@ -77,23 +104,32 @@ def state(card: Card, crash: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def create_app(service: Service) -> FastAPI:
+def _state(crash: str, card: Card) -> dict[str, Any]:
+    return state(card, crash)
+
+
+def _glass(card: Card) -> tuple[Frame, Palette, str | None]:
+    return card.frame(), card.palette, card.read_code()
+
+
+def _trace(card: Card) -> str:
+    return card.trace.json_lines()
+
+
+def create_app(service: HeldCard) -> FastAPI:
     app = local_app(
         "Tallystick emulated card",
         "Hold a card in your hands: see its display, press its button, pull its cell.",
     )
 
     def changed(action: Callable[[Card], object]) -> dict[str, Any]:
-        def act(card: Card) -> dict[str, Any]:
-            action(card)
-            return state(card, service.crash)
-
-        return service.call(act)
+        service.call(action)
+        return get_state()
 
     @app.get("/state", summary="The card now")
     def get_state() -> dict[str, Any]:
         """Times in ms of virtual time, voltages in mV, charge in µAh."""
-        return service.call(lambda card: state(card, service.crash))
+        return service.look(partial(_state, service.crash))
 
     @app.get("/display", summary="What is on the glass", response_model=None)
     def get_display(
@@ -102,7 +138,7 @@ def create_app(service: Service) -> FastAPI:
     ) -> Response:
         """A picture, the same in Braille characters, or its rows and the code that is read off
         them. `scale`: pixels of the picture for one of the display."""
-        frame, palette, code = service.call(lambda c: (c.frame(), c.palette, c.read_code()))
+        frame, palette, code = service.look(_glass)
         if format == "png":
             return Response(frame.png(scale=scale, palette=palette), media_type="image/png")
         if format == "text":
@@ -127,7 +163,7 @@ def create_app(service: Service) -> FastAPI:
     @app.post("/button", summary="Press, hold or release the button")
     def post_button(body: ButtonAction) -> dict[str, Any]:
         actions: dict[str, Callable[[Card], None]] = {
-            "press": lambda card: card.press(body.ms),
+            "press": methodcaller("press", body.ms),
             "down": Card.hold_down,
             "up": Card.let_go,
         }
@@ -139,28 +175,41 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post("/cell", summary="Set the cell's voltage")
     def post_cell(body: CellVoltage) -> dict[str, Any]:
-        return changed(lambda card: card.set_cell_mv(body.mv))
+        return changed(methodcaller("set_cell_mv", body.mv))
 
     @app.post("/parts/{name}", summary="Something happens to a part of board.toml")
     def post_part(name: str, body: PartAction) -> dict[str, Any]:
         """Press a button, set what a sensor feels, say something on a serial line."""
-        return changed(lambda card: card.do(name, body.action, body.value))
+        return changed(methodcaller("do", name, body.action, body.value))
 
     @app.post("/clock", summary="Let virtual time pass")
     def post_clock(body: ClockStep) -> dict[str, Any]:
         service.advance(body.advance_ms)
         return get_state()
 
+    @app.get("/time", summary="The time line")
+    def get_time() -> dict[str, Any]:
+        """Times in ms of virtual time. `past`: an earlier instant is shown than the last."""
+        line = _line(service)
+        return {"now_ms": line.now_us / 1000, "end_ms": line.end_us / 1000, "past": line.past}
+
+    @app.post("/time", summary="Go to an instant of the card's life")
+    def post_time(body: Instant) -> dict[str, Any]:
+        """The card, its flash and its parts are as they were then. What is done next goes on from
+        there, and what came later is void."""
+        _line(service).go_to(round(body.at_ms * 1000))
+        return get_time()
+
     @app.get("/trace", summary="Events so far, as JSON lines", response_model=None)
     def get_trace() -> Response:
-        lines = service.call(lambda card: card.trace.json_lines())
+        lines = service.look(_trace)
         return Response(lines, media_type="application/x-ndjson")
 
     add_page(app, "/", "/docs")
     return app
 
 
-def _mount_panel(service: Service, serial: str, app: FastAPI) -> str:
+def _mount_panel(service: HeldCard, serial: str, app: FastAPI) -> str:
     """The panel's path, with the token that lets a browser in. Raises BadInputError."""
     try:
         from tallystick.emulator.panel.page import mount  # noqa: PLC0415 (an optional extra)
@@ -178,7 +227,7 @@ def _mount_panel(service: Service, serial: str, app: FastAPI) -> str:
 class ControlServer(LocalServer):
     """Serves the interface from a thread of its own. Port 0 chooses; `url` says which."""
 
-    def __init__(self, service: Service, port: int, *, panel_for: str | None = None) -> None:
+    def __init__(self, service: HeldCard, port: int, *, panel_for: str | None = None) -> None:
         """panel_for: the card's serial number, when its panel is wanted as well."""
         listener = listen(port)
         app = create_app(service)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from tallystick.common.errors import TallyError
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.serving.device_service import DeviceService
+from tallystick.emulator.serving.device_service import DeviceService, T
 from tallystick.emulator.serving.serial_port import SerialPort
 
 _LOOK_FOR_PEER_S = 0.02
@@ -51,6 +52,23 @@ class Service(DeviceService[Card]):
                     kept="The time that has passed stays passed.",
                     todo="Undock the card (close its serial port), or ask for less at a time.",
                 )
+
+    line = None  # see `Holder`
+
+    def start(self) -> None:
+        """Before `run`: powers it on."""
+        self.guard(self.card.power_on)
+
+    def first(self, action: Callable[[Card], T]) -> T:
+        """Before `run`, in its thread: something is done to the card."""
+        return action(self.card)
+
+    def look(self, action: Callable[[Card], T]) -> T:
+        """As `call`, of what changes nothing."""
+        return self.call(action)
+
+    def pass_time(self, ms: float) -> None:
+        self.call(lambda card: card.run_for(ms))
 
     def turn(self) -> None:
         self._follow_peer()

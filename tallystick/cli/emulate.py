@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.events import EventLog
 from tallystick.emulator.instruments.vcd import Vcd
+from tallystick.emulator.interpreter.micropython import can_reside
+from tallystick.emulator.serving.rewind import RewindService
 from tallystick.emulator.serving.serial_port import PseudoTerminal, SerialPort, TcpPort
 from tallystick.emulator.serving.service import Service
 from tallystick.tools import options
@@ -84,6 +87,10 @@ emulate.add_command(sensor)
     "--seeded", is_flag=True, help="Put in the published test seed, so that presses give codes."
 )
 @click.option("--panel", is_flag=True, help="A page that shows the card; its address is printed.")
+@click.option(
+    "--debug", type=click.IntRange(0, 65535), metavar="PORT",
+    help="Serve a debugger of --firmware on this port, as `tally debug` does; 0 chooses.",
+)  # fmt: skip
 @options.seed()
 @click.option(
     "--flash",
@@ -117,6 +124,7 @@ def card(
     control: int | None,
     panel: bool,
     seeded: bool,
+    debug: int | None,
     seed: int,
     flash: Path | None,
     real_time: bool,
@@ -137,9 +145,10 @@ def card(
         raise click.UsageError("--pty, --tcp and --vpcd are ways to the same line: give one.")
     of_a_card = bool(image or seeded or identity or serial or vpcd)
     project = _project(firmware, board, of_a_card=of_a_card, watch=watch)
-    # Both sides of the pipe take turns; on one core a turn is ten times faster than across two.
-    cpus = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+    _debug(project, debug, seed, as_json=as_json, alone=not any(
+        (pty, panel, watch, flash, vcd, current, events, apdu_log, flash_map)
+    ) and tcp is None and control is None)  # fmt: skip
+    _stay_on_one_core()
     maps.check(flash_map)
     options.set_loop_limit(loop_limit)
     booted = of_project(project) if project is not None else _image(image, board)
@@ -168,17 +177,17 @@ def card(
         )
     port = _port(pty or vpcd is not None, tcp)
     reader = VirtualReader(vpcd, port.name) if vpcd is not None and port is not None else None
-    service = Service(device, port, real_time=real_time)
+    outward = real_time or any((flash, vcd, current, events, apdu_log, flash_map))
+    service = _service(device, port, real_time=real_time, rewinds=panel and not outward)
     server = None
     if control is not None or panel:
         server = _control(service, control or 0, name, panel=panel)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _stop(service, device))
-    service.guard(device.power_on)
+    _hear_signals(service, device)
+    service.start()
     if service.crash.startswith("MicroPython ended"):
         raise BadInputError(service.crash, todo="Name another MicroPython, or none.")
     if seeded:
-        personalise(device)
+        service.first(personalise)
     if server is not None:
         server.start()
         lives.callback(server.stop)
@@ -210,7 +219,33 @@ def _project(
     return Project.find(firmware, board)
 
 
-def _started_again(service: Service) -> Callable[[Image | TallyError], None]:
+def _stay_on_one_core() -> None:
+    """Both sides of the pipe take turns; on one core a turn is ten times faster than across two."""
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cpus[os.getpid() % len(cpus)]})
+
+
+def _debug(
+    project: Project | None, port: int | None, seed: int, *, alone: bool, as_json: bool
+) -> None:
+    """In place of all else, where it is wanted."""
+    if port is None:
+        return
+    if project is None:
+        raise click.UsageError("--debug needs sources: name them with --firmware DIR.")
+    if not alone:
+        raise click.UsageError(
+            "--debug has the board to itself: parts are moved from the editor (`.press NAME`). "
+            "Leave the other ways to look and to press out."
+        )
+    from tallystick.tools.debugger.serving import serve_all  # noqa: PLC0415 (only this needs it)
+
+    folder = str(project.firmware.resolve())
+    speed = {"project": folder, "board": project.board, "seed": seed, "speed": 1.0}
+    serve_all(port, speed, as_json=as_json)
+
+
+def _started_again(service: Service | RewindService) -> Callable[[Image | TallyError], None]:
     """What a change of the sources leads to. Runs in the watcher's thread."""
 
     def changed(found: Image | TallyError) -> None:
@@ -219,7 +254,7 @@ def _started_again(service: Service) -> Callable[[Image | TallyError], None]:
                 raise found
             began = time.monotonic()
             service.crash = ""
-            service.call(lambda card: restart(card, found))
+            service.call(partial(restart, image=found))
             took = (time.monotonic() - began) * 1000
             console.err().print(f"started again, the flash as it was ({took:.0f} ms)")
         except TallyError as error:
@@ -234,7 +269,18 @@ def _port(pty: bool, tcp: int | None) -> SerialPort | None:
     return TcpPort(tcp) if tcp is not None else None
 
 
-def _control(service: Service, port: int, name: str, *, panel: bool) -> ControlServer:
+def _service(
+    device: Card, port: SerialPort | None, *, real_time: bool, rewinds: bool
+) -> Service | RewindService:
+    """rewinds: nothing out here would have to go back with the card."""
+    if rewinds and port is None and can_reside():
+        return RewindService(device)
+    return Service(device, port, real_time=real_time)
+
+
+def _control(
+    service: Service | RewindService, port: int, name: str, *, panel: bool
+) -> ControlServer:
     try:
         from tallystick.emulator.serving.control import ControlServer  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as error:
@@ -311,7 +357,12 @@ def _keep(device: Card, flash_map: Path | None) -> None:
         maps.write(device.board, device.flash, flash_map)
 
 
-def _stop(service: Service, device: Card) -> None:
+def _hear_signals(service: Service | RewindService, device: Card) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: _stop(service, device))
+
+
+def _stop(service: Service | RewindService, device: Card) -> None:
     """At once, whatever the firmware is at."""
     service.stop()
     device.mcu.give_up()

@@ -185,6 +185,7 @@ class EmulatedCard(CardUnderTest):
 
 
 _ANSWER_MS, _DARK_MS, _START_MS, _UNDOCKED_MS = 10_000, 300, 3_000, 5_000
+_ASLEEP_MS = 1_000
 
 
 class CardOnChip(CardUnderTest):
@@ -222,6 +223,7 @@ class CardOnChip(CardUnderTest):
     def wait_dark(self, limit_s: float = 120.0) -> None:
         if not self._chip.run(limit_s * 1000, until=lambda: self.screen().blank):
             pytest.fail(f"card {self.serial} was not dark after {limit_s} s")
+        self._chip.run(_ASLEEP_MS)  # the glass is dark first, then the firmware goes to sleep
 
     def pass_time(self, seconds: float) -> None:
         self._chip.run(seconds * 1000)

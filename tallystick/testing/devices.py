@@ -18,9 +18,10 @@ from tallystick.emulator.devices.project import Project
 from tallystick.emulator.instruments.apdu_log import ApduLog
 from tallystick.emulator.instruments.current_csv import CurrentCsv
 from tallystick.emulator.instruments.vcd import Vcd
-from tallystick.emulator.parts.oled import Oled
+from tallystick.emulator.parts.soldered.oled import Oled
 from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.testing.cards import CardOnChip, CardUnderTest, EmulatedCard, RealCard
+from tallystick.testing.debugging import PLAIN, DebuggedTest, debugger_of
 from tallystick.testing.golden import Golden, safe
 from tallystick.testing.hands import hands_of
 from tallystick.tools.fresh import image as build_image
@@ -74,6 +75,7 @@ class DevicesUnderTest:
         self._cards: list[EmulatedCard] = []
         self._numbers = itertools.count(1)
         self._closing: Callable[[], None] | None = None
+        self._debugged: DebuggedTest | None = None
         node = request.node
         self._golden = Golden(
             node.nodeid.split("::", 1)[-1], Path(node.path).parent, self._artefacts,
@@ -100,11 +102,12 @@ class DevicesUnderTest:
 
     def _emulated_card(self) -> EmulatedCard:
         image: Image = self._request.getfixturevalue("tally_image")
+        if self._cards:  # one is debugged
+            image = self._request.config.stash.get(PLAIN, image)
         serial = f"TS{next(self._numbers):08}"
         firmware: Path | None = self._request.config.getoption("--tally-firmware")
         if firmware is not None:
-            project = Project.find(firmware, self._request.config.getoption("--tally-board"))
-            device = Card(image, seed=1, fittings=project.fittings())
+            device = Card(image, seed=1, fittings=self._project(firmware).fittings())
         else:
             who = Identity.derive(serial, 20260101).encode()
             device = Card(image, identity=who, seed=1)
@@ -114,8 +117,15 @@ class DevicesUnderTest:
             device.attach(ApduLog(self._traces / f"{serial}-apdu.log"))
         card = EmulatedCard(device, serial, self._golden)
         self._cards.append(card)
+        if len(self._cards) == 1:
+            self._debugged = debugger_of(self._request.config, device, self._request.node)
+        elif self._debugged is not None:
+            self._debugged.also(device)
         device.power_on()
         return card
+
+    def _project(self, firmware: Path) -> Project:
+        return Project.find(firmware, self._request.config.getoption("--tally-board"))
 
     def _real_card(self) -> RealCard:
         config = self._request.config
@@ -128,6 +138,10 @@ class DevicesUnderTest:
 
     def _card_on_chip(self) -> CardOnChip:
         """The card's image on an emulated chip, under the MicroPython that was named."""
+        firmware: Path | None = self._request.config.getoption("--tally-firmware")
+        if firmware is not None and not self._project(firmware).fittings().kit:
+            pytest.skip("parts of board.toml are nothing that an instruction-level chip can do: "
+                        "--tally-backend=emulator")  # fmt: skip
         image: Image = self._request.getfixturevalue("tally_image")
         board = card_board(image.board)
         loaded = load_firmware(Path(self._backend.removeprefix(_CHIP)), board)
@@ -180,7 +194,32 @@ class DevicesUnderTest:
             for error in dict.fromkeys(display_errors(card.device))
         ]
 
+    def ended(self, why: str) -> None:
+        """The test has. Does not return in a process that does it again, to debug it."""
+        if self._debugged is not None:
+            self._debugged.over(why)
+
+    def offer(self, why: str) -> None:
+        """To whoever debugs, what has failed."""
+        if self._debugged is None:
+            return
+        config = self._request.config
+        capture = config.pluginmanager.getplugin("capturemanager")
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        assert capture is not None and reporter is not None
+
+        def say(words: str) -> None:
+            reporter.write_line(words)
+            reporter.flush()
+
+        config.hook.pytest_enter_pdb(config=config, pdb=None)  # no time-out meanwhile
+        with capture.global_and_fixture_disabled():
+            say(f"\n{self._request.node.nodeid} failed. {why}")
+            self._debugged.offer(why, config.getoption("--tally-debug"), say)
+
     def close(self) -> None:
+        if self._debugged is not None:
+            self._debugged.close()
         self._close_cards()
         if self._closing is not None:
             self._closing()

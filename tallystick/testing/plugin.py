@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tally-loop-limit", type=float, default=60.0, metavar="SECONDS",
         help="End a firmware that works for so long without touching hardware (default: 60).",
     )  # fmt: skip
+    add(
+        "--tally-debug", type=int, nargs="?", const=0, default=None, metavar="PORT",
+        help="A test that fails with --tally-firmware stands still, and a debug adapter on "
+        "127.0.0.1 shows the firmware there, and goes back (default: a free port).",
+    )  # fmt: skip
     add("--golden", action="store_true", help="Accept the screens as they are now.")
     add(
         "--golden-pictures", action="store_true",
@@ -67,6 +72,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from tallystick.testing.devices import check_board
 
         check_board(config.getoption("--tally-board"))
+    if config.getoption("--tally-debug") is not None:
+        from tallystick.testing.debugging import check
+
+        check(config)
     if limit != 60.0:
         from tallystick.emulator.interpreter import link
 
@@ -79,7 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, Any, Any]:
-    if session.config.getoption("--tally-backend") != "resident":
+    config = session.config
+    debugs = config.getoption("--tally-debug") is not None
+    if config.getoption("--tally-backend") != "resident" and not debugs:
         return (yield)
     from tallystick.emulator.interpreter import resident
 
@@ -102,11 +113,23 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, Any, Any]:
-    report = yield
     devices = item.stash.get(_DEVICES, None)
+    if devices is not None and call.when != "teardown" and (call.excinfo or call.when == "call"):
+        devices.ended(_why(call))  # a test that was only done again goes no further
+    report = yield
     if devices is not None and call.when == "call" and report.failed:
         report.sections.append(("tallystick", devices.keep(item.nodeid)))
+    if devices is not None and call.when != "teardown" and report.failed:
+        devices.offer(_why(call))
     return report
+
+
+def _why(call: pytest.CallInfo[Any]) -> str:
+    """Where a test failed, and how."""
+    if call.excinfo is None:
+        return "The test passed this time."
+    at = call.excinfo.traceback[-1]
+    return f"{at.path}:{at.lineno + 1}: {call.excinfo.exconly()}"
 
 
 @pytest.fixture(scope="session")
@@ -115,11 +138,13 @@ def tally_image(request: pytest.FixtureRequest) -> Image:
     from tallystick.testing.devices import image_for
 
     config = request.config
-    return image_for(
-        config.getoption("--tally-image"),
-        config.getoption("--tally-firmware"),
-        config.getoption("--tally-board"),
-    )
+    firmware: Path | None = config.getoption("--tally-firmware")
+    if firmware is not None and config.getoption("--tally-debug") is not None:
+        from tallystick.emulator.devices.project import Project
+        from tallystick.testing.debugging import debugged_image
+
+        return debugged_image(config, Project.find(firmware, config.getoption("--tally-board")))
+    return image_for(config.getoption("--tally-image"), firmware, config.getoption("--tally-board"))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,7 +197,7 @@ def test_a_keyboard_sees_where_it_is(open_page):
     """Quasar takes the outlines of buttons away, as important."""
     page = open_page()
     seen = set()
-    for _ in range(14):
+    for _ in range(17):
         page.keyboard.press("Tab")
         name, width = page.evaluate("""() => {
             const one = document.activeElement;
@@ -204,7 +205,7 @@ def test_a_keyboard_sees_where_it_is(open_page):
         }""")
         assert width == "3px", name
         seen.add(name)
-    assert {"press", "× 1000", "Pull the cell", "cut after it"} <= seen
+    assert {"press", "× 1000", "back 1 s", "Pull the cell", "cut after it"} <= seen
 
 
 def test_the_card_stays_in_sight_beside_a_long_drawer(open_page):
@@ -213,6 +214,67 @@ def test_the_card_stays_in_sight_beside_a_long_drawer(open_page):
     assert page.evaluate("scrollY") > 100
     button = page.get_by_role("button", name="Card button")
     assert 0 < button.bounding_box()["y"] < 600
+
+
+def test_the_time_line_is_dragged_back_and_gone_on_from(open_page):
+    """By mouse and by keyboard; what a screen reader is told, and what the card shows."""
+    page = open_page()
+    words = page.get_by_role("status").filter(has_text="goes on from here")
+    button = page.get_by_role("button", name="Card button")
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "pause")
+    button.focus()
+    page.keyboard.down("Space")
+    page.get_by_role("button", name="step 1 s").click()
+    button.focus()
+    page.keyboard.up("Space")
+    page.get_by_role("button", name="step 1 s").click()
+    status_says(page, "code")
+    code = page.get_by_alt_text("The display shows code").get_attribute("alt")
+    line = page.get_by_role("slider", name="Instant of the card's life")
+    shown = float(line.get_attribute("aria-valuemax"))
+    # Dark again, later.
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "pause")
+    end = float(line.get_attribute("aria-valuemax"))
+    # By mouse, to the left end: the card as it was before its first press.
+    box = line.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] - 2, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, y, steps=4)
+    page.mouse.move(box["x"], y, steps=4)
+    page.mouse.up()
+    words.filter(has_text=re.compile(r"It stands at 0\.\d s")).wait_for()  # as it was started
+    page.get_by_role("button", name="to the end").click()
+    page.get_by_text("Drag it back").wait_for()
+    assert float(line.get_attribute("aria-valuenow")) == pytest.approx(end, abs=0.2)
+    # To where the code was up; a pixel is some seconds. Then by keyboard.
+    first = float(line.get_attribute("aria-valuemin"))
+    part = (shown + 10 - first) / (end - first)
+    page.mouse.click(box["x"] + box["width"] * part, y)
+    page.get_by_alt_text(code, exact=True).wait_for()
+    earlier = """before => document.querySelector('[role=slider][aria-label^=Instant]')
+        .ariaValueNow < before - 0.05"""
+    now = float(line.get_attribute("aria-valuenow"))
+    page.get_by_role("button", name="back 1 s").press("Enter")
+    page.wait_for_function(earlier, arg=now)
+    now = float(line.get_attribute("aria-valuenow"))
+    line.locator("[tabindex='0']").focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(earlier, arg=now)
+    words.wait_for()
+    if KEEP:
+        page.screenshot(path=f"{KEEP}/panel-past.png", full_page=True)
+    # What is done here goes on from here: there is no later any more.
+    page.get_by_role("button", name="step 1 s").click()
+    page.get_by_text("Drag it back").wait_for()
+    assert float(line.get_attribute("aria-valuemax")) < end - 1
+    set_speed(page, "× 1000")
+    status_says(page, "dark")
+    set_speed(page, "× 1")
 
 
 def test_touch_on_a_phone_needs_no_sideways_scrolling(open_page):
@@ -244,8 +306,8 @@ def test_the_drawer_pulls_cuts_and_drains(open_page):
     events = page.get_by_role("log", name="Events")
     assert "cut" in events.inner_text()
     assert page.get_by_role("img", name="Flash map").count() == 1
-    assert page.get_by_role("slider").get_attribute("aria-label")
-    page.locator(".q-slider [tabindex='0']").first.focus()
+    cell = page.get_by_role("slider", name="Part of the cell")
+    cell.locator("[tabindex='0']").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.get_by_text("2% used").wait_for()

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.emulator.devices.card import Card
-from tallystick.emulator.devices.project import KINDS, Project
-from tallystick.emulator.parts.i2c_parts import Eeprom, I2cRegisters, Tmp102
+from tallystick.emulator.devices.project import Project
+from tallystick.emulator.parts import soldered
 from tallystick.emulator.parts.part import BoardPart
 from tallystick.emulator.parts.sh1106 import Sh1106
+from tallystick.emulator.parts.soldered import kinds
+from tallystick.emulator.parts.soldered.i2c_parts import Eeprom, I2cRegisters, Tmp102
+from tallystick.emulator.parts.soldered.led import Led
 from tallystick.tools.image.folder import of_project
 
 BUS = 'bus = ["GP5", "GP4"]'
@@ -76,6 +79,15 @@ def test_a_led_to_the_supply_is_dark_when_nobody_drives_it(bench, ending):
     except Exception as error:
         assert "ZeroDivisionError" in str(error)
     assert not lamp.lit
+
+
+def test_a_deep_sleep_that_was_given_a_time_ends_as_a_reset_does(bench):
+    card = bench("import machine\nprint('awake')\nmachine.deepsleep(5000)\n", LED)
+    card.run_for(16_000)
+    assert card.console.count("awake") == 4 and card.mcu.boots == 4
+    forever = bench("import machine\nprint('awake')\nmachine.deepsleep()\n", LED)
+    forever.run_for(100_000)
+    assert forever.mcu.boots == 1
 
 
 def test_a_led_shows_pulses_as_brightness(bench):
@@ -286,7 +298,7 @@ def test_kinds_and_boards_of_other_wheels(tmp_path, monkeypatch):
     )
     (tmp_path / "others_wheel.py").write_text(
         "from dataclasses import replace\nfrom tallystick.emulator.boards import pico\n"
-        "from tallystick.emulator.parts.led import Led\n"
+        "from tallystick.emulator.parts.soldered.led import Led\n"
         "class Buzzer(Led):\n    pass\nNAME = 'x'\nBOARD = replace(pico.BOARD, name='blue')\n"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
@@ -307,6 +319,22 @@ def test_kinds_and_boards_of_other_wheels(tmp_path, monkeypatch):
 
 def test_every_kind_is_in_the_guide():
     page = (Path(__file__).parents[2] / "docs/guides/bench.md").read_text(encoding="utf-8")
-    for kind in KINDS:
-        assert f"`{kind}`" in page
-    assert all(issubclass(part, BoardPart) for part in KINDS.values())
+    assert len(kinds()) == 8
+    for kind, part in kinds().items():
+        assert f"`{kind}`" in page and issubclass(part, BoardPart)
+
+
+def test_a_kind_is_a_file_and_no_list_is_told(tmp_path, monkeypatch):
+    """As one that is put beside ours."""
+    (tmp_path / "horn.py").write_text(
+        "from tallystick.emulator.parts.soldered.led import Led\n"
+        "class Horn(Led):\n    kind = 'horn'\nclass NoKind(Led):\n    pass\n"
+    )
+    monkeypatch.setattr(soldered, "__path__", [*soldered.__path__, str(tmp_path)])
+    kinds.cache_clear()
+    try:
+        assert kinds()["horn"].__name__ == "Horn" and kinds()["led"] is Led
+        assert len(kinds()) == 9
+    finally:
+        kinds.cache_clear()
+        sys.modules.pop("tallystick.emulator.parts.soldered.horn")

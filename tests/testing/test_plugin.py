@@ -330,13 +330,41 @@ def test_cut(card):
     ],
 )  # fmt: skip
 def test_one_file_on_an_instruction_level_chip(pytester: pytest.Pytester, board, file):
-    firmware = needs.firmware_file(file)
+    # Of an RP2350 the random bytes come by a symbol.
+    suffixes = (".elf",) if file == "pico2" else needs.FIRMWARE_SUFFIXES
+    firmware = needs.firmware_file(file, suffixes)
     pytester.makepyfile(test_card=ANY_BENCH)
     words = (f"--tally-board={board}", "-p", "no:cacheprovider")
     pytester.runpytest_subprocess(*words, "--golden").assert_outcomes(passed=3)
     result = pytester.runpytest_subprocess(*words, f"--tally-backend=chip:{firmware}", "-rs")
     result.assert_outcomes(passed=2, skipped=1)
     result.stdout.fnmatch_lines(["*card.cut_power_at_flash is nothing that an instruction-level*"])
+
+
+@needs.second_opinion["nucleo_l476rg"].mark
+def test_the_suite_of_another_firmware_on_an_instruction_level_chip(tmp_path):
+    """The same files and the same golden screens as on the emulator."""
+    folder = tmp_path / "counter"
+    shutil.copytree(Path(__file__).parents[2] / "examples/press-counter", folder)
+    chip = f"--tally-backend=chip:{needs.firmware_file('nucleo_l476rg')}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", chip, "-rs"],
+        cwd=folder, capture_output=True, text=True, timeout=250, check=False,
+    )  # fmt: skip
+    assert "3 passed, 1 skipped" in done.stdout, done.stdout
+    assert "card.device is nothing that an instruction-level chip can do" in done.stdout
+
+
+def test_parts_of_a_board_file_are_skipped_on_a_chip_by_name(tmp_path):
+    (tmp_path / "main.py").write_text("print('hi')")
+    (tmp_path / "board.toml").write_text('board = "pico"\n[[part]]\nkind = "led"\npin = 1\n')
+    (tmp_path / "test_it.py").write_text("def test_it(board): pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "--tally-firmware=.",
+         "--tally-backend=chip:x.uf2"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert "1 skipped" in done.stdout and "parts of board.toml are nothing" in done.stdout
 
 
 def test_a_card_on_a_chip_has_the_verbs(monkeypatch, tmp_path):

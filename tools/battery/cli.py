@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,20 +17,24 @@ from tallystick.emulator import boards
 from tallystick.emulator.boards.board import card_board
 from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
-from tallystick.emulator.parts.cells import CELLS
+from tallystick.emulator.devices.project import Project
+from tallystick.emulator.parts.cells import CELLS, CellType
 from tallystick.emulator.parts.coin_cell import ROOM_C
 from tallystick.tools import options
+from tallystick.tools.battery import own
 from tallystick.tools.battery import plot as plots
 from tallystick.tools.battery.life import live
 from tallystick.tools.battery.report import Report
 from tallystick.tools.fresh import image as fresh_image
 from tallystick.tools.fresh import one_core
+from tallystick.tools.image.folder import of_project
 from tallystick.tools.personalise import personalise
 
 if TYPE_CHECKING:
     from tallystick.tools.battery.compare import Comparison
 
 _DARK_MS = 60_000
+_YEARS, _FEWEST, _A_DAY = 5.0, 0.002, 1 / 365.25
 
 
 @click.group(invoke_without_command=True)
@@ -39,6 +44,10 @@ _DARK_MS = 60_000
     help="What feeds the card (default: the board's own).",
 )  # fmt: skip
 @click.option(
+    "--firmware", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+    help="Your own firmware in place of a card's; the buttons of its board.toml are pressed.",
+)  # fmt: skip
+@click.option(
     "--presses-per-day",
     type=click.IntRange(1, 1000),
     default=10,
@@ -46,8 +55,9 @@ _DARK_MS = 60_000
     help="How much the card is used.",
 )
 @click.option(
-    "--years", type=click.FloatRange(0.002, 30), default=5.0, show_default=True,
-    help="How long to run it; less when the cell is empty before.",
+    "--years", type=click.FloatRange(0.0001, 30),
+    help="How long to run it (default: 5, with --firmware a day); less when the cell is empty "
+    "before.",
 )  # fmt: skip
 @click.option(
     "--temperature",
@@ -65,8 +75,9 @@ def battery(
     context: click.Context,
     board: str | None,
     cell: str | None,
+    firmware: Path | None,
     presses_per_day: int,
-    years: float,
+    years: float | None,
     temperature: float,
     image: Path | None,
     plot: Path | None,
@@ -74,6 +85,9 @@ def battery(
     as_json: bool,
 ) -> None:
     """Run the firmware through years of presses on a cell, and say where the charge went.
+
+    With --firmware DIR it is yours: a day of it is run, and how long the cell lasts follows from
+    that. `cell = "CR2032"` in its board.toml is what feeds it.
 
     Nothing is skipped: every press boots the image, commits to flash, shows a code and sleeps, and
     every part's current is integrated in virtual time.
@@ -84,6 +98,18 @@ def battery(
         raise BadInputError(
             f"{plot} is neither .svg nor .png.", todo="Name the picture with one of these endings."
         )
+    if firmware is not None:
+        if image is not None or plot is not None:
+            raise click.UsageError("--firmware is your own: --image and --plot are a card's.")
+        named = CELLS[cell.upper()] if cell else None
+        project = Project.find(firmware, board)
+        span = years or _A_DAY
+        _show_own(_own(project, named, presses_per_day, span, temperature, seed, quiet=as_json),
+                 as_json=as_json)  # fmt: skip
+        return
+    years = years or _YEARS
+    if years < _FEWEST:
+        raise click.UsageError(f"--years of a card: {_FEWEST:g} at least, which is a day.")
     boot = Image.load(image, board) if image else fresh_image(board or boards.DEFAULT)
     kind = CELLS[(cell or card_board(boot.board).cell).upper()]
     with (
@@ -110,6 +136,59 @@ def battery(
         console.print_json(report.as_dict())
     else:
         _show(report, plot)
+
+
+def _own(
+    project: Project, cell: CellType | None, presses_per_day: int, years: float,
+    temperature: float, seed: int, *, quiet: bool,
+) -> Report:  # fmt: skip
+    image, fittings = of_project(project), project.fittings()
+    kind = cell or fittings.cell or CELLS[card_board(image.board).cell]
+    fed = replace(fittings, cell=kind)
+    with (
+        one_core(),
+        Card(image, seed=seed, temperature_c=temperature, fittings=fed) as card,
+        console.progress(disable=quiet) as progress,
+    ):
+        task = progress.add_task("days", total=max(1, round(years * 365.25)))
+        life = own.live(
+            card, presses_per_day, years, seed=seed, on_day=lambda _: progress.advance(task)
+        )
+    return Report(image.board, kind, temperature, presses_per_day, life, project.name)
+
+
+def _show_own(report: Report, *, as_json: bool) -> None:
+    figures = report.as_dict()
+    if as_json:
+        console.print_json(figures)
+        return
+    out = console.out()
+    low, high = (_lasts(years) for years in figures["years_band"])
+    out.print(
+        f"[bold]{_lasts(report.years)}[/] ({low} to {high}) on a {report.cell.title}, "
+        f"{report.presses_per_day} presses a day, {report.temperature_c:g} °C"
+    )
+    out.print(
+        f"[dim]{report.firmware} on {report.board.name}; limit: {figures['limit']}; run: "
+        f"{_lasts(report.life.simulated_years)}, {figures['presses']} presses, "
+        f"{figures['wall_seconds']} s[/]\n"
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "share", "µAh"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part, share in sorted(figures["share"].items(), key=lambda item: -item[1]):
+        if used := figures["used_uah"][part]:
+            table.add_row(part, f"{share:.1%}", f"{used:,.2f}")
+    out.print(table)
+    out.print(f"\n{figures['average_ua']:,.1f} µA on average")
+
+
+def _lasts(years: float) -> str:
+    """In the unit that a person would use."""
+    for unit, number in (("years", 1.0), ("days", 365.25), ("hours", 8766.0)):
+        if years * number >= 2 or unit == "hours":
+            return f"{years * number:.3g} {unit}"
+    raise AssertionError
 
 
 @battery.command("compare", short_help="A measured press beside the predicted one.")

@@ -20,6 +20,7 @@ SPREAD = {
     "leakage": (0.7, 2.0),
     "self-discharge": (0.5, 1.0),
 }
+_OF_A_PART = (0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Report:
     temperature_c: float
     presses_per_day: int
     life: Life
+    firmware: str = ""  # somebody's own: of a card's there is more to say
 
     @property
     def _electrical_years(self) -> float:
@@ -53,11 +55,11 @@ class Report:
         """The years at the ends of the spreads, which are independent of one another."""
         total = sum(self.life.used_uah.values())
         more = sqrt(
-            sum((SPREAD[part][1] * used / total) ** 2 for part, used in self.life.used_uah.items())
+            sum((_spread(part)[1] * used / total) ** 2 for part, used in self.life.used_uah.items())
             + self.cell.tolerance**2
         )
         less = sqrt(
-            sum((SPREAD[part][0] * used / total) ** 2 for part, used in self.life.used_uah.items())
+            sum((_spread(part)[0] * used / total) ** 2 for part, used in self.life.used_uah.items())
             + self.cell.tolerance**2
         )
         low, high = self._electrical_years / (1 + more), self._electrical_years / max(0.2, 1 - less)
@@ -76,6 +78,8 @@ class Report:
         """Years, µAh, seconds of wall time; see docs/findings/battery.md."""
         low, high = self.band()
         life = self.life
+        if self.firmware:
+            return self._of_firmware()
         asleep = self.board.currents.deep_sleep + self.board.currents.leakage
         return {
             "board": self.board.name,
@@ -101,6 +105,39 @@ class Report:
             "last_code_years": _rounded(life.last_code),
             "wall_seconds": round(life.wall_seconds, 2),
         }
+
+    @property
+    def average_ua(self) -> float:
+        """Of all that was taken, over the whole run."""
+        hours = self.life.simulated_years * 8766
+        return sum(self.life.used_uah.values()) / hours if hours else 0.0
+
+    def _of_firmware(self) -> dict[str, Any]:
+        low, high = self.band()
+        life = self.life
+        return {
+            "firmware": self.firmware,
+            "board": self.board.name,
+            "cell": self.cell.name,
+            "temperature_c": self.temperature_c,
+            "presses_per_day": self.presses_per_day,
+            "years": round(self.years, 6),
+            "years_band": [round(low, 6), round(high, 6)],
+            "limit": self.limit,
+            "simulated_years": round(life.simulated_years, 6),
+            "exhausted": life.exhausted,
+            "presses": life.presses,
+            "average_ua": round(self.average_ua, 3),
+            "share": {part: round(part_share, 4) for part, part_share in self.share().items()},
+            "used_uah": {part: round(used, 3) for part, used in life.used_uah.items()},
+            "capacity_uah": round(life.capacity_uah, 1),
+            "wall_seconds": round(life.wall_seconds, 2),
+        }
+
+
+def _spread(part: str) -> tuple[float, float]:
+    """Of a part of board.toml nothing is known but what it says of itself."""
+    return SPREAD.get(part, _OF_A_PART)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,9 @@ import click
 
 from tallystick.common import console
 from tallystick.emulator.devices.project import Project
-from tallystick.emulator.serving.serial_port import listen
 from tallystick.tools import options
 from tallystick.tools.debugger.server import DapWire, DebugSession
+from tallystick.tools.debugger.serving import serve_all
 
 
 @click.command()
@@ -46,20 +44,4 @@ def debug(
         with open(sys.stdin.fileno(), "rb", 0, closefd=False) as unbuffered:
             DebugSession(DapWire(unbuffered, sys.stdout.buffer), defaults).run()
         return
-    with listen(port) as listener:
-        number = listener.getsockname()[1]
-        if as_json:
-            console.print_json({"port": number})
-        else:
-            click.echo(f"debug adapter: 127.0.0.1:{number}\nstop with Ctrl-C")
-        while True:
-            client, _ = listener.accept()
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A client that goes in the middle leaves words behind that cannot be sent any more.
-            with (
-                contextlib.suppress(OSError),
-                client,
-                client.makefile("rb", 0) as reading,
-                client.makefile("wb") as writing,
-            ):
-                DebugSession(DapWire(reading, writing), defaults).run()
+    serve_all(port, defaults, as_json=as_json)

@@ -4,26 +4,33 @@
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from enum import IntEnum
 
 FIRST = 32  # number of the first statement
 SIZE = 64 * 1024  # bytes: orders and statements
 _TARGET = 8
+_LOGS = 2
 _WANTED = 1  # a person wants it to pause: the server's, until it has
 
 
 class Order(IntEnum):
-    """Until when it runs. TO and later: to a count of statements, past breakpoints."""
+    """Until when it runs."""
 
     RUN = 0
     IN = 1
     OVER = 2
     OUT = 3
     PAUSE = 4
-    TO = 5
-    LOG_ALL = 6
-    LOG_HITS = 7
+    LOG_ALL = 5
+
+
+def shared_flags() -> int:
+    """A file in memory for `Flags`: its descriptor."""
+    descriptor = os.memfd_create("tally-debug", 0)
+    os.ftruncate(descriptor, SIZE)
+    return descriptor
 
 
 class Flags:
@@ -32,8 +39,10 @@ class Flags:
     def __init__(self, descriptor: int) -> None:
         self.memory = mmap.mmap(descriptor, SIZE)
 
-    def order(self, order: Order, boot: int = 0, count: int = 0) -> None:
+    def order(self, order: Order, boot: int = 0, count: int = 0, *, logs: bool = False) -> None:
+        """boot, count: it stops there, too. logs: it tells of breakpoints, and stops at none."""
         struct.pack_into("<QI", self.memory, _TARGET, count, boot)
+        self.memory[_LOGS] = logs
         self.memory[0] = order
 
     def go(self, order: Order) -> None:

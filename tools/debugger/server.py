@@ -14,11 +14,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from tallystick.common.errors import BadInputError, TallyError
-from tallystick.tools.debugger.orders import SIZE, Flags, Order
+from tallystick.tools.debugger.orders import Flags, Order, shared_flags
 
 _THREAD = 1
 _MOST = 1 << 20  # bytes of a message
@@ -84,24 +85,13 @@ class DapWire:
         self._writing.flush()
 
 
-class _Engine:
-    """The process with the firmware. Raises BadInputError when the firmware does not build."""
+class EngineChannel:
+    """To the process with the firmware, which is another one after each way back."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
-        flags = os.memfd_create("tally-debug", 0)
-        os.ftruncate(flags, SIZE)
-        self.flags = Flags(flags)
-        command = [sys.executable, "-m", "tallystick.tools.debugger.engine"]
-        with theirs:
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(flags)],
-                pass_fds=[theirs.fileno(), flags], stdin=subprocess.DEVNULL, stdout=sys.stderr,
-            )  # fmt: skip
-        os.close(flags)
-        self.socket = ours
+    def __init__(self, channel: socket.socket, flags: Flags) -> None:
+        self.socket = channel
+        self.flags = flags
         self._heard = b""
-        self.tell(request)
 
     def tell(self, request: dict[str, Any]) -> None:
         self.socket.sendall(json.dumps(request).encode() + b"\n")
@@ -125,25 +115,62 @@ class _Engine:
     def close(self) -> None:
         self.flags.want_pause()  # of a loop that would not hear that we are gone
         self.socket.close()
+
+
+class _Engine(EngineChannel):
+    """A process of its own."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        ours, theirs = socket.socketpair()
+        flags = shared_flags()
+        command = [sys.executable, "-m", "tallystick.tools.debugger.engine"]
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(flags)],
+                pass_fds=[theirs.fileno(), flags], stdin=subprocess.DEVNULL, stdout=sys.stderr,
+            )  # fmt: skip
+        super().__init__(ours, Flags(flags))
+        os.close(flags)
+        self.tell(request)
+
+    def close(self) -> None:
+        super().close()
         self._process.wait(60)
 
 
-class DebugSession:
-    """One client, until it goes. defaults: what `launch` may leave out."""
+@dataclass(frozen=True)
+class Offered:
+    """A firmware that stands still already. ready: `FirmwareRecorder.ready`."""
 
-    def __init__(self, wire: DapWire, defaults: dict[str, Any]) -> None:
+    engine: EngineChannel
+    ready: dict[str, Any]
+
+
+class DebugSession:
+    """One client, until it goes. defaults: what `launch` may leave out. offered: in place of what
+    it would launch."""
+
+    def __init__(
+        self, wire: DapWire, defaults: dict[str, Any], offered: Offered | None = None
+    ) -> None:
         self._wire = wire
         self._defaults = defaults
-        self._engine: _Engine | None = None
+        self._offered = offered
+        self._engine: EngineChannel | None = None
         self._places: dict[int, tuple[str, int]] = {}
         self._functions: list[list[str]] = []
         self._breakpoints: dict[str, set[int]] = {}
         self._running = False
-        self._stack: list[tuple[Any, int]] = []
+        self._stack: list[tuple[str, str, int]] = []  # file, function, line; outermost first
         self._entry: dict[str, Any] = {}
         self._stop_on_entry = False
         self._until_us: int | None = None
         self._over = False
+
+    @property
+    def began(self) -> bool:
+        """The client had something to debug."""
+        return self._engine is not None
 
     def run(self) -> None:
         """Serves until the client goes."""
@@ -239,12 +266,12 @@ class DebugSession:
                 return message["answer"]
             self._event(message)
 
-    def _started(self) -> _Engine:
+    def _started(self) -> EngineChannel:
         if self._engine is None:
             raise BadInputError("Nothing is being debugged yet.")
         return self._engine
 
-    def _held(self) -> _Engine:
+    def _held(self) -> EngineChannel:
         engine = self._started()
         if self._running:
             raise BadInputError("The firmware is running.", todo="Pause it first.")
@@ -269,13 +296,17 @@ class DebugSession:
             for name in ("project", "board", "seed", "speed")
             if arguments.get(name) is not None
         }
-        if not isinstance(wanted.get("project"), str):
+        if not isinstance(wanted.get("project"), str) and self._offered is None:
             raise BadInputError("`launch` names no project: the folder of the firmware.")
         self._stop_on_entry = bool(arguments.get("stopOnEntry"))
         until = arguments.get("until", self._defaults.get("until"))
         self._until_us = round(float(until) * 1e6) if until is not None else None
-        self._engine = engine = _Engine(wanted)
-        ready = engine.hear()
+        if self._offered is not None:
+            self._engine = engine = self._offered.engine
+            ready, self._stop_on_entry = self._offered.ready, True
+        else:
+            self._engine = engine = _Engine(wanted)
+            ready = engine.hear()
         if "failed" in ready:
             raise BadInputError(ready["failed"])
         self._places = {n: (file, line) for n, file, line in ready["lines"]}
@@ -348,15 +379,18 @@ class DebugSession:
     def _on_stackTrace(self, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         self._held()
         if not self._stack:
-            self._stack = [(tuple(place), at) for place, at in self._ask({"do": "stack"})]
+            found = self._ask({"do": "stack"})
+            self._stack = [(path, name, line) for (path, name), line in found["above"]] + [
+                (path, self._functions[function][1], self._places.get(at, (path, 0))[1])
+                for (path, function), at in found["own"]
+            ]
         frames = []
         for number in reversed(range(len(self._stack))):
-            (path, function), at = self._stack[number]
-            line = self._places.get(at, (path, 0))[1]
+            path, name, line = self._stack[number]
             frames.append(
                 {
-                    "id": number + 1, "name": self._functions[function][1], "line": line,
-                    "column": 1, "source": {"name": Path(path).name, "path": path},
+                    "id": number + 1, "name": name, "line": line, "column": 1,
+                    "source": {"name": Path(path).name, "path": path},
                 }
             )  # fmt: skip
         first = arguments.get("startFrame") or 0
@@ -367,9 +401,9 @@ class DebugSession:
         self._held()
         frame = arguments["frameId"]
         scopes = [{"name": "Variables", "variablesReference": frame, "expensive": False}]
-        path = self._stack[frame - 1][0][0] if 0 < frame <= len(self._stack) else None
-        for number, ((file, function), _) in enumerate(self._stack, 1):
-            if file == path and number != frame and self._functions[function][1] == "<module>":
+        path = self._stack[frame - 1][0] if 0 < frame <= len(self._stack) else None
+        for number, (file, name, _) in enumerate(self._stack, 1):
+            if file == path and number != frame and name == "<module>":
                 scopes.append({"name": "Globals", "variablesReference": number, "expensive": True})
                 break
         scopes.append({"name": "Parts", "variablesReference": _PARTS, "expensive": False})

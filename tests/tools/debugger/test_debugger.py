@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -76,16 +77,36 @@ class Editor:
         self.port = json.loads(text)["port"]
         self.connect()
 
+    @classmethod
+    def over(cls, process: subprocess.Popen[bytes]) -> Editor:
+        """Over the standard input and output of a process."""
+        made = cls.__new__(cls)
+        made._process = process  # type: ignore[assignment]
+        assert process.stdin and process.stdout
+        made._reading, made._writing = process.stdout, process.stdin
+        made._begin()
+        return made
+
     def raw(self, content: bytes) -> None:
-        self._socket.sendall(content)
+        self._writing.write(content)
+        self._writing.flush()
 
     def leave(self) -> None:
         self._reading.close()
-        self._socket.close()
+        with contextlib.suppress(OSError):
+            self._writing.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def connect(self) -> None:
         self._socket = socket.create_connection(("127.0.0.1", self.port), 60)
         self._reading = self._socket.makefile("rb")
+        self._writing = self._socket.makefile("wb")
+        self._begin()
+
+    _socket: socket.socket | None = None
+
+    def _begin(self) -> None:
         self._events: list[dict[str, Any]] = []
         self._seq = 0
         self.printed = ""
@@ -93,13 +114,15 @@ class Editor:
     def close(self) -> None:
         self.leave()
         self._process.terminate()
-        self._process.communicate(timeout=60)
+        self._process.wait(60)
+        if self._process.stdout:
+            self._process.stdout.close()
 
     def send(self, command: str, **arguments: Any) -> int:
         self._seq += 1
         message = {"seq": self._seq, "type": "request", "command": command}
         content = json.dumps(message | {"arguments": arguments}).encode()
-        self._socket.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(content), content))
+        self.raw(b"Content-Length: %d\r\n\r\n%b" % (len(content), content))
         return self._seq
 
     def _hear(self) -> dict[str, Any]:
@@ -450,3 +473,94 @@ def test_the_client_of_visual_studio_code(editor, project):
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout == "well\n", done.stderr
+
+
+def test_over_standard_input_and_output(project):
+    """As an editor starts it itself; what the firmware prints comes as words of the protocol."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tallystick.cli", "debug", str(project), "--stdio", "--speed", "0"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    editor = Editor.over(process)
+    try:
+        assert editor.begin((project / "main.py", 22)).reason == "breakpoint"
+        assert editor.variables()["total"] == "45"
+        editor.go("stepBack")
+        assert editor.where() == [("<module>", 21)]
+        editor.go("next")
+        editor.go("next")
+        assert editor.printed == "total 45\n"
+        editor.ask("disconnect")
+        assert process.wait(60) == 0
+    finally:
+        editor.close()
+    # One that only goes leaves nothing behind, either.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tallystick.cli", "debug", str(project), "--stdio"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    editor = Editor.over(process)
+    assert editor.ask("launch") == {}
+    assert process.stdin
+    process.stdin.close()
+    assert process.wait(60) == 0
+    editor.close()
+
+
+def test_a_firmware_that_sleeps_is_paused_and_its_button_wakes_it(project):
+    """Asleep it is at no statement: what is done to it then is done again at its own time."""
+    (project / "main.py").write_text(
+        "import time\nfrom machine import Pin, lightsleep\n"
+        "key = Pin(15, Pin.IN, Pin.PULL_UP)\nseen = 0\n"
+        "key.irq(lambda pin: None, Pin.IRQ_FALLING)\n"
+        "while True:\n    lightsleep()\n    seen += 1\n"
+    )
+    editor = Editor(project)
+    try:
+        editor.send("launch")
+        editor.wait("initialized")
+        editor.set((project / "main.py", 8))
+        editor.send("configurationDone")
+        editor.ask("evaluate", expression=".press key")
+        assert editor.stop().reason == "breakpoint" and editor.variables()["seen"] == "0"
+        editor.go("stepBack")
+        assert editor.where()[0] == ("<module>", 7)
+        assert editor.go("continue").reason == "breakpoint" and editor.variables()["seen"] == "0"
+    finally:
+        editor.close()
+
+
+def test_what_is_done_to_a_board_in_deep_sleep_is_done_again(project):
+    """It has no process then: that is told at its own time."""
+    (project / "main.py").write_text(
+        "import machine\nfrom machine import Pin\nkey = Pin(15, Pin.IN, Pin.PULL_UP)\n"
+        "down = not key.value()\nmachine.deepsleep(60_000)\n"
+    )
+    editor = Editor(project)
+    try:
+        editor.begin((project / "main.py", 5))
+        assert editor.variables()["down"] == "False"
+        editor.send("continue", threadId=1)
+        editor.ask("evaluate", expression=".do key down")
+        assert editor.stop().reason == "breakpoint"
+        assert editor.variables()["down"] == "True"  # of the start after the sleep
+        for _ in range(5):
+            editor.go("stepBack")
+        assert editor.variables()["down"] == "False"  # of the one before
+        assert editor.where()[0] == ("<module>", 5)
+        # Before it was pressed what will be is open again.
+        assert editor.go("continue").reason == "breakpoint"
+        assert editor.variables()["down"] == "False"
+        # A pause of one that sleeps shows the statement that it went to sleep at.
+        (project / "main.py").write_text("import machine\nmachine.deepsleep()\n")
+        editor.ask("disconnect")
+        editor.leave()
+        editor.connect()
+        editor.send("launch")
+        editor.wait("initialized")
+        editor.send("configurationDone")
+        editor.send("pause", threadId=1)
+        stop = editor.stop()
+        assert stop.reason == "pause" and editor.where()[0] == ("<module>", 2)
+    finally:
+        editor.close()

@@ -16,6 +16,8 @@ class I2cRegisters(BoardPart):
     bus: the pins of SCL and SDA. registers: number → content, or a list of contents from it on.
     """
 
+    kind = "i2c-registers"
+
     def __init__(
         self, bus: Sequence[str | int], address: int, registers: Mapping[str, Any] | None = None
     ) -> None:
@@ -86,6 +88,8 @@ class Tmp102(BoardPart):
     """A TMP102 thermometer (Texas Instruments SBOS397, 6.4 and 6.5): 12 bits of a sixteenth of a
     degree, a pointer register, configuration and two limits."""
 
+    kind = "tmp102"
+
     def __init__(
         self, bus: Sequence[str | int], address: int = 0x48, celsius: float = 21.0
     ) -> None:
@@ -139,6 +143,8 @@ class Tmp102(BoardPart):
 class Eeprom(BoardPart):
     """A serial EEPROM of the 24LC256 kind (Microchip DS20001203): address of two bytes, pages of
     64 in which a write goes round, 5 ms after a write in which it answers to nothing."""
+
+    kind = "eeprom"
 
     def __init__(
         self, bus: Sequence[str | int], address: int = 0x50, size: int = 32768, page: int = 64

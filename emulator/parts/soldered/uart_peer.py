@@ -15,6 +15,8 @@ class UartPeer(BoardPart):
     """line: the chip's TX and RX. answers: a line that was heard → what is said to it. Subclass it,
     and override `heard`, for a modem or a GPS receiver."""
 
+    kind = "uart-peer"
+
     def __init__(self, line: list[str | int], answers: Mapping[str, str] | None = None) -> None:
         self._pins = line
         self._answers = dict(answers or {})

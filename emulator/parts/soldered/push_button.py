@@ -15,6 +15,8 @@ class PushButton(BoardPart):
     """active: the level while pressed; not pressed it drives nothing, so that the pin's pull
     decides. bounce_us: for how long its contact bounces, at most."""
 
+    kind = "button"
+
     button: Button
 
     def __init__(self, pin: str | int, active: int = 0, bounce_us: int = 3000) -> None:

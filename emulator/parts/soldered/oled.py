@@ -36,8 +36,12 @@ class Oled(BoardPart):
 class OledSsd1306(Oled):
     """With an SSD1306."""
 
+    kind = "ssd1306"
+
 
 class OledSh1106(Oled):
     """With an SH1106: the same glass, other commands, two columns further to the right."""
+
+    kind = "sh1106"
 
     controller = Sh1106

@@ -14,6 +14,8 @@ class Led(BoardPart):
     changes: how often it went on or off. on_us: how long it has been lit, all in all.
     """
 
+    kind = "led"
+
     def __init__(self, pin: str | int, active: int = 1, ma: float = 2.0) -> None:
         self._pin, self._active, self._ua = pin, active, ma * 1000
         self.lit = False

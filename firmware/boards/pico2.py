@@ -9,9 +9,13 @@ flash chip tells. Its boot loader does, over USB, until the board is locked.
 import io
 
 import machine
-import rp2
 from machine import UART, Pin
 from micropython import const
+
+from boards.rp2_flash import Sectors, storage
+from boards.rp2_flash import boot_record as boot_record
+from boards.rp2_flash import slot as slot
+from boards.rp2_flash import slot_system as slot_system
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -19,16 +23,13 @@ if TYPE_CHECKING:
 
     from lib.usbhid import UsbHid
     from typed.board import Flash, Hid, Once, Serial
-    from typed.kinds import Readable, Writable
 
 NAME = "pico2"
 
-_SECTOR = const(4096)
 _IDENTITY_BLOCK = const(640)  # of the storage area
 _RECORDS_BLOCK = const(641)
 _OTP_RANDOM = const(0x40130008)  # two rows of 16 bits a word
 
-_storage = rp2.Flash()
 _touch = Pin(6, Pin.IN, Pin.PULL_UP)
 _led = Pin(25, Pin.OUT)
 _uart: "UART | None" = None
@@ -138,27 +139,10 @@ def once() -> "Once":
 def identity(offset: int, size: int) -> bytearray:
     """A part of the segment that the factory wrote."""
     part = bytearray(size)
-    _storage.readblocks(_IDENTITY_BLOCK, part, offset)
+    storage.readblocks(_IDENTITY_BLOCK, part, offset)
     return part
 
 
-class _Flash:
-    """Sectors of the storage area that its file system never reaches."""
-
-    SECTORS = 64
-    SECTOR = 4096
-    UNIT = 256
-
-    def read(self, address: int, buf: "Writable") -> None:
-        _storage.readblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
-
-    def program(self, address: int, buf: "Readable") -> None:
-        _storage.writeblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
-
-    def erase(self, sector: int) -> None:
-        _storage.ioctl(6, _RECORDS_BLOCK + sector)
-
-
 def records() -> "Flash":
-    """Where the reader's records are kept."""
-    return _Flash()
+    """Where the reader's records are kept: sectors that no file system reaches."""
+    return Sectors(_RECORDS_BLOCK, 64)

@@ -12,10 +12,13 @@ import machine
 from machine import ADC, I2C, UART, Pin
 from micropython import const
 
-from boards.rp2_flash import Sectors, storage
-from boards.rp2_flash import boot_record as boot_record
-from boards.rp2_flash import slot as slot
-from boards.rp2_flash import slot_system as slot_system
+from boards.rp2_flash import (  # noqa: F401 (so that a board may export them)
+    Sectors,
+    boot_record,
+    slot,
+    slot_system,
+    storage,
+)
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

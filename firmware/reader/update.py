@@ -12,7 +12,6 @@ import board
 from micropython import const
 
 from lib import ctap, ctaphid, update, wire
-from lib.loading import Loading
 from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
@@ -36,6 +35,8 @@ class Incoming:
 
     def __init__(self, signed: bytes, channel: int) -> None:
         """Raises OSError."""
+        from lib.loading import Loading  # not before: the signature's check needs the room
+
         self.loading = Loading(board, signed)
         self.channel = channel
         self.touch()
@@ -115,7 +116,7 @@ def _make_room() -> None:
 
     for name in ("bio", "blobs", "config", "login", "manage", "pin", "register"):
         unload("reader." + name)
-    unload("lib.ed25519_sign")
+    unload("lib.ed25519_sign", "lib.loading")
 
 
 def _sending(reader: "Reader") -> Incoming:

@@ -5,6 +5,7 @@ try:
     import start
 
     start.run()
+    del start  # its room is the program's
     import program  # noqa: F401
 except BaseException as error:
     import sys

@@ -4,6 +4,7 @@ stays; and what somebody gains who has a hand on the bus and none on the reader.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from fido2.ctap import CtapError
@@ -151,7 +152,7 @@ def test_the_lights_say_what_is_asked(bench, images):
     update = images.update()
     with bench.find() as device:
         assert ask(device, Step.BEGIN, update.signed, watch) == OK
-    changes = sum(a != b for a, b in zip(led, led[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(led))
     assert changes >= 5
     assert (2, 30, PURPLE, 0) in rings  # flashing, purple, for ever
     assert rings[-1][0] == 3 and rings[-1][2] == PURPLE  # stays on while the image comes
@@ -490,7 +491,7 @@ def test_pulled_out_in_the_middle(bench, images, life):
         if at > total // 2:
             bench.rig.reader.power_off()
 
-    with pytest.raises(Exception, match="went away|nothing came"):
+    with pytest.raises(Exception, match=r"went away|nothing came"):
         install(bench, update, bench.person, progress=pull)
     bench.rig.reader.power_on()
     assert state(bench).header.version == "0.1.0"

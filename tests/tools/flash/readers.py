@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fido2.hid import CtapHidDevice
 
 from tallystick.emulator.boards import DEFAULT_READER, find
+from tallystick.emulator.devices.reader import Reader
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.flash.field import Update
 from tallystick.tools.flash.usb import COMMAND, Person, Step
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.header import Header
 from tallystick.tools.image.keys import SigningKey
-from tests.emulator.reader.rig import PIN, Rig
+from tests.emulator.reader.rig import PIN
 
 BOARD = DEFAULT_READER
 
@@ -61,11 +63,23 @@ def changed(update: Update, **changes: Any) -> Update:
     return signed(replace(update.header, **changes), update.file_system)
 
 
+class PluggedReader(Protocol):
+    """What a bench has at hand."""
+
+    @property
+    def reader(self) -> Reader: ...
+
+    @property
+    def sensor(self) -> ScriptedSensor: ...
+
+    def device(self) -> CtapHidDevice: ...
+
+
 class Bench:
     """A reader on the bus, and a person beside it. `asked`: what the person was asked for.
     Implements usb.Readers."""
 
-    def __init__(self, rig: Rig, *, touches: bool = True, pin: str = PIN) -> None:
+    def __init__(self, rig: PluggedReader, *, touches: bool = True, pin: str = PIN) -> None:
         self.rig = rig
         self.touches = touches
         self.asked: list[str] = []
@@ -105,3 +119,12 @@ def load_all(device: CtapHidDevice, update: Update) -> None:
         part = update.file_system[at : at + 2048]
         if part.strip(b"\xff"):
             assert ask(device, Step.LOAD, at.to_bytes(4, "big") + part) == b"\x00"
+
+
+def begin_trial(bench: Bench, update: Update) -> None:
+    """All of it but the confirmation."""
+    with bench.find() as device:
+        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == b"\x00"
+        load_all(device, update)
+        assert ask(device, Step.SWITCH) == b"\x00"
+    bench.rig.reader.run_for(1_000)

@@ -22,6 +22,7 @@ from tests.tools.flash.readers import (
     Bench,
     Images,
     ask,
+    begin_trial,
     changed,
     load_all,
     of_program,
@@ -377,14 +378,6 @@ def test_an_image_that_does_not_run_is_left_again(bench, life, program):
     now = state(bench)
     assert (now.slot, now.state, now.floor) == (0, SlotState.CONFIRMED, 0)
     bench.rig.log_in(life[2])
-
-
-def begin_trial(bench, update):
-    with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
-        load_all(device, update)
-        assert ask(device, Step.SWITCH) == OK
-    bench.rig.reader.run_for(1_000)
 
 
 def test_a_trial_that_nobody_confirms_is_over_at_the_next_start(bench, images):

@@ -376,7 +376,9 @@ def test_a_reader_goes_back_from_a_trial_with_its_state_as_it_was(version, board
         bench = plug_in(reader)
         assert ClientPin(connect(reader)).get_pin_token(PIN)
         begin_trial(bench, Update.parse(later[board]["update"].read_bytes()))
-        assert ClientPin(connect(reader)).get_pin_token(PIN)  # the trial writes: in the format that it found
+        assert ClientPin(connect(reader)).get_pin_token(
+            PIN
+        )  # the trial writes: in the format that it found
         assert format_in(reader) == 1
         plug_in(reader)
         assert connect(reader).info.firmware_version == 0x090000
@@ -414,7 +416,7 @@ def test_a_readers_migration_that_is_cut_is_done_before_or_after(board, today, l
         begin, migrated = bytes(reader.flash.memory), []
         reader.flash.fault_plan = migrated.append
         with bench.find() as device:
-            assert ask(device, usb.Step.CONFIRM, b"", bench.pressing) == b"\x00"
+            assert ask(device, usb.UpdateStep.CONFIRM, b"", bench.pressing) == b"\x00"
         reader.flash.fault_plan = None
         assert format_in(reader) == 2 and len(migrated) >= 3
         for cut in range(len(migrated) + 1):

@@ -107,7 +107,7 @@ def _to_reader(
     content: Update, path: str | None, pin_file: Path | None, *, quiet: bool
 ) -> dict[str, Any]:
     told = console.err()
-    person = usb.Person(
+    person = usb.UpdatePerson(
         touch=lambda why: told.print(f"its light flashes: touch the reader {why}"),
         pin=lambda: _pin(pin_file),
     )

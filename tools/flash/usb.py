@@ -26,7 +26,7 @@ _KEPT = "Nothing was sent to it, and it works as before."
 _STAYS = "It works as before; credentials, fingers and PIN are untouched."
 
 
-class Step(IntEnum):
+class UpdateStep(IntEnum):
     """First byte of a message."""
 
     BEGIN = 1
@@ -57,7 +57,7 @@ class ReaderRefusedError(RefusedError):
 
 
 @dataclass(frozen=True)
-class ReaderState:
+class ReaderReport:
     """state_format: of what it remembers; 0 where it cannot read that."""
 
     running: Running
@@ -65,7 +65,7 @@ class ReaderState:
 
 
 @dataclass(frozen=True)
-class Person:
+class UpdatePerson:
     """touch: a finger on the reader is wanted, for that. pin: gives it, where it is needed."""
 
     touch: Callable[[str], None]
@@ -144,25 +144,25 @@ class PluggedIn:
                 )
 
 
-def reader_state(device: Any) -> ReaderState:
+def reader_state(device: Any) -> ReaderReport:
     """Raises RefusedError for firmware that takes no updates over USB."""
     from fido2.ctap import CtapError  # noqa: PLC0415 (an extra)
 
     try:
-        answer = _ask(device, Step.STATUS).data
+        answer = _ask(device, UpdateStep.STATUS).data
     except CtapError as error:
         raise RefusedError(
             f"The reader takes no updates over USB ({error.code!r}): its firmware is older.",
             kept=_KEPT,
             todo="Flash it once, with BOOTSEL held: tally flash. It keeps what it remembers.",
         ) from None
-    return ReaderState(Running.parse(answer[1:]), answer[0])
+    return ReaderReport(Running.parse(answer[1:]), answer[0])
 
 
 def install(
     readers: Readers,
     update: Update,
-    person: Person,
+    person: UpdatePerson,
     *,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Running, Running]:
@@ -199,7 +199,7 @@ def _is_trial_of(now: Running, header: Header) -> bool:
     return now.header == header and now.state is SlotState.TRIED
 
 
-def _check(now: ReaderState, header: Header) -> None:
+def _check(now: ReaderReport, header: Header) -> None:
     runs = now.running.header
     board = runs.board if runs is not None else "an unknown board"
     if header.device != "reader" or header.board != board:
@@ -235,7 +235,7 @@ def _check(now: ReaderState, header: Header) -> None:
         )
 
 
-def _send(device: Any, update: Update, person: Person, progress: Progress) -> None:
+def _send(device: Any, update: Update, person: UpdatePerson, progress: Progress) -> None:
     begin = _begin(device, update.signed, person)
     if begin.status == _Status.INTEGRITY:
         raise ReaderRefusedError(
@@ -249,20 +249,20 @@ def _send(device: Any, update: Update, person: Person, progress: Progress) -> No
     for at in range(0, len(content), CHUNK):
         chunk = content[at : at + CHUNK]
         if chunk.strip(b"\xff"):  # erased flash is FF already
-            _ask(device, Step.LOAD, at.to_bytes(4, "big") + chunk).require(
+            _ask(device, UpdateStep.LOAD, at.to_bytes(4, "big") + chunk).require(
                 "store a part of the update"
             )
         progress(min(len(content), at + CHUNK), len(content))
-    _ask(device, Step.SWITCH).require("switch to its new image")
+    _ask(device, UpdateStep.SWITCH).require("switch to its new image")
 
 
-def _begin(device: Any, signed: bytes, person: Person) -> _Answer:
+def _begin(device: Any, signed: bytes, person: UpdatePerson) -> _Answer:
     """With a touch; and with the PIN when the reader asks for it."""
     asked = _touching(device, person, "to let it take the new firmware")
-    first = asked(Step.BEGIN, signed)
+    first = asked(UpdateStep.BEGIN, signed)
     if first.status != _Status.PIN_NEEDED:
         return first
-    return asked(Step.BEGIN, signed + _proof(device, person.pin(), signed))
+    return asked(UpdateStep.BEGIN, signed + _proof(device, person.pin(), signed))
 
 
 def _proof(device: Any, pin: str, signed: bytes) -> bytes:
@@ -282,13 +282,13 @@ def _proof(device: Any, pin: str, signed: bytes) -> bytes:
             todo="Try again; or unplug it, plug it in and run the command within ten seconds: then "
             "it needs no PIN.",
         ) from None
-    message = b"\xff" * 32 + bytes((COMMAND, Step.BEGIN)) + signed
+    message = b"\xff" * 32 + bytes((COMMAND, UpdateStep.BEGIN)) + signed
     return bytes((client.protocol.VERSION,)) + client.protocol.authenticate(token, message)
 
 
-def _confirm(device: Any, person: Person) -> None:
+def _confirm(device: Any, person: UpdatePerson) -> None:
     asked = _touching(device, person, "to keep the new firmware")
-    asked(Step.CONFIRM).require("confirm its new image")
+    asked(UpdateStep.CONFIRM).require("confirm its new image")
 
 
 # -- one message ---------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ _WHY = {
 
 def _ask(
     device: Any,
-    step: Step,
+    step: UpdateStep,
     data: bytes = b"",
     on_keepalive: Callable[[int], None] | None = None,
 ) -> _Answer:
@@ -336,7 +336,7 @@ def _ask(
     return _Answer(answer[0], answer[1:])
 
 
-def _touching(device: Any, person: Person, why: str) -> Callable[..., _Answer]:
+def _touching(device: Any, person: UpdatePerson, why: str) -> Callable[..., _Answer]:
     """A question during which the person is asked to touch the reader."""
 
     def told(status: int) -> None:

@@ -24,7 +24,7 @@ from tallystick.emulator.boards import DEFAULT_READER
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.tools.flash.field import Update
-from tallystick.tools.flash.usb import Person, install
+from tallystick.tools.flash.usb import UpdatePerson, install
 from tallystick.tools.image.build import build, write
 from tallystick.tools.thumbed import Host
 
@@ -70,7 +70,7 @@ def _everything(host: Host) -> None:
 
 def _update(host: Host) -> None:
     """It has just been plugged in."""
-    install(host, _newer(), Person(touch=lambda _why: None, pin=lambda: _PIN))
+    install(host, _newer(), UpdatePerson(touch=lambda _why: None, pin=lambda: _PIN))
 
 
 def _everything_and_an_update(host: Host) -> None:

@@ -15,7 +15,7 @@ from tallystick.emulator.boards import DEFAULT_READER, find
 from tallystick.emulator.devices.reader import Reader
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.flash.field import Update
-from tallystick.tools.flash.usb import COMMAND, Person, Step
+from tallystick.tools.flash.usb import COMMAND, UpdatePerson, UpdateStep
 from tallystick.tools.image import filesystem
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.header import Header
@@ -84,7 +84,7 @@ class Bench:
         self.touches = touches
         self.asked: list[str] = []
         self.opened = 0
-        self.person = Person(self._touch, lambda: self._say(pin))
+        self.person = UpdatePerson(self._touch, lambda: self._say(pin))
 
     def _touch(self, why: str) -> None:
         self.asked.append("touch")
@@ -118,13 +118,13 @@ def load_all(device: CtapHidDevice, update: Update) -> None:
     for at in range(0, len(update.file_system), 2048):
         part = update.file_system[at : at + 2048]
         if part.strip(b"\xff"):
-            assert ask(device, Step.LOAD, at.to_bytes(4, "big") + part) == b"\x00"
+            assert ask(device, UpdateStep.LOAD, at.to_bytes(4, "big") + part) == b"\x00"
 
 
 def begin_trial(bench: Bench, update: Update) -> None:
     """All of it but the confirmation."""
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == b"\x00"
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == b"\x00"
         load_all(device, update)
-        assert ask(device, Step.SWITCH) == b"\x00"
+        assert ask(device, UpdateStep.SWITCH) == b"\x00"
     bench.rig.reader.run_for(1_000)

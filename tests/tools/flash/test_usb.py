@@ -14,7 +14,13 @@ from tallystick.common.errors import RefusedError
 from tallystick.emulator.devices.image import Image
 from tallystick.tools.flash import usb
 from tallystick.tools.flash.field import SlotState
-from tallystick.tools.flash.usb import COMMAND, ReaderRefusedError, Step, install, reader_state
+from tallystick.tools.flash.usb import (
+    COMMAND,
+    ReaderRefusedError,
+    UpdateStep,
+    install,
+    reader_state,
+)
 from tallystick.tools.image.header import SIZE
 from tallystick.tools.image.keys import SigningKey
 from tests.emulator.reader.rig import PIN, Rig
@@ -152,7 +158,7 @@ def test_the_lights_say_what_is_asked(bench, images):
 
     update = images.update()
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, watch) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, watch) == OK
     changes = sum(a != b for a, b in pairwise(led))
     assert changes >= 5
     assert (2, 30, PURPLE, 0) in rings  # flashing, purple, for ever
@@ -165,10 +171,10 @@ def test_the_lights_say_what_is_asked(bench, images):
 # -- without the person --------------------------------------------------------------------------
 
 
-def refused_untouched(bench, data, status, step=Step.BEGIN):
+def refused_untouched(bench, data, status, step=UpdateStep.BEGIN):
     """It says no, writes nothing, and does not even ask for a touch."""
     with bench.find() as device:  # the first command makes solid what was read at the start
-        ask(device, Step.CONFIRM, b"\0")
+        ask(device, UpdateStep.CONFIRM, b"\0")
     before, bench.asked = bench.rig.reader.flash.operations, []
     with bench.find() as device:
         assert ask(device, step, data, bench.pressing) == status
@@ -191,7 +197,7 @@ def test_a_finger_that_lies_there_already_is_no_touch(bench, images):
     bench.rig.reader.run_for(100)
     bench.touches = False
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, images.update().signed, bench.pressing) == b"\x2f"
+        assert ask(device, UpdateStep.BEGIN, images.update().signed, bench.pressing) == b"\x2f"
 
 
 def test_a_touch_is_for_one_request(bench, images):
@@ -200,13 +206,13 @@ def test_a_touch_is_for_one_request(bench, images):
     bench.rig.ctap().selection(on_keepalive=bench.pressing)
     bench.touches = False
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == b"\x2f"
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == b"\x2f"
         bench.touches = True
         bench.rig.replug()
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         bench.touches = False
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == b"\x2f"
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == b"\x2f"
 
 
 def test_a_touch_that_a_token_was_taken_with_is_none(bench, images):
@@ -214,10 +220,10 @@ def test_a_touch_that_a_token_was_taken_with_is_none(bench, images):
     client, token = bench.rig.token(PERMISSION.AUTHENTICATOR_CFG)
     bench.touches = False
     update = images.update()
-    message = b"\xff" * 32 + bytes((COMMAND, Step.BEGIN)) + update.signed
+    message = b"\xff" * 32 + bytes((COMMAND, UpdateStep.BEGIN)) + update.signed
     proof = bytes((client.protocol.VERSION,)) + client.protocol.authenticate(token, message)
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed + proof, bench.pressing) == b"\x2f"
+        assert ask(device, UpdateStep.BEGIN, update.signed + proof, bench.pressing) == b"\x2f"
 
 
 def test_without_a_pin_only_in_the_first_ten_seconds(young, images):
@@ -252,7 +258,7 @@ def proof(client, token, message, version=None):
 def test_a_token_must_be_the_right_one_and_for_this_image(bench, images):
     late(bench)
     update, other = images.update().signed, images.update("0.3.0").signed
-    domain = b"\xff" * 32 + bytes((COMMAND, Step.BEGIN))
+    domain = b"\xff" * 32 + bytes((COMMAND, UpdateStep.BEGIN))
     refused_untouched(bench, update, PIN_NEEDED)
     for permission in (PERMISSION.CREDENTIAL_MGMT, PERMISSION.BIO_ENROLL):
         client, token = bench.rig.token(permission)
@@ -274,7 +280,7 @@ def test_a_token_must_be_the_right_one_and_for_this_image(bench, images):
         refused_untouched(bench, update + wrong, PIN_AUTH_INVALID)
     refused_untouched(bench, update + bytes((3,)) + good[1:], INVALID_PARAMETER)
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update + good, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update + good, bench.pressing) == OK
 
 
 def test_a_finger_gives_no_leave(bench, images):
@@ -367,9 +373,9 @@ HANGS = "import time\nwhile True:\n    time.sleep_ms(1000)\n"
 def test_an_image_that_does_not_run_is_left_again(bench, life, program):
     update = of_program(program, security=9)
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         load_all(device, update)
-        assert ask(device, Step.SWITCH) == OK
+        assert ask(device, UpdateStep.SWITCH) == OK
     try:
         bench.rig.reader.run_for(1_000)
     except Exception as error:  # the emulator tells what the firmware printed
@@ -393,7 +399,7 @@ def test_it_is_kept_by_a_touch_alone(bench, images):
     begin_trial(bench, images.update())
     bench.touches = False
     with bench.find() as device:
-        assert ask(device, Step.CONFIRM, b"", bench.pressing) == b"\x2f"
+        assert ask(device, UpdateStep.CONFIRM, b"", bench.pressing) == b"\x2f"
     assert state(bench).state is SlotState.TRIED
     bench.rig.replug()
     assert state(bench).slot == 0
@@ -413,14 +419,14 @@ def test_a_reader_on_trial_takes_no_other_update(bench, images):
     late(bench)
     client, token = bench.rig.token(PERMISSION.AUTHENTICATOR_CFG)
     other = images.update("0.3.0").signed
-    good = proof(client, token, b"\xff" * 32 + bytes((COMMAND, Step.BEGIN)) + other)
+    good = proof(client, token, b"\xff" * 32 + bytes((COMMAND, UpdateStep.BEGIN)) + other)
     refused_untouched(bench, other + good, NOT_ALLOWED)
     with pytest.raises(RefusedError, match="another new image on trial"):
         install(bench, images.update("0.3.0"), bench.person)
 
 
 def test_confirming_what_is_confirmed_asks_nobody(bench):
-    refused_untouched(bench, b"", OK, Step.CONFIRM)
+    refused_untouched(bench, b"", OK, UpdateStep.CONFIRM)
 
 
 # -- the bus: other programs, wrong order, half an image ------------------------------------------
@@ -428,8 +434,8 @@ def test_confirming_what_is_confirmed_asks_nobody(bench):
 
 def test_commands_out_of_order(bench, images):
     part = bytes(4) + bytes(256)
-    refused_untouched(bench, part, NOT_ALLOWED, Step.LOAD)
-    refused_untouched(bench, b"", NOT_ALLOWED, Step.SWITCH)
+    refused_untouched(bench, part, NOT_ALLOWED, UpdateStep.LOAD)
+    refused_untouched(bench, b"", NOT_ALLOWED, UpdateStep.SWITCH)
     for step in (0, 6, 0x55, 0xFF):
         refused_untouched(bench, b"", b"\x3e", step)
 
@@ -437,30 +443,30 @@ def test_commands_out_of_order(bench, images):
 def test_another_channel_has_no_part_in_it(bench, images):
     update = images.update()
     with bench.find() as device, bench.find() as stranger:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         operations = bench.rig.reader.flash.operations
         evil = bytes(4) + bytes(256)
-        assert ask(stranger, Step.LOAD, evil) == NOT_ALLOWED
-        assert ask(stranger, Step.SWITCH) == NOT_ALLOWED
+        assert ask(stranger, UpdateStep.LOAD, evil) == NOT_ALLOWED
+        assert ask(stranger, UpdateStep.SWITCH) == NOT_ALLOWED
         wrong = signed(update.header, b"", OTHER_KEY).signed
-        assert ask(stranger, Step.BEGIN, wrong, bench.pressing) == INTEGRITY
+        assert ask(stranger, UpdateStep.BEGIN, wrong, bench.pressing) == INTEGRITY
         assert bench.rig.reader.flash.operations == operations
         load_all(device, update)
-        assert ask(stranger, Step.SWITCH) == NOT_ALLOWED
-        assert ask(device, Step.SWITCH) == OK
+        assert ask(stranger, UpdateStep.SWITCH) == NOT_ALLOWED
+        assert ask(device, UpdateStep.SWITCH) == OK
 
 
 def test_other_commands_may_come_between(bench, images, life):
     update = images.update()
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         half = len(update.file_system) // 2
         half -= half % 2048
         load_all(device, replace(update, file_system=update.file_system[:half]))
         assert bench.rig.ctap().info.options["clientPin"]
         bench.rig.log_in(life[2])
         load_all(device, replace(update, file_system=b"\xff" * half + update.file_system[half:]))
-        assert ask(device, Step.SWITCH) == OK
+        assert ask(device, UpdateStep.SWITCH) == OK
     bench.rig.reader.run_for(1_000)
     assert state(bench).header == update.header
 
@@ -468,11 +474,11 @@ def test_other_commands_may_come_between(bench, images, life):
 def test_a_host_that_goes_silent_has_to_begin_anew(bench, images):
     update = images.update()
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         load_all(device, update)
         bench.rig.reader.run_for(31_000)
-        assert ask(device, Step.SWITCH) == NOT_ALLOWED
-        assert ask(device, Step.LOAD, bytes(4) + bytes(256)) == NOT_ALLOWED
+        assert ask(device, UpdateStep.SWITCH) == NOT_ALLOWED
+        assert ask(device, UpdateStep.LOAD, bytes(4) + bytes(256)) == NOT_ALLOWED
     bench.rig.replug()
     assert install(bench, update, bench.person)[1].slot == 1
 
@@ -498,22 +504,22 @@ def test_parts_out_of_place(bench, images):
     size = len(update.file_system)
     with bench.find() as device:
         for short in (b"", update.signed[:-1], b"\0"):
-            assert ask(device, Step.BEGIN, short, bench.pressing) == INVALID_LENGTH
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+            assert ask(device, UpdateStep.BEGIN, short, bench.pressing) == INVALID_LENGTH
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
 
         def load(offset, data):
-            return ask(device, Step.LOAD, offset.to_bytes(4, "big") + data)
+            return ask(device, UpdateStep.LOAD, offset.to_bytes(4, "big") + data)
 
         assert load(0, b"") == load(0, bytes(2049)) == INVALID_LENGTH
-        assert ask(device, Step.LOAD, b"\0\0") == INVALID_LENGTH
+        assert ask(device, UpdateStep.LOAD, b"\0\0") == INVALID_LENGTH
         assert load(1, bytes(256)) == load(0, bytes(255)) == INVALID_PARAMETER
         for offset in (size, size - 256 + 1, 0xFFFFFF00):
             assert load(offset, bytes(256)) == INVALID_PARAMETER
         assert load(4096, bytes(256)) == OK
         assert load(0, bytes(256)) == INVALID_PARAMETER  # not backwards
-        assert ask(device, Step.SWITCH, b"\0") == INVALID_LENGTH
-        assert ask(device, Step.SWITCH) == INTEGRITY
-        assert ask(device, Step.SWITCH) == NOT_ALLOWED
+        assert ask(device, UpdateStep.SWITCH, b"\0") == INVALID_LENGTH
+        assert ask(device, UpdateStep.SWITCH) == INTEGRITY
+        assert ask(device, UpdateStep.SWITCH) == NOT_ALLOWED
     assert state(bench).slot == 0
 
 
@@ -531,13 +537,13 @@ def test_other_vendor_commands_are_none(bench):
 def test_a_reset_between_changes_nothing_of_it(bench, images):
     update = images.update()
     with bench.find() as device:
-        assert ask(device, Step.BEGIN, update.signed, bench.pressing) == OK
+        assert ask(device, UpdateStep.BEGIN, update.signed, bench.pressing) == OK
         bench.rig.ctap().reset(on_keepalive=bench.pressing)
         load_all(device, update)
-        assert ask(device, Step.SWITCH) == OK
+        assert ask(device, UpdateStep.SWITCH) == OK
     bench.rig.reader.run_for(1_000)
     with bench.find() as device:
-        assert ask(device, Step.CONFIRM, b"", bench.pressing) == OK
+        assert ask(device, UpdateStep.CONFIRM, b"", bench.pressing) == OK
     assert state(bench).header == update.header
     assert not bench.rig.ctap().info.options["clientPin"]
 

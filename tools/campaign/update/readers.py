@@ -22,7 +22,7 @@ from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.flash.field import Running
-from tallystick.tools.flash.usb import Person, install, reader_state
+from tallystick.tools.flash.usb import UpdatePerson, install, reader_state
 
 _PIN, _WRONG, _FINGER = "2468", "0000", "thumb"
 _PARTY, _HASH = "example.com", b"\x07" * 32
@@ -92,7 +92,7 @@ class ReaderUpdates(UpdateRig[Reader]):
             at.append(device.flash.operations)
             _sensor(device).press(_FINGER)
 
-        install(_Bus(device), self.update, Person(touch, lambda: _PIN))
+        install(_UpdateBus(device), self.update, UpdatePerson(touch, lambda: _PIN))
         return at[-1]
 
     def running(self, device: Reader) -> tuple[Running, str]:
@@ -126,7 +126,7 @@ class ReaderUpdates(UpdateRig[Reader]):
             yield "has lost a template"
 
 
-class _Bus:
+class _UpdateBus:
     """Implements flash.usb.Readers."""
 
     def __init__(self, reader: Reader) -> None:

@@ -376,9 +376,7 @@ def test_a_reader_goes_back_from_a_trial_with_its_state_as_it_was(version, board
         bench = plug_in(reader)
         assert ClientPin(connect(reader)).get_pin_token(PIN)
         begin_trial(bench, Update.parse(later[board]["update"].read_bytes()))
-        assert ClientPin(connect(reader)).get_pin_token(
-            PIN
-        )  # the trial writes: in the format that it found
+        assert ClientPin(connect(reader)).get_pin_token(PIN)  # it writes
         assert format_in(reader) == 1
         plug_in(reader)
         assert connect(reader).info.firmware_version == 0x090000

@@ -309,7 +309,7 @@ class _Answer:
         )
 
 
-_WHY = {
+_WHY: dict[int, tuple[str, str]] = {
     _Status.OPERATION_DENIED: ("its sensor does not answer", "Plug it in again and repeat this."),
     _Status.TIMEOUT: (
         "nobody touched it",

@@ -21,6 +21,7 @@ from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job
 from tallystick.tools.flash.programs import OpenOcdTarget, require
 from tallystick.tools.image.verify import Verified
+from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.lock import one_time, option_bytes, picobin
 from tallystick.tools.lock.boot_key import BootKey
 
@@ -206,18 +207,18 @@ def serial_of(board: Board, segment: bytes) -> str:
     return serial
 
 
-def confirm(board: Board, locker: Locker, job: Job, said: str) -> str:
+def confirm(board: Board, locker: Locker, job: Job, named: NamedSerials) -> str:
     """The board's serial number, once everything is as it must be before something is burnt.
-    said: of --yes-for-ever. Raises RefusedError, NoDeviceError."""
+    named: by --yes-for-ever. Raises RefusedError, NoDeviceError."""
     if locker.locked():
         raise RefusedError(
             "The board is locked already.", kept=KEPT, todo="Nothing is left to be done."
         )
     size = min(board.identity.size, _MOST_IDENTITY)
     serial = serial_of(board, locker.read(board, Region(board.identity.address, size)))
-    if serial != said:
+    if serial not in named:
         raise RefusedError(
-            f"The board is {serial}; --yes-for-ever says {said}.",
+            f"The board is {serial}; --yes-for-ever says {named.said}.",
             kept=KEPT,
             todo="Connect the board that you mean, or name this one.",
         )

@@ -32,6 +32,7 @@ NAME = "pico2"
 _IDENTITY_BLOCK = const(640)  # of the storage area
 _RECORDS_BLOCK = const(641)
 _OTP_RANDOM = const(0x40130008)  # two rows of 16 bits a word
+_OTP_ATTESTATION = const(0x40131A00)  # likewise, rows 0xD00 to 0xD0F: page 52
 
 _touch = Pin(6, Pin.IN, Pin.PULL_UP)
 _led = Pin(25, Pin.OUT)
@@ -125,11 +126,20 @@ def random(n: int) -> bytes:
     return urandom(n)
 
 
+def _burnt(address: int, size: int) -> bytes:
+    # A word comes with its sign, which an int in bytes has not.
+    words = [machine.mem32[address + i] & 0xFFFFFFFF for i in range(0, size, 4)]
+    return b"".join([word.to_bytes(4, "little") for word in words])
+
+
 def root() -> bytes:
     """The chip's own key, 16 bytes."""
-    # A word comes with its sign, which an int in bytes has not.
-    words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
-    return b"".join([word.to_bytes(4, "little") for word in words])
+    return _burnt(_OTP_RANDOM, 16)
+
+
+def attestation_key() -> bytes:
+    """32 bytes that the factory burnt; zeros where it did not."""
+    return _burnt(_OTP_ATTESTATION, 32)
 
 
 def once() -> "Once":

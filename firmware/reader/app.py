@@ -41,7 +41,7 @@ class Reader:
         cold = board.cold()
         self._window = cold  # the time in which a reset is allowed
         self.urandom = board.random
-        self.identity = Identity(board.identity)
+        self.identity = Identity(board.identity, board.attestation_key)
         self._report = bytearray(ctaphid.REPORT)
         self._hid = board.hid()
         from reader.version import NUMBER

@@ -164,6 +164,9 @@ class Reader(Touch, Slots, Protocol):
     def root(self) -> bytes:
         """The chip's own key, 16 bytes."""
 
+    def attestation_key(self) -> bytes:
+        """32 bytes that the factory burnt; zeros where it did not."""
+
     def identity(self, offset: int, size: int) -> Readable: ...
     def records(self) -> Flash: ...
     def once(self) -> Once: ...

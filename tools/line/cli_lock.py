@@ -74,7 +74,7 @@ def _plan(
 def _locker(job: Job, read_out: int, boot: bytes, files: dict[str, bytes]) -> Locker:
     if job.board.chip.lock == "option bytes":
         return OptionBytesLocker(job.board, read_out)
-    return BootRowsLocker(boot, files)
+    return BootRowsLocker(job.board, boot, files)
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:

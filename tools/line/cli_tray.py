@@ -234,4 +234,4 @@ def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
         raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
     boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
     planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
-    return lambda flash: BootRowsLocker(boot, planned.files)
+    return lambda flash: BootRowsLocker(board, boot, planned.files)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from tallystick.common.errors import RefusedError, TallyError
 from tallystick.common.identity import MAGIC, Identity
 from tallystick.common.reader_identity import MAGIC as READER_MAGIC
+from tallystick.common.reader_identity import MAGIC_BURNT as READER_BURNT
 from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.common.secret import Secret
 from tallystick.emulator.boards.board import Region
@@ -212,6 +213,6 @@ def of_readers(batch: tuple[Secret, bytes]) -> Segments:
 
 def serial_in(segment: bytes) -> str:
     """The serial number that a board's flash tells, or nothing."""
-    if segment[:5] not in (MAGIC, READER_MAGIC):
+    if segment[:5] not in (MAGIC, READER_MAGIC, READER_BURNT):
         return ""
     return segment[_SERIAL].decode("ascii", "replace")

@@ -47,6 +47,7 @@ while True:
 ASKED_FOR = {
     "NAME", "cold", "restart", "sensor_uart", "hid", "wait", "touched", "led", "random", "root",
     "identity", "records", "once", "boot_record", "slot", "slot_system",
+    "attestation_key",
 }  # fmt: skip
 
 

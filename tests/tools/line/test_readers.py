@@ -182,4 +182,3 @@ def test_the_batchs_key_is_not_in_the_book(line):
     key = line.key.private_numbers().private_value.to_bytes(32, "big")
     data = b"".join(path.read_bytes() for path in line.folder.glob("*.book*"))
     assert key not in data and key.hex().encode() not in data
-

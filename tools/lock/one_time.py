@@ -36,7 +36,8 @@ class RowsFile:
 def attestation(key: bytes) -> RowsFile:
     """A reader's attestation key, 32 bytes: into sixteen rows with ECC, where the firmware looks
     for it (firmware/boards/pico2.py). Its file is a secret."""
-    return RowsFile(ATTESTATION, {f"{_ATTESTATION_PAGE}:0": {"ecc": True, "value": list(key)}}, ())
+    value: dict[str, bool | list[int]] = {"ecc": True, "value": list(key)}
+    return RowsFile(ATTESTATION, {f"{_ATTESTATION_PAGE}:0": value}, ())
 
 
 def plan(key: BootKey, *, attests: bool = False) -> tuple[RowsFile, ...]:

@@ -29,7 +29,7 @@ from tallystick.common.console import err, json_option, out, print_json, progres
 from tallystick.common.errors import BadInputError, ExitCode
 from tallystick.emulator.boards import ALL, BOARDS
 from tallystick.tools import options
-from tallystick.tools.campaign.commands.subjects import usual
+from tallystick.tools.campaign.engine import hosts
 from tallystick.tools.campaign.update.cards import CardUpdates
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.fresh import one_core
@@ -114,7 +114,8 @@ def update(
     if only and board == "all":
         raise click.UsageError("A case belongs to a board: name it with --board.")
     results = []
-    for name in usual() if board == "all" else (board,):
+    every = ALL if hosts.of_readers() else BOARDS
+    for name in every if board == "all" else (board,):
         with progress(disable=as_json) as bar:
             task = bar.add_task(f"cuts, {name}", total=None)
             results.append(

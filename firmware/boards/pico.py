@@ -12,13 +12,12 @@ import machine
 from machine import ADC, I2C, UART, Pin
 from micropython import const
 
-from boards.rp2_flash import (  # noqa: F401 (so that a board may export them)
-    Sectors,
-    boot_record,
-    slot,
-    slot_system,
-    storage,
-)
+from boards.rp2_flash import Sectors, storage
+
+# So that a board may export them.
+from boards.rp2_flash import boot_record as boot_record  # noqa: PLC0414
+from boards.rp2_flash import slot as slot  # noqa: PLC0414
+from boards.rp2_flash import slot_system as slot_system  # noqa: PLC0414
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:

@@ -11,8 +11,11 @@ from pathlib import Path
 from tallystick.common.errors import BadInputError
 from tallystick.emulator.boards.board import Board
 
-# A board names its display's driver; the boot stage never shows anything.
-_DISPLAYS = ("lib/memory_lcd.py", "lib/ssd1306.py")
+# A board names drivers; the boot stage shows nothing, answers nobody and burns nothing.
+_DRIVERS = (
+    "boards/once.py", "boards/rom.py", "lib/memory_lcd.py", "lib/ssd1306.py", "lib/usbhid.py",
+)  # fmt: skip
+_ENTRY = {"card": "main.py", "reader": "program.py"}
 # What every board's MicroPython has, as far as firmware may use it.
 _BUILT_IN = {
     "array", "binascii", "collections", "cryptolib", "errno", "framebuf", "gc", "hashlib", "io",
@@ -58,25 +61,27 @@ class Source:
 
 
 def sources(device: str, board: Board, *, typed: bool = False) -> list[Source]:
-    """Every module that the device's `main.py`, or a reader's `boot.py`, reaches through imports,
-    sorted by target.
+    """Every module that the device's `main.py`, or a reader's `program.py`, reaches through
+    imports, sorted by target.
 
     typed: also those that only a type checker reads. Raises BadInputError for an import that
     neither the firmware nor the board's MicroPython has.
     """
-    if device == "reader":
-        return _reached("boot.py", [root() / "reader", root()], board, set(), typed)
-    if device != "card":
+    if device not in _ENTRY:
         raise BadInputError(
             f"There is no firmware for device {device!r}.", todo="Use card or reader."
         )
-    return _reached("main.py", [root()], board, {"booted"}, typed)
+    folders = [root() / device, root()] if device == "reader" else [root()]
+    return _reached(_ENTRY[device], folders, board, {"booted"}, typed)
 
 
 def boot_sources(board: Board, *, typed: bool = False) -> list[Source]:
     """The same for the boot stage: `firmware/boot`, and what it needs of the rest."""
-    found = _reached("boot.py", [root() / "boot", root()], board, set(), typed)
-    return [source for source in found if source.target not in _DISPLAYS]
+    stage = root() / "boot"
+    folders = [stage / "reader"] if board.device == "reader" else []
+    given = {_ENTRY["reader"].removesuffix(".py")}  # is in the slot
+    found = _reached("boot.py", [*folders, stage, root()], board, given, typed)
+    return [source for source in found if source.target not in _DRIVERS]
 
 
 def _reached(

@@ -3,6 +3,9 @@ connection: in this process, in virtual time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fido2.ctap2.base import Ctap2
 from fido2.hid import CtapHidDevice
 from fido2.hid.base import CtapHidConnection, HidDescriptor
@@ -18,7 +21,7 @@ _TURNS, _TURN_MS, _UP_MS = 60, 1_000, 300
 class Host(CtapHidConnection):
     """A computer and a thumb at a reader that is plugged in, in virtual time. While the reader's
     light asks for a finger and none is there, the thumb is laid down. serial: as USB tells it.
-    person: whose thumb it is."""
+    person: whose thumb it is. Implements flash.usb.Readers."""
 
     def __init__(
         self, reader: Reader, *, serial: str | None = None, seed: int = 1, person: int = 0
@@ -55,6 +58,15 @@ class Host(CtapHidConnection):
 
     def device(self) -> CtapHidDevice:
         return CtapHidDevice(self._descriptor, self)
+
+    @contextmanager
+    def find(self) -> Iterator[CtapHidDevice]:
+        yield self.device()
+
+    @contextmanager
+    def find_again(self) -> Iterator[CtapHidDevice]:
+        self._reader.run_for(_TURN_MS)
+        yield self.device()
 
     def ctap(self) -> Ctap2:
         return Ctap2(self.device())

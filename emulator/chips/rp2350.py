@@ -1,7 +1,8 @@
 """The RP2350. Beyond the RP2040 it has one-time programmable memory: a random number of the chip's
 own (RP2350 data sheet, 13.10: rows 4 to 11, two rows a word at OTP_DATA_BASE), and rows of the
-user's, as raw words of 24 bits, whose bits only ever become 1. Rows with ECC of the user's, and
-guarded reads, are not here: the firmware has none.
+user's, as raw words of 24 bits, whose bits only ever become 1. The reader's attestation key is in
+rows with ECC, which are read as if no bit of them were ever wrong. Guarded reads are not here: the
+firmware has none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tallystick.emulator.chips.rp2350_pins import PINS
 
 _OTP_RANDOM = 0x40130008
 _WORDS = 4
+_OTP_ATTESTATION, _ATTESTATION_ROW = 0x40131A00, 0xD00  # firmware/boards/pico2.py
+_ATTESTATION_WORDS = 8
 _RAW, _LOCKS, _ROWS, _PAGE = 0x40134000, 0x40120000, 4096, 64
 USER_ROWS = range(0x0C0, 0xF40)  # pages 3 to 60
 _ROW_BITS = 0xFFFFFF
@@ -55,15 +58,22 @@ class Rp2350(Rp2040):
         index = (address - _OTP_RANDOM) >> 2
         if 0 <= index < _WORDS:
             return self._random[index]
+        word = (address - _OTP_ATTESTATION) >> 2
+        if 0 <= word < _ATTESTATION_WORDS:
+            low, high = (self._row(_ATTESTATION_ROW + 2 * word + n) & 0xFFFF for n in range(2))
+            return high << 16 | low
         row = (address - _RAW) >> 2
         if 0 <= row < _ROWS:
-            # A page that may not be read is a bus error on the chip; here it reads as nothing.
-            return 0 if self.locks.get(row // _PAGE, 0) & 2 else self.rows.get(row, 0)
+            return self._row(row)
         if address == OTP_ANSWER:
             return self._answer & 0xFFFFFFFF
         if address & ~3 == _ROM_LOOKUP:
             return 0  # emulator/port/rom.py does not ask where it is
         return super().read(address)
+
+    def _row(self, row: int) -> int:
+        """A page that may not be read is a bus error on the chip; here it reads as nothing."""
+        return 0 if self.locks.get(row // _PAGE, 0) & 2 else self.rows.get(row, 0)
 
     def write(self, address: int, value: int) -> None:
         row, page = (address - OTP_BURN) >> 2, (address - _LOCKS) >> 2
@@ -108,6 +118,8 @@ CHIP = replace(
         Rp2350.scratch_address + 0x1F,
         _OTP_RANDOM,
         _OTP_RANDOM + 4 * _WORDS - 1,
+        _OTP_ATTESTATION,
+        _OTP_ATTESTATION + 4 * _ATTESTATION_WORDS - 1,
         _RAW,
         _RAW + 4 * _ROWS - 1,
         _LOCKS,

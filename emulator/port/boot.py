@@ -93,7 +93,7 @@ def _start(*way):
         if name in ("uctypes_stm", "vfs_board"):
             sys.modules[name.partition("_")[0]] = module
         elif name == "rom":
-            sys.modules["boards.rom"] = module
+            guard.machine_code["boards.rom"] = module
         elif name == "rp2":
             module.base = config["fs_base"]
             module.size = config["fs_size"]

@@ -19,6 +19,7 @@ _FROZEN = ("ssl", "mip", "requests")
 _built_in = builtins.__import__
 _names = ""
 kept = {}  # those, by name
+machine_code = {}  # set by boot.py: modules that stand for the firmware's own, which is that
 load = mount = umount = None  # set by boot.py: the real ones
 us_per_256 = 0  # set by boot.py: CPU time to make a module of 256 bytes
 # Set by boot.py: module → function → CPU time (µs) of a call, and of what lies between two calls of
@@ -39,6 +40,8 @@ def _import(name, *rest):
             new = name not in sys.modules
             if new:
                 _forget_what_has_gone()
+            if top == "boards":
+                sys.modules.update(machine_code)  # a boot stage makes the image's be loaded anew
             try:
                 module = _built_in(name, *rest)
             except ImportError:

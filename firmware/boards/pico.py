@@ -9,18 +9,21 @@ for a coin cell.
 from time import ticks_ms as ticks_ms  # noqa: PLC0414 (so that a board may export it)
 
 import machine
-import rp2
 from machine import ADC, I2C, UART, Pin
 from micropython import const
+
+from boards.rp2_flash import Sectors, storage
+
+# So that a board may export them.
+from boards.rp2_flash import boot_record as boot_record  # noqa: PLC0414
+from boards.rp2_flash import slot as slot  # noqa: PLC0414
+from boards.rp2_flash import slot_system as slot_system  # noqa: PLC0414
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
     from select import poll
 
-    from vfs import VfsLfs2
-
     from typed.board import Display, Flash, Serial
-    from typed.kinds import Readable, Writable
 
 NAME = "pico"
 HEAP = 73728  # bytes that MicroPython must give, see card/selftest.py
@@ -32,12 +35,7 @@ DOCK = const(2)
 CLEAN = const(4)  # everything in flash is settled
 EMPTY = const(8)  # the cell was critical
 
-# Blocks of the storage area. The boot stage's file system takes the first 20.
-_SECTOR = const(4096)
-_SLOT_A = const(20)
-_SLOT_B = const(170)
-_SLOT_BLOCKS = const(150)
-_RECORD_BLOCK = const(333)
+# Blocks of the storage area, behind those of boards/rp2_flash.py.
 _IDENTITY_BLOCK = const(335)
 _JOURNAL_BLOCK = const(336)
 
@@ -47,7 +45,6 @@ _MARK = const(0x1C0DE000)
 _frame = bytearray(1025)  # set aside before imports scatter the heap
 _button = Pin(15, Pin.IN, Pin.PULL_UP)
 _dock = Pin(14, Pin.IN, Pin.PULL_DOWN)
-_storage = rp2.Flash()
 _uart: "UART | None" = None
 _poller: "poll | None" = None
 
@@ -144,58 +141,13 @@ def random(n: int) -> bytes:
 def identity() -> bytes:
     """The factory's segment, 134 bytes; 0xFF where nothing was written."""
     segment = bytearray(134)
-    _storage.readblocks(_IDENTITY_BLOCK, segment, 0)
+    storage.readblocks(_IDENTITY_BLOCK, segment, 0)
     return bytes(segment)
-
-
-class _Sectors:
-    """Sectors of the storage area that no file system reaches: nothing but their owner writes
-    there.
-    """
-
-    SECTOR = 4096
-    UNIT = 256
-
-    def __init__(self, first: int, count: int) -> None:
-        self.SECTORS = count
-        self._first = first
-
-    def read(self, address: int, buf: "Writable") -> None:
-        _storage.readblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
-
-    def program(self, address: int, buf: "Readable") -> None:
-        _storage.writeblocks(self._first + address // _SECTOR, buf, address % _SECTOR)
-
-    def erase(self, sector: int) -> None:
-        _storage.ioctl(6, self._first + sector)
 
 
 def journal() -> "Flash":
     """Where the card's state is kept."""
-    return _Sectors(_JOURNAL_BLOCK, 16)
-
-
-def boot_record() -> "Flash":
-    """Where the boot record is kept: lib/slots.py."""
-    return _Sectors(_RECORD_BLOCK, 2)
-
-
-def slot(n: int) -> "Flash":
-    """A slot as sectors, to be written: the header's first, then the file system's."""
-    return _Sectors(_SLOT_B if n else _SLOT_A, _SLOT_BLOCKS)
-
-
-def slot_system(n: int) -> "VfsLfs2":
-    """The file system of a slot, to be mounted. Raises OSError when there is none.
-
-    Its caches, and that of every open file, are four times `readsize`: 256 bytes, as the image was
-    made with. MicroPython's usual 1 KiB each would be the heap that an update lacks.
-    """
-    from vfs import VfsLfs2
-
-    first = _SLOT_B if n else _SLOT_A
-    device = rp2.Flash(start=(first + 1) * _SECTOR, len=(_SLOT_BLOCKS - 1) * _SECTOR)
-    return VfsLfs2(device, readsize=64, progsize=64, lookahead=16)  # type: ignore[abstract]  # only in the stubs
+    return Sectors(_JOURNAL_BLOCK, 16)
 
 
 def restart() -> None:

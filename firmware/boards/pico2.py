@@ -9,9 +9,15 @@ flash chip tells. Its boot loader does, over USB, until the board is locked.
 import io
 
 import machine
-import rp2
 from machine import UART, Pin
 from micropython import const
+
+from boards.rp2_flash import Sectors, storage
+
+# So that a board may export them.
+from boards.rp2_flash import boot_record as boot_record  # noqa: PLC0414
+from boards.rp2_flash import slot as slot  # noqa: PLC0414
+from boards.rp2_flash import slot_system as slot_system  # noqa: PLC0414
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
@@ -19,16 +25,14 @@ if TYPE_CHECKING:
 
     from lib.usbhid import UsbHid
     from typed.board import Flash, Hid, Once, Serial
-    from typed.kinds import Readable, Writable
 
 NAME = "pico2"
 
-_SECTOR = const(4096)
 _IDENTITY_BLOCK = const(640)  # of the storage area
 _RECORDS_BLOCK = const(641)
 _OTP_RANDOM = const(0x40130008)  # two rows of 16 bits a word
+_OTP_ATTESTATION = const(0x40131A00)  # likewise, rows 0xD00 to 0xD0F: page 52
 
-_storage = rp2.Flash()
 _touch = Pin(6, Pin.IN, Pin.PULL_UP)
 _led = Pin(25, Pin.OUT)
 _uart: "UART | None" = None
@@ -121,11 +125,20 @@ def random(n: int) -> bytes:
     return urandom(n)
 
 
+def _burnt(address: int, size: int) -> bytes:
+    # A word comes with its sign, which an int in bytes has not.
+    words = [machine.mem32[address + i] & 0xFFFFFFFF for i in range(0, size, 4)]
+    return b"".join([word.to_bytes(4, "little") for word in words])
+
+
 def root() -> bytes:
     """The chip's own key, 16 bytes."""
-    # A word comes with its sign, which an int in bytes has not.
-    words = [machine.mem32[_OTP_RANDOM + 4 * i] & 0xFFFFFFFF for i in range(4)]
-    return b"".join([word.to_bytes(4, "little") for word in words])
+    return _burnt(_OTP_RANDOM, 16)
+
+
+def attestation_key() -> bytes:
+    """32 bytes that the factory burnt; zeros where it did not."""
+    return _burnt(_OTP_ATTESTATION, 32)
 
 
 def once() -> "Once":
@@ -138,27 +151,10 @@ def once() -> "Once":
 def identity(offset: int, size: int) -> bytearray:
     """A part of the segment that the factory wrote."""
     part = bytearray(size)
-    _storage.readblocks(_IDENTITY_BLOCK, part, offset)
+    storage.readblocks(_IDENTITY_BLOCK, part, offset)
     return part
 
 
-class _Flash:
-    """Sectors of the storage area that its file system never reaches."""
-
-    SECTORS = 64
-    SECTOR = 4096
-    UNIT = 256
-
-    def read(self, address: int, buf: "Writable") -> None:
-        _storage.readblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
-
-    def program(self, address: int, buf: "Readable") -> None:
-        _storage.writeblocks(_RECORDS_BLOCK + address // _SECTOR, buf, address % _SECTOR)
-
-    def erase(self, sector: int) -> None:
-        _storage.ioctl(6, _RECORDS_BLOCK + sector)
-
-
 def records() -> "Flash":
-    """Where the reader's records are kept."""
-    return _Flash()
+    """Where the reader's records are kept: sectors that no file system reaches."""
+    return Sectors(_RECORDS_BLOCK, 64)

@@ -18,7 +18,8 @@ def run() -> None:
     import board
     import booted
 
-    booted.button = board.button()  # before what takes time: a short press is over after it
+    if hasattr(board, "button"):  # a card
+        booted.button = board.button()  # before what takes time: a short press is over after it
     import os
 
     import vfs

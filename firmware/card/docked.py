@@ -103,7 +103,7 @@ def _migrate(store: "Store") -> None:
         update.migrate(store)
     except (OSError, DamagedError):
         pass  # it stays as it is, and goes on working
-    unload("card.update", "lib.slots")
+    unload("card.update", "lib.update", "lib.slots")
 
 
 def serve(store: "Store", identity: "Identity") -> bool:

@@ -74,7 +74,7 @@ def _running_image() -> bytes:
     try:
         return update.running()
     finally:
-        unload("card.update", "lib.slots")  # anybody may ask, and few go on to update
+        unload("card.update", "lib.update", "lib.slots")  # anybody may ask, and few go on to update
 
 
 def _put_key(card: "Applets", command: "Command") -> bytes:

@@ -24,6 +24,7 @@ _PING = const(0x01)
 _INIT = const(0x06)
 _WINK = const(0x08)
 CBOR = const(0x10)
+UPDATE = const(0x55)  # a vendor's own, 0x40 to 0x7F: docs/reference/protocols.md
 _CANCEL = const(0x11)
 _KEEPALIVE = const(0x3B)
 _ERROR = const(0x3F)
@@ -130,7 +131,7 @@ class Channels:
             if self.on_wink is not None:
                 self.on_wink()
             self.reply(b"")
-        elif self._command != CBOR:
+        elif self._command not in (CBOR, UPDATE):
             self.refuse(_INVALID_COMMAND)
 
     def _initialize(self, channel: int, size: int, report: "Readable") -> None:

@@ -70,3 +70,14 @@ def choose(board: "Slots") -> int:
         except OSError:
             pass  # still tried: the next start comes here again
     return slot
+
+
+def settled(board: "Slots") -> bool:
+    """The running image is confirmed: nothing leads back to another one."""
+    import booted
+
+    try:
+        record = Record(board.boot_record())
+    except DamagedError:
+        return False
+    return record.state == wire.CONFIRMED and record.slot == booted.slot

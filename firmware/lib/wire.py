@@ -91,6 +91,7 @@ INSTALL_CONFIRM = const(0x40)
 IMAGE_MAGIC = b"TSIM"
 IMAGE_FORMAT = const(1)
 IMAGE_CARD = const(1)
+IMAGE_READER = const(2)
 IMAGE_HEADER = const(64)
 IMAGE_SIGNATURE = const(64)
 LOAD_MAX = const(256)

@@ -3,7 +3,7 @@
 import gc
 import sys
 from hashlib import sha256
-from time import ticks_add, ticks_diff, ticks_ms
+from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
 import board
 
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from reader.bio import Enrolment
+    from reader.update import Incoming
     from typed.board import Reader as Board
     from typed.kinds import Map, Ticks
 
     _board: Board = board  # has all that a reader's board must
 
 _KEEPALIVE_MS = 100
+_LAST_WORD_MS = 100  # for the host to fetch an answer
 
 
 class Reader:
@@ -39,7 +41,7 @@ class Reader:
         cold = board.cold()
         self._window = cold  # the time in which a reset is allowed
         self.urandom = board.random
-        self.identity = Identity(board.identity)
+        self.identity = Identity(board.identity, board.attestation_key)
         self._report = bytearray(ctaphid.REPORT)
         self._hid = board.hid()
         from reader.version import NUMBER
@@ -49,6 +51,8 @@ class Reader:
         self._channels.on_wink = self._wink
         self._winked: "Ticks | None" = None  # ticks of a wink that still shows
         self._status = 1
+        self._lit = False
+        self._blinks = False  # the light, while the user is asked for new firmware
         self._spoke = self._started  # ticks of the last keep-alive
         self._strange = False  # another firmware wrote what is stored: nothing touches it
         try:
@@ -66,6 +70,8 @@ class Reader:
         self.wrong_pins = 0 if cold else self._wrong_before()  # in a row, since power came
         self._sequence: "Sequence | None" = None  # what the next command may go on with
         self._before: "Sequence | None" = None  # the same, for the command under way
+        self.incoming: "Incoming | None" = None  # an image, on its way in
+        self.starts_anew = False  # once the command under way is answered
 
     def _wrong_before(self) -> int:
         """After a restart of the firmware, which forgot how many wrong PINs there were: when some
@@ -89,6 +95,8 @@ class Reader:
             self._channels.tick()
             self.token.tick()
             self._close_window()
+            if self.incoming is not None and self.incoming.over():
+                self.drop_update()
             if self._winked is not None and ticks_diff(ticks_ms(), self._winked) >= 300:
                 self._winked = None
                 board.led(False)
@@ -126,6 +134,9 @@ class Reader:
     def _keepalive(self) -> None:
         self._spoke = ticks_ms()
         self._channels.keepalive(self._status)
+        if self._blinks:
+            self._lit = not self._lit
+            board.led(self._lit)
 
     def vector(self) -> bytes:
         """An initial vector, 16 bytes, never the same: for what is told so often that drawing it
@@ -142,11 +153,13 @@ class Reader:
         self._wait(ms)
         self.pause()
 
-    def awaiting(self, on: bool) -> None:
-        """The user is needed: says so to the platform."""
+    def awaiting(self, on: bool, blinks: bool = False) -> None:
+        """The user is needed: says so to the platform, and shows it."""
         self._status = 2 if on else 1
+        self._blinks = blinks
         if on:
             self._keepalive()
+        self._lit = on
         board.led(on)
 
     def check_cancelled(self) -> None:
@@ -157,6 +170,16 @@ class Reader:
     def _close_window(self) -> None:
         if self._window and ticks_diff(ticks_ms(), self._started) >= ctap.RESET_WINDOW_MS:
             self._window = False
+
+    def just_plugged_in(self) -> bool:
+        """Power came at most ten seconds ago."""
+        self._close_window()
+        return self._window
+
+    def drop_update(self) -> None:
+        """The image on its way in is not waited for any more."""
+        self.incoming = None
+        self.user.show_update(False)
 
     def _wink(self) -> None:
         board.led(True)
@@ -192,14 +215,14 @@ class Reader:
 
     def _serve(self) -> None:
         assert self._channels.request is not None
-        _, message = self._channels.request
+        kind, message = self._channels.request
         self._spoke = ticks_ms()
         self._status = 1
         if not message:
             self._channels.refuse(3)
             return
         try:
-            answer = b"\x00" + self._execute(message[0], message[1:])
+            answer = b"\x00" + self._done(kind, message[0], message[1:])
         except Refused as refused:
             answer = bytes((refused.status,))
         except cbor.InvalidError:
@@ -215,17 +238,31 @@ class Reader:
             answer = bytes((ctap.OTHER,))
         self._before = None
         self._channels.reply(answer)
+        if self.starts_anew:
+            sleep_ms(_LAST_WORD_MS)
+            board.restart()
+
+    def _done(self, kind: int, command: int, body: memoryview) -> bytes:
+        self._before, self._sequence = self._sequence, None
+        if kind == ctaphid.UPDATE:
+            from reader import update
+
+            return update.handle(self, command, body)
+        return self._execute(command, body)
+
+    def ready(self) -> None:
+        """Before the first command that depends on what is stored. Raises Refused, OSError."""
+        if self.store is None:
+            raise Refused(ctap.NEWER_STATE if self._strange else ctap.OTHER)
+        self.store.ready(_settled)
 
     def _execute(self, command: int, body: memoryview) -> bytes:
-        self._before, self._sequence = self._sequence, None
         if len(body) > ctap.MAX_MESSAGE:
             raise Refused(ctap.REQUEST_TOO_LARGE)
-        if self.store is not None:
-            self.store.ready()
-        elif self._strange and command != ctap.GET_INFO:
-            raise Refused(ctap.NEWER_STATE)
-        elif body or command not in (ctap.GET_INFO, ctap.RESET):
-            raise Refused(ctap.OTHER)  # only a reset helps, and to be found by a platform
+        # A damaged reader: only a reset helps, and to be found by a platform.
+        helps = command == ctap.RESET and not self._strange or command == ctap.GET_INFO
+        if self.store is not None or body or not helps:
+            self.ready()
         if command == ctap.BIO_ENROLLMENT_PREVIEW:
             command = ctap.BIO_ENROLLMENT
         elif command == ctap.CREDENTIAL_MANAGEMENT_PREVIEW:
@@ -263,8 +300,7 @@ class Reader:
 
     def _reset(self) -> "Map":
         """authenticatorReset: soon after power-up, and with a touch."""
-        self._close_window()
-        if not self._window:
+        if not self.just_plugged_in():
             raise Refused(ctap.NOT_ALLOWED)
         self.user.touch()
         if self.store is None:
@@ -302,6 +338,12 @@ def _handler(command: int) -> "Callable[[Reader, Map], Map]":
     else:
         from reader.config import handle
     return handle
+
+
+def _settled() -> bool:
+    from lib import slots
+
+    return slots.settled(board)
 
 
 def run() -> None:

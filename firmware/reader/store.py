@@ -26,6 +26,7 @@ from reader.refused import Refused
 
 TYPE_CHECKING = const(0)
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypedDict, Unpack
 
     from typed.board import Flash, Once
@@ -124,12 +125,15 @@ class Store:
         """
         self._records.settle()
 
-    def ready(self) -> None:
-        """Before the first command that depends on what is stored. Raises OSError."""
+    def ready(self, settled: "Callable[[], bool]") -> None:
+        """Before the first command that depends on what is stored. settled: whether nothing leads
+        back to another image, which may not read what this one writes. Raises OSError.
+        """
         if not self._ready:
             self.settle()
             self._ready = True
-            self.migrate()
+            if self.format < _FORMAT and settled():
+                self.migrate()
             self._agree()
             if self.flags & SCRUB:
                 self._scrub(None)

@@ -181,10 +181,12 @@ class User:
         self._held = self._wait_until(True, deadline)
         return self._held
 
-    def touch(self) -> None:
-        """The user's presence: any finger. Raises Refused."""
+    def touch(self, firmware: bool = False) -> None:
+        """The user's presence: any finger. firmware: it is for that, and looks like nothing else:
+        both lights flash. Raises Refused.
+        """
         self._reader.enrolment = None
-        self._begin()
+        self._begin(firmware)
         try:
             self._need_sensor()
             if not self._await_finger(ticks_add(ticks_ms(), ctap.TOUCH_MS)):
@@ -194,10 +196,17 @@ class User:
         finally:
             self._end()
 
-    def _begin(self) -> None:
+    def _begin(self, firmware: bool = False) -> None:
         self._held = self._board.touched()
-        self._reader.awaiting(True)
-        self._light(1, r503.BLUE)
+        self._reader.awaiting(True, firmware)
+        if firmware:
+            self._light(2, r503.PURPLE, 30)
+        else:
+            self._light(1, r503.BLUE)
+
+    def show_update(self, on: bool) -> None:
+        """While an image comes in, the ring stays purple."""
+        self._light(3 if on else 4, r503.PURPLE)
 
     def _end(self) -> None:
         self._reader.awaiting(False)

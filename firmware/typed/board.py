@@ -85,14 +85,22 @@ class Cell(Protocol):
 
 
 class Slots(Protocol):
+    """What boot stage and update ask of every board."""
+
+    @property
+    def NAME(self) -> str: ...
     def boot_record(self) -> Flash: ...
+    def slot(self, n: int) -> Flash: ...
+    def slot_system(self, n: int) -> object:
+        """To be mounted. Raises OSError when there is none."""
+
+    def restart(self) -> None:
+        """Never returns."""
 
 
 class Card(Button, Cell, Slots, Protocol):
     """The board of a card. docs/guides/porting.md says what each of these promises."""
 
-    @property
-    def NAME(self) -> str: ...
     @property
     def HEAP(self) -> int:
         """Bytes."""
@@ -122,12 +130,6 @@ class Card(Button, Cell, Slots, Protocol):
         """134 bytes."""
 
     def journal(self) -> Flash: ...
-    def slot(self, n: int) -> Flash: ...
-    def slot_system(self, n: int) -> object:
-        """To be mounted. Raises OSError when there is none."""
-
-    def restart(self) -> None:
-        """Never returns."""
 
 
 class Once(Protocol):
@@ -147,16 +149,11 @@ class Touch(Protocol):
     def sensor_uart(self) -> Serial: ...
 
 
-class Reader(Touch, Protocol):
+class Reader(Touch, Slots, Protocol):
     """The board of a fingerprint reader."""
 
-    @property
-    def NAME(self) -> str: ...
     def cold(self) -> bool:
         """Power came just now."""
-
-    def restart(self) -> None:
-        """Never returns."""
 
     def hid(self) -> Hid: ...
     def wait(self, ms: int) -> None:
@@ -166,6 +163,9 @@ class Reader(Touch, Protocol):
     def random(self, n: int) -> bytes: ...
     def root(self) -> bytes:
         """The chip's own key, 16 bytes."""
+
+    def attestation_key(self) -> bytes:
+        """32 bytes that the factory burnt; zeros where it did not."""
 
     def identity(self, offset: int, size: int) -> Readable: ...
     def records(self) -> Flash: ...

@@ -281,7 +281,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally selftest --port /dev/ttyACM0 --page report.html",
         "tally selftest --batch batch.jsonl --limits limits.toml --drift batch.html",
     ),
-    "update": ("tally update build/card-pico --port /dev/ttyACM0 --public-key firm.key",),
+    "update": (
+        "tally update build/card-pico --port /dev/ttyACM0 --public-key firm.key",
+        "tally update build/reader-pico2 --public-key firm.key",
+    ),
     "coverage": ("tally coverage .hits --lcov firmware.info --fail-under 95",),
     "second-opinion": (
         "tally second-opinion RPI_PICO.uf2",

@@ -3,7 +3,8 @@ certificate.
 
 Layout: `TSRD` 01 ‖ serial number, 10 ASCII characters ‖ AAGUID (16) ‖ P-256 private key (32) ‖
 length of the certificate (2, little endian) ‖ certificate (DER) ‖ CRC-32 (4, little endian).
-`firmware/reader/identity.py` reads it.
+`firmware/reader/identity.py` reads it. With 02 in place of 01 the key is in rows of the chip that
+are burnt once, and zeros stand here.
 
 All readers of a batch share key and certificate (at least 100,000 readers, so that none can be told
 from another by its attestation; WebAuthn 14.4.1).
@@ -27,6 +28,7 @@ from tallystick.common.identity import check_serial
 from tallystick.common.secret import Secret
 
 MAGIC = b"TSRD\x01"
+MAGIC_BURNT = b"TSRD\x02"
 AAGUID = uuid.UUID("7a1157ec-0001-4c4b-9d5f-5449434b2001")  # the model's, for every reader of it
 MAX_CERTIFICATE = 1024
 _HEAD = 65  # bytes before the certificate
@@ -40,12 +42,14 @@ _FROM, _UNTIL = datetime(2026, 1, 1, tzinfo=UTC), datetime(2056, 1, 1, tzinfo=UT
 
 @dataclass(frozen=True)
 class ReaderIdentity:
-    """`certificate` is DER. The private key does not show in a repr."""
+    """`certificate` is DER. The private key does not show in a repr. burnt: it is in the chip, and
+    here are zeros."""
 
     serial: str
     certificate: bytes
     key: Secret = field(repr=False)
     aaguid: uuid.UUID = AAGUID
+    burnt: bool = False
 
     @classmethod
     def development(cls, serial: str) -> ReaderIdentity:
@@ -64,7 +68,7 @@ class ReaderIdentity:
         size = int.from_bytes(segment[_HEAD - 2 : _HEAD], "little")
         end = _HEAD + size
         if (
-            not segment.startswith(MAGIC)
+            not segment.startswith((MAGIC, MAGIC_BURNT))
             or not 0 < size <= MAX_CERTIFICATE
             or len(segment) != end + 4
             or binascii.crc32(segment[:end]) != int.from_bytes(segment[end:], "little")
@@ -79,6 +83,7 @@ class ReaderIdentity:
             segment[_HEAD:end],
             Secret(segment[31:63]),
             uuid.UUID(bytes=segment[15:31]),
+            segment.startswith(MAGIC_BURNT),
         )
 
     def encode(self) -> bytes:
@@ -89,9 +94,17 @@ class ReaderIdentity:
                 f"{MAX_CERTIFICATE}.",
                 todo="Issue one with a shorter subject or fewer extensions.",
             )
-        body = MAGIC + check_serial(self.serial).encode() + self.aaguid.bytes + self.key.reveal()
+        magic, key = MAGIC, self.key.reveal()
+        if self.burnt:
+            magic, key = MAGIC_BURNT, bytes(len(key))
+        body = magic + check_serial(self.serial).encode() + self.aaguid.bytes + key
         body += len(self.certificate).to_bytes(2, "little") + self.certificate
         return body + binascii.crc32(body).to_bytes(4, "little")
+
+
+def segment_size(content: bytes) -> int:
+    """Bytes of the segment at the start of what a board holds, as it says itself."""
+    return _HEAD + int.from_bytes(content[_HEAD - 2 : _HEAD], "little") + 4
 
 
 def _key(number: int) -> ec.EllipticCurvePrivateKey:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fido2.ctap import CtapError
 from fido2.ctap2.pin import ClientPin
+from fido2.hid import CtapHidDevice
 
 from tallystick.common.errors import RefusedError
 from tallystick.emulator.boards import BOARDS, READERS
@@ -25,8 +27,10 @@ from tallystick.emulator.seeing.frames import Frame
 from tallystick.provisioning.card.connection import CardConnection, CardRefusedError
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.tools import firmware
+from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.docked import DockedLink
-from tallystick.tools.flash import field
+from tallystick.tools.flash import field, usb
 from tallystick.tools.flash.field import SlotState, Update, install, running, state_format
 from tallystick.tools.flash.kept_state import format_of
 from tallystick.tools.image.build import build, write
@@ -42,6 +46,7 @@ from tests.state.write_devices import (
     new_reader,
     random_of,
 )
+from tests.tools.flash.readers import Bench, ask, begin_trial
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 CODES = [row["code"] for row in json.loads((VECTORS / "hotp_rfc4226.json").read_text())["hotp"]]
@@ -310,8 +315,120 @@ def kept_reader(version: str, board: str, image: Path) -> Reader:
 
 
 def flash_reader(reader: Reader, outputs: dict[str, Path]) -> None:
+    """As `tally flash` and a drag of the .uf2 do."""
     for address, part in Image.load(outputs["bin"]).segments:
         reader.flash.load(address, part)
+    record = reader.board.record
+    assert record is not None
+    reader.flash.load(record.address, b"\xff" * record.size)
+
+
+@dataclass
+class AtHand:
+    """A reader that is plugged in, for the bench of the update's tests."""
+
+    reader: Reader
+
+    @property
+    def sensor(self) -> ScriptedSensor:
+        assert isinstance(self.reader.sensor, ScriptedSensor)
+        return self.reader.sensor
+
+    def device(self) -> CtapHidDevice:
+        return CtapHidDevice(DESCRIPTOR, Connection(self.reader))
+
+
+def plug_in(reader: Reader) -> Bench:
+    """Anew."""
+    reader.power_off()
+    reader.run_for(100)
+    reader.power_on()
+    return Bench(AtHand(reader))
+
+
+def update_reader(reader: Reader, outputs: dict[str, Path]) -> field.Running:
+    bench = plug_in(reader)
+    return usb.install(bench, Update.parse(outputs["update"].read_bytes()), bench.person)[1]
+
+
+def format_in(reader: Reader) -> int:
+    return usb.reader_state(AtHand(reader).device()).state_format
+
+
+@every_release
+@every_reader
+def test_a_reader_of_each_release_is_flashed_once_and_updated_then(version, board, today, later):
+    with kept_reader(version, board, today[board]["bin"]) as reader:
+        flash_reader(reader, today[board])
+        now = update_reader(reader, later[board])
+        assert now.header is not None and now.header.version == "9.1.0"
+        assert now.state is SlotState.CONFIRMED
+        plug_in(reader)
+        assert ClientPin(connect(reader)).get_pin_token(PIN)
+        assert format_in(reader) == 2
+
+
+@every_release
+@every_reader
+def test_a_reader_goes_back_from_a_trial_with_its_state_as_it_was(version, board, today, later):
+    with kept_reader(version, board, today[board]["bin"]) as reader:
+        flash_reader(reader, today[board])
+        bench = plug_in(reader)
+        assert ClientPin(connect(reader)).get_pin_token(PIN)
+        begin_trial(bench, Update.parse(later[board]["update"].read_bytes()))
+        assert ClientPin(connect(reader)).get_pin_token(PIN)  # it writes
+        assert format_in(reader) == 1
+        plug_in(reader)
+        assert connect(reader).info.firmware_version == 0x090000
+        assert ClientPin(connect(reader)).get_pin_token(PIN)
+
+
+@every_reader
+def test_an_update_that_cannot_read_the_state_is_refused_by_host_and_reader(
+    board, today, later, monkeypatch
+):
+    with kept_reader(RELEASES[-1], board, today[board]["bin"]) as reader:
+        flash_reader(reader, today[board])
+        update_reader(reader, later[board])
+        with pytest.raises(RefusedError, match="state has format 2; the update reads 1"):
+            update_reader(reader, today[board])
+        monkeypatch.setattr(usb, "_check", lambda now, header: None)
+        ClientPin(connect(reader)).get_pin_retries()
+        before = reader.flash.operations
+        with pytest.raises(usb.ReaderRefusedError):
+            usb.install(
+                bench := Bench(AtHand(reader)),
+                Update.parse(today[board]["update"].read_bytes()),
+                bench.person,
+            )
+        assert reader.flash.operations == before
+
+
+@every_reader
+def test_a_readers_migration_that_is_cut_is_done_before_or_after(board, today, later):
+    """At every operation of the confirmation's: the PIN opens it, and the next start ends it."""
+    with kept_reader(RELEASES[-1], board, today[board]["bin"]) as reader:
+        flash_reader(reader, today[board])
+        bench = plug_in(reader)
+        begin_trial(bench, Update.parse(later[board]["update"].read_bytes()))
+        begin, migrated = bytes(reader.flash.memory), []
+        reader.flash.fault_plan = migrated.append
+        with bench.find() as device:
+            assert ask(device, usb.UpdateStep.CONFIRM, b"", bench.pressing) == b"\x00"
+        reader.flash.fault_plan = None
+        assert format_in(reader) == 2 and len(migrated) >= 3
+        for cut in range(len(migrated) + 1):
+            reader.power_off()
+            reader.flash.load(0, begin)
+            for done in migrated[:cut]:
+                reader.flash.load(done.address, done.new)
+            plug_in(reader)
+            assert ClientPin(connect(reader)).get_pin_token(PIN)
+            runs = usb.reader_state(AtHand(reader).device())
+            assert runs.running.header is not None
+            kept = runs.running.header.version == "9.1.0"
+            assert runs.state_format == (2 if kept else 1), cut
+        assert kept
 
 
 @every_release

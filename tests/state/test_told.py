@@ -24,7 +24,15 @@ from tallystick.tools.flash.job import Job, check
 from tallystick.tools.image.build import build, write
 from tallystick.tools.image.verify import verify
 from tallystick.tools.lock import option_bytes
-from tests.state.test_devices import CODES, kept_card, kept_reader, press, update_to
+from tests.state.test_devices import (
+    CODES,
+    flash_reader,
+    kept_card,
+    kept_reader,
+    press,
+    update_reader,
+    update_to,
+)
 from tests.state.write_devices import FOLDER, PIN, SHOWN, KeptDevice, connect, new_reader
 
 PAGE = Path(__file__).parents[2] / "docs/reference/threat-model.md"
@@ -58,7 +66,14 @@ def images(tmp_path_factory) -> Callable[[str], Images]:
 
 def over_the_wire(board: str, images: Images) -> str:
     if board in READERS:
-        return NO_WAY  # nothing in a reader takes an image
+        with kept_reader(RELEASE, board, images.older["bin"]) as reader:
+            flash_reader(reader, images.older)
+            update_reader(reader, images.newer)
+            try:
+                update_reader(reader, images.older)
+            except RefusedError:
+                return TOLD
+            return SILENT
     with kept_card(RELEASE, board, images.older["bin"]) as card:
         card.power_on()
         update_to(card, images.newer)

@@ -50,7 +50,7 @@ class SlotState(IntEnum):
 
 @dataclass(frozen=True)
 class Running:
-    """What a card runs. `floor`: it takes no image of a lower security version. `header` is None
+    """What a device runs. `floor`: it takes no image of a lower security version. `header` is None
     when its slot was written without one."""
 
     slot: int
@@ -63,14 +63,15 @@ class Running:
         """6 bytes (slot, state, floor), then the image's header. Raises BadInputError for any other
         length."""
         if len(data) != 6 + SIZE:
-            raise BadInputError("The card's report on its image is malformed.")
+            raise BadInputError("The device's report on its image is malformed.")
         floor = int.from_bytes(data[2:6], "big")
         return cls(data[0], SlotState(data[1]), floor, Header.decode(data[6:]))
 
 
 @dataclass(frozen=True)
 class Update:
-    """The file `card.update`: a signed header and the file system that it speaks of."""
+    """The file `card.update` or `reader.update`: a signed header and the file system that it speaks
+    of."""
 
     header: Header
     signed: bytes
@@ -84,7 +85,8 @@ class Update:
         at = SIZE + SIGNATURE_SIZE
         if header is None:
             raise BadInputError(
-                "This is not an update file.", todo="`tally image build` writes card.update."
+                "This is not an update file.",
+                todo="`tally image build` writes card.update, or reader.update.",
             )
         fresh = Header.of(
             data[at:],
@@ -97,7 +99,7 @@ class Update:
         if fresh != header:
             raise BadInputError(
                 "The update file is not what its header says: it was cut or changed.",
-                kept="Nothing was sent to a card.",
+                kept="Nothing was sent.",
                 todo="Copy or build it again.",
             )
         return cls(header, data[:at], data[at:])

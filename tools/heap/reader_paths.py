@@ -20,8 +20,11 @@ from fido2.ctap2.pin import ClientPin
 from tallystick import __version__
 from tallystick.common.errors import TallyError
 from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.emulator.boards import DEFAULT_READER
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
+from tallystick.tools.flash.field import Update
+from tallystick.tools.flash.usb import UpdatePerson, install
 from tallystick.tools.image.build import build, write
 from tallystick.tools.thumbed import Host
 
@@ -65,13 +68,35 @@ def _everything(host: Host) -> None:
         raise ConnectionError("the reader did not send back what it got")
 
 
-PATHS: dict[str, Callable[[Host], None]] = {"everything without unplugging it": _everything}
+def _update(host: Host) -> None:
+    """It has just been plugged in."""
+    install(host, _newer(), UpdatePerson(touch=lambda _why: None, pin=lambda: _PIN))
+
+
+def _everything_and_an_update(host: Host) -> None:
+    """With the PIN, as the first ten seconds are over."""
+    _everything(host)
+    _update(host)
+
+
+PATHS: dict[str, Callable[[Host], None]] = {
+    "an update": _update,
+    "everything without unplugging it": _everything,
+    "everything and an update": _everything_and_an_update,
+}
 
 
 @cache
 def _image(board: str) -> Image:
     with tempfile.TemporaryDirectory() as folder:
         return Image.load(write(build("reader", board, __version__), Path(folder))["bin"])
+
+
+@cache
+def _newer() -> Update:
+    with tempfile.TemporaryDirectory() as folder:
+        made = write(build("reader", DEFAULT_READER, "255.0.0"), Path(folder))
+        return Update.parse(made["update"].read_bytes())
 
 
 def works(board: str, path: Callable[[Host], None], heap: int) -> bool:

@@ -16,7 +16,7 @@ from tallystick.tools.image.shrink import ASSEMBLER, plain_assembler, shrink
 
 VERSION_MODULE = "card/version.py"
 READER_VERSION_MODULE = "reader/version.py"
-TRUST_MODULE = "card/trust.py"
+TRUST_MODULE = "lib/trust.py"
 _RUN_AS_SOURCE = ("boot.py", "main.py")  # by MicroPython itself
 
 

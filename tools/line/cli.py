@@ -63,7 +63,11 @@ _BEEP_GOOD, _BEEP_BAD = "\a", "\a\a\a"
 @click.option("--boot-key", type=_file, help="Key of the chip's secure boot, PEM.")
 @click.option("--boot-image", type=_file, help="Its MicroPython, signed: tally image boot.")
 @click.option("--out", type=_folder, help="Write the rows that are burnt into this folder.")
-@click.option("--yes-for-ever", metavar="SERIAL", help="Burn the lock into the board SERIAL.")
+@click.option(
+    "--yes-for-ever",
+    metavar="SERIALS",
+    help="Burn the lock into these boards: SERIAL, FIRST-LAST, with commas; or @FILE.",
+)
 @console.json_option
 def flash(
     image: Path | None,

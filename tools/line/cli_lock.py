@@ -18,6 +18,7 @@ from tallystick.tools.line.locking import (
     refuse_development,
     rows,
 )
+from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.lock import boot_key as boot_keys
 
 
@@ -30,7 +31,7 @@ def lock_board(
     serial: str | None,
     as_json: bool,
 ) -> None:
-    """Says it; burns it when `serial` names the board. Raises TallyError."""
+    """Says it; burns it when `serial` names the board, alone or with others. Raises TallyError."""
     refuse_development(job.folder)
     words, files, boot = _plan(job, read_out, boot_key, boot_image)
     if out is not None:
@@ -43,7 +44,7 @@ def lock_board(
     done = None
     if serial is not None:
         locker = _locker(job, read_out, boot, files)
-        done = confirm(job.board, locker, job, serial)
+        done = confirm(job.board, locker, job, NamedSerials.parse(serial))
         locker.burn(lambda what: show.print(f"  [bold]burning[/] {what}"))
     if as_json:
         result = {"board": job.board.name, "burnt": words if done else [], "serial": done}
@@ -73,7 +74,7 @@ def _plan(
 def _locker(job: Job, read_out: int, boot: bytes, files: dict[str, bytes]) -> Locker:
     if job.board.chip.lock == "option bytes":
         return OptionBytesLocker(job.board, read_out)
-    return BootRowsLocker(boot, files)
+    return BootRowsLocker(job.board, boot, files)
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:

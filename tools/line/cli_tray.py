@@ -6,7 +6,7 @@ import getpass
 import json
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ from tallystick.common import console
 from tallystick.common.errors import BadInputError, ExitCode, RefusedError
 from tallystick.common.identity import kdf3
 from tallystick.common.private_files import others_may_read
+from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.common.secret import Secret
 from tallystick.common.server_url import checked_url
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -25,6 +26,7 @@ from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.flash.job import Job, Target
 from tallystick.tools.image.cards import read_master
 from tallystick.tools.image.merge import read_parts
+from tallystick.tools.image.readers import read_batch
 from tallystick.tools.line import jobfile
 from tallystick.tools.line.acceptance import over_a_line
 from tallystick.tools.line.book import BoardState, LineBook
@@ -35,7 +37,16 @@ from tallystick.tools.line.locking import (
     refuse_development,
     rows,
 )
-from tallystick.tools.line.working import Keys, LineTools, Programmer, SharedNumbers
+from tallystick.tools.line.named import NamedSerials
+from tallystick.tools.line.working import (
+    Keys,
+    LineTools,
+    Programmer,
+    Segments,
+    SharedNumbers,
+    of_cards,
+    of_readers,
+)
 from tallystick.tools.lock import boot_key as boot_keys
 
 Opener = Callable[[Job], Callable[[], Target]]
@@ -56,15 +67,15 @@ def work(
     """Boards, one after another, until the job is full or its operator stops. boards: at most so
     many, without asking. Raises TallyError before the first board."""
     job = jobfile.read(path)
-    _refuse_lock_without_confirmation(job, confirmed)
+    locked = _named_for_ever(job, confirmed)
     who, where = operator or getpass.getuser(), place or socket.gethostname()
     with ExitStack() as stack:
         book = open_book(job, who, where)
         stack.callback(book.close)
-        keys = _keys(job, passphrase_file, stack)
         tools = LineTools(
-            opener(job), keys, _locker(job), over_a_line(job.selftest_port, job.limits)
-        )
+            opener(job), _segments(job, passphrase_file, stack), _locker(job), locked,
+            over_a_line(job.selftest_port, job.limits),
+        )  # fmt: skip
         numbers = None
         if job.server is not None:
             numbers = SharedNumbers(station_credential(job.server))
@@ -146,6 +157,20 @@ def station_credential(path: Path) -> ServerCredential:
         ) from None
 
 
+def _segments(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitStack) -> Segments:
+    if job.attestation is None:
+        return of_cards(_keys(job, passphrase_file, stack), job.date)
+    batch = read_batch(*job.attestation)
+    stack.callback(batch[0].wipe)
+    if job.lock is not None and batch[0] == ReaderIdentity.development("TR00000001").key:
+        raise RefusedError(
+            "The readers' batch is the published development one: anybody attests with it.",
+            kept="Nothing was written to a board, and nothing burnt.",
+            todo="Give a key and a certificate of a batch of your own.",
+        )
+    return of_readers(batch)
+
+
 def _keys(job: jobfile.LineJob, passphrase_file: Path | None, stack: ExitStack) -> Keys:
     if job.keys is not None:
         custody = key_store(job.keys).open(read_passphrase(passphrase_file))
@@ -162,16 +187,38 @@ def keys_of_master(master: Secret) -> Keys:
     return lambda serial: Secret(b"".join(kdf3(master.view(), serial.encode())))
 
 
-def _refuse_lock_without_confirmation(job: jobfile.LineJob, confirmed: str | None) -> None:
+def _named_for_ever(job: jobfile.LineJob, confirmed: str | None) -> Container[str]:
+    """The boards that may be locked; each was named. Raises RefusedError, BadInputError."""
     if job.lock is None:
-        return
-    if confirmed != job.first:
-        raise RefusedError(
-            f"The job {job.name!r} locks its boards for ever, from {job.first} on.",
-            kept="Nothing was written to a board, and nothing burnt.",
-            todo=f"Say --yes-for-ever {job.first} if you mean it, or take [lock] out of the job.",
+        return ()
+    shared = job.server is not None
+    numbers = [] if shared else job.numbers()
+    span = "FIRST-LAST" if shared else f"{numbers[0]}-{numbers[-1]}"
+    if confirmed is None:
+        raise _not_named(f"The job {job.name!r} locks its boards for ever.", span)
+    named = NamedSerials.parse(confirmed)
+    if missing := named.missing(numbers):
+        raise _not_named(
+            f"The job {job.name!r} locks its boards for ever, and --yes-for-ever does not name "
+            f"{missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}.",
+            span,
+        )
+    if not shared and len(named.serials) > len(numbers):
+        raise _not_named(
+            f"The job {job.name!r} locks its boards for ever, and --yes-for-ever names numbers of "
+            "another job, too.",
+            span,
         )
     refuse_development(job.image)
+    return named
+
+
+def _not_named(what: str, span: str) -> RefusedError:
+    return RefusedError(
+        what,
+        kept="Nothing was written to a board, and nothing burnt.",
+        todo=f"Say --yes-for-ever {span} if you mean it, or take [lock] out of the job.",
+    )
 
 
 def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
@@ -187,4 +234,4 @@ def _locker(job: jobfile.LineJob) -> Callable[[Job], Locker] | None:
         raise BadInputError(f"{board.name} is locked with boot_key and boot_image.")
     boot, parts = lock.boot_image.read_bytes(), read_parts(lock.boot_image)
     planned = rows(board, parts[0][1] if parts else b"", boot_keys.read(lock.boot_key))
-    return lambda flash: BootRowsLocker(boot, planned.files)
+    return lambda flash: BootRowsLocker(board, boot, planned.files)

@@ -24,7 +24,13 @@ WAYS = ("openocd", "dfu-util", "drive", "prompt")
 _KNOWN = {
     "": {"name", "board", "device", "image", "public_key", "base", "way", "count"},
     "serials": {"first", "server", "at_once"},
-    "segments": {"master_file", "keys", "date"},
+    "segments": {
+        "master_file",
+        "keys",
+        "date",
+        "attestation_key",
+        "attestation_certificate",
+    },
     "lock": {"read_out", "boot_key", "boot_image"},
     "selftest": {"port", "limits"},
     "label": {"folder", "stock"},
@@ -45,7 +51,8 @@ class LockWish:
 @dataclass(frozen=True)
 class LineJob:
     """`first`: serial number of the first board. server: the station's credential for a range that
-    is shared. master_file or keys: where transport keys come from."""
+    is shared. master_file or keys, and date: what a card's segment comes from. attestation: key and
+    certificate of a reader's batch."""
 
     path: Path
     name: str
@@ -57,6 +64,7 @@ class LineJob:
     master_file: Path | None
     keys: str | None
     date: int
+    attestation: tuple[Path, Path] | None
     base: Parts
     image: Verified
     lock: LockWish | None
@@ -102,13 +110,10 @@ def read(path: Path) -> LineJob:
         )
     base = table.maybe_file("", "base")
     lock = table.lock()
-    master, keys = table.maybe_file("segments", "master_file"), table.maybe("segments", "keys")
-    if (master is None) == (keys is None):
-        raise table.bad("[segments] needs one of master_file and keys")
-    if device != "card":
-        raise table.bad("a line makes cards; readers' segments come from `tally image readers`")
+    master, keys, date, attestation = table.segments(device)
     limits, server = table.maybe_file("selftest", "limits"), table.maybe_file("serials", "server")
     named = [image.path / "manifest.json", base, limits, lock and lock.boot_image]
+    named += [attestation[1]] if attestation else []
     digest = hashlib.sha256(content)
     for one in named:
         digest.update(hashlib.sha256(_bytes(one) if one else b"").digest())
@@ -123,7 +128,8 @@ def read(path: Path) -> LineJob:
         table.number("serials", "at_once", 1, 1000, default=20),
         master,
         keys,
-        table.number("segments", "date", 20200101, 99991231),
+        date,
+        attestation,
         read_parts(base) if base else [],
         image,
         lock,
@@ -202,6 +208,27 @@ class _Table:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise self.bad(f"{name} is a number from {low} to {high}")
         return value
+
+    def segments(
+        self, device: str
+    ) -> tuple[Path | None, str | None, int, tuple[Path, Path] | None]:
+        """Where a card's keys come from, and its date; or the batch of readers."""
+        found = set(self._value.get("segments", {}))
+        if device == "reader":
+            if found != {"attestation_key", "attestation_certificate"}:
+                raise self.bad(
+                    "[segments] of readers has attestation_key and attestation_certificate"
+                )
+            if "selftest" in self._value:
+                raise self.bad("a reader has no self-test over a serial line: leave out [selftest]")
+            key = self.file("segments", "attestation_key")
+            return None, None, 0, (key, self.file("segments", "attestation_certificate"))
+        master, keys = self.maybe_file("segments", "master_file"), self.maybe("segments", "keys")
+        if (master is None) == (keys is None) or found & {
+            "attestation_key", "attestation_certificate",
+        }:  # fmt: skip
+            raise self.bad("[segments] of cards needs one of master_file and keys")
+        return master, keys, self.number("segments", "date", 20200101, 99991231), None
 
     def lock(self) -> LockWish | None:
         if "lock" not in self._value:

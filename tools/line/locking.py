@@ -9,18 +9,20 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from tallystick.common.errors import BadInputError, NoDeviceError, RefusedError
 from tallystick.common.identity import DEVELOPMENT_MASTER, MAGIC, SIZE, Identity
 from tallystick.common.reader_identity import MAGIC as READER_MAGIC
-from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.common.reader_identity import MAGIC_BURNT as READER_BURNT
+from tallystick.common.reader_identity import ReaderIdentity, segment_size
 from tallystick.emulator.boards.board import Board, Region
 from tallystick.tools.flash.job import Job
 from tallystick.tools.flash.programs import OpenOcdTarget, require
 from tallystick.tools.image.verify import Verified
+from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.lock import one_time, option_bytes, picobin
 from tallystick.tools.lock.boot_key import BootKey
 
@@ -101,8 +103,9 @@ class BootRowsLocker:
 
     name = "picotool"
 
-    def __init__(self, boot: bytes, files: dict[str, bytes]) -> None:
+    def __init__(self, board: Board, boot: bytes, files: dict[str, bytes]) -> None:
         self._program = require("picotool")
+        self._board = board
         self._boot = boot
         self._files = files
 
@@ -125,11 +128,40 @@ class BootRowsLocker:
 
     def burn(self, progress: Callable[[str], None]) -> None:
         with tempfile.TemporaryDirectory() as folder:
+            if self._board.device == "reader":
+                self._move_attestation_key(Path(folder), progress)
             for name, content in self._files.items():
                 path = Path(folder) / name
                 path.write_bytes(content)
                 progress(name)
                 self._run("otp", "load", str(path))
+
+    def _move_attestation_key(self, folder: Path, progress: Callable[[str], None]) -> None:
+        """Out of the segment in plain flash, into rows of the chip. When it stops in between, the
+        same command goes on. Raises RefusedError."""
+        region = self._board.identity
+        segment = self.read(self._board, Region(region.address, _MOST_IDENTITY))
+        identity = ReaderIdentity.decode(segment[: segment_size(segment)])
+        if identity.burnt:
+            return
+        rows = one_time.attestation(identity.key.reveal())
+        path = folder / rows.name
+        path.write_bytes(rows.encode())
+        progress(rows.name)
+        self._run("otp", "load", str(path))
+        path.unlink()
+        progress("the segment, without the attestation key")
+        without = replace(identity, burnt=True).encode()
+        path = folder / "segment.bin"
+        path.write_bytes(without.ljust(region.size, b"\xff"))
+        start = self._board.chip.flash_base + region.address
+        self._run("load", "-v", str(path), "-t", "bin", "-o", f"{start:#x}")
+        if self.read(self._board, Region(region.address, len(without))) != without:
+            raise RefusedError(
+                "The board's flash did not take its segment without the key.",
+                kept="The key is in its rows; secure boot is not on yet.",
+                todo="Write its segment again, and give the same command.",
+            )
 
     def _run(self, *arguments: str) -> str:
         try:
@@ -171,7 +203,7 @@ def rows(board: Board, boot: bytes, key: BootKey) -> RowsLock:
             kept=KEPT,
             todo="It is a development kit: ship a board whose chip has a lock (boards.md).",
         )
-    plan = one_time.plan(key)
+    plan = one_time.plan(key, attests=board.device == "reader")
     if picobin.signer(boot) != key.public:
         raise RefusedError(
             "The boot image is not signed with this boot key: the chip would never start again.",
@@ -179,6 +211,11 @@ def rows(board: Board, boot: bytes, key: BootKey) -> RowsLock:
             todo="Sign it: tally image boot BASE --boot-key FILE --out boot.uf2.",
         )
     words = tuple(words for file in plan for words in file.words)
+    if board.device == "reader":
+        words = (
+            "the attestation key of its segment into page 52 of its rows, and out of its flash",
+            *words,
+        )
     return RowsLock(board, words, {file.name: file.encode() for file in plan})
 
 
@@ -188,9 +225,10 @@ def serial_of(board: Board, segment: bytes) -> str:
     if segment[:5] == MAGIC and board.device == "card":
         date = int.from_bytes(segment[63:67], "little")
         development = Identity.derive(serial, date, DEVELOPMENT_MASTER).encode() == segment[:SIZE]
-    elif segment[:5] == READER_MAGIC and board.device == "reader":
-        known = ReaderIdentity.development(serial).encode()
-        development = segment[: len(known)] == known
+    elif segment[:5] in (READER_MAGIC, READER_BURNT) and board.device == "reader":
+        known = ReaderIdentity.development(serial)
+        ours = [replace(known, burnt=burnt).encode() for burnt in (False, True)]
+        development = segment[: segment_size(segment)] in ours
     else:
         raise RefusedError(
             "The board has no serial number yet, and could never be given one.",
@@ -206,18 +244,18 @@ def serial_of(board: Board, segment: bytes) -> str:
     return serial
 
 
-def confirm(board: Board, locker: Locker, job: Job, said: str) -> str:
+def confirm(board: Board, locker: Locker, job: Job, named: NamedSerials) -> str:
     """The board's serial number, once everything is as it must be before something is burnt.
-    said: of --yes-for-ever. Raises RefusedError, NoDeviceError."""
+    named: by --yes-for-ever. Raises RefusedError, NoDeviceError."""
     if locker.locked():
         raise RefusedError(
             "The board is locked already.", kept=KEPT, todo="Nothing is left to be done."
         )
     size = min(board.identity.size, _MOST_IDENTITY)
     serial = serial_of(board, locker.read(board, Region(board.identity.address, size)))
-    if serial != said:
+    if serial not in named:
         raise RefusedError(
-            f"The board is {serial}; --yes-for-ever says {said}.",
+            f"The board is {serial}; --yes-for-ever says {named.said}.",
             kept=KEPT,
             todo="Connect the board that you mean, or name this one.",
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
 from tallystick.common.errors import RefusedError, TallyError
 from tallystick.common.identity import MAGIC, Identity
+from tallystick.common.reader_identity import MAGIC as READER_MAGIC
+from tallystick.common.reader_identity import MAGIC_BURNT as READER_BURNT
+from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.common.secret import Secret
 from tallystick.emulator.boards.board import Region
 from tallystick.provisioning.labels import layout, zpl
@@ -24,6 +27,8 @@ _SERIAL = slice(5, 15)
 _DPI = 203
 Keys = Callable[[str], Secret]
 """Serial number → transport keys, 48 bytes."""
+Segments = Callable[[str], bytes]
+"""Serial number → the board's own segment."""
 
 
 SelfTest = Callable[[str], dict[str, float]]
@@ -32,11 +37,13 @@ SelfTest = Callable[[str], dict[str, float]]
 
 @dataclass(frozen=True)
 class LineTools:
-    """What a programmer has at hand. `open_target` connects the board that lies there."""
+    """What a programmer has at hand. `open_target` connects the board that lies there. locked: the
+    serial numbers that may be locked for ever."""
 
     open_target: Callable[[], Target]
-    keys: Keys
+    segment: Segments
     locker: Callable[[Job], Locker] | None = None
+    locked: Container[str] = ()
     selftest: SelfTest | None = None
 
 
@@ -146,6 +153,12 @@ class Programmer:
 
     def _finish(self, target: Target, board: LineBoard) -> None:
         serial = board.serial
+        if self._tools.locker is not None and serial not in self._tools.locked:
+            raise RefusedError(
+                f"{serial} would be locked for ever, and --yes-for-ever does not name it.",
+                kept="Nothing was written to the board, and nothing burnt.",
+                todo="Name every number that this line may get.",
+            )
         job = self._with_segment(serial)
         if board.state not in (BoardState.LOCKING, BoardState.LOCKED):
             self._write(target, job, serial)
@@ -166,9 +179,8 @@ class Programmer:
     def _with_segment(self, serial: str) -> Job:
         """The image, MicroPython and the board's own segment."""
         flash, board = self._flash, self._flash.board
-        identity = Identity(serial, self._job.date, self._tools.keys(serial))
         address = board.chip.flash_base + board.identity.address
-        return replace(flash, extra=(*self._job.base, (address, identity.encode())))
+        return replace(flash, extra=(*self._job.base, (address, self._tools.segment(serial))))
 
     def _lock(self, locker: Locker, job: Job, serial: str) -> None:
         if locker.locked():
@@ -189,8 +201,18 @@ class Programmer:
         (folder / f"{serial}.zpl").write_text(zpl.write([drawing], _DPI), encoding="utf-8")
 
 
+def of_cards(keys: Keys, date: int) -> Segments:
+    """date: YYYYMMDD as a number."""
+    return lambda serial: Identity(serial, date, keys(serial)).encode()
+
+
+def of_readers(batch: tuple[Secret, bytes]) -> Segments:
+    """batch: private key and certificate, which all its readers share."""
+    return lambda serial: ReaderIdentity(serial, batch[1], batch[0]).encode()
+
+
 def serial_in(segment: bytes) -> str:
     """The serial number that a board's flash tells, or nothing."""
-    if segment[:5] != MAGIC:
+    if segment[:5] not in (MAGIC, READER_MAGIC, READER_BURNT):
         return ""
     return segment[_SERIAL].decode("ascii", "replace")

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from tallystick.common.errors import RefusedError
 from tallystick.tools.lock.boot_key import BootKey
 
-Setting = dict[str, int] | list[int] | str
+Setting = dict[str, int] | dict[str, bool | list[int]] | list[int] | str
 
+ATTESTATION = "0-attestation-key.json"
+_ATTESTATION_PAGE = 52  # rows 0xD00 on, behind those of firmware/boards/once.py
 _READ_ONLY = 0x15  # boot loader, Non-secure, Secure: may read
 _SECURE_READS = 0x3D  # boot loader and Non-secure: nothing; Secure: may read
 
@@ -31,8 +33,24 @@ class RowsFile:
         return (json.dumps(self.rows, indent=2) + "\n").encode()
 
 
-def plan(key: BootKey) -> tuple[RowsFile, ...]:
-    """The files that lock a chip to a key. Raises RefusedError for the published one."""
+def attestation(key: bytes) -> RowsFile:
+    """A reader's attestation key, 32 bytes: into sixteen rows with ECC, where the firmware looks
+    for it (firmware/boards/pico2.py). Its file is a secret."""
+    value: dict[str, bool | list[int]] = {"ecc": True, "value": list(key)}
+    return RowsFile(ATTESTATION, {f"{_ATTESTATION_PAGE}:0": value}, ())
+
+
+def plan(key: BootKey, *, attests: bool = False) -> tuple[RowsFile, ...]:
+    """The files that lock a chip to a key. attests: it has a reader's attestation key in its rows.
+    Raises RefusedError for the published one."""
+    pages: dict[str, Setting] = {}
+    said: tuple[str, ...] = ()
+    if attests:
+        pages = {f"page{_ATTESTATION_PAGE}_lock1": _thrice(_SECURE_READS)}
+        said = (
+            f"page {_ATTESTATION_PAGE}, with the attestation key: read by what is signed alone, "
+            "written by nothing",
+        )
     if key.is_development:
         raise RefusedError(
             "This is the published development boot key: anybody signs with it.",
@@ -68,8 +86,13 @@ def plan(key: BootKey) -> tuple[RowsFile, ...]:
         ),
         RowsFile(
             "4-pages.json",
-            {"page0_lock1": _thrice(_SECURE_READS), "page2_lock1": _thrice(_READ_ONLY)},
+            {
+                "page0_lock1": _thrice(_SECURE_READS),
+                "page2_lock1": _thrice(_READ_ONLY),
+                **pages,
+            },
             (
+                *said,
                 "page 0, with the root: read by what is signed alone, written by nothing",
                 "page 2, with the boot key: written by nothing",
             ),

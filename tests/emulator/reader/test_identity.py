@@ -4,16 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fido2.ctap import CtapError
+from fido2.ctap2.base import Ctap2
+from fido2.hid import CtapHidDevice
 
 from tallystick.common.errors import BadInputError
-from tallystick.common.reader_identity import AAGUID, ReaderIdentity, development_root, issue
+from tallystick.common.reader_identity import (
+    AAGUID,
+    ReaderIdentity,
+    development_root,
+    issue,
+    segment_size,
+)
+from tallystick.common.secret import Secret
+from tallystick.emulator.chips.chip import OneTimeRows
+from tallystick.emulator.devices.image import Image
+from tallystick.emulator.devices.reader import Reader
+from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
+from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.image.readers import read_batch, readers
+from tallystick.tools.lock import one_time
 
 
 def test_the_same_bytes_every_time() -> None:
@@ -78,3 +96,62 @@ def test_a_certificate_of_another_key_is_refused(tmp_path: Path) -> None:
         read_batch(key, certificate)
     with pytest.raises(BadInputError, match="PEM"):
         read_batch(certificate, key)
+
+
+def test_a_key_that_is_burnt_is_not_in_the_segment() -> None:
+    plain = ReaderIdentity.development("TR00000001")
+    burnt = replace(plain, burnt=True)
+    segment = burnt.encode()
+    assert segment[:5] == b"TSRD\x02" and plain.key.reveal() not in segment
+    found = ReaderIdentity.decode(segment)
+    assert found.burnt and found.encode() == segment
+    assert segment_size(segment + b"\xff" * 100) == len(segment)
+    for at in (4, 20, 40, len(segment) - 1):
+        with pytest.raises(BadInputError):
+            ReaderIdentity.decode(segment[:at] + bytes((segment[at] ^ 4,)) + segment[at + 1 :])
+
+
+def attest(reader: Reader) -> tuple[bytes, dict[str, Any]]:
+    """Registers: (what was signed, the statement)."""
+    ctap = Ctap2(CtapHidDevice(DESCRIPTOR, Connection(reader)))
+    sensor = reader.sensor
+    assert isinstance(sensor, ScriptedSensor)
+    made = ctap.make_credential(
+        bytes(32), {"id": "example.com", "name": "E"}, {"id": b"u", "name": "n"},
+        [{"type": "public-key", "alg": -7}],
+        on_keepalive=lambda status: sensor.press("thumb") if status == 2 else None,
+    )  # fmt: skip
+    return bytes(made.auth_data) + bytes(32), dict(made.att_stmt)
+
+
+def test_a_reader_attests_with_the_key_in_its_rows(reader_image: Image) -> None:
+    """As `tally flash --lock` leaves it: sixteen rows with ECC, the segment without the key."""
+    root, batch = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    certificate = issue(root, "A firm's root", batch, AAGUID, "2026-11")
+    key = batch.private_numbers().private_value.to_bytes(32, "big")
+    identity = ReaderIdentity(
+        "TR00000001", certificate.public_bytes(Encoding.DER), Secret(bytes(32)), burnt=True
+    )
+    [(place, setting)] = one_time.attestation(key).rows.items()
+    assert place == "52:0" and setting == {"ecc": True, "value": list(key)}
+    with Reader(reader_image, identity=identity.encode(), sensor_for=ScriptedSensor) as reader:
+        registers = reader.mcu.registers
+        assert isinstance(registers, OneTimeRows)
+        for row in range(16):
+            registers.rows[52 * 64 + row] = int.from_bytes(key[2 * row : 2 * row + 2], "little")
+        reader.power_on()
+        message, statement = attest(reader)
+        assert key not in bytes(reader.flash.memory)
+    assert statement["x5c"] == [identity.certificate]
+    public = certificate.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    public.verify(statement["sig"], message, ec.ECDSA(hashes.SHA256()))
+
+
+def test_rows_that_were_never_burnt_attest_nothing(reader_image: Image) -> None:
+    identity = replace(ReaderIdentity.development("TR00000001"), burnt=True)
+    with Reader(reader_image, identity=identity.encode(), sensor_for=ScriptedSensor) as reader:
+        reader.power_on()
+        with pytest.raises(CtapError):
+            attest(reader)
+        assert Ctap2(CtapHidDevice(DESCRIPTOR, Connection(reader))).info.versions

@@ -11,6 +11,7 @@ import pytest
 from tallystick.emulator.boards import READERS
 from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.emulator.devices.reader import Reader
+from tallystick.tools.image import filesystem
 from tallystick.tools.image.folder import from_folder
 from tests.firmware.boards.test_agreement import FIRMWARE, PATTERN, PROBE, marked, uses_of_board
 
@@ -26,7 +27,15 @@ seen = {
     "first": head(records),
     "last": head(records, records.SECTORS - 1),
     "identity": bytes(board.identity(16, 16)),
+    "record": head(board.boot_record()),
+    "slots": [head(board.slot(n)) for n in (0, 1)],
+    "sizes": [board.slot(0).SECTORS, board.slot(1).SECTORS, board.boot_record().SECTORS],
 }
+"""
+MOUNT = """
+import vfs
+vfs.mount(board.slot_system({n}), "/slot")
+seen = open("/slot/name").read()
 """
 PINS = "seen = bool(board.touched())"
 LINE = """
@@ -37,7 +46,8 @@ while True:
 """
 ASKED_FOR = {
     "NAME", "cold", "restart", "sensor_uart", "hid", "wait", "touched", "led", "random", "root",
-    "identity", "records", "once",
+    "identity", "records", "once", "boot_record", "slot", "slot_system",
+    "attestation_key",
 }  # fmt: skip
 
 
@@ -54,6 +64,9 @@ def start(board, tmp_path):
     def make(body):
         source = (FIRMWARE / "boards" / f"{board.name}.py").read_text()
         (tmp_path / "board.py").write_text(source)
+        shared = tmp_path / "boards" / "rp2_flash.py"
+        shared.parent.mkdir(exist_ok=True)
+        shared.write_text((FIRMWARE / "boards" / shared.name).read_text())
         (tmp_path / "main.py").write_text(PROBE.format(body=body))
         reader = Reader(from_folder(tmp_path, board.name), identity=b"", seed=1)
         made.append(reader)
@@ -72,7 +85,7 @@ def seen(reader):
 
 def test_name_and_flash_map(board, start):
     reader = start(FLASH)
-    for region in (board.identity, board.journal):
+    for region in (board.identity, board.journal, board.record, *board.slots):
         content = b"".join(marked(at) for at in range(region.address, region.end, PATTERN))
         reader.flash.load(region.address, content)
     sector = board.flash_timing.sector
@@ -82,7 +95,20 @@ def test_name_and_flash_map(board, start):
         "first": marked(board.journal.address),
         "last": marked(board.journal.end - sector),
         "identity": marked(board.identity.address + 16),
+        "record": marked(board.record.address),
+        "slots": [marked(slot.address) for slot in board.slots],
+        "sizes": [one.size // sector for one in (*board.slots, board.record)],
     }
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_the_file_system_of_a_slot(board, start, n):
+    reader, sector = start(MOUNT.format(n=n)), board.flash_timing.sector
+    for number, slot in enumerate(board.slots):
+        files = {"name": f"slot {number}".encode()}
+        content = filesystem.pack(files, board, room=slot.size - sector, what="test")
+        reader.flash.load(slot.address + sector, content)
+    assert seen(reader) == f"slot {n}"
 
 
 @pytest.mark.parametrize("touched", [False, True])
@@ -103,16 +129,16 @@ def test_the_sensors_line_and_the_light(start):
 
 def test_areas_do_not_overlap_and_lie_on_whole_sectors(board):
     sector = board.flash_timing.sector
-    areas = [board.file_system, board.identity, board.journal]
+    areas = [board.boot, *board.slots, board.record, board.identity, board.journal]
     for area, following in pairwise(areas):
         assert area.end <= following.address
     assert all(area.address % sector == 0 and area.size % sector == 0 for area in areas)
     assert areas[-1].end <= board.storage.end <= board.flash_size
-    assert board.file_system.address == board.storage.address
+    assert board.boot.address == board.file_system.address == board.storage.address
 
 
 def test_the_board_has_what_the_firmware_asks_for(start):
-    used = set(uses_of_board([FIRMWARE / "reader"]))
+    used = set(uses_of_board([FIRMWARE / "reader", FIRMWARE / "lib"]))
     assert used <= ASKED_FOR
     body = f"seen = [name for name in {sorted(ASKED_FOR)!r} if not hasattr(board, name)]"
     assert seen(start(body)) == []

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tallystick.common.errors import BadInputError
-from tallystick.emulator.boards import BOARDS
+from tallystick.emulator.boards import BOARDS, READERS
 from tallystick.tools import firmware
-from tallystick.tools.campaign.update.cuts import run
-from tallystick.tools.campaign.update.rig import UpdateRig
+from tallystick.tools.campaign.update.cuts import rig_of, run
 
 FIRMWARE = Path(__file__).parents[3] / "firmware"
 EVERY_KIND = {"a", "b", "n", "p", "s", "t", "w", "x"}
@@ -23,7 +22,7 @@ FLASHES = {BOARDS[name].flash_timing: name for name in reversed(BOARDS)}
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("board", FLASHES.values())
+@pytest.mark.parametrize("board", [*FLASHES.values(), *READERS])
 def test_no_cut_hurts(board):
     result = run(board, sample=16, seed=7)
     assert result.cuts >= 16 and result.second_cuts and result.updated_again
@@ -40,9 +39,9 @@ def test_a_case_that_is_no_more_is_said_clearly():
 # Update code with one deliberate fault each: module, what is replaced, by what.
 BROKEN = {
     "a floor that rises before the image has proved itself": (
-        "card/loading.py",
-        "record.write(wire.TRIAL, loading.slot, record.floor)",
-        "record.write(wire.TRIAL, loading.slot, record.floor + 1)",
+        "lib/loading.py",
+        "record.write(wire.TRIAL, self._slot, record.floor)",
+        "record.write(wire.TRIAL, self._slot, record.floor + 1)",
     ),
     "a trial that needs no confirmation": (
         "lib/slots.py",
@@ -53,8 +52,9 @@ BROKEN = {
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("board", ["pico", *READERS])
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_update_code_is_caught(name, tmp_path):
+def test_broken_update_code_is_caught(name, board, tmp_path):
     module, right, wrong = BROKEN[name]
     copy = tmp_path / "firmware"
     shutil.copytree(FIRMWARE, copy)
@@ -62,7 +62,7 @@ def test_broken_update_code_is_caught(name, tmp_path):
     assert right in source
     (copy / module).write_text(source.replace(right, wrong))
     with firmware.rooted(copy):
-        rig = UpdateRig("pico", tmp_path)
+        rig = rig_of(board, tmp_path)
     problems = []
     for operation in range(len(rig.operations))[-10:]:  # the trial
         problems += rig.explore(operation, "a", random.Random(1), whole=False).problems

@@ -25,7 +25,8 @@ from tests.tools.line.test_line import FIRM, MASTER, images, job_file  # noqa: F
 from tests.tools.lock import fakes
 
 BOARD = "nucleo_l476rg"
-FIRST, SECOND = "TS00000001", "TS00000002"
+FIRST, SECOND, LAST = "TS00000001", "TS00000002", "TS00000003"
+ALL_OF_THEM = f"{FIRST}-{LAST}"
 
 
 class Station:
@@ -230,8 +231,21 @@ def test_a_lock_without_its_confirmation(station, tmp_path, images):  # noqa: F8
         tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
     )
     refused(station, station.run(), "locks its boards for ever")
-    refused(station, station.run("--yes-for-ever", SECOND), "locks its boards for ever")
-    result = station.run("--yes-for-ever", FIRST)
+    for some, missing in (
+        (SECOND, f"does not name {FIRST} and 1 more"),
+        (FIRST, f"does not name {SECOND} and 1 more"),
+        (f"{FIRST}-{SECOND}", f"does not name {LAST}"),
+        (f"{FIRST}-TS00000004", "names numbers of another job"),
+        (f"{ALL_OF_THEM},TX00000001", "names numbers of another job"),
+        (f"{LAST}-{FIRST}", "is no range"),
+        ("TS00000001-TX00000003", "is no range"),
+        ("", "names 0 serial numbers"),
+        ("@nowhere", "cannot be read"),
+        ("everything", "is not a serial number"),
+    ):
+        refused(station, station.run("--yes-for-ever", some), missing)
+    assert station.states() == {}
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
     assert result.exit_code == 0, said(result)
     assert fakes.state(station.folder)["registers"]["0x40022020"] & 0xFF == 0xCC
     assert station.states() == {FIRST: "done"}
@@ -242,12 +256,34 @@ def test_a_lock_that_is_cut_is_gone_on_with_and_nothing_else_is_written(station,
         tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
     )
     station.lay(1, stuck=[0x4C])
-    assert station.run("--yes-for-ever", FIRST).exit_code != 0
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code != 0
     assert station.states() == {FIRST: "locking"}
     station.lay(1, station.content())
     (station.folder / "calls").unlink()
-    assert station.run("--yes-for-ever", FIRST).exit_code == 0
+    assert station.run("--yes-for-ever", ALL_OF_THEM).exit_code == 0
     assert not station.wrote() and station.states() == {FIRST: "done"}
+
+
+def test_the_numbers_may_be_in_a_file(station, tmp_path, images):  # noqa: F811
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
+    )
+    named = tmp_path / "for-ever"
+    named.write_text(f"{FIRST}\n{SECOND}-{LAST}\n")
+    result = station.run("--yes-for-ever", f"@{named}")
+    assert result.exit_code == 0, said(result)
+
+
+def test_a_board_that_gets_a_number_which_was_not_named_is_not_written(station, monkeypatch):
+    """As when a server gives the numbers: nobody knows them before."""
+    tools = cli_tray.LineTools
+
+    def some(*given: object) -> object:
+        return tools(given[0], given[1], lambda job: pytest.fail("burnt"), {SECOND})
+
+    monkeypatch.setattr(cli_tray, "LineTools", some)
+    refused(station, station.run(), f"{FIRST} would be locked for ever")
+    assert station.states() == {FIRST: "failed"}
 
 
 @pytest.mark.parametrize(

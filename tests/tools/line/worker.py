@@ -20,7 +20,13 @@ from tallystick.tools import uf2
 from tallystick.tools.flash.job import Target
 from tallystick.tools.line import cli_tray, jobfile
 from tallystick.tools.line.cli import _opener_of
-from tallystick.tools.line.working import LineTools, Programmer, SharedNumbers, serial_in
+from tallystick.tools.line.working import (
+    LineTools,
+    Programmer,
+    SharedNumbers,
+    of_cards,
+    serial_in,
+)
 from tests.tools.flash.fake_prompt import Flash, Prompt
 
 TRIES = 6
@@ -137,7 +143,7 @@ def main(plan: dict[str, str]) -> None:
     def connected() -> Target:
         return _opener_of(job, ways["port"], ways["drive"])()
 
-    tools = LineTools(connected, cli_tray.keys_of_master(master))
+    tools = LineTools(connected, of_cards(cli_tray.keys_of_master(master), job.date))
     numbers = SharedNumbers(cli_tray.station_credential(job.server))
     line = Programmer(job, book, tools, numbers)
     line.resume()

@@ -102,6 +102,10 @@ elif arguments[0] == "verify":
     for at, data in uf2(arguments[1]):
         if at < len(content) and content[at : at + 256] != data:
             sys.exit("ERROR: The device contents did not match the file")
+elif arguments[0] == "load":
+    pulled()
+    at = int(arguments[arguments.index("-o") + 1], 16) - 0x10000000
+    store(at, pathlib.Path(arguments[2]).read_bytes())
 elif arguments[:2] == ["otp", "load"]:
     if state.get("cut") == pathlib.Path(arguments[2]).name:
         sys.exit("ERROR: The device went away")

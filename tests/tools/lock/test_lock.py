@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tallystick.common.identity import Identity
-from tallystick.common.reader_identity import ReaderIdentity
+from tallystick.common.reader_identity import AAGUID, ReaderIdentity, issue
+from tallystick.common.secret import Secret
 from tallystick.emulator.boards import find
 from tallystick.tools import uf2
 from tallystick.tools.image.build import build, write
@@ -20,7 +24,7 @@ from tallystick.tools.lock.boot_key import BootKey
 from tests.tools.lock import fakes
 from tests.tools.lock.test_formats import FLASH, program
 
-STM32, RP2350 = "nucleo_l476rg", "pico2_card"
+STM32, RP2350, READER = "nucleo_l476rg", "pico2_card", "pico2"
 SERIAL = "TS00000007"
 MASTER = bytes(range(16))
 FIRM = SigningKey.of(bytes(range(32)))
@@ -46,7 +50,7 @@ class Desk:
         self.folder, self.image, self.extra = folder, image, extra
         self.board = find(board)
         self.content = bytearray(b"\xff" * self.board.flash_size)
-        self.put(self.board.storage.address, (image / "card.bin").read_bytes())
+        self.put(self.board.storage.address, (image / f"{self.board.device}.bin").read_bytes())
         self.give(Identity.derive(SERIAL, 20260101, MASTER).encode())
 
     def put(self, at: int, data: bytes) -> None:
@@ -174,6 +178,87 @@ def test_the_files_can_be_kept(rp2350, tmp_path):
     assert rp2350.lock("--out", str(tmp_path / "rows")).exit_code == 0
     assert len(list((tmp_path / "rows").iterdir())) == 5
     assert not rp2350.burnt()
+
+
+# -- a reader: its attestation key ----------------------------------------------------------------
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch, boot, batch) -> Desk:
+    """With a batch of a firm's own, and the signed MicroPython."""
+    folder = fakes.install(tmp_path / "bin", monkeypatch, "picotool", fakes.PICOTOOL)
+    key, out = boot
+    image = tmp_path / "image"
+    write(build("reader", READER, "1.0.0", key=FIRM), image)
+    desk = Desk(folder, READER, image, ["--boot-key", str(key), "--boot-image", str(out)])
+    desk.give(batch.encode())
+    [(address, content)] = uf2.decode(out.read_bytes())
+    desk.put(address - FLASH, content)
+    return desk
+
+
+@pytest.fixture(scope="module")
+def batch() -> ReaderIdentity:
+    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    certificate = issue(root, "A firm's root", key, AAGUID, "A firm").public_bytes(Encoding.DER)
+    secret = Secret(key.private_numbers().private_value.to_bytes(32, "big"))
+    return ReaderIdentity("TR00000007", certificate, secret)
+
+
+def held(desk: Desk) -> bytes:
+    content = (desk.folder / "flash.bin").read_bytes()
+    at = desk.board.identity.address
+    return content[at : at + desk.board.identity.size]
+
+
+def test_a_readers_attestation_key_leaves_its_flash(reader, batch):
+    result = reader.lock("--yes-for-ever", batch.serial)
+    assert result.exit_code == 0, said(result)
+    rows = fakes.state(reader.folder)["rows"]
+    key = batch.key.reveal()
+    assert rows["52:0"] == {"ecc": True, "value": list(key)}
+    assert rows["page52_lock1"] == rows["page0_lock1"] == "0x3d3d3d"
+    assert key not in (reader.folder / "flash.bin").read_bytes()
+    assert held(reader).rstrip(b"\xff") == replace(batch, burnt=True).encode().rstrip(b"\xff")
+    loaded = [Path(c[2]).name for c in fakes.calls(reader.folder) if c[:2] == ["otp", "load"]]
+    assert loaded == sorted(loaded) and loaded[0] == "0-attestation-key.json"
+    assert key.hex() not in result.output and str(list(key)) not in result.output
+
+
+def test_a_dry_run_says_it_and_keeps_no_key_in_a_file(reader, batch, tmp_path):
+    result = reader.lock("--out", str(tmp_path / "rows"))
+    assert "the attestation key of its segment into page 52" in said(result).replace("\n", " ")
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "rows").iterdir()}
+    assert len(kept) == 5 and b"52:0" not in b"".join(kept.values())
+    assert not reader.burnt() and held(reader).startswith(batch.encode())
+
+
+@pytest.mark.parametrize("cut", ["0-attestation-key.json", "1-boot-key.json", "4-pages.json"])
+def test_a_readers_lock_that_is_cut_goes_on(reader, batch, cut):
+    reader.change(cut=cut)
+    assert "picotool otp failed" in said(reader.lock("--yes-for-ever", batch.serial))
+    reader.change(cut="")
+    result = reader.lock("--yes-for-ever", batch.serial)
+    assert result.exit_code == 0, said(result)
+    assert held(reader).startswith(replace(batch, burnt=True).encode())
+    assert fakes.state(reader.folder)["rows"]["52:0"]["value"] == list(batch.key.reveal())
+
+
+def test_a_segment_that_was_cut_while_it_was_rewritten(reader, batch):
+    """Its number is on its label; the segment is written again, and the same command goes on."""
+    reader.change(pull=0)
+    assert "picotool load failed" in said(reader.lock("--yes-for-ever", batch.serial))
+    assert "crit1" not in fakes.state(reader.folder)["rows"]
+    reader.give(b"")
+    assert "has no serial number yet" in said(reader.lock("--yes-for-ever", batch.serial))
+    reader.give(batch.encode())
+    assert reader.lock("--yes-for-ever", batch.serial).exit_code == 0
+
+
+@pytest.mark.parametrize("burnt", [False, True])
+def test_the_published_batch(reader, burnt):
+    reader.give(replace(ReaderIdentity.development("TR00000007"), burnt=burnt).encode())
+    refused(reader, reader.lock("--yes-for-ever", "TR00000007"), "published development keys")
 
 
 # -- refused: nothing burnt, nothing lost ----------------------------------------------------------

@@ -10,6 +10,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.tools.campaign.card import scenarios
 from tallystick.tools.campaign.card.workshop import CardWorkshop
+from tallystick.tools.campaign.engine import hosts
 from tallystick.tools.campaign.engine.subject import Scenario, Subject
 
 BOARDS = (boards.KIT, boards.DEFAULT, boards.DEFAULT_READER)
@@ -29,11 +30,9 @@ def registry(device: str) -> dict[str, Any]:
 def usual() -> tuple[str, ...]:
     """Boards of a campaign that names none: without python-fido2, which is the reader's host, only
     those of cards."""
-    try:
-        import fido2  # noqa: F401, PLC0415 (of an optional extra)
-    except ModuleNotFoundError:
-        return tuple(board for board in BOARDS if board in boards.BOARDS)
-    return BOARDS
+    if hosts.of_readers():
+        return BOARDS
+    return tuple(board for board in BOARDS if board in boards.BOARDS)
 
 
 def subject(board: str, root: Path | None = None, *, readable: bool = False) -> Subject:

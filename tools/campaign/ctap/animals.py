@@ -138,8 +138,8 @@ ANIMALS = (
     _animal(
         "enrolment-spoiled", "An enrolment goes on after the sensor was used for something else.",
         "A pin-token, A enrol, B select, A sample",
-        Patch(_USER, "        self._reader.enrolment = None\n        self._begin()\n",
-              "        self._begin()\n"),
+        Patch(_USER, "        self._reader.enrolment = None\n        self._begin(firmware)\n",
+              "        self._begin(firmware)\n"),
     ),
     _animal(
         "protection-ignored", "Credentials for verified users only are found without verification.",

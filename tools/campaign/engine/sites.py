@@ -30,15 +30,21 @@ from tallystick.tools.campaign.engine.subject import (
 PHASES = ("before", "during", "after")
 # Not of the journal: cut by a campaign of their own.
 _UPDATE = "tally campaign update"
+_SHARED = dict.fromkeys(("lib/loading.py", "lib/slots.py", "lib/update.py"), _UPDATE)
 ELSEWHERE = {
     "card": {
         "card/update.py": _UPDATE,
         "card/loading.py": _UPDATE,
-        "lib/slots.py": _UPDATE,
+        **_SHARED,
         # Refused once a card has the firm's keys, and holds nothing that a cut could hurt.
         "card/selftest.py": "not cut: bring-up only",
     },
-    "reader": {"lib/journal.py": "not called: the reader's records raise its error"},
+    "reader": {
+        "reader/update.py": _UPDATE,
+        **_SHARED,
+        # The boot record is one; the reader's own are of another kind.
+        "lib/journal.py": _UPDATE,
+    },
 }
 # Of a module, single functions: an older firmware's state is brought over in one commit, which
 # tests/state/test_devices.py cuts.

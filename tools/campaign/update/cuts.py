@@ -1,9 +1,10 @@
 """`tally campaign update`: the power goes at every flash operation of an update in the field,
-before, during and after it, also while the card that was cut is put in order again.
+before, during and after it, also while the device that was cut is put in order again.
 
-What must hold afterwards, however the flash reads from one start to the next: the card starts, runs
-the old image or the new one and says so truthfully, shows the next code and none twice, keeps its
-keys, and takes the same update once more, to the end.
+What must hold afterwards, however the flash reads from one start to the next: the device starts,
+runs the old image or the new one and says so truthfully, and takes the same update once more, to
+the end. A card shows the next code and none twice, and keeps its keys; a reader keeps its
+credentials, fingers, the tries of its PIN, and counts its signatures on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.progress import Progress, TaskID
@@ -25,8 +27,10 @@ from rich.progress import Progress, TaskID
 from tallystick import faults
 from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.common.errors import BadInputError, ExitCode
-from tallystick.emulator.boards import BOARDS
+from tallystick.emulator.boards import ALL, BOARDS
 from tallystick.tools import options
+from tallystick.tools.campaign.engine import hosts
+from tallystick.tools.campaign.update.cards import CardUpdates
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.fresh import one_core
 
@@ -91,7 +95,7 @@ class UpdateResult:
 @click.command()
 @click.option(
     "--board",
-    type=click.Choice([*BOARDS, "all"]),
+    type=click.Choice([*ALL, "all"]),
     default="all",
     show_default=True,
     help="Only on this board.",
@@ -110,7 +114,8 @@ def update(
     if only and board == "all":
         raise click.UsageError("A case belongs to a board: name it with --board.")
     results = []
-    for name in BOARDS if board == "all" else (board,):
+    every = ALL if hosts.of_readers() else BOARDS
+    for name in every if board == "all" else (board,):
         with progress(disable=as_json) as bar:
             task = bar.add_task(f"cuts, {name}", total=None)
             results.append(
@@ -132,7 +137,7 @@ def update(
         raise SystemExit(ExitCode.FAILED)
 
 
-def _one(name: str, rig: UpdateRig) -> CutCase:
+def _one(name: str, rig: UpdateRig[Any]) -> CutCase:
     case = CutCase.parse(name)
     if case.operation >= len(rig.operations):
         raise BadInputError(
@@ -189,7 +194,7 @@ def _done(
         yield from pool.map(explore, chunks)
 
 
-def _cases(rig: UpdateRig, seed: int) -> Iterator[CutCase]:
+def _cases(rig: UpdateRig[Any], seed: int) -> Iterator[CutCase]:
     """Records and headers, which the next start reads, are cut in several ways at each operation.
     The content of the slot that does not run is not read before it is erased: there each operation
     is cut in one way, and one in so many cards takes the whole update again.
@@ -227,10 +232,21 @@ def _chosen(cases: list[CutCase], sample: int | None, seed: int) -> list[CutCase
 
 
 @cache
-def _rig(board: str) -> UpdateRig:
+def _rig(board: str) -> UpdateRig[Any]:
     """One a process: it holds a firm's keys, which go nowhere."""
     with tempfile.TemporaryDirectory() as folder:
-        return UpdateRig(board, Path(folder))
+        return rig_of(board, Path(folder))
+
+
+def rig_of(board: str, folder: Path) -> UpdateRig[Any]:
+    """A card or a reader in service, as the board is for."""
+    if board in BOARDS:
+        return CardUpdates(board, folder)
+    from tallystick.tools.campaign.update.readers import (  # noqa: PLC0415 (needs python-fido2)
+        ReaderUpdates,
+    )
+
+    return ReaderUpdates(board, folder)
 
 
 def _explore(board: str, seed: int, cases: list[CutCase]) -> UpdateResult:
@@ -239,7 +255,7 @@ def _explore(board: str, seed: int, cases: list[CutCase]) -> UpdateResult:
         return _explore_all(_rig(board), seed, cases)
 
 
-def _explore_all(rig: UpdateRig, seed: int, cases: list[CutCase]) -> UpdateResult:
+def _explore_all(rig: UpdateRig[Any], seed: int, cases: list[CutCase]) -> UpdateResult:
     result = UpdateResult(rig.board)
     for case in cases:
         rng = random.Random(f"{seed} {case.operation}/{case.fault}")

@@ -1,0 +1,10 @@
+"""What a campaign needs beside the devices."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+
+def of_readers() -> bool:
+    """Whether python-fido2 is there, of an optional extra: the host on a reader's bus."""
+    return find_spec("fido2") is not None

@@ -22,7 +22,8 @@ from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
 from tallystick.tools.campaign.firm import film, zoo
-from tallystick.tools.campaign.firm.oracle import Judge, ServerSaid, end_of_day
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import Level, Mishap, SimulatedFirm, Verb, script
 from tallystick.tools.campaign.firm.sites import FirmTally, sites

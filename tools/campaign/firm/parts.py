@@ -28,8 +28,8 @@ from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.accounts.credentials import NewCredential
+from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.ground import URL, FirmClock, House, ProcessEndedError
-from tallystick.tools.campaign.firm.oracle import ServerSaid
 from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, ToldServer
 from tallystick.tools.docked import DockedLink
 
@@ -183,15 +183,21 @@ class BadLine:
 
     name = "firm"
 
-    def __init__(self, line: DockedLink, rng: random.Random | None) -> None:
-        self._line, self._rng = line, rng
+    def __init__(
+        self, line: DockedLink, rng: random.Random | None, hears: Callable[[str, bytes], None]
+    ) -> None:
+        self._line, self._rng, self._hears = line, rng, hears
         self.harm = 0
 
     def write(self, data: bytes) -> None:
+        self._hears("the line to a card", data)
         self._line.write(self._harmed(data))
 
     def read(self, timeout_s: float) -> bytes:
-        return self._harmed(self._line.read(timeout_s))
+        data = self._line.read(timeout_s)
+        if data:
+            self._hears("the line to a card", data)
+        return self._harmed(data)
 
     def drain(self) -> None:
         self._line.drain()
@@ -214,7 +220,8 @@ class BadLine:
 
 @dataclass
 class StationDesk:
-    """A station and its journal. kills: how often it ended half-way."""
+    """A station and its journal. kills: how often it ended half-way. hears: is told of what is on
+    the line to a card. full: its disk is, at the next card."""
 
     house: House
     clock: FirmClock
@@ -225,7 +232,9 @@ class StationDesk:
     line: int | None = None
     kills: int = 0
     harm: int = 0
+    full: bool = False
     last_problem: str = ""
+    hears: Callable[[str, bytes], None] = lambda place, content: None
 
     def provision(self, pocket: Pocket, us: int, user: str | None) -> bool:
         """Once through the steps, as far as it goes. → whether the card is in service"""
@@ -245,10 +254,13 @@ class StationDesk:
                     left = None
                     raise ProcessEndedError(label)
 
-        line = BadLine(DockedLink(card), rng)
+        line = BadLine(DockedLink(card), rng, self.hears)
         server, journal = self.registry(), self.journal()
         server.tell(event)
         journal.tell(event)
+        if self.full:
+            self.full = False
+            journal._database.execute("PRAGMA max_page_count=1")
         try:
             server.check()
             plan = Plan(user=user)

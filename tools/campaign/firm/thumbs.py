@@ -3,15 +3,12 @@ day, then log-ins at the portal with a password and the thumb."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from fido2.ctap import CtapError
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
@@ -22,19 +19,14 @@ from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.security_key import FirstPins, KeyWork
-from tallystick.tools.campaign.firm.ground import URL, House
+from tallystick.tools.campaign.firm.ground import URL
 from tallystick.tools.campaign.firm.parts import StationDesk
 from tallystick.tools.thumbed import Host
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 (of a firm that is simulated)
 _PIN = "135791"
 _SAMPLES = 20
 _LIFTED_MS = 3_000
 _STRANGER = 77
-_OPTIONS = re.compile(r'data-options="(.*?)"')
-_CHOICE = re.compile(r'action="([^"]*/second/webauthn/\d+/ask)"')
-_ACTION = re.compile(r'<form method="post" action="([^"]*)"')
-_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
 @dataclass
@@ -119,45 +111,3 @@ class ThumbReader:
 
     def close(self) -> None:
         self.reader.close()
-
-
-class PortalBrowser:
-    """Somebody at the portal, without scripts."""
-
-    def __init__(self, house: House, address: str) -> None:
-        self._http = httpx.Client(
-            base_url=URL, transport=house.transport(address), follow_redirects=True,
-            headers={"origin": URL},
-        )  # fmt: skip
-
-    def log_in(self, login: str, reader: ThumbReader, *, stranger: bool = False) -> str:
-        """→ "in", or why not: "password", "thumb", "refused", "no answer" """
-        self._http.cookies.clear()
-        try:
-            page = self._http.get("/p/default/sign-in").text
-            page = self._post("/p/default/sign-in", page, login=login, password=PASSWORD)
-            found = _OPTIONS.search(page)
-            if found is None:
-                chosen = _CHOICE.search(page)
-                if chosen is None:
-                    return "password"
-                page = self._post(chosen.group(1), page)
-                found = _OPTIONS.search(page)
-            action = _ACTION.search(page[: found.start()] if found else page)
-            if found is None or action is None:
-                return "password"
-            answer = reader.assertion(json.loads(html.unescape(found.group(1))), stranger=stranger)
-            if answer is None:
-                return "thumb"
-            page = self._post(action.group(1), page, response=answer)
-        except httpx.TransportError:
-            return "no answer"
-        return "in" if "signed in" in page.lower() else "refused"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _post(self, path: str, page: str, **fields: str) -> str:
-        token = _CSRF.search(page)
-        form = {"csrf": token.group(1) if token else ""} | fields
-        return self._http.post(path, data=form).text

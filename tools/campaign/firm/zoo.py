@@ -27,7 +27,7 @@ from tallystick.tools import fresh
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.engine.animal import Animal, Broken, in_place_of
 from tallystick.tools.campaign.engine.subject import image_under_test
-from tallystick.tools.campaign.firm.run import simulate
+from tallystick.tools.campaign.firm.run import forget_starts, simulate
 from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmStory, shrink
 
@@ -247,12 +247,16 @@ def find(name: str) -> Animal | Broken:
 def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
     """The shortest story of it; None when it escapes."""
     firm = _FIRMS.get(one.name, _SMALL)
-    if isinstance(one, Broken):
-        with one.change():
-            return _hunt(firm, fresh.image(BOARD), seeds)
-    with one.firmware() as root:
-        image = image_under_test("card", BOARD, root, readable=False)
-    return _hunt(firm, image, seeds)
+    forget_starts()
+    try:
+        if isinstance(one, Broken):
+            with one.change():
+                return _hunt(firm, fresh.image(BOARD), seeds)
+        with one.firmware() as root:
+            image = image_under_test("card", BOARD, root, readable=False)
+        return _hunt(firm, image, seeds)
+    finally:
+        forget_starts()
 
 
 def _hunt(firm: SimulatedFirm, image: Image, seeds: int) -> FirmStory | None:

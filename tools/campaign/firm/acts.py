@@ -10,12 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 import httpx
-from fido2.ctap import CtapError
 
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.desk.client import DeskCard
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
-from tallystick.tools.campaign.firm import calls
+from tallystick.tools.campaign.firm import calls, readers
 from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
@@ -33,7 +32,6 @@ _WAITS = 2
 _QUARREL_S = 5 * 3600  # the longest lock, and some time
 _DESK_TRIES = 3
 _NEARLY_S = 60
-_THUMBS = 5  # tries, before it is a fault
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -235,73 +233,6 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
         pocket.put_away()
         world.clock.now += 60
     world.say(f"card {pocket.serial} is pressed {times} times in a wallet")
-
-
-# -- readers -----------------------------------------------------------------------------------
-
-
-def _enrol_reader(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    reader = world.reader_of(who)
-    if world.people[act.who].leaving:
-        return
-    if not reader.known:
-        try:
-            reader.enrolled_by(world.stations[0], who.login)
-        except TallyError as error:
-            world.say(f"the station cannot enrol reader {reader.serial}: {error.what}")
-            if reader.tries < _TRIES:
-                reader.tries += 1
-                world.after(_LATER_S, partial(_enrol_reader, world, act))
-            elif not world.in_trouble:
-                world.wrong(f"reader {reader.serial} cannot be enrolled: {error.what}")
-            return
-        world.say(f"the station enrols reader {reader.serial} for {who.login}")
-    try:
-        reader.taken_into_service()
-    except CtapError as error:
-        world.wrong(f"reader {reader.serial} does not take its PIN and thumb: {error}")
-    if reader.in_service:
-        world.say(f"{who.login} chooses a PIN and lays a thumb on reader {reader.serial}")
-
-
-def _thumb(world: FirmWorld, act: FirmAct) -> None:
-    _at_the_portal(world, world.people[act.who], _THUMBS)
-
-
-def _at_the_portal(world: FirmWorld, who: Employee, left: int) -> None:
-    reader = world.readers.get(who.number)
-    if reader is None or not reader.in_service:
-        return
-    reader.at(world.us)
-    said = world.browser.log_in_with_thumb(who.login, reader.assertion)
-    world.judge.came_in(who.login, said, factors=(True, True))
-    world.say(f"{who.login} lays a thumb on reader {reader.serial}: {said}")
-    if said == "in":
-        world.counts.log_ins += 1
-        world.counts.thumbs += 1
-        if who.gone:
-            world.wrong(f"{who.login} was let in by the portal after leaving the firm")
-    elif who.leaving or world.in_trouble:
-        return
-    elif left:
-        world.after(_LATER_S, partial(_at_the_portal, world, who, left - 1))
-    else:
-        world.wrong(f"{who.login} is not let in with the thumb and the password: {said}")
-
-
-def _strange_thumb(world: FirmWorld, act: FirmAct) -> None:
-    """Somebody who has found the password and the reader."""
-    who = world.people[act.who]
-    reader = world.readers.get(who.number)
-    if reader is None or not reader.in_service or who.leaving:
-        return
-    reader.at(world.us)
-    said = world.browser.log_in_with_thumb(who.login, partial(reader.assertion, stranger=True))
-    world.judge.came_in(who.login, said, factors=(True, False))
-    world.say(f"a stranger lays a thumb on {who.login}'s reader {reader.serial}: {said}")
-    if said == "in":
-        world.wrong(f"another thumb let somebody in as {who.login}")
 
 
 # -- the desk ----------------------------------------------------------------------------------
@@ -616,9 +547,9 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.REPLAY: _replay,
     Verb.THIEF: _thief,
     Verb.CLONE: _clone,
-    Verb.ENROL_READER: _enrol_reader,
-    Verb.THUMB: _thumb,
-    Verb.STRANGE_THUMB: _strange_thumb,
+    Verb.ENROL_READER: readers.enrol,
+    Verb.THUMB: readers.thumb,
+    Verb.STRANGE_THUMB: readers.strange_thumb,
     Verb.PHONE: calls.enrol_phone,
     Verb.PORTAL: calls.portal,
     Verb.FORGET_PHONE: calls.forget_phone,
@@ -627,6 +558,7 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.FALSE_CALL: calls.false_call,
     Verb.PHISH: calls.phish,
     Mishap.CUT: _cut,
+    Mishap.READER_CUT: readers.cut,
     Mishap.CELL: _cell,
     Mishap.DEAD: _dead,
     Mishap.SERVER_ENDS: _server_ends,

@@ -116,7 +116,7 @@ class Pocket:
         self.card.flash.put_away()
 
     def _arm(self, card: Card, rng: random.Random) -> None:
-        cut = _cut(rng)
+        cut = power_cut(rng)
 
         def plan(operation: FlashOperation) -> Cut | None:
             met = cut(operation)
@@ -145,7 +145,7 @@ class Pocket:
         self.dead = True
 
 
-def _cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
+def power_cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
     """At one of the next writes, before, in the middle or after."""
     left = rng.randrange(3)
     phase = rng.choice(tuple(Phase))

@@ -280,6 +280,7 @@ def _faults(world: FirmWorld, played: Sequence[FirmAct]) -> int:
     }  # fmt: skip
     return (
         sum(one.cuts for one in world.pockets)
+        + sum(one.cuts for one in world.readers.values())
         + world.house.ended
         + world.house.lost
         + sum(one.kills + one.harm for one in world.stations)

@@ -61,6 +61,7 @@ class Mishap(StrEnum):
     """What goes wrong."""
 
     CUT = "cut"  # the card's power, at a write to its flash in the next press
+    READER_CUT = "reader-cut"  # a reader's power, at a write to its flash in the next use
     CELL = "cell"  # the cell is taken out and put in again
     SERVER_ENDS = "server-ends"  # at a commit
     STATION_ENDS = "station-ends"  # at a command, a request or a journal's write
@@ -273,7 +274,7 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
     if firm.level is not Level.NONE:
         count = max(count, len(Mishap))
     kinds = tuple(Mishap)
-    weights = (8, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
+    weights = (8, 2, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
     for number in range(count):
         trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
         in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK)

@@ -4,6 +4,7 @@ day, then log-ins at the portal with a password and the thumb."""
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.security_key import FirstPins, KeyWork
 from tallystick.tools.campaign.firm.ground import URL
-from tallystick.tools.campaign.firm.parts import StationDesk
+from tallystick.tools.campaign.firm.parts import StationDesk, power_cut
 from tallystick.tools.thumbed import Host
 
 _PIN = "135791"
@@ -31,7 +32,8 @@ _STRANGER = 77
 
 @dataclass
 class ThumbReader:
-    """number: whose it is; also whose thumb. known: the server knows it for this person."""
+    """number: whose it is; also whose thumb. known: the server knows it for this person.
+    pin_is_own: its holder has chosen it."""
 
     reader: Reader
     host: Host
@@ -40,7 +42,10 @@ class ThumbReader:
     known: bool = False
     in_service: bool = False
     first_pin: str | None = None
+    pin_is_own: bool = False
     tries: int = 0
+    cut: int | None = None  # armed: from which the instant in the next use is drawn
+    cuts: int = 0
 
     @classmethod
     def fresh(cls, image: Image, number: int, seed: int) -> ThumbReader:
@@ -51,11 +56,24 @@ class ThumbReader:
         return cls(reader, host, number, serial)
 
     def at(self, us: int) -> None:
+        """Plugged in, at this instant of the firm. cut: its power goes at a write of this use."""
         if self.reader.clock.now < us:
             self.reader.run_to(us)
+        if not self.reader.powered:
+            self.reader.power_on()
+        if self.cut is not None:
+            self.reader.flash.fault_plan = power_cut(random.Random(self.cut))
+            self.cut = None
+
+    def put_away(self) -> None:
+        """Pulled out, until it is used again."""
+        self.cuts += not self.reader.powered
+        self.reader.flash.fault_plan = None
+        self.reader.power_off()
 
     def enrolled_by(self, station: StationDesk, user: str) -> None:
-        """The station gives it a first PIN, and registers it for its holder. Raises TallyError."""
+        """The station gives it a first PIN, and registers it for its holder. Raises TallyError;
+        ConnectionError where its power goes."""
         with closing(station.registry()) as server, closing(station.journal()) as journal:
             pins = FirstPins(station.file.with_suffix(".pins"))
             work = KeyWork(
@@ -66,10 +84,12 @@ class ThumbReader:
         self.first_pin = pins.of(self.serial)
 
     def taken_into_service(self) -> None:
-        """Its holder chooses a PIN, and lays a thumb on it. Raises CtapError."""
+        """Its holder chooses a PIN, and lays a thumb on it. Raises CtapError; ConnectionError where
+        its power goes."""
         client = ClientPin(self.host.ctap())
         assert self.first_pin is not None
-        client.change_pin(self.first_pin, _PIN)
+        if not self.pin_is_own:
+            self._choose_pin(client)
         token = client.get_pin_token(_PIN, ClientPin.PERMISSION.BIO_ENROLL)
         enroller = FPBioEnrollment(client.ctap, client.protocol, token).enroll()
         for _ in range(_SAMPLES):
@@ -77,6 +97,16 @@ class ThumbReader:
                 if enroller.capture() is not None:
                     self.in_service = True
                     return
+
+    def _choose_pin(self, client: ClientPin) -> None:
+        """A change that was broken off may have come about."""
+        assert self.first_pin is not None
+        try:
+            client.change_pin(self.first_pin, _PIN)
+        except CtapError as error:
+            if error.code is not CtapError.ERR.PIN_INVALID or not self.tries:
+                raise
+        self.pin_is_own = True
 
     def assertion(self, options: Mapping[str, Any], *, stranger: bool = False) -> str | None:
         """What a browser would send; None where the reader does not know the thumb."""
@@ -90,7 +120,7 @@ class ThumbReader:
             made = self.host.ctap().get_assertion(
                 str(options["rpId"]), data.hash, allowed or None, options={"uv": True}
             )
-        except CtapError:
+        except (CtapError, ConnectionError):
             return None
         finally:
             self.host.person = self.number

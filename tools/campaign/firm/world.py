@@ -244,9 +244,7 @@ class FirmWorld:
         if who.number not in self.readers:
             image = fresh.image(boards.DEFAULT_READER)
             self.readers[who.number] = ThumbReader.fresh(image, who.number, self.firm.seed)
-        reader = self.readers[who.number]
-        reader.at(self.us)
-        return reader
+        return self.readers[who.number]
 
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards

@@ -2,12 +2,13 @@
 without sockets, a disk that can be full, and the end of a process at a chosen instant.
 
 Nothing runs beside the simulation. The server's threads are not started (`Settings.background`).
-Handlers that the web framework carries out in threads of its own are waited for one by one, so that
-their order is the simulation's."""
+What the web framework would carry out in threads of its own is carried out at once, in the thread
+that there is, so that its order is the simulation's."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import os
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from anyio import to_thread
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
@@ -333,6 +335,22 @@ class _Ticks:
         return float(self._count)
 
     perf_counter = monotonic
+
+
+async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
+    """In place of `anyio.to_thread.run_sync`: as there, in a copy of the context."""
+    return contextvars.copy_context().run(work, *words)
+
+
+@contextmanager
+def without_threads() -> Iterator[None]:
+    """Nothing is carried out in a thread of its own."""
+    genuine = to_thread.run_sync
+    setattr(to_thread, "run_sync", _at_once)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(to_thread, "run_sync", genuine)  # noqa: B010
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from tallystick.tools.campaign.firm.ground import (
     House,
     house_settings,
     in_order,
+    without_threads,
     without_waiting,
 )
 from tallystick.tools.campaign.firm.leaks import Eavesdropper
@@ -119,6 +120,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
         stack.enter_context(chance.given())
         stack.enter_context(clock.given())
         stack.enter_context(without_waiting())
+        stack.enter_context(without_threads())
         memory = _MEMORY if _MEMORY.is_dir() else None  # no commit waits for a disk
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory)))
         policy = FirmPolicy(time_zone=ZONE)

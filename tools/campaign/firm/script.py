@@ -234,7 +234,7 @@ def _calling(firm: SimulatedFirm) -> Iterator[Drawn]:
             at = day * DAY_S + round(rng.gauss(11, 0.5) * 3600)
             for chance, early, what in (
                 (0.03 * mishaps, 4 * 3600, Verb.FORGET_PHONE),
-                (0.01 * mishaps, 3600, Verb.RECOVER),
+                (0.02 * mishaps, 3600, Verb.RECOVER),
                 (0.01 * mishaps, 1800, Verb.CALL),
                 (0.4, 0, Verb.PORTAL),
             ):

@@ -19,6 +19,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.emulator.seeing.frames import Frame
 from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -77,6 +78,7 @@ class Pocket:
         self.cut: int | None = None  # armed: from which the instant in the next press is drawn
         self.cuts = 0
         self.glimpsed: str | None = None
+        self.lit: Frame | None = None  # what was last on the glass, after a press
 
     @property
     def card(self) -> Card:
@@ -105,7 +107,8 @@ class Pocket:
         card.press()
         if not card.powered:
             return self._after_a_cut(card)
-        return card.read_code()
+        self.lit = card.frame()
+        return read_code(self.lit)
 
     def put_away(self) -> None:
         """Until the glass is dark."""

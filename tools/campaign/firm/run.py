@@ -80,16 +80,22 @@ def simulate(
     image: Image,
     keep: Path | None = None,
     on_act: Callable[[int], None] = lambda at: None,
+    until: int | None = None,
+    look: Callable[[FirmWorld], None] = lambda world: None,
 ) -> FirmResult:
     """acts: in place of the whole script. keep: a folder for the databases and the cards' flash as
-    they are at the end. on_act: told of the time, in seconds since the first midnight."""
+    they are at the end. on_act: told of the time, in seconds since the first midnight. until: it
+    stops after that instant, and what must hold at rest is not asked. look: is shown the firm where
+    it has stopped."""
     began = time.perf_counter()
     played = list(script(firm) if acts is None else acts)
     result = FirmResult(firm)
     with _world(firm, image) as world:
         world.on_act = on_act
+        world.until = until
         world.play(played, carry_out)
-        if not world.judge.violations:
+        look(world)
+        if until is None and not world.judge.violations:
             at_rest(world)
         result.acts, result.counts = world.counts.acts, world.counts
         result.simulated_hours = round(max(world.at, 0) / 3600, 2)
@@ -320,4 +326,6 @@ def _keep(folder: Path, keep: Path) -> None:
     keep.mkdir(parents=True, exist_ok=True)
     for file in folder.iterdir():
         if file.is_file():
-            (keep / file.name).write_bytes(file.read_bytes())
+            kept = keep / file.name
+            kept.touch(mode=0o600)  # the server takes no keys that others may read
+            kept.write_bytes(file.read_bytes())

@@ -321,19 +321,25 @@ def find(name: str) -> Animal | Broken:
     return next(one for one in ALL if one.name == name)
 
 
-def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
-    """The shortest story of it; None when it escapes."""
-    firm = _FIRMS.get(one.name, _SMALL)
+@contextmanager
+def planted(one: Animal | Broken, image: Image) -> Iterator[Image]:
+    """The product with this bug in it. image: of what ships; → the firmware's"""
     forget_starts()
     try:
         if isinstance(one, Broken):
             with one.change():
-                return _hunt(firm, fresh.image(BOARD), seeds)
-        with one.firmware() as root:
-            image = image_under_test("card", BOARD, root, readable=False)
-        return _hunt(firm, image, seeds)
+                yield image
+        else:
+            with one.firmware() as root:
+                yield image_under_test("card", BOARD, root, readable=False)
     finally:
         forget_starts()
+
+
+def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
+    """The shortest story of it; None when it escapes."""
+    with planted(one, fresh.image(BOARD)) as image:
+        return _hunt(_FIRMS.get(one.name, _SMALL), image, seeds)
 
 
 def _hunt(firm: SimulatedFirm, image: Image, seeds: int) -> FirmStory | None:

@@ -77,6 +77,7 @@ def go(
     line = FirmLine.parse(text)
     acts = line.script
     last = None if until is None else seconds_of(until)
+    broken = _broken(planted, image)
     _make_room(folder)
     stopped: list[float] = []
 
@@ -84,7 +85,7 @@ def go(
         stopped.append(world.clock.server())
         _write(world, text, folder, until)
 
-    with _broken(planted, image) as tested:
+    with broken as tested:
         result = simulate(line.firm, acts, image=tested, keep=folder, until=last, look=look)
     return FirmInstant(text, stopped[0], result, folder)
 

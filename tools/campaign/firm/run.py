@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import tempfile
@@ -51,6 +52,7 @@ from tallystick.tools.campaign.firm.script import FirmAct, Mishap, SimulatedFirm
 from tallystick.tools.campaign.firm.world import START, Counts, Employee, FirmEvent, FirmWorld
 
 _MEMORY = Path("/dev/shm")  # noqa: S108  (a folder of its own is made in it)
+_COLLECTED_AFTER = 50_000  # objects
 _STATIONS = 2
 _DESKS = 2
 _STRANGER = "203.0.113.1"
@@ -121,6 +123,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
     """A firm on the morning of its first day: its server runs, its stations are enrolled."""
     clock, chance = FirmClock(START), FirmChance(firm.seed)
     with ExitStack() as stack:
+        stack.enter_context(_rarely_collected())
         stack.enter_context(resident.enabled())
         figures()  # by itself: it draws, and its cards have a time of their own
         stack.enter_context(chance.given())
@@ -259,6 +262,17 @@ def _hire(connection: Connection, firm: SimulatedFirm, firm_id: int) -> None:
         )  # fmt: skip
         if login in with_passwords or role is PersonRole.SUPPORT:
             passwords.store(connection, person_id, passwords.hash_new(PASSWORD), START)
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """The collector would look at the same objects of the server again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECTED_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager

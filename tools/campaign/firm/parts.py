@@ -49,6 +49,7 @@ class CardDrawer(Closing):
         self._image, self._seed = image, seed
         self._pool = FlashPool(image.content())
         self.made: dict[str, Card] = {}
+        self.states: set[int] = set()  # hashes of flashes, as they were each time one was put away
 
     def card(self, number: int, serial: str) -> Card:
         card = Card(
@@ -117,6 +118,7 @@ class Pocket:
         if not self.card.powered:
             self._after_a_cut(self.card)
         self.card.flash.put_away()
+        self._drawer.states.add(hash(tuple(self.card.flash.kept.items())))
 
     def _arm(self, card: Card, rng: random.Random) -> None:
         cut = power_cut(rng)

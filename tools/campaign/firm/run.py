@@ -105,6 +105,7 @@ def simulate(
         world.ear.look()
         result.counts.heard = world.ear.bytes
         result.counts.lost_connections = world.house.lost
+        result.counts.states = len(world.factory.states)
         result.counts.kills = world.house.ended + sum(one.kills for one in world.stations)
         result.faults = _faults(world, played)
         result.told = world.told
@@ -167,6 +168,7 @@ def _world(firm: SimulatedFirm, image: Image) -> Iterator[FirmWorld]:
             PersonnelOffice(house, made[Role.SCIM][0], made[Role.ADMIN][0]), ear,
             [Employee(-1, login, None) for login in _STAFF],
             PortalBrowser(house, _STRANGER),
+            drawer,
         )  # fmt: skip
         house.after_end = partial(acknowledged, world)
         world.pockets = [

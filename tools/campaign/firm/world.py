@@ -25,7 +25,7 @@ from tallystick.tools.campaign.firm.directory import PersonnelOffice
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
 from tallystick.tools.campaign.firm.leaks import Eavesdropper
 from tallystick.tools.campaign.firm.oracle import ZONE, Judge
-from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
+from tallystick.tools.campaign.firm.parts import US, CardDrawer, Pocket, Portal, StationDesk
 from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser, Telephone
 from tallystick.tools.campaign.firm.script import FirmAct, SimulatedFirm
 from tallystick.tools.campaign.firm.thumbs import ThumbReader
@@ -91,7 +91,7 @@ class ToldLock:
 class Counts:
     """portal: log-ins at the portal with a typed code; thumbs: those with a thumb. calls: to the
     help desk, also of strangers. recoveries: passwords that were set anew. heard: bytes that were
-    looked through for seeds. states: different states of cards' flash, of those that were held."""
+    looked through for seeds. states: how many different flashes cards had after they were used."""
 
     acts: int = 0
     log_ins: int = 0
@@ -129,6 +129,7 @@ class FirmWorld:
     ear: Eavesdropper
     staff: list[Employee]
     strange_browser: PortalBrowser
+    factory: CardDrawer
     pockets: list[Pocket] = field(default_factory=list)
     people: list[Employee] = field(default_factory=list)
     told: list[FirmEvent] = field(default_factory=list)

@@ -40,6 +40,7 @@ from tallystick.server.store.opened import opened
 
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
+_DISK = "firm_disk"
 _TRIES_S = 3.5  # of a check whose database is away, each a second by `_Ticks`
 
 
@@ -267,11 +268,15 @@ class House:
             assert raw is not None
             raw.close()
 
-    def _set_disk(self, connection: sqlite3.Connection, *_: object) -> None:
-        """Before each transaction, how the disk is."""
+    def _set_disk(self, connection: sqlite3.Connection, record: Any, _proxy: object) -> None:
+        """Before each transaction, how the disk is, where that has changed."""
+        disk = (self.full, self.read_only)
+        if record.info.get(_DISK) == disk:
+            return
         most = 1 if self.full else _PAGES_NEVER  # SQLite takes at least what there is
         connection.execute(f"PRAGMA max_page_count={most}")
         connection.execute(f"PRAGMA query_only={int(self.read_only)}")
+        record.info[_DISK] = disk
 
 
 class _Way(httpx.BaseTransport):

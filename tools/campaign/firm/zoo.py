@@ -41,7 +41,7 @@ from tallystick.tools.campaign.firm.story import FirmStory, shrink
 BOARD = boards.DEFAULT
 _SEEDS = 12  # firms that are looked at for each
 _SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
-_OVER_THE_CHANGE = SimulatedFirm(cards=12, days=16, level=Level.HIGH)  # of the clocks
+_OVER_THE_CHANGE = SimulatedFirm(cards=6, days=17, level=Level.HIGH)  # of the clocks
 _LOG = logging.getLogger("tallystick.planted")
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 

@@ -96,7 +96,7 @@ def test_a_planted_bug_is_seen_and_its_story_is_short(one) -> None:
 
 
 def test_there_are_fifteen_planted_bugs_in_all_three() -> None:
-    assert len(zoo.FIRMWARE) >= 4 and len(zoo.SERVER) >= 15 and len(zoo.STATIONS) >= 7
+    assert len(zoo.FIRMWARE) >= 4 and len(zoo.SERVER) >= 14 and len(zoo.STATIONS) >= 7
     assert len(zoo.ALL) >= 15
     assert len({one.name for one in zoo.ALL}) == len(zoo.ALL)
 

@@ -13,8 +13,8 @@ from tallystick.tools.campaign.firm.portal import (
     IN,
     NO_ANSWER,
     PASSWORD,
-    NoAnswerError,
     PortalBrowser,
+    PortalSilentError,
     TypedKind,
 )
 from tallystick.tools.campaign.firm.script import FirmAct
@@ -44,7 +44,7 @@ def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
     try:
         if said == IN:
             who.phone = world.browser.enrol_telephone(world.clock.server())
-    except NoAnswerError:
+    except PortalSilentError:
         said = NO_ANSWER
     if who.phone is not None:
         world.say(f"{who.login} enrols a telephone at the portal")
@@ -186,7 +186,7 @@ def recover(world: FirmWorld, act: FirmAct) -> None:
     world.judge.touched(pocket.serial)
     try:
         done = world.browser.recover(who.login, TypedKind.CARD, _press(world, pocket, seen), new)
-    except NoAnswerError:
+    except PortalSilentError:
         done = None
     for _code, factor in seen:
         world.judge.perhaps_used(pocket.serial, factor)
@@ -229,7 +229,7 @@ def _at_work(world: FirmWorld, one: Employee) -> bool:
             return False
         try:
             one.phone = world.browser.enrol_telephone(world.clock.server())
-        except NoAnswerError:
+        except PortalSilentError:
             return False
         if one.phone is None:
             return False
@@ -247,7 +247,7 @@ def call(world: FirmWorld, act: FirmAct) -> None:
     asker, other = world.staff
     try:
         code = _help(world, who, asker, other)
-    except NoAnswerError:
+    except PortalSilentError:
         code = None
     if code is None:
         world.say(f"{who.login} calls the help desk, which cannot help now")
@@ -256,7 +256,7 @@ def call(world: FirmWorld, act: FirmAct) -> None:
     new = _new_password(who)
     try:
         done = world.browser.recover_with_help(who.login, code, new)
-    except NoAnswerError:
+    except PortalSilentError:
         done = None
     _recovered(world, who, new, done, "by the help desk")
     if done:
@@ -296,7 +296,7 @@ def false_call(world: FirmWorld, act: FirmAct) -> None:
             guess = "".join(rng.choice("23456789ABCDEFGH") for _ in range(12))
             if world.strange_browser.recover_with_help(who.login, guess, "a stranger's password"):
                 world.wrong(f"a guessed code of the help desk opened {who.login}'s account")
-    except NoAnswerError:
+    except PortalSilentError:
         pass
     world.say(f"a stranger calls the help desk as {who.login}; nobody agrees")
     if code is not None:

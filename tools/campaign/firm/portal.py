@@ -35,7 +35,7 @@ class TypedKind(StrEnum):
     TOTP = "totp"
 
 
-class NoAnswerError(Exception):
+class PortalSilentError(Exception):
     """The server ended, or could not write."""
 
 
@@ -87,7 +87,7 @@ class PortalBrowser:
             if answer is None:
                 return "thumb"
             self._post(action.group(1), response=answer)
-        except NoAnswerError:
+        except PortalSilentError:
             return NO_ANSWER
         return IN if _OPEN.search(self.page) else REFUSED
 
@@ -106,7 +106,7 @@ class PortalBrowser:
             if code is None:
                 return "no code"
             self._post(way.group(), code=code)
-        except NoAnswerError:
+        except PortalSilentError:
             return NO_ANSWER
         return IN if _OPEN.search(self.page) else REFUSED
 
@@ -114,7 +114,7 @@ class PortalBrowser:
         """With the password and nothing else. → "in", "password", "refused", "no answer" """
         try:
             self._password(login, password)
-        except NoAnswerError:
+        except PortalSilentError:
             return NO_ANSWER
         if _OPEN.search(self.page):
             return IN
@@ -128,7 +128,7 @@ class PortalBrowser:
     # -- whoever is signed in ----------------------------------------------------------------------
 
     def enrol_telephone(self, now: float) -> Telephone | None:
-        """None where the pages do not let it. Raises NoAnswerError."""
+        """None where the pages do not let it. Raises PortalSilentError."""
         self._get("/p/default/enrol/totp")
         self._post("/p/default/enrol/totp", label="Telephone")
         confirm = re.search(r"/p/default/enrol/totp/\d+/confirm", self.page)
@@ -141,7 +141,7 @@ class PortalBrowser:
 
     def help_with(self, login: str, step: str, *, reason: str = "", lost: str = "") -> str | None:
         """A step of a recovery, as staff: ask, agree, collect. lost: the kind of method that is
-        void then. → the code, where one is shown. Raises NoAnswerError."""
+        void then. → the code, where one is shown. Raises PortalSilentError."""
         self._get(f"/p/default/people?q={login}")
         found = re.search(rf'/p/default/people/(\d+)">{login}<', self.page)
         if found is None:
@@ -162,7 +162,7 @@ class PortalBrowser:
     def recover(
         self, login: str, kind: TypedKind, code_of: Callable[[], str | None], password: str
     ) -> bool:
-        """A new password, proved with a factor. Raises NoAnswerError."""
+        """A new password, proved with a factor. Raises PortalSilentError."""
         self._http.cookies.clear()
         self._get("/p/default/recover")
         self._post("/p/default/recover", login=login, kind=kind.value)
@@ -173,7 +173,7 @@ class PortalBrowser:
         return self._choose(password)
 
     def recover_with_help(self, login: str, code: str, password: str) -> bool:
-        """A new password, with the code that the help desk read out. Raises NoAnswerError."""
+        """A new password, with the code that the help desk read out. Raises PortalSilentError."""
         self._http.cookies.clear()
         self._get("/p/default/recover/help")
         self._post("/p/default/recover/help", login=login, code=code)
@@ -198,7 +198,7 @@ class PortalBrowser:
         try:
             answer = self._http.request(method, path, data=form)
         except httpx.TransportError:
-            raise NoAnswerError from None
+            raise PortalSilentError from None
         if answer.status_code >= 500:
-            raise NoAnswerError
+            raise PortalSilentError
         self.page = answer.text

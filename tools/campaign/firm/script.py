@@ -4,6 +4,7 @@ at which instant. A script is a list, so a shorter one is a part of it."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,6 +75,12 @@ class Mishap(StrEnum):
     STATION_CLOCK = "station-clock"  # the same of the stations'
     PHONE_CLOCK = "phone-clock"  # of a telephone
     DEAD = "dead"  # the cell has nothing left
+
+
+_OF_THE_HOUSE = frozenset(
+    {Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK}
+)
+_APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
 @dataclass(frozen=True, order=True)
@@ -275,8 +282,12 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
         count = max(count, len(Mishap))
     kinds = tuple(Mishap)
     weights = (8, 2, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
+    often: Counter[str] = Counter()
     for number in range(count):
         trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
+        if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
+            trouble = Mishap.CUT  # there is one server, however many cards
+        often[trouble] += 1
         in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK)
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))

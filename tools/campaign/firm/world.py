@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import heapq
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,16 +76,6 @@ def moment(at: int) -> str:
     return f"day {at // 86400}, {at % 86400 // 3600:02}:{at % 3600 // 60:02}"
 
 
-@dataclass(frozen=True)
-class ToldLock:
-    """Until when the server said that a login is locked, by its clock; failures: of that login by
-    then; clock: how wrong that clock was."""
-
-    until: float
-    failures: int
-    clock: float
-
-
 @dataclass
 class Counts:
     """portal: log-ins at the portal with a typed code; thumbs: those with a thumb. calls: to the
@@ -136,8 +125,6 @@ class FirmWorld:
     counts: Counts = field(default_factory=Counts)
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
-    failures: Counter[str] = field(default_factory=Counter)
-    locked: dict[str, ToldLock] = field(default_factory=dict)
     cells: dict[str, CellSeen] = field(default_factory=dict)
     clocks_were_wrong: bool = False
     until: int | None = None
@@ -266,10 +253,6 @@ class FirmWorld:
         if said.status == 500:
             self.wrong(f"the server answered {said.status} {said.reason}")
         self.judged(login, said)
-        if said.status == 429:
-            self._must_be_locked(login, said)
-        elif said.status == 200 and not said.accepted:
-            self.failures[login] += 1
         return said
 
     def judged(self, login: str, said: ServerSaid) -> None:
@@ -283,18 +266,6 @@ class FirmWorld:
             self.judge.touched(card.serial)
         else:
             self.judge.answered(card.serial, said, self.clock.server())
-
-    def _must_be_locked(self, login: str, said: ServerSaid) -> None:
-        """Whoever waited as long as he was told is not told to wait again for nothing."""
-        now, before = self.clock.server(), self.locked.get(login)
-        lock = ToldLock(now + said.retry_after_s, self.failures[login], self.clock.wrong)
-        same = before is not None and (before.failures, before.clock) == (
-            lock.failures,
-            lock.clock,
-        )
-        if before is not None and same and now >= before.until + 1:
-            self.wrong(f"{login} is locked longer than the server said")
-        self.locked[login] = lock
 
     def close(self) -> None:
         """Everything that is open. A second time: nothing."""

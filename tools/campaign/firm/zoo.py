@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.secret import Secret
@@ -26,10 +25,9 @@ from tallystick.server.joining import leaving
 from tallystick.server.loans import holding
 from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
-from tallystick.server.signing_in import login, second, together
+from tallystick.server.signing_in import login, second
 from tallystick.server.store.audit import WorkerChain
 from tallystick.server.store.keys import Box, ServerKeyRing
-from tallystick.server.store.models_login import HelpRequest
 from tallystick.tools import fresh
 from tallystick.tools.campaign.card.animals import ANIMALS
 from tallystick.tools.campaign.engine.animal import Animal, Broken, Patch, in_place_of
@@ -130,16 +128,6 @@ def _all_usable(_genuine: Any) -> Any:
     return second.usable
 
 
-def _alone(_genuine: Any) -> Any:
-    def agree(
-        state: Any, connection: Any, firm: Any, other: Any, request_id: int, *, helped_id: int
-    ) -> None:
-        mine = HelpRequest.id == request_id
-        connection.execute(update(HelpRequest).where(mine).values(agreed_by=other.id))
-
-    return agree
-
-
 def _nobody_leaves(_genuine: Any) -> Any:
     def leave(connection: Any, ways: Any, gone: Any) -> None:
         return None
@@ -227,8 +215,6 @@ SERVER = (
            in_place_of(Throttle, "wait_s", _never_waits)),
     Broken("one-thing-twice", "What has set the password anew is the second factor, too.",
            in_place_of(login, "askable", _all_usable)),
-    Broken("alone", "Who asks for a recovery may agree to it.",
-           in_place_of(together, "agree", _alone)),
     Broken("nobody-leaves", "A leaver of the directory loses nothing.",
            in_place_of(leaving, "leave", _nobody_leaves)),
     Broken("unwritten", "Checks leave no entry in the audit log.",

@@ -44,7 +44,7 @@ _LOG = logging.getLogger("tallystick.planted")
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
 _WAKEFUL = Animal(
-    "wakeful", "A code is on the glass for five minutes, and the chip is awake as long.",
+    "wakeful", "A code is on the glass for five minutes.",
     (Patch("card/undocked.py", "_CODE_MS = const(30000)", "_CODE_MS = const(300000)"),),
 )  # fmt: skip
 FIRMWARE = (
@@ -213,7 +213,7 @@ SERVER = (
            in_place_of(Throttle, "after_failure", _short_lock)),
     Broken("never-waits", "Guesses are judged without end.",
            in_place_of(Throttle, "wait_s", _never_waits)),
-    Broken("one-thing-twice", "What has set the password anew is the second factor, too.",
+    Broken("one-thing-twice", "What has set the password anew is asked for as the second factor.",
            in_place_of(login, "askable", _all_usable)),
     Broken("nobody-leaves", "A leaver of the directory loses nothing.",
            in_place_of(leaving, "leave", _nobody_leaves)),

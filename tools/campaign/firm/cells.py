@@ -47,7 +47,8 @@ class CellFigures:
         )  # fmt: skip
 
     def band(self, presses: int, hours: float) -> tuple[float, float]:
-        """What such a card draws, at least and at most, in µAh."""
+        """hours: of time, presses and sleep together. → what such a card draws, at least and at
+        most, in µAh"""
         drawn = self.press_uah * presses + self.asleep_ua * hours
         return drawn * (1 - self.less), drawn * (1 + self.more)
 

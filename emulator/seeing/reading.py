@@ -80,7 +80,7 @@ def _areas(frame: Frame) -> list[_Area]:
     """Areas of drawn pixels that touch edge to edge. A run of pixels in a row is one with the runs
     of the row above that it touches."""
     width, pixels = frame.width, frame.pixels
-    areas: dict[int, _Area] = {}
+    areas: dict[int, list[int]] = {}  # as in `_Area`
     above: list[tuple[int, int, int]] = []  # left, right, and of which area
     for y in range(frame.height):
         row: list[tuple[int, int, int]] = []
@@ -91,31 +91,32 @@ def _areas(frame: Frame) -> list[_Area]:
             if stop < 0:
                 stop = end
             left, right = start - begin, stop - begin - 1
-            touched = {n for begun, over, n in above if begun <= right and over >= left}
-            area = _Area(left, y, right, y, stop - start)
-            for number in touched:
-                area = _together(area, areas.pop(number))
-            number = min(touched, default=start)
-            areas[number] = area
+            touched = [n for begun, over, n in above if begun <= right and over >= left]
+            if not touched:
+                areas[start] = [left, y, right, y, stop - start]
+                number = start
+            else:
+                number = min(touched)
+                area = areas[number]
+                area[0], area[2] = min(area[0], left), max(area[2], right)
+                area[3], area[4] = y, area[4] + stop - start
+                for other in {*touched} - {number}:
+                    _take_in(area, areas.pop(other))
+                    above, row = _renamed(above, other, number), _renamed(row, other, number)
             row.append((left, right, number))
-            if len(touched) > 1:
-                above, row = _renamed(above, touched, number), _renamed(row, touched, number)
             start = pixels.find(1, stop, end)
         above = row
-    return [areas[number] for number in sorted(areas)]
+    return [_Area(*areas[number]) for number in sorted(areas)]
 
 
-def _together(one: _Area, other: _Area) -> _Area:
-    return _Area(
-        min(one.left, other.left), min(one.top, other.top),
-        max(one.right, other.right), max(one.bottom, other.bottom), one.count + other.count,
-    )  # fmt: skip
+def _take_in(area: list[int], other: list[int]) -> None:
+    area[0], area[1] = min(area[0], other[0]), min(area[1], other[1])
+    area[2], area[3] = max(area[2], other[2]), max(area[3], other[3])
+    area[4] += other[4]
 
 
-def _renamed(
-    runs: list[tuple[int, int, int]], old: set[int], new: int
-) -> list[tuple[int, int, int]]:
-    return [(left, right, new if number in old else number) for left, right, number in runs]
+def _renamed(runs: list[tuple[int, int, int]], old: int, new: int) -> list[tuple[int, int, int]]:
+    return [(left, right, new if number == old else number) for left, right, number in runs]
 
 
 def _rows(areas: list[_Area]) -> list[_Row]:

@@ -74,11 +74,12 @@ class _Held:
 @contextmanager
 def held_back(connection: Connection, after_s: int) -> Iterator[list[int]]:
     """What is posted meanwhile waits so long before it goes out. → its ids, as they come"""
-    held = connection.info[_HELD] = _Held(after_s)
+    info = connection.info  # a connection that was lost meanwhile does not give it any more
+    held = info[_HELD] = _Held(after_s)
     try:
         yield held.ids
     finally:
-        del connection.info[_HELD]
+        info.pop(_HELD, None)
 
 
 class Delivery(StrEnum):

@@ -265,7 +265,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tally campaign mutants --again --json",
     ),
     "campaign refusals": ("tally campaign refusals --only server",),
-    "campaign replay": ("tally campaign replay pico/press/1/3p44",),
+    "campaign replay": (
+        "tally campaign replay pico/press/1/3p44",
+        "tally campaign replay 'firm,cards=2,readers=0,days=1,faults=none,seed=1' "
+        "--at 'day 0, 12:00' --keep look",
+    ),
     "campaign zoo": ("tally campaign zoo --list",),
     "campaign wear": ("tally campaign wear --board pico",),
     "campaign update": ("tally campaign update --board pico --only 17/a/-1",),

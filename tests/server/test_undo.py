@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tallystick.server.loans.undo import UNDO_S
+from tallystick.server.messages import outbox
+from tallystick.server.store.database import is_away
 from tests.server.portal_driver import Browser
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
 from tests.server.test_desk_week import address, boss, desk, portal, settings
@@ -184,3 +188,18 @@ def test_an_auditor_undoes_nothing(desk, portal, boss):
     auditor = portal.staff("paul", "auditor").get("/cards")
     auditor.post(f"/cards/{SPARE}/undo")
     assert auditor.page.status_code == 403 and desk.shown(SPARE)["user"] == "bob"
+
+
+def test_a_database_that_is_lost_within_an_act_is_told_as_that(house):
+    """A firm's week: day 10, 17:41: the connection is lost at a statement; 18:00: a card is
+    reported lost, and the desk's page was a traceback."""
+    with (
+        pytest.raises(DBAPIError) as caught,
+        house.write() as connection,
+        outbox.held_back(connection, UNDO_S),
+    ):
+        connection.connection.dbapi_connection.close()
+        connection.execute(text("SELECT 1"))
+    assert is_away(caught.value)
+    with house.write() as connection, outbox.held_back(connection, UNDO_S) as held:
+        assert held == [] and connection.scalar(text("SELECT 1")) == 1

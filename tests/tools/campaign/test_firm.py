@@ -21,8 +21,9 @@ from tallystick.common.errors import BadInputError
 from tallystick.emulator import boards
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
-from tallystick.tools.campaign.firm import film, zoo
-from tallystick.tools.campaign.firm.oracle import Judge, ServerSaid, end_of_day
+from tallystick.tools.campaign.firm import acts, film, zoo
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.oracle import Judge, end_of_day
 from tallystick.tools.campaign.firm.run import FirmResult, simulate
 from tallystick.tools.campaign.firm.script import Level, Mishap, SimulatedFirm, Verb, script
 from tallystick.tools.campaign.firm.sites import FirmTally, sites
@@ -31,7 +32,8 @@ from tallystick.tools.campaign.firm.story import FirmLine
 from tallystick.tools.campaign.firm.world import START, FirmEvent
 
 WHOLE = bool(os.environ.get("TALLY_CAMPAIGN"))
-LIVELY = SimulatedFirm(cards=6, readers=1, days=2, level=Level.HIGH, seed=4)
+LIVELY = SimulatedFirm(cards=11, readers=1, days=2, level=Level.HIGH, seed=2168)
+"""Of two days with nearly everything that can happen."""
 HUNTED = zoo.ALL if WHOLE else [zoo.find(name) for name in ("used-again", "never-locked")]
 FIRMS = st.builds(
     SimulatedFirm,
@@ -52,7 +54,9 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> tuple[FirmResult, Path]:
 def test_nothing_is_wrong_with_what_ships(lived: tuple[FirmResult, Path]) -> None:
     result, _ = lived
     assert result.violations == []
-    assert result.counts.presses > 5 and result.counts.log_ins > 5 and result.counts.thumbs
+    counts = result.counts
+    assert counts.presses > 5 and counts.log_ins > 5 and counts.thumbs and counts.portal
+    assert counts.calls and counts.recoveries and counts.lost_connections and counts.heard > 10_000
     assert result.faults and result.simulated_hours > 40
 
 
@@ -73,6 +77,11 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_nearly_everything_happens_in_it_and_all_of_it_is_carried_out() -> None:
+    assert set(acts._ACTS) == {*Verb, *Mishap}
+    assert len({act.what for act in script(LIVELY)}) >= len(acts._ACTS) - 2
+
+
 def test_another_seed_gives_another_story() -> None:
     assert script(LIVELY) != script(replace(LIVELY, seed=5))
 
@@ -87,7 +96,7 @@ def test_a_planted_bug_is_seen_and_its_story_is_short(one) -> None:
 
 
 def test_there_are_fifteen_planted_bugs_in_all_three() -> None:
-    assert len(zoo.FIRMWARE) >= 3 and len(zoo.SERVER) >= 8 and len(zoo.STATIONS) >= 4
+    assert len(zoo.FIRMWARE) >= 4 and len(zoo.SERVER) >= 14 and len(zoo.STATIONS) >= 7
     assert len(zoo.ALL) >= 15
     assert len({one.name for one in zoo.ALL}) == len(zoo.ALL)
 

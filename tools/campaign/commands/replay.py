@@ -29,6 +29,8 @@ from tallystick.tools.campaign.engine.subject import (
     ViolationError,
 )
 
+FIRM_FOLDER = Path("build/campaign/replay")
+
 
 @dataclass
 class Replayed:
@@ -238,12 +240,37 @@ def prompt(replay: Replay, side: str) -> None:
     help="Another firmware folder.",
 )
 @click.option("--shrink", is_flag=True, help="Look for the shortest line that fails like this.")
+@click.option("--at", "until", metavar="INSTANT", help="Of a firm: stop there; 'day 3, 09:14'.")
+@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Of a firm: where everything is left to look at.")  # fmt: skip
+@click.option("--serve", "port", type=click.IntRange(0, 65535), metavar="PORT",
+              help="Of a firm: its pages as they were; 0 chooses a port.")  # fmt: skip
 @json_option
 def replay(
     *, line: str, side: str | None, animal: str | None, root: Path | None, shrink: bool,
-    as_json: bool,
+    until: str | None, keep: Path | None, port: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Go to the instant that LINE names, show flash and trace on both sides, and judge."""
+    """Go to the instant that LINE names, show flash and trace on both sides, and judge.
+
+    A firm's line (`tally campaign firm`) is played to its violation, or until --at. The folder then
+    holds its story, each card's flash and glass, the server's database, and a README that says what
+    to open.
+    """
+    if line.strip().partition(",")[0] == "firm":
+        if side is not None or root is not None or shrink:
+            raise BadInputError(
+                "A firm's line takes --at, --keep, --serve and --zoo.",
+                todo="`tally campaign firm` shortens what it finds by itself.",
+            )
+        from tallystick.tools.campaign.firm.command import replay_firm  # noqa: PLC0415 (large)
+
+        replay_firm(line, until, keep or FIRM_FOLDER, animal, port, as_json=as_json)
+        return
+    if until is not None or keep is not None or port is not None:
+        raise BadInputError(
+            "--at, --keep and --serve are for a firm's line.",
+            todo="`tally campaign firm` prints such lines.",
+        )
     board = Line.parse(line).board
     if animal is not None:
         with find_animal(animal).firmware() as folder:

@@ -14,10 +14,11 @@ import httpx
 from tallystick.common.errors import TallyError
 from tallystick.provisioning.desk.client import DeskCard
 from tallystick.provisioning.server_link import OutcomeUnknownError, RegistryRefusedError
-from tallystick.server.accounts import people
-from tallystick.server.accounts.policy import PersonRole
+from tallystick.tools.campaign.firm import calls, readers
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.cells import CellSeen
 from tallystick.tools.campaign.firm.ground import Doom
-from tallystick.tools.campaign.firm.oracle import ServerSaid, end_of_day
+from tallystick.tools.campaign.firm.oracle import end_of_day
 from tallystick.tools.campaign.firm.parts import Pocket
 from tallystick.tools.campaign.firm.script import FirmAct, Mishap, Verb
 from tallystick.tools.campaign.firm.world import Employee, FirmWorld
@@ -26,9 +27,11 @@ _TRIES = 6  # of somebody who wants to get in, before he goes to the desk
 _LATER_S = 300
 _OVER_S = 4 * 3600  # a clock is wrong, a disk is full: so long
 _WRONG_S = (3600, -3600, 90, -90)
-_GUESSES = 4
+_GUESSES = (4, 4, 13)
+_WAITS = 2
+_QUARREL_S = 5 * 3600  # the longest lock, and some time
 _DESK_TRIES = 3
-_THUMBS = 5  # tries, before it is a fault
+_NEARLY_S = 60
 
 
 def carry_out(world: FirmWorld, act: FirmAct) -> None:
@@ -63,7 +66,10 @@ def _at_the_station(world: FirmWorld, pocket: Pocket, owner: Employee | None, le
             world.wrong(f"card {pocket.serial} cannot be made: {station.last_problem}")
         return
     world.judge.registered(pocket.serial)
+    world.judge.acts("card-registered", pocket.serial)
     pocket.put_away()
+    card = pocket.card
+    world.cells[pocket.serial] = CellSeen(card.clock.now, card.cell.used_uah)
     if owner is not None:
         owner.own = pocket
     else:
@@ -76,45 +82,53 @@ def _finished_before(world: FirmWorld, pocket: Pocket) -> bool:
     return station.states().get(pocket.serial) == ["locked"]
 
 
-def _make_known(world: FirmWorld, who: Employee) -> None:
+def _make_known(world: FirmWorld, who: Employee, by_list: bool = False) -> None:
+    """The directory tells of somebody new, by SCIM or by a list; a day long, until the server has
+    said that it knows."""
     if who.known:
         return
-    with world.house.console() as connection:
-        people.add(
-            connection,
-            firm_id=world.firm_id,
-            login=who.login,
-            role=PersonRole.USER,
-            email=f"{who.login}@firm.example",
-            now=world.clock.server(),
-        )
-    who.known = True
+    office = world.office
+    said = office.joins_by_list(who.login) if by_list else office.joins(who.login)
+    if said:
+        who.known = True
+        world.judge.acts("person-added", who.login)
+        world.say(f"{who.login} joins, by {'a list' if by_list else 'the directory'}")
+    elif said is None and not world.clocks_were_wrong:
+        world.wrong(f"the server does not take {who.login} from the directory")
+    else:
+        world.say(f"the directory cannot tell of {who.login} now")
+        world.after(_LATER_S, partial(_make_known, world, who, by_list))
 
 
 # -- people ------------------------------------------------------------------------------------
 
 
 def _join(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    _make_known(world, who)
-    world.say(f"{who.login} joins")
+    _make_known(world, world.people[act.who], by_list=act.draw % 2 == 1)
 
 
 def _leave(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    if not who.known:
+    _bar(world, world.people[act.who])
+
+
+def _bar(world: FirmWorld, who: Employee) -> None:
+    """The directory says so until the server has acknowledged it."""
+    if not who.known or who.gone:
         return
-    with world.house.console() as connection:
-        person = people.by_login(connection, world.firm_id, who.login)
-        now = int(world.clock.server())
-        people.change(connection, world.firm_id, person.id, disabled_at=now)
-    who.gone = True
-    world.say(f"{who.login} leaves, and is barred")
+    who.leaving = True
+    said = world.office.leaves(who.login)
+    if said:
+        who.gone = True
+        world.judge.ended.add(who.login)
+        world.say(f"{who.login} leaves, and is barred")
+        return
+    world.say(f"{who.login} leaves; the server does not say that it knows")
+    world.after(_LATER_S, partial(_bar, world, who))
 
 
 def _log_in(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
-    if who.gone:
+    if who.leaving:
         _try_after_leaving(world, who)
         return
     if who.pocket is None or not who.known:
@@ -132,22 +146,24 @@ def _try_after_leaving(world: FirmWorld, who: Employee) -> None:
         return
     said = world.ask(who, pocket, *seen)
     world.say(f"{who.login}, who has left, tries to log in: {said.reason or said.status}")
-    if said.accepted:
+    if said.accepted and who.gone:
         world.wrong(f"{who.login} was let in after leaving the firm")
 
 
 def _get_in(world: FirmWorld, who: Employee, left: int) -> None:
     """Press, type, and what people do when that does not work. left: so many tries after this."""
     pocket = who.pocket
-    if pocket is None or pocket.lost or who.gone or not world.in_service(pocket):
+    if pocket is None or pocket.lost or who.leaving or not world.in_service(pocket):
         return
     if pocket.dead:
         _to_the_desk(world, who, pocket)
         return
+    cuts = pocket.cuts
     seen = world.press(pocket)
     pocket.put_away()
     if seen is None:
-        _try_again(world, who, left, 60, f"card {pocket.serial} shows no code")
+        wrong = "" if pocket.cuts > cuts else f"card {pocket.serial} shows no code"
+        _try_again(world, who, left, 60, wrong)
     else:
         _type(world, who, pocket, seen, left)
 
@@ -201,6 +217,7 @@ def _find_again(world: FirmWorld, who: Employee, pocket: Pocket, first: str) -> 
     said = world.portal.find_again(who.login, first, second[0])
     world.judge.found_again(pocket.serial, second[1], said)
     world.say(f"card {pocket.serial} is found again: {said.reason or said.status}")
+    world.judged(who.login, said)
     world.counts.resynchronised += said.accepted
     if must and said.status == 200 and not said.accepted:
         world.wrong(f"card {pocket.serial} was not found again by two codes within the window")
@@ -218,74 +235,12 @@ def _pressed_by_accident(world: FirmWorld, act: FirmAct) -> None:
     world.say(f"card {pocket.serial} is pressed {times} times in a wallet")
 
 
-# -- readers -----------------------------------------------------------------------------------
-
-
-def _enrol_reader(world: FirmWorld, act: FirmAct) -> None:
-    who = world.people[act.who]
-    reader = world.reader_of(who)
-    if world.people[act.who].gone:
-        return
-    if not reader.known:
-        try:
-            reader.enrolled_by(world.stations[0], who.login)
-        except TallyError as error:
-            world.say(f"the station cannot enrol reader {reader.serial}: {error.what}")
-            if reader.tries < _TRIES:
-                reader.tries += 1
-                world.after(_LATER_S, partial(_enrol_reader, world, act))
-            elif not world.in_trouble:
-                world.wrong(f"reader {reader.serial} cannot be enrolled: {error.what}")
-            return
-        world.say(f"the station enrols reader {reader.serial} for {who.login}")
-    reader.taken_into_service()
-    if reader.in_service:
-        world.say(f"{who.login} chooses a PIN and lays a thumb on reader {reader.serial}")
-
-
-def _thumb(world: FirmWorld, act: FirmAct) -> None:
-    _at_the_portal(world, world.people[act.who], _THUMBS)
-
-
-def _at_the_portal(world: FirmWorld, who: Employee, left: int) -> None:
-    reader = world.readers.get(who.number)
-    if reader is None or not reader.in_service:
-        return
-    reader.at(world.us)
-    said = world.browser.log_in(who.login, reader)
-    world.say(f"{who.login} lays a thumb on reader {reader.serial}: {said}")
-    if said == "in":
-        world.counts.log_ins += 1
-        world.counts.thumbs += 1
-        if who.gone:
-            world.wrong(f"{who.login} was let in by the portal after leaving the firm")
-    elif who.gone or world.in_trouble:
-        return
-    elif left:
-        world.after(_LATER_S, partial(_at_the_portal, world, who, left - 1))
-    else:
-        world.wrong(f"{who.login} is not let in with the thumb and the password: {said}")
-
-
-def _strange_thumb(world: FirmWorld, act: FirmAct) -> None:
-    """Somebody who has found the password and the reader."""
-    who = world.people[act.who]
-    reader = world.readers.get(who.number)
-    if reader is None or not reader.in_service or who.gone:
-        return
-    reader.at(world.us)
-    said = world.browser.log_in(who.login, reader, stranger=True)
-    world.say(f"a stranger lays a thumb on {who.login}'s reader {reader.serial}: {said}")
-    if said == "in":
-        world.wrong(f"another thumb let somebody in as {who.login}")
-
-
 # -- the desk ----------------------------------------------------------------------------------
 
 
 def _borrow(world: FirmWorld, act: FirmAct) -> None:
     who = world.people[act.who]
-    if who.gone or not who.known or who.loan is not None or not world.drawer:
+    if who.leaving or not who.known or who.loan is not None or not world.drawer:
         return
     spare = world.drawer[0]
     lent = _with_codes(world, spare, lambda codes: world.desk.lend(spare.serial, who.login, codes))
@@ -293,11 +248,21 @@ def _borrow(world: FirmWorld, act: FirmAct) -> None:
         return
     world.drawer.remove(spare)
     who.loan, who.loan_until = spare, lent.loan_until or 0
+    world.judge.acts("card-lent", spare.serial)
     world.say(f"the desk lends card {spare.serial} to {who.login}")
+    if act.draw % 3 == 0:  # to the second: once before the end, once when it is over
+        left = int(who.loan_until - world.clock.server())
+        for wait in (left - _NEARLY_S, left + 1):
+            world.after(max(1, wait), partial(_on_loan, world, who, spare))
     meant = end_of_day(world.clock.server())
     if who.loan_until != meant:
         off = who.loan_until - meant
         world.wrong(f"card {spare.serial} was lent until {off:+d} s from the end of the day")
+
+
+def _on_loan(world: FirmWorld, who: Employee, spare: Pocket) -> None:
+    if who.loan is spare:
+        _get_in(world, who, left=0)
 
 
 def _give_back(world: FirmWorld, act: FirmAct) -> None:
@@ -312,6 +277,7 @@ def _give_back(world: FirmWorld, act: FirmAct) -> None:
     if back is None:
         return
     who.loan = None
+    world.judge.acts("card-returned", spare.serial)
     if not spare.dead:
         world.drawer.append(spare)
     world.say(f"{who.login} gives card {spare.serial} back")
@@ -328,7 +294,7 @@ def _lose(world: FirmWorld, act: FirmAct) -> None:
     """A card is gone: the desk blocks it and gives another."""
     who = world.people[act.who]
     lost = who.own
-    if lost is None or lost.lost or who.gone or not world.in_service(lost):
+    if lost is None or lost.lost or who.leaving or not world.in_service(lost):
         return
     if who.loan is not None or not world.drawer:
         done = _settled(world, lambda: world.desk.set_lost(lost.serial, lost=True))
@@ -343,6 +309,8 @@ def _lose(world: FirmWorld, act: FirmAct) -> None:
     if done is None:
         return
     lost.lost = True
+    world.judge.lost.add(lost.serial)
+    world.judge.acts("card-lost", lost.serial)
     if who.own is lost:
         who.own = None
     world.stolen.append((lost, who))
@@ -355,6 +323,7 @@ def _to_the_desk(world: FirmWorld, who: Employee, dead: Pocket) -> None:
         return
     if _settled(world, lambda: world.desk.retire(dead.serial, None, reason="flat")) is None:
         return
+    world.judge.acts("card-retired", dead.serial)
     spare = world.drawer[0]
     given = _with_codes(
         world, spare, lambda codes: world.desk.assign(spare.serial, who.login, codes)
@@ -373,6 +342,7 @@ def _with_codes(
     """An act that wants a code of the card in the hand; two where it has drifted. → None when it
     was not done"""
     codes: list[tuple[str, int]] = []
+    world.judge.touched(pocket.serial)
     for _ in range(_DESK_TRIES):
         seen = world.press(pocket)
         pocket.put_away()
@@ -415,13 +385,25 @@ def _sweep(world: FirmWorld, act: FirmAct) -> None:
 
 
 def _guess(world: FirmWorld, act: FirmAct) -> None:
-    who, rng = world.people[act.who], random.Random(act.draw)
-    for _ in range(_GUESSES):
+    rng = random.Random(act.draw)
+    _guesses(world, world.people[act.who], rng, rng.choice(_GUESSES), _WAITS)
+
+
+def _guesses(world: FirmWorld, who: Employee, rng: random.Random, count: int, waits: int) -> None:
+    """waits: how often he comes back when he was told to wait"""
+    who.quarrelled = max(who.quarrelled, world.at + _QUARREL_S)
+    locked = 0
+    for _ in range(count):
         code = f"{rng.randrange(10**6):06}"
         said = world.check(who.login, code)
         if said.accepted and not _was_luck(world, said, code):
             world.wrong(f"a guess was accepted as {who.login}")
-    world.say(f"a stranger guesses codes of {who.login}")
+        locked = said.retry_after_s if said.status == 429 else 0
+    told = f", until it is locked for {locked} s" if locked else ""
+    world.say(f"a stranger guesses codes of {who.login}{told}")
+    if locked and waits:
+        again = partial(_guesses, world, who, rng, 2, waits - 1)
+        world.after(locked + 1, again)
 
 
 def _was_luck(world: FirmWorld, said: ServerSaid, code: str) -> bool:
@@ -501,6 +483,15 @@ def _station_ends(world: FirmWorld, act: FirmAct) -> None:
     world.stations[act.who % len(world.stations)].doom = act.draw % 120
 
 
+def _station_disk(world: FirmWorld, act: FirmAct) -> None:
+    world.stations[act.who % len(world.stations)].full = True
+
+
+def _database_lost(world: FirmWorld, act: FirmAct) -> None:
+    world.house.loses_at = act.draw % 12
+    world.say("the server will lose its database at a statement")
+
+
 def _line(world: FirmWorld, act: FirmAct) -> None:
     world.stations[act.who % len(world.stations)].line = act.draw
 
@@ -519,6 +510,7 @@ def _disk_is_well(world: FirmWorld) -> None:
 
 def _clock(world: FirmWorld, act: FirmAct) -> None:
     world.clock.wrong = random.Random(act.draw).choice(_WRONG_S)
+    world.clocks_were_wrong = True
     world.say(f"the server's clock is {world.clock.wrong:+.0f} s off")
     world.after(600 + act.draw % _OVER_S, partial(_clock_is_well, world))
 
@@ -526,6 +518,17 @@ def _clock(world: FirmWorld, act: FirmAct) -> None:
 def _clock_is_well(world: FirmWorld) -> None:
     world.clock.wrong = 0
     world.say("the server's clock is set")
+
+
+def _station_clock(world: FirmWorld, act: FirmAct) -> None:
+    world.clock.station_wrong = random.Random(act.draw).choice(_WRONG_S)
+    world.say(f"the stations' clock is {world.clock.station_wrong:+.0f} s off")
+    world.after(600 + act.draw % _OVER_S, partial(_station_clock_is_well, world))
+
+
+def _station_clock_is_well(world: FirmWorld) -> None:
+    world.clock.station_wrong = 0
+    world.say("the stations' clock is set")
 
 
 _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
@@ -544,10 +547,18 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Verb.REPLAY: _replay,
     Verb.THIEF: _thief,
     Verb.CLONE: _clone,
-    Verb.ENROL_READER: _enrol_reader,
-    Verb.THUMB: _thumb,
-    Verb.STRANGE_THUMB: _strange_thumb,
+    Verb.ENROL_READER: readers.enrol,
+    Verb.THUMB: readers.thumb,
+    Verb.STRANGE_THUMB: readers.strange_thumb,
+    Verb.PHONE: calls.enrol_phone,
+    Verb.PORTAL: calls.portal,
+    Verb.FORGET_PHONE: calls.forget_phone,
+    Verb.RECOVER: calls.recover,
+    Verb.CALL: calls.call,
+    Verb.FALSE_CALL: calls.false_call,
+    Verb.PHISH: calls.phish,
     Mishap.CUT: _cut,
+    Mishap.READER_CUT: readers.cut,
     Mishap.CELL: _cell,
     Mishap.DEAD: _dead,
     Mishap.SERVER_ENDS: _server_ends,
@@ -555,5 +566,9 @@ _ACTS: dict[str, Callable[[FirmWorld, FirmAct], None]] = {
     Mishap.LINE: _line,
     Mishap.DISK_FULL: _disk,
     Mishap.DISK_READ_ONLY: _disk,
+    Mishap.STATION_DISK: _station_disk,
+    Mishap.DATABASE_LOST: _database_lost,
     Mishap.CLOCK: _clock,
+    Mishap.STATION_CLOCK: _station_clock,
+    Mishap.PHONE_CLOCK: calls.phone_clock,
 }

@@ -13,7 +13,7 @@ from tallystick.common.errors import ExitCode
 from tallystick.emulator import boards
 from tallystick.emulator.devices.image import Image
 from tallystick.tools import fresh, options
-from tallystick.tools.campaign.firm import film, zoo
+from tallystick.tools.campaign.firm import film, replaying, zoo
 from tallystick.tools.campaign.firm.run import simulate
 from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
 from tallystick.tools.campaign.firm.sites import FirmTally, simulate_all
@@ -102,7 +102,7 @@ def _stories(tally: FirmTally, image: Image, as_json: bool) -> list[FirmStory]:
             bar.update(shown, description=f"shrinking: {acts} acts", advance=1)
 
         return [
-            shrink(one.site, simulate(one.site, image=image), image, tried)
+            shrink(one.site, one.result, image, tried)
             for one in {one.site: one for one in reversed(tally.found)}.values()
         ]
 
@@ -143,6 +143,30 @@ def _replay(line: FirmLine, keep: Path | None, report: Path | None, as_json: boo
             out().print(what, markup=False, highlight=False)
         _tell_kept(keep)
     if result.violations:
+        raise SystemExit(ExitCode.FAILED)
+
+
+def replay_firm(
+    line: str, until: str | None, folder: Path, planted: str | None, port: int | None, *,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """`tally campaign replay` of a firm's line. Raises BadInputError."""
+    instant = replaying.go(line, fresh.image(BOARD), folder, until=until, planted=planted)
+    result = instant.result
+    if as_json:
+        print_json(instant.as_dict())
+    else:
+        for one in result.told:
+            out().print(str(one), markup=False, highlight=False)
+        for what in result.violations or ["no violation until then"]:
+            out().print(what, markup=False, highlight=False)
+        readme = (folder / replaying.README).read_text(encoding="utf-8")
+        err().print(readme, markup=False, highlight=False)
+    if port is not None:
+        replaying.serve_pages(
+            instant, port, lambda words: err().print(words, markup=False, highlight=False)
+        )
+    elif result.violations:
         raise SystemExit(ExitCode.FAILED)
 
 

@@ -2,12 +2,13 @@
 without sockets, a disk that can be full, and the end of a process at a chosen instant.
 
 Nothing runs beside the simulation. The server's threads are not started (`Settings.background`).
-Handlers that the web framework carries out in threads of its own are waited for one by one, so that
-their order is the simulation's."""
+What the web framework would carry out in threads of its own is carried out at once, in the thread
+that there is, so that its order is the simulation's."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 import os
 import random
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from anyio import to_thread
 from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
@@ -38,21 +40,24 @@ from tallystick.server.store.opened import opened
 
 URL = "http://localhost:1"
 _PAGES_NEVER = 1 << 30
-_ONE_TRY_S = 0.001
+_DISK = "firm_disk"
+_TRIES_S = 3.5  # of a check whose database is away, each a second by `_Ticks`
 
 
 @dataclass
 class FirmClock:
-    """The simulation's time, in seconds since 1970; `wrong`: how far the server's clock is off."""
+    """The simulation's time, in seconds since 1970; `wrong`: how far the
+    server's clock is off; `station_wrong`: the stations'."""
 
     now: float
     wrong: float = 0.0
+    station_wrong: float = 0.0
 
     def server(self) -> float:
         return self.now + self.wrong
 
     def station(self) -> float:
-        return self.now
+        return self.now + self.station_wrong
 
     @contextmanager
     def given(self) -> Iterator[None]:
@@ -149,9 +154,13 @@ def house_settings(folder: Path, clock: Callable[[], float]) -> Settings:
 
 class House:
     """The server, in this process. It answers `transport`s, and can be ended at any commit. ended:
-    how often it was."""
+    how often it was; lost: how often its database was."""
 
-    def __init__(self, folder: Path, clock: FirmClock, chance: FirmChance) -> None:
+    def __init__(
+        self, folder: Path, clock: FirmClock, chance: FirmChance,
+        hears: Callable[[str, bytes], None] = lambda place, content: None,
+    ) -> None:  # fmt: skip
+        """hears: is told of every request and answer."""
         self._clock, self._chance = clock, chance
         self.folder = folder
         self.settings = house_settings(folder, clock.server)
@@ -160,7 +169,10 @@ class House:
         self._living: Any = None
         self.doom: Doom | None = None
         self.full = self.read_only = False
-        self.ended = 0
+        self.ended = self.lost = 0
+        self.loses_at: int | None = None  # statements until its connection to the database is lost
+        self.after_end: Callable[[], None] = lambda: None
+        self._hears = hears
 
     @property
     def state(self) -> ServerState:
@@ -208,7 +220,10 @@ class House:
         inner = httpx.ASGITransport(app=self._app, client=(name, 1), raise_app_exceptions=True)
         try:
             self._chance.step()
-            return self._loop.run_until_complete(_whole(inner, request))
+            self._hears("a request", str(request.url).encode() + request.read())
+            answer = self._loop.run_until_complete(_whole(inner, request))
+            self._hears("an answer", answer.content)
+            return answer
         except BaseException as error:
             if self._app is None or not _holds(error, ProcessEndedError):
                 raise
@@ -230,6 +245,7 @@ class House:
         database: Database = self._app.state.server.database
         _watch_commits(database, self)
         event.listen(database.engine, "checkout", self._set_disk)
+        event.listen(database.engine, "before_cursor_execute", self._perhaps_lose)
 
     def _end(self) -> None:
         """As a kill does: nothing is finished, and what was not committed is gone."""
@@ -237,12 +253,30 @@ class House:
         state = self.state
         self._app = self._living = None
         state.database.engine.dispose()
+        self.after_end()
 
-    def _set_disk(self, connection: sqlite3.Connection, *_: object) -> None:
-        """Before each transaction, how the disk is."""
+    def _perhaps_lose(self, connection: Connection, *_: object) -> None:
+        """As when the network to the database goes: SQLAlchemy finds a connection that is closed,
+        and what was not committed is gone."""
+        if self.loses_at is None:
+            return
+        self.loses_at -= 1
+        if self.loses_at < 0:
+            self.loses_at = None
+            self.lost += 1
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            raw.close()
+
+    def _set_disk(self, connection: sqlite3.Connection, record: Any, _proxy: object) -> None:
+        """Before each transaction, how the disk is, where that has changed."""
+        disk = (self.full, self.read_only)
+        if record.info.get(_DISK) == disk:
+            return
         most = 1 if self.full else _PAGES_NEVER  # SQLite takes at least what there is
         connection.execute(f"PRAGMA max_page_count={most}")
         connection.execute(f"PRAGMA query_only={int(self.read_only)}")
+        record.info[_DISK] = disk
 
 
 class _Way(httpx.BaseTransport):
@@ -294,13 +328,46 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
     return isinstance(error, kind)
 
 
+class _Ticks:
+    """In place of `time`, where a module looks how long it has tried: a second at each look, so
+    that a busy machine gives up no earlier than an idle one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def monotonic(self) -> float:
+        self._count += 1
+        return float(self._count)
+
+    perf_counter = monotonic
+
+
+async def _at_once(work: Callable[..., Any], *words: Any, **_how: Any) -> Any:
+    """In place of `anyio.to_thread.run_sync`: as there, in a copy of the context."""
+    return contextvars.copy_context().run(work, *words)
+
+
+@contextmanager
+def without_threads() -> Iterator[None]:
+    """Nothing is carried out in a thread of its own."""
+    genuine = to_thread.run_sync
+    setattr(to_thread, "run_sync", _at_once)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(to_thread, "run_sync", genuine)  # noqa: B010
+
+
 @contextmanager
 def without_waiting() -> Iterator[None]:
     """No simulated minute waits for a password's hash, for answers that are made even, or for a
     database that is away."""
     with ExitStack() as stack:
         stack.callback(setattr, group, "RECONNECT_S", group.RECONNECT_S)
-        setattr(group, "RECONNECT_S", _ONE_TRY_S)  # noqa: B010
+        setattr(group, "RECONNECT_S", _TRIES_S)  # noqa: B010
+        for name, instead in (("FIRST_PAUSE_S", 0.0), ("time", _Ticks())):
+            stack.callback(setattr, group, name, getattr(group, name))
+            setattr(group, name, instead)
         stack.callback(setattr, passwords, "HASHER", passwords.HASHER)
         stack.callback(setattr, recovery, "EVENED_S", recovery.EVENED_S)
         stack.callback(passwords.nobody.cache_clear)

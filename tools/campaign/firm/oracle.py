@@ -6,6 +6,7 @@ library (pyotp) than the firmware's or the server's."""
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -13,6 +14,9 @@ from zoneinfo import ZoneInfo
 import pyotp
 
 from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.locks import LockSeen
+from tallystick.tools.campaign.firm.portal import IN, NO_ANSWER
 
 ZONE = "Europe/Berlin"
 _SHORTEST_S = 1800
@@ -52,17 +56,6 @@ class CardSeen:
         return None
 
 
-@dataclass(frozen=True)
-class ServerSaid:
-    """What the server said of a check. status 0: nothing, it ended meanwhile."""
-
-    status: int
-    accepted: bool = False
-    reason: str = ""
-    serial: str | None = None
-    retry_after_s: int = 0
-
-
 class Judge:
     """Notes violations, each a sentence."""
 
@@ -71,6 +64,12 @@ class Judge:
         self.cards: dict[str, CardSeen] = {}
         self.seeds: dict[str, bytes] = {}
         self.violations: list[str] = []
+        self.locks: dict[str, LockSeen] = {}
+        self.acknowledged: Counter[tuple[str, str]] = Counter()
+        self.entered: Counter[str] = Counter()
+        self.perhaps_entered: Counter[str] = Counter()
+        self.ended: set[str] = set()  # logins: barred, and the server has said so
+        self.lost: set[str] = set()  # serials
 
     def violation(self, what: str) -> None:
         self.violations.append(what)
@@ -143,6 +142,35 @@ class Judge:
                 card.lowest = card.highest = factor + 1
                 return True
         return False
+
+    def locks_of(self, serial: str) -> LockSeen:
+        return self.locks.setdefault(serial, LockSeen())
+
+    def answered(self, serial: str, said: ServerSaid, now: float) -> None:
+        """The server was asked about a code of a login whose only factor is this card. now: by the
+        server's clock"""
+        wrong = self.locks_of(serial).after(said, self._policy, now)
+        if wrong is not None:
+            self.violation(f"card {serial} {wrong}")
+
+    def touched(self, serial: str) -> None:
+        """Something else than a service's question may have counted as a guess, or made it good."""
+        self.locks_of(serial).sure = False
+
+    def acts(self, action: str, subject: str) -> None:
+        """The server has acknowledged this: from now on it is in the audit log."""
+        self.acknowledged[action, subject] += 1
+
+    def came_in(self, login: str, said: str, *, factors: tuple[bool, bool]) -> None:
+        """Somebody was at the portal as this person. said: "in", or why not. factors: whether the
+        password was right, and whether the second factor was its own."""
+        if said == IN:
+            self.entered[login] += 1
+            if not all(factors):
+                lacks = "the password" if not factors[0] else "the second factor"
+                self.violation(f"the portal let somebody in as {login} without {lacks}")
+        elif said == NO_ANSWER and all(factors):
+            self.perhaps_entered[login] += 1
 
     def must_be_let_in(self, serial: str, factor: int) -> bool:
         """Whether an honest user's code has to be accepted at once."""

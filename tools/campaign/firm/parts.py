@@ -19,6 +19,7 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.parts.flash_memory import FlashPool
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
+from tallystick.emulator.seeing.frames import Frame
 from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card.connection import CardConnection
 from tallystick.provisioning.custody.interface import ServerCredential
@@ -28,8 +29,8 @@ from tallystick.provisioning.desk.client import Desk
 from tallystick.provisioning.recovery import CardAtHand, look_at
 from tallystick.provisioning.steps import Plan, Provisioner
 from tallystick.server.accounts.credentials import NewCredential
+from tallystick.tools.campaign.firm.asked import ServerSaid
 from tallystick.tools.campaign.firm.ground import URL, FirmClock, House, ProcessEndedError
-from tallystick.tools.campaign.firm.oracle import ServerSaid
 from tallystick.tools.campaign.station.rig import ToldConnection, ToldJournal, ToldServer
 from tallystick.tools.docked import DockedLink
 
@@ -48,6 +49,7 @@ class CardDrawer(Closing):
         self._image, self._seed = image, seed
         self._pool = FlashPool(image.content())
         self.made: dict[str, Card] = {}
+        self.states: set[int] = set()  # hashes of flashes, as they were each time one was put away
 
     def card(self, number: int, serial: str) -> Card:
         card = Card(
@@ -77,6 +79,7 @@ class Pocket:
         self.cut: int | None = None  # armed: from which the instant in the next press is drawn
         self.cuts = 0
         self.glimpsed: str | None = None
+        self.lit: Frame | None = None  # what was last on the glass, after a press
 
     @property
     def card(self) -> Card:
@@ -105,7 +108,8 @@ class Pocket:
         card.press()
         if not card.powered:
             return self._after_a_cut(card)
-        return card.read_code()
+        self.lit = card.frame()
+        return read_code(self.lit)
 
     def put_away(self) -> None:
         """Until the glass is dark."""
@@ -114,9 +118,10 @@ class Pocket:
         if not self.card.powered:
             self._after_a_cut(self.card)
         self.card.flash.put_away()
+        self._drawer.states.add(hash(tuple(self.card.flash.kept.items())))
 
     def _arm(self, card: Card, rng: random.Random) -> None:
-        cut = _cut(rng)
+        cut = power_cut(rng)
 
         def plan(operation: FlashOperation) -> Cut | None:
             met = cut(operation)
@@ -145,7 +150,7 @@ class Pocket:
         self.dead = True
 
 
-def _cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
+def power_cut(rng: random.Random) -> Callable[[FlashOperation], Cut | None]:
     """At one of the next writes, before, in the middle or after."""
     left = rng.randrange(3)
     phase = rng.choice(tuple(Phase))
@@ -183,15 +188,21 @@ class BadLine:
 
     name = "firm"
 
-    def __init__(self, line: DockedLink, rng: random.Random | None) -> None:
-        self._line, self._rng = line, rng
+    def __init__(
+        self, line: DockedLink, rng: random.Random | None, hears: Callable[[str, bytes], None]
+    ) -> None:
+        self._line, self._rng, self._hears = line, rng, hears
         self.harm = 0
 
     def write(self, data: bytes) -> None:
+        self._hears("the line to a card", data)
         self._line.write(self._harmed(data))
 
     def read(self, timeout_s: float) -> bytes:
-        return self._harmed(self._line.read(timeout_s))
+        data = self._line.read(timeout_s)
+        if data:
+            self._hears("the line to a card", data)
+        return self._harmed(data)
 
     def drain(self) -> None:
         self._line.drain()
@@ -214,7 +225,8 @@ class BadLine:
 
 @dataclass
 class StationDesk:
-    """A station and its journal. kills: how often it ended half-way."""
+    """A station and its journal. kills: how often it ended half-way. hears: is told of what is on
+    the line to a card. full: its disk is, at the next card."""
 
     house: House
     clock: FirmClock
@@ -225,7 +237,9 @@ class StationDesk:
     line: int | None = None
     kills: int = 0
     harm: int = 0
+    full: bool = False
     last_problem: str = ""
+    hears: Callable[[str, bytes], None] = lambda place, content: None
 
     def provision(self, pocket: Pocket, us: int, user: str | None) -> bool:
         """Once through the steps, as far as it goes. → whether the card is in service"""
@@ -245,10 +259,13 @@ class StationDesk:
                     left = None
                     raise ProcessEndedError(label)
 
-        line = BadLine(DockedLink(card), rng)
+        line = BadLine(DockedLink(card), rng, self.hears)
         server, journal = self.registry(), self.journal()
         server.tell(event)
         journal.tell(event)
+        if self.full:
+            self.full = False
+            journal._database.execute("PRAGMA max_page_count=1")
         try:
             server.check()
             plan = Plan(user=user)

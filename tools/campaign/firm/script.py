@@ -4,6 +4,7 @@ at which instant. A script is a list, so a shorter one is a part of it."""
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,6 +47,13 @@ class Verb(StrEnum):
     THUMB = "thumb"  # a log-in at the portal
     STRANGE_THUMB = "strange-thumb"
     CLONE = "clone"  # a station that has no right
+    PHONE = "phone"  # an app is enrolled at the portal
+    PORTAL = "portal"  # a log-in there, with it
+    FORGET_PHONE = "forget-phone"  # it lies at home for the day
+    RECOVER = "recover"  # a password was forgotten, and the card proves who it is
+    CALL = "call"  # the help desk: password and telephone are gone
+    FALSE_CALL = "false-call"  # a stranger calls the help desk
+    PHISH = "phish"  # a stranger, who has the password
     SHIFT = "shift"  # other staff at the station and the desk
     SWEEP = "sweep"  # what the server does by and by
 
@@ -54,14 +62,25 @@ class Mishap(StrEnum):
     """What goes wrong."""
 
     CUT = "cut"  # the card's power, at a write to its flash in the next press
+    READER_CUT = "reader-cut"  # a reader's power, at a write to its flash in the next use
     CELL = "cell"  # the cell is taken out and put in again
     SERVER_ENDS = "server-ends"  # at a commit
     STATION_ENDS = "station-ends"  # at a command, a request or a journal's write
     LINE = "line"  # drops, doubles and corrupts
     DISK_FULL = "disk-full"
     DISK_READ_ONLY = "disk-read-only"
+    STATION_DISK = "station-disk"  # is full, while a card is made
+    DATABASE_LOST = "database-lost"  # the connection, at a statement
     CLOCK = "clock"  # the server's is wrong for hours
+    STATION_CLOCK = "station-clock"  # the same of the stations'
+    PHONE_CLOCK = "phone-clock"  # of a telephone
     DEAD = "dead"  # the cell has nothing left
+
+
+_OF_THE_HOUSE = frozenset(
+    {Mishap.DISK_FULL, Mishap.DISK_READ_ONLY, Mishap.CLOCK, Mishap.STATION_CLOCK}
+)
+_APART_DAYS = 5  # about so many days pass from one of these to the next of its kind
 
 
 @dataclass(frozen=True, order=True)
@@ -103,6 +122,11 @@ class SimulatedFirm:
         """Not more than there are people from the first day on."""
         return min(self.readers, self.people - self.people // 10)
 
+    @property
+    def with_phones(self) -> range:
+        """Every tenth of those who have no reader has a password and a telephone."""
+        return range(self.with_readers, self.people - self.people // 10, 10)
+
 
 def script(firm: SimulatedFirm) -> list[FirmAct]:
     """In the order of time."""
@@ -110,6 +134,7 @@ def script(firm: SimulatedFirm) -> list[FirmAct]:
         _provisioning(firm),
         _reading(firm),
         _working(firm),
+        _calling(firm),
         _staff(firm),
         _strangers(firm),
         _faults(firm),
@@ -206,6 +231,24 @@ def _day(
         yield begin + rng.randrange(DAY_S), Verb.PRESS, person, rng.getrandbits(32)
 
 
+def _calling(firm: SimulatedFirm) -> Iterator[Drawn]:
+    """Whoever has a telephone is at the portal now and then, and in trouble more rarely."""
+    mishaps = _MISHAPS[firm.level]
+    for person in firm.with_phones:
+        rng = _rng(firm, f"phone {person}")
+        yield 6 * 3600 + 900 + person, Verb.PHONE, person, rng.getrandbits(32)
+        for day in range(firm.days):
+            at = day * DAY_S + round(rng.gauss(11, 0.5) * 3600)
+            for chance, early, what in (
+                (0.03 * mishaps, 4 * 3600, Verb.FORGET_PHONE),
+                (0.02 * mishaps, 3600, Verb.RECOVER),
+                (0.01 * mishaps, 1800, Verb.CALL),
+                (0.4, 0, Verb.PORTAL),
+            ):
+                if rng.random() < chance:
+                    yield at - early, what, person, rng.getrandbits(32)
+
+
 def _staff(firm: SimulatedFirm) -> Iterator[Drawn]:
     rng = _rng(firm, "staff")
     for day in range(firm.days):
@@ -219,16 +262,17 @@ def _strangers(firm: SimulatedFirm) -> Iterator[Drawn]:
     """About one attack a day for each hundred people, of whatever kind; more where much goes
     wrong."""
     rng = _rng(firm, "strangers")
-    kinds = (Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE)
+    kinds = (
+        Verb.GUESS, Verb.REPLAY, Verb.THIEF, Verb.CLONE, Verb.FALSE_CALL, Verb.PHISH
+    )  # fmt: skip
     for day in range(firm.days):
         for _ in range(_MISHAPS[firm.level] * (1 + firm.people // 100)):
             at = day * DAY_S + rng.randrange(7 * 3600, DAY_S)
-            yield (
-                at,
-                rng.choices(kinds, (3, 4, 2, 1))[0],
-                rng.randrange(max(1, firm.people)),
-                (rng.getrandbits(32)),
-            )
+            what = rng.choices(kinds, (3, 4, 2, 1, 1, 1))[0]
+            who = rng.randrange(max(1, firm.people))
+            if what in (Verb.FALSE_CALL, Verb.PHISH):
+                who = rng.choice(firm.with_phones or range(1))
+            yield at, what, who, rng.getrandbits(32)
 
 
 def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
@@ -237,10 +281,14 @@ def _faults(firm: SimulatedFirm) -> Iterator[Drawn]:
     if firm.level is not Level.NONE:
         count = max(count, len(Mishap))
     kinds = tuple(Mishap)
-    weights = (8, 2, 4, 3, 3, 1, 1, 1, 1)
+    weights = (8, 2, 2, 4, 3, 3, 1, 1, 1, 3, 1, 1, 1, 1)
+    often: Counter[str] = Counter()
     for number in range(count):
         trouble = kinds[number] if number < len(kinds) else rng.choices(kinds, weights)[0]
-        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE)
+        if trouble in _OF_THE_HOUSE and often[trouble] > firm.days // _APART_DAYS:
+            trouble = Mishap.CUT  # there is one server, however many cards
+        often[trouble] += 1
+        in_the_first_hour = trouble in (Mishap.STATION_ENDS, Mishap.LINE, Mishap.STATION_DISK)
         at = (
             5 * 3600 + rng.randrange(min(3600, firm.cards))
             if in_the_first_hour

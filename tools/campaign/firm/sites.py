@@ -23,12 +23,13 @@ _SEEDS_APART = 1_000_003
 
 @dataclass(frozen=True)
 class FirmSighting:
-    """A violation. site: where; line: what `--replay` takes."""
+    """A violation. site: where. result: of the whole site, to be shortened."""
 
     site: SimulatedFirm
     what: str
     at: int
     number: int
+    result: FirmResult = field(repr=False)
 
 
 @dataclass
@@ -56,7 +57,8 @@ class FirmTally:
         self.digests[number] = result.digest
         last = result.told[-1] if result.told else FirmEvent(0, 0, "")
         self.found += [
-            FirmSighting(result.firm, what, last.at, last.number) for what in result.violations
+            FirmSighting(result.firm, what, last.at, last.number, result)
+            for what in result.violations
         ]
         self.told.append(result.told)
 

@@ -3,15 +3,13 @@ day, then log-ins at the portal with a password and the thumb."""
 
 from __future__ import annotations
 
-import html
 import json
-import re
+import random
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 from fido2.ctap import CtapError
 from fido2.ctap2.bio import CaptureError, FPBioEnrollment
 from fido2.ctap2.pin import ClientPin
@@ -22,24 +20,20 @@ from tallystick.common.reader_identity import ReaderIdentity
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.security_key import FirstPins, KeyWork
-from tallystick.tools.campaign.firm.ground import URL, House
-from tallystick.tools.campaign.firm.parts import StationDesk
+from tallystick.tools.campaign.firm.ground import URL
+from tallystick.tools.campaign.firm.parts import StationDesk, power_cut
 from tallystick.tools.thumbed import Host
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 (of a firm that is simulated)
 _PIN = "135791"
 _SAMPLES = 20
 _LIFTED_MS = 3_000
 _STRANGER = 77
-_OPTIONS = re.compile(r'data-options="(.*?)"')
-_CHOICE = re.compile(r'action="([^"]*/second/webauthn/\d+/ask)"')
-_ACTION = re.compile(r'<form method="post" action="([^"]*)"')
-_CSRF = re.compile(r'name="csrf" value="([^"]+)"')
 
 
 @dataclass
 class ThumbReader:
-    """number: whose it is; also whose thumb. known: the server knows it for this person."""
+    """number: whose it is; also whose thumb. known: the server knows it for this person.
+    pin_is_own: its holder has chosen it."""
 
     reader: Reader
     host: Host
@@ -48,7 +42,10 @@ class ThumbReader:
     known: bool = False
     in_service: bool = False
     first_pin: str | None = None
+    pin_is_own: bool = False
     tries: int = 0
+    cut: int | None = None  # armed: from which the instant in the next use is drawn
+    cuts: int = 0
 
     @classmethod
     def fresh(cls, image: Image, number: int, seed: int) -> ThumbReader:
@@ -59,11 +56,24 @@ class ThumbReader:
         return cls(reader, host, number, serial)
 
     def at(self, us: int) -> None:
+        """Plugged in, at this instant of the firm. cut: its power goes at a write of this use."""
         if self.reader.clock.now < us:
             self.reader.run_to(us)
+        if not self.reader.powered:
+            self.reader.power_on()
+        if self.cut is not None:
+            self.reader.flash.fault_plan = power_cut(random.Random(self.cut))
+            self.cut = None
+
+    def put_away(self) -> None:
+        """Pulled out, until it is used again."""
+        self.cuts += not self.reader.powered
+        self.reader.flash.fault_plan = None
+        self.reader.power_off()
 
     def enrolled_by(self, station: StationDesk, user: str) -> None:
-        """The station gives it a first PIN, and registers it for its holder. Raises TallyError."""
+        """The station gives it a first PIN, and registers it for its holder. Raises TallyError;
+        ConnectionError where its power goes."""
         with closing(station.registry()) as server, closing(station.journal()) as journal:
             pins = FirstPins(station.file.with_suffix(".pins"))
             work = KeyWork(
@@ -74,10 +84,12 @@ class ThumbReader:
         self.first_pin = pins.of(self.serial)
 
     def taken_into_service(self) -> None:
-        """Its holder chooses a PIN, and lays a thumb on it. Raises CtapError."""
+        """Its holder chooses a PIN, and lays a thumb on it. Raises CtapError; ConnectionError where
+        its power goes."""
         client = ClientPin(self.host.ctap())
         assert self.first_pin is not None
-        client.change_pin(self.first_pin, _PIN)
+        if not self.pin_is_own:
+            self._choose_pin(client)
         token = client.get_pin_token(_PIN, ClientPin.PERMISSION.BIO_ENROLL)
         enroller = FPBioEnrollment(client.ctap, client.protocol, token).enroll()
         for _ in range(_SAMPLES):
@@ -85,6 +97,16 @@ class ThumbReader:
                 if enroller.capture() is not None:
                     self.in_service = True
                     return
+
+    def _choose_pin(self, client: ClientPin) -> None:
+        """A change that was broken off may have come about."""
+        assert self.first_pin is not None
+        try:
+            client.change_pin(self.first_pin, _PIN)
+        except CtapError as error:
+            if error.code is not CtapError.ERR.PIN_INVALID or not self.tries:
+                raise
+        self.pin_is_own = True
 
     def assertion(self, options: Mapping[str, Any], *, stranger: bool = False) -> str | None:
         """What a browser would send; None where the reader does not know the thumb."""
@@ -98,7 +120,7 @@ class ThumbReader:
             made = self.host.ctap().get_assertion(
                 str(options["rpId"]), data.hash, allowed or None, options={"uv": True}
             )
-        except CtapError:
+        except (CtapError, ConnectionError):
             return None
         finally:
             self.host.person = self.number
@@ -119,45 +141,3 @@ class ThumbReader:
 
     def close(self) -> None:
         self.reader.close()
-
-
-class PortalBrowser:
-    """Somebody at the portal, without scripts."""
-
-    def __init__(self, house: House, address: str) -> None:
-        self._http = httpx.Client(
-            base_url=URL, transport=house.transport(address), follow_redirects=True,
-            headers={"origin": URL},
-        )  # fmt: skip
-
-    def log_in(self, login: str, reader: ThumbReader, *, stranger: bool = False) -> str:
-        """→ "in", or why not: "password", "thumb", "refused", "no answer" """
-        self._http.cookies.clear()
-        try:
-            page = self._http.get("/p/default/sign-in").text
-            page = self._post("/p/default/sign-in", page, login=login, password=PASSWORD)
-            found = _OPTIONS.search(page)
-            if found is None:
-                chosen = _CHOICE.search(page)
-                if chosen is None:
-                    return "password"
-                page = self._post(chosen.group(1), page)
-                found = _OPTIONS.search(page)
-            action = _ACTION.search(page[: found.start()] if found else page)
-            if found is None or action is None:
-                return "password"
-            answer = reader.assertion(json.loads(html.unescape(found.group(1))), stranger=stranger)
-            if answer is None:
-                return "thumb"
-            page = self._post(action.group(1), page, response=answer)
-        except httpx.TransportError:
-            return "no answer"
-        return "in" if "signed in" in page.lower() else "refused"
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _post(self, path: str, page: str, **fields: str) -> str:
-        token = _CSRF.search(page)
-        form = {"csrf": token.group(1) if token else ""} | fields
-        return self._http.post(path, data=form).text

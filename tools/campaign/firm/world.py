@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime
 import heapq
-from collections import Counter
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -16,11 +18,16 @@ from tallystick.emulator.devices.device import FirmwareCrashError
 from tallystick.provisioning.desk.client import Desk
 from tallystick.server.accounts.policy import FirmPolicy
 from tallystick.tools import fresh
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.cells import CellSeen
+from tallystick.tools.campaign.firm.directory import PersonnelOffice
 from tallystick.tools.campaign.firm.ground import FirmChance, FirmClock, House
-from tallystick.tools.campaign.firm.oracle import ZONE, Judge, ServerSaid
-from tallystick.tools.campaign.firm.parts import US, Pocket, Portal, StationDesk
+from tallystick.tools.campaign.firm.leaks import Eavesdropper
+from tallystick.tools.campaign.firm.oracle import ZONE, Judge
+from tallystick.tools.campaign.firm.parts import US, CardDrawer, Pocket, Portal, StationDesk
+from tallystick.tools.campaign.firm.portal import PASSWORD, PortalBrowser, Telephone
 from tallystick.tools.campaign.firm.script import FirmAct, SimulatedFirm
-from tallystick.tools.campaign.firm.thumbs import PortalBrowser, ThumbReader
+from tallystick.tools.campaign.firm.thumbs import ThumbReader
 
 START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 """A Monday; on the Sunday thirteen days later the clocks go forward."""
@@ -28,7 +35,10 @@ START = datetime.datetime(2027, 3, 15, tzinfo=ZoneInfo(ZONE)).timestamp()
 
 @dataclass
 class Employee:
-    """number: as in the script. loan: the spare that is in the pocket meanwhile."""
+    """number: as in the script. loan: the spare that is in the pocket meanwhile. leaving: the
+    server was told to bar him; gone: and has said that it did. recovered: the card has set the
+    password anew, so it is no second factor beside it. quarrelled: until when guesses of strangers
+    may keep him out of the portal."""
 
     number: int
     login: str
@@ -36,8 +46,14 @@ class Employee:
     loan: Pocket | None = None
     loan_until: int = 0
     known: bool = True
+    leaving: bool = False
     gone: bool = False
     last_code: str = ""
+    phone: Telephone | None = None
+    password: str = PASSWORD
+    passwords: int = 0
+    recovered: bool = False
+    quarrelled: int = 0
 
     @property
     def pocket(self) -> Pocket | None:
@@ -60,30 +76,31 @@ def moment(at: int) -> str:
     return f"day {at // 86400}, {at % 86400 // 3600:02}:{at % 3600 // 60:02}"
 
 
-@dataclass(frozen=True)
-class ToldLock:
-    """Until when the server said that a login is locked, by its clock; failures: of that login by
-    then; clock: how wrong that clock was."""
-
-    until: float
-    failures: int
-    clock: float
-
-
 @dataclass
 class Counts:
+    """portal: log-ins at the portal with a typed code; thumbs: those with a thumb. calls: to the
+    help desk, also of strangers. recoveries: passwords that were set anew. heard: bytes that were
+    looked through for seeds. states: how many different flashes cards had after they were used."""
+
     acts: int = 0
     log_ins: int = 0
     refused: int = 0
     presses: int = 0
     thumbs: int = 0
+    portal: int = 0
+    calls: int = 0
+    recoveries: int = 0
     resynchronised: int = 0
     kills: int = 0
+    lost_connections: int = 0
+    heard: int = 0
+    states: int = 0
 
 
 @dataclass
 class FirmWorld:
-    """One firm while it is simulated."""
+    """One firm while it is simulated. until: nothing happens after this, in seconds since the first
+    midnight."""
 
     firm: SimulatedFirm
     house: House
@@ -97,14 +114,20 @@ class FirmWorld:
     stranger: httpx.Client
     browser: PortalBrowser
     firm_id: int
+    office: PersonnelOffice
+    ear: Eavesdropper
+    staff: list[Employee]
+    strange_browser: PortalBrowser
+    factory: CardDrawer
     pockets: list[Pocket] = field(default_factory=list)
     people: list[Employee] = field(default_factory=list)
     told: list[FirmEvent] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     readers: dict[int, ThumbReader] = field(default_factory=dict)
     drawer: list[Pocket] = field(default_factory=list)
-    failures: Counter[str] = field(default_factory=Counter)
-    locked: dict[str, ToldLock] = field(default_factory=dict)
+    cells: dict[str, CellSeen] = field(default_factory=dict)
+    clocks_were_wrong: bool = False
+    until: int | None = None
     stolen: list[tuple[Pocket, Employee]] = field(default_factory=list)
     later: list[tuple[int, int, int, Callable[[], None]]] = field(default_factory=list)
     act: FirmAct = field(default_factory=lambda: FirmAct(0, 0, ""))
@@ -140,23 +163,37 @@ class FirmWorld:
         """In order, each with what comes of it, until there is a violation."""
         for act in acts:
             self._play_later(act.at)
-            if self.judge.violations:
+            if self.judge.violations or self._is_over(act.at):
                 return
             self._begin(act)
             self.counts.acts += 1
             self.on_act(act.at)
-            carry_out(self, act)
-            self._note_verdicts()
+            self._do(partial(carry_out, self, act))
             if self.judge.violations:
                 return
         self._play_later(1 << 60)
 
+    def _is_over(self, at: int) -> bool:
+        return self.until is not None and at > self.until
+
+    def _do(self, what: Callable[[], None]) -> None:
+        """Whatever the product's own code raises that nobody takes is a violation, with its place:
+        a person would see a traceback."""
+        try:
+            what()
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            name = f"{type(error).__name__} in {Path(place.filename).name}, {place.name}"
+            self.wrong(f"something failed: {name}")
+        self._note_verdicts()
+
     def _play_later(self, until: int) -> None:
         while self.later and self.later[0][0] <= until and not self.judge.violations:
+            if self._is_over(self.later[0][0]):
+                return
             at, number, sub, what = heapq.heappop(self.later)
             self._begin(FirmAct(at, number, "", 0, sub))
-            what()
-            self._note_verdicts()
+            self._do(what)
 
     def _begin(self, act: FirmAct) -> None:
         self.act = act
@@ -174,6 +211,9 @@ class FirmWorld:
         """→ the code that is on the glass, and its factor"""
         self.counts.presses += 1
         before = pocket.cuts
+        cell = self.cells.get(pocket.serial)
+        if cell is not None:
+            cell.presses += 1
         try:
             code = pocket.press(self.us)
         except FirmwareCrashError as error:
@@ -181,6 +221,8 @@ class FirmWorld:
             return None
         factor = None if code is None else self.judge.saw(pocket.serial, code)
         if pocket.cuts > before:
+            if cell is not None:
+                cell.cut_short += 1
             seen = "" if code is None else ", with a code on its glass"
             self.say(f"card {pocket.serial} loses its power while it writes{seen}")
             return None
@@ -190,9 +232,7 @@ class FirmWorld:
         if who.number not in self.readers:
             image = fresh.image(boards.DEFAULT_READER)
             self.readers[who.number] = ThumbReader.fresh(image, who.number, self.firm.seed)
-        reader = self.readers[who.number]
-        reader.at(self.us)
-        return reader
+        return self.readers[who.number]
 
     def in_service(self, pocket: Pocket) -> bool:
         return pocket.serial in self.judge.cards
@@ -204,6 +244,7 @@ class FirmWorld:
         self.judge.asked(pocket.serial, factor, said)
         if said.accepted:
             who.last_code = code
+            self.judge.acts("verified", pocket.serial)
         return said
 
     def check(self, login: str, code: str) -> ServerSaid:
@@ -211,23 +252,20 @@ class FirmWorld:
         said = self.portal.check(login, code)
         if said.status == 500:
             self.wrong(f"the server answered {said.status} {said.reason}")
-        if said.status == 429:
-            self._must_be_locked(login, said)
-        elif said.status == 200 and not said.accepted:
-            self.failures[login] += 1
+        self.judged(login, said)
         return said
 
-    def _must_be_locked(self, login: str, said: ServerSaid) -> None:
-        """Whoever waited as long as he was told is not told to wait again for nothing."""
-        now, before = self.clock.server(), self.locked.get(login)
-        lock = ToldLock(now + said.retry_after_s, self.failures[login], self.clock.wrong)
-        same = before is not None and (before.failures, before.clock) == (
-            lock.failures,
-            lock.clock,
-        )
-        if before is not None and same and now > before.until + 1:
-            self.wrong(f"{login} is locked longer than the server said")
-        self.locked[login] = lock
+    def judged(self, login: str, said: ServerSaid) -> None:
+        """A service's question was answered: as policy says of locks, where one card is all that
+        the person has."""
+        who = self.people[int(login[1:]) - 1]
+        card = who.own
+        if card is None or card.lost or not self.in_service(card):
+            return
+        if who.phone is not None or who.loan is not None or who.leaving:
+            self.judge.touched(card.serial)
+        else:
+            self.judge.answered(card.serial, said, self.clock.server())
 
     def close(self) -> None:
         """Everything that is open. A second time: nothing."""
@@ -236,6 +274,8 @@ class FirmWorld:
         self._closed = True
         self.portal.close()
         self.browser.close()
+        self.strange_browser.close()
+        self.office.close()
         for reader in self.readers.values():
             reader.close()
         self.stranger.close()

@@ -4,10 +4,13 @@ and tells the shortest story of it."""
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from tallystick.common.secret import Secret
 from tallystick.emulator import boards
@@ -18,29 +21,39 @@ from tallystick.provisioning.custody.software import SoftwareCustody, SoftwareSe
 from tallystick.provisioning.journal import CardState, StationJournal
 from tallystick.server.checking import tokens
 from tallystick.server.checking.group import GroupCommit
+from tallystick.server.joining import leaving
 from tallystick.server.loans import holding
 from tallystick.server.rules import judge
 from tallystick.server.rules.throttle import Throttle
+from tallystick.server.signing_in import login, second
 from tallystick.server.store.audit import WorkerChain
 from tallystick.server.store.keys import Box, ServerKeyRing
 from tallystick.tools import fresh
 from tallystick.tools.campaign.card.animals import ANIMALS
-from tallystick.tools.campaign.engine.animal import Animal, Broken, in_place_of
+from tallystick.tools.campaign.engine.animal import Animal, Broken, Patch, in_place_of
 from tallystick.tools.campaign.engine.subject import image_under_test
-from tallystick.tools.campaign.firm.run import simulate
+from tallystick.tools.campaign.firm.run import forget_starts, simulate
 from tallystick.tools.campaign.firm.script import Level, SimulatedFirm
 from tallystick.tools.campaign.firm.story import FirmStory, shrink
 
 BOARD = boards.DEFAULT
 _SEEDS = 12  # firms that are looked at for each
 _SMALL = SimulatedFirm(cards=12, days=4, level=Level.HIGH)
-_OVER_THE_CHANGE = SimulatedFirm(cards=12, days=16, level=Level.HIGH)  # of the clocks
+_OVER_THE_CHANGE = SimulatedFirm(cards=6, days=17, level=Level.HIGH)  # of the clocks
+_LOG = logging.getLogger("tallystick.planted")
 _STATUS, _VALID, _LOAN, _DISABLED = range(4)  # conditions of `tokens._HELD`, in their order
 
-FIRMWARE = tuple(
-    one
-    for one in ANIMALS
-    if one.name in ("show-before-commit", "save-when-dark", "every-second-code")
+_WAKEFUL = Animal(
+    "wakeful", "A code is on the glass for five minutes.",
+    (Patch("card/undocked.py", "_CODE_MS = const(30000)", "_CODE_MS = const(300000)"),),
+)  # fmt: skip
+FIRMWARE = (
+    *(
+        one
+        for one in ANIMALS
+        if one.name in ("show-before-commit", "save-when-dark", "every-second-code")
+    ),
+    _WAKEFUL,
 )
 
 
@@ -94,6 +107,34 @@ def _locked_for_ever(genuine: Any) -> Any:
     return wait_s
 
 
+def _short_lock(genuine: Any) -> Any:
+    def after_failure(self: Throttle, limits: Any, now: int) -> Throttle:
+        made: Throttle = genuine(self, limits, now)
+        if made.failures < limits.max_failures:
+            return made
+        return Throttle(made.failures, limits.lockout_s, now + limits.lockout_s)
+
+    return after_failure
+
+
+def _never_waits(_genuine: Any) -> Any:
+    def wait_s(self: Throttle, now: int) -> int:
+        return 0
+
+    return wait_s
+
+
+def _all_usable(_genuine: Any) -> Any:
+    return second.usable
+
+
+def _nobody_leaves(_genuine: Any) -> Any:
+    def leave(connection: Any, ways: Any, gone: Any) -> None:
+        return None
+
+    return leave
+
+
 def _unwritten(_genuine: Any) -> Any:
     def append(self: Any, connection: Any, acts: Any, at_ms: int) -> None:
         return None
@@ -110,9 +151,12 @@ def _not_committed(genuine: Any) -> Any:
         count += 1
         if count % 5:
             return genuine(self, checks)
-        with self._database.engine.connect() as connection:
-            answers = self._verifier.run(connection, checks, self._clock())
-            connection.rollback()
+        try:
+            with self._database.engine.connect() as connection:
+                answers = self._verifier.run(connection, checks, self._clock())
+                connection.rollback()
+        except DBAPIError:
+            return genuine(self, checks)
         self._verifier.chain.rollback()
         return answers
 
@@ -165,6 +209,14 @@ SERVER = (
     Broken("leavers-come-back", "Whoever was barred is let in.", _held_without(_DISABLED)),
     Broken("locked-for-ever", "A lock is not lifted.",
            in_place_of(Throttle, "wait_s", _locked_for_ever)),
+    Broken("short-lock", "A lock does not grow with further guesses.",
+           in_place_of(Throttle, "after_failure", _short_lock)),
+    Broken("never-waits", "Guesses are judged without end.",
+           in_place_of(Throttle, "wait_s", _never_waits)),
+    Broken("one-thing-twice", "What has set the password anew is asked for as the second factor.",
+           in_place_of(login, "askable", _all_usable)),
+    Broken("nobody-leaves", "A leaver of the directory loses nothing.",
+           in_place_of(leaving, "leave", _nobody_leaves)),
     Broken("unwritten", "Checks leave no entry in the audit log.",
            in_place_of(WorkerChain, "append", _unwritten)),
     Broken("not-committed", "Some answers are given without a transaction.",
@@ -205,6 +257,15 @@ def _one_seed(_genuine: Any) -> Any:
     return new_seed
 
 
+def _seed_in_log(genuine: Any) -> Any:
+    def new_seed(self: Any, serial: str, card_entropy: bytes) -> SoftwareSeed:
+        seed: SoftwareSeed = genuine(self, serial, card_entropy)
+        _LOG.debug("card %s gets %s", serial, seed.reveal().hex())
+        return seed
+
+    return new_seed
+
+
 def _unassigned(_genuine: Any) -> Any:
     def assign(self: Any, card: Any, record: Any, registered: Any) -> Any:
         return registered, None
@@ -230,6 +291,8 @@ STATIONS = (
            in_place_of(steps.CardRun, "_lock", _finished_first)),
     Broken("one-seed", "Every card gets the same seed.",
            in_place_of(SoftwareCustody, "new_seed", _one_seed)),
+    Broken("seed-in-log", "A seed is written to the log.",
+           in_place_of(SoftwareCustody, "new_seed", _seed_in_log)),
     Broken("unassigned", "A card is given to nobody.",
            in_place_of(steps.CardRun, "_assign", _unassigned)),
     Broken("factor-ahead", "The server is told of forty codes too many.",
@@ -244,15 +307,25 @@ def find(name: str) -> Animal | Broken:
     return next(one for one in ALL if one.name == name)
 
 
+@contextmanager
+def planted(one: Animal | Broken, image: Image) -> Iterator[Image]:
+    """The product with this bug in it. image: of what ships; → the firmware's"""
+    forget_starts()
+    try:
+        if isinstance(one, Broken):
+            with one.change():
+                yield image
+        else:
+            with one.firmware() as root:
+                yield image_under_test("card", BOARD, root, readable=False)
+    finally:
+        forget_starts()
+
+
 def hunt(one: Animal | Broken, seeds: int = _SEEDS) -> FirmStory | None:
     """The shortest story of it; None when it escapes."""
-    firm = _FIRMS.get(one.name, _SMALL)
-    if isinstance(one, Broken):
-        with one.change():
-            return _hunt(firm, fresh.image(BOARD), seeds)
-    with one.firmware() as root:
-        image = image_under_test("card", BOARD, root, readable=False)
-    return _hunt(firm, image, seeds)
+    with planted(one, fresh.image(BOARD)) as image:
+        return _hunt(_FIRMS.get(one.name, _SMALL), image, seeds)
 
 
 def _hunt(firm: SimulatedFirm, image: Image, seeds: int) -> FirmStory | None:

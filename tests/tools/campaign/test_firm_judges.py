@@ -1,0 +1,166 @@
+"""What judges a simulated firm from outside: each sees what it is there for, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallystick.emulator import boards
+from tallystick.server.accounts.policy import FirmPolicy
+from tallystick.server.rules.throttle import Limits, Throttle
+from tallystick.tools import fresh
+from tallystick.tools.campaign.firm import acts, ending
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.cells import CellFigures, CellSeen
+from tallystick.tools.campaign.firm.leaks import Eavesdropper
+from tallystick.tools.campaign.firm.locks import LockSeen
+from tallystick.tools.campaign.firm.oracle import Judge
+from tallystick.tools.campaign.firm.run import simulate
+from tallystick.tools.campaign.firm.script import Level, SimulatedFirm, Verb
+
+POLICY = FirmPolicy()
+WRONG = ServerSaid(200, reason="wrong")
+OK = ServerSaid(200, accepted=True, reason="ok")
+NOW = 1_000_000
+
+
+def _locked(seconds: int) -> ServerSaid:
+    return ServerSaid(429, reason="throttled", retry_after_s=seconds)
+
+
+def _guessed(count: int) -> LockSeen:
+    lock = LockSeen()
+    assert [lock.after(WRONG, POLICY, NOW) for _ in range(count)] == [None] * count
+    return lock
+
+
+def test_ten_wrong_codes_lock_for_a_minute_and_each_more_for_twice_as_long() -> None:
+    lock, now = _guessed(10), NOW
+    for seconds in (60, 120, 240, 480):
+        assert lock.after(_locked(seconds), POLICY, now) is None
+        now += seconds + 1
+        assert lock.after(WRONG, POLICY, now) is None
+
+
+@pytest.mark.parametrize(
+    ("guesses", "said", "at", "what"),
+    [
+        (9, _locked(60), NOW, "policy says that it is not"),
+        (10, _locked(60), NOW + 62, "policy says that it is not"),
+        (10, _locked(90), NOW, "is locked for 90 s, and policy says 60 s"),
+        (10, WRONG, NOW + 30, "judged while it is locked"),
+        (10, OK, NOW + 30, "judged while it is locked"),
+    ],
+)
+def test_a_lock_that_is_not_as_policy_says_is_seen(
+    guesses: int, said: ServerSaid, at: int, what: str
+) -> None:
+    assert what in (_guessed(guesses).after(said, POLICY, at) or "")
+
+
+def test_where_an_answer_was_lost_nothing_is_said_until_a_code_was_accepted() -> None:
+    lock = _guessed(9)
+    assert lock.after(ServerSaid(0), POLICY, NOW) is None
+    assert lock.after(_locked(60), POLICY, NOW) is None
+    assert lock.after(OK, POLICY, NOW + 61) is None
+    assert lock.after(_locked(60), POLICY, NOW + 61) is not None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 500)), max_size=60))
+def test_the_server_agrees_with_what_was_worked_out_beside_it(
+    steps: list[tuple[bool, int]],
+) -> None:
+    """The product's own rule, asked as a service asks it."""
+    limits = Limits(POLICY.max_failures, POLICY.lockout_s, POLICY.lockout_max_s)
+    product, lock, now = Throttle(), LockSeen(), NOW
+    for right, later in steps:
+        now += later
+        wait = product.wait_s(now)
+        if wait:
+            said = _locked(wait)
+        elif right:
+            product, said = Throttle(), OK
+        else:
+            product, said = product.after_failure(limits, now), WRONG
+        assert lock.after(said, POLICY, now) is None
+
+
+SEED = bytes(range(20, 40))
+SHAPES: dict[str, Callable[[bytes], bytes]] = {
+    "bytes": bytes,
+    "hexadecimal": lambda seed: seed.hex().encode(),
+    "HEXADECIMAL": lambda seed: seed.hex().upper().encode(),
+    "base 32": base64.b32encode,
+    "base 64": base64.b64encode,
+    "base 64 for URLs": base64.urlsafe_b64encode,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_seed_is_found_in_whatever_it_is_written(shape: str) -> None:
+    ear = Eavesdropper({"TS1": SEED, "TS2": bytes(20)})
+    written = SHAPES[shape](SEED)
+    ear.hears("a request", b"before" + written[:9])
+    ear.look()
+    assert ear.found == []
+    ear.hears("a request", written[9:] + b"after")  # across two looks
+    ear.look()
+    assert ear.found == ["the seed of card TS1 is in a request in clear"]
+
+
+def test_a_seed_is_found_in_the_log() -> None:
+    ear = Eavesdropper({"TS1": SEED})
+    log = logging.getLogger("tallystick.of_a_test")
+    log.setLevel(logging.DEBUG)
+    log.addHandler(ear)
+    log.debug("made %s", SEED.hex())
+    log.removeHandler(ear)
+    ear.look()
+    assert ear.found == ["the seed of card TS1 is in the server's log in clear"]
+
+
+def test_a_cell_that_draws_more_or_less_than_the_report_says_is_seen() -> None:
+    figures = CellFigures(press_uah=0.5, asleep_ua=0.1, less=0.2, more=0.3)
+    day = 24 * 3_600_000_000
+    seen = CellSeen(began_us=day, began_uah=7.0, presses=10, cut_short=1)
+    usual = 0.5 * 10 + 0.1 * 24
+    assert seen.wrong(7.0 + usual, 2 * day, figures) is None
+    assert "the battery's report says" in (seen.wrong(7.0 + usual * 1.4, 2 * day, figures) or "")
+    assert "the battery's report says" in (seen.wrong(7.0 + usual * 0.6, 2 * day, figures) or "")
+
+
+def test_the_figures_are_those_of_the_batterys_report() -> None:
+    figures = ending.figures()
+    assert figures.press_uah == pytest.approx(0.44, abs=0.03)  # docs/findings/battery.md
+    assert 0 < figures.less < 0.6 and 0 < figures.more < 1
+
+
+@pytest.mark.parametrize(
+    ("factors", "lacks"), [((False, True), "the password"), ((True, False), "the second factor")]
+)
+def test_whoever_comes_in_with_one_factor_is_seen(factors: tuple[bool, bool], lacks: str) -> None:
+    judge = Judge(POLICY)
+    judge.came_in("p0001", "refused", factors=factors)
+    judge.came_in("p0001", "in", factors=(True, True))
+    assert judge.violations == []
+    judge.came_in("p0001", "in", factors=factors)
+    assert judge.violations == [f"the portal let somebody in as p0001 without {lacks}"]
+
+
+def test_what_the_product_raises_and_nobody_takes_is_a_violation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def raises(world: object, act: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(acts._ACTS, Verb.SHIFT, raises)
+    firm = SimulatedFirm(cards=1, readers=0, days=1, level=Level.NONE)
+    result = simulate(firm, image=fresh.image(boards.DEFAULT))
+    assert result.violations == [
+        "something failed: ZeroDivisionError in test_firm_judges.py, raises"
+    ]

@@ -1,0 +1,324 @@
+"""At the portal with a password and a telephone or the card; a password that was forgotten; calls
+to the help desk, honest ones and others."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+from tallystick.tools.campaign.firm.asked import ServerSaid
+from tallystick.tools.campaign.firm.parts import Pocket
+from tallystick.tools.campaign.firm.portal import (
+    IN,
+    NO_ANSWER,
+    PASSWORD,
+    PortalBrowser,
+    PortalSilentError,
+    TypedKind,
+)
+from tallystick.tools.campaign.firm.script import FirmAct
+from tallystick.tools.campaign.firm.world import Employee, FirmWorld
+
+_TRIES = 5
+_LATER_S = 300
+_QUARREL_S = 5 * 3600  # the longest lock, and some time
+_LOCKED_OUT = frozenset({"refused", "password"})
+
+
+def _works(who: Employee) -> bool:
+    return who.known and not who.leaving
+
+
+# -- telephones --------------------------------------------------------------------------------
+
+
+def enrol_phone(world: FirmWorld, act: FirmAct) -> None:
+    _enrol(world, world.people[act.who], _TRIES)
+
+
+def _enrol(world: FirmWorld, who: Employee, left: int) -> None:
+    if who.phone is not None or not _works(who):
+        return
+    said = _with_card(world, who, world.browser)
+    try:
+        if said == IN:
+            who.phone = world.browser.enrol_telephone(world.clock.server())
+    except PortalSilentError:
+        said = NO_ANSWER
+    if who.phone is not None:
+        world.say(f"{who.login} enrols a telephone at the portal")
+    elif said is not None:
+        world.say(f"{who.login} cannot enrol a telephone: {said}")
+        if left and said == NO_ANSWER:
+            world.after(_LATER_S, partial(_enrol, world, who, left - 1))
+
+
+def forget_phone(world: FirmWorld, act: FirmAct) -> None:
+    phone = world.people[act.who].phone
+    if phone is None:
+        return
+    phone.forgotten = True
+    world.say(f"{world.people[act.who].login} has forgotten the telephone at home")
+    world.after(10 * 3600, partial(_at_hand_again, world, act.who))
+
+
+def _at_hand_again(world: FirmWorld, number: int) -> None:
+    phone = world.people[number].phone
+    if phone is not None:
+        phone.forgotten = False
+
+
+def phone_clock(world: FirmWorld, act: FirmAct) -> None:
+    """The clock of somebody's telephone is off for a while."""
+    phones = [who for who in world.people if who.phone is not None]
+    if not phones:
+        return
+    who = phones[act.draw % len(phones)]
+    assert who.phone is not None
+    world.clocks_were_wrong = True
+    who.phone.off_s = random.Random(act.draw).choice((-3600, -40, 40, 3600))
+    world.say(f"the clock of {who.login}'s telephone is {who.phone.off_s:+d} s off")
+    world.after(3 * 3600, partial(_phone_clock_is_well, world, who))
+
+
+def _phone_clock_is_well(world: FirmWorld, who: Employee) -> None:
+    if who.phone is not None:
+        who.phone.off_s = 0
+
+
+# -- signing in --------------------------------------------------------------------------------
+
+
+def portal(world: FirmWorld, act: FirmAct) -> None:
+    _sign_in(world, world.people[act.who], _TRIES)
+
+
+def _sign_in(world: FirmWorld, who: Employee, left: int) -> None:
+    if who.phone is None or not _works(who):
+        return
+    with_phone = not who.phone.forgotten
+    if not with_phone and who.recovered:
+        return  # the card has set the password: it is no second factor beside it
+    said = (
+        _with_phone(world, who, world.browser)
+        if with_phone
+        else _with_card(world, who, world.browser)
+    )
+    if said is None:
+        return
+    thing = "the telephone" if with_phone else "the card"
+    world.say(f"{who.login} is at the portal with {thing}: {said}")
+    if said == IN:
+        world.counts.portal += 1
+    elif said == NO_ANSWER and left:
+        world.after(_LATER_S, partial(_sign_in, world, who, left - 1))
+    elif said in _LOCKED_OUT and with_phone and _must_open(world, who):
+        world.wrong(f"{who.login} is not let in with password and telephone: {said}")
+
+
+def _must_open(world: FirmWorld, who: Employee) -> bool:
+    """Nothing is the matter with clocks, and no stranger has guessed of late."""
+    return not world.clocks_were_wrong and world.at > who.quarrelled and not world.in_trouble
+
+
+def _with_phone(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str:
+    assert who.phone is not None
+    code = partial(who.phone.code, world.clock.now)
+    said = browser.log_in(who.login, who.password, TypedKind.TOTP, code)
+    world.judge.came_in(who.login, said, factors=(True, True))
+    if said == IN:
+        who.recovered = False
+    return said
+
+
+def _with_card(world: FirmWorld, who: Employee, browser: PortalBrowser) -> str | None:
+    """None where there is no card to press."""
+    pocket = who.own
+    if pocket is None or pocket.dead or pocket.lost or not world.in_service(pocket):
+        return None
+    return _typed(world, who, pocket, browser)
+
+
+def _typed(world: FirmWorld, who: Employee, pocket: Pocket, browser: PortalBrowser) -> str:
+    seen: list[tuple[str, int]] = []
+    said = browser.log_in(who.login, who.password, TypedKind.CARD, _press(world, pocket, seen))
+    world.judge.touched(pocket.serial)
+    # What recovered the password is the same factor once more.
+    world.judge.came_in(who.login, said, factors=(True, not who.recovered))
+    for _code, factor in seen:
+        must = world.judge.must_be_let_in(pocket.serial, factor)
+        status = 0 if said == NO_ANSWER else 200
+        answer = ServerSaid(status, said == IN, said, pocket.serial)
+        world.judge.asked(pocket.serial, factor, answer)
+        if must and said == "refused" and _must_open(world, who):
+            world.wrong(f"{who.login} was refused at the portal with the next code")
+    return said
+
+
+def _press(
+    world: FirmWorld, pocket: Pocket, seen: list[tuple[str, int]]
+) -> Callable[[], str | None]:
+    def code() -> str | None:
+        pressed = world.press(pocket)
+        pocket.put_away()
+        if pressed is None:
+            return None
+        seen.append(pressed)
+        return pressed[0]
+
+    return code
+
+
+# -- passwords that were forgotten -------------------------------------------------------------
+
+
+def recover(world: FirmWorld, act: FirmAct) -> None:
+    """By the card. It is no second factor beside that password then: the telephone is."""
+    who = world.people[act.who]
+    pocket = who.own
+    if who.phone is None or not _works(who) or pocket is None or pocket.dead or pocket.lost:
+        return
+    if not world.in_service(pocket):
+        return
+    seen: list[tuple[str, int]] = []
+    new = _new_password(who)
+    world.judge.touched(pocket.serial)
+    try:
+        done = world.browser.recover(who.login, TypedKind.CARD, _press(world, pocket, seen), new)
+    except PortalSilentError:
+        done = None
+    for _code, factor in seen:
+        world.judge.perhaps_used(pocket.serial, factor)
+    _recovered(world, who, new, done, "by the card")
+    if done:
+        who.recovered = True
+        _typed(world, who, pocket, world.browser)
+
+
+def _new_password(who: Employee) -> str:
+    return f"{PASSWORD} {who.passwords + 1}"
+
+
+def _recovered(world: FirmWorld, who: Employee, new: str, done: bool | None, how: str) -> None:
+    """done: None where the answer was lost, so that either password may be the one."""
+    if done:
+        who.passwords += 1
+        who.password = new
+        world.counts.recoveries += 1
+        world.judge.acts("password-changed", who.login)
+        world.say(f"{who.login} has a new password, {how}")
+    elif done is None:
+        who.passwords += 1
+        if world.browser.log_in_alone(who.login, new) != "password":
+            who.password = new
+        who.quarrelled = world.at + _QUARREL_S
+        world.say(f"{who.login} does not know which password is the one")
+    else:
+        world.say(f"{who.login} gets no new password {how}")
+
+
+# -- the help desk -----------------------------------------------------------------------------
+
+
+def _at_work(world: FirmWorld, one: Employee) -> bool:
+    """A member of staff signs in with password and telephone; the first time, the telephone is
+    enrolled."""
+    if one.phone is None:
+        if world.browser.log_in_alone(one.login, one.password) != IN:
+            return False
+        try:
+            one.phone = world.browser.enrol_telephone(world.clock.server())
+        except PortalSilentError:
+            return False
+        if one.phone is None:
+            return False
+        world.clock.now += 30  # a code of the telephone is good once
+    world.clock.now += 30
+    return _with_phone(world, one, world.browser) == IN
+
+
+def call(world: FirmWorld, act: FirmAct) -> None:
+    """Password and telephone are gone: one asks, another agrees, and a code is read out."""
+    who = world.people[act.who]
+    if who.phone is None or not _works(who):
+        return
+    world.counts.calls += 1
+    asker, other = world.staff
+    try:
+        code = _help(world, who, asker, other)
+    except PortalSilentError:
+        code = None
+    if code is None:
+        world.say(f"{who.login} calls the help desk, which cannot help now")
+        return
+    world.say(f"{who.login} calls the help desk; {asker.login} asks, {other.login} agrees")
+    new = _new_password(who)
+    try:
+        done = world.browser.recover_with_help(who.login, code, new)
+    except PortalSilentError:
+        done = None
+    _recovered(world, who, new, done, "by the help desk")
+    if done:
+        who.phone, who.recovered = None, False
+        world.after(_LATER_S, partial(_enrol, world, who, _TRIES))
+
+
+def _help(world: FirmWorld, who: Employee, asker: Employee, other: Employee) -> str | None:
+    if not _at_work(world, asker):
+        return None
+    world.browser.help_with(who.login, "ask", reason="password and telephone lost", lost="totp")
+    world.judge.acts("help-asked", who.login)
+    if not _at_work(world, other):
+        return None
+    world.browser.help_with(who.login, "agree")
+    if not _at_work(world, asker):
+        return None
+    return world.browser.help_with(who.login, "collect")
+
+
+def false_call(world: FirmWorld, act: FirmAct) -> None:
+    """A stranger calls as somebody else. One of the staff believes it, the other does not."""
+    who = world.people[act.who]
+    asker = world.staff[0]
+    if who.phone is None:
+        return
+    world.counts.calls += 1
+    code = None
+    try:
+        if not _at_work(world, asker):
+            return
+        world.browser.help_with(who.login, "ask", reason="he says that all is lost")
+        world.browser.help_with(who.login, "agree")
+        code = world.browser.help_with(who.login, "collect")
+        rng = random.Random(act.draw)
+        for _ in range(3):
+            guess = "".join(rng.choice("23456789ABCDEFGH") for _ in range(12))
+            if world.strange_browser.recover_with_help(who.login, guess, "a stranger's password"):
+                world.wrong(f"a guessed code of the help desk opened {who.login}'s account")
+    except PortalSilentError:
+        pass
+    world.say(f"a stranger calls the help desk as {who.login}; nobody agrees")
+    if code is not None:
+        world.wrong(f"one of the staff alone got a code for {who.login}'s account")
+
+
+def phish(world: FirmWorld, act: FirmAct) -> None:
+    """A stranger has somebody's password, and has seen a code that was used."""
+    who = world.people[act.who]
+    if who.phone is None:
+        return
+    who.quarrelled = world.at + _QUARREL_S
+    if who.own is not None:
+        world.judge.touched(who.own.serial)
+    guess = f"{act.draw % 10**6:06}"
+    browser = world.strange_browser
+    tries = [
+        browser.log_in_alone(who.login, who.password),
+        browser.log_in(who.login, who.password, TypedKind.CARD, lambda: who.last_code or guess),
+        browser.log_in(who.login, who.password, TypedKind.TOTP, lambda: guess),
+        browser.log_in(who.login, "not the password at all", TypedKind.TOTP, lambda: guess),
+    ]
+    for said in tries:
+        world.judge.came_in(who.login, said, factors=(True, False))
+    world.say(f"a stranger with the password of {who.login} tries: {', '.join(tries)}")

@@ -267,8 +267,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "campaign refusals": ("tally campaign refusals --only server",),
     "campaign replay": (
         "tally campaign replay pico/press/1/3p44",
-        "tally campaign replay 'firm,cards=2,readers=0,days=1,faults=none,seed=1' "
-        "--at 'day 0, 12:00' --keep look",
+        "tally campaign replay 'firm,cards=2,readers=0,days=1,faults=none,seed=1' \\",
+        "    --at 'day 0, 12:00' --keep look",
     ),
     "campaign zoo": ("tally campaign zoo --list",),
     "campaign wear": ("tally campaign wear --board pico",),

@@ -474,7 +474,7 @@ ZOO: tuple[BrokenServer, ...] = (
     BrokenServer(
         "silent-sign-in",
         "no entry of who signed in",
-        lambda: [(login, "_audit", _always(None))],
+        lambda: [(login, "audit", _always(None))],
         ("sign_in",),
     ),
 )

@@ -222,9 +222,9 @@ while True:
 
 def works(board_name, source, folder):
     """Whether button, dock, display and serial line of a card's board reach the firmware."""
-    (folder / "lib").mkdir(parents=True)
-    for name in ("memory_lcd", "ssd1306"):
-        (folder / "lib" / f"{name}.py").write_text((FIRMWARE / "lib" / f"{name}.py").read_text())
+    for name in ("lib/memory_lcd.py", "lib/ssd1306.py", "boards/rp2_flash.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text((FIRMWARE / name).read_text())
     (folder / "board.py").write_text(source)
     (folder / "main.py").write_text(PROBE)
     for pressed in (False, True):

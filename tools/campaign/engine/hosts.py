@@ -7,4 +7,7 @@ from importlib.util import find_spec
 
 def of_readers() -> bool:
     """Whether python-fido2 is there, of an optional extra: the host on a reader's bus."""
-    return find_spec("fido2") is not None
+    try:
+        return find_spec("fido2") is not None
+    except ModuleNotFoundError:  # so says an importer that was told to hide it
+        return False

@@ -238,7 +238,6 @@ def test_the_time_line_is_dragged_back_and_gone_on_from(open_page):
     set_speed(page, "× 1000")
     status_says(page, "dark")
     set_speed(page, "pause")
-    end = float(line.get_attribute("aria-valuemax"))
     # By mouse, to the left end: the card as it was before its first press.
     box = line.bounding_box()
     y = box["y"] + box["height"] / 2
@@ -250,6 +249,8 @@ def test_the_time_line_is_dragged_back_and_gone_on_from(open_page):
     words.filter(has_text=re.compile(r"It stands at 0\.\d s")).wait_for()  # as it was started
     page.get_by_role("button", name="to the end").click()
     page.get_by_text("Drag it back").wait_for()
+    end = float(line.get_attribute("aria-valuemax"))
+    assert end > shown
     assert float(line.get_attribute("aria-valuenow")) == pytest.approx(end, abs=0.2)
     # To where the code was up; a pixel is some seconds. Then by keyboard.
     first = float(line.get_attribute("aria-valuemin"))

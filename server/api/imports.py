@@ -91,9 +91,7 @@ def import_cards(body: ImportRequest, response: Response, state: AState, caller:
         new_users=body.new_users,
     )
     done = take_in(state.database, state.ring, caller, taken, intent, state.now())
-    for entry in taken.entries:
-        entry.seed.wipe()
-    if body.dry_run or not any(card["status"] == "registered" for card in done.cards):
+    if body.dry_run or not done.new:
         response.status_code = 200
     return Import(
         cards=[ImportedCard(**card) for card in done.cards],

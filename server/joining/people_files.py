@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from sqlalchemy import Connection, select
 
@@ -20,9 +21,10 @@ from tallystick.server.joining.keeping import (
     role_named,
 )
 from tallystick.server.rules import tables
-from tallystick.server.stock.encodings import plain_text
+from tallystick.server.stock.encodings import PlainText
 from tallystick.server.store.models import Assignment, PersonRow
 from tallystick.server.store.models_login import Factor
+from tallystick.server.store.sealed_file import SealedFile
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_LINES = 50_000
@@ -79,7 +81,7 @@ def read(content: bytes) -> PeopleFile:
             kept=NOBODY,
             todo="Split it.",
         )
-    rows = list(_rows(plain_text(content)))
+    rows = list(_rows(PlainText(SealedFile.of(content))))
     if not rows:
         raise _no_list("The file has no lines.")
     if len(rows) > MAX_LINES:
@@ -116,10 +118,10 @@ def problem(number: int, login: str, error: ApiError) -> EntryProblem:
     )
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(text: PlainText) -> Iterator[tuple[int, list[str]]]:
     """Numbers of lines, and cells; without empty lines and comments."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    sample = [line for line in lines[:20] if line.strip()]
+    lines = text.lines()
+    sample = [line for line in islice(text.lines(), 20) if line.strip()]
     delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
     began = 1

@@ -25,7 +25,8 @@ from tallystick.server.operating.key_files import (
 from tallystick.server.rules.judge import Generator
 from tallystick.server.rules.otp import hotp
 from tallystick.server.stock.containers import Opening
-from tallystick.server.stock.gathering import IntakeWish, Taken
+from tallystick.server.stock.gathered import Taken
+from tallystick.server.stock.gathering import IntakeWish
 from tallystick.server.stock.refusing import Weakness, shown
 from tallystick.server.stock.seed_files import KINDS, read_tokens
 

@@ -1,0 +1,259 @@
+"""Entries of a token file, between being read and being registered: on disk, not in memory.
+
+The store is a private database of SQLite without a name: nothing of it is left when the process
+ends, however it ends. Seeds in it are encrypted under a key that only this process's memory holds.
+"""
+
+from __future__ import annotations
+
+import hmac
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, overload
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tallystick.common import chance
+from tallystick.common.secret import Secret
+from tallystick.server.rules.judge import Generator
+from tallystick.server.stock.gathering import CardSeed, SealedCard
+from tallystick.server.store.batches import BATCH, batched
+from tallystick.server.store.keys import Box
+from tallystick.server.store.sealed_file import no_room
+
+_TABLE = """
+CREATE TABLE entry (number INTEGER PRIMARY KEY, serial TEXT, key_id TEXT, print BLOB, seed BLOB,
+factor INTEGER, algorithm TEXT, step_s INTEGER, digits INTEGER, drift INTEGER, valid_until INTEGER,
+user TEXT)
+"""
+# What goes into the database, and what became of it.
+_SEALED = """
+CREATE TABLE sealed (number INTEGER PRIMARY KEY, fingerprint BLOB, key_id TEXT, box BLOB,
+older BLOB)
+"""
+_ANSWERS = """
+CREATE TABLE answer (number INTEGER PRIMARY KEY, status TEXT, factor INTEGER, assigned INTEGER)
+"""
+_READ_SEALED = """
+SELECT number, serial, factor, algorithm, step_s, digits, drift, valid_until, user, fingerprint,
+sealed.key_id, box, older FROM sealed JOIN entry USING (number)
+"""
+_READ_ANSWERS = """
+SELECT number, serial, status, digits, answer.factor, algorithm, step_s, user, assigned
+FROM answer JOIN entry USING (number)
+"""
+PRINT = 32
+_ADD = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_READ = (
+    "SELECT number, serial, key_id, seed, factor, algorithm, step_s, digits, drift, valid_until, "
+    "user FROM entry"
+)
+_REPEATED = """
+SELECT number, serial, print FROM entry
+WHERE serial IN (SELECT serial FROM entry GROUP BY serial HAVING count(*) > 1)
+OR print IN (SELECT print FROM entry GROUP BY print HAVING count(*) > 1) ORDER BY number
+"""
+
+
+class PrivateDatabase:
+    """SQLite on disk, as far as it is large, and without a name. For one thread at a time."""
+
+    def __init__(self, *tables: str) -> None:
+        self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", *tables, "BEGIN"):
+            self._connection.execute(statement)
+
+    def do(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Raises ApiError (503) where the disk has no room."""
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.OperationalError:
+            raise no_room() from None
+
+    def do_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Raises as `do`."""
+        try:
+            self._connection.executemany(statement, rows)
+        except sqlite3.OperationalError:
+            raise no_room() from None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class StagedEntries(Sequence[CardSeed]):
+    """In the order of their numbers. Each reading makes objects anew, with their seeds."""
+
+    def __init__(self) -> None:
+        self._database = PrivateDatabase(_TABLE, _SEALED, _ANSWERS)
+        self._cipher = AESGCM(chance.token_bytes(32))
+        self._print_key = chance.token_bytes(32)
+        self._waiting: list[tuple[Any, ...]] = []
+        self._count = 0
+        self._indexed = False
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[CardSeed]:
+        for _, entry in self.numbered():
+            yield entry
+
+    @overload
+    def __getitem__(self, index: int) -> CardSeed: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[CardSeed]: ...
+    def __getitem__(self, index: int | slice) -> CardSeed | list[CardSeed]:
+        if isinstance(index, slice):
+            return list(self)[index]
+        self._flush()
+        at = index if index >= 0 else self._count + index
+        row = self._database.do(f"{_READ} ORDER BY number LIMIT 1 OFFSET ?", at).fetchone()
+        if at < 0 or row is None:
+            raise IndexError(index)
+        return self._entry(row)
+
+    def put(self, number: int, entry: CardSeed) -> None:
+        """number: of the entry, larger than any before. Its seed is wiped."""
+        seed, generator = entry.seed.reveal(), entry.generator
+        self._waiting.append(
+            (
+                number, entry.serial, entry.key_id,
+                hmac.digest(self._print_key, seed, "sha256"),
+                self._cipher.encrypt(number.to_bytes(12, "big"), seed, None),
+                entry.moving_factor, generator.algorithm, generator.step_s, generator.digits,
+                entry.drift, entry.valid_until, entry.user,
+            )
+        )  # fmt: skip
+        entry.seed.wipe()
+        self._count += 1
+        if len(self._waiting) >= BATCH:
+            self._flush()
+
+    def numbered(self) -> Iterator[tuple[int, CardSeed]]:
+        self._flush()
+        for row in self._rows(_READ):
+            yield row[0], self._entry(row)
+
+    def seal(self, work: Callable[[int, CardSeed], SealedCard]) -> Iterator[int]:
+        """Make each ready for the database. → how many are, now and then"""
+        done = 0
+        self._database.do("DELETE FROM sealed")
+        for batch in batched(self.numbered()):
+            sealed = [work(number, entry) for number, entry in batch]
+            rows = [
+                (
+                    card.number,
+                    card.fingerprint,
+                    card.box.key_id,
+                    card.box.blob,
+                    b"".join(card.older),
+                )
+                for card in sealed
+            ]
+            for _, entry in batch:
+                entry.seed.wipe()
+            self._database.do_many("INSERT INTO sealed VALUES (?, ?, ?, ?, ?)", rows)
+            done += len(rows)
+            yield done
+
+    def sealed(self) -> Iterator[SealedCard]:
+        for row in self._rows(_READ_SEALED):
+            number, serial, factor, algorithm, step_s, digits, drift, valid_until, *rest = row
+            user, fingerprint, key_id, blob, older = rest
+            yield SealedCard(
+                number, serial, factor, Generator(algorithm, step_s, digits), drift, valid_until,
+                user, fingerprint, Box(key_id, blob),
+                tuple(older[at : at + PRINT] for at in range(0, len(older), PRINT)),
+            )  # fmt: skip
+
+    def answer(self, answers: Iterable[tuple[int, str, int, bool]]) -> None:
+        """number, status, moving factor, whether its user has it"""
+        self._database.do_many("INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?)", answers)
+
+    def forget_answers(self) -> None:
+        self._database.do("DELETE FROM answer")
+
+    def answered(self) -> int:
+        return int(self._database.do("SELECT count(*) FROM answer").fetchone()[0])
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """As the API shows them, in the order of their numbers."""
+        for _, serial, status, digits, factor, algorithm, step_s, user, has in self._rows(
+            _READ_ANSWERS
+        ):
+            yield {
+                "serial": serial,
+                "status": status,
+                "digits": digits,
+                "moving_factor": factor,
+                "type": Generator(algorithm, step_s, digits).type,
+                "algorithm": algorithm,
+                "step_s": step_s,
+                "user": user or None,
+                "assigned": bool(has),
+            }
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """In pieces: others may write between two of them."""
+        after = 0
+        while rows := self._database.do(
+            f"{query} WHERE number > ? ORDER BY number LIMIT {BATCH}", after
+        ).fetchall():
+            yield from rows
+            after = rows[-1][0]
+
+    def rename(self, number: int, serial: str) -> None:
+        self._database.do("UPDATE entry SET serial = ? WHERE number = ?", serial, number)
+
+    def drop(self, number: int) -> str:
+        """→ the serial number of the entry that is gone"""
+        (serial,) = self._database.do(
+            "DELETE FROM entry WHERE number = ? RETURNING serial", number
+        ).fetchone()
+        self._count -= 1
+        return str(serial)
+
+    def of_one_serial(self) -> Iterator[list[tuple[int, str, str]]]:
+        """Entries that share a serial number: number, serial number, key id."""
+        self._index()
+        shared = self._database.do("SELECT serial FROM entry GROUP BY serial HAVING count(*) > 1")
+        for (serial,) in shared.fetchall():
+            alike = "SELECT number, serial, key_id FROM entry WHERE serial = ? ORDER BY number"
+            yield self._database.do(alike, serial).fetchall()
+
+    def is_only_key_id(self, key_id: str) -> bool:
+        query = "SELECT count(*) FROM (SELECT 1 FROM entry WHERE key_id = ? LIMIT 2)"
+        return bool(self._database.do(query, key_id).fetchone()[0] == 1)
+
+    def repeats(self) -> list[tuple[int, str, bytes]]:
+        """Entries that share a serial number or a seed with another: number, serial number, and
+        what is equal for equal seeds."""
+        self._index()
+        return self._database.do(_REPEATED).fetchall()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _flush(self) -> None:
+        self._database.do_many(_ADD, self._waiting)
+        self._waiting.clear()
+
+    def _index(self) -> None:
+        self._flush()
+        if not self._indexed:
+            self._indexed = True
+            for name in ("serial", "print", "key_id"):
+                self._database.do(f"CREATE INDEX of_{name} ON entry ({name})")
+
+    def _entry(self, row: tuple[Any, ...]) -> CardSeed:
+        number, serial, key_id, sealed, factor, algorithm, step_s, digits, *rest = row
+        drift, valid_until, user = rest
+        seed = Secret(self._cipher.decrypt(number.to_bytes(12, "big"), sealed, None))
+        return CardSeed(
+            serial, seed, factor, Generator(algorithm, step_s, digits),
+            drift, valid_until, key_id, user,
+        )  # fmt: skip

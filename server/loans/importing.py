@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from tallystick.server.accounts.credentials import Caller
 from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
 from tallystick.server.loans import holding
 from tallystick.server.stock import cards
-from tallystick.server.stock.gathered import MOST_PROBLEMS, Taken
+from tallystick.server.stock.gathered import MOST_PROBLEMS, Taken, Told
 from tallystick.server.stock.gathering import SealedCard
 from tallystick.server.stock.staged import StagedEntries
 from tallystick.server.store.batches import batched
@@ -50,9 +50,6 @@ class TakenIn:
 
 class _NotKeptError(Exception):
     """Ends a dry run's transaction."""
-
-
-Told = Callable[[str, int, int], None]  # what is done, how many of them, of how many
 
 
 def take_in(

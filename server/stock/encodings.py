@@ -71,9 +71,6 @@ class XmlText:
             begun = bool(beginning)
             yield beginning[len(_declaration(beginning)) :]
 
-    def whole(self) -> str:
-        return "".join(self.pieces())
-
 
 class PlainText:
     """A text file that declares nothing: by its mark, or UTF-8, or UTF-16 by its zeros, else

@@ -21,7 +21,9 @@ from tallystick.server.stock.gathering import (
 )
 from tallystick.server.stock.refusing import LEAVE_OUT, refuse
 from tallystick.server.stock.staged import StagedEntries
+from tallystick.server.store.batches import BATCH
 
+Told = Callable[[str, int, int], None]  # what is done, how many of them, of how many (0: unknown)
 Bad = tuple[int, str | None, ApiError]
 MOST_PROBLEMS = 10_000  # then the file is another than it should be
 
@@ -39,13 +41,17 @@ class Taken:
 
 @dataclass
 class Gathered:
-    """Entries that are good so far, and what is wrong with the others, by their numbers."""
+    """Entries that are good so far, and what is wrong with the others, by their numbers. tell: is
+    called now and then, and may end it all by an exception."""
 
     wanted: IntakeWish
+    tell: Told = lambda *_: None
     good: StagedEntries = field(default_factory=StagedEntries)
     bad: list[Bad] = field(default_factory=list)
 
     def add(self, number: int, serial: str | None, read: Callable[[], CardSeed]) -> None:
+        if number % BATCH == 0:
+            self.tell("read", number, 0)
         try:
             self.good.put(number, read())
         except ApiError as error:

@@ -13,7 +13,7 @@ from tallystick.common.secret import Secret
 from tallystick.server.rules.judge import Generator
 from tallystick.server.stock.containers import Container
 from tallystick.server.stock.entry_parser import UNREADABLE, problem_of
-from tallystick.server.stock.gathered import Gathered, Taken
+from tallystick.server.stock.gathered import Gathered, Taken, Told
 from tallystick.server.stock.gathering import (
     MAX_DRIFT,
     SERIAL,
@@ -48,9 +48,11 @@ def read_entries(container: Container, now: float, wanted: IntakeWish = PLAINLY)
     return list(read_container(container, now, wanted).entries)
 
 
-def read_container(container: Container, now: float, wanted: IntakeWish) -> Taken:
+def read_container(
+    container: Container, now: float, wanted: IntakeWish, tell: Told = lambda *_: None
+) -> Taken:
     """As `read_entries`, with what was left out."""
-    gathered = Gathered(wanted)
+    gathered = Gathered(wanted, tell)
     for number, key in enumerate(container.keys(), start=1):
         gathered.add(
             number,

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from tallystick.server.stock.containers import ROOTS, Container, Opening
 from tallystick.server.stock.encodings import PlainText, XmlText, looks_like_xml
-from tallystick.server.stock.gathered import Gathered, Taken
+from tallystick.server.stock.gathered import Gathered, Taken, Told
 from tallystick.server.stock.gathering import IntakeWish, place
 from tallystick.server.stock.intake import read_container
 from tallystick.server.stock.plain_seeds import PlainEntry, read_plain
@@ -45,7 +45,11 @@ OTHERS = (
 
 
 def read_tokens(
-    content: bytes | SealedFile, opening: Opening, now: float, wanted: IntakeWish
+    content: bytes | SealedFile,
+    opening: Opening,
+    now: float,
+    wanted: IntakeWish,
+    tell: Told = lambda *_: None,
 ) -> Taken:
     """Every entry of a file of a known kind. Raises ApiError (422) naming the entries that are no
     good, or the kinds that are known; nothing secret is in it."""
@@ -57,25 +61,28 @@ def read_tokens(
         if head.lstrip()[: len(start)] == start:
             refuse("unknown-kind", f"The file is {what}.", todo=todo)
     if looks_like_xml(head):
-        return _read_xml(file, opening, now, wanted)
+        return _read_xml(file, opening, now, wanted, tell)
     text = PlainText(file)
     if is_safeword(text.head(HEAD)):
-        return _read_plain("SafeWord records", lambda: safeword_entries(text), opening, wanted)
+        return _read_plain(
+            "SafeWord records", lambda: safeword_entries(text), opening, wanted, tell
+        )
     found = table_entries(text)
     if found is None:
         _unknown("It is a text")
-    kind, entries = found
-    return _read_plain(kind, entries, opening, wanted, unit="Line")
+    return _read_plain(*found, opening, wanted, tell, unit="Line")
 
 
-def _read_xml(file: SealedFile, opening: Opening, now: float, wanted: IntakeWish) -> Taken:
+def _read_xml(
+    file: SealedFile, opening: Opening, now: float, wanted: IntakeWish, tell: Told
+) -> Taken:
     text = XmlText(file)
     root = root_of(text.pieces())
     if root in ROOTS:
-        return read_container(Container(file, opening), now, wanted)
+        return read_container(Container(file, opening), now, wanted, tell)
     if root != "Tokens":
         _unknown(f"It is XML of another kind ({shown(root)})")
-    return _read_plain("SafeNet XML", lambda: safenet_entries(text), opening, wanted)
+    return _read_plain("SafeNet XML", partial(safenet_entries, text), opening, wanted, tell)
 
 
 def _read_plain(
@@ -83,6 +90,7 @@ def _read_plain(
     entries: Callable[[], Iterable[PlainEntry]],
     opening: Opening,
     wanted: IntakeWish,
+    tell: Told,
     *,
     unit: str = "Entry",
 ) -> Taken:
@@ -103,7 +111,7 @@ def _read_plain(
             "it on its way can make their codes.",
             takes=Weakness.PLAIN,
         )
-    gathered = Gathered(wanted)
+    gathered = Gathered(wanted, tell)
     for entry in entries():
         gathered.add(
             entry.number,

@@ -69,9 +69,6 @@ class SealedFile:
         """Its first bytes, as many as asked for or as there are; at most PIECE."""
         return next(self.pieces(), b"")[:size]
 
-    def whole(self) -> bytes:
-        return b"".join(self.pieces())
-
     def close(self) -> None:
         self._file.close()
 

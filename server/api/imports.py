@@ -132,7 +132,7 @@ async def import_file(request: Request, state: AState, caller: Admin) -> Streami
         yield from ({"card": card} for card in done.cards)
         yield {
             "result": {
-                "cards": done.staged.answered(),
+                "cards": done.staged.count(),
                 "signature": taken.signature,
                 "kind": taken.kind,
                 "left_out": [one.model_dump() for one in done.left_out],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,10 +15,10 @@ from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_
 from tallystick.server.loans import holding
 from tallystick.server.stock import cards
 from tallystick.server.stock.gathered import MOST_PROBLEMS, Taken, Told
-from tallystick.server.stock.gathering import SealedCard
+from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.stock.staged import StagedEntries
-from tallystick.server.store.batches import batched
-from tallystick.server.store.database import Database, patient
+from tallystick.server.store.audit import OwnChain, record
+from tallystick.server.store.database import Database, StaleError, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 
@@ -48,6 +47,10 @@ class TakenIn:
         return self.staged.answers()
 
 
+FEW = 1000  # cards: of more, the entries of the audit log are a chain of their own
+MOST_TRIES = 5
+
+
 class _NotKeptError(Exception):
     """Ends a dry run's transaction."""
 
@@ -61,77 +64,96 @@ def take_in(
     now: float,
     tell: Told = lambda *_: None,
 ) -> TakenIn:
-    """All of it, or nothing. Whatever takes long is done before the one transaction. tell: may end
-    it all by an exception.
+    """All of it, or nothing. Whatever takes long is done before the one transaction, so that others
+    wait for that alone. tell: may end it all by an exception.
 
     Raises ApiError: 409 for a serial or a seed that is here with another; as `holding.assign`.
     """
-    staged = taken.entries
-    with database.read() as connection:
-        older = cards.has_old_graves(connection)
-    for done in staged.seal(partial(cards.seal, ring, caller.firm_id, older=older)):
-        tell("sealed", done, len(staged))
-    try:
-        return _once(database, ring, caller, taken, intent, now, tell)
-    except IntegrityError:  # another was first: now it is seen what came in between
-        return _once(database, ring, caller, taken, intent, now, tell)
+    work = _Work(database, ring, caller, taken, intent, now, tell)
+    with patient():
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return work.once()
+            except (IntegrityError, StaleError):  # another was first: look again
+                continue
+        return work.once()
 
 
-def _once(
-    database: Database,
-    ring: ServerKeyRing,
-    caller: Caller,
-    taken: Taken,
-    intent: Intent,
-    now: float,
-    tell: Told,
-) -> TakenIn:
-    done: list[TakenIn] = []
-    try:
-        with patient(), database.write() as connection:
-            done.append(_take_in(connection, ring, caller, taken, intent, now, tell))
-            if intent.dry_run:
-                raise _NotKeptError
-    except _NotKeptError:
-        pass
-    return done[0]
+@dataclass
+class _Work:
+    database: Database
+    ring: ServerKeyRing
+    caller: Caller
+    taken: Taken
+    intent: Intent
+    now: float
+    tell: Told
 
+    def once(self) -> TakenIn:
+        """Raises StaleError, IntegrityError: what was looked at is not so any more."""
+        staged, intent = self.taken.entries, self.intent
+        work = cards.Registering(self.ring, self.caller, self.now)
+        with self.database.read() as connection:
+            older, mark = cards.has_old_graves(connection), cards.graves_mark(connection)
 
-def _take_in(
-    connection: Connection,
-    ring: ServerKeyRing,
-    caller: Caller,
-    taken: Taken,
-    intent: Intent,
-    now: float,
-    tell: Told,
-) -> TakenIn:
-    staged, done, new = taken.entries, 0, False
-    staged.forget_answers()
-    work = cards.Registering(connection, ring, caller, now)
-    not_assigned: list[tuple[int, str | None, ApiError]] = []
-    for batch in batched(staged.sealed()):
-        by_serial = {card.serial: card for card in batch}
-        answers = []
-        for answer in work.take(batch):
-            card = by_serial[answer["serial"]]
-            assigned = False
-            if card.user and intent.assign:
-                try:
-                    assigned = _assign(connection, ring, caller, card, intent, now)
-                except ApiError as error:
-                    not_assigned.append((card.number, card.serial, error))
-            new |= answer["status"] == cards.REGISTERED
-            answers.append((card.number, answer["status"], answer["moving_factor"], assigned))
-        staged.answer(answers)
-        done += len(batch)
-        tell("registered", done, len(staged))
-        _refuse_many(work.problems, not_assigned)
-    if work.problems and not intent.skip:
-        raise entry_problems(work.problems)
-    if not_assigned:
-        raise entry_problems(not_assigned)
-    return TakenIn(staged, [*taken.left_out, *entry_lines(work.problems)], new)
+        def judge(batch: list[tuple[int, CardSeed]]) -> list[Judged]:
+            sealed = [
+                cards.seal(self.ring, self.caller.firm_id, number, entry, older=older)
+                for number, entry in batch
+            ]
+            with self.database.read() as connection:
+                judged = work.look(connection, sealed)
+            _refuse_many(work.problems)
+            return judged
+
+        for done in staged.judge(judge):
+            self.tell("sealed", done, len(staged))
+        for number, serial in staged.same_seeds(cards.REGISTERED):
+            work.refuse_seed(number, serial)
+        if work.problems and not intent.skip:
+            raise entry_problems(sorted(work.problems, key=lambda one: one[0]))
+        new = staged.count(cards.REGISTERED)
+        chain = OwnChain(self.ring, work.act(""))
+        if new > FEW and not intent.dry_run:
+            for done in staged.link(cards.REGISTERED, chain.link):
+                self.tell("linked", done, len(staged))
+        self.tell("registered", 0, new)
+        try:
+            with self.database.write() as connection:
+                if cards.graves_mark(connection) != mark:
+                    raise StaleError
+                work.write(connection, staged.judged())
+                if intent.assign:
+                    self._assign(connection)
+                if intent.dry_run:
+                    raise _NotKeptError
+                if new > FEW:
+                    chain.write(connection, staged.links())
+                elif new:
+                    serials = (
+                        one.card.serial for one in staged.judged() if one.status == cards.REGISTERED
+                    )
+                    record(connection, self.ring, [work.act(serial) for serial in serials])
+        except _NotKeptError:
+            pass
+        left_out = [*self.taken.left_out, *entry_lines(work.problems)]
+        return TakenIn(staged, left_out, new > 0)
+
+    def _assign(self, connection: Connection) -> None:
+        staged = self.taken.entries
+        staged.nobody_assigned()
+        problems: list[tuple[int, str | None, ApiError]] = []
+        for one in staged.judged():
+            if not one.card.user:
+                continue
+            try:
+                if _assign(connection, self.ring, self.caller, one.card, self.intent, self.now):
+                    staged.assigned(one.card.number)
+            except ApiError as error:
+                problems.append((one.card.number, one.card.serial, error))
+                _refuse_many(problems)
+        if problems:
+            raise entry_problems(problems)
 
 
 def _refuse_many(*problems: list[tuple[int, str | None, ApiError]]) -> None:

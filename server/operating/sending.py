@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     import httpx
     from rich.progress import Progress, TaskID
 
-DOING = {"sent": "sending", "read": "reading", "sealed": "encrypting", "registered": "registering",
-         "planned": "comparing", "done": "writing"}  # fmt: skip
+DOING = {
+    "sent": "sending",
+    "read": "reading",
+    "sealed": "encrypting",
+    "linked": "signing",
+    "registered": "registering",
+    "planned": "comparing",
+    "done": "writing",
+}
 SILENCE_S = 120.0
 
 

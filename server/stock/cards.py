@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import PersonRole
@@ -19,9 +19,10 @@ from tallystick.server.errors import (
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.stock import tickets
-from tallystick.server.stock.gathering import CardSeed, SealedCard
+from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.batches import BATCH, batched
+from tallystick.server.store.bulk import insert_rows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow, PersonRow, Tombstone
@@ -33,6 +34,13 @@ ALREADY_REGISTERED = "already-registered"
 def seed_binding(firm_id: int, serial: str) -> str:
     """What a stored seed is bound to (AES-GCM associated data)."""
     return f"tallystick/seed|{firm_id}|{serial}"
+
+
+WRITTEN_COLUMNS = (
+    "firm_id", "serial", "status", "moving_factor", "seed_key_id", "seed_box", "seed_fingerprint",
+    "registered_by", "registered_at", "failures", "lockout_s", "blocked_until", "algorithm",
+    "step_s", "digits", "drift", "valid_until",
+)  # fmt: skip
 
 
 def seal(
@@ -81,34 +89,38 @@ def register(
         seal(ring, caller.firm_id, number, entry, older=older)
         for number, entry in enumerate(entries, start=1)
     )
-    work = Registering(connection, ring, caller, now)
-    answers = [answer for batch in batched(sealed, BATCH) for answer in work.take(batch)]
+    work = Registering(ring, caller, now)
+    answers: list[dict[str, Any]] = []
+    for batch in batched(sealed):
+        judged = work.look(connection, batch)
+        if not work.problems:
+            work.write(connection, judged)
+        answers += [_answer(one) for one in judged]
     if work.problems:
         raise entry_problems(work.problems)
     new = [answer for answer in answers if answer["status"] == REGISTERED]
     if new and caller.role is Role.STATION:
         tickets.spend(connection, caller, ticket, new, now)
+    if new:
+        record(connection, ring, [work.act(answer["serial"]) for answer in new])
     return answers
 
 
 @dataclass
 class Registering:
-    """Registers batch by batch, in one transaction. problems: entries that could not be, with their
-    numbers."""
+    """Registers batch by batch. problems: entries that could not be, with their numbers."""
 
-    connection: Connection
     ring: ServerKeyRing
     caller: Caller
     now: float
     problems: list[tuple[int, str | None, ApiError]] = field(default_factory=list)
 
-    def take(self, batch: Sequence[SealedCard]) -> list[dict[str, Any]]:
-        """→ an answer for each that is registered now, as `register` has them"""
-        caller, connection = self.caller, self.connection
+    def look(self, connection: Connection, batch: Sequence[SealedCard]) -> list[Judged]:
+        """What would become of each that can be registered."""
+        caller = self.caller
         cards = _cards_like(connection, caller.firm_id, batch)
         graves = _graves_of(connection, batch)
-        answers: list[dict[str, Any]] = []
-        rows: list[dict[str, Any]] = []
+        judged: list[Judged] = []
         new: set[bytes] = set()
         for card in batch:
             known, grave = cards.by_serial.get(card.serial), graves.get(card.fingerprint)
@@ -116,25 +128,44 @@ class Registering:
                 if known.seed_fingerprint != card.fingerprint or known.registered_by != caller.id:
                     self.problems.append((card.number, card.serial, _duplicate_serial(card.serial)))
                     continue
-                answers.append(_answer(card, ALREADY_REGISTERED, known.moving_factor))
+                judged.append(Judged(card, ALREADY_REGISTERED, known.moving_factor))
                 continue
             foreign_grave = grave is not None and not _same(grave, caller, card)
             if card.fingerprint in cards.fingerprints | new or foreign_grave:
-                self.problems.append((card.number, card.serial, _duplicate_seed(card.serial)))
+                self.refuse_seed(card.number, card.serial)
                 continue
             new.add(card.fingerprint)
             factor = max(card.moving_factor, grave.moving_factor if grave is not None else 0)
-            rows.append(_row(caller, card, factor=factor, now=self.now))
-            answers.append(_answer(card, REGISTERED, factor))
-        if rows:
-            connection.execute(insert(CardRow), rows)
-            at_ms = int(self.now * 1000)
-            acts = [
-                Act(at_ms, caller.firm_id, caller.id, "card-registered", row["serial"])
-                for row in rows
-            ]
-            record(connection, self.ring, acts)
-        return answers
+            judged.append(Judged(card, REGISTERED, factor))
+        return judged
+
+    def refuse_seed(self, number: int, serial: str) -> None:
+        self.problems.append((number, serial, _duplicate_seed(serial)))
+
+    def write(self, connection: Connection, judged: Iterable[Judged]) -> None:
+        """The cards that are new."""
+        rows = (self._row(one) for one in judged if one.status == REGISTERED)
+        insert_rows(connection, CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
+
+    def act(self, serial: str) -> Act:
+        at_ms = int(self.now * 1000)
+        return Act(at_ms, self.caller.firm_id, self.caller.id, "card-registered", serial)
+
+    def _row(self, one: Judged) -> tuple[Any, ...]:
+        card, generator = one.card, one.card.generator
+        return (
+            self.caller.firm_id, card.serial, REGISTERED, one.factor, card.box.key_id,
+            card.box.blob, card.fingerprint, self.caller.id, int(self.now), 0, 0, 0,
+            generator.algorithm, generator.step_s, generator.digits, card.drift, card.valid_until,
+        )  # fmt: skip
+
+
+def graves_mark(connection: Connection) -> tuple[int, int]:
+    """Is another whenever a tombstone has come, or starts at another counter: there are only more
+    of them, and counters only grow."""
+    query = select(func.count(), func.coalesce(func.sum(Tombstone.moving_factor), 0))
+    count, factors = connection.execute(query.select_from(Tombstone)).one()
+    return int(count), int(factors)
 
 
 def describe(connection: Connection, caller: Caller, serial: str, now: float) -> dict[str, Any]:
@@ -292,32 +323,12 @@ def _same(grave: AnyRow, caller: Caller, card: SealedCard) -> bool:
     return bool(grave.firm_id == caller.firm_id and grave.serial == card.serial)
 
 
-def _row(caller: Caller, card: SealedCard, *, factor: int, now: float) -> dict[str, Any]:
+def _answer(one: Judged) -> dict[str, Any]:
     return {
-        "firm_id": caller.firm_id,
-        "serial": card.serial,
-        "status": REGISTERED,
-        "moving_factor": factor,
-        "seed_key_id": card.box.key_id,
-        "seed_box": card.box.blob,
-        "seed_fingerprint": card.fingerprint,
-        "registered_by": caller.id,
-        "registered_at": int(now),
-        "failures": 0,
-        "lockout_s": 0,
-        "blocked_until": 0,
-        **asdict(card.generator),
-        "drift": card.drift,
-        "valid_until": card.valid_until,
-    }
-
-
-def _answer(card: SealedCard, status: str, factor: int) -> dict[str, Any]:
-    return {
-        "serial": card.serial,
-        "status": status,
-        "digits": card.generator.digits,
-        "moving_factor": factor,
+        "serial": one.card.serial,
+        "status": one.status,
+        "digits": one.card.generator.digits,
+        "moving_factor": one.factor,
     }
 
 

@@ -77,6 +77,15 @@ class SealedCard:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """status, factor: what becomes of the card."""
+
+    card: SealedCard
+    status: str
+    factor: int
+
+
+@dataclass(frozen=True)
 class IntakeWish:
     """skip_unusable: leave out what this server has no use for, and say so. rewrite_serials:
     characters that a serial number cannot have become hyphens."""

@@ -7,6 +7,7 @@ ends, however it ends. Seeds in it are encrypted under a key that only this proc
 from __future__ import annotations
 
 import hmac
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tallystick.common import chance
 from tallystick.common.secret import Secret
 from tallystick.server.rules.judge import Generator
-from tallystick.server.stock.gathering import CardSeed, SealedCard
+from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.store.batches import BATCH, batched
 from tallystick.server.store.keys import Box
 from tallystick.server.store.sealed_file import no_room
@@ -29,20 +30,20 @@ user TEXT)
 # What goes into the database, and what became of it.
 _SEALED = """
 CREATE TABLE sealed (number INTEGER PRIMARY KEY, fingerprint BLOB, key_id TEXT, box BLOB,
-older BLOB)
-"""
-_ANSWERS = """
-CREATE TABLE answer (number INTEGER PRIMARY KEY, status TEXT, factor INTEGER, assigned INTEGER)
+status TEXT, starts INTEGER, assigned INTEGER DEFAULT 0, link TEXT, mac BLOB)
 """
 _READ_SEALED = """
 SELECT number, serial, factor, algorithm, step_s, digits, drift, valid_until, user, fingerprint,
-sealed.key_id, box, older FROM sealed JOIN entry USING (number)
+sealed.key_id, box, status, starts FROM sealed JOIN entry USING (number)
 """
 _READ_ANSWERS = """
-SELECT number, serial, status, digits, answer.factor, algorithm, step_s, user, assigned
-FROM answer JOIN entry USING (number)
+SELECT number, serial, status, digits, starts, algorithm, step_s, user, assigned
+FROM sealed JOIN entry USING (number)
 """
-PRINT = 32
+_SAME_SEED = """
+SELECT number, serial FROM sealed JOIN entry USING (number) WHERE status = ? AND number NOT IN
+(SELECT min(number) FROM sealed WHERE status = ? GROUP BY fingerprint)
+"""
 _ADD = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _READ = (
     "SELECT number, serial, key_id, seed, factor, algorithm, step_s, digits, drift, valid_until, "
@@ -88,7 +89,7 @@ class StagedEntries(Sequence[CardSeed]):
     """In the order of their numbers. Each reading makes objects anew, with their seeds."""
 
     def __init__(self) -> None:
-        self._database = PrivateDatabase(_TABLE, _SEALED, _ANSWERS)
+        self._database = PrivateDatabase(_TABLE, _SEALED)
         self._cipher = AESGCM(chance.token_bytes(32))
         self._print_key = chance.token_bytes(32)
         self._waiting: list[tuple[Any, ...]] = []
@@ -138,47 +139,73 @@ class StagedEntries(Sequence[CardSeed]):
         for row in self._rows(_READ):
             yield row[0], self._entry(row)
 
-    def seal(self, work: Callable[[int, CardSeed], SealedCard]) -> Iterator[int]:
-        """Make each ready for the database. → how many are, now and then"""
+    def judge(self, work: Callable[[list[tuple[int, CardSeed]]], list[Judged]]) -> Iterator[int]:
+        """Make each ready for the database, and note what would become of it. → how many were,
+        now and then"""
         done = 0
         self._database.do("DELETE FROM sealed")
         for batch in batched(self.numbered()):
-            sealed = [work(number, entry) for number, entry in batch]
             rows = [
                 (
-                    card.number,
-                    card.fingerprint,
-                    card.box.key_id,
-                    card.box.blob,
-                    b"".join(card.older),
+                    one.card.number, one.card.fingerprint, one.card.box.key_id, one.card.box.blob,
+                    one.status, one.factor,
                 )
-                for card in sealed
-            ]
+                for one in work(batch)
+            ]  # fmt: skip
             for _, entry in batch:
                 entry.seed.wipe()
-            self._database.do_many("INSERT INTO sealed VALUES (?, ?, ?, ?, ?)", rows)
-            done += len(rows)
+            self._database.do_many(
+                "INSERT INTO sealed (number, fingerprint, key_id, box, status, starts) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
+            done += len(batch)
             yield done
 
-    def sealed(self) -> Iterator[SealedCard]:
+    def same_seeds(self, status: str) -> list[tuple[int, str]]:
+        """Entries of this status with the seed of one before, as codes see it: they are left out.
+        → numbers and serial numbers"""
+        found = self._database.do(_SAME_SEED, status, status).fetchall()
+        self._database.do_many("DELETE FROM sealed WHERE number = ?", [one[:1] for one in found])
+        return found
+
+    def judged(self) -> Iterator[Judged]:
         for row in self._rows(_READ_SEALED):
             number, serial, factor, algorithm, step_s, digits, drift, valid_until, *rest = row
-            user, fingerprint, key_id, blob, older = rest
-            yield SealedCard(
+            user, fingerprint, key_id, blob, status, starts = rest
+            card = SealedCard(
                 number, serial, factor, Generator(algorithm, step_s, digits), drift, valid_until,
                 user, fingerprint, Box(key_id, blob),
-                tuple(older[at : at + PRINT] for at in range(0, len(older), PRINT)),
             )  # fmt: skip
+            yield Judged(card, status, starts)
 
-    def answer(self, answers: Iterable[tuple[int, str, int, bool]]) -> None:
-        """number, status, moving factor, whether its user has it"""
-        self._database.do_many("INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?)", answers)
+    def link(self, status: str, link: Callable[[str], tuple[Any, ...]]) -> Iterator[int]:
+        """Keep what `link` makes of the serial number of each of this status. → how many, now and
+        then"""
+        done = 0
+        query = "SELECT number, serial, status FROM sealed JOIN entry USING (number)"
+        for batch in batched(self._rows(query)):
+            rows = [(json.dumps(made[:-1]), made[-1], row[0]) for row in batch
+                    if row[2] == status and (made := link(row[1]))]  # fmt: skip
+            self._database.do_many("UPDATE sealed SET link = ?, mac = ? WHERE number = ?", rows)
+            done += len(batch)
+            yield done
 
-    def forget_answers(self) -> None:
-        self._database.do("DELETE FROM answer")
+    def links(self) -> Iterator[tuple[Any, ...]]:
+        for _, link, mac in self._rows("SELECT number, link, mac FROM sealed"):
+            if link is not None:
+                yield (*json.loads(link), mac)
 
-    def answered(self) -> int:
-        return int(self._database.do("SELECT count(*) FROM answer").fetchone()[0])
+    def assigned(self, number: int) -> None:
+        self._database.do("UPDATE sealed SET assigned = 1 WHERE number = ?", number)
+
+    def nobody_assigned(self) -> None:
+        self._database.do("UPDATE sealed SET assigned = 0 WHERE assigned = 1")
+
+    def count(self, status: str = "") -> int:
+        """Of those that are registered; of this status only."""
+        query = "SELECT count(*) FROM sealed WHERE ? IN ('', status)"
+        return int(self._database.do(query, status).fetchone()[0])
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """As the API shows them, in the order of their numbers."""

@@ -4,6 +4,7 @@ Each entry's MAC (HMAC-SHA-256 under a key that is not in the database) covers t
 MAC before it, so that an entry that is changed, inserted or taken out breaks the chain. The chain
 `main` takes the rare acts and is serialised by its head row. Each worker has a chain of its own
 for verifications, so that workers do not wait for one another; its opening is an entry of `main`.
+So has each large import.
 """
 
 from __future__ import annotations
@@ -15,15 +16,29 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from tallystick.common import chance
-from tallystick.server.store.database import WRITTEN, StaleError
+from tallystick.server.store.bulk import insert_rows
+from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, StaleError
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
 from tallystick.server.store.origin import Origin, current
 
 MAIN = "main"
+OWN, OWN_END = "i-", "i."  # what chains of large acts begin with, and what comes behind them all
+COLUMNS = ("chain", "number", "at_ms", "firm_id", "actor", "action", "subject", "detail", "mac")
 GOES_ON, CLOSED = ("chain-opened", "chain-goes-on"), "chain-closed"  # about workers' chains
 START = bytes(32)
 DETAIL_SIZE = 1000  # characters, of the column
@@ -102,11 +117,50 @@ class WorkerChain:
         self._head = self._pending = None
 
 
+class OwnChain:
+    """The chain of one large act, such as an import. Its entries are linked before the transaction
+    that writes them, which so is shorter; what opens it in the main chain is written with them.
+    act: what every entry says, but for its subject."""
+
+    def __init__(self, ring: ServerKeyRing, act: Act) -> None:
+        self.name = f"{OWN}{chance.token_hex(8)}"
+        self._ring = ring
+        self._act = act
+        self._detail = _text(act.detail, act.origin)
+        self._head = Head(0, START)
+
+    def link(self, subject: str) -> tuple[Any, ...]:
+        """A further entry: values of COLUMNS."""
+        act, number = self._act, self._head.number + 1
+        row = (
+            self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, self._detail,
+        )  # fmt: skip
+        words = json.dumps(row, separators=(",", ":")).encode()
+        self._head = Head(number, self._ring.audit_mac(self._head.mac, words))
+        return (*row, self._head.mac)
+
+    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """All that was linked, in the caller's transaction."""
+        act, head = self._act, self._head
+        insert_rows(connection, AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
+        connection.execute(
+            insert(AuditHead), {"chain": self.name, "number": head.number, "mac": head.mac}
+        )
+        record(connection, self._ring, [Act(act.at_ms, None, "server", "chain-opened", self.name)])
+        connection.info.setdefault(WRITTEN_CHAINS, []).append(self.name)
+
+
 def acts_of(firm_id: int) -> Select[*tuple[Any, ...]]:
     """What staff and stations have done in a firm: a query for further conditions and an order."""
     return select(
         AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
-    ).where(AuditEntry.chain == MAIN, AuditEntry.firm_id == firm_id)
+    ).where(
+        or_(
+            AuditEntry.chain == MAIN,
+            and_(AuditEntry.chain >= OWN, AuditEntry.chain < OWN_END),
+        ),
+        AuditEntry.firm_id == firm_id,
+    )
 
 
 def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:

@@ -122,13 +122,14 @@ class _Work:
             with self.database.write() as connection:
                 if cards.graves_mark(connection) != mark:
                     raise StaleError
-                work.write(connection, staged.judged())
+                same = (self.caller.firm_id, self.caller.id, int(self.now))
+                work.write(connection, staged.card_rows(cards.REGISTERED, *same))
                 if intent.assign:
                     self._assign(connection)
                 if intent.dry_run:
                     raise _NotKeptError
                 if new > FEW:
-                    chain.write(connection, staged.links())
+                    chain.write(connection, staged.linked_rows(chain.row(0, "")))
                 elif new:
                     serials = (
                         one.card.serial for one in staged.judged() if one.status == cards.REGISTERED

@@ -94,15 +94,16 @@ def register(
     for batch in batched(sealed):
         judged = work.look(connection, batch)
         if not work.problems:
-            work.write(connection, judged)
+            new = (work.row(one) for one in judged if one.status == REGISTERED)
+            work.write(connection, new)
         answers += [_answer(one) for one in judged]
     if work.problems:
         raise entry_problems(work.problems)
-    new = [answer for answer in answers if answer["status"] == REGISTERED]
-    if new and caller.role is Role.STATION:
-        tickets.spend(connection, caller, ticket, new, now)
-    if new:
-        record(connection, ring, [work.act(answer["serial"]) for answer in new])
+    come = [answer for answer in answers if answer["status"] == REGISTERED]
+    if come and caller.role is Role.STATION:
+        tickets.spend(connection, caller, ticket, come, now)
+    if come:
+        record(connection, ring, [work.act(answer["serial"]) for answer in come])
     return answers
 
 
@@ -142,16 +143,15 @@ class Registering:
     def refuse_seed(self, number: int, serial: str) -> None:
         self.problems.append((number, serial, _duplicate_seed(serial)))
 
-    def write(self, connection: Connection, judged: Iterable[Judged]) -> None:
-        """The cards that are new."""
-        rows = (self._row(one) for one in judged if one.status == REGISTERED)
+    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """rows: of cards that are new, values of WRITTEN_COLUMNS."""
         insert_rows(connection, CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
 
     def act(self, serial: str) -> Act:
         at_ms = int(self.now * 1000)
         return Act(at_ms, self.caller.firm_id, self.caller.id, "card-registered", serial)
 
-    def _row(self, one: Judged) -> tuple[Any, ...]:
+    def row(self, one: Judged) -> tuple[Any, ...]:
         card, generator = one.card, one.card.generator
         return (
             self.caller.firm_id, card.serial, REGISTERED, one.factor, card.box.key_id,

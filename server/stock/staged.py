@@ -7,7 +7,6 @@ ends, however it ends. Seeds in it are encrypted under a key that only this proc
 from __future__ import annotations
 
 import hmac
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -30,7 +29,7 @@ user TEXT)
 # What goes into the database, and what became of it.
 _SEALED = """
 CREATE TABLE sealed (number INTEGER PRIMARY KEY, fingerprint BLOB, key_id TEXT, box BLOB,
-status TEXT, starts INTEGER, assigned INTEGER DEFAULT 0, link TEXT, mac BLOB)
+status TEXT, starts INTEGER, assigned INTEGER DEFAULT 0, link INTEGER, mac BLOB)
 """
 _READ_SEALED = """
 SELECT number, serial, factor, algorithm, step_s, digits, drift, valid_until, user, fingerprint,
@@ -39,6 +38,16 @@ sealed.key_id, box, status, starts FROM sealed JOIN entry USING (number)
 _READ_ANSWERS = """
 SELECT number, serial, status, digits, starts, algorithm, step_s, user, assigned
 FROM sealed JOIN entry USING (number)
+"""
+_READ_STATUS = "SELECT number, serial, status FROM sealed JOIN entry USING (number)"
+_CARD_ROWS = """
+SELECT ?, serial, status, starts, sealed.key_id, box, fingerprint, ?, ?, 0, 0, 0, algorithm,
+step_s, digits, drift, valid_until FROM sealed JOIN entry USING (number) WHERE status = ?
+ORDER BY number
+"""
+_LINKED_ROWS = """
+SELECT ?, link, ?, ?, ?, ?, serial, ?, mac FROM sealed JOIN entry USING (number)
+WHERE link IS NOT NULL ORDER BY number
 """
 _SAME_SEED = """
 SELECT number, serial FROM sealed JOIN entry USING (number) WHERE status = ? AND number NOT IN
@@ -179,22 +188,26 @@ class StagedEntries(Sequence[CardSeed]):
             )  # fmt: skip
             yield Judged(card, status, starts)
 
-    def link(self, status: str, link: Callable[[str], tuple[Any, ...]]) -> Iterator[int]:
+    def link(self, status: str, link: Callable[[str], tuple[int, bytes]]) -> Iterator[int]:
         """Keep what `link` makes of the serial number of each of this status. → how many, now and
         then"""
         done = 0
-        query = "SELECT number, serial, status FROM sealed JOIN entry USING (number)"
-        for batch in batched(self._rows(query)):
-            rows = [(json.dumps(made[:-1]), made[-1], row[0]) for row in batch
-                    if row[2] == status and (made := link(row[1]))]  # fmt: skip
+        for batch in batched(self._rows(_READ_STATUS)):
+            rows = [(*link(serial), number) for number, serial, is_so in batch if is_so == status]
             self._database.do_many("UPDATE sealed SET link = ?, mac = ? WHERE number = ?", rows)
             done += len(batch)
             yield done
 
-    def links(self) -> Iterator[tuple[Any, ...]]:
-        for _, link, mac in self._rows("SELECT number, link, mac FROM sealed"):
-            if link is not None:
-                yield (*json.loads(link), mac)
+    def card_rows(self, status: str, *same: object) -> Iterator[tuple[Any, ...]]:
+        """Of each card of this status what `cards.WRITTEN_COLUMNS` names, straight from the disk.
+        same: what is the same of them all, as it stands there: firm, who registered it, when."""
+        return self._database.do(_CARD_ROWS, *same, status)
+
+    def linked_rows(self, row: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """Entries of the audit log, with their links. row: what one is, but for number and
+        subject."""
+        chain, _, at_ms, firm_id, actor, action, _, detail = row
+        return self._database.do(_LINKED_ROWS, chain, at_ms, firm_id, actor, action, detail)
 
     def assigned(self, number: int) -> None:
         self._database.do("UPDATE sealed SET assigned = 1 WHERE number = ?", number)

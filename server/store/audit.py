@@ -129,18 +129,22 @@ class OwnChain:
         self._detail = _text(act.detail, act.origin)
         self._head = Head(0, START)
 
-    def link(self, subject: str) -> tuple[Any, ...]:
-        """A further entry: values of COLUMNS."""
-        act, number = self._act, self._head.number + 1
-        row = (
+    def link(self, subject: str) -> tuple[int, bytes]:
+        """A further entry. → its number and its link"""
+        number = self._head.number + 1
+        words = json.dumps(self.row(number, subject), separators=(",", ":")).encode()
+        self._head = Head(number, self._ring.audit_mac(self._head.mac, words))
+        return number, self._head.mac
+
+    def row(self, number: int, subject: str) -> tuple[Any, ...]:
+        """The values of COLUMNS, without the link."""
+        act = self._act
+        return (
             self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, self._detail,
         )  # fmt: skip
-        words = json.dumps(row, separators=(",", ":")).encode()
-        self._head = Head(number, self._ring.audit_mac(self._head.mac, words))
-        return (*row, self._head.mac)
 
     def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """All that was linked, in the caller's transaction."""
+        """All that was linked, in the caller's transaction. rows: values of COLUMNS."""
         act, head = self._act, self._head
         insert_rows(connection, AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
         connection.execute(

@@ -28,12 +28,12 @@ class UploadedForm:
 
 
 async def received(request: Request) -> UploadedForm:
-    """Raises ApiError: 413, 415, 422; 503 where there is no room for the file."""
+    """Raises ApiError: 413, 422; 503 where there is no room for the file."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
         raise ApiError(
-            415,
+            422,
             "no-form",
             "The request is no form with a file (multipart/form-data).",
             kept=NOTHING_CHANGED,

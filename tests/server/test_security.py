@@ -68,6 +68,7 @@ ALLOWED = {
     ("PUT", "/v1/cards/{serial}/status"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/cards/{serial}/unlock"): {Role.ADMIN},
     ("POST", "/v1/cards/import"): {Role.ADMIN},
+    ("POST", "/v1/cards/imports"): {Role.ADMIN},
     ("POST", "/v1/verify"): {Role.SERVICE},
     ("POST", "/v1/resynchronise"): {Role.SERVICE},
     ("POST", "/v1/credentials"): {Role.ADMIN},

@@ -14,7 +14,7 @@ from tallystick.common.secret import Secret
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.api.access import AState
 from tallystick.server.api.cards import Admin
-from tallystick.server.api.streaming import LINES, Line, Tell, form_of, in_lines, options_of
+from tallystick.server.api.streaming import LINES, AnswerLine, Tell, form_of, in_lines, options_of
 from tallystick.server.errors import EntryProblem
 from tallystick.server.loans.importing import Intent, TakenIn, take_in
 from tallystick.server.state import ServerState
@@ -126,7 +126,7 @@ async def import_file(request: Request, state: AState, caller: Admin) -> Streami
     if file is None:
         refuse("no-container", "The form has no file, or an empty one.", todo="Send the file.")
 
-    def work(tell: Tell) -> Iterator[Line]:
+    def work(tell: Tell) -> Iterator[AnswerLine]:
         with file:
             taken, done = _import(state, caller, options, file, tell)
         yield from ({"card": card} for card in done.cards)

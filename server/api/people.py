@@ -4,10 +4,11 @@ recovery with the help desk) stays there: a credential is nobody."""
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
-from fastapi.responses import Response
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
@@ -18,6 +19,7 @@ from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, rights_of, role_of
 from tallystick.server.api.access import AState
 from tallystick.server.api.cards import Admin, DeskOrAdmin, Login
+from tallystick.server.api.streaming import LINES, AnswerLine, Tell, form_of, in_lines, options_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import (
     bulk,
@@ -28,11 +30,13 @@ from tallystick.server.joining import (
     people_files,
     reminding,
 )
-from tallystick.server.joining.bulk import ImportWish
+from tallystick.server.joining.bulk import ImportWish, Planned
 from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.signing_in import inviting
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
+from tallystick.server.store.sealed_file import SealedFile
+from tallystick.server.uploads import received
 
 router = APIRouter(prefix="/v1/people", tags=["people"])
 
@@ -116,24 +120,34 @@ class MergeRequest(PeopleRequest):
     goes: Login
 
 
-class PeopleImportRequest(PeopleRequest):
-    """csv: the list as text; or csv_base64: the file as it came. complete, leavers_at_most: as
-    `tally server person import` has them."""
+class PeopleImportOptions(PeopleRequest):
+    """As `tally server person import` has them."""
 
-    csv: str = ""
-    csv_base64: str = ""
     dry_run: bool = False
     complete: bool = False
     leavers_at_most: Annotated[int, Field(ge=0, le=100)] = 10
 
+    def wish(self) -> ImportWish:
+        return ImportWish(self.dry_run, self.complete, self.leavers_at_most)
+
+
+class PeopleImportRequest(PeopleImportOptions):
+    """csv: the list as text; or csv_base64: the file as it came."""
+
+    csv: str = ""
+    csv_base64: str = ""
+
 
 class PeopleImport(BaseModel):
-    """Logins. changed: with what differs, old → new."""
+    """Logins, of each at most 50,000; counts of all. changed: with what differs, old → new."""
 
     added: list[str]
     changed: dict[str, dict[str, str]]
     left: list[str]
     unchanged: int
+    added_count: int
+    changed_count: int
+    left_count: int
     dry_run: bool
 
 
@@ -230,12 +244,41 @@ def add_person(body: NewPersonRequest, state: AState, caller: Admin) -> PersonVi
 @router.post("/import")
 def import_people(body: PeopleImportRequest, state: AState, caller: Admin) -> PeopleImport:
     """A list of people as CSV: all of it, or nothing."""
-    wish = ImportWish(body.dry_run, body.complete, body.leavers_at_most)
+    planned = _take_in(state, caller, body.wish(), _content(body))
+    return PeopleImport(**vars(planned), dry_run=body.dry_run)
+
+
+@router.post("/imports", openapi_extra=form_of(PeopleImportOptions), responses=LINES)
+async def import_people_file(request: Request, state: AState, caller: Admin) -> StreamingResponse:
+    """The same for a file of any size, as a form: `options` (JSON) and `file`. The answer is lines
+    of JSON: `progress`; at last `result`, or `error` with its `status`."""
+    form = await received(request)
+    options = options_of(form, PeopleImportOptions)
+    file = form.file
+    if file is None:
+        raise _no_list("The form has no file, or an empty one.", "Send the file.")
+
+    def work(tell: Tell) -> Iterator[AnswerLine]:
+        with file:
+            planned = _take_in(state, caller, options.wish(), file, tell)
+        yield {"result": vars(planned) | {"dry_run": options.dry_run}}
+
+    return in_lines(work)
+
+
+def _take_in(
+    state: ServerState,
+    caller: Caller,
+    wish: ImportWish,
+    content: bytes | SealedFile,
+    tell: Tell = lambda *_: None,
+) -> Planned:
     with state.database.read() as connection:
         ways = _ways(state, connection, caller)
-    planned = bulk.take_in(state.database, ways, people_files.read(_content(body)), wish)
+    file = people_files.read(content, tell)
+    planned = bulk.take_in(state.database, ways, file, wish, tell)
     state.outbox.wake()
-    return PeopleImport(**vars(planned), dry_run=body.dry_run)
+    return planned
 
 
 def _content(body: PeopleImportRequest) -> bytes:

@@ -29,7 +29,7 @@ ALIVE_S = 10.0  # so that no proxy between takes the server for dead
 AT_ONCE = 500  # lines of a result
 
 Tell = Callable[[str, int, int], None]
-Line = dict[str, Any]
+AnswerLine = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
@@ -80,7 +80,7 @@ class _Told:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._last = 0.0
-        self.lines: asyncio.Queue[list[Line] | None] = asyncio.Queue(4)
+        self.lines: asyncio.Queue[list[AnswerLine] | None] = asyncio.Queue(4)
         self.gone = threading.Event()
 
     def tell(self, doing: str, done: int, of: int) -> None:
@@ -91,7 +91,7 @@ class _Told:
             self._last = time.monotonic()
             self.put([{"progress": {"doing": doing, "done": done, "of": of or None}}])
 
-    def put(self, lines: list[Line] | None) -> None:
+    def put(self, lines: list[AnswerLine] | None) -> None:
         """Waits where the client takes lines slowly. Raises BrokenOffError."""
         waiting = asyncio.run_coroutine_threadsafe(self.lines.put(lines), self._loop)
         while not self.gone.is_set():
@@ -103,15 +103,15 @@ class _Told:
         waiting.cancel()
         raise BrokenOffError
 
-    def work(self, work: Callable[[Tell], Iterator[Line]]) -> None:
+    def work(self, work: Callable[[Tell], Iterator[AnswerLine]]) -> None:
         try:
             self._work(work)
             self.put(None)
         except BrokenOffError:
             log.info("whoever asked has gone before the end")
 
-    def _work(self, work: Callable[[Tell], Iterator[Line]]) -> None:
-        lines: list[Line] = []
+    def _work(self, work: Callable[[Tell], Iterator[AnswerLine]]) -> None:
+        lines: list[AnswerLine] = []
         try:
             for line in work(self.tell):
                 lines.append(line)
@@ -126,7 +126,7 @@ class _Told:
         self.put(lines)
 
 
-def in_lines(work: Callable[[Tell], Iterator[Line]]) -> StreamingResponse:
+def in_lines(work: Callable[[Tell], Iterator[AnswerLine]]) -> StreamingResponse:
     """work: tells how far it is, and gives the lines of its result. The last line has `result`, or
     `error` and the `status` that it would have been alone."""
     return StreamingResponse(
@@ -136,11 +136,11 @@ def in_lines(work: Callable[[Tell], Iterator[Line]]) -> StreamingResponse:
     )
 
 
-async def _lines(work: Callable[[Tell], Iterator[Line]]) -> AsyncIterator[str]:
+async def _lines(work: Callable[[Tell], Iterator[AnswerLine]]) -> AsyncIterator[str]:
     told = _Told(asyncio.get_running_loop())
     working = asyncio.ensure_future(run_in_threadpool(told.work, work))
     try:
-        last: list[Line] = [{"progress": {"doing": "read", "done": 0, "of": None}}]
+        last: list[AnswerLine] = [{"progress": {"doing": "read", "done": 0, "of": None}}]
         while True:
             try:
                 async with asyncio.timeout(ALIVE_S):

@@ -1,14 +1,13 @@
 """Entries of a token file, between being read and being registered: on disk, not in memory.
 
-The store is a private database of SQLite without a name: nothing of it is left when the process
-ends, however it ends. Seeds in it are encrypted under a key that only this process's memory holds.
+Nothing of it is left when the process ends, however it ends (`store.private`). Seeds in it are
+encrypted under a key that only this process's memory holds.
 """
 
 from __future__ import annotations
 
 import hmac
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,7 +18,7 @@ from tallystick.server.rules.judge import Generator
 from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.store.batches import BATCH, batched
 from tallystick.server.store.keys import Box
-from tallystick.server.store.sealed_file import no_room
+from tallystick.server.store.private import PrivateDatabase
 
 _TABLE = """
 CREATE TABLE entry (number INTEGER PRIMARY KEY, serial TEXT, key_id TEXT, print BLOB, seed BLOB,
@@ -63,35 +62,6 @@ SELECT number, serial, print FROM entry
 WHERE serial IN (SELECT serial FROM entry GROUP BY serial HAVING count(*) > 1)
 OR print IN (SELECT print FROM entry GROUP BY print HAVING count(*) > 1) ORDER BY number
 """
-
-
-class PrivateDatabase:
-    """SQLite on disk, as far as it is large, and without a name. For one thread at a time."""
-
-    def __init__(self, *tables: str) -> None:
-        self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", *tables, "BEGIN"):
-            self._connection.execute(statement)
-
-    def do(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Raises ApiError (503) where the disk has no room."""
-        try:
-            return self._connection.execute(statement, values)
-        except sqlite3.OperationalError:
-            raise no_room() from None
-
-    def do_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Raises as `do`."""
-        try:
-            self._connection.executemany(statement, rows)
-        except sqlite3.OperationalError:
-            raise no_room() from None
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 class StagedEntries(Sequence[CardSeed]):

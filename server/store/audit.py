@@ -120,7 +120,7 @@ class WorkerChain:
 class OwnChain:
     """The chain of one large act, such as an import. Its entries are linked before the transaction
     that writes them, which so is shorter; what opens it in the main chain is written with them.
-    act: what every entry says, but for its subject."""
+    act: what every entry says, but for its subject, and for its detail where that is given."""
 
     def __init__(self, ring: ServerKeyRing, act: Act) -> None:
         self.name = f"{OWN}{chance.token_hex(8)}"
@@ -129,18 +129,23 @@ class OwnChain:
         self._detail = _text(act.detail, act.origin)
         self._head = Head(0, START)
 
-    def link(self, subject: str) -> tuple[int, bytes]:
+    def link(
+        self, subject: str, detail: Mapping[str, str | int] | None = None
+    ) -> tuple[int, bytes]:
         """A further entry. → its number and its link"""
         number = self._head.number + 1
-        words = json.dumps(self.row(number, subject), separators=(",", ":")).encode()
+        words = json.dumps(self.row(number, subject, detail), separators=(",", ":")).encode()
         self._head = Head(number, self._ring.audit_mac(self._head.mac, words))
         return number, self._head.mac
 
-    def row(self, number: int, subject: str) -> tuple[Any, ...]:
+    def row(
+        self, number: int, subject: str, detail: Mapping[str, str | int] | None = None
+    ) -> tuple[Any, ...]:
         """The values of COLUMNS, without the link."""
         act = self._act
+        said = self._detail if detail is None else _text(detail, act.origin)
         return (
-            self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, self._detail,
+            self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, said,
         )  # fmt: skip
 
     def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:

@@ -28,6 +28,7 @@ ALLOWED = {
     ("GET", "/v1/people"): {Role.DESK, Role.ADMIN},
     ("POST", "/v1/people"): {Role.ADMIN},
     ("POST", "/v1/people/import"): {Role.ADMIN},
+    ("POST", "/v1/people/imports"): {Role.ADMIN},
     ("GET", "/v1/people/export"): {Role.ADMIN},
     ("GET", "/v1/people/invitations"): {Role.DESK, Role.ADMIN},
     ("GET", "/v1/people/behind"): {Role.DESK, Role.ADMIN},

@@ -133,7 +133,7 @@ def login_of(connection: Connection, firm_id: int, typed: str) -> str:
         return typed
     query = select(PersonRow.login).where(
         PersonRow.firm_id == firm_id,
-        func.lower(PersonRow.email) == typed.lower(),
+        func.lower(func.coalesce(PersonRow.email, "")) == typed.lower(),
         PersonRow.email_verified == 1,
     )
     found = connection.scalars(query.limit(2)).all()
@@ -222,12 +222,24 @@ def of_logins(
     return {row.login_key: _known(row) for row in connection.execute(query)}
 
 
-def pages(connection: Connection, firm_id: int) -> Iterator[KnownPerson]:
-    """Everybody, by login, read as it goes: of a firm of any size."""
-    after = ""
-    while found := search(connection, firm_id, "", limit=PAGE, after=after):
-        yield from found
-        after = found[-1].login
+def pages(
+    connection: Connection, firm_id: int, condition: Any = True, *, after: str = ""
+) -> Iterator[KnownPerson]:
+    """Everybody of whose row this is so, by login, read as it goes: of a firm of any size. after:
+    those whose logins come after this one."""
+    key = canonical(after)
+    while True:
+        query = (
+            _query()
+            .where(PersonRow.firm_id == firm_id, PersonRow.login_key > key, condition)
+            .order_by(PersonRow.login_key)
+            .limit(PAGE)
+        )
+        rows = connection.execute(query).all()
+        yield from map(_known, rows)
+        if len(rows) < PAGE:
+            return
+        key = rows[-1].login_key
 
 
 def insert_many(

@@ -41,9 +41,11 @@ from tallystick.server.uploads import received
 router = APIRouter(prefix="/v1/people", tags=["people"])
 
 PAGE = 500
+MOST_BEHIND = 5000
 PersonId = Annotated[int, Path(ge=1, lt=2**31)]
 Line = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Part = Annotated[str, Query(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+After = Annotated[str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Method = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -196,7 +198,10 @@ class BehindView(BaseModel):
 
 
 class BehindList(BaseModel):
+    """more: ask again with `after` = the last login."""
+
     people: list[BehindView]
+    more: bool
 
 
 def view(person: KnownPerson) -> dict[str, Any]:
@@ -220,7 +225,7 @@ def list_people(
     state: AState,
     caller: DeskOrAdmin,
     q: Part = "",
-    after: Annotated[str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")] = "",
+    after: After = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
 ) -> PersonList:
     """People whose login or e-mail address contains q, by login."""
@@ -318,12 +323,13 @@ def list_invitations(state: AState, caller: DeskOrAdmin) -> InvitationList:
 
 
 @router.get("/behind")
-def list_behind(state: AState, caller: DeskOrAdmin) -> BehindList:
-    """Who has no second factor."""
+def list_behind(state: AState, caller: DeskOrAdmin, after: After = "") -> BehindList:
+    """Who has no second factor, by login, at most 5,000 at once."""
     with state.database.read() as connection:
         firm = firms.by_id(connection, caller.firm_id)
-        found = reminding.behind(connection, firm, state.now())
-    return BehindList(people=[BehindView(**vars(one) | {"groups": [*one.groups]}) for one in found])
+        asked = reminding.behind(connection, firm, state.now(), after=after, most=MOST_BEHIND + 1)
+        found = [BehindView(**vars(one) | {"groups": [*one.groups]}) for one in asked]
+    return BehindList(people=found[:MOST_BEHIND], more=len(found) > MOST_BEHIND)
 
 
 @router.post("/{person_id}/invitation", status_code=201)

@@ -19,12 +19,10 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Select,
-    and_,
     bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     update,
 )
@@ -33,11 +31,11 @@ from tallystick.common import chance
 from tallystick.server.store.bulk import insert_rows
 from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, StaleError
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
+from tallystick.server.store.models import NO_VERIFICATION, AuditCheckpoint, AuditEntry, AuditHead
 from tallystick.server.store.origin import Origin, current
 
 MAIN = "main"
-OWN, OWN_END = "i-", "i."  # what chains of large acts begin with, and what comes behind them all
+OWN = "i-"  # what chains of large acts begin with
 COLUMNS = ("chain", "number", "at_ms", "firm_id", "actor", "action", "subject", "detail", "mac")
 GOES_ON, CLOSED = ("chain-opened", "chain-goes-on"), "chain-closed"  # about workers' chains
 START = bytes(32)
@@ -163,13 +161,7 @@ def acts_of(firm_id: int) -> Select[*tuple[Any, ...]]:
     """What staff and stations have done in a firm: a query for further conditions and an order."""
     return select(
         AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
-    ).where(
-        or_(
-            AuditEntry.chain == MAIN,
-            and_(AuditEntry.chain >= OWN, AuditEntry.chain < OWN_END),
-        ),
-        AuditEntry.firm_id == firm_id,
-    )
+    ).where(NO_VERIFICATION, AuditEntry.firm_id == firm_id)
 
 
 def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:
@@ -326,6 +318,7 @@ def prune(
     gone, acts, at_ms = 0, [], int(now * 1000)
     starts = _checkpoints(connection)
     heads = dict(connection.execute(select(AuditHead.chain, AuditHead.number)).tuples().all())
+    opened: set[str] | None = None
     for chain in sorted(heads, key=lambda chain: chain != MAIN):
         first_kept = connection.scalar(
             select(func.min(AuditEntry.number)).where(
@@ -337,7 +330,9 @@ def prune(
         if last_gone > start:
             _cut(connection, ring, chain, last_gone, int(now))
             gone += last_gone - start
-        if chain != MAIN and chain not in _named(connection, *GOES_ON):
+        if chain != MAIN and opened is None:
+            opened = _named(connection, *GOES_ON)  # once: `main` is pruned already
+        if opened is not None and chain not in opened:
             # Its opening went before it: that it is there, or is not any more, has to be said anew.
             if first_kept is None:
                 _close(connection, chain)

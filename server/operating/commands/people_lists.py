@@ -355,10 +355,11 @@ def person_behind(*, firm_name: str, db: str | None, key_file: Path | None, as_j
         parts.database.read() as connection,
     ):
         found = reminding.behind(connection, ways.firm, ways.now)
-    if as_json:
-        print_json([vars(one) for one in found])
-        return
-    click.echo("".join(reminding.as_table(found)), nl=False)
+        if as_json:
+            print_json([vars(one) for one in found])
+            return
+        for line in reminding.as_table(found):
+            click.echo(line, nl=False)
 
 
 COMMANDS = (

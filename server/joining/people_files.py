@@ -126,7 +126,8 @@ class PeopleFile:
                 yield _line_of(text)
 
     def link(self, becomes: str, link: Callable[[PersonLine], tuple[int, bytes]]) -> None:
-        """Keep what `link` makes of each of them."""
+        """Keep what `link` makes of each of them, and nothing of before."""
+        self._database.do("UPDATE line SET link = NULL")
         for lines in batched(self.that(becomes)):
             rows = [(*link(line), line.number) for line in lines]
             self._database.do_many("UPDATE line SET link = ?, mac = ? WHERE number = ?", rows)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.firms import KnownFirm
@@ -157,7 +157,7 @@ def of_people(
     return [_open_invitation(row, now) for row in rows]
 
 
-def _open() -> Select[tuple[Any, ...]]:
+def _open() -> Any:
     return (
         select(
             HelpRequest.person_id, PersonRow.login, PersonRow.full_name, PersonRow.email,
@@ -169,7 +169,11 @@ def _open() -> Select[tuple[Any, ...]]:
 
 
 def _open_invitation(row: AnyRow, now: float) -> OpenInvitation:
-    return OpenInvitation(*row, over=row.expires_at <= int(now))
+    over = row.expires_at <= int(now)
+    return OpenInvitation(
+        row.person_id, row.login, row.full_name, row.email, row.reason, row.asked_at,
+        row.expires_at, over,
+    )  # fmt: skip
 
 
 def invitable(firm: KnownFirm, now: float) -> ColumnElement[bool]:

@@ -8,6 +8,7 @@ import secrets
 import signal
 import threading
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,21 +17,25 @@ from pskc import PSKC
 from sqlalchemy import func, select, text
 
 from tallystick.common.secret import Secret
+from tallystick.server.accounts import people, trail
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.errors import ApiError
+from tallystick.server.joining import bulk, keeping, people_files
 from tallystick.server.loans.importing import FEW, Intent, take_in
 from tallystick.server.rules.judge import Generator
-from tallystick.server.serving.running import add_credential, running
+from tallystick.server.serving.running import add_credential, running, running_in_thread
 from tallystick.server.stock import cards
 from tallystick.server.stock.containers import Opening
 from tallystick.server.stock.gathering import CardSeed, IntakeWish
 from tallystick.server.stock.refusing import Weakness
 from tallystick.server.stock.seed_files import read_tokens
 from tallystick.server.store import audit
-from tallystick.server.store.models import AuditEntry, CardRow
+from tallystick.server.store.models import AuditEntry, CardRow, PersonRow
 from tallystick.server.store.opened import opened
 from tallystick.server.store.sealed_file import PIECE, SealedFile
+from tallystick.server.store.stream import Names
 from tests.server.conftest import NOON, bearer
+from tests.server.test_people_bulk import ways
 
 PLAIN = Opening(takes=frozenset({Weakness.PLAIN}))
 MANY = FEW + 700
@@ -116,7 +121,7 @@ def test_a_dry_run_of_many_leaves_nothing(server):
 
 def test_what_is_wrong_at_the_end_takes_nothing(server):
     """The last line is none, and a seed that is here already, with another serial number."""
-    for last, code in ((b"Gx,abc,hotp,6,0\n", "unreadable-entry"), (None, "duplicate-seed")):
+    for last, code in ((b"Gx,abc,hotp,6,0\n", "not-otp"), (None, "duplicate-seed")):
         content = table(MANY)
         first = content.splitlines()[0].decode().split(",")[1]
         if last is None:
@@ -346,3 +351,107 @@ def test_other_calls_keep_their_bounds(server):
     for path in ("/v1/cards/import", "/v1/verify", "/v1/people", "/v1/cards/imports/x"):
         answer = server.client.post(path, content=b"x" * (7 * 2**20), headers=headers)
         assert answer.status_code == 413, path
+
+
+PEOPLE = "login,name,email,groups\n" + "".join(
+    f"g{n:05},Person {n},g{n:05}@example.org,staff; floor {n % 9}\n" for n in range(MANY)
+)
+
+
+def send_people(server, content: str, **options: object) -> dict:
+    answer = server.client.post(
+        "/v1/people/imports",
+        files={"options": (None, json.dumps(options)), "file": ("people.csv", content.encode())},
+        headers=bearer(server.admin),
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text
+    return json.loads(answer.text.splitlines()[-1])
+
+
+def test_a_list_of_many_people_is_taken_as_a_whole(server):
+    tried = send_people(server, PEOPLE, dry_run=True)["result"]
+    assert (tried["added_count"], count(server.settings, PersonRow)) == (MANY, 0)
+    done = send_people(server, PEOPLE)["result"]
+    assert (done["added_count"], len(done["added"]), done["unchanged"]) == (MANY, MANY, 0)
+    assert count(server.settings, PersonRow) == MANY
+    assert broken_chains(server.settings) == []
+    with opened(server.settings) as parts, parts.database.read() as connection:
+        one = people.by_login(connection, 1, "G00008")
+        assert (one.full_name, one.groups) == ("Person 8", ("staff", "floor 8"))
+        assert len({person.handle for person in people.everybody(connection, 1)}) == MANY
+    changed = PEOPLE.replace("Person 7,", "Seven,") + "new,New,,\n"
+    again = send_people(server, changed)["result"]
+    assert (again["added"], list(again["changed"])) == (["new"], ["g00007"])
+    assert again["unchanged"] == MANY - 1
+
+
+def test_a_line_that_is_wrong_at_the_end_adds_nobody(server):
+    for last, code in (("g00003,x,,\n", "bad-line"), ("h,x,no address,\n", "bad-address")):
+        answer = send_people(server, PEOPLE + last)
+        assert answer["status"] == 422
+        assert [one["code"] for one in answer["error"]["entries"]] == [code]
+    assert count(server.settings, PersonRow) == 0
+
+
+@pytest.mark.parametrize("doing", ["read", "planned", "done"])
+def test_whoever_goes_away_adds_nobody(house, doing):
+    def tell(now: str, _done: int, _of: int) -> None:
+        if now == doing:
+            raise GoneError
+
+    with pytest.raises(GoneError):
+        file = people_files.read(PEOPLE.encode(), tell)
+        bulk.take_in(house.state.database, ways(house), file, bulk.ImportWish(), tell)
+    with house.state.database.read() as connection:
+        assert people.everybody(connection, house.firm.id) == []
+
+
+def test_somebody_who_is_added_in_between_is_no_fault(house):
+    """It is looked at again: then the line changes nobody, or somebody."""
+    happened: list[int] = []
+
+    def tell(doing: str, _done: int, _of: int) -> None:
+        if doing == "done" and not happened:
+            happened.append(1)
+            with house.write() as connection:
+                keeping.add(connection, ways(house), keeping.PersonWish("G00002"))
+
+    file = people_files.read(PEOPLE.encode())
+    done = bulk.take_in(house.state.database, ways(house), file, bulk.ImportWish(), tell)
+    assert happened and (done.added_count, list(done.changed)) == (MANY - 1, ["G00002"])
+
+
+def test_what_is_sought_in_the_log_is_found_piece_by_piece(house, monkeypatch):
+    """Also where a whole import has one time; every entry once, and an end."""
+    monkeypatch.setattr(trail, "LOOKED_AT", 100)
+    file = people_files.read(PEOPLE.encode())
+    bulk.take_in(house.state.database, ways(house), file, bulk.ImportWish())
+    names, found, after, pages = Names(house.state.database), [], None, 0
+    while True:
+        with house.state.database.read() as connection:
+            sought = trail.Sought(act="person-added")
+            entries, after = trail.page(
+                connection, names, house.firm.id, sought, after=after, limit=30
+            )
+        found += [entry["subject"] for entry in entries]
+        pages += 1
+        if after is None:
+            break
+    assert sorted(found) == sorted(f"g{n:05}" for n in range(MANY))
+    assert pages < 2 * MANY // 30 + 5
+
+
+def test_the_stream_has_the_whole_chain_of_an_import(settings, tmp_path):
+    with_stream = replace(settings, audit_stream=f"file://{tmp_path / 'stream'}")
+    with running_in_thread(with_stream) as url:
+        token = add_credential(settings, "admin", "importer").token.reveal().decode()
+        body = {"options": (None, '{"takes": ["plain"]}'), "file": ("f", table(12_000))}
+        headers = {"authorization": f"Bearer {token}"}
+        answer = httpx.post(f"{url}{URL}", files=body, headers=headers, timeout=120)
+        assert json.loads(answer.text.splitlines()[-1])["result"]["cards"] == 12_000
+    lines = (tmp_path / "stream").read_text().splitlines()
+    told = [
+        one["subject"] for line in lines if (one := json.loads(line))["act"] == "card-registered"
+    ]
+    assert len(told) == len(set(told)) == 12_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson, canonical
@@ -25,7 +25,7 @@ from tallystick.server.joining.people_files import (
 )
 from tallystick.server.store.audit import OwnChain, record
 from tallystick.server.store.batches import batched
-from tallystick.server.store.database import Database, patient
+from tallystick.server.store.database import Database, is_in_the_way, patient
 from tallystick.server.store.models import PersonRow
 
 FEW_LEAVE = 5  # so many may always go
@@ -73,8 +73,9 @@ def take_in(
         for _ in range(MOST_TRIES - 1):
             try:
                 return _once(database, ways, people_file, wish, tell)
-            except IntegrityError:  # somebody else has added one of them just now
-                continue
+            except DBAPIError as error:  # somebody else adds one of them just now
+                if not (isinstance(error, IntegrityError) or is_in_the_way(error)):
+                    raise
         return _once(database, ways, people_file, wish, tell)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
@@ -18,7 +18,7 @@ from tallystick.server.stock.gathered import MOST_PROBLEMS, Taken, Told
 from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.stock.staged import StagedEntries
 from tallystick.server.store.audit import OwnChain, record
-from tallystick.server.store.database import Database, StaleError, patient
+from tallystick.server.store.database import Database, StaleError, is_in_the_way, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 
@@ -74,8 +74,11 @@ def take_in(
         for _ in range(MOST_TRIES - 1):
             try:
                 return work.once()
-            except (IntegrityError, StaleError):  # another was first: look again
+            except StaleError:  # another was first: look again
                 continue
+            except DBAPIError as error:
+                if not (isinstance(error, IntegrityError) or is_in_the_way(error)):
+                    raise
         return work.once()
 
 

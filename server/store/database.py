@@ -56,6 +56,11 @@ def is_away(error: DBAPIError) -> bool:
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
 
 
+def is_in_the_way(error: DBAPIError) -> bool:
+    """Whether another transaction was: the same goes well when it is done again from the start."""
+    return getattr(error.orig, "sqlstate", None) in IN_THE_WAY
+
+
 class PoolExhaustedError(Exception):
     """All connections are in use, and none came free in time."""
 
@@ -136,7 +141,7 @@ class Database:
             except StaleError:
                 continue
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                if not is_in_the_way(error):
                     raise
         with self.write() as connection:
             return work(connection)

@@ -103,6 +103,15 @@ def test_more_than_a_body_may_have_is_taken_and_logged(server):
     assert count(server.settings) == MANY
 
 
+def test_the_history_of_an_imported_card_begins_with_its_import(server):
+    send(server, table(MANY))
+    server.clock.advance(10)
+    serial = f"G{MANY - 1:06}"
+    server.assign(serial, "ann", server.admin).raise_for_status()
+    history = server.get(f"/v1/cards/{serial}/history", server.admin).json()["entries"]
+    assert [one["act"] for one in history] == ["card-assigned", "card-registered"]
+
+
 def test_an_entry_taken_out_of_the_chain_of_an_import_shows(server):
     send(server, table(MANY))
     with opened(server.settings) as parts, parts.database.write() as connection:

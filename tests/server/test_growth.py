@@ -135,7 +135,8 @@ def test_what_is_wrong_at_the_end_takes_nothing(server):
         first = content.splitlines()[0].decode().split(",")[1]
         if last is None:
             assert send(server, f"H1,{first},hotp,6,0\n".encode())[1][-1]["result"]["cards"] == 1
-        answer, lines = send(server, content[40:] + (last or f"H2,{first},hotp,6,0\n".encode()))
+        rest = content.split(b"\n", 1)[1]
+        answer, lines = send(server, rest + (last or f"H2,{first},hotp,6,0\n".encode()))
         assert answer.status_code == 200
         assert (lines[-1]["status"], lines[-1]["error"]["code"]) in {(422, code), (409, code)}
         assert lines[-1]["error"]["kept"]

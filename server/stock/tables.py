@@ -52,7 +52,7 @@ def table_entries(text: PlainText) -> tuple[str, Entries] | None:
     version = next(
         (m for line in text.head(HEAD).splitlines()[:5] if (m := VERSION.match(line.strip()))), None
     )
-    table = _Table(text)
+    table = _SeedTable(text)
     first = next(table.rows(), None)
     if first is None:
         return None
@@ -78,7 +78,7 @@ def table_entries(text: PlainText) -> tuple[str, Entries] | None:
     return None
 
 
-class _Table:
+class _SeedTable:
     """The lines of a text that count, as cells."""
 
     def __init__(self, text: PlainText) -> None:
@@ -121,7 +121,7 @@ def _named(cells: list[str]) -> dict[str, int]:
     return named if {"serial", "seed"} <= set(named) else {}
 
 
-def _headed(table: _Table, named: dict[str, int]) -> tuple[str, Entries]:
+def _headed(table: _SeedTable, named: dict[str, int]) -> tuple[str, Entries]:
     entra = {"user", "step"} <= set(named) and "kind" not in named and "counter" not in named
 
     def entries() -> Iterator[PlainEntry]:

@@ -130,7 +130,7 @@ def test_a_dry_run_of_many_leaves_nothing(server):
 
 def test_what_is_wrong_at_the_end_takes_nothing(server):
     """The last line is none, and a seed that is here already, with another serial number."""
-    for last, code in ((b"Gx,abc,hotp,6,0\n", "not-otp"), (None, "duplicate-seed")):
+    for last, code in ((b"Gx,abc,hotp,6,0\n", "unreadable-entry"), (None, "duplicate-seed")):
         content = table(MANY)
         first = content.splitlines()[0].decode().split(",")[1]
         if last is None:

@@ -465,3 +465,14 @@ def test_the_stream_has_the_whole_chain_of_an_import(settings, tmp_path):
         one["subject"] for line in lines if (one := json.loads(line))["act"] == "card-registered"
     ]
     assert len(told) == len(set(told)) == 12_000
+
+
+def test_who_is_behind_comes_by_pages(server, monkeypatch):
+    monkeypatch.setattr("tallystick.server.api.people.MOST_BEHIND", 2)
+    send_people(server, "login\n" + "".join(f"b{n}\n" for n in range(5)))
+    seen, after, more = [], "", True
+    while more:
+        answer = server.get(f"/v1/people/behind?after={after}", server.admin).json()
+        seen += [one["login"] for one in answer["people"]]
+        after, more = seen[-1], answer["more"]
+    assert seen == [f"b{n}" for n in range(5)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SkipValidation
 
 from tallystick.common.errors import RefusedError
 from tallystick.server.wording.worded import worded
@@ -17,8 +17,9 @@ class EntryProblem(BaseModel):
     number: int
     serial: str | None
     code: str
-    what: str
-    todo: str = ""
+    # What knows how it was made (`Worded`) stays so: a check would make a plain text of it.
+    what: SkipValidation[str]
+    todo: SkipValidation[str] = ""
 
 
 class ErrorDetail(BaseModel):

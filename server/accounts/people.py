@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.common import chance
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.store.bulk import insert_rows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
 from tallystick.server.wording.worded import worded
@@ -22,6 +23,7 @@ from tallystick.server.wording.worded import worded
 MAX_LOGIN = 255
 NEAR = 0.6  # of `difflib`: how like another a login is
 NEAR_COMPARED = 5000
+PAGE = 1000
 
 
 class Keeper(StrEnum):
@@ -134,7 +136,7 @@ def login_of(connection: Connection, firm_id: int, typed: str) -> str:
         return typed
     query = select(PersonRow.login).where(
         PersonRow.firm_id == firm_id,
-        func.lower(PersonRow.email) == typed.lower(),
+        func.lower(func.coalesce(PersonRow.email, "")) == typed.lower(),
         PersonRow.email_verified == 1,
     )
     found = connection.scalars(query.limit(2)).all()
@@ -211,6 +213,60 @@ def everybody(connection: Connection, firm_id: int) -> list[KnownPerson]:
     """By login."""
     query = _query().where(PersonRow.firm_id == firm_id).order_by(PersonRow.login_key)
     return [_known(row) for row in connection.execute(query)]
+
+
+def of_logins(
+    connection: Connection, firm_id: int, logins: Sequence[str]
+) -> dict[str, KnownPerson]:
+    """Those who are known by one of these, by how it is looked up. logins: as many as a statement
+    takes (`batches`)."""
+    keys = [canonical(login) for login in logins]
+    query = _query().where(PersonRow.firm_id == firm_id, PersonRow.login_key.in_(keys))
+    return {row.login_key: _known(row) for row in connection.execute(query)}
+
+
+def pages(
+    connection: Connection, firm_id: int, condition: Any = True, *, after: str = ""
+) -> Iterator[KnownPerson]:
+    """Everybody of whose row this is so, by login, read as it goes: of a firm of any size. after:
+    those whose logins come after this one."""
+    key = canonical(after)
+    while True:
+        query = (
+            _query()
+            .where(PersonRow.firm_id == firm_id, PersonRow.login_key > key, condition)
+            .order_by(PersonRow.login_key)
+            .limit(PAGE)
+        )
+        rows = connection.execute(query).all()
+        yield from map(_known, rows)
+        if len(rows) < PAGE:
+            return
+        key = rows[-1].login_key
+
+
+def insert_many(
+    connection: Connection, firm_id: int, rows: Iterable[Mapping[str, Any]], now: float
+) -> None:
+    """New people. rows: login, role, email, full_name, groups. Raises IntegrityError for a login
+    that is known."""
+    names = (
+        "firm_id", "login", "login_key", "handle", "role", "email", "email_verified", "full_name",
+        "groups", "created_at",
+    )  # fmt: skip
+    values = (
+        (
+            firm_id, row["login"], canonical(row["login"]), chance.token_hex(16), row["role"],
+            row["email"], int(bool(row["email"])), row["full_name"], row["groups"], int(now),
+        )
+        for row in rows
+    )  # fmt: skip
+    first = _unused(connection)
+    if first is None:
+        insert_rows(connection, PersonRow.__table__, names, values)  # type: ignore[arg-type]
+        return
+    numbered = ((first + at, *row) for at, row in enumerate(values))
+    insert_rows(connection, PersonRow.__table__, ("id", *names), numbered)  # type: ignore[arg-type]
 
 
 def groups_of(connection: Connection, firm_id: int, login: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from tallystick.server.store.models import AuditEntry, CredentialRow
 from tallystick.server.store.stream import Names, entry_of
 
 AT_ONCE = 1000
+LOOKED_AT = 200_000  # entries, for a page of those that are sought
 MOST_NAMES = 20
 COLUMNS = (
     "at", "firm", "actor", "act", "subject", "address", "browser", "detail", "failed", "sentence",
@@ -66,15 +67,38 @@ def page(
     after: Place | None,
     limit: int,
 ) -> tuple[list[dict[str, Any]], Place | None]:
-    """→ entries, the newest first (`store.stream.entry_of`), and where older ones begin"""
+    """→ entries, the newest first (`store.stream.entry_of`), and where older ones begin. There may
+    be fewer than `limit`, or none, although there are older ones: they are looked for next."""
     query = _query(connection, firm_id, sought)
     if after is not None:
         query = query.where(_older(after))
+    end = _end(connection, firm_id, sought, after)
+    if end is not None:
+        query = query.where(AuditEntry.at_ms >= end.at_ms)
     rows = connection.execute(query.limit(limit + 1)).all()
     shown = rows[:limit]
     entries = [entry_of(dict(row._mapping), names) for row in shown]
-    more = len(rows) > limit
-    return entries, Place(*shown[-1][:3]) if more else None
+    if len(rows) > limit:
+        return entries, Place(*shown[-1][:3])
+    return entries, end
+
+
+def _end(connection: Connection, firm_id: int, sought: Sought, after: Place | None) -> Place | None:
+    """Where to stop looking: whoever seeks what is rare waits for so many entries, not for all that
+    there are. None: at the firm's first entry."""
+    if not (sought.person or sought.actor or sought.act or sought.address):
+        return None
+    query = select(AuditEntry.at_ms).where(AuditEntry.firm_id == firm_id)
+    if after is not None:
+        whole = after.chain == ""  # what has this time was looked at to its end
+        before = AuditEntry.at_ms < after.at_ms if whole else AuditEntry.at_ms <= after.at_ms
+        query = query.where(before)
+    if sought.since_ms is not None:
+        query = query.where(AuditEntry.at_ms >= sought.since_ms)
+    if sought.until_ms is not None:
+        query = query.where(AuditEntry.at_ms < sought.until_ms)
+    at_ms = connection.scalar(query.order_by(AuditEntry.at_ms.desc()).limit(1).offset(LOOKED_AT))
+    return None if at_ms is None else Place(at_ms, "", 0)
 
 
 def export(

@@ -4,10 +4,11 @@ recovery with the help desk) stays there: a credential is nobody."""
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
-from fastapi.responses import Response
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
@@ -18,6 +19,7 @@ from tallystick.server.accounts.policy import MethodKind, PersonRole
 from tallystick.server.accounts.rights import Right, rights_of, role_of
 from tallystick.server.api.access import AState
 from tallystick.server.api.cards import Admin, DeskOrAdmin, Login
+from tallystick.server.api.streaming import LINES, AnswerLine, Tell, form_of, in_lines, options_of
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.joining import (
     bulk,
@@ -28,18 +30,22 @@ from tallystick.server.joining import (
     people_files,
     reminding,
 )
-from tallystick.server.joining.bulk import ImportWish
+from tallystick.server.joining.bulk import ImportWish, Planned
 from tallystick.server.joining.keeping import PersonWish, Ways
 from tallystick.server.signing_in import inviting
 from tallystick.server.state import ServerState
 from tallystick.server.store.audit import record
+from tallystick.server.store.sealed_file import SealedFile
+from tallystick.server.uploads import received
 
 router = APIRouter(prefix="/v1/people", tags=["people"])
 
 PAGE = 500
+MOST_BEHIND = 5000
 PersonId = Annotated[int, Path(ge=1, lt=2**31)]
 Line = Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Part = Annotated[str, Query(max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
+After = Annotated[str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Method = Annotated[str, Path(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
@@ -116,24 +122,34 @@ class MergeRequest(PeopleRequest):
     goes: Login
 
 
-class PeopleImportRequest(PeopleRequest):
-    """csv: the list as text; or csv_base64: the file as it came. complete, leavers_at_most: as
-    `tally server person import` has them."""
+class PeopleImportOptions(PeopleRequest):
+    """As `tally server person import` has them."""
 
-    csv: str = ""
-    csv_base64: str = ""
     dry_run: bool = False
     complete: bool = False
     leavers_at_most: Annotated[int, Field(ge=0, le=100)] = 10
 
+    def wish(self) -> ImportWish:
+        return ImportWish(self.dry_run, self.complete, self.leavers_at_most)
+
+
+class PeopleImportRequest(PeopleImportOptions):
+    """csv: the list as text; or csv_base64: the file as it came."""
+
+    csv: str = ""
+    csv_base64: str = ""
+
 
 class PeopleImport(BaseModel):
-    """Logins. changed: with what differs, old → new."""
+    """Logins, of each at most 50,000; counts of all. changed: with what differs, old → new."""
 
     added: list[str]
     changed: dict[str, dict[str, str]]
     left: list[str]
     unchanged: int
+    added_count: int
+    changed_count: int
+    left_count: int
     dry_run: bool
 
 
@@ -182,7 +198,10 @@ class BehindView(BaseModel):
 
 
 class BehindList(BaseModel):
+    """more: ask again with `after` = the last login."""
+
     people: list[BehindView]
+    more: bool
 
 
 def view(person: KnownPerson) -> dict[str, Any]:
@@ -206,7 +225,7 @@ def list_people(
     state: AState,
     caller: DeskOrAdmin,
     q: Part = "",
-    after: Annotated[str, Query(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")] = "",
+    after: After = "",
     limit: Annotated[int, Query(ge=1, le=PAGE)] = 20,
 ) -> PersonList:
     """People whose login or e-mail address contains q, by login."""
@@ -230,12 +249,41 @@ def add_person(body: NewPersonRequest, state: AState, caller: Admin) -> PersonVi
 @router.post("/import")
 def import_people(body: PeopleImportRequest, state: AState, caller: Admin) -> PeopleImport:
     """A list of people as CSV: all of it, or nothing."""
-    wish = ImportWish(body.dry_run, body.complete, body.leavers_at_most)
+    planned = _take_in(state, caller, body.wish(), _content(body))
+    return PeopleImport(**vars(planned), dry_run=body.dry_run)
+
+
+@router.post("/imports", openapi_extra=form_of(PeopleImportOptions), responses=LINES)
+async def import_people_file(request: Request, state: AState, caller: Admin) -> StreamingResponse:
+    """The same for a file of any size, as a form: `options` (JSON) and `file`. The answer is lines
+    of JSON: `progress`; at last `result`, or `error` with its `status`."""
+    form = await received(request)
+    options = options_of(form, PeopleImportOptions)
+    file = form.file
+    if file is None:
+        raise _no_list("The form has no file, or an empty one.", "Send the file.")
+
+    def work(tell: Tell) -> Iterator[AnswerLine]:
+        with file:
+            planned = _take_in(state, caller, options.wish(), file, tell)
+        yield {"result": vars(planned) | {"dry_run": options.dry_run}}
+
+    return in_lines(work)
+
+
+def _take_in(
+    state: ServerState,
+    caller: Caller,
+    wish: ImportWish,
+    content: bytes | SealedFile,
+    tell: Tell = lambda *_: None,
+) -> Planned:
     with state.database.read() as connection:
         ways = _ways(state, connection, caller)
-    planned = bulk.take_in(state.database, ways, people_files.read(_content(body)), wish)
+    file = people_files.read(content, tell)
+    planned = bulk.take_in(state.database, ways, file, wish, tell)
     state.outbox.wake()
-    return PeopleImport(**vars(planned), dry_run=body.dry_run)
+    return planned
 
 
 def _content(body: PeopleImportRequest) -> bytes:
@@ -275,12 +323,13 @@ def list_invitations(state: AState, caller: DeskOrAdmin) -> InvitationList:
 
 
 @router.get("/behind")
-def list_behind(state: AState, caller: DeskOrAdmin) -> BehindList:
-    """Who has no second factor."""
+def list_behind(state: AState, caller: DeskOrAdmin, after: After = "") -> BehindList:
+    """Who has no second factor, by login, at most 5,000 at once."""
     with state.database.read() as connection:
         firm = firms.by_id(connection, caller.firm_id)
-        found = reminding.behind(connection, firm, state.now())
-    return BehindList(people=[BehindView(**vars(one) | {"groups": [*one.groups]}) for one in found])
+        asked = reminding.behind(connection, firm, state.now(), after=after, most=MOST_BEHIND + 1)
+        found = [BehindView(**vars(one) | {"groups": [*one.groups]}) for one in asked]
+    return BehindList(people=found[:MOST_BEHIND], more=len(found) > MOST_BEHIND)
 
 
 @router.post("/{person_id}/invitation", status_code=201)

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson, canonical
 from tallystick.server.accounts.policy import PersonRole
-from tallystick.server.errors import ApiError, EntryProblem
+from tallystick.server.errors import ApiError
 from tallystick.server.joining import keeping, leaving
 from tallystick.server.joining.keeping import DryRunError, PersonWish, Ways
-from tallystick.server.joining.people_files import NOBODY, PeopleFile, PersonLine, problem
-from tallystick.server.store.audit import record
-from tallystick.server.store.database import Database
-from tallystick.server.wording.worded import counted, worded
+from tallystick.server.joining.people_files import (
+    NOBODY,
+    PeopleFile,
+    PersonLine,
+    Told,
+    problem,
+    refused,
+)
+from tallystick.server.store.audit import OwnChain, record
+from tallystick.server.store.batches import batched
+from tallystick.server.store.database import Database, is_in_the_way, patient
+from tallystick.server.store.models import PersonRow
+from tallystick.server.wording.worded import worded
 
-MOST_TOLD = 1000  # problems in one answer
-FEW = 5  # so many may always go
+FEW_LEAVE = 5  # so many may always go
+FEW = 1000  # people: of more, the entries of the audit log are a chain of their own
+MOST_NAMED = 50_000  # in one answer
+MOST_TRIES = 5
+ADDED, CHANGED, SAME = "added", "changed", "same"
 
 
 @dataclass(frozen=True)
@@ -34,28 +49,82 @@ class ImportWish:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is done, or would be. changed: with what differs."""
+    """What is done, or would be. changed: with what differs. Of each, the first MOST_NAMED; the
+    counts are of all."""
 
     added: list[str] = field(default_factory=list)
     changed: dict[str, dict[str, str]] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     unchanged: int = 0
+    added_count: int = 0
+    changed_count: int = 0
+    left_count: int = 0
 
 
-def take_in(database: Database, ways: Ways, people_file: PeopleFile, wish: ImportWish) -> Planned:
-    """All of it, or nothing. Raises ApiError: 422 with every line that is wrong; 409 where too many
-    would leave, or the last administrator."""
+def take_in(
+    database: Database,
+    ways: Ways,
+    people_file: PeopleFile,
+    wish: ImportWish,
+    tell: Told = lambda *_: None,
+) -> Planned:
+    """All of it, or nothing. tell: may end it all by an exception. Raises ApiError: 422 with every
+    line that is wrong; 409 where too many would leave, or the last administrator."""
+    with patient():
+        for _ in range(MOST_TRIES - 1):
+            try:
+                return _once(database, ways, people_file, wish, tell)
+            except DBAPIError as error:  # somebody else adds one of them just now
+                if not (isinstance(error, IntegrityError) or is_in_the_way(error)):
+                    raise
+        return _once(database, ways, people_file, wish, tell)
+
+
+def _once(
+    database: Database, ways: Ways, people_file: PeopleFile, wish: ImportWish, tell: Told
+) -> Planned:
+    """Whatever takes long is done before the transaction: others wait for that alone."""
+    with database.read() as connection:
+        leavers, unchanged = _look(connection, ways, people_file, wish, tell)
+        must_not_be_many(leavers, _active(connection, ways.firm.id), wish.leavers_at_most)
+    new = people_file.count(ADDED)
+    chain = OwnChain(ways.ring, ways.act("person-added", ""))
+    many = new > FEW
+    if many and not wish.dry_run and not people_file.problems:
+        people_file.link(ADDED, lambda line: chain.link(line.login, _said(line)))
+    tell("done", 0, 0)
     done: list[Planned] = []
     try:
         with database.write() as connection:
-            planned = _take_in(connection, ways, people_file, wish)
+            changed, same = _change_all(connection, ways, people_file)
+            keeping.insert(connection, ways, (line.wanted for line in people_file.that(ADDED)))
+            leaving.leave(connection, ways, leavers)
+            planned = Planned(
+                [line.login for line in islice(people_file.that(ADDED), MOST_NAMED)],
+                dict(islice(changed.items(), MOST_NAMED)),
+                [person.login for person in leavers[:MOST_NAMED]],
+                unchanged + same,
+                new,
+                len(changed),
+                len(leavers),
+            )
             done.append(planned)
             if wish.dry_run:
                 raise DryRunError
+            if many:
+                linked = (
+                    (*chain.row(number, line.login, _said(line)), mac)
+                    for number, mac, line in people_file.linked()
+                )
+                chain.write(connection, linked)
+            elif new:
+                lines = people_file.that(ADDED)
+                acts = [ways.act("person-added", line.login, **_said(line)) for line in lines]
+                record(connection, ways.ring, acts)
             counts: dict[str, str | int] = {
-                "added": len(planned.added),
-                "changed": len(planned.changed),
-                "left": len(planned.left),
+                "added": new,
+                "changed": len(changed),
+                "left": len(leavers),
                 "unchanged": planned.unchanged,
             }
             record(connection, ways.ring, [ways.act("people-imported", "people", **counts)])
@@ -64,53 +133,79 @@ def take_in(database: Database, ways: Ways, people_file: PeopleFile, wish: Impor
     return done[0]
 
 
-def _take_in(
-    connection: Connection, ways: Ways, people_file: PeopleFile, wish: ImportWish
-) -> Planned:
-    known = {canonical(one.login): one for one in people.everybody(connection, ways.firm.id)}
-    problems = list(people_file.problems)
-    planned = Planned()
-    unchanged = 0
-    leavers: list[tuple[int, KnownPerson]] = []
-    for line in people_file.lines:
-        person = known.get(canonical(line.login))
-        try:
+def _said(line: PersonLine) -> dict[str, str]:
+    return {"role": (line.wanted.role or PersonRole.USER).value}
+
+
+def _look(
+    connection: Connection, ways: Ways, people_file: PeopleFile, wish: ImportWish, tell: Told
+) -> tuple[list[KnownPerson], int]:
+    """Note what each line is to do. → who leaves, and of how many lines nothing comes"""
+    leavers: list[KnownPerson] = []
+    seen = unchanged = 0
+    for lines in batched(people_file.lines):
+        known = people.of_logins(connection, ways.firm.id, [line.login for line in lines])
+        becomes: list[tuple[str, int]] = []
+        for line in lines:
+            person = known.get(canonical(line.login))
+            what = SAME
             if line.left:
                 if person is not None and not _has_left(person):
-                    _may_leave(ways, person)
-                    leavers.append((line.number, person))
-                else:
-                    unchanged += 1
+                    try:
+                        _may_leave(ways, person)
+                        leavers.append(person)
+                    except ApiError as error:
+                        people_file.complain(line.number, line.login, error)
             elif person is None:
-                with connection.begin_nested():  # somebody else may have added it just now
-                    keeping.add(connection, ways, line.wanted)
-                planned.added.append(line.login)
-            else:
-                changes = _change(connection, ways, line, person)
-                if changes:
-                    planned.changed[person.login] = changes
-                else:
-                    unchanged += 1
-        except ApiError as error:
-            problems.append(problem(line.number, line.login, error))
+                what = ADDED
+            elif replace(line.wanted, login=_as_written(line.wanted, person)).differs(person):
+                what = CHANGED
+            unchanged += what == SAME
+            becomes.append((what, line.number))
+        people_file.become(becomes)
+        seen += len(lines)
+        tell("planned", seen, 0)
+    unchanged -= len(leavers)
     if wish.complete:
-        named = {canonical(line.login) for line in people_file.lines}
         leavers += [
-            (0, person)
-            for key, person in known.items()
-            if key not in named
-            and not person.disabled
+            person
+            for person in people.pages(connection, ways.firm.id)
+            if not person.disabled
             and not person.source
             and person.role is PersonRole.USER
             and not ways.is_own(person)
+            and not people_file.names(person.login)
         ]
+    return leavers, unchanged
+
+
+def _change_all(
+    connection: Connection, ways: Ways, people_file: PeopleFile
+) -> tuple[dict[str, dict[str, str]], int]:
+    """→ whom, with what differs; and how many are as they should be by now. Raises ApiError (422)
+    with all that is wrong with the file."""
+    changed: dict[str, dict[str, str]] = {}
+    problems, same = list(people_file.problems), 0
+    for line in people_file.that(CHANGED):
+        try:
+            person = people.meant(connection, ways.firm.id, line.login)
+            changes = _change(connection, ways, line, person)
+        except ApiError as error:
+            problems.append(problem(line.number, line.login, error))
+            continue
+        if changes:
+            changed[person.login] = changes
+        else:
+            same += 1
     if problems:
         raise refused(problems)
-    gone = [person for _, person in leavers]
-    must_not_be_many(gone, list(known.values()), wish.leavers_at_most)
-    leaving.leave(connection, ways, gone)
-    planned.left.extend(person.login for person in gone)
-    return replace(planned, unchanged=unchanged)
+    return changed, same
+
+
+def _active(connection: Connection, firm_id: int) -> int:
+    query = select(func.count()).select_from(PersonRow)
+    here = (PersonRow.firm_id == firm_id) & PersonRow.disabled_at.is_(None)
+    return int(connection.scalar(query.where(here)) or 0)
 
 
 def _has_left(person: KnownPerson) -> bool:
@@ -137,10 +232,9 @@ def _as_written(wanted: PersonWish, person: KnownPerson) -> str | None:
     return None if canonical(wanted.login or "") == canonical(person.login) else wanted.login
 
 
-def must_not_be_many(gone: list[KnownPerson], everybody: list[KnownPerson], percent: int) -> None:
-    """Raises ApiError (409)."""
-    active = sum(not one.disabled for one in everybody)
-    if len(gone) <= max(FEW, active * percent // 100):
+def must_not_be_many(gone: Sequence[KnownPerson], active: int, percent: int) -> None:
+    """active: how many there are. Raises ApiError (409)."""
+    if len(gone) <= max(FEW_LEAVE, active * percent // 100):
         return
     names = ", ".join(one.login for one in gone[:5])
     raise ApiError(
@@ -157,25 +251,4 @@ def must_not_be_many(gone: list[KnownPerson], everybody: list[KnownPerson], perc
             "See whether the list is whole. If it is, allow more than {percent} per cent.",
             percent=percent,
         ),
-    )
-
-
-def refused(problems: list[EntryProblem]) -> ApiError:
-    """One error that names every line."""
-    problems = sorted(problems, key=lambda one: one.number)
-    first = problems[0]
-    left = len(problems) - 1
-    more = counted(" {count} more line is wrong.", " {count} more lines are wrong.", left)
-    return ApiError(
-        422,
-        "bad-people",
-        worded(
-            "Line {number}: {what}{more}",
-            number=first.number,
-            what=first.what,
-            more=more if left else "",
-        ),
-        kept=NOBODY,
-        todo="Correct the lines named, and send the file again.",
-        entries=problems[:MOST_TOLD],
     )

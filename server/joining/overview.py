@@ -16,7 +16,13 @@ from tallystick.server.joining import listing
 from tallystick.server.joining.listing import PeopleFilter, PeopleQuery
 from tallystick.server.loans import desk, holding
 from tallystick.server.loans.desk import Whereabouts
-from tallystick.server.store.models import Assignment, AuditEntry, CardRow, PersonRow
+from tallystick.server.store.models import (
+    NO_VERIFICATION,
+    Assignment,
+    AuditEntry,
+    CardRow,
+    PersonRow,
+)
 from tallystick.server.store.models_login import Factor, MessageRow
 from tallystick.server.wording.worded import worded
 
@@ -62,6 +68,7 @@ def of_firm(connection: Connection, firm: KnownFirm, caller: Caller, now: float)
     flat = 0
     rows = connection.execute(
         select(AuditEntry.at_ms, AuditEntry.action, AuditEntry.detail).where(
+            NO_VERIFICATION,
             AuditEntry.firm_id == firm.id,
             AuditEntry.at_ms >= int(since * 1000),
             AuditEntry.action.in_(

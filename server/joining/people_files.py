@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson, canonical
+from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import ApiError, EntryProblem
 from tallystick.server.joining.keeping import (
     PersonWish,
@@ -20,13 +24,21 @@ from tallystick.server.joining.keeping import (
     role_named,
 )
 from tallystick.server.rules import tables
-from tallystick.server.stock.encodings import plain_text
+from tallystick.server.stock.encodings import PlainText
+from tallystick.server.store.batches import BATCH, batched
 from tallystick.server.store.models import Assignment, PersonRow
 from tallystick.server.store.models_login import Factor
-from tallystick.server.wording.worded import worded
+from tallystick.server.store.private import PrivateDatabase
+from tallystick.server.store.sealed_file import SealedFile
+from tallystick.server.wording.worded import counted, worded
 
-MAX_BYTES = 4 * 1024 * 1024
-MAX_LINES = 50_000
+MOST_TOLD = 1000  # problems in one answer
+MOST_PROBLEMS = 10_000  # then the file is another than it should be
+Told = Callable[[str, int, int], None]  # what is done, how many of them, of how many (0: unknown)
+_TABLE = """
+CREATE TABLE line (number INTEGER PRIMARY KEY, key TEXT UNIQUE, wish TEXT, becomes TEXT,
+link INTEGER, mac BLOB)
+"""
 DELIMITERS = ",;\t|"
 CLEARED = "-"
 COLUMNS = ("login", "name", "email", "role", "groups", "active")
@@ -62,36 +74,113 @@ class PersonLine:
         return self.wanted.login
 
 
-@dataclass(frozen=True)
 class PeopleFile:
-    """All lines that can be read, and what is wrong with the others."""
+    """All lines that can be read, on a disk without a name, and what is wrong with the others."""
 
-    lines: list[PersonLine]
-    problems: list[EntryProblem]
+    def __init__(self) -> None:
+        self._database = PrivateDatabase(_TABLE)
+        self._waiting: list[tuple[object, ...]] = []
+        self.problems: list[EntryProblem] = []
 
+    @property
+    def lines(self) -> Iterator[PersonLine]:
+        """In their order."""
+        for (text,) in self._rows("SELECT number, wish FROM line"):
+            yield _line_of(text)
 
-def read(content: bytes) -> PeopleFile:
-    """Raises ApiError (413, 422) for what is no list of people at all."""
-    if len(content) > MAX_BYTES:
-        raise ApiError(
-            413,
-            "file-too-large",
-            worded("The file is larger than {most} MiB.", most=MAX_BYTES // 2**20),
-            kept=NOBODY,
-            todo="Split it.",
+    def put(self, line: PersonLine) -> None:
+        """Raises ApiError (422) for somebody whom an earlier line is about."""
+        key = canonical(line.login)
+        earlier = self._database.do("SELECT number FROM line WHERE key = ?", key).fetchone()
+        if earlier is not None:
+            raise _no_list(
+                worded("Line {line} is about {login} already.", line=earlier[0], login=line.login)
+            )
+        self._database.do(
+            "INSERT INTO line (number, key, wish) VALUES (?, ?, ?)",
+            line.number,
+            key,
+            _text_of(line),
         )
-    rows = list(_rows(plain_text(content)))
-    if not rows:
+
+    def complain(self, number: int, login: str, error: ApiError) -> None:
+        """Raises ApiError (422) where so much is wrong that nobody reads it all."""
+        self.problems.append(problem(number, login, error))
+        if len(self.problems) > MOST_PROBLEMS:
+            raise refused(self.problems)
+
+    def names(self, login: str) -> bool:
+        """Whether a line is about this person."""
+        known = self._database.do("SELECT 1 FROM line WHERE key = ?", canonical(login))
+        return known.fetchone() is not None
+
+    def become(self, what: Iterable[tuple[str, int]]) -> None:
+        """Note what becomes of whom a line is about: of lines with these numbers."""
+        self._database.do_many("UPDATE line SET becomes = ? WHERE number = ?", what)
+
+    def count(self, becomes: str) -> int:
+        query = "SELECT count(*) FROM line WHERE becomes = ?"
+        return int(self._database.do(query, becomes).fetchone()[0])
+
+    def that(self, becomes: str) -> Iterator[PersonLine]:
+        """Lines of which that was noted."""
+        for kind, text in self._rows("SELECT number, becomes, wish FROM line"):
+            if kind == becomes:
+                yield _line_of(text)
+
+    def link(self, becomes: str, link: Callable[[PersonLine], tuple[int, bytes]]) -> None:
+        """Keep what `link` makes of each of them, and nothing of before."""
+        self._database.do("UPDATE line SET link = NULL")
+        for lines in batched(self.that(becomes)):
+            rows = [(*link(line), line.number) for line in lines]
+            self._database.do_many("UPDATE line SET link = ?, mac = ? WHERE number = ?", rows)
+
+    def linked(self) -> Iterator[tuple[int, bytes, PersonLine]]:
+        for link, mac, text in self._rows("SELECT number, link, mac, wish FROM line"):
+            if link is not None:
+                yield link, mac, _line_of(text)
+
+    def _rows(self, query: str) -> Iterator[tuple[Any, ...]]:
+        """Without their numbers."""
+        after = -1
+        while rows := self._database.do(
+            f"{query} WHERE number > ? ORDER BY number LIMIT {BATCH}", after
+        ).fetchall():
+            after = rows[-1][0]
+            yield from (row[1:] for row in rows)
+
+
+def _text_of(line: PersonLine) -> str:
+    wish = line.wanted
+    return json.dumps(
+        [line.number, line.left, wish.login, wish.name, wish.email, wish.role, wish.groups,
+         wish.disabled]
+    )  # fmt: skip
+
+
+def _line_of(text: str) -> PersonLine:
+    number, left, login, name, email, role, groups, disabled = json.loads(text)
+    wish = PersonWish(
+        login, name, email, None if role is None else PersonRole(role),
+        None if groups is None else tuple(groups), disabled,
+    )  # fmt: skip
+    return PersonLine(number, wish, left)
+
+
+def read(content: bytes | SealedFile, tell: Told = lambda *_: None) -> PeopleFile:
+    """Raises ApiError (422) for what is no list of people at all."""
+    file = SealedFile.of(content) if isinstance(content, bytes) else content
+    rows = _rows(PlainText(file))
+    _, headings = next(rows, (0, []))
+    if not headings:
         raise _no_list(worded("The file has no lines."))
-    if len(rows) > MAX_LINES:
-        raise _no_list(worded("The file has more than {most} lines.", most=MAX_LINES))
-    _, headings = rows[0]
     named = _columns(headings)
     if "login" not in named:
         raise _no_list(worded("No column is called login (or user, username, upn)."))
-    found = PeopleFile([], [])
-    seen: dict[str, int] = {}
-    for number, cells in rows[1:]:
+    found = PeopleFile()
+    for count, (number, cells) in enumerate(rows):
+        if count % BATCH == 0:
+            tell("read", count, 0)
         values = {name: cells[at] for name, at in named.items() if at < len(cells)}
         try:
             if len(cells) > len(headings):
@@ -102,19 +191,16 @@ def read(content: bytes) -> PeopleFile:
                         headings=len(headings),
                     )
                 )
-            line = _line(number, values)
-            before = seen.setdefault(canonical(line.login), number)
-            if before != number:
-                raise _no_list(
-                    worded("Line {line} is about {login} already.", line=before, login=line.login)
-                )
-            found.lines.append(line)
+            found.put(_line(number, values))
         except ApiError as error:
-            found.problems.append(problem(number, values.get("login", ""), error))
+            if error.entries or error.status != UNREADABLE:
+                raise
+            found.complain(number, values.get("login", ""), error)
     return found
 
 
 NOBODY = worded("Nobody was added, changed or barred.")
+UNREADABLE = 422
 
 
 def problem(number: int, login: str, error: ApiError) -> EntryProblem:
@@ -125,10 +211,31 @@ def problem(number: int, login: str, error: ApiError) -> EntryProblem:
     )
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def refused(problems: list[EntryProblem]) -> ApiError:
+    """One error that names every line."""
+    problems = sorted(problems, key=lambda one: one.number)
+    first = problems[0]
+    left = len(problems) - 1
+    more = counted(" {count} more line is wrong.", " {count} more lines are wrong.", left)
+    return ApiError(
+        422,
+        "bad-people",
+        worded(
+            "Line {number}: {what}{more}",
+            number=first.number,
+            what=first.what,
+            more=more if left else "",
+        ),
+        kept=NOBODY,
+        todo="Correct the lines named, and send the file again.",
+        entries=problems[:MOST_TOLD],
+    )
+
+
+def _rows(text: PlainText) -> Iterator[tuple[int, list[str]]]:
     """Numbers of lines, and cells; without empty lines and comments."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    sample = [line for line in lines[:20] if line.strip()]
+    lines = text.lines()
+    sample = [line for line in islice(text.lines(), 20) if line.strip()]
     delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
     reader = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
     began = 1

@@ -97,10 +97,17 @@ def _take_over(
         except ApiError as error:
             taken.left_alone[entry.login or entry.id or "?"] = error.what
     gone += [one for key, one in by_id.items() if key not in seen and not one.disabled]
-    must_not_be_many(gone, everybody, percent)
+    must_not_be_many(gone, sum(not one.disabled for one in everybody), percent)
     leaving.leave(connection, ways, gone)
     taken.planned.left.extend(one.login for one in gone)
-    return replace(taken, planned=replace(taken.planned, unchanged=unchanged))
+    planned = replace(
+        taken.planned,
+        unchanged=unchanged,
+        added_count=len(taken.planned.added),
+        changed_count=len(taken.planned.changed),
+        left_count=len(taken.planned.left),
+    )
+    return replace(taken, planned=planned)
 
 
 def _adopted(

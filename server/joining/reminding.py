@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 from sqlalchemy import Connection, func, select
 
@@ -19,6 +20,7 @@ from tallystick.server.signing_in.login import asked_of_directory
 from tallystick.server.state import ServerState
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
+from tallystick.server.store.batches import batched
 from tallystick.server.store.models import PersonRow
 from tallystick.server.store.models_login import SessionRow
 from tallystick.server.wording.worded import worded
@@ -43,25 +45,25 @@ class Behind:
     signed_in: int | None
 
 
-def behind(connection: Connection, firm: KnownFirm, now: float) -> list[Behind]:
-    """By login; whoever is barred is not waited for."""
-    invitations = {one.person_id: one for one in inviting.listed(connection, firm.id, now)}
-    last = dict(
-        connection.execute(
+def behind(
+    connection: Connection, firm: KnownFirm, now: float, *, after: str = "", most: int | None = None
+) -> Iterator[Behind]:
+    """By login, read as it goes; whoever is barred is not waited for. after: those whose logins
+    come after this one."""
+    lacking = (PersonRow.enrolled_at.is_(None)) & (PersonRow.disabled_at.is_(None))
+    found = people.pages(connection, firm.id, lacking, after=after)
+    for chunk in batched(islice(found, most)):
+        ids = [person.id for person in chunk]
+        invitations = {one.person_id: one for one in inviting.of_people(connection, ids, now)}
+        sessions = (
             select(SessionRow.person_id, func.max(SessionRow.created_at))
-            .where(SessionRow.firm_id == firm.id)
+            .where(SessionRow.person_id.in_(ids))
             .group_by(SessionRow.person_id)
         )
-        .tuples()
-        .all()
-    )
-    found = []
-    for person in people.everybody(connection, firm.id):
-        if person.enrolled or person.disabled:
-            continue
-        invitation = invitations.get(person.id)
-        found.append(
-            Behind(
+        last = {row.person_id: row[1] for row in connection.execute(sessions)}
+        for person in chunk:
+            invitation = invitations.get(person.id)
+            yield Behind(
                 person.id,
                 person.login,
                 person.full_name,
@@ -72,8 +74,14 @@ def behind(connection: Connection, firm: KnownFirm, now: float) -> list[Behind]:
                 person.created_at,
                 last.get(person.id),
             )
-        )
-    return found
+
+
+def count(connection: Connection, firm: KnownFirm) -> tuple[int, int]:
+    """→ how many have none, and how many there are"""
+    here = (PersonRow.firm_id == firm.id) & PersonRow.disabled_at.is_(None)
+    query = select(func.count(), func.count(PersonRow.enrolled_at)).where(here)
+    everybody, enrolled = connection.execute(query).one()
+    return int(everybody) - int(enrolled), int(everybody)
 
 
 def _state(firm: KnownFirm, person: KnownPerson, invitation: inviting.OpenInvitation | None) -> str:
@@ -88,7 +96,7 @@ def _state(firm: KnownFirm, person: KnownPerson, invitation: inviting.OpenInvita
     return worded("invited by letter")
 
 
-def as_table(found: list[Behind]) -> Iterator[str]:
+def as_table(found: Iterable[Behind]) -> Iterator[str]:
     """Lines of CSV."""
     yield tables.line(COLUMNS)
     for one in found:

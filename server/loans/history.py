@@ -51,7 +51,7 @@ def _entries(
     query = (
         acts_of(firm_id)
         .where(AuditEntry.action.like("card-%"), condition)
-        .order_by(AuditEntry.number.desc())
+        .order_by(AuditEntry.at_ms.desc(), AuditEntry.number.desc())
         .limit(LIMIT)
     )
     rows = list(connection.execute(query))

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.credentials import Caller
-from tallystick.server.errors import ApiError, EntryProblem, entry_problems
+from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
 from tallystick.server.loans import holding
 from tallystick.server.stock import cards
-from tallystick.server.stock.gathering import CardSeed, Taken
-from tallystick.server.store.database import Database
+from tallystick.server.stock.gathered import MOST_PROBLEMS, Taken, Told
+from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
+from tallystick.server.stock.staged import StagedEntries
+from tallystick.server.store.audit import OwnChain, record
+from tallystick.server.store.database import Database, StaleError, is_in_the_way, patient
 from tallystick.server.store.keys import ServerKeyRing
 
 
@@ -30,10 +35,20 @@ class Intent:
 
 @dataclass(frozen=True)
 class TakenIn:
-    """cards: an answer for each card of the file that is registered now, in its order."""
+    """staged: an answer for each card of the file that is registered now, in its order, is there.
+    new: whether any was not here before."""
 
-    cards: list[dict[str, Any]]
+    staged: StagedEntries
     left_out: list[EntryProblem]
+    new: bool
+
+    @property
+    def cards(self) -> Iterator[dict[str, Any]]:
+        return self.staged.answers()
+
+
+FEW = 1000  # cards: of more, the entries of the audit log are a chain of their own
+MOST_TRIES = 5
 
 
 class _NotKeptError(Exception):
@@ -47,63 +62,116 @@ def take_in(
     taken: Taken,
     intent: Intent,
     now: float,
+    tell: Told = lambda *_: None,
 ) -> TakenIn:
-    """All of it, or nothing. Raises ApiError: 409 for a serial or a seed that is here with another;
-    as `holding.assign`."""
-    done: list[TakenIn] = []
-    try:
-        with database.write() as connection:
-            done.append(_take_in(connection, ring, caller, taken, intent, now))
-            if intent.dry_run:
-                raise _NotKeptError
-    except _NotKeptError:
-        pass
-    return done[0]
+    """All of it, or nothing. Whatever takes long is done before the one transaction, so that others
+    wait for that alone. tell: may end it all by an exception.
 
-
-def _take_in(
-    connection: Connection,
-    ring: ServerKeyRing,
-    caller: Caller,
-    taken: Taken,
-    intent: Intent,
-    now: float,
-) -> TakenIn:
-    left_out = list(taken.left_out)
-    answers = cards.register(
-        connection, ring, caller, taken.entries, now, left_out=left_out if intent.skip else None
-    )
-    entries = {entry.serial: entry for entry in taken.entries}
-    shown: list[dict[str, Any]] = []
-    problems: list[tuple[int, str | None, ApiError]] = []
-    for number, answer in enumerate(answers, start=1):
-        entry = entries[answer["serial"]]
-        assigned = False
-        if entry.user and intent.assign:
+    Raises ApiError: 409 for a serial or a seed that is here with another; as `holding.assign`.
+    """
+    work = _Work(database, ring, caller, taken, intent, now, tell)
+    with patient():
+        for _ in range(MOST_TRIES - 1):
             try:
-                assigned = _assign(connection, ring, caller, entry, intent, now)
+                return work.once()
+            except StaleError:  # another was first: look again
+                continue
+            except DBAPIError as error:
+                if not (isinstance(error, IntegrityError) or is_in_the_way(error)):
+                    raise
+        return work.once()
+
+
+@dataclass
+class _Work:
+    database: Database
+    ring: ServerKeyRing
+    caller: Caller
+    taken: Taken
+    intent: Intent
+    now: float
+    tell: Told
+
+    def once(self) -> TakenIn:
+        """Raises StaleError, IntegrityError: what was looked at is not so any more."""
+        staged, intent = self.taken.entries, self.intent
+        work = cards.Registering(self.ring, self.caller, self.now)
+        with self.database.read() as connection:
+            older, mark = cards.has_old_graves(connection), cards.graves_mark(connection)
+
+        def judge(batch: list[tuple[int, CardSeed]]) -> list[Judged]:
+            sealed = [
+                cards.seal(self.ring, self.caller.firm_id, number, entry, older=older)
+                for number, entry in batch
+            ]
+            with self.database.read() as connection:
+                judged = work.look(connection, sealed)
+            _refuse_many(work.problems)
+            return judged
+
+        for done in staged.judge(judge):
+            self.tell("sealed", done, len(staged))
+        for number, serial in staged.same_seeds(cards.REGISTERED):
+            work.refuse_seed(number, serial)
+        if work.problems and not intent.skip:
+            raise entry_problems(sorted(work.problems, key=lambda one: one[0]))
+        new = staged.count(cards.REGISTERED)
+        chain = OwnChain(self.ring, work.act(""))
+        if new > FEW and not intent.dry_run:
+            for done in staged.link(cards.REGISTERED, chain.link):
+                self.tell("linked", done, len(staged))
+        self.tell("registered", 0, new)
+        try:
+            with self.database.write() as connection:
+                if cards.graves_mark(connection) != mark:
+                    raise StaleError
+                same = (self.caller.firm_id, self.caller.id, int(self.now))
+                work.write(connection, staged.card_rows(cards.REGISTERED, *same))
+                if intent.assign:
+                    self._assign(connection)
+                if intent.dry_run:
+                    raise _NotKeptError
+                if new > FEW:
+                    chain.write(connection, staged.linked_rows(chain.row(0, "")))
+                elif new:
+                    serials = (
+                        one.card.serial for one in staged.judged() if one.status == cards.REGISTERED
+                    )
+                    record(connection, self.ring, [work.act(serial) for serial in serials])
+        except _NotKeptError:
+            pass
+        left_out = [*self.taken.left_out, *entry_lines(work.problems)]
+        return TakenIn(staged, left_out, new > 0)
+
+    def _assign(self, connection: Connection) -> None:
+        staged = self.taken.entries
+        staged.nobody_assigned()
+        problems: list[tuple[int, str | None, ApiError]] = []
+        for one in staged.judged():
+            if not one.card.user:
+                continue
+            try:
+                if _assign(connection, self.ring, self.caller, one.card, self.intent, self.now):
+                    staged.assigned(one.card.number)
             except ApiError as error:
-                problems.append((number, entry.serial, error))
-        shown.append(
-            answer
-            | {
-                "type": entry.generator.type,
-                "algorithm": entry.generator.algorithm,
-                "step_s": entry.generator.step_s,
-                "user": entry.user or None,
-                "assigned": assigned,
-            }
-        )
-    if problems:
-        raise entry_problems(problems)
-    return TakenIn(shown, left_out)
+                problems.append((one.card.number, one.card.serial, error))
+                _refuse_many(problems)
+        if problems:
+            raise entry_problems(problems)
+
+
+def _refuse_many(*problems: list[tuple[int, str | None, ApiError]]) -> None:
+    """So many that nobody reads them all."""
+    for found in problems:
+        if len(found) > MOST_PROBLEMS:
+            raise entry_problems(found)
 
 
 def _assign(
     connection: Connection,
     ring: ServerKeyRing,
     caller: Caller,
-    entry: CardSeed,
+    entry: SealedCard,
     intent: Intent,
     now: float,
 ) -> bool:

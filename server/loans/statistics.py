@@ -58,7 +58,7 @@ def of_desk(
     query = (
         acts_of(firm_id)
         .where(AuditEntry.at_ms >= int(first * 1000), AuditEntry.action.in_(COUNTED))
-        .order_by(AuditEntry.number)
+        .order_by(AuditEntry.at_ms, AuditEntry.number)
     )
     lent: dict[str, int] = {}
     lengths: list[int] = []

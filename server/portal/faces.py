@@ -92,7 +92,7 @@ def change(member: ChangesPolicy, form: FileForm) -> Response:
     sent = {name: fields.get(name, "").strip() for name in ("name", "colour", "contact")}
     actor = f"person:{member.session.person.id}"
     try:
-        logo = faces.read_logo(form.content) if form.content else None
+        logo = faces.read_logo(b"".join(form.file.pieces())) if form.file else None
         with state.database.write() as connection:
             firm = faces.change(
                 connection,

@@ -19,6 +19,7 @@ from tallystick.server.store.audit import record
 from tallystick.server.wording.worded import worded
 
 router = APIRouter(prefix="/p/{firm}")
+SHOWN = 1000  # lines of a plan on a page
 
 
 @router.get("/people/import")
@@ -40,6 +41,7 @@ def _page(
         plan=plan,
         wish=wish or ImportWish(dry_run=True),
         columns=people_files.COLUMNS,
+        shown=SHOWN,
     )
 
 
@@ -54,11 +56,11 @@ def import_people(member: ChangesPeople, sent: FileForm) -> Response:
         leavers_at_most=int(percent) if re.fullmatch(r"[0-9]{1,3}", percent) else 10,
     )
     try:
-        if sent.content is None:
+        if sent.file is None:
             raise ApiError(
                 422, "no-file", "No file was chosen.", kept=NOTHING_CHANGED, todo="Choose one."
             )
-        read = people_files.read(sent.content)
+        read = people_files.read(sent.file)
         plan = bulk.take_in(state.database, ways_of(member), read, wish)
     except ApiError as error:
         return _page(member, error=error, wish=wish)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from tallystick.server.accounts import people
 from tallystick.server.accounts.people import KnownPerson
@@ -17,11 +18,13 @@ from tallystick.server.portal.staff import ChangesPeople, SeesPeople, show_perso
 from tallystick.server.portal.web import Form, Member, staff
 from tallystick.server.signing_in import inviting
 from tallystick.server.signing_in.inviting import Printed
+from tallystick.server.store.models import PersonRow
 from tallystick.server.wording.worded import Worded, counted, worded
 
 router = APIRouter(prefix="/p/{firm}")
 
 MOST_AT_ONCE = 2000
+SHOWN = 1000  # on a page
 Invites = Annotated[Member, Depends(staff(Right.SEE_PEOPLE, Right.CHANGE_PEOPLE))]
 
 
@@ -32,33 +35,23 @@ def invitations_page(member: SeesPeople) -> Response:
 
 def _page(member: Member, *, error: ApiError | None = None, notice: str | None = None) -> Response:
     visit = member.visit
+    firm, now = visit.firm, visit.state.now()
+    query = select(func.count(), func.count(PersonRow.email)).where(
+        PersonRow.firm_id == firm.id, inviting.invitable(firm, now)
+    )
     with visit.state.database.read() as connection:
-        open_now = inviting.listed(connection, visit.firm.id, visit.state.now())
-        new = _not_invited(connection, member)
+        open_now = inviting.listed(connection, firm.id, now, most=SHOWN + 1)
+        new, with_address = connection.execute(query).one()
     return visit.render(
         "invitations.html",
         status=error.status if error else 200,
         error=error,
         notice=notice,
-        invitations=open_now,
-        by_mail=sum(bool(one.email) for one in new),
-        by_letter=sum(not one.email for one in new),
+        invitations=open_now[:SHOWN],
+        more=len(open_now) > SHOWN,
+        by_mail=with_address,
+        by_letter=new - with_address,
     )
-
-
-def _not_invited(connection: Connection, member: Member) -> list[KnownPerson]:
-    """Whoever could be invited and is not, by login."""
-    visit = member.visit
-    invited = {
-        one.person_id
-        for one in inviting.listed(connection, visit.firm.id, visit.state.now())
-        if not one.over
-    }
-    return [
-        one
-        for one in people.everybody(connection, visit.firm.id)
-        if one.id not in invited and inviting.may_be_invited(visit.firm, one)
-    ]
 
 
 @router.post("/invitations")
@@ -68,8 +61,11 @@ def invite_all(member: ChangesPeople, form: Form) -> Response:
     by_mail = form.get("by") != inviting.BY_LETTER
     printed: list[Printed] = []
     with state.database.write() as connection:
-        chosen = [one for one in _not_invited(connection, member) if bool(one.email) == by_mail]
-        for person in chosen[:MOST_AT_ONCE]:
+        address = PersonRow.email.is_not(None) if by_mail else PersonRow.email.is_(None)
+        wanted = inviting.invitable(member.visit.firm, state.now()) & address
+        found = people.pages(connection, member.visit.firm.id, wanted)
+        chosen = list(islice(found, MOST_AT_ONCE))
+        for person in chosen:
             if by_mail:
                 _invite(member, connection, person)
             else:
@@ -148,10 +144,11 @@ def invite(member: Invites, person_id: int, act: str, form: Form) -> Response:
 def behind_page(member: SeesPeople) -> Response:
     """Who has no second factor."""
     visit = member.visit
+    now = visit.state.now()
     with visit.state.database.read() as connection:
-        found = reminding.behind(connection, visit.firm, visit.state.now())
-        everybody = [one for one in people.everybody(connection, visit.firm.id) if not one.disabled]
-    return visit.render("behind.html", behind=found, everybody=len(everybody))
+        found = list(reminding.behind(connection, visit.firm, now, most=SHOWN))
+        lacking, everybody = reminding.count(connection, visit.firm)
+    return visit.render("behind.html", behind=found, lacking=lacking, everybody=everybody)
 
 
 @router.get("/behind.csv")
@@ -159,6 +156,6 @@ def behind_table(member: SeesPeople) -> Response:
     visit = member.visit
     with visit.state.database.read() as connection:
         found = reminding.behind(connection, visit.firm, visit.state.now())
-    text = "".join(reminding.as_table(found))
+        text = "".join(reminding.as_table(found))
     headers = {"content-disposition": f'attachment; filename="{visit.firm.name}-behind.csv"'}
     return Response(text, media_type="text/csv; charset=utf-8", headers=headers)

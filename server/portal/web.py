@@ -10,7 +10,6 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from starlette.datastructures import FormData, UploadFile
 
 from tallystick.common import chance
 from tallystick.server.accounts import faces, firms, sessions
@@ -27,6 +26,8 @@ from tallystick.server.portal.templating import TEMPLATES, page_headers
 from tallystick.server.signing_in import stepup
 from tallystick.server.signing_in.login import Browser
 from tallystick.server.state import ServerState
+from tallystick.server.store.sealed_file import SealedFile
+from tallystick.server.uploads import received
 from tallystick.server.wording.languages import Language, in_language, speaking, spoken
 from tallystick.server.wording.worded import worded
 
@@ -285,23 +286,19 @@ async def form(request: Request, visit: AnyVisit) -> Mapping[str, str]:
 
 @dataclass(frozen=True)
 class Sent:
-    """A form with a file in it. content: None where none was chosen."""
+    """A form with a file in it. file: None where none was chosen."""
 
     fields: Mapping[str, str]
-    content: bytes | None
+    file: SealedFile | None
 
 
 async def form_with_file(request: Request, visit: AnyVisit) -> Sent:
     """Raises as `form`."""
-    fields = await request.form(max_files=1, max_fields=50, max_part_size=MAX_FIELD)
-    values = _genuine(request, visit, fields)
-    file = fields.get("file")
-    content = await file.read() if isinstance(file, UploadFile) else None
-    await fields.close()
-    return Sent(values, content or None)
+    form = await received(request)
+    return Sent(_genuine(request, visit, form.fields), form.file)
 
 
-def _genuine(request: Request, visit: Visit, fields: FormData) -> Mapping[str, str]:
+def _genuine(request: Request, visit: Visit, fields: Mapping[str, Any]) -> Mapping[str, str]:
     fetched_by = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
     own = urlsplit(visit.state.public_url)

@@ -19,6 +19,7 @@ from tallystick.server.errors import ApiError, database_away
 from tallystick.server.portal.errors import error_page, wants_page
 from tallystick.server.serving.protocol import BODY_S
 from tallystick.server.serving.queue import LONGEST_WAIT_S
+from tallystick.server.serving.streamed import is_streamed
 
 ANSWER_S = LONGEST_WAIT_S + 30.0
 STALLED_S = 4.0  # then nobody waits any longer for a database that does not answer
@@ -29,13 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class AnswerTime:
-    """ANSWER_S from when the request is there; one with a body has BODY_S to come."""
+    """ANSWER_S from when the request is there; one with a body has BODY_S to come. A file of any
+    size takes its time: whoever sent it is told how far it is."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in CHECKS:
+        if scope["type"] != "http" or scope["path"] in CHECKS or is_streamed(scope["path"]):
             await self._app(scope, receive, send)
             return
         begun = late = False

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
+from tallystick.server.serving.streamed import is_streamed
 from tallystick.server.wording.worded import worded
 
 BODY_LIMIT = 128 * 1024
@@ -17,8 +18,8 @@ LIMITS = {
     "/v1/people/import": IMPORT_LIMIT,
     "/v1/firm/face/logo": IMPORT_LIMIT,
 }
-# A list of people as a file; a logo; a directory's group with all who are in it.
-UPLOADS = re.compile(r"/p/[^/]+/(people/import|face)|/scim/v2/.*")
+# A logo; a directory's group with all who are in it.
+UPLOADS = re.compile(r"/p/[^/]+/face|/scim/v2/.*")
 CONTAINERS = "/v1/cards"  # has a limit of its own, and reads as it goes
 
 
@@ -42,7 +43,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == CONTAINERS:
+        if scope["type"] != "http" or _reads_as_it_goes(scope["path"]):
             await self._app(scope, receive, send)
             return
         limit = LIMITS.get(scope["path"], BODY_LIMIT)
@@ -64,3 +65,7 @@ class BodyLimit:
             return message
 
         await self._app(scope, limited, send)
+
+
+def _reads_as_it_goes(path: str) -> bool:
+    return path == CONTAINERS or is_streamed(path)

@@ -7,6 +7,8 @@ from asyncio.events import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tallystick.server.serving.streamed import is_streamed
+
 HEAD_LIMIT = 32 * 1024
 HEAD_S = 10.0
 BODY_S = 120.0
@@ -19,7 +21,8 @@ ANSWERS = {
 
 class BoundedProtocol(HttpToolsProtocol):
     """A request's head is at most HEAD_LIMIT bytes and is there within HEAD_S seconds, its body
-    within BODY_S; otherwise the connection is closed. A connection that says nothing is, too.
+    within BODY_S, or, of a file of any size, the next piece; otherwise the connection is closed. A
+    connection that says nothing is, too.
 
     What arrives whole, as nearly every request does, costs no timer.
     """
@@ -28,6 +31,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _in_body = False
+    _unbounded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -61,9 +65,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(431)
             return
         self._wait(BODY_S)
+        self._unbounded = is_streamed(self.url.split(b"?")[0].decode("latin-1"))
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
+        if self._unbounded and self.cycle is not None and not self.cycle.response_complete:
+            self._wait(BODY_S)  # for the next piece
         if not self.transport.is_closing():
             super().on_body(body)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from tallystick.server.accounts import firms, passwords, people, sessions
 from tallystick.server.accounts.firms import KnownFirm
@@ -144,18 +146,57 @@ def withdraw(
     _note(state, connection, firm, actor, "invitation-withdrawn", person.login, now)
 
 
-def listed(connection: Connection, firm_id: int, now: float) -> list[OpenInvitation]:
+def listed(
+    connection: Connection, firm_id: int, now: float, *, most: int | None = None
+) -> list[OpenInvitation]:
     """Those that were not used, the oldest first; also those that are over, to be made anew."""
-    rows = connection.execute(
+    query = _open().where(HelpRequest.firm_id == firm_id)
+    ordered = query.order_by(HelpRequest.asked_at, PersonRow.login_key).limit(most)
+    rows = connection.execute(ordered)
+    return [_open_invitation(row, now) for row in rows]
+
+
+def of_people(
+    connection: Connection, person_ids: Sequence[int], now: float
+) -> list[OpenInvitation]:
+    """Theirs, as `listed`. person_ids: as many as a statement takes (`batches`)."""
+    rows = connection.execute(_open().where(HelpRequest.person_id.in_(person_ids)))
+    return [_open_invitation(row, now) for row in rows]
+
+
+def _open() -> Any:
+    return (
         select(
             HelpRequest.person_id, PersonRow.login, PersonRow.full_name, PersonRow.email,
             HelpRequest.reason, HelpRequest.asked_at, HelpRequest.expires_at,
         )
         .join(PersonRow, PersonRow.id == HelpRequest.person_id)
-        .where(HelpRequest.firm_id == firm_id, HelpRequest.kind == INVITATION)
-        .order_by(HelpRequest.asked_at, PersonRow.login_key)
+        .where(HelpRequest.kind == INVITATION)
     )  # fmt: skip
-    return [OpenInvitation(*row, over=row.expires_at <= int(now)) for row in rows]
+
+
+def _open_invitation(row: AnyRow, now: float) -> OpenInvitation:
+    over = row.expires_at <= int(now)
+    return OpenInvitation(
+        row.person_id, row.login, row.full_name, row.email, row.reason, row.asked_at,
+        row.expires_at, over,
+    )  # fmt: skip
+
+
+def invitable(firm: KnownFirm, now: float) -> ColumnElement[bool]:
+    """Of a person's row: may be invited (`may_be_invited`), and is not."""
+    no_password: ColumnElement[bool] = PersonRow.password_hash.is_(None)
+    if firm.policy.directory_passwords:
+        no_password |= PersonRow.source == people.Keeper.LDAP.value
+    invited = exists(
+        select(HelpRequest.person_id).where(
+            HelpRequest.person_id == PersonRow.id,
+            HelpRequest.kind == INVITATION,
+            HelpRequest.expires_at > int(now),
+        )
+    )
+    lacking = PersonRow.disabled_at.is_(None) & PersonRow.enrolled_at.is_(None)
+    return lacking & no_password & ~invited
 
 
 def may_be_invited(firm: KnownFirm, person: KnownPerson) -> bool:

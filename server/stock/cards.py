@@ -2,42 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from tallystick.server.accounts.credentials import Caller, Role
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import (
     NOTHING_CHANGED,
     ApiError,
-    EntryProblem,
-    entry_lines,
     entry_problems,
     not_found,
 )
 from tallystick.server.rules.judge import CodeState, Generator
 from tallystick.server.rules.throttle import Throttle
 from tallystick.server.stock import tickets
-from tallystick.server.stock.gathering import CardSeed
+from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.store.audit import Act, record
+from tallystick.server.store.batches import BATCH, batched
+from tallystick.server.store.bulk import insert_rows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow, PersonRow, Tombstone
 from tallystick.server.wording.worded import worded
 
-T = TypeVar("T")
-
 REGISTERED = "registered"
 ALREADY_REGISTERED = "already-registered"
-LOOKUP_CHUNK = 500  # bound parameters in one statement
 
 
 def seed_binding(firm_id: int, serial: str) -> str:
     """What a stored seed is bound to (AES-GCM associated data)."""
     return f"tallystick/seed|{firm_id}|{serial}"
+
+
+WRITTEN_COLUMNS = (
+    "firm_id", "serial", "status", "moving_factor", "seed_key_id", "seed_box", "seed_fingerprint",
+    "registered_by", "registered_at", "failures", "lockout_s", "blocked_until", "algorithm",
+    "step_s", "digits", "drift", "valid_until",
+)  # fmt: skip
+
+
+def seal(
+    ring: ServerKeyRing, firm_id: int, number: int, entry: CardSeed, *, older: bool
+) -> SealedCard:
+    """older: whether `has_old_graves`."""
+    seed, algorithm = entry.seed.reveal(), entry.generator.algorithm
+    return SealedCard(
+        number,
+        entry.serial,
+        entry.moving_factor,
+        entry.generator,
+        entry.drift,
+        entry.valid_until,
+        entry.user,
+        ring.fingerprint(seed, algorithm),
+        ring.encrypt(seed, seed_binding(firm_id, entry.serial)),
+        tuple(ring.fingerprints_as_given(seed, algorithm)) if older else (),
+    )
+
+
+def has_old_graves(connection: Connection) -> bool:
+    """Whether there are tombstones of older versions. There never come new ones."""
+    old = select(Tombstone.serial).where(Tombstone.as_given == 1)
+    return connection.scalar(old.limit(1)) is not None
 
 
 def register(
@@ -48,59 +77,96 @@ def register(
     now: float,
     *,
     ticket: str | None = None,
-    left_out: list[EntryProblem] | None = None,
 ) -> list[dict[str, Any]]:
     """Register all entries or none. → per entry serial, status, digits, moving_factor. ticket: of
-    a station's job. With left_out, entries that cannot be registered are put there, and the others
-    are.
+    a station's job.
 
     The same serial with the same seed by the same station is `already-registered` and unchanged.
     A seed that was here before starts no lower than where it stopped.
     Raises ApiError (409) for a serial with another seed, or a seed with another serial.
     """
-    prints = {
-        entry.serial: ring.fingerprint(entry.seed.reveal(), entry.generator.algorithm)
-        for entry in entries
-    }
-    cards = _cards_like(connection, caller.firm_id, prints)
-    graves = _old_graves(connection, ring, entries, prints) | _graves(
-        connection, list(prints.values())
+    older = has_old_graves(connection)
+    sealed = (
+        seal(ring, caller.firm_id, number, entry, older=older)
+        for number, entry in enumerate(entries, start=1)
     )
+    work = Registering(ring, caller, now)
     answers: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    problems: list[tuple[int, str | None, ApiError]] = []
-    new: set[bytes] = set()
-    for number, entry in enumerate(entries, start=1):
-        fingerprint = prints[entry.serial]
-        known, grave = cards.by_serial.get(entry.serial), graves.get(fingerprint)
-        if known is not None:
-            if known.seed_fingerprint != fingerprint or known.registered_by != caller.id:
-                problems.append((number, entry.serial, _duplicate_serial(entry.serial)))
-                continue
-            answers.append(_answer(entry, ALREADY_REGISTERED, known.moving_factor))
-            continue
-        foreign_grave = grave is not None and not _same(grave, caller, entry)
-        if fingerprint in cards.fingerprints or fingerprint in new or foreign_grave:
-            problems.append((number, entry.serial, _duplicate_seed(entry.serial)))
-            continue
-        new.add(fingerprint)
-        factor = max(entry.moving_factor, grave.moving_factor if grave is not None else 0)
-        rows.append(_row(ring, caller, entry, fingerprint=fingerprint, factor=factor, now=now))
-        answers.append(_answer(entry, REGISTERED, factor))
-    if problems and left_out is None:
-        raise entry_problems(problems)
-    if left_out is not None:
-        left_out.extend(entry_lines(problems))
-    if rows:
-        if caller.role is Role.STATION:
-            tickets.spend(connection, caller, ticket, rows, now)
-        connection.execute(insert(CardRow), rows)
-        acts = [
-            Act(int(now * 1000), caller.firm_id, caller.id, "card-registered", row["serial"])
-            for row in rows
-        ]
-        record(connection, ring, acts)
+    for batch in batched(sealed):
+        judged = work.look(connection, batch)
+        if not work.problems:
+            new = (work.row(one) for one in judged if one.status == REGISTERED)
+            work.write(connection, new)
+        answers += [_answer(one) for one in judged]
+    if work.problems:
+        raise entry_problems(work.problems)
+    come = [answer for answer in answers if answer["status"] == REGISTERED]
+    if come and caller.role is Role.STATION:
+        tickets.spend(connection, caller, ticket, come, now)
+    if come:
+        record(connection, ring, [work.act(answer["serial"]) for answer in come])
     return answers
+
+
+@dataclass
+class Registering:
+    """Registers batch by batch. problems: entries that could not be, with their numbers."""
+
+    ring: ServerKeyRing
+    caller: Caller
+    now: float
+    problems: list[tuple[int, str | None, ApiError]] = field(default_factory=list)
+
+    def look(self, connection: Connection, batch: Sequence[SealedCard]) -> list[Judged]:
+        """What would become of each that can be registered."""
+        caller = self.caller
+        cards = _cards_like(connection, caller.firm_id, batch)
+        graves = _graves_of(connection, batch)
+        judged: list[Judged] = []
+        new: set[bytes] = set()
+        for card in batch:
+            known, grave = cards.by_serial.get(card.serial), graves.get(card.fingerprint)
+            if known is not None:
+                if known.seed_fingerprint != card.fingerprint or known.registered_by != caller.id:
+                    self.problems.append((card.number, card.serial, _duplicate_serial(card.serial)))
+                    continue
+                judged.append(Judged(card, ALREADY_REGISTERED, known.moving_factor))
+                continue
+            foreign_grave = grave is not None and not _same(grave, caller, card)
+            if card.fingerprint in cards.fingerprints | new or foreign_grave:
+                self.refuse_seed(card.number, card.serial)
+                continue
+            new.add(card.fingerprint)
+            factor = max(card.moving_factor, grave.moving_factor if grave is not None else 0)
+            judged.append(Judged(card, REGISTERED, factor))
+        return judged
+
+    def refuse_seed(self, number: int, serial: str) -> None:
+        self.problems.append((number, serial, _duplicate_seed(serial)))
+
+    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """rows: of cards that are new, values of WRITTEN_COLUMNS."""
+        insert_rows(connection, CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
+
+    def act(self, serial: str) -> Act:
+        at_ms = int(self.now * 1000)
+        return Act(at_ms, self.caller.firm_id, self.caller.id, "card-registered", serial)
+
+    def row(self, one: Judged) -> tuple[Any, ...]:
+        card, generator = one.card, one.card.generator
+        return (
+            self.caller.firm_id, card.serial, REGISTERED, one.factor, card.box.key_id,
+            card.box.blob, card.fingerprint, self.caller.id, int(self.now), 0, 0, 0,
+            generator.algorithm, generator.step_s, generator.digits, card.drift, card.valid_until,
+        )  # fmt: skip
+
+
+def graves_mark(connection: Connection) -> tuple[int, int]:
+    """Is another whenever a tombstone has come, or starts at another counter: there are only more
+    of them, and counters only grow."""
+    query = select(func.count(), func.coalesce(func.sum(Tombstone.moving_factor), 0))
+    count, factors = connection.execute(query.select_from(Tombstone)).one()
+    return int(count), int(factors)
 
 
 def describe(connection: Connection, caller: Caller, serial: str, now: float) -> dict[str, Any]:
@@ -214,7 +280,7 @@ class _Known:
         self.fingerprints: set[bytes] = set()
 
 
-def _cards_like(connection: Connection, firm_id: int, prints: dict[str, bytes]) -> _Known:
+def _cards_like(connection: Connection, firm_id: int, batch: Sequence[SealedCard]) -> _Known:
     known = _Known()
     columns = (
         CardRow.firm_id,
@@ -223,22 +289,27 @@ def _cards_like(connection: Connection, firm_id: int, prints: dict[str, bytes]) 
         CardRow.moving_factor,
         CardRow.registered_by,
     )
-    for chunk in _chunks(list(prints.items())):
-        serials, fingerprints = zip(*chunk, strict=True)
-        same = or_(
-            (CardRow.firm_id == firm_id) & CardRow.serial.in_(serials),
-            CardRow.seed_fingerprint.in_(fingerprints),
-        )
-        for row in connection.execute(select(*columns).where(same)):
-            known.fingerprints.add(row.seed_fingerprint)
-            if row.firm_id == firm_id:
-                known.by_serial[row.serial] = row
+    same = or_(
+        (CardRow.firm_id == firm_id) & CardRow.serial.in_([card.serial for card in batch]),
+        CardRow.seed_fingerprint.in_([card.fingerprint for card in batch]),
+    )
+    for row in connection.execute(select(*columns).where(same)):
+        known.fingerprints.add(row.seed_fingerprint)
+        if row.firm_id == firm_id:
+            known.by_serial[row.serial] = row
     return known
+
+
+def _graves_of(connection: Connection, batch: Sequence[SealedCard]) -> dict[bytes, AnyRow]:
+    """Tombstones by the fingerprint that their seed has today."""
+    today = {given: card.fingerprint for card in batch for given in card.older}
+    older = {today[given]: row for given, row in _graves(connection, list(today)).items()}
+    return older | _graves(connection, [card.fingerprint for card in batch])
 
 
 def _graves(connection: Connection, fingerprints: list[bytes]) -> dict[bytes, AnyRow]:
     graves: dict[bytes, AnyRow] = {}
-    for chunk in _chunks(fingerprints):
+    for chunk in batched(fingerprints, BATCH):
         query = select(
             Tombstone.seed_fingerprint,
             Tombstone.firm_id,
@@ -249,66 +320,16 @@ def _graves(connection: Connection, fingerprints: list[bytes]) -> dict[bytes, An
     return graves
 
 
-def _old_graves(
-    connection: Connection,
-    ring: ServerKeyRing,
-    entries: Sequence[CardSeed],
-    prints: dict[str, bytes],
-) -> dict[bytes, AnyRow]:
-    """Tombstones of older versions, by the fingerprint that their seed has today."""
-    if connection.scalar(select(Tombstone.serial).where(Tombstone.as_given == 1).limit(1)) is None:
-        return {}
-    today = {
-        given: prints[entry.serial]
-        for entry in entries
-        for given in ring.fingerprints_as_given(entry.seed.reveal(), entry.generator.algorithm)
-    }
-    return {today[given]: row for given, row in _graves(connection, list(today)).items()}
+def _same(grave: AnyRow, caller: Caller, card: SealedCard) -> bool:
+    return bool(grave.firm_id == caller.firm_id and grave.serial == card.serial)
 
 
-def _chunks(items: list[T]) -> list[list[T]]:
-    return [items[i : i + LOOKUP_CHUNK] for i in range(0, len(items), LOOKUP_CHUNK)]
-
-
-def _same(grave: AnyRow, caller: Caller, entry: CardSeed) -> bool:
-    return bool(grave.firm_id == caller.firm_id and grave.serial == entry.serial)
-
-
-def _row(
-    ring: ServerKeyRing,
-    caller: Caller,
-    entry: CardSeed,
-    *,
-    fingerprint: bytes,
-    factor: int,
-    now: float,
-) -> dict[str, Any]:
-    box = ring.encrypt(entry.seed.reveal(), seed_binding(caller.firm_id, entry.serial))
+def _answer(one: Judged) -> dict[str, Any]:
     return {
-        "firm_id": caller.firm_id,
-        "serial": entry.serial,
-        "status": REGISTERED,
-        "moving_factor": factor,
-        "seed_key_id": box.key_id,
-        "seed_box": box.blob,
-        "seed_fingerprint": fingerprint,
-        "registered_by": caller.id,
-        "registered_at": int(now),
-        "failures": 0,
-        "lockout_s": 0,
-        "blocked_until": 0,
-        **asdict(entry.generator),
-        "drift": entry.drift,
-        "valid_until": entry.valid_until,
-    }
-
-
-def _answer(entry: CardSeed, status: str, factor: int) -> dict[str, Any]:
-    return {
-        "serial": entry.serial,
-        "status": status,
-        "digits": entry.generator.digits,
-        "moving_factor": factor,
+        "serial": one.card.serial,
+        "status": one.status,
+        "digits": one.card.generator.digits,
+        "moving_factor": one.factor,
     }
 
 

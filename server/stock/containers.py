@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pskc import PSKC
 from pskc.algorithms import normalise_algorithm
+from pskc.device import Device
 from pskc.encryption import algorithm_key_lengths
 from pskc.key import EncryptedValue, Key
+from pskc.xml import remove_namespaces
 
 from tallystick.common.secret import Secret
-from tallystick.server.stock.encodings import xml_text
+from tallystick.server.stock.encodings import XmlText
 from tallystick.server.stock.entry_parser import UNREADABLE, EntryParser, said
 from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, refuse, shown
-from tallystick.server.stock.xml_limits import look_through, tree_of
+from tallystick.server.stock.xml_limits import Looked, elements_of, look_through
+from tallystick.server.store.sealed_file import SealedFile
 
 ROOTS = ("KeyContainer", "SecretContainer")  # the second: of the first drafts
+PACKAGES = ("KeyPackage", "Device")  # what has the keys; the second: of the first drafts
+SIGNED_LIMIT = 32 * 1024 * 1024  # a signature is checked over the whole, in memory
 VALUES = ("_secret", "_counter", "_time_offset", "_time_interval", "_time_drift")
 
 XMLENC = "http://www.w3.org/2001/04/xmlenc#"
@@ -69,25 +75,35 @@ class Opening:
 
 
 class Container:
-    """A parsed container with the key that opens it. Each value's protection is checked before it
-    is decrypted."""
+    """A container with the key that opens it. Its keys are read one after the other, and each
+    value's protection is checked before it is decrypted."""
 
-    def __init__(self, content: bytes, opening: Opening) -> None:
+    def __init__(self, content: bytes | SealedFile, opening: Opening) -> None:
         """Raises ApiError (422); nothing secret is in it."""
-        text = xml_text(content)
-        looked = look_through(text)
-        if looked.root not in ROOTS:
+        file = SealedFile.of(content) if isinstance(content, bytes) else content
+        self.opening = opening
+        self._pieces: Callable[[], Iterator[str]] = XmlText(file).pieces
+        looked = look_through(self._pieces(), PACKAGES)
+        if looked.root.tag not in ROOTS:
             refuse(
                 "malformed-container",
                 "The body is not a PSKC container (RFC 6030): its first element is "
-                f"{shown(looked.root)}.",
+                f"{shown(looked.root.tag)}.",
             )
-        document = _parsed(text)
-        self.opening = opening
+        document = _beginning(looked)
         self.signed = bool(document.signature.is_signed)
         self.verified = False
         if opening.certificate:
-            document = _signed_part(text, opening.certificate)
+            if file.size > SIGNED_LIMIT:
+                refuse(
+                    "too-large-to-verify",
+                    "A signature is checked over the whole container, which may have "
+                    f"{SIGNED_LIMIT // 2**20} MiB at most.",
+                    todo="Have the maker send it in parts, or leave the certificate away.",
+                )
+            signed = _signed_part("".join(self._pieces()), opening.certificate)
+            self._pieces = lambda: iter([signed])
+            document = _beginning(look_through(self._pieces(), PACKAGES))
             self.verified = True
         self.document: PSKC = document
         given = document.encryption.derivation
@@ -95,11 +111,28 @@ class Container:
         if document.encryption.iv and not self.verified:
             # A MAC covers the ciphertext: an initialisation vector outside it could be changed.
             refuse("bad-cipher", "The container has an initialisation vector of its own.")
+        self._opened = False
+        self._mac: tuple[bytes, str] | None = None
+
+    def keys(self) -> Iterator[Key]:
+        """In their order. Raises ApiError (422) for what is wrong with the whole container."""
         # Nothing is asked for, and no MAC is looked for, where nothing is encrypted.
-        encrypted = opening.station or any(map(_is_encrypted, document.keys))
-        if encrypted:
-            self._set_key()
-        self._mac = self._mac_method() if encrypted else None
+        if self.opening.station:
+            self._open()
+        for package in elements_of(self._pieces()):
+            remove_namespaces(package)
+            if package.tag not in PACKAGES:
+                continue
+            device = Device(self.document)
+            EntryParser.parse_key_package(device, package)
+            if not self._opened and any(map(_is_encrypted, device.keys)):
+                self._open()
+            yield from device.keys
+
+    def _open(self) -> None:
+        self._opened = True
+        self._set_key()
+        self._mac = self._mac_method()
 
     @property
     def signature(self) -> str:
@@ -332,11 +365,11 @@ def cipher_named(algorithm: str | None) -> str | None:
     return normalise_algorithm(algorithm)
 
 
-def _parsed(text: str) -> PSKC:
+def _beginning(looked: Looked) -> PSKC:
+    """What stands beside the entries."""
     document = PSKC()
-    root = tree_of(text)
     try:
-        EntryParser.parse_document(document, root)
+        EntryParser.parse_document(document, looked.root)
     except UNREADABLE as error:
         refuse(
             "malformed-container",
@@ -349,7 +382,7 @@ def _is_encrypted(key: Key) -> bool:
     return any(isinstance(getattr(key, name, None), EncryptedValue) for name in VALUES)
 
 
-def _signed_part(text: str, certificate: str) -> PSKC:
+def _signed_part(text: str, certificate: str) -> str:
     """What the certificate's owner has signed: nothing beside it is read."""
     try:
         import signxml  # noqa: F401, PLC0415
@@ -364,11 +397,11 @@ def _signed_part(text: str, certificate: str) -> PSKC:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False)
     try:
         tree = etree.ElementTree(etree.fromstring(text.encode(), parser))
-        signed = etree.tostring(verify_x509(tree, certificate, None), encoding="unicode")
+        signed: Any = verify_x509(tree, certificate, None)
+        return str(etree.tostring(signed, encoding="unicode"))
     except Exception:  # whatever is wrong with a signature: it does not hold
         refuse(
             "wrong-signature",
             "The container is not signed by the owner of this certificate.",
             todo="Check the certificate, and that the container was not changed on the way.",
         )
-    return _parsed(signed)

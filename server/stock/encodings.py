@@ -1,12 +1,15 @@
-"""The text of a token file, whatever encoding it came in."""
+"""The text of a token file, whatever encoding it came in, a piece at a time."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import re
 from collections.abc import Iterator
+from typing import NoReturn
 
 from tallystick.server.stock.refusing import refuse, shown
+from tallystick.server.store.sealed_file import SealedFile
 
 BYTE_ORDER_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -29,41 +32,121 @@ DECLARED = re.compile(r"""encoding\s*=\s*["']([A-Za-z][A-Za-z0-9._-]{0,39})["']"
 ODD = {"utf-7", "unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined"}
 WIDE = ("utf-16", "utf-32")
 HEAD = 4096
+MAX_LINE = 256 * 1024
+BLANKS = b" \t\r\n"
 
 
-def xml_text(content: bytes) -> str:
+class XmlText:
     """An XML document without mark and declaration. A byte-order mark counts for more than what is
     declared, and what the first bytes show, too (appendix F). Raises ApiError (422)."""
-    content, marked = _marked(content)
-    if not marked:
-        content = content.lstrip(b" \t\r\n")
-    seen = marked or next((name for start, name in BEGINNINGS if content.startswith(start)), "")
-    declared = DECLARED.search(_declaration(content[:HEAD].decode(seen or "latin-1", "ignore")))
-    name = seen
-    if declared and (not seen or seen == "cp037"):
-        name = _known(declared.group(1))
-    if not seen and name.startswith(WIDE):
-        name = ""  # one byte a character: whoever wrote this forgot to convert it
-    text = _decoded(content, name or "utf-8", declared.group(1) if declared else "")
-    return text[len(_declaration(text)) :]
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file = file
+        content, marked = _marked(file.head(HEAD))
+        self._mark = len(file.head(HEAD)) - len(content)
+        if not marked:
+            content = content.lstrip(BLANKS)
+        seen = marked or next((name for start, name in BEGINNINGS if content.startswith(start)), "")
+        declared = DECLARED.search(_declaration(content.decode(seen or "latin-1", "ignore")))
+        name = seen
+        if declared and (not seen or seen == "cp037"):
+            name = _known(declared.group(1))
+        if not seen and name.startswith(WIDE):
+            name = ""  # one byte a character: whoever wrote this forgot to convert it
+        self._name = name or "utf-8"
+        self._declared = declared.group(1) if declared else ""
+        self._blanks_go = not marked
+
+    def pieces(self) -> Iterator[str]:
+        """Raises ApiError (422) where a byte is of another encoding."""
+        says = "says no encoding"
+        if self._declared:
+            says = f"says that it is in {shown(self._declared)}"
+        begun = False
+        for text in _decoded(self._file, self._name, skip=self._mark, says=says):
+            if begun:
+                yield text
+                continue
+            beginning = text.lstrip(BLANKS.decode()) if self._blanks_go else text
+            begun = bool(beginning)
+            yield beginning[len(_declaration(beginning)) :]
 
 
-def plain_text(content: bytes) -> str:
+class PlainText:
     """A text file that declares nothing: by its mark, or UTF-8, or UTF-16 by its zeros, else
     Windows-1252. Raises ApiError (422)."""
-    content, name = _marked(content)
-    for guess in [name] if name else _guesses(content):
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file = file
+        content, name = _marked(file.head(HEAD))
+        self._mark = len(file.head(HEAD)) - len(content)
+        guesses = [name] if name else _guesses(content)
+        self._name = next((one for one in guesses if self._is(one)), "")
+        if not self._name:
+            refuse("unreadable-file", "The file is not a text in UTF-8, UTF-16 or Windows-1252.")
+
+    def _is(self, name: str) -> bool:
         try:
-            return content.decode(guess)
+            for _ in _decoded(self._file, name, skip=self._mark):
+                pass
         except UnicodeDecodeError:
-            continue
-    refuse("unreadable-file", "The file is not a text in UTF-8, UTF-16 or Windows-1252.")
-    return None
+            return False
+        return True
+
+    def pieces(self) -> Iterator[str]:
+        return _decoded(self._file, self._name, skip=self._mark)
+
+    def head(self, size: int) -> str:
+        """Its first characters, as many as asked for or as there are."""
+        return next(self.pieces(), "")[:size]
+
+    def lines(self) -> Iterator[str]:
+        """Without their ends, which are those of any system. Raises ApiError (422) for a line that
+        is longer than any."""
+        newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        rest = ""
+        for piece in self.pieces():
+            *lines, rest = (rest + newlines.decode(piece)).split("\n")
+            yield from lines
+            if len(rest) > MAX_LINE:
+                refuse("unreadable-file", f"The file has a line of more than {MAX_LINE} letters.")
+        yield from (rest + newlines.decode("", final=True)).split("\n")
 
 
-def looks_like_xml(content: bytes) -> bool:
-    content, name = _marked(content)
-    head = content[:HEAD]
+def _decoded(file: SealedFile, name: str, *, skip: int, says: str = "") -> Iterator[str]:
+    """The text behind the first bytes, in pieces. says: for a message; without it, raises
+    UnicodeDecodeError."""
+    decoder = codecs.getincrementaldecoder(name)()
+    at = skip
+    for number, piece in enumerate(file.pieces()):
+        content = piece if number else piece[skip:]
+        held = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(content)
+        except UnicodeDecodeError as error:
+            _refuse_byte(error, at - held, says, name)
+        at += len(content)
+        yield text
+    held = len(decoder.getstate()[0])
+    try:
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        _refuse_byte(error, at - held, says, name)
+
+
+def _refuse_byte(error: UnicodeDecodeError, before: int, says: str, name: str) -> NoReturn:
+    if not says:
+        raise error
+    refuse(
+        "malformed-container",
+        f"The file {says}, but its byte {before + error.start + 1} is not of {name.upper()}.",
+        todo="Save it in the encoding that its first line declares, or have the maker do so.",
+    )
+
+
+def looks_like_xml(head: bytes) -> bool:
+    """head: the first bytes of a file."""
+    head, name = _marked(head[:HEAD])
     if head.startswith(BEGINNINGS[-1][0]):
         return True
     return head.replace(b"\0", b"").lstrip().startswith(b"<") or (
@@ -72,9 +155,8 @@ def looks_like_xml(content: bytes) -> bool:
 
 
 def _guesses(content: bytes) -> Iterator[str]:
-    head = content[:HEAD]
-    if b"\0" in head:
-        yield "utf-16-be" if head[:1] == b"\0" else "utf-16-le"
+    if b"\0" in content:
+        yield "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
         return
     yield "utf-8"
     yield "cp1252"
@@ -107,15 +189,3 @@ def _known(name: str) -> str:
             todo="Have the maker name its encoding as XML has it: UTF-8, or windows-1252.",
         )
     return found.name
-
-
-def _decoded(content: bytes, name: str, declared: str) -> str:
-    try:
-        return content.decode(name)
-    except UnicodeDecodeError as error:
-        says = f"says that it is in {shown(declared)}" if declared else "says no encoding"
-        refuse(
-            "malformed-container",
-            f"The file {says}, but its byte {error.start + 1} is not of {name.upper()}.",
-            todo="Save it in the encoding that its first line declares, or have the maker do so.",
-        )

@@ -1,17 +1,16 @@
-"""Entries of a token file, gathered: what each must keep, what repeats, what is left out."""
+"""Entries of a token file: what each is, and what it must keep."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 
 from tallystick.common.secret import Secret
-from tallystick.server.errors import ApiError, EntryProblem, entry_lines, entry_problems
+from tallystick.server.errors import ApiError
 from tallystick.server.rules.judge import HOTP, Generator
 from tallystick.server.stock.refusing import LEAVE_OUT, Weakness, is_like_a_key, refuse, shown
+from tallystick.server.store.keys import Box
 
 SERIAL = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NOT_OF_A_SERIAL = re.compile(r"[^A-Za-z0-9._-]+")
@@ -61,103 +60,38 @@ class CardSeed:
 
 
 @dataclass(frozen=True)
+class SealedCard:
+    """An entry that is ready for the database: its seed is encrypted. number: of the entry.
+    fingerprint: of the seed; older: those that older versions may have made of it."""
+
+    number: int
+    serial: str
+    moving_factor: int
+    generator: Generator
+    drift: int
+    valid_until: int | None
+    user: str
+    fingerprint: bytes
+    box: Box
+    older: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """status, factor: what becomes of the card."""
+
+    card: SealedCard
+    status: str
+    factor: int
+
+
+@dataclass(frozen=True)
 class IntakeWish:
     """skip_unusable: leave out what this server has no use for, and say so. rewrite_serials:
     characters that a serial number cannot have become hyphens."""
 
     skip_unusable: bool = False
     rewrite_serials: bool = False
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What a token file gave. kind: what it was recognised as. signature: none, verified, or
-    not-checked."""
-
-    kind: str
-    entries: list[CardSeed]
-    left_out: list[EntryProblem]
-    signature: str = "none"
-
-
-@dataclass
-class Gathered:
-    """Entries that are good so far, and what is wrong with the others, by their numbers. unit: what
-    is numbered."""
-
-    wanted: IntakeWish
-    unit: str = "Entry"
-    good: dict[int, CardSeed] = field(default_factory=dict)
-    bad: list[tuple[int, str | None, ApiError]] = field(default_factory=list)
-
-    def add(self, number: int, serial: str | None, read: Callable[[], CardSeed]) -> None:
-        try:
-            self.good[number] = read()
-        except ApiError as error:
-            self.bad.append((number, serial, error))
-
-    def finish(self, kind: str, signature: str = "none") -> Taken:
-        """Raises ApiError (422) for entries that are bad and not left out, naming each."""
-        self._name_keys_of_one_device()
-        self._refuse_repeats()
-        # What could be a key is no serial number to show, here as in `place`.
-        safe = [(n, None if is_like_a_key(s or "") else s, error) for n, s, error in self.bad]
-        self.bad = sorted(safe, key=lambda one: one[0])
-        lasting = [one for one in self.bad if one[2].code not in OF_ONE_ENTRY]
-        if self.bad and (lasting or not self.wanted.skip_unusable):
-            raise entry_problems(lasting if self.wanted.skip_unusable else self.bad)
-        if not self.bad and not self.good:
-            refuse("empty-container", "The container has no keys in it.")
-        if not self.good:
-            raise entry_problems(self.bad)
-        return Taken(kind, list(self.good.values()), entry_lines(self.bad), signature)
-
-    def _name_keys_of_one_device(self) -> None:
-        """Two keys of one device have its serial number: their ids name them (RFC 6030 4.1)."""
-        of_device: dict[str, list[CardSeed]] = {}
-        for entry in self.good.values():
-            of_device.setdefault(entry.serial, []).append(entry)
-        ids = Counter(entry.key_id for entry in self.good.values())
-        for number, entry in list(self.good.items()):
-            alike = of_device[entry.serial]
-            names = {one.key_id for one in alike}
-            if len(alike) == 1 or len(names) < len(alike) or "" in names:
-                continue
-            telling = len(entry.key_id) >= TELLING_ID and ids[entry.key_id] == 1
-            name = entry.key_id if telling else f"{entry.serial}-{entry.key_id}"
-            del self.good[number]
-            self.add(number, entry.serial, partial(self._renamed, entry, name, number))
-        self.good = dict(sorted(self.good.items()))
-
-    def _renamed(self, entry: CardSeed, name: str, number: int) -> CardSeed:
-        serial = checked_serial(place(number, entry.serial, self.unit), name, self.wanted)
-        return replace(entry, serial=serial)
-
-    def _refuse_repeats(self) -> None:
-        first: dict[object, int] = {}
-        out: dict[int, ApiError] = {}
-        for number, entry in self.good.items():
-            for code, key in (("serial", entry.serial), ("seed", entry.seed.reveal())):
-                earlier = first.setdefault((code, key), number)
-                if earlier == number or number in out:
-                    continue
-                other = self.good[earlier]
-                out[number] = _repeat(self.unit, code, number, entry.serial, earlier)
-                same = other.serial == entry.serial and other.seed == entry.seed
-                if self.wanted.skip_unusable and not same:  # which of the two is right?
-                    out.setdefault(earlier, _repeat(self.unit, code, earlier, other.serial, number))
-        for number, error in out.items():
-            self.bad.append((number, self.good.pop(number).serial, error))
-
-
-def _repeat(unit: str, what: str, number: int, serial: str, other: int) -> ApiError:
-    first = f"{unit.lower()} {other}"
-    said = (
-        f"{unit} {number} repeats serial {named(serial)} of {first}."
-        if what == "serial"
-        else f"{place(number, serial, unit)} repeats another's seed: that of {first}."
-    )
-    return caught(lambda: refuse(f"duplicate-{what}", said, todo=LEAVE_OUT))
 
 
 def caught(raises: Callable[[], object]) -> ApiError:

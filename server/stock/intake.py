@@ -13,13 +13,12 @@ from tallystick.common.secret import Secret
 from tallystick.server.rules.judge import Generator
 from tallystick.server.stock.containers import Container
 from tallystick.server.stock.entry_parser import UNREADABLE, problem_of
+from tallystick.server.stock.gathered import Gathered, Taken, Told
 from tallystick.server.stock.gathering import (
     MAX_DRIFT,
     SERIAL,
     CardSeed,
-    Gathered,
     IntakeWish,
-    Taken,
     checked_counter,
     checked_digits,
     checked_seed,
@@ -46,13 +45,15 @@ def read_entries(container: Container, now: float, wanted: IntakeWish = PLAINLY)
 
     Raises ApiError (422) naming the entry and what is wrong with it; nothing secret is in it.
     """
-    return read_container(container, now, wanted).entries
+    return list(read_container(container, now, wanted).entries)
 
 
-def read_container(container: Container, now: float, wanted: IntakeWish) -> Taken:
+def read_container(
+    container: Container, now: float, wanted: IntakeWish, tell: Told = lambda *_: None
+) -> Taken:
     """As `read_entries`, with what was left out."""
-    gathered = Gathered(wanted)
-    for number, key in enumerate(container.document.keys, start=1):
+    gathered = Gathered(wanted, tell=tell)
+    for number, key in enumerate(container.keys(), start=1):
         gathered.add(
             number,
             _shown_serial(key),

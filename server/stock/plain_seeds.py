@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -118,9 +119,11 @@ def writing_of(seeds: Iterable[str]) -> str:
     file, as a single seed could be read as both, and a slip in one must not change how it is
     read. Of seeds in base 64, a third of the characters are hexadecimal digits, and half of base
     32."""
-    text = "".join(_in_one_case(BLANKS.sub("", seed).rstrip("=")) for seed in seeds)
+    letters: Counter[str] = Counter()
+    for seed in seeds:
+        letters.update(_in_one_case(BLANKS.sub("", seed).rstrip("=")))
     for name, alphabet in ((HEX, "0123456789ABCDEFabcdefxX"), (BASE32, BASE32_ALPHABET)):
-        if sum(one in alphabet for one in text) >= MOSTLY * len(text):
+        if sum(letters[one] for one in alphabet) >= MOSTLY * letters.total():
             return name
     return BASE64
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from xml.etree import ElementTree
 
+from tallystick.server.stock.encodings import PlainText, XmlText
 from tallystick.server.stock.plain_seeds import PlainEntry
-from tallystick.server.stock.xml_limits import tree_of
+from tallystick.server.stock.xml_limits import elements_of, look_through
 
 SAFEWORD = "safeword authenticator records"
 SHA256_DIGITS = 64  # of a seed in hexadecimal: tokens with so long a seed use SHA-256
 
 
-def safenet_entries(text: str) -> Iterator[PlainEntry]:
-    """Of `<Tokens>`: the first application of each `<Token>`. text: well-formed, without DTD."""
-    root = tree_of(text)
-    tokens = [one for one in root if _local(one) == "Token"]
+def safenet_entries(text: XmlText) -> Iterator[PlainEntry]:
+    """Of `<Tokens>`: the first application of each `<Token>`. Raises ApiError (422)."""
+    look_through(text.pieces(), ("Token",))
+    tokens = (one for one in elements_of(text.pieces()) if _local(one) == "Token")
     for number, token in enumerate(tokens, start=1):
         seeds = [one for one in token.iter() if _local(one) == "Seed"]
         seed = "".join((seeds[0].text or "").split()) if seeds else ""
@@ -32,14 +34,15 @@ def safenet_entries(text: str) -> Iterator[PlainEntry]:
         )
 
 
-def is_safeword(text: str) -> bool:
-    return SAFEWORD in text[:500].lower() or "sccauthenticatorid" in text[:2000].lower()
+def is_safeword(head: str) -> bool:
+    """head: the first characters of a file."""
+    return SAFEWORD in head[:500].lower() or "sccauthenticatorid" in head[:2000].lower()
 
 
-def safeword_entries(text: str) -> Iterator[PlainEntry]:
+def safeword_entries(text: PlainText) -> Iterator[PlainEntry]:
     """Records of lines `name: value`, parted by empty lines; sccTokenData holds the seed."""
     number, record = 0, dict[str, str]()
-    for line in [*text.splitlines(), ""]:
+    for line in chain(text.lines(), [""]):
         stripped = line.strip()
         if stripped.startswith("#"):
             continue

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
 
 from tallystick.server.stock.containers import ROOTS, Container, Opening
-from tallystick.server.stock.encodings import looks_like_xml, plain_text, xml_text
-from tallystick.server.stock.gathering import Gathered, IntakeWish, Taken, place
+from tallystick.server.stock.encodings import PlainText, XmlText, looks_like_xml
+from tallystick.server.stock.gathered import Gathered, Taken, Told
+from tallystick.server.stock.gathering import IntakeWish, place
 from tallystick.server.stock.intake import read_container
 from tallystick.server.stock.plain_seeds import PlainEntry, read_plain
 from tallystick.server.stock.refusing import Weakness, refuse, shown
 from tallystick.server.stock.safenet import is_safeword, safenet_entries, safeword_entries
 from tallystick.server.stock.tables import table_entries
-from tallystick.server.stock.xml_limits import look_through
+from tallystick.server.stock.xml_limits import root_of
+from tallystick.server.store.sealed_file import SealedFile
 
+HEAD = 4096
 KINDS = (
     "PSKC (RFC 6030, and its drafts)",
     "SafeNet or Aladdin XML",
@@ -41,46 +44,59 @@ OTHERS = (
 )
 
 
-def read_tokens(content: bytes, opening: Opening, now: float, wanted: IntakeWish) -> Taken:
+def read_tokens(
+    content: bytes | SealedFile,
+    opening: Opening,
+    now: float,
+    wanted: IntakeWish,
+    tell: Told = lambda *_: None,
+) -> Taken:
     """Every entry of a file of a known kind. Raises ApiError (422) naming the entries that are no
     good, or the kinds that are known; nothing secret is in it."""
-    if not content.strip(b" \t\r\n\0"):
+    file = SealedFile.of(content) if isinstance(content, bytes) else content
+    if not any(piece.strip(b" \t\r\n\0") for piece in file.pieces()):
         refuse("unknown-kind", "The file is empty.", todo=f"Files are taken of: {_kinds()}.")
+    head = file.head(HEAD)
     for start, what, todo in OTHERS:
-        if content.lstrip()[: len(start)] == start:
+        if head.lstrip()[: len(start)] == start:
             refuse("unknown-kind", f"The file is {what}.", todo=todo)
-    if looks_like_xml(content):
-        return _read_xml(content, opening, now, wanted)
-    text = plain_text(content)
-    if is_safeword(text):
-        return _read_plain("SafeWord records", safeword_entries(text), opening, wanted)
+    if looks_like_xml(head):
+        return _read_xml(file, opening, now, wanted, tell)
+    text = PlainText(file)
+    if is_safeword(text.head(HEAD)):
+        return _read_plain(
+            "SafeWord records", lambda: safeword_entries(text), opening, wanted, tell
+        )
     found = table_entries(text)
     if found is None:
         _unknown("It is a text")
-    kind, entries = found
-    return _read_plain(kind, entries, opening, wanted, unit="Line")
+    return _read_plain(*found, opening, wanted, tell, unit="Line")
 
 
-def _read_xml(content: bytes, opening: Opening, now: float, wanted: IntakeWish) -> Taken:
-    text = xml_text(content)
-    root = look_through(text).root
+def _read_xml(
+    file: SealedFile, opening: Opening, now: float, wanted: IntakeWish, tell: Told
+) -> Taken:
+    text = XmlText(file)
+    root = root_of(text.pieces())
     if root in ROOTS:
-        return read_container(Container(content, opening), now, wanted)
+        return read_container(Container(file, opening), now, wanted, tell)
     if root != "Tokens":
         _unknown(f"It is XML of another kind ({shown(root)})")
-    return _read_plain("SafeNet XML", safenet_entries(text), opening, wanted)
+    return _read_plain("SafeNet XML", partial(safenet_entries, text), opening, wanted, tell)
 
 
 def _read_plain(
     kind: str,
-    entries: Iterable[PlainEntry],
+    entries: Callable[[], Iterable[PlainEntry]],
     opening: Opening,
     wanted: IntakeWish,
+    tell: Told,
     *,
     unit: str = "Entry",
 ) -> Taken:
-    entries = list(entries)
-    if not entries:
+    """entries: from the first one on, each time that it is called."""
+    count = sum(1 for _ in entries())
+    if not count:
         refuse("empty-container", f"The file is {kind}, with no token in it.")
     if opening.certificate:
         refuse(
@@ -91,12 +107,12 @@ def _read_plain(
     if Weakness.PLAIN not in opening.takes:
         refuse(
             "unencrypted",
-            f"The file is {kind}, with {_seeds(len(entries))} in clear: whoever read it on its way "
+            f"The file is {kind}, with {_seeds(count)} in clear: whoever read it on its way "
             "can make their codes.",
             takes=Weakness.PLAIN,
         )
-    gathered = Gathered(wanted, unit)
-    for entry in entries:
+    gathered = Gathered(wanted, unit, tell)
+    for entry in entries():
         gathered.add(
             entry.number,
             None,

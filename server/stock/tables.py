@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import NoReturn
 
+from tallystick.server.stock.encodings import PlainText
 from tallystick.server.stock.plain_seeds import (
     BASE32,
     HEX,
@@ -19,9 +22,12 @@ from tallystick.server.stock.plain_seeds import (
 )
 from tallystick.server.stock.refusing import refuse, shown
 
-Rows = list[tuple[int, list[str]]]  # number of the line, cells
+Rows = Iterator[tuple[int, list[str]]]  # number of the line, cells
+Entries = Callable[[], Iterator[PlainEntry]]
+Fits = Callable[[list[str]], bool]
+Reader = Callable[[Rows], Iterator[PlainEntry]]
 DELIMITERS = ",;\t|"
-MAX_ROWS = 100_000
+HEAD = 4096
 USERS_VERSION = 2  # of privacyIDEA: with columns for the user
 SEED_DIGITS = 20  # a shorter cell is no seed, whatever it is written in
 SEED_LIKE = re.compile(r"[A-Za-z0-9+/=_:\s-]+")
@@ -51,33 +57,35 @@ OTHER_NAMES = {"ocra", "ocra2", "tan", "motp", "pw", "spass", "yubikey", "daypas
 ALGORITHMS = HOTP_NAMES | TOTP_NAMES | OTHER_NAMES
 
 
-def table_entries(text: str) -> tuple[str, list[PlainEntry]] | None:
-    """→ what it is called, and its entries; None: of no kind that is known. Raises ApiError
-    (422)."""
+def table_entries(text: PlainText) -> tuple[str, Entries] | None:
+    """→ what it is called, and what gives its entries from the first one on; None: of no kind that
+    is known. Raises ApiError (422)."""
     version = next(
-        (m for line in text.splitlines()[:5] if (m := VERSION.match(line.strip()))), None
+        (m for line in text.head(HEAD).splitlines()[:5] if (m := VERSION.match(line.strip()))), None
     )
-    rows = _rows(text)
-    if not rows:
+    table = _SeedTable(text)
+    first = next(table.rows(), None)
+    if first is None:
         return None
-    named = _named(rows[0][1])
+    named = _named(first[1])
     if {"serial", "seed"} <= set(named):
-        return _headed(rows[1:], named)
-    readers: tuple[
-        tuple[str, Callable[[list[str]], bool], Callable[[Rows], Iterator[PlainEntry]]], ...
-    ]
-    readers = (
-        ("Yubico CSV", _is_yubico, _yubico),
-        ("multiOTP CSV", _is_multiotp, _multiotp),
-    )
+        return _headed(table, named)
+    readers: tuple[tuple[str, Fits, Reader], ...]
+    readers = (("Yubico CSV", _is_yubico, _yubico), ("multiOTP CSV", _is_multiotp, _multiotp))
     if version is not None and int(version.group(1)) == USERS_VERSION:
         readers = (("privacyIDEA CSV", lambda cells: _is_oath(cells[3:]), _with_users),)
     else:
         readers = (*readers, ("OATH CSV", _is_oath, _oath))
-    for name, fits, read in readers:
+    lines = 0
+    fitting = [0] * len(readers)
+    for _, cells in table.rows():
+        lines += 1
+        for at, (_, fits, _) in enumerate(readers):
+            fitting[at] += fits(cells)
+    for (name, _, read), count in zip(readers, fitting, strict=True):
         # A file is of a kind if most of its lines are: a line that is not has its own message.
-        if sum(fits(cells) for _, cells in rows) * 2 > len(rows):
-            return name, _in_one_writing(list(read(rows)))
+        if count * 2 > lines:
+            return name, _in_one_writing(lambda read=read: read(table.rows()))  # type: ignore[misc]
     if version is not None and int(version.group(1)) > USERS_VERSION:
         refuse(
             "unknown-kind",
@@ -85,7 +93,7 @@ def table_entries(text: str) -> tuple[str, list[PlainEntry]] | None:
             f"{USERS_VERSION} are known.",
         )
     if named:
-        _lacks_a_heading(rows[0], named)
+        _lacks_a_heading(first, named)
     return None
 
 
@@ -100,39 +108,47 @@ def _lacks_a_heading(row: tuple[int, list[str]], named: dict[str, int]) -> NoRet
     )
 
 
-def _rows(text: str) -> Rows:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    kept = [(n, line) for n, line in enumerate(lines, start=1) if _counts(line)]
-    if not kept or len(kept) > MAX_ROWS:
-        if kept:
-            refuse("too-many", f"The file has more than {MAX_ROWS} lines.", todo="Split it.")
-        return []
-    sample = [line for _, line in kept[:20]]
-    delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
-    rows: Rows = []
-    for number, line in _joined(kept):
-        try:
-            cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
-        except (csv.Error, StopIteration):
-            cells = line.split(delimiter)
-        rows.append((number, [_cell(cell) for cell in cells]))
-    return rows
+class _SeedTable:
+    """The lines of a text that count, as cells."""
+
+    def __init__(self, text: PlainText) -> None:
+        self._text = text
+        sample = list(islice((line for _, line in self._lines()), 20))
+        self._delimiter = max(DELIMITERS, key=lambda one: sum(line.count(one) for line in sample))
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        return ((n, line) for n, line in enumerate(self._text.lines(), start=1) if _counts(line))
+
+    def rows(self) -> Rows:
+        delimiter = self._delimiter
+        for number, line in _joined(self._lines()):
+            try:
+                cells = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
+            except (csv.Error, StopIteration):
+                cells = line.split(delimiter)
+            yield number, [_cell(cell) for cell in cells]
 
 
-def _joined(lines: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _joined(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Lines, with those in one that a cell in quotes goes over. A quote that nobody closes soon
     is a slip, and hides no other line."""
-    at = 0
-    while at < len(lines):
-        number, line = lines[at]
-        more = 1
-        while line.count('"') % 2 and more < QUOTED_LINES and at + more < len(lines):
-            line += f" {lines[at + more][1]}"
+    source = iter(lines)
+    ahead: deque[tuple[int, str]] = deque()
+    while ahead or (ahead := deque(islice(source, 1))):
+        number, line = ahead.popleft()
+        joined, more = line, 0
+        while joined.count('"') % 2 and more < QUOTED_LINES - 1:
+            if more == len(ahead):
+                ahead.extend(islice(source, 1))
+            if more == len(ahead):
+                break
+            joined += f" {ahead[more][1]}"
             more += 1
-        if line.count('"') % 2:
-            line, more = lines[at][1], 1
-        yield number, line
-        at += more
+        if joined.count('"') % 2:
+            joined, more = line, 0
+        for _ in range(more):
+            ahead.popleft()
+        yield number, joined
 
 
 def _counts(line: str) -> bool:
@@ -161,14 +177,14 @@ def _named(cells: list[str]) -> dict[str, int]:
     return named if {"serial", "seed"} & set(named) else {}
 
 
-def _headed(rows: Rows, named: dict[str, int]) -> tuple[str, list[PlainEntry]]:
-    entries = []
+def _headed(table: _SeedTable, named: dict[str, int]) -> tuple[str, Entries]:
     entra = {"user", "step"} <= set(named) and "kind" not in named and "counter" not in named
-    for number, cells in rows:
-        at = {field: cells[place] for field, place in named.items() if place < len(cells)}
-        hotp = bool(at.get("counter")) or "step" not in named
-        entries.append(
-            PlainEntry(
+
+    def entries() -> Iterator[PlainEntry]:
+        for number, cells in islice(table.rows(), 1, None):
+            at = {field: cells[place] for field, place in named.items() if place < len(cells)}
+            hotp = bool(at.get("counter")) or "step" not in named
+            yield PlainEntry(
                 number,
                 at.get("serial", ""),
                 at.get("seed", ""),
@@ -179,15 +195,15 @@ def _headed(rows: Rows, named: dict[str, int]) -> tuple[str, list[PlainEntry]]:
                 hash=at.get("hash", ""),
                 user=at.get("user", ""),
             )
-        )
+
     if entra:
-        return "Entra ID CSV", [replace(one, written_in=BASE32) for one in entries]
+        return "Entra ID CSV", lambda: (replace(one, written_in=BASE32) for one in entries())
     return "CSV with headings", _in_one_writing(entries)
 
 
-def _in_one_writing(entries: list[PlainEntry]) -> list[PlainEntry]:
-    written_in = writing_of(one.seed for one in entries if not one.why_not)
-    return [replace(one, written_in=written_in) for one in entries]
+def _in_one_writing(entries: Entries) -> Entries:
+    written_in = writing_of(one.seed for one in entries() if not one.why_not)
+    return lambda: (replace(one, written_in=written_in) for one in entries())
 
 
 def _is_seed(cell: str) -> bool:
@@ -223,8 +239,9 @@ def _oath(rows: Rows) -> Iterator[PlainEntry]:
 
 def _with_users(rows: Rows) -> Iterator[PlainEntry]:
     """user, resolver, realm, and then as OATH CSV has it."""
-    for (_, cells), entry in zip(rows, _oath([(n, c[3:]) for n, c in rows]), strict=True):
-        yield replace(entry, user=_at(cells, 0))
+    for number, cells in rows:
+        for entry in _oath(iter([(number, cells[3:])])):
+            yield replace(entry, user=_at(cells, 0))
 
 
 def _is_multiotp(cells: list[str]) -> bool:

@@ -4,6 +4,7 @@ Each entry's MAC (HMAC-SHA-256 under a key that is not in the database) covers t
 MAC before it, so that an entry that is changed, inserted or taken out breaks the chain. The chain
 `main` takes the rare acts and is serialised by its head row. Each worker has a chain of its own
 for verifications, so that workers do not wait for one another; its opening is an entry of `main`.
+So has each large import.
 """
 
 from __future__ import annotations
@@ -15,15 +16,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from tallystick.common import chance
-from tallystick.server.store.database import WRITTEN, StaleError
+from tallystick.server.store.bulk import insert_rows
+from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, StaleError
 from tallystick.server.store.keys import ServerKeyRing
-from tallystick.server.store.models import AuditCheckpoint, AuditEntry, AuditHead
+from tallystick.server.store.models import NO_VERIFICATION, AuditCheckpoint, AuditEntry, AuditHead
 from tallystick.server.store.origin import Origin, current
 
 MAIN = "main"
+OWN = "i-"  # what chains of large acts begin with
+COLUMNS = ("chain", "number", "at_ms", "firm_id", "actor", "action", "subject", "detail", "mac")
 GOES_ON, CLOSED = ("chain-opened", "chain-goes-on"), "chain-closed"  # about workers' chains
 START = bytes(32)
 DETAIL_SIZE = 1000  # characters, of the column
@@ -102,11 +115,53 @@ class WorkerChain:
         self._head = self._pending = None
 
 
+class OwnChain:
+    """The chain of one large act, such as an import. Its entries are linked before the transaction
+    that writes them, which so is shorter; what opens it in the main chain is written with them.
+    act: what every entry says, but for its subject, and for its detail where that is given."""
+
+    def __init__(self, ring: ServerKeyRing, act: Act) -> None:
+        self.name = f"{OWN}{chance.token_hex(8)}"
+        self._ring = ring
+        self._act = act
+        self._detail = _text(act.detail, act.origin)
+        self._head = Head(0, START)
+
+    def link(
+        self, subject: str, detail: Mapping[str, str | int] | None = None
+    ) -> tuple[int, bytes]:
+        """A further entry. → its number and its link"""
+        number = self._head.number + 1
+        words = json.dumps(self.row(number, subject, detail), separators=(",", ":")).encode()
+        self._head = Head(number, self._ring.audit_mac(self._head.mac, words))
+        return number, self._head.mac
+
+    def row(
+        self, number: int, subject: str, detail: Mapping[str, str | int] | None = None
+    ) -> tuple[Any, ...]:
+        """The values of COLUMNS, without the link."""
+        act = self._act
+        said = self._detail if detail is None else _text(detail, act.origin)
+        return (
+            self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, said,
+        )  # fmt: skip
+
+    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+        """All that was linked, in the caller's transaction. rows: values of COLUMNS."""
+        act, head = self._act, self._head
+        insert_rows(connection, AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
+        connection.execute(
+            insert(AuditHead), {"chain": self.name, "number": head.number, "mac": head.mac}
+        )
+        record(connection, self._ring, [Act(act.at_ms, None, "server", "chain-opened", self.name)])
+        connection.info.setdefault(WRITTEN_CHAINS, []).append(self.name)
+
+
 def acts_of(firm_id: int) -> Select[*tuple[Any, ...]]:
     """What staff and stations have done in a firm: a query for further conditions and an order."""
     return select(
         AuditEntry.at_ms, AuditEntry.actor, AuditEntry.action, AuditEntry.subject, AuditEntry.detail
-    ).where(AuditEntry.chain == MAIN, AuditEntry.firm_id == firm_id)
+    ).where(NO_VERIFICATION, AuditEntry.firm_id == firm_id)
 
 
 def record(connection: Connection, ring: ServerKeyRing, acts: Iterable[Act]) -> None:
@@ -263,6 +318,7 @@ def prune(
     gone, acts, at_ms = 0, [], int(now * 1000)
     starts = _checkpoints(connection)
     heads = dict(connection.execute(select(AuditHead.chain, AuditHead.number)).tuples().all())
+    opened: set[str] | None = None
     for chain in sorted(heads, key=lambda chain: chain != MAIN):
         first_kept = connection.scalar(
             select(func.min(AuditEntry.number)).where(
@@ -274,7 +330,9 @@ def prune(
         if last_gone > start:
             _cut(connection, ring, chain, last_gone, int(now))
             gone += last_gone - start
-        if chain != MAIN and chain not in _named(connection, *GOES_ON):
+        if chain != MAIN and opened is None:
+            opened = _named(connection, *GOES_ON)  # once: `main` is pruned already
+        if opened is not None and chain not in opened:
             # Its opening went before it: that it is there, or is not any more, has to be said anew.
             if first_kept is None:
                 _close(connection, chain)

@@ -46,6 +46,7 @@ _PATIENT: ContextVar[bool] = ContextVar("patient", default=False)
 T = TypeVar("T")
 _WRITES = "tally_writes"
 WRITTEN = "tally_acts"  # in `Connection.info`: entries that the transaction has appended
+WRITTEN_CHAINS = "tally_chains"  # and chains that it has written whole
 READ_ONLY = "25006"  # SQLSTATE read_only_sql_transaction
 IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
@@ -53,6 +54,11 @@ IN_THE_WAY = ("40001", "40P01")  # serialization_failure, deadlock_detected
 def is_away(error: DBAPIError) -> bool:
     """Whether the database has gone or is busy: the same may go well in a moment."""
     return error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
+
+
+def is_in_the_way(error: DBAPIError) -> bool:
+    """Whether another transaction was: the same goes well when it is done again from the start."""
+    return getattr(error.orig, "sqlstate", None) in IN_THE_WAY
 
 
 class PoolExhaustedError(Exception):
@@ -76,6 +82,7 @@ class Database:
         else:
             self.engine, self._stalls = _postgresql_engine(url, hurried=hurried)
         self._listeners: list[Callable[[list[dict[str, Any]]], None]] = []
+        self._chain_listeners: list[Callable[[str], None]] = []
         self._writing = self.engine.execution_options(**{_WRITES: True})
         # On SQLite every transaction is that.
         repeatable = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
@@ -98,10 +105,14 @@ class Database:
         """A transaction that is committed, durably, when the block ends without an exception."""
         with _begun(self._writing) as connection:
             written: list[dict[str, Any]] = []
-            connection.info[WRITTEN] = written
+            chains: list[str] = []
+            connection.info.update({WRITTEN: written, WRITTEN_CHAINS: chains})
             yield connection
         for listener in self._listeners:
             listener(written)
+        for chain in chains:
+            for told in self._chain_listeners:
+                told(chain)
 
     def stalls(self) -> bool:
         """Whether the database keeps somebody waiting now. SQLite is a file: it never does."""
@@ -111,6 +122,11 @@ class Database:
         """Tell of entries of the audit log, once they are committed. The listener is quick, and
         raises nothing."""
         self._listeners.append(listener)
+
+    def listen_for_chains(self, listener: Callable[[str], None]) -> None:
+        """Tell of chains that were written whole, and are committed. The listener may take its
+        time, and raises nothing."""
+        self._chain_listeners.append(listener)
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """`work` in a transaction that is committed; again from the start while it is stale, or the
@@ -125,7 +141,7 @@ class Database:
             except StaleError:
                 continue
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in IN_THE_WAY:
+                if not is_in_the_way(error):
                     raise
         with self.write() as connection:
             return work(connection)

@@ -39,6 +39,8 @@ class Factor(Base):
     confirmed_at: Mapped[int | None] = mapped_column(BigInteger)
     last_used_at: Mapped[int | None] = mapped_column(BigInteger)
 
+    __table_args__ = (Index("ix_factor_kind", "firm_id", "kind", "person_id"),)
+
 
 class Attempt(Base):
     """One try to log in or to recover, from one browser. person_id is None for a name that does

@@ -28,7 +28,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.server import metrics
 from tallystick.server.rules.acts import FAILURES, failed, in_words
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import CredentialRow, Firm, PersonRow
+from tallystick.server.store.models import AuditEntry, CredentialRow, Firm, PersonRow
 from tallystick.server.wording.worded import worded
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,10 @@ class AuditStream:
         self._thread = threading.Thread(target=self._work, name="audit-stream", daemon=True)
         if sink is not None:
             self._thread.start()
+        self._database = database
         database.listen(self.written)
+        if sink is not None:
+            database.listen_for_chains(self.chain_written)
 
     def written(self, rows: Sequence[dict[str, Any]]) -> None:
         """Entries were committed. Called in the thread that did it."""
@@ -178,6 +181,29 @@ class AuditStream:
                 self._queue.put_nowait(row)
             except queue.Full:
                 metrics.STREAM.labels("dropped").inc()
+
+    def chain_written(self, chain: str) -> None:
+        """A whole chain was: it may be longer than what is kept, so that it is read as it is sent.
+        Whoever wrote it waits, for as long as the receiver takes entries."""
+        after = 0
+        while True:
+            query = select(*AuditEntry.__table__.columns).where(
+                AuditEntry.chain == chain, AuditEntry.number > after
+            )
+            try:
+                with self._database.read() as connection:
+                    rows = connection.execute(query.order_by(AuditEntry.number).limit(1000)).all()
+            except DBAPIError:
+                return
+            for row in rows:
+                after = row.number
+                try:
+                    self._queue.put(dict(row._mapping), timeout=TIMEOUT_S)
+                except queue.Full:
+                    metrics.STREAM.labels("dropped").inc()
+                    return
+            if not rows:
+                return
 
     def close(self) -> None:
         """Send what is there, unless the receiver is away."""

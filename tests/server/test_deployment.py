@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import socket
 import ssl
 import subprocess
@@ -34,7 +35,7 @@ from tallystick.server.operating.deployment.plan import (
     DeploymentProxy,
 )
 from tallystick.server.rules.otp import hotp
-from tallystick.server.serving.running import running_in_thread
+from tallystick.server.serving.running import add_credential, running_in_thread
 from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.test_services import free_port, running, until
@@ -240,6 +241,17 @@ def test_behind_a_proxy(proxy, settings, tmp_path, certificate):
                 413,
                 502,  # Caddy closes the connection to the server in the middle of a body
             )
+            # A file of any size goes through, and so does what is told of it.
+            admin = add_credential(settings, "admin", "importer").token.reveal().decode()
+            seeds = "".join(
+                f"P{n:06},{secrets.token_hex(20)},hotp,6,0,{' ' * 4000}\n" for n in range(2500)
+            )
+            answer = client.post(
+                "/v1/cards/imports",
+                files={"options": (None, '{"takes": ["plain"]}'), "file": ("f", seeds.encode())},
+                headers={"authorization": f"Bearer {admin}"},
+            )
+            assert json.loads(answer.text.splitlines()[-1])["result"]["cards"] == 2500
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert {line["from"] for line in lines} == {"127.0.0.2"}
     assert {line["status"] for line in lines} >= {200, 401}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 
 import pyotp
@@ -181,7 +182,7 @@ def test_a_thousand_cards_take_few_statements_and_one_derivation(server, monkeyp
     monkeypatch.setattr(hashlib, "pbkdf2_hmac", lambda *a: derived.append(1) or derive(*a))
 
     def note(_connection, _cursor, statement, *_more):
-        if "FROM message" not in statement:  # the outbox looks for its own, meanwhile
+        if re.search("card|tombstone|audit", statement):  # others look for their own, meanwhile
             statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
@@ -193,7 +194,7 @@ def test_a_thousand_cards_take_few_statements_and_one_derivation(server, monkeyp
         event.remove(Engine, "before_cursor_execute", note)
     assert answer.status_code == 201 and len(answer.json()["cards"]) == 1000
     assert len(derived) == 1
-    assert len(statements) < 20, statements
+    assert len(statements) < 15, statements
 
 
 def test_entries_of_a_container_that_are_no_good_are_numbered(server):

@@ -9,7 +9,7 @@ import re
 import httpx
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
@@ -152,8 +152,8 @@ def test_what_programs_write_is_read(house, content):
         (b"\n\n", 422),
         (b"name,email\nx,y\n", 422),
         (b"\xff\xfe\x00", 422),
-        (b"x" * (people_files.MAX_BYTES + 1), 413),
-        (b"login\n" + b"a\n" * (people_files.MAX_LINES + 1), 422),
+        (b"x" * 5_000_000, 422),
+        (b"login\n" + b"a\n" * (people_files.MOST_PROBLEMS + 10), 422),
     ],
 )
 def test_what_is_no_list(content, status):
@@ -403,7 +403,24 @@ WORDS = st.text(
 ).map(str.strip)
 
 
+@pytest.mark.parametrize("cell", ["=1", "'=1", "''=1", "'", "''", "'tis", "o'brien", "@x", "-"])
+def test_an_own_apostrophe_is_told_from_the_mark(cell):
+    (written,) = next(csv.reader([tables.line([cell])]))
+    assert not written.startswith(tables.FORMULA) and tables.bare(written) == cell
+
+
+def test_one_apostrophe_goes_and_no_other():
+    """Also where a person wrote the file, or another program."""
+    assert [tables.bare(one) for one in ("'=1", "''=1", "'tis", "=1")] == [
+        "=1",
+        "'=1",
+        "'tis",
+        "=1",
+    ]
+
+
 @given(rows=st.lists(st.tuples(WORDS.filter(bool), WORDS, WORDS), max_size=5))
+@example(rows=[("'=", "'", "''+")])
 def test_what_is_exported_is_read_back(rows):
     """Whatever names people have; and no cell begins like a formula."""
     written = [tables.line(["login", "name", "groups"])]

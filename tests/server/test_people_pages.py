@@ -47,6 +47,25 @@ def test_a_list_is_shown_first_and_then_done(portal, boss):
     assert "3 as before" in send(boss, exported.text, now="yes").page.text
 
 
+def test_what_a_page_leaves_out_is_said_in_the_readers_language(portal, boss, monkeypatch):
+    for page in ("staff_bulk", "staff_invitations"):
+        monkeypatch.setattr(f"tallystick.server.portal.{page}.SHOWN", 2)
+    csv = "login\n" + "".join(f"p{number}\n" for number in range(4))
+    page = send(boss, csv, now="yes").page.text
+    assert "4 added" in page and "Of each, the first 2 are shown." in page
+    assert "The first 2. The table (CSV) has all of them." in boss.get("/behind").page.text
+    boss.http.headers["accept-language"] = "de"
+    page = send(boss, csv.replace("p", "q")).page.text
+    assert "Gezeigt werden jeweils die ersten 2." in page
+    assert "Die ersten 2. In der Tabelle (CSV) stehen alle." in boss.get("/behind").page.text
+    boss.get("/invitations").post("/invitations", by="letter")
+    page = boss.get("/invitations").page.text
+    assert "Gezeigt werden die ersten 2." in page
+    assert len(set(re.findall(r"/people/(\d+)", page))) == 2
+    twice = send(boss, "login\nann\nann\n").page
+    assert twice.status_code == 422 and "Zeile 3: In Zeile 2 geht es schon um ann." in twice.text
+
+
 def test_bad_lines_are_listed(boss):
     page = send(boss, "login,email\nann,<script>\n,x\n", now="yes").page
     assert page.status_code == 422

@@ -23,6 +23,8 @@ def database(tmp_path: Path):
     database.close()
 
 
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
 def test_migrations_make_what_the_models_say(database):
     schema.ensure(database)
     with database.read() as connection:

@@ -27,7 +27,7 @@ TEMPLATES = "server/portal/templates"
 ERRORS = (
     "server/accounts/", "server/errors.py", "server/joining/", "server/loans/", "server/methods/",
     "server/portal/", "server/rules/", "server/serving/", "server/services/oidc_requests.py",
-    "server/signing_in/", "server/stock/cards.py", "server/store/",
+    "server/signing_in/", "server/stock/cards.py", "server/store/", "server/uploads.py",
 )  # fmt: skip
 FOR_PROGRAMS = ("server/accounts/credentials.py", "server/joining/scim.py")
 TRANSLATED = tuple(one for one in SPOKEN if one is not Language.ENGLISH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from tallystick.common.console import err, json_option, out, print_json
-from tallystick.common.errors import BadInputError, RefusedError, TallyError, UnreachableError
+from tallystick.common.errors import TallyError
 from tallystick.common.groups import Group
 from tallystick.server.operating.commands.options import table
 from tallystick.server.operating.key_files import (
@@ -19,10 +18,11 @@ from tallystick.server.operating.key_files import (
     passphrase_of,
     token_of,
 )
+from tallystick.server.operating.sending import send_file
 
 a_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-MAX_FILE = 4 * 1024 * 1024
+SHOWN = 100
 PSKC = "PSKC"
 NOTHING = "Nothing was registered."
 
@@ -89,7 +89,6 @@ def import_(
     Token2, multiOTP, privacyIDEA and Yubico, XML of SafeNet. The content tells which it is.
     """
     body: dict[str, Any] = {
-        "container_base64": _file(container),
         "takes": list(takes),
         "skip_unusable": skip_unusable,
         "rewrite_serials": rewrite_serials,
@@ -103,10 +102,17 @@ def import_(
     if certificate is not None:
         body["certificate"] = certificate_of(certificate)
     token = token_of(token_file)
-    address = f"{url.rstrip('/')}/v1/cards/import"
+    address = f"{url.rstrip('/')}/v1/cards/imports"
     asks = not (dry_run or yes or as_json) and sys.stdin.isatty()
+
+    def post(*, dry: bool) -> dict[str, Any]:
+        result, lines = send_file(
+            address, token, container, body | {"dry_run": dry}, quiet=as_json, nothing=NOTHING
+        )
+        return result | {"cards": [line["card"] for line in lines]}
+
     if dry_run or asks:
-        would = _post(address, token, body | {"dry_run": True})
+        would = post(dry=True)
         if asks and would["kind"].startswith(PSKC):
             asks = False
         elif as_json:
@@ -117,7 +123,7 @@ def import_(
             return
         if asks and not click.confirm(f"Take these {len(would['cards'])} cards?"):
             raise TallyError("Nothing was taken.", kept="The server is as it was.")
-    answer = _post(address, token, body)
+    answer = post(dry=False)
     if as_json:
         print_json(answer)
         return
@@ -139,10 +145,12 @@ def _show(answer: dict[str, Any]) -> None:
                 "clock" if one["step_s"] else str(one["moving_factor"]),
                 *([escape(one["user"] or "")] if named else []),
             ]
-            for one in answer["cards"]
+            for one in answer["cards"][:SHOWN]
         ],
     )
-    for one in answer["cards"]:
+    if len(answer["cards"]) > SHOWN:
+        out().print(f"… and {len(answer['cards']) - SHOWN} more (--json has all)", markup=False)
+    for one in answer["cards"][:SHOWN]:
         if one["user"] and not one["assigned"]:
             said = f"{one['serial']} is not given to {one['user']}"
             err().print(f"{said}.", markup=False, highlight=False, soft_wrap=True)
@@ -163,44 +171,3 @@ def _show(answer: dict[str, Any]) -> None:
 def _kind(one: dict[str, Any]) -> str:
     step = f", {one['step_s']} s" if one["step_s"] else ""
     return f"{one['type']} {one['algorithm']}{step}"
-
-
-def _file(file: Path) -> str:
-    with file.open("rb") as opened:
-        content = opened.read(MAX_FILE + 1)
-    if len(content) > MAX_FILE:
-        raise BadInputError(
-            f"{file} has more than {MAX_FILE // 2**20} MiB.",
-            kept=NOTHING,
-            todo="Have the maker send it in parts.",
-        )
-    if not content:
-        raise BadInputError(f"{file} is empty.", kept=NOTHING, todo="Give the token file.")
-    return base64.b64encode(content).decode()
-
-
-def _post(url: str, token: str, body: dict[str, Any]) -> dict[str, Any]:
-    import httpx
-
-    try:
-        answer = httpx.post(
-            url, json=body, headers={"authorization": f"Bearer {token}"}, timeout=120
-        )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UnreachableError(
-            f"The server at {url} does not answer ({type(error).__name__}).",
-            kept="Nothing was registered, or all of it: importing again is safe.",
-            todo="Start it, or name it with --server.",
-        ) from None
-    if answer.is_success:
-        return dict(answer.json())
-    error_body = answer.json()["error"]
-    entries = error_body.get("entries") or []
-    # A single one is what the error says already.
-    lines = [f"{one['number']:>5}  {one['what']}" for one in entries if len(entries) > 1]
-    todos = dict.fromkeys(one["todo"] for one in entries if one.get("todo"))
-    raise RefusedError(
-        "\n".join([error_body["what"], *lines]),
-        kept=error_body["kept"],
-        todo="\n".join(todos) or error_body["todo"],
-    )

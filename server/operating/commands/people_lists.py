@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from tallystick.common import moments
-from tallystick.common.console import err, json_option, out, print_json
+from tallystick.common.console import err, json_option, out, print_json, progress
 from tallystick.server.operating.commands.options import db_option, firm_option, key_option, table
 from tallystick.server.settings import settings_from
 
@@ -77,12 +77,26 @@ def person_import(
     """
     from tallystick.server.errors import ApiError
     from tallystick.server.joining import bulk, people_files
+    from tallystick.server.operating.sending import DOING
+    from tallystick.server.store.sealed_file import PIECE, SealedFile
 
     wish = bulk.ImportWish(dry_run, complete, leavers_at_most)
-    content = file.read(people_files.MAX_BYTES + 1)
-    with ways_at_console(firm_name, db, key_file) as (parts, ways):
+    content = SealedFile()
+    while piece := file.read(PIECE):
+        content.write(piece)
+    with (
+        content,
+        ways_at_console(firm_name, db, key_file) as (parts, ways),
+        progress(disable=as_json) as bar,
+    ):
+        task = bar.add_task("reading", total=None)
+
+        def tell(doing: str, done: int, of: int) -> None:
+            bar.update(task, description=DOING[doing], completed=done, total=of or None)
+
         try:
-            planned = bulk.take_in(parts.database, ways, people_files.read(content), wish)
+            read = people_files.read(content, tell)
+            planned = bulk.take_in(parts.database, ways, read, wish, tell)
         except ApiError as error:
             _show_lines(error, as_json=as_json)
             raise
@@ -102,16 +116,17 @@ def _show_lines(error: ApiError, *, as_json: bool) -> None:
 
 
 def show_plan(planned: Planned, *, dry_run: bool) -> None:
-    rows = [[login, "leaves: loses everything"] for login in planned.left]
+    rows = [[login, "leaves: loses everything"] for login in planned.left[:SHOWN]]
     for login, changes in planned.changed.items():
         rows.append([login, "; ".join(f"{name}: {change}" for name, change in changes.items())])
     rows += [[login, "is added"] for login in planned.added]
     if rows:
         table(["login", "what"], rows[:SHOWN])
-    if len(rows) > SHOWN:
-        out().print(f"… and {len(rows) - SHOWN} more (--json has all)", markup=False)
+    every = planned.added_count + planned.changed_count + planned.left_count
+    if every > SHOWN:
+        out().print(f"… and {every - SHOWN} more (--json has them)", markup=False)
     out().print(
-        f"{len(planned.added)} added, {len(planned.changed)} changed, {len(planned.left)} left, "
+        f"{planned.added_count} added, {planned.changed_count} changed, {planned.left_count} left, "
         f"{planned.unchanged} as before",
         markup=False,
     )
@@ -340,10 +355,11 @@ def person_behind(*, firm_name: str, db: str | None, key_file: Path | None, as_j
         parts.database.read() as connection,
     ):
         found = reminding.behind(connection, ways.firm, ways.now)
-    if as_json:
-        print_json([vars(one) for one in found])
-        return
-    click.echo("".join(reminding.as_table(found)), nl=False)
+        if as_json:
+            print_json([vars(one) for one in found])
+            return
+        for line in reminding.as_table(found):
+            click.echo(line, nl=False)
 
 
 COMMANDS = (

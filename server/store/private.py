@@ -1,0 +1,37 @@
+"""A database for one work alone: nothing of it is left when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from tallystick.server.store.sealed_file import no_room
+
+
+class PrivateDatabase:
+    """SQLite on disk, as far as it is large, and without a name. For one thread at a time."""
+
+    def __init__(self, *tables: str) -> None:
+        self._connection = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", *tables, "BEGIN"):
+            self._connection.execute(statement)
+
+    def do(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Raises ApiError (503) where the disk has no room."""
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.OperationalError:
+            raise no_room() from None
+
+    def do_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Raises as `do`."""
+        try:
+            self._connection.executemany(statement, rows)
+        except sqlite3.OperationalError:
+            raise no_room() from None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -86,7 +86,7 @@ def test_a_block_that_keeps_a_bit_is_found(job, prompt):
     assert tally.failed == 1
 
 
-def test_a_reader_keeps_no_security_version(tmp_path):
+def test_a_readers_security_version_is_compared_as_well(tmp_path):
     write(build("reader", "pico2", "0.2.0", security=2), tmp_path)
     reader = Job.of(verify(tmp_path, development=True))
     fake = Prompt("Raspberry Pi Pico2 with RP2350", Flash(reader.board.storage.size, 4096))
@@ -94,7 +94,7 @@ def test_a_reader_keeps_no_security_version(tmp_path):
         outcome, _ = run(reader, lambda: ReplTarget(fake.port))
     finally:
         fake.close()
-    assert (outcome.result, outcome.compared) == ("verified", False)
+    assert (outcome.result, outcome.compared) == ("verified", True)
     assert fake.flash.data[: len(reader.data)] == reader.data
 
 

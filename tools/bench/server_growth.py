@@ -79,11 +79,11 @@ def _imports(
     server: RunningServer, folder: Path, people: int, cards: int
 ) -> Iterator[dict[str, object]]:
     token = server.add_credential("admin", "growth-admin").token.reveal().decode()
-    with (folder / "people.csv").open("w") as file:
+    with (folder / "people.csv").open("w", encoding="utf-8") as file:
         file.write("login,name,email,groups\n")
         for n in range(people):
             file.write(f"f{n:09},Person {n},f{n:09}@example.org,staff; floor {n % 30}\n")
-    with (folder / "tokens.csv").open("w") as file:
+    with (folder / "tokens.csv").open("w", encoding="utf-8") as file:
         for n in range(cards):
             file.write(f"f{n:09},{secrets.token_hex(20)},hotp,6,0\n")
     for what, path, options, count in (

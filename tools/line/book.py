@@ -172,6 +172,12 @@ class LineBook:
         query = "SELECT count(*) FROM number WHERE state = 'free'"
         return int(self._database.execute(query).fetchone()[0])
 
+    def unfinished(self) -> int:
+        """How many boards have a number and are neither made nor given up."""
+        query = "SELECT count(*) FROM board WHERE state NOT IN (?, ?)"
+        ended = (BoardState.DONE, BoardState.LOST)
+        return int(self._database.execute(query, ended).fetchone()[0])
+
     # -- boards --------------------------------------------------------------------------------
 
     def begin(self, chip: str, told: str) -> LineBoard:

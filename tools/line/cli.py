@@ -101,6 +101,9 @@ def flash(
     burnt is said in words, and burnt only with --yes-for-ever.
     """
     if tray:
+        if any((image, board, device, program, public_key, development, allow_downgrade,
+                allow_board, log, lock, read_out != "2", boot_key, boot_image, out)):  # fmt: skip
+            raise click.UsageError("A job says itself what is written, and what is locked.")
         # It needs the station's libraries, which one board does not.
         from tallystick.tools.line.cli_tray import work
 

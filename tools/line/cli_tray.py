@@ -36,6 +36,7 @@ from tallystick.tools.line.locking import (
     OptionBytesLocker,
     refuse_development,
     rows,
+    serial_of,
 )
 from tallystick.tools.line.named import NamedSerials
 from tallystick.tools.line.working import (
@@ -70,12 +71,14 @@ def work(
     locked = _named_for_ever(job, confirmed)
     who, where = operator or getpass.getuser(), place or socket.gethostname()
     with ExitStack() as stack:
+        segments = _segments(job, passphrase_file, stack)
+        if job.lock is not None:
+            serial_of(job.flash.board, segments(job.first))  # refuses the published keys
         book = open_book(job, who, where)
         stack.callback(book.close)
         tools = LineTools(
-            opener(job), _segments(job, passphrase_file, stack), _locker(job), locked,
-            over_a_line(job.selftest_port, job.limits),
-        )  # fmt: skip
+            opener(job), segments, _locker(job), locked, over_a_line(job.selftest_port, job.limits)
+        )
         numbers = None
         if job.server is not None:
             numbers = SharedNumbers(station_credential(job.server))
@@ -190,6 +193,12 @@ def keys_of_master(master: Secret) -> Keys:
 def _named_for_ever(job: jobfile.LineJob, confirmed: str | None) -> Container[str]:
     """The boards that may be locked; each was named. Raises RefusedError, BadInputError."""
     if job.lock is None:
+        if confirmed is not None:
+            raise RefusedError(
+                f"The job {job.name!r} locks nothing, and --yes-for-ever was said.",
+                kept="Nothing was written to a board, and nothing burnt.",
+                todo="Put [lock] into the job, or leave --yes-for-ever out.",
+            )
         return ()
     shared = job.server is not None
     numbers = [] if shared else job.numbers()

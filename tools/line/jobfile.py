@@ -112,8 +112,8 @@ def read(path: Path) -> LineJob:
     lock = table.lock()
     master, keys, date, attestation = table.segments(device)
     limits, server = table.maybe_file("selftest", "limits"), table.maybe_file("serials", "server")
-    named = [image.path / "manifest.json", base, limits, lock and lock.boot_image]
-    named += [attestation[1]] if attestation else []
+    named = [image.path / "manifest.json", base, limits, master, *(attestation or ())]
+    named += [lock.boot_key, lock.boot_image] if lock else []
     digest = hashlib.sha256(content)
     for one in named:
         digest.update(hashlib.sha256(_bytes(one) if one else b"").digest())

@@ -88,8 +88,8 @@ class Programmer:
 
     @property
     def full(self) -> bool:
-        """Whether the job's boards are all made, or given up."""
-        return self._free() == 0
+        """Whether the job's boards are all made, or given up: one that failed may come again."""
+        return self._free() == 0 and not self._book.unfinished()
 
     def _free(self) -> int:
         if self._numbers is None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tallystick.common.errors import BadInputError, RefusedError
-from tallystick.common.identity import Identity
+from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.emulator.boards import find
 from tallystick.provisioning import audit
 from tallystick.provisioning.custody.keyfile import KeyRing
@@ -132,6 +132,17 @@ def test_a_pulled_cable_costs_no_number(station):
     assert station.serial() == FIRST
 
 
+def test_the_last_board_is_gone_on_with_when_no_number_is_left(station):
+    for chip in (1, 2):
+        station.lay(chip)
+        station.run()
+    station.lay(3, pull=1)
+    assert station.run().exit_code != 0
+    assert station.states()[LAST] == "failed"
+    assert station.run().exit_code == 0
+    assert station.serial() == LAST and set(station.states().values()) == {"done"}
+
+
 def test_the_job_ends_with_its_last_number(station):
     for chip in (1, 2, 3):
         station.lay(chip)
@@ -210,6 +221,15 @@ def test_a_job_that_was_changed_since_it_was_begun(station):
     assert station.run().exit_code == 0
 
 
+def test_a_factory_master_that_was_changed_since(station):
+    """Its cards would have keys of two masters."""
+    station.run()
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    (station.job.parent / "master.hex").write_text("a5" * 16)
+    refused(station, station.run(), "changed since it was begun")
+
+
 def test_a_job_that_is_changed_while_it_runs(station, tmp_path):
     job = jobfile.read(station.job)
     job.refuse_change()
@@ -249,6 +269,28 @@ def test_a_lock_without_its_confirmation(station, tmp_path, images):  # noqa: F8
     assert result.exit_code == 0, said(result)
     assert fakes.state(station.folder)["registers"]["0x40022020"] & 0xFF == 0xCC
     assert station.states() == {FIRST: "done"}
+
+
+def test_the_published_factory_master_is_never_locked(station, tmp_path, images):  # noqa: F811
+    station.job = job_file(
+        tmp_path / "job", "openocd", BOARD, images[BOARD], 3, end="[lock]\nread_out = 2\n"
+    )
+    (station.job.parent / "master.hex").write_text(DEVELOPMENT_MASTER.hex())
+    result = station.run("--yes-for-ever", ALL_OF_THEM)
+    refused(station, result, "has the published development keys")
+    assert not (station.job.parent / "job.toml.book").exists()
+
+
+@pytest.mark.parametrize(
+    "more", [["--lock"], ["--board", BOARD], ["--read-out", "1"], ["--allow-downgrade"]]
+)
+def test_what_a_job_says_itself_is_not_said_beside_it(station, more):
+    refused(station, station.run(*more), "A job says itself")
+    assert station.states() == {}
+
+
+def test_a_confirmation_of_a_lock_that_the_job_has_not(station):
+    refused(station, station.run("--yes-for-ever", ALL_OF_THEM), "locks nothing")
 
 
 def test_a_lock_that_is_cut_is_gone_on_with_and_nothing_else_is_written(station, tmp_path, images):  # noqa: F811

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -73,6 +73,19 @@ class LineBoard:
     state: BoardState
     tries: int
     error: str
+
+
+def numbers_in(path: Path) -> set[str]:
+    """Every serial number that the book of a job has, given or free. Raises BadInputError."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_WAIT_S)) as database:
+            return {str(row[0]) for row in database.execute("SELECT serial FROM number")}
+    except sqlite3.DatabaseError as error:
+        raise BadInputError(
+            f"{path} is not the book of a job: {error}.",
+            kept="It was not touched, and nothing was begun.",
+            todo="Put it elsewhere, if it is something else.",
+        ) from None
 
 
 class NoNumberError(RefusedError):

@@ -29,7 +29,7 @@ from tallystick.tools.image.merge import read_parts
 from tallystick.tools.image.readers import read_batch
 from tallystick.tools.line import jobfile
 from tallystick.tools.line.acceptance import over_a_line
-from tallystick.tools.line.book import BoardState, LineBook
+from tallystick.tools.line.book import BoardState, LineBook, numbers_in
 from tallystick.tools.line.locking import (
     BootRowsLocker,
     Locker,
@@ -74,6 +74,7 @@ def work(
         segments = _segments(job, passphrase_file, stack)
         if job.lock is not None:
             serial_of(job.flash.board, segments(job.first))  # refuses the published keys
+        _refuse_overlap(job)
         book = open_book(job, who, where)
         stack.callback(book.close)
         tools = LineTools(
@@ -112,8 +113,27 @@ def _boards(line: Programmer, boards: int | None, as_json: bool) -> int:
 
 def open_book(job: jobfile.LineJob, who: str, place: str) -> LineBook:
     """The book beside the job's file. Raises BadInputError, RefusedError."""
-    path = job.path.with_name(job.path.name + ".book")
-    return LineBook(path, job.name, job.fingerprint, who=who, place=place)
+    return LineBook(_book_of(job), job.name, job.fingerprint, who=who, place=place)
+
+
+def _book_of(job: jobfile.LineJob) -> Path:
+    return job.path.with_name(job.path.name + ".book")
+
+
+def _refuse_overlap(job: jobfile.LineJob) -> None:
+    """No number may be of two jobs of one folder; those of other stations a server keeps apart.
+    Raises RefusedError."""
+    own = _book_of(job)
+    wanted = set() if job.server is not None else set(job.numbers())
+    for other in sorted(own.parent.glob("*.book")):
+        taken = sorted(wanted & numbers_in(other)) if other != own else []
+        if taken:
+            raise RefusedError(
+                f"{taken[0]} to {taken[-1]} of the job {job.name!r} are of another job: "
+                f"{other.name} has {len(taken)} of its numbers.",
+                kept="Nothing was written to a board.",
+                todo="Give this job a first number behind those.",
+            )
 
 
 def tell_account(book: LineBook, job: jobfile.LineJob, as_json: bool) -> None:

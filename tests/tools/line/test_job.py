@@ -198,6 +198,28 @@ def test_a_serial_number_twice(station):
     assert station.states() == {FIRST: "done"}
 
 
+@pytest.mark.parametrize(("first", "taken"), [(FIRST, True), (LAST, True), ("TS00000004", False)])
+def test_a_range_that_overlaps_with_another_job(station, first, taken):
+    """Beside it, under another name: its book knows nothing of the numbers of the first."""
+    station.run()
+    (station.folder / "calls").unlink()
+    station.lay(2)
+    text = station.job.read_text().replace(f'"{FIRST}"', f'"{first}"')
+    station.job = station.job.with_name("other.toml")
+    station.job.write_text(text.replace("batch openocd", "other"))
+    result = station.run()
+    if taken:
+        refused(station, result, "are of another job: job.toml.book")
+        assert not station.job.with_name("other.toml.book").exists()
+    else:
+        assert result.exit_code == 0 and station.serial() == first
+
+
+def test_a_file_beside_the_job_that_is_no_book(station):
+    station.job.with_name("novel.book").write_text("It was a dark and stormy night. " * 40)
+    refused(station, station.run(), "novel.book is not the book of a job")
+
+
 def test_a_board_with_the_number_of_another(station):
     station.run()
     first = station.content()

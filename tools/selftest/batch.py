@@ -8,7 +8,7 @@ sigma away, when nine in a row lie on one side of the centre, or when six in a r
 from __future__ import annotations
 
 import json
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from tallystick.common.errors import BadInputError
-from tallystick.tools.selftest.limits import Limit, Limits
+from tallystick.tools.selftest.limits import MOST, Limit, Limits
 
 _STEP = 1.128  # expected range of two values of a normal distribution, in sigma
 _FAR, _SIDE, _TREND = 3.0, 9, 6
@@ -83,13 +83,17 @@ class Series:
 
 
 def append(path: Path, board: BatchBoard) -> None:
-    """One JSON line. A file that another test writes to at the same time stays whole."""
+    """One JSON line. A file that another test writes to at the same time stays whole; behind a
+    line that was cut this one begins anew."""
     line = {
         "serial": board.serial, "time": board.time, "good": board.good, "values": board.values,
         "problems": list(board.problems),
     }  # fmt: skip
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with path.open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+        cut = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
 
 
 def read(path: Path) -> list[BatchBoard]:
@@ -103,7 +107,7 @@ def read(path: Path) -> list[BatchBoard]:
         try:
             value = json.loads(line)
             values = {str(name): float(found) for name, found in value["values"].items()}
-            if not all(math.isfinite(found) for found in values.values()):
+            if not all(abs(found) <= MOST for found in values.values()):  # a NaN is not
                 raise ValueError(line)
             boards.append(
                 BatchBoard(
@@ -111,7 +115,7 @@ def read(path: Path) -> list[BatchBoard]:
                     tuple(map(str, value["problems"])),
                 )
             )  # fmt: skip
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise BadInputError(
                 f"{path}, line {number}, is no test of a board.",
                 kept="The file was not touched.",

@@ -20,7 +20,7 @@ from tallystick.provisioning.custody.store import key_store
 from tallystick.provisioning.settings import read_passphrase
 from tallystick.tools.selftest import checks, drift_page, report
 from tallystick.tools.selftest.batch import BatchBoard, append, read, series
-from tallystick.tools.selftest.limits import NAME, Limits, measured, problems, read_limits
+from tallystick.tools.selftest.limits import MOST, NAME, Limits, measured, problems, read_limits
 
 _file = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -150,10 +150,12 @@ def _finish(
     drift.write_text(drift_page.page(batch.stem, boards, found), encoding="utf-8")
     drifting = {one.name: list(one.drift) for one in found if one.drift}
     outside = {one.name: one.outside() for one in found if one.outside()}
+    bad = sorted(serial for serial, good in {b.serial: b.good for b in boards}.items() if not good)
     if as_json:
         console.print_json(
             {
                 "boards": len({board.serial for board in boards}),
+                "bad": bad,
                 "outside": outside,
                 "drift": drifting,
                 "last": asdict(tested) if tested else None,
@@ -164,7 +166,9 @@ def _finish(
         for one in found:
             state = "; ".join(one.drift) or "no drift"
             out.print(f"{one.name}: mean {one.mean:.4g}, deviation {one.deviation:.3g}, {state}")
-    if drifting or outside or (tested is not None and not tested.good):
+        if bad:
+            out.print(f"did not pass: {', '.join(bad)}")
+    if drifting or outside or bad or (tested is not None and not tested.good):
         raise SystemExit(ExitCode.FAILED)
 
 
@@ -174,6 +178,6 @@ def _number(text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not NAME.fullmatch(name) or not math.isfinite(number):
+    if not NAME.fullmatch(name) or not abs(number) <= MOST:
         raise click.UsageError(f"{text!r} is not NAME=NUMBER, for example current_ua=1.4.")
     return name, number

@@ -12,6 +12,7 @@ from tallystick.common.errors import BadInputError
 from tallystick.tools.selftest.checks import CheckVerdict, TestedBoard
 
 _LIMIT = {"low", "high"}
+MOST = 1e100  # of a limit or a measurement, whatever its unit: sums and squares stay finite
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -49,7 +50,7 @@ def read_limits(path: Path) -> Limits:
             raise _bad(path, f"[{name}] may have low and high, and nothing else")
         low, high = (sides.get(side) for side in ("low", "high"))
         for side in (low, high):
-            if side is not None and (isinstance(side, bool) or not isinstance(side, int | float)):
+            if side is not None and not _is_number(side):
                 raise _bad(path, f"[{name}] has a limit that is no number")
         if low is None and high is None:
             raise _bad(path, f"[{name}] limits nothing")
@@ -59,6 +60,11 @@ def read_limits(path: Path) -> Limits:
     if not limits:
         raise _bad(path, "it limits nothing")
     return limits
+
+
+def _is_number(value: object) -> bool:
+    """No infinite one either, nor one whose square is: it could not be drawn or reckoned with."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= MOST
 
 
 def _bad(path: Path, what: str) -> BadInputError:

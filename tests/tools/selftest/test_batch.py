@@ -65,7 +65,8 @@ def test_limits_are_read(limits_file):
         ("", "limits nothing"), ("[a]", "limits nothing"), ("a = 1", "low and high"),
         ("[a]\nlow = 3\nhigh = 2", "allows nothing"), ("[a]\nlow = true", "no number"),
         ('[a]\nlow = "1"', "no number"), ("[a]\nlowest = 1", "low and high"),
-        ("[A b]\nlow = 1", "not TOML"), ("[", "not TOML"), ("[a]\nlow = nan\nhigh = 1", "nothing"),
+        ("[A b]\nlow = 1", "not TOML"), ("[", "not TOML"), ("[a]\nlow = nan", "no number"),
+        ("[a]\nhigh = inf", "no number"), ("[a]\nhigh = 1" + "0" * 400, "no number"),
     ],
 )  # fmt: skip
 def test_limits_that_are_none(tmp_path, text, what):
@@ -115,7 +116,10 @@ def test_a_batch_comes_back(tmp_path):
 
 @pytest.mark.parametrize(
     "line", ["{}", "[]", "nonsense", '{"serial":1,"time":"","good":true,"values":{"a":"x"}}',
-             '{"serial":"a","time":"","good":true,"values":{"a":NaN},"problems":[]}']
+             '{"serial":"a","time":"","good":true,"values":{"a":NaN},"problems":[]}',
+             '{"serial":"a","time":"","good":true,"values":{"a":1e308},"problems":[]}',
+             '{"serial":"a","time":"","good":true,"values":{"a":1%s},"problems":[]}' % ("0" * 400),
+             "[" * 100_000]
 )  # fmt: skip
 def test_a_batch_that_was_cut_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "batch.jsonl"
@@ -126,6 +130,18 @@ def test_a_batch_that_was_cut_is_refused_with_its_line(tmp_path, line):
     with pytest.raises(BadInputError, match="line 2, is no test"):
         read(path)
     assert path.read_bytes() == before
+
+
+def test_a_test_behind_a_line_that_was_cut_is_kept(tmp_path):
+    path = tmp_path / "batch.jsonl"
+    first, second = boards([1, 2])
+    append(path, first)
+    with path.open("a") as file:
+        file.write('{"serial": "TS0')
+    append(path, second)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join((lines[0], lines[2])) + "\n")
+    assert read(path) == [first, second]
 
 
 def one(values: list[float], limit: Limit | None = None) -> batch.Series:
@@ -230,6 +246,18 @@ def test_exit_codes_of_a_batch(tmp_path, limits_file):
     bad = run(*words, "--json")
     assert bad.exit_code != 0
     assert json.loads(bad.stdout)["outside"] == {"cell_mv": ["TS00000099"]}
+
+
+def test_a_board_that_did_not_pass_is_no_good_batch(tmp_path):
+    """Whatever was wrong: its measurements may all be within."""
+    path, page = tmp_path / "batch.jsonl", tmp_path / "page.html"
+    append(path, BatchBoard("TS00000001", "2026-01-03", False, {"heap_bytes": 1}, ("dark",)))
+    words = ["--batch", str(path), "--drift", str(page)]
+    bad = run(*words)
+    assert bad.exit_code == 1 and "did not pass: TS00000001" in bad.output
+    assert json.loads(run(*words, "--json").stdout)["bad"] == ["TS00000001"]
+    append(path, BatchBoard("TS00000001", "2026-01-04", True, {"heap_bytes": 1}))
+    assert run(*words).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tallystick.tools.line.locking import (
     Locker,
     OptionBytesLocker,
     confirm,
+    nothing_to_lock,
     refuse_development,
     rows,
 )
@@ -61,6 +62,8 @@ def _plan(
     """What is said, the files of rows, and the boot image as it is written."""
     if job.board.chip.lock == "option bytes":
         return list(OptionBytesLocker.planned(job.board, read_out)), {}, b""
+    if not job.board.chip.lock:
+        raise nothing_to_lock(job.board)
     if boot_key is None or boot_image is None:
         raise click.UsageError(f"{job.board.name} is locked with --boot-key and --boot-image.")
     boot = boot_image.read_bytes()

@@ -194,15 +194,20 @@ def refuse_development(image: Verified) -> None:
         )
 
 
+def nothing_to_lock(board: Board) -> BadInputError:
+    """What is said of a board whose chip has no lock."""
+    return BadInputError(
+        f"{board.name} has nothing to be locked with.",
+        kept=KEPT,
+        todo="It is a development kit: ship a board whose chip has a lock (boards.md).",
+    )
+
+
 def rows(board: Board, boot: bytes, key: BootKey) -> RowsLock:
     """What a chip with secure boot is locked with. boot: the signed boot image, as it lies in
     flash. Raises BadInputError, RefusedError."""
     if board.chip.lock != "burnt rows":
-        raise BadInputError(
-            f"{board.name} has nothing to be locked with.",
-            kept=KEPT,
-            todo="It is a development kit: ship a board whose chip has a lock (boards.md).",
-        )
+        raise nothing_to_lock(board)
     plan = one_time.plan(key, attests=board.device == "reader")
     if picobin.signer(boot) != key.public:
         raise RefusedError(

@@ -336,9 +336,9 @@ def test_a_kit_has_nothing_to_be_locked(tmp_path, images, boot):
     key, out = boot
     folder = tmp_path / "kit"
     write(build("card", "pico", "1.0.0", key=FIRM), folder)
-    words = [str(folder), "--lock", "--boot-key", str(key), "--boot-image", str(out)]
-    result = CliRunner().invoke(flash, words)
-    assert "has nothing to be locked with" in said(result)
+    for words in ([], ["--boot-key", str(key), "--boot-image", str(out)]):
+        result = CliRunner().invoke(flash, [str(folder), "--lock", *words])
+        assert "has nothing to be locked with" in said(result)
 
 
 def test_an_rp2350_needs_its_key_and_its_boot_image(images):

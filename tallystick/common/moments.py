@@ -312,6 +312,9 @@ def _day(said: str, here: LocalTime) -> tuple[date | None, str]:
     if len(word) >= 2 and word.isalpha():
         names = [number for number, name in enumerate(_DAYS) if name.startswith(word)]
         if len(names) == 1:
+            day, left = _date(rest, today)
+            if day is not None:  # as it is shown: Sun 25 Oct 2026
+                return (day, left) if day.weekday() == names[0] else (None, said)
             return today + timedelta(days=(names[0] - today.weekday() - 1) % 7 + 1), rest
     return _date(said, today)
 

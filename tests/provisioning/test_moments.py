@@ -69,6 +69,9 @@ def end_of(text: str, now: str, zone: ZoneInfo = OSLO) -> str:
         ("2026-06-01 8am", "2026-06-01T08:00"),
         ("2026-06-01T08:00", "2026-06-01T08:00"),
         ("2026-06-01T06:00Z", "2026-06-01T08:00"),
+        ("Sun 3 May, 5pm", "2026-05-03T17:00"),
+        ("Sunday, May 3", "2026-05-03T18:00"),
+        ("17:30 Sun 3.5.", "2026-05-03T17:30"),
     ],
 )
 def test_as_people_write_them(text, end):
@@ -123,6 +126,21 @@ def test_weekday_and_zone_are_shown():
     winter = datetime(2026, 10, 25, 17, 30, tzinfo=OSLO).timestamp()
     assert in_words(winter, OSLO) == "Sun 25 Oct 2026 17:30 CET"
     assert in_words(winter, ZoneInfo("America/Sao_Paulo")) == "Sun 25 Oct 2026 13:30 UTC-03"
+
+
+@given(
+    st.integers(1_577_880_000, 2_050_000_000),
+    st.sampled_from(["Europe/Lisbon", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"]),
+)
+def test_what_is_shown_can_be_typed_again(moment, zone):
+    place = LocalTime(1_777_629_600, ZoneInfo(zone), time(18))
+    minute = moment // 60 * 60
+    assert parse_moment(in_words(minute, place.zone), place) == minute
+
+
+def test_a_date_that_is_another_weekday_is_refused():
+    with pytest.raises(BadInputError, match="is no end of a loan"):
+        parse_moment("Mon 3 May 2026", here("2026-05-01T12:00"))  # a Sunday
 
 
 @pytest.mark.parametrize(

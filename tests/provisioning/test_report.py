@@ -48,6 +48,7 @@ def test_a_shift_as_a_table(tmp_path):
     rows = list(csv.DictReader(io.StringIO(output.read_text())))
     assert [row["act"] for row in rows][-1] == "card lent" and rows[-1]["who"] == "ann as de-1"
     assert rows[-1]["detail"].startswith("'=")  # no spreadsheet takes it for a formula
+    assert "'" not in [row["detail"] for row in rows]  # and what is empty stays empty
     assert datetime.fromisoformat(rows[0]["when"]).tzinfo is not None
     page = tmp_path / "shift.html"
     assert run(tmp_path, "--since", since, "--until", until, "--output", str(page)).exit_code == 0

@@ -83,6 +83,12 @@ def _listed(heads: Sequence[str], row: Sequence[str], column: int) -> ListedPers
     return ListedPerson(login, name, tuple(line for line in lines if line))
 
 
+_OTHERWISE = {
+    "user-disabled": "whose account is disabled",
+    "needs-more-rights": "who has more rights than a station: an administrator assigns that card",
+}
+
+
 def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:
     """Ask the registry for each of them. Raises RefusedError with all who are not known there, and
     who may be meant; UnreachableError."""
@@ -91,14 +97,14 @@ def check_people(logins: Sequence[str], check: Callable[[str], None]) -> None:
         try:
             check(login)
         except RefusedError as error:
-            if getattr(error, "reason", "") == "user-disabled":
-                problems.append(f"{login} (whose account is disabled)")
+            if why := _OTHERWISE.get(getattr(error, "reason", "")):
+                problems.append(f"{login} ({why})")
                 continue
             todo = (error.todo or "").removesuffix(NEW_USER)  # a list makes nobody known
             problems.append(f"{login} ({todo.rstrip('.')})" if todo else login)
     if problems:
         raise RefusedError(
-            f"{len(problems)} of {len(logins)} people are not known: {_some(problems)}.",
+            f"{len(problems)} of {len(logins)} people can get no card: {_some(problems)}.",
             kept="Nothing was written to any card.",
             todo="Correct the list, or make them known on the server.",
         )

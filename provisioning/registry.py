@@ -124,13 +124,16 @@ class TallyServer(ServerLink):
         self._on_ticket()
 
     def check_user(self, user: str | None, *, new_user: bool = False) -> None:
-        """Raises RegistryRefusedError, also for a disabled account; UnreachableError."""
-        if user is None or new_user:
+        """Raises RegistryRefusedError, also for a disabled account and for somebody whom a station
+        may give no card; UnreachableError."""
+        if user is None:
             return
         query = httpx.QueryParams({"login": user})
         try:
             known = self._call("GET", f"/v1/login?{query}", doing=f"assign a card to {user}")
         except RegistryRefusedError as error:
+            if new_user and error.reason == "no-such-user":
+                return
             error.kept = "Nothing was written to any card."
             error.todo = f"{error.todo or ''}{NEW_USER}".strip()
             raise
@@ -141,6 +144,15 @@ class TallyServer(ServerLink):
                 kept="Nothing was written to any card.",
                 todo="An administrator may enable it again.",
                 reason="user-disabled",
+            )
+        if known.get("beyond"):  # an older server does not say
+            raise RegistryRefusedError(
+                f"{user} has rights that a station does not have.",
+                "403",
+                kept="Nothing was written to any card.",
+                todo="Make the card without --user; an administrator assigns it at the desk or in "
+                "the portal.",
+                reason="needs-more-rights",
             )
 
     def key_options(self, user: str) -> dict[str, Any]:

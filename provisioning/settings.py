@@ -39,4 +39,7 @@ CONTAINER_VARIABLE = "TALLY_REGISTRY_PASSPHRASE"
 
 def read_container_passphrase(path: Path | None, new: bool) -> str:
     """Of a folder of containers: as `read_passphrase`."""
-    return passphrase.read_passphrase(path, CONTAINER_VARIABLE, "the containers", new=new)
+    option = "--registry-passphrase-file"
+    return passphrase.read_passphrase(
+        path, CONTAINER_VARIABLE, "the containers", new=new, option=option
+    )

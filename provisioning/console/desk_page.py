@@ -64,6 +64,7 @@ class DeskPage:
         self._acts = 0
         self._waited_s = 0
         self._busy = False
+        self._unanswered = False
 
     async def build(self) -> None:
         ui.add_head_html(f"<script>{KEYS}</script>")
@@ -86,6 +87,10 @@ class DeskPage:
             except TallyError as error:
                 problem, self._who = error, None
                 self._page.tell_error(error)
+        if isinstance(problem, UnreachableError):
+            self._unanswered = True
+        elif problem is None and self._who is not None:
+            self._answers_again()
         if isinstance(problem, RegistryRefusedError):
             self._forget_refused()
         self._room.clear()
@@ -118,6 +123,12 @@ class DeskPage:
                 "Nothing can be lent or taken back until it does. Note down who gets which card "
                 "meanwhile. This page tries again by itself."
             ).classes("soft")
+
+    def _answers_again(self) -> None:
+        """That the server does not answer is told no longer."""
+        if self._unanswered:
+            self._unanswered = False
+            self._page.quiet()
 
     async def _switch(self) -> None:
         """Somebody else comes to the desk."""
@@ -183,7 +194,9 @@ class DeskPage:
             self._terms = await run.io_bound(desk.terms)
             await self._show_subject(desk)
             await self._show_list(desk)
+            self._answers_again()
         except UnreachableError as error:
+            self._unanswered = True
             self._page.tell_error(error)
         except TallyError as error:
             self._page.tell_error(error)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from tallystick.server.accounts import firms, people
 from tallystick.server.accounts.credentials import Caller
 from tallystick.server.accounts.policy import parse
+from tallystick.server.accounts.rights import covers, role_of
 from tallystick.server.api.access import AState
 from tallystick.server.api.cards import ActView, AnyOfThese, CardView, DeskOrAdmin, Login, Serial
 from tallystick.server.errors import ApiError
@@ -150,8 +151,11 @@ class CardList(BaseModel):
 
 
 class LoginView(BaseModel):
+    """beyond: has rights that the caller does not cover, who can give her no card."""
+
     login: str
     disabled: bool
+    beyond: bool
 
 
 @router.get("/desk")
@@ -210,7 +214,8 @@ def login_known(
     """Whether somebody has this login, before a card is made for her; the nearest ones if not."""
     with state.database.read() as connection:
         person = people.meant(connection, caller.firm_id, login)
-    return LoginView(login=person.login, disabled=person.disabled)
+    beyond = not covers(role_of(caller), other=person.role)
+    return LoginView(login=person.login, disabled=person.disabled, beyond=beyond)
 
 
 @router.get("/person")

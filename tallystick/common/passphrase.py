@@ -11,21 +11,23 @@ import click
 from tallystick.common.errors import BadInputError
 
 
-def read_passphrase(path: Path | None, variable: str, what: str, *, new: bool) -> str:
+def read_passphrase(
+    path: Path | None, variable: str, what: str, *, new: bool, option: str = "--passphrase-file"
+) -> str:
     """From a file, from the environment variable, or asked for at the terminal. what: the thing
-    that it opens. new: something is to be sealed under it, so that it is asked for twice, and must
-    not be soon guessed.
+    that it opens. option: what names the file. new: something is to be sealed under it, so that it
+    is asked for twice, and must not be soon guessed.
 
     Raises BadInputError when there is neither and no terminal to ask at, and for a new one that is
     soon guessed.
     """
-    secret = _read(path, variable, what, confirm=new)
+    secret = _read(path, variable, what, option, confirm=new)
     if new:
         check_new(secret, what)
     return secret
 
 
-def _read(path: Path | None, variable: str, what: str, *, confirm: bool) -> str:
+def _read(path: Path | None, variable: str, what: str, option: str, *, confirm: bool) -> str:
     if path is not None:
         try:
             return path.read_text(encoding="utf-8").rstrip("\r\n")
@@ -36,7 +38,7 @@ def _read(path: Path | None, variable: str, what: str, *, confirm: bool) -> str:
     if not sys.stdin.isatty():
         raise BadInputError(
             f"There is no passphrase for {what}, and no terminal to ask for it.",
-            todo=f"Set {variable}, or give --passphrase-file.",
+            todo=f"Set {variable}, or give {option}.",
         )
     answer: str = click.prompt(
         f"Passphrase of {what}", hide_input=True, confirmation_prompt=confirm, err=True

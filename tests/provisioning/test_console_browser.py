@@ -598,6 +598,7 @@ def test_a_desk_that_opens_while_the_server_is_away(rig, browser, terminal):
     check(page, "away")
     with forwarding(port, rig.server.url):
         says(page, "At the desk: Ann")
+        page.get_by_role("alert").wait_for(state="detached")
     context.close()
 
 

@@ -53,7 +53,7 @@ def test_all_are_checked_before_the_first_card(own_station, tmp_path, memory_car
         error = own_station.fails(
             RefusedError, "provision", "--ports", line.port, "--batch", "b", "--users", str(path)
         )
-    assert error.what.startswith("2 of 3 people are not known: adda (Did you mean ada?); nobody")
+    assert error.what.startswith("2 of 3 people can get no card: adda (Did you mean ada?); nobody")
     assert not memory_card.seed and memory_card.life_cycle == 1
 
 

@@ -64,7 +64,7 @@ class DeskPage:
         self._acts = 0
         self._waited_s = 0
         self._busy = False
-        self._unanswered = False
+        self._unanswered: TallyError | None = None
 
     async def build(self) -> None:
         ui.add_head_html(f"<script>{KEYS}</script>")
@@ -88,7 +88,7 @@ class DeskPage:
                 problem, self._who = error, None
                 self._page.tell_error(error)
         if isinstance(problem, UnreachableError):
-            self._unanswered = True
+            self._unanswered = problem
         elif problem is None and self._who is not None:
             self._answers_again()
         if isinstance(problem, RegistryRefusedError):
@@ -126,9 +126,9 @@ class DeskPage:
 
     def _answers_again(self) -> None:
         """That the server does not answer is told no longer."""
-        if self._unanswered:
-            self._unanswered = False
+        if self._unanswered is not None and self._page.told is self._unanswered:
             self._page.quiet()
+        self._unanswered = None
 
     async def _switch(self) -> None:
         """Somebody else comes to the desk."""
@@ -196,7 +196,7 @@ class DeskPage:
             await self._show_list(desk)
             self._answers_again()
         except UnreachableError as error:
-            self._unanswered = True
+            self._unanswered = error
             self._page.tell_error(error)
         except TallyError as error:
             self._page.tell_error(error)

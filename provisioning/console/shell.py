@@ -71,6 +71,7 @@ class Page:
         self.console = console
         self.session = session
         self._messages: ui.element | None = None
+        self.told: TallyError | None = None  # the error that stands there
 
     def when(self, seconds: float) -> str:
         """A moment with weekday and zone: the firm's, or this computer's own where no server said
@@ -164,14 +165,17 @@ class Page:
         lines = [f"<strong>{prose(error.what)}</strong>"]
         lines += [f"<span>{prose(text)}</span>" for text in (error.kept, error.todo) if text]
         self._message("".join(lines), "bad", "alert")
+        self.told = error
 
     def quiet(self) -> None:
         """Take the last message away."""
+        self.told = None
         if self._messages is not None:
             self._messages.clear()
 
     def _message(self, html: str, kind: str, role: str) -> None:
         assert self._messages is not None
+        self.told = None
         self._messages.clear()
         with self._messages:
             ui.html(f'<div class="notice {kind}" role="{role}">{html}</div>', sanitize=False)

@@ -25,8 +25,8 @@ def test_a_misspelt_user_is_refused_with_the_nearest(own_station, memory_card):
 
 def test_who_has_more_rights_is_refused_before_the_card(own_station, memory_card):
     with opened(own_station.settings) as parts, parts.database.write() as connection:
-        boss = {"role": PersonRole.ADMINISTRATOR, "email": None, "now": 0}
-        people.add(connection, firm_id=1, login="boss", **boss)
+        role = PersonRole.ADMINISTRATOR
+        people.add(connection, firm_id=1, login="boss", role=role, email=None, now=0)
     with PtyCard(memory_card) as line:
         for words in ((), ("--new-user",)):
             error = own_station.fails(

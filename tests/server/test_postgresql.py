@@ -197,10 +197,15 @@ def nothing_lost(url: str, users: list[User]) -> None:
     """No acknowledged code works again, and none was accepted twice."""
     for user in users:
         assert max(Counter(user.accepted).values()) == 1
+        last = max(user.accepted)
+        ahead = {hotp(user.seed, last + n, 6) for n in range(1, 200)}
         for factor in user.accepted[-5:]:
-            body = {"user": user.name, "code": hotp(user.seed, factor, 6)}
+            code = hotp(user.seed, factor, 6)
+            if code in ahead:  # two of its codes are equal: what was used is good once more
+                continue
+            body = {"user": user.name, "code": code}
             answer = httpx.post(f"{url}/v1/verify", json=body, headers=user.service, timeout=60)
-            assert answer.json()["reason"] == "replayed"
+            assert answer.json()["reason"] == "replayed", f"{user.name}: {factor}, of {last}"
         user.stop.clear()
 
 

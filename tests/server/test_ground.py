@@ -34,7 +34,7 @@ from tallystick.server.store.opened import opened
 from tests import needs
 from tests.server.ground import GroundRow, compare, plain
 from tests.server.test_deployment import certificate_for
-from tests.server.test_postgresql import User, crash_under_load, nothing_lost
+from tests.server.test_postgresql import User, crash_under_load, nothing_lost, seeds_of_four
 from tests.server.test_process import enrol
 
 pytestmark = pytest.mark.slow
@@ -393,7 +393,7 @@ def test_the_memory_limit_is_reached(tmp_path, container_class, capfd):
 @pytest.mark.parametrize("kills", [int(os.environ.get("TALLY_KILLS", "8"))])
 def test_power_cuts(tmp_path, container_class, kills):
     """kill -9 at a random moment under load; with TALLY_KILLS=200, as often as that."""
-    seeds = {f"U{n}": os.urandom(20) for n in range(4)}
+    seeds = seeds_of_four()
     live = start(settings_from(f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
     try:
         service = enrol(live, container_class, tmp_path, seeds)

@@ -28,6 +28,7 @@ from tallystick.server.store.housekeeping import sweep
 from tallystick.server.store.models import CardRow
 from tallystick.server.store.models_login import Factor
 from tallystick.server.store.opened import opened
+from tallystick.tools.campaign.server.ha import distinct_seed
 from tallystick.tools.campaign.server.same_code import run
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_portal import register_card
@@ -149,6 +150,11 @@ def test_people_on_postgresql(postgresql, tmp_path: Path, clock, container_class
         Browser.close_all()
 
 
+def seeds_of_four() -> dict[str, bytes]:
+    """No two equal codes near each other: what was used would be right once more."""
+    return {f"U{n}": distinct_seed(20_000) for n in range(4)}
+
+
 class User:
     """Verifies one code after the other, whatever happens to the server, and remembers which ones
     were acknowledged."""
@@ -198,12 +204,8 @@ def nothing_lost(url: str, users: list[User]) -> None:
     for user in users:
         assert max(Counter(user.accepted).values()) == 1
         last = max(user.accepted)
-        ahead = {hotp(user.seed, last + n, 6) for n in range(1, 200)}
         for factor in user.accepted[-5:]:
-            code = hotp(user.seed, factor, 6)
-            if code in ahead:  # two of its codes are equal: what was used is good once more
-                continue
-            body = {"user": user.name, "code": code}
+            body = {"user": user.name, "code": hotp(user.seed, factor, 6)}
             answer = httpx.post(f"{url}/v1/verify", json=body, headers=user.service, timeout=60)
             assert answer.json()["reason"] == "replayed", f"{user.name}: {factor}, of {last}"
         user.stop.clear()
@@ -212,7 +214,7 @@ def nothing_lost(url: str, users: list[User]) -> None:
 @pytest.mark.parametrize("on", ["sqlite", "postgresql"])
 def test_the_server_is_killed_under_load(request, tmp_path: Path, container_class, on):
     db = request.getfixturevalue("postgresql").new_database() if on == "postgresql" else None
-    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    seeds = seeds_of_four()
     live = start(settings_from(db or f"sqlite:///{tmp_path / 's.db'}", tmp_path / "s.keys"))
     try:
         service = enrol(live, container_class, tmp_path, seeds)
@@ -229,7 +231,7 @@ def test_the_server_is_killed_under_load(request, tmp_path: Path, container_clas
 
 
 def test_the_database_crashes_under_load(postgresql, tmp_path: Path, container_class):
-    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    seeds = seeds_of_four()
     with running(tmp_path, db=postgresql.new_database(), workers=2) as live:
         service = enrol(live, container_class, tmp_path, seeds)
         users = [User(name, seed, service) for name, seed in seeds.items()]
@@ -274,7 +276,7 @@ def test_a_standby_takes_over(replicated, tmp_path: Path, container_class):
     """The primary is killed under load and its synchronous standby promoted: no accepted code is
     accepted again, nothing that was acknowledged is lost, and the workers go on by themselves."""
     primary, standby = replicated
-    seeds = {f"U{n}": secrets.token_bytes(20) for n in range(4)}
+    seeds = seeds_of_four()
     with running(tmp_path, db=primary.new_database(standby), workers=2) as live:
         service = enrol(live, container_class, tmp_path, seeds)
         users = [User(name, seed, service) for name, seed in seeds.items()]

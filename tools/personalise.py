@@ -6,12 +6,14 @@ chose, and leaves the card in the life cycle it had.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.common.secret import Secret
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card import tlv
 from tallystick.provisioning.card.connection import CardConnection, CommandApdu
-from tallystick.provisioning.card.issuer import IssuerSession
+from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
 from tallystick.provisioning.card.oath import (
     HOTP_SHA1,
     INS_PUT,
@@ -52,3 +54,22 @@ def personalise_over(
     channel.transmit(CommandApdu(0, INS_PUT, data=data)).require("take the seed")
     channel.close()
     custody.close()
+
+
+def put_into_service(
+    connection: CardConnection,
+    custody: SoftwareCustody,
+    *,
+    host_challenge: Callable[[], bytes | None] = lambda: None,
+) -> None:
+    """Gives the card on `connection` the firm's keys in place of the factory's, and ends the life
+    cycle in which it takes a seed without a press. host_challenge: asked for each of the two
+    channels (8 bytes), by a run that has to be the same again."""
+
+    def channel() -> SecureChannel:
+        return SecureChannel.open(connection, custody.channel_keys, host_challenge=host_challenge())
+
+    opened = channel()
+    keys = custody.firm_keys(opened.update.key_version, opened.update.diversification_data)
+    IssuerSession(opened).put_key(custody.firm_version, keys)
+    IssuerSession(channel()).set_status(LifeCycle.SECURED)

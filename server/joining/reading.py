@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
@@ -26,6 +25,7 @@ from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import Database
 from tallystick.server.store.keys import ServerKeyRing
+from tallystick.server.store.periodic import PeriodicThread
 from tallystick.server.wording.worded import worded
 
 EVERY_S = 30.0
@@ -164,34 +164,27 @@ def _come_or_change(
 
 
 class Rounds:
-    """The thread that reads directories and reminds people when their time has come; of several
-    workers one does, each time."""
+    """Reads directories and reminds people when their time has come; of several workers one does,
+    each time."""
 
     def __init__(self, state: ServerState, *, background: bool = True) -> None:
         self._state = state
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="rounds", daemon=True)
-        if background:
-            self._thread.start()
+        # A directory is read at once; the rest can wait until the server has started.
+        first_s = 0.0 if state.directories else EVERY_S
+        self._thread = PeriodicThread(
+            "rounds", self._round, EVERY_S, first_s=first_s, background=background
+        )
 
     def close(self) -> None:
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.close()
 
-    def _work(self) -> None:
-        # A directory is read at once; the rest can wait until the server has started.
-        if self._closing.wait(0.0 if self._state.directories else EVERY_S):
-            return
-        while True:
-            for work in (read_due, remind_due):
-                try:
-                    if work(self._state):
-                        self._state.outbox.wake()
-                except (DBAPIError, TallyError) as error:
-                    log.warning("%s was not done: %s", work.__name__, type(error).__name__)
-            if self._closing.wait(EVERY_S):
-                return
+    def _round(self) -> None:
+        for work in (read_due, remind_due):
+            try:
+                if work(self._state):
+                    self._state.outbox.wake()
+            except (DBAPIError, TallyError) as error:
+                log.warning("%s was not done: %s", work.__name__, type(error).__name__)
 
 
 def read_due(state: ServerState) -> dict[str, TakenOver]:

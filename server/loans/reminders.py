@@ -1,11 +1,10 @@
 """Tells borrowers of the end of their loans, before it and when it is over, and whoever has cards
-made that they run out. Looks every minute;
-what was told is remembered in the database, so that of several workers one tells it, once."""
+made that they run out. Looks every minute; what was told is remembered in the database, so that of
+several workers one tells it, once."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -26,6 +25,7 @@ from tallystick.server.store import rates
 from tallystick.server.store.database import AnyRow, Database
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, Firm
+from tallystick.server.store.periodic import PeriodicThread
 
 EVERY_S = 60.0
 OLD_S = 7 * 86400  # a loan that was over so long ago is no news: the server was off, or is new
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Reminder:
-    """The thread that looks. told: there is something to send."""
+    """Looks now and then. told: there is something to send."""
 
     def __init__(
         self,
@@ -50,19 +50,10 @@ class Reminder:
         self._ring = ring
         self._clock = clock
         self._told = told
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="reminder", daemon=True)
-        if background:
-            self._thread.start()
+        self._thread = PeriodicThread("reminder", self.remind_now, EVERY_S, background=background)
 
     def close(self) -> None:
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._closing.wait(EVERY_S):
-            self.remind_now()
+        self._thread.close()
 
     def remind_now(self) -> None:
         try:

@@ -44,14 +44,7 @@ def before_password(
             what=words,
         )
         return
-    rates.refuse_at(
-        connection,
-        _source(firm_id, source),
-        limit=policy.sign_in_failures_per_source,
-        window_s=PASSWORD_WINDOW_S,
-        now=now,
-        what=words,
-    )
+    before_key(connection, policy, firm_id, source, now)
     here = f"{name}|{counted_by(source)}"[:120]
     for bucket, limit in (
         (here, policy.password_max_failures),

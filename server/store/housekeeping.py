@@ -6,7 +6,6 @@ tombstones: a counter must never go back."""
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from sqlalchemy import Connection, delete, func, select, text
@@ -39,6 +38,7 @@ from tallystick.server.store.models_login import (
     SessionRow,
     SigningKeyRow,
 )
+from tallystick.server.store.periodic import PeriodicThread
 
 EVERY_S = 600.0
 UNCONFIRMED_S = 86400  # an enrolment that was begun and left
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """The thread that sweeps now and then, and prunes the audit log where a firm wants that.
+    """Sweeps now and then, and prunes the audit log where a firm wants that.
     audit_days: how long entries are kept; 0: for ever."""
 
     def __init__(
@@ -64,19 +64,10 @@ class Sweeper:
         self._ring = ring
         self._clock = clock
         self._audit_days = audit_days
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="sweeper", daemon=True)
-        if background:
-            self._thread.start()
+        self._thread = PeriodicThread("sweeper", self.sweep_now, EVERY_S, background=background)
 
     def close(self) -> None:
-        self._closing.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _work(self) -> None:
-        while not self._closing.wait(EVERY_S):
-            self.sweep_now()
+        self._thread.close()
 
     def sweep_now(self) -> None:
         try:

@@ -31,15 +31,13 @@ from tallystick.emulator.devices.card import Card
 from tallystick.emulator.devices.image import Image
 from tallystick.emulator.devices.reader import Reader
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
-from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.custody.keyfile import JOURNAL_KEY_SIZE, KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.campaign.reader.host import DESCRIPTOR, Connection
 from tallystick.tools.campaign.reader.sensor import ScriptedSensor
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.image.build import build, write
-from tallystick.tools.personalise import personalise
+from tallystick.tools.personalise import personalise, put_into_service
 
 FOLDER = Path(__file__).parent / "devices"
 CARD, READER = "TS00000001", "TR00000001"
@@ -89,16 +87,6 @@ def custody() -> SoftwareCustody:
     )
 
 
-def put_into_service(card: Card, firm: SoftwareCustody) -> None:
-    with CardConnection(DockedLink(card)) as connection:
-        channel = SecureChannel.open(connection, firm.channel_keys)
-        info = channel.update
-        keys = firm.firm_keys(info.key_version, info.diversification_data)
-        IssuerSession(channel).put_key(firm.firm_version, keys)
-        channel = SecureChannel.open(connection, firm.channel_keys)
-        IssuerSession(channel).set_status(LifeCycle.SECURED)
-
-
 def new_card(image: Image) -> Card:
     return Card(image, identity=Identity.derive(CARD, 20260101).encode(), seed=1)
 
@@ -108,7 +96,8 @@ def _card(board: str, folder: Path) -> KeptDevice:
     with new_card(image) as card:
         card.power_on()
         personalise(card)
-        put_into_service(card, custody())
+        with CardConnection(DockedLink(card)) as connection:
+            put_into_service(connection, custody())
         card.run_for(SLEEP_MS)
         for _ in range(SHOWN):
             card.press()

@@ -16,15 +16,14 @@ from tallystick.common.identity import DEVELOPMENT_MASTER
 from tallystick.emulator.parts.nor_flash import Cut, FlashOperation, Phase
 from tallystick.emulator.seeing.reading import read_code
 from tallystick.provisioning.card.connection import CardConnection
-from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
+from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.oath import OathSession, select_oath
-from tallystick.provisioning.card.scp03 import SecureChannel
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.flash.field import Update, install
 from tallystick.tools.image.build import build
-from tallystick.tools.personalise import personalise_over
+from tallystick.tools.personalise import personalise_over, put_into_service
 from tallystick.tools.second_opinion.chip import Chip
 from tallystick.tools.second_opinion.cortex_system import ChipError
 
@@ -141,15 +140,9 @@ class HeldChip:
 
     def provision(self) -> str:
         """Seed, the firm's keys, and into service."""
-        custody = self._station.custody
         with self._connection() as connection:
             personalise_over(connection, host_challenge=self._challenge())
-            channel = self._channel(connection)
-            info = channel.update
-            keys = custody.firm_keys(info.key_version, info.diversification_data)
-            IssuerSession(channel).put_key(custody.firm_version, keys)
-            channel = self._channel(connection)
-            IssuerSession(channel).set_status(LifeCycle.SECURED)
+            put_into_service(connection, self._station.custody, host_challenge=self._challenge)
         self.chip.run(_UNDOCKED_MS)
         return "in service"
 
@@ -193,10 +186,6 @@ class HeldChip:
 
     def _connection(self) -> CardConnection:
         return CardConnection(ChipLink(self.chip))
-
-    def _channel(self, connection: CardConnection) -> SecureChannel:
-        keys = self._station.custody.channel_keys
-        return SecureChannel.open(connection, keys, host_challenge=self._challenge())
 
     def _finger(self) -> Waiting:
         """Presses once, when the card asks for it."""

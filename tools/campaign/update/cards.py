@@ -11,15 +11,14 @@ import pyotp
 from tallystick.common.identity import DEVELOPMENT_MASTER, Identity
 from tallystick.emulator.devices.card import Card
 from tallystick.provisioning.card.connection import CardConnection, Response
-from tallystick.provisioning.card.issuer import IssuerSession, LifeCycle
-from tallystick.provisioning.card.scp03 import SecureChannel
+from tallystick.provisioning.card.issuer import IssuerSession
 from tallystick.provisioning.card.t1 import Waiting
 from tallystick.provisioning.custody.keyfile import KeyRing
 from tallystick.provisioning.custody.software import SoftwareCustody
 from tallystick.tools.campaign.update.rig import UpdateRig
 from tallystick.tools.docked import DockedLink
 from tallystick.tools.flash.field import Running, install, running
-from tallystick.tools.personalise import RFC4226_SEED, personalise
+from tallystick.tools.personalise import RFC4226_SEED, personalise, put_into_service
 
 _SERIAL = "TS00000001"
 _SLEEP_MS = 40_000
@@ -42,14 +41,8 @@ class CardUpdates(UpdateRig[Card]):
     def put_into_service(self, device: Card) -> None:
         device.power_on()
         personalise(device)
-        custody = self._custody
         with CardConnection(DockedLink(device)) as connection:
-            channel = SecureChannel.open(connection, custody.channel_keys)
-            info = channel.update
-            keys = custody.firm_keys(info.key_version, info.diversification_data)
-            IssuerSession(channel).put_key(custody.firm_version, keys)
-            channel = SecureChannel.open(connection, custody.channel_keys)
-            IssuerSession(channel).set_status(LifeCycle.SECURED)
+            put_into_service(connection, self._custody)
         device.run_for(_SLEEP_MS)
         device.power_off()
 

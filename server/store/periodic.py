@@ -1,0 +1,41 @@
+"""A thread that does one piece of work again and again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class PeriodicThread:
+    """Calls `work` every `every_s` seconds, first after `first_s` (None: after `every_s`), until it
+    is closed. background: False for a thread that is never started, where somebody else calls
+    `work`."""
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], None],
+        every_s: float,
+        *,
+        first_s: float | None = None,
+        background: bool = True,
+    ) -> None:
+        self._work = work
+        self._every_s = every_s
+        self._first_s = every_s if first_s is None else first_s
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        if background:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Waits for the work that is under way."""
+        self._closing.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        wait_s = self._first_s
+        while not self._closing.wait(wait_s):
+            self._work()
+            wait_s = self._every_s

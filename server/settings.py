@@ -35,7 +35,8 @@ class Settings:
     ever. background: whether what is done by and by has threads of its own. Without,
     a simulation does it, at instants of its own choice.
     directories: a file that names firms' LDAP directories (`directory.settings`).
-    request_log: a file with a line for each request (`serving.request_log`)."""
+    request_log: a file with a line for each request (`serving.request_log`). traces: the URL of an
+    OpenTelemetry collector (`serving.tracing`); "": none are made."""
 
     db_url: str = field(repr=False)  # these three may have passwords in them
     key_file: Path
@@ -53,6 +54,7 @@ class Settings:
     background: bool = True
     directories: Path | None = None
     request_log: Path | None = None
+    traces: str = ""
 
 
 def state_folder() -> Path:
@@ -104,6 +106,7 @@ def settings_from(db: str | None, key_file: str | Path | None = None) -> Setting
         key_metadata=_key_metadata(),
         audit_stream=os.environ.get("TALLY_SERVER_AUDIT_STREAM", ""),
         request_log=Path(request_log) if request_log else None,
+        traces=_collector(os.environ.get("TALLY_SERVER_TRACES", "")),
         audit_days=_days(os.environ.get("TALLY_SERVER_AUDIT_DAYS", "0")),
         directories=_file(os.environ.get("TALLY_SERVER_DIRECTORIES", "")),
         trusted_proxies=_proxies(os.environ.get("TALLY_SERVER_TRUSTED_PROXIES", "")),
@@ -137,6 +140,17 @@ def _days(text: str) -> int:
         f"TALLY_SERVER_AUDIT_DAYS is not a number of days: {text!r}.",
         kept="The server did not start.",
         todo="Give a whole number; 0 keeps the audit log for ever.",
+    )
+
+
+def _collector(text: str) -> str:
+    if not text or re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
+        return text
+    raise BadInputError(
+        "TALLY_SERVER_TRACES is not the URL of a collector.",
+        kept="The server did not start.",
+        todo="Give where it takes OTLP over HTTP, as in http://localhost:4318. What else it needs "
+        "(headers, certificates) is said by OpenTelemetry's own variables.",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
 from tallystick import __version__
+from tallystick.common.errors import BadInputError
 from tallystick.server import portal
 from tallystick.server.accounts.incidents import WRONG_TOKEN
 from tallystick.server.api import (
@@ -53,6 +54,9 @@ from tallystick.server.store.database import is_away
 from tallystick.server.store.keys import BoxError
 from tallystick.server.wording.worded import worded
 
+if TYPE_CHECKING:
+    from tallystick.server.serving.tracing import Traces
+
 log = logging.getLogger(__name__)
 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -61,10 +65,13 @@ METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 def create_app(settings: Settings) -> FastAPI:
     """The server for these settings. Its parts open with the ASGI lifespan."""
     requests = RequestLogFile(settings.request_log) if settings.request_log is not None else None
+    traces = _traces(settings.traces) if settings.traces else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         server = app.state.server = open_state(settings)
+        if traces is not None:
+            traces.watch(server.database)
         reminder = Reminder(
             server.database,
             server.ring,
@@ -83,6 +90,8 @@ def create_app(settings: Settings) -> FastAPI:
             server.close()
             if requests is not None:
                 requests.close()
+            if traces is not None:
+                traces.close()
 
     app = FastAPI(
         title="Tallystick server",
@@ -109,8 +118,24 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders, https=settings.public_url.startswith("https:"))
     if requests is not None:
         app.add_middleware(RequestLog, file=requests)
+    if traces is not None:
+        from tallystick.server.serving.tracing import RequestTraces  # noqa: PLC0415
+
+        app.add_middleware(RequestTraces, traces=traces)
     app.add_middleware(ClientAddress, trusted=networks(settings.trusted_proxies))
     return app
+
+
+def _traces(collector: str) -> Traces:
+    try:
+        from tallystick.server.serving.tracing import Traces  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise BadInputError(
+            f"Traces need {error.name}, which is not installed.",
+            kept="The server did not start.",
+            todo="pip install 'tallystick[tracing]', or take TALLY_SERVER_TRACES away.",
+        ) from None
+    return Traces(collector)
 
 
 @cache

@@ -49,7 +49,7 @@ class Lock:
 
 
 # All extras but `ldap` and `pcsc`, which have to be compiled.
-EXTRAS = ("all", "console", "hsm", "panel", "plots", "postgresql", "rp2040", "signature")
+EXTRAS = ("all", "console", "hsm", "panel", "plots", "postgresql", "rp2040", "signature", "tracing")
 LOCKS = (
     Lock("tallystick", extras=EXTRAS, project=True),
     Lock("setup", extras=EXTRAS, groups=("dev", "docs", "upkeep"), project=True),

@@ -37,6 +37,7 @@ _SPANS = "tally_spans"  # in `Connection.info`: of statements that run
 _STATEMENT = re.compile(
     r"\s*(?:(SELECT|DELETE)\b.*?\bFROM|(INSERT)\s+INTO|(UPDATE))\s+\"?(\w+)", re.DOTALL
 )
+_WORD = re.compile(r"\s*([A-Z]+)\b")
 
 
 class Traces:
@@ -131,7 +132,8 @@ def _said_of(statement: str) -> tuple[str, dict[str, str]]:
     """→ name and attributes: the kind of statement and the table, as far as they are known"""
     found = _STATEMENT.match(statement)
     if found is None:
-        return "SQL", {}
+        word = _WORD.match(statement)
+        return (word[1], {"db.operation.name": word[1]}) if word else ("SQL", {})
     operation, table = found[1] or found[2] or found[3], found[4]
     return f"{operation} {table}", {"db.operation.name": operation, "db.collection.name": table}
 

@@ -159,7 +159,7 @@ def test_a_statement_that_fails_ends_too(server, collector):
     database.close()
     traces.close()
     by_name = {span.name: span for span in collector.spans()}
-    assert set(by_name) == {"request", "SELECT nowhere", "SELECT firm"}
+    assert set(by_name) == {"request", "BEGIN", "SELECT nowhere", "SELECT firm"}
     assert by_name["SELECT nowhere"].status.code == Status.STATUS_CODE_ERROR
     assert by_name["SELECT firm"].status.code == Status.STATUS_CODE_UNSET
     assert {by_name[name].parent_span_id for name in by_name} == {b"", by_name["request"].span_id}
@@ -214,10 +214,11 @@ def test_a_collector_that_takes_nothing_holds_nobody_up(server, monkeypatch, how
         ("INSERT INTO audit_entry (chain) VALUES (?)", "INSERT audit_entry"),
         ("UPDATE card SET serial='123456' WHERE id = 1", "UPDATE card"),
         ("DELETE FROM session WHERE token = 'abc'", "DELETE session"),
-        ("BEGIN IMMEDIATE", "SQL"),
-        ("PRAGMA journal_mode", "SQL"),
-        ("SELECT 654321", "SQL"),
-        ("WITH x AS (SELECT '123456') SELECT * FROM x", "SQL"),
+        ("BEGIN IMMEDIATE", "BEGIN"),
+        ("PRAGMA journal_mode", "PRAGMA"),
+        ("SELECT 654321", "SELECT"),
+        ("WITH x AS (SELECT '123456') SELECT * FROM x", "WITH"),
+        ("-- 123456", "SQL"),
     ],
 )
 def test_of_a_statement_its_kind_and_table_are_told(statement, name):

@@ -116,7 +116,7 @@ def _once(
                     (*chain.row(number, line.login, _said(line)), mac)
                     for number, mac, line in people_file.linked()
                 )
-                chain.write(connection, linked)
+                chain.write(connection, chain.gathered(linked))
             elif new:
                 lines = people_file.that(ADDED)
                 acts = [ways.act("person-added", line.login, **_said(line)) for line in lines]

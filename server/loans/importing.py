@@ -121,18 +121,20 @@ class _Work:
             for done in staged.link(cards.REGISTERED, chain.link):
                 self.tell("linked", done, len(staged))
         self.tell("registered", 0, new)
+        same = (self.caller.firm_id, self.caller.id, int(self.now))
+        come = work.gathered(staged.card_rows(cards.REGISTERED, *same))
+        entries = chain.gathered(staged.linked_rows(chain.row(0, "")))
         try:
-            with self.database.write() as connection:
+            with self.database.write(come, entries) as connection:
                 if cards.graves_mark(connection) != mark:
                     raise StaleError
-                same = (self.caller.firm_id, self.caller.id, int(self.now))
-                work.write(connection, staged.card_rows(cards.REGISTERED, *same))
+                come.insert(connection)
                 if intent.assign:
                     self._assign(connection)
                 if intent.dry_run:
                     raise _NotKeptError
                 if new > FEW:
-                    chain.write(connection, staged.linked_rows(chain.row(0, "")))
+                    chain.write(connection, entries)
                 elif new:
                     serials = (
                         one.card.serial for one in staged.judged() if one.status == cards.REGISTERED

@@ -22,7 +22,7 @@ from tallystick.server.stock import tickets
 from tallystick.server.stock.gathering import CardSeed, Judged, SealedCard
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.batches import BATCH, batched
-from tallystick.server.store.bulk import insert_rows
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import Assignment, CardRow, DeskActRow, PersonRow, Tombstone
@@ -96,7 +96,7 @@ def register(
         judged = work.look(connection, batch)
         if not work.problems:
             new = (work.row(one) for one in judged if one.status == REGISTERED)
-            work.write(connection, new)
+            work.gathered(new).insert(connection)
         answers += [_answer(one) for one in judged]
     if work.problems:
         raise entry_problems(work.problems)
@@ -144,9 +144,10 @@ class Registering:
     def refuse_seed(self, number: int, serial: str) -> None:
         self.problems.append((number, serial, _duplicate_seed(serial)))
 
-    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
+    @staticmethod
+    def gathered(rows: Iterable[Sequence[Any]]) -> GatheredRows:
         """rows: of cards that are new, values of WRITTEN_COLUMNS."""
-        insert_rows(connection, CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
+        return GatheredRows(CardRow.__table__, WRITTEN_COLUMNS, rows)  # type: ignore[arg-type]
 
     def act(self, serial: str) -> Act:
         at_ms = int(self.now * 1000)

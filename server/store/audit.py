@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from tallystick.common import chance
-from tallystick.server.store.bulk import insert_rows
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import WRITTEN, WRITTEN_CHAINS, StaleError
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import NO_VERIFICATION, AuditCheckpoint, AuditEntry, AuditHead
@@ -146,10 +146,15 @@ class OwnChain:
             self.name, number, act.at_ms, act.firm_id, act.actor, act.action, subject, said,
         )  # fmt: skip
 
-    def write(self, connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-        """All that was linked, in the caller's transaction. rows: values of COLUMNS."""
+    @staticmethod
+    def gathered(rows: Iterable[Sequence[Any]]) -> GatheredRows:
+        """All that was linked, for `write`. rows: values of COLUMNS."""
+        return GatheredRows(AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
+
+    def write(self, connection: Connection, entries: GatheredRows) -> None:
+        """In the caller's transaction."""
+        entries.insert(connection)
         act, head = self._act, self._head
-        insert_rows(connection, AuditEntry.__table__, COLUMNS, rows)  # type: ignore[arg-type]
         connection.execute(
             insert(AuditHead), {"chain": self.name, "number": head.number, "mac": head.mac}
         )

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from tallystick.server.store.bulk import GatheredRows, gathered_beside
 
 if TYPE_CHECKING:
     from tallystick.server.store.bounded import Stalls
@@ -101,9 +103,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is committed, durably, when the block ends without an exception."""
-        with _begun(self._writing) as connection:
+    def write(self, *gathered: GatheredRows) -> Iterator[Connection]:
+        """A transaction that is committed, durably, when the block ends without an exception.
+        gathered: rows that it takes over; on SQLite they are put beside it before it begins."""
+        with _begun(self._writing, gathered if self.is_sqlite else ()) as connection:
             written: list[dict[str, Any]] = []
             chains: list[str] = []
             connection.info.update({WRITTEN: written, WRITTEN_CHAINS: chains})
@@ -151,13 +154,14 @@ class Database:
 
 
 @contextmanager
-def _begun(engine: Engine) -> Iterator[Connection]:
+def _begun(engine: Engine, gathered: Sequence[GatheredRows] = ()) -> Iterator[Connection]:
     """A transaction. Raises OperationalError where no connection is to be had."""
     try:
         connection = engine.connect()
     except PoolTimeoutError:
         raise OperationalError(None, None, PoolExhaustedError()) from None
-    with connection, connection.begin():
+    beside = gathered_beside(connection, gathered) if gathered else nullcontext()
+    with connection, beside, connection.begin():
         yield connection
 
 

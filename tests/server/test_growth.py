@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import sqlite3
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from pskc import PSKC
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from tallystick.common.secret import Secret
 from tallystick.server.accounts import people, trail
@@ -24,6 +26,7 @@ from tallystick.server.joining import bulk, keeping, people_files
 from tallystick.server.loans.importing import FEW, Intent, take_in
 from tallystick.server.rules.judge import Generator
 from tallystick.server.serving.running import add_credential, running, running_in_thread
+from tallystick.server.settings import settings_from
 from tallystick.server.stock import cards
 from tallystick.server.stock.containers import Opening
 from tallystick.server.stock.gathering import CardSeed, IntakeWish
@@ -476,3 +479,84 @@ def test_who_is_behind_comes_by_pages(server, monkeypatch):
         seen += [one["login"] for one in answer["people"]]
         after, more = seen[-1], answer["more"]
     assert seen == [f"b{n}" for n in range(5)]
+
+
+def rows_of(settings, *serials: str, then=lambda: None):
+    """Of cards, as an import gathers them. then: done when they are read."""
+    station = add_credential(settings, Role.STATION, "".join(serials))
+    for n, serial in enumerate(serials):
+        yield (
+            1, serial, cards.REGISTERED, 0, "k", b"box", f"{serial}{n}".encode(), station.id, 0, 0, 0, 0,
+            "SHA1", 0, 6, 0, None,
+        )  # fmt: skip
+    then()
+
+
+def test_rows_are_gathered_before_others_have_to_wait(settings):
+    """On SQLite, where one writes at a time."""
+    with opened(settings) as parts, opened(settings) as others:
+
+        def meanwhile() -> None:
+            with others.database.write() as connection:
+                connection.execute(text("UPDATE firm SET name = 'other' WHERE id = 1"))
+
+        come = cards.Registering.gathered(rows_of(settings, "A1", "A2", then=meanwhile))
+        with parts.database.write(come) as connection:
+            assert connection.scalar(text("SELECT name FROM firm")) == "other"
+            come.insert(connection)
+    assert count(settings) == 2
+
+
+def test_what_was_gathered_and_not_inserted_is_gone(settings):
+    with opened(settings) as parts:
+        for serials in (("A1",), ("A2", "A3")):
+            come = cards.Registering.gathered(rows_of(settings, *serials))
+            with parts.database.write(come):
+                pass
+        come = cards.Registering.gathered(rows_of(settings, "A4"))
+        with parts.database.write(come) as connection:
+            come.insert(connection)
+            on = connection.exec_driver_sql("PRAGMA database_list").all()
+            assert len(on) == 2
+        with parts.database.read() as connection:
+            assert len(connection.exec_driver_sql("PRAGMA database_list").all()) == 1
+            assert connection.exec_driver_sql("PRAGMA cache_size").scalar() == -2000
+    assert count(settings) == 1
+
+
+def test_one_that_is_there_already_takes_none_and_the_next_goes_well(settings):
+    with opened(settings) as parts:
+        for serials in (("A1",), ("A2", "A1"), ("A3",)):
+            come = cards.Registering.gathered(rows_of(settings, *serials))
+            try:
+                with parts.database.write(come) as connection:
+                    come.insert(connection)
+            except IntegrityError:
+                assert serials == ("A2", "A1")
+    assert count(settings) == 2
+
+
+@pytest.mark.parametrize("fault", [GoneError, sqlite3.OperationalError("database or disk is full")])
+def test_rows_that_end_in_the_middle_take_nothing(settings, fault):
+    def breaks() -> None:
+        raise fault
+
+    with opened(settings) as parts:
+        come = cards.Registering.gathered(rows_of(settings, "A1", "A2", then=breaks))
+        with pytest.raises((GoneError, ApiError)) as told, parts.database.write(come):
+            pass
+        if told.type is ApiError:
+            assert told.value.status == 503
+        come = cards.Registering.gathered(rows_of(settings, "A3"))
+        with parts.database.write(come) as connection:
+            come.insert(connection)
+    assert count(settings) == 1
+
+
+def test_on_postgresql_they_are_inserted_as_they_are(postgresql, tmp_path):
+    settings = settings_from(postgresql.new_database(), tmp_path / "s.keys")
+    with opened(settings) as parts:
+        come = cards.Registering.gathered(rows_of(settings, "A1", "A2"))
+        with parts.database.write(come) as connection:
+            come.insert(connection)
+    assert count(settings) == 2

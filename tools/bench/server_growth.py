@@ -33,9 +33,7 @@ from tallystick.server.operating.sending import send_file
 from tallystick.server.serving.running import RunningServer, running
 from tallystick.server.store import audit, housekeeping, keys
 from tallystick.server.store.audit import Act, OwnChain
-from tallystick.server.store.bulk import insert_rows
 from tallystick.server.store.database import Database
-from tallystick.server.store.models import AuditEntry
 from tallystick.server.store.stream import Names
 from tallystick.tools.bench.server_verify import _family, _load, _register, _resident_bytes
 
@@ -148,7 +146,7 @@ def _entries(database: Database, ring: keys.ServerKeyRing, entries: int, cards: 
                 yield chain.linked(begin + at * step, subject)
 
         with database.write() as connection:
-            chain.write(connection, rows())
+            chain.write(connection, chain.gathered(rows()))
 
 
 class _WorkersChain(OwnChain):
@@ -166,10 +164,6 @@ class _WorkersChain(OwnChain):
         words = json.dumps(row, separators=(",", ":")).encode()
         self._head = audit.Head(number, self._ring.audit_mac(self._head.mac, words))
         return (*row, self._head.mac)
-
-    def write(self, connection: Any, rows: Any) -> None:
-        insert_rows(connection, AuditEntry.__table__, audit.COLUMNS, rows)  # type: ignore[arg-type]
-        super().write(connection, ())
 
 
 def _checks(server: RunningServer, seeds: list[bytes]) -> Iterator[dict[str, object]]:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from tallystick.common import chance
 from tallystick.server.accounts.policy import PersonRole
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
-from tallystick.server.store.bulk import insert_rows
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.database import AnyRow
 from tallystick.server.store.models import Departed, PersonRow
 from tallystick.server.wording.worded import worded
@@ -245,11 +245,8 @@ def pages(
         key = rows[-1].login_key
 
 
-def insert_many(
-    connection: Connection, firm_id: int, rows: Iterable[Mapping[str, Any]], now: float
-) -> None:
-    """New people. rows: login, role, email, full_name, groups. Raises IntegrityError for a login
-    that is known."""
+def gathered(firm_id: int, rows: Iterable[Mapping[str, Any]], now: float) -> GatheredRows:
+    """New people, for `insert_many`. rows: login, role, email, full_name, groups."""
     names = (
         "firm_id", "login", "login_key", "handle", "role", "email", "email_verified", "full_name",
         "groups", "created_at",
@@ -261,12 +258,12 @@ def insert_many(
         )
         for row in rows
     )  # fmt: skip
-    first = _unused(connection)
-    if first is None:
-        insert_rows(connection, PersonRow.__table__, names, values)  # type: ignore[arg-type]
-        return
-    numbered = ((first + at, *row) for at, row in enumerate(values))
-    insert_rows(connection, PersonRow.__table__, ("id", *names), numbered)  # type: ignore[arg-type]
+    return GatheredRows(PersonRow.__table__, names, values)  # type: ignore[arg-type]
+
+
+def insert_many(connection: Connection, new: GatheredRows) -> None:
+    """Raises IntegrityError for a login that is known."""
+    new.insert(connection, first_id=_unused(connection))
 
 
 def groups_of(connection: Connection, firm_id: int, login: str) -> tuple[str, ...]:

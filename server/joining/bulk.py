@@ -93,11 +93,17 @@ def _once(
     if many and not wish.dry_run and not people_file.problems:
         people_file.link(ADDED, lambda line: chain.link(line.login, _said(line)))
     tell("done", 0, 0)
+    come = keeping.gathered(ways, (line.wanted for line in people_file.that(ADDED)))
+    linked = (
+        (*chain.row(number, line.login, _said(line)), mac)
+        for number, mac, line in people_file.linked()
+    )
+    entries = chain.gathered(linked)
     done: list[Planned] = []
     try:
-        with database.write() as connection:
+        with database.write(come, entries) as connection:
             changed, same = _change_all(connection, ways, people_file)
-            keeping.insert(connection, ways, (line.wanted for line in people_file.that(ADDED)))
+            people.insert_many(connection, come)
             leaving.leave(connection, ways, leavers)
             planned = Planned(
                 [line.login for line in islice(people_file.that(ADDED), MOST_NAMED)],
@@ -112,11 +118,7 @@ def _once(
             if wish.dry_run:
                 raise DryRunError
             if many:
-                linked = (
-                    (*chain.row(number, line.login, _said(line)), mac)
-                    for number, mac, line in people_file.linked()
-                )
-                chain.write(connection, chain.gathered(linked))
+                chain.write(connection, entries)
             elif new:
                 lines = people_file.that(ADDED)
                 acts = [ways.act("person-added", line.login, **_said(line)) for line in lines]

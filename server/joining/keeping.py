@@ -19,6 +19,7 @@ from tallystick.server.messages.notices import notify, to_administrators
 from tallystick.server.methods.sent import EMAIL
 from tallystick.server.signing_in import recovery
 from tallystick.server.store.audit import Act, record
+from tallystick.server.store.bulk import GatheredRows
 from tallystick.server.store.keys import ServerKeyRing
 from tallystick.server.store.models import PersonRow
 from tallystick.server.wording.worded import Worded, worded
@@ -176,9 +177,9 @@ def add(
     return made
 
 
-def insert(connection: Connection, ways: Ways, wanted: Iterable[PersonWish]) -> None:
-    """As `add`, for many that were checked, and that nobody's directory keeps; the entries of the
-    audit log are the caller's. Raises IntegrityError for a login that is known."""
+def gathered(ways: Ways, wanted: Iterable[PersonWish]) -> GatheredRows:
+    """Many that were checked, and that nobody's directory keeps, for `people.insert_many`; the
+    entries of the audit log are the caller's."""
     rows = (
         {
             "login": one.login,
@@ -189,7 +190,7 @@ def insert(connection: Connection, ways: Ways, wanted: Iterable[PersonWish]) -> 
         }
         for one in wanted
     )
-    people.insert_many(connection, ways.firm.id, rows, ways.now)
+    return people.gathered(ways.firm.id, rows, ways.now)
 
 
 def change(

@@ -14,7 +14,7 @@ from tallystick.server.store.sealed_file import no_room
 
 AT_ONCE = 2000
 _BESIDE = "gathered"  # what SQLite calls the database in which rows wait
-_CACHE_KIB = 32 * 1024  # of pages, while many rows come in at places all over an index
+_CACHE_KIB = 16 * 1024  # of pages, while many rows come in at places all over an index
 _USUAL_CACHE_KIB = 2000
 
 
@@ -30,15 +30,25 @@ class GatheredRows:
         self._rows = rows
         self._waits = False
 
-    def insert(self, connection: Connection) -> None:
-        """In the caller's transaction. Raises IntegrityError as other inserts do."""
-        if not self._waits:
+    def insert(self, connection: Connection, *, first_id: int | None = None) -> None:
+        """In the caller's transaction. first_id: of the first row, if the database is not to number
+        them itself; the others follow. Raises IntegrityError as other inserts do."""
+        if self._waits:
+            self._take_over(connection, first_id)
+        elif first_id is None:
             insert_rows(connection, self._table, self._columns, self._rows)
-            return
-        names = _named(self._table, self._columns)
-        name = f'"{self._table.name}"'
+        else:
+            rows = ((at, *row) for at, row in enumerate(self._rows, start=first_id))
+            insert_rows(connection, self._table, ("id", *self._columns), rows)
+
+    def _take_over(self, connection: Connection, first_id: int | None) -> None:
+        columns: tuple[str, ...] = ()
+        taken = "*"
+        if first_id is not None:
+            columns, taken = ("id",), f"rowid + {first_id - 1}, *"
+        names, name = _named(self._table, (*columns, *self._columns)), f'"{self._table.name}"'
         connection.exec_driver_sql(
-            f"INSERT INTO main.{name} ({names}) SELECT * FROM {_BESIDE}.{name}"  # noqa: S608
+            f"INSERT INTO main.{name} ({names}) SELECT {taken} FROM {_BESIDE}.{name}"  # noqa: S608
         )
 
     def gather(self, connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 from pskc import PSKC
-from sqlalchemy import func, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tallystick.common.secret import Secret
@@ -33,7 +33,7 @@ from tallystick.server.stock.gathering import CardSeed, IntakeWish
 from tallystick.server.stock.refusing import Weakness
 from tallystick.server.stock.seed_files import read_tokens
 from tallystick.server.store import audit
-from tallystick.server.store.models import AuditEntry, CardRow, PersonRow
+from tallystick.server.store.models import AuditEntry, CardRow, Departed, PersonRow
 from tallystick.server.store.opened import opened
 from tallystick.server.store.sealed_file import PIECE, SealedFile
 from tallystick.server.store.stream import Names
@@ -560,3 +560,20 @@ def test_on_postgresql_they_are_inserted_as_they_are(postgresql, tmp_path):
         with parts.database.write(come) as connection:
             come.insert(connection)
     assert count(settings) == 2
+
+
+def test_numbers_of_imported_people_follow_those_of_whoever_left(settings):
+    """SQLite would give the number of whoever was deleted last again, and with it the entries."""
+    rows = [
+        {"login": name, "role": "user", "email": None, "full_name": "", "groups": ""}
+        for name in ("ann", "bob")
+    ]
+    with opened(settings) as parts:
+        with parts.database.write() as connection:
+            connection.execute(insert(Departed), {"person_id": 41, "firm_id": 1, "at": 0})
+        come = people.gathered(1, rows, NOON)
+        with parts.database.write(come) as connection:
+            people.insert_many(connection, come)
+        with parts.database.read() as connection:
+            found = connection.execute(select(PersonRow.id, PersonRow.login)).all()
+    assert [tuple(one) for one in found] == [(42, "ann"), (43, "bob")]

@@ -486,8 +486,8 @@ def rows_of(settings, *serials: str, then=lambda: None):
     station = add_credential(settings, Role.STATION, "".join(serials))
     for n, serial in enumerate(serials):
         yield (
-            1, serial, cards.REGISTERED, 0, "k", b"box", f"{serial}{n}".encode(), station.id, 0, 0, 0, 0,
-            "SHA1", 0, 6, 0, None,
+            1, serial, cards.REGISTERED, 0, "k", b"box", f"{serial}{n}".encode(), station.id,
+            0, 0, 0, 0, "SHA1", 0, 6, 0, None,
         )  # fmt: skip
     then()
 

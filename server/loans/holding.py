@@ -487,15 +487,21 @@ def tell_handed_over(
 
 def must_be_in_service(row: AnyRow) -> None:
     """Raises ApiError (409) for a card that is lost or retired."""
-    if row.status != REGISTERED:
+    if row.status == CardStatus.LOST:
         raise ApiError(
             409,
-            f"card-{row.status}",
-            worded("Card {serial} is lost.", serial=row.serial)
-            if row.status == CardStatus.LOST
-            else worded("Card {serial} is retired.", serial=row.serial),
+            "card-lost",
+            worded("Card {serial} is lost.", serial=row.serial),
             kept=NOTHING_CHANGED,
-            todo="Use another card.",
+            todo="If you have it in your hand, say first that it is found.",
+        )
+    if row.status == CardStatus.RETIRED:
+        raise ApiError(
+            409,
+            "card-retired",
+            worded("Card {serial} is retired.", serial=row.serial),
+            kept=NOTHING_CHANGED,
+            todo="Nobody has it any more, and it cannot be used again: take another card.",
         )
 
 

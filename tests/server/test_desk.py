@@ -133,6 +133,22 @@ def test_what_cannot_be_lent_costs_no_code(desk):
     assert desk.lend(factor=0).status_code == 200
 
 
+def test_a_lost_card_in_the_hand_is_said_to_be_found_first(desk):
+    """Whoever returns it has it: "use another card" would be no help."""
+    desk.lend()
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "lost"})
+    for act, more in (
+        ("return", {"codes": [desk.code(SPARE, 1)]}),
+        ("return", {"reason": "flat"}),
+        ("resynchronisation", {"codes": [desk.code(SPARE, 1), desk.code(SPARE, 2)]}),
+        ("loan", {"user": "bob", "codes": [desk.code(SPARE, 1)]}),
+    ):
+        error = refused(desk.post(SPARE, act, **more), "card-lost")
+        assert "found" in error["todo"] and "another" not in error["todo"], act
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "registered"})
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).json()["user"] is None
+
+
 def test_a_disabled_person_is_lent_nothing(desk):
     with opened(desk.server.settings) as parts, parts.database.write() as connection:
         connection.exec_driver_sql("UPDATE person SET disabled_at = 1 WHERE login = 'bob'")

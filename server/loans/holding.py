@@ -25,7 +25,7 @@ from tallystick.server.checking.proof import judge_card
 from tallystick.server.errors import NOTHING_CHANGED, ApiError
 from tallystick.server.messages import letters, notices
 from tallystick.server.rules.judge import Reason, Verdict
-from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live
+from tallystick.server.stock.cards import REGISTERED, describe, find, generator_of, live, meant
 from tallystick.server.store import rates
 from tallystick.server.store.audit import Act, record
 from tallystick.server.store.database import AnyRow
@@ -355,6 +355,7 @@ def claim(
         now=now,
         what=worded("tries to enrol a card in this hour"),
     )
+    serial = meant(connection, caller, serial)
     row = connection.execute(
         select(*CardRow.__table__.columns)
         .where(CardRow.firm_id == caller.firm_id, CardRow.serial == serial)

@@ -149,6 +149,41 @@ def test_a_lost_card_in_the_hand_is_said_to_be_found_first(desk):
     assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).json()["user"] is None
 
 
+def test_a_serial_number_is_found_in_small_letters(desk):
+    """As people type it; the audit log and every answer have it as it is registered."""
+    small, other = SPARE.lower(), OTHER.lower()
+    assert desk.shown(small)["serial"] == SPARE
+    assert desk.post(small, "loan", user="bob", codes=[desk.code(SPARE, 0)]).json()["user"] == "bob"
+    assert desk.call("PUT", f"/cards/{small}/status", {"status": "lost"}).json()["serial"] == SPARE
+    assert desk.post(small, "undo").json()["status"] == "registered"
+    desk.post(small, "replacement", by=other, codes=[desk.code(OTHER, 0)])
+    assert (desk.shown(other)["user"], desk.shown(small)["status"]) == ("bob", "lost")
+    desk.call("PUT", f"/cards/{small}/status", {"status": "registered"})
+    codes = [desk.code(SPARE, 5), desk.code(SPARE, 6)]
+    assert desk.post(small, "resynchronisation", codes=codes).json()["serial"] == SPARE
+    assert desk.post(other, "return", codes=[desk.code(OTHER, 1)]).json()["serial"] == OTHER
+    history = desk.call("GET", f"/cards/{small}/history").json()["entries"]
+    assert {"card-lent", "card-resynchronised"} <= {one["act"] for one in history}
+    admin = desk.server.admin
+    given = desk.call("PUT", f"/cards/{small}/assignment", {"user": "bob"}, admin)
+    assert given.json()["user"] == "bob"
+    assert desk.call("DELETE", f"/cards/{small}/assignment", who=admin).json()["user"] is None
+    assert desk.call("POST", f"/cards/{small}/unlock", who=admin).status_code == 204
+    assert desk.post(small, "retirement", reason="broken").json()["status"] == "retired"
+    assert desk.call("DELETE", f"/cards/{small}", who=admin).status_code == 204
+    assert {subject for _, _, subject in desk.acts()} == {SPARE, OTHER}
+
+
+def test_what_stands_there_counts_before_other_letters(desk):
+    """Other makers number in small letters, too."""
+    desk.server.card("ab1", user=None), desk.server.card("AB1", user="bob")
+    assert [desk.shown(one)["user"] for one in ("ab1", "AB1")] == [None, "bob"]
+    assert desk.call("GET", "/cards/aB1").status_code == 404  # either could be meant
+    desk.server.card("cd2", user="bob")
+    assert desk.shown("CD2")["user"] == "bob"
+    refused(desk.post("Ab9", "loan", user="bob", codes=["123456"]), "no-such-card", 404)
+
+
 def test_a_disabled_person_is_lent_nothing(desk):
     with opened(desk.server.settings) as parts, parts.database.write() as connection:
         connection.exec_driver_sql("UPDATE person SET disabled_at = 1 WHERE login = 'bob'")

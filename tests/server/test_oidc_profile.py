@@ -480,9 +480,9 @@ def test_revocation(portal, service, ann):
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        *((path, "GET, POST") for path in ("authorize", "userinfo", "end-session")),
+        *((path, "GET, HEAD, POST") for path in ("authorize", "userinfo", "end-session")),
         *((path, "POST") for path in ("token", "par", "revoke")),
-        ("jwks", "GET"),
+        ("jwks", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(service, path, allowed):

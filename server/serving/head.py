@@ -19,7 +19,7 @@ class HeadAsGet:
 
         async def without_content(message: Message) -> None:
             if message["type"] == "http.response.body":
-                message = message | {"body": b""}
+                message = {**message, "body": b""}
             await send(message)
 
         # What is around knows the method that was asked for: nothing follows the headers.

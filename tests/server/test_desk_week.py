@@ -16,6 +16,7 @@ from tallystick.server.loans.reminders import remind
 from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.messages.phrases import PHRASES
 from tallystick.server.portal import staff_cards
+from tallystick.server.serving.running import add_credential
 from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser, Portal
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
@@ -107,6 +108,10 @@ def test_without_a_code_no_more_often_than_policy_says(desk, portal):
     desk.lend()
     assert desk.post(SPARE, "return", reason="flat").status_code == 200
     refused(desk.post(OTHER, "retirement", reason="broken"), "too-many", 429)
+    colleague = add_credential(desk.server.settings, "desk", "eve at the desk")
+    desk.lend(OTHER)
+    back = desk.call("POST", f"/cards/{OTHER}/return", {"reason": "flat"}, colleague)
+    assert back.status_code == 200  # each for herself: one does not use up another's
     portal.policy(desk_without_code_per_day=0)
     refused(desk.post(OTHER, "retirement", reason="broken"), "code-needed", 403)
     admin = desk.server.admin
@@ -208,11 +213,14 @@ def test_just_before_the_days_end_the_next_is_meant():
     assert end("2026-10-24T17:45") == "2026-10-25T18:00+01:00"  # the clocks go back that night
 
 
-def test_a_loan_that_is_refused_says_what_is_allowed(desk):
+def test_a_loan_that_is_refused_says_what_is_allowed(desk, portal):
     error = refused(desk.lend(until=int(desk.server.clock.now) + 400 * 3600), "bad-loan", 422)
     assert "further off than a loan may last" in error["what"] and "UTC" in error["todo"]
     assert "7 days" in error["todo"]
     assert "over already" in refused(desk.lend(until=1), "bad-loan", 422)["what"]
+    portal.policy(time_zone="Asia/Tokyo")
+    error = refused(desk.lend(until=int(desk.server.clock.now) - 1), "bad-loan", 422)
+    assert "JST is over already" in error["what"] and "JST (" in error["todo"]
 
 
 def test_two_days_are_a_loan(desk):

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from tallystick.server.loans.undo import UNDO_S
 from tallystick.server.messages import outbox
 from tallystick.server.store.database import is_away
+from tallystick.server.store.opened import opened
 from tests.server.portal_driver import Browser
 from tests.server.test_desk import OTHER, OWN, SPARE, Desk, refused
 from tests.server.test_desk_week import address, boss, desk, portal, settings
@@ -82,6 +83,16 @@ def test_not_by_somebody_else_not_even_an_administrator(desk):
     desk.lend()
     answer = desk.call("POST", f"/cards/{SPARE}/undo", None, desk.server.admin)
     assert "somebody else" in refused(answer, "nothing-to-undo")["what"]
+
+
+def test_nothing_goes_back_to_someone_with_more_rights_by_now(desk):
+    """As it could not be lent to him: whoever hands a card over could use it herself."""
+    desk.lend()
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).status_code == 200
+    with opened(desk.server.settings) as parts, parts.database.write() as connection:
+        connection.execute(text("UPDATE person SET role = 'administrator' WHERE login = 'bob'"))
+    refused(desk.post(SPARE, "undo"), "needs-more-rights", 403)
+    assert desk.shown(SPARE)["user"] is None
 
 
 def test_not_once_the_card_was_used_or_done_with_again(desk):

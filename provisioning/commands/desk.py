@@ -482,7 +482,7 @@ class _Session:
             except click.Abort:  # nobody is there to ask
                 raise error from None
             card = act(codes)
-        if len(codes) > 1:
+        if len(codes) > 1 and card.skipped:
             err().print(f"in step again: {presses(card.skipped)}", markup=False, highlight=False)
         return card
 

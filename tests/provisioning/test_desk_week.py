@@ -50,6 +50,8 @@ def test_also_when_the_first_was_given_as_an_option(desk):
     both = ["--code", press(spare), "--code", press(spare)]
     result = desk.run("desk", "lend", spare.serial, "ada", *both)
     assert "in step again: 150 presses had not come to the server" in result.stderr
+    both = ["--code", press(spare), "--code", press(spare)]
+    assert "in step again" not in desk.run("desk", "return", spare.serial, *both).stderr
 
 
 def test_a_code_that_was_refused_is_told_as_what_it_was(desk):

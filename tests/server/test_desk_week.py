@@ -269,6 +269,32 @@ def test_a_short_loan_is_not_reminded_of_at_once_and_a_returned_one_never(desk, 
         assert remind(parts.database, parts.ring, clock.now) == 0
 
 
+def test_nobody_is_reminded_of_a_card_that_is_lost(desk, portal):
+    """She has said so: that it is to come back is no news to her."""
+    address(desk, "bob", "bob@example.com")
+    clock = desk.server.clock
+    desk.lend(until=int(clock.now) + 3 * 3600)
+    desk.call("PUT", f"/cards/{SPARE}/status", {"status": "lost"})
+    with opened(desk.server.settings) as parts:
+        for hours in (2.5, 1):
+            clock.advance(hours * 3600)
+            assert remind(parts.database, parts.ring, clock.now) == 0
+        desk.call("PUT", f"/cards/{SPARE}/status", {"status": "registered"})
+        assert remind(parts.database, parts.ring, clock.now) == 1
+
+
+def test_each_loan_of_the_same_card_is_reminded_of(desk, portal):
+    address(desk, "bob", "bob@example.com")
+    clock = desk.server.clock
+    with opened(desk.server.settings) as parts:
+        for loan in range(2):
+            desk.lend(until=int(clock.now) + 3 * 3600, factor=2 * loan)
+            for hours in (2.5, 1):  # before the end, and after it
+                clock.advance(hours * 3600)
+                assert remind(parts.database, parts.ring, clock.now) == 1, (loan, hours)
+            desk.post(SPARE, "return", codes=[desk.code(SPARE, 2 * loan + 1)])
+
+
 def test_a_server_that_was_down_tells_late_but_not_of_last_month(desk, portal):
     address(desk, "bob", "bob@example.com")
     clock = desk.server.clock

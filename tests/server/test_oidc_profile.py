@@ -685,6 +685,16 @@ def test_services_are_listed_changed_and_removed(portal, service, ann, manage):
     assert service.info(tokens["access_token"]).status_code == 401
     assert service.ask(ann).status_code == 400
     assert json.loads(manage("list", "--json")) == []
+    with opened(portal.settings) as parts, parts.database.read() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT action, subject, detail FROM audit WHERE action LIKE 'oidc-client-%' "
+            "ORDER BY number"
+        ).all()
+    assert {row.subject for row in rows} == {service.id}
+    assert [(row.action, json.loads(row.detail or "{}").get("changed")) for row in rows] == [
+        ("oidc-client-added", None), ("oidc-client-changed", "name, post_logout_uris"),
+        ("oidc-client-changed", "secret"), ("oidc-client-removed", None),
+    ]  # fmt: skip
 
 
 def test_what_a_service_has_can_be_taken_away(portal, service, manage):

@@ -200,6 +200,9 @@ def test_a_packet_that_comes_twice_is_judged_once(vpn, seed):
     assert answer[20] == 80  # Message-Authenticator comes first
     reply = request.CreateReply(packet=answer)
     assert request.VerifyReply(reply, answer, enforce_ma=True)
+    # Whoever heard it and sends the same bytes from elsewhere is not given that answer.
+    again = vpn.raw(data)
+    assert again is not None and again[0] == packet.AccessReject
 
 
 def test_what_is_dropped(vpn, seed):

@@ -647,6 +647,18 @@ def test_a_mac_over_the_plaintext_is_taken_when_named(tmp_path):
     assert read(encrypted(tmp_path), psk=Secret(KEY), takes=takes).entries  # the right ones, too
 
 
+def test_a_mac_that_does_not_fit_is_no_entry_to_leave_out(tmp_path):
+    """Somebody has changed the file: what else he changed is not known."""
+    import re
+
+    text = encrypted(tmp_path)
+    package = re.search(r"<pskc:KeyPackage>.*?</pskc:KeyPackage>", text, re.DOTALL).group()
+    forged = re.sub(r"(<pskc:ValueMAC>)[^<]*", rf"\g<1>{'A' * 27}=", package).replace("S1", "S2")
+    both = text.replace(package, package + forged)
+    error = refusal(both, psk=Secret(KEY), skip=True)
+    assert error.code == "wrong-mac" and "S2" in error.what
+
+
 @pytest.mark.parametrize("bits", [128, 192, 256])
 @pytest.mark.parametrize("base", [XMLENC, DSIG_MORE])
 @pytest.mark.parametrize("ending", ["-cbc", ""])

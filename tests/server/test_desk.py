@@ -294,6 +294,8 @@ def test_search_and_pages(desk):
     page = desk.call("GET", "/cards?limit=1").json()
     assert page["more"] and [card["serial"] for card in page["cards"]] == [OWN]
     assert desk.where(after=OWN) == [SPARE, OTHER]
+    for limit, more in ((2, True), (3, False), (4, False)):
+        assert desk.call("GET", f"/cards?limit={limit}").json()["more"] is more
     (bob,) = desk.call("GET", "/people?q=b").json()["people"]
     assert (bob["login"], bob["email"], bob["disabled"]) == ("bob", None, False)
 

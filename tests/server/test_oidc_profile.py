@@ -628,6 +628,10 @@ def test_nobody_else_signs_somebody_out(portal, service, ann):
         query = {"id_token_hint": token, "post_logout_redirect_uri": wrong}
         answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
         assert answer.status_code == 400
+    other = Service(portal, "Other")  # a hint for one service, and the name of another
+    query = {"id_token_hint": token, "client_id": other.id}
+    answer = ann.http.get(f"{url}?{urlencode(query)}", follow_redirects=False)
+    assert answer.status_code == 400
     assert "code" in back(service.ask(ann, prompt="none"))
 
 

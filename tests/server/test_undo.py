@@ -143,6 +143,21 @@ def test_statistics_count_days_of_the_firm(desk, portal):
     assert made["days"][yesterday]["lent"] == 1
 
 
+def test_what_came_back_late_is_counted_and_by_how_much(desk):
+    now = int(desk.server.clock.now)
+    desk.lend(until=now + 3600)
+    desk.server.clock.advance(3600 + 90 * 60)
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 1)]).status_code == 200
+    desk.lend(factor=2, until=int(desk.server.clock.now) + 3600)
+    desk.server.clock.advance(1800)
+    assert desk.post(SPARE, "return", codes=[desk.code(SPARE, 3)]).status_code == 200
+    entries = desk.call("GET", f"/cards/{SPARE}/history").json()["entries"]
+    returned = [one["detail"] for one in entries if one["act"] == "card-returned"]
+    assert [(one["of"], one["overdue_s"]) for one in returned] == [("bob", 0), ("bob", 90 * 60)]
+    made = desk.call("GET", "/desk/statistics").json()
+    assert (made["late"], made["loan_s"]) == (1, (9000 + 1800) // 2)
+
+
 # ---- in the portal
 
 
